@@ -1,0 +1,105 @@
+"""Numbers that change over a run: n(t), alpha, delta, temperature."""
+
+import difflib
+import math
+from dataclasses import dataclass
+
+from mcprune.errors import ConfigError
+
+__all__ = ["KINDS", "Schedule", "parse"]
+
+KINDS = ("constant", "linear", "geometric")
+_FORMS = "Write a number, linear:START:END, geometric:START:END, or either with :UNTIL (a share of the run)."
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A value from `start` to `end` over the first `until` of the run, and `end` from there on.
+
+    Parameters
+    ----------
+    kind : str
+        constant, linear or geometric (equal factors over equal times).
+    start, end : float, finite
+        Both positive where geometric, both equal where constant.
+    until : float, 0 < until <= 1
+        The share of the run at whose end `end` is reached.
+
+    Raises
+    ------
+    ConfigError
+        For anything out of these ranges.
+    """
+
+    kind: str
+    start: float
+    end: float
+    until: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            near = difflib.get_close_matches(self.kind, KINDS, n=1, cutoff=0.4)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"Schedule kind {self.kind!r} is none of {', '.join(KINDS)}.{hint} {_FORMS}")
+        if not (math.isfinite(self.start) and math.isfinite(self.end)):
+            raise ConfigError(f"Schedule from {self.start} to {self.end}: both ends must be finite numbers.")
+        if self.kind == "constant" and self.start != self.end:
+            raise ConfigError(f"A constant schedule cannot go from {self.start:g} to {self.end:g}. {_FORMS}")
+        if self.kind == "geometric" and not (self.start > 0 and self.end > 0):
+            raise ConfigError(
+                f"Geometric schedule from {self.start:g} to {self.end:g}: both ends must be positive. "
+                "Choose a small positive end, or linear."
+            )
+        if not 0 < self.until <= 1:
+            raise ConfigError(f"Schedule with until={self.until}: it is a share of the run, 0 < until <= 1.")
+
+    def value(self, progress: float) -> float:
+        """Value at a share of the run; below 0 counts as 0 and above 1 as 1. Both ends are met exactly."""
+        share = min(max(progress / self.until, 0.0), 1.0)
+        if share == 1.0:
+            return self.end
+        if self.kind == "geometric":
+            # the logarithms apart: the quotient of the ends may overflow
+            return self.start * math.exp(share * (math.log(self.end) - math.log(self.start)))
+        return self.start + (self.end - self.start) * share
+
+    def __str__(self) -> str:
+        """Text that `parse` reads back as an equal schedule."""
+        if self.kind == "constant":
+            return _text(self.start)
+        parts = [self.kind, _text(self.start), _text(self.end)]
+        return ":".join(parts if self.until == 1.0 else [*parts, _text(self.until)])
+
+
+def parse(text: str | float) -> Schedule:
+    """Schedule of "0.5", "linear:1:0.1" or "geometric:784:50:0.6"; a number is a constant.
+
+    Raises
+    ------
+    ConfigError
+        Naming the part that cannot be read, and the forms there are.
+    """
+    parts = [part.strip() for part in str(text).split(":")]
+    if len(parts) == 1:
+        if parts[0].lower() in KINDS:
+            raise ConfigError(f"Schedule {text!r} has no values. {_FORMS}")
+        value = _number(parts[0], text)
+        return Schedule("constant", value, value)
+    kind, values = parts[0].lower(), [_number(part, text) for part in parts[1:]]
+    if kind == "constant" and len(values) == 1:
+        return Schedule("constant", values[0], values[0])
+    if kind in KINDS and (kind == "constant" or len(values) not in (2, 3)):
+        raise ConfigError(f"Schedule {text!r} has {len(values)} values after {kind}. {_FORMS}")
+    return Schedule(kind, values[0], values[1] if len(values) > 1 else values[0], *values[2:3])
+
+
+def _number(part: str, text: str | float) -> float:
+    try:
+        return float(part)
+    except ValueError:
+        raise ConfigError(f"Schedule {text!r}: {part!r} is not a number. {_FORMS}") from None
+
+
+def _text(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -1,0 +1,176 @@
+"""One data set for classification, and the one way to make it: every loader ends in `assemble`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from mcprune.arrays import AnyArray, IntArray
+from mcprune.data.checks import as_features, distinct_names, some
+from mcprune.data.targets import Label, encode
+from mcprune.errors import DataError
+
+ImageShape = tuple[int, ...]
+
+
+class Layout(Protocol):
+    """What new rows must look like to be read with `read_features`: a Dataset, or its description from a
+    run's folder."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]: ...
+    @property
+    def target_name(self) -> str | None: ...
+    @property
+    def image_shape(self) -> ImageShape | None: ...
+
+
+@dataclass(frozen=True)
+class Description:
+    """The layout of a data set without its rows (see `Layout`)."""
+
+    feature_names: tuple[str, ...]
+    target_name: str | None = None
+    image_shape: ImageShape | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Rows with a class each, as they were met: not yet split or scaled.
+
+    Attributes
+    ----------
+    name : str
+    features : ndarray, shape (rows, N)
+        uint8 where the source holds bytes, else float32; float64 only where float32 would blur a column (a
+        time stamp, say: large values that differ little). All finite.
+    targets : ndarray of int64, shape (rows,)
+        The class index, 0..C-1.
+    labels : tuple
+        The original class values (str, int, bool or float, as plain Python objects) in sorted order; their
+        index is the class.
+    feature_names : tuple of str, length N
+        Distinct. Pixels are called pixel_ROW_COLUMN, or pixel_CHANNEL_ROW_COLUMN.
+    image_shape : tuple or None
+        (height, width) or (channels, height, width), their product is N; None for tables.
+    test_rows : ndarray of int64 or None
+        The rows of a test part that came with the data (MNIST's 10,000), else None.
+    target_name : str or None
+        The column that the targets were read from, if there was one.
+    note : str
+        What was chosen on the user's behalf, to be shown; empty if nothing was.
+    """
+
+    name: str
+    features: AnyArray
+    targets: IntArray
+    labels: tuple[Label, ...]
+    feature_names: tuple[str, ...]
+    image_shape: ImageShape | None = None
+    test_rows: IntArray | None = None
+    target_name: str | None = None
+    note: str = ""
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.features.shape[0])
+
+    @property
+    def n_inputs(self) -> int:
+        return int(self.features.shape[1])
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.labels)
+
+    def renamed(self, name: str) -> "Dataset":
+        """The same rows under another name (while a file is checked, messages name it by its path)."""
+        return replace(self, name=name)
+
+
+def pixel_names(shape: ImageShape) -> tuple[str, ...]:
+    """Names of the pixels of an image in C order: pixel_ROW_COLUMN or pixel_CHANNEL_ROW_COLUMN."""
+    return tuple("pixel_" + "_".join(map(str, index)) for index in np.ndindex(*shape))
+
+
+def flat_rows(name: str, features: AnyArray) -> tuple[AnyArray, ImageShape | None]:
+    """Features as (rows, N), with the image shape if they came as (rows, h, w) or (rows, channels, h, w)."""
+    if features.ndim == 2:
+        return features, None
+    if features.ndim not in (3, 4):
+        raise DataError(
+            f"{name}: the features have the shape {features.shape}. Give (rows, columns), (rows, height, "
+            "width) or (rows, channels, height, width)."
+        )
+    shape = tuple(int(size) for size in features.shape[1:])
+    if len(shape) == 3 and shape[0] > 4 and shape[2] in (1, 3, 4):
+        raise DataError(
+            f"{name}: images of shape {shape} look like (height, width, channels). Put the channels first, "
+            "for example with X.transpose(0, 3, 1, 2)."
+        )
+    return features.reshape(features.shape[0], int(np.prod(shape))), shape
+
+
+def assemble(
+    name: str,
+    features: AnyArray,
+    raw_targets: AnyArray | Sequence[object],
+    *,
+    feature_names: Sequence[str] | None = None,
+    image_shape: ImageShape | None = None,
+    test_rows: IntArray | None = None,
+    target_name: str | None = None,
+    note: str = "",
+) -> Dataset:
+    """Check everything that a classification needs, and make the Dataset.
+
+    Raises
+    ------
+    DataError
+        No rows or columns, lengths that differ, NaN or infinite features, missing targets, a single class, a
+        class with one row (it cannot be in two parts of a split), names that repeat.
+    """
+    rows, columns = features.shape
+    if columns == 0:
+        raise DataError(f"{name}: no feature columns are left beside the target. At least one is needed.")
+    if rows == 0:
+        raise DataError(f"{name}: no rows. Give at least a few rows of every class.")
+    if len(raw_targets) != rows:
+        raise DataError(
+            f"{name}: {rows} rows of features, but {len(raw_targets)} targets. Give one target for each row."
+        )
+    if feature_names is None:
+        names = pixel_names(image_shape) if image_shape else tuple(f"column {i + 1}" for i in range(columns))
+    else:
+        names = tuple(str(each) for each in feature_names)
+    if len(names) != columns:
+        raise DataError(
+            f"{name}: {columns} columns, but {len(names)} feature names. Give one name for each column."
+        )
+    distinct_names(name, names)
+    values = as_features(name, features, names)
+    targets, labels = encode(name, raw_targets, target_name)
+    check_classes(name, targets, labels)
+    return Dataset(name, values, targets, labels, names, image_shape, test_rows, target_name, note)
+
+
+def check_classes(name: str, targets: IntArray, labels: tuple[Label, ...]) -> None:
+    """Refuse targets that cannot be classified or stratified."""
+    if len(labels) < 2:
+        raise DataError(
+            f"{name}: all {len(targets)} rows have the class {labels[0]!r}. A classifier needs at least two "
+            "classes; is it the right target column?"
+        )
+    counts = np.bincount(targets, minlength=len(labels))
+    single = [repr(labels[i]) for i in np.flatnonzero(counts < 2)]
+    if single:
+        many = len(single) > max(1, len(targets) // 4)
+        hint = (
+            " It looks like a measured quantity, not a class: is it the right target column?" if many else ""
+        )
+        raise DataError(
+            f"{name}: of {len(labels)} classes in {len(targets)} rows, {len(single)} have one row only: "
+            f"{some(single)}. They cannot be stratified over training and test rows: add rows, or merge or "
+            f"remove these classes.{hint}"
+        )

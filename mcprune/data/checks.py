@@ -1,0 +1,87 @@
+"""What several loaders check, and how their messages name things."""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mcprune.arrays import AnyArray
+from mcprune.errors import DataError
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+# a column is kept in float64 if its spread is below this fraction of its size: float32 (2^-24 = 6e-8) then
+# has under 1,700 steps
+BLUR = 1e-4
+
+
+def some(items: Iterable[object], most: int = 6) -> str:
+    """The first few of the items and how many there are besides."""
+    listed = [str(item) for item in items]
+    rest = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' Did you mean ...?' with the nearest known word, or nothing."""
+    by_lower = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
+
+
+def distinct_names(name: str, names: Sequence[str]) -> None:
+    """Refuse columns that could not be told apart in a mask."""
+    twice = [repr(each) for each, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{name}: several columns are called {some(twice)}. Give every column a name of its own."
+        )
+
+
+def as_features(name: str, features: AnyArray, names: Sequence[str]) -> AnyArray:
+    """Finite features as uint8, float32 or, where float32 would blur a column, float64; shape (rows, N) kept.
+
+    Raises
+    ------
+    DataError
+        A type that is no number; values that are NaN, infinite or beyond float32's range (which columns and
+        rows, how many).
+    """
+    if features.dtype == np.uint8:
+        return features
+    if features.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name}: features of type {features.dtype}. Give numbers: encode texts and dates as numbers, or "
+            "remove those columns."
+        )
+    if features.dtype == np.float32:
+        values = features
+    else:
+        with np.errstate(over="ignore"):
+            values = features.astype(np.float64)
+    low, high = values.min(axis=0), values.max(axis=0)  # a NaN anywhere in a column makes both NaN
+    size = np.maximum(np.abs(low), np.abs(high))
+    if not (size <= FLOAT32_MAX).all():
+        raise _not_finite(name, values, names)
+    if values.dtype == np.float32:
+        return values
+    spread = high - low
+    if ((spread > 0) & (spread < BLUR * size)).any():
+        return values
+    return values.astype(np.float32)
+
+
+def _not_finite(name: str, values: AnyArray, names: Sequence[str]) -> DataError:
+    bad = ~(np.abs(values) <= FLOAT32_MAX)
+    per_column = bad.sum(axis=0)
+    rows = np.flatnonzero(bad.any(axis=1))
+    columns = [
+        f"{names[j]!r} ({per_column[j]})" for j in np.argsort(-per_column, kind="stable") if per_column[j]
+    ]
+    total = int(per_column.sum())
+    return DataError(
+        f"{name}: {total} feature value{'s are' if total > 1 else ' is'} missing (NaN), infinite or beyond "
+        f"3.4e38, in {len(rows)} of {len(values)} rows and {len(columns)} of {len(names)} columns. Columns "
+        f"(how many): {some(columns)}. Rows, counted from 1: {some(rows + 1)}. Remove these rows or columns, "
+        "or fill the values in."
+    )

@@ -1,0 +1,132 @@
+"""MNIST, Fashion-MNIST and CIFAR-10 by name: from a folder that is there already, else fetched once by
+scikit-learn."""
+
+import importlib.util
+import os
+import socket
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mcprune.arrays import AnyArray
+from mcprune.data import cifar, idx
+from mcprune.data.base import Dataset, ImageShape, assemble
+from mcprune.errors import DataError
+
+# where Debian's dataset-* packages put their files
+DEBIAN = Path("/usr/share/datasets")
+_TIMEOUT = 10.0  # seconds without an answer, after which the network counts as absent
+
+
+class Source(NamedTuple):
+    folders: tuple[str, ...]
+    openml: str
+    image_shape: ImageShape
+    given_test: int  # so many last rows in OpenML's order are the given test part; 0: order not documented
+    package: str
+
+
+NAMED = {
+    "mnist": Source(("mnist",), "mnist_784", (28, 28), 10_000, ""),
+    "fashion-mnist": Source(("fashion-mnist",), "Fashion-MNIST", (28, 28), 10_000, "dataset-fashion-mnist"),
+    "cifar-10": Source(("cifar-10-batches-bin", "cifar-10"), "CIFAR_10", (3, 32, 32), 0, ""),
+}
+
+
+def load_named(name: str) -> Dataset:
+    """One of `NAMED`: under the folder MCPRUNE_DATA, else under /usr/share/datasets, else from OpenML.
+
+    OpenML's CIFAR-10 comes without a given test part (the order of its rows is not documented), so its test
+    rows are split off like any other table's.
+
+    Raises
+    ------
+    DataError
+        Found but broken (it is then not fetched in its stead), or neither found nor fetched: both remedies
+        are named.
+    """
+    source = NAMED[name]
+    folder = find_folder(source)
+    if folder is not None:
+        return cifar.load_folder(folder, name) if name == "cifar-10" else idx.load_folder(folder, name)
+    try:
+        pixels, labels = _fetch(source.openml)
+    except (OSError, HTTPException, ValueError, EOFError, zlib.error) as error:
+        if isinstance(error, TypeError):
+            raise  # a wrong call, which scikit-learn reports as both: a fault of ours, not the network's
+        package = f", or install the Debian package {source.package}" if source.package else ""
+        files = (
+            "data_batch_1.bin ... test_batch.bin"
+            if name == "cifar-10"
+            else "train-images-idx3-ubyte and its three companions (or .gz)"
+        )
+        raise DataError(
+            f"{name!r} is neither in a folder of this machine nor could it be fetched from OpenML "
+            f"({_brief(error)}). Either put {files} into FOLDER/{source.folders[0]} and set "
+            f"MCPRUNE_DATA=FOLDER{package}; or run it once with a network, so that scikit-learn's "
+            "fetch_openml keeps a copy."
+        ) from error
+    expected = int(np.prod(source.image_shape))
+    if pixels.ndim != 2 or pixels.shape[1] != expected:
+        raise DataError(
+            f"{name!r}: OpenML's {source.openml} has the shape {pixels.shape}, expected (rows, {expected})."
+        )
+    test_rows = (
+        np.arange(len(pixels) - source.given_test, len(pixels), dtype=np.int64) if source.given_test else None
+    )
+    return assemble(name, _as_bytes(pixels), labels, image_shape=source.image_shape, test_rows=test_rows)
+
+
+def find_folder(source: Source) -> Path | None:
+    """The first folder that holds the files, MCPRUNE_DATA before Debian's."""
+    own = os.environ.get("MCPRUNE_DATA")
+    for root in ([Path(own).expanduser()] if own else []) + [DEBIAN]:
+        for folder in source.folders:
+            path = root / folder
+            try:
+                if path.is_dir() and (idx.image_files(path) or cifar.batch_files(path)[0]):
+                    return path
+            except OSError as error:
+                raise DataError(
+                    f"{path}: cannot be read ({error.strerror or error}). Check MCPRUNE_DATA."
+                ) from error
+    return None
+
+
+def _fetch(openml: str) -> tuple[AnyArray, AnyArray]:
+    from sklearn.datasets import fetch_openml
+
+    # its parser 'auto' wants pandas, which is only in an extra
+    parser = "pandas" if importlib.util.find_spec("pandas") else "liac-arff"
+    with warnings.catch_warnings(), _impatient_network():
+        warnings.simplefilter("ignore")
+        bunch = fetch_openml(openml, version=1, as_frame=False, parser=parser, n_retries=1, delay=0.1)
+    return np.asarray(bunch.data), np.asarray(bunch.target).astype(np.int64)
+
+
+@contextmanager
+def _impatient_network() -> Iterator[None]:
+    # fetch_openml sets no time limit of its own
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _as_bytes(pixels: AnyArray) -> AnyArray:
+    with np.errstate(invalid="ignore"):
+        narrow = pixels.astype(np.uint8)
+    return narrow if np.array_equal(narrow, pixels) else pixels
+
+
+def _brief(error: Exception) -> str:
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0][:120]}" if first else type(error).__name__

@@ -1,0 +1,135 @@
+"""Scaling, learned on the training part only and applied alike to every part and to new rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcprune.arrays import AnyArray, Float32Array, FloatArray, IntArray
+from mcprune.data.base import Dataset
+from mcprune.errors import ConfigError, DataError
+
+KINDS = ("auto", "standard", "unit", "none")
+_CHUNK = 1 << 21  # values at a time, so that float64 never holds a whole data set
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler:
+    """(features - shift) * factor.
+
+    Attributes
+    ----------
+    kind : 'standard', 'unit' or 'none'
+    shift, factor : ndarray of float64, shape (N,)
+    """
+
+    kind: str
+    shift: FloatArray
+    factor: FloatArray
+
+    def apply(self, features: AnyArray) -> Float32Array:
+        """Scaled features, shape (rows, N), computed in float64 and rounded once.
+
+        Raises
+        ------
+        DataError
+            Another number of columns; a value so far outside of the training rows' range that float32 cannot
+            hold it.
+        """
+        if features.ndim != 2 or features.shape[1] != self.shift.size:
+            raise DataError(
+                f"features of shape {features.shape}, but the scaling was learned on {self.shift.size} "
+                "columns."
+            )
+        scaled = np.empty(features.shape, dtype=np.float32)
+        step = max(1, _CHUNK // features.shape[1])
+        with np.errstate(over="ignore"):
+            for start in range(0, len(features), step):
+                part = features[start : start + step].astype(np.float64)
+                part -= self.shift
+                part *= self.factor
+                scaled[start : start + step] = part
+                if not np.isfinite(scaled[start : start + step]).all():
+                    row, column = np.argwhere(~np.isfinite(scaled[start : start + step]))[0]
+                    raise DataError(
+                        f"row {start + row + 1}, column {column + 1}: {features[start + row, column]} cannot "
+                        f"be scaled: the training rows differ by about {1 / self.factor[column]:.3g} there. "
+                        "Remove the column or mend the value."
+                    )
+        return scaled
+
+    def select(self, keep: IntArray) -> "Scaler":
+        """The scaling of the kept columns, in the order of `keep`."""
+        return Scaler(self.kind, self.shift[keep], self.factor[keep])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; the numbers come back bit for bit."""
+        return {"kind": self.kind, "shift": self.shift.tolist(), "factor": self.factor.tolist()}
+
+    @staticmethod
+    def from_dict(saved: dict[str, Any]) -> "Scaler":
+        """The Scaler of `to_dict`.
+
+        Raises
+        ------
+        DataError
+            Fields missing, of unequal lengths, or not finite numbers.
+        """
+        try:
+            shift = np.array(saved["shift"], dtype=np.float64)
+            factor = np.array(saved["factor"], dtype=np.float64)
+            kind = saved["kind"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"a saved scaling without readable 'kind', 'shift' and 'factor' ({error})."
+            ) from error
+        finite = np.isfinite(shift).all() and np.isfinite(factor).all()
+        if kind not in KINDS[1:] or shift.ndim != 1 or shift.shape != factor.shape or not finite:
+            raise DataError(
+                f"a saved scaling of kind {kind!r} with {shift.shape} shifts and {factor.shape} factors is "
+                "broken."
+            )
+        return Scaler(kind, shift, factor)
+
+
+def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Scaler:
+    """Learn a scaling from the training rows.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    train_rows : ndarray of int64
+    kind : str
+        standard: every column to mean 0 and standard deviation 1 (a column that is constant over the training
+        rows keeps factor 1). unit: one factor for all columns that takes the largest magnitude to 1, and no
+        shift, so that a black pixel stays exactly 0. none: unchanged. auto: unit for images, standard for
+        tables.
+
+    Raises
+    ------
+    ConfigError
+        Another kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"scale={kind!r} is unknown. Choose one of {', '.join(KINDS)}.")
+    if kind == "auto":
+        kind = "unit" if dataset.image_shape is not None else "standard"
+    columns = dataset.n_inputs
+    shift, factor = np.zeros(columns), np.ones(columns)
+    train = dataset.features[train_rows] if kind != "none" else dataset.features[:0]
+    if kind == "unit":
+        largest = max(abs(float(train.max())), abs(float(train.min())))
+        factor /= largest if largest > 0 else 1.0
+    elif kind == "standard":
+        step = max(1, _CHUNK // columns)
+        chunks = range(0, len(train), step)
+        shift = sum(
+            (train[i : i + step].sum(axis=0, dtype=np.float64) for i in chunks), np.zeros(columns)
+        ) / len(train)
+        squares = sum((((train[i : i + step] - shift) ** 2).sum(axis=0) for i in chunks), np.zeros(columns))
+        deviation = np.sqrt(squares / len(train))
+        # exact: rounding may leave a constant column a tiny deviation, and dividing by it would blow up the
+        # test rows
+        varies = (train.max(axis=0) > train.min(axis=0)) & (deviation > np.finfo(np.float32).tiny)
+        factor[varies] = 1.0 / deviation[varies]
+    return Scaler(kind, shift, factor)

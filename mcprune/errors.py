@@ -1,0 +1,33 @@
+"""One small tree of errors; every message gives the cause, what was met, and the remedy.
+
+The command line prints the message of a `McpruneError` and exits with code 2. Any other exception is a fault of
+mcprune itself and keeps its traceback.
+"""
+
+
+class McpruneError(Exception):
+    """What the user can mend: the message says how."""
+
+
+class ConfigError(McpruneError, ValueError):
+    """An option or a combination of options that cannot be run."""
+
+
+class DataError(McpruneError, ValueError):
+    """A data set that is missing, broken or unfit for classification."""
+
+
+class ModelError(McpruneError, ValueError):
+    """A model whose sites cannot be gated, shrunk or loaded."""
+
+
+class DeviceError(McpruneError, RuntimeError):
+    """A device that was asked for and is not there."""
+
+
+class FolderError(McpruneError, OSError):
+    """A run's folder that exists, is missing, is broken or cannot be written."""
+
+
+class NumericalError(McpruneError, ArithmeticError):
+    """A loss that turned non-finite where no rejection can absorb it."""

@@ -1,0 +1,1 @@
+"""Many candidates to many losses: evaluators behind one contract, canonical and fast."""

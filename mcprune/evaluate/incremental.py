@@ -1,0 +1,197 @@
+"""The incremental evaluator: what a sparse move leaves unchanged in a multilayer perceptron is not computed again.
+
+An input that changes its gate by d changes the first pre-activation of row b by d x_b times one row of the weights; rows
+where x_b is zero (most pixels of most images) keep their loss. A unit of layer l starts one layer above its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from mcprune.arrays import Float32Array, FloatArray
+from mcprune.chain.moves import Moves
+from mcprune.chain.state import ChainState
+from mcprune.errors import ModelError
+from mcprune.evaluate import mlp_kernels
+from mcprune.evaluate.base import gates_of
+from mcprune.objective.base import Objective
+from mcprune.pruning.gates import GatedModel
+
+CODES: dict[type[nn.Module], int] = {
+    nn.ReLU: mlp_kernels.RELU,
+    nn.Tanh: mlp_kernels.TANH,
+    nn.Sigmoid: mlp_kernels.SIGMOID,
+    nn.Softplus: mlp_kernels.SOFTPLUS,
+}
+# A move of more sites than this costs more as single rows of the weights than as one matrix product.
+MOST_SITES = 64
+
+
+def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
+    """Return the linear layers of a plain multilayer perceptron and the code of its activation.
+
+    Raises
+    ------
+    ModelError
+        The model is anything else; the message says what was met.
+    """
+    if not isinstance(model, nn.Sequential):
+        children = list(model.children())
+        if type(model).__module__ != "mcprune.models.mlp" or len(children) != 1:
+            raise ModelError(f"{type(model).__name__} is not a plain chain of layers; use the full evaluator")
+        model = children[0]
+    modules = [m for m in model.children() if not isinstance(m, nn.Dropout | nn.Identity | nn.Flatten)]
+    for place, module in enumerate(modules):
+        if not isinstance(module, nn.Linear) if place % 2 == 0 else type(module) not in CODES:
+            raise ModelError(f"a {type(module).__name__} stands at place {place} of the chain; use the full evaluator")
+    layers = [m for m in modules if isinstance(m, nn.Linear)]
+    codes = {CODES[type(m)] for m in modules[1::2]}
+    if len(modules) % 2 == 0 or len(codes) > 1 or any(m.weight.dtype != torch.float32 for m in layers):
+        raise ModelError(
+            "the chain does not end in a linear layer, or mixes activations or number types; use the full evaluator"
+        )
+    if any(isinstance(m, nn.Softplus) and (m.beta, m.threshold) != (1, 20) for m in modules):
+        raise ModelError("the softplus has a beta or threshold of its own; use the full evaluator")
+    return layers, codes.pop() if codes else mlp_kernels.RELU
+
+
+def _padded(width: int) -> int:
+    return -(-width // 16) * 16
+
+
+class IncrementalEvaluator:
+    """Low-rank updates for sparse moves on a multilayer perceptron under mean cross-entropy, on the CPU.
+
+    Parameters
+    ----------
+    gated : GatedModel
+    objective : Objective
+        Only mean cross-entropy.
+
+    Raises
+    ------
+    ModelError
+        A model, objective or device that it cannot serve; the message says why.
+
+    Notes
+    -----
+    The classifier runs in evaluation mode: dropout is off. Sums are in another order than the canonical evaluator's, so
+    losses differ from it by rounding, at most about `error` times max(1, loss); every `begin` starts afresh.
+    """
+
+    name = "incremental"
+    error = 5e-6
+
+    def __init__(self, gated: GatedModel, objective: Objective) -> None:
+        if objective.name != "cross-entropy":
+            raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}; use the full evaluator")
+        self.layers, self.code = linear_chain(gated.model)
+        if self.layers[0].weight.device.type != "cpu":
+            raise ModelError("the classifier is not on the CPU; use the full evaluator")
+        names = {id(module): name for name, module in gated.model.named_modules()}
+        levels = {names[id(layer)]: number for number, layer in enumerate(self.layers, start=1)}
+        groups = gated.sites.groups
+        if any(group.kind == "units" and levels.get(group.layer, len(self.layers)) == len(self.layers) for group in groups):
+            raise ModelError("a site is no unit of a hidden layer; use the full evaluator")
+        self.level = np.concatenate([np.full(g.size, levels.get(g.layer, 0), np.int64) for g in groups])
+        self.local = np.concatenate([np.arange(g.size, dtype=np.int64) for g in groups])
+        self.groups = groups
+        self.classes = self.layers[-1].out_features
+        self._n_inputs = self.layers[0].in_features
+
+    @torch.no_grad()
+    def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
+        """See `Evaluator.begin`. Features that are the transpose of a contiguous (N, B) tensor are not copied."""
+        self.sharpness = sharpness
+        flat = features.flatten(1) if features.dim() != 2 else features
+        self.features = flat.T.numpy()
+        self.targets = targets.numpy()
+        self.weights, self.bias = self._parameters()
+        self.replicas = [self._cache(flat, targets, gates_of(weights, sharpness)) for weights in position]
+
+    def current(self) -> FloatArray:
+        """See `Evaluator.current`."""
+        return np.array([cache[1].mean(dtype=np.float64) for cache in self.replicas])
+
+    def losses(self, state: ChainState, moves: Moves) -> FloatArray:
+        """See `Evaluator.losses`."""
+        if moves.sites.shape[2] > MOST_SITES:
+            raise ModelError(f"a move of {moves.sites.shape[2]} sites is not sparse; use the full evaluator")
+        changed = gates_of(moves.weights, self.sharpness)
+        return np.stack([
+            mlp_kernels.candidate_losses(
+                *self._common(replica), moves.size[replica], moves.sites[replica], changed[replica], *self._model()
+            )
+            for replica in range(moves.size.shape[0])
+        ])
+
+    def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
+        """See `Evaluator.moved`."""
+        for replica in np.flatnonzero(index >= 0):
+            k = index[replica]
+            size = int(moves.size[replica, k])
+            if size:
+                changed = gates_of(moves.weights[replica, k], self.sharpness)
+                mlp_kernels.settle(*self._common(replica), size, moves.sites[replica, k], changed, *self._model())
+
+    def _common(self, replica: int) -> tuple[Any, ...]:
+        pre, base, gates, first = self.replicas[replica]
+        return self.features, self.targets, pre, base, gates, first, self.level, self.local
+
+    def _model(self) -> tuple[Any, ...]:
+        return self.weights, self.bias, self.code, self.classes
+
+    def _parameters(self) -> tuple[tuple[Float32Array, ...], tuple[Float32Array, ...]]:
+        """Return weights (in, out) and biases (out,), zero-padded to multiples of 16 but for the inputs."""
+        weights, biases = [], []
+        below = self._n_inputs
+        for layer in self.layers:
+            width = _padded(layer.out_features)
+            matrix = np.zeros((below, width), np.float32)
+            matrix[: layer.in_features, : layer.out_features] = layer.weight.numpy().T
+            bias = np.zeros(width, np.float32)
+            if layer.bias is not None:
+                bias[: layer.out_features] = layer.bias.numpy()
+            weights.append(matrix)
+            biases.append(bias)
+            below = width
+        return tuple(weights), tuple(biases)
+
+    def _cache(self, flat: torch.Tensor, targets: torch.Tensor, gates: Float32Array) -> tuple[Any, ...]:
+        """Return (pre-activations of each layer, loss of each row, unit gates, input gates) at one position."""
+        rows = flat.shape[0]
+        stages = np.ones((len(self.layers), max(bias.size for bias in self.bias)), np.float32)
+        first = np.ones(self._n_inputs, np.float32)
+        for group in self.groups:
+            part = gates[group.start : group.stop]
+            if group.kind == "inputs":
+                first[:] = part
+            else:
+                stages[self.level[group.start] - 1, : group.size] = part
+        # Inputs whose gate is 0 add nothing: their columns need not be multiplied.
+        alive = np.flatnonzero(first)
+        signal = (flat.T[torch.from_numpy(alive)] * torch.from_numpy(first[alive])[:, None]).T
+        pre = []
+        for number, layer in enumerate(self.layers):
+            weight = layer.weight[:, torch.from_numpy(alive)] if number == 0 else layer.weight
+            out = functional.linear(signal, weight, layer.bias)
+            padded = np.zeros((rows, self.bias[number].size), np.float32)
+            padded[:, : layer.out_features] = out.numpy()
+            pre.append(padded)
+            signal = self._activation(out * torch.from_numpy(stages[number, : layer.out_features]))
+        losses = functional.cross_entropy(out, targets, reduction="none").numpy()
+        return tuple(pre), losses, stages, first
+
+    def _activation(self, values: torch.Tensor) -> torch.Tensor:
+        function = {
+            mlp_kernels.RELU: torch.relu,
+            mlp_kernels.TANH: torch.tanh,
+            mlp_kernels.SIGMOID: torch.sigmoid,
+            mlp_kernels.SOFTPLUS: functional.softplus,
+        }[self.code]
+        return function(values)

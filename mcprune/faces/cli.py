@@ -1,0 +1,159 @@
+"""The command line: which command is meant, and what becomes of an error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from mcprune.errors import ConfigError, McpruneError
+from mcprune.faces.parser import Parser, nearest
+from mcprune.version import VERSION
+
+INTERRUPTED, BROKEN_PIPE, REFUSED = 130, 141, 2
+
+DESCRIPTION = """\
+Choose exactly n inputs or hidden units of a neural network with a gradient-free Markov chain.
+
+commands:
+  run                    choose the sites, test the result, save the smaller model
+  show FOLDER            print the table and the picture of a finished run again
+  predict FOLDER FILE    classify new rows with the smaller model
+
+Try: mcprune run --keep 16
+Each command explains its options: mcprune run --help
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; by default those of this process.
+
+    Returns
+    -------
+    int
+        0; 2 after an error that the user can mend (one message on stderr); 130 after Ctrl-C; 141 if the
+        output was closed by its reader. Any other exception is a fault of mcprune and is raised.
+    """
+    _prepare_streams()
+    try:
+        code = _command(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except McpruneError as error:
+        return _say(f"mcprune: error: {error}", REFUSED)
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _say("mcprune: interrupted", INTERRUPTED)
+
+
+def _command(arguments: list[str]) -> int:
+    commands: dict[str, Callable[[list[str]], int]] = {"run": _run, "show": _show, "predict": _predict}
+    if arguments and arguments[0] in commands:
+        try:
+            return commands[arguments[0]](arguments[1:])
+        except SystemExit as leave:  # how argparse leaves after --help
+            return int(leave.code or 0)
+    return _top(arguments, list(commands))
+
+
+def _top(arguments: list[str], commands: list[str]) -> int:
+    first = arguments[0] if arguments else "--help"
+    if first in ("-h", "--help"):
+        print(DESCRIPTION, end="")
+        return 0
+    if first == "--version":
+        print(f"mcprune {VERSION}")
+        return 0
+    if first.startswith("-"):
+        near = nearest(first, ["--help", "--version"])
+        remedy = near or f" before the command. Options follow it, as in: mcprune run {first}."
+        raise ConfigError(f"there is no option {first!r}{remedy} See mcprune --help")
+    hint = nearest(first, commands) or f"; the commands are {', '.join(commands)}."
+    raise ConfigError(f"there is no command {first!r}{hint} See mcprune --help")
+
+
+def _run(arguments: list[str]) -> int:
+    from mcprune.faces.arguments import run_options
+
+    options, quiet, json = run_options(arguments)
+
+    from mcprune.faces.screen import choose_screen, watch
+    from mcprune.session.config import make_config
+
+    config = make_config(**options)
+    screen = choose_screen(sys.stdout, quiet=quiet, json=json)
+    with screen:  # the live screen turns while torch is imported
+        from mcprune.session.loop import run
+
+        return watch(run(config), screen)
+
+
+def _show(arguments: list[str]) -> int:
+    parser = Parser("mcprune show", "Print the table and the picture of a finished run again.")
+    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    folder = parser.read(arguments).folder
+
+    from mcprune.faces.outputs import choose, report
+    from mcprune.faces.table import check
+    from mcprune.session.folder import read_result
+
+    result = {**read_result(folder), "folder": folder}
+    check(result, folder)
+    report(choose(sys.stdout), result)
+    return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    parser = Parser(
+        "mcprune predict",
+        "Classify new rows with the small model of a run and write a CSV with the columns row (from 0), "
+        "prediction (the class as it stood in the data) and probability (of that class).",
+    )
+    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    parser.option(
+        "file",
+        metavar="FILE",
+        help="the new rows, as the run's data was given: a table with the same columns (the target may be "
+        "missing), images, ...",
+    )
+    parser.option("--out", metavar="FILE.csv", help="where to write (default: standard output)")
+    parser.option("--force", action="store_true", help="replace the file of --out if it exists (default: no)")
+    parsed = parser.read(arguments)
+
+    from mcprune.faces.predict import predict
+
+    predict(parsed.folder, parsed.file, out=parsed.out, force=parsed.force)
+    return 0
+
+
+def _prepare_streams() -> None:
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stands for the process's output to its end
+    # A name that the stream cannot encode is shown with escapes; it must not end a run.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _say(message: str, code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+    with contextlib.suppress(OSError):  # the reader of stderr may be gone as well; the code still tells
+        print(message, file=sys.stderr)
+    return code
+
+
+def _drop_output() -> None:
+    # The interpreter flushes stdout once more on its way out; into nothing that cannot fail.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

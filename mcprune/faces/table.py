@@ -1,0 +1,109 @@
+"""The result of a run in words: the table of test accuracies, what was kept, the sizes, and where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mcprune.errors import FolderError
+from mcprune.faces.picture import picture
+from mcprune.faces.text import number, ranges, some, wrapped
+
+HEADER = ["", "sites kept", "test accuracy", "spread", "masks", "seconds"]
+MOST = 200  # names or ranges of indices that are listed; mask.json has them all
+NEEDED = ("rows", "keep", "names", "sites", "N")
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """Return one row of the table: what was tested, sites, accuracy, spread, count of masks, seconds."""
+    return [
+        str(row["name"]),
+        number(row.get("sites"), ",d"),
+        number(row.get("accuracy"), ".4f"),
+        number(row.get("spread"), ".4f"),
+        number(row.get("count"), "d"),
+        number(row.get("seconds"), ".1f"),
+    ]
+
+
+def kept_lines(result: Mapping[str, Any], *, width: int, unicode: bool) -> list[str]:
+    """Say which sites are kept, a group of sites after the other.
+
+    Parameters
+    ----------
+    result : mapping
+        `keep` (flat indices over all sites, rising), `names` (one for each of them), `sites` (the groups in
+        their flat order, each with kind, layer and size) and `image_shape`.
+    width : int
+        Characters that fit into a line.
+    unicode : bool
+        False keeps the picture in ASCII.
+
+    Raises
+    ------
+    FolderError
+        Indices, names and groups that do not fit together.
+    """
+    lines: list[str] = []
+    pairs = list(zip(result["keep"], result["names"], strict=True))
+    start = 0
+    for group in result["sites"]:
+        stop = start + group["size"]
+        inside = [(index - start, name) for index, name in pairs if start <= index < stop]
+        start = stop
+        where = [index for index, _ in inside]
+        lines.append(f"{group_title(group)}: {len(inside):,} of {group['size']:,} kept")
+        shape = result.get("image_shape") if group["kind"] == "inputs" else None
+        if shape and inside:
+            lines += ["  " + line for line in picture(where, shape, width=max(width - 2, 1), unicode=unicode)]
+        elif group["kind"] == "inputs":
+            lines += wrapped(some([str(name) for _, name in inside], MOST), width)
+        else:
+            lines += wrapped(some(ranges(where), MOST), width)
+    if pairs and not 0 <= min(result["keep"]) <= max(result["keep"]) < start:
+        raise FolderError(
+            f"kept sites {min(result['keep'])}..{max(result['keep'])} lie outside of the {start} sites"
+        )
+    return lines
+
+
+def group_title(group: Mapping[str, Any]) -> str:
+    """Return a group of sites in words: inputs, or units of a layer."""
+    return f"{group['kind']} of {group['layer']}" if group.get("layer") else str(group["kind"])
+
+
+def size_line(parameters: Mapping[str, Any] | None) -> list[str]:
+    """Say how many parameters the classifier had and the small model has."""
+    if not parameters:
+        return []
+    before, after = parameters["before"], parameters["after"]
+    share = f" ({after / before:.1%})" if before else ""
+    return [f"parameters: {before:,} before, {after:,} after{share}"]
+
+
+def files_line(folder: str | None, files: Sequence[str]) -> list[str]:
+    """Say where everything was written."""
+    return [f"written to {folder}: {', '.join(files)}" if files else f"written to {folder}"] if folder else []
+
+
+def check(result: Mapping[str, Any], where: str) -> None:
+    """Refuse a result that was read from a file and cannot be shown.
+
+    Raises
+    ------
+    FolderError
+        Naming the entry that is missing or of another kind than it should be.
+    """
+    remedy = "the file was changed or comes from another version; run again"
+    for name in NEEDED:
+        if name not in result:
+            raise FolderError(f"the result in {where!r} lacks {name!r}; {remedy}")
+    try:
+        if not all(type(index) is int for index in result["keep"]):
+            raise ValueError("'keep' must hold indices")
+        for row in result["rows"]:
+            cells(row)
+        kept_lines(result, width=80, unicode=False)
+        size_line(result.get("parameters"))
+    except (KeyError, TypeError, ValueError, AttributeError, FolderError) as error:
+        raise FolderError(f"the result in {where!r} cannot be shown ({error}); {remedy}") from None

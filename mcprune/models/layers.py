@@ -1,0 +1,142 @@
+"""Layers that pruned models need besides torch's own, and initialisation from a seed alone."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from mcprune.errors import ConfigError, ModelError
+
+
+class Constant(nn.Module):
+    """The same output for every row: what is left of a network when every unit of one of its layers is
+    dropped.
+
+    Parameters
+    ----------
+    outputs : int
+        Length of the output; it starts at zero.
+    device : str
+        Where the parameter is put.
+    """
+
+    def __init__(self, outputs: int, *, device: str = "cpu") -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.bias = nn.Parameter(torch.zeros(outputs, dtype=torch.float32, device=device))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Repeat the constant; ``x`` (B, ...) gives only the number of rows, and may have no columns."""
+        # A copy: an expanded view shares its memory between rows, so nothing could work on it in place.
+        return self.bias.expand(x.shape[0], self.outputs).clone()
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows between the brackets."""
+        return f"outputs={self.outputs}"
+
+
+class Scatter(nn.Module):
+    """A classifier of N inputs behind a door of n: the kept inputs are put into zeros, then the model runs.
+
+    The way to fewer inputs for a model whose first layer cannot be cut (a convolution, an attention block).
+    It needs fewer measured inputs, but it has no fewer parameters and costs no fewer operations than the
+    model inside.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes (B, \\*shape).
+    keep : sequence of int, length n
+        Distinct flat indices of the kept inputs, in the order in which the small input brings them.
+    shape : sequence of int
+        Shape of one full input; its product is N.
+
+    Raises
+    ------
+    ModelError
+        If an index is outside 0..N-1 or comes twice.
+    """
+
+    keep: torch.Tensor
+
+    def __init__(self, model: nn.Module, keep: Sequence[int], shape: Sequence[int]) -> None:
+        super().__init__()
+        self.indices = tuple(int(index) for index in keep)
+        self.shape = tuple(int(side) for side in shape)
+        self.size = math.prod(self.shape)
+        outside = [index for index in self.indices if not 0 <= index < self.size]
+        if outside or len(set(self.indices)) != len(self.indices):
+            met = f"{outside[0]} is not" if outside else "one comes twice"
+            raise ModelError(
+                f"the kept inputs of a Scatter must be distinct and within 0..{self.size - 1}, but {met}. "
+                "Shrink and save the model again."
+            )
+        self.model = model
+        # Part of the description, not of the weights: so it is not in the state that is saved.
+        self.register_buffer(
+            "keep", torch.tensor(self.indices, dtype=torch.int64, device="cpu"), persistent=False
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, n) kept inputs -> the model's logits."""
+        full = x.new_zeros((x.shape[0], self.size)).index_copy(1, self.keep, x)
+        logits: torch.Tensor = self.model(full.view(x.shape[0], *self.shape))
+        return logits
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows between the brackets."""
+        return f"kept={self.keep.numel()}, shape={self.shape}"
+
+
+def initialise(model: nn.Module, seed: int) -> nn.Module:
+    """Give every known layer of ``model`` fresh parameters that depend on nothing but the seed.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place. Linear and convolution layers get torch's default law, U[-1/sqrt(fan_in),
+        1/sqrt(fan_in)] for weights and biases [1]_; normalisations and PReLU their constants.
+    seed : int
+        0 <= seed < 2**63. The global random state of torch is neither read nor advanced.
+
+    Returns
+    -------
+    nn.Module
+        The same object.
+
+    Raises
+    ------
+    ConfigError
+        If the seed is out of range.
+
+    References
+    ----------
+    .. [1] LeCun, Bottou, Orr & Mueller, Efficient BackProp (1998), section 4.6, as torch.nn.Linear applies
+    it.
+    """
+    if not 0 <= seed < 2**63:
+        raise ConfigError(
+            f"seed={seed} is outside 0..2**63-1. Choose a seed that is not negative, such as 0."
+        )
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                bound = 1.0 / math.sqrt(layer.weight[0].numel())
+                for parameter in (layer.weight, layer.bias):
+                    if parameter is not None:
+                        parameter.copy_(
+                            torch.empty(parameter.shape, dtype=torch.float32, device="cpu").uniform_(
+                                -bound, bound, generator=generator
+                            )
+                        )
+            elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
+                layer.reset_parameters()
+            elif isinstance(layer, nn.PReLU):
+                layer.weight.fill_(0.25)
+            elif isinstance(layer, Constant):
+                layer.bias.zero_()
+            elif isinstance(layer, Scatter):
+                layer.keep.copy_(torch.tensor(layer.indices, dtype=torch.int64))
+    return model

@@ -1,0 +1,67 @@
+"""Objectives of plain classification: mean cross-entropy (L_cla of the source) and the share of wrong answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from mcprune.arrays import FloatArray
+from mcprune.errors import ConfigError
+from mcprune.objective.base import Objective
+
+
+def row_mean(values: torch.Tensor) -> FloatArray:
+    """Return the mean over the rows of (K, B) values in float64, each candidate by itself.
+
+    numpy's pairwise sum over a contiguous last axis gives a candidate the same bits whatever K is; torch may split a
+    sum over threads once it is large. On a GPU the sum is torch's, over the last axis.
+    """
+    if values.is_cuda:
+        return np.asarray(values.double().mean(dim=1).cpu().numpy())
+    return np.asarray(np.mean(np.ascontiguousarray(values.numpy()), axis=1, dtype=np.float64))
+
+
+class CrossEntropy:
+    """Mean cross-entropy of the softmax of the outputs, in nats."""
+
+    name = "cross-entropy"
+    lower_bound: float | None = 0.0
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
+        """Return the mean cross-entropy of each candidate, shape (K,); see `Objective.losses`."""
+        count, rows, classes = logits.shape
+        flat = functional.cross_entropy(
+            logits.reshape(count * rows, classes), targets.repeat(count), reduction="none"
+        )
+        return row_mean(flat.reshape(count, rows))
+
+
+class ErrorRate:
+    """Share of the rows whose largest output is not their class."""
+
+    name = "error"
+    lower_bound: float | None = 0.0
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
+        """Return the share of wrong answers of each candidate, shape (K,); see `Objective.losses`."""
+        wrong = (logits.argmax(dim=2) != targets).to(torch.float32)
+        # argmax of a row of NaN is an index like any other: such a candidate must not look right.
+        wrong[~torch.isfinite(logits).all(dim=2)] = torch.nan
+        return row_mean(wrong)
+
+
+OBJECTIVES: dict[str, type[CrossEntropy] | type[ErrorRate]] = {"cross-entropy": CrossEntropy, "error": ErrorRate}
+
+
+def objective(name: str) -> Objective:
+    """Return the objective of that name.
+
+    Raises
+    ------
+    ConfigError
+        No objective has that name.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError(f"there is no objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]()

@@ -1,0 +1,153 @@
+"""A classifier seen through gates: every site's signal is multiplied by a number between 0 and 1."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.arrays import BoolArray
+from mcprune.errors import ConfigError, ModelError
+from mcprune.pruning.sites import SiteGroup, SiteMap
+
+
+def hard_gates(
+    mask: BoolArray | torch.Tensor, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Gates 1 where the mask keeps and 0 where it drops, same shape as the mask."""
+    return as_mask(mask).to(device=device, dtype=dtype)
+
+
+def as_mask(mask: BoolArray | torch.Tensor) -> torch.Tensor:
+    """The mask as a tensor on the CPU; an array is copied, so it may be read-only or reversed."""
+    if isinstance(mask, torch.Tensor):
+        return mask.detach().cpu()
+    return torch.from_numpy(np.array(mask, order="C"))
+
+
+class GatedModel(nn.Module):
+    """A classifier whose forward pass takes gates.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any classifier of (B, ...) rows. It is shared, not copied; its parameters are the only ones.
+    sites : SiteMap
+        Inputs are multiplied where they enter (the flattened row; it gets its shape back). Units are
+        multiplied at the OUTPUT of their Linear layer, before the activation: a dropped unit of a sigmoid
+        layer still sends 0.5.
+
+    Raises
+    ------
+    ModelError
+        If a layer of ``sites`` is missing in the model or has another width.
+
+    Notes
+    -----
+    Hooks exist on the model's layers only while ``forward`` runs, so outside of it the model is exactly the
+    user's. Two threads must not run one model at the same time.
+    """
+
+    def __init__(self, model: nn.Module, sites: SiteMap) -> None:
+        super().__init__()
+        self.model = model
+        self.sites = sites
+        self._inputs = sites.inputs
+        modules = dict(model.named_modules())
+        for group in sites.units:
+            layer = modules.get(group.layer)
+            if not isinstance(layer, nn.Linear) or layer.out_features != group.size:
+                met = "there is no such layer" if layer is None else f"it is {layer}"
+                raise ModelError(
+                    f"the sites want layer {group.layer!r} to be a Linear with {group.size} outputs, but "
+                    f"{met}. Plan the sites anew with site_map(model, ...)."
+                )
+
+    def hard_gates(self, mask: BoolArray | torch.Tensor) -> torch.Tensor:
+        """`hard_gates` in the dtype and on the device of the model's parameters."""
+        for parameter in self.model.parameters():
+            return hard_gates(mask, dtype=parameter.dtype, device=parameter.device)
+        return hard_gates(mask)
+
+    def forward(self, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        """Logits of the gated classifier.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, ...)
+            If inputs are sites, the sides after the first multiply to their number.
+        gates : Tensor, shape (N,) or (B, N)
+            One gate a site for all rows, or for each row. Taken to the dtype of what it multiplies; gradients
+            flow.
+
+        Returns
+        -------
+        Tensor, shape (B, C)
+            With all gates 1 it equals ``model(x)`` bit for bit.
+
+        Raises
+        ------
+        ConfigError
+            If shapes do not fit.
+        ModelError
+            If the model's forward pass does not call a layer whose units are sites (attention blocks read the
+            weights of some Linear layers without calling them): its gates would silently do nothing.
+        """
+        if gates.shape[-1:] != (self.sites.size,) or (gates.dim() == 2 and gates.shape[0] != x.shape[0]):
+            raise ConfigError(
+                f"gates of shape {tuple(gates.shape)} for {self.sites.size} sites and {x.shape[0]} rows. "
+                f"Give ({self.sites.size},) or ({x.shape[0]}, {self.sites.size})."
+            )
+        if self._inputs is not None:
+            x = self._gate_inputs(x, gates, self._inputs)
+        units = self.sites.units
+        if not units:
+            plain: torch.Tensor = self.model(x)
+            return plain
+        called: set[str] = set()
+        handles = []
+        try:
+            for group in units:
+                hook = _multiplier(gates[..., group.start : group.stop], group.layer, called)
+                handles.append(self.model.get_submodule(group.layer).register_forward_hook(hook))
+            logits: torch.Tensor = self.model(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if len(called) != len(units):
+            missing = next(group.layer for group in units if group.layer not in called)
+            raise ModelError(
+                f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on its "
+                "units would do nothing. Name the layers whose units are sites, without this one."
+            )
+        return logits
+
+    def _gate_inputs(self, x: torch.Tensor, gates: torch.Tensor, group: SiteGroup) -> torch.Tensor:
+        flat = x.flatten(1)
+        if flat.shape[1] != group.size:
+            raise ConfigError(
+                f"rows of shape {tuple(x.shape[1:])} hold {flat.shape[1]} features, but {group.size} inputs "
+                "are sites. Give the rows that the sites were planned for."
+            )
+        chosen = gates[..., group.start : group.stop]
+        return (flat * _like(chosen, flat)).view(x.shape)
+
+
+def _like(gates: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
+    return gates.to(signal.dtype) if signal.is_floating_point() else gates
+
+
+def _multiplier(
+    gates: torch.Tensor, name: str, called: set[str]
+) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
+    """A forward hook that multiplies a layer's output (B, ..., size) by gates (size,) or (B, size)."""
+
+    def hook(_layer: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        called.add(name)
+        chosen = _like(gates, output)
+        if chosen.dim() == 2 and output.dim() > 2:
+            chosen = chosen.view(chosen.shape[0], *(1,) * (output.dim() - 2), chosen.shape[1])
+        return output * chosen
+
+    return hook

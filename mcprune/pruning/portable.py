@@ -1,0 +1,213 @@
+"""Models as files: safetensors for the numbers, JSON for what they mean. No pickle and no code, in or out."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import nn
+
+from mcprune.errors import ConfigError, FolderError, ModelError
+from mcprune.models.registry import describe, skeleton
+
+FORMAT = "mcprune-model"
+VERSION = 1
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+def save_model(
+    model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``model.safetensors`` and ``model.json``; equal models give equal bytes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A built-in model loads again by itself. Of a user's own class the parameters are written, and the
+        class's name for messages; loading it needs the code.
+    folder : path
+        Made if missing. Older files of these two names are replaced, each in one step.
+    extra : mapping, optional
+        JSON-able data to keep beside it (kept inputs, labels, scaling...), without NaN or infinities.
+
+    Raises
+    ------
+    ConfigError
+        If ``extra`` is not JSON-able.
+    ModelError
+        If the model's tensors are not those that its layers say.
+    FolderError
+        If the folder cannot be written.
+    """
+    description = describe(model, allow_custom=True)
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    if not _is_custom(description):
+        wrong = _difference(skeleton(description).state_dict(), state)
+        if wrong:
+            raise ModelError(
+                f"{type(model).__name__} cannot be saved: {wrong}. Build it anew with those sizes."
+            )
+    weights = write_tensors(state)
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "model": description,
+        "extra": dict(extra or {}),
+    }
+    try:
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+        encoded = text.encode()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"extra cannot be written as JSON: {error}. Give plain numbers, strings and lists."
+        ) from error
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, data in ((WEIGHTS, weights), (DESCRIPTION, encoded)):
+            part = target / f"{name}.part"
+            part.write_bytes(data)
+            part.replace(target / name)
+    except OSError as error:
+        raise FolderError(
+            f"the model cannot be written to {target}: {error.strerror}. Choose a folder that can be written."
+        ) from error
+
+
+def load_model(
+    folder: str | os.PathLike[str], model: nn.Module | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The model that `save_model` wrote.
+
+    Parameters
+    ----------
+    folder : path
+    model : nn.Module, optional
+        Only for a model of a user's own class: an object of that class, which gets the saved parameters. Of a
+        model saved behind a `Scatter`, give the model inside.
+
+    Returns
+    -------
+    nn.Module
+        On the CPU, in evaluation mode.
+    dict
+        The content of ``model.json``: "format", "version", "weights_sha256", "model", "extra".
+
+    Raises
+    ------
+    FolderError
+        For everything that can be wrong with the files: missing, truncated, not JSON, of another program, of
+        a later version, keys that are missing, tensors of other names, shapes or types, or not of this
+        description.
+    ModelError
+        If the model is of a user's own class and ``model`` is not given.
+    """
+    path = Path(folder)
+    content = _read_description(path)
+    weights = _read_bytes(path, WEIGHTS)
+    if hashlib.sha256(weights).hexdigest() != content["weights_sha256"]:
+        raise _broken(
+            path, WEIGHTS, "it is not the file that was written with this model.json (truncated or exchanged)"
+        )
+    try:
+        state = read_tensors(weights)
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise _broken(path, WEIGHTS, f"it is not a safetensors file ({error})") from error
+    description = content["model"]
+    is_custom = isinstance(description, Mapping) and _is_custom(description)
+    if is_custom and model is None:
+        raise ModelError(
+            f"the model in {path} is of a class of your own, {_class_of(description)!r:.80}. "
+            "Build it with your own code and call load_model(folder, model=...)."
+        )
+    try:
+        built = skeleton(description, model if is_custom else None)
+    except ModelError as error:
+        raise _broken(path, DESCRIPTION, str(error)) from error
+    wrong = _difference(built.state_dict(), state, types=not is_custom)
+    if wrong:
+        raise _broken(path, WEIGHTS, wrong)
+    # Copies: tensors made of a file's bytes cannot be written to.
+    built.load_state_dict(
+        {name: tensor.clone() for name, tensor in state.items()}, strict=True, assign=not is_custom
+    )
+    return built.eval(), content
+
+
+def _is_custom(description: Mapping[str, Any]) -> bool:
+    inner = description.get("model") if description.get("kind") == "scatter" else description
+    return isinstance(inner, Mapping) and inner.get("kind") == "custom"
+
+
+def _class_of(description: Mapping[str, Any]) -> object:
+    inner: Any = description.get("model") if description.get("kind") == "scatter" else description
+    return inner.get("class")
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """model.json, with the keys that a loader needs, each of its type."""
+    try:
+        content = json.loads(_read_bytes(path, DESCRIPTION), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, DESCRIPTION, f"it is not JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _broken(path, DESCRIPTION, f"its format is not {FORMAT!r}: another program wrote it")
+    version = content.get("version")
+    if type(version) is not int or version < 1:
+        raise _broken(path, DESCRIPTION, f"its version is {version!r:.80}")
+    if version > VERSION:
+        raise FolderError(
+            f"{path / DESCRIPTION} has version {version}, but this mcprune reads up to {VERSION}. Install a "
+            "newer mcprune."
+        )
+    for key, kind in (("weights_sha256", str), ("model", dict), ("extra", dict)):
+        if not isinstance(content.get(key), kind):
+            raise _broken(path, DESCRIPTION, f"its key {key!r} is missing or of another type")
+    return content
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except OSError as error:
+        raise FolderError(
+            f"{path / name} cannot be read: {error.strerror}. Name a folder into which mcprune has saved a "
+            "model."
+        ) from error
+
+
+def _broken(path: Path, name: str, cause: str) -> FolderError:
+    return FolderError(
+        f"{path / name} is broken: {cause.rstrip('.')}. Copy the folder anew, or make the model again."
+    )
+
+
+def _difference(
+    wanted: Mapping[str, torch.Tensor], met: Mapping[str, torch.Tensor], *, types: bool = True
+) -> str:
+    """In words, how the tensors differ in name, shape or type; "" if they do not."""
+    missing, foreign = sorted(wanted.keys() - met.keys()), sorted(met.keys() - wanted.keys())
+    if missing or foreign:
+        return (
+            f"tensor {missing[0]!r} is missing"
+            if missing
+            else f"tensor {foreign[0]!r} does not belong to the model"
+        )
+    for name, tensor in wanted.items():
+        if tensor.shape != met[name].shape:
+            return f"tensor {name!r} has shape {tuple(met[name].shape)} in place of {tuple(tensor.shape)}"
+        if types and tensor.dtype != met[name].dtype:
+            return f"tensor {name!r} is {met[name].dtype} in place of {tensor.dtype}"
+    return ""

@@ -1,0 +1,214 @@
+"""Sites: what can be dropped, and where each kind of it lies in the one flat vector that the chain moves."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from mcprune.arrays import AnyArray
+from mcprune.errors import ConfigError, ModelError
+
+KINDS = ("inputs", "units")
+
+
+@dataclass(frozen=True)
+class SiteGroup:
+    """Sites of one kind in one place: flat indices start .. start + size - 1.
+
+    Attributes
+    ----------
+    kind : "inputs" or "units"
+    layer : str
+        Module name of the Linear whose outputs are gated, as ``model.named_modules()`` gives it; "" for
+        inputs.
+    start, size : int
+    """
+
+    kind: str
+    layer: str
+    start: int
+    size: int
+
+    @property
+    def stop(self) -> int:
+        """One past the last flat index."""
+        return self.start + self.size
+
+
+@dataclass(frozen=True)
+class SiteMap:
+    """All sites of a run; groups are contiguous and in order.
+
+    Attributes
+    ----------
+    groups : tuple of SiteGroup
+    """
+
+    groups: tuple[SiteGroup, ...]
+
+    @property
+    def size(self) -> int:
+        """N, the number of sites."""
+        return self.groups[-1].stop if self.groups else 0
+
+    @property
+    def inputs(self) -> SiteGroup | None:
+        """The group of inputs, if inputs are sites."""
+        return next((group for group in self.groups if group.kind == "inputs"), None)
+
+    @property
+    def units(self) -> tuple[SiteGroup, ...]:
+        """The groups of hidden units, in the model's order."""
+        return tuple(group for group in self.groups if group.kind == "units")
+
+    def names(self, feature_names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """One name a site.
+
+        Parameters
+        ----------
+        feature_names : sequence of str, optional
+            Names of the inputs; without them an input is called ``input[3]``. Unit 3 of layers.0 is
+            ``layers.0[3]``.
+
+        Raises
+        ------
+        ConfigError
+            If there are not as many feature names as inputs.
+        """
+        names: list[str] = []
+        for group in self.groups:
+            if group.kind == "inputs" and feature_names is not None:
+                if len(feature_names) != group.size:
+                    raise ConfigError(
+                        f"{len(feature_names)} feature names for {group.size} inputs. Give one name for each "
+                        "input."
+                    )
+                names.extend(str(name) for name in feature_names)
+            else:
+                prefix = group.layer or "input"
+                names.extend(f"{prefix}[{index}]" for index in range(group.size))
+        return tuple(names)
+
+    @overload
+    def split(self, vector: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
+    @overload
+    def split(self, vector: AnyArray) -> tuple[AnyArray, ...]: ...
+    def split(self, vector: torch.Tensor | AnyArray) -> tuple[torch.Tensor | AnyArray, ...]:
+        """Views of ``vector`` (..., N), one (..., size) for each group.
+
+        Raises
+        ------
+        ConfigError
+            If the last side is not N.
+        """
+        if vector.ndim == 0 or vector.shape[-1] != self.size:
+            raise ConfigError(
+                f"a vector of shape {tuple(vector.shape)} for {self.size} sites. Its last side must be "
+                f"{self.size}."
+            )
+        return tuple(vector[..., group.start : group.stop] for group in self.groups)
+
+
+def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
+    """Plan the sites of a model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any classifier; for ``units`` it must have Linear layers.
+    kinds : str
+        ``inputs``, ``units``, ``inputs,units``, or ``units:NAME,NAME`` with module names:
+        ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one, which gives the
+        logits.
+    n_inputs : int
+        Features of one row, flattened.
+
+    Returns
+    -------
+    SiteMap
+        Inputs first, then layers in the model's order, whatever order ``kinds`` names them in: equal choices
+        number their sites equally.
+
+    Raises
+    ------
+    ConfigError
+        If ``kinds`` cannot be read.
+    ModelError
+        If a layer is missing, is not a Linear, is the last Linear, or has no shape yet.
+    """
+    with_inputs, with_units, named = _parse(kinds)
+    groups: list[SiteGroup] = []
+    if with_inputs:
+        if n_inputs < 1:
+            raise ConfigError(
+                f"n_inputs={n_inputs}, but inputs are to be sites. Give the number of features of a row."
+            )
+        groups.append(SiteGroup("inputs", "", 0, n_inputs))
+    if with_units:
+        for name, layer in _unit_layers(model, named):
+            groups.append(SiteGroup("units", name, groups[-1].stop if groups else 0, layer.out_features))
+    return SiteMap(tuple(groups))
+
+
+def _parse(kinds: str) -> tuple[bool, bool, tuple[str, ...]]:
+    """Read ``kinds`` into (inputs?, units?, the layers named; none means all hidden ones)."""
+    remedy = 'Write "inputs", "units", "inputs,units", or layer names as in "units:layers.0,layers.2".'
+    seen: list[str] = []
+    named: list[str] = []
+    listing = False
+    for token in (part.strip() for part in kinds.split(",")):
+        kind, colon, name = (part.strip() for part in token.partition(":"))
+        if kind in KINDS:
+            if kind in seen:
+                raise ConfigError(f"sites={kinds!r} names {kind!r} twice. {remedy}")
+            if colon and (kind != "units" or not name):
+                raise ConfigError(f"sites={kinds!r}: {token!r} cannot be read. {remedy}")
+            seen.append(kind)
+            listing = bool(colon)
+            named.extend([name] if colon else [])
+        elif listing and token and not colon:
+            named.append(token)
+        else:
+            near = difflib.get_close_matches(kind, KINDS, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"sites={kinds!r}: {token!r} is no kind of site.{guess} {remedy}")
+    if len(set(named)) != len(named):
+        raise ConfigError(f"sites={kinds!r} names a layer twice. {remedy}")
+    return "inputs" in seen, "units" in seen, tuple(named)
+
+
+def _unit_layers(model: nn.Module, named: tuple[str, ...]) -> list[tuple[str, nn.Linear]]:
+    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    hidden = linear[:-1]
+    listing = ", ".join(name for name, _ in hidden)
+    if not hidden:
+        raise ModelError(
+            f"{type(model).__name__} has {len(linear)} Linear layer(s), so none is hidden and there are no "
+            "units to drop. "
+            'Choose sites = "inputs", or a model with a hidden Linear layer.'
+        )
+    for name in named:
+        if name == linear[-1][0]:
+            raise ModelError(
+                f"layer {name!r} is the last Linear: its outputs are the logits, which are not dropped. "
+                f"Choose among {listing}."
+            )
+        if name not in dict(hidden):
+            kind = (
+                type(dict(model.named_modules())[name]).__name__
+                if name in dict(model.named_modules())
+                else None
+            )
+            met = f"is a {kind}, not a Linear" if kind else "does not exist"
+            raise ModelError(f"layer {name!r} {met} in {type(model).__name__}. Choose among {listing}.")
+    chosen = [(name, layer) for name, layer in hidden if not named or name in named]
+    for name, layer in chosen:
+        if is_lazy(layer.weight):
+            raise ModelError(
+                f"layer {name!r} has no shape yet. Run the model once on a row before its units become sites."
+            )
+    return chosen

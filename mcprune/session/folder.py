@@ -1,0 +1,223 @@
+"""A run's folder: what is written into it, and how it is read back without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.arrays import AnyArray, Float32Array
+from mcprune.data.scale import Scaler
+from mcprune.errors import DataError, FolderError, McpruneError
+from mcprune.pruning.portable import load_model, save_model
+from mcprune.session.config import RunConfig, write_config
+from mcprune.session.events import Event, plain
+
+CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
+FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse a folder that holds something, or that cannot be made; nothing is written yet.
+
+    Raises
+    ------
+    FolderError
+        The folder exists and is not empty (without `force`), is a file, or does not look like a run although `force` is
+        given.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        if not force:
+            raise FolderError(f"the folder {str(path)!r} exists; choose another --out, or replace it with --force")
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in FILES)
+        if foreign:
+            raise FolderError(
+                f"the folder {str(path)!r} holds {foreign[0]!r}, which no run wrote, so --force will not replace it; "
+                "choose another --out"
+            )
+    elif path.exists() and not path.is_dir():
+        raise FolderError(f"{str(path)!r} is a file; choose another --out")
+    parent = path
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise FolderError(f"{str(parent)!r} is a file, so {str(path)!r} cannot be made; choose another --out")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise FolderError(f"the folder {str(parent)!r} cannot be written; choose another --out")
+
+
+class RunFolder:
+    """The files of a run that is going on.
+
+    Raises
+    ------
+    FolderError
+        The folder exists (without `force`) or cannot be written.
+    """
+
+    def __init__(self, path: Path, config: RunConfig, *, force: bool) -> None:
+        check_free(path, force=force)
+        self.path = path
+        self._events: TextIO | None = None
+        try:
+            if path.is_dir() and force:
+                for name in FILES:
+                    (path / name).unlink(missing_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
+            # `out` and `force` belong to this run, not to its repetition.
+            write_config(config.model_copy(update={"out": None, "force": False}), path / CONFIG)
+            self._events = (path / EVENTS).open("w", encoding="utf-8")
+        except OSError as error:
+            raise FolderError(f"{str(path)!r} cannot be written: {error.strerror or error}; choose another --out") from None
+
+    def event(self, event: Event) -> None:
+        """Append an event as a line."""
+        if self._events is not None:
+            try:
+                self._events.write(event.line() + "\n")
+                self._events.flush()
+            except OSError as error:
+                raise FolderError(f"{str(self.path / EVENTS)!r} cannot be written: {error.strerror}; make room") from None
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file in one step: beside it, then renamed."""
+        try:
+            beside = self.path / (name + ".new")
+            beside.write_text(json.dumps(plain(dict(value)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            beside.replace(self.path / name)
+        except OSError as error:
+            raise FolderError(f"{str(self.path / name)!r} cannot be written: {error.strerror}; make room") from None
+
+    def model(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
+        """Write the small model and what `load` needs beside it."""
+        save_model(model, self.path, dict(extra))
+
+    def discard(self) -> None:
+        """Remove what was written so far: the run failed before it had anything to keep."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close the events' file."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+
+class SmallModel(nn.Module):
+    """The model that a run has left, with the way from a full raw row to its inputs and from its outputs to labels.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Takes the kept inputs, scaled, in the order of `keep`: (B, n) -> (B, C).
+    keep : ndarray of int64
+        The kept inputs' columns in a full row.
+    labels : tuple
+        The classes' own values, by output.
+    names : tuple of str
+        Names of the kept inputs.
+    feature_names, target_name, image_shape
+        The layout of the data that the run was made on, as readers of new rows need it.
+    """
+
+    def __init__(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.keep = np.asarray(extra["columns"], np.int64)
+        self.labels = tuple(extra["labels"])
+        self.names = tuple(extra["names"])
+        self.n_inputs = len(extra["feature_names"])
+        self.scaler = Scaler.from_dict(extra["scaler"])  # of the kept inputs
+        self.feature_names = tuple(extra["feature_names"])
+        self.target_name: str | None = extra["target_name"]
+        self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the outputs (B, C) for scaled kept inputs (B, n), as `select` gives them."""
+        out: torch.Tensor = self.model(x)
+        return out
+
+    def select(self, X: AnyArray) -> torch.Tensor:
+        """Pick the kept inputs from full raw rows (B, N) and scale them: (B, n) float32.
+
+        Raises
+        ------
+        DataError
+            Rows of another width, or not finite where it matters.
+        """
+        rows = np.asarray(X.to_numpy() if hasattr(X, "to_numpy") else X)
+        rows = rows.reshape(len(rows), -1) if rows.ndim > 2 else rows
+        if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
+            raise DataError(f"rows of shape {rows.shape} were met; the model was made for {self.n_inputs} inputs a row")
+        try:
+            chosen = rows[:, self.keep].astype(np.float64)
+        except (TypeError, ValueError):
+            raise DataError("the kept columns hold something that is no number; give numeric rows") from None
+        if not np.isfinite(chosen).all():
+            row, column = np.argwhere(~np.isfinite(chosen))[0]
+            raise DataError(f"row {row}, input {self.names[column]!r} is not finite; mend or drop such rows")
+        scaled: Float32Array = self.scaler.apply(chosen)
+        return torch.from_numpy(scaled)
+
+    @torch.no_grad()
+    def probabilities(self, X: AnyArray) -> Float32Array:
+        """Return class probabilities (B, C) for full raw rows (B, N)."""
+        parameter = next(self.model.parameters(), torch.zeros(()))
+        out: Float32Array = torch.softmax(self(self.select(X).to(parameter.device)), dim=1).cpu().numpy()
+        return out
+
+    def predict(self, X: AnyArray) -> AnyArray:
+        """Return the labels (B,) of full raw rows (B, N)."""
+        return np.asarray(self.labels, dtype=None)[self.probabilities(X).argmax(axis=1)]
+
+
+def load(folder: str | Path) -> SmallModel:
+    """Return the small model of a run's folder; no code is run that the folder brings.
+
+    Raises
+    ------
+    FolderError
+        The folder is missing or broken.
+    """
+    model, description = load_model(folder)
+    extra = description.get("extra", description)
+    try:
+        return SmallModel(model, extra)
+    except (KeyError, TypeError, ValueError, McpruneError) as error:
+        raise FolderError(f"{str(folder)!r} holds a model, but its description is broken: {error}; run again") from None
+
+
+def read_json(folder: str | Path, name: str) -> dict[str, Any]:
+    """Return one of a run's JSON files.
+
+    Raises
+    ------
+    FolderError
+        The folder or the file is missing, or the file is not a JSON object.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise FolderError(f"there is no folder {str(folder)!r}; give the folder of a run, such as runs/digits")
+    try:
+        value = json.loads((path / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FolderError(f"{str(folder)!r} has no {name}: no run that ended is there; run again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FolderError(f"{str(path / name)!r} cannot be read: {error}; run again") from None
+    if not isinstance(value, dict):
+        raise FolderError(f"{str(path / name)!r} is no JSON object; run again")
+    return value
+
+
+def read_result(folder: str | Path) -> dict[str, Any]:
+    """Return what a finished run wrote into result.json; see `read_json` for errors."""
+    return read_json(folder, RESULT)

@@ -1,0 +1,235 @@
+"""The run: steps of backprop, a block of chain decisions, again; then hardening, shrinking, retraining, the record."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcprune.arrays import BoolArray
+from mcprune.data.base import Dataset
+from mcprune.data.load import load as load_data
+from mcprune.errors import NumericalError
+from mcprune.methods.base import MaskUpdate
+from mcprune.session import events, outcome
+from mcprune.session.config import RunConfig
+from mcprune.session.events import Event
+from mcprune.session.folder import RunFolder, check_free
+from mcprune.session.machine import use_threads, versions
+from mcprune.session.plan import Plan, classifier_words, make_method, make_plan, site_groups
+from mcprune.session.rows import EvaluationRows, judge_split
+from mcprune.session.trainer import Trainer, accuracy
+from mcprune.version import VERSION
+
+# At most so many progress events, and so many looks at the validation part, whatever the length of the run.
+PROGRESS_EVENTS, VALIDATIONS = 400, 40
+
+
+class Interrupt:
+    """Ask the loop to end after the current block: the first SIGINT is noted, the second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self._previous: Any = None
+        self._is_installed = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> Interrupt:
+        if self._is_installed:
+            self._previous = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_installed:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.is_asked:
+            raise KeyboardInterrupt
+        self.is_asked = True
+
+
+def run(config: RunConfig) -> Iterator[Event]:
+    """Run what the configuration says and tell of it; leaving the loop ends the run and keeps what is written.
+
+    Parameters
+    ----------
+    config : RunConfig
+
+    Yields
+    ------
+    Event
+        As docs/events.md lists them. The last one is `done`.
+
+    Raises
+    ------
+    McpruneError
+        What the user can mend, before anything is written where that is possible.
+    """
+    path = folder_of(config)
+    check_free(path, force=config.force)
+    yield from run_on(config, load_data(config.data, target=config.target), path)
+
+
+def folder_of(config: RunConfig) -> Path:
+    """Return the run's folder: `out`, or runs/NAME of the data."""
+    return Path(config.out) if config.out else Path("runs") / (Path(config.data).name.split(".")[0] or "data")
+
+
+def run_on(
+    config: RunConfig, dataset: Dataset, path: Path | None, model: torch.nn.Module | None = None,
+    keep_plan: list[Plan] | None = None,
+) -> Iterator[Event]:
+    """Run on a data set at hand; `path` None writes nothing. The plan is appended to `keep_plan` for who wants it."""
+    began = time.monotonic()
+    plan = make_plan(config, dataset, model)
+    del dataset
+    if keep_plan is not None:
+        keep_plan.append(plan)
+    use_threads(plan.config.threads or 1)
+    method = make_method(plan)
+    folder = RunFolder(path, plan.config, force=config.force) if path is not None else None
+    search = _Search(plan, method)
+    try:
+        for event in _events(plan, search, folder, began):
+            if folder is not None:
+                folder.event(event)
+            yield event
+    except NumericalError:
+        if folder is not None and not search.blocks_done:
+            folder.discard()
+        raise
+    finally:
+        if folder is not None:
+            folder.close()
+
+
+def _events(plan: Plan, search: _Search, folder: RunFolder | None, began: float) -> Iterator[Event]:
+    config = plan.config
+    where = None if folder is None else str(folder.path)
+    yield Event(events.START, {
+        "version": VERSION, "versions": versions(), "name": plan.prepared.name,
+        "rows": {part: len(getattr(plan.prepared, f"y_{part}")) for part in ("train", "validation", "test")},
+        "N": plan.sites.size, "n": plan.keep, "sites": site_groups(plan.sites),
+        "classifier": classifier_words(plan.model), "device": str(plan.device), "threads": config.threads,
+        "folder": where, "epochs": plan.epochs, "blocks": plan.blocks, "config": config.model_dump(),
+        **search.method.description(),
+    })
+    for note in plan.notes:
+        yield Event(events.NOTE, {"text": note})
+    with Interrupt() as interrupt:
+        yield from search.run(interrupt, began)
+    mask, away = search.harden()
+    yield Event(events.HARDEN, away)
+    yield from outcome.conclude(plan, mask, search.method.position(), search.cost(), folder, began)
+
+
+class _Search:
+    """Backprop and chain in turns over the planned blocks."""
+
+    def __init__(self, plan: Plan, method: Any) -> None:
+        config, data = plan.config, plan.prepared
+        self.plan = plan
+        self.method = method
+        fit, judge = judge_split(data.y_train, config.judge_on, config.judge_share, config.seed)
+        self.trainer = Trainer(
+            plan.gated, plan.rows(data.x_train[fit]), torch.from_numpy(data.y_train[fit]).to(plan.device),
+            batch_size=plan.batch_size, learning_rate=config.learning_rate, weight_decay=config.weight_decay,
+            perturb=config.perturb, seed=config.seed,
+        )
+        self.judges = EvaluationRows(data.x_train[judge], data.y_train[judge], device=plan.device, seed=config.seed)
+        self.x_validation = plan.rows(data.x_validation)
+        self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
+        self.blocks_done = 0
+        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = 0
+        self.moves: dict[str, list[int]] = {}
+        self._steps_done = 0
+
+    def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
+        """Yield progress until the planned blocks are done, time is up, or an interrupt asks to stop."""
+        plan, config, method = self.plan, self.plan.config, self.method
+        every = max(1, plan.blocks // PROGRESS_EVENTS)
+        look = max(every, plan.blocks // VALIDATIONS // every * every)
+        window = [0, 0]
+        search_began = time.monotonic()
+        for block in range(plan.blocks):
+            progress = block / plan.blocks
+            self.trainer.run(config.train_steps, method.training_gates(), method.position(), progress)
+            update = method.update(self.judges.batch(self._batch_rows(progress)), (block + 1) / plan.blocks)
+            self._count(update)
+            window[0] += update.proposals
+            window[1] += update.accepted
+            self.blocks_done = block + 1
+            is_last = self.blocks_done == plan.blocks
+            if self.blocks_done % every == 0 or is_last:
+                spent = time.monotonic() - search_began
+                yield Event(events.PROGRESS, {
+                    "block": self.blocks_done, "blocks": plan.blocks,
+                    "epoch": plan.epochs * self.blocks_done / plan.blocks, "epochs": plan.epochs,
+                    "loss": update.loss, "cla": update.cla, "sel": update.sel, "rej": update.rej, "alpha": update.alpha,
+                    "delta": update.delta, "temperature": update.temperature, "gate_sum": update.gate_sum,
+                    "kept": update.kept, "target": update.target, "proposals": self.proposals,
+                    "accepted": self.accepted, "acceptance": window[1] / max(window[0], 1), "moves": dict(self.moves),
+                    "nonfinite": self.nonfinite, "null_moves": self.null_moves, "rejected_by_bound": self.by_bound,
+                    "proposals_per_second": self.proposals / max(spent, 1e-9),
+                    "validation_accuracy": self.validation() if self.blocks_done % look == 0 or is_last else None,
+                    "seconds": time.monotonic() - began,
+                    "seconds_left": spent / self.blocks_done * (plan.blocks - self.blocks_done),
+                })
+                window = [0, 0]
+            if is_last:
+                return
+            if interrupt.is_asked:
+                yield Event(events.STOPPED, {"reason": "interrupt", "block": self.blocks_done})
+                return
+            if config.max_time is not None and time.monotonic() - began >= config.max_time:
+                yield Event(events.STOPPED, {"reason": "max_time", "block": self.blocks_done})
+                return
+
+    def harden(self) -> tuple[BoolArray, dict[str, Any]]:
+        """Return the hard mask and what the harden event says of it."""
+        gates = self.method.training_gates()
+        gate_sum = float(gates.astype(np.float64).sum())
+        mask = self.method.harden(self.judges.batch(self.plan.config.evaluation_rows))
+        self.final_gates = gates
+        return mask, {
+            "kept": int(mask.sum()), "N": mask.size, "gate_sum": gate_sum, "away": abs(gate_sum - self.plan.keep),
+            "validation_accuracy": self._accuracy(mask),
+        }
+
+    def validation(self) -> float | None:
+        """Return the validation accuracy of the n largest weights as a hard mask."""
+        return self._accuracy(self.method.position() > 0)
+
+    def cost(self) -> float:
+        """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
+        config = self.plan.config
+        rows = min(config.evaluation_rows, len(self.judges.targets))
+        return self.trainer.steps * self.plan.batch_size + self.proposals * rows / 3 / 8
+
+    def _accuracy(self, mask: BoolArray) -> float | None:
+        if not len(self.y_validation):
+            return None
+        return accuracy(self.plan.gated, self.x_validation, self.y_validation, self.plan.gated.hard_gates(mask))
+
+    def _batch_rows(self, progress: float) -> int:
+        config = self.plan.config
+        early = config.budget == "geometric" and progress < config.budget_until
+        return config.evaluation_rows_early if early else config.evaluation_rows
+
+    def _count(self, update: MaskUpdate) -> None:
+        self.proposals += update.proposals
+        self.accepted += update.accepted
+        self.nonfinite += update.nonfinite
+        self.null_moves += update.null_moves
+        self.by_bound += update.rejected_by_bound
+        for name, (proposed, accepted) in update.moves.items():
+            total = self.moves.setdefault(name, [0, 0])
+            total[0] += proposed
+            total[1] += accepted

@@ -1,0 +1,49 @@
+"""The machine of a run: threads, device, and what a record must say of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import numba
+import numpy as np
+import torch
+
+from mcprune.errors import DeviceError
+from mcprune.version import VERSION
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_threads(threads: int) -> int:
+    """Cap torch's and numba's pools, which would fight for the cores otherwise; return what numba could grant."""
+    torch.set_num_threads(threads)
+    granted = min(threads, int(numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(granted)
+    return granted
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` is a GPU if there is one.
+
+    Raises
+    ------
+    DeviceError
+        `cuda` where torch sees no GPU.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            f"--device cuda, but this torch ({torch.__version__}) sees no GPU; use --device cpu, or install torch for CUDA"
+        )
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the bits of a run depend on."""
+    return {
+        "mcprune": VERSION, "python": platform.python_version(), "torch": str(torch.__version__),
+        "numpy": np.__version__, "numba": numba.__version__, "machine": platform.machine(), "system": platform.system(),
+    }

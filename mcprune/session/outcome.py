@@ -1,0 +1,218 @@
+"""What comes after the search: the small model, accuracies on the test part beside simple rivals, and the record."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.arrays import BoolArray, FloatArray
+from mcprune.evaluate.base import gates_of
+from mcprune.models.registry import build
+from mcprune.pruning.gates import GatedModel
+from mcprune.pruning.shrink import shrink
+from mcprune.session import events
+from mcprune.session.events import Event
+from mcprune.session.folder import CONFIG, EVENTS, MASK, RESULT, RunFolder
+from mcprune.session.plan import Plan, site_groups
+from mcprune.session.trainer import accuracy, fit
+
+RANDOM_MASKS = 5
+# With --compare auto, what is beside the result may cost this share of the search.
+COMPARE_SHARE = 0.1
+
+
+class Refit:
+    """Fresh classifiers on what a mask keeps, trained on the training and validation rows, tested once."""
+
+    def __init__(self, plan: Plan) -> None:
+        data = plan.prepared
+        self.plan = plan
+        self.x = torch.from_numpy(np.concatenate([data.x_train, data.x_validation])).to(plan.device)
+        self.y = torch.from_numpy(np.concatenate([data.y_train, data.y_validation])).to(plan.device)
+        self.x_test, self.y_test = plan.rows(data.x_test), torch.from_numpy(data.y_test).to(plan.device)
+
+    def fresh(self, seed: int) -> nn.Module:
+        """Return an untrained classifier of the run's kind on all sites."""
+        plan, config = self.plan, self.plan.config
+        if not plan.is_users_model:
+            return build(
+                "mlp", plan.prepared.n_inputs, plan.prepared.n_classes, config.hidden, config.activation, config.dropout, seed
+            ).to(plan.device)
+        model = copy.deepcopy(plan.model)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for module in model.modules():
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+        return model
+
+    def inputs(self, mask: BoolArray) -> np.ndarray:
+        """Return the kept inputs' columns; all where inputs are no sites."""
+        group = self.plan.sites.inputs
+        return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.prepared.n_inputs)
+
+    def train(self, mask: BoolArray, seed: int) -> nn.Module:
+        """Return a small fresh classifier on what the mask keeps, trained.
+
+        It is made small before training, from a fresh start: its first weights keep the scale of the whole one's, so they
+        are drawn anew where a layer of the built-in MLP got narrower.
+        """
+        plan, config = self.plan, self.plan.config
+        model = self.fresh(seed)
+        if not mask.all():
+            small = shrink(model, plan.sites, mask)
+            widths = getattr(small, "widths", None)
+            if widths and not plan.is_users_model:
+                model = build("mlp", widths[0], widths[-1], widths[1:-1], config.activation, config.dropout, seed).to(plan.device)
+            else:
+                model = small
+        fit(
+            model, self._columns(self.x, mask), self.y, epochs=plan.retrain_epochs, batch_size=plan.batch_size,
+            learning_rate=config.learning_rate, weight_decay=config.weight_decay, seed=seed,
+        )
+        return model
+
+    def test(self, model: nn.Module, mask: BoolArray) -> float:
+        """Return the test accuracy of a small model that takes what the mask keeps."""
+        return accuracy(model, self._columns(self.x_test, mask), self.y_test)
+
+    def _columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
+        columns = self.inputs(mask)
+        return rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
+
+
+def conclude(
+    plan: Plan, mask: BoolArray, position: FloatArray, cost: float, folder: RunFolder | None, began: float
+) -> Iterator[Event]:
+    """Retrain, compare, shrink and write; `cost` is the search's work in trained rows."""
+    refit = Refit(plan)
+    config = plan.config
+    rows: list[dict[str, Any]] = []
+
+    def row(name: str, kept: int, scores: list[float], since: float) -> Event:
+        spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+        rows.append({
+            "name": name, "sites": kept, "accuracy": float(np.mean(scores)), "spread": spread, "count": len(scores),
+            "seconds": time.monotonic() - since,
+        })
+        return Event(events.ROW, rows[-1])
+
+    since = time.monotonic()
+    gates = plan.gated.hard_gates(mask)
+    yield row("hard mask, as found", plan.keep, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
+    since = time.monotonic()
+    small = refit.train(mask, config.seed)
+    yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
+    found = shrink(plan.model, plan.sites, mask)
+    parameters = {"before": _parameters(plan.model), "after": _parameters(small)}
+    keep = np.flatnonzero(mask)
+    names = plan.sites.names(plan.prepared.feature_names)
+    if folder is not None:
+        _write(plan, refit, small, mask, position, keep, names, folder)
+    del found
+    wanted, note = _comparisons(plan, refit, cost)
+    if note:
+        yield Event(events.NOTE, {"text": note})
+    if wanted:
+        yield from _rivals(plan, refit, row)
+    order = ["all sites", "hard mask, as found", "hard mask, retrained", "random masks", "first-layer magnitude"]
+    rows.sort(key=lambda entry: order.index(entry["name"]))
+    done = {
+        "folder": None if folder is None else str(folder.path), "seconds": time.monotonic() - began, "rows": rows,
+        "keep": keep.tolist(), "names": [names[site] for site in keep], "image_shape": plan.prepared.image_shape,
+        "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
+        "parameters": parameters,
+    }
+    if folder is not None:
+        folder.write_json(RESULT, {
+            **done, "folder": None, "name": plan.prepared.name, "N": plan.sites.size, "n": plan.keep,
+            "sites": site_groups(plan.sites),
+        })
+    yield Event(events.DONE, done)
+
+
+def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
+    """All sites, random masks and first-layer magnitude, each retrained in the same way."""
+    size, seed = plan.sites.size, plan.config.seed
+    since = time.monotonic()
+    everything = np.ones(size, bool)
+    whole = refit.train(everything, seed)
+    yield row("all sites", size, [refit.test(whole, everything)], since)
+    since = time.monotonic()
+    draw = np.random.default_rng([seed, 7])
+    scores = []
+    for number in range(RANDOM_MASKS):
+        mask = np.zeros(size, bool)
+        mask[draw.choice(size, plan.keep, replace=False)] = True
+        scores.append(refit.test(refit.train(mask, seed + number), mask))
+    yield row("random masks", plan.keep, scores, since)
+    since = time.monotonic()
+    mask = magnitude_mask(plan, whole, refit.x)
+    yield row("first-layer magnitude", plan.keep, [refit.test(refit.train(mask, seed), mask)], since)
+
+
+def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:
+    """Return the n sites with the largest weights: the norm of an input's column times its deviation, a unit's incoming norm.
+
+    Ties go to the lowest index.
+    """
+    modules = dict(trained.named_modules())
+    scores = []
+    for group in plan.sites.groups:
+        if group.kind == "inputs":
+            first = next(m for m in trained.modules() if isinstance(m, nn.Linear))
+            norm = first.weight.detach().norm(dim=0) * rows.std(dim=0)
+        else:
+            layer = modules[group.layer]
+            assert isinstance(layer, nn.Linear)
+            norm = layer.weight.detach().norm(dim=1)
+        scores.append(norm.double().cpu().numpy())
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    mask = np.zeros(plan.sites.size, bool)
+    mask[order[: plan.keep]] = True
+    return mask
+
+
+def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
+    """Whether to run the rivals, and the note that says why not. Their work is known beforehand: no clock decides."""
+    config = plan.config
+    if config.compare != "auto":
+        return config.compare == "yes", ""
+    linear = any(isinstance(module, nn.Linear) for module in plan.model.modules())
+    if not linear:
+        return False, "first-layer magnitude needs a linear layer: no comparisons"
+    work = (RANDOM_MASKS + 2) * plan.retrain_epochs * len(refit.y)
+    if work <= COMPARE_SHARE * cost or len(refit.y) < 5_000:
+        return True, ""
+    return False, (
+        f"all sites, random masks and magnitude would take {work / cost:.0%} of the search's work: left out; --compare yes runs them"
+    )
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _write(
+    plan: Plan, refit: Refit, small: nn.Module, mask: BoolArray, position: FloatArray, keep: np.ndarray,
+    names: tuple[str, ...], folder: RunFolder,
+) -> None:
+    data = plan.prepared
+    columns = refit.inputs(mask)
+    folder.write_json(MASK, {
+        "n": int(keep.size), "N": int(mask.size), "keep": keep, "names": [names[site] for site in keep],
+        "weights": position, "gates": gates_of(position, 1.0).astype(np.float64),
+    })
+    folder.model(small, {
+        "columns": columns.tolist(), "names": [data.feature_names[column] for column in columns],
+        "labels": list(data.labels), "scaler": data.scaler.select(columns).to_dict(),
+        "feature_names": list(data.feature_names), "target_name": data.target_name,
+        "image_shape": list(data.image_shape) if data.image_shape else None,
+    })

@@ -1,0 +1,192 @@
+"""From a configuration and a data set to a run that can start: every `auto` settled, every refusal made, nothing written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from mcprune.arrays import Float32Array
+from mcprune.chain import moves
+from mcprune.chain.schedules import Schedule, parse
+from mcprune.data.base import Dataset
+from mcprune.data.prepare import Prepared, prepare
+from mcprune.errors import ConfigError, ModelError
+from mcprune.evaluate.base import Evaluator
+from mcprune.evaluate.full import FullEvaluator
+from mcprune.evaluate.incremental import MOST_SITES, IncrementalEvaluator
+from mcprune.methods.markov import ChainSettings, Markov
+from mcprune.models.registry import build
+from mcprune.objective.base import Objective
+from mcprune.objective.classification import CrossEntropy
+from mcprune.pruning.gates import GatedModel
+from mcprune.pruning.sites import SiteMap, site_map
+from mcprune.session.config import RunConfig
+from mcprune.session.machine import cores, pick_device
+from mcprune.session.rows import HELD_OUT_BELOW
+
+SEARCH_STEPS, RETRAIN_STEPS = 6_000, 6_000
+LARGE = 20_000  # rows from which a batch of backprop is large by default
+
+
+@dataclass
+class Plan:
+    """A run that can start."""
+
+    config: RunConfig  # nothing is None but target, max_time and out
+    prepared: Prepared
+    model: nn.Module
+    sites: SiteMap
+    gated: GatedModel
+    objective: Objective
+    device: torch.device
+    keep: int
+    epochs: int
+    blocks: int
+    batch_size: int
+    retrain_epochs: int
+    is_users_model: bool
+    notes: list[str] = field(default_factory=list)
+
+    def rows(self, features: Float32Array) -> torch.Tensor:
+        """Return scaled rows as the model takes them, on the run's device."""
+        return torch.from_numpy(features).to(self.device)
+
+
+def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = None) -> Plan:
+    """Settle everything that the configuration leaves open.
+
+    Parameters
+    ----------
+    config : RunConfig
+    dataset : Dataset
+    model : nn.Module, optional
+        The user's own classifier of (B, N) rows; by default an MLP of `config.hidden`.
+
+    Raises
+    ------
+    McpruneError
+        What cannot be run.
+    """
+    device = pick_device(config.device)
+    prepared = prepare(
+        dataset, seed=config.seed, validation=config.validation, test=config.test, scale=config.scale
+    )
+    notes = [prepared.note] if prepared.note else []
+    classifier = model if model is not None else build(
+        "mlp", prepared.n_inputs, prepared.n_classes, config.hidden, config.activation, config.dropout, config.seed
+    )
+    classifier = classifier.to(device)
+    sites = site_map(classifier, config.sites, prepared.n_inputs)
+    if model is not None:
+        _try_model(classifier, prepared, device)
+    keep = config.keep if config.keep is not None else max(1, sites.size // 4)
+    if keep > sites.size:
+        raise ConfigError(
+            f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.sites!r}; "
+            f"choose 1 <= keep <= {sites.size}"
+        )
+    judge_on = config.judge_on
+    rows = len(prepared.y_train)
+    if judge_on == "auto":
+        judge_on = "held-out" if rows < HELD_OUT_BELOW else "train"
+        notes.append(f"judge_on: {judge_on} ({rows:,} training rows)")
+    fitted = rows if judge_on == "train" else rows - round(config.judge_share * rows)
+    batch_size = max(1, min(config.batch_size or (256 if rows >= LARGE else 64), fitted))
+    steps = max(1, fitted // batch_size)
+    epochs = config.epochs if config.epochs is not None else max(1, round(SEARCH_STEPS / steps))
+    all_rows = rows + len(prepared.y_validation)
+    retrain = config.retrain_epochs or max(1, round(RETRAIN_STEPS / max(1, all_rows // min(batch_size, all_rows))))
+    threads = config.threads if config.threads is not None else cores()
+    settled = config.model_copy(update={
+        "keep": keep, "judge_on": judge_on, "epochs": epochs, "batch_size": batch_size, "retrain_epochs": retrain,
+        "threads": threads, "device": device.type,
+    })
+    return Plan(
+        config=settled, prepared=prepared, model=classifier, sites=sites, gated=GatedModel(classifier, sites),
+        objective=CrossEntropy(), device=device, keep=keep, epochs=epochs,
+        blocks=max(1, math.ceil(epochs * steps / config.train_steps)), batch_size=batch_size, retrain_epochs=retrain,
+        is_users_model=model is not None, notes=notes,
+    )
+
+
+def _try_model(model: nn.Module, prepared: Prepared, device: torch.device) -> None:
+    """Run the user's model on two rows: it must give one output a class."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            out = model(torch.from_numpy(prepared.x_train[:2]).to(device))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ModelError(
+            f"the model cannot be run on rows of {prepared.n_inputs} features ({str(error).splitlines()[0]}); "
+            "wrap it so that it takes (B, N)"
+        ) from error
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (2, prepared.n_classes):
+        met = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ModelError(f"the model gives {met} for 2 rows; it must give (2, {prepared.n_classes}), one output a class")
+
+
+def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
+    """Return the evaluator that judges and the canonical one.
+
+    Raises
+    ------
+    ModelError
+        `incremental` was asked for by name and cannot serve the model or the moves.
+    """
+    config = plan.config
+    canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
+    if config.evaluator == "full":
+        return canonical, canonical
+    widest = moves.widest(move_plan(config), plan.sites.size)
+    try:
+        if widest > MOST_SITES:
+            raise ModelError(f"a move may change {widest} sites at once; use the full evaluator")
+        return IncrementalEvaluator(plan.gated, plan.objective), canonical
+    except ModelError as error:
+        if config.evaluator == "incremental":
+            raise ModelError(f"the incremental evaluator cannot serve this run: {error}") from None
+        plan.notes.append(f"evaluator: full, since for the incremental one {error}".removesuffix("; use the full evaluator"))
+        return canonical, canonical
+
+
+def move_plan(config: RunConfig) -> moves.MovePlan:
+    """Return the mixture of moves; `informed` draws from equal scores until there are better ones."""
+    return moves.move_plan(**config.moves, block_size=config.move_sites, box=config.weight_bound)  # type: ignore[arg-type]
+
+
+def make_method(plan: Plan) -> Markov:
+    """Return the chain of a plan, at its start."""
+    config, size = plan.config, plan.sites.size
+    sharpness = {
+        "sigmoid": Schedule("constant", 1.0, 1.0),
+        "sharpened": parse(config.sharpness),
+        "hard": None,
+    }[config.gates]
+    target = (
+        Schedule("geometric", float(size), float(plan.keep), config.budget_until)
+        if config.budget == "geometric" and plan.keep < size
+        else Schedule("constant", float(plan.keep), float(plan.keep))
+    )
+    evaluator, canonical = make_evaluators(plan)
+    settings = ChainSettings(
+        plan=move_plan(config), delta=parse(config.delta), temperature=parse(config.temperature),
+        alpha=parse(config.alpha), sharpness=sharpness, target=target, keep=plan.keep,
+        modified=config.rejection == "modified", pooled=config.budget_drops == "pool", pool=config.pool,
+        start_weight=config.start_weight, decisions=config.decisions, speculate=config.speculate, seed=config.seed,
+    )
+    return Markov(size, settings, evaluator, canonical, plan.objective.lower_bound)
+
+
+def classifier_words(model: nn.Module) -> str:
+    """Return a classifier in a few words: its class, or the widths of an MLP."""
+    widths = getattr(model, "widths", None)
+    return "MLP " + "-".join(str(width) for width in widths) if widths else type(model).__name__
+
+
+def site_groups(sites: SiteMap) -> list[dict[str, Any]]:
+    """Return the groups of sites as the events show them."""
+    return [{"kind": group.kind, "layer": group.layer, "size": group.size} for group in sites.groups]

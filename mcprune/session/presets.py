@@ -1,0 +1,18 @@
+"""Named sets of options; what is given explicitly stands above them."""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # The source's own rule: every site moves, L_tot with soft gates must fall, n and alpha are constant.
+    "slides": {
+        "moves": {"uniform": 1.0},
+        "delta": "1.0",
+        "temperature": "0.0",
+        "alpha": "10.0",
+        "gates": "sigmoid",
+        "budget": "constant",
+        "budget_drops": "chain",
+        "perturb": 0.0,
+    },
+}

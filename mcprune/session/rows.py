@@ -1,0 +1,50 @@
+"""Which rows train the classifier, which judge the candidates, and the evaluation batches drawn from the latter."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mcprune.arrays import Float32Array, IntArray
+from mcprune.methods.base import Batch
+
+# Below so many training rows a classifier remembers them, and then they judge wrongly.
+HELD_OUT_BELOW = 20_000
+
+
+def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tuple[IntArray, IntArray]:
+    """Return the indices of the rows that train and of those that judge; both are all rows for `train`.
+
+    For `held-out` a share of every class judges and never trains; a class keeps at least one training row.
+    """
+    rows = np.arange(len(targets))
+    if judge_on == "train":
+        return rows, rows
+    draw = np.random.default_rng([seed, 4])
+    judges = []
+    for label in np.unique(targets):
+        members = draw.permutation(rows[targets == label])
+        judges.append(members[: min(members.size - 1, max(1, round(share * members.size)))])
+    judging = np.sort(np.concatenate(judges))
+    return np.setdiff1d(rows, judging), judging
+
+
+class EvaluationRows:
+    """Evaluation batches: slices of one shuffled copy, so that on a CPU a batch costs no copying.
+
+    The copy is transposed, (N, rows): the rows of one input lie together, as the incremental evaluator reads them.
+    """
+
+    def __init__(self, features: Float32Array, targets: IntArray, *, device: torch.device, seed: int) -> None:
+        order = np.random.default_rng([seed, 5]).permutation(len(targets))
+        self.features = torch.from_numpy(np.ascontiguousarray(features[order].T)).to(device)
+        self.targets = torch.from_numpy(targets[order]).to(device)
+        self._draw = np.random.default_rng([seed, 6])
+
+    def batch(self, rows: int) -> Batch:
+        """Return a slice of `rows` rows at a random place, or all if there are not more."""
+        total = len(self.targets)
+        if rows >= total:
+            return Batch(self.features.T, self.targets)
+        first = int(self._draw.integers(0, total - rows + 1))
+        return Batch(self.features[:, first : first + rows].T, self.targets[first : first + rows])

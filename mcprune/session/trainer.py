@@ -1,0 +1,156 @@
+"""Backprop on the classifier: steps under perturbed masks while the chain runs, and fresh fits on what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from mcprune.arrays import Float32Array, FloatArray, IntArray
+from mcprune.errors import NumericalError
+from mcprune.pruning.gates import GatedModel
+
+
+def trade(
+    gates: Float32Array, kept: IntArray, dropped: IntArray, count: int, rows: int, draw: np.random.Generator
+) -> Float32Array:
+    """Return gates (rows, N) in which every row trades `count` kept sites for dropped ones.
+
+    A classifier that never sees a dropped site has stale weights for it, and no exchange is judged fairly. Draws are with
+    replacement: a row may trade fewer.
+    """
+    out = np.repeat(gates[None], rows, axis=0)
+    if count and kept.size and dropped.size:
+        row = np.arange(rows)[:, None]
+        out_sites = kept[draw.integers(0, kept.size, (rows, count))]
+        in_sites = dropped[draw.integers(0, dropped.size, (rows, count))]
+        out[row, in_sites] = gates[out_sites]
+        out[row, out_sites] = gates[in_sites]
+    return out
+
+
+class Trainer:
+    """Steps of Adam on a gated classifier.
+
+    Parameters
+    ----------
+    gated : GatedModel
+    features : tensor, shape (rows, ...); targets : tensor of int64, shape (rows,)
+    batch_size : int
+    learning_rate, weight_decay : float
+        The rate is constant over the first part of the run and falls linearly to 2% over the last 40%.
+    perturb : float
+        Share of the kept sites that each row trades for dropped ones.
+    seed : int
+        The order of the rows and the trades are a function of it.
+    """
+
+    def __init__(
+        self, gated: GatedModel, features: torch.Tensor, targets: torch.Tensor, *, batch_size: int,
+        learning_rate: float, weight_decay: float, perturb: float, seed: int,
+    ) -> None:
+        self.gated = gated
+        self.features = features
+        self.targets = targets
+        self.batch_size = min(batch_size, len(targets))
+        self.learning_rate = learning_rate
+        self.perturb = perturb
+        self.steps = 0
+        self._draw = np.random.default_rng([seed, 1])
+        self._batches = self._forever(np.random.default_rng([seed, 2]))
+        self._optimizer = adam(gated.model, learning_rate, weight_decay)
+
+    def _forever(self, draw: np.random.Generator) -> Iterator[torch.Tensor]:
+        rows = len(self.targets)
+        while True:
+            order = torch.from_numpy(draw.permutation(rows)).to(self.features.device)
+            for first in range(0, rows - self.batch_size + 1, self.batch_size):
+                yield order[first : first + self.batch_size]
+
+    def run(self, count: int, gates: Float32Array, weights: FloatArray, progress: float) -> None:
+        """Make `count` steps under masks that are traded from `gates` (N,); a site is kept where its weight is positive.
+
+        Raises
+        ------
+        NumericalError
+            The loss is not finite.
+        """
+        kept, dropped = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
+        trades = round(self.perturb * kept.size) if self.perturb < 0.5 / max(kept.size, 1) else max(
+            1, round(self.perturb * kept.size)
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
+        self.gated.model.train()
+        plain = torch.from_numpy(gates).to(self.features)
+        loss = torch.zeros(())
+        for _ in range(count):
+            rows = next(self._batches)
+            if trades and dropped.size:
+                traded = trade(gates, kept, dropped, trades, len(rows), self._draw)
+                logits = self.gated(self.features[rows], torch.from_numpy(traded).to(self.features))
+            else:
+                logits = self.gated(self.features[rows], plain)
+            loss = functional.cross_entropy(logits, self.targets[rows])
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._optimizer.step()
+            self.steps += 1
+        if not bool(torch.isfinite(loss)):
+            raise NumericalError(
+                f"the classifier's loss is {float(loss)} at training step {self.steps}; lower --learning-rate "
+                f"(it is {self.learning_rate:g}), or look for huge values in the data (--scale standard)"
+            )
+
+
+def adam(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Return Adam (AdamW with a weight decay) in one fused kernel: the loop over tensors costs more than the sums."""
+    return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def fit(
+    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, *, epochs: int, batch_size: int,
+    learning_rate: float, weight_decay: float, seed: int,
+) -> None:
+    """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
+
+    Raises
+    ------
+    NumericalError
+        The loss is not finite.
+    """
+    rows = len(targets)
+    size = min(batch_size, rows)
+    steps = rows // size
+    optimizer = adam(model, learning_rate, weight_decay)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * learning_rate, total_steps=epochs * steps)
+    draw = np.random.default_rng([seed, 3])
+    model.train()
+    loss = torch.zeros(())
+    for _ in range(epochs):
+        order = torch.from_numpy(draw.permutation(rows)).to(features.device)
+        for first in range(0, steps * size, size):
+            part = order[first : first + size]
+            loss = functional.cross_entropy(model(features[part]), targets[part])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            cycle.step()
+    model.eval()
+    if not bool(torch.isfinite(loss)):
+        raise NumericalError(f"the classifier's loss became {float(loss)} while retraining; lower --learning-rate")
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None) -> float:
+    """Return the share of right answers, in parts of 8,192 rows; `gates` (N,) for a GatedModel."""
+    model.eval()
+    right = 0
+    for first in range(0, len(targets), 8192):
+        part = features[first : first + 8192]
+        logits = model(part) if gates is None else model(part, gates)
+        right += int((logits.argmax(dim=1) == targets[first : first + 8192]).sum())
+    return right / max(len(targets), 1)
