@@ -70,7 +70,5 @@ def pruning_loss(sums: FloatArray, n: float, sites: int, modified: bool = False)
     ndarray, shape (...)
     """
     if modified:
-        return selection_loss(sums[..., 0], n, sites) + modified_rejection_loss(
-            sums[..., 1], sums[..., 2], sites
-        )
+        return selection_loss(sums[..., 0], n, sites) + modified_rejection_loss(sums[..., 1], sums[..., 2], sites)
     return selection_loss(sums[..., 0], n, sites) + rejection_loss(sums[..., 1], sites)

@@ -148,9 +148,7 @@ def advance(
     ahead = moves.kind.shape[1]
     values = np.ascontiguousarray(losses, dtype=np.float64)
     if values.shape != (replicas, ahead):
-        raise ConfigError(
-            f"losses have shape {values.shape}, but the moves {(replicas, ahead)}. Give one a candidate."
-        )
+        raise ConfigError(f"losses have shape {values.shape}, but the moves {(replicas, ahead)}. Give one a candidate.")
     counts = np.zeros((4, replicas), np.int64)
     kinds = np.zeros((2, replicas, len(KINDS)), np.int64)
     info = StepInfo(
@@ -210,9 +208,7 @@ def run_table(
     replicas, sites = state.position.shape
     values = np.ascontiguousarray(table, dtype=np.float64)
     if values.ndim != 1 or (values.size != 1 and (sites > 24 or values.size != 2**sites)):
-        raise ConfigError(
-            f"table has shape {values.shape}. Give 2**N losses for N={sites} sites (N <= 24), or one."
-        )
+        raise ConfigError(f"table has shape {values.shape}. Give 2**N losses for N={sites} sites (N <= 24), or one.")
     if steps < 0:
         raise ConfigError(f"steps={steps} is negative. Give 0 or more proposals.")
     codes = np.zeros(replicas, np.int64)
@@ -269,7 +265,5 @@ def _check(state: ChainState, moves: Moves) -> int:
             f"moves of {moves.kind.shape[0]} replicas, but the state has {replicas}. Propose from this state."
         )
     if not np.isfinite(state.cla).all():
-        raise NumericalError(
-            "The current loss is not known. Evaluate the current masks and call engine.set_loss."
-        )
+        raise NumericalError("The current loss is not known. Evaluate the current masks and call engine.set_loss.")
     return replicas

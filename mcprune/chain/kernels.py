@@ -248,9 +248,7 @@ def accumulate(w: FloatArray, plan: Plan, kept: FloatArray, dropped: FloatArray)
 
 
 @kernel
-def log_informed(
-    a_i: float, a_j: float, b_i: float, b_j: float, kept_sum: float, dropped_sum: float
-) -> float:
+def log_informed(a_i: float, a_j: float, b_i: float, b_j: float, kept_sum: float, dropped_sum: float) -> float:
     """log q(old|new) / q(new|old) of trading kept i for dropped j; -inf where there is no way back."""
     if a_j <= 0.0 or b_i <= 0.0:
         return -math.inf

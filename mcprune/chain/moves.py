@@ -115,13 +115,9 @@ def move_plan(
     for name, score in (("add", add), ("remove", remove)):
         values = _NONE if score is None else np.ascontiguousarray(score, dtype=np.float64)
         if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise ConfigError(
-                f"{name} scores must be finite and not negative: they are weights of a random choice."
-            )
+            raise ConfigError(f"{name} scores must be finite and not negative: they are weights of a random choice.")
         if informed > 0 and values.size == 0:
-            raise ConfigError(
-                f"informed={informed:g} needs {name} scores, one for each site. Give {name}=..."
-            )
+            raise ConfigError(f"informed={informed:g} needs {name} scores, one for each site. Give {name}=...")
         scores.append(values)
     return MovePlan(shares / total, int(block_size), float(box), *scores)
 
@@ -130,9 +126,7 @@ def widest(plan: MovePlan, sites: int) -> int:
     """M: the most sites that a move of the plan changes; ConfigError where the plan does not fit N sites."""
     shares = plan.probabilities
     if shares[BLOCK] > 0 and plan.block_size > sites:
-        raise ConfigError(
-            f"block_size={plan.block_size}, but there are {sites} sites. Choose at most {sites}."
-        )
+        raise ConfigError(f"block_size={plan.block_size}, but there are {sites} sites. Choose at most {sites}.")
     if shares[INFORMED] > 0 and not plan.add.size == plan.remove.size == sites:
         raise ConfigError(
             f"informed scores have lengths {plan.add.size} (add) and {plan.remove.size} (remove), "

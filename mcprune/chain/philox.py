@@ -37,13 +37,9 @@ def check_chains(chains: IntArray, replicas: int) -> IntArray:
     """Return the chain numbers as (replicas,) int64 if they are 32-bit words, else raise ConfigError."""
     numbers = np.ascontiguousarray(chains, dtype=np.int64)
     if numbers.shape != (replicas,):
-        raise ConfigError(
-            f"chains has shape {numbers.shape}, but there are {replicas} replicas. Give one number each."
-        )
+        raise ConfigError(f"chains has shape {numbers.shape}, but there are {replicas} replicas. Give one number each.")
     if int(numbers.min()) < 0 or int(numbers.max()) >= 2**32:
-        raise ConfigError(
-            f"chains={numbers.tolist()} are not all 32-bit words. Choose 0 <= chain <= {2**32 - 1}."
-        )
+        raise ConfigError(f"chains={numbers.tolist()} are not all 32-bit words. Choose 0 <= chain <= {2**32 - 1}.")
     return numbers
 
 

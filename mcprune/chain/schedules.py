@@ -59,8 +59,8 @@ class Schedule:
         if share == 1.0:
             return self.end
         if self.kind == "geometric":
-            # the logarithms apart: the quotient of the ends may overflow
-            return self.start * math.exp(share * (math.log(self.end) - math.log(self.start)))
+            # powers apart: the quotient of the ends may overflow
+            return math.pow(self.start, 1.0 - share) * math.pow(self.end, share)
         return self.start + (self.end - self.start) * share
 
     def __str__(self) -> str:

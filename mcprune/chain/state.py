@@ -19,9 +19,7 @@ class ChainState(NamedTuple):
     """
 
     position: FloatArray  # (R, N) pruner weights
-    loss: (
-        FloatArray  # (R,) L_tot at position, on the current batch and classifier; nan before engine.set_loss
-    )
+    loss: FloatArray  # (R,) L_tot at position, on the current batch and classifier; nan before engine.set_loss
     cla: FloatArray  # (R,) L_cla at position, likewise
     step: IntArray  # (R,) proposals consumed; keys the random numbers
     sums: FloatArray  # (R, 3) running sums of s, s (1 - s), log s
@@ -35,9 +33,7 @@ class StepInfo(NamedTuple):
     # (hides tuple.index, which nobody needs here)
     index: IntArray  # type: ignore[assignment]  # (R,) which one was accepted, -1 if none
     kind: IntArray  # (R,) its move, an index of moves.KINDS, -1 if none
-    loss_change: (
-        FloatArray  # (R, K) L_tot change of each consumed candidate (0 for a null step), nan for the others
-    )
+    loss_change: FloatArray  # (R, K) L_tot change of each consumed candidate (0 for a null step), nan for the others
     proposed: IntArray  # (R, 6) consumed candidates of each move, null steps among them
     accepted: IntArray  # (R, 6) accepted ones
     null: IntArray  # (R,) consumed steps whose move was not available
@@ -61,14 +57,10 @@ def new_state(position: FloatArray, *, sharpness: float) -> ChainState:
     """
     weights = np.array(position, dtype=np.float64, ndmin=2, order="C")
     if weights.ndim != 2 or weights.size == 0:
-        raise ConfigError(
-            f"position has shape {np.shape(position)}. Give (replicas, sites), at least one of each."
-        )
+        raise ConfigError(f"position has shape {np.shape(position)}. Give (replicas, sites), at least one of each.")
     if not np.isfinite(weights).all():
         bad = int(np.count_nonzero(~np.isfinite(weights)))
-        raise ConfigError(
-            f"{bad} of {weights.size} starting weights are not finite. Start from finite ones, say 4."
-        )
+        raise ConfigError(f"{bad} of {weights.size} starting weights are not finite. Start from finite ones, say 4.")
     replicas, sites = weights.shape
     state = ChainState(
         position=weights,

@@ -132,7 +132,7 @@ class IncrementalEvaluator:
 
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
         """See `Evaluator.moved`."""
-        for replica in np.flatnonzero(index >= 0):
+        for replica in np.flatnonzero(index >= 0).tolist():
             k = index[replica]
             size = int(moves.size[replica, k])
             if size:

@@ -1,8 +1,7 @@
 """Compiled evaluation of sparse moves on a multilayer perceptron, thread by thread over candidates.
 
-Everything is float32 and padded: `widths` are the hidden widths and the classes, each rounded up to a multiple of 16, so
-that the inner loops have no remainder. A row of `pre` holds the pre-activations of all hidden layers, one after the other
-(before the gates), at `offset`. A move changes the signals of a few sites of one level (level 0 the inputs, level l the
+Everything is float32 and padded: widths are rounded up to multiples of 16, so that the inner loops have no
+remainder. `pre` holds each layer's outputs before the gates, one array a layer, the logits last. A move changes the signals of a few sites of one level (level 0 the inputs, level l the
 units of hidden layer l): the next layer's pre-activation gets one row of the weights for each changed site, and only what
 lies above is computed again. A row of the batch whose changed signals do not change keeps its loss.
 """
@@ -14,14 +13,13 @@ from typing import Any
 import numba
 import numpy as np
 
+from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
+
 RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
 BLOCK = 32  # rows whose logits are exponentiated together, so that the exponential runs in vector registers
 
-# Contraction fuses a product and a sum, which changes the last bit but no order of sums: the same machine repeats itself.
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
-
-@numba.njit(inline="always", **_OPTIONS)
+@contracted_inline
 def _activate(values: Any, count: int, code: int) -> None:
     """Apply the activation in place."""
     one = np.float32(1.0)
@@ -39,7 +37,7 @@ def _activate(values: Any, count: int, code: int) -> None:
             values[q] = max(values[q], np.float32(0.0)) + np.log(one + np.exp(-abs(values[q])))
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@contracted_inline
 def _scalar(value: Any, code: int) -> Any:
     """Return the activation of one number."""
     one = np.float32(1.0)
@@ -52,7 +50,7 @@ def _scalar(value: Any, code: int) -> Any:
     return max(value, np.float32(0.0)) + np.log(one + np.exp(-abs(value)))
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@contracted_inline
 def _affine(signal: Any, count: int, picked: Any, weights: Any, bias: Any, out: Any) -> None:
     """out = bias + signal @ weights, skipping zero signals (after a ReLU about half of them)."""
     width = weights.shape[1]
@@ -78,7 +76,7 @@ def _affine(signal: Any, count: int, picked: Any, weights: Any, bias: Any, out: 
         q += 1
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@contracted_inline
 def _upward(pre: Any, b: int, first: int, gates: Any, weights: Any, bias: Any, code: int, signal: Any, sums: Any,
             picked: Any, keep_pre: bool) -> None:
     """From the pre-activations of layer `first` (in `sums`) to the logits (in `sums`)."""
@@ -96,7 +94,7 @@ def _upward(pre: Any, b: int, first: int, gates: Any, weights: Any, bias: Any, c
         _affine(signal, width, picked, above, bias[layer], sums)
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@contracted_inline
 def _cross_entropies(logits: Any, count: int, classes: int, wanted: Any, powers: Any, scales: Any, out: Any) -> None:
     """Cross-entropy of `count` rows; logits (classes, BLOCK). The exponential is 2**k times a polynomial on [-ln2/2, ln2/2].
 
@@ -128,7 +126,7 @@ def _cross_entropies(logits: Any, count: int, classes: int, wanted: Any, powers:
         out[q] = np.log(total[q]) + top[q] - logits[wanted[q], q]
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@contracted_inline
 def _step(unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gates: Any, gates: Any, code: int,
           steps: Any) -> None:
     """Change of one site's signal on every row, into steps (B,)."""
@@ -143,7 +141,7 @@ def _step(unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gate
             steps[b] = _scalar(gate * z[b, unit], code) - _scalar(old * z[b, unit], code)
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@contracted_inline
 def _flush(logits: Any, waiting: int, classes: int, wanted: Any, places: Any, powers: Any, scales: Any, values: Any,
            base: Any, settling: bool) -> float:
     """Return the summed cross-entropy of the waiting rows; a settled move leaves them in `base`."""
@@ -156,7 +154,7 @@ def _flush(logits: Any, waiting: int, classes: int, wanted: Any, places: Any, po
     return total
 
 
-@numba.njit(**_OPTIONS)
+@contracted_kernel
 def _walk(features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
           size: int, sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, settling: bool) -> float:
     """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too."""
@@ -223,10 +221,10 @@ def _walk(features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_ga
             waiting = 0
     if waiting:
         total += _flush(logits, waiting, classes, wanted, places, powers, scales, values, base, settling)
-    return total / rows
+    return float(total / rows)
 
 
-@numba.njit(parallel=True, **_OPTIONS)
+@contracted_parallel_kernel
 def candidate_losses(features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
                      size: Any, sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int) -> Any:
     """Mean loss of each candidate.
@@ -246,9 +244,10 @@ def candidate_losses(features: Any, targets: Any, pre: Any, base: Any, gates: An
     return out
 
 
-@numba.njit(**_OPTIONS)
+@contracted_kernel
 def settle(features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
            size: int, sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int) -> float:
     """Make one sparse move in place: pre, base, gates and first_gates become those of the new position."""
-    return _walk(features, targets, pre, base, gates, first_gates, level, local, size, sites, changed,
-                 weights, bias, code, classes, True)
+    loss: float = _walk(features, targets, pre, base, gates, first_gates, level, local, size, sites, changed,
+                        weights, bias, code, classes, True)
+    return loss

@@ -74,16 +74,11 @@ def run_parser() -> Parser:
     for name, field in RunConfig.model_fields.items():
         extra = field.json_schema_extra
         title = str(extra["group"]) if isinstance(extra, dict) and "group" in extra else "run"
-        group = (
-            groups.setdefault(title, parser.add_argument_group(title))
-            if title not in groups
-            else groups[title]
-        )
-        common: dict[str, Any] = {"dest": name, "group": group, "default": argparse.SUPPRESS}
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        common: dict[str, Any] = {"dest": name, "group": groups[title], "default": argparse.SUPPRESS}
         if field.annotation is bool:
-            parser.option(
-                option(name), action=argparse.BooleanOptionalAction, help=meaning(name, field), **common
-            )
+            parser.option(option(name), action=argparse.BooleanOptionalAction, help=meaning(name, field), **common)
         else:
             parser.option(option(name), metavar=placeholder(field), help=meaning(name, field), **common)
     screen = parser.add_argument_group("file and screen")

@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        return _say("mcprune: interrupted", INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        return _say(f"mcprune: interrupted{interrupt}", INTERRUPTED)
 
 
 def _command(arguments: list[str]) -> int:

@@ -38,9 +38,7 @@ class LiveScreen(TextScreen):
         self._label = "starting"
         self._spinner = Spinner("line")
         self._latest: dict[str, Any] = {}
-        self._live = Live(
-            console=output.console, refresh_per_second=REFRESH, transient=True, get_renderable=self._draw
-        )
+        self._live = Live(console=output.console, refresh_per_second=REFRESH, transient=True, get_renderable=self._draw)
 
     def __enter__(self) -> LiveScreen:
         self._live.start()
@@ -55,9 +53,7 @@ class LiveScreen(TextScreen):
 
     def on_progress(self, data: Data) -> None:
         # Validation is measured between epochs only: the last figure stands until the next.
-        fresh = {
-            key: value for key, value in data.items() if value is not None or key != "validation_accuracy"
-        }
+        fresh = {key: value for key, value in data.items() if value is not None or key != "validation_accuracy"}
         self._latest = {**self._latest, **fresh}
 
     def on_stopped(self, data: Data) -> None:
@@ -98,8 +94,6 @@ class LiveScreen(TextScreen):
         grid = Table.grid(padding=(0, 2))
         titles = {key: (title, form) for title, key, form, _ in FIGURES}
         for pair in PAIRS:
-            row = [
-                Text(part) for key in pair for part in (titles[key][0], number(data.get(key), titles[key][1]))
-            ]
+            row = [Text(part) for key in pair for part in (titles[key][0], number(data.get(key), titles[key][1]))]
             grid.add_row(*row)
         return Group(bar, grid)

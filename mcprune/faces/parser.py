@@ -68,12 +68,7 @@ class Parser(argparse.ArgumentParser):
     def _joined(self, arguments: list[str]) -> list[str]:
         joined: list[str] = []
         for text in arguments:
-            if (
-                joined
-                and joined[-1] in self._takes_value
-                and re.match("-[^-]", text)
-                and text not in self._names
-            ):
+            if joined and joined[-1] in self._takes_value and re.match("-[^-]", text) and text not in self._names:
                 joined[-1] += "=" + text
             else:
                 joined.append(text)

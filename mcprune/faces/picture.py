@@ -70,9 +70,7 @@ def picture(keep: Sequence[int], shape: Sequence[int], *, width: int, unicode: b
 
 
 def _whole(kept: BoolArray, signs: Signs) -> list[str]:
-    return [
-        "".join(signs.kept * 2 if pixel else signs.dropped + " " for pixel in row).rstrip() for row in kept
-    ]
+    return ["".join(signs.kept * 2 if pixel else signs.dropped + " " for pixel in row).rstrip() for row in kept]
 
 
 def _halves(kept: BoolArray, signs: Signs) -> list[str]:

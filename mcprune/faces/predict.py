@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -72,36 +71,29 @@ def write_csv(stream: TextIO, probabilities: AnyArray, labels: tuple[Any, ...]) 
     best = probabilities.argmax(axis=1)
     chosen = probabilities[np.arange(len(best)), best]
     writer.writerows(
-        (row, labels[index], f"{share:.6f}")
-        for row, (index, share) in enumerate(zip(best, chosen, strict=True))
+        (row, labels[index], f"{share:.6f}") for row, (index, share) in enumerate(zip(best, chosen, strict=True))
     )
 
 
 def _target(out: str, *, force: bool) -> Path:
     path = Path(out)
     if path.is_dir():
-        raise FolderError(
-            f"--out {out!r} is a folder. Name a file, such as {str(path / 'predictions.csv')!r}"
-        )
+        raise FolderError(f"--out {out!r} is a folder. Name a file, such as {str(path / 'predictions.csv')!r}")
     if path.exists() and not force:
         raise FolderError(f"--out {out!r} exists already. Choose another name, or add --force to replace it")
     if not path.parent.is_dir():
-        raise FolderError(
-            f"--out {out!r}: there is no folder {str(path.parent)!r}. Make it, or choose another place"
-        )
+        raise FolderError(f"--out {out!r}: there is no folder {str(path.parent)!r}. Make it, or choose another place")
     return path
 
 
 def _write_whole(path: Path, probabilities: AnyArray, labels: tuple[Any, ...]) -> None:
-    part: str | None = None
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        with open(handle, "w", encoding="utf-8", newline="") as stream:
-            write_csv(stream, probabilities, labels)
-        os.replace(part, path)
+        try:
+            with part.open("x", encoding="utf-8", newline="") as stream:
+                write_csv(stream, probabilities, labels)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
-        if part is not None:
-            Path(part).unlink(missing_ok=True)
-        raise FolderError(
-            f"--out {str(path)!r} cannot be written: {error.strerror}. Choose another place"
-        ) from None
+        raise FolderError(f"--out {str(path)!r} cannot be written: {error.strerror}. Choose another place") from None

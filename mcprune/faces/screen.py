@@ -8,7 +8,7 @@ from typing import Any, Self, TextIO
 from mcprune.faces import table
 from mcprune.faces.outputs import Output, PlainOutput, choose, report, write
 from mcprune.faces.text import duration, number, wrapped
-from mcprune.session.events import STOPPED, Event
+from mcprune.session.events import START, STOPPED, Event
 
 Data = Mapping[str, Any]
 
@@ -114,9 +114,7 @@ class PlainScreen(TextScreen):
 
     def on_row(self, data: Data) -> None:
         sites = number(data.get("sites"), ",d")
-        self.output.lines(
-            [f"{data['name']}: test accuracy {number(data.get('accuracy'), '.4f')} at {sites} sites"]
-        )
+        self.output.lines([f"{data['name']}: test accuracy {number(data.get('accuracy'), '.4f')} at {sites} sites"])
 
     def _is_due(self, data: Data) -> bool:
         if self._shown is None or data["block"] >= data["blocks"]:
@@ -133,9 +131,7 @@ def start_lines(data: Data) -> list[str]:
     keep = f"{data['n']:,} of {data['N']:,} sites to keep ({groups})"
     parts = f"{rows['train']:,} training, {rows['validation']:,} validation, {rows['test']:,} test rows"
     threads = data.get("threads")
-    device = (
-        f"{data['device']}, {threads} thread{'' if threads == 1 else 's'}" if threads else str(data["device"])
-    )
+    device = f"{data['device']}, {threads} thread{'' if threads == 1 else 's'}" if threads else str(data["device"])
     return [
         f"mcprune {data['version']}: {data['name']}, {keep}",
         f"{parts}; classifier {data['classifier']}; {device}",
@@ -163,9 +159,7 @@ def stopped_line(data: Data) -> str:
     """Say why the search ended early and what comes now."""
     reasons = {"interrupt": "interrupted", "max_time": "out of time (--max-time)"}
     reason = reasons.get(data["reason"], str(data["reason"]))
-    return (
-        f"{reason} after block {number(data.get('block'), ',d')}: what is found so far is hardened and saved"
-    )
+    return f"{reason} after block {number(data.get('block'), ',d')}: what is found so far is hardened and saved"
 
 
 def harden_line(data: Data) -> str:
@@ -196,13 +190,22 @@ def watch(events: Iterator[Event], screen: Screen) -> int:
 
     The iterator is closed on every way out: a screen that cannot go on (a closed pipe) ends the run too.
     The caller has entered the screen.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C where the run itself does not handle it; its text says where the files so far are.
     """
-    interrupted = False
+    interrupted, folder = False, None
     try:
         for event in events:
-            if event.kind == STOPPED:
+            if event.kind == START:
+                folder = event.data.get("folder")
+            elif event.kind == STOPPED:
                 interrupted = event.data.get("reason") == "interrupt"
             screen.show(event)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"; the files written so far are in {folder}" if folder else "") from None
     finally:
         close = getattr(events, "close", None)
         if close is not None:

@@ -61,9 +61,7 @@ def kept_lines(result: Mapping[str, Any], *, width: int, unicode: bool) -> list[
         else:
             lines += wrapped(some(ranges(where), MOST), width)
     if pairs and not 0 <= min(result["keep"]) <= max(result["keep"]) < start:
-        raise FolderError(
-            f"kept sites {min(result['keep'])}..{max(result['keep'])} lie outside of the {start} sites"
-        )
+        raise FolderError(f"kept sites {min(result['keep'])}..{max(result['keep'])} lie outside of the {start} sites")
     return lines
 
 

@@ -70,7 +70,8 @@ class Markov:
 
     def position(self) -> FloatArray:
         """See `Method.position`."""
-        return self.state.position[0]
+        position: FloatArray = self.state.position[0]
+        return position
 
     def training_gates(self) -> Float32Array:
         """See `Method.training_gates`."""

@@ -177,7 +177,8 @@ class SmallModel(nn.Module):
 
     def predict(self, X: AnyArray) -> AnyArray:
         """Return the labels (B,) of full raw rows (B, N)."""
-        return np.asarray(self.labels, dtype=None)[self.probabilities(X).argmax(axis=1)]
+        chosen: AnyArray = np.asarray(self.labels)[self.probabilities(X).argmax(axis=1)]
+        return chosen
 
 
 def load(folder: str | Path) -> SmallModel:

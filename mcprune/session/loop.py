@@ -84,20 +84,18 @@ def folder_of(config: RunConfig) -> Path:
 
 def run_on(
     config: RunConfig, dataset: Dataset, path: Path | None, model: torch.nn.Module | None = None,
-    keep_plan: list[Plan] | None = None,
+    ends: list[outcome.Outcome] | None = None,
 ) -> Iterator[Event]:
-    """Run on a data set at hand; `path` None writes nothing. The plan is appended to `keep_plan` for who wants it."""
+    """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
     began = time.monotonic()
     plan = make_plan(config, dataset, model)
     del dataset
-    if keep_plan is not None:
-        keep_plan.append(plan)
     use_threads(plan.config.threads or 1)
     method = make_method(plan)
     folder = RunFolder(path, plan.config, force=config.force) if path is not None else None
     search = _Search(plan, method)
     try:
-        for event in _events(plan, search, folder, began):
+        for event in _events(plan, search, folder, began, ends):
             if folder is not None:
                 folder.event(event)
             yield event
@@ -110,7 +108,7 @@ def run_on(
             folder.close()
 
 
-def _events(plan: Plan, search: _Search, folder: RunFolder | None, began: float) -> Iterator[Event]:
+def _events(plan: Plan, search: _Search, folder: RunFolder | None, began: float, ends: list[outcome.Outcome] | None) -> Iterator[Event]:
     config = plan.config
     where = None if folder is None else str(folder.path)
     yield Event(events.START, {
@@ -127,7 +125,10 @@ def _events(plan: Plan, search: _Search, folder: RunFolder | None, began: float)
         yield from search.run(interrupt, began)
     mask, away = search.harden()
     yield Event(events.HARDEN, away)
-    yield from outcome.conclude(plan, mask, search.method.position(), search.cost(), folder, began)
+    found = outcome.Outcome(mask, search.method.position().copy(), search.cost())
+    yield from outcome.conclude(plan, found, folder, began)
+    if ends is not None:
+        ends.append(found)
 
 
 class _Search:

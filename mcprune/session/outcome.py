@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,32 @@ from torch import nn
 from mcprune.arrays import BoolArray, FloatArray
 from mcprune.evaluate.base import gates_of
 from mcprune.models.registry import build
-from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.shrink import shrink
 from mcprune.session import events
 from mcprune.session.events import Event
-from mcprune.session.folder import CONFIG, EVENTS, MASK, RESULT, RunFolder
+from mcprune.session.folder import CONFIG, EVENTS, MASK, RESULT, RunFolder, SmallModel
 from mcprune.session.plan import Plan, site_groups
 from mcprune.session.trainer import accuracy, fit
 
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
 COMPARE_SHARE = 0.1
+
+
+@dataclass
+class Outcome:
+    """What the search found: the mask (N,), the weights (N,), the search's work in trained rows; then the small model."""
+
+    mask: BoolArray
+    position: FloatArray
+    cost: float
+    small: SmallModel | None = None
+
+    @property
+    def model(self) -> SmallModel:
+        """The small model; it is there once `conclude` has ended."""
+        assert self.small is not None
+        return self.small
 
 
 class Refit:
@@ -88,12 +104,10 @@ class Refit:
         return rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
 
 
-def conclude(
-    plan: Plan, mask: BoolArray, position: FloatArray, cost: float, folder: RunFolder | None, began: float
-) -> Iterator[Event]:
-    """Retrain, compare, shrink and write; `cost` is the search's work in trained rows."""
+def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: float) -> Iterator[Event]:
+    """Retrain, compare, write, and leave the small model in the outcome."""
+    mask = outcome.mask
     refit = Refit(plan)
-    config = plan.config
     rows: list[dict[str, Any]] = []
 
     def row(name: str, kept: int, scores: list[float], since: float) -> Event:
@@ -108,16 +122,20 @@ def conclude(
     gates = plan.gated.hard_gates(mask)
     yield row("hard mask, as found", plan.keep, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
     since = time.monotonic()
-    small = refit.train(mask, config.seed)
+    small = refit.train(mask, plan.config.seed)
     yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
-    found = shrink(plan.model, plan.sites, mask)
     parameters = {"before": _parameters(plan.model), "after": _parameters(small)}
     keep = np.flatnonzero(mask)
     names = plan.sites.names(plan.prepared.feature_names)
+    extra = _extra(plan, refit, mask)
+    outcome.small = SmallModel(small, extra)
     if folder is not None:
-        _write(plan, refit, small, mask, position, keep, names, folder)
-    del found
-    wanted, note = _comparisons(plan, refit, cost)
+        folder.write_json(MASK, {
+            "n": int(keep.size), "N": int(mask.size), "keep": keep, "names": [names[site] for site in keep],
+            "weights": outcome.position, "gates": gates_of(outcome.position, 1.0).astype(np.float64),
+        })
+        folder.model(small, extra)
+    wanted, note = _comparisons(plan, refit, outcome.cost)
     if note:
         yield Event(events.NOTE, {"text": note})
     if wanted:
@@ -200,19 +218,13 @@ def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _write(
-    plan: Plan, refit: Refit, small: nn.Module, mask: BoolArray, position: FloatArray, keep: np.ndarray,
-    names: tuple[str, ...], folder: RunFolder,
-) -> None:
+def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> dict[str, Any]:
+    """Return what stands beside the small model, so that it can be used on full raw rows."""
     data = plan.prepared
     columns = refit.inputs(mask)
-    folder.write_json(MASK, {
-        "n": int(keep.size), "N": int(mask.size), "keep": keep, "names": [names[site] for site in keep],
-        "weights": position, "gates": gates_of(position, 1.0).astype(np.float64),
-    })
-    folder.model(small, {
+    return {
         "columns": columns.tolist(), "names": [data.feature_names[column] for column in columns],
         "labels": list(data.labels), "scaler": data.scaler.select(columns).to_dict(),
         "feature_names": list(data.feature_names), "target_name": data.target_name,
         "image_shape": list(data.image_shape) if data.image_shape else None,
-    })
+    }

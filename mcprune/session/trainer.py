@@ -96,7 +96,7 @@ class Trainer:
                 logits = self.gated(self.features[rows], plain)
             loss = functional.cross_entropy(logits, self.targets[rows])
             self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             self._optimizer.step()
             self.steps += 1
         if not bool(torch.isfinite(loss)):
@@ -136,7 +136,7 @@ def fit(
             part = order[first : first + size]
             loss = functional.cross_entropy(model(features[part]), targets[part])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             cycle.step()
     model.eval()

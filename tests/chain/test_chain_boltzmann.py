@@ -1,12 +1,12 @@
 """The chain's law is Boltzmann's, by enumeration and quadrature; wrong chains and wrong laws must fail.
 
-Every sample is the last position of a replica of its own (20,000 of them, keyed by chain number), after more
-than 20 autocorrelation times, so the samples are independent and chi-square has its textbook law. A right
-chain fails one test with probability ACCIDENT = 1e-4 over the choice of seeds, the whole file with less than
-5e-3; the seeds are fixed. Every negative control must come out below 1e-12.
+Every sample is the last position of a replica of its own (10,000 of them, keyed by chain number) after more
+than 10 integrated autocorrelation times (20 times the decay time where one mode rules), so the samples are
+independent and chi-square has its textbook law. A right chain fails one test with probability ACCIDENT = 1e-4
+over the choice of seeds, the whole file with less than 5e-3; the seeds are fixed. Every negative control must
+come out below FAILURE = 1e-9.
 """
 
-import itertools
 import math
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from mcprune.chain import budget, diagnostics, engine, moves, state
 
-REPLICAS, ACCIDENT, FAILURE, W0, BOX = 20_000, 1e-4, 1e-12, 1.5, 8.0
+REPLICAS, ACCIDENT, FAILURE, W0, BOX = 10_000, 1e-4, 1e-9, 1.5, 8.0
 CHAINS = np.arange(REPLICAS)
 
 
@@ -51,15 +51,15 @@ def energies(positions, table, rule):
 
 
 def relaxed(start, steps, table, plan, rule, delta=6.0):
-    """Last positions of the replicas, after 20 autocorrelation times of L_tot and of the first weight."""
+    """Last positions of the replicas, after 10 autocorrelation times of L_tot and of the first weight."""
     options = {"table": table, "plan": plan, "delta": delta, "sharpness": 1.0, "seed": 20, **rule}
     few = state.new_state(np.tile(start, (20, 1)), sharpness=1.0)
     engine.run_table(few, steps, chains=CHAINS[:20], **options)
-    series = np.empty((2, 20, 40 * steps // 10))
+    series = np.empty((2, 20, 3 * steps))
     for t in range(series.shape[2]):
         engine.run_table(few, 1, chains=CHAINS[:20], **options)
         series[0, :, t], series[1, :, t] = few.loss, few.position[:, 0]
-    assert 20 * max(diagnostics.autocorrelation_time(one) for one in series) < steps
+    assert 10 * np.nanmax([diagnostics.autocorrelation_time(one) for one in series]) < steps
     many = state.new_state(np.tile(start, (REPLICAS, 1)), sharpness=1.0)
     engine.run_table(many, steps, chains=CHAINS, **options)
     return many.position
@@ -72,7 +72,7 @@ def corners(sites):
 
 
 @pytest.mark.parametrize(
-    ("sites", "temperature", "modified"), [(3, 0.3, False), (4, 0.3, True), (4, 1.0, False), (5, 3.0, False)]
+    ("sites", "temperature", "modified"), [(3, 0.3, False), (4, 0.3, True), (4, 1.0, False), (5, 2.0, False)]
 )
 def test_toggles_visit_the_corners_by_boltzmann(sites, temperature, modified):
     table, rule = table_of(sites), {"temperature": temperature, "alpha": 1.5, "n": 1.0, "modified": modified}
@@ -82,16 +82,17 @@ def test_toggles_visit_the_corners_by_boltzmann(sites, temperature, modified):
     energy = energies(corners(sites), table, rule)
     assert p_value(counts, boltzmann(energy, temperature)) > ACCIDENT
     assert p_value(counts, boltzmann(energy, temperature / 2)) < FAILURE
-    assert p_value(counts, boltzmann(energy - 0.5 * table, temperature)) < FAILURE
+    assert p_value(counts, boltzmann(energy - table, temperature)) < FAILURE
 
 
-@pytest.mark.parametrize("temperature", [0.2, 1.0])
+@pytest.mark.parametrize("temperature", [0.3, 1.0])
 @pytest.mark.parametrize("kind", ["exchange", "informed", "both"])
 def test_exchanges_visit_a_shell_by_boltzmann(kind, temperature):
     sites, kept = 5, 2
     table, rule = table_of(sites), {"temperature": temperature, "alpha": 1.5, "n": 1.0}
     shares = {"exchange": 1, "informed": 1} if kind == "both" else {kind: 1}
-    ends = relaxed(np.where(np.arange(sites) < kept, W0, -W0), 300, table, asymmetric(sites, **shares), rule)
+    start, steps = np.where(np.arange(sites) < kept, W0, -W0), 300 if temperature == 1 else 600
+    ends = relaxed(start, steps, table, asymmetric(sites, **shares), rule)
     counts = np.bincount(codes_of(ends), minlength=2**sites)
     shell = (corners(sites) > 0).sum(axis=1) == kept
     law = np.where(shell, boltzmann(table, temperature), 0)
@@ -113,13 +114,19 @@ def test_a_mixture_of_all_discrete_moves_visits_the_corners_by_boltzmann():
     assert p_value(counts, law) > ACCIDENT
 
 
-def driven(start, rounds, ahead, table, plan, rule, decide):
-    """Replicas driven from Python: `decide` looks at each batch and takes what it wants."""
+def driven(start, until, ahead, table, plan, rule, decide):
+    """Replicas driven from Python to step `until`: `decide` looks at each batch and takes what it wants.
+
+    Losses behind the end are nan, so nothing is accepted there. (The positions at the ends of batches would have
+    another law, since a batch ends just after an acceptance.)
+    """
     here = state.new_state(np.tile(start, (REPLICAS, 1)), sharpness=1.0)
-    for _ in range(rounds):
-        engine.set_loss(here, table[codes_of(here.position)], alpha=rule["alpha"], n=rule["n"])
+    engine.set_loss(here, table[codes_of(here.position)], alpha=rule["alpha"], n=rule["n"])
+    while here.step.min() < until:
         drawn = moves.propose(here, ahead, plan=plan, delta=6.0, sharpness=1.0, seed=21, chains=CHAINS)
-        decide(here, drawn, table[codes_of(moves.dense(here, drawn))])
+        losses = table[codes_of(moves.dense(here, drawn))]
+        losses[here.step[:, None] + np.arange(ahead) >= until] = math.nan
+        decide(here, drawn, losses)
     return here.position
 
 
@@ -134,7 +141,7 @@ def test_informed_exchanges_need_their_ratio(with_ratio):
         engine.advance(here, drawn, losses, sharpness=1.0, seed=21, chains=CHAINS, **rule)
 
     start = np.where(np.arange(sites) < kept, W0, -W0)
-    ends = driven(start, 80, 2, table, asymmetric(sites, informed=1), rule, decide)
+    ends = driven(start, 100, 3, table, asymmetric(sites, informed=1), rule, decide)
     counts = np.bincount(codes_of(ends), minlength=2**sites)
     law = np.where((corners(sites) > 0).sum(axis=1) == kept, boltzmann(table, temperature), 0)
     p = p_value(counts, law)
@@ -152,21 +159,20 @@ def test_the_best_of_k_is_another_law(best_of):
             return
         bounds = engine.thresholds(here, drawn, seed=21, chains=CHAINS, **rule)
         totals = losses + 1.5 * budget.pruning_loss(drawn.sums, 1.0, sites)
-        best = totals.argmin(axis=1)
-        rows = np.arange(REPLICAS)
+        best, rows = totals.argmin(axis=1), np.arange(REPLICAS)
         taken = np.flatnonzero(losses[rows, best] <= bounds[rows, best])
         here.position[taken] = moves.dense(here, drawn)[taken, best[taken]]
         here.step[:] += drawn.kind.shape[1]
         state.refresh(here, sharpness=1.0)
+        engine.set_loss(here, table[codes_of(here.position)], alpha=rule["alpha"], n=rule["n"])
 
-    ends = driven(np.full(sites, W0), 60, 8, table, moves.move_plan(toggle=1), rule, decide)
+    ends = driven(np.full(sites, W0), 80, 8, table, moves.move_plan(toggle=1), rule, decide)
     counts = np.bincount(codes_of(ends), minlength=2**sites)
     law = boltzmann(energies(corners(sites), table, rule), temperature)
     variation = 0.5 * np.abs(counts / REPLICAS - law / law.sum()).sum()
     p = p_value(counts, law)
-    # for 16 cells and 20,000 samples the expected variation of a right chain is below .5 sqrt(16 / 20000) =
-    # .015
-    assert (p < FAILURE and variation > 0.1) if best_of else (p > ACCIDENT and variation < 0.03)
+    # 10,000 samples of a right chain in 16 cells vary by .5 sqrt(16 / 10000) = .02 at most, on average
+    assert (p < FAILURE and variation > 0.2) if best_of else (p > ACCIDENT and variation < 0.03)
 
 
 def test_visits_of_one_long_chain_add_up_to_the_law():
@@ -180,7 +186,7 @@ def test_visits_of_one_long_chain_add_up_to_the_law():
     assert info.visits.sum() == steps
     law = boltzmann(energies(corners(sites), table, rule), temperature)
     variation = 0.5 * np.abs(info.visits[0] / steps - law / law.sum()).sum()
-    # some 20 steps an independent sample: 20,000 of them, as above
+    # some 20 steps an independent sample: 20,000 of them, .5 sqrt(16 / 20000) = .014 on average
     assert variation < 0.03
 
 
@@ -191,10 +197,10 @@ def cells(positions, bins):
 
 
 def quadrature(bins, sites, table, rule, alpha=None):
-    """Probability of each cell by the midpoint rule, 64 (N = 1: 512) points a cell and axis."""
-    points = 512 if sites == 1 else 48
+    """Probability of each cell by the midpoint rule, 24 (N = 1: 512) points a cell and axis."""
+    points = 512 if sites == 1 else 24
     axis = (np.arange(bins * points) + 0.5) * 2 * BOX / (bins * points) - BOX
-    grid = np.array(list(itertools.product(axis, repeat=sites)))
+    grid = np.stack(np.meshgrid(*[axis] * sites), axis=-1).reshape(-1, sites)
     energy = energies(grid, table, rule if alpha is None else {**rule, "alpha": alpha})
     return np.bincount(cells(grid, bins), weights=boltzmann(energy, rule["temperature"]))
 
@@ -216,7 +222,7 @@ def test_continuous_moves_fill_the_box_by_boltzmann(shares, sites, temperature):
         **shares, block_size=sites if "toggle" not in shares else 1, box=BOX,
         add=np.geomspace(0.3, 2, sites), remove=np.geomspace(3, 0.5, sites),
     )  # fmt: skip
-    ends = relaxed(np.full(sites, 4.0), 400, table, plan, rule)
+    ends = relaxed(np.full(sites, 4.0), 700 if "site" in shares else 300, table, plan, rule)
     assert np.abs(ends).max() <= BOX
     bins = 16 if sites == 1 else 8
     counts = np.bincount(cells(ends, bins), minlength=bins**sites)

@@ -84,9 +84,7 @@ def test_hard_gates_come_and_go_without_a_trace():
 
 
 @given(
-    position=st.lists(st.sampled_from([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0]), min_size=1, max_size=40).map(
-        np.array
-    ),
+    position=st.lists(st.sampled_from([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0]), min_size=1, max_size=40).map(np.array),
     data=st.data(),
 )
 def test_a_mask_keeps_exactly_n_and_breaks_ties_by_index(position, data):

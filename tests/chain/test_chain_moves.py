@@ -185,9 +185,7 @@ def test_without_a_box_nothing_is_reflected():
 
 
 @settings(deadline=None)
-@given(
-    flags=st.lists(st.booleans(), min_size=1, max_size=70), changes=st.lists(st.integers(0, 69), max_size=20)
-)
+@given(flags=st.lists(st.booleans(), min_size=1, max_size=70), changes=st.lists(st.integers(0, 69), max_size=20))
 def test_the_tree_ranks_sites_as_a_sorted_list_does(flags, changes):
     w = np.where(flags, 1.0, -1.0)
     tree = np.empty(w.size + 1, np.int32)

@@ -17,9 +17,7 @@ def test_nothing_given_is_the_default():
     assert config_of() == RunConfig()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, field in FIELDS.items() if field.default not in (None, False)]
-)
+@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.default not in (None, False)])
 def test_the_default_in_the_help_can_be_typed_and_is_the_default(name):
     assert config_of(option(name), shown(name, FIELDS[name].default)) == RunConfig()
 

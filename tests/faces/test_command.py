@@ -18,9 +18,7 @@ def mcprune(*arguments, **more):
 def imported(*arguments):
     done = mcprune(*arguments, python=["-X", "importtime"])
     assert done.returncode == 0
-    return {
-        line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
-    }
+    return {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
 
 
 def test_the_help_of_the_commands_imports_next_to_nothing():
@@ -116,13 +114,16 @@ def test_an_interrupt_during_the_run_or_before_it_gives_130(fake_run, story, cap
     assert main(["run", "--quiet"]) == 130
     assert capsys.readouterr().out == "runs/digits\n"
 
-    def interrupt():
+    def interrupt(events):
+        yield from events
         raise KeyboardInterrupt
-        yield
 
-    fake_run(interrupt)
+    fake_run(lambda: interrupt([]))
     assert main(["run"]) == 130
     assert capsys.readouterr().err == "mcprune: interrupted\n"
+    fake_run(lambda: interrupt(story()[:5]))
+    assert main(["run"]) == 130
+    assert capsys.readouterr().err == "mcprune: interrupted; the files written so far are in runs/digits\n"
 
 
 def test_show_prints_the_report_of_a_folder(fake_folder, result, capsys):

@@ -170,9 +170,7 @@ def test_the_kind_of_stream_decides_about_the_display(monkeypatch):
 @pytest.mark.parametrize("width", [40, 100])
 def test_the_live_screen_shows_the_figures_and_leaves_the_report(story, width):
     stream = Terminal()
-    console = Console(
-        file=stream, force_terminal=True, width=width, height=40, color_system=None, markup=False
-    )
+    console = Console(file=stream, force_terminal=True, width=width, height=40, color_system=None, markup=False)
     screen = LiveScreen(RichOutput(console))
     with screen:
         for event in story():

@@ -1,0 +1,135 @@
+"""From Python: `prune` on a user's own arrays or data set, with the mask, the small model and the history in one result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from mcprune.arrays import BoolArray, FloatArray, IntArray
+from mcprune.data.base import Dataset
+from mcprune.data.load import from_arrays
+from mcprune.data.load import load as load_data
+from mcprune.errors import ConfigError
+from mcprune.session import events
+from mcprune.session.config import make_config
+from mcprune.session.events import Event
+from mcprune.session.folder import SmallModel
+from mcprune.session.loop import run_on
+from mcprune.session.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A hard mask over N sites that keeps exactly n.
+
+    Attributes
+    ----------
+    kept : ndarray of bool, shape (N,)
+    keep : ndarray of int64, shape (n,)
+        The kept sites' flat indices, rising.
+    names : tuple of str
+        Names of the kept sites, in the order of `keep`.
+    weights : ndarray of float64, shape (N,)
+        The pruner weights at the end of the search.
+    """
+
+    kept: BoolArray
+    keep: IntArray
+    names: tuple[str, ...]
+    weights: FloatArray
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has found.
+
+    Attributes
+    ----------
+    mask : Mask
+    model : SmallModel
+        The small model, retrained: `model.predict(X)` takes full raw rows, `model(model.select(X))` gives outputs.
+    figures : dict of str to float
+        Test accuracy by row of the final table.
+    history : list of dict
+        The progress events' fields.
+    events : list of Event
+    folder : Path or None
+    """
+
+    mask: Mask
+    model: SmallModel
+    figures: dict[str, float]
+    history: list[dict[str, Any]]
+    events: list[Event] = field(repr=False)
+    folder: Path | None
+
+
+def prune(
+    model: Any, data: Any, keep: int | None = None, sites: str = "inputs", **options: Any
+) -> Result:
+    """Choose which n sites of a classifier to keep.
+
+    Parameters
+    ----------
+    model : nn.Module or None
+        A torch classifier of (B, N) rows with one output a class; it is trained in place. None: an MLP of
+        `hidden` widths.
+    data : str, Dataset, or a pair (X, y)
+        A data set by name or path, or features (rows, N) and classes (rows,) as arrays, lists or a pandas frame.
+    keep : int, optional
+        n; by default a quarter of the sites.
+    sites : str
+        "inputs", "units", "inputs,units" or "units:LAYER,...".
+    **options
+        Any other option of `RunConfig`. Nothing is written unless `out` names a folder.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    McpruneError
+        With the cause, what was met, and the remedy.
+
+    Examples
+    --------
+    >>> import mcprune
+    >>> result = mcprune.prune(None, "digits", keep=16)  # doctest: +SKIP
+    >>> result.mask.keep.size  # doctest: +SKIP
+    16
+    """
+    if model is not None and not isinstance(model, nn.Module):
+        raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module, or None for an MLP")
+    if isinstance(keep, np.integer):
+        keep = int(keep)
+    given = {"keep": keep, "sites": sites, "compare": "no", **options}
+    if isinstance(data, str | Path):
+        given["data"] = str(data)
+    config = make_config(**given)
+    if isinstance(data, Dataset):
+        dataset = data
+    elif isinstance(data, str | Path):
+        dataset = load_data(data, target=config.target)
+    elif isinstance(data, tuple | list) and len(data) == 2:
+        dataset = from_arrays(data[0], data[1])
+    else:
+        raise ConfigError(f"data is a {type(data).__name__}; give a name or path, a Dataset, or a pair (X, y)")
+    path = Path(config.out) if config.out else None
+    ends: list[Outcome] = []
+    told = list(run_on(config, dataset, path, model=model, ends=ends))
+    end = ends[0]
+    rows = told[-1].data["rows"]
+    return Result(
+        mask=Mask(end.mask, np.flatnonzero(end.mask), tuple(told[-1].data["names"]), end.position),
+        model=end.model,
+        figures={row["name"]: row["accuracy"] for row in rows},
+        history=[event.data for event in told if event.kind == events.PROGRESS],
+        events=told,
+        folder=path,
+    )
+
