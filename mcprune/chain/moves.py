@@ -23,6 +23,7 @@ import numpy as np
 from mcprune.arrays import AnyArray, FloatArray, IntArray
 from mcprune.chain import kernels
 from mcprune.chain.kernels import BLOCK, EXCHANGE, INFORMED, SITE, TOGGLE, UNIFORM
+from mcprune.chain.kinds import KINDS
 from mcprune.chain.philox import check_chains, check_seed
 from mcprune.chain.state import ChainState
 from mcprune.errors import ConfigError
@@ -43,7 +44,6 @@ __all__ = [
     "widest",
 ]
 
-KINDS = ("uniform", "block", "site", "exchange", "toggle", "informed")
 _NONE = np.empty(0)
 # Below so many written weights a call, starting numba's threads costs more than it saves.
 _PARALLEL_FROM = 1 << 15

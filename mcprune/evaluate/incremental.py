@@ -96,7 +96,9 @@ class IncrementalEvaluator:
         names = {id(module): name for name, module in gated.model.named_modules()}
         levels = {names[id(layer)]: number for number, layer in enumerate(self.layers, start=1)}
         groups = gated.sites.groups
-        if any(group.kind == "units" and levels.get(group.layer, len(self.layers)) == len(self.layers) for group in groups):
+        if any(
+            group.kind == "units" and levels.get(group.layer, len(self.layers)) == len(self.layers) for group in groups
+        ):
             raise ModelError("a site is no unit of a hidden layer; use the full evaluator")
         self.level = np.concatenate([np.full(g.size, levels.get(g.layer, 0), np.int64) for g in groups])
         self.local = np.concatenate([np.arange(g.size, dtype=np.int64) for g in groups])
@@ -123,12 +125,14 @@ class IncrementalEvaluator:
         if moves.sites.shape[2] > MOST_SITES:
             raise ModelError(f"a move of {moves.sites.shape[2]} sites is not sparse; use the full evaluator")
         changed = gates_of(moves.weights, self.sharpness)
-        return np.stack([
-            mlp_kernels.candidate_losses(
-                *self._common(replica), moves.size[replica], moves.sites[replica], changed[replica], *self._model()
-            )
-            for replica in range(moves.size.shape[0])
-        ])
+        return np.stack(
+            [
+                mlp_kernels.candidate_losses(
+                    *self._arguments(replica, moves.size[replica], moves.sites[replica], changed[replica])
+                )
+                for replica in range(moves.size.shape[0])
+            ]
+        )
 
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
         """See `Evaluator.moved`."""
@@ -137,14 +141,14 @@ class IncrementalEvaluator:
             size = int(moves.size[replica, k])
             if size:
                 changed = gates_of(moves.weights[replica, k], self.sharpness)
-                mlp_kernels.settle(*self._common(replica), size, moves.sites[replica, k], changed, *self._model())
+                mlp_kernels.settle(*self._arguments(replica, size, moves.sites[replica, k], changed))
 
-    def _common(self, replica: int) -> tuple[Any, ...]:
+    def _arguments(self, replica: int, *move: Any) -> list[Any]:
         pre, base, gates, first = self.replicas[replica]
-        return self.features, self.targets, pre, base, gates, first, self.level, self.local
-
-    def _model(self) -> tuple[Any, ...]:
-        return self.weights, self.bias, self.code, self.classes
+        return [
+            self.features, self.targets, pre, base, gates, first, self.level, self.local,
+            *move, self.weights, self.bias, self.code, self.classes,
+        ]  # fmt: skip
 
     def _parameters(self) -> tuple[tuple[Float32Array, ...], tuple[Float32Array, ...]]:
         """Return weights (in, out) and biases (out,), zero-padded to multiples of 16 but for the inputs."""

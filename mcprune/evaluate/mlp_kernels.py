@@ -77,8 +77,19 @@ def _affine(signal: Any, count: int, picked: Any, weights: Any, bias: Any, out: 
 
 
 @contracted_inline
-def _upward(pre: Any, b: int, first: int, gates: Any, weights: Any, bias: Any, code: int, signal: Any, sums: Any,
-            picked: Any, keep_pre: bool) -> None:
+def _upward(
+    pre: Any,
+    b: int,
+    first: int,
+    gates: Any,
+    weights: Any,
+    bias: Any,
+    code: int,
+    signal: Any,
+    sums: Any,
+    picked: Any,
+    keep_pre: bool,
+) -> None:
     """From the pre-activations of layer `first` (in `sums`) to the logits (in `sums`)."""
     for layer in range(first, len(weights)):
         above = weights[layer]
@@ -127,8 +138,9 @@ def _cross_entropies(logits: Any, count: int, classes: int, wanted: Any, powers:
 
 
 @contracted_inline
-def _step(unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gates: Any, gates: Any, code: int,
-          steps: Any) -> None:
+def _step(
+    unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gates: Any, gates: Any, code: int, steps: Any
+) -> None:
     """Change of one site's signal on every row, into steps (B,)."""
     if lowest == 0:
         change = gate - first_gates[unit]
@@ -142,8 +154,18 @@ def _step(unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gate
 
 
 @contracted_inline
-def _flush(logits: Any, waiting: int, classes: int, wanted: Any, places: Any, powers: Any, scales: Any, values: Any,
-           base: Any, settling: bool) -> float:
+def _flush(
+    logits: Any,
+    waiting: int,
+    classes: int,
+    wanted: Any,
+    places: Any,
+    powers: Any,
+    scales: Any,
+    values: Any,
+    base: Any,
+    settling: bool,
+) -> float:
     """Return the summed cross-entropy of the waiting rows; a settled move leaves them in `base`."""
     _cross_entropies(logits, waiting, classes, wanted, powers, scales, values)
     total = 0.0
@@ -155,8 +177,24 @@ def _flush(logits: Any, waiting: int, classes: int, wanted: Any, places: Any, po
 
 
 @contracted_kernel
-def _walk(features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
-          size: int, sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, settling: bool) -> float:
+def _walk(
+    features: Any,
+    targets: Any,
+    pre: Any,
+    base: Any,
+    gates: Any,
+    first_gates: Any,
+    level: Any,
+    local: Any,
+    size: int,
+    sites: Any,
+    changed: Any,
+    weights: Any,
+    bias: Any,
+    code: int,
+    classes: int,
+    settling: bool,
+) -> float:
     """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too."""
     rows, layers = base.shape[0], len(weights)
     lowest = layers
@@ -225,8 +263,23 @@ def _walk(features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_ga
 
 
 @contracted_parallel_kernel
-def candidate_losses(features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
-                     size: Any, sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int) -> Any:
+def candidate_losses(
+    features: Any,
+    targets: Any,
+    pre: Any,
+    base: Any,
+    gates: Any,
+    first_gates: Any,
+    level: Any,
+    local: Any,
+    size: Any,
+    sites: Any,
+    changed: Any,
+    weights: Any,
+    bias: Any,
+    code: int,
+    classes: int,
+) -> Any:
     """Mean loss of each candidate.
 
     features (N, B) by input; targets (B,); base (B,) loss of each row now; pre, weights, bias: tuples with a (B, out),
@@ -239,15 +292,62 @@ def candidate_losses(features: Any, targets: Any, pre: Any, base: Any, gates: An
         if size[k] == 0:
             out[k] = np.nan
         else:
-            out[k] = _walk(features, targets, pre, base, gates.copy(), first_gates, level, local, size[k], sites[k], changed[k],
-                           weights, bias, code, classes, False)
+            out[k] = _walk(
+                features,
+                targets,
+                pre,
+                base,
+                gates.copy(),
+                first_gates,
+                level,
+                local,
+                size[k],
+                sites[k],
+                changed[k],
+                weights,
+                bias,
+                code,
+                classes,
+                False,
+            )
     return out
 
 
 @contracted_kernel
-def settle(features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
-           size: int, sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int) -> float:
+def settle(
+    features: Any,
+    targets: Any,
+    pre: Any,
+    base: Any,
+    gates: Any,
+    first_gates: Any,
+    level: Any,
+    local: Any,
+    size: int,
+    sites: Any,
+    changed: Any,
+    weights: Any,
+    bias: Any,
+    code: int,
+    classes: int,
+) -> float:
     """Make one sparse move in place: pre, base, gates and first_gates become those of the new position."""
-    loss: float = _walk(features, targets, pre, base, gates, first_gates, level, local, size, sites, changed,
-                        weights, bias, code, classes, True)
+    loss: float = _walk(
+        features,
+        targets,
+        pre,
+        base,
+        gates,
+        first_gates,
+        level,
+        local,
+        size,
+        sites,
+        changed,
+        weights,
+        bias,
+        code,
+        classes,
+        True,
+    )
     return loss

@@ -103,7 +103,7 @@ def _show(arguments: list[str]) -> int:
 
     from mcprune.faces.outputs import choose, report
     from mcprune.faces.table import check
-    from mcprune.session.folder import read_result
+    from mcprune.session.records import read_result
 
     result = {**read_result(folder), "folder": folder}
     check(result, folder)

@@ -54,7 +54,11 @@ class Markov:
     """
 
     def __init__(
-        self, sites: int, settings: ChainSettings, evaluator: Evaluator, canonical: FullEvaluator,
+        self,
+        sites: int,
+        settings: ChainSettings,
+        evaluator: Evaluator,
+        canonical: FullEvaluator,
         lower_bound: float | None,
     ) -> None:
         self.settings = settings
@@ -107,8 +111,12 @@ class Markov:
             self._follow(batch, target, temperature)
         self._set_loss(alpha, target)
         rule: dict[str, Any] = {
-            "temperature": temperature, "alpha": alpha, "n": target, "modified": settings.modified,
-            "seed": settings.seed, "chains": self.chains,
+            "temperature": temperature,
+            "alpha": alpha,
+            "n": target,
+            "modified": settings.modified,
+            "seed": settings.seed,
+            "chains": self.chains,
         }
         # The box makes the law normalisable at T > 0; the source's greedy rule has none.
         plan = settings.plan if temperature > 0 else settings.plan._replace(box=math.inf)
@@ -142,12 +150,22 @@ class Markov:
         sel = float(budget.selection_loss(sums[0], target, sites))
         pru = float(budget.pruning_loss(sums, target, sites, settings.modified))
         return MaskUpdate(
-            loss=float(self.state.loss[0]), cla=float(self.state.cla[0]), sel=sel, rej=pru - sel, alpha=alpha,
-            delta=delta, temperature=temperature, gate_sum=float(sums[0]), kept=self.kept(), target=target,
-            proposals=proposals, accepted=accepted, nonfinite=nonfinite, null_moves=null, rejected_by_bound=by_bound,
-            moves={
-                kind: (int(tally[0, k]), int(tally[1, k])) for k, kind in enumerate(moves.KINDS) if tally[0, k]
-            },
+            loss=float(self.state.loss[0]),
+            cla=float(self.state.cla[0]),
+            sel=sel,
+            rej=pru - sel,
+            alpha=alpha,
+            delta=delta,
+            temperature=temperature,
+            gate_sum=float(sums[0]),
+            kept=self.kept(),
+            target=target,
+            proposals=proposals,
+            accepted=accepted,
+            nonfinite=nonfinite,
+            null_moves=null,
+            rejected_by_bound=by_bound,
+            moves={kind: (int(tally[0, k]), int(tally[1, k])) for k, kind in enumerate(moves.KINDS) if tally[0, k]},
         )
 
     def kept(self) -> int:
@@ -174,8 +192,14 @@ class Markov:
         turn = 0
         while self.kept() > target:
             pool.drop(
-                self.state, self.evaluator, target=target, pool=self.settings.pool, temperature=temperature,
-                sharpness=self.sharpness, seed=self.settings.seed, block=self.blocks * 4096 + turn,
+                self.state,
+                self.evaluator,
+                target=target,
+                pool=self.settings.pool,
+                temperature=temperature,
+                sharpness=self.sharpness,
+                seed=self.settings.seed,
+                block=self.blocks * 4096 + turn,
             )
             turn += 1
             self._begin(batch)
@@ -202,16 +226,16 @@ class Markov:
                 self._settle_ties(candidates, chosen, losses, limits)
         return losses, ~open_
 
-    def _settle_ties(
-        self, candidates: moves.Moves, chosen: np.ndarray, losses: FloatArray, limits: FloatArray
-    ) -> None:
+    def _settle_ties(self, candidates: moves.Moves, chosen: np.ndarray, losses: FloatArray, limits: FloatArray) -> None:
         """Where rounding could turn the decision, take the change of loss from the canonical evaluator."""
         # Both losses of a decision carry the error: the threshold holds the current one.
         band = 2.0 * self.evaluator.error * max(1.0, abs(float(self.state.cla[0])))
         for k in chosen:
             margin = limits[0, k] - losses[0, k]
             if abs(margin) <= band:
-                both = self.canonical.at(np.stack([self.position(), moves.dense(self.state, take(candidates, np.array([k])))[0, 0]]))
+                both = self.canonical.at(
+                    np.stack([self.position(), moves.dense(self.state, take(candidates, np.array([k])))[0, 0]])
+                )
                 losses[0, k] = self.state.cla[0] + (both[1] - both[0])
                 margin = limits[0, k] - losses[0, k]
             if margin > 0:

@@ -39,8 +39,15 @@ def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatA
 
 
 def drop(
-    current: state.ChainState, evaluator: Evaluator, *, target: int, pool: int, temperature: float, sharpness: float,
-    seed: int, block: int,
+    current: state.ChainState,
+    evaluator: Evaluator,
+    *,
+    target: int,
+    pool: int,
+    temperature: float,
+    sharpness: float,
+    seed: int,
+    block: int,
 ) -> int:
     """Drop kept sites of replica 0, in place, until `target` are left; return how many removals were evaluated.
 

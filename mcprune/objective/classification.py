@@ -31,9 +31,7 @@ class CrossEntropy:
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the mean cross-entropy of each candidate, shape (K,); see `Objective.losses`."""
         count, rows, classes = logits.shape
-        flat = functional.cross_entropy(
-            logits.reshape(count * rows, classes), targets.repeat(count), reduction="none"
-        )
+        flat = functional.cross_entropy(logits.reshape(count * rows, classes), targets.repeat(count), reduction="none")
         return row_mean(flat.reshape(count, rows))
 
 

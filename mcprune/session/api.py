@@ -68,9 +68,7 @@ class Result:
     folder: Path | None
 
 
-def prune(
-    model: Any, data: Any, keep: int | None = None, sites: str = "inputs", **options: Any
-) -> Result:
+def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: str = "inputs", **options: Any) -> Result:
     """Choose which n sites of a classifier to keep.
 
     Parameters
@@ -103,22 +101,16 @@ def prune(
     >>> result.mask.keep.size  # doctest: +SKIP
     16
     """
-    if model is not None and not isinstance(model, nn.Module):
-        raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module, or None for an MLP")
+    met: object = model
+    if met is not None and not isinstance(met, nn.Module):
+        raise ConfigError(f"model is a {type(met).__name__}; give a torch nn.Module, or None for an MLP")
     if isinstance(keep, np.integer):
         keep = int(keep)
     given = {"keep": keep, "sites": sites, "compare": "no", **options}
     if isinstance(data, str | Path):
         given["data"] = str(data)
     config = make_config(**given)
-    if isinstance(data, Dataset):
-        dataset = data
-    elif isinstance(data, str | Path):
-        dataset = load_data(data, target=config.target)
-    elif isinstance(data, tuple | list) and len(data) == 2:
-        dataset = from_arrays(data[0], data[1])
-    else:
-        raise ConfigError(f"data is a {type(data).__name__}; give a name or path, a Dataset, or a pair (X, y)")
+    dataset = _dataset(data, config.target)
     path = Path(config.out) if config.out else None
     ends: list[Outcome] = []
     told = list(run_on(config, dataset, path, model=model, ends=ends))
@@ -133,3 +125,12 @@ def prune(
         folder=path,
     )
 
+
+def _dataset(data: Any, target: str | None) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | Path):
+        return load_data(data, target=target)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return from_arrays(data[0], data[1])
+    raise ConfigError(f"data is a {type(data).__name__}; give a name or path, a Dataset, or a pair (X, y)")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from mcprune.chain.moves import KINDS
+from mcprune.chain.kinds import KINDS
 from mcprune.chain.schedules import Schedule
 from mcprune.chain.schedules import parse as parse_schedule
 from mcprune.errors import ConfigError, FolderError
@@ -88,76 +88,240 @@ class RunConfig(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
     )
 
-    data: str = Field("digits", min_length=1, description="data set by name, or a file or folder", json_schema_extra={"group": "data"})
-    target: str | None = Field(None, description="column that holds the class (tables)", json_schema_extra={"group": "data"})
-    test: float = Field(0.2, gt=0, lt=1, description="part of the rows kept for the final test, unless the data brings its own", json_schema_extra={"group": "data"})
-    validation: float = Field(0.15, gt=0, lt=1, description="part of the other rows that choices may look at", json_schema_extra={"group": "data"})
-    scale: Literal["auto", "standard", "unit", "none"] = Field("auto", description="scaling of the inputs, learned on the training part; auto: unit for images, standard for tables", json_schema_extra={"group": "data"})
+    data: str = Field(
+        "digits", min_length=1, description="data set by name, or a file or folder", json_schema_extra={"group": "data"}
+    )
+    target: str | None = Field(
+        None, description="column that holds the class (tables)", json_schema_extra={"group": "data"}
+    )
+    test: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="part of the rows kept for the final test, unless the data brings its own",
+        json_schema_extra={"group": "data"},
+    )
+    validation: float = Field(
+        0.15,
+        gt=0,
+        lt=1,
+        description="part of the other rows that choices may look at",
+        json_schema_extra={"group": "data"},
+    )
+    scale: Literal["auto", "standard", "unit", "none"] = Field(
+        "auto",
+        description="scaling of the inputs, learned on the training part; auto: unit for images, standard for tables",
+        json_schema_extra={"group": "data"},
+    )
 
-    sites: str = Field("inputs", min_length=1, description="what may be dropped: inputs, units, inputs,units or units:LAYER,...", json_schema_extra={"group": "sites"})
-    keep: int | None = Field(None, ge=1, description="n, how many sites to keep [a quarter of them]", json_schema_extra={"group": "sites"})
+    sites: str = Field(
+        "inputs",
+        min_length=1,
+        description="what may be dropped: inputs, units, inputs,units or units:LAYER,...",
+        json_schema_extra={"group": "sites"},
+    )
+    keep: int | None = Field(
+        None, ge=1, description="n, how many sites to keep [a quarter of them]", json_schema_extra={"group": "sites"}
+    )
 
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(_widths)] = Field((128, 64), description="widths of the hidden layers", json_schema_extra={"group": "classifier"})
-    activation: Literal["relu", "tanh", "sigmoid", "gelu", "softplus"] = Field("relu", description="activation of the hidden layers", json_schema_extra={"group": "classifier"})
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in the hidden layers while training", json_schema_extra={"group": "classifier"})
-    epochs: int | None = Field(None, ge=1, description="passes over the training rows [enough for about 6,000 steps]", json_schema_extra={"group": "classifier"})
-    batch_size: int | None = Field(None, ge=1, description="rows in a step of backprop [256 from 20,000 training rows on, else 64]", json_schema_extra={"group": "classifier"})
-    learning_rate: float = Field(2e-3, gt=0, description="Adam's step while searching; it decays over the last part of the run", json_schema_extra={"group": "classifier"})
-    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW)", json_schema_extra={"group": "classifier"})
-    perturb: float = Field(0.05, ge=0, le=1, description="share of the kept sites that each training row trades for dropped ones", json_schema_extra={"group": "classifier"})
-    retrain_epochs: int | None = Field(None, ge=1, description="passes for the fresh classifier on what is kept [enough for about 6,000 steps]", json_schema_extra={"group": "classifier"})
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(_widths)] = Field(
+        (128, 64), description="widths of the hidden layers", json_schema_extra={"group": "classifier"}
+    )
+    activation: Literal["relu", "tanh", "sigmoid", "gelu", "softplus"] = Field(
+        "relu", description="activation of the hidden layers", json_schema_extra={"group": "classifier"}
+    )
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="dropout in the hidden layers while training",
+        json_schema_extra={"group": "classifier"},
+    )
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes over the training rows [enough for about 6,000 steps]",
+        json_schema_extra={"group": "classifier"},
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="rows in a step of backprop [256 from 20,000 training rows on, else 64]",
+        json_schema_extra={"group": "classifier"},
+    )
+    learning_rate: float = Field(
+        2e-3,
+        gt=0,
+        description="Adam's step while searching; it decays over the last part of the run",
+        json_schema_extra={"group": "classifier"},
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, description="decoupled weight decay (AdamW)", json_schema_extra={"group": "classifier"}
+    )
+    perturb: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of the kept sites that each training row trades for dropped ones",
+        json_schema_extra={"group": "classifier"},
+    )
+    retrain_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes for the fresh classifier on what is kept [enough for about 6,000 steps]",
+        json_schema_extra={"group": "classifier"},
+    )
 
-    preset: Literal["default", "slides"] = Field("default", description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant", json_schema_extra={"group": "chain"})
+    preset: Literal["default", "slides"] = Field(
+        "default",
+        description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant",
+        json_schema_extra={"group": "chain"},
+    )
     method: Literal["markov"] = Field("markov", description="the way to the mask", json_schema_extra={"group": "chain"})
-    moves: Annotated[dict[str, float], BeforeValidator(_moves)] = Field({"exchange": 1.0}, description="shares of the moves, such as exchange=3,toggle=1", json_schema_extra={"group": "chain"})
-    delta: ScheduleText = Field("1.0", description="proposal half-width; a number or kind:start:end[:until]", json_schema_extra={"group": "chain"})
-    temperature: ScheduleText = Field("0.0", description="in units of L_tot; 0 accepts strict decreases only; a number or kind:start:end[:until]", json_schema_extra={"group": "chain"})
-    alpha: ScheduleText = Field("1.0", description="weight of L_pru in L_tot; a number or kind:start:end[:until]", json_schema_extra={"group": "chain"})
-    rejection: Literal["plain", "modified"] = Field("plain", description="L_rej, or L_rej' with the product of all gates", json_schema_extra={"group": "chain"})
-    gates: Literal["sigmoid", "sharpened", "hard"] = Field("hard", description="how a site's weight gates it while the chain judges", json_schema_extra={"group": "chain"})
-    sharpness: ScheduleText = Field("geometric:1.0:16.0", description="beta in sigmoid(beta w) with --gates sharpened", json_schema_extra={"group": "chain"})
-    budget: Literal["geometric", "constant"] = Field("geometric", description="n(t): falling from all sites to n, or n from the start", json_schema_extra={"group": "chain"})
-    budget_until: float = Field(0.5, gt=0, le=1, description="part of the run over which n(t) falls", json_schema_extra={"group": "chain"})
-    budget_drops: Literal["pool", "chain"] = Field("pool", description="how the count follows n(t): the cheapest of a drawn pool are dropped, or only by accepted moves", json_schema_extra={"group": "chain"})
-    pool: int = Field(8, ge=1, description="sites drawn into the pool for each one that must be dropped", json_schema_extra={"group": "chain"})
+    moves: Annotated[dict[str, float], BeforeValidator(_moves)] = Field(
+        {"exchange": 1.0},
+        description="shares of the moves, such as exchange=3,toggle=1",
+        json_schema_extra={"group": "chain"},
+    )
+    delta: ScheduleText = Field(
+        "1.0",
+        description="proposal half-width; a number or kind:start:end[:until]",
+        json_schema_extra={"group": "chain"},
+    )
+    temperature: ScheduleText = Field(
+        "0.0",
+        description="in units of L_tot; 0 accepts strict decreases only; a number or kind:start:end[:until]",
+        json_schema_extra={"group": "chain"},
+    )
+    alpha: ScheduleText = Field(
+        "1.0",
+        description="weight of L_pru in L_tot; a number or kind:start:end[:until]",
+        json_schema_extra={"group": "chain"},
+    )
+    rejection: Literal["plain", "modified"] = Field(
+        "plain", description="L_rej, or L_rej' with the product of all gates", json_schema_extra={"group": "chain"}
+    )
+    gates: Literal["sigmoid", "sharpened", "hard"] = Field(
+        "hard", description="how a site's weight gates it while the chain judges", json_schema_extra={"group": "chain"}
+    )
+    sharpness: ScheduleText = Field(
+        "geometric:1.0:16.0",
+        description="beta in sigmoid(beta w) with --gates sharpened",
+        json_schema_extra={"group": "chain"},
+    )
+    budget: Literal["geometric", "constant"] = Field(
+        "geometric",
+        description="n(t): falling from all sites to n, or n from the start",
+        json_schema_extra={"group": "chain"},
+    )
+    budget_until: float = Field(
+        0.5, gt=0, le=1, description="part of the run over which n(t) falls", json_schema_extra={"group": "chain"}
+    )
+    budget_drops: Literal["pool", "chain"] = Field(
+        "pool",
+        description="how the count follows n(t): the cheapest of a drawn pool are dropped, or only by accepted moves",
+        json_schema_extra={"group": "chain"},
+    )
+    pool: int = Field(
+        8,
+        ge=1,
+        description="sites drawn into the pool for each one that must be dropped",
+        json_schema_extra={"group": "chain"},
+    )
     move_sites: int = Field(8, ge=1, description="sites changed by a block move", json_schema_extra={"group": "chain"})
-    start_weight: float = Field(4.0, gt=0, le=100, description="weight of every site at the start", json_schema_extra={"group": "chain"})
-    weight_bound: float = Field(8.0, gt=0, le=1000, description="wall of the box that reflects weights at a temperature above 0", json_schema_extra={"group": "chain"})
+    start_weight: float = Field(
+        4.0, gt=0, le=100, description="weight of every site at the start", json_schema_extra={"group": "chain"}
+    )
+    weight_bound: float = Field(
+        8.0,
+        gt=0,
+        le=1000,
+        description="wall of the box that reflects weights at a temperature above 0",
+        json_schema_extra={"group": "chain"},
+    )
     decisions: int = Field(64, ge=1, description="proposals consumed in a block", json_schema_extra={"group": "chain"})
-    train_steps: int = Field(8, ge=1, description="steps of backprop between blocks", json_schema_extra={"group": "chain"})
-    speculate: int = Field(16, ge=1, le=65536, description="K, candidates evaluated ahead; changes the speed, never the chain", json_schema_extra={"group": "chain"})
-    evaluation_rows: int = Field(4096, ge=1, description="rows of the evaluation batch at the end", json_schema_extra={"group": "chain"})
-    evaluation_rows_early: int = Field(1024, ge=1, description="rows of the evaluation batch while n(t) falls", json_schema_extra={"group": "chain"})
-    judge_on: Literal["auto", "train", "held-out"] = Field("auto", description="rows that judge a candidate; auto: held-out rows below 20,000 training rows", json_schema_extra={"group": "chain"})
-    judge_share: float = Field(0.3, gt=0, lt=1, description="part of the training rows held out as judges", json_schema_extra={"group": "chain"})
+    train_steps: int = Field(
+        8, ge=1, description="steps of backprop between blocks", json_schema_extra={"group": "chain"}
+    )
+    speculate: int = Field(
+        16,
+        ge=1,
+        le=65536,
+        description="K, candidates evaluated ahead; changes the speed, never the chain",
+        json_schema_extra={"group": "chain"},
+    )
+    evaluation_rows: int = Field(
+        4096, ge=1, description="rows of the evaluation batch at the end", json_schema_extra={"group": "chain"}
+    )
+    evaluation_rows_early: int = Field(
+        1024, ge=1, description="rows of the evaluation batch while n(t) falls", json_schema_extra={"group": "chain"}
+    )
+    judge_on: Literal["auto", "train", "held-out"] = Field(
+        "auto",
+        description="rows that judge a candidate; auto: held-out rows below 20,000 training rows",
+        json_schema_extra={"group": "chain"},
+    )
+    judge_share: float = Field(
+        0.3,
+        gt=0,
+        lt=1,
+        description="part of the training rows held out as judges",
+        json_schema_extra={"group": "chain"},
+    )
 
-    compare: Literal["auto", "yes", "no"] = Field("auto", description="random masks and first-layer magnitude beside the result; auto: if they cost little beside the search", json_schema_extra={"group": "run"})
-    evaluator: Literal["auto", "full", "incremental"] = Field("auto", description="how candidates are evaluated", json_schema_extra={"group": "run"})
+    compare: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="random masks and first-layer magnitude beside the result; auto: if they cost little beside the search",
+        json_schema_extra={"group": "run"},
+    )
+    evaluator: Literal["auto", "full", "incremental"] = Field(
+        "auto", description="how candidates are evaluated", json_schema_extra={"group": "run"}
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="the run is a function of it", json_schema_extra={"group": "run"})
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the classifier lives", json_schema_extra={"group": "run"})
-    threads: int | None = Field(None, ge=1, le=4096, description="threads of torch and numba [the cores at hand]", json_schema_extra={"group": "run"})
-    max_memory: Annotated[int, BeforeValidator(_bytes)] = Field(2**30, ge=2**20, description="bound for one batch of candidates, such as 512M", json_schema_extra={"group": "run"})
-    max_time: float | None = Field(None, gt=0, description="seconds after which the search ends early and hardens", json_schema_extra={"group": "run"})
-    out: str | None = Field(None, min_length=1, description="folder of the run [runs/NAME]", json_schema_extra={"group": "run"})
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the classifier lives", json_schema_extra={"group": "run"}
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="threads of torch and numba [the cores at hand]",
+        json_schema_extra={"group": "run"},
+    )
+    max_memory: Annotated[int, BeforeValidator(_bytes)] = Field(
+        2**30,
+        ge=2**20,
+        description="bound for one batch of candidates, such as 512M",
+        json_schema_extra={"group": "run"},
+    )
+    max_time: float | None = Field(
+        None,
+        gt=0,
+        description="seconds after which the search ends early and hardens",
+        json_schema_extra={"group": "run"},
+    )
+    out: str | None = Field(
+        None, min_length=1, description="folder of the run [runs/NAME]", json_schema_extra={"group": "run"}
+    )
     force: bool = Field(False, description="replace the folder if it exists", json_schema_extra={"group": "run"})
 
 
 def nearest(name: str, names: Any) -> str:
-    """Return `; did you mean 'x'?` for the nearest of the names, or nothing."""
+    """Return ` (did you mean 'x'?)` for the nearest of the names, or nothing."""
     found = difflib.get_close_matches(str(name), [str(other) for other in names], n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def _message(error: ValidationError, given: dict[str, Any]) -> str:
     """One line for the first thing that is wrong: cause, what was met, remedy."""
     first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else "the configuration"
-    text = str(first["msg"]).removeprefix("Value error, ").removeprefix("ConfigError: ")
-    met = given.get(name)
+    name = str(first["loc"][0]) if first["loc"] else ""
+    text = str(first["msg"]).removeprefix("Value error, ").rstrip(". ")
+    text = text[0].lower() + text[1:] if text[:1].isupper() and not text[1:2].isupper() else text
+    met = "" if "met " in text or name not in given else f", met {given[name]!r}"
     field = RunConfig.model_fields.get(name)
-    meaning = f" {name}: {field.description}." if field and field.description else ""
-    shown = "" if "met " in text else f", met {met!r}"
-    return f"{name} ({option(name)}): {text[0].lower()}{text[1:]}{shown}.{meaning}"
+    remedy = f"; {option(name)} is: {field.description.split(' [')[0]}" if field and field.description else ""
+    return f"{name}: {text}{met}{remedy}"
 
 
 def option(name: str) -> str:
@@ -198,12 +362,16 @@ def read_options(path: str | Path) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
         options = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"the configuration {str(path)!r} cannot be read: {error.strerror}; give --config a TOML file") from None
+        raise ConfigError(
+            f"the configuration {str(path)!r} cannot be read: {error.strerror}; give --config a TOML file"
+        ) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"the configuration {str(path)!r} is not TOML: {error}; mend that place") from None
     for name in options:
         if name not in RunConfig.model_fields:
-            raise ConfigError(f"{str(path)!r} has the key {name!r}, which is no option{nearest(name, RunConfig.model_fields)}")
+            raise ConfigError(
+                f"{str(path)!r} has the key {name!r}, which is no option{nearest(name, RunConfig.model_fields)}"
+            )
     return options
 
 

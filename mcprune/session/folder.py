@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,38 +18,7 @@ from mcprune.errors import DataError, FolderError, McpruneError
 from mcprune.pruning.portable import load_model, save_model
 from mcprune.session.config import RunConfig, write_config
 from mcprune.session.events import Event, plain
-
-CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
-FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
-
-
-def check_free(path: Path, *, force: bool) -> None:
-    """Refuse a folder that holds something, or that cannot be made; nothing is written yet.
-
-    Raises
-    ------
-    FolderError
-        The folder exists and is not empty (without `force`), is a file, or does not look like a run although `force` is
-        given.
-    """
-    if path.is_dir() and any(path.iterdir()):
-        if not force:
-            raise FolderError(f"the folder {str(path)!r} exists; choose another --out, or replace it with --force")
-        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in FILES)
-        if foreign:
-            raise FolderError(
-                f"the folder {str(path)!r} holds {foreign[0]!r}, which no run wrote, so --force will not replace it; "
-                "choose another --out"
-            )
-    elif path.exists() and not path.is_dir():
-        raise FolderError(f"{str(path)!r} is a file; choose another --out")
-    parent = path
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise FolderError(f"{str(parent)!r} is a file, so {str(path)!r} cannot be made; choose another --out")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise FolderError(f"the folder {str(parent)!r} cannot be written; choose another --out")
+from mcprune.session.records import CONFIG, EVENTS, FILES, check_free
 
 
 class RunFolder:
@@ -75,7 +43,9 @@ class RunFolder:
             write_config(config.model_copy(update={"out": None, "force": False}), path / CONFIG)
             self._events = (path / EVENTS).open("w", encoding="utf-8")
         except OSError as error:
-            raise FolderError(f"{str(path)!r} cannot be written: {error.strerror or error}; choose another --out") from None
+            raise FolderError(
+                f"{str(path)!r} cannot be written: {error.strerror or error}; choose another --out"
+            ) from None
 
     def event(self, event: Event) -> None:
         """Append an event as a line."""
@@ -84,7 +54,9 @@ class RunFolder:
                 self._events.write(event.line() + "\n")
                 self._events.flush()
             except OSError as error:
-                raise FolderError(f"{str(self.path / EVENTS)!r} cannot be written: {error.strerror}; make room") from None
+                raise FolderError(
+                    f"{str(self.path / EVENTS)!r} cannot be written: {error.strerror}; make room"
+                ) from None
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file in one step: beside it, then renamed."""
@@ -195,30 +167,3 @@ def load(folder: str | Path) -> SmallModel:
         return SmallModel(model, extra)
     except (KeyError, TypeError, ValueError, McpruneError) as error:
         raise FolderError(f"{str(folder)!r} holds a model, but its description is broken: {error}; run again") from None
-
-
-def read_json(folder: str | Path, name: str) -> dict[str, Any]:
-    """Return one of a run's JSON files.
-
-    Raises
-    ------
-    FolderError
-        The folder or the file is missing, or the file is not a JSON object.
-    """
-    path = Path(folder)
-    if not path.is_dir():
-        raise FolderError(f"there is no folder {str(folder)!r}; give the folder of a run, such as runs/digits")
-    try:
-        value = json.loads((path / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FolderError(f"{str(folder)!r} has no {name}: no run that ended is there; run again") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise FolderError(f"{str(path / name)!r} cannot be read: {error}; run again") from None
-    if not isinstance(value, dict):
-        raise FolderError(f"{str(path / name)!r} is no JSON object; run again")
-    return value
-
-
-def read_result(folder: str | Path) -> dict[str, Any]:
-    """Return what a finished run wrote into result.json; see `read_json` for errors."""
-    return read_json(folder, RESULT)

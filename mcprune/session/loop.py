@@ -21,9 +21,10 @@ from mcprune.methods.base import MaskUpdate
 from mcprune.session import events, outcome
 from mcprune.session.config import RunConfig
 from mcprune.session.events import Event
-from mcprune.session.folder import RunFolder, check_free
+from mcprune.session.folder import RunFolder
 from mcprune.session.machine import use_threads, versions
 from mcprune.session.plan import Plan, classifier_words, make_method, make_plan, site_groups
+from mcprune.session.records import check_free
 from mcprune.session.rows import EvaluationRows, judge_split
 from mcprune.session.trainer import Trainer, accuracy
 from mcprune.version import VERSION
@@ -83,7 +84,10 @@ def folder_of(config: RunConfig) -> Path:
 
 
 def run_on(
-    config: RunConfig, dataset: Dataset, path: Path | None, model: torch.nn.Module | None = None,
+    config: RunConfig,
+    dataset: Dataset,
+    path: Path | None,
+    model: torch.nn.Module | None = None,
     ends: list[outcome.Outcome] | None = None,
 ) -> Iterator[Event]:
     """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
@@ -108,24 +112,38 @@ def run_on(
             folder.close()
 
 
-def _events(plan: Plan, search: _Search, folder: RunFolder | None, began: float, ends: list[outcome.Outcome] | None) -> Iterator[Event]:
+def _events(
+    plan: Plan, search: _Search, folder: RunFolder | None, began: float, ends: list[outcome.Outcome] | None
+) -> Iterator[Event]:
     config = plan.config
     where = None if folder is None else str(folder.path)
-    yield Event(events.START, {
-        "version": VERSION, "versions": versions(), "name": plan.prepared.name,
-        "rows": {part: len(getattr(plan.prepared, f"y_{part}")) for part in ("train", "validation", "test")},
-        "N": plan.sites.size, "n": plan.keep, "sites": site_groups(plan.sites),
-        "classifier": classifier_words(plan.model), "device": str(plan.device), "threads": config.threads,
-        "folder": where, "epochs": plan.epochs, "blocks": plan.blocks, "config": config.model_dump(),
-        **search.method.description(),
-    })
+    yield Event(
+        events.START,
+        {
+            "version": VERSION,
+            "versions": versions(),
+            "name": plan.prepared.name,
+            "rows": {part: len(getattr(plan.prepared, f"y_{part}")) for part in ("train", "validation", "test")},
+            "N": plan.sites.size,
+            "n": plan.keep,
+            "sites": site_groups(plan.sites),
+            "classifier": classifier_words(plan.model),
+            "device": str(plan.device),
+            "threads": config.threads,
+            "folder": where,
+            "epochs": plan.epochs,
+            "blocks": plan.blocks,
+            "config": config.model_dump(),
+            **search.method.description(),
+        },
+    )
     for note in plan.notes:
         yield Event(events.NOTE, {"text": note})
     with Interrupt() as interrupt:
         yield from search.run(interrupt, began)
     mask, away = search.harden()
     yield Event(events.HARDEN, away)
-    found = outcome.Outcome(mask, search.method.position().copy(), search.cost())
+    found = outcome.Outcome(mask, search.method.position().copy(), search.cost(), is_cut_short=interrupt.is_asked)
     yield from outcome.conclude(plan, found, folder, began)
     if ends is not None:
         ends.append(found)
@@ -140,9 +158,14 @@ class _Search:
         self.method = method
         fit, judge = judge_split(data.y_train, config.judge_on, config.judge_share, config.seed)
         self.trainer = Trainer(
-            plan.gated, plan.rows(data.x_train[fit]), torch.from_numpy(data.y_train[fit]).to(plan.device),
-            batch_size=plan.batch_size, learning_rate=config.learning_rate, weight_decay=config.weight_decay,
-            perturb=config.perturb, seed=config.seed,
+            plan.gated,
+            plan.rows(data.x_train[fit]),
+            torch.from_numpy(data.y_train[fit]).to(plan.device),
+            batch_size=plan.batch_size,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            perturb=config.perturb,
+            seed=config.seed,
         )
         self.judges = EvaluationRows(data.x_train[judge], data.y_train[judge], device=plan.device, seed=config.seed)
         self.x_validation = plan.rows(data.x_validation)
@@ -170,19 +193,36 @@ class _Search:
             is_last = self.blocks_done == plan.blocks
             if self.blocks_done % every == 0 or is_last:
                 spent = time.monotonic() - search_began
-                yield Event(events.PROGRESS, {
-                    "block": self.blocks_done, "blocks": plan.blocks,
-                    "epoch": plan.epochs * self.blocks_done / plan.blocks, "epochs": plan.epochs,
-                    "loss": update.loss, "cla": update.cla, "sel": update.sel, "rej": update.rej, "alpha": update.alpha,
-                    "delta": update.delta, "temperature": update.temperature, "gate_sum": update.gate_sum,
-                    "kept": update.kept, "target": update.target, "proposals": self.proposals,
-                    "accepted": self.accepted, "acceptance": window[1] / max(window[0], 1), "moves": dict(self.moves),
-                    "nonfinite": self.nonfinite, "null_moves": self.null_moves, "rejected_by_bound": self.by_bound,
-                    "proposals_per_second": self.proposals / max(spent, 1e-9),
-                    "validation_accuracy": self.validation() if self.blocks_done % look == 0 or is_last else None,
-                    "seconds": time.monotonic() - began,
-                    "seconds_left": spent / self.blocks_done * (plan.blocks - self.blocks_done),
-                })
+                yield Event(
+                    events.PROGRESS,
+                    {
+                        "block": self.blocks_done,
+                        "blocks": plan.blocks,
+                        "epoch": plan.epochs * self.blocks_done / plan.blocks,
+                        "epochs": plan.epochs,
+                        "loss": update.loss,
+                        "cla": update.cla,
+                        "sel": update.sel,
+                        "rej": update.rej,
+                        "alpha": update.alpha,
+                        "delta": update.delta,
+                        "temperature": update.temperature,
+                        "gate_sum": update.gate_sum,
+                        "kept": update.kept,
+                        "target": update.target,
+                        "proposals": self.proposals,
+                        "accepted": self.accepted,
+                        "acceptance": window[1] / max(window[0], 1),
+                        "moves": dict(self.moves),
+                        "nonfinite": self.nonfinite,
+                        "null_moves": self.null_moves,
+                        "rejected_by_bound": self.by_bound,
+                        "proposals_per_second": self.proposals / max(spent, 1e-9),
+                        "validation_accuracy": self.validation() if self.blocks_done % look == 0 or is_last else None,
+                        "seconds": time.monotonic() - began,
+                        "seconds_left": spent / self.blocks_done * (plan.blocks - self.blocks_done),
+                    },
+                )
                 window = [0, 0]
             if is_last:
                 return
@@ -200,7 +240,10 @@ class _Search:
         mask = self.method.harden(self.judges.batch(self.plan.config.evaluation_rows))
         self.final_gates = gates
         return mask, {
-            "kept": int(mask.sum()), "N": mask.size, "gate_sum": gate_sum, "away": abs(gate_sum - self.plan.keep),
+            "kept": int(mask.sum()),
+            "N": mask.size,
+            "gate_sum": gate_sum,
+            "away": abs(gate_sum - self.plan.keep),
             "validation_accuracy": self._accuracy(mask),
         }
 

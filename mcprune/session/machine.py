@@ -44,6 +44,11 @@ def pick_device(name: str) -> torch.device:
 def versions() -> dict[str, str]:
     """Return the versions that the bits of a run depend on."""
     return {
-        "mcprune": VERSION, "python": platform.python_version(), "torch": str(torch.__version__),
-        "numpy": np.__version__, "numba": numba.__version__, "machine": platform.machine(), "system": platform.system(),
+        "mcprune": VERSION,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
     }

@@ -18,8 +18,9 @@ from mcprune.models.registry import build
 from mcprune.pruning.shrink import shrink
 from mcprune.session import events
 from mcprune.session.events import Event
-from mcprune.session.folder import CONFIG, EVENTS, MASK, RESULT, RunFolder, SmallModel
+from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.plan import Plan, site_groups
+from mcprune.session.records import CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.trainer import accuracy, fit
 
 RANDOM_MASKS = 5
@@ -34,6 +35,7 @@ class Outcome:
     mask: BoolArray
     position: FloatArray
     cost: float
+    is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
     small: SmallModel | None = None
 
     @property
@@ -58,7 +60,13 @@ class Refit:
         plan, config = self.plan, self.plan.config
         if not plan.is_users_model:
             return build(
-                "mlp", plan.prepared.n_inputs, plan.prepared.n_classes, config.hidden, config.activation, config.dropout, seed
+                "mlp",
+                plan.prepared.n_inputs,
+                plan.prepared.n_classes,
+                config.hidden,
+                config.activation,
+                config.dropout,
+                seed,
             ).to(plan.device)
         model = copy.deepcopy(plan.model)
         with torch.random.fork_rng(devices=[]):
@@ -86,12 +94,20 @@ class Refit:
             small = shrink(model, plan.sites, mask)
             widths = getattr(small, "widths", None)
             if widths and not plan.is_users_model:
-                model = build("mlp", widths[0], widths[-1], widths[1:-1], config.activation, config.dropout, seed).to(plan.device)
+                model = build("mlp", widths[0], widths[-1], widths[1:-1], config.activation, config.dropout, seed).to(
+                    plan.device
+                )
             else:
                 model = small
         fit(
-            model, self._columns(self.x, mask), self.y, epochs=plan.retrain_epochs, batch_size=plan.batch_size,
-            learning_rate=config.learning_rate, weight_decay=config.weight_decay, seed=seed,
+            model,
+            self._columns(self.x, mask),
+            self.y,
+            epochs=plan.retrain_epochs,
+            batch_size=plan.batch_size,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            seed=seed,
         )
         return model
 
@@ -101,7 +117,9 @@ class Refit:
 
     def _columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
         columns = self.inputs(mask)
-        return rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
+        return (
+            rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
+        )
 
 
 def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: float) -> Iterator[Event]:
@@ -112,30 +130,47 @@ def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: floa
 
     def row(name: str, kept: int, scores: list[float], since: float) -> Event:
         spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
-        rows.append({
-            "name": name, "sites": kept, "accuracy": float(np.mean(scores)), "spread": spread, "count": len(scores),
-            "seconds": time.monotonic() - since,
-        })
+        rows.append(
+            {
+                "name": name,
+                "sites": kept,
+                "accuracy": float(np.mean(scores)),
+                "spread": spread,
+                "count": len(scores),
+                "seconds": time.monotonic() - since,
+            }
+        )
         return Event(events.ROW, rows[-1])
 
     since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
     yield row("hard mask, as found", plan.keep, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
     since = time.monotonic()
-    small = refit.train(mask, plan.config.seed)
-    yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
+    if outcome.is_cut_short:
+        yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
+        small = shrink(plan.model, plan.sites, mask)
+    else:
+        small = refit.train(mask, plan.config.seed)
+        yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
     parameters = {"before": _parameters(plan.model), "after": _parameters(small)}
     keep = np.flatnonzero(mask)
     names = plan.sites.names(plan.prepared.feature_names)
     extra = _extra(plan, refit, mask)
     outcome.small = SmallModel(small, extra)
     if folder is not None:
-        folder.write_json(MASK, {
-            "n": int(keep.size), "N": int(mask.size), "keep": keep, "names": [names[site] for site in keep],
-            "weights": outcome.position, "gates": gates_of(outcome.position, 1.0).astype(np.float64),
-        })
+        folder.write_json(
+            MASK,
+            {
+                "n": int(keep.size),
+                "N": int(mask.size),
+                "keep": keep,
+                "names": [names[site] for site in keep],
+                "weights": outcome.position,
+                "gates": gates_of(outcome.position, 1.0).astype(np.float64),
+            },
+        )
         folder.model(small, extra)
-    wanted, note = _comparisons(plan, refit, outcome.cost)
+    wanted, note = (False, "") if outcome.is_cut_short else _comparisons(plan, refit, outcome.cost)
     if note:
         yield Event(events.NOTE, {"text": note})
     if wanted:
@@ -143,16 +178,27 @@ def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: floa
     order = ["all sites", "hard mask, as found", "hard mask, retrained", "random masks", "first-layer magnitude"]
     rows.sort(key=lambda entry: order.index(entry["name"]))
     done = {
-        "folder": None if folder is None else str(folder.path), "seconds": time.monotonic() - began, "rows": rows,
-        "keep": keep.tolist(), "names": [names[site] for site in keep], "image_shape": plan.prepared.image_shape,
+        "folder": None if folder is None else str(folder.path),
+        "seconds": time.monotonic() - began,
+        "rows": rows,
+        "keep": keep.tolist(),
+        "names": [names[site] for site in keep],
+        "image_shape": plan.prepared.image_shape,
         "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
         "parameters": parameters,
     }
     if folder is not None:
-        folder.write_json(RESULT, {
-            **done, "folder": None, "name": plan.prepared.name, "N": plan.sites.size, "n": plan.keep,
-            "sites": site_groups(plan.sites),
-        })
+        folder.write_json(
+            RESULT,
+            {
+                **done,
+                "folder": None,
+                "name": plan.prepared.name,
+                "N": plan.sites.size,
+                "n": plan.keep,
+                "sites": site_groups(plan.sites),
+            },
+        )
     yield Event(events.DONE, done)
 
 
@@ -223,8 +269,11 @@ def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> dict[str, Any]:
     data = plan.prepared
     columns = refit.inputs(mask)
     return {
-        "columns": columns.tolist(), "names": [data.feature_names[column] for column in columns],
-        "labels": list(data.labels), "scaler": data.scaler.select(columns).to_dict(),
-        "feature_names": list(data.feature_names), "target_name": data.target_name,
+        "columns": columns.tolist(),
+        "names": [data.feature_names[column] for column in columns],
+        "labels": list(data.labels),
+        "scaler": data.scaler.select(columns).to_dict(),
+        "feature_names": list(data.feature_names),
+        "target_name": data.target_name,
         "image_shape": list(data.image_shape) if data.image_shape else None,
     }

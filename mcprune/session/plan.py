@@ -72,12 +72,14 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
         What cannot be run.
     """
     device = pick_device(config.device)
-    prepared = prepare(
-        dataset, seed=config.seed, validation=config.validation, test=config.test, scale=config.scale
-    )
+    prepared = prepare(dataset, seed=config.seed, validation=config.validation, test=config.test, scale=config.scale)
     notes = [prepared.note] if prepared.note else []
-    classifier = model if model is not None else build(
-        "mlp", prepared.n_inputs, prepared.n_classes, config.hidden, config.activation, config.dropout, config.seed
+    classifier = (
+        model
+        if model is not None
+        else build(
+            "mlp", prepared.n_inputs, prepared.n_classes, config.hidden, config.activation, config.dropout, config.seed
+        )
     )
     classifier = classifier.to(device)
     sites = site_map(classifier, config.sites, prepared.n_inputs)
@@ -101,15 +103,32 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     all_rows = rows + len(prepared.y_validation)
     retrain = config.retrain_epochs or max(1, round(RETRAIN_STEPS / max(1, all_rows // min(batch_size, all_rows))))
     threads = config.threads if config.threads is not None else cores()
-    settled = config.model_copy(update={
-        "keep": keep, "judge_on": judge_on, "epochs": epochs, "batch_size": batch_size, "retrain_epochs": retrain,
-        "threads": threads, "device": device.type,
-    })
+    settled = config.model_copy(
+        update={
+            "keep": keep,
+            "judge_on": judge_on,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "retrain_epochs": retrain,
+            "threads": threads,
+            "device": device.type,
+        }
+    )
     return Plan(
-        config=settled, prepared=prepared, model=classifier, sites=sites, gated=GatedModel(classifier, sites),
-        objective=CrossEntropy(), device=device, keep=keep, epochs=epochs,
-        blocks=max(1, math.ceil(epochs * steps / config.train_steps)), batch_size=batch_size, retrain_epochs=retrain,
-        is_users_model=model is not None, notes=notes,
+        config=settled,
+        prepared=prepared,
+        model=classifier,
+        sites=sites,
+        gated=GatedModel(classifier, sites),
+        objective=CrossEntropy(),
+        device=device,
+        keep=keep,
+        epochs=epochs,
+        blocks=max(1, math.ceil(epochs * steps / config.train_steps)),
+        batch_size=batch_size,
+        retrain_epochs=retrain,
+        is_users_model=model is not None,
+        notes=notes,
     )
 
 
@@ -126,7 +145,9 @@ def _try_model(model: nn.Module, prepared: Prepared, device: torch.device) -> No
         ) from error
     if not isinstance(out, torch.Tensor) or tuple(out.shape) != (2, prepared.n_classes):
         met = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ModelError(f"the model gives {met} for 2 rows; it must give (2, {prepared.n_classes}), one output a class")
+        raise ModelError(
+            f"the model gives {met} for 2 rows; it must give (2, {prepared.n_classes}), one output a class"
+        )
 
 
 def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
@@ -149,7 +170,9 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     except ModelError as error:
         if config.evaluator == "incremental":
             raise ModelError(f"the incremental evaluator cannot serve this run: {error}") from None
-        plan.notes.append(f"evaluator: full, since for the incremental one {error}".removesuffix("; use the full evaluator"))
+        plan.notes.append(
+            f"evaluator: full, since for the incremental one {error}".removesuffix("; use the full evaluator")
+        )
         return canonical, canonical
 
 
@@ -173,10 +196,20 @@ def make_method(plan: Plan) -> Markov:
     )
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
-        plan=move_plan(config), delta=parse(config.delta), temperature=parse(config.temperature),
-        alpha=parse(config.alpha), sharpness=sharpness, target=target, keep=plan.keep,
-        modified=config.rejection == "modified", pooled=config.budget_drops == "pool", pool=config.pool,
-        start_weight=config.start_weight, decisions=config.decisions, speculate=config.speculate, seed=config.seed,
+        plan=move_plan(config),
+        delta=parse(config.delta),
+        temperature=parse(config.temperature),
+        alpha=parse(config.alpha),
+        sharpness=sharpness,
+        target=target,
+        keep=plan.keep,
+        modified=config.rejection == "modified",
+        pooled=config.budget_drops == "pool",
+        pool=config.pool,
+        start_weight=config.start_weight,
+        decisions=config.decisions,
+        speculate=config.speculate,
+        seed=config.seed,
     )
     return Markov(size, settings, evaluator, canonical, plan.objective.lower_bound)
 

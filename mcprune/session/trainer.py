@@ -49,8 +49,16 @@ class Trainer:
     """
 
     def __init__(
-        self, gated: GatedModel, features: torch.Tensor, targets: torch.Tensor, *, batch_size: int,
-        learning_rate: float, weight_decay: float, perturb: float, seed: int,
+        self,
+        gated: GatedModel,
+        features: torch.Tensor,
+        targets: torch.Tensor,
+        *,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        perturb: float,
+        seed: int,
     ) -> None:
         self.gated = gated
         self.features = features
@@ -79,8 +87,10 @@ class Trainer:
             The loss is not finite.
         """
         kept, dropped = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
-        trades = round(self.perturb * kept.size) if self.perturb < 0.5 / max(kept.size, 1) else max(
-            1, round(self.perturb * kept.size)
+        trades = (
+            round(self.perturb * kept.size)
+            if self.perturb < 0.5 / max(kept.size, 1)
+            else max(1, round(self.perturb * kept.size))
         )
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
@@ -112,8 +122,15 @@ def adam(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.o
 
 
 def fit(
-    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, *, epochs: int, batch_size: int,
-    learning_rate: float, weight_decay: float, seed: int,
+    model: nn.Module,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
 
@@ -145,7 +162,9 @@ def fit(
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None) -> float:
+def accuracy(
+    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None
+) -> float:
     """Return the share of right answers, in parts of 8,192 rows; `gates` (N,) for a GatedModel."""
     model.eval()
     right = 0
