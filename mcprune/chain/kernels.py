@@ -409,7 +409,7 @@ def apply(
     w: FloatArray, sums: FloatArray, tree: AnyArray, step: int, sharpness: float,
     count: int, sites: IntArray, weights: FloatArray, after: FloatArray,
 ) -> None:  # fmt: skip
-    """Take the candidate of `step`. Against drift one accepted step in 64 N or more sums all gates anew.
+    """Take the candidate of `step`. Against drift one accepted step in 64 N sums all gates anew.
 
     Which one depends on the step alone, so the trace does not depend on K; the cost is below one gate a step.
     """
@@ -420,10 +420,7 @@ def apply(
         if change != 0:
             tree_add(tree, site, change)
     sums[0], sums[1], sums[2] = after[0], after[1], after[2]
-    period = 64
-    while period < 64 * w.size:
-        period *= 2
-    if (step + 1) % period == 0:
+    if (step + 1) % (64 * w.size) == 0:
         whole_sums(w, sharpness, sums)
 
 

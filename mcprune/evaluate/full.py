@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from mcprune.arrays import Float32Array, FloatArray
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
+from mcprune.models.mlp import MLP
 from mcprune.objective.base import Objective
 from mcprune.pruning.gates import GatedModel
 
 # On a CPU a stack beyond the caches is slower than a loop; measured best at some eight candidates of 1,024 rows.
 CPU_ROWS = 8192
+# On a CPU these give a row the same bits whatever is stacked beside it. Others (sigmoid, softplus, SiLU, ELU, GELU by tanh)
+# treat the last elements of an array, or of a thread's part of it, by another formula than full vectors.
+STACKED = {
+    *(nn.Sequential, MLP, nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Identity, nn.Flatten, nn.Unflatten),
+    *(nn.Conv2d, nn.MaxPool2d, nn.BatchNorm1d, nn.BatchNorm2d),
+}
+# A matrix product of few rows, or of few rows for a thread, is summed in another order: seen up to 27 rows on 16 threads.
+STACKED_FROM = 64
 
 
 class FullEvaluator:
@@ -24,7 +34,7 @@ class FullEvaluator:
     gated : GatedModel
     objective : Objective
     max_memory : int
-        Bytes that the stacked inputs, gates and activations of one chunk may take (at least one candidate is evaluated).
+        Bytes for the stacked inputs, gates and activations of one chunk; at least one candidate is evaluated at a time.
     """
 
     name = "full"
@@ -35,6 +45,7 @@ class FullEvaluator:
         self.objective = objective
         self.max_memory = max_memory
         self._width = _activation_width(gated)
+        self._is_stacked = all(type(module) in STACKED for module in gated.model.modules())
 
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
         """See `Evaluator.begin`."""
@@ -73,8 +84,13 @@ class FullEvaluator:
         self.position = position
 
     def chunk(self, sites: int) -> int:
-        """Return how many candidates are stacked at once, from `max_memory` and the batch."""
+        """Return how many candidates are stacked at once, from `max_memory` and the batch.
+
+        On a CPU one, wherever stacking could change a bit: the plain loop is the law.
+        """
         rows = int(self.features.shape[0])
+        if not self.features.is_cuda and (rows < STACKED_FROM or not self._is_stacked):
+            return 1
         features = self.features.numel() // max(rows, 1)
         # A row of a candidate holds its inputs twice (plain and gated), its gates, and the activations.
         per_candidate = 4 * rows * (2 * features + sites + self._width)

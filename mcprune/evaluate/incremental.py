@@ -1,6 +1,6 @@
 """The incremental evaluator: what a sparse move leaves unchanged in a multilayer perceptron is not computed again.
 
-An input that changes its gate by d changes the first pre-activation of row b by d x_b times one row of the weights; rows
+An input whose gate changes by d changes the first pre-activation of row b by d x_b times one row of the weights; rows
 where x_b is zero (most pixels of most images) keep their loss. A unit of layer l starts one layer above its own.
 """
 
@@ -40,16 +40,20 @@ def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
     ModelError
         The model is anything else; the message says what was met.
     """
-    if not isinstance(model, nn.Sequential):
+    if not _is_plain(model, nn.Sequential):
         children = list(model.children())
         if type(model).__module__ != "mcprune.models.mlp" or len(children) != 1:
             raise ModelError(f"{type(model).__name__} is not a plain chain of layers; use the full evaluator")
         model = children[0]
-    modules = [m for m in model.children() if not isinstance(m, nn.Dropout | nn.Identity | nn.Flatten)]
+    # By place: `children()` leaves out a module that stands twice.
+    places = [model[place] for place in range(len(model))] if isinstance(model, nn.Sequential) else []
+    modules = [m for m in places if not _is_plain(m, nn.Dropout, nn.Identity, nn.Flatten)]
     for place, module in enumerate(modules):
-        if not isinstance(module, nn.Linear) if place % 2 == 0 else type(module) not in CODES:
+        if not _is_plain(module, nn.Linear) if place % 2 == 0 else type(module) not in CODES:
             raise ModelError(f"a {type(module).__name__} stands at place {place} of the chain; use the full evaluator")
     layers = [m for m in modules if isinstance(m, nn.Linear)]
+    if len(set(map(id, layers))) < len(layers):
+        raise ModelError("a linear layer stands in the chain twice; use the full evaluator")
     codes = {CODES[type(m)] for m in modules[1::2]}
     if len(modules) % 2 == 0 or len(codes) > 1 or any(m.weight.dtype != torch.float32 for m in layers):
         raise ModelError(
@@ -58,6 +62,11 @@ def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
     if any(isinstance(m, nn.Softplus) and (m.beta, m.threshold) != (1, 20) for m in modules):
         raise ModelError("the softplus has a beta or threshold of its own; use the full evaluator")
     return layers, codes.pop() if codes else mlp_kernels.RELU
+
+
+def _is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Tell whether a module is of such a kind and runs its forward pass, not one of its own."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
 def _padded(width: int) -> int:

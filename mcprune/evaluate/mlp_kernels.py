@@ -1,9 +1,10 @@
 """Compiled evaluation of sparse moves on a multilayer perceptron, thread by thread over candidates.
 
-Everything is float32 and padded: widths are rounded up to multiples of 16, so that the inner loops have no
-remainder. `pre` holds each layer's outputs before the gates, one array a layer, the logits last. A move changes the signals of a few sites of one level (level 0 the inputs, level l the
-units of hidden layer l): the next layer's pre-activation gets one row of the weights for each changed site, and only what
-lies above is computed again. A row of the batch whose changed signals do not change keeps its loss.
+Everything is float32, and widths are padded to multiples of 16, so that the inner loops have no remainder. `pre` holds
+each layer's outputs before the gates, one array a layer, the logits last. A move changes the signals of a few sites of
+one level (level 0 the inputs, level l the units of hidden layer l): the next layer's pre-activation gets one row of the
+weights for each changed site, and only what lies above is computed again. A row of the batch on which none of these
+signals changes keeps its loss.
 """
 
 from __future__ import annotations

@@ -224,7 +224,7 @@ class Markov:
             losses[0, chosen] = self.evaluator.losses(self.state, part)[0]
             if self.evaluator.error > 0:
                 self._settle_ties(candidates, chosen, losses, limits)
-        return losses, ~open_
+        return losses, ~open_ & (candidates.size[0] > 0)
 
     def _settle_ties(self, candidates: moves.Moves, chosen: np.ndarray, losses: FloatArray, limits: FloatArray) -> None:
         """Where rounding could turn the decision, take the change of loss from the canonical evaluator."""

@@ -101,9 +101,7 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
     >>> result.mask.keep.size  # doctest: +SKIP
     16
     """
-    met: object = model
-    if met is not None and not isinstance(met, nn.Module):
-        raise ConfigError(f"model is a {type(met).__name__}; give a torch nn.Module, or None for an MLP")
+    _check_model(model)
     if isinstance(keep, np.integer):
         keep = int(keep)
     given = {"keep": keep, "sites": sites, "compare": "no", **options}
@@ -124,6 +122,11 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
         events=told,
         folder=path,
     )
+
+
+def _check_model(model: object) -> None:
+    if model is not None and not isinstance(model, nn.Module):
+        raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module, or None for an MLP")
 
 
 def _dataset(data: Any, target: str | None) -> Dataset:

@@ -140,7 +140,7 @@ class RunConfig(BaseModel):
     epochs: int | None = Field(
         None,
         ge=1,
-        description="passes over the training rows [enough for about 6,000 steps]",
+        description="passes over the training rows [30, more for few rows]",
         json_schema_extra={"group": "classifier"},
     )
     batch_size: int | None = Field(
@@ -168,7 +168,7 @@ class RunConfig(BaseModel):
     retrain_epochs: int | None = Field(
         None,
         ge=1,
-        description="passes for the fresh classifier on what is kept [enough for about 6,000 steps]",
+        description="passes for the fresh classifier on what is kept [30, more for few rows]",
         json_schema_extra={"group": "classifier"},
     )
 
@@ -285,7 +285,7 @@ class RunConfig(BaseModel):
         None,
         ge=1,
         le=4096,
-        description="threads of torch and numba [the cores at hand]",
+        description="threads of torch and numba [the cores at hand; 1 below 20,000 training rows]",
         json_schema_extra={"group": "run"},
     )
     max_memory: Annotated[int, BeforeValidator(_bytes)] = Field(

@@ -28,7 +28,8 @@ from mcprune.session.config import RunConfig
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.rows import HELD_OUT_BELOW
 
-SEARCH_STEPS, RETRAIN_STEPS = 6_000, 6_000
+# Passes over the rows, and for few rows as many as make so many steps of backprop.
+EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
 
@@ -99,10 +100,12 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     fitted = rows if judge_on == "train" else rows - round(config.judge_share * rows)
     batch_size = max(1, min(config.batch_size or (256 if rows >= LARGE else 64), fitted))
     steps = max(1, fitted // batch_size)
-    epochs = config.epochs if config.epochs is not None else max(1, round(SEARCH_STEPS / steps))
+    epochs = config.epochs or max(EPOCHS, math.ceil(SEARCH_STEPS / steps))
     all_rows = rows + len(prepared.y_validation)
-    retrain = config.retrain_epochs or max(1, round(RETRAIN_STEPS / max(1, all_rows // min(batch_size, all_rows))))
-    threads = config.threads if config.threads is not None else cores()
+    retrain_steps = max(1, all_rows // min(batch_size, all_rows))
+    retrain = config.retrain_epochs or max(EPOCHS, math.ceil(RETRAIN_STEPS / retrain_steps))
+    # Steps on small batches of few rows are too short to share between threads.
+    threads = config.threads or (cores() if rows >= LARGE else 1)
     settled = config.model_copy(
         update={
             "keep": keep,

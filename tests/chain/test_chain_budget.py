@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mcprune.chain import accept, budget, kernels, moves, state
 from mcprune.errors import ConfigError, NumericalError
 
-SHARPNESS = st.sampled_from([0.5, 1.0, 7.0, math.inf])
+SHARPNESS = st.sampled_from([0.5, 1.0, 7.0, 90.0, math.inf])
 WEIGHTS = st.lists(st.floats(-40, 40), min_size=1, max_size=30).map(np.array)
 
 

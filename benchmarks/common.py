@@ -1,0 +1,83 @@
+"""What the benchmark scripts share: the machine's description, rows with a bar, medians, and subprocesses with their peak memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """Return what the figures depend on."""
+    from mcprune.session.machine import cores, versions
+
+    model = platform.processor() or "unknown"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        model = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line), model)
+    return {"cpu": model, "cores": cores(), "threads": threads, **versions()}
+
+
+def row(
+    name: str, value: float | None, unit: str, bar: float | None, better: str, note: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return one figure; an unmeasured value is None with a note."""
+    out: dict[str, Any] = {"name": name, "value": value, "unit": unit, "bar": bar, "better": better, **more}
+    if note:
+        out["note"] = note
+    return out
+
+
+def median(measure: Callable[[], float], times: int = 5) -> float:
+    """Return the median of repeated measurements."""
+    values = sorted(measure() for _ in range(times))
+    return values[len(values) // 2]
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def command(arguments: list[str], env: dict[str, str] | None = None) -> tuple[float, float, int]:
+    """Run `python -m mcprune ...`; return its seconds, peak memory in MiB and exit code."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mcprune", *arguments], stdout=subprocess.DEVNULL, env={**os.environ, **(env or {})}
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return time.perf_counter() - began, usage.ru_maxrss / 1024, process.returncode
+
+
+def options(description: str) -> argparse.Namespace:
+    """Return the options that every script has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions and sizes")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    return parser.parse_args()
+
+
+def report(rows: list[dict[str, Any]], threads: int, out: Path | None, **more: Any) -> None:
+    """Print the rows, each beside its bar, and write them."""
+    for one in rows:
+        value, bar = one["value"], one["bar"]
+        shown = "not measured" if value is None else f"{value:,.4g}"
+        held = "" if value is None or bar is None else ("  ok" if (value >= bar) == (one["better"] == "higher") or value == bar else "  MISSED")
+        spread = f"  ± {one['spread']:.4g}" if one.get("spread") is not None else ""
+        print(f"{one['name']:<58} {shown:>14}{spread} {one['unit']:<8} bar {'-' if bar is None else format(bar, ',.4g'):>12}{held}  {one.get('note', '')}")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps({"machine": machine(threads), **more, "rows": rows}, indent=1) + "\n")
+        print(f"written to {out}")
