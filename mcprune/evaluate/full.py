@@ -1,29 +1,22 @@
-"""The canonical evaluator: the whole gated classifier on every candidate, stacked in chunks that fit in memory."""
+"""The canonical evaluator: the whole gated classifier on every candidate.
+
+On a CPU the candidates go one by one. Stacked in one batch they would differ from the plain loop in the last bit, and
+so from one K to another: matrix products choose their kernels by the number of rows (17 x 9 weights, 65 rows: a stack of
+23 differs), and sigmoid, softplus or ELU treat the last elements of an array unlike the others. From some hundred rows
+on a stack is no faster either. On a GPU they are stacked in chunks that fit in memory; the last bit may depend on that.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from mcprune.arrays import Float32Array, FloatArray
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
-from mcprune.models.mlp import MLP
 from mcprune.objective.base import Objective
 from mcprune.pruning.gates import GatedModel
-
-# On a CPU a stack beyond the caches is slower than a loop; measured best at some eight candidates of 1,024 rows.
-CPU_ROWS = 8192
-# On a CPU these give a row the same bits whatever is stacked beside it. Others (sigmoid, softplus, SiLU, ELU, GELU by tanh)
-# treat the last elements of an array, or of a thread's part of it, by another formula than full vectors.
-STACKED = {
-    *(nn.Sequential, MLP, nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Identity, nn.Flatten, nn.Unflatten),
-    *(nn.Conv2d, nn.MaxPool2d, nn.BatchNorm1d, nn.BatchNorm2d),
-}
-# A matrix product of few rows, or of few rows for a thread, is summed in another order: seen up to 27 rows on 16 threads.
-STACKED_FROM = 64
 
 
 class FullEvaluator:
@@ -45,7 +38,6 @@ class FullEvaluator:
         self.objective = objective
         self.max_memory = max_memory
         self._width = _activation_width(gated)
-        self._is_stacked = all(type(module) in STACKED for module in gated.model.modules())
 
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
         """See `Evaluator.begin`."""
@@ -84,18 +76,14 @@ class FullEvaluator:
         self.position = position
 
     def chunk(self, sites: int) -> int:
-        """Return how many candidates are stacked at once, from `max_memory` and the batch.
-
-        On a CPU one, wherever stacking could change a bit: the plain loop is the law.
-        """
-        rows = int(self.features.shape[0])
-        if not self.features.is_cuda and (rows < STACKED_FROM or not self._is_stacked):
+        """Return how many candidates are stacked at once: one on a CPU, on a GPU what `max_memory` holds."""
+        if not self.features.is_cuda:
             return 1
+        rows = int(self.features.shape[0])
         features = self.features.numel() // max(rows, 1)
         # A row of a candidate holds its inputs twice (plain and gated), its gates, and the activations.
         per_candidate = 4 * rows * (2 * features + sites + self._width)
-        fit = max(1, self.max_memory // max(per_candidate, 1))
-        return fit if self.features.is_cuda else max(1, min(fit, CPU_ROWS // max(rows, 1)))
+        return max(1, self.max_memory // max(per_candidate, 1))
 
     @torch.no_grad()
     def _evaluate(self, gates: Float32Array) -> FloatArray:

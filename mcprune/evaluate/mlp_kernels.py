@@ -224,6 +224,7 @@ def _walk(
     entry = weights[lowest]
     width = entry.shape[1]
     below = pre[lowest]
+    outputs = pre[layers - 1]
     widest = width
     for layer in range(layers):
         widest = max(widest, weights[layer].shape[1])
@@ -252,6 +253,9 @@ def _walk(
         _upward(pre, b, lowest + 1, gates, weights, bias, code, signal, sums, picked, settling)
         for c in range(classes):
             logits[c, waiting] = sums[c]
+        if settling:
+            for c in range(classes):
+                outputs[b, c] = sums[c]
         wanted[waiting] = targets[b]
         places[waiting] = b
         waiting += 1

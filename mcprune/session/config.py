@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from mcprune.chain.kinds import KINDS
 from mcprune.chain.schedules import Schedule
@@ -30,6 +30,15 @@ def _schedule(value: Any) -> str:
     if min(schedule.start, schedule.end) < 0:
         raise ValueError(f"it must not be negative, met {value!r}")
     return str(schedule)
+
+
+def _positive_schedule(value: Any) -> str:
+    """Accept what `_schedule` does, but neither end may be 0."""
+    text = _schedule(value)
+    schedule = parse_schedule(text)
+    if min(schedule.start, schedule.end) == 0:
+        raise ValueError(f"it must be above 0, met {value!r}")
+    return text
 
 
 def _moves(value: Any) -> dict[str, float]:
@@ -87,6 +96,14 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+        # Else `keep = true` would keep one site.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"true and false are no value here, met {value!r}")
+        return value
 
     data: str = Field(
         "digits", min_length=1, description="data set by name, or a file or folder", json_schema_extra={"group": "data"}
@@ -204,7 +221,7 @@ class RunConfig(BaseModel):
     gates: Literal["sigmoid", "sharpened", "hard"] = Field(
         "hard", description="how a site's weight gates it while the chain judges", json_schema_extra={"group": "chain"}
     )
-    sharpness: ScheduleText = Field(
+    sharpness: Annotated[str, BeforeValidator(_positive_schedule)] = Field(
         "geometric:1.0:16.0",
         description="beta in sigmoid(beta w) with --gates sharpened",
         json_schema_extra={"group": "chain"},

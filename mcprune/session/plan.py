@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -165,7 +166,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
     if config.evaluator == "full":
         return canonical, canonical
-    widest = moves.widest(move_plan(config), plan.sites.size)
+    widest = moves.widest(move_plan(config, plan.sites.size), plan.sites.size)
     try:
         if widest > MOST_SITES:
             raise ModelError(f"a move may change {widest} sites at once; use the full evaluator")
@@ -179,9 +180,17 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
         return canonical, canonical
 
 
-def move_plan(config: RunConfig) -> moves.MovePlan:
+def move_plan(config: RunConfig, sites: int) -> moves.MovePlan:
     """Return the mixture of moves; `informed` draws from equal scores until there are better ones."""
-    return moves.move_plan(**config.moves, block_size=config.move_sites, box=config.weight_bound)  # type: ignore[arg-type]
+    equal = np.ones(sites) if "informed" in config.moves else None
+    plan: moves.MovePlan = moves.move_plan(
+        **config.moves,
+        block_size=config.move_sites,
+        box=config.weight_bound,
+        add=equal,
+        remove=equal,
+    )
+    return plan
 
 
 def make_method(plan: Plan) -> Markov:
@@ -199,7 +208,7 @@ def make_method(plan: Plan) -> Markov:
     )
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
-        plan=move_plan(config),
+        plan=move_plan(config, size),
         delta=parse(config.delta),
         temperature=parse(config.temperature),
         alpha=parse(config.alpha),

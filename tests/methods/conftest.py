@@ -1,0 +1,94 @@
+"""A fixed batch and a fixed classifier: the chain alone, without backprop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcprune.chain import moves
+from mcprune.chain.schedules import Schedule
+from mcprune.evaluate.full import FullEvaluator
+from mcprune.evaluate.incremental import IncrementalEvaluator
+from mcprune.methods.base import Batch
+from mcprune.methods.markov import ChainSettings, Markov
+from mcprune.models.mlp import MLP
+from mcprune.objective.classification import CrossEntropy
+from mcprune.pruning.gates import GatedModel
+from mcprune.pruning.sites import site_map
+
+N_INPUTS, HIDDEN, CLASSES = 14, (11, 7), 3
+
+
+def constant(value: float) -> Schedule:
+    return Schedule("constant", value, value)
+
+
+def settings(sites: int, keep: int = 6, **changes: Any) -> ChainSettings:
+    """A greedy chain of exchanges and toggles under hard gates at constant n, unless changed."""
+    plan = changes.pop("plan", {"exchange": 1.0, "toggle": 1.0})
+    values: dict[str, Any] = {
+        "plan": moves.move_plan(**plan, block_size=3, box=8.0, add=np.ones(sites), remove=np.ones(sites)),
+        "delta": constant(2.0),
+        "temperature": constant(0.0),
+        "alpha": constant(1.0),
+        "sharpness": None,
+        "target": constant(float(keep)),
+        "keep": keep,
+        "modified": False,
+        "pooled": False,
+        "pool": 4,
+        "start_weight": 4.0,
+        "decisions": 48,
+        "speculate": 16,
+        "seed": 5,
+    }
+    return ChainSettings(**{**values, **changes})
+
+
+class Bench:
+    """A trained classifier, a batch, and chains on them."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        draw = torch.Generator().manual_seed(1)
+        x = torch.randn(160, N_INPUTS, generator=draw)
+        y = (x[:, 2] * x[:, 5] > 0).long() + (x[:, 9] > 1.0).long()
+        self.model = MLP((N_INPUTS, *HIDDEN, CLASSES), "relu", seed=3)
+        optimizer = torch.optim.Adam(self.model.parameters(), 0.01)
+        for _ in range(150):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(self.model(x), y).backward()
+            optimizer.step()
+        self.batch = Batch(x.T.contiguous().T, y)
+
+    def chain(
+        self, evaluator: str = "full", kinds: str = "inputs,units", bound: float | None = 0.0, **changes: Any
+    ) -> Markov:
+        gated = GatedModel(self.model, site_map(self.model, kinds, N_INPUTS))
+        canonical = FullEvaluator(gated, CrossEntropy())
+        judge = canonical if evaluator == "full" else IncrementalEvaluator(gated, CrossEntropy())
+        return Markov(gated.sites.size, settings(gated.sites.size, **changes), judge, canonical, bound)
+
+    def trace(self, chain: Markov, blocks: int = 8) -> tuple[np.ndarray, list[Any]]:
+        """Positions (blocks, N) and what each block reports."""
+        positions, told = [], []
+        for block in range(blocks):
+            told.append(chain.update(self.batch, (block + 1) / blocks))
+            positions.append(chain.position().copy())
+        return np.array(positions), told
+
+
+@pytest.fixture(scope="session")
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Callable[..., Any]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
