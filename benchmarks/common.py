@@ -23,7 +23,9 @@ def machine(threads: int) -> dict[str, Any]:
     model = platform.processor() or "unknown"
     info = Path("/proc/cpuinfo")
     if info.exists():
-        model = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line), model)
+        model = next(
+            (line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line), model
+        )
     return {"cpu": model, "cores": cores(), "threads": threads, **versions()}
 
 
@@ -74,9 +76,15 @@ def report(rows: list[dict[str, Any]], threads: int, out: Path | None, **more: A
     for one in rows:
         value, bar = one["value"], one["bar"]
         shown = "not measured" if value is None else f"{value:,.4g}"
-        held = "" if value is None or bar is None else ("  ok" if (value >= bar) == (one["better"] == "higher") or value == bar else "  MISSED")
+        held = (
+            ""
+            if value is None or bar is None
+            else ("  ok" if (value >= bar) == (one["better"] == "higher") or value == bar else "  MISSED")
+        )
         spread = f"  ± {one['spread']:.4g}" if one.get("spread") is not None else ""
-        print(f"{one['name']:<58} {shown:>14}{spread} {one['unit']:<8} bar {'-' if bar is None else format(bar, ',.4g'):>12}{held}  {one.get('note', '')}")
+        print(
+            f"{one['name']:<58} {shown:>14}{spread} {one['unit']:<8} bar {'-' if bar is None else format(bar, ',.4g'):>12}{held}  {one.get('note', '')}"
+        )
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps({"machine": machine(threads), **more, "rows": rows}, indent=1) + "\n")

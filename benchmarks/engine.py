@@ -67,14 +67,20 @@ def engine_rows() -> list[dict[str, Any]]:
     ]
 
 
-def run_rows(data: str, arguments: list[str], bars: dict[str, float], folder: Path, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
+def run_rows(
+    data: str, arguments: list[str], bars: dict[str, float], folder: Path, seeds: tuple[int, ...]
+) -> list[dict[str, Any]]:
     """The whole command at several seeds: seconds, peak memory, retrained test accuracy."""
     times, peaks, scores = [], [], []
     for seed in seeds:
         out = folder / f"{Path(data).name}-{seed}"
-        took, peak, code = command(["run", "--data", data, "--seed", str(seed), "--out", str(out), "--quiet", *arguments])
+        took, peak, code = command(
+            ["run", "--data", data, "--seed", str(seed), "--out", str(out), "--quiet", *arguments]
+        )
         if code:
-            return [row(f"{data}: seconds", None, "s", bars["seconds"], "lower", note=f"the run ended with code {code}")]
+            return [
+                row(f"{data}: seconds", None, "s", bars["seconds"], "lower", note=f"the run ended with code {code}")
+            ]
         result = json.loads((out / "result.json").read_text())
         scores.append(next(r["accuracy"] for r in result["rows"] if r["name"] == "hard mask, retrained"))
         times.append(took)
@@ -85,7 +91,15 @@ def run_rows(data: str, arguments: list[str], bars: dict[str, float], folder: Pa
     return [
         row(f"{data}: seconds of the whole command, median", statistics.median(times), "s", bars["seconds"], "lower"),
         row(f"{data}: peak memory", max(peaks), "MiB", bars["memory"], "lower"),
-        row(f"{data}: retrained test accuracy, mean", statistics.mean(scores), "", bars["accuracy"], "higher", spread=spread, **more),
+        row(
+            f"{data}: retrained test accuracy, mean",
+            statistics.mean(scores),
+            "",
+            bars["accuracy"],
+            "higher",
+            spread=spread,
+            **more,
+        ),
     ]
 
 

@@ -59,9 +59,7 @@ def array_names(path: Path) -> list[str]:
 
 
 def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path}: broken or no .npz archive ({type(error).__name__}: {error}). Write it with numpy.savez."
-    )
+    return DataError(f"{path}: broken or no .npz archive ({type(error).__name__}: {error}). Write it with numpy.savez.")
 
 
 def read_npy(path: Path) -> AnyArray:
@@ -76,9 +74,7 @@ def read_npy(path: Path) -> AnyArray:
 def _read_npy(where: str, file: IO[bytes], size: int) -> AnyArray:
     try:
         version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
         if dtype.hasobject:
             raise DataError(
@@ -100,6 +96,5 @@ def _read_npy(where: str, file: IO[bytes], size: int) -> AnyArray:
         raise
     except Exception as error:  # numpy's header parser and the unpacker behind the file let anything through
         raise DataError(
-            f"{where} is broken ({str(error).splitlines()[0][:120] if str(error) else 'no content'}). Write "
-            "it again."
+            f"{where} is broken ({str(error).splitlines()[0][:120] if str(error) else 'no content'}). Write it again."
         ) from error

@@ -145,9 +145,7 @@ def assemble(
     else:
         names = tuple(str(each) for each in feature_names)
     if len(names) != columns:
-        raise DataError(
-            f"{name}: {columns} columns, but {len(names)} feature names. Give one name for each column."
-        )
+        raise DataError(f"{name}: {columns} columns, but {len(names)} feature names. Give one name for each column.")
     distinct_names(name, names)
     values = as_features(name, features, names)
     targets, labels = encode(name, raw_targets, target_name)
@@ -166,9 +164,7 @@ def check_classes(name: str, targets: IntArray, labels: tuple[Label, ...]) -> No
     single = [repr(labels[i]) for i in np.flatnonzero(counts < 2)]
     if single:
         many = len(single) > max(1, len(targets) // 4)
-        hint = (
-            " It looks like a measured quantity, not a class: is it the right target column?" if many else ""
-        )
+        hint = " It looks like a measured quantity, not a class: is it the right target column?" if many else ""
         raise DataError(
             f"{name}: of {len(labels)} classes in {len(targets)} rows, {len(single)} have one row only: "
             f"{some(single)}. They cannot be stratified over training and test rows: add rows, or merge or "

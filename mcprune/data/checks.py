@@ -33,9 +33,7 @@ def distinct_names(name: str, names: Sequence[str]) -> None:
     """Refuse columns that could not be told apart in a mask."""
     twice = [repr(each) for each, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(
-            f"{name}: several columns are called {some(twice)}. Give every column a name of its own."
-        )
+        raise DataError(f"{name}: several columns are called {some(twice)}. Give every column a name of its own.")
 
 
 def as_features(name: str, features: AnyArray, names: Sequence[str]) -> AnyArray:
@@ -75,9 +73,7 @@ def _not_finite(name: str, values: AnyArray, names: Sequence[str]) -> DataError:
     bad = ~(np.abs(values) <= FLOAT32_MAX)
     per_column = bad.sum(axis=0)
     rows = np.flatnonzero(bad.any(axis=1))
-    columns = [
-        f"{names[j]!r} ({per_column[j]})" for j in np.argsort(-per_column, kind="stable") if per_column[j]
-    ]
+    columns = [f"{names[j]!r} ({per_column[j]})" for j in np.argsort(-per_column, kind="stable") if per_column[j]]
     total = int(per_column.sum())
     return DataError(
         f"{name}: {total} feature value{'s are' if total > 1 else ' is'} missing (NaN), infinite or beyond "

@@ -54,9 +54,7 @@ def read_idx(path: Path) -> AnyArray:
         with path.open("rb") as plain:
             return _read(path, plain, size, exact=True)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: broken or truncated gzip file ({error}). Copy or download it again."
-        ) from error
+        raise DataError(f"{path}: broken or truncated gzip file ({error}). Copy or download it again.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
@@ -64,9 +62,7 @@ def read_idx(path: Path) -> AnyArray:
 def _read(path: Path, file: BinaryIO, size: int, *, exact: bool) -> AnyArray:
     magic = file.read(4)
     if len(magic) < 4:
-        raise DataError(
-            f"{path}: {len(magic)} bytes, shorter than an IDX header. Copy or download the file again."
-        )
+        raise DataError(f"{path}: {len(magic)} bytes, shorter than an IDX header. Copy or download the file again.")
     if magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= 4:
         raise DataError(
             f"{path}: not an IDX file: it starts with 0x{magic.hex()}, where images start with 0x00000803 "
@@ -98,8 +94,7 @@ def _read(path: Path, file: BinaryIO, size: int, *, exact: bool) -> AnyArray:
         data += piece
     if file.read(1):  # this read also makes gzip check its sum
         raise DataError(
-            f"{path}: longer than it says: the header claims {said} = {claimed:,} bytes. Copy or download it "
-            "again."
+            f"{path}: longer than it says: the header claims {said} = {claimed:,} bytes. Copy or download it again."
         )
     return np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
@@ -113,8 +108,7 @@ def read_images(path: Path) -> tuple[AnyArray, ImageShape | None]:
         )
     if 0 in array.shape:
         raise DataError(
-            f"{path}: the header says {' x '.join(map(str, array.shape))}: no images. Copy or download the "
-            "file again."
+            f"{path}: the header says {' x '.join(map(str, array.shape))}: no images. Copy or download the file again."
         )
     shape = tuple(int(size) for size in array.shape[1:])
     return array.reshape(array.shape[0], -1), shape if len(shape) > 1 else None
@@ -188,6 +182,5 @@ def _labels_of(images: Path, rows: int) -> AnyArray:
                 )
             return labels
     raise DataError(
-        f"{images.parent}: {images.name} has no labels beside it. Put {wanted} (or {wanted}.gz) into the "
-        "folder."
+        f"{images.parent}: {images.name} has no labels beside it. Put {wanted} (or {wanted}.gz) into the folder."
     )

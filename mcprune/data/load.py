@@ -65,12 +65,8 @@ def load(spec: str | os.PathLike[str], *, target: str | None = None) -> Dataset:
         wanted = ("X", target or "y")
         arrays = read_npz(path, wanted)
         features, shape = flat_rows(str(path), np.atleast_1d(arrays["X"]))
-        return assemble(
-            str(path), features, arrays[wanted[1]], image_shape=shape, target_name=target
-        ).renamed(name)
-    raise DataError(
-        f"{path}: not a kind of file that mcprune reads. Give one of {', '.join(NAMES)}, {_KINDS}."
-    )
+        return assemble(str(path), features, arrays[wanted[1]], image_shape=shape, target_name=target).renamed(name)
+    raise DataError(f"{path}: not a kind of file that mcprune reads. Give one of {', '.join(NAMES)}, {_KINDS}.")
 
 
 def existing(text: str) -> Path:
@@ -91,16 +87,13 @@ def existing(text: str) -> Path:
         raise DataError(f"{text}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
     if there:
         raise DataError(f"{path}: neither a file nor a folder. Give {_KINDS}.")
-    raise DataError(
-        f"{text!r} does not exist.{nearest(text, NAMES)} Give one of {', '.join(NAMES)}, {_KINDS}."
-    )
+    raise DataError(f"{text!r} does not exist.{nearest(text, NAMES)} Give one of {', '.join(NAMES)}, {_KINDS}.")
 
 
 def _no_target(text: str, target: str | None) -> None:
     if target is not None:
         raise ConfigError(
-            f"target={target!r}, but {text!r} has its classes fixed. Leave target out; it names a column of "
-            "a table."
+            f"target={target!r}, but {text!r} has its classes fixed. Leave target out; it names a column of a table."
         )
 
 
@@ -138,9 +131,7 @@ def _load_table(path: Path, name: str, target: str | None) -> Dataset:
     return made.renamed(name)
 
 
-def from_arrays(
-    X: Any, y: Any, *, name: str = "arrays", feature_names: Sequence[str] | None = None
-) -> Dataset:
+def from_arrays(X: Any, y: Any, *, name: str = "arrays", feature_names: Sequence[str] | None = None) -> Dataset:
     """A Dataset from arrays, lists, torch tensors on the CPU or a pandas frame and series.
 
     Parameters
@@ -169,9 +160,7 @@ def from_arrays(
         if not isinstance(y, np.ndarray) and targets.dtype.kind in "US":
             targets = np.array(list(y), dtype=object)  # numpy turns [1, "a"] into texts without a word
     except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{name}: the targets are no array ({error}). Give one class for each row."
-        ) from error
+        raise DataError(f"{name}: the targets are no array ({error}). Give one class for each row.") from error
     if targets.ndim == 0:
         raise DataError(f"{name}: the targets are a single value. Give one class for each row.")
     return assemble(
@@ -225,9 +214,7 @@ def _from_frame(name: str, X: Any) -> AnyArray:
         except (ValueError, TypeError):
             cells = column.tolist()
             row = next((i for i, cell in enumerate(cells) if not isinstance(cell, int | float)), 0)
-            raise text_in_feature(
-                name, str(label), str(row + 1), cells[row] if cells else column.dtype
-            ) from None
+            raise text_in_feature(name, str(label), str(row + 1), cells[row] if cells else column.dtype) from None
     return features
 
 
@@ -270,13 +257,9 @@ def read_features(path: str | os.PathLike[str], layout: Layout) -> AnyArray:
     else:
         features, shape = idx.read_images(file)
         if layout.image_shape is not None and shape != layout.image_shape:
-            raise DataError(
-                f"{file}: images of shape {shape}, but the model was made for {layout.image_shape}."
-            )
+            raise DataError(f"{file}: images of shape {shape}, but the model was made for {layout.image_shape}.")
     if features.shape[1] != len(layout.feature_names):
-        raise DataError(
-            f"{file}: {features.shape[1]} columns, but the model was made for {len(layout.feature_names)}."
-        )
+        raise DataError(f"{file}: {features.shape[1]} columns, but the model was made for {len(layout.feature_names)}.")
     if not len(features):
         raise DataError(f"{file}: no rows.")
     return as_features(str(file), features, layout.feature_names)
@@ -299,8 +282,7 @@ def _match_columns(path: Path, names: list[str], named: bool, wanted: Sequence[s
         return Columns(list(range(len(names))), None)
     if not named:
         raise DataError(
-            f"{path}: no header and {len(names)} columns, but the model was made for {len(wanted)}. Add a "
-            "header line."
+            f"{path}: no header and {len(names)} columns, but the model was made for {len(wanted)}. Add a header line."
         )
     raise DataError(
         f"{path}: {len(missing)} of {len(wanted)} feature columns are missing: {some(map(repr, missing))}."

@@ -77,9 +77,7 @@ def load_named(name: str) -> Dataset:
         raise DataError(
             f"{name!r}: OpenML's {source.openml} has the shape {pixels.shape}, expected (rows, {expected})."
         )
-    test_rows = (
-        np.arange(len(pixels) - source.given_test, len(pixels), dtype=np.int64) if source.given_test else None
-    )
+    test_rows = np.arange(len(pixels) - source.given_test, len(pixels), dtype=np.int64) if source.given_test else None
     return assemble(name, _as_bytes(pixels), labels, image_shape=source.image_shape, test_rows=test_rows)
 
 
@@ -93,9 +91,7 @@ def find_folder(source: Source) -> Path | None:
                 if path.is_dir() and (idx.image_files(path) or cifar.batch_files(path)[0]):
                     return path
             except OSError as error:
-                raise DataError(
-                    f"{path}: cannot be read ({error.strerror or error}). Check MCPRUNE_DATA."
-                ) from error
+                raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check MCPRUNE_DATA.") from error
     return None
 
 

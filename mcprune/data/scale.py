@@ -38,8 +38,7 @@ class Scaler:
         """
         if features.ndim != 2 or features.shape[1] != self.shift.size:
             raise DataError(
-                f"features of shape {features.shape}, but the scaling was learned on {self.shift.size} "
-                "columns."
+                f"features of shape {features.shape}, but the scaling was learned on {self.shift.size} columns."
             )
         scaled = np.empty(features.shape, dtype=np.float32)
         step = max(1, _CHUNK // features.shape[1])
@@ -80,14 +79,11 @@ class Scaler:
             factor = np.array(saved["factor"], dtype=np.float64)
             kind = saved["kind"]
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"a saved scaling without readable 'kind', 'shift' and 'factor' ({error})."
-            ) from error
+            raise DataError(f"a saved scaling without readable 'kind', 'shift' and 'factor' ({error}).") from error
         finite = np.isfinite(shift).all() and np.isfinite(factor).all()
         if kind not in KINDS[1:] or shift.ndim != 1 or shift.shape != factor.shape or not finite:
             raise DataError(
-                f"a saved scaling of kind {kind!r} with {shift.shape} shifts and {factor.shape} factors is "
-                "broken."
+                f"a saved scaling of kind {kind!r} with {shift.shape} shifts and {factor.shape} factors is broken."
             )
         return Scaler(kind, shift, factor)
 
@@ -123,9 +119,7 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
     elif kind == "standard":
         step = max(1, _CHUNK // columns)
         chunks = range(0, len(train), step)
-        shift = sum(
-            (train[i : i + step].sum(axis=0, dtype=np.float64) for i in chunks), np.zeros(columns)
-        ) / len(train)
+        shift = sum((train[i : i + step].sum(axis=0, dtype=np.float64) for i in chunks), np.zeros(columns)) / len(train)
         squares = sum((((train[i : i + step] - shift) ** 2).sum(axis=0) for i in chunks), np.zeros(columns))
         deviation = np.sqrt(squares / len(train))
         # exact: rounding may leave a constant column a tiny deviation, and dividing by it would blow up the

@@ -143,8 +143,7 @@ def is_header(first: Sequence[str], second: Sequence[str] | None) -> bool:
     if len(numbers) == len(first) or second is None:
         return False
     return any(
-        cell.strip() and not _is_number(cell) and _is_number(below)
-        for cell, below in zip(first, second, strict=False)
+        cell.strip() and not _is_number(cell) and _is_number(below) for cell, below in zip(first, second, strict=False)
     )
 
 
@@ -184,13 +183,9 @@ def _parse(
                 values.extend(map(float, cells))
             except ValueError:
                 del values[filled:]
-                values.extend(
-                    _number(path, cell, names[i], count, line) for i, cell in zip(wanted, cells, strict=True)
-                )
+                values.extend(_number(path, cell, names[i], count, line) for i, cell in zip(wanted, cells, strict=True))
     features = (
-        np.frombuffer(values, dtype=np.float64).reshape(count, len(wanted))
-        if count
-        else np.empty((0, len(wanted)))
+        np.frombuffer(values, dtype=np.float64).reshape(count, len(wanted)) if count else np.empty((0, len(wanted)))
     )
     name = None if target is None else names[target]
     return Table([names[i] for i in wanted], features, None if target is None else typed(targets), name)
@@ -256,6 +251,4 @@ def _numbers(path: Path, column: str, values: Any) -> AnyArray:
         cells = values.to_pylist()
         row = next((i for i, cell in enumerate(cells) if cell is not None), 0)
         raise text_in_feature(path, column, str(row + 1), cells[row] if cells else kind)
-    return np.array(
-        [np.nan if cell is None else float(cell) for cell in values.to_pylist()], dtype=np.float64
-    )
+    return np.array([np.nan if cell is None else float(cell) for cell in values.to_pylist()], dtype=np.float64)

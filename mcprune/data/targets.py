@@ -58,16 +58,12 @@ def encode(
         if raw.ndim == 2 and raw.shape[1] == 1:
             raw = raw[:, 0]
         if raw.ndim != 1:
-            raise DataError(
-                f"{where} has the shape {raw.shape}. Give one class for each row (not one-hot columns)."
-            )
+            raise DataError(f"{where} has the shape {raw.shape}. Give one class for each row (not one-hot columns).")
         if raw.dtype.kind in "biu":
             classes, inverse = np.unique(raw, return_inverse=True)
             return inverse.astype(np.int64), tuple(classes.tolist())
         if raw.dtype.kind not in "fUSO":
-            raise DataError(
-                f"{where} is of type {raw.dtype}. Give texts, whole numbers, truth values or numbers."
-            )
+            raise DataError(f"{where} is of type {raw.dtype}. Give texts, whole numbers, truth values or numbers.")
     values = [_plain(each) for each in raw]
     missing = [i + 1 for i, each in enumerate(values) if _is_missing(each)]
     if missing:
@@ -79,8 +75,7 @@ def encode(
     if not (kinds <= {str} or kinds <= {bool} or kinds <= {int, float}):
         met = some(sorted(kind.__name__ for kind in kinds))
         raise DataError(
-            f"{where} holds values of type {met}. Give texts, whole numbers, truth values or numbers, not a "
-            "mixture."
+            f"{where} holds values of type {met}. Give texts, whole numbers, truth values or numbers, not a mixture."
         )
     labels = sorted(set(values))
     index = {each: i for i, each in enumerate(labels)}

@@ -1,9 +1,9 @@
 """The canonical evaluator: the whole gated classifier on every candidate.
 
 On a CPU the candidates go one by one. Stacked in one batch they would differ from the plain loop in the last bit, and
-so from one K to another: matrix products choose their kernels by the number of rows (17 x 9 weights, 65 rows: a stack of
-23 differs), and sigmoid, softplus or ELU treat the last elements of an array unlike the others. From some hundred rows
-on a stack is no faster either. On a GPU they are stacked in chunks that fit in memory; the last bit may depend on that.
+so from one K to another: matrix products choose their kernels by the number of rows (17 x 9 weights, 65 rows: a stack
+of 23 differs), and sigmoid, softplus or ELU treat the last elements of an array unlike the others. From some hundred
+rows on a stack is no faster either. On a GPU they are stacked in chunks that fit in memory; the last bit may depend on that.
 """
 
 from __future__ import annotations

@@ -73,6 +73,13 @@ def _padded(width: int) -> int:
     return -(-width // 16) * 16
 
 
+def _aligned_zeros(rows: int, columns: int) -> Float32Array:
+    """Return zeros (rows, columns) that start at a cache line: a vector that straddles two costs twice."""
+    room = np.zeros(rows * columns + 16, np.float32)
+    start = (-room.ctypes.data % 64) // 4
+    return room[start : start + rows * columns].reshape(rows, columns)
+
+
 class IncrementalEvaluator:
     """Low-rank updates for sparse moves on a multilayer perceptron under mean cross-entropy, on the CPU.
 
@@ -165,11 +172,11 @@ class IncrementalEvaluator:
         below = self._n_inputs
         for layer in self.layers:
             width = _padded(layer.out_features)
-            matrix = np.zeros((below, width), np.float32)
+            matrix = _aligned_zeros(below, width)
             matrix[: layer.in_features, : layer.out_features] = layer.weight.numpy().T
-            bias = np.zeros(width, np.float32)
+            bias = _aligned_zeros(1, width)
             if layer.bias is not None:
-                bias[: layer.out_features] = layer.bias.numpy()
+                bias[0, : layer.out_features] = layer.bias.numpy()
             weights.append(matrix)
             biases.append(bias)
             below = width
@@ -193,7 +200,7 @@ class IncrementalEvaluator:
         for number, layer in enumerate(self.layers):
             weight = layer.weight[:, torch.from_numpy(alive)] if number == 0 else layer.weight
             out = functional.linear(signal, weight, layer.bias)
-            padded = np.zeros((rows, self.bias[number].size), np.float32)
+            padded = _aligned_zeros(rows, self.bias[number].size)
             padded[:, : layer.out_features] = out.numpy()
             pre.append(padded)
             signal = self._activation(out * torch.from_numpy(stages[number, : layer.out_features]))

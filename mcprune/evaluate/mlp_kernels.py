@@ -15,9 +15,10 @@ import numba
 import numpy as np
 
 from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
+from mcprune.evaluate.vectors import pack_relu, tile_16, tile_32, tile_64, tile_128
 
 RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
-BLOCK = 32  # rows whose logits are exponentiated together, so that the exponential runs in vector registers
+BLOCK = 16  # rows that go through the layers together; their logits are exponentiated in vector registers
 
 
 @contracted_inline
@@ -52,63 +53,50 @@ def _scalar(value: Any, code: int) -> Any:
 
 
 @contracted_inline
-def _affine(signal: Any, count: int, picked: Any, weights: Any, bias: Any, out: Any) -> None:
-    """out = bias + signal @ weights, skipping zero signals (after a ReLU about half of them)."""
-    width = weights.shape[1]
-    found = 0
-    for q in range(count):
-        picked[found] = q
-        found += signal[q] != np.float32(0.0)
-    for r in range(width):
-        out[r] = bias[r]
-    q = 0
-    # Four rows at a time: a sum is loaded and stored once for four products.
-    while q + 4 <= found:
-        p0, p1, p2, p3 = picked[q], picked[q + 1], picked[q + 2], picked[q + 3]
-        a0, a1, a2, a3 = signal[p0], signal[p1], signal[p2], signal[p3]
-        for r in range(width):
-            out[r] += a0 * weights[p0, r] + a1 * weights[p1, r] + a2 * weights[p2, r] + a3 * weights[p3, r]
-        q += 4
-    while q < found:
-        p0 = picked[q]
-        a0 = signal[p0]
-        for r in range(width):
-            out[r] += a0 * weights[p0, r]
-        q += 1
-
-
-@contracted_inline
-def _upward(
-    pre: Any,
-    b: int,
-    first: int,
-    gates: Any,
-    weights: Any,
-    bias: Any,
-    code: int,
-    signal: Any,
-    sums: Any,
-    picked: Any,
-    keep_pre: bool,
+def _affine(
+    values: Any, first: int, index: Any, count: int, weights: Any, start: Any, start_row: int, out: Any, row: int
 ) -> None:
-    """From the pre-activations of layer `first` (in `sums`) to the logits (in `sums`)."""
-    for layer in range(first, len(weights)):
-        above = weights[layer]
-        width = above.shape[0]
-        if keep_pre:
-            mine = pre[layer - 1]
-            for q in range(width):
-                mine[b, q] = sums[q]
-        factor = gates[layer - 1]
-        for q in range(width):
-            signal[q] = factor[q] * sums[q]
-        _activate(signal, width, code)
-        _affine(signal, width, picked, above, bias[layer], sums)
+    """out[row] = start[start_row] + the sum over k of values[first + k] weights[index[k]]."""
+    column, width = 0, weights.shape[1]
+    while column + 128 <= width:
+        tile_128(values, first, index, count, weights, column, start, start_row, out, row)
+        column += 128
+    while column + 64 <= width:
+        tile_64(values, first, index, count, weights, column, start, start_row, out, row)
+        column += 64
+    while column + 32 <= width:
+        tile_32(values, first, index, count, weights, column, start, start_row, out, row)
+        column += 32
+    while column + 16 <= width:
+        tile_16(values, first, index, count, weights, column, start, start_row, out, row)
+        column += 16
+
+
+@contracted_kernel
+def _next_layer(
+    sums: Any, count: int, gates: Any, gate_row: int, weights: Any, bias: Any, code: int, values: Any, index: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Pre-activations of one layer (count, in) to those of the next (count, out), for a block of rows.
+
+    Zero signals are skipped: after a ReLU half of them are, or more.
+    """
+    width = weights.shape[0]
+    for q in range(count):
+        if code == RELU:
+            found = pack_relu(sums, q, gates, gate_row, width, values, index)
+        else:
+            found = width
+            for r in range(width):
+                values[r] = gates[gate_row, r] * sums[q, r]
+                index[r] = r
+            _activate(values, width, code)
+        _affine(values, 0, index, found, weights, bias, 0, out, q)
 
 
 @contracted_inline
 def _cross_entropies(logits: Any, count: int, classes: int, wanted: Any, powers: Any, scales: Any, out: Any) -> None:
-    """Cross-entropy of `count` rows; logits (classes, BLOCK). The exponential is 2**k times a polynomial on [-ln2/2, ln2/2].
+    """Cross-entropy of `count` rows; logits (classes, BLOCK).
 
     exp(x) = 2**k exp(r), r = x - k ln 2; the degree-6 Taylor polynomial of exp(r) errs by r**7/5040 < 1.3e-7 relative.
     """
@@ -140,131 +128,115 @@ def _cross_entropies(logits: Any, count: int, classes: int, wanted: Any, powers:
 
 @contracted_inline
 def _step(
-    unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gates: Any, gates: Any, code: int, steps: Any
-) -> None:
-    """Change of one site's signal on every row, into steps (B,)."""
+    unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gates: Any, gates: Any, code: int, steps: Any,
+    place: int, active: Any,
+) -> None:  # fmt: skip
+    """Change of one site's signal on every row, into steps[:, place]; rows where there is one become active."""
     if lowest == 0:
         change = gate - first_gates[unit]
         for b in range(steps.shape[0]):
-            steps[b] = change * features[unit, b]
+            value = change * features[unit, b]
+            steps[b, place] = value
+            active[b] |= value != np.float32(0.0)
     else:
         z = pre[lowest - 1]
         old = gates[lowest - 1, unit]
         for b in range(steps.shape[0]):
-            steps[b] = _scalar(gate * z[b, unit], code) - _scalar(old * z[b, unit], code)
+            value = _scalar(gate * z[b, unit], code) - _scalar(old * z[b, unit], code)
+            steps[b, place] = value
+            active[b] |= value != np.float32(0.0)
 
 
-@contracted_inline
-def _flush(
-    logits: Any,
-    waiting: int,
-    classes: int,
-    wanted: Any,
-    places: Any,
-    powers: Any,
-    scales: Any,
-    values: Any,
-    base: Any,
-    settling: bool,
-) -> float:
-    """Return the summed cross-entropy of the waiting rows; a settled move leaves them in `base`."""
-    _cross_entropies(logits, waiting, classes, wanted, powers, scales, values)
-    total = 0.0
-    for q in range(waiting):
-        total += values[q]
-        if settling:
-            base[places[q]] = values[q]
-    return total
+@contracted_kernel
+def _entry(
+    below: Any, steps: Any, rows: Any, first: int, count: int, found: int, entry_row: Any, entry: Any, out: Any
+) -> None:  # fmt: skip
+    """First pre-activations that change, for a block of rows: the old ones and a few rows of the weights."""
+    flat = steps.reshape(steps.size)
+    for q in range(count):
+        b = rows[first + q]
+        _affine(flat, b * steps.shape[1], entry_row, found, entry, below, b, out, q)
+
+
+@contracted_kernel
+def _store(block: Any, rows: Any, first: int, count: int, pre: Any) -> None:
+    """Keep a block of pre-activations."""
+    for q in range(count):
+        b = rows[first + q]
+        for r in range(pre.shape[1]):
+            pre[b, r] = block[q, r]
 
 
 @contracted_kernel
 def _walk(
-    features: Any,
-    targets: Any,
-    pre: Any,
-    base: Any,
-    gates: Any,
-    first_gates: Any,
-    level: Any,
-    local: Any,
-    size: int,
-    sites: Any,
-    changed: Any,
-    weights: Any,
-    bias: Any,
-    code: int,
-    classes: int,
-    settling: bool,
-) -> float:
+    features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, settling: bool,
+) -> float:  # fmt: skip
     """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too."""
-    rows, layers = base.shape[0], len(weights)
+    total_rows, layers = base.shape[0], len(weights)
     lowest = layers
     for m in range(size):
         lowest = min(lowest, level[sites[m]])
-    steps = np.empty((size, rows), np.float32)
-    entry_row = np.empty(size, np.int64)
-    active = np.zeros(rows, np.uint8)
+    steps = np.empty((total_rows, size), np.float32)
+    active = np.zeros(total_rows, np.uint8)
+    entry_row = np.empty(size, np.int32)
     found = 0
     for m in range(size):
         if level[sites[m]] == lowest:
-            change = steps[found]
-            _step(local[sites[m]], changed[m], lowest, features, pre, first_gates, gates, code, change)
-            for b in range(rows):
-                active[b] |= change[b] != np.float32(0.0)
+            _step(
+                local[sites[m]], changed[m], lowest, features, pre, first_gates, gates, code, steps, found, active
+            )  # fmt: skip
             entry_row[found] = local[sites[m]]
             found += 1
     # Sites of the lowest level change signals; those above (a mixed move) change gates on the way up, on every row.
-    above = found < size
+    is_every = found < size
+    rows = np.empty(total_rows + 1, np.int64)
+    count = 0
+    total = 0.0
+    for b in range(total_rows):
+        if is_every or active[b]:
+            rows[count] = b
+            count += 1
+        else:
+            total += base[b]
     for m in range(size):
         unit, stage = local[sites[m]], level[sites[m]]
         if stage > 0:
             gates[stage - 1, unit] = changed[m]
         elif settling:
             first_gates[unit] = changed[m]
-    entry = weights[lowest]
-    width = entry.shape[1]
-    below = pre[lowest]
-    outputs = pre[layers - 1]
-    widest = width
+    widest = 0
     for layer in range(layers):
         widest = max(widest, weights[layer].shape[1])
-    signal = np.empty(widest, np.float32)
-    sums = np.empty(widest, np.float32)
-    picked = np.empty(widest + 1, np.int64)
+    block, other = np.empty((BLOCK, widest), np.float32), np.empty((BLOCK, widest), np.float32)
+    spare = np.empty(widest + 16, np.float32)
+    picked = np.empty(widest + 16, np.int32)
     logits = np.zeros((classes, BLOCK), np.float32)
     powers = np.empty(BLOCK, np.int32)
     scales = powers.view(np.float32)
     wanted = np.empty(BLOCK, np.int64)
-    places = np.empty(BLOCK, np.int64)
     values = np.empty(BLOCK, np.float32)
-    waiting = 0
-    total = 0.0
-    for b in range(rows):
-        if not (above or active[b]):
-            total += base[b]
-            continue
-        for q in range(width):
-            sums[q] = below[b, q]
-        for f in range(found):
-            step = steps[f, b]
-            row = entry_row[f]
-            for q in range(width):
-                sums[q] += step * entry[row, q]
-        _upward(pre, b, lowest + 1, gates, weights, bias, code, signal, sums, picked, settling)
-        for c in range(classes):
-            logits[c, waiting] = sums[c]
-        if settling:
+    # Blocks of rows go through a layer together: fetching an array of a tuple costs as much as a row of small layers.
+    for first in range(0, count, BLOCK):
+        part = min(BLOCK, count - first)
+        _entry(pre[lowest], steps, rows, first, part, found, entry_row, weights[lowest], block)
+        for layer in range(lowest + 1, layers):
+            if settling:
+                _store(block, rows, first, part, pre[layer - 1])
+            _next_layer(block, part, gates, layer - 1, weights[layer], bias[layer], code, spare, picked, other)
+            block, other = other, block
+        for q in range(part):
             for c in range(classes):
-                outputs[b, c] = sums[c]
-        wanted[waiting] = targets[b]
-        places[waiting] = b
-        waiting += 1
-        if waiting == BLOCK:
-            total += _flush(logits, waiting, classes, wanted, places, powers, scales, values, base, settling)
-            waiting = 0
-    if waiting:
-        total += _flush(logits, waiting, classes, wanted, places, powers, scales, values, base, settling)
-    return float(total / rows)
+                logits[c, q] = block[q, c]
+            wanted[q] = targets[rows[first + q]]
+        _cross_entropies(logits, part, classes, wanted, powers, scales, values)
+        for q in range(part):
+            total += values[q]
+            if settling:
+                base[rows[first + q]] = values[q]
+        if settling:
+            _store(block, rows, first, part, pre[layers - 1])
+    return float(total / total_rows)
 
 
 @contracted_parallel_kernel

@@ -115,9 +115,7 @@ KINDS: dict[str, Kind] = {
         True,
     ),
     "max_pool_2d": Kind(nn.MaxPool2d, {**_POOL, "dilation": "sizes", "return_indices": "flag"}),
-    "avg_pool_2d": Kind(
-        nn.AvgPool2d, {**_POOL, "count_include_pad": "flag", "divisor_override": "size or null"}
-    ),
+    "avg_pool_2d": Kind(nn.AvgPool2d, {**_POOL, "count_include_pad": "flag", "divisor_override": "size or null"}),
     "adaptive_avg_pool_2d": Kind(nn.AdaptiveAvgPool2d, {"output_size": "sizes"}),
     "flatten": Kind(nn.Flatten, {"start_dim": "axis", "end_dim": "axis"}),
     "unflatten": Kind(nn.Unflatten, {"dim": "axis", "unflattened_size": "list"}),
@@ -186,9 +184,7 @@ def build_layer(description: Mapping[str, Any]) -> nn.Module:
     for field, value in given.items():
         wanted, is_valid = RULES[kind.fields[field]]
         if not is_valid(value):
-            raise ModelError(
-                f"{field} of a {name} must be {wanted}, but it is {value!r}. Save the model again."
-            )
+            raise ModelError(f"{field} of a {name} must be {wanted}, but it is {value!r}. Save the model again.")
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     try:
         return kind.module(**arguments, **({"device": "meta"} if kind.has_tensors else {}))

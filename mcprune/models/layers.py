@@ -74,9 +74,7 @@ class Scatter(nn.Module):
             )
         self.model = model
         # Part of the description, not of the weights: so it is not in the state that is saved.
-        self.register_buffer(
-            "keep", torch.tensor(self.indices, dtype=torch.int64, device="cpu"), persistent=False
-        )
+        self.register_buffer("keep", torch.tensor(self.indices, dtype=torch.int64, device="cpu"), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, n) kept inputs -> the model's logits."""
@@ -116,9 +114,7 @@ def initialise(model: nn.Module, seed: int) -> nn.Module:
     it.
     """
     if not 0 <= seed < 2**63:
-        raise ConfigError(
-            f"seed={seed} is outside 0..2**63-1. Choose a seed that is not negative, such as 0."
-        )
+        raise ConfigError(f"seed={seed} is outside 0..2**63-1. Choose a seed that is not negative, such as 0.")
     generator = torch.Generator(device="cpu").manual_seed(seed)
     with torch.no_grad():
         for layer in model.modules():

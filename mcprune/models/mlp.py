@@ -70,9 +70,7 @@ class MLP(nn.Module):
                 "[64, 32, 10]."
             )
         if activation not in ACTIVATIONS:
-            raise ConfigError(
-                f"activation={activation!r} is not known. Choose one of {', '.join(ACTIVATIONS)}."
-            )
+            raise ConfigError(f"activation={activation!r} is not known. Choose one of {', '.join(ACTIVATIONS)}.")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout={dropout} is not a share. Choose 0 <= dropout < 1, such as 0.2.")
         layers: list[nn.Module] = []

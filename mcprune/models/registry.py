@@ -15,8 +15,7 @@ from mcprune.models.mlp import MLP
 
 MODELS = ("mlp",)
 DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+    str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 }
 DEEPEST = 32
 
@@ -155,25 +154,19 @@ def skeleton(description: Mapping[str, Any], own: nn.Module | None = None) -> nn
         If the description cannot be followed, or says "custom" and ``own`` is not given.
     """
     if not isinstance(description, Mapping):
-        raise ModelError(
-            f"a model's description must be a table of names and values, but it is {description!r:.80}."
-        )
+        raise ModelError(f"a model's description must be a table of names and values, but it is {description!r:.80}.")
     model = _build(description, own, 0)
     dtype = description.get("dtype")
     if own is None:
         if not isinstance(dtype, str) or dtype not in DTYPES:
-            raise ModelError(
-                f"dtype {dtype!r} of the model is not one of {', '.join(DTYPES)}. Save the model again."
-            )
+            raise ModelError(f"dtype {dtype!r} of the model is not one of {', '.join(DTYPES)}. Save the model again.")
         model = model.to(DTYPES[dtype])
     return model
 
 
 def _build(description: object, own: nn.Module | None, depth: int) -> nn.Module:
     if not isinstance(description, Mapping):
-        raise ModelError(
-            f"a layer's description must be a table, but it is {description!r:.80}. Save the model again."
-        )
+        raise ModelError(f"a layer's description must be a table, but it is {description!r:.80}. Save the model again.")
     if depth > DEEPEST:
         raise ModelError(f"the description nests deeper than {DEEPEST} levels. Save the model again.")
     kind = description.get("kind")
@@ -189,9 +182,7 @@ def _build(description: object, own: nn.Module | None, depth: int) -> nn.Module:
         shape: Any = description.get("shape")
         inner = _build(description.get("model"), own, depth + 1)
         if not _are_indices(keep, 0) or not _are_indices(shape, 1) or math.prod(shape) > LARGEST:
-            raise ModelError(
-                "a scatter needs `keep` and `shape`, lists of whole numbers. Save the model again."
-            )
+            raise ModelError("a scatter needs `keep` and `shape`, lists of whole numbers. Save the model again.")
         return Scatter(inner, keep, shape)
     if kind == "sequential":
         return _sequential(description.get("layers"), own, depth)
@@ -199,9 +190,7 @@ def _build(description: object, own: nn.Module | None, depth: int) -> nn.Module:
 
 
 def _are_indices(value: object, least: int) -> bool:
-    return isinstance(value, list | tuple) and all(
-        type(item) is int and least <= item <= LARGEST for item in value
-    )
+    return isinstance(value, list | tuple) and all(type(item) is int and least <= item <= LARGEST for item in value)
 
 
 def _sequential(layers: object, own: nn.Module | None, depth: int) -> nn.Module:
@@ -214,13 +203,7 @@ def _sequential(layers: object, own: nn.Module | None, depth: int) -> nn.Module:
         built = _build(layer, own, depth + 1)
         name = layer.get("name")
         # Layers are attributes of a Sequential: one named "forward" would replace what the class needs.
-        if (
-            not isinstance(name, str)
-            or not name
-            or "." in name
-            or name in named
-            or hasattr(nn.Sequential(), name)
-        ):
+        if not isinstance(name, str) or not name or "." in name or name in named or hasattr(nn.Sequential(), name):
             raise ModelError(f"{name!r:.80} is not a name for a layer of a sequential. Save the model again.")
         named[name] = built
     return nn.Sequential(named)

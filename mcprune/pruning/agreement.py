@@ -30,16 +30,12 @@ def require_agreement(
             "nothing to compare with. Train it anew, with a smaller learning rate."
         )
     if wanted.shape != met.shape:
-        raise ModelError(
-            _mismatch(masked.model, f"shape {tuple(met.shape)} in place of {tuple(wanted.shape)}")
-        )
+        raise ModelError(_mismatch(masked.model, f"shape {tuple(met.shape)} in place of {tuple(wanted.shape)}"))
     # Half of the digits: rounding stays far below, any wrong weight is far above.
     bound = math.sqrt(torch.finfo(wanted.dtype).eps) * max(float(wanted.abs().max()), 1e-6)
     worst = float((wanted - met).abs().max())
     if not worst <= bound:
-        raise ModelError(
-            _mismatch(masked.model, f"outputs that differ by {worst:.3g}, more than {bound:.3g}")
-        )
+        raise ModelError(_mismatch(masked.model, f"outputs that differ by {worst:.3g}, more than {bound:.3g}"))
 
 
 def _mismatch(model: nn.Module, met: str) -> str:

@@ -116,9 +116,7 @@ def fold(stages: Sequence[Stage], wire: Wire | None, masks: Mapping[str, torch.T
             return Folded([], f"layer {name!r} is a {kind.__name__}, not a plain Linear")
         if isinstance(layer, nn.Linear) and kind is nn.Linear and not (wire is None and mask is None):
             if wire is not None and layer.in_features != wire.constants.numel():
-                return Folded(
-                    [], f"layer {name!r} does not read the {wire.constants.numel()} signals before it"
-                )
+                return Folded([], f"layer {name!r} does not read the {wire.constants.numel()} signals before it")
             if mask is None or bool(mask.any()):
                 layers.append(_cut_linear(layer, wire, mask))
             wire = None if mask is None or bool(mask.all()) else wire_of(mask)
@@ -127,19 +125,13 @@ def fold(stages: Sequence[Stage], wire: Wire | None, masks: Mapping[str, torch.T
         elif kind in ELEMENTWISE or (isinstance(layer, nn.PReLU) and layer.num_parameters == 1):
             layers.append(layer)
             wire = wire._replace(constants=_apply(layer, wire.constants))
-        elif (
-            isinstance(layer, nn.Flatten)
-            and kind is nn.Flatten
-            and (layer.start_dim, layer.end_dim) == (1, -1)
-        ):
+        elif isinstance(layer, nn.Flatten) and kind is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
             layers.append(layer)
         elif isinstance(layer, nn.BatchNorm1d) and _is_fixed_affine(layer, wire):
             layers.append(_cut_batch_norm(layer, wire.kept))
             wire = wire._replace(constants=_apply(layer, wire.constants))
         else:
-            return Folded(
-                [], f"layer {name!r} ({kind.__name__}) mixes or reshapes signals of which some are dropped"
-            )
+            return Folded([], f"layer {name!r} ({kind.__name__}) mixes or reshapes signals of which some are dropped")
     if wire is not None:
         return Folded([], "no Linear layer follows the dropped signals")
     return Folded(layers)
@@ -158,9 +150,7 @@ def _constant(stages: Sequence[Stage], wire: Wire, masks: Mapping[str, torch.Ten
         row = wire.constants[None]
         for name, layer in stages:
             if not _takes_flat(layer, row.shape[1]):
-                return Folded(
-                    [], f"layer {name!r} ({type(layer).__name__}) reads constants in a way that is not known"
-                )
+                return Folded([], f"layer {name!r} ({type(layer).__name__}) reads constants in a way that is not known")
             row = layer(row.clone())
             row = row * masks[name] if name in masks else row
         constant = Constant(row.shape[1]).double()

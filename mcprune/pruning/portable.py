@@ -22,9 +22,7 @@ WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
 
-def save_model(
-    model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None
-) -> None:
+def save_model(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
     """Write ``model.safetensors`` and ``model.json``; equal models give equal bytes.
 
     Parameters
@@ -51,9 +49,7 @@ def save_model(
     if not _is_custom(description):
         wrong = _difference(skeleton(description).state_dict(), state)
         if wrong:
-            raise ModelError(
-                f"{type(model).__name__} cannot be saved: {wrong}. Build it anew with those sizes."
-            )
+            raise ModelError(f"{type(model).__name__} cannot be saved: {wrong}. Build it anew with those sizes.")
     weights = write_tensors(state)
     content = {
         "format": FORMAT,
@@ -82,9 +78,7 @@ def save_model(
         ) from error
 
 
-def load_model(
-    folder: str | os.PathLike[str], model: nn.Module | None = None
-) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The model that `save_model` wrote.
 
     Parameters
@@ -136,9 +130,7 @@ def load_model(
     if wrong:
         raise _broken(path, WEIGHTS, wrong)
     # Copies: tensors made of a file's bytes cannot be written to.
-    built.load_state_dict(
-        {name: tensor.clone() for name, tensor in state.items()}, strict=True, assign=not is_custom
-    )
+    built.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, strict=True, assign=not is_custom)
     return built.eval(), content
 
 
@@ -183,28 +175,19 @@ def _read_bytes(path: Path, name: str) -> bytes:
         return (path / name).read_bytes()
     except OSError as error:
         raise FolderError(
-            f"{path / name} cannot be read: {error.strerror}. Name a folder into which mcprune has saved a "
-            "model."
+            f"{path / name} cannot be read: {error.strerror}. Name a folder into which mcprune has saved a model."
         ) from error
 
 
 def _broken(path: Path, name: str, cause: str) -> FolderError:
-    return FolderError(
-        f"{path / name} is broken: {cause.rstrip('.')}. Copy the folder anew, or make the model again."
-    )
+    return FolderError(f"{path / name} is broken: {cause.rstrip('.')}. Copy the folder anew, or make the model again.")
 
 
-def _difference(
-    wanted: Mapping[str, torch.Tensor], met: Mapping[str, torch.Tensor], *, types: bool = True
-) -> str:
+def _difference(wanted: Mapping[str, torch.Tensor], met: Mapping[str, torch.Tensor], *, types: bool = True) -> str:
     """In words, how the tensors differ in name, shape or type; "" if they do not."""
     missing, foreign = sorted(wanted.keys() - met.keys()), sorted(met.keys() - wanted.keys())
     if missing or foreign:
-        return (
-            f"tensor {missing[0]!r} is missing"
-            if missing
-            else f"tensor {foreign[0]!r} does not belong to the model"
-        )
+        return f"tensor {missing[0]!r} is missing" if missing else f"tensor {foreign[0]!r} does not belong to the model"
     for name, tensor in wanted.items():
         if tensor.shape != met[name].shape:
             return f"tensor {name!r} has shape {tuple(met[name].shape)} in place of {tuple(tensor.shape)}"

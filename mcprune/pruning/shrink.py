@@ -130,9 +130,7 @@ def _shrink_chain(
     return small.to(device=device, dtype=dtype).train(model.training)
 
 
-def _assemble(
-    model: nn.Module, chain: Chain, layers: list[nn.Module], *, takes_model_rows: bool
-) -> nn.Module:
+def _assemble(model: nn.Module, chain: Chain, layers: list[nn.Module], *, takes_model_rows: bool) -> nn.Module:
     """The layers as an MLP if the model is one and something of its shape is left, else as a Sequential."""
     widths = [layer.in_features for layer in layers if isinstance(layer, nn.Linear)]
     if isinstance(model, MLP) and is_built_in(model) and widths:

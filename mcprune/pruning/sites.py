@@ -84,8 +84,7 @@ class SiteMap:
             if group.kind == "inputs" and feature_names is not None:
                 if len(feature_names) != group.size:
                     raise ConfigError(
-                        f"{len(feature_names)} feature names for {group.size} inputs. Give one name for each "
-                        "input."
+                        f"{len(feature_names)} feature names for {group.size} inputs. Give one name for each input."
                     )
                 names.extend(str(name) for name in feature_names)
             else:
@@ -107,8 +106,7 @@ class SiteMap:
         """
         if vector.ndim == 0 or vector.shape[-1] != self.size:
             raise ConfigError(
-                f"a vector of shape {tuple(vector.shape)} for {self.size} sites. Its last side must be "
-                f"{self.size}."
+                f"a vector of shape {tuple(vector.shape)} for {self.size} sites. Its last side must be {self.size}."
             )
         return tuple(vector[..., group.start : group.stop] for group in self.groups)
 
@@ -144,9 +142,7 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
     groups: list[SiteGroup] = []
     if with_inputs:
         if n_inputs < 1:
-            raise ConfigError(
-                f"n_inputs={n_inputs}, but inputs are to be sites. Give the number of features of a row."
-            )
+            raise ConfigError(f"n_inputs={n_inputs}, but inputs are to be sites. Give the number of features of a row.")
         groups.append(SiteGroup("inputs", "", 0, n_inputs))
     if with_units:
         for name, layer in _unit_layers(model, named):
@@ -198,11 +194,7 @@ def _unit_layers(model: nn.Module, named: tuple[str, ...]) -> list[tuple[str, nn
                 f"Choose among {listing}."
             )
         if name not in dict(hidden):
-            kind = (
-                type(dict(model.named_modules())[name]).__name__
-                if name in dict(model.named_modules())
-                else None
-            )
+            kind = type(dict(model.named_modules())[name]).__name__ if name in dict(model.named_modules()) else None
             met = f"is a {kind}, not a Linear" if kind else "does not exist"
             raise ModelError(f"layer {name!r} {met} in {type(model).__name__}. Choose among {listing}.")
     chosen = [(name, layer) for name, layer in hidden if not named or name in named]

@@ -102,8 +102,8 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
     16
     """
     _check_model(model)
-    if isinstance(keep, np.integer):
-        keep = int(keep)
+    if hasattr(keep, "__index__"):
+        keep = int(keep)  # numpy's integers too
     given = {"keep": keep, "sites": sites, "compare": "no", **options}
     if isinstance(data, str | Path):
         given["data"] = str(data)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mcprune.chain import state
 from mcprune.chain.schedules import Schedule
 from mcprune.errors import NumericalError
 from mcprune.evaluate.base import gates_of
@@ -25,6 +26,12 @@ MIXTURES = [
 ]
 ONE = Schedule("constant", 1.0, 1.0)
 FALLING = Schedule("geometric", 32.0, 6.0, 0.6)
+
+
+def stand(chain, mask):
+    """Put the chain on a mask by hand."""
+    chain.state.position[0] = np.where(mask, 4.0, -4.0)
+    state.refresh(chain.state, sharpness=chain.sharpness)
 
 
 def warm(value):
@@ -56,16 +63,9 @@ def test_the_greedy_loss_never_rises_and_is_the_loss_of_where_it_stands(plan, sh
         losses.append(update.loss)
     assert all(after <= before + 1e-9 for before, after in pairwise(losses[1:]))
     assert losses[1] <= start + 2e-6
-    frozen = plan in ({"exchange": 1.0}, {"informed": 1.0})  # nothing is dropped at the start, so nothing is exchanged
-    # with hard gates a weight that keeps its sign changes nothing
-    if not frozen and not (sharpness is None and plan == {"site": 1.0}):
-        assert losses[-1] < start - 1e-3
-
-
-def test_at_a_temperature_the_loss_does_rise(bench):
-    """The control of the test above."""
-    _, told = bench.trace(bench.chain(sharpness=ONE, plan={"site": 1.0}, temperature=warm(0.05)))
-    assert any(after.loss > before.loss + 1e-3 for before, after in pairwise(told))
+    # Nothing is dropped at the start, so nothing is exchanged; under hard gates a weight that keeps its sign is a tie.
+    moving = MIXTURES[:3] + MIXTURES[4:5] + MIXTURES[6:] if sharpness else [MIXTURES[4], MIXTURES[6]]
+    assert (losses[-1] < start - 1e-3) == (plan in moving)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.02])
@@ -105,7 +105,7 @@ def test_a_candidate_without_a_finite_loss_is_rejected_and_counted(evaluator, te
     chain = bench.chain(evaluator, temperature=warm(temperature), plan={"toggle": 1.0})
     broken = Batch(bench.batch.features.clone(), bench.batch.targets)
     broken.features[:, 0] = 1e35  # with its gate open the first layer overflows
-    chain.state.position[0, 0] = -4.0
+    stand(chain, np.arange(32) != 0)
     nonfinite = 0
     for block in range(4):
         update = chain.update(broken, (block + 1) / 4)
@@ -179,7 +179,7 @@ def test_hardening_keeps_exactly_n_the_largest(plan, pooled, temperature, bench)
             assert weights[mask].min() >= weights[~mask].max()
             chain.update(bench.batch, (block + 1) / 3)
     few = bench.chain(plan=plan, pooled=pooled)
-    few.state.position[0, 4:] = -4.0
+    stand(few, np.arange(32) < 4)
     few.update(bench.batch, 0.5)
     assert few.harden(bench.batch).sum() == 6
 
