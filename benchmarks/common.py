@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: the machine's description, rows with a bar, medians, and subprocesses with their peak memory."""
+"""What the benchmark scripts share: the machine, rows with a bar, medians, commands with their peak memory."""
 
 from __future__ import annotations
 
@@ -74,17 +74,15 @@ def options(description: str) -> argparse.Namespace:
 def report(rows: list[dict[str, Any]], threads: int, out: Path | None, **more: Any) -> None:
     """Print the rows, each beside its bar, and write them."""
     for one in rows:
-        value, bar = one["value"], one["bar"]
+        value, bar, is_higher = one["value"], one["bar"], one["better"] == "higher"
         shown = "not measured" if value is None else f"{value:,.4g}"
-        held = (
-            ""
-            if value is None or bar is None
-            else ("  ok" if (value >= bar) == (one["better"] == "higher") or value == bar else "  MISSED")
-        )
-        spread = f"  ± {one['spread']:.4g}" if one.get("spread") is not None else ""
-        print(
-            f"{one['name']:<58} {shown:>14}{spread} {one['unit']:<8} bar {'-' if bar is None else format(bar, ',.4g'):>12}{held}  {one.get('note', '')}"
-        )
+        if one.get("spread") is not None:
+            shown += f" ± {one['spread']:.2g}"
+        verdict = ""
+        if value is not None and bar is not None:
+            verdict = "ok" if (value >= bar if is_higher else value <= bar) else "MISSED"
+        limit = "" if bar is None else f"{'>=' if is_higher else '<='} {bar:,.4g}"
+        print(f"{one['name']:<66} {shown:>20} {one['unit']:<6} {limit:>12} {verdict:<7}{one.get('note', '')}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps({"machine": machine(threads), **more, "rows": rows}, indent=1) + "\n")

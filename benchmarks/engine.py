@@ -12,9 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import command, median, options, report, row, seconds
-
 import numpy as np
+from common import command, median, options, report, row, seconds
 
 SEEDS = (0, 1, 2)
 PROPOSALS = 2_000_000

@@ -102,9 +102,7 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
     16
     """
     _check_model(model)
-    if hasattr(keep, "__index__"):
-        keep = int(keep)  # numpy's integers too
-    given = {"keep": keep, "sites": sites, "compare": "no", **options}
+    given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
     if isinstance(data, str | Path):
         given["data"] = str(data)
     config = make_config(**given)
@@ -122,6 +120,11 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
         events=told,
         folder=path,
     )
+
+
+def _plain_number(value: Any) -> Any:
+    """Return numpy's integers as int; anything else is the configuration's to judge."""
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _check_model(model: object) -> None:
