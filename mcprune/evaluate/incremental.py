@@ -134,7 +134,7 @@ class IncrementalEvaluator:
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
-        return np.array([cache[1].mean(dtype=np.float64) for cache in self.replicas])
+        return np.array([mlp_kernels.mean_loss(cache[1]) for cache in self.replicas])
 
     def losses(self, state: ChainState, moves: Moves) -> FloatArray:
         """See `Evaluator.losses`."""

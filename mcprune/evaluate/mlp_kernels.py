@@ -168,6 +168,15 @@ def _store(block: Any, rows: Any, first: int, count: int, pre: Any) -> None:
 
 
 @contracted_kernel
+def mean_loss(values: Any) -> float:
+    """Mean of the rows' losses in one fixed order, so that a move that changes no row changes no bit of the mean."""
+    total = 0.0
+    for b in range(values.shape[0]):
+        total += values[b]
+    return float(total / values.shape[0])
+
+
+@contracted_kernel
 def _walk(
     features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
     sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, settling: bool,
@@ -190,15 +199,13 @@ def _walk(
             found += 1
     # Sites of the lowest level change signals; those above (a mixed move) change gates on the way up, on every row.
     is_every = found < size
-    rows = np.empty(total_rows + 1, np.int64)
+    rows = np.empty(total_rows, np.int64)
     count = 0
-    total = 0.0
     for b in range(total_rows):
         if is_every or active[b]:
             rows[count] = b
             count += 1
-        else:
-            total += base[b]
+    mine = base if settling else base.copy()
     for m in range(size):
         unit, stage = local[sites[m]], level[sites[m]]
         if stage > 0:
@@ -231,12 +238,10 @@ def _walk(
             wanted[q] = targets[rows[first + q]]
         _cross_entropies(logits, part, classes, wanted, powers, scales, values)
         for q in range(part):
-            total += values[q]
-            if settling:
-                base[rows[first + q]] = values[q]
+            mine[rows[first + q]] = values[q]
         if settling:
             _store(block, rows, first, part, pre[layers - 1])
-    return float(total / total_rows)
+    return mean_loss(mine)
 
 
 @contracted_parallel_kernel

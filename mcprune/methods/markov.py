@@ -232,7 +232,8 @@ class Markov:
         band = 2.0 * self.evaluator.error * max(1.0, abs(float(self.state.cla[0])))
         for k in chosen:
             margin = limits[0, k] - losses[0, k]
-            if abs(margin) <= band:
+            # Exactly 0: no row has changed (two pixels that are black everywhere), a tie in the canonical evaluator too.
+            if 0.0 < abs(margin) <= band:
                 both = self.canonical.at(
                     np.stack([self.position(), moves.dense(self.state, take(candidates, np.array([k])))[0, 0]])
                 )

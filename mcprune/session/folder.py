@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,7 +21,7 @@ from mcprune.session.records import CONFIG, EVENTS, FILES, check_free
 
 
 class RunFolder:
-    """The files of a run that is going on.
+    """The files of a run that is going on; none is made, and none of a run that is replaced is lost, before `begin`.
 
     Raises
     ------
@@ -33,30 +32,38 @@ class RunFolder:
     def __init__(self, path: Path, config: RunConfig, *, force: bool) -> None:
         check_free(path, force=force)
         self.path = path
+        # `out` and `force` belong to this run, not to its repetition.
+        self._config = config.model_copy(update={"out": None, "force": False})
         self._events: TextIO | None = None
+        self._waiting: list[Event] = []
+
+    def begin(self) -> None:
+        """Make the folder and write the events that waited; once is enough."""
+        if self._events is not None:
+            return
         try:
-            if path.is_dir() and force:
-                for name in FILES:
-                    (path / name).unlink(missing_ok=True)
-            path.mkdir(parents=True, exist_ok=True)
-            # `out` and `force` belong to this run, not to its repetition.
-            write_config(config.model_copy(update={"out": None, "force": False}), path / CONFIG)
-            self._events = (path / EVENTS).open("w", encoding="utf-8")
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_config(self._config, self.path / CONFIG)
+            self._events = (self.path / EVENTS).open("w", encoding="utf-8")
         except OSError as error:
             raise FolderError(
-                f"{str(path)!r} cannot be written: {error.strerror or error}; choose another --out"
+                f"{str(self.path)!r} cannot be written: {error.strerror or error}; choose another --out"
             ) from None
+        for event in self._waiting:
+            self.event(event)
 
     def event(self, event: Event) -> None:
-        """Append an event as a line."""
-        if self._events is not None:
-            try:
-                self._events.write(event.line() + "\n")
-                self._events.flush()
-            except OSError as error:
-                raise FolderError(
-                    f"{str(self.path / EVENTS)!r} cannot be written: {error.strerror}; make room"
-                ) from None
+        """Append an event as a line; before `begin` it waits."""
+        if self._events is None:
+            self._waiting.append(event)
+            return
+        try:
+            self._events.write(event.line() + "\n")
+            self._events.flush()
+        except OSError as error:
+            raise FolderError(f"{str(self.path / EVENTS)!r} cannot be written: {error.strerror}; make room") from None
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file in one step: beside it, then renamed."""
@@ -70,11 +77,6 @@ class RunFolder:
     def model(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
         """Write the small model and what `load` needs beside it."""
         save_model(model, self.path, dict(extra))
-
-    def discard(self) -> None:
-        """Remove what was written so far: the run failed before it had anything to keep."""
-        self.close()
-        shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
         """Close the events' file."""

@@ -16,7 +16,6 @@ import torch
 from mcprune.arrays import BoolArray
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
-from mcprune.errors import NumericalError
 from mcprune.methods.base import MaskUpdate
 from mcprune.session import events, outcome
 from mcprune.session.config import RunConfig
@@ -101,12 +100,11 @@ def run_on(
     try:
         for event in _events(plan, search, folder, began, ends):
             if folder is not None:
+                # A classifier that diverges at once leaves nothing, and an earlier run as it was.
+                if search.blocks_done:
+                    folder.begin()
                 folder.event(event)
             yield event
-    except NumericalError:
-        if folder is not None and not search.blocks_done:
-            folder.discard()
-        raise
     finally:
         if folder is not None:
             folder.close()
@@ -213,7 +211,7 @@ class _Search:
                         "proposals": self.proposals,
                         "accepted": self.accepted,
                         "acceptance": window[1] / max(window[0], 1),
-                        "moves": dict(self.moves),
+                        "moves": {name: list(total) for name, total in self.moves.items()},
                         "nonfinite": self.nonfinite,
                         "null_moves": self.null_moves,
                         "rejected_by_bound": self.by_bound,

@@ -142,22 +142,9 @@ def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: floa
         )
         return Event(events.ROW, rows[-1])
 
-    since = time.monotonic()
-    gates = plan.gated.hard_gates(mask)
-    yield row("hard mask, as found", plan.keep, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
-    since = time.monotonic()
-    if outcome.is_cut_short:
-        yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
-        small = shrink(plan.model, plan.sites, mask)
-    else:
-        small = refit.train(mask, plan.config.seed)
-        yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
-    parameters = {"before": _parameters(plan.model), "after": _parameters(small)}
     keep = np.flatnonzero(mask)
     names = plan.sites.names(plan.prepared.feature_names)
-    extra = _extra(plan, refit, mask)
-    outcome.small = SmallModel(small, extra)
-    if folder is not None:
+    if folder is not None:  # before the retraining, which may be interrupted
         folder.write_json(
             MASK,
             {
@@ -169,6 +156,20 @@ def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: floa
                 "gates": gates_of(outcome.position, 1.0).astype(np.float64),
             },
         )
+    since = time.monotonic()
+    gates = plan.gated.hard_gates(mask)
+    yield row("hard mask, as found", plan.keep, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
+    since = time.monotonic()
+    if outcome.is_cut_short:
+        yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
+        small = shrink(plan.model, plan.sites, mask)
+    else:
+        small = refit.train(mask, plan.config.seed)
+        yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
+    parameters = {"before": _parameters(plan.model), "after": _parameters(small)}
+    extra = _extra(plan, refit, mask)
+    outcome.small = SmallModel(small, extra)
+    if folder is not None:
         folder.model(small, extra)
     wanted, note = (False, "") if outcome.is_cut_short else _comparisons(plan, refit, outcome.cost)
     if note:

@@ -111,7 +111,7 @@ class Trainer:
             self.steps += 1
         if not bool(torch.isfinite(loss)):
             raise NumericalError(
-                f"the classifier's loss is {float(loss)} at training step {self.steps}; lower --learning-rate "
+                f"the classifier's loss is {loss.item()} at training step {self.steps}; lower --learning-rate "
                 f"(it is {self.learning_rate:g}), or look for huge values in the data (--scale standard)"
             )
 
@@ -158,7 +158,7 @@ def fit(
             cycle.step()
     model.eval()
     if not bool(torch.isfinite(loss)):
-        raise NumericalError(f"the classifier's loss became {float(loss)} while retraining; lower --learning-rate")
+        raise NumericalError(f"the classifier's loss became {loss.item()} while retraining; lower --learning-rate")
 
 
 @torch.no_grad()

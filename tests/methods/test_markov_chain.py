@@ -1,5 +1,6 @@
 """The Markov method on a fixed batch with a fixed classifier."""
 
+import copy
 import math
 from itertools import pairwise
 
@@ -69,19 +70,18 @@ def test_the_greedy_loss_never_rises_and_is_the_loss_of_where_it_stands(plan, sh
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.02])
-@pytest.mark.parametrize("sharpness", [None, ONE, Schedule("geometric", 1.0, 8.0)])
+@pytest.mark.parametrize("sharpness", [None, Schedule("geometric", 1.0, 8.0)])
 @pytest.mark.parametrize("plan", MIXTURES[1:])
 def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan, sharpness, temperature, bench):
     common = {"plan": plan, "sharpness": sharpness, "temperature": warm(temperature), "alpha": warm(2.0)}
-    common |= {"pooled": True, "target": FALLING}
-    wanted, told = bench.trace(bench.chain("full", speculate=1, **common))
-    for evaluator in ("full", "incremental"):
-        for speculate in (3, 16, 64) if evaluator == "full" else (1, 16, 64):
-            trace, again = bench.trace(bench.chain(evaluator, speculate=speculate, **common))
-            np.testing.assert_array_equal(trace, wanted)
-            assert [update.moves for update in again] == [update.moves for update in told]
-            assert [update.accepted for update in again] == [update.accepted for update in told]
-    assert sum(update.proposals for update in told) == 8 * 48
+    common |= {"pooled": True, "target": FALLING, "decisions": 40}
+    wanted, told = bench.trace(bench.chain("full", speculate=1, **common), blocks=5)
+    for evaluator, ahead in [("full", 3), ("full", 16), ("full", 64), ("incremental", 1), ("incremental", 64)]:
+        trace, again = bench.trace(bench.chain(evaluator, speculate=ahead, **common), blocks=5)
+        np.testing.assert_array_equal(trace, wanted)
+        assert [update.moves for update in again] == [update.moves for update in told]
+        assert [update.accepted for update in again] == [update.accepted for update in told]
+    assert sum(update.proposals for update in told) == 5 * 40
 
 
 def test_another_seed_takes_another_way(bench):
@@ -102,13 +102,15 @@ def test_the_uniform_move_gives_the_same_trace_for_any_number_ahead(bench):
 @pytest.mark.parametrize("evaluator", ["full", "incremental"])
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
 def test_a_candidate_without_a_finite_loss_is_rejected_and_counted(evaluator, temperature, bench):
-    chain = bench.chain(evaluator, temperature=warm(temperature), plan={"toggle": 1.0})
-    broken = Batch(bench.batch.features.clone(), bench.batch.targets)
-    broken.features[:, 0] = 1e35  # with its gate open the first layer overflows
+    broken = copy.deepcopy(bench)
+    with torch.no_grad():
+        broken.model.layers[0].weight[:, 0] = 1e20
+    broken.batch.features[:, 0] = 1e30  # with its gate open the first layer overflows
+    chain = broken.chain(evaluator, temperature=warm(temperature), plan={"toggle": 1.0})
     stand(chain, np.arange(32) != 0)
     nonfinite = 0
     for block in range(4):
-        update = chain.update(broken, (block + 1) / 4)
+        update = chain.update(broken.batch, (block + 1) / 4)
         nonfinite += update.nonfinite
         assert math.isfinite(update.loss)
         assert chain.position()[0] == -4.0
@@ -126,12 +128,12 @@ def test_a_current_loss_that_is_not_finite_ends_the_run_with_the_block_and_the_r
 @pytest.mark.parametrize("temperature", [0.0, 0.05])
 @pytest.mark.parametrize("plan", [{"uniform": 1.0}, {"site": 1.0}, {"toggle": 1.0}, MIXTURES[-1]])
 def test_ruling_out_by_the_bound_never_changes_the_trace(plan, temperature, bench):
-    common = {"plan": plan, "sharpness": ONE, "temperature": warm(temperature), "alpha": warm(60.0)}
+    common = {"plan": plan, "sharpness": ONE, "temperature": warm(temperature), "alpha": warm(300.0)}
     with_bound, told = bench.trace(bench.chain(bound=0.0, **common))
     without, plain = bench.trace(bench.chain(bound=None, **common))
     np.testing.assert_array_equal(with_bound, without)
     assert [update.accepted for update in told] == [update.accepted for update in plain]
-    assert sum(update.rejected_by_bound for update in told) > 20
+    assert sum(update.rejected_by_bound for update in told) > 5
     assert sum(update.rejected_by_bound for update in plain) == 0
 
 

@@ -1,0 +1,38 @@
+"""Short runs: whole in kind, few epochs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcprune.session.config import RunConfig, make_config
+from mcprune.session.events import Event
+from mcprune.session.loop import run
+
+QUICK: dict[str, Any] = {"epochs": 3, "retrain_epochs": 8, "compare": "no", "hidden": (24, 12), "keep": 16, "threads": 1}
+
+
+@pytest.fixture
+def quick() -> Callable[..., RunConfig]:
+    """Options of a run on digits that takes about a second."""
+
+    def make(**changes: Any) -> RunConfig:
+        return make_config(**{**QUICK, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    """A short run on digits: its folder, which tests leave as it is, and its events."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    return folder, list(run(make_config(**QUICK, out=str(folder))))
+
+
+@pytest.fixture(scope="session")
+def table() -> tuple[np.ndarray, np.ndarray]:
+    """Rows (600, 10) whose class, a word, is told by columns 3 and 8."""
+    x = np.random.default_rng(0).normal(size=(600, 10))
+    return x, np.where(x[:, 3] + x[:, 8] > 0, "up", "down")

@@ -1,0 +1,98 @@
+"""Runs that end early: by the clock, by leaving the loop, by Ctrl-C."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import mcprune
+from mcprune.session.loop import run
+
+LONG = {"epochs": 100_000}
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def test_max_time_ends_the_search_and_hardens(quick, tmp_path):
+    told = list(run(quick(out=str(tmp_path / "run"), max_time=0.3, **LONG)))
+    stopped = next(event for event in told if event.kind == "stopped")
+    assert stopped.data["reason"] == "max_time"
+    assert 1 <= stopped.data["block"] < told[0].data["blocks"]
+    kinds = [event.kind for event in told]
+    assert kinds.index("stopped") < kinds.index("harden")
+    mask = json.loads((tmp_path / "run" / "mask.json").read_text())
+    assert len(mask["keep"]) == 16
+    # Time limits the search: what is left of the run is done in full.
+    assert {row["name"] for row in told[-1].data["rows"]} == {"hard mask, as found", "hard mask, retrained"}
+
+
+@pytest.mark.parametrize("kind", ["progress", "harden", "row"])
+def test_leaving_the_loop_leaves_what_is_written(kind, quick, tmp_path):
+    config = quick(out=str(tmp_path / "run"))
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+    for event in run(config):
+        seen.append(event)
+        if event.kind == kind:
+            break
+    assert [line["event"] for line in lines(tmp_path / "run")] == [event.kind for event in seen]
+    assert (tmp_path / "run" / "config.toml").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_leaving_before_the_first_block_leaves_nothing(quick, tmp_path):
+    for event in run(quick(out=str(tmp_path / "run"))):
+        assert event.kind == "start"
+        break
+    assert list(tmp_path.iterdir()) == []
+
+
+def started(folder, *more):
+    """A long run in a process of its own, after its first progress."""
+    command = [sys.executable, "-m", "mcprune", "run", "--json", "--out", str(folder), "--hidden", "24,12", "--keep", "16"]
+    process = subprocess.Popen(
+        [*command, "--compare", "no", *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    return process
+
+
+def until(process, kind):
+    told = []
+    for line in process.stdout:
+        told.append(json.loads(line))
+        if told[-1]["event"] == kind:
+            return told
+    raise AssertionError(process.stderr.read())
+
+
+def test_ctrl_c_ends_the_search_with_a_mask_and_a_model(tmp_path):
+    folder = tmp_path / "run"
+    with started(folder, "--epochs", "100000") as process:
+        until(process, "progress")
+        process.send_signal(signal.SIGINT)
+        rest = [json.loads(line) for line in process.stdout]
+        assert process.stderr.read() == ""
+        assert process.wait() == 130
+    assert next(line for line in rest if line["event"] == "stopped")["reason"] == "interrupt"
+    assert rest[-1]["event"] == "done"
+    mask = json.loads((folder / "mask.json").read_text())
+    assert len(set(mask["keep"])) == mask["n"] == 16
+    model = mcprune.load(folder)
+    assert model.keep.tolist() == mask["keep"]
+    assert lines(folder)[-1] == rest[-1]
+
+
+def test_ctrl_c_while_retraining_leaves_the_mask(tmp_path):
+    folder = tmp_path / "run"
+    with started(folder, "--epochs", "1", "--retrain-epochs", "100000") as process:
+        until(process, "row")  # the mask as found is told, the retraining begins
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        told = process.stderr.read()
+        assert process.wait() == 130
+    assert "Traceback" not in told
+    assert len(json.loads((folder / "mask.json").read_text())["keep"]) == 16
