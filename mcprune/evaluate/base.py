@@ -61,8 +61,11 @@ class Evaluator(Protocol):
         """Return L_cla at the position, shape (R,)."""
         ...
 
-    def losses(self, state: ChainState, moves: Moves) -> FloatArray:
-        """Return L_cla of each candidate, shape (R, K); a null move's value is not used."""
+    def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
+        """Return L_cla of each candidate, shape (R, K); a null move's value is not used.
+
+        `limits` (R, K) are the losses up to which candidates are accepted, for an evaluator that can use them.
+        """
         ...
 
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:

@@ -54,7 +54,7 @@ class FullEvaluator:
         """Return L_cla at each of the weight vectors, shape (K, N) -> (K,)."""
         return self._evaluate(gates_of(weights, self.sharpness))
 
-    def losses(self, state: ChainState, moves: Moves) -> FloatArray:
+    def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
         """See `Evaluator.losses`."""
         replicas, count = moves.size.shape
         out = np.full((replicas, count), np.nan)

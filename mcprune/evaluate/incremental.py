@@ -6,6 +6,7 @@ where x_b is zero (most pixels of most images) keep their loss. A unit of layer 
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ CODES: dict[type[nn.Module], int] = {
 }
 # A move of more sites than this costs more as single rows of the weights than as one matrix product.
 MOST_SITES = 64
+# Staged decisions look after these shares of the batch, but not before so many rows: the normal law needs some.
+LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+FEWEST = 64
+NO_LOOKS = np.empty(0, np.int64)
 
 
 def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
@@ -88,6 +93,10 @@ class IncrementalEvaluator:
     gated : GatedModel
     objective : Objective
         Only mean cross-entropy.
+    wrong_rate : float, optional
+        Staged decisions: the batch is gone through in parts, and a candidate whose loss on them is above its limit by more
+        than chance allows is given up. The chance that one is given up which the whole batch would accept is about this
+        (by the normal law, shared out over the looks). None: every candidate sees every row.
 
     Raises
     ------
@@ -103,7 +112,7 @@ class IncrementalEvaluator:
     name = "incremental"
     error = 5e-6
 
-    def __init__(self, gated: GatedModel, objective: Objective) -> None:
+    def __init__(self, gated: GatedModel, objective: Objective, *, wrong_rate: float | None = None) -> None:
         if objective.name != "cross-entropy":
             raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}; use the full evaluator")
         self.layers, self.code = linear_chain(gated.model)
@@ -121,6 +130,8 @@ class IncrementalEvaluator:
         self.groups = groups
         self.classes = self.layers[-1].out_features
         self._n_inputs = self.layers[0].in_features
+        self.wrong_rate = wrong_rate
+        self._quantile = 0.0 if wrong_rate is None else NormalDist().inv_cdf(1.0 - wrong_rate / len(LOOKS))
 
     @torch.no_grad()
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
@@ -129,6 +140,8 @@ class IncrementalEvaluator:
         flat = features.flatten(1) if features.dim() != 2 else features
         self.features = flat.T.numpy()
         self.targets = targets.numpy()
+        shares = () if self.wrong_rate is None else LOOKS
+        self._looks = np.array([n for n in (round(share * len(targets)) for share in shares) if n >= FEWEST], np.int64)
         self.weights, self.bias = self._parameters()
         self.replicas = [self._cache(flat, targets, gates_of(weights, sharpness)) for weights in position]
 
@@ -136,19 +149,21 @@ class IncrementalEvaluator:
         """See `Evaluator.current`."""
         return np.array([mlp_kernels.mean_loss(cache[1]) for cache in self.replicas])
 
-    def losses(self, state: ChainState, moves: Moves) -> FloatArray:
-        """See `Evaluator.losses`."""
+    def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
+        """See `Evaluator.losses`. With looks a candidate may be given up early: an estimate above its limit stands for it."""
         if moves.sites.shape[2] > MOST_SITES:
             raise ModelError(f"a move of {moves.sites.shape[2]} sites is not sparse; use the full evaluator")
         changed = gates_of(moves.weights, self.sharpness)
-        return np.stack(
-            [
-                mlp_kernels.candidate_losses(
-                    *self._arguments(replica, moves.size[replica], moves.sites[replica], changed[replica])
-                )
-                for replica in range(moves.size.shape[0])
-            ]
-        )
+        out = np.empty(moves.size.shape)
+        self.seen = np.zeros(moves.size.shape, np.int64)
+        looks = self._looks if limits is not None else NO_LOOKS
+        bounds = np.full(moves.size.shape, np.inf) if limits is None else limits
+        for replica in range(moves.size.shape[0]):
+            now = mlp_kernels.mean_loss(self.replicas[replica][1])
+            arguments = self._arguments(replica, moves.size[replica], moves.sites[replica], changed[replica])
+            arguments += [bounds[replica], now, looks, self._quantile]
+            out[replica], self.seen[replica] = mlp_kernels.candidate_losses(*arguments)
+        return out
 
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
         """See `Evaluator.moved`."""

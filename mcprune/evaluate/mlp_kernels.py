@@ -177,11 +177,28 @@ def mean_loss(values: Any) -> float:
 
 
 @contracted_kernel
+def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float, quantile: float) -> bool:
+    """Whether the mean change over all rows is above `room`, by the first `seen` rows of a batch in random order.
+
+    The mean over the part differs from that over the whole with variance s^2 (1/seen - 1/total), s^2 that of the rows'
+    changes (drawing without replacement); `quantile` standard deviations make the chance of a wrong rejection small.
+    """
+    mean = drift / seen
+    variance = max(spread / seen - mean * mean, 0.0)
+    return bool(mean - quantile * np.sqrt(variance * (1.0 / seen - 1.0 / total)) > room)
+
+
+@contracted_kernel
 def _walk(
     features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
-    sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, settling: bool,
-) -> float:  # fmt: skip
-    """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too."""
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, settling: bool, limit: float, now: float,
+    looks: Any, quantile: float,
+) -> tuple[float, int]:  # fmt: skip
+    """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too.
+
+    With looks (row counts) the mean so far may reject it early, see `_is_hopeless`. Returns the loss (when rejected early an
+    estimate above the limit) and how many rows it rests on.
+    """
     total_rows, layers = base.shape[0], len(weights)
     lowest = layers
     for m in range(size):
@@ -223,6 +240,8 @@ def _walk(
     scales = powers.view(np.float32)
     wanted = np.empty(BLOCK, np.int64)
     values = np.empty(BLOCK, np.float32)
+    look = 0
+    drift = spread = 0.0
     # Blocks of rows go through a layer together: fetching an array of a tuple costs as much as a row of small layers.
     for first in range(0, count, BLOCK):
         part = min(BLOCK, count - first)
@@ -238,98 +257,58 @@ def _walk(
             wanted[q] = targets[rows[first + q]]
         _cross_entropies(logits, part, classes, wanted, powers, scales, values)
         for q in range(part):
+            change = np.float64(values[q]) - base[rows[first + q]]
+            drift += change
+            spread += change * change
             mine[rows[first + q]] = values[q]
         if settling:
             _store(block, rows, first, part, pre[layers - 1])
-    return mean_loss(mine)
+        # Rows before the next active one are known: the inactive ones among them change by nothing.
+        seen = rows[first + part] if first + part < count else total_rows
+        if look < looks.shape[0] and seen >= looks[look] and seen < total_rows:
+            if _is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
+                return now + drift / seen, seen
+            while look < looks.shape[0] and looks[look] <= seen:
+                look += 1
+    return mean_loss(mine), total_rows
 
 
 @contracted_parallel_kernel
 def candidate_losses(
-    features: Any,
-    targets: Any,
-    pre: Any,
-    base: Any,
-    gates: Any,
-    first_gates: Any,
-    level: Any,
-    local: Any,
-    size: Any,
-    sites: Any,
-    changed: Any,
-    weights: Any,
-    bias: Any,
-    code: int,
-    classes: int,
-) -> Any:
+    features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: Any,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, limits: Any, now: float, looks: Any,
+    quantile: float,
+) -> Any:  # fmt: skip
     """Mean loss of each candidate.
 
     features (N, B) by input; targets (B,); base (B,) loss of each row now; pre, weights, bias: tuples with a (B, out),
     (in, out), (out,) array for each layer; gates (layers, widest) of the units of each layer, 1 where none is a site;
-    first_gates (N,) of the inputs; level, local (S,) of every site; size (K,), sites (K, M), changed (K, M) new gates.
-    Returns (K,) float64; NaN where nothing changes.
+    first_gates (N,) of the inputs; level, local (S,) of every site; size (K,), sites (K, M), changed (K, M) new gates;
+    limits (K,) loss below which a candidate is accepted, now the loss of the position, looks (S,) rising row counts at which
+    a candidate may be rejected early (empty: never). Returns the losses (K,) float64, NaN where nothing changes, and the
+    rows that each rests on (K,).
     """
     out = np.empty(size.shape[0])
+    seen = np.zeros(size.shape[0], np.int64)
     for k in numba.prange(size.shape[0]):
         if size[k] == 0:
             out[k] = np.nan
         else:
-            out[k] = _walk(
-                features,
-                targets,
-                pre,
-                base,
-                gates.copy(),
-                first_gates,
-                level,
-                local,
-                size[k],
-                sites[k],
-                changed[k],
-                weights,
-                bias,
-                code,
-                classes,
-                False,
-            )
-    return out
+            out[k], seen[k] = _walk(
+                features, targets, pre, base, gates.copy(), first_gates, level, local, size[k], sites[k], changed[k],
+                weights, bias, code, classes, False, limits[k], now, looks, quantile,
+            )  # fmt: skip
+    return out, seen
 
 
 @contracted_kernel
 def settle(
-    features: Any,
-    targets: Any,
-    pre: Any,
-    base: Any,
-    gates: Any,
-    first_gates: Any,
-    level: Any,
-    local: Any,
-    size: int,
-    sites: Any,
-    changed: Any,
-    weights: Any,
-    bias: Any,
-    code: int,
-    classes: int,
-) -> float:
+    features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int,
+) -> float:  # fmt: skip
     """Make one sparse move in place: pre, base, gates and first_gates become those of the new position."""
-    loss: float = _walk(
-        features,
-        targets,
-        pre,
-        base,
-        gates,
-        first_gates,
-        level,
-        local,
-        size,
-        sites,
-        changed,
-        weights,
-        bias,
-        code,
-        classes,
-        True,
-    )
+    loss, _ = _walk(
+        features, targets, pre, base, gates, first_gates, level, local, size, sites, changed,
+        weights, bias, code, classes, True, np.inf, 0.0, np.empty(0, np.int64), 0.0,
+    )  # fmt: skip
     return loss

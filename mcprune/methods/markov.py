@@ -189,19 +189,13 @@ class Markov:
 
     def _follow(self, batch: Batch, target: int, temperature: float) -> None:
         """Drop the cheapest of a pool until n(t) sites are kept."""
-        turn = 0
-        while self.kept() > target:
-            pool.drop(
-                self.state,
-                self.evaluator,
-                target=target,
-                pool=self.settings.pool,
-                temperature=temperature,
-                sharpness=self.sharpness,
-                seed=self.settings.seed,
-                block=self.blocks * 4096 + turn,
-            )
-            turn += 1
+        for turn in range(4096):
+            evaluated = pool.drop(
+                self.state, self.evaluator, target=target, pool=self.settings.pool, temperature=temperature,
+                sharpness=self.sharpness, seed=self.settings.seed, block=self.blocks * 4096 + turn,
+            )  # fmt: skip
+            if not evaluated:
+                return
             self._begin(batch)
 
     def _set_loss(self, alpha: float, target: int) -> None:
@@ -221,7 +215,7 @@ class Markov:
         chosen = np.flatnonzero(open_)
         if chosen.size:
             part = candidates if chosen.size == open_.size else take(candidates, chosen)
-            losses[0, chosen] = self.evaluator.losses(self.state, part)[0]
+            losses[0, chosen] = self.evaluator.losses(self.state, part, np.ascontiguousarray(limits[:, chosen]))[0]
             if self.evaluator.error > 0:
                 self._settle_ties(candidates, chosen, losses, limits)
         return losses, ~open_ & (candidates.size[0] > 0)

@@ -11,7 +11,14 @@ from mcprune.session.config import RunConfig, make_config
 from mcprune.session.events import Event
 from mcprune.session.loop import run
 
-QUICK: dict[str, Any] = {"epochs": 3, "retrain_epochs": 8, "compare": "no", "hidden": (24, 12), "keep": 16, "threads": 1}
+QUICK: dict[str, Any] = {
+    "epochs": 12,
+    "retrain_epochs": 8,
+    "compare": "no",
+    "hidden": (24, 12),
+    "keep": 16,
+    "threads": 1,
+}
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_the_loaded_model_repeats_the_runs_own_test_accuracy(finished):
     answers = model.predict(data.features[test])
     truth = np.asarray(data.labels)[data.targets[test]]
     assert (answers == truth).mean() == accuracy["hard mask, retrained"]
-    assert accuracy["hard mask, retrained"] > 0.5  # three epochs
+    assert accuracy["hard mask, retrained"] > 0.5
     assert model.select(data.features[test]).shape == (len(test), 16)
     np.testing.assert_allclose(model.probabilities(data.features[:5]).sum(axis=1), 1.0, rtol=1e-5)
     # Only the kept inputs are looked at, and they are.

@@ -53,7 +53,19 @@ def test_leaving_before_the_first_block_leaves_nothing(quick, tmp_path):
 
 def started(folder, *more):
     """A long run in a process of its own, after its first progress."""
-    command = [sys.executable, "-m", "mcprune", "run", "--json", "--out", str(folder), "--hidden", "24,12", "--keep", "16"]
+    command = [
+        sys.executable,
+        "-m",
+        "mcprune",
+        "run",
+        "--json",
+        "--out",
+        str(folder),
+        "--hidden",
+        "24,12",
+        "--keep",
+        "16",
+    ]
     process = subprocess.Popen(
         [*command, "--compare", "no", *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
