@@ -135,3 +135,11 @@ def fake_folder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     folder = ModuleType("mcprune.session.folder")
     monkeypatch.setitem(sys.modules, "mcprune.session.folder", folder)
     return folder
+
+
+@pytest.fixture
+def fake_records(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A stand-in of session/records.py, likewise."""
+    records = ModuleType("mcprune.session.records")
+    monkeypatch.setitem(sys.modules, "mcprune.session.records", records)
+    return records

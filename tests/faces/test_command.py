@@ -126,8 +126,8 @@ def test_an_interrupt_during_the_run_or_before_it_gives_130(fake_run, story, cap
     assert capsys.readouterr().err == "mcprune: interrupted; the files written so far are in runs/digits\n"
 
 
-def test_show_prints_the_report_of_a_folder(fake_folder, result, capsys):
-    fake_folder.read_result = lambda folder: result
+def test_show_prints_the_report_of_a_folder(fake_records, result, capsys):
+    fake_records.read_result = lambda folder: result
     assert main(["show", "moved/elsewhere"]) == 0
     text = capsys.readouterr().out
     assert "random masks" in text
@@ -150,20 +150,20 @@ def test_show_prints_the_report_of_a_folder(fake_folder, result, capsys):
         lambda result: result.update(keep=[0.5] * 8),
     ],
 )
-def test_show_refuses_a_result_that_was_spoilt(fake_folder, result, capsys, spoil):
+def test_show_refuses_a_result_that_was_spoilt(fake_records, result, capsys, spoil):
     spoil(result)
-    fake_folder.read_result = lambda folder: result
+    fake_records.read_result = lambda folder: result
     assert main(["show", "runs/digits"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "runs/digits" in err
 
 
-def test_show_without_a_run(fake_folder, capsys):
+def test_show_without_a_run(fake_records, capsys):
     def missing(folder):
         raise FolderError(f"{folder!r} holds no run")
 
-    fake_folder.read_result = missing
+    fake_records.read_result = missing
     assert main(["show", "nowhere"]) == 2
     assert "'nowhere' holds no run" in capsys.readouterr().err
 

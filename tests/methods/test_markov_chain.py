@@ -141,7 +141,7 @@ def test_what_the_bound_rules_out_is_not_evaluated_and_a_null_move_is_not_ruled_
     chain = bench.chain(sharpness=ONE, plan={"site": 1.0}, alpha=warm(60.0))
     asked = []
     losses = chain.evaluator.losses
-    chain.evaluator.losses = lambda current, moves: asked.append(moves.size.shape[1]) or losses(current, moves)
+    chain.evaluator.losses = lambda current, moves, limits: asked.append(moves.size.shape[1]) or losses(current, moves)
     chain.settings = chain.settings.__class__(**{**vars(chain.settings), "speculate": 1})
     chain._ahead = 1
     update = chain.update(bench.batch, 1.0)
