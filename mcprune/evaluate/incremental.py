@@ -29,7 +29,7 @@ CODES: dict[type[nn.Module], int] = {
     nn.Sigmoid: mlp_kernels.SIGMOID,
     nn.Softplus: mlp_kernels.SOFTPLUS,
 }
-# A move of more sites than this costs more as single rows of the weights than as one matrix product.
+# Moves of more sites than this go through matrix products: single rows of the weights would cost more.
 MOST_SITES = 64
 # Staged decisions look after these shares of the batch, but not before so many rows: the normal law needs some.
 LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -86,7 +86,7 @@ def _aligned_zeros(rows: int, columns: int) -> Float32Array:
 
 
 class IncrementalEvaluator:
-    """Low-rank updates for sparse moves on a multilayer perceptron under mean cross-entropy, on the CPU.
+    """Low-rank updates on a multilayer perceptron under mean cross-entropy, on the CPU; dense moves by folded products.
 
     Parameters
     ----------
@@ -140,10 +140,11 @@ class IncrementalEvaluator:
         flat = features.flatten(1) if features.dim() != 2 else features
         self.features = flat.T.numpy()
         self.targets = targets.numpy()
+        self._flat, self._wanted = flat, targets
         shares = () if self.wrong_rate is None else LOOKS
         self._looks = np.array([n for n in (round(share * len(targets)) for share in shares) if n >= FEWEST], np.int64)
         self.weights, self.bias = self._parameters()
-        self.replicas = [self._cache(flat, targets, gates_of(weights, sharpness)) for weights in position]
+        self.replicas = [self._cache(gates_of(weights, sharpness)) for weights in position]
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
@@ -152,7 +153,7 @@ class IncrementalEvaluator:
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
         """See `Evaluator.losses`. With looks a candidate may be given up early: an estimate above its limit stands for it."""
         if moves.sites.shape[2] > MOST_SITES:
-            raise ModelError(f"a move of {moves.sites.shape[2]} sites is not sparse; use the full evaluator")
+            return self._dense(state, moves)
         changed = gates_of(moves.weights, self.sharpness)
         out = np.empty(moves.size.shape)
         self.seen = np.zeros(moves.size.shape, np.int64)
@@ -165,12 +166,27 @@ class IncrementalEvaluator:
             out[replica], self.seen[replica] = mlp_kernels.candidate_losses(*arguments)
         return out
 
+    @torch.no_grad()
+    def _dense(self, state: ChainState, moves: Moves) -> FloatArray:
+        """Losses of moves that change many sites: matrix products with folded weights, one candidate after the other."""
+        out = np.full(moves.size.shape, np.nan)
+        self.seen = np.where(moves.size > 0, len(self.targets), 0)
+        for replica, k in zip(*np.nonzero(moves.size), strict=True):
+            gates = gates_of(state.position[replica], self.sharpness)
+            sites = moves.sites[replica, k, : moves.size[replica, k]]
+            gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)
+            out[replica, k] = mlp_kernels.mean_loss(self._forward(gates)[1])
+        return out
+
+    @torch.no_grad()
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
         """See `Evaluator.moved`."""
         for replica in np.flatnonzero(index >= 0).tolist():
             k = index[replica]
             size = int(moves.size[replica, k])
-            if size:
+            if size > MOST_SITES:
+                self.replicas[replica] = self._cache(gates_of(position[replica], self.sharpness))
+            elif size:
                 changed = gates_of(moves.weights[replica, k], self.sharpness)
                 mlp_kernels.settle(*self._arguments(replica, size, moves.sites[replica, k], changed))
 
@@ -197,9 +213,8 @@ class IncrementalEvaluator:
             below = width
         return tuple(weights), tuple(biases)
 
-    def _cache(self, flat: torch.Tensor, targets: torch.Tensor, gates: Float32Array) -> tuple[Any, ...]:
-        """Return (pre-activations of each layer, loss of each row, unit gates, input gates) at one position."""
-        rows = flat.shape[0]
+    def _forward(self, gates: Float32Array) -> tuple[list[torch.Tensor], Float32Array, Float32Array, Float32Array]:
+        """Return (pre-activations of each layer, loss of each row, unit gates, input gates) by matrix products."""
         stages = np.ones((len(self.layers), max(bias.size for bias in self.bias)), np.float32)
         first = np.ones(self._n_inputs, np.float32)
         for group in self.groups:
@@ -208,19 +223,29 @@ class IncrementalEvaluator:
                 first[:] = part
             else:
                 stages[self.level[group.start] - 1, : group.size] = part
-        # Inputs whose gate is 0 add nothing: their columns need not be multiplied.
-        alive = np.flatnonzero(first)
-        signal = (flat.T[torch.from_numpy(alive)] * torch.from_numpy(first[alive])[:, None]).T
-        pre = []
+        # The gates of the inputs are folded into the weights, and inputs whose gate is 0 are left out where that pays.
+        alive = torch.from_numpy(np.flatnonzero(first))
+        factor = torch.from_numpy(first)
+        is_sparse = 2 * len(alive) < self._n_inputs
+        signal = self._flat.T[alive].T if is_sparse else self._flat
+        out: list[torch.Tensor] = []
         for number, layer in enumerate(self.layers):
-            weight = layer.weight[:, torch.from_numpy(alive)] if number == 0 else layer.weight
-            out = functional.linear(signal, weight, layer.bias)
-            padded = _aligned_zeros(rows, self.bias[number].size)
-            padded[:, : layer.out_features] = out.numpy()
-            pre.append(padded)
-            signal = self._activation(out * torch.from_numpy(stages[number, : layer.out_features]))
-        losses = functional.cross_entropy(out, targets, reduction="none").numpy()
-        return tuple(pre), losses, stages, first
+            weight = layer.weight
+            if number == 0:
+                weight = weight[:, alive] * factor[alive] if is_sparse else weight * factor
+            out.append(functional.linear(signal, weight, layer.bias))
+            signal = self._activation(out[-1] * torch.from_numpy(stages[number, : layer.out_features]))
+        losses = functional.cross_entropy(out[-1], self._wanted, reduction="none").numpy()
+        return out, losses, stages, first
+
+    def _cache(self, gates: Float32Array) -> tuple[Any, ...]:
+        """Return (padded pre-activations of each layer, loss of each row, unit gates, input gates) at one position."""
+        pre, losses, stages, first = self._forward(gates)
+        padded = []
+        for out, bias in zip(pre, self.bias, strict=True):
+            padded.append(_aligned_zeros(out.shape[0], bias.size))
+            padded[-1][:, : out.shape[1]] = out.numpy()
+        return tuple(padded), losses, stages, first
 
     def _activation(self, values: torch.Tensor) -> torch.Tensor:
         function = {

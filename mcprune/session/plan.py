@@ -18,7 +18,7 @@ from mcprune.data.prepare import Prepared, prepare
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.full import FullEvaluator
-from mcprune.evaluate.incremental import MOST_SITES, IncrementalEvaluator
+from mcprune.evaluate.incremental import IncrementalEvaluator
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
 from mcprune.objective.base import Objective
@@ -166,10 +166,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
     if config.evaluator == "full":
         return canonical, canonical
-    widest = moves.widest(move_plan(config, plan.sites.size), plan.sites.size)
     try:
-        if widest > MOST_SITES:
-            raise ModelError(f"a move may change {widest} sites at once; use the full evaluator")
         return IncrementalEvaluator(plan.gated, plan.objective), canonical
     except ModelError as error:
         if config.evaluator == "incremental":

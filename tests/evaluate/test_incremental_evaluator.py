@@ -284,17 +284,23 @@ def test_what_it_cannot_serve_it_refuses_and_says_why(model, reason):
     assert "use the full evaluator" in str(error.value)
 
 
-def test_other_objectives_and_moves_of_many_sites_are_refused(problem):
+def test_other_objectives_are_refused():
     model = MLP((N, 8, 5))
     with pytest.raises(ModelError, match="only cross-entropy"):
         IncrementalEvaluator(GatedModel(model, site_map(model, "inputs", N)), ErrorRate())
-    wide = MLP((MOST_SITES + 1, 5))
-    sites = site_map(wide, "inputs", MOST_SITES + 1)
-    incremental = IncrementalEvaluator(GatedModel(wide, sites), CrossEntropy())
-    current = state.new_state(np.ones((1, sites.size)), sharpness=1.0)
-    incremental.begin(torch.zeros(4, sites.size), torch.zeros(4, dtype=torch.int64), current.position, 1.0)
-    with pytest.raises(ModelError, match=f"{MOST_SITES + 1} sites is not sparse"):
-        incremental.losses(current, propose(current, moves.move_plan(uniform=1.0), 1.0))
+
+
+@pytest.mark.parametrize("sharpness", [1.0, np.inf])
+def test_moves_of_more_sites_than_pay_as_rows_go_through_products_and_are_followed(problem, sharpness):
+    case, current, incremental = started(problem, (N, 60, 33, 5), "relu", "inputs,units", sharpness)
+    assert case.sites.size > MOST_SITES
+    for _ in range(3):
+        candidates = propose(current, moves.move_plan(uniform=1.0), sharpness)
+        wanted = case.losses(gates(moves.dense(current, candidates)[0], sharpness))
+        assert close(incremental.losses(current, candidates)[0], wanted, incremental).all()
+        go(current, candidates, 2, sharpness)
+        incremental.moved(current.position, candidates, np.array([2]))
+        assert close(incremental.current()[0], wanted[2], incremental)
 
 
 def test_a_users_own_chain_with_one_activation_module_at_two_places_is_served(problem):

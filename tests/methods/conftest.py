@@ -69,7 +69,11 @@ class Bench:
     ) -> Markov:
         gated = GatedModel(self.model, site_map(self.model, kinds, N_INPUTS))
         canonical = FullEvaluator(gated, CrossEntropy())
-        judge = canonical if evaluator == "full" else IncrementalEvaluator(gated, CrossEntropy())
+        judge = {
+            "full": lambda: canonical,
+            "incremental": lambda: IncrementalEvaluator(gated, CrossEntropy()),
+            "staged": lambda: IncrementalEvaluator(gated, CrossEntropy(), wrong_rate=0.2),
+        }[evaluator]()
         return Markov(gated.sites.size, settings(gated.sites.size, **changes), judge, canonical, bound)
 
     def trace(self, chain: Markov, blocks: int = 8) -> tuple[np.ndarray, list[Any]]:

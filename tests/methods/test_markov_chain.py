@@ -84,6 +84,13 @@ def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan
     assert sum(update.proposals for update in told) == 5 * 40
 
 
+def test_staged_decisions_are_the_same_however_many_are_evaluated_ahead(bench):
+    common = {"plan": MIXTURES[-1], "sharpness": ONE, "temperature": warm(0.02), "alpha": warm(0.1)}
+    wanted, _ = bench.trace(bench.chain("staged", speculate=1, **common))
+    for ahead in (3, 16, 64):
+        np.testing.assert_array_equal(bench.trace(bench.chain("staged", speculate=ahead, **common))[0], wanted)
+
+
 def test_another_seed_takes_another_way(bench):
     """The control of the test above."""
     one, _ = bench.trace(bench.chain(pooled=True, target=FALLING))
