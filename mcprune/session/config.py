@@ -286,6 +286,19 @@ class RunConfig(BaseModel):
         json_schema_extra={"group": "chain"},
     )
 
+    decide: Literal["exact", "staged"] = Field(
+        "exact",
+        description="staged: approximate; growing parts of the evaluation batch give up the hopeless early",
+        json_schema_extra={"group": "chain"},
+    )
+    wrong_rate: float = Field(
+        0.01,
+        gt=0,
+        lt=0.5,
+        description="with --decide staged: chance that a candidate is given up which the whole batch would accept",
+        json_schema_extra={"group": "chain"},
+    )
+
     compare: Literal["auto", "yes", "no"] = Field(
         "auto",
         description="random masks and first-layer magnitude beside the result; auto: if they cost little beside the search",

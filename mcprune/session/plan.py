@@ -164,11 +164,20 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     """
     config = plan.config
     canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
+    if config.decide == "staged":
+        if config.evaluator == "full":
+            raise ConfigError(
+                "--decide staged cannot use --evaluator full, which sees every row; leave --evaluator out"
+            )
+        plan.notes.append(f"decide: staged, approximate: a wrong rejection has a chance of about {config.wrong_rate:g}")
     if config.evaluator == "full":
         return canonical, canonical
     try:
-        return IncrementalEvaluator(plan.gated, plan.objective), canonical
+        rate = config.wrong_rate if config.decide == "staged" else None
+        return IncrementalEvaluator(plan.gated, plan.objective, wrong_rate=rate), canonical
     except ModelError as error:
+        if config.decide == "staged":
+            raise ModelError(f"--decide staged needs the incremental evaluator: {error}".split("; use")[0]) from None
         if config.evaluator == "incremental":
             raise ModelError(f"the incremental evaluator cannot serve this run: {error}") from None
         plan.notes.append(

@@ -61,9 +61,7 @@ def test_lengths_must_agree(tmp_path):
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path, method):
     member = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        member, {"descr": "|u1", "fortran_order": False, "shape": (2**31, 784)}
-    )
+    np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (2**31, 784)})
     with zipfile.ZipFile(tmp_path / "t.npz", "w", method) as archive:
         archive.writestr("X.npy", member.getvalue() + bytes(100))
     with pytest.raises(DataError, match=r"truncated: its header claims 2147483648 x 784"):

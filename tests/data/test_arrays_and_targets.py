@@ -35,9 +35,7 @@ def test_targets_of_any_type_are_mapped_in_sorted_order(values, labels):
     assert [type(each) for each in dataset.labels] == [type(each) for each in labels]
     assert json.loads(json.dumps(dataset.labels)) == list(labels)
     back = [dataset.labels[i] for i in dataset.targets]
-    plain = [
-        each.decode() if isinstance(each, bytes) else each for each in np.ravel(np.asarray(values)).tolist()
-    ]
+    plain = [each.decode() if isinstance(each, bytes) else each for each in np.ravel(np.asarray(values)).tolist()]
     assert back == plain
     assert dataset.targets.dtype == np.int64
 
@@ -180,9 +178,7 @@ def test_images_are_flattened_in_c_order():
 
 def test_a_frame_gives_its_names_and_its_texts_are_located():
     pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame(
-        {"a": [1, 2, 3, 4], "b": [True, False, True, False], 3: pd.array([1, 2, 3, 4], dtype="Int64")}
-    )
+    frame = pd.DataFrame({"a": [1, 2, 3, 4], "b": [True, False, True, False], 3: pd.array([1, 2, 3, 4], dtype="Int64")})
     target = pd.Series(["u", "v", "u", "v"], name="kind", dtype="category")
     dataset = from_arrays(frame, target)
     assert dataset.feature_names == ("a", "b", "3")

@@ -16,9 +16,7 @@ from mcprune.errors import ConfigError, DataError
 
 
 def labelled(counts, *, test_rows=None, seed=0):
-    targets = (
-        np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int64)
-    )
+    targets = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int64)
     features = np.arange(len(targets), dtype=np.float32)[:, None]
     return Dataset("made", features, targets, tuple(range(len(counts))), ("row",), test_rows=test_rows)
 
@@ -35,9 +33,7 @@ def test_every_row_is_in_one_part_and_every_class_keeps_its_proportion(counts, v
     try:
         parts = split(dataset, seed=seed, validation=validation, test=test)
     except DataError:
-        spare = (
-            rows - 2 * len(counts) if test > 0 else rows
-        )  # what validation could take if every class keeps two rows
+        spare = rows - 2 * len(counts) if test > 0 else rows  # what validation could take if every class keeps two rows
         assert any(f > 0 and round(f * rows) < len(counts) for f in (validation, test)) or spare == 0
         return
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(rows))
@@ -174,9 +170,9 @@ def test_none_changes_nothing_and_unknown_kinds_are_refused():
 
 
 @given(
-    features=st.lists(
-        st.tuples(*[st.floats(-(2.0**99), 2.0**99, width=32)] * 2), min_size=8, max_size=20
-    ).map(lambda rows: np.array(rows, dtype=np.float32)),
+    features=st.lists(st.tuples(*[st.floats(-(2.0**99), 2.0**99, width=32)] * 2), min_size=8, max_size=20).map(
+        lambda rows: np.array(rows, dtype=np.float32)
+    ),
     kind=st.sampled_from(["standard", "unit", "none"]),
 )
 def test_scaled_training_rows_are_finite_and_bounded(features, kind):

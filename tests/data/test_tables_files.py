@@ -143,9 +143,7 @@ def test_what_counts_as_a_header(first, second, expected):
 
 
 def test_a_table_without_a_header_loses_no_row(tmp_path):
-    dataset = load(
-        write(tmp_path / "iris.csv", "5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,2.0,other\n6.2,2.1,other\n")
-    )
+    dataset = load(write(tmp_path / "iris.csv", "5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,2.0,other\n6.2,2.1,other\n"))
     assert dataset.features[0].tolist() == pytest.approx([5.1, 3.5])
     assert dataset.n_rows == 4
     assert dataset.feature_names == ("column 1", "column 2")
@@ -199,9 +197,7 @@ def test_new_rows_are_matched_by_name_with_or_without_the_target(tmp_path):
         "1,2\n3,4\n",
     ):
         assert read_features(write(tmp_path / "new.csv", text), layout).tolist() == expected
-    with pytest.raises(
-        DataError, match=r"1 of 2 feature columns are missing: 'weight'.*Did you mean 'wieght'"
-    ):
+    with pytest.raises(DataError, match=r"1 of 2 feature columns are missing: 'weight'.*Did you mean 'wieght'"):
         read_features(write(tmp_path / "new.csv", "size,wieght\n1,2\n"), layout)
     with pytest.raises(DataError, match="no header and 3 columns"):
         read_features(write(tmp_path / "new.csv", "1,2,3\n3,4,5\n"), layout)

@@ -149,7 +149,4 @@ def test_hard_gates_from_read_only_and_reversed_masks():
     mask.setflags(write=False)
     assert hard_gates(mask).tolist() == [0.0, 0.0, 1.0]
     model = MLP((3, 2, 2)).double()
-    assert (
-        GatedModel(model, site_map(model, "inputs", 3)).hard_gates(torch.tensor(mask.copy())).dtype
-        == torch.float64
-    )
+    assert GatedModel(model, site_map(model, "inputs", 3)).hard_gates(torch.tensor(mask.copy())).dtype == torch.float64

@@ -67,9 +67,7 @@ def exchange(folder, tensors):
         lambda: MLP((36, 7, 3), "softplus", dropout=0.5, seed=3),
         cnn,
         lambda: Scatter(cnn(), range(36), (36,)),
-        lambda: shrink(
-            MLP((36, 4, 3)), site_map(MLP((36, 4, 3)), "units", 36), np.array([1, 0, 0, 1], dtype=bool)
-        ),
+        lambda: shrink(MLP((36, 4, 3)), site_map(MLP((36, 4, 3)), "units", 36), np.array([1, 0, 0, 1], dtype=bool)),
     ],
 )
 def test_what_is_saved_comes_back_bit_for_bit(tmp_path, make, dtype):
@@ -102,9 +100,7 @@ def test_a_constant_is_saved_too(tmp_path):
 
 def test_equal_models_give_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        save_model(
-            MLP((5, 4, 3), seed=1), tmp_path / name, {"b": 1, "a": 2} if name == "a" else {"a": 2, "b": 1}
-        )
+        save_model(MLP((5, 4, 3), seed=1), tmp_path / name, {"b": 1, "a": 2} if name == "a" else {"a": 2, "b": 1})
     for name in ("model.json", "model.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
