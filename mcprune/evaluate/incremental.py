@@ -32,8 +32,10 @@ CODES: dict[type[nn.Module], int] = {
 # Moves of more sites than this go through matrix products: single rows of the weights would cost more.
 MOST_SITES = 64
 # Staged decisions look after these shares of the batch, but not before so many rows: the normal law needs some.
-LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
-FEWEST = 64
+LOOKS = (1 / 8, 1 / 4, 1 / 2)
+FEWEST = 128
+# Logits that stand for no class.
+NOTHING = -1e30
 NO_LOOKS = np.empty(0, np.int64)
 
 
@@ -194,7 +196,7 @@ class IncrementalEvaluator:
         pre, base, gates, first = self.replicas[replica]
         return [
             self.features, self.targets, pre, base, gates, first, self.level, self.local,
-            *move, self.weights, self.bias, self.code, self.classes,
+            *move, self.weights, self.bias, self.code,
         ]  # fmt: skip
 
     def _parameters(self) -> tuple[tuple[Float32Array, ...], tuple[Float32Array, ...]]:
@@ -211,6 +213,7 @@ class IncrementalEvaluator:
             weights.append(matrix)
             biases.append(bias)
             below = width
+        biases[-1][0, self.classes :] = NOTHING
         return tuple(weights), tuple(biases)
 
     def _forward(self, gates: Float32Array) -> tuple[list[torch.Tensor], Float32Array, Float32Array, Float32Array]:
@@ -245,6 +248,7 @@ class IncrementalEvaluator:
         for out, bias in zip(pre, self.bias, strict=True):
             padded.append(_aligned_zeros(out.shape[0], bias.size))
             padded[-1][:, : out.shape[1]] = out.numpy()
+        padded[-1][:, self.classes :] = NOTHING
         return tuple(padded), losses, stages, first
 
     def _activation(self, values: torch.Tensor) -> torch.Tensor:

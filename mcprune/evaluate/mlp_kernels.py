@@ -1,7 +1,8 @@
 """Compiled evaluation of sparse moves on a multilayer perceptron, thread by thread over candidates.
 
-Everything is float32, and widths are padded to multiples of 16, so that the inner loops have no remainder. `pre` holds
-each layer's outputs before the gates, one array a layer, the logits last. A move changes the signals of a few sites of
+Everything is float32, and widths are padded to multiples of 16, so that the inner loops have no remainder; the logits'
+padding is hugely negative, so that its exponential is 0. `pre` holds each layer's outputs before the gates, one array a
+layer, the logits last. A move changes the signals of a few sites of
 one level (level 0 the inputs, level l the units of hidden layer l): the next layer's pre-activation gets one row of the
 weights for each changed site, and only what lies above is computed again. A row of the batch on which none of these
 signals changes keeps its loss.
@@ -15,10 +16,10 @@ import numba
 import numpy as np
 
 from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
-from mcprune.evaluate.vectors import pack_relu, tile_16, tile_32, tile_64, tile_128
+from mcprune.evaluate.vectors import pack_relu, sum_exp, tile_16, tile_32, tile_64, tile_128
 
 RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
-BLOCK = 16  # rows that go through the layers together; their logits are exponentiated in vector registers
+BLOCK = 16  # rows that go through the layers together
 
 
 @contracted_inline
@@ -95,38 +96,6 @@ def _next_layer(
 
 
 @contracted_inline
-def _cross_entropies(logits: Any, count: int, classes: int, wanted: Any, powers: Any, scales: Any, out: Any) -> None:
-    """Cross-entropy of `count` rows; logits (classes, BLOCK).
-
-    exp(x) = 2**k exp(r), r = x - k ln 2; the degree-6 Taylor polynomial of exp(r) errs by r**7/5040 < 1.3e-7 relative.
-    """
-    top = np.empty(BLOCK, np.float32)
-    total = np.empty(BLOCK, np.float32)
-    for q in range(BLOCK):
-        top[q] = logits[0, q]
-        total[q] = np.float32(0.0)
-    for c in range(1, classes):
-        for q in range(BLOCK):
-            top[q] = max(top[q], logits[c, q])
-    for c in range(classes):
-        for q in range(BLOCK):
-            x = max(logits[c, q] - top[q], np.float32(-87.0))
-            k = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
-            r = (x - k * np.float32(0.693359375)) + k * np.float32(2.12194440e-4)
-            p = np.float32(1.0 / 720.0)
-            p = p * r + np.float32(1.0 / 120.0)
-            p = p * r + np.float32(1.0 / 24.0)
-            p = p * r + np.float32(1.0 / 6.0)
-            p = p * r + np.float32(0.5)
-            p = p * r + np.float32(1.0)
-            p = p * r + np.float32(1.0)
-            powers[q] = (np.int32(k) + np.int32(127)) << np.int32(23)
-            total[q] += p * scales[q]
-    for q in range(count):
-        out[q] = np.log(total[q]) + top[q] - logits[wanted[q], q]
-
-
-@contracted_inline
 def _step(
     unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gates: Any, gates: Any, code: int, steps: Any,
     place: int, active: Any,
@@ -191,7 +160,7 @@ def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float
 @contracted_kernel
 def _walk(
     features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
-    sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, settling: bool, limit: float, now: float,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int, settling: bool, limit: float, now: float,
     looks: Any, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
     """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too.
@@ -235,11 +204,6 @@ def _walk(
     block, other = np.empty((BLOCK, widest), np.float32), np.empty((BLOCK, widest), np.float32)
     spare = np.empty(widest + 16, np.float32)
     picked = np.empty(widest + 16, np.int32)
-    logits = np.zeros((classes, BLOCK), np.float32)
-    powers = np.empty(BLOCK, np.int32)
-    scales = powers.view(np.float32)
-    wanted = np.empty(BLOCK, np.int64)
-    values = np.empty(BLOCK, np.float32)
     look = 0
     drift = spread = 0.0
     # Blocks of rows go through a layer together: fetching an array of a tuple costs as much as a row of small layers.
@@ -252,15 +216,13 @@ def _walk(
             _next_layer(block, part, gates, layer - 1, weights[layer], bias[layer], code, spare, picked, other)
             block, other = other, block
         for q in range(part):
-            for c in range(classes):
-                logits[c, q] = block[q, c]
-            wanted[q] = targets[rows[first + q]]
-        _cross_entropies(logits, part, classes, wanted, powers, scales, values)
-        for q in range(part):
-            change = np.float64(values[q]) - base[rows[first + q]]
+            b = rows[first + q]
+            top, total = sum_exp(block, q, weights[layers - 1].shape[1])
+            value = np.log(total) + top - block[q, targets[b]]
+            change = np.float64(value) - base[b]
             drift += change
             spread += change * change
-            mine[rows[first + q]] = values[q]
+            mine[b] = value
         if settling:
             _store(block, rows, first, part, pre[layers - 1])
         # Rows before the next active one are known: the inactive ones among them change by nothing.
@@ -276,7 +238,7 @@ def _walk(
 @contracted_parallel_kernel
 def candidate_losses(
     features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: Any,
-    sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int, limits: Any, now: float, looks: Any,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int, limits: Any, now: float, looks: Any,
     quantile: float,
 ) -> Any:  # fmt: skip
     """Mean loss of each candidate.
@@ -296,7 +258,7 @@ def candidate_losses(
         else:
             out[k], seen[k] = _walk(
                 features, targets, pre, base, gates.copy(), first_gates, level, local, size[k], sites[k], changed[k],
-                weights, bias, code, classes, False, limits[k], now, looks, quantile,
+                weights, bias, code, False, limits[k], now, looks, quantile,
             )  # fmt: skip
     return out, seen
 
@@ -304,11 +266,11 @@ def candidate_losses(
 @contracted_kernel
 def settle(
     features: Any, targets: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
-    sites: Any, changed: Any, weights: Any, bias: Any, code: int, classes: int,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int,
 ) -> float:  # fmt: skip
     """Make one sparse move in place: pre, base, gates and first_gates become those of the new position."""
     loss, _ = _walk(
         features, targets, pre, base, gates, first_gates, level, local, size, sites, changed,
-        weights, bias, code, classes, True, np.inf, 0.0, np.empty(0, np.int64), 0.0,
+        weights, bias, code, True, np.inf, 0.0, np.empty(0, np.int64), 0.0,
     )  # fmt: skip
     return loss

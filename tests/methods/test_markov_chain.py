@@ -98,9 +98,10 @@ def test_another_seed_takes_another_way(bench):
     assert not np.array_equal(one, other)
 
 
-def test_the_uniform_move_gives_the_same_trace_for_any_number_ahead(bench):
+def test_the_uniform_move_gives_the_same_trace_too(bench):
     common = {"plan": {"uniform": 1.0}, "sharpness": ONE, "alpha": warm(10.0), "delta": warm(0.3)}
-    traces = [bench.trace(bench.chain(speculate=speculate, **common))[0] for speculate in (1, 3, 16, 64)]
+    ways = [("full", 1), ("full", 3), ("full", 16), ("full", 64), ("incremental", 1), ("incremental", 16)]
+    traces = [bench.trace(bench.chain(evaluator, speculate=ahead, **common), 5)[0] for evaluator, ahead in ways]
     for trace in traces[1:]:
         np.testing.assert_array_equal(trace, traces[0])
     assert not np.array_equal(traces[0][0], traces[0][-1])
@@ -191,6 +192,20 @@ def test_hardening_keeps_exactly_n_the_largest(plan, pooled, temperature, bench)
     stand(few, np.arange(32) < 4)
     few.update(bench.batch, 0.5)
     assert few.harden(bench.batch).sum() == 6
+
+
+def test_what_the_target_had_not_yet_dropped_is_dropped_by_its_price_when_hardening(bench):
+    """A run that is stopped early has too many, all of one weight: the lowest indices would be a bad choice."""
+    chain = bench.chain(plan={"exchange": 1.0}, pooled=True, target=FALLING, pool=32)
+    chain.update(bench.batch, 0.1)
+    assert chain.kept() > 20
+    kept = np.flatnonzero(chain.position() > 0)
+    mask = chain.harden(bench.batch)
+    assert mask.sum() == chain.kept() == 6
+    np.testing.assert_array_equal(mask, chain.position() > 0)
+    first = np.isin(np.arange(32), kept[:6])
+    prices = chain.canonical.at(np.where(np.stack([mask, first]), 4.0, -4.0))
+    assert prices[0] < prices[1] - 0.05
 
 
 def test_weights_stay_in_the_box_at_a_temperature_and_are_free_at_none(bench):

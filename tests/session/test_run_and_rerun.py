@@ -16,6 +16,7 @@ from mcprune.errors import ConfigError, DataError, FolderError, NumericalError
 from mcprune.session.config import make_config, read_options
 from mcprune.session.events import KINDS
 from mcprune.session.loop import run
+from mcprune.session.plan import make_method, make_plan
 from mcprune.session.records import FILES, read_result
 
 
@@ -209,6 +210,55 @@ def test_every_way_to_a_mask_keeps_exactly_n(changes, quick, tmp_path):
     model = mcprune.load(tmp_path / "run")
     with torch.no_grad():
         assert model(model.select(np.zeros((2, 64)))).shape == (2, 10)
+
+
+def test_options_of_the_chain_reach_it(quick):
+    options = {
+        "delta": "linear:2.0:0.5",
+        "temperature": "geometric:0.5:0.01:0.7",
+        "alpha": "3",
+        "sharpness": "geometric:2.0:4.0",
+        "gates": "sharpened",
+        "rejection": "modified",
+        "budget_until": 0.3,
+        "budget_drops": "chain",
+        "pool": 5,
+        "moves": "site=1,block=3",
+        "move_sites": 6,
+        "weight_bound": 7.0,
+        "start_weight": 2.5,
+        "decisions": 33,
+        "speculate": 9,
+        "seed": 11,
+    }
+    settings = make_method(make_plan(quick(**options), load_data("digits"))).settings
+    for name in (
+        "delta",
+        "temperature",
+        "alpha",
+        "sharpness",
+        "pool",
+        "start_weight",
+        "decisions",
+        "speculate",
+        "seed",
+    ):
+        value = getattr(settings, name)
+        assert str(value) == str(getattr(quick(**options), name)), name
+    assert str(settings.target) == "geometric:64:16:0.3"
+    assert (settings.modified, settings.pooled, settings.keep) == (True, False, 16)
+    assert settings.plan.probabilities.tolist() == [0, 0.75, 0.25, 0, 0, 0]
+    assert (settings.plan.block_size, settings.plan.box) == (6, 7.0)
+
+
+def test_staged_decisions_are_said_and_need_what_can_make_them(quick, tmp_path):
+    told = list(run(quick(out=str(tmp_path / "run"), decide="staged", wrong_rate=0.03)))
+    assert any("0.03" in event.data["text"] for event in told if event.kind == "note")
+    assert len(told[-1].data["keep"]) == 16
+    for changes in ({"evaluator": "full"}, {"activation": "gelu"}):
+        with pytest.raises(mcprune.McpruneError, match="--decide staged"):
+            next(run(quick(out=str(tmp_path / "other"), decide="staged", **changes)))
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_comparisons_stand_beside_the_result(quick, tmp_path):
