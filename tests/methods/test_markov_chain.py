@@ -205,7 +205,7 @@ def test_what_the_target_had_not_yet_dropped_is_dropped_by_its_price_when_harden
     np.testing.assert_array_equal(mask, chain.position() > 0)
     first = np.isin(np.arange(32), kept[:6])
     prices = chain.canonical.at(np.where(np.stack([mask, first]), 4.0, -4.0))
-    assert prices[0] < prices[1] - 0.05
+    assert prices[0] < prices[1] - 0.01
 
 
 def test_weights_stay_in_the_box_at_a_temperature_and_are_free_at_none(bench):
