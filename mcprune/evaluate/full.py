@@ -1,22 +1,37 @@
-"""The canonical evaluator: the whole gated classifier on every candidate.
+"""The canonical evaluator: the whole gated classifier on every candidate, stacked where that changes no bit.
 
-On a CPU the candidates go one by one. Stacked in one batch they would differ from the plain loop in the last bit, and
-so from one K to another: matrix products choose their kernels by the number of rows (17 x 9 weights, 65 rows: a stack
-of 23 differs), and sigmoid, softplus or ELU treat the last elements of an array unlike the others. From some hundred
-rows on a stack is no faster either. On a GPU they are stacked in chunks that fit in memory; the last bit may depend on that.
+A stack may differ from the plain loop in the last bit, and so one K from another: matrix products choose their kernels by
+the number of rows (17 x 9 weights, 65 rows: a stack of 23 differs), and sigmoid, softplus or ELU treat the last elements of
+an array unlike the others. So on a CPU only models of layers without such functions are stacked, the stacks have one fixed
+size, and that size is compared with the loop, bit by bit, on the user's own model and batch shape; where it differs the
+candidates go one by one.
+On a GPU they are stacked in chunks that fit in memory; the last bit may depend on that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
+from torch import nn
 
 from mcprune.arrays import Float32Array, FloatArray
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
+from mcprune.models.mlp import MLP
 from mcprune.objective.base import Objective
 from mcprune.pruning.gates import GatedModel
+
+# From some thousand rows on a stack is no faster than a loop on a CPU.
+CPU_ROWS = 4096
+# Layers that give a row the same bits whatever its place in an array: products, and functions without a second formula.
+STACKED = {
+    *(nn.Sequential, MLP, nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Identity, nn.Flatten, nn.Unflatten),
+    *(nn.Conv2d, nn.MaxPool2d, nn.BatchNorm1d, nn.BatchNorm2d),
+}
 
 
 class FullEvaluator:
@@ -38,6 +53,8 @@ class FullEvaluator:
         self.objective = objective
         self.max_memory = max_memory
         self._width = _activation_width(gated)
+        self._is_exact: dict[tuple[object, ...], bool] = {}
+        self._is_simple = all(type(module) in STACKED for module in gated.model.modules())
 
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
         """See `Evaluator.begin`."""
@@ -76,35 +93,65 @@ class FullEvaluator:
         self.position = position
 
     def chunk(self, sites: int) -> int:
-        """Return how many candidates are stacked at once: one on a CPU, on a GPU what `max_memory` holds."""
-        if not self.features.is_cuda:
-            return 1
+        """Return how many candidates are stacked at once: what `max_memory` holds, on a CPU only if no bit changes."""
         rows = int(self.features.shape[0])
         features = self.features.numel() // max(rows, 1)
         # A row of a candidate holds its inputs twice (plain and gated), its gates, and the activations.
         per_candidate = 4 * rows * (2 * features + sites + self._width)
-        return max(1, self.max_memory // max(per_candidate, 1))
+        fit = max(1, self.max_memory // max(per_candidate, 1))
+        if self.features.is_cuda:
+            return fit
+        fit = min(fit, CPU_ROWS // max(rows, 1))
+        return fit if fit > 1 and self._is_simple and self._stacks_exactly(fit, sites) else 1
 
-    @torch.no_grad()
-    def _evaluate(self, gates: Float32Array) -> FloatArray:
-        """Return L_cla for gates of shape (K, N); the model runs in evaluation mode."""
-        rows = int(self.features.shape[0])
-        out = np.empty(gates.shape[0])
-        chunk = self.chunk(gates.shape[1])
+    def _stacks_exactly(self, count: int, sites: int) -> bool:
+        """Whether a stack of `count` candidates has the bits of the loop, on this model and batch shape."""
+        key = (count, sites, self.features.shape, self.features.stride(), self.features.dtype, torch.get_num_threads())
+        if key not in self._is_exact:
+            draw = np.random.default_rng(0)
+            soft = draw.random((count, sites), dtype=np.float32)
+            trials = [torch.from_numpy(gates).to(self.features) for gates in (soft, np.round(soft))]
+            with torch.no_grad(), self._judging():
+                self._is_exact[key] = all(
+                    torch.equal(self._stack(gates), torch.stack([self.gated(self.features, one) for one in gates]))
+                    for gates in trials
+                )
+        return self._is_exact[key]
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
+        """The model runs in evaluation mode inside."""
         was_training = self.gated.model.training
         self.gated.model.eval()
         try:
-            for first in range(0, gates.shape[0], chunk):
-                part = torch.from_numpy(gates[first : first + chunk]).to(self.features)
-                count = part.shape[0]
-                if count == 1:
-                    logits = self.gated(self.features, part[0])
-                else:
-                    stacked = self.features.repeat(count, *([1] * (self.features.dim() - 1)))
-                    logits = self.gated(stacked, part.repeat_interleave(rows, dim=0))
-                out[first : first + count] = self.objective.losses(logits.reshape(count, rows, -1), self.targets)
+            yield
         finally:
             self.gated.model.train(was_training)
+
+    def _stack(self, gates: torch.Tensor) -> torch.Tensor:
+        """Return the outputs (K, B, C) for gates (K, N) as one batch."""
+        count, rows = gates.shape[0], int(self.features.shape[0])
+        stacked = self.features.repeat(count, *([1] * (self.features.dim() - 1)))
+        logits: torch.Tensor = self.gated(stacked, gates.repeat_interleave(rows, dim=0))
+        return logits.reshape(count, rows, -1)
+
+    @torch.no_grad()
+    def _evaluate(self, gates: Float32Array) -> FloatArray:
+        """Return L_cla for gates of shape (K, N)."""
+        out = np.empty(gates.shape[0])
+        chunk = self.chunk(gates.shape[1])
+        with self._judging():
+            first = 0
+            while first < gates.shape[0]:
+                part = torch.from_numpy(gates[first : first + chunk]).to(self.features)
+                # On a CPU only whole chunks: another size would be another stack.
+                if len(part) > 1 and (len(part) == chunk or self.features.is_cuda):
+                    logits = self._stack(part)
+                else:
+                    part = part[:1]
+                    logits = self.gated(self.features, part[0])[None]
+                out[first : first + len(part)] = self.objective.losses(logits, self.targets)
+                first += len(part)
         return out
 
 

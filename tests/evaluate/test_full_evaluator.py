@@ -122,7 +122,7 @@ def test_a_move_that_was_not_available_has_no_loss(problem):
 
 @pytest.mark.parametrize(("build", "kinds", "shape"), [MODELS[1], MODELS[-1]])
 def test_a_stack_of_candidates_holds_each_with_its_own_gates(build, kinds, shape, problem, monkeypatch):
-    """How a GPU evaluates; its last bit is not promised."""
+    """Whole chunks are stacked; what is left over goes one by one on a CPU."""
     case = problem(build(), kinds, shape, 100)
     weights = np.random.default_rng(3).normal(0.0, 2.0, (23, case.sites.size))
     full = evaluator(case, weights, 1.0, 2**30)
@@ -130,7 +130,7 @@ def test_a_stack_of_candidates_holds_each_with_its_own_gates(build, kinds, shape
     case.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[0]))
     monkeypatch.setattr(full, "chunk", lambda sites: 5)
     stacked = full.at(weights)
-    assert seen == [500, 500, 500, 500, 300]
+    assert seen == [500, 500, 500, 500, 100, 100, 100]
     loop = case.losses(gates_of(weights, 1.0))
     np.testing.assert_allclose(stacked, loop, rtol=1e-6)
     assert np.ptp(loop) > 1e-3  # the candidates differ by far more
