@@ -244,7 +244,7 @@ def read_features(path: str | os.PathLike[str], layout: Layout) -> AnyArray:
     file = existing(os.fspath(path))
     suffix = file.suffix.lower()
     if file.is_dir():
-        raise DataError(f"{file}: a folder. Give one file of rows.")
+        raise DataError(f"{file}: a folder. Give one file of rows: a table, .npz, .npy, IDX images or a CIFAR .bin.")
     if suffix in _TABLES:
         features = read_table(
             file, lambda names, named: _match_columns(file, names, named, layout.feature_names)

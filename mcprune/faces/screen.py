@@ -8,7 +8,7 @@ from typing import Any, Self, TextIO
 from mcprune.faces import table
 from mcprune.faces.outputs import Output, PlainOutput, choose, report, write
 from mcprune.faces.text import duration, number, wrapped
-from mcprune.session.events import START, STOPPED, Event
+from mcprune.session.events import DONE, START, STOPPED, Event
 
 Data = Mapping[str, Any]
 
@@ -102,10 +102,17 @@ class PlainScreen(TextScreen):
         super().__init__(output)
         self._shown: tuple[float, float] | None = None  # block and seconds of the last line
         self._lines = 0
+        self._counts = (0, 0)  # proposals and accepted ones up to the last line
 
     def on_progress(self, data: Data) -> None:
         if not self._is_due(data):
             return
+        # Of all proposals since the last line: a single window may hold none that was accepted.
+        proposals, accepted = data.get("proposals"), data.get("accepted")
+        if proposals is not None and accepted is not None and proposals > self._counts[0]:
+            since = (accepted - self._counts[1]) / (proposals - self._counts[0])
+            self._counts = (proposals, accepted)
+            data = {**data, "acceptance": since}
         self._shown = (data["block"], data["seconds"])
         if self._lines % REPEAT_HEADER == 0:
             self.output.lines([progress_header()])
@@ -203,6 +210,8 @@ def watch(events: Iterator[Event], screen: Screen) -> int:
                 folder = event.data.get("folder")
             elif event.kind == STOPPED:
                 interrupted = event.data.get("reason") == "interrupt"
+            elif event.kind == DONE:
+                interrupted = interrupted or bool(event.data.get("is_cut_short"))
             screen.show(event)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"; the files written so far are in {folder}" if folder else "") from None

@@ -118,7 +118,7 @@ class Markov:
             "seed": settings.seed,
             "chains": self.chains,
         }
-        # The box makes the law normalisable at T > 0; the source's greedy rule has none.
+        # The box makes the law normalisable at T > 0; the plain greedy rule has none.
         plan = settings.plan if temperature > 0 else settings.plan._replace(box=math.inf)
         tally = np.zeros((2, len(moves.KINDS)), np.int64)
         nonfinite = null = by_bound = 0

@@ -1,4 +1,4 @@
-"""Objectives of plain classification: mean cross-entropy (L_cla of the source) and the share of wrong answers."""
+"""Objectives of plain classification: mean cross-entropy (L_cla) and the share of wrong answers."""
 
 from __future__ import annotations
 

@@ -301,7 +301,7 @@ class RunConfig(BaseModel):
 
     compare: Literal["auto", "yes", "no"] = Field(
         "auto",
-        description="random masks and first-layer magnitude beside the result; auto: if they cost little beside the search",
+        description="random masks and first-layer magnitude beside the result; auto: below 5,000 rows, or if they cost little",
         json_schema_extra={"group": "run"},
     )
     evaluator: Literal["auto", "full", "incremental"] = Field(

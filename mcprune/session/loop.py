@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -139,9 +140,17 @@ def _events(
         yield Event(events.NOTE, {"text": note})
     with Interrupt() as interrupt:
         yield from search.run(interrupt, began)
-    mask, away = search.harden()
-    yield Event(events.HARDEN, away)
-    found = outcome.Outcome(mask, search.method.position().copy(), search.cost(), is_cut_short=interrupt.is_asked)
+        kept = int((search.method.position() > 0).sum())
+        if search.blocks_done < plan.blocks and kept > plan.keep:
+            text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
+            yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
+        mask, away = search.harden()
+        found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
+        if folder is not None and search.blocks_done:
+            folder.begin()
+            outcome.write_mask(plan, found, folder)
+        yield Event(events.HARDEN, away)
+        found.is_cut_short = interrupt.is_asked
     yield from outcome.conclude(plan, found, folder, began)
     if ends is not None:
         ends.append(found)
@@ -179,18 +188,22 @@ class _Search:
         every = max(1, plan.blocks // PROGRESS_EVENTS)
         look = max(every, plan.blocks // VALIDATIONS // every * every)
         window = [0, 0]
-        search_began = time.monotonic()
+        # The median of the last blocks: some of the first ones compile the engine.
+        times: deque[float] = deque(maxlen=31)
         for block in range(plan.blocks):
             progress = block / plan.blocks
+            block_began = time.monotonic()
             self.trainer.run(config.train_steps, method.training_gates(), method.position(), progress)
             update = method.update(self.judges.batch(self._batch_rows(progress)), (block + 1) / plan.blocks)
             self._count(update)
             window[0] += update.proposals
             window[1] += update.accepted
             self.blocks_done = block + 1
-            is_last = self.blocks_done == plan.blocks
+            times.append(time.monotonic() - block_began)
+            is_over = config.max_time is not None and time.monotonic() - began >= config.max_time
+            is_last = self.blocks_done == plan.blocks or interrupt.is_asked or is_over
             if self.blocks_done % every == 0 or is_last:
-                spent = time.monotonic() - search_began
+                usual = sorted(times)[len(times) // 2]
                 yield Event(
                     events.PROGRESS,
                     {
@@ -215,20 +228,17 @@ class _Search:
                         "nonfinite": self.nonfinite,
                         "null_moves": self.null_moves,
                         "rejected_by_bound": self.by_bound,
-                        "proposals_per_second": self.proposals / max(spent, 1e-9),
+                        "proposals_per_second": update.proposals / max(usual, 1e-9),
                         "validation_accuracy": self.validation() if self.blocks_done % look == 0 or is_last else None,
                         "seconds": time.monotonic() - began,
-                        "seconds_left": spent / self.blocks_done * (plan.blocks - self.blocks_done),
+                        "seconds_left": usual * (plan.blocks - self.blocks_done),
                     },
                 )
                 window = [0, 0]
             if is_last:
-                return
-            if interrupt.is_asked:
-                yield Event(events.STOPPED, {"reason": "interrupt", "block": self.blocks_done})
-                return
-            if config.max_time is not None and time.monotonic() - began >= config.max_time:
-                yield Event(events.STOPPED, {"reason": "max_time", "block": self.blocks_done})
+                if self.blocks_done < plan.blocks:
+                    reason = "interrupt" if interrupt.is_asked else "max_time"
+                    yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
                 return
 
     def harden(self) -> tuple[BoolArray, dict[str, Any]]:

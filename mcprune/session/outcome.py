@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.arrays import BoolArray, FloatArray
-from mcprune.evaluate.base import gates_of
+from mcprune.arrays import BoolArray, Float32Array, FloatArray
 from mcprune.models.registry import build
 from mcprune.pruning.shrink import shrink
 from mcprune.session import events
@@ -30,10 +29,11 @@ COMPARE_SHARE = 0.1
 
 @dataclass
 class Outcome:
-    """What the search found: the mask (N,), the weights (N,), the search's work in trained rows; then the small model."""
+    """What the search found: mask, weights and gates (N,), its work in trained rows; then the small model."""
 
     mask: BoolArray
     position: FloatArray
+    gates: Float32Array
     cost: float
     is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
     small: SmallModel | None = None
@@ -144,27 +144,20 @@ def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: floa
 
     keep = np.flatnonzero(mask)
     names = plan.sites.names(plan.prepared.feature_names)
-    if folder is not None:  # before the retraining, which may be interrupted
-        folder.write_json(
-            MASK,
-            {
-                "n": int(keep.size),
-                "N": int(mask.size),
-                "keep": keep,
-                "names": [names[site] for site in keep],
-                "weights": outcome.position,
-                "gates": gates_of(outcome.position, 1.0).astype(np.float64),
-            },
-        )
     since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
     yield row("hard mask, as found", plan.keep, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
     since = time.monotonic()
-    if outcome.is_cut_short:
+    small = None
+    if not outcome.is_cut_short:
+        try:
+            small = refit.train(mask, plan.config.seed)
+        except KeyboardInterrupt:
+            outcome.is_cut_short = True
+    if small is None:
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
         small = shrink(plan.model, plan.sites, mask)
     else:
-        small = refit.train(mask, plan.config.seed)
         yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
     parameters = {"before": _parameters(plan.model), "after": _parameters(small)}
     extra = _extra(plan, refit, mask)
@@ -175,12 +168,17 @@ def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: floa
     if note:
         yield Event(events.NOTE, {"text": note})
     if wanted:
-        yield from _rivals(plan, refit, row)
+        try:
+            yield from _rivals(plan, refit, row)
+        except KeyboardInterrupt:
+            outcome.is_cut_short = True
+            yield Event(events.NOTE, {"text": "the comparisons were interrupted"})
     order = ["all sites", "hard mask, as found", "hard mask, retrained", "random masks", "first-layer magnitude"]
     rows.sort(key=lambda entry: order.index(entry["name"]))
     done = {
         "folder": None if folder is None else str(folder.path),
         "seconds": time.monotonic() - began,
+        "is_cut_short": outcome.is_cut_short,
         "rows": rows,
         "keep": keep.tolist(),
         "names": [names[site] for site in keep],
@@ -201,6 +199,23 @@ def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: floa
             },
         )
     yield Event(events.DONE, done)
+
+
+def write_mask(plan: Plan, outcome: Outcome, folder: RunFolder) -> None:
+    """Write mask.json: before the retraining, which may be interrupted."""
+    keep = np.flatnonzero(outcome.mask)
+    names = plan.sites.names(plan.prepared.feature_names)
+    folder.write_json(
+        MASK,
+        {
+            "n": int(keep.size),
+            "N": int(outcome.mask.size),
+            "keep": keep,
+            "names": [names[site] for site in keep],
+            "weights": outcome.position,
+            "gates": outcome.gates.astype(np.float64),
+        },
+    )
 
 
 def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
@@ -238,7 +253,9 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
             layer = modules[group.layer]
             assert isinstance(layer, nn.Linear)
             norm = layer.weight.detach().norm(dim=1)
-        scores.append(norm.double().cpu().numpy())
+        score = norm.double().cpu().numpy()
+        # Norms of different layers do not compare: each group is measured by its own mean.
+        scores.append(score / max(float(score.mean()), 1e-30))
     order = np.argsort(-np.concatenate(scores), kind="stable")
     mask = np.zeros(plan.sites.size, bool)
     mask[order[: plan.keep]] = True

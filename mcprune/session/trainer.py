@@ -20,7 +20,7 @@ def trade(
     """Return gates (rows, N) in which every row trades `count` kept sites for dropped ones.
 
     A classifier that never sees a dropped site has stale weights for it, and no exchange is judged fairly. Draws are with
-    replacement: a row may trade fewer.
+    replacement: a row may trade fewer, or end a site above or below the others.
     """
     out = np.repeat(gates[None], rows, axis=0)
     if count and kept.size and dropped.size:

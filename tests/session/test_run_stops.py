@@ -107,4 +107,8 @@ def test_ctrl_c_while_retraining_leaves_the_mask(tmp_path):
         told = process.stderr.read()
         assert process.wait() == 130
     assert "Traceback" not in told
-    assert len(json.loads((folder / "mask.json").read_text())["keep"]) == 16
+    keep = json.loads((folder / "mask.json").read_text())["keep"]
+    assert len(keep) == 16
+    # What was found before is saved as a whole: the model as found, and a result that says so.
+    assert mcprune.load(folder).keep.tolist() == keep
+    assert json.loads((folder / "result.json").read_text())["is_cut_short"]
