@@ -34,7 +34,7 @@ PROGRESS_EVENTS, VALIDATIONS = 400, 40
 
 
 class Interrupt:
-    """Ask the loop to end after the current block: the first SIGINT is noted, the second one interrupts at once."""
+    """Ask the run to end after the current step: the first SIGINT is noted, the second one interrupts at once."""
 
     def __init__(self) -> None:
         self.is_asked = False
@@ -151,7 +151,7 @@ def _events(
             outcome.write_mask(plan, found, folder)
         yield Event(events.HARDEN, away)
         found.is_cut_short = interrupt.is_asked
-    yield from outcome.conclude(plan, found, folder, began)
+        yield from outcome.conclude(plan, found, folder, began, lambda: interrupt.is_asked)
     if ends is not None:
         ends.append(found)
 

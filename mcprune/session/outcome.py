@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,9 @@ class Outcome:
 class Refit:
     """Fresh classifiers on what a mask keeps, trained on the training and validation rows, tested once."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, is_asked: Callable[[], bool]) -> None:
         data = plan.prepared
+        self.is_asked = is_asked
         self.plan = plan
         self.x = torch.from_numpy(np.concatenate([data.x_train, data.x_validation])).to(plan.device)
         self.y = torch.from_numpy(np.concatenate([data.y_train, data.y_validation])).to(plan.device)
@@ -108,6 +109,7 @@ class Refit:
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             seed=seed,
+            is_asked=self.is_asked,
         )
         return model
 
@@ -122,10 +124,12 @@ class Refit:
         )
 
 
-def conclude(plan: Plan, outcome: Outcome, folder: RunFolder | None, began: float) -> Iterator[Event]:
-    """Retrain, compare, write, and leave the small model in the outcome."""
+def conclude(
+    plan: Plan, outcome: Outcome, folder: RunFolder | None, began: float, is_asked: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Retrain, compare, write, and leave the small model in the outcome; once `is_asked` to, end with what there is."""
     mask = outcome.mask
-    refit = Refit(plan)
+    refit = Refit(plan, is_asked)
     rows: list[dict[str, Any]] = []
 
     def row(name: str, kept: int, scores: list[float], since: float) -> Event:

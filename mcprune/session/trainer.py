@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -131,6 +131,7 @@ def fit(
     learning_rate: float,
     weight_decay: float,
     seed: int,
+    is_asked: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
 
@@ -138,6 +139,8 @@ def fit(
     ------
     NumericalError
         The loss is not finite.
+    KeyboardInterrupt
+        `is_asked` has become true: the user wants to end.
     """
     rows = len(targets)
     size = min(batch_size, rows)
@@ -156,6 +159,8 @@ def fit(
             torch.autograd.backward(loss)
             optimizer.step()
             cycle.step()
+            if is_asked():
+                raise KeyboardInterrupt
     model.eval()
     if not bool(torch.isfinite(loss)):
         raise NumericalError(f"the classifier's loss became {loss.item()} while retraining; lower --learning-rate")
