@@ -13,9 +13,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
 
 
+def _compiled(fn: F, **options: Any) -> F:
+    """Hand a function to numba; where no folder can hold its machine code, without the cache."""
+    try:
+        return cast(F, numba.njit(**options)(fn))
+    except RuntimeError:
+        return cast(F, numba.njit(**{**options, "cache": False})(fn))
+
+
 def kernel(fn: F) -> F:
     """Compile a function for one thread, on first use, with the machine code cached on disk."""
-    return cast(F, numba.njit(**_OPTIONS)(fn))
+    return _compiled(fn, **_OPTIONS)
 
 
 def parallel_kernel(fn: F) -> F:
@@ -23,7 +31,7 @@ def parallel_kernel(fn: F) -> F:
 
     Every iteration must write to its own elements only, so that 1 and N threads give the same bits.
     """
-    return cast(F, numba.njit(parallel=True, **_OPTIONS)(fn))
+    return _compiled(fn, parallel=True, **_OPTIONS)
 
 
 # A product and a sum may become one rounding (contract), a zero lose its sign: no order of sums changes, so a machine
@@ -33,14 +41,14 @@ _CONTRACTED: dict[str, Any] = {**_OPTIONS, "fastmath": {"contract", "nsz"}}
 
 def contracted_kernel(fn: F) -> F:
     """Compile a function for one thread with fused multiply-adds."""
-    return cast(F, numba.njit(**_CONTRACTED)(fn))
+    return _compiled(fn, **_CONTRACTED)
 
 
 def contracted_inline(fn: F) -> F:
     """Like `contracted_kernel`, and put into its callers."""
-    return cast(F, numba.njit(inline="always", **_CONTRACTED)(fn))
+    return _compiled(fn, inline="always", **_CONTRACTED)
 
 
 def contracted_parallel_kernel(fn: F) -> F:
     """Like `contracted_kernel` with `prange` on numba's threads; every iteration writes to its own elements only."""
-    return cast(F, numba.njit(parallel=True, **_CONTRACTED)(fn))
+    return _compiled(fn, parallel=True, **_CONTRACTED)

@@ -174,6 +174,8 @@ def from_arrays(X: Any, y: Any, *, name: str = "arrays", feature_names: Sequence
 
 
 def _as_array(name: str, X: Any) -> AnyArray:
+    if isinstance(X, np.ma.MaskedArray):  # what is masked is missing
+        X = np.ma.filled(X.astype(np.float64), np.nan)
     try:
         features = np.asarray(X)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -196,7 +198,7 @@ def _as_array(name: str, X: Any) -> AnyArray:
 def _is_numeric(cell: Any) -> bool:
     try:
         float(cell)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return False
     return True
 

@@ -133,8 +133,10 @@ def run_options(arguments: list[str]) -> tuple[dict[str, Any], bool, bool]:
     """
     given = vars(parsed := run_parser().read(arguments))
     options = {name: value for name, value in given.items() if name not in SCREEN}
+    # A preset on the command line stands above the file, as every option there does.
+    preset = PRESETS.get(options.get("preset", ""), {})
     return (
-        {**(read_options(parsed.config) if parsed.config is not None else {}), **options},
+        {**(read_options(parsed.config) if parsed.config is not None else {}), **preset, **options},
         parsed.quiet,
         parsed.json,
     )

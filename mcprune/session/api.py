@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from mcprune.arrays import BoolArray, FloatArray, IntArray
@@ -103,13 +104,18 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
     """
     _check_model(model)
     given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
-    if isinstance(data, str | Path):
-        given["data"] = str(data)
+    given["data"] = str(data) if isinstance(data, str | Path) else "arrays"  # a name that no loader knows
     config = make_config(**given)
     dataset = _dataset(data, config.target)
     path = Path(config.out) if config.out else None
     ends: list[Outcome] = []
-    told = list(run_on(config, dataset, path, model=model, ends=ends))
+    threads, was_training = torch.get_num_threads(), model is not None and model.training
+    try:
+        told = list(run_on(config, dataset, path, model=model, ends=ends))
+    finally:
+        torch.set_num_threads(threads)
+        if model is not None:
+            model.train(was_training)
     end = ends[0]
     rows = told[-1].data["rows"]
     return Result(

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from mcprune.chain.kinds import KINDS
 from mcprune.chain.schedules import Schedule
@@ -105,6 +114,13 @@ class RunConfig(BaseModel):
             raise ValueError(f"true and false are no value here, met {value!r}")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, options: Any) -> Any:
+        """Put the preset's options below the given ones."""
+        preset = options.get("preset") if isinstance(options, dict) else None
+        return {**PRESETS.get(preset, {}), **options} if isinstance(preset, str) else options
+
     data: str = Field(
         "digits", min_length=1, description="data set by name, or a file or folder", json_schema_extra={"group": "data"}
     )
@@ -138,7 +154,11 @@ class RunConfig(BaseModel):
         json_schema_extra={"group": "sites"},
     )
     keep: int | None = Field(
-        None, ge=1, description="n, how many sites to keep [a quarter of them]", json_schema_extra={"group": "sites"}
+        None,
+        ge=1,
+        le=2**31,
+        description="n, how many sites to keep [a quarter of them]",
+        json_schema_extra={"group": "sites"},
     )
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(_widths)] = Field(
@@ -157,12 +177,14 @@ class RunConfig(BaseModel):
     epochs: int | None = Field(
         None,
         ge=1,
+        le=2**31,
         description="passes over the training rows [30, more for few rows]",
         json_schema_extra={"group": "classifier"},
     )
     batch_size: int | None = Field(
         None,
         ge=1,
+        le=2**31,
         description="rows in a step of backprop [256 from 20,000 training rows on, else 64]",
         json_schema_extra={"group": "classifier"},
     )
@@ -185,6 +207,7 @@ class RunConfig(BaseModel):
     retrain_epochs: int | None = Field(
         None,
         ge=1,
+        le=2**31,
         description="passes for the fresh classifier on what is kept [30, more for few rows]",
         json_schema_extra={"group": "classifier"},
     )
@@ -242,10 +265,13 @@ class RunConfig(BaseModel):
     pool: int = Field(
         8,
         ge=1,
+        le=2**31,
         description="sites drawn into the pool for each one that must be dropped",
         json_schema_extra={"group": "chain"},
     )
-    move_sites: int = Field(8, ge=1, description="sites changed by a block move", json_schema_extra={"group": "chain"})
+    move_sites: int = Field(
+        8, ge=1, le=2**31, description="sites changed by a block move", json_schema_extra={"group": "chain"}
+    )
     start_weight: float = Field(
         4.0, gt=0, le=100, description="weight of every site at the start", json_schema_extra={"group": "chain"}
     )
@@ -256,9 +282,11 @@ class RunConfig(BaseModel):
         description="wall of the box that reflects weights at a temperature above 0",
         json_schema_extra={"group": "chain"},
     )
-    decisions: int = Field(64, ge=1, description="proposals consumed in a block", json_schema_extra={"group": "chain"})
+    decisions: int = Field(
+        64, ge=1, le=2**31, description="proposals consumed in a block", json_schema_extra={"group": "chain"}
+    )
     train_steps: int = Field(
-        8, ge=1, description="steps of backprop between blocks", json_schema_extra={"group": "chain"}
+        8, ge=1, le=2**31, description="steps of backprop between blocks", json_schema_extra={"group": "chain"}
     )
     speculate: int = Field(
         16,
@@ -268,10 +296,18 @@ class RunConfig(BaseModel):
         json_schema_extra={"group": "chain"},
     )
     evaluation_rows: int = Field(
-        4096, ge=1, description="rows of the evaluation batch at the end", json_schema_extra={"group": "chain"}
+        4096,
+        ge=1,
+        le=2**31,
+        description="rows of the evaluation batch at the end",
+        json_schema_extra={"group": "chain"},
     )
     evaluation_rows_early: int = Field(
-        1024, ge=1, description="rows of the evaluation batch while n(t) falls", json_schema_extra={"group": "chain"}
+        1024,
+        ge=1,
+        le=2**31,
+        description="rows of the evaluation batch while n(t) falls",
+        json_schema_extra={"group": "chain"},
     )
     judge_on: Literal["auto", "train", "held-out"] = Field(
         "auto",
@@ -370,14 +406,12 @@ def make_config(**options: Any) -> RunConfig:
     unknown = [name for name in options if name not in RunConfig.model_fields]
     if unknown:
         raise ConfigError(f"there is no option {unknown[0]!r}{nearest(unknown[0], RunConfig.model_fields)}")
-    preset = options.get("preset", "default")
-    merged = {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **options}
     try:
-        return RunConfig(**merged)
+        return RunConfig(**options)
     except ConfigError as error:
         raise error
     except ValidationError as error:
-        raise ConfigError(_message(error, merged)) from None
+        raise ConfigError(_message(error, options)) from None
 
 
 def read_options(path: str | Path) -> dict[str, Any]:
@@ -395,7 +429,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
         raise ConfigError(
             f"the configuration {str(path)!r} cannot be read: {error.strerror}; give --config a TOML file"
         ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the configuration {str(path)!r} is not TOML: {error}; mend that place") from None
     for name in options:
         if name not in RunConfig.model_fields:

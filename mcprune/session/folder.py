@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +18,7 @@ from mcprune.errors import DataError, FolderError, McpruneError
 from mcprune.pruning.portable import load_model, save_model
 from mcprune.session.config import RunConfig, write_config
 from mcprune.session.events import Event, plain
-from mcprune.session.records import CONFIG, EVENTS, FILES, check_free
+from mcprune.session.records import BEFORE, CONFIG, EVENTS, FILES, MASK, check_free
 
 
 class RunFolder:
@@ -34,6 +35,7 @@ class RunFolder:
         self.path = path
         # `out` and `force` belong to this run, not to its repetition.
         self._config = config.model_copy(update={"out": None, "force": False})
+        self._force = force
         self._events: TextIO | None = None
         self._waiting: list[Event] = []
 
@@ -42,9 +44,16 @@ class RunFolder:
         if self._events is not None:
             return
         try:
-            for name in FILES:
-                (self.path / name).unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
+            for name in FILES if self._force else ():
+                if (self.path / name).exists():  # until this run has something to show for it
+                    (self.path / name).replace(self.path / (name + BEFORE))
+            try:
+                (self.path / CONFIG).touch(exist_ok=False)
+            except FileExistsError:
+                raise FolderError(
+                    f"another run has begun in {str(self.path)!r} meanwhile; choose another --out"
+                ) from None
             write_config(self._config, self.path / CONFIG)
             self._events = (self.path / EVENTS).open("w", encoding="utf-8")
         except OSError as error:
@@ -78,10 +87,26 @@ class RunFolder:
         """Write the small model and what `load` needs beside it."""
         save_model(model, self.path, dict(extra))
 
+    def restore(self) -> None:
+        """The run failed: if it has no mask yet, an earlier run that it was to replace comes back."""
+        if self._events is not None and self._force and not (self.path / MASK).exists():
+            self._shut()
+            for name in FILES:
+                if (self.path / (name + BEFORE)).exists():
+                    (self.path / (name + BEFORE)).replace(self.path / name)
+
     def close(self) -> None:
-        """Close the events' file."""
+        """Close the events' file, and remove what this run has replaced."""
         if self._events is not None:
-            self._events.close()
+            self._shut()
+            with suppress(OSError):
+                for name in FILES:
+                    (self.path / (name + BEFORE)).unlink(missing_ok=True)
+
+    def _shut(self) -> None:
+        if self._events is not None:
+            with suppress(OSError):  # a full disk has been told of where it was met
+                self._events.close()
             self._events = None
 
 
@@ -110,6 +135,11 @@ class SmallModel(nn.Module):
         self.names = tuple(extra["names"])
         self.n_inputs = len(extra["feature_names"])
         self.scaler = Scaler.from_dict(extra["scaler"])  # of the kept inputs
+        fits = len(self.names) == self.keep.size == self.scaler.shift.size
+        if not fits or self.keep.tolist() != extra["columns"] or len(set(self.keep.tolist())) != self.keep.size:
+            raise ValueError("columns, names and scaling do not fit together")
+        if self.keep.size and not 0 <= self.keep.min() <= self.keep.max() < self.n_inputs:
+            raise ValueError("a column lies outside of the rows")
         self.feature_names = tuple(extra["feature_names"])
         self.target_name: str | None = extra["target_name"]
         self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
@@ -120,7 +150,7 @@ class SmallModel(nn.Module):
         out: torch.Tensor = self.model(x)
         return out
 
-    def select(self, X: AnyArray) -> torch.Tensor:
+    def select(self, X: Any) -> torch.Tensor:
         """Pick the kept inputs from full raw rows (B, N) and scale them: (B, n) float32.
 
         Raises
@@ -128,7 +158,12 @@ class SmallModel(nn.Module):
         DataError
             Rows of another width, or not finite where it matters.
         """
-        rows = np.asarray(X.to_numpy() if hasattr(X, "to_numpy") else X)
+        if hasattr(X, "columns") and hasattr(X, "to_numpy"):  # a frame: by name, not by place
+            missing = [name for name in self.feature_names if name not in set(map(str, X.columns))]
+            if missing:
+                raise DataError(f"the frame has no column {missing[0]!r}; it needs the columns of the run's data")
+            X = X[[{str(name): name for name in X.columns}[name] for name in self.feature_names]].to_numpy()
+        rows = np.asarray(X)
         rows = rows.reshape(len(rows), -1) if rows.ndim > 2 else rows
         if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
             raise DataError(f"rows of shape {rows.shape} were met; the model was made for {self.n_inputs} inputs a row")

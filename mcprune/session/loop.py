@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from mcprune.arrays import BoolArray
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
+from mcprune.errors import McpruneError
 from mcprune.methods.base import MaskUpdate
 from mcprune.session import events, outcome
 from mcprune.session.config import RunConfig
@@ -47,8 +49,9 @@ class Interrupt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._is_installed:
-            signal.signal(signal.SIGINT, self._previous)
+        if self._is_installed and signal.getsignal(signal.SIGINT) == self._handle:
+            with suppress(ValueError):  # closed in another thread
+                signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
@@ -106,6 +109,10 @@ def run_on(
                     folder.begin()
                 folder.event(event)
             yield event
+    except McpruneError:
+        if folder is not None:
+            folder.restore()
+        raise
     finally:
         if folder is not None:
             folder.close()
@@ -246,7 +253,7 @@ class _Search:
         gates = self.method.training_gates()
         gate_sum = float(gates.astype(np.float64).sum())
         mask = self.method.harden(self.judges.batch(self.plan.config.evaluation_rows))
-        self.final_gates = gates
+        self.final_gates = self.method.training_gates()
         return mask, {
             "kept": int(mask.sum()),
             "N": mask.size,

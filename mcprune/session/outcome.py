@@ -69,7 +69,7 @@ class Refit:
                 config.dropout,
                 seed,
             ).to(plan.device)
-        model = copy.deepcopy(plan.model)
+        model = copy.deepcopy(plan.origin)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for module in model.modules():
@@ -269,11 +269,11 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
 def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     """Whether to run the rivals, and the note that says why not. Their work is known beforehand: no clock decides."""
     config = plan.config
+    first = next((module for module in plan.model.modules() if isinstance(module, nn.Linear)), None)
+    if first is None or first.in_features != plan.prepared.n_inputs:
+        return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
     if config.compare != "auto":
         return config.compare == "yes", ""
-    linear = any(isinstance(module, nn.Linear) for module in plan.model.modules())
-    if not linear:
-        return False, "first-layer magnitude needs a linear layer: no comparisons"
     work = (RANDOM_MASKS + 2) * plan.retrain_epochs * len(refit.y)
     if work <= COMPARE_SHARE * cost or len(refit.y) < 5_000:
         return True, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from mcprune.models.registry import build
 from mcprune.objective.base import Objective
 from mcprune.objective.classification import CrossEntropy
 from mcprune.pruning.gates import GatedModel
+from mcprune.pruning.shrink import shrink
 from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.session.config import RunConfig
 from mcprune.session.machine import cores, pick_device
@@ -31,6 +33,7 @@ from mcprune.session.rows import HELD_OUT_BELOW
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
+LARGEST_DELTA = 1e6
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
 
@@ -41,6 +44,7 @@ class Plan:
     config: RunConfig  # nothing is None but target, max_time and out
     prepared: Prepared
     model: nn.Module
+    origin: nn.Module  # as it was before the search
     sites: SiteMap
     gated: GatedModel
     objective: Objective
@@ -93,6 +97,16 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
             f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.sites!r}; "
             f"choose 1 <= keep <= {sites.size}"
         )
+    if config.budget_drops == "chain" and keep < sites.size and set(config.moves) <= {"exchange", "informed"}:
+        raise ConfigError(
+            "budget_drops=chain, but exchanges never change how many sites are kept, so the chain could not reach "
+            f"{keep}; add another move, such as --moves exchange=3,toggle=1, or use --budget-drops pool"
+        )
+    if max(parse(config.delta).start, parse(config.delta).end) > LARGEST_DELTA:
+        raise ConfigError(f"delta={config.delta} is beyond all weights; choose at most {LARGEST_DELTA:g}")
+    origin = copy.deepcopy(classifier)
+    if model is not None and sites.size > 1:  # now rather than after the search
+        shrink(classifier, sites, np.arange(sites.size) > 0)
     judge_on = config.judge_on
     rows = len(prepared.y_train)
     if judge_on == "auto":
@@ -116,19 +130,21 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
             "retrain_epochs": retrain,
             "threads": threads,
             "device": device.type,
+            "train_steps": min(config.train_steps, epochs * steps),
         }
     )
     return Plan(
         config=settled,
         prepared=prepared,
         model=classifier,
+        origin=origin,
         sites=sites,
         gated=GatedModel(classifier, sites),
         objective=CrossEntropy(),
         device=device,
         keep=keep,
         epochs=epochs,
-        blocks=max(1, math.ceil(epochs * steps / config.train_steps)),
+        blocks=max(1, math.ceil(epochs * steps / min(config.train_steps, epochs * steps))),
         batch_size=batch_size,
         retrain_epochs=retrain,
         is_users_model=model is not None,
@@ -142,11 +158,16 @@ def _try_model(model: nn.Module, prepared: Prepared, device: torch.device) -> No
     try:
         with torch.no_grad():
             out = model(torch.from_numpy(prepared.x_train[:2]).to(device))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # the user's own code
+        said = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"the model cannot be run on rows of {prepared.n_inputs} features ({str(error).splitlines()[0]}); "
+            f"the model cannot be run on rows of {prepared.n_inputs} features ({type(error).__name__}: {said}); "
             "wrap it so that it takes (B, N)"
         ) from error
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError(
+            "the model has no parameter that can be trained; give one with parameters, none frozen by mistake"
+        )
     if not isinstance(out, torch.Tensor) or tuple(out.shape) != (2, prepared.n_classes):
         met = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
         raise ModelError(

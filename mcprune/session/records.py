@@ -10,7 +10,13 @@ from typing import Any
 from mcprune.errors import FolderError
 
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
+BEFORE = ".before"  # an earlier run under --force, until the new one has a mask
 FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a run wrote it: also what a kill or a full disk left half done."""
+    return any(name == known + end for known in FILES for end in ("", ".new", ".part", BEFORE))
 
 
 def check_free(path: Path, *, force: bool) -> None:
@@ -22,10 +28,14 @@ def check_free(path: Path, *, force: bool) -> None:
         The folder exists and is not empty (without `force`), is a file, or does not look like a run although `force` is
         given.
     """
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{str(path)[:80]!r} is no name for a folder ({error}); choose another --out") from None
     if path.is_dir() and any(path.iterdir()):
         if not force:
             raise FolderError(f"the folder {str(path)!r} exists; choose another --out, or replace it with --force")
-        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in FILES)
+        foreign = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry.name))
         if foreign:
             raise FolderError(
                 f"the folder {str(path)!r} holds {foreign[0]!r}, which no run wrote, so --force will not replace it; "

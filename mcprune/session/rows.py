@@ -26,6 +26,8 @@ def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tu
         members = draw.permutation(rows[targets == label])
         judges.append(members[: min(members.size - 1, max(1, round(share * members.size)))])
     judging = np.sort(np.concatenate(judges))
+    if not judging.size:  # one row a class: there is nothing to hold out
+        return rows, rows
     return np.setdiff1d(rows, judging), judging
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -67,6 +68,7 @@ class Trainer:
         self.learning_rate = learning_rate
         self.perturb = perturb
         self.steps = 0
+        self._seed = seed
         self._draw = np.random.default_rng([seed, 1])
         self._batches = self._forever(np.random.default_rng([seed, 2]))
         self._optimizer = adam(gated.model, learning_rate, weight_decay)
@@ -97,23 +99,32 @@ class Trainer:
         self.gated.model.train()
         plain = torch.from_numpy(gates).to(self.features)
         loss = torch.zeros(())
-        for _ in range(count):
-            rows = next(self._batches)
-            if trades and dropped.size:
-                traded = trade(gates, kept, dropped, trades, len(rows), self._draw)
-                logits = self.gated(self.features[rows], torch.from_numpy(traded).to(self.features))
-            else:
-                logits = self.gated(self.features[rows], plain)
-            loss = functional.cross_entropy(logits, self.targets[rows])
-            self._optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            self._optimizer.step()
-            self.steps += 1
+        with noise(self._seed, self.steps):
+            for _ in range(count):
+                rows = next(self._batches)
+                if trades and dropped.size:
+                    traded = trade(gates, kept, dropped, trades, len(rows), self._draw)
+                    logits = self.gated(self.features[rows], torch.from_numpy(traded).to(self.features))
+                else:
+                    logits = self.gated(self.features[rows], plain)
+                loss = functional.cross_entropy(logits, self.targets[rows])
+                self._optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                self._optimizer.step()
+                self.steps += 1
         if not bool(torch.isfinite(loss)):
             raise NumericalError(
                 f"the classifier's loss is {loss.item()} at training step {self.steps}; lower --learning-rate "
                 f"(it is {self.learning_rate:g}), or look for huge values in the data (--scale standard)"
             )
+
+
+@contextmanager
+def noise(seed: int, step: int) -> Iterator[None]:
+    """Set torch's global random state, from which dropout draws, by seed and step inside; put it back after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed((seed << 32) + step)
+        yield
 
 
 def adam(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -150,17 +161,18 @@ def fit(
     draw = np.random.default_rng([seed, 3])
     model.train()
     loss = torch.zeros(())
-    for _ in range(epochs):
-        order = torch.from_numpy(draw.permutation(rows)).to(features.device)
-        for first in range(0, steps * size, size):
-            part = order[first : first + size]
-            loss = functional.cross_entropy(model(features[part]), targets[part])
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            cycle.step()
-            if is_asked():
-                raise KeyboardInterrupt
+    with noise(seed, 0):
+        for _ in range(epochs):
+            order = torch.from_numpy(draw.permutation(rows)).to(features.device)
+            for first in range(0, steps * size, size):
+                part = order[first : first + size]
+                loss = functional.cross_entropy(model(features[part]), targets[part])
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                optimizer.step()
+                cycle.step()
+                if is_asked():
+                    raise KeyboardInterrupt
     model.eval()
     if not bool(torch.isfinite(loss)):
         raise NumericalError(f"the classifier's loss became {loss.item()} while retraining; lower --learning-rate")
