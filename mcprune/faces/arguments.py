@@ -10,7 +10,8 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from mcprune.faces.parser import Parser
-from mcprune.session.config import UNITS, RunConfig, option, read_options
+from mcprune.session.config import RunConfig, option, read_options
+from mcprune.session.fields import UNITS
 from mcprune.session.presets import PRESETS
 
 DESCRIPTION = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,80 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from mcprune.chain.kinds import KINDS
-from mcprune.chain.schedules import Schedule
-from mcprune.chain.schedules import parse as parse_schedule
 from mcprune.errors import ConfigError, FolderError
+from mcprune.session.fields import byte_count, layer_widths, move_shares, nearest, positive_schedule_text, schedule_text
 from mcprune.session.presets import PRESETS
 
-UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-
-
-def _schedule(value: Any) -> str:
-    """Accept a number or `kind:start:end[:until]` and return its canonical text, checked."""
-    if isinstance(value, Schedule):
-        value = str(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"a number or kind:start:end[:until] is needed, met {value!r}")
-    schedule = parse_schedule(str(value))
-    if min(schedule.start, schedule.end) < 0:
-        raise ValueError(f"it must not be negative, met {value!r}")
-    return str(schedule)
-
-
-def _positive_schedule(value: Any) -> str:
-    """Accept what `_schedule` does, but neither end may be 0."""
-    text = _schedule(value)
-    schedule = parse_schedule(text)
-    if min(schedule.start, schedule.end) == 0:
-        raise ValueError(f"it must be above 0, met {value!r}")
-    return text
-
-
-def _moves(value: Any) -> dict[str, float]:
-    """Accept a mapping or 'exchange=3,toggle=1'; shares are scaled to a sum of 1."""
-    if isinstance(value, str):
-        pairs = [part.split("=", 1) if "=" in part else (part, "1") for part in value.split(",") if part.strip()]
-        value = {name.strip(): share for name, share in pairs}
-    if not isinstance(value, dict) or not value:
-        raise ValueError(f"name=share pairs are needed, such as exchange=3,toggle=1; met {value!r}")
-    shares: dict[str, float] = {}
-    for name, share in value.items():
-        if name not in KINDS:
-            raise ValueError(f"there is no move {name!r}{nearest(name, KINDS)}; the moves are {', '.join(KINDS)}")
-        try:
-            shares[name] = float(share)
-        except (TypeError, ValueError):
-            raise ValueError(f"the share of {name} must be a number, met {share!r}") from None
-        if not math.isfinite(shares[name]) or shares[name] < 0:
-            raise ValueError(f"the share of {name} must be finite and not negative, met {share!r}")
-    total = sum(shares.values())
-    if not 0 < total < math.inf:
-        raise ValueError("the shares must not all be zero")
-    return {name: share / total for name, share in shares.items() if share > 0}
-
-
-def _widths(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return (value,) if isinstance(value, int) else value
-
-
-def _bytes(value: Any) -> Any:
-    """Accept a number of bytes or a text such as 512M or 2G."""
-    if isinstance(value, str):
-        text = value.strip().lower().removesuffix("ib").removesuffix("b")
-        scale = UNITS.get(text[-1:], 1)
-        number = text[:-1] if text[-1:] in UNITS else text
-        try:
-            size = float(number) * scale
-            return int(size)
-        except (ValueError, OverflowError):
-            raise ValueError(f"a number of bytes is needed, such as 512M or 2G; met {value!r}") from None
-    return value
-
-
-ScheduleText = Annotated[str, BeforeValidator(_schedule)]
+ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
 
 
 class RunConfig(BaseModel):
@@ -161,7 +90,7 @@ class RunConfig(BaseModel):
         json_schema_extra={"group": "sites"},
     )
 
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(_widths)] = Field(
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(layer_widths)] = Field(
         (128, 64), description="widths of the hidden layers", json_schema_extra={"group": "classifier"}
     )
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "softplus"] = Field(
@@ -218,7 +147,7 @@ class RunConfig(BaseModel):
         json_schema_extra={"group": "chain"},
     )
     method: Literal["markov"] = Field("markov", description="the way to the mask", json_schema_extra={"group": "chain"})
-    moves: Annotated[dict[str, float], BeforeValidator(_moves)] = Field(
+    moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
         {"exchange": 1.0},
         description="shares of the moves, such as exchange=3,toggle=1",
         json_schema_extra={"group": "chain"},
@@ -244,7 +173,7 @@ class RunConfig(BaseModel):
     gates: Literal["sigmoid", "sharpened", "hard"] = Field(
         "hard", description="how a site's weight gates it while the chain judges", json_schema_extra={"group": "chain"}
     )
-    sharpness: Annotated[str, BeforeValidator(_positive_schedule)] = Field(
+    sharpness: Annotated[str, BeforeValidator(positive_schedule_text)] = Field(
         "geometric:1.0:16.0",
         description="beta in sigmoid(beta w) with --gates sharpened",
         json_schema_extra={"group": "chain"},
@@ -354,7 +283,7 @@ class RunConfig(BaseModel):
         description="threads of torch and numba [the cores at hand; 1 below 20,000 training rows]",
         json_schema_extra={"group": "run"},
     )
-    max_memory: Annotated[int, BeforeValidator(_bytes)] = Field(
+    max_memory: Annotated[int, BeforeValidator(byte_count)] = Field(
         2**30,
         ge=2**20,
         description="bound for one batch of candidates, such as 512M",
@@ -370,12 +299,6 @@ class RunConfig(BaseModel):
         None, min_length=1, description="folder of the run [runs/NAME]", json_schema_extra={"group": "run"}
     )
     force: bool = Field(False, description="replace the folder if it exists", json_schema_extra={"group": "run"})
-
-
-def nearest(name: str, names: Any) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest of the names, or nothing."""
-    found = difflib.get_close_matches(str(name), [str(other) for other in names], n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def _message(error: ValidationError, given: dict[str, Any]) -> str:

@@ -1,0 +1,83 @@
+"""Reading what a person may write for an option: schedules, moves, widths, sizes."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+from mcprune.chain.kinds import KINDS
+from mcprune.chain.schedules import Schedule
+from mcprune.chain.schedules import parse as parse_schedule
+
+UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def schedule_text(value: Any) -> str:
+    """Accept a number or `kind:start:end[:until]` and return its canonical text, checked."""
+    if isinstance(value, Schedule):
+        value = str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"a number or kind:start:end[:until] is needed, met {value!r}")
+    schedule = parse_schedule(str(value))
+    if min(schedule.start, schedule.end) < 0:
+        raise ValueError(f"it must not be negative, met {value!r}")
+    return str(schedule)
+
+
+def positive_schedule_text(value: Any) -> str:
+    """Accept what `schedule_text` does, but neither end may be 0."""
+    text = schedule_text(value)
+    schedule = parse_schedule(text)
+    if min(schedule.start, schedule.end) == 0:
+        raise ValueError(f"it must be above 0, met {value!r}")
+    return text
+
+
+def move_shares(value: Any) -> dict[str, float]:
+    """Accept a mapping or 'exchange=3,toggle=1'; shares are scaled to a sum of 1."""
+    if isinstance(value, str):
+        pairs = [part.split("=", 1) if "=" in part else (part, "1") for part in value.split(",") if part.strip()]
+        value = {name.strip(): share for name, share in pairs}
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"name=share pairs are needed, such as exchange=3,toggle=1; met {value!r}")
+    shares: dict[str, float] = {}
+    for name, share in value.items():
+        if name not in KINDS:
+            raise ValueError(f"there is no move {name!r}{nearest(name, KINDS)}; the moves are {', '.join(KINDS)}")
+        try:
+            shares[name] = float(share)
+        except (TypeError, ValueError):
+            raise ValueError(f"the share of {name} must be a number, met {share!r}") from None
+        if not math.isfinite(shares[name]) or shares[name] < 0:
+            raise ValueError(f"the share of {name} must be finite and not negative, met {share!r}")
+    total = sum(shares.values())
+    if not 0 < total < math.inf:
+        raise ValueError("the shares must not all be zero")
+    return {name: share / total for name, share in shares.items() if share > 0}
+
+
+def layer_widths(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return (value,) if isinstance(value, int) else value
+
+
+def byte_count(value: Any) -> Any:
+    """Accept a number of bytes or a text such as 512M or 2G."""
+    if isinstance(value, str):
+        text = value.strip().lower().removesuffix("ib").removesuffix("b")
+        scale = UNITS.get(text[-1:], 1)
+        number = text[:-1] if text[-1:] in UNITS else text
+        try:
+            size = float(number) * scale
+            return int(size)
+        except (ValueError, OverflowError):
+            raise ValueError(f"a number of bytes is needed, such as 512M or 2G; met {value!r}") from None
+    return value
+
+
+def nearest(name: str, names: Any) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest of the names, or nothing."""
+    found = difflib.get_close_matches(str(name), [str(other) for other in names], n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
