@@ -114,8 +114,8 @@ class Trainer:
                 self.steps += 1
         if not bool(torch.isfinite(loss)):
             raise NumericalError(
-                f"the classifier's loss is {loss.item()} at training step {self.steps}; lower --learning-rate or --weight-decay "
-                f"(it is {self.learning_rate:g}), or look for huge values in the data (--scale standard)"
+                f"the classifier's loss is {loss.item()} at training step {self.steps}; lower --learning-rate "
+                f"(it is {self.learning_rate:g}) or --weight-decay, or look for huge values in the data (--scale standard)"
             )
 
 
