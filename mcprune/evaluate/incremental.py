@@ -162,7 +162,8 @@ class IncrementalEvaluator:
         looks = self._looks if limits is not None else NO_LOOKS
         bounds = np.full(moves.size.shape, np.inf) if limits is None else limits
         for replica in range(moves.size.shape[0]):
-            now = mlp_kernels.mean_loss(self.replicas[replica][1])
+            # Only looks compare with the loss of the position.
+            now = mlp_kernels.mean_loss(self.replicas[replica][1]) if looks.size else 0.0
             arguments = self._arguments(replica, moves.size[replica], moves.sites[replica], changed[replica])
             arguments += [bounds[replica], now, looks, self._quantile]
             out[replica], self.seen[replica] = mlp_kernels.candidate_losses(*arguments)

@@ -23,24 +23,6 @@ BLOCK = 16  # rows that go through the layers together
 
 
 @contracted_inline
-def _activate(values: Any, count: int, code: int) -> None:
-    """Apply the activation in place."""
-    one = np.float32(1.0)
-    if code == RELU:
-        for q in range(count):
-            values[q] = max(values[q], np.float32(0.0))
-    elif code == TANH:
-        for q in range(count):
-            values[q] = np.float32(np.tanh(values[q]))
-    elif code == SIGMOID:
-        for q in range(count):
-            values[q] = one / (one + np.exp(-values[q]))
-    else:
-        for q in range(count):
-            values[q] = max(values[q], np.float32(0.0)) + np.log(one + np.exp(-abs(values[q])))
-
-
-@contracted_inline
 def _scalar(value: Any, code: int) -> Any:
     """Return the activation of one number."""
     one = np.float32(1.0)
@@ -89,9 +71,8 @@ def _next_layer(
         else:
             found = width
             for r in range(width):
-                values[r] = gates[gate_row, r] * sums[q, r]
+                values[r] = _scalar(gates[gate_row, r] * sums[q, r], code)
                 index[r] = r
-            _activate(values, width, code)
         _affine(values, 0, index, found, weights, bias, 0, out, q)
 
 

@@ -153,8 +153,7 @@ def _events(
             yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
         mask, away = search.harden()
         found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
-        if folder is not None and search.blocks_done:
-            folder.begin()
+        if folder is not None:  # the last block's progress has made it
             outcome.write_mask(plan, found, folder)
         yield Event(events.HARDEN, away)
         found.is_cut_short = interrupt.is_asked
@@ -187,7 +186,6 @@ class _Search:
         self.blocks_done = 0
         self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = 0
         self.moves: dict[str, list[int]] = {}
-        self._steps_done = 0
 
     def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
         """Yield progress until the planned blocks are done, time is up, or an interrupt asks to stop."""
