@@ -39,7 +39,8 @@ class SiteStatistics(NamedTuple):
 
 def new_statistics(sites: int) -> SiteStatistics:
     """Return statistics of N sites of which nothing is known: equal scores."""
-    return SiteStatistics(*np.zeros((4, 2, sites)), np.full((2, sites), 1.0 / sites))
+    tries, accepted, known, change = np.zeros((4, 2, sites))
+    return SiteStatistics(tries, accepted, known, change, np.full((2, sites), 1.0 / sites))
 
 
 def count(statistics: SiteStatistics, moves: Moves, info: StepInfo, unknown: AnyArray) -> None:

@@ -36,6 +36,7 @@ class MaskUpdate(NamedTuple):
     null_moves: int
     rejected_by_bound: int
     moves: dict[str, tuple[int, int]]  # proposed and accepted in this block, by move
+    adapted: dict[str, Any] | None = None  # what the method adapts, as docs/events.md says; None where nothing is
 
 
 class Method(Protocol):

@@ -157,6 +157,7 @@ def _events(
             outcome.write_mask(plan, found, folder)
         yield Event(events.HARDEN, away)
         found.is_cut_short = interrupt.is_asked
+        found.adapted = search.adapted
         yield from outcome.conclude(plan, found, folder, began, lambda: interrupt.is_asked)
     if ends is not None:
         ends.append(found)
@@ -186,6 +187,7 @@ class _Search:
         self.blocks_done = 0
         self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = 0
         self.moves: dict[str, list[int]] = {}
+        self.adapted: dict[str, Any] | None = None  # of the last block
 
     def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
         """Yield progress until the planned blocks are done, time is up, or an interrupt asks to stop."""
@@ -233,6 +235,7 @@ class _Search:
                         "nonfinite": self.nonfinite,
                         "null_moves": self.null_moves,
                         "rejected_by_bound": self.by_bound,
+                        "adapted": update.adapted,
                         "proposals_per_second": update.proposals / max(usual, 1e-9),
                         "validation_accuracy": self.validation() if self.blocks_done % look == 0 or is_last else None,
                         "seconds": time.monotonic() - began,
@@ -286,6 +289,7 @@ class _Search:
         self.nonfinite += update.nonfinite
         self.null_moves += update.null_moves
         self.by_bound += update.rejected_by_bound
+        self.adapted = update.adapted
         for name, (proposed, accepted) in update.moves.items():
             total = self.moves.setdefault(name, [0, 0])
             total[0] += proposed

@@ -37,6 +37,7 @@ class Outcome:
     cost: float
     is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
     small: SmallModel | None = None
+    adapted: dict[str, Any] | None = None  # what the method adapted, as the last block told it
 
     @property
     def model(self) -> SmallModel:
@@ -189,6 +190,7 @@ def conclude(
         "image_shape": plan.prepared.image_shape,
         "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
         "parameters": parameters,
+        "adapted": outcome.adapted,
     }
     if folder is not None:
         folder.write_json(
