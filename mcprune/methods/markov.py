@@ -136,7 +136,7 @@ class Markov:
         # The box makes the law normalisable at T > 0; the plain greedy rule has none.
         plan = settings.plan if temperature > 0 else settings.plan._replace(box=math.inf)
         plan = self._scored(plan, progress, is_warm or temperature == 0)
-        learns = settings.learned and (is_warm or temperature == 0)
+        learns = settings.learned and self.site_scores is None and (is_warm or temperature == 0)
         by_rung = np.zeros((2, settings.replicas, len(moves.KINDS)), np.int64)
         nonfinite = null = by_bound = 0
         leg = settings.swap_every if settings.replicas > 1 and settings.swap_every else settings.decisions
@@ -216,20 +216,16 @@ class Markov:
 
     def _scored(self, plan: moves.MovePlan, progress: float, may_change: bool) -> moves.MovePlan:
         """Return the plan with the scores of this block: those from outside, the learned ones, or the plan's own."""
-        if self.site_scores is not None:
-            if not callable(self.site_scores):
-                given = self.site_scores
-            elif may_change or self.blocks == 0:
-                given = self.site_scores(progress)
-            else:
-                return plan._replace(
-                    add=self.statistics.scores[scores.ADD], remove=self.statistics.scores[scores.REMOVE]
-                )
+        given = self.site_scores
+        if callable(given):
+            given = given(progress) if may_change or self.blocks == 0 else None
+        if given is not None:
             for way, values in zip((scores.ADD, scores.REMOVE), given, strict=True):
                 self.statistics.scores[way] = scores.floored(values)
-        elif not self.settings.learned:
+        if self.site_scores is None and not self.settings.learned:
             return plan
-        return plan._replace(add=self.statistics.scores[scores.ADD], remove=self.statistics.scores[scores.REMOVE])
+        add, remove = self.statistics.scores.copy()
+        return plan._replace(add=add, remove=remove)
 
     def _adapted(self, rungs: FloatArray, delta: FloatArray) -> dict[str, Any]:
         """Say what was adapted, as docs/events.md lists it; empty where nothing is."""
