@@ -231,9 +231,11 @@ class Markov:
         """Say what was adapted, as docs/events.md lists it; empty where nothing is."""
         told: dict[str, Any] = {}
         if self.settings.replicas > 1:
-            asked = self.ladder.attempts
-            rates = np.where(asked > 0, self.ladder.swaps / np.maximum(asked, 1), math.nan)
-            told |= {"temperatures": rungs.tolist(), "swap_rates": rates.tolist()}
+            counts = zip(self.ladder.swaps.tolist(), self.ladder.attempts.tolist(), strict=True)
+            told |= {
+                "temperatures": rungs.tolist(),
+                "swap_rates": [done / asked if asked else None for done, asked in counts],
+            }
             told |= {"round_trips": int(self.ladder.trips.sum())}
         if self.step_size is not None:
             told["deltas"] = delta.tolist()

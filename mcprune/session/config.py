@@ -227,7 +227,7 @@ class RunConfig(BaseModel):
     hottest: float | None = Field(
         None,
         gt=0,
-        description="temperature of the hottest replica; --temperature is the coldest's [100 times that]",
+        description="temperature of the hottest replica; --temperature is the coldest's [10 times that]",
         json_schema_extra={"group": "chain"},
     )
     swap_every: int | None = Field(

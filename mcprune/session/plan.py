@@ -34,7 +34,7 @@ from mcprune.session.rows import HELD_OUT_BELOW
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
 LARGEST_DELTA = 1e6
-HOTTEST = 100.0  # times the temperature of the coldest replica
+HOTTEST = 10.0  # times the temperature of the coldest replica
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
 
