@@ -155,7 +155,18 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
 
 
 def _adaptation(config: RunConfig, falls: bool) -> dict[str, float]:
-    """Return the end of the warm-up and the hottest temperature; both only where something needs them."""
+    """Return the end of the warm-up, and with replicas the hottest temperature.
+
+    Raises
+    ------
+    ConfigError
+        Options of replicas for a single chain.
+    """
+    for name in ("hottest", "swap_every"):
+        if config.replicas == 1 and getattr(config, name) is not None:
+            raise ConfigError(
+                f"{name}={getattr(config, name):g}, but a single chain has no ladder; give --replicas 2 or more, or leave it out"
+            )
     settled: dict[str, float] = {}
     temperature = parse(config.temperature)
     warmth = max(temperature.start, temperature.end)

@@ -45,6 +45,8 @@ def test_the_hottest_is_settled_from_the_coldest_and_only_with_replicas(digits):
     [
         (["--replicas", "3"], "must be above 0"),
         (["--replicas", "3", "--temperature", "0.1", "--hottest", "0.05"], "hottest=0.05"),
+        (["--hottest", "0.05"], "hottest=0.05, but a single chain has no ladder"),
+        (["--swap-every", "8"], "swap_every=8, but a single chain has no ladder"),
         (["--adapt-delta", "0.3"], "none of the moves uses delta"),
         (["--adapt-delta", "1.5"], "adapt_delta"),
         (["--warm-up", "1"], "warm_up"),
