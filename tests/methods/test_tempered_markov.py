@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mcprune.chain import moves, scores, tempering
+from mcprune.chain import engine, moves, scores, tempering
 from mcprune.chain.schedules import Schedule
 from mcprune.errors import ConfigError
 
@@ -85,6 +85,33 @@ def test_the_coldest_replica_is_what_is_shown_trained_and_hardened(bench):
         assert update.temperature == COLD
     assert len(seen) > 1
     np.testing.assert_array_equal(chain.harden(bench.batch), chain.position() > 0)
+
+
+def test_a_replica_is_judged_at_the_temperature_and_proposes_with_the_delta_of_its_rung(bench, monkeypatch):
+    chain = bench.chain(
+        plan={"site": 1.0, "toggle": 1.0}, sharpness=ONE, adapt_delta=0.4, warm_up=0.3, **ladder(swap_every=6)
+    )
+    met, advance, propose = [], engine.advance, moves.propose
+
+    def proposed(current, *arguments, **options):
+        met.append([chain.ladder.rung.copy(), options["delta"]])
+        return propose(current, *arguments, **options)
+
+    def advanced(*arguments, **options):
+        met[-1].append(options["temperature"])
+        return advance(*arguments, **options)
+
+    monkeypatch.setattr(moves, "propose", proposed)
+    monkeypatch.setattr(engine, "advance", advanced)
+    for block in range(8):
+        told = chain.update(bench.batch, (block + 1) / 8).adapted
+        for rung, delta, temperature in met:
+            np.testing.assert_array_equal(delta, np.array(told["deltas"])[rung])
+            np.testing.assert_array_equal(temperature, np.array(told["temperatures"])[rung])
+        turned = {tuple(rung) for rung, _, _ in met}
+        met.clear()
+    assert len(set(told["deltas"])) == 3
+    assert turned != {(0, 1, 2)}
 
 
 def test_ladder_and_delta_change_during_the_warm_up_and_never_after(bench):
