@@ -21,7 +21,7 @@ import torch.nn.functional as functional
 from mcprune.chain import engine, moves, state
 from mcprune.data.load import from_arrays, load
 from mcprune.evaluate.base import Evaluator
-from mcprune.evaluate.incremental import IncrementalEvaluator
+from mcprune.evaluate.fused import FusedEvaluator
 from mcprune.methods.base import Batch
 from mcprune.session.config import make_config
 from mcprune.session.loop import Interrupt, _Search
@@ -97,11 +97,11 @@ class Bench:
         block()
         return count / median(lambda: seconds(block), repeats)
 
-    def evaluator(self, wrong_rate: float | None = None) -> IncrementalEvaluator:
+    def evaluator(self, wrong_rate: float | None = None) -> FusedEvaluator:
         """Return the evaluator that is measured."""
-        return IncrementalEvaluator(self.plan.gated, self.plan.objective, wrong_rate=wrong_rate)
+        return FusedEvaluator(self.plan.gated, self.plan.objective, wrong_rate=wrong_rate)
 
-    def wrong(self, evaluator: IncrementalEvaluator, plan: moves.MovePlan, count: int) -> tuple[float, float]:
+    def wrong(self, evaluator: FusedEvaluator, plan: moves.MovePlan, count: int) -> tuple[float, float]:
         """Wrong rejections of staged decisions: as a share of all decisions, and of what the whole batch accepts."""
         exact = self.evaluator()
         current = state.new_state(self.position, sharpness=np.inf)

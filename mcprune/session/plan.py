@@ -19,7 +19,7 @@ from mcprune.data.prepare import Prepared, prepare
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.full import FullEvaluator
-from mcprune.evaluate.incremental import IncrementalEvaluator
+from mcprune.evaluate.fused import FusedEvaluator
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
 from mcprune.objective.base import Objective
@@ -181,7 +181,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     Raises
     ------
     ModelError
-        `incremental` was asked for by name and cannot serve the model or the moves.
+        `fused` was asked for by name and cannot serve the model or the moves.
     """
     config = plan.config
     canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
@@ -195,14 +195,14 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
         return canonical, canonical
     try:
         rate = config.wrong_rate if config.decide == "staged" else None
-        return IncrementalEvaluator(plan.gated, plan.objective, wrong_rate=rate), canonical
+        return FusedEvaluator(plan.gated, plan.objective, wrong_rate=rate), canonical
     except ModelError as error:
         if config.decide == "staged":
-            raise ModelError(f"--decide staged needs the incremental evaluator: {error}".split("; use")[0]) from None
-        if config.evaluator == "incremental":
-            raise ModelError(f"the incremental evaluator cannot serve this run: {error}") from None
+            raise ModelError(f"--decide staged needs the fused evaluator: {error}".split("; use")[0]) from None
+        if config.evaluator == "fused":
+            raise ModelError(f"the fused evaluator cannot serve this run: {error}") from None
         plan.notes.append(
-            f"evaluator: full, since for the incremental one {error}".removesuffix("; use the full evaluator")
+            f"evaluator: full, since for the fused one {error}".removesuffix("; use the full evaluator")
         )
         return canonical, canonical
 

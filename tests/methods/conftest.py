@@ -11,7 +11,7 @@ from torch import nn
 from mcprune.chain import moves
 from mcprune.chain.schedules import Schedule
 from mcprune.evaluate.full import FullEvaluator
-from mcprune.evaluate.incremental import IncrementalEvaluator
+from mcprune.evaluate.fused import FusedEvaluator
 from mcprune.methods.base import Batch
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.mlp import MLP
@@ -71,8 +71,8 @@ class Bench:
         canonical = FullEvaluator(gated, CrossEntropy())
         judge = {
             "full": lambda: canonical,
-            "incremental": lambda: IncrementalEvaluator(gated, CrossEntropy()),
-            "staged": lambda: IncrementalEvaluator(gated, CrossEntropy(), wrong_rate=0.2),
+            "fused": lambda: FusedEvaluator(gated, CrossEntropy()),
+            "staged": lambda: FusedEvaluator(gated, CrossEntropy(), wrong_rate=0.2),
         }[evaluator]()
         return Markov(gated.sites.size, settings(gated.sites.size, **changes), judge, canonical, bound)
 

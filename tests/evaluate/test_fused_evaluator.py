@@ -1,4 +1,4 @@
-"""The incremental evaluator against the plain loop in float64, within the error that it states."""
+"""The fused evaluator against the plain loop in float64, within the error that it states."""
 
 import math
 
@@ -11,7 +11,7 @@ from torch import nn
 from mcprune.chain import moves, state
 from mcprune.errors import ModelError
 from mcprune.evaluate.full import FullEvaluator
-from mcprune.evaluate.incremental import MOST_SITES, IncrementalEvaluator
+from mcprune.evaluate.fused import MOST_SITES, FusedEvaluator
 from mcprune.models.mlp import MLP
 from mcprune.objective.classification import CrossEntropy, ErrorRate
 from mcprune.pruning.gates import GatedModel
@@ -50,9 +50,9 @@ def started(problem, widths, activation, kinds, sharpness, seed=0, replicas=1):
     draw = np.random.default_rng(seed)
     weights = draw.normal(0.0, 3.0, (replicas, case.sites.size))
     current = state.new_state(weights, sharpness=sharpness)
-    incremental = IncrementalEvaluator(case.gated, CrossEntropy())
-    incremental.begin(case.x, case.y, current.position, sharpness)
-    return case, current, incremental
+    fused = FusedEvaluator(case.gated, CrossEntropy())
+    fused.begin(case.x, case.y, current.position, sharpness)
+    return case, current, fused
 
 
 def propose(current, plan, sharpness, count=12, chains=CHAINS):
@@ -75,53 +75,53 @@ def close(values, wanted, evaluator):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kinds", ["inputs", "units", "inputs,units", "units:layers.2", "inputs,units:layers.0"])
 def test_candidates_before_and_after_accepted_moves(kinds, activation, sharpness, plan, problem):
-    case, current, incremental = started(problem, DEEP, activation, kinds, sharpness)
+    case, current, fused = started(problem, DEEP, activation, kinds, sharpness)
     checked, apart = 0, 0.0
     for _ in range(6):
         candidates = propose(current, PLANS[plan], sharpness)
-        losses = incremental.losses(current, candidates)[0]
+        losses = fused.losses(current, candidates)[0]
         usual = np.flatnonzero(candidates.size[0] > 0)
         wanted = case.losses(gates(moves.dense(current, candidates)[0, usual], sharpness))
-        assert close(losses[usual], wanted, incremental).all()
+        assert close(losses[usual], wanted, fused).all()
         assert np.isnan(losses[candidates.size[0] == 0]).all()
         checked += len(set(wanted))
         here = case.losses(gates(current.position, sharpness))
-        assert close(incremental.current(), here, incremental).all()
+        assert close(fused.current(), here, fused).all()
         apart = max(apart, np.abs(wanted - here).max())
         index = int(usual[-1])
         go(current, candidates, index, sharpness)
-        incremental.moved(current.position, candidates, np.array([index]))
+        fused.moved(current.position, candidates, np.array([index]))
     # An evaluator that answers with the current loss would be found out.
-    assert apart > 100 * incremental.error
+    assert apart > 100 * fused.error
     assert checked > 10
 
 
 @pytest.mark.parametrize("plan", ["site", "block", "toggle", "exchange"])
 @pytest.mark.parametrize("sharpness", [1.0, np.inf])
 def test_no_hidden_layer(sharpness, plan, problem):
-    case, current, incremental = started(problem, FLAT, "relu", "inputs", sharpness)
+    case, current, fused = started(problem, FLAT, "relu", "inputs", sharpness)
     for _ in range(6):
         candidates = propose(current, PLANS[plan], sharpness)
         wanted = case.losses(gates(moves.dense(current, candidates)[0], sharpness))
-        assert close(incremental.losses(current, candidates)[0], wanted, incremental).all()
+        assert close(fused.losses(current, candidates)[0], wanted, fused).all()
         go(current, candidates, 2, sharpness)
-        incremental.moved(current.position, candidates, np.array([2]))
+        fused.moved(current.position, candidates, np.array([2]))
 
 
 def test_an_input_and_a_unit_trade_their_weights(problem):
     """The one move that enters at the inputs and changes gates on the way up."""
     for sharpness in (1.0, np.inf):
-        case, current, incremental = started(problem, DEEP, "relu", "inputs,units", sharpness)
+        case, current, fused = started(problem, DEEP, "relu", "inputs,units", sharpness)
         met = 0
         for _ in range(20):
             candidates = propose(current, PLANS["exchange"], sharpness)
-            levels = incremental.level[candidates.sites[0]]
+            levels = fused.level[candidates.sites[0]]
             mixed = np.flatnonzero((levels.min(axis=1) == 0) & (levels.max(axis=1) > 0))
             met += mixed.size
             wanted = case.losses(gates(moves.dense(current, candidates)[0, mixed], sharpness))
-            assert close(incremental.losses(current, candidates)[0, mixed], wanted, incremental).all()
+            assert close(fused.losses(current, candidates)[0, mixed], wanted, fused).all()
             go(current, candidates, int(mixed[0]), sharpness)
-            incremental.moved(current.position, candidates, np.array([mixed[0]]))
+            fused.moved(current.position, candidates, np.array([mixed[0]]))
         assert met > 40
 
 
@@ -130,35 +130,35 @@ def test_an_input_and_a_unit_trade_their_weights(problem):
     [("relu", 1.0, "site"), ("tanh", 1.0, "mixture"), ("softplus", np.inf, "mixture"), ("sigmoid", 4.0, "exchange")],
 )
 def test_two_thousand_accepted_moves_do_not_drift_out_of_the_error(activation, sharpness, plan, problem):
-    case, current, incremental = started(problem, DEEP, activation, "inputs,units", sharpness)
+    case, current, fused = started(problem, DEEP, activation, "inputs,units", sharpness)
     for turn in range(2000):
         candidates = propose(current, PLANS[plan], sharpness, count=1)
         go(current, candidates, 0, sharpness)
-        incremental.moved(current.position, candidates, np.array([0 if candidates.size[0, 0] else -1]))
+        fused.moved(current.position, candidates, np.array([0 if candidates.size[0, 0] else -1]))
         if turn % 400 == 399:
             here = case.losses(gates(current.position, sharpness))
-            assert close(incremental.current(), here, incremental).all()
+            assert close(fused.current(), here, fused).all()
             ahead = propose(current, PLANS["mixture"], sharpness, count=30)
             usual = np.flatnonzero(ahead.size[0] > 0)
             wanted = case.losses(gates(moves.dense(current, ahead)[0, usual], sharpness))
-            assert close(incremental.losses(current, ahead)[0, usual], wanted, incremental).all()
+            assert close(fused.losses(current, ahead)[0, usual], wanted, fused).all()
     # Without being told of the moves it would be far away.
-    fresh = IncrementalEvaluator(case.gated, CrossEntropy())
+    fresh = FusedEvaluator(case.gated, CrossEntropy())
     fresh.begin(case.x, case.y, np.random.default_rng(0).normal(0.0, 3.0, (1, case.sites.size)), sharpness)
     assert not close(fresh.current(), here, fresh).any()
 
 
 def test_begin_sees_a_new_classifier_batch_and_sharpness(problem):
-    case, current, incremental = started(problem, DEEP, "relu", "inputs,units", 1.0)
-    before = incremental.current()
+    case, current, fused = started(problem, DEEP, "relu", "inputs,units", 1.0)
+    before = fused.current()
     with torch.no_grad():
         for parameter in case.model.parameters():
             parameter.mul_(1.3)
     case.x, case.y = case.x[:50], case.y[:50]
-    incremental.begin(case.x, case.y, current.position, 3.0)
+    fused.begin(case.x, case.y, current.position, 3.0)
     wanted = case.losses(gates(current.position, 3.0))
-    assert close(incremental.current(), wanted, incremental).all()
-    assert not close(before, wanted, incremental).any()
+    assert close(fused.current(), wanted, fused).all()
+    assert not close(before, wanted, fused).any()
 
 
 def test_a_batch_that_is_a_slice_of_more_rows(problem):
@@ -166,26 +166,26 @@ def test_a_batch_that_is_a_slice_of_more_rows(problem):
     case, current, _ = started(problem, DEEP, "relu", "inputs,units", 1.0)
     case.x, case.y = case.x[9:60], case.y[9:60]
     assert case.x.stride() == (1, ROWS)
-    incremental = IncrementalEvaluator(case.gated, CrossEntropy())
-    incremental.begin(case.x, case.y, current.position, 1.0)
+    fused = FusedEvaluator(case.gated, CrossEntropy())
+    fused.begin(case.x, case.y, current.position, 1.0)
     for _ in range(3):
         candidates = propose(current, PLANS["site"], 1.0)
         wanted = case.losses(gates(moves.dense(current, candidates)[0], 1.0))
-        assert close(incremental.losses(current, candidates)[0], wanted, incremental).all()
+        assert close(fused.losses(current, candidates)[0], wanted, fused).all()
         go(current, candidates, 1, 1.0)
-        incremental.moved(current.position, candidates, np.array([1]))
+        fused.moved(current.position, candidates, np.array([1]))
 
 
 def test_replicas_stand_apart(problem):
-    case, current, incremental = started(problem, DEEP, "relu", "inputs,units", 1.0, replicas=3)
+    case, current, fused = started(problem, DEEP, "relu", "inputs,units", 1.0, replicas=3)
     candidates = propose(current, PLANS["mixture"], 1.0, chains=np.arange(3))
     index = np.array([1, -1, 4])
     whole = moves.dense(current, candidates)
     for replica in (0, 2):
         current.position[replica] = whole[replica, index[replica]]
-    incremental.moved(current.position, candidates, index)
+    fused.moved(current.position, candidates, index)
     wanted = case.losses(gates(current.position, 1.0))
-    assert close(incremental.current(), wanted, incremental).all()
+    assert close(fused.current(), wanted, fused).all()
     assert len(set(wanted.round(6))) == 3
 
 
@@ -197,15 +197,15 @@ def test_one_and_two_threads_give_the_same_bits(problem):
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            _, current, incremental = started(problem, DEEP, "relu", "inputs,units", 1.0)
+            _, current, fused = started(problem, DEEP, "relu", "inputs,units", 1.0)
             losses = []
             for _ in range(10):
                 candidates = propose(current, PLANS["mixture"], 1.0, count=33)
-                losses.append(incremental.losses(current, candidates)[0])
+                losses.append(fused.losses(current, candidates)[0])
                 index = int(np.flatnonzero(candidates.size[0] > 0)[-1])
                 go(current, candidates, index, 1.0)
-                incremental.moved(current.position, candidates, np.array([index]))
-            seen.append(np.concatenate([*losses, incremental.current()]))
+                fused.moved(current.position, candidates, np.array([index]))
+            seen.append(np.concatenate([*losses, fused.current()]))
     finally:
         numba.set_num_threads(before)
     np.testing.assert_array_equal(seen[0], seen[1])
@@ -219,7 +219,7 @@ def test_a_candidate_that_overflows_is_not_finite_and_leaves_the_rest_alone(prob
     weights = np.where(np.arange(N) == 0, -1.0, 1.0)[None]
     current = state.new_state(weights, sharpness=np.inf)
     toggles = propose(current, PLANS["toggle"], np.inf, count=60)
-    for evaluator in (IncrementalEvaluator(case.gated, CrossEntropy()), FullEvaluator(case.gated, CrossEntropy())):
+    for evaluator in (FusedEvaluator(case.gated, CrossEntropy()), FullEvaluator(case.gated, CrossEntropy())):
         evaluator.begin(case.x, case.y, current.position, np.inf)
         finite = np.isfinite(evaluator.losses(current, toggles)[0])
         np.testing.assert_array_equal(finite, toggles.sites[0, :, 0] != 0)
@@ -280,27 +280,27 @@ def twice_the_same(module):
 def test_what_it_cannot_serve_it_refuses_and_says_why(model, reason):
     built = model()
     with pytest.raises(ModelError, match=reason) as error:
-        IncrementalEvaluator(GatedModel(built, site_map(built, "inputs", N)), CrossEntropy())
+        FusedEvaluator(GatedModel(built, site_map(built, "inputs", N)), CrossEntropy())
     assert "use the full evaluator" in str(error.value)
 
 
 def test_other_objectives_are_refused():
     model = MLP((N, 8, 5))
     with pytest.raises(ModelError, match="only cross-entropy"):
-        IncrementalEvaluator(GatedModel(model, site_map(model, "inputs", N)), ErrorRate())
+        FusedEvaluator(GatedModel(model, site_map(model, "inputs", N)), ErrorRate())
 
 
 @pytest.mark.parametrize("sharpness", [1.0, np.inf])
 def test_moves_of_more_sites_than_pay_as_rows_go_through_products_and_are_followed(problem, sharpness):
-    case, current, incremental = started(problem, (N, 60, 33, 5), "relu", "inputs,units", sharpness)
+    case, current, fused = started(problem, (N, 60, 33, 5), "relu", "inputs,units", sharpness)
     assert case.sites.size > MOST_SITES
     for _ in range(3):
         candidates = propose(current, moves.move_plan(uniform=1.0), sharpness)
         wanted = case.losses(gates(moves.dense(current, candidates)[0], sharpness))
-        assert close(incremental.losses(current, candidates)[0], wanted, incremental).all()
+        assert close(fused.losses(current, candidates)[0], wanted, fused).all()
         go(current, candidates, 2, sharpness)
-        incremental.moved(current.position, candidates, np.array([2]))
-        assert close(incremental.current()[0], wanted[2], incremental)
+        fused.moved(current.position, candidates, np.array([2]))
+        assert close(fused.current()[0], wanted[2], fused)
 
 
 def test_a_users_own_chain_with_one_activation_module_at_two_places_is_served(problem):
@@ -313,9 +313,9 @@ def test_a_users_own_chain_with_one_activation_module_at_two_places_is_served(pr
     case = problem(model, "inputs,units", (N,), ROWS, transposed=True, classes=5)
     model.train()  # dropout is off for the judges
     current = state.new_state(np.random.default_rng(0).normal(0.0, 3.0, (1, case.sites.size)), sharpness=1.0)
-    incremental = IncrementalEvaluator(case.gated, CrossEntropy())
-    incremental.begin(case.x, case.y, current.position, 1.0)
+    fused = FusedEvaluator(case.gated, CrossEntropy())
+    fused.begin(case.x, case.y, current.position, 1.0)
     candidates = propose(current, PLANS["mixture"], 1.0)
     usual = np.flatnonzero(candidates.size[0] > 0)
     wanted = case.losses(gates(moves.dense(current, candidates)[0, usual], 1.0))
-    assert close(incremental.losses(current, candidates)[0, usual], wanted, incremental).all()
+    assert close(fused.losses(current, candidates)[0, usual], wanted, fused).all()

@@ -1,4 +1,4 @@
-"""The incremental evaluator: what a sparse move leaves unchanged in a multilayer perceptron is not computed again.
+"""The fused evaluator: what a sparse move leaves unchanged in a multilayer perceptron is not computed again.
 
 An input whose gate changes by d changes the first pre-activation of row b by d x_b times one row of the weights; rows
 where x_b is zero (most pixels of most images) keep their loss. A unit of layer l starts one layer above its own.
@@ -87,7 +87,7 @@ def _aligned_zeros(rows: int, columns: int) -> Float32Array:
     return room[start : start + rows * columns].reshape(rows, columns)
 
 
-class IncrementalEvaluator:
+class FusedEvaluator:
     """Low-rank updates on a multilayer perceptron under mean cross-entropy, on the CPU; dense moves by folded products.
 
     Parameters
@@ -111,7 +111,7 @@ class IncrementalEvaluator:
     losses differ from it by rounding, at most about `error` times max(1, loss); every `begin` starts afresh.
     """
 
-    name = "incremental"
+    name = "fused"
     error = 5e-6
 
     def __init__(self, gated: GatedModel, objective: Objective, *, wrong_rate: float | None = None) -> None:
