@@ -10,9 +10,6 @@ On a GPU they are stacked in chunks that fit in memory; the last bit may depend 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from torch import nn
@@ -21,6 +18,7 @@ from mcprune.arrays import Float32Array, FloatArray
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
+from mcprune.evaluate.stages import judging
 from mcprune.models.mlp import MLP
 from mcprune.objective.base import Objective
 from mcprune.pruning.gates import GatedModel
@@ -111,22 +109,12 @@ class FullEvaluator:
             draw = np.random.default_rng(0)
             soft = draw.random((count, sites), dtype=np.float32)
             trials = [torch.from_numpy(gates).to(self.features) for gates in (soft, np.round(soft))]
-            with torch.no_grad(), self._judging():
+            with torch.no_grad(), judging(self.gated.model):
                 self._is_exact[key] = all(
                     torch.equal(self._stack(gates), torch.stack([self.gated(self.features, one) for one in gates]))
                     for gates in trials
                 )
         return self._is_exact[key]
-
-    @contextmanager
-    def _judging(self) -> Iterator[None]:
-        """The model runs in evaluation mode inside."""
-        was_training = self.gated.model.training
-        self.gated.model.eval()
-        try:
-            yield
-        finally:
-            self.gated.model.train(was_training)
 
     def _stack(self, gates: torch.Tensor) -> torch.Tensor:
         """Return the outputs (K, B, C) for gates (K, N) as one batch."""
@@ -140,7 +128,7 @@ class FullEvaluator:
         """Return L_cla for gates of shape (K, N)."""
         out = np.empty(gates.shape[0])
         chunk = self.chunk(gates.shape[1])
-        with self._judging():
+        with judging(self.gated.model):
             first = 0
             while first < gates.shape[0]:
                 part = torch.from_numpy(gates[first : first + chunk]).to(self.features)

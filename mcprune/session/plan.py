@@ -201,9 +201,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
             raise ModelError(f"--decide staged needs the fused evaluator: {error}".split("; use")[0]) from None
         if config.evaluator == "fused":
             raise ModelError(f"the fused evaluator cannot serve this run: {error}") from None
-        plan.notes.append(
-            f"evaluator: full, since for the fused one {error}".removesuffix("; use the full evaluator")
-        )
+        plan.notes.append(f"evaluator: full, since for the fused one {error}".removesuffix("; use the full evaluator"))
         return canonical, canonical
 
 
