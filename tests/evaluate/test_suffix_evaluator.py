@@ -108,7 +108,7 @@ def test_stacked_candidates_as_on_a_gpu_agree_within_the_band(kinds, problem):
         stacked = suffix._evaluate(0, place, gates)
         alone = full._evaluate(gates)
     np.testing.assert_allclose(stacked, alone, rtol=2e-5)
-    assert np.ptp(alone) > 2e-3
+    assert np.ptp(alone) > 4e-4  # 20 times the band
 
 
 def test_a_model_that_is_no_chain_is_refused_and_hooked_containers_too(problem):
