@@ -107,20 +107,23 @@ class IncrementalEvaluator:
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
         """See `Evaluator.losses`."""
         out = np.full(moves.size.shape, np.nan)
-        stacked = self.features.is_cuda if self.stacked is None else self.stacked
-        with judging(self.gated.model):
-            for replica, cache in enumerate(self.replicas):
-                changed = np.flatnonzero(moves.size[replica] > 0)
-                if stacked:
-                    self._stacks(cache, moves, replica, changed, out[replica])
-                    continue
-                for k in changed.tolist():
-                    logits = cache.logits
-                    rows, found, _ = self._candidate(cache, *self._sparse(moves, replica, k))
-                    if len(rows):
-                        logits = logits.index_copy(0, rows, found)
-                    out[replica, k] = self.objective.losses(logits[None], self.targets)[0]
+        for replica in range(len(self.replicas)):
+            self._several(moves, replica, np.flatnonzero(moves.size[replica] > 0), out[replica])
         return out
+
+    def _several(self, moves: Moves, replica: int, chosen: np.ndarray, out: FloatArray) -> None:
+        """Fill in the losses of some candidates of a replica, one by one or in stacks."""
+        cache = self.replicas[replica]
+        with judging(self.gated.model):
+            if self.features.is_cuda if self.stacked is None else self.stacked:
+                self._stacks(cache, moves, replica, chosen, out)
+                return
+            for k in chosen.tolist():
+                logits = cache.logits
+                rows, found, _ = self._candidate(cache, *self._sparse(moves, replica, k))
+                if len(rows):
+                    logits = logits.index_copy(0, rows, found)
+                out[k] = self.objective.losses(logits[None], self.targets)[0]
 
     @torch.no_grad()
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
@@ -234,7 +237,7 @@ class IncrementalEvaluator:
         first = np.array([self._lowest(moves, replica, int(k)) for k in changed], np.int64)
         for number in np.unique(first):
             level, part = self.levels[number], changed[first == number]
-            chunk = self.chunk(level)
+            chunk = self.chunk(int(moves.size[replica, part].max()))
             for begin in range(0, part.size, chunk):
                 few = part[begin : begin + chunk]
                 logits = self._stack(cache, moves, replica, few, level)
@@ -243,10 +246,11 @@ class IncrementalEvaluator:
     def _lowest(self, moves: Moves, replica: int, k: int) -> int:
         return int(self.level[moves.sites[replica, k, : moves.size[replica, k]]].min())
 
-    def chunk(self, level: Level) -> int:
-        """Return how many candidates `max_memory` holds."""
+    def chunk(self, most: int) -> int:
+        """Return how many candidates of at most so many changed sites `max_memory` holds."""
         widths = [m.out_features for m in self.gated.model.modules() if isinstance(m, torch.nn.Linear)]
-        floats = len(self.targets) * (self.gated.sites.size + 4 * sum(widths))
+        # A candidate's gates for each row, its changed signals before and after, its activations; its rows of the weights.
+        floats = len(self.targets) * (self.gated.sites.size + 3 * most + 4 * sum(widths)) + most * max(widths)
         return max(1, self.max_memory // max(4 * floats, 1))
 
     def padded(

@@ -199,7 +199,7 @@ def test_memory_cuts_the_stacks_and_changes_nothing(problem):
     case.model.get_submodule("layers.6").register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     evaluator.max_memory = 2**17
     np.testing.assert_allclose(evaluator.losses(current, batch), whole, rtol=1e-6)
-    assert max(seen) <= evaluator.chunk(evaluator.levels[0]) * ROWS < 20 * ROWS
+    assert max(seen) <= evaluator.chunk(1) * ROWS < 20 * ROWS
 
 
 def test_dropout_is_off_and_the_model_goes_on_training(problem):
