@@ -50,24 +50,22 @@ def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
     if not _is_plain(model, nn.Sequential):
         children = list(model.children())
         if type(model).__module__ != "mcprune.models.mlp" or len(children) != 1:
-            raise ModelError(f"{type(model).__name__} is not a plain chain of layers; use the full evaluator")
+            raise ModelError(f"{type(model).__name__} is not a plain chain of layers")
         model = children[0]
     # By place: `children()` leaves out a module that stands twice.
     places = [model[place] for place in range(len(model))] if isinstance(model, nn.Sequential) else []
     modules = [m for m in places if not _is_plain(m, nn.Dropout, nn.Identity, nn.Flatten)]
     for place, module in enumerate(modules):
         if not _is_plain(module, nn.Linear) if place % 2 == 0 else type(module) not in CODES:
-            raise ModelError(f"a {type(module).__name__} stands at place {place} of the chain; use the full evaluator")
+            raise ModelError(f"a {type(module).__name__} stands at place {place} of the chain")
     layers = [m for m in modules if isinstance(m, nn.Linear)]
     if len(set(map(id, layers))) < len(layers):
-        raise ModelError("a linear layer stands in the chain twice; use the full evaluator")
+        raise ModelError("a linear layer stands in the chain twice")
     codes = {CODES[type(m)] for m in modules[1::2]}
     if len(modules) % 2 == 0 or len(codes) > 1 or any(m.weight.dtype != torch.float32 for m in layers):
-        raise ModelError(
-            "the chain does not end in a linear layer, or mixes activations or number types; use the full evaluator"
-        )
+        raise ModelError("the chain does not end in a linear layer, or mixes activations or number types")
     if any(isinstance(m, nn.Softplus) and (m.beta, m.threshold) != (1, 20) for m in modules):
-        raise ModelError("the softplus has a beta or threshold of its own; use the full evaluator")
+        raise ModelError("the softplus has a beta or threshold of its own")
     return layers, codes.pop() if codes else mlp_kernels.RELU
 
 
@@ -116,17 +114,17 @@ class FusedEvaluator:
 
     def __init__(self, gated: GatedModel, objective: Objective, *, wrong_rate: float | None = None) -> None:
         if objective.name != "cross-entropy":
-            raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}; use the full evaluator")
+            raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}")
         self.layers, self.code = linear_chain(gated.model)
         if self.layers[0].weight.device.type != "cpu":
-            raise ModelError("the classifier is not on the CPU; use the full evaluator")
+            raise ModelError("the classifier is not on the CPU")
         names = {id(module): name for name, module in gated.model.named_modules()}
         levels = {names[id(layer)]: number for number, layer in enumerate(self.layers, start=1)}
         groups = gated.sites.groups
         if any(
             group.kind == "units" and levels.get(group.layer, len(self.layers)) == len(self.layers) for group in groups
         ):
-            raise ModelError("a site is no unit of a hidden layer; use the full evaluator")
+            raise ModelError("a site is no unit of a hidden layer")
         self.level = np.concatenate([np.full(g.size, levels.get(g.layer, 0), np.int64) for g in groups])
         self.local = np.concatenate([np.arange(g.size, dtype=np.int64) for g in groups])
         self.groups = groups

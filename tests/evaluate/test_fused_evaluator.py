@@ -279,9 +279,8 @@ def twice_the_same(module):
 )
 def test_what_it_cannot_serve_it_refuses_and_says_why(model, reason):
     built = model()
-    with pytest.raises(ModelError, match=reason) as error:
+    with pytest.raises(ModelError, match=reason):
         FusedEvaluator(GatedModel(built, site_map(built, "inputs", N)), CrossEntropy())
-    assert "use the full evaluator" in str(error.value)
 
 
 def test_other_objectives_are_refused():
