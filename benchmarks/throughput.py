@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,7 @@ from mcprune.chain import engine, moves, state
 from mcprune.data.load import from_arrays, load
 from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.fused import FusedEvaluator
+from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch
 from mcprune.session.config import make_config
 from mcprune.session.loop import Interrupt, _Search
@@ -71,9 +73,23 @@ class Bench:
         return len(gates) / median(lambda: seconds(loop), repeats)
 
     def decisions(
-        self, evaluator: Evaluator, plan: moves.MovePlan, acceptance: float, count: int, ahead: int, repeats: int
+        self,
+        evaluator: Evaluator,
+        plan: moves.MovePlan,
+        acceptance: float,
+        count: int,
+        ahead: int | Ahead,
+        repeats: int,
     ) -> float:
         """Consumed decisions a second, acceptances forced at the given rate."""
+        block = self.block(evaluator, plan, acceptance, count, ahead)
+        block()
+        return count / median(lambda: seconds(block), repeats)
+
+    def block(
+        self, evaluator: Evaluator, plan: moves.MovePlan, acceptance: float, count: int, ahead: int | Ahead
+    ) -> Callable[[], None]:
+        """Return a block of decisions to be timed."""
         draw = np.random.default_rng(0)
 
         def block() -> None:
@@ -82,7 +98,8 @@ class Bench:
             engine.set_loss(current, evaluator.current(), alpha=0.0, n=1)
             done = 0
             while done < count:
-                few = min(ahead, count - done)
+                began = time.perf_counter()
+                few = min(ahead if isinstance(ahead, int) else ahead.size(), count - done)
                 batch = moves.propose(current, few, plan=plan, delta=1.0, sharpness=np.inf, seed=1, chains=CHAINS)
                 rule: dict[str, Any] = {"temperature": 0.0, "alpha": 0.0, "n": 1, "seed": 0, "chains": CHAINS}
                 limits = engine.thresholds(current, batch, **rule)
@@ -93,9 +110,10 @@ class Bench:
                     evaluator.moved(current.position, batch, info.index)
                     engine.set_loss(current, evaluator.current(), alpha=0.0, n=1)
                 done += int(info.consumed[0])
+                if isinstance(ahead, Ahead):
+                    ahead.observe(few, time.perf_counter() - began, int(info.consumed[0]), int(info.index[0] >= 0))
 
-        block()
-        return count / median(lambda: seconds(block), repeats)
+        return block
 
     def evaluator(self, wrong_rate: float | None = None) -> FusedEvaluator:
         """Return the evaluator that is measured."""
@@ -141,6 +159,31 @@ def ladder(bench: Bench, plan: moves.MovePlan, quick: bool, wrong_rate: float | 
         out[f"at {acceptance:g}"] = (
             bench.decisions(bench.evaluator(wrong_rate), plan, acceptance, count, ahead, repeats) / plain
         )
+    return out
+
+
+def speculation(bench: Bench, plan: moves.MovePlan, quick: bool) -> dict[str, Any]:
+    """Decisions a second with K of `Ahead` against K = 1 and the best fixed K, at every acceptance."""
+    repeats, count = (3, 400) if quick else (7, 1_000)
+    out: dict[str, Any] = {}
+    for acceptance in ACCEPTANCES:
+        ahead = Ahead(64)
+        ways: dict[int, int | Ahead] = {0: ahead, 1: 1, 4: 4, 16: 16, 64: 64}
+        blocks = {key: bench.block(bench.evaluator(), plan, acceptance, count, way) for key, way in ways.items()}
+        times: dict[int, list[float]] = {key: [] for key in blocks}
+        for turn in range(repeats + 1):  # in turns, so that what else the machine does meets all alike
+            for key, block in blocks.items():
+                took = seconds(block)
+                if turn:
+                    times[key].append(took)
+        rates = {key: count / sorted(took)[len(took) // 2] for key, took in times.items()}
+        adapted, fixed = rates.pop(0), rates
+        best = max(fixed, key=lambda size: fixed[size])
+        out[f"at {acceptance:g}"] = {
+            "fixed": fixed, "best": best, "adapted": adapted, "size": ahead.best(), "against 1": adapted / fixed[1],
+            "against best": adapted / fixed[best],
+        }  # fmt: skip
+        print(f"  K at {acceptance:g}: {out[f'at {acceptance:g}']}", flush=True)
     return out
 
 
@@ -197,6 +240,12 @@ def main() -> None:
     add("the same, staged decisions, wrong decisions measured at most 1%", 20.0, ladder(wide, both, quick, 0.01), note)
     add("uniform moves (every site changes)", 1.05, ladder(wide, moves.move_plan(uniform=1.0), True))
     rows.append(row("engine, chooser and Python around the evaluators", overhead(wide), "share", 0.10, "lower"))
+    sizes = speculation(wide, both, quick)
+    for against, bar in (("against 1", 0.95), ("against best", 0.9)):
+        worst = min(one[against] for one in sizes.values())
+        rows.append(
+            row(f"K by measured cost and acceptance, {against}, worst acceptance", worst, "x", bar, "higher", **sizes)
+        )
     dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, judge_on="train")
     add("dense random rows, 784-256-128-10, exchange, exact", None, ladder(dense, moves.move_plan(exchange=1.0), quick))  # type: ignore[arg-type]
     units = Bench(data, "256,128", 96, "units:layers.0", 1024, epochs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from mcprune.errors import NumericalError
 from mcprune.evaluate.base import Evaluator, gates_of
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods import pool
+from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch, MaskUpdate
 
 
@@ -70,7 +72,7 @@ class Markov:
         self.state = state.new_state(start, sharpness=self.sharpness)
         self.chains = np.zeros(1, np.int64)
         self.blocks = 0
-        self._ahead = settings.speculate
+        self._ahead = Ahead(settings.speculate)
 
     def position(self) -> FloatArray:
         """See `Method.position`."""
@@ -124,7 +126,8 @@ class Markov:
         nonfinite = null = by_bound = 0
         left = settings.decisions
         while left > 0:
-            ahead = min(self._ahead, left)
+            began = time.perf_counter()
+            ahead = min(self._ahead.size(), left)
             candidates = moves.propose(
                 self.state, ahead, plan=plan, delta=delta, sharpness=sharpness, seed=settings.seed, chains=self.chains
             )
@@ -135,6 +138,7 @@ class Markov:
                 self.evaluator.moved(self.state.position, candidates, info.index)
                 self.canonical.moved(self.state.position, candidates, info.index)
             consumed = int(info.consumed[0])
+            self._ahead.observe(ahead, time.perf_counter() - began, consumed, int(info.accepted[0].sum()))
             left -= consumed
             by_bound += int(ruled_out[:consumed].sum())
             tally[0] += info.proposed[0]
@@ -142,7 +146,6 @@ class Markov:
             nonfinite += int(info.nonfinite[0])
             null += int(info.null[0])
         proposals, accepted = int(tally[0].sum()), int(tally[1].sum())
-        self._look_ahead(accepted / proposals)
         # Rounding of the running sums is wiped out at fixed steps: the end of every block.
         state.refresh(self.state, sharpness=sharpness)
         self.blocks += 1
@@ -235,11 +238,6 @@ class Markov:
                 margin = limits[0, k] - losses[0, k]
             if margin > 0:
                 return
-
-    def _look_ahead(self, acceptance: float) -> None:
-        """Choose K for the next block: what is evaluated behind an acceptance is thrown away. The chain does not change."""
-        wanted = 2.0 / max(acceptance, 1e-3) ** 0.5
-        self._ahead = int(min(self.settings.speculate, max(2, round(wanted))))
 
 
 def take(candidates: moves.Moves, chosen: np.ndarray) -> moves.Moves:
