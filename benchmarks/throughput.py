@@ -106,12 +106,13 @@ class Bench:
                 losses = evaluator.losses(current, batch, limits)
                 losses = np.where(draw.random(losses.shape) < acceptance, -1.0, np.abs(losses) + 100.0)
                 _, info = engine.advance(current, batch, losses, sharpness=np.inf, **rule)
+                took = time.perf_counter() - began
                 if info.index[0] >= 0:
                     evaluator.moved(current.position, batch, info.index)
                     engine.set_loss(current, evaluator.current(), alpha=0.0, n=1)
                 done += int(info.consumed[0])
                 if isinstance(ahead, Ahead):
-                    ahead.observe(few, time.perf_counter() - began, int(info.consumed[0]), int(info.index[0] >= 0))
+                    ahead.observe(few, took, int(info.consumed[0]), int(info.index[0] >= 0))
 
         return block
 

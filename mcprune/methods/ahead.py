@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-# Weight of what was seen one batch earlier, for the cost and for the acceptance.
-COST_DECAY, RATE_DECAY = 0.995, 0.97
+# Weight of what was seen one batch earlier (the cost), one decision earlier (the acceptance).
+COST_DECAY, RATE_DECAY = 0.995, 0.995
 # One batch in so many has another size, so that the line through the costs is known.
 EXPLORE = 24
 # A batch that took so many times as long as expected tells of the machine, not of its size.
@@ -83,7 +83,7 @@ class Ahead:
         size : int
             Candidates that were evaluated.
         seconds : float
-            From proposing to deciding.
+            From proposing to deciding; following an acceptance is not of the batch's size and left out.
         decided : int
             Decisions consumed, of all replicas.
         accepted : int
@@ -97,8 +97,9 @@ class Ahead:
         self._batches += 1
         new = (1.0, size, size * size, seconds, size * seconds)
         self._sums = [COST_DECAY * old + term for old, term in zip(self._sums, new, strict=True)]
-        self._accepted = RATE_DECAY * self._accepted + accepted
-        self._consumed = RATE_DECAY * self._consumed + decided
+        fade = RATE_DECAY**decided
+        self._accepted = fade * self._accepted + accepted
+        self._consumed = fade * self._consumed + decided
 
 
 def consumed(size: int, acceptance: float) -> float:

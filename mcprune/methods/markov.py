@@ -19,6 +19,10 @@ from mcprune.methods import pool
 from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch, MaskUpdate
 
+# Blocks after which the evaluator's loss of the position is compared with the canonical one, and how many times the
+# largest difference seen a decision must be clear of its threshold.
+AUDIT, SAFETY = 8, 4.0
+
 
 @dataclass(frozen=True)
 class ChainSettings:
@@ -72,6 +76,7 @@ class Markov:
         self.state = state.new_state(start, sharpness=self.sharpness)
         self.chains = np.zeros(1, np.int64)
         self.blocks = 0
+        self.measured_error: float | None = None  # largest difference from canonical seen, relative to max(1, loss)
         self._ahead = Ahead(settings.speculate)
 
     def position(self) -> FloatArray:
@@ -134,11 +139,12 @@ class Markov:
             limits = engine.thresholds(self.state, candidates, **rule)
             losses, ruled_out = self._judge(candidates, limits)
             _, info = engine.advance(self.state, candidates, losses, sharpness=sharpness, **rule)
+            took = time.perf_counter() - began
             if info.index[0] >= 0:
                 self.evaluator.moved(self.state.position, candidates, info.index)
                 self.canonical.moved(self.state.position, candidates, info.index)
             consumed = int(info.consumed[0])
-            self._ahead.observe(ahead, time.perf_counter() - began, consumed, int(info.accepted[0].sum()))
+            self._ahead.observe(ahead, took, consumed, int(info.accepted[0].sum()))
             left -= consumed
             by_bound += int(ruled_out[:consumed].sum())
             tally[0] += info.proposed[0]
@@ -146,6 +152,8 @@ class Markov:
             nonfinite += int(info.nonfinite[0])
             null += int(info.null[0])
         proposals, accepted = int(tally[0].sum()), int(tally[1].sum())
+        if self.evaluator is not self.canonical and self.blocks % AUDIT == 0:
+            self._audit()
         # Rounding of the running sums is wiped out at fixed steps: the end of every block.
         state.refresh(self.state, sharpness=sharpness)
         self.blocks += 1
@@ -223,10 +231,19 @@ class Markov:
                 self._settle_ties(candidates, chosen, losses, limits)
         return losses, ~open_ & (candidates.size[0] > 0)
 
+    def _audit(self) -> None:
+        """Compare the loss that the block's accepted moves have led to with the canonical one, a replica at a time."""
+        replica = self.blocks // AUDIT % len(self.state.cla)
+        wanted = float(self.canonical.at(self.state.position[replica : replica + 1])[0])
+        away = abs(float(self.state.cla[replica]) - wanted) / max(1.0, abs(wanted))
+        if math.isfinite(away):
+            self.measured_error = max(self.measured_error or 0.0, away)
+
     def _settle_ties(self, candidates: moves.Moves, chosen: np.ndarray, losses: FloatArray, limits: FloatArray) -> None:
         """Where rounding could turn the decision, take the change of loss from the canonical evaluator."""
-        # Both losses of a decision carry the error: the threshold holds the current one.
-        band = 2.0 * self.evaluator.error * max(1.0, abs(float(self.state.cla[0])))
+        # Both losses of a decision carry the error, stated or measured: the threshold holds the current one.
+        error = max(self.evaluator.error, SAFETY * (self.measured_error or 0.0))
+        band = 2.0 * error * max(1.0, abs(float(self.state.cla[0])))
         for k in chosen:
             margin = limits[0, k] - losses[0, k]
             # Exactly 0: no row has changed (two pixels that are black everywhere), a tie in the canonical evaluator too.
