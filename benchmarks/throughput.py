@@ -8,6 +8,8 @@ following it, is paid for. Speed is consumed decisions a second.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -217,6 +219,29 @@ def overhead(bench: Bench) -> float:
     return 1.0 - inside / (time.perf_counter() - began)
 
 
+# A linear model on a million inputs of 20 rows; moves of every site, of two, and of eight.
+MILLION = """
+import numpy as np, torch, mcprune
+draw = np.random.default_rng(0)
+x = draw.normal(size=(20, 1_000_000)).astype(np.float32)
+model = torch.nn.Sequential(torch.nn.Linear(1_000_000, 2))
+mcprune.prune(model, (x, np.arange(20) % 2), keep=500_000, budget="constant", budget_drops="chain", epochs=2, threads=1,
+              moves={"uniform": 1.0, "exchange": 1.0, "block": 1.0}, speculate=64, judge_on="train", retrain_epochs=1,
+              evaluator=EVALUATOR)
+"""
+
+
+def million(evaluator: str) -> float:
+    """Return the peak memory in GiB of a process that runs a million sites, 64 candidates ahead at most."""
+    program = MILLION.replace("EVALUATOR", repr(evaluator))
+    process = subprocess.Popen([sys.executable, "-c", program])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"the run of a million sites ended with {process.returncode}")
+    return usage.ru_maxrss / 2**20
+
+
 def main() -> None:
     """Measure, print, write."""
     chosen = options(__doc__ or "")
@@ -247,6 +272,8 @@ def main() -> None:
         rows.append(
             row(f"K by measured cost and acceptance, {against}, worst acceptance", worst, "x", bar, "higher", **sizes)
         )
+    for name in ("fused",) if quick else ("fused", "full", "suffix", "incremental", "graph"):
+        rows.append(row(f"peak memory at N = 1,000,000, --max-memory 1G, {name}", million(name), "GiB", 2.0, "lower"))
     dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, judge_on="train")
     add("dense random rows, 784-256-128-10, exchange, exact", None, ladder(dense, moves.move_plan(exchange=1.0), quick))  # type: ignore[arg-type]
     units = Bench(data, "256,128", 96, "units:layers.0", 1024, epochs)

@@ -10,10 +10,12 @@ import math
 
 # Weight of what was seen one batch earlier (the cost), one decision earlier (the acceptance).
 COST_DECAY, RATE_DECAY = 0.995, 0.995
-# One batch in so many has another size, so that the line through the costs is known.
-EXPLORE = 24
+# One batch in so many has another size, so that the line through the costs is known; K is chosen anew as often.
+EXPLORE, ANEW = 16, 8
 # A batch that took so many times as long as expected tells of the machine, not of its size.
 OUTLIER = 2.0
+# For each site that a candidate may change: its index and weight, a copy of both, and the gates on the way to float32.
+BYTES = 80
 # Costs whose ratio is less are a tie.
 TIE = 1.02
 # The batches after which the line is believed.
@@ -31,8 +33,8 @@ class Ahead:
 
     def __init__(self, cap: int) -> None:
         self.sizes = [*(1 << power for power in range(cap.bit_length()) if 1 << power < cap), cap]
-        self._batches = 0
-        self._sums = [0.0] * 5  # decayed: 1, K, K^2, seconds, K seconds
+        self._batches = self._usual = 0
+        self._sums = [0.0] * 5  # decayed, of 1, K, K^2, seconds, K seconds, over K: the variance grows with K
         self._accepted = self._consumed = 0.0
 
     @property
@@ -63,17 +65,16 @@ class Ahead:
 
     def size(self) -> int:
         """Return K for the next batch."""
-        place = self.sizes.index(self._usual())
-        if self._batches % EXPLORE == EXPLORE // 2:
-            # The neighbour above and the one below in turns.
-            place += 1 if (self._batches // EXPLORE) % 2 else -1
-        return self.sizes[min(max(place, 0), len(self.sizes) - 1)]
-
-    def _usual(self) -> int:
         if self._batches < ENOUGH:
             # Nothing is known yet: some of the sizes in between, one after the other.
             return self.sizes[len(self.sizes) * (1 + self._batches % 3) // 4]
-        return self.best()
+        if self._batches % ANEW == 0 or self._usual == 0:
+            self._usual = self.best()
+        if self._batches % EXPLORE == EXPLORE // 2:
+            # A single candidate, which tells most of c0, and the neighbour above in turns.
+            is_single = (self._batches // EXPLORE) % 2
+            return 1 if is_single else min(2 * self._usual, self.sizes[-1])
+        return self._usual
 
     def observe(self, size: int, seconds: float, decided: int, accepted: int) -> None:
         """Learn from a batch.
@@ -95,11 +96,24 @@ class Ahead:
             first, slope = self.cost()
             seconds = min(seconds, OUTLIER * (first + slope * size))
         self._batches += 1
-        new = (1.0, size, size * size, seconds, size * seconds)
+        new = (1.0 / size, 1.0, size, seconds / size, seconds)
         self._sums = [COST_DECAY * old + term for old, term in zip(self._sums, new, strict=True)]
         fade = RATE_DECAY**decided
         self._accepted = fade * self._accepted + accepted
         self._consumed = fade * self._consumed + decided
+
+
+def fitting(max_memory: int, replicas: int, widest: int) -> int:
+    """Return how many candidates ahead `max_memory` bytes hold, one at least.
+
+    Parameters
+    ----------
+    max_memory : int
+    replicas : int
+    widest : int
+        The most sites that a move of the plan changes.
+    """
+    return max(1, max_memory // (BYTES * replicas * max(widest, 1)))
 
 
 def consumed(size: int, acceptance: float) -> float:

@@ -20,6 +20,7 @@ from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
+from mcprune.methods.ahead import fitting
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
 from mcprune.objective.base import Objective
@@ -193,7 +194,7 @@ def evaluation_case(plan: Plan) -> Case:
         keep=plan.keep,
         start_weight=config.start_weight,
         sharpness={"sigmoid": 1.0, "sharpened": parse(config.sharpness).value(0.5), "hard": math.inf}[config.gates],
-        ahead=min(config.speculate, config.decisions),
+        ahead=candidates_ahead(config, plan.sites.size),
         max_memory=config.max_memory,
         wrong_rate=config.wrong_rate if config.decide == "staged" else None,
     )
@@ -244,6 +245,12 @@ def move_plan(config: RunConfig, sites: int) -> moves.MovePlan:
     return plan
 
 
+def candidates_ahead(config: RunConfig, sites: int) -> int:
+    """Return the most candidates that are evaluated ahead: no more than asked for, in a block, or in `max_memory`."""
+    widest = moves.widest(move_plan(config, sites), sites)
+    return min(config.speculate, config.decisions, fitting(config.max_memory, 1, widest))
+
+
 def make_method(plan: Plan) -> Markov:
     """Return the chain of a plan, at its start."""
     config, size = plan.config, plan.sites.size
@@ -271,7 +278,7 @@ def make_method(plan: Plan) -> Markov:
         pool=config.pool,
         start_weight=config.start_weight,
         decisions=config.decisions,
-        speculate=config.speculate,
+        speculate=candidates_ahead(config, size),
         seed=config.seed,
     )
     return Markov(size, settings, evaluator, canonical, plan.objective.lower_bound)

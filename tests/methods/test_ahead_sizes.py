@@ -1,9 +1,14 @@
 """How many candidates are evaluated ahead: the choice against brute force on known costs, and the cost of learning it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from mcprune.methods.ahead import TIE, Ahead, consumed
+from mcprune.chain import moves, state
+from mcprune.evaluate.base import gates_of
+from mcprune.methods.ahead import BYTES, TIE, Ahead, consumed, fitting
+from mcprune.methods.markov import take
 
 
 def price(size, acceptance, first, slope):
@@ -79,3 +84,26 @@ def test_the_cap_is_a_size_and_no_size_is_above_it():
         for _ in range(60):
             assert 1 <= ahead.size() <= cap
             ahead.observe(ahead.size(), 1.0, 1, 0)
+
+
+def test_memory_bounds_what_is_proposed_ahead():
+    """A million sites that all change: what the moves and their gates take is within the bound, and no less than a third of it."""
+    for bound in (2**20, 2**30):
+        count = fitting(bound, 1, 1_000_000)
+        assert count == 1 or bound / 3 < count * 1_000_000 * BYTES <= bound
+    assert fitting(2**30, 4, 1_000_000) == fitting(2**30, 1, 1_000_000) // 4
+    assert fitting(2**30, 1, 2) > 65_536  # sparse moves are never cut
+
+
+def test_the_bytes_of_a_site_are_those_of_the_moves_and_their_gates():
+    tracemalloc.start()
+    current = state.new_state(np.random.default_rng(0).normal(size=200_000), sharpness=1.0)
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    plan = moves.move_plan(uniform=1.0)
+    batch = moves.propose(current, 4, plan=plan, delta=1.0, sharpness=1.0, seed=0, chains=np.zeros(1, np.int64))
+    part = take(batch, np.arange(4))
+    gates_of(part.weights, 1.0)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert 0.5 * BYTES < peak / (4 * 200_000) <= BYTES
