@@ -11,7 +11,7 @@ from mcprune.errors import ConfigError, ModelError
 from mcprune.faces import evaluators
 from mcprune.faces.cli import main
 from mcprune.session.config import make_config
-from mcprune.session.plan import make_evaluators, make_plan
+from mcprune.session.plan import candidates_ahead, evaluation_case, make_evaluators, make_plan
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +88,12 @@ def mcprune_pair():
 
 def mcprune_data():
     return from_arrays(*mcprune_pair(), name="rows")
+
+
+def test_memory_cuts_what_is_proposed_ahead_where_moves_are_dense():
+    draw = np.random.default_rng(0)
+    rows = from_arrays(draw.normal(size=(12, 40_000)).astype(np.float32), np.arange(12) % 2, name="wide")
+    given = {"data": "wine", "hidden": (2,), "max_memory": 2**24, "budget": "constant", "keep": 20_000}
+    for shares, most in (({"uniform": 1.0}, 5), ({"exchange": 1.0}, 16)):
+        plan = make_plan(make_config(**given, moves=shares), rows)
+        assert candidates_ahead(plan.config, plan.sites.size) == evaluation_case(plan).ahead == most
