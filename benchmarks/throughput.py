@@ -8,7 +8,10 @@ following it, is paid for. Speed is consumed decisions a second.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +24,8 @@ import torch.nn.functional as functional
 from mcprune.chain import engine, moves, state
 from mcprune.data.load import from_arrays, load
 from mcprune.evaluate.base import Evaluator
-from mcprune.evaluate.incremental import IncrementalEvaluator
+from mcprune.evaluate.fused import FusedEvaluator
+from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch
 from mcprune.session.config import make_config
 from mcprune.session.loop import Interrupt, _Search
@@ -71,9 +75,23 @@ class Bench:
         return len(gates) / median(lambda: seconds(loop), repeats)
 
     def decisions(
-        self, evaluator: Evaluator, plan: moves.MovePlan, acceptance: float, count: int, ahead: int, repeats: int
+        self,
+        evaluator: Evaluator,
+        plan: moves.MovePlan,
+        acceptance: float,
+        count: int,
+        ahead: int | Ahead,
+        repeats: int,
     ) -> float:
         """Consumed decisions a second, acceptances forced at the given rate."""
+        block = self.block(evaluator, plan, acceptance, count, ahead)
+        block()
+        return count / median(lambda: seconds(block), repeats)
+
+    def block(
+        self, evaluator: Evaluator, plan: moves.MovePlan, acceptance: float, count: int, ahead: int | Ahead
+    ) -> Callable[[], None]:
+        """Return a block of decisions to be timed."""
         draw = np.random.default_rng(0)
 
         def block() -> None:
@@ -82,26 +100,29 @@ class Bench:
             engine.set_loss(current, evaluator.current(), alpha=0.0, n=1)
             done = 0
             while done < count:
-                few = min(ahead, count - done)
+                began = time.perf_counter()
+                few = min(ahead if isinstance(ahead, int) else ahead.size(), count - done)
                 batch = moves.propose(current, few, plan=plan, delta=1.0, sharpness=np.inf, seed=1, chains=CHAINS)
                 rule: dict[str, Any] = {"temperature": 0.0, "alpha": 0.0, "n": 1, "seed": 0, "chains": CHAINS}
                 limits = engine.thresholds(current, batch, **rule)
                 losses = evaluator.losses(current, batch, limits)
                 losses = np.where(draw.random(losses.shape) < acceptance, -1.0, np.abs(losses) + 100.0)
                 _, info = engine.advance(current, batch, losses, sharpness=np.inf, **rule)
+                took = time.perf_counter() - began
                 if info.index[0] >= 0:
                     evaluator.moved(current.position, batch, info.index)
                     engine.set_loss(current, evaluator.current(), alpha=0.0, n=1)
                 done += int(info.consumed[0])
+                if isinstance(ahead, Ahead):
+                    ahead.observe(few, took, int(info.consumed[0]), int(info.index[0] >= 0))
 
-        block()
-        return count / median(lambda: seconds(block), repeats)
+        return block
 
-    def evaluator(self, wrong_rate: float | None = None) -> IncrementalEvaluator:
+    def evaluator(self, wrong_rate: float | None = None) -> FusedEvaluator:
         """Return the evaluator that is measured."""
-        return IncrementalEvaluator(self.plan.gated, self.plan.objective, wrong_rate=wrong_rate)
+        return FusedEvaluator(self.plan.gated, self.plan.objective, wrong_rate=wrong_rate)
 
-    def wrong(self, evaluator: IncrementalEvaluator, plan: moves.MovePlan, count: int) -> tuple[float, float]:
+    def wrong(self, evaluator: FusedEvaluator, plan: moves.MovePlan, count: int) -> tuple[float, float]:
         """Wrong rejections of staged decisions: as a share of all decisions, and of what the whole batch accepts."""
         exact = self.evaluator()
         current = state.new_state(self.position, sharpness=np.inf)
@@ -144,6 +165,31 @@ def ladder(bench: Bench, plan: moves.MovePlan, quick: bool, wrong_rate: float | 
     return out
 
 
+def speculation(bench: Bench, plan: moves.MovePlan, quick: bool) -> dict[str, Any]:
+    """Decisions a second with K of `Ahead` against K = 1 and the best fixed K, at every acceptance."""
+    repeats, count = (3, 400) if quick else (7, 1_000)
+    out: dict[str, Any] = {}
+    for acceptance in ACCEPTANCES:
+        ahead = Ahead(64)
+        ways: dict[int, int | Ahead] = {0: ahead, 1: 1, 4: 4, 16: 16, 64: 64}
+        blocks = {key: bench.block(bench.evaluator(), plan, acceptance, count, way) for key, way in ways.items()}
+        times: dict[int, list[float]] = {key: [] for key in blocks}
+        for turn in range(repeats + 1):  # in turns, so that what else the machine does meets all alike
+            for key, block in blocks.items():
+                took = seconds(block)
+                if turn:
+                    times[key].append(took)
+        rates = {key: count / sorted(took)[len(took) // 2] for key, took in times.items()}
+        adapted, fixed = rates.pop(0), rates
+        best = max(fixed, key=lambda size: fixed[size])
+        out[f"at {acceptance:g}"] = {
+            "fixed": fixed, "best": best, "adapted": adapted, "size": ahead.best(), "against 1": adapted / fixed[1],
+            "against best": adapted / fixed[best],
+        }  # fmt: skip
+        print(f"  K at {acceptance:g}: {out[f'at {acceptance:g}']}", flush=True)
+    return out
+
+
 def overhead(bench: Bench) -> float:
     """Share of a block's wall time that is not spent in the evaluators, at this batch."""
     method = make_method(bench.plan)
@@ -173,6 +219,29 @@ def overhead(bench: Bench) -> float:
     return 1.0 - inside / (time.perf_counter() - began)
 
 
+# A linear model on a million inputs of 20 rows; moves of every site, of two, and of eight.
+MILLION = """
+import numpy as np, torch, mcprune
+draw = np.random.default_rng(0)
+x = draw.normal(size=(20, 1_000_000)).astype(np.float32)
+model = torch.nn.Sequential(torch.nn.Linear(1_000_000, 2))
+mcprune.prune(model, (x, np.arange(20) % 2), keep=500_000, budget="constant", budget_drops="chain", epochs=2, threads=1,
+              moves={"uniform": 1.0, "exchange": 1.0, "block": 1.0}, speculate=64, judge_on="train", retrain_epochs=1,
+              evaluator=EVALUATOR)
+"""
+
+
+def million(evaluator: str) -> float:
+    """Return the peak memory in GiB of a process that runs a million sites, 64 candidates ahead at most."""
+    program = MILLION.replace("EVALUATOR", repr(evaluator))
+    process = subprocess.Popen([sys.executable, "-c", program])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"the run of a million sites ended with {process.returncode}")
+    return usage.ru_maxrss / 2**20
+
+
 def main() -> None:
     """Measure, print, write."""
     chosen = options(__doc__ or "")
@@ -197,6 +266,14 @@ def main() -> None:
     add("the same, staged decisions, wrong decisions measured at most 1%", 20.0, ladder(wide, both, quick, 0.01), note)
     add("uniform moves (every site changes)", 1.05, ladder(wide, moves.move_plan(uniform=1.0), True))
     rows.append(row("engine, chooser and Python around the evaluators", overhead(wide), "share", 0.10, "lower"))
+    sizes = speculation(wide, both, quick)
+    for against, bar in (("against 1", 0.95), ("against best", 0.9)):
+        worst = min(one[against] for one in sizes.values())
+        rows.append(
+            row(f"K by measured cost and acceptance, {against}, worst acceptance", worst, "x", bar, "higher", **sizes)
+        )
+    for name in ("fused",) if quick else ("fused", "full", "suffix", "incremental", "graph"):
+        rows.append(row(f"peak memory at N = 1,000,000, --max-memory 1G, {name}", million(name), "GiB", 2.0, "lower"))
     dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, judge_on="train")
     add("dense random rows, 784-256-128-10, exchange, exact", None, ladder(dense, moves.move_plan(exchange=1.0), quick))  # type: ignore[arg-type]
     units = Bench(data, "256,128", 96, "units:layers.0", 1024, epochs)

@@ -10,9 +10,6 @@ On a GPU they are stacked in chunks that fit in memory; the last bit may depend 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from torch import nn
@@ -21,6 +18,7 @@ from mcprune.arrays import Float32Array, FloatArray
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
+from mcprune.evaluate.stages import judging
 from mcprune.models.mlp import MLP
 from mcprune.objective.base import Objective
 from mcprune.pruning.gates import GatedModel
@@ -46,12 +44,12 @@ class FullEvaluator:
     """
 
     name = "full"
-    error = 0.0
 
     def __init__(self, gated: GatedModel, objective: Objective, *, max_memory: int = 2**30) -> None:
         self.gated = gated
         self.objective = objective
         self.max_memory = max_memory
+        self.error = 0.0
         self._width = _activation_width(gated)
         self._is_exact: dict[tuple[object, ...], bool] = {}
         self._is_simple = all(type(module) in STACKED for module in gated.model.modules())
@@ -60,6 +58,8 @@ class FullEvaluator:
         """See `Evaluator.begin`."""
         self.features = features
         self.targets = targets
+        # A stack's last bits on a GPU depend on its size: close decisions are taken again one by one, in `at`.
+        self.error = 2e-5 if features.is_cuda else 0.0
         self.sharpness = sharpness
         self.position = position
 
@@ -68,8 +68,11 @@ class FullEvaluator:
         return self.at(self.position)
 
     def at(self, weights: FloatArray) -> FloatArray:
-        """Return L_cla at each of the weight vectors, shape (K, N) -> (K,)."""
-        return self._evaluate(gates_of(weights, self.sharpness))
+        """Return L_cla at each of the weight vectors, shape (K, N) -> (K,); on a GPU one by one, so that K has no say."""
+        gates = gates_of(weights, self.sharpness)
+        if self.features.is_cuda:
+            return np.concatenate([self._evaluate(one[None]) for one in gates])
+        return self._evaluate(gates)
 
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
         """See `Evaluator.losses`."""
@@ -111,22 +114,12 @@ class FullEvaluator:
             draw = np.random.default_rng(0)
             soft = draw.random((count, sites), dtype=np.float32)
             trials = [torch.from_numpy(gates).to(self.features) for gates in (soft, np.round(soft))]
-            with torch.no_grad(), self._judging():
+            with torch.no_grad(), judging(self.gated.model):
                 self._is_exact[key] = all(
                     torch.equal(self._stack(gates), torch.stack([self.gated(self.features, one) for one in gates]))
                     for gates in trials
                 )
         return self._is_exact[key]
-
-    @contextmanager
-    def _judging(self) -> Iterator[None]:
-        """The model runs in evaluation mode inside."""
-        was_training = self.gated.model.training
-        self.gated.model.eval()
-        try:
-            yield
-        finally:
-            self.gated.model.train(was_training)
 
     def _stack(self, gates: torch.Tensor) -> torch.Tensor:
         """Return the outputs (K, B, C) for gates (K, N) as one batch."""
@@ -140,7 +133,7 @@ class FullEvaluator:
         """Return L_cla for gates of shape (K, N)."""
         out = np.empty(gates.shape[0])
         chunk = self.chunk(gates.shape[1])
-        with self._judging():
+        with judging(self.gated.model):
             first = 0
             while first < gates.shape[0]:
                 part = torch.from_numpy(gates[first : first + chunk]).to(self.features)

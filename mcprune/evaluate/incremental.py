@@ -1,262 +1,296 @@
-"""The incremental evaluator: what a sparse move leaves unchanged in a multilayer perceptron is not computed again.
+"""The incremental evaluator: a sparse move is a low-rank change of one pre-activation; torch computes what lies above.
 
-An input whose gate changes by d changes the first pre-activation of row b by d x_b times one row of the weights; rows
-where x_b is zero (most pixels of most images) keep their loss. A unit of layer l starts one layer above its own.
+A change of the gates of m sites changes the next Linear's output on row b by (m signals of the row) times m rows of its weights. On
+rows where none of these signals changes (an input that is 0 there, a unit that stays below 0) the outputs stay.
 """
 
 from __future__ import annotations
 
-from statistics import NormalDist
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from mcprune.arrays import Float32Array, FloatArray
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
-from mcprune.evaluate import mlp_kernels
 from mcprune.evaluate.base import gates_of
+from mcprune.evaluate.lowrank import Level, answering, chain_levels, check_linear, columns, first_linear
+from mcprune.evaluate.stages import Stages, judging
 from mcprune.objective.base import Objective
 from mcprune.pruning.gates import GatedModel
 
-CODES: dict[type[nn.Module], int] = {
-    nn.ReLU: mlp_kernels.RELU,
-    nn.Tanh: mlp_kernels.TANH,
-    nn.Sigmoid: mlp_kernels.SIGMOID,
-    nn.Softplus: mlp_kernels.SOFTPLUS,
-}
-# Moves of more sites than this go through matrix products: single rows of the weights would cost more.
-MOST_SITES = 64
-# Staged decisions look after these shares of the batch, but not before so many rows: the normal law needs some.
-LOOKS = (1 / 8, 1 / 4, 1 / 2)
-FEWEST = 128
-# Logits that stand for no class.
-NOTHING = -1e30
-NO_LOOKS = np.empty(0, np.int64)
+# Accepted moves after which a position is computed anew, so that rounding does not add up over a long block.
+REFRESH = 1000
 
 
-def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
-    """Return the linear layers of a plain multilayer perceptron and the code of its activation.
+class Cache:
+    """What is known of one replica's position."""
 
-    Raises
-    ------
-    ModelError
-        The model is anything else; the message says what was met.
-    """
-    if not _is_plain(model, nn.Sequential):
-        children = list(model.children())
-        if type(model).__module__ != "mcprune.models.mlp" or len(children) != 1:
-            raise ModelError(f"{type(model).__name__} is not a plain chain of layers; use the full evaluator")
-        model = children[0]
-    # By place: `children()` leaves out a module that stands twice.
-    places = [model[place] for place in range(len(model))] if isinstance(model, nn.Sequential) else []
-    modules = [m for m in places if not _is_plain(m, nn.Dropout, nn.Identity, nn.Flatten)]
-    for place, module in enumerate(modules):
-        if not _is_plain(module, nn.Linear) if place % 2 == 0 else type(module) not in CODES:
-            raise ModelError(f"a {type(module).__name__} stands at place {place} of the chain; use the full evaluator")
-    layers = [m for m in modules if isinstance(m, nn.Linear)]
-    if len(set(map(id, layers))) < len(layers):
-        raise ModelError("a linear layer stands in the chain twice; use the full evaluator")
-    codes = {CODES[type(m)] for m in modules[1::2]}
-    if len(modules) % 2 == 0 or len(codes) > 1 or any(m.weight.dtype != torch.float32 for m in layers):
-        raise ModelError(
-            "the chain does not end in a linear layer, or mixes activations or number types; use the full evaluator"
-        )
-    if any(isinstance(m, nn.Softplus) and (m.beta, m.threshold) != (1, 20) for m in modules):
-        raise ModelError("the softplus has a beta or threshold of its own; use the full evaluator")
-    return layers, codes.pop() if codes else mlp_kernels.RELU
-
-
-def _is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Tell whether a module is of such a kind and runs its forward pass, not one of its own."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
-
-
-def _padded(width: int) -> int:
-    return -(-width // 16) * 16
-
-
-def _aligned_zeros(rows: int, columns: int) -> Float32Array:
-    """Return zeros (rows, columns) that start at a cache line: a vector that straddles two costs twice."""
-    room = np.zeros(rows * columns + 16, np.float32)
-    start = (-room.ctypes.data % 64) // 4
-    return room[start : start + rows * columns].reshape(rows, columns)
+    def __init__(self, gates: torch.Tensor) -> None:
+        self.gates = gates  # (N,)
+        self.pre: dict[int, torch.Tensor] = {}  # by place: what a gated module gives before its gates, or a Linear
+        self.logits = torch.empty(0)
+        self.accepted = 0
 
 
 class IncrementalEvaluator:
-    """Low-rank updates on a multilayer perceptron under mean cross-entropy, on the CPU; dense moves by folded products.
+    """Low-rank updates in torch for models whose sites feed a Linear layer, any objective, CPU or GPU.
 
     Parameters
     ----------
     gated : GatedModel
+        A chain of layers (nn.Sequential, `MLP`) in which a Linear is the first to see each group of sites, behind a
+        flattening of the inputs, or behind an activation or batch-norm of the units. Or any model at all whose inputs are the only
+        sites and are seen by one Linear layer alone (tried at the first `begin`).
     objective : Objective
-        Only mean cross-entropy.
-    wrong_rate : float, optional
-        Staged decisions: the batch is gone through in parts, and a candidate whose loss on them is above its limit by more
-        than chance allows is given up. The chance that one is given up which the whole batch would accept is about this
-        (by the normal law, shared out over the looks). None: every candidate sees every row.
+    max_memory : int
+        Bytes for the candidates that are stacked on a GPU.
+    stacked : bool, optional
+        Several candidates at once; by default on a GPU only.
+
+    Attributes
+    ----------
+    error : float
+        1e-5: products of fewer rows and sums in another order. Every `begin` computes the position anew, and so does every
+        1,000th accepted move: over 1,000 of them the drift stays within it.
 
     Raises
     ------
     ModelError
-        A model, objective or device that it cannot serve; the message says why.
+        A model that it cannot serve; the message says why.
 
     Notes
     -----
-    The classifier runs in evaluation mode: dropout is off. Sums are in another order than the canonical evaluator's, so
-    losses differ from it by rounding, at most about `error` times max(1, loss); every `begin` starts afresh.
+    Not run on a GPU so far; the stacked code is tested on a CPU.
     """
 
     name = "incremental"
-    error = 5e-6
+    error = 1e-5
 
-    def __init__(self, gated: GatedModel, objective: Objective, *, wrong_rate: float | None = None) -> None:
-        if objective.name != "cross-entropy":
-            raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}; use the full evaluator")
-        self.layers, self.code = linear_chain(gated.model)
-        if self.layers[0].weight.device.type != "cpu":
-            raise ModelError("the classifier is not on the CPU; use the full evaluator")
-        names = {id(module): name for name, module in gated.model.named_modules()}
-        levels = {names[id(layer)]: number for number, layer in enumerate(self.layers, start=1)}
+    def __init__(
+        self, gated: GatedModel, objective: Objective, *, max_memory: int = 2**30, stacked: bool | None = None
+    ) -> None:
+        self.gated, self.objective, self.max_memory, self.stacked = gated, objective, max_memory, stacked
+        self.stages: Stages | None = None
+        self.levels: list[Level] = []
         groups = gated.sites.groups
-        if any(
-            group.kind == "units" and levels.get(group.layer, len(self.layers)) == len(self.layers) for group in groups
-        ):
-            raise ModelError("a site is no unit of a hidden layer; use the full evaluator")
-        self.level = np.concatenate([np.full(g.size, levels.get(g.layer, 0), np.int64) for g in groups])
-        self.local = np.concatenate([np.arange(g.size, dtype=np.int64) for g in groups])
-        self.groups = groups
-        self.classes = self.layers[-1].out_features
-        self._n_inputs = self.layers[0].in_features
-        self.wrong_rate = wrong_rate
-        self._quantile = 0.0 if wrong_rate is None else NormalDist().inv_cdf(1.0 - wrong_rate / len(LOOKS))
+        if any(isinstance(m, BatchNorm) and m.running_mean is None for m in gated.model.modules()):
+            raise ModelError("a batch-norm without running statistics mixes the rows of a batch")
+        try:
+            self.stages = Stages(gated)
+            self.levels = chain_levels(self.stages)
+        except ModelError:
+            if [group.kind for group in groups] != ["inputs"]:
+                raise
+            self.stages = None  # settled at the first `begin`, which has rows to try it on
+        self.level = np.concatenate([np.full(group.size, number) for number, group in enumerate(groups)])
 
     @torch.no_grad()
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
-        """See `Evaluator.begin`. Features that are the transpose of a contiguous (N, B) tensor are not copied."""
-        self.sharpness = sharpness
-        flat = features.flatten(1) if features.dim() != 2 else features
-        self.features = flat.T.numpy()
-        self.targets = targets.numpy()
-        self._flat, self._wanted = flat, targets
-        shares = () if self.wrong_rate is None else LOOKS
-        self._looks = np.array([n for n in (round(share * len(targets)) for share in shares) if n >= FEWEST], np.int64)
-        self.weights, self.bias = self._parameters()
-        self.replicas = [self._cache(gates_of(weights, sharpness)) for weights in position]
+        """See `Evaluator.begin`."""
+        if not self.levels:
+            linear = first_linear(self.gated, features[:8])
+            self.levels = [Level(0, self.gated.sites.size, -1, (), linear, 0)]
+        for level in self.levels:  # someone may have put another module in its place
+            check_linear(level.linear, level.stop - level.start, "the sites")
+        self.features, self.targets, self.sharpness = features, targets, sharpness
+        self.flat = features.flatten(1)
+        self.replicas = [self._cache(weights) for weights in position]
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
-        return np.array([mlp_kernels.mean_loss(cache[1]) for cache in self.replicas])
-
-    def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
-        """See `Evaluator.losses`. With looks a candidate may be given up early: an estimate above its limit stands for it."""
-        if moves.sites.shape[2] > MOST_SITES:
-            return self._dense(state, moves)
-        changed = gates_of(moves.weights, self.sharpness)
-        out = np.empty(moves.size.shape)
-        self.seen = np.zeros(moves.size.shape, np.int64)
-        looks = self._looks if limits is not None else NO_LOOKS
-        bounds = np.full(moves.size.shape, np.inf) if limits is None else limits
-        for replica in range(moves.size.shape[0]):
-            # Only looks compare with the loss of the position.
-            now = mlp_kernels.mean_loss(self.replicas[replica][1]) if looks.size else 0.0
-            arguments = self._arguments(replica, moves.size[replica], moves.sites[replica], changed[replica])
-            arguments += [bounds[replica], now, looks, self._quantile]
-            out[replica], self.seen[replica] = mlp_kernels.candidate_losses(*arguments)
-        return out
+        return np.array([self.objective.losses(cache.logits[None], self.targets)[0] for cache in self.replicas])
 
     @torch.no_grad()
-    def _dense(self, state: ChainState, moves: Moves) -> FloatArray:
-        """Losses of moves that change many sites: matrix products with folded weights, one candidate after the other."""
+    def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
+        """See `Evaluator.losses`."""
         out = np.full(moves.size.shape, np.nan)
-        self.seen = np.where(moves.size > 0, len(self.targets), 0)
-        for replica, k in zip(*np.nonzero(moves.size), strict=True):
-            gates = gates_of(state.position[replica], self.sharpness)
-            sites = moves.sites[replica, k, : moves.size[replica, k]]
-            gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)
-            out[replica, k] = mlp_kernels.mean_loss(self._forward(gates)[1])
+        for replica in range(len(self.replicas)):
+            self._several(moves, replica, np.flatnonzero(moves.size[replica] > 0), out[replica])
         return out
+
+    def _several(self, moves: Moves, replica: int, chosen: np.ndarray, out: FloatArray) -> None:
+        """Fill in the losses of some candidates of a replica, one by one or in stacks."""
+        cache = self.replicas[replica]
+        with judging(self.gated.model):
+            if self.features.is_cuda if self.stacked is None else self.stacked:
+                self._stacks(cache, moves, replica, chosen, out)
+                return
+            for k in chosen.tolist():
+                logits = cache.logits
+                rows, found, _ = self._candidate(cache, *self._sparse(moves, replica, k))
+                if len(rows):
+                    logits = logits.index_copy(0, rows, found)
+                out[k] = self.objective.losses(logits[None], self.targets)[0]
 
     @torch.no_grad()
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
-        """See `Evaluator.moved`."""
+        """See `Evaluator.moved`: the rows that change are updated, from the first affected pre-activation on."""
         for replica in np.flatnonzero(index >= 0).tolist():
-            k = index[replica]
-            size = int(moves.size[replica, k])
-            if size > MOST_SITES:
-                self.replicas[replica] = self._cache(gates_of(position[replica], self.sharpness))
-            elif size:
-                changed = gates_of(moves.weights[replica, k], self.sharpness)
-                mlp_kernels.settle(*self._arguments(replica, size, moves.sites[replica, k], changed))
+            cache, k = self.replicas[replica], int(index[replica])
+            if not moves.size[replica, k]:
+                continue
+            cache.accepted += 1
+            if cache.accepted % REFRESH == 0:
+                self.replicas[replica] = self._cache(position[replica])
+                continue
+            with judging(self.gated.model):
+                sites, new = self._sparse(moves, replica, k)
+                rows, found, kept = self._candidate(cache, sites, new, keep=True)
+            cache.gates[sites] = new
+            if len(rows):
+                cache.logits.index_copy_(0, rows, found)
+                for place, values in kept.items():
+                    cache.pre[place].index_copy_(0, rows, values)
 
-    def _arguments(self, replica: int, *move: Any) -> list[Any]:
-        pre, base, gates, first = self.replicas[replica]
-        return [
-            self.features, self.targets, pre, base, gates, first, self.level, self.local,
-            *move, self.weights, self.bias, self.code,
-        ]  # fmt: skip
+    def _sparse(self, moves: Moves, replica: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sites of a candidate and their new gates."""
+        size = int(moves.size[replica, k])
+        gates = gates_of(moves.weights[replica, k, :size], self.sharpness)
+        sites = torch.from_numpy(moves.sites[replica, k, :size]).to(self.features.device)
+        return sites, torch.from_numpy(gates).to(self.features)
 
-    def _parameters(self) -> tuple[tuple[Float32Array, ...], tuple[Float32Array, ...]]:
-        """Return weights (in, out) and biases (out,), zero-padded to multiples of 16 but for the inputs."""
-        weights, biases = [], []
-        below = self._n_inputs
-        for layer in self.layers:
-            width = _padded(layer.out_features)
-            matrix = _aligned_zeros(below, width)
-            matrix[: layer.in_features, : layer.out_features] = layer.weight.numpy().T
-            bias = _aligned_zeros(1, width)
-            if layer.bias is not None:
-                bias[0, : layer.out_features] = layer.bias.numpy()
-            weights.append(matrix)
-            biases.append(bias)
-            below = width
-        biases[-1][0, self.classes :] = NOTHING
-        return tuple(weights), tuple(biases)
-
-    def _forward(self, gates: Float32Array) -> tuple[list[torch.Tensor], Float32Array, Float32Array, Float32Array]:
-        """Return (pre-activations of each layer, loss of each row, unit gates, input gates) by matrix products."""
-        stages = np.ones((len(self.layers), max(bias.size for bias in self.bias)), np.float32)
-        first = np.ones(self._n_inputs, np.float32)
-        for group in self.groups:
-            part = gates[group.start : group.stop]
-            if group.kind == "inputs":
-                first[:] = part
+    def _cache(self, weights: FloatArray) -> Cache:
+        cache = Cache(torch.from_numpy(gates_of(weights, self.sharpness)).to(self.features))
+        with judging(self.gated.model):
+            if self.stages is None:
+                level = self.levels[0]
+                cache.pre[0] = functional.linear(self.flat * cache.gates, level.linear.weight, level.linear.bias)
+                cache.logits = self._above(cache.pre[0], cache.gates, level)
             else:
-                stages[self.level[group.start] - 1, : group.size] = part
-        # The gates of the inputs are folded into the weights, and inputs whose gate is 0 are left out where that pays.
-        alive = torch.from_numpy(np.flatnonzero(first))
-        factor = torch.from_numpy(first)
-        is_sparse = 2 * len(alive) < self._n_inputs
-        signal = self._flat.T[alive].T if is_sparse else self._flat
-        out: list[torch.Tensor] = []
-        for number, layer in enumerate(self.layers):
-            weight = layer.weight
-            if number == 0:
-                weight = weight[:, alive] * factor[alive] if is_sparse else weight * factor
-            out.append(functional.linear(signal, weight, layer.bias))
-            signal = self._activation(out[-1] * torch.from_numpy(stages[number, : layer.out_features]))
-        losses = functional.cross_entropy(out[-1], self._wanted, reduction="none").numpy()
-        return out, losses, stages, first
+                x = self.stages.gate_inputs(self.features, cache.gates)
+                cache.logits = self.stages.run(x, cache.gates, 0, lambda at, x: self._keep(cache.pre, at, x)).clone()
+        return cache
 
-    def _cache(self, gates: Float32Array) -> tuple[Any, ...]:
-        """Return (padded pre-activations of each layer, loss of each row, unit gates, input gates) at one position."""
-        pre, losses, stages, first = self._forward(gates)
-        padded = []
-        for out, bias in zip(pre, self.bias, strict=True):
-            padded.append(_aligned_zeros(out.shape[0], bias.size))
-            padded[-1][:, : out.shape[1]] = out.numpy()
-        padded[-1][:, self.classes :] = NOTHING
-        return tuple(padded), losses, stages, first
+    def _keep(self, pre: dict[int, torch.Tensor], at: int, x: torch.Tensor) -> None:
+        """Keep what a later move starts from: outputs before the gates, and what the updated Linears give."""
+        assert self.stages is not None
+        if at in self.stages.groups or any(level.at == at for level in self.levels):
+            pre[at] = x.clone()  # a layer behind it may work in place
 
-    def _activation(self, values: torch.Tensor) -> torch.Tensor:
-        function = {
-            mlp_kernels.RELU: torch.relu,
-            mlp_kernels.TANH: torch.tanh,
-            mlp_kernels.SIGMOID: torch.sigmoid,
-            mlp_kernels.SOFTPLUS: functional.softplus,
-        }[self.code]
-        return function(values)
+    def _signals(self, cache: Cache, level: Level, local: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """Return the changes (B, m), or (K, B, m), of a level's signals in front of its Linear."""
+        old = cache.gates[level.start + local]
+        if level.place < 0:
+            return self._picked(self.flat, local) * (new - old).unsqueeze(-2)
+        before, index = self._picked(cache.pre[level.place], local), local.unsqueeze(-2)
+        now = columns(level.between, before * new.unsqueeze(-2), index)
+        return now - columns(level.between, before * old.unsqueeze(-2), index)
+
+    @staticmethod
+    def _picked(values: torch.Tensor, local: torch.Tensor) -> torch.Tensor:
+        """Return columns (B, m) of values for local (m,), or (K, B, m) for (K, m)."""
+        if local.dim() == 1:
+            return values[:, local]
+        return values.T[local].transpose(1, 2)
+
+    def _above(
+        self,
+        pre: torch.Tensor,
+        gates: torch.Tensor,
+        level: Level,
+        keep: dict[int, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Return the outputs for rows of a level's pre-activation (rows, H)."""
+        if keep is not None:
+            keep[level.at] = pre.clone()
+        if self.stages is None:
+            with answering(level.linear, pre):
+                logits: torch.Tensor = self.gated.model(self.features[:1].expand(len(pre), *self.features.shape[1:]))
+            return logits
+        x = self.stages.gate(pre, gates, level.at)
+        if keep is None:
+            return self.stages.run(x, gates, level.at + 1)
+        return self.stages.run(x, gates, level.at + 1, lambda at, x: self._keep(keep, at, x))
+
+    def _candidate(
+        self, cache: Cache, sites: torch.Tensor, new: torch.Tensor, keep: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[int, torch.Tensor]]:
+        """Return (the rows that change, their outputs, what `moved` keeps)."""
+        gates = cache.gates.clone()
+        gates[sites] = new
+        level = self.levels[int(self.level[sites.cpu().numpy()].min())]
+        inside = (sites >= level.start) & (sites < level.stop)
+        delta = self._signals(cache, level, sites[inside] - level.start, new[inside])
+        kept: dict[int, torch.Tensor] = {}
+        moved = (delta != 0).any(dim=1)
+        if not bool(inside.all()):  # sites of a layer above change every row
+            moved[:] = True
+        rows = moved.nonzero()[:, 0]
+        if not len(rows):
+            return rows, cache.logits[:0], kept
+        whole = len(rows) == len(self.targets)
+        weight = level.linear.weight[:, sites[inside] - level.start].T
+        # An overflow in the product is the candidate's own: 0 * inf cannot come from rows that are left out.
+        pre = (
+            torch.addmm(cache.pre[level.at], delta, weight)
+            if whole
+            else torch.addmm(cache.pre[level.at][rows], delta[rows], weight)
+        )
+        found = self._above(pre, gates, level, kept if keep else None)
+        return rows, found, kept
+
+    def _stacks(self, cache: Cache, moves: Moves, replica: int, changed: np.ndarray, out: FloatArray) -> None:
+        """Losses of the changed candidates, those of one level in stacks."""
+        first = np.array([self._lowest(moves, replica, int(k)) for k in changed], np.int64)
+        for number in np.unique(first):
+            level, part = self.levels[number], changed[first == number]
+            chunk = self.chunk(int(moves.size[replica, part].max()))
+            for begin in range(0, part.size, chunk):
+                few = part[begin : begin + chunk]
+                logits = self._stack(cache, moves, replica, few, level)
+                out[few] = self.objective.losses(logits, self.targets)
+
+    def _lowest(self, moves: Moves, replica: int, k: int) -> int:
+        return int(self.level[moves.sites[replica, k, : moves.size[replica, k]]].min())
+
+    def chunk(self, most: int) -> int:
+        """Return how many candidates of at most so many changed sites `max_memory` holds."""
+        widths = [m.out_features for m in self.gated.model.modules() if isinstance(m, torch.nn.Linear)]
+        # A candidate's gates for each row, its changed signals before and after, its activations; its rows of the weights.
+        floats = len(self.targets) * (self.gated.sites.size + 3 * most + 4 * sum(widths)) + most * max(widths)
+        return max(1, self.max_memory // max(4 * floats, 1))
+
+    def padded(
+        self, moves: Moves, replica: int, few: np.ndarray, level: Level
+    ) -> tuple[np.ndarray, Float32Array, list[np.ndarray]]:
+        """Return (local sites (K, m), their new gates (K, m), which of a candidate's sites lie in the level).
+
+        The padding is site 0 of the level at the gate that it has.
+        """
+        inside = [
+            np.flatnonzero(self.level[moves.sites[replica, k, : moves.size[replica, k]]] == self.level[level.start])
+            for k in few
+        ]
+        most = max(len(one) for one in inside)
+        local = np.zeros((len(few), most), np.int64)
+        gates = np.full((len(few), most), np.nan, np.float32)
+        for row, (k, one) in enumerate(zip(few, inside, strict=True)):
+            local[row, : one.size] = moves.sites[replica, k, one] - level.start
+            gates[row, : one.size] = gates_of(moves.weights[replica, k, one], self.sharpness)
+        return local, gates, inside
+
+    def _stack(self, cache: Cache, moves: Moves, replica: int, few: np.ndarray, level: Level) -> torch.Tensor:
+        """Return the outputs (K, B, C) of candidates of one level."""
+        local_array, new_array, inside = self.padded(moves, replica, few, level)
+        local = torch.from_numpy(local_array).to(self.features.device)
+        new = torch.from_numpy(new_array).to(self.features)
+        new = torch.where(new.isnan(), cache.gates[level.start + local], new)
+        gates = cache.gates.repeat(len(few), 1)
+        for row, k in enumerate(few):
+            sites, values = self._sparse(moves, replica, int(k))
+            gates[row, sites] = values
+        delta = self._signals(cache, level, local, new)
+        rows = (delta != 0).any(dim=2)
+        for row, (k, one) in enumerate(zip(few, inside, strict=True)):
+            if one.size < moves.size[replica, k]:
+                rows[row] = True
+        which, batch = rows.nonzero(as_tuple=True)
+        logits = cache.logits.repeat(len(few), 1, 1)
+        if len(which):
+            change = torch.bmm(delta, level.linear.weight.T[local])
+            pre = cache.pre[level.at][batch] + change[which, batch]
+            logits[which, batch] = self._above(pre, gates[which], level)
+        return logits

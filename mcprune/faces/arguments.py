@@ -62,14 +62,17 @@ def meaning(name: str, field: FieldInfo) -> str:
     return f"{text} (default: {default})".replace("%", "%%")
 
 
-def run_parser() -> Parser:
-    """Return the parser of `mcprune run`: the fields of RunConfig in their groups, then the screen's own."""
+def run_parser(command: str = "run", description: str = DESCRIPTION) -> Parser:
+    """Return the parser of `mcprune run`: the fields of RunConfig in their groups, then the screen's own.
+
+    Another command of the same options has its own name and description.
+    """
     parser = Parser(
-        "mcprune run",
-        DESCRIPTION,
+        f"mcprune {command}",
+        description,
         epilog=presets_text() + " A TOML file holds the same options with _ for -, such as batch_size = 256.",
         stray="; every value follows the name of its option, as in --data digits",
-        usage="mcprune run [--data NAME|FILE|FOLDER] [--keep N] [options]",
+        usage=f"mcprune {command} [--data NAME|FILE|FOLDER] [--keep N] [options]",
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in RunConfig.model_fields.items():
@@ -117,7 +120,7 @@ def presets_text() -> str:
     return " ".join(parts).replace("%", "%%")
 
 
-def run_options(arguments: list[str]) -> tuple[dict[str, Any], bool, bool]:
+def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dict[str, Any], bool, bool]:
     """Read the command line of `run` and the file that it names.
 
     Returns
@@ -132,7 +135,7 @@ def run_options(arguments: list[str]) -> tuple[dict[str, Any], bool, bool]:
     ConfigError
         A command line that cannot be read, or a file.
     """
-    given = vars(parsed := run_parser().read(arguments))
+    given = vars(parsed := (parser or run_parser()).read(arguments))
     options = {name: value for name, value in given.items() if name not in SCREEN}
     # A preset on the command line stands above the file, as every option there does.
     preset = PRESETS.get(options.get("preset", ""), {})

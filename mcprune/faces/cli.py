@@ -20,6 +20,7 @@ commands:
   run                    choose the sites, test the result, save the smaller model
   show FOLDER            print the table and the picture of a finished run again
   predict FOLDER FILE    classify new rows with the smaller model
+  evaluators             show how candidates of a run could be evaluated, and how fast
 
 Try: mcprune run --keep 16
 Each command explains its options: mcprune run --help
@@ -55,7 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: list[str]) -> int:
-    commands: dict[str, Callable[[list[str]], int]] = {"run": _run, "show": _show, "predict": _predict}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "run": _run,
+        "show": _show,
+        "predict": _predict,
+        "evaluators": _evaluators,
+    }
     if arguments and arguments[0] in commands:
         try:
             return commands[arguments[0]](arguments[1:])
@@ -131,6 +137,26 @@ def _predict(arguments: list[str]) -> int:
     from mcprune.faces.predict import predict
 
     predict(parsed.folder, parsed.file, out=parsed.out, force=parsed.force)
+    return 0
+
+
+def _evaluators(arguments: list[str]) -> int:
+    from mcprune.faces.arguments import run_options, run_parser
+
+    parser = run_parser(
+        "evaluators",
+        "Show which evaluators serve a run of these options, how fast each judges candidates on its model and data "
+        "(untrained; in evaluation mode, so dropout is off and batch-norm uses its running statistics), how far its "
+        "losses are from the canonical ones, and which one the run would take. Nothing is written.",
+    )
+    options, quiet, json = run_options(arguments, parser)
+    if quiet or json:
+        raise ConfigError("--quiet and --json are for mcprune run; leave them out of mcprune evaluators")
+
+    from mcprune.faces.evaluators import show
+    from mcprune.session.config import make_config
+
+    show(make_config(**options), sys.stdout)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ from mcprune.errors import NumericalError
 from mcprune.evaluate.base import Evaluator, gates_of
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods import pool
+from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch, MaskUpdate
 from mcprune.methods.settings import ChainSettings, ScoreHook, check
 
 __all__ = ["ChainSettings", "Markov", "ScoreHook", "take"]
+
+# Blocks after which the evaluator's loss of the position is compared with the canonical one, and how many times the
+# largest difference seen a decision must be clear of its threshold.
+AUDIT, SAFETY = 8, 4.0
 
 
 class Markov:
@@ -72,7 +78,8 @@ class Markov:
         )
         self.statistics = scores.new_statistics(sites)
         self.frozen_at: int | None = None  # proposals a replica
-        self._ahead = settings.speculate
+        self.measured_error: float | None = None  # largest difference from canonical seen, relative to max(1, loss)
+        self._ahead = Ahead(settings.speculate)
 
     def position(self) -> FloatArray:
         """See `Method.position`; that of the coldest replica."""
@@ -146,7 +153,8 @@ class Markov:
             rule["temperature"] = rungs[rung]
             left = np.full(settings.replicas, min(leg, settings.decisions - begun))
             while left.any():
-                ahead = min(self._ahead, int(left.max()))
+                began = time.perf_counter()
+                ahead = min(self._ahead.size(), int(left.max()))
                 candidates = moves.propose(
                     self.state, ahead, plan=plan, delta=delta[rung], sharpness=sharpness, seed=settings.seed,
                     chains=self.chains,
@@ -155,9 +163,11 @@ class Markov:
                 limits[np.arange(ahead) >= left[:, None]] = -math.inf  # behind the leg: not to be evaluated
                 losses, ruled_out = self._judge(candidates, limits)
                 _, info = engine.advance(self.state, candidates, losses, sharpness=sharpness, room=left, **rule)
+                took = time.perf_counter() - began
                 if (info.index >= 0).any():
                     self.evaluator.moved(self.state.position, candidates, info.index)
                     self.canonical.moved(self.state.position, candidates, info.index)
+                self._ahead.observe(ahead, took, int(info.consumed.sum()), int(info.accepted.sum()))
                 left -= info.consumed
                 by_bound += int(ruled_out[np.arange(ahead) < info.consumed[:, None]].sum())
                 by_rung[:, rung] += [info.proposed, info.accepted]
@@ -175,7 +185,8 @@ class Markov:
                 stepsize.adapt(self.step_size, by_rung[0], by_rung[1], settings.adapt_delta)
         if learns:
             scores.end_block(self.statistics)
-        self._look_ahead(accepted / proposals)
+        if self.evaluator is not self.canonical and self.blocks % AUDIT == 0:
+            self._audit()
         # Rounding of the running sums is wiped out at fixed steps: the end of every block.
         state.refresh(self.state, sharpness=sharpness)
         self.blocks += 1
@@ -288,12 +299,21 @@ class Markov:
                     self._settle_ties(candidates, np.flatnonzero(row), losses, limits, replica)
         return losses, ~open_ & (candidates.size[0] > 0)
 
+    def _audit(self) -> None:
+        """Compare the loss that the block's accepted moves have led to with the canonical one, a replica at a time."""
+        replica = self.blocks // AUDIT % len(self.state.cla)
+        wanted = float(self.canonical.at(self.state.position[replica : replica + 1])[0])
+        away = abs(float(self.state.cla[replica]) - wanted) / max(1.0, abs(wanted))
+        if math.isfinite(away):
+            self.measured_error = max(self.measured_error or 0.0, away)
+
     def _settle_ties(
         self, candidates: moves.Moves, chosen: np.ndarray, losses: FloatArray, limits: FloatArray, replica: int
     ) -> None:
         """Where rounding could turn the decision, take the change of loss from the canonical evaluator."""
-        # Both losses of a decision carry the error: the threshold holds the current one.
-        band = 2.0 * self.evaluator.error * max(1.0, abs(float(self.state.cla[replica])))
+        # Both losses of a decision carry the error, stated or measured: the threshold holds the current one.
+        error = max(self.evaluator.error, SAFETY * (self.measured_error or 0.0))
+        band = 2.0 * error * max(1.0, abs(float(self.state.cla[replica])))
         for k in chosen:
             margin = limits[replica, k] - losses[replica, k]
             # Exactly 0: no row has changed (two pixels that are black everywhere), a tie in the canonical evaluator too.
@@ -304,11 +324,6 @@ class Markov:
                 margin = limits[replica, k] - losses[replica, k]
             if margin > 0:
                 return
-
-    def _look_ahead(self, acceptance: float) -> None:
-        """Choose K for the next block: what is evaluated behind an acceptance is thrown away. The chain does not change."""
-        wanted = 2.0 / max(acceptance, 1e-3) ** 0.5
-        self._ahead = int(min(self.settings.speculate, max(2, round(wanted))))
 
 
 def take(candidates: moves.Moves, chosen: np.ndarray) -> moves.Moves:

@@ -303,8 +303,10 @@ class RunConfig(BaseModel):
         description="random masks and first-layer magnitude beside the result; auto: below 5,000 rows, or if they cost little",
         json_schema_extra={"group": "run"},
     )
-    evaluator: Literal["auto", "full", "incremental"] = Field(
-        "auto", description="how candidates are evaluated", json_schema_extra={"group": "run"}
+    evaluator: Literal["auto", "full", "suffix", "incremental", "fused", "graph"] = Field(
+        "auto",
+        description="how candidates are evaluated; the fastest that serves is chosen (mcprune evaluators shows them)",
+        json_schema_extra={"group": "run"},
     )
     seed: int = Field(0, ge=0, lt=2**32, description="the run is a function of it", json_schema_extra={"group": "run"})
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -261,6 +261,7 @@ class _Search:
             "gate_sum": gate_sum,
             "away": abs(gate_sum - self.plan.keep),
             "validation_accuracy": self._accuracy(mask),
+            "evaluator_error": getattr(self.method, "measured_error", None),
         }
 
     def validation(self) -> float | None:

@@ -18,8 +18,9 @@ from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, prepare
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluate.base import Evaluator
+from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
-from mcprune.evaluate.incremental import IncrementalEvaluator
+from mcprune.methods.ahead import fitting
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
 from mcprune.objective.base import Objective
@@ -92,6 +93,7 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     sites = site_map(classifier, config.sites, prepared.n_inputs)
     if model is not None:
         _try_model(classifier, prepared, device)
+        refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
     keep = config.keep if config.keep is not None else max(1, sites.size // 4)
     if keep > sites.size:
         raise ConfigError(
@@ -201,36 +203,59 @@ def _try_model(model: nn.Module, prepared: Prepared, device: torch.device) -> No
         )
 
 
+def evaluation_case(plan: Plan) -> Case:
+    """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
+    config, data = plan.config, plan.prepared
+    share = config.judge_share if config.judge_on == "held-out" else 1.0
+    early = config.budget == "geometric" and plan.keep < plan.sites.size
+    most = config.evaluation_rows_early if early else config.evaluation_rows
+    rows = max(1, min(most, round(share * len(data.y_train))))
+    return Case(
+        gated=plan.gated,
+        objective=plan.objective,
+        # Input by input, as EvaluationRows lays them out.
+        features=plan.rows(np.ascontiguousarray(data.x_train[:rows].T)).T,
+        targets=torch.from_numpy(data.y_train[:rows]).to(plan.device),
+        plan=move_plan(config, plan.sites.size),
+        keep=plan.keep,
+        start_weight=config.start_weight,
+        sharpness={"sigmoid": 1.0, "sharpened": parse(config.sharpness).value(0.5), "hard": math.inf}[config.gates],
+        ahead=candidates_ahead(config, plan.sites.size),
+        max_memory=config.max_memory,
+        wrong_rate=config.wrong_rate if config.decide == "staged" else None,
+    )
+
+
 def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     """Return the evaluator that judges and the canonical one.
 
     Raises
     ------
     ModelError
-        `incremental` was asked for by name and cannot serve the model or the moves.
+        The evaluator that was asked for cannot serve.
+    ConfigError
+        Options that contradict each other.
     """
     config = plan.config
     canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
     if config.decide == "staged":
-        if config.evaluator == "full":
+        if config.evaluator not in ("auto", "fused"):
             raise ConfigError(
-                "--decide staged cannot use --evaluator full, which sees every row; leave --evaluator out"
+                f"--decide staged cannot use --evaluator {config.evaluator}, which sees every row; leave --evaluator out"
             )
         plan.notes.append(f"decide: staged, approximate: a wrong rejection has a chance of about {config.wrong_rate:g}")
-    if config.evaluator == "full":
-        return canonical, canonical
-    try:
-        rate = config.wrong_rate if config.decide == "staged" else None
-        return IncrementalEvaluator(plan.gated, plan.objective, wrong_rate=rate), canonical
-    except ModelError as error:
-        if config.decide == "staged":
-            raise ModelError(f"--decide staged needs the incremental evaluator: {error}".split("; use")[0]) from None
-        if config.evaluator == "incremental":
-            raise ModelError(f"the incremental evaluator cannot serve this run: {error}") from None
-        plan.notes.append(
-            f"evaluator: full, since for the incremental one {error}".removesuffix("; use the full evaluator")
-        )
-        return canonical, canonical
+    case = evaluation_case(plan)
+    if config.evaluator != "auto":
+        return named(config.evaluator, case, canonical), canonical
+    if config.decide == "staged":
+        row = examine("fused", case, canonical)
+        if row.evaluator is None:
+            raise ModelError(f"--decide staged needs the fused evaluator, which cannot serve this run: {row.reason}")
+        return row.evaluator, canonical
+    evaluator, why = choose(case, canonical)
+    if why:
+        plan.notes.append(f"evaluator: {why}")
+    return evaluator, canonical
 
 
 def move_plan(config: RunConfig, sites: int) -> moves.MovePlan:
@@ -244,6 +269,12 @@ def move_plan(config: RunConfig, sites: int) -> moves.MovePlan:
         remove=equal,
     )
     return plan
+
+
+def candidates_ahead(config: RunConfig, sites: int) -> int:
+    """Return the most candidates that are evaluated ahead: no more than asked for, in a block, or in `max_memory`."""
+    widest = moves.widest(move_plan(config, sites), sites)
+    return min(config.speculate, config.decisions, fitting(config.max_memory, config.replicas, widest))
 
 
 def make_method(plan: Plan) -> Markov:
@@ -273,7 +304,7 @@ def make_method(plan: Plan) -> Markov:
         pool=config.pool,
         start_weight=config.start_weight,
         decisions=config.decisions,
-        speculate=config.speculate,
+        speculate=candidates_ahead(config, size),
         seed=config.seed,
         replicas=config.replicas,
         hottest=config.hottest if config.hottest is not None else math.inf,

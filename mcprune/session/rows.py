@@ -34,7 +34,7 @@ def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tu
 class EvaluationRows:
     """Evaluation batches: slices of one shuffled copy, so that on a CPU a batch costs no copying.
 
-    The copy is transposed, (N, rows): the rows of one input lie together, as the incremental evaluator reads them.
+    The copy is transposed, (N, rows): the rows of one input lie together, as the fused evaluator reads them.
     """
 
     def __init__(self, features: Float32Array, targets: IntArray, *, device: torch.device, seed: int) -> None:

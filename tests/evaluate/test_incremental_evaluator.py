@@ -1,8 +1,7 @@
-"""The incremental evaluator against the plain loop in float64, within the error that it states."""
+"""The incremental evaluator against the plain loop in float64, one by one and stacked, within the error that it states."""
 
 import math
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -10,312 +9,231 @@ from torch import nn
 
 from mcprune.chain import moves, state
 from mcprune.errors import ModelError
+from mcprune.evaluate import incremental as module
 from mcprune.evaluate.full import FullEvaluator
-from mcprune.evaluate.incremental import MOST_SITES, IncrementalEvaluator
+from mcprune.evaluate.incremental import IncrementalEvaluator
 from mcprune.models.mlp import MLP
 from mcprune.objective.classification import CrossEntropy, ErrorRate
-from mcprune.pruning.gates import GatedModel
-from mcprune.pruning.sites import site_map
 
-N, ROWS = 21, 70  # neither widths nor rows are multiples of 16 or 32
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "softplus")
-DEEP, FLAT = (N, 19, 33, 5), (N, 5)  # a depth costs a compilation
+N, ROWS = 12, 70
 PLANS = {
-    "site": moves.move_plan(site=1.0),
-    "block": moves.move_plan(block=1.0, block_size=7),
-    "exchange": moves.move_plan(exchange=1.0),
-    "toggle": moves.move_plan(toggle=1.0),
-    "mixture": moves.move_plan(site=1.0, block=1.0, exchange=1.0, toggle=1.0, block_size=3),
+    "sparse": moves.move_plan(site=1.0, exchange=1.0, toggle=1.0),
+    "many": moves.move_plan(site=0.3, block=1.0, uniform=0.5, block_size=4),
 }
-CHAINS = np.zeros(1, np.int64)
 
 
-def gates(weights, sharpness):
-    """The gates in float64, written anew."""
-    return (weights > 0).astype(np.float64) if math.isinf(sharpness) else 1.0 / (1.0 + np.exp(-sharpness * weights))
+class Functional(nn.Module):
+    """A model of one's own whose inputs meet one Linear; `leaky` lets them pass by it as well."""
+
+    def __init__(self, leaky=False):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(N, 9), nn.Linear(9, 9), nn.Linear(9, 3)
+        self.leaky = leaky
+
+    def forward(self, x):
+        h = nn.functional.silu(self.first(x))
+        h = h + torch.tanh(self.second(h))
+        return self.last(h) + (x.mean(dim=1, keepdim=True) if self.leaky else 0.0)
 
 
-def train(case):
-    """Give the classifier something to lose: a few steps on the batch's own classes."""
+def norms():
+    model = nn.Sequential(
+        *(nn.Flatten(), nn.Linear(N, 17), nn.BatchNorm1d(17), nn.ReLU(inplace=True), nn.Dropout(0.5)),
+        *(nn.Linear(17, 9), nn.ELU(), nn.Linear(9, 8), nn.BatchNorm1d(8, affine=False)),
+        *(nn.Tanh(), nn.Linear(8, 3)),
+    )
+    for one in model.modules():
+        if isinstance(one, nn.BatchNorm1d):
+            one.running_mean.normal_()
+            one.running_var.uniform_(0.5, 2.0)
+    return model
+
+
+def cnn():
+    """Only its units feed a Linear."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(27, 11), nn.Tanh(), nn.Linear(11, 9), nn.ReLU(), nn.Linear(9, 3)),
+    )
+
+
+CASES = [
+    *[
+        (lambda name=name: MLP((N, 17, 9, 3), name, dropout=0.2, seed=4), kinds, (N,))
+        for name in ("relu", "tanh", "sigmoid", "softplus", "gelu")
+        for kinds in ("inputs", "units", "inputs,units", "units:layers.3")
+    ],
+    (lambda: MLP((N, 3), seed=4), "inputs", (N,)),
+    (norms, "inputs", (3, 4)),
+    (norms, "inputs,units", (3, 4)),
+    (cnn, "units", (1, 8, 8)),
+    (Functional, "inputs", (N,)),
+]
+
+
+def trained(case):
+    torch.manual_seed(1)
     optimizer = torch.optim.Adam(case.model.parameters(), 0.02)
     for _ in range(40):
         optimizer.zero_grad()
         nn.functional.cross_entropy(case.model(case.x), case.y).backward()
         optimizer.step()
+    return case
 
 
-def started(problem, widths, activation, kinds, sharpness, seed=0, replicas=1):
-    case = problem(MLP(widths, activation, seed=1), kinds, (N,), ROWS, transposed=True, classes=5)
-    train(case)
-    draw = np.random.default_rng(seed)
-    weights = draw.normal(0.0, 3.0, (replicas, case.sites.size))
-    current = state.new_state(weights, sharpness=sharpness)
-    incremental = IncrementalEvaluator(case.gated, CrossEntropy())
-    incremental.begin(case.x, case.y, current.position, sharpness)
-    return case, current, incremental
+def gates(weights, sharpness):
+    return (weights > 0).astype(np.float64) if math.isinf(sharpness) else 1.0 / (1.0 + np.exp(-sharpness * weights))
 
 
-def propose(current, plan, sharpness, count=12, chains=CHAINS):
-    return moves.propose(current, count, plan=plan, delta=4.0, sharpness=sharpness, seed=3, chains=chains)
+def started(problem, build, kinds, shape, sharpness, objective=CrossEntropy, **more):
+    torch.manual_seed(0)
+    case = trained(problem(build(), kinds, shape, ROWS, transposed=len(shape) == 1))
+    current = state.new_state(np.random.default_rng(3).normal(0.0, 2.0, (2, case.sites.size)), sharpness=sharpness)
+    evaluator = IncrementalEvaluator(case.gated, objective(), **more)
+    evaluator.begin(case.x, case.y, current.position, sharpness)
+    return case, current, evaluator
 
 
-def go(current, candidates, index, sharpness):
-    """Take candidate `index` of replica 0 by hand."""
-    current.position[0] = moves.dense(current, candidates)[0, index]
-    current.step[0] += index + 1
+def accept(current, batch, index, sharpness, *evaluators):
+    for replica in np.flatnonzero(index >= 0):
+        current.position[replica] = moves.dense(current, batch)[replica, index[replica]]
+        current.step[replica] += 1 + index[replica]
     state.refresh(current, sharpness=sharpness)
+    for one in evaluators:
+        one.moved(current.position, batch, index)
 
 
-def close(values, wanted, evaluator):
-    return np.abs(values - wanted) <= evaluator.error * np.maximum(1.0, wanted)
+def propose(current, plan, sharpness, count=6, seed=3):
+    return moves.propose(current, count, plan=plan, delta=3.0, sharpness=sharpness, seed=seed, chains=np.arange(2))
 
 
-@pytest.mark.parametrize("plan", PLANS)
+def within(values, wanted, evaluator):
+    return bool((np.abs(values - wanted) <= evaluator.error * np.maximum(1.0, np.abs(wanted))).all())
+
+
+@pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("sharpness", [1.0, np.inf])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("kinds", ["inputs", "units", "inputs,units", "units:layers.2", "inputs,units:layers.0"])
-def test_candidates_before_and_after_accepted_moves(kinds, activation, sharpness, plan, problem):
-    case, current, incremental = started(problem, DEEP, activation, kinds, sharpness)
-    checked, apart = 0, 0.0
-    for _ in range(6):
-        candidates = propose(current, PLANS[plan], sharpness)
-        losses = incremental.losses(current, candidates)[0]
-        usual = np.flatnonzero(candidates.size[0] > 0)
-        wanted = case.losses(gates(moves.dense(current, candidates)[0, usual], sharpness))
-        assert close(losses[usual], wanted, incremental).all()
-        assert np.isnan(losses[candidates.size[0] == 0]).all()
-        checked += len(set(wanted))
-        here = case.losses(gates(current.position, sharpness))
-        assert close(incremental.current(), here, incremental).all()
-        apart = max(apart, np.abs(wanted - here).max())
-        index = int(usual[-1])
-        go(current, candidates, index, sharpness)
-        incremental.moved(current.position, candidates, np.array([index]))
-    # An evaluator that answers with the current loss would be found out.
-    assert apart > 100 * incremental.error
-    assert checked > 10
-
-
-@pytest.mark.parametrize("plan", ["site", "block", "toggle", "exchange"])
-@pytest.mark.parametrize("sharpness", [1.0, np.inf])
-def test_no_hidden_layer(sharpness, plan, problem):
-    case, current, incremental = started(problem, FLAT, "relu", "inputs", sharpness)
-    for _ in range(6):
-        candidates = propose(current, PLANS[plan], sharpness)
-        wanted = case.losses(gates(moves.dense(current, candidates)[0], sharpness))
-        assert close(incremental.losses(current, candidates)[0], wanted, incremental).all()
-        go(current, candidates, 2, sharpness)
-        incremental.moved(current.position, candidates, np.array([2]))
-
-
-def test_an_input_and_a_unit_trade_their_weights(problem):
-    """The one move that enters at the inputs and changes gates on the way up."""
-    for sharpness in (1.0, np.inf):
-        case, current, incremental = started(problem, DEEP, "relu", "inputs,units", sharpness)
-        met = 0
-        for _ in range(20):
-            candidates = propose(current, PLANS["exchange"], sharpness)
-            levels = incremental.level[candidates.sites[0]]
-            mixed = np.flatnonzero((levels.min(axis=1) == 0) & (levels.max(axis=1) > 0))
-            met += mixed.size
-            wanted = case.losses(gates(moves.dense(current, candidates)[0, mixed], sharpness))
-            assert close(incremental.losses(current, candidates)[0, mixed], wanted, incremental).all()
-            go(current, candidates, int(mixed[0]), sharpness)
-            incremental.moved(current.position, candidates, np.array([mixed[0]]))
-        assert met > 40
+@pytest.mark.parametrize(("build", "kinds", "shape"), CASES)
+def test_candidates_before_and_after_accepted_moves(build, kinds, shape, sharpness, stacked, problem):
+    case, current, evaluator = started(problem, build, kinds, shape, sharpness, stacked=stacked)
+    apart = 0.0
+    for turn in range(4):
+        for plan in PLANS.values():
+            batch = propose(current, plan, sharpness)
+            losses = evaluator.losses(current, batch)
+            whole = moves.dense(current, batch)
+            for replica in range(2):
+                usual = batch.size[replica] > 0
+                wanted = case.losses(gates(whole[replica], sharpness)[usual])
+                assert within(losses[replica, usual], wanted, evaluator)
+                here = case.losses(gates(current.position[replica : replica + 1], sharpness))[0]
+                assert within(evaluator.current()[replica], here, evaluator)
+                apart = max(apart, *np.abs(wanted - here))
+            accept(current, batch, np.array([turn, -1 if turn % 2 else 5]), sharpness, evaluator)
+    assert apart > 100 * evaluator.error  # an evaluator that changes nothing fails
 
 
 @pytest.mark.parametrize(
-    ("activation", "sharpness", "plan"),
-    [("relu", 1.0, "site"), ("tanh", 1.0, "mixture"), ("softplus", np.inf, "mixture"), ("sigmoid", 4.0, "exchange")],
+    ("build", "kinds", "sharpness"),
+    [(CASES[0][0], "inputs", 1.0), (CASES[2][0], "inputs,units", np.inf), (norms, "inputs,units", 1.0)],
 )
-def test_two_thousand_accepted_moves_do_not_drift_out_of_the_error(activation, sharpness, plan, problem):
-    case, current, incremental = started(problem, DEEP, activation, "inputs,units", sharpness)
-    for turn in range(2000):
-        candidates = propose(current, PLANS[plan], sharpness, count=1)
-        go(current, candidates, 0, sharpness)
-        incremental.moved(current.position, candidates, np.array([0 if candidates.size[0, 0] else -1]))
-        if turn % 400 == 399:
-            here = case.losses(gates(current.position, sharpness))
-            assert close(incremental.current(), here, incremental).all()
-            ahead = propose(current, PLANS["mixture"], sharpness, count=30)
-            usual = np.flatnonzero(ahead.size[0] > 0)
-            wanted = case.losses(gates(moves.dense(current, ahead)[0, usual], sharpness))
-            assert close(incremental.losses(current, ahead)[0, usual], wanted, incremental).all()
-    # Without being told of the moves it would be far away.
-    fresh = IncrementalEvaluator(case.gated, CrossEntropy())
-    fresh.begin(case.x, case.y, np.random.default_rng(0).normal(0.0, 3.0, (1, case.sites.size)), sharpness)
-    assert not close(fresh.current(), here, fresh).any()
+def test_a_thousand_accepted_moves_stay_within_the_error(build, kinds, sharpness, problem, monkeypatch):
+    """Also without the refresh, which comes at the 1,000th."""
+    monkeypatch.setattr(module, "REFRESH", 10**9)
+    case, current, evaluator = started(problem, build, kinds, (N,), sharpness)
+    worst = 0.0
+    for turn in range(1000):
+        batch = propose(current, PLANS["sparse"], sharpness, 1)
+        accept(current, batch, np.where(batch.size[:, 0] > 0, 0, -1), sharpness, evaluator)
+        current.step[:] += batch.size[:, 0] == 0
+        if turn % 100 == 99:
+            wanted = case.losses(gates(current.position, sharpness))
+            worst = max(worst, *(np.abs(evaluator.current() - wanted) / np.maximum(1.0, wanted)))
+    assert worst <= evaluator.error
+    assert evaluator.replicas[0].accepted > 900
 
 
-def test_begin_sees_a_new_classifier_batch_and_sharpness(problem):
-    case, current, incremental = started(problem, DEEP, "relu", "inputs,units", 1.0)
-    before = incremental.current()
-    with torch.no_grad():
-        for parameter in case.model.parameters():
-            parameter.mul_(1.3)
-    case.x, case.y = case.x[:50], case.y[:50]
-    incremental.begin(case.x, case.y, current.position, 3.0)
-    wanted = case.losses(gates(current.position, 3.0))
-    assert close(incremental.current(), wanted, incremental).all()
-    assert not close(before, wanted, incremental).any()
+def test_every_thousandth_accepted_move_is_computed_anew(problem, monkeypatch):
+    monkeypatch.setattr(module, "REFRESH", 3)
+    case, current, evaluator = started(problem, CASES[0][0], "inputs", (N,), 1.0)
+    evaluator.replicas[0].logits += 1.0  # a drift that is no rounding
+    evaluator.replicas[0].logits[:, 0] -= 3.0
+    for turn in range(3):
+        batch = propose(current, PLANS["sparse"], 1.0, 40, seed=turn)
+        pick = int(np.flatnonzero(batch.size[0] > 0)[0])
+        accept(current, batch, np.array([pick, -1]), 1.0, evaluator)
+        wanted = case.losses(gates(current.position, 1.0))
+        assert within(evaluator.current(), wanted, evaluator) == (turn == 2)
 
 
-def test_a_batch_that_is_a_slice_of_more_rows(problem):
-    """How the session hands over its batches: no copy, and not contiguous either way."""
-    case, current, _ = started(problem, DEEP, "relu", "inputs,units", 1.0)
-    case.x, case.y = case.x[9:60], case.y[9:60]
-    assert case.x.stride() == (1, ROWS)
-    incremental = IncrementalEvaluator(case.gated, CrossEntropy())
-    incremental.begin(case.x, case.y, current.position, 1.0)
-    for _ in range(3):
-        candidates = propose(current, PLANS["site"], 1.0)
-        wanted = case.losses(gates(moves.dense(current, candidates)[0], 1.0))
-        assert close(incremental.losses(current, candidates)[0], wanted, incremental).all()
-        go(current, candidates, 1, 1.0)
-        incremental.moved(current.position, candidates, np.array([1]))
-
-
-def test_replicas_stand_apart(problem):
-    case, current, incremental = started(problem, DEEP, "relu", "inputs,units", 1.0, replicas=3)
-    candidates = propose(current, PLANS["mixture"], 1.0, chains=np.arange(3))
-    index = np.array([1, -1, 4])
-    whole = moves.dense(current, candidates)
-    for replica in (0, 2):
-        current.position[replica] = whole[replica, index[replica]]
-    incremental.moved(current.position, candidates, index)
-    wanted = case.losses(gates(current.position, 1.0))
-    assert close(incremental.current(), wanted, incremental).all()
-    assert len(set(wanted.round(6))) == 3
-
-
-def test_one_and_two_threads_give_the_same_bits(problem):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("numba has one thread here")
-    before = numba.get_num_threads()
+def test_rows_whose_changed_inputs_are_zero_do_not_run(problem):
+    case, current, evaluator = started(problem, CASES[0][0], "inputs", (N,), np.inf)
+    case.x[:, 2] = 0.0
+    case.x[:5, 2] = 1.0
+    evaluator.begin(case.x, case.y, current.position, np.inf)
     seen = []
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            _, current, incremental = started(problem, DEEP, "relu", "inputs,units", 1.0)
-            losses = []
-            for _ in range(10):
-                candidates = propose(current, PLANS["mixture"], 1.0, count=33)
-                losses.append(incremental.losses(current, candidates)[0])
-                index = int(np.flatnonzero(candidates.size[0] > 0)[-1])
-                go(current, candidates, index, 1.0)
-                incremental.moved(current.position, candidates, np.array([index]))
-            seen.append(np.concatenate([*losses, incremental.current()]))
-    finally:
-        numba.set_num_threads(before)
-    np.testing.assert_array_equal(seen[0], seen[1])
+    case.model.get_submodule("layers.3").register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    batch = moves.propose(
+        current, 60, plan=moves.move_plan(toggle=1.0), delta=1.0, sharpness=np.inf, seed=0, chains=np.arange(2)
+    )
+    evaluator.losses(current, batch)
+    wanted = [(case.x[:, site] != 0).sum().item() for site in batch.sites[:, :, 0].ravel()]
+    assert seen == wanted
+    assert 5 in seen
 
 
-def test_a_candidate_that_overflows_is_not_finite_and_leaves_the_rest_alone(problem):
-    case = problem(MLP(DEEP, seed=1), "inputs", (N,), ROWS, transposed=True, classes=5)
-    with torch.no_grad():
-        case.model.layers[0].weight[:, 0] = 1e30
-    case.x[:, 0] = 1e30
-    weights = np.where(np.arange(N) == 0, -1.0, 1.0)[None]
-    current = state.new_state(weights, sharpness=np.inf)
-    toggles = propose(current, PLANS["toggle"], np.inf, count=60)
-    for evaluator in (IncrementalEvaluator(case.gated, CrossEntropy()), FullEvaluator(case.gated, CrossEntropy())):
-        evaluator.begin(case.x, case.y, current.position, np.inf)
-        finite = np.isfinite(evaluator.losses(current, toggles)[0])
-        np.testing.assert_array_equal(finite, toggles.sites[0, :, 0] != 0)
-        assert np.isfinite(evaluator.current()).all()
-        assert 0 < (~finite).sum() < 60
+@pytest.mark.parametrize("stacked", [False, True])
+def test_an_objective_that_knows_only_whole_batches_is_served(stacked, problem):
+    case, current, evaluator = started(problem, CASES[2][0], "inputs,units", (N,), np.inf, ErrorRate, stacked=stacked)
+    full = FullEvaluator(case.gated, ErrorRate())
+    full.begin(case.x, case.y, current.position, np.inf)
+    batch = propose(current, PLANS["sparse"], np.inf, 20)
+    np.testing.assert_allclose(evaluator.losses(current, batch), full.losses(current, batch), rtol=1e-6)
 
 
-def chain(*modules):
-    return nn.Sequential(*modules)
+def test_memory_cuts_the_stacks_and_changes_nothing(problem):
+    case, current, evaluator = started(problem, CASES[2][0], "inputs,units", (N,), 1.0, stacked=True)
+    batch = propose(current, PLANS["sparse"], 1.0, 20)
+    whole = evaluator.losses(current, batch)
+    seen = []
+    case.model.get_submodule("layers.6").register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    evaluator.max_memory = 2**17
+    np.testing.assert_allclose(evaluator.losses(current, batch), whole, rtol=1e-6)
+    assert max(seen) <= evaluator.chunk(1) * ROWS < 20 * ROWS
 
 
-class OwnForward(nn.Sequential):
-    def forward(self, x):
-        return 2.0 * super().forward(x)
+def test_dropout_is_off_and_the_model_goes_on_training(problem):
+    case, current, evaluator = started(problem, CASES[0][0], "inputs", (N,), 1.0)
+    case.model.train()
+    batch = propose(current, PLANS["sparse"], 1.0)
+    np.testing.assert_array_equal(evaluator.losses(current, batch), evaluator.losses(current, batch))
+    assert case.model.training
 
 
-class OwnLinear(nn.Linear):
-    def forward(self, x):
-        return 2.0 * super().forward(x)
-
-
-class Wrapped(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner = chain(nn.Linear(N, 5))
-
-    def forward(self, x):
-        return -self.inner(x)
-
-
-def twice_the_same(module):
-    return chain(nn.Linear(N, 8), nn.ReLU(), module, nn.ReLU(), module, nn.ReLU(), nn.Linear(8, 5))
+def bare_norm():
+    return nn.Sequential(nn.Linear(N, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.ReLU(), nn.Linear(5, 3))
 
 
 @pytest.mark.parametrize(
-    ("model", "reason"),
+    ("build", "kinds", "shape", "words"),
     [
-        (lambda: Wrapped(), "Wrapped is not a plain chain"),
-        (lambda: OwnForward(nn.Linear(N, 5)), "OwnForward is not a plain chain"),
-        (lambda: chain(OwnLinear(N, 5)), "OwnLinear stands at place 0"),
-        (lambda: twice_the_same(nn.Linear(8, 8)), "stands in the chain twice"),
-        (lambda: MLP((N, 8, 5), "gelu"), "GELU stands at place 1"),
-        (
-            lambda: chain(nn.Linear(N, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5)),
-            "BatchNorm1d stands at place 1",
-        ),
-        (lambda: chain(nn.Linear(N, 8), nn.Linear(8, 5)), "Linear stands at place 1"),
-        (
-            lambda: chain(nn.Linear(N, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 5)),
-            "mixes activations",
-        ),
-        (lambda: chain(nn.Linear(N, 5), nn.ReLU()), "does not end in a linear layer"),
-        (lambda: chain(), "does not end in a linear layer"),
-        (lambda: MLP((N, 8, 5)).double(), "number types"),
-        (lambda: chain(nn.Linear(N, 8), nn.Softplus(beta=2.0), nn.Linear(8, 5)), "beta"),
+        (cnn, "inputs,units", (1, 8, 8), "Conv2d is the first to see the inputs"),
+        (lambda: Functional(leaky=True), "inputs", (N,), "more than their first Linear"),
+        (Functional, "units:first", (N,), "within a module that is no chain"),
+        (lambda: nn.Sequential(nn.Linear(N, 6), nn.Softmax(1), nn.Linear(6, 3)), "units", (N,), "a Softmax is the"),
+        (lambda: nn.Sequential(nn.LayerNorm(N), nn.Linear(N, 3)), "inputs", (N,), "0 Linear layers see the inputs"),
+        (bare_norm, "inputs", (N,), "mixes the rows"),
+        (lambda: MLP((N, 5, 3)).double(), "units", (N,), "float64"),
     ],
 )
-def test_what_it_cannot_serve_it_refuses_and_says_why(model, reason):
-    built = model()
-    with pytest.raises(ModelError, match=reason) as error:
-        IncrementalEvaluator(GatedModel(built, site_map(built, "inputs", N)), CrossEntropy())
-    assert "use the full evaluator" in str(error.value)
+def test_what_it_cannot_serve_it_refuses_and_says_why(build, kinds, shape, words, problem):
+    case = problem(build(), kinds, shape, 20)
+    with pytest.raises(ModelError, match=words):
+        IncrementalEvaluator(case.gated, CrossEntropy()).begin(case.x, case.y, np.ones((1, case.sites.size)), np.inf)
 
 
-def test_other_objectives_are_refused():
-    model = MLP((N, 8, 5))
-    with pytest.raises(ModelError, match="only cross-entropy"):
-        IncrementalEvaluator(GatedModel(model, site_map(model, "inputs", N)), ErrorRate())
-
-
-@pytest.mark.parametrize("sharpness", [1.0, np.inf])
-def test_moves_of_more_sites_than_pay_as_rows_go_through_products_and_are_followed(problem, sharpness):
-    case, current, incremental = started(problem, (N, 60, 33, 5), "relu", "inputs,units", sharpness)
-    assert case.sites.size > MOST_SITES
-    for _ in range(3):
-        candidates = propose(current, moves.move_plan(uniform=1.0), sharpness)
-        wanted = case.losses(gates(moves.dense(current, candidates)[0], sharpness))
-        assert close(incremental.losses(current, candidates)[0], wanted, incremental).all()
-        go(current, candidates, 2, sharpness)
-        incremental.moved(current.position, candidates, np.array([2]))
-        assert close(incremental.current()[0], wanted[2], incremental)
-
-
-def test_a_users_own_chain_with_one_activation_module_at_two_places_is_served(problem):
-    torch.manual_seed(0)
-    relu = nn.ReLU()
-    model = chain(
-        *(nn.Flatten(), nn.Linear(N, 19, bias=False), relu, nn.Dropout(0.5), nn.Linear(19, 33), relu, nn.Identity()),
-        nn.Linear(33, 5),
-    )
-    case = problem(model, "inputs,units", (N,), ROWS, transposed=True, classes=5)
-    model.train()  # dropout is off for the judges
-    current = state.new_state(np.random.default_rng(0).normal(0.0, 3.0, (1, case.sites.size)), sharpness=1.0)
-    incremental = IncrementalEvaluator(case.gated, CrossEntropy())
-    incremental.begin(case.x, case.y, current.position, 1.0)
-    candidates = propose(current, PLANS["mixture"], 1.0)
-    usual = np.flatnonzero(candidates.size[0] > 0)
-    wanted = case.losses(gates(moves.dense(current, candidates)[0, usual], 1.0))
-    assert close(incremental.losses(current, candidates)[0, usual], wanted, incremental).all()
+def test_a_model_of_ones_own_is_left_as_it_was(problem):
+    case, current, evaluator = started(problem, Functional, "inputs", (N,), 1.0)
+    evaluator.losses(current, propose(current, PLANS["sparse"], 1.0))
+    assert "forward" not in vars(case.model.first)
+    assert not case.model.first._forward_hooks

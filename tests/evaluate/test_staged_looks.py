@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mcprune.chain import moves, state
-from mcprune.evaluate.incremental import FEWEST, IncrementalEvaluator
+from mcprune.evaluate.fused import FEWEST, FusedEvaluator
 from mcprune.models.mlp import MLP
 from mcprune.objective.classification import CrossEntropy
 
@@ -34,7 +34,7 @@ def start(seen, problem, wrong_rate, first=0, count=BATCH):
     case = problem(model, "inputs,units", (N,), 4, transposed=True)
     weights = np.random.default_rng(1).normal(1.0, 2.0, (1, case.sites.size))
     current = state.new_state(weights, sharpness=1.0)
-    evaluator = IncrementalEvaluator(case.gated, CrossEntropy(), wrong_rate=wrong_rate)
+    evaluator = FusedEvaluator(case.gated, CrossEntropy(), wrong_rate=wrong_rate)
     evaluator.begin(x[first : first + count], y[first : first + count], current.position, 1.0)
     return current, evaluator
 
@@ -101,7 +101,7 @@ def test_a_candidate_that_overflows_is_not_taken_for_hopeless_or_finite(seen, pr
     huge = x[:BATCH].clone()
     huge[:, 0] = 3e38
     current = state.new_state(np.where(np.arange(N) == 0, -1.0, 1.0), sharpness=np.inf)
-    evaluator = IncrementalEvaluator(case.gated, CrossEntropy(), wrong_rate=0.01)
+    evaluator = FusedEvaluator(case.gated, CrossEntropy(), wrong_rate=0.01)
     evaluator.begin(huge, y[:BATCH], current.position, np.inf)
     plan = moves.move_plan(toggle=1.0)
     toggles = moves.propose(current, 60, plan=plan, delta=1.0, sharpness=np.inf, seed=0, chains=CHAINS)

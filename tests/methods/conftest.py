@@ -11,7 +11,10 @@ from torch import nn
 from mcprune.chain import moves
 from mcprune.chain.schedules import Schedule
 from mcprune.evaluate.full import FullEvaluator
+from mcprune.evaluate.fused import FusedEvaluator
+from mcprune.evaluate.graph import GraphEvaluator
 from mcprune.evaluate.incremental import IncrementalEvaluator
+from mcprune.evaluate.suffix import SuffixEvaluator
 from mcprune.methods.base import Batch
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.mlp import MLP
@@ -71,8 +74,13 @@ class Bench:
         canonical = FullEvaluator(gated, CrossEntropy())
         judge = {
             "full": lambda: canonical,
+            "fused": lambda: FusedEvaluator(gated, CrossEntropy()),
+            "suffix": lambda: SuffixEvaluator(gated, CrossEntropy()),
             "incremental": lambda: IncrementalEvaluator(gated, CrossEntropy()),
-            "staged": lambda: IncrementalEvaluator(gated, CrossEntropy(), wrong_rate=0.2),
+            "stacked": lambda: IncrementalEvaluator(gated, CrossEntropy(), stacked=True),
+            "graph": lambda: GraphEvaluator(gated, CrossEntropy(), batch=5),
+            "bf16": lambda: GraphEvaluator(gated, CrossEntropy(), screen="bf16"),
+            "staged": lambda: FusedEvaluator(gated, CrossEntropy(), wrong_rate=0.2),
         }[evaluator]()
         return Markov(gated.sites.size, settings(gated.sites.size, **changes), judge, canonical, bound)
 

@@ -12,6 +12,7 @@ from mcprune.chain import state
 from mcprune.chain.schedules import Schedule
 from mcprune.errors import NumericalError
 from mcprune.evaluate.base import gates_of
+from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.sites import site_map
@@ -76,7 +77,7 @@ def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan
     common = {"plan": plan, "sharpness": sharpness, "temperature": warm(temperature), "alpha": warm(2.0)}
     common |= {"pooled": True, "target": FALLING, "decisions": 40}
     wanted, told = bench.trace(bench.chain("full", speculate=1, **common), blocks=5)
-    for evaluator, ahead in [("full", 3), ("full", 16), ("full", 64), ("incremental", 1), ("incremental", 64)]:
+    for evaluator, ahead in [("full", 3), ("full", 16), ("full", 64), ("fused", 1), ("fused", 64)]:
         trace, again = bench.trace(bench.chain(evaluator, speculate=ahead, **common), blocks=5)
         np.testing.assert_array_equal(trace, wanted)
         assert [update.moves for update in again] == [update.moves for update in told]
@@ -100,14 +101,14 @@ def test_another_seed_takes_another_way(bench):
 
 def test_the_uniform_move_gives_the_same_trace_too(bench):
     common = {"plan": {"uniform": 1.0}, "sharpness": ONE, "alpha": warm(10.0), "delta": warm(0.3)}
-    ways = [("full", 1), ("full", 3), ("full", 16), ("full", 64), ("incremental", 1), ("incremental", 16)]
+    ways = [("full", 1), ("full", 3), ("full", 16), ("full", 64), ("fused", 1), ("fused", 16)]
     traces = [bench.trace(bench.chain(evaluator, speculate=ahead, **common), 5)[0] for evaluator, ahead in ways]
     for trace in traces[1:]:
         np.testing.assert_array_equal(trace, traces[0])
     assert not np.array_equal(traces[0][0], traces[0][-1])
 
 
-@pytest.mark.parametrize("evaluator", ["full", "incremental"])
+@pytest.mark.parametrize("evaluator", ["full", "fused"])
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
 def test_a_candidate_without_a_finite_loss_is_rejected_and_counted(evaluator, temperature, bench):
     broken = copy.deepcopy(bench)
@@ -151,7 +152,7 @@ def test_what_the_bound_rules_out_is_not_evaluated_and_a_null_move_is_not_ruled_
     losses = chain.evaluator.losses
     chain.evaluator.losses = lambda current, moves, limits: asked.append(moves.size.shape[1]) or losses(current, moves)
     chain.settings = chain.settings.__class__(**{**vars(chain.settings), "speculate": 1})
-    chain._ahead = 1
+    chain._ahead = Ahead(1)
     update = chain.update(bench.batch, 1.0)
     assert sum(asked) == update.proposals - update.rejected_by_bound
     still = bench.chain(plan={"exchange": 1.0}).update(bench.batch, 1.0)

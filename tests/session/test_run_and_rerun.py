@@ -149,7 +149,7 @@ BAD = [
     ({"data": "gap.csv", "target": "z"}, DataError),
     ({"keep": 65}, ConfigError),
     ({"sites": "unit"}, ConfigError),
-    ({"evaluator": "incremental", "activation": "gelu"}, mcprune.McpruneError),
+    ({"evaluator": "fused", "activation": "gelu"}, mcprune.McpruneError),
     ({"learning_rate": 1e30}, NumericalError),
 ]
 

@@ -1,0 +1,66 @@
+"""The table of `mcprune evaluators`: who serves, how fast, how exactly, who is picked."""
+
+from __future__ import annotations
+
+import math
+from typing import TextIO
+
+from mcprune.chain import moves
+from mcprune.data.load import load
+from mcprune.evaluate.choose import Row, survey
+from mcprune.evaluate.full import FullEvaluator
+from mcprune.faces.outputs import choose
+from mcprune.faces.text import number, wrapped
+from mcprune.session.config import RunConfig
+from mcprune.session.machine import use_threads
+from mcprune.session.plan import classifier_words, evaluation_case, make_evaluators, make_plan
+
+SECONDS = 0.2  # of timing, for each evaluator and kind of move
+HEADER = ["evaluator", "one-site moves/s", "exchange moves/s", "times the loop", "off canonical", ""]
+
+
+def show(config: RunConfig, stream: TextIO) -> None:
+    """Measure the evaluators for a run of this configuration and print the table.
+
+    Raises
+    ------
+    McpruneError
+        What `mcprune run` would refuse, an evaluator asked for by name that cannot serve among it.
+    """
+    plan = make_plan(config, load(config.data, target=config.target))
+    use_threads(plan.config.threads or 1)
+    case = evaluation_case(plan)
+    evaluator, _ = make_evaluators(plan)
+    # Under hard gates a site move changes nothing unless its weight crosses 0, as a toggle's does.
+    single = moves.move_plan(toggle=1.0) if math.isinf(case.sharpness) else moves.move_plan(site=1.0)
+    mixtures = {"site": single, "exchange": moves.move_plan(exchange=1.0)}
+    rows = survey(case, FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory), mixtures, SECONDS)
+    output = choose(stream)
+    sites = f"{plan.sites.size:,} sites ({config.sites})"
+    output.lines(
+        [
+            f"{plan.prepared.name}: {sites}, classifier {classifier_words(plan.model)}, evaluation batch of "
+            f"{len(case.targets):,} rows; {plan.device}, {plan.config.threads} threads, {case.ahead} candidates ahead",
+            "",
+        ]
+    )
+    output.table(HEADER, [cells(row, rows[0], evaluator.name) for row in rows])
+    away: list[str] = []
+    for row in rows:
+        if row.reason:
+            away += wrapped(f"{row.name} does not serve: {row.reason}", output.width)
+    output.lines([*away, *(f"note: {note}" for note in plan.notes)])
+
+
+def cells(row: Row, loop: Row, picked: str) -> list[str]:
+    """Return one row of the table; an evaluator that does not serve has no figures."""
+    last = "picked" if row.name == picked else "" if row.evaluator is not None else "does not serve"
+    ratios = [rate / loop.rates[name] for name, rate in row.rates.items()]
+    return [
+        row.name,
+        number(row.rates.get("site"), ",.0f"),
+        number(row.rates.get("exchange"), ",.0f"),
+        " / ".join(f"{ratio:.2f}" for ratio in ratios) or "-",
+        number(row.difference, ".1e"),
+        last,
+    ]

@@ -1,0 +1,46 @@
+"""One chain, whoever judges and however many candidates ahead: the trace is that of the canonical evaluator at K = 1."""
+
+import numpy as np
+import pytest
+
+from mcprune.chain.schedules import Schedule
+
+EVALUATORS = ["suffix", "incremental", "stacked", "fused", "graph", "bf16"]
+MIXED = {"exchange": 1.0, "site": 1.0, "block": 1.0, "toggle": 0.3, "uniform": 0.1}
+SETTINGS = {
+    "greedy": {"plan": MIXED, "alpha": Schedule("constant", 4.0, 4.0), "sharpness": Schedule("constant", 1.0, 1.0)},
+    "warm, soft gates, all moves": {
+        "temperature": Schedule("constant", 0.02, 0.02),
+        "sharpness": Schedule("constant", 1.0, 1.0),
+        "plan": MIXED,
+    },
+    "falling count": {"pooled": True, "target": Schedule("geometric", 32.0, 6.0, 0.5)},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_trace_does_not_depend_on_the_evaluator_nor_on_k(name, bench):
+    wanted, told = bench.trace(bench.chain("full", speculate=1, **SETTINGS[name]))
+    assert sum(block.accepted for block in told) > 8  # there is something to be different in
+    for evaluator in EVALUATORS:
+        for ahead in (1, 16, 64):
+            # The pool is no step of the chain: it takes the cheapest by the evaluator's own losses, bf16's too.
+            if evaluator == "bf16" and name == "falling count":
+                continue
+            trace, _ = bench.trace(bench.chain(evaluator, speculate=ahead, **SETTINGS[name]))
+            np.testing.assert_array_equal(trace, wanted, err_msg=f"{evaluator}, K = {ahead}")
+
+
+def test_an_evaluator_that_errs_by_more_than_it_states_changes_the_trace(bench):
+    """The control: what settles decisions is the stated error."""
+    wanted, _ = bench.trace(bench.chain("full", **SETTINGS["greedy"]))
+    chain = bench.chain("incremental", **SETTINGS["greedy"])
+    losses = chain.evaluator.losses
+    draw = np.random.default_rng(0)
+
+    def noisy(*args):
+        values = losses(*args)
+        return values + draw.normal(0.0, 0.02, values.shape)
+
+    chain.evaluator.losses = noisy
+    assert not np.array_equal(bench.trace(chain)[0], wanted)
