@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mcprune.errors import ConfigError
 
-__all__ = ["KINDS", "Schedule", "parse"]
+__all__ = ["KINDS", "Schedule", "Waves", "parse"]
 
 KINDS = ("constant", "linear", "geometric")
 _FORMS = "Write a number, linear:START:END, geometric:START:END, or either with :UNTIL (a share of the run)."
@@ -69,6 +69,52 @@ class Schedule:
             return _text(self.start)
         parts = [self.kind, _text(self.start), _text(self.end)]
         return ":".join(parts if self.until == 1.0 else [*parts, _text(self.until)])
+
+
+# The last wave is this share of the first one; a wave rests at the end value over this share of its length.
+LAST_WAVE, REST = 0.3, 0.3
+
+
+@dataclass(frozen=True)
+class Waves:
+    """A schedule of n(t) that, once it has fallen, rises and falls again `count` times, each time less high.
+
+    Parameters
+    ----------
+    fall : Schedule
+        Until fall.until; it ends at n.
+    height : float > 0
+        The first wave begins at n (1 + height) and falls geometrically to n, where it rests.
+    count : int >= 1
+    until : float, fall.until < until <= 1
+        The share of the run at whose end the last wave is over.
+
+    Raises
+    ------
+    ConfigError
+        For anything out of these ranges.
+    """
+
+    fall: Schedule
+    height: float
+    count: int
+    until: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not (self.height > 0 and self.count >= 1 and self.fall.until < self.until <= 1):
+            raise ConfigError(
+                f"Waves of height {self.height:g}, {self.count} of them from {self.fall.until:g} to {self.until:g} of the run: "
+                "give a height above 0, one wave or more, and an end after the fall, at most 1."
+            )
+
+    def value(self, progress: float) -> float:
+        """n(t) at a share of the run; the end value from `until` on."""
+        if not self.fall.until <= progress < self.until:
+            return self.fall.value(progress)
+        share = (progress - self.fall.until) / (self.until - self.fall.until)
+        phase = min(1.0, (share * self.count) % 1.0 / (1.0 - REST))
+        height = self.height * (1.0 - (1.0 - LAST_WAVE) * share)
+        return self.fall.end * math.pow(1.0 + height, 1.0 - phase)
 
 
 def parse(text: str | float) -> Schedule:

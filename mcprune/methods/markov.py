@@ -69,6 +69,7 @@ class Markov:
         self.state = state.new_state(start, sharpness=self.sharpness)
         self.chains = np.arange(settings.replicas)
         self.blocks = 0
+        self._last_target = sites
         self.site_scores = site_scores
         self.ladder = tempering.new_ladder(settings.replicas)
         self.step_size = (
@@ -261,12 +262,15 @@ class Markov:
             self.canonical.begin(batch.features, batch.targets, self.state.position, self.sharpness)
 
     def _follow(self, batch: Batch, target: int, temperature: FloatArray) -> None:
-        """Drop the cheapest of a pool until each replica keeps n(t) sites."""
+        """Drop the cheapest of a pool, or take back the best, until each replica keeps n(t) sites."""
+        # The moves themselves may go below n(t): that is theirs, and only a wave takes sites back.
+        rises = target > self._last_target
+        self._last_target = target
         for turn in range(4096):
-            evaluated = pool.drop(
+            evaluated = pool.follow(
                 self.state, self.evaluator, target=target, pool=self.settings.pool, temperature=temperature,
                 sharpness=self.sharpness, seed=self.settings.seed, block=self.blocks * 4096 + turn,
-                chains=self.chains,
+                chains=self.chains, may_grow=rises,
             )  # fmt: skip
             if not evaluated:
                 return

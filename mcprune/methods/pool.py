@@ -1,4 +1,5 @@
-"""Following a falling budget n(t): of a pool of kept sites, those whose removal costs least are dropped.
+"""Following the budget n(t): of a pool of kept sites, those whose removal costs least are dropped; of a pool of dropped ones,
+those whose return lowers the loss most are taken back.
 
 At T = 0 the cheapest are taken, which is the best of a pool and not the serial chain's first acceptance; it happens between
 blocks, where n(t) changes. At T > 0 the choice is the Gumbel form of drawing without replacement with weights exp(-loss/T).
@@ -15,8 +16,8 @@ from mcprune.chain import moves, philox, state
 from mcprune.evaluate.base import Evaluator
 
 
-def removals(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Moves:
-    """Return the toggles of the given kept sites of each replica as its candidates; their running sums are not filled in.
+def toggles(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Moves:
+    """Return the toggles of the given sites of each replica as its candidates; their running sums are not filled in.
 
     K is the most that a replica has; the others are filled up with null moves.
     """
@@ -37,7 +38,7 @@ def removals(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Move
 
 
 def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatArray) -> IntArray:
-    """Return the indices of the `need` removals with the smallest losses, perturbed by T times Gumbel noise.
+    """Return the indices of the `need` toggles with the smallest losses, perturbed by T times Gumbel noise.
 
     A non-finite loss comes last; ties go to the lowest index.
     """
@@ -47,7 +48,7 @@ def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatA
     return np.argsort(score, kind="stable")[:need]
 
 
-def drop(
+def follow(
     current: state.ChainState,
     evaluator: Evaluator,
     *,
@@ -58,12 +59,14 @@ def drop(
     seed: int,
     block: int,
     chains: IntArray | None = None,
+    may_grow: bool = False,
 ) -> int:
-    """Drop kept sites of each replica, in place, until `target` are left; return how many removals were evaluated.
+    """Drop kept sites of each replica, in place, until `target` are left; return how many toggles were evaluated.
 
-    `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ...
+    `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ... With
+    `may_grow` a replica that keeps fewer than `target` takes sites back.
 
-    The caller begins the evaluator anew afterwards. A site's removal is judged alone, so at most an eighth of the kept
+    The caller begins the evaluator anew afterwards. A site's toggle is judged alone, so at most an eighth of the kept
     sites go at once and the evaluator must have begun at the current position; call again while more are left.
     """
     replicas = current.position.shape[0]
@@ -72,16 +75,19 @@ def drop(
     noise: list[FloatArray] = []
     needs: list[int] = []
     for replica, chain in enumerate(range(replicas) if chains is None else chains.tolist()):
-        kept = np.flatnonzero(current.position[replica] > 0)
-        need = max(0, min(kept.size - target, max(1, kept.size // 8)))
-        draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * kept.size if need else 0)
+        is_kept = current.position[replica] > 0
+        excess = int(is_kept.sum()) - target
+        sites = np.flatnonzero(is_kept if excess > 0 else ~is_kept)
+        most = max(1, sites.size // 8) if excess > 0 else sites.size if may_grow else 0
+        need = min(abs(excess), most)
+        draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * sites.size if need else 0)
         size = max(pool * need, need)
-        drawn.append(np.sort(kept[np.argsort(draws[: kept.size], kind="stable")[:size]]) if need else kept[:0])
-        noise.append(draws[kept.size : kept.size + drawn[-1].size])
+        drawn.append(np.sort(sites[np.argsort(draws[: sites.size], kind="stable")[:size]]) if need else sites[:0])
+        noise.append(draws[sites.size : sites.size + drawn[-1].size])
         needs.append(need)
     if not any(needs):
         return 0
-    losses = evaluator.losses(current, removals(current, drawn))
+    losses = evaluator.losses(current, toggles(current, drawn))
     for replica, (sites, need) in enumerate(zip(drawn, needs, strict=True)):
         chosen = sites[cheapest(losses[replica, : sites.size], need, float(warmth[replica]), noise[replica])]
         current.position[replica, chosen] *= -1.0

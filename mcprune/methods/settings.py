@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from mcprune.arrays import FloatArray
 from mcprune.chain import moves, stepsize
-from mcprune.chain.schedules import Schedule
+from mcprune.chain.schedules import Schedule, Waves
 from mcprune.errors import ConfigError
 
 # Scores (add, remove), each (N,), at a share of the run.
@@ -25,7 +25,7 @@ class ChainSettings:
     temperature: Schedule
     alpha: Schedule
     sharpness: Schedule | None  # None: hard gates
-    target: Schedule  # n(t)
+    target: Schedule | Waves  # n(t)
     keep: int
     modified: bool
     pooled: bool  # the count follows n(t) by dropping the cheapest of a pool

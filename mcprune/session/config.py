@@ -186,6 +186,20 @@ class RunConfig(BaseModel):
     budget_until: float = Field(
         0.5, gt=0, le=1, description="part of the run over which n(t) falls", json_schema_extra={"group": "chain"}
     )
+    waves: int = Field(
+        40,
+        ge=0,
+        le=2**31,
+        description="times that n(t) rises again after its fall, and falls; with --budget-drops pool only",
+        json_schema_extra={"group": "chain"},
+    )
+    wave_height: float = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        description="share of n by which the first wave rises above it; later ones rise less",
+        json_schema_extra={"group": "chain"},
+    )
     budget_drops: Literal["pool", "chain"] = Field(
         "pool",
         description="how the count follows n(t): the cheapest of a drawn pool are dropped, or only by accepted moves",

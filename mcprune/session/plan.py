@@ -13,7 +13,7 @@ from torch import nn
 
 from mcprune.arrays import Float32Array
 from mcprune.chain import moves
-from mcprune.chain.schedules import Schedule, parse
+from mcprune.chain.schedules import Schedule, Waves, parse
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, prepare
 from mcprune.errors import ConfigError, ModelError
@@ -35,6 +35,7 @@ from mcprune.session.rows import HELD_OUT_BELOW
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
 LARGEST_DELTA = 1e6
+WAVES_UNTIL = 0.9  # share of the run at which n(t) has come to rest
 HOTTEST = 10.0  # times the temperature of the coldest replica
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
@@ -277,6 +278,17 @@ def candidates_ahead(config: RunConfig, sites: int) -> int:
     return min(config.speculate, config.decisions, fitting(config.max_memory, config.replicas, widest))
 
 
+def budget_over_time(config: RunConfig, sites: int, keep: int) -> Schedule | Waves:
+    """Return n(t): its fall from all sites, and the waves after it where there is room and a pool to follow them."""
+    if config.budget == "constant" or keep == sites:
+        return Schedule("constant", float(keep), float(keep))
+    fall = Schedule("geometric", float(sites), float(keep), config.budget_until)
+    if not config.waves or config.budget_drops == "chain" or config.budget_until >= WAVES_UNTIL:
+        return fall
+    # n(t) never rises above all sites.
+    return Waves(fall, min(config.wave_height, sites / keep - 1.0), config.waves, WAVES_UNTIL)
+
+
 def make_method(plan: Plan) -> Markov:
     """Return the chain of a plan, at its start."""
     config, size = plan.config, plan.sites.size
@@ -285,11 +297,7 @@ def make_method(plan: Plan) -> Markov:
         "sharpened": parse(config.sharpness),
         "hard": None,
     }[config.gates]
-    target = (
-        Schedule("geometric", float(size), float(plan.keep), config.budget_until)
-        if config.budget == "geometric" and plan.keep < size
-        else Schedule("constant", float(plan.keep), float(plan.keep))
-    )
+    target = budget_over_time(config, size, plan.keep)
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
         plan=move_plan(config, size),

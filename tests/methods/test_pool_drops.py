@@ -33,7 +33,7 @@ def start():
 def drop_all(current, prices, target, pool_size=N, temperature=0.0, seed=0):
     turn = 0
     while state.kept_count(current)[0] > target:
-        pool.drop(
+        pool.follow(
             current, prices, target=target, pool=pool_size, temperature=temperature, sharpness=np.inf, seed=seed,
             block=turn,
         )  # fmt: skip
@@ -66,19 +66,19 @@ def test_a_removal_without_a_finite_loss_comes_last():
 
 def test_at_most_an_eighth_of_the_kept_goes_at_once_and_no_more_than_the_pool_is_asked_for():
     current, prices = start(), Prices(np.zeros(N))
-    evaluated = pool.drop(
+    evaluated = pool.follow(
         current, prices, target=5, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=0
     )  # fmt: skip
     assert state.kept_count(current)[0] == 18
     assert evaluated == 6
     assert len(set(prices.asked[0])) == 6
-    assert pool.drop(current, prices, target=18, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=1) == 0
+    assert pool.follow(current, prices, target=18, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=1) == 0
 
 
 def test_a_small_pool_is_drawn_anew_by_block_and_seed_and_repeats():
     def first_pool(seed, block):
         prices = Prices(np.zeros(N))
-        pool.drop(start(), prices, target=19, pool=4, temperature=0.0, sharpness=np.inf, seed=seed, block=block)
+        pool.follow(start(), prices, target=19, pool=4, temperature=0.0, sharpness=np.inf, seed=seed, block=block)
         return tuple(prices.asked[0])
 
     assert first_pool(0, 0) == first_pool(0, 0)
