@@ -71,6 +71,7 @@ class Markov:
         self.chains = np.zeros(1, np.int64)
         self.blocks = 0
         self._ahead = settings.speculate
+        self._judged = 0
 
     def position(self) -> FloatArray:
         """See `Method.position`."""
@@ -146,6 +147,7 @@ class Markov:
         # Rounding of the running sums is wiped out at fixed steps: the end of every block.
         state.refresh(self.state, sharpness=sharpness)
         self.blocks += 1
+        judged, self._judged = self._judged, 0
         sums, sites = self.state.sums[0], self.state.position.shape[1]
         sel = float(budget.selection_loss(sums[0], target, sites))
         pru = float(budget.pruning_loss(sums, target, sites, settings.modified))
@@ -166,6 +168,7 @@ class Markov:
             null_moves=null,
             rejected_by_bound=by_bound,
             moves={kind: (int(tally[0, k]), int(tally[1, k])) for k, kind in enumerate(moves.KINDS) if tally[0, k]},
+            judged=judged,
         )
 
     def kept(self) -> int:
@@ -196,6 +199,7 @@ class Markov:
             )  # fmt: skip
             if not evaluated:
                 return
+            self._judged += evaluated
             self._begin(batch)
 
     def _set_loss(self, alpha: float, target: int) -> None:
@@ -213,6 +217,7 @@ class Markov:
         # Any finite loss above the threshold rejects; the bound says that the true one is.
         losses = np.where(np.isfinite(limits), limits, 0.0) + 1.0
         chosen = np.flatnonzero(open_)
+        self._judged += chosen.size
         if chosen.size:
             part = candidates if chosen.size == open_.size else take(candidates, chosen)
             losses[0, chosen] = self.evaluator.losses(self.state, part, np.ascontiguousarray(limits[:, chosen]))[0]

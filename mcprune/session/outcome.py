@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Outcome:
     cost: float
     is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
     small: SmallModel | None = None
+    harden: dict[str, Any] = field(default_factory=dict)  # the data of that event
 
     @property
     def model(self) -> SmallModel:
@@ -184,6 +185,7 @@ def conclude(
         "seconds": time.monotonic() - began,
         "is_cut_short": outcome.is_cut_short,
         "rows": rows,
+        "harden": outcome.harden,
         "keep": keep.tolist(),
         "names": [names[site] for site in keep],
         "image_shape": plan.prepared.image_shape,
