@@ -121,7 +121,9 @@ class Stall:
     def after(self, epochs: int, now: float, variance: float) -> float:
         """See `Strength.after`."""
         self._seen.append(variance)
-        if len(self._seen) <= self.epochs or abs(variance - self._seen[0]) > self.tolerance * max(variance, self._seen[0]):
+        if len(self._seen) <= self.epochs or abs(variance - self._seen[0]) > self.tolerance * max(
+            variance, self._seen[0]
+        ):
             return now
         self._seen.clear()
         self._seen.append(variance)

@@ -168,7 +168,9 @@ class Gradient:
         """See `Joint.notes`."""
         if not self.alpha.capped:
             return []
-        return [f"alpha would have been infinite or above its cap in {self.alpha.capped} epochs, as L_pru went to 0: capped"]
+        return [
+            f"alpha would have been infinite or above its cap in {self.alpha.capped} epochs, as L_pru went to 0: capped"
+        ]
 
     def _sharpness(self) -> float:
         return self.settings.sharpness.value(self.steps / self.settings.steps)

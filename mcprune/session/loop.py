@@ -26,10 +26,11 @@ from mcprune.session.config import RunConfig
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder
 from mcprune.session.machine import use_threads, versions
+from mcprune.session.options_gradient import check_options
+from mcprune.session.pilots import in_time
 from mcprune.session.plan import Plan, classifier_words, make_method, make_plan, site_groups
 from mcprune.session.records import check_free
 from mcprune.session.rows import EvaluationRows, judge_split
-from mcprune.session.options_gradient import check_options
 from mcprune.session.trainer import Trainer, accuracy
 from mcprune.version import VERSION
 
@@ -102,6 +103,8 @@ def run_on(
     plan = make_plan(config, dataset, model)
     del dataset
     use_threads(plan.config.threads or 1)
+    if config.method == "gradient":
+        plan = in_time(plan, config, began, lambda plan: _Search(plan, make_method(plan)))
     method = make_method(plan)
     folder = RunFolder(path, plan.config, force=config.force) if path is not None else None
     search = _Search(plan, method)
@@ -214,12 +217,8 @@ class _Search:
         # The median of the last blocks: some of the first ones compile the engine.
         times: deque[float] = deque(maxlen=31)
         for block in range(plan.blocks):
-            progress = block / plan.blocks
             block_began = time.monotonic()
-            self.trainer.run(config.train_steps, method.training_gates(), method.position(), progress, self.joint)
-            batch = self.judges.batch(self._batch_rows(progress))
-            update = method.update(batch, (block + 1) / plan.blocks)
-            self._count(update, len(batch.targets))
+            update = self.advance(block)
             window[0] += update.proposals
             window[1] += update.accepted
             self.blocks_done = block + 1
@@ -268,6 +267,16 @@ class _Search:
                     yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
                 return
 
+    def advance(self, block: int) -> MaskUpdate:
+        """Train, and let the method work, for one block."""
+        method, blocks = self.method, self.plan.blocks
+        progress = block / blocks
+        self.trainer.run(self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint)
+        batch = self.judges.batch(self._batch_rows(progress))
+        update: MaskUpdate = method.update(batch, (block + 1) / blocks)
+        self._count(update, len(batch.targets))
+        return update
+
     def harden(self) -> tuple[BoolArray, dict[str, Any]]:
         """Return the hard mask and what the harden event says of it."""
         gates = self.method.training_gates()
@@ -301,7 +310,7 @@ class _Search:
 
         A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
         """
-        return 3 * self.trainer.steps * self.trainer.batch_size + self.judged_rows
+        return 3 * self.trainer.steps * self.trainer.batch_size + self.judged_rows + self.plan.spent_forwards
 
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""

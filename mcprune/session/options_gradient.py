@@ -77,7 +77,11 @@ class GradientOptions(BaseModel):
         json_schema_extra=GROUP,
     )
     stall_tolerance: float | None = Field(
-        None, gt=0, lt=1, description="relative change of the variance that counts as none [0.01]", json_schema_extra=GROUP
+        None,
+        gt=0,
+        lt=1,
+        description="relative change of the variance that counts as none [0.01]",
+        json_schema_extra=GROUP,
     )
     stall_factor: float | None = Field(
         None, gt=1, le=1e6, description="factor by which lambda rises when stalled [2]", json_schema_extra=GROUP
@@ -90,7 +94,11 @@ class GradientOptions(BaseModel):
         json_schema_extra=GROUP,
     )
     pilot_share: float | None = Field(
-        None, gt=0, lt=1, description="part of the time that the pilots of --schedule auto may take [0.4]", json_schema_extra=GROUP
+        None,
+        gt=0,
+        lt=1,
+        description="part of the time that the pilots of --schedule auto may take [0.4]",
+        json_schema_extra=GROUP,
     )
 
 
@@ -147,4 +155,6 @@ def check_options(config: Any) -> None:
                 met = f"--gate-kind {config.gate_kind or 'sigmoid'}" if name == "sharpness" else met
             if config.preset != "default" and config.method == "gradient":
                 spelled += f" (by --preset {config.preset})"
-            raise ConfigError(f"{spelled} does nothing under {met}: it belongs to {owner}; leave it out, or change that")
+            raise ConfigError(
+                f"{spelled} does nothing under {met}: it belongs to {owner}; leave it out, or change that"
+            )

@@ -58,6 +58,7 @@ class Plan:
     batch_size: int
     retrain_epochs: int
     is_users_model: bool
+    spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
 
     def rows(self, features: Float32Array) -> torch.Tensor:

@@ -80,7 +80,9 @@ def _check(config: RunConfig, settled: dict[str, Any], epochs: int) -> None:
             f"--lambda {settled['lambda_']:g} is above --lambda-end {settled['lambda_end']:g}, but it only rises; exchange them"
         )
     if schedule == "fixed" and alpha.kind != "constant":
-        raise ConfigError(f"--schedule fixed needs one number for --alpha, met {settled['alpha']}; or use --schedule ramp")
+        raise ConfigError(
+            f"--schedule fixed needs one number for --alpha, met {settled['alpha']}; or use --schedule ramp"
+        )
     if schedule == "ramp" and alpha.kind == "constant":
         raise ConfigError(
             f"--schedule ramp needs --alpha geometric:START:END[:UNTIL] or linear:..., met {settled['alpha']}; "
