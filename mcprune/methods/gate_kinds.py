@@ -13,8 +13,8 @@ class Counted(NamedTuple):
     """What L_pru is computed from, each (N,) with a gradient."""
 
     selected: torch.Tensor  # L_sel counts these
-    gates: torch.Tensor  # L_rej wants these at 0 or 1
-    log_gates: torch.Tensor
+    gates: torch.Tensor | None  # L_rej wants these at 0 or 1; None: there is no L_rej
+    log_gates: torch.Tensor | None
 
 
 class GateKind(Protocol):
@@ -82,7 +82,8 @@ class HardConcrete:
     """Stretched and clipped binary concrete gates, drawn anew for each training row [1]_.
 
     s = clip(sigmoid((logit(u) + w) / b) (r - l) + l, 0, 1) with u uniform, b = 2/3, l = -.1, r = 1.1. L_pru counts the
-    probabilities that a gate is not 0, sigmoid(w - b log(-l/r)): their sum is the expected number of kept sites.
+    probabilities that a gate is not 0, sigmoid(w - b log(-l/r)): their sum is the expected number of kept sites. There is no
+    L_rej: the noise drives these gates to 0 or 1, and L_rej would cancel the slope of L_sel where most gates are open.
 
     References
     ----------
@@ -106,7 +107,7 @@ class HardConcrete:
     def counted(self, w: torch.Tensor, sharpness: float) -> Counted:
         """See `GateKind.counted`."""
         open_ = torch.sigmoid(w + self.shift)
-        return Counted(open_, open_, functional.logsigmoid(w + self.shift))
+        return Counted(open_, None, None)
 
     def _stretched(self, logits: torch.Tensor) -> torch.Tensor:
         return (torch.sigmoid(logits) * (self.high - self.low) + self.low).clamp(0.0, 1.0)

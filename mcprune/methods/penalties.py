@@ -48,9 +48,9 @@ def modified_rejection_loss(gates: torch.Tensor, log_gates: torch.Tensor) -> tor
 
 
 def pruning_losses(
-    selected: torch.Tensor, gates: torch.Tensor, log_gates: torch.Tensor, *, n: float, modified: bool
+    selected: torch.Tensor, gates: torch.Tensor | None, log_gates: torch.Tensor | None, *, n: float, modified: bool
 ) -> Pruning:
-    """Return L_sel of `selected` and L_rej or L_rej' of `gates`, which differ for straight-through gates only.
+    """Return L_sel of `selected` and L_rej or L_rej' of `gates`; 0 for the latter where there are no such gates.
 
     Parameters
     ----------
@@ -60,5 +60,7 @@ def pruning_losses(
     modified : bool
         L_rej' instead of L_rej.
     """
+    if gates is None or log_gates is None:
+        return Pruning(selection_loss(selected, n), torch.zeros_like(selected[0]))
     rej = modified_rejection_loss(gates, log_gates) if modified else rejection_loss(gates)
     return Pruning(selection_loss(selected, n), rej)

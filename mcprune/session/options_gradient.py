@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from mcprune.errors import ConfigError
 
 GROUP: dict[str, Any] = {"group": "gradient"}
-# lambda and alpha multiply losses in float32, which ends at 3e38.
-LARGEST = 1e30
+# A hundred times what the slides tried; beyond it alpha L_pru drowns L_cla, and far beyond float32 overflows.
+LARGEST = 1e9
 
 
 class GradientOptions(BaseModel):
@@ -37,14 +37,15 @@ class GradientOptions(BaseModel):
         None,
         gt=0,
         le=1000,
-        description="the pruner's weights are put back into plus or minus this after each step, so that no gate saturates for good",
+        description="the pruner's weights are put back into plus or minus this after each step, so that no gate saturates for good "
+        "[7, for gates that are drawn hard 3.5]",
         json_schema_extra=GROUP,
     )
     lambda_: float | None = Field(
         None,
         gt=0,
         le=LARGEST,
-        description="lambda of mu-lambda, where decade and stall start [1e5 for mu-lambda, else 1]",
+        description="lambda, or where it starts if the schedule lets it rise [1, if constant 1e5]",
         json_schema_extra=GROUP,
     )
     lambda_end: float | None = Field(
@@ -61,7 +62,7 @@ class GradientOptions(BaseModel):
         None,
         ge=1,
         le=2**31,
-        description="past epochs in the means of ratio, mu-lambda, decade and stall [10; half of --decade-epochs for decade]",
+        description="past epochs in the means of L_cla and L_pru [10, for decade half of its epochs]",
         json_schema_extra=GROUP,
     )
     window_kind: Literal["products", "literal"] | None = Field(
@@ -90,7 +91,7 @@ class GradientOptions(BaseModel):
         None,
         gt=0,
         le=LARGEST,
-        description="alpha is cut to it where L_pru reaches 0 (ratio, mu-lambda, decade, stall) [1e6]",
+        description="alpha is cut to it where L_pru reaches 0 [1e6]",
         json_schema_extra=GROUP,
     )
     pilot_share: float | None = Field(
@@ -135,6 +136,8 @@ def unused(config: Any) -> dict[str, str]:
         found |= dict.fromkeys(CHOSEN_BY_AUTO, "a schedule that you name, since auto chooses it")
     if config.gate_kind != "annealed":
         found["sharpness"] = "--gate-kind annealed"
+    if config.gate_kind == "hard-concrete":
+        found["rejection"] = "the other kinds of gates"
     return found
 
 
@@ -152,7 +155,8 @@ def check_options(config: Any) -> None:
             met = f"--method {config.method}"
             if config.method == "gradient" and not owner.startswith("--method"):
                 met = f"--schedule {config.schedule or 'ramp'}"
-                met = f"--gate-kind {config.gate_kind or 'sigmoid'}" if name == "sharpness" else met
+                if name in ("sharpness", "rejection"):
+                    met = f"--gate-kind {config.gate_kind or 'sigmoid'}"
             if config.preset != "default" and config.method == "gradient":
                 spelled += f" (by --preset {config.preset})"
             raise ConfigError(

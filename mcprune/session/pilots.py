@@ -20,17 +20,14 @@ from mcprune.session.plan import EPOCHS, Plan
 from mcprune.session.plan_gradient import settle
 from mcprune.session.trainer import accuracy, fit
 
-# What the pilots try; found by trying on MNIST and digits.
-RISE = "geometric:0.02:30.0:0.7"
+# What the pilots try, each with the defaults of its kind.
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "straight-through, ramp": {
-        "schedule": "ramp", "alpha": RISE, "gate_kind": "straight-through", "pruner_bound": 4.6,
-    },
-    "annealed, ramp": {"schedule": "ramp", "alpha": RISE, "gate_kind": "annealed", "pruner_bound": 4.6},
-    "hard-concrete, ramp": {"schedule": "ramp", "alpha": RISE, "gate_kind": "hard-concrete", "pruner_bound": 8.0},
-    "sigmoid, fixed alpha of 10": {"schedule": "fixed", "alpha": "10.0", "gate_kind": "sigmoid", "pruner_bound": 8.0},
-    "sigmoid, stall": {"schedule": "stall", "gate_kind": "sigmoid", "pruner_bound": 8.0},
-}  # fmt: skip
+    "straight-through, ramp": {"schedule": "ramp", "gate_kind": "straight-through"},
+    "hard-concrete, ramp": {"schedule": "ramp", "gate_kind": "hard-concrete"},
+    "sigmoid, ramp": {"schedule": "ramp", "gate_kind": "sigmoid"},
+    "sigmoid, fixed alpha of 10": {"schedule": "fixed", "gate_kind": "sigmoid"},
+    "sigmoid, stall": {"schedule": "stall", "gate_kind": "sigmoid"},
+}
 # More passes than so many times the usual ones are not made, however long the time is.
 MOST = 8
 MARGIN = 0.92  # of the time is planned: the machine may get slower
@@ -64,11 +61,11 @@ def in_time(plan: Plan, given: RunConfig, began: float, searcher: Searcher) -> P
             return plan
         return _fitted(plan, given, {}, given.max_time - (time.monotonic() - began), searcher)
     share = plan.config.pilot_share or 0.4
-    own = {name: candidate for name, candidate in CANDIDATES.items()}
+    own = dict(CANDIDATES)
     if given.epochs is not None:
         total = (
             plan.epochs
-            * _epoch_seconds(_changed(plan, given, own["annealed, ramp"], plan.epochs), searcher)
+            * _epoch_seconds(_changed(plan, given, own["hard-concrete, ramp"], plan.epochs), searcher)
             / (1 - share)
         )
     else:

@@ -15,8 +15,9 @@ from mcprune.session.options_gradient import LARGEST, SCHEDULES
 
 # The slides' run: lambda from 1 to 1e7 in eight parts of 20 epochs, means over 10 epochs.
 PARTS, WINDOW = 8, 10
-FIXED, RAMP = "10.0", "geometric:0.3:100.0:0.8"
-# The way that a weight could go in a run under Adam, in pruner weights: 4 down and some more.
+FIXED, RAMP = "10.0", "geometric:0.02:30.0:0.7"
+BOUND, BOUND_DRAWN = 7.0, 3.5  # of the weights; with straight-through gates it sets how many sites a row trades
+# The way that a weight could go in a run under Adam: several times from one end to the other.
 TRAVEL, LEAST_RATE, LARGEST_RATE = 100.0, 1e-3, 0.1
 SGD_RATE = 30.0  # the gradient of a weight is of order alpha s (1 - s) / N
 
@@ -45,7 +46,7 @@ def settle(config: RunConfig, epochs: int, steps: int) -> dict[str, Any]:
         "gate_kind": config.gate_kind or "sigmoid",
         "pruner_optimizer": optimizer,
         "pruner_learning_rate": config.pruner_learning_rate or float(f"{rate:.3g}"),
-        "pruner_bound": config.pruner_bound,
+        "pruner_bound": config.pruner_bound or (BOUND_DRAWN if config.gate_kind == "straight-through" else BOUND),
         "alpha": config.alpha if "alpha" in config.model_fields_set else (FIXED if schedule == "fixed" else RAMP),
         "lambda_": config.lambda_ or (1e5 if schedule == "mu-lambda" else 1.0),
         "lambda_end": config.lambda_end or max(1e7, config.lambda_ or 0.0),
@@ -63,7 +64,7 @@ def settle(config: RunConfig, epochs: int, steps: int) -> dict[str, Any]:
     settled = {name: None if name in others else value for name, value in wanted.items()}
     _check(config, settled, epochs)
     if schedule == "auto":
-        del settled["alpha"], settled["gate_kind"]
+        del settled["alpha"], settled["gate_kind"], settled["pruner_bound"]
     return settled
 
 
@@ -89,7 +90,7 @@ def _check(config: RunConfig, settled: dict[str, Any], epochs: int) -> None:
             "or use --schedule fixed"
         )
     if max(alpha.start, alpha.end) > LARGEST:
-        raise ConfigError(f"--alpha {settled['alpha']} times a loss would overflow; choose at most {LARGEST:g}")
+        raise ConfigError(f"--alpha {settled['alpha']} is so large that L_tot overflows; choose at most {LARGEST:g}")
 
 
 def make_alpha(config: RunConfig) -> Alpha:

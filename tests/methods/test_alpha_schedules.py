@@ -86,7 +86,9 @@ def test_stall_raises_lambda_when_the_variance_stands_still():
 
 def test_stall_pulses_like_a_decade_where_it_rises():
     values = played(windowed(Stall(1.0, 1e7, 10.0, 0.1, 4)), [(3.0, 0.5, 0.0)] * 6)
-    assert values == pytest.approx([FIRST, 6.0, 6.0, 6.0, 60.0 / (1 + 0.0), 6.0 * 10 / (1 + 9 / 5), 6.0 * 10 / (1 + 18 / 6)])
+    assert values == pytest.approx(
+        [FIRST, 6.0, 6.0, 6.0, 60.0 / (1 + 0.0), 6.0 * 10 / (1 + 9 / 5), 6.0 * 10 / (1 + 18 / 6)]
+    )
 
 
 def test_a_vanishing_penalty_is_capped_and_counted():

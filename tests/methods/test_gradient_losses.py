@@ -110,7 +110,8 @@ def test_hard_concrete_gates_follow_their_published_law():
     zero, one = (drawn == 0).double().mean(0), (drawn == 1).double().mean(0)
     torch.testing.assert_close(zero, 1 - torch.sigmoid(w - 2 / 3 * math.log(0.1 / 1.1)), rtol=0, atol=0.006)
     torch.testing.assert_close(one, torch.sigmoid(w - 2 / 3 * math.log(1.1 / 0.1)), rtol=0, atol=0.006)
-    torch.testing.assert_close(kind.counted(w, 1.0).gates, 1 - zero, rtol=0, atol=0.006)
+    torch.testing.assert_close(kind.counted(w, 1.0).selected, 1 - zero, rtol=0, atol=0.006)
+    assert pruning_losses(*kind.counted(w, 1.0), n=2.0, modified=True).rej == 0
     assert float(drawn[:, 2].std()) > 0.1  # rows differ
 
 

@@ -65,7 +65,9 @@ def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
 @pytest.mark.parametrize(("sites", "keep", "size"), [("units", 9, 36), ("inputs,units", 30, 100)])
 def test_every_kind_of_gate_and_of_site(kind, sites, keep, size, quick, tmp_path):
     options = {"pruner_bound": 4.6, "rejection": "modified", "pruner_optimizer": "sgd"} if kind == "annealed" else {}
-    config = quick(method="gradient", gate_kind=kind, sites=sites, keep=keep, epochs=3, out=str(tmp_path / "r"), **options)
+    config = quick(
+        method="gradient", gate_kind=kind, sites=sites, keep=keep, epochs=3, out=str(tmp_path / "r"), **options
+    )
     checked(told_of(config), keep, size)
     if options:
         position = np.array(json.loads((tmp_path / "r" / "mask.json").read_text())["weights"])
@@ -154,7 +156,8 @@ def test_options_that_conflict_or_do_not_fit_the_run(options, words, quick, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("lambda", 1e31), ("lambda", "inf"), ("lambda_end", 1e300), ("alpha_cap", 1e31), ("stall_factor", 1)]
+    ("name", "value"),
+    [("lambda", 1e31), ("lambda", "inf"), ("lambda_end", 1e300), ("alpha_cap", 1e31), ("stall_factor", 1)],
 )
 def test_a_lambda_that_overflows_is_refused(name, value):
     with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} is"):
@@ -186,7 +189,9 @@ def test_the_report_says_how_far_from_n_it_was(quick, tmp_path, capsys):
     assert main(["show", str(folder)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     harden = data_of(told, "harden")[0]
-    assert f"before hardening: {harden['kept_before']} gates above one half ({harden['kept_before'] - 16:+d} of n)" in text
+    assert (
+        f"before hardening: {harden['kept_before']} gates above one half ({harden['kept_before'] - 16:+d} of n)" in text
+    )
     assert f"= {harden['away']:.1f}," in text
     assert "gates crossed one half" in text or "no gate has crossed" in text
     assert set(KEYS) <= set(read_result(folder)["harden"])
