@@ -74,17 +74,17 @@ def test_every_kind_of_gate_and_of_site(kind, sites, keep, size, quick, tmp_path
         assert np.abs(position).max() <= 4.6
 
 
-def test_a_gate_that_pays_prunes_better_than_chance_and_ends_at_n(quick, tmp_path):
-    """Exactly n before hardening with gates that L_sel counts hard; and a mask whose accuracy random ones do not reach."""
+def test_straight_through_gates_end_at_n_with_a_mask_that_chance_does_not_reach(quick, tmp_path):
     config = quick(
-        method="gradient", gate_kind="straight-through", pruner_bound=4.6, alpha="geometric:0.02:30:0.7", epochs=60,
-        compare="yes", out=str(tmp_path / "run"),
+        method="gradient", gate_kind="straight-through", epochs=60, retrain_epochs=30, hidden=(64, 32), compare="yes",
+        out=str(tmp_path / "run"),
     )  # fmt: skip
     told = told_of(config)
     assert abs(checked(told, 16, 64)["kept_before"] - 16) <= 2
     rows = {row["name"]: row for row in data_of(told, "row")}
-    best = rows["random masks"]["accuracy"] + 3 * rows["random masks"]["spread"]
-    assert rows["hard mask, retrained"]["accuracy"] > min(best, 0.9)
+    random = rows["random masks"]
+    # One more random mask would lie there in 1 of 17 cases (t with 4 degrees of freedom, sqrt(6/5) wider).
+    assert rows["hard mask, retrained"]["accuracy"] > random["accuracy"] + 2 * random["spread"]
 
 
 def test_the_events_are_those_of_the_document(quick, tmp_path):
@@ -253,9 +253,14 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
     told = told_of(config)
     assert told[0].data["config"]["gate_kind"] == "sigmoid"
     assert any("failed" in data["text"] for data in data_of(told, "note"))
-    monkeypatch.setattr(pilots, "_score", lambda *_: failing(None, None))
-    with pytest.raises((NumericalError, AttributeError)):
+
+    def none_works(plan, searcher):
+        raise NumericalError("made up")
+
+    monkeypatch.setattr(pilots, "_score", none_works)
+    with pytest.raises(NumericalError, match="every pilot"):
         told_of(config.model_copy(update={"force": True}))
+    assert read_result(tmp_path / "run")["n"] == 16  # the earlier run is as it was
 
 
 def test_auto_takes_the_time_of_a_chain_when_none_is_given(quick, monkeypatch):
