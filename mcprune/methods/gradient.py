@@ -33,7 +33,7 @@ class GradientSettings:
     steps: int  # of the whole run
     epoch_steps: int
     seed: int
-    bound: float | None = None  # weights are put back into [-bound, bound] after each step
+    bound: float | None = None  # sharpness times a weight is put back into [-bound, bound] after each step
 
 
 class Gradient:
@@ -96,7 +96,9 @@ class Gradient:
         self._block_steps += 1
         with torch.no_grad():
             if self.settings.bound is not None:
-                self.weights.clamp_(-self.settings.bound, self.settings.bound)
+                # On what the sigmoid sees: annealed gates would lock in long before alpha has risen.
+                bound = self.settings.bound / self._sharpness()
+                self.weights.clamp_(-bound, bound)
             _, sel, rej = self._now
             self._block += torch.stack([cla.double(), sel, rej])
             self._epoch += torch.stack([cla.double(), sel + rej])

@@ -37,7 +37,7 @@ class GradientOptions(BaseModel):
         None,
         gt=0,
         le=1000,
-        description="the pruner's weights are put back into plus or minus this after each step, so that no gate saturates for good "
+        description="the pruner's weights (times the sharpness) are put back into plus or minus this, so that no gate saturates for good "
         "[7, for gates that are drawn hard 3.5]",
         json_schema_extra=GROUP,
     )

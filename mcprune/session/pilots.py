@@ -144,7 +144,7 @@ def _alone(plan: Plan) -> Plan:
     model = copy.deepcopy(plan.origin).to(plan.device)
     # A pilot ends by its own schedule, never by the clock.
     config = plan.config.model_copy(update={"max_time": None})
-    return replace(plan, config=config, model=model, gated=GatedModel(model, plan.sites))
+    return replace(plan, config=config, model=model, gated=GatedModel(model, plan.sites), notes=[])
 
 
 def _epoch_seconds(plan: Plan, searcher: Searcher) -> float:
