@@ -109,6 +109,7 @@ def advance(
     sharpness: float,
     seed: int,
     chains: IntArray,
+    room: IntArray | None = None,
 ) -> tuple[ChainState, StepInfo]:
     """Take the first accepted candidate of each replica, in place.
 
@@ -129,6 +130,9 @@ def advance(
         L_rej' instead of L_rej.
     sharpness, seed, chains
         As for `propose`.
+    room : ndarray of int, shape (R,), optional
+        The most candidates that each replica may consume, 0 included: those behind are as if never proposed.
+        By default all.
 
     Returns
     -------
@@ -163,9 +167,12 @@ def advance(
     )
     rule = _rule(replicas, temperature, alpha, n, modified)
     keys = check_chains(chains, replicas)
+    limits = np.full(replicas, ahead) if room is None else np.ascontiguousarray(room, dtype=np.int64)
+    if limits.shape != (replicas,):
+        raise ConfigError(f"room has shape {limits.shape}, but there are {replicas} replicas. Give one number each.")
     kernels.advance_rows(
         state.loss, state.cla, _chain(state), tuple(moves), values, rule, float(sharpness), check_seed(seed),
-        keys, tuple(info),
+        keys, limits, tuple(info),
     )  # fmt: skip
     return state, info
 

@@ -427,7 +427,7 @@ def apply(
 @kernel
 def advance_rows(
     loss: FloatArray, cla: FloatArray, chain: Chain, cells: Cells, losses: FloatArray, rule: Rule,
-    sharpness: float, seed: int, chains: IntArray, info: Info,
+    sharpness: float, seed: int, chains: IntArray, room: IntArray, info: Info,
 ) -> None:  # fmt: skip
     position, sums, tree, step = chain
     kind, size, sites, weights, ratio, after = cells
@@ -436,7 +436,7 @@ def advance_rows(
     for r in range(losses.shape[0]):
         old = pressure(sums[r], r, rule, total)
         temperature = rule[0][r]
-        for k in range(losses.shape[1]):
+        for k in range(min(losses.shape[1], room[r])):
             consumed[r] += 1
             proposed[r, kind[r, k]] += 1
             if size[r, k] == 0:

@@ -100,6 +100,22 @@ def harden_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def adapted_lines(adapted: Mapping[str, Any] | None) -> list[str]:
+    """Say what the chain adapted: the ladder of its replicas with the swap rate of each pair, and delta."""
+    if not adapted:
+        return []
+    frozen = adapted.get("frozen_at")
+    since = "not frozen: the warm-up did not end" if frozen is None else f"frozen after {frozen:,} proposals a replica"
+    lines = [f"adapted during the warm-up, {since}"]
+    if adapted.get("temperatures"):
+        lines.append("  temperatures: " + ", ".join(number(value, ".3g") for value in adapted["temperatures"]))
+        rates = ", ".join(number(value, ".0%") for value in adapted["swap_rates"])
+        lines.append(f"  swaps between neighbours: {rates}; round trips: {number(adapted['round_trips'], ',d')}")
+    if adapted.get("deltas"):
+        lines.append("  delta: " + ", ".join(number(value, ".3g") for value in adapted["deltas"]))
+    return lines
+
+
 def files_line(folder: str | None, files: Sequence[str]) -> list[str]:
     """Say where everything was written."""
     return [f"written to {folder}: {', '.join(files)}" if files else f"written to {folder}"] if folder else []
@@ -125,5 +141,6 @@ def check(result: Mapping[str, Any], where: str) -> None:
         kept_lines(result, width=80, unicode=False)
         size_line(result.get("parameters"))
         harden_lines(result)
+        adapted_lines(result.get("adapted"))
     except (KeyError, TypeError, ValueError, AttributeError, FolderError) as error:
         raise FolderError(f"the result in {where!r} cannot be shown ({error}); {remedy}") from None

@@ -38,7 +38,10 @@ class MaskUpdate(NamedTuple):
     rejected_by_bound: int
     moves: dict[str, tuple[int, int]]  # proposed and accepted in this block, by move
     strength: float = math.nan  # lambda of the gradient path's schedules
-    judged: int = 0  # candidates that an evaluator judged in this block, those of a falling budget included
+    judged: int = (
+        0  # masks that an evaluator judged in this block: candidates, those of a falling budget, where the chains stand
+    )
+    adapted: dict[str, Any] | None = None  # what the method adapts, as docs/events.md says; None where nothing is
 
 
 class Method(Protocol):

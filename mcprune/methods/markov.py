@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mcprune.arrays import BoolArray, Float32Array, FloatArray
-from mcprune.chain import budget, engine, moves, state
-from mcprune.chain.schedules import Schedule
+from mcprune.chain import budget, engine, moves, scores, state, stepsize, tempering
 from mcprune.errors import NumericalError
 from mcprune.evaluate.base import Evaluator, gates_of
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods import pool
 from mcprune.methods.base import Batch, MaskUpdate
+from mcprune.methods.settings import ChainSettings, ScoreHook, check
 
-
-@dataclass(frozen=True)
-class ChainSettings:
-    """Everything that the chain is a function of, besides the losses."""
-
-    plan: moves.MovePlan
-    delta: Schedule
-    temperature: Schedule
-    alpha: Schedule
-    sharpness: Schedule | None  # None: hard gates
-    target: Schedule  # n(t)
-    keep: int
-    modified: bool
-    pooled: bool  # the count follows n(t) by dropping the cheapest of a pool
-    pool: int
-    start_weight: float
-    decisions: int
-    speculate: int
-    seed: int
+__all__ = ["ChainSettings", "Markov", "ScoreHook", "take"]
 
 
 class Markov:
-    """One chain over N sites.
+    """One chain over N sites, or several replicas of it on a ladder of temperatures.
+
+    The coldest replica is the one that counts: the classifier trains under its mask, and its mask is the result.
 
     Parameters
     ----------
@@ -51,6 +34,14 @@ class Markov:
         Decides where the evaluator's loss is too close to the threshold for its rounding.
     lower_bound : float or None
         Of the objective: a candidate that could not be accepted even at this loss is rejected unevaluated.
+    site_scores : pair of ndarray (N,), or a function of the share of the run that gives them, optional
+        Scores (add, remove) from outside for `informed`, in place of the chain's own statistics; every site keeps a chance
+        (see `chain.scores.floored`). At T > 0 a function is asked during the warm-up only.
+
+    Raises
+    ------
+    ConfigError
+        Several replicas without 0 < temperature < hottest, or an adapted delta that no move uses or a schedule changes.
     """
 
     def __init__(
@@ -60,27 +51,43 @@ class Markov:
         evaluator: Evaluator,
         canonical: FullEvaluator,
         lower_bound: float | None,
+        site_scores: tuple[FloatArray, FloatArray] | ScoreHook | None = None,
     ) -> None:
+        check(settings)
         self.settings = settings
         self.evaluator = evaluator
         self.canonical = canonical
         self.lower_bound = -math.inf if lower_bound is None else lower_bound
         self.sharpness = self._sharpness(0.0)
-        start = np.full((1, sites), settings.start_weight)
+        start = np.full((settings.replicas, sites), settings.start_weight)
         self.state = state.new_state(start, sharpness=self.sharpness)
-        self.chains = np.zeros(1, np.int64)
+        self.chains = np.arange(settings.replicas)
         self.blocks = 0
+        self.site_scores = site_scores
+        self.ladder = tempering.new_ladder(settings.replicas)
+        self.step_size = (
+            stepsize.new_step_size(settings.delta.start, settings.replicas, settings.plan.box)
+            if settings.adapt_delta is not None
+            else None
+        )
+        self.statistics = scores.new_statistics(sites)
+        self.frozen_at: int | None = None  # proposals a replica
         self._ahead = settings.speculate
         self._judged = 0
 
     def position(self) -> FloatArray:
-        """See `Method.position`."""
-        position: FloatArray = self.state.position[0]
+        """See `Method.position`; that of the coldest replica."""
+        position: FloatArray = self.state.position[self.coldest]
         return position
 
     def training_gates(self) -> Float32Array:
         """See `Method.training_gates`."""
-        return gates_of(self.state.position[0], self.sharpness)
+        return gates_of(self.position(), self.sharpness)
+
+    @property
+    def coldest(self) -> int:
+        """The replica at the lowest temperature."""
+        return int(np.argmin(self.ladder.rung))
 
     def description(self) -> dict[str, Any]:
         """See `Method.description`."""
@@ -104,15 +111,23 @@ class Markov:
             self.sharpness = sharpness
             state.refresh(self.state, sharpness=sharpness)
         temperature = settings.temperature.value(progress)
+        is_warm = progress <= settings.warm_up + 1e-9
+        if not is_warm and self.frozen_at is None:
+            self.frozen_at = int(self.state.step[0])
+            tempering.forget(self.ladder)
+        rungs = tempering.temperatures(self.ladder, temperature, settings.hottest)
         alpha = settings.alpha.value(progress)
-        delta = settings.delta.value(progress)
+        delta = (
+            self.step_size.delta.copy()
+            if self.step_size is not None
+            else np.full(settings.replicas, settings.delta.value(progress))
+        )
         target = self.target(progress)
         self._begin(batch)
         if settings.pooled:
-            self._follow(batch, target, temperature)
+            self._follow(batch, target, rungs[self.ladder.rung])
         self._set_loss(alpha, target)
         rule: dict[str, Any] = {
-            "temperature": temperature,
             "alpha": alpha,
             "n": target,
             "modified": settings.modified,
@@ -121,43 +136,62 @@ class Markov:
         }
         # The box makes the law normalisable at T > 0; the plain greedy rule has none.
         plan = settings.plan if temperature > 0 else settings.plan._replace(box=math.inf)
-        tally = np.zeros((2, len(moves.KINDS)), np.int64)
+        plan = self._scored(plan, progress, is_warm or temperature == 0)
+        learns = settings.learned and self.site_scores is None and (is_warm or temperature == 0)
+        by_rung = np.zeros((2, settings.replicas, len(moves.KINDS)), np.int64)
         nonfinite = null = by_bound = 0
-        left = settings.decisions
-        while left > 0:
-            ahead = min(self._ahead, left)
-            candidates = moves.propose(
-                self.state, ahead, plan=plan, delta=delta, sharpness=sharpness, seed=settings.seed, chains=self.chains
-            )
-            limits = engine.thresholds(self.state, candidates, **rule)
-            losses, ruled_out = self._judge(candidates, limits)
-            _, info = engine.advance(self.state, candidates, losses, sharpness=sharpness, **rule)
-            if info.index[0] >= 0:
-                self.evaluator.moved(self.state.position, candidates, info.index)
-                self.canonical.moved(self.state.position, candidates, info.index)
-            consumed = int(info.consumed[0])
-            left -= consumed
-            by_bound += int(ruled_out[:consumed].sum())
-            tally[0] += info.proposed[0]
-            tally[1] += info.accepted[0]
-            nonfinite += int(info.nonfinite[0])
-            null += int(info.null[0])
+        leg = settings.swap_every if settings.replicas > 1 and settings.swap_every else settings.decisions
+        for begun in range(0, settings.decisions, leg):
+            # Who stands at which temperature changes between legs only, when all replicas have consumed as many.
+            rung = self.ladder.rung.copy()
+            rule["temperature"] = rungs[rung]
+            left = np.full(settings.replicas, min(leg, settings.decisions - begun))
+            while left.any():
+                ahead = min(self._ahead, int(left.max()))
+                candidates = moves.propose(
+                    self.state, ahead, plan=plan, delta=delta[rung], sharpness=sharpness, seed=settings.seed,
+                    chains=self.chains,
+                )  # fmt: skip
+                limits = engine.thresholds(self.state, candidates, **rule)
+                limits[np.arange(ahead) >= left[:, None]] = -math.inf  # behind the leg: not to be evaluated
+                losses, ruled_out = self._judge(candidates, limits)
+                _, info = engine.advance(self.state, candidates, losses, sharpness=sharpness, room=left, **rule)
+                if (info.index >= 0).any():
+                    self.evaluator.moved(self.state.position, candidates, info.index)
+                    self.canonical.moved(self.state.position, candidates, info.index)
+                left -= info.consumed
+                by_bound += int(ruled_out[np.arange(ahead) < info.consumed[:, None]].sum())
+                by_rung[:, rung] += [info.proposed, info.accepted]
+                nonfinite += int(info.nonfinite.sum())
+                null += int(info.null.sum())
+                if learns:
+                    scores.count(self.statistics, candidates, info, ruled_out)
+            if settings.replicas > 1:
+                tempering.swap(self.ladder, self.state.loss, rungs, seed=settings.seed, step=int(self.state.step[0]))
+        tally = by_rung.sum(axis=1)
         proposals, accepted = int(tally[0].sum()), int(tally[1].sum())
+        if is_warm:
+            tempering.adapt(self.ladder)
+            if self.step_size is not None and settings.adapt_delta is not None:
+                stepsize.adapt(self.step_size, by_rung[0], by_rung[1], settings.adapt_delta)
+        if learns:
+            scores.end_block(self.statistics)
         self._look_ahead(accepted / proposals)
         # Rounding of the running sums is wiped out at fixed steps: the end of every block.
         state.refresh(self.state, sharpness=sharpness)
         self.blocks += 1
         judged, self._judged = self._judged, 0
-        sums, sites = self.state.sums[0], self.state.position.shape[1]
+        cold = self.coldest
+        sums, sites = self.state.sums[cold], self.state.position.shape[1]
         sel = float(budget.selection_loss(sums[0], target, sites))
         pru = float(budget.pruning_loss(sums, target, sites, settings.modified))
         return MaskUpdate(
-            loss=float(self.state.loss[0]),
-            cla=float(self.state.cla[0]),
+            loss=float(self.state.loss[cold]),
+            cla=float(self.state.cla[cold]),
             sel=sel,
             rej=pru - sel,
             alpha=alpha,
-            delta=delta,
+            delta=float(delta[0]),
             temperature=temperature,
             gate_sum=float(sums[0]),
             kept=self.kept(),
@@ -169,18 +203,46 @@ class Markov:
             rejected_by_bound=by_bound,
             moves={kind: (int(tally[0, k]), int(tally[1, k])) for k, kind in enumerate(moves.KINDS) if tally[0, k]},
             judged=judged,
+            adapted=self._adapted(rungs, delta) or None,
         )
 
     def kept(self) -> int:
         """Return how many sites have a positive weight."""
-        return int(state.kept_count(self.state)[0])
+        return int(state.kept_count(self.state)[self.coldest])
 
     def harden(self, batch: Batch) -> BoolArray:
         """See `Method.harden`: what n(t) had not yet dropped goes the same way, then the n largest weights stay."""
         if self.settings.pooled:
             self._begin(batch)
-            self._follow(batch, self.settings.keep, 0.0)
+            self._follow(batch, self.settings.keep, np.zeros(self.settings.replicas))
         return np.asarray(state.mask(self.position(), self.settings.keep))
+
+    def _scored(self, plan: moves.MovePlan, progress: float, may_change: bool) -> moves.MovePlan:
+        """Return the plan with the scores of this block: those from outside, the learned ones, or the plan's own."""
+        given = self.site_scores
+        if callable(given):
+            given = given(progress) if may_change or self.blocks == 0 else None
+        if given is not None:
+            for way, values in zip((scores.ADD, scores.REMOVE), given, strict=True):
+                self.statistics.scores[way] = scores.floored(values)
+        if self.site_scores is None and not self.settings.learned:
+            return plan
+        add, remove = self.statistics.scores.copy()
+        return plan._replace(add=add, remove=remove)
+
+    def _adapted(self, rungs: FloatArray, delta: FloatArray) -> dict[str, Any]:
+        """Say what was adapted, as docs/events.md lists it; empty where nothing is."""
+        told: dict[str, Any] = {}
+        if self.settings.replicas > 1:
+            counts = zip(self.ladder.swaps.tolist(), self.ladder.attempts.tolist(), strict=True)
+            told |= {
+                "temperatures": rungs.tolist(),
+                "swap_rates": [done / asked if asked else None for done, asked in counts],
+            }
+            told |= {"round_trips": int(self.ladder.trips.sum())}
+        if self.step_size is not None:
+            told["deltas"] = delta.tolist()
+        return {**told, "frozen_at": self.frozen_at} if told else told
 
     def _sharpness(self, progress: float) -> float:
         return math.inf if self.settings.sharpness is None else self.settings.sharpness.value(progress)
@@ -190,12 +252,13 @@ class Markov:
         if self.evaluator is not self.canonical:
             self.canonical.begin(batch.features, batch.targets, self.state.position, self.sharpness)
 
-    def _follow(self, batch: Batch, target: int, temperature: float) -> None:
-        """Drop the cheapest of a pool until n(t) sites are kept."""
+    def _follow(self, batch: Batch, target: int, temperature: FloatArray) -> None:
+        """Drop the cheapest of a pool until each replica keeps n(t) sites."""
         for turn in range(4096):
             evaluated = pool.drop(
                 self.state, self.evaluator, target=target, pool=self.settings.pool, temperature=temperature,
                 sharpness=self.sharpness, seed=self.settings.seed, block=self.blocks * 4096 + turn,
+                chains=self.chains,
             )  # fmt: skip
             if not evaluated:
                 return
@@ -204,40 +267,47 @@ class Markov:
 
     def _set_loss(self, alpha: float, target: int) -> None:
         cla = self.evaluator.current()
+        self._judged += cla.size
         if not np.isfinite(cla).all():
             raise NumericalError(
-                f"the loss of the current mask is {cla[0]} in block {self.blocks}: the classifier has diverged; "
+                f"the loss of the current mask is {cla[~np.isfinite(cla)][0]} in block {self.blocks}: the classifier has diverged; "
                 "lower --learning-rate, or look for huge values in the data (--scale standard)"
             )
         engine.set_loss(self.state, cla, alpha=alpha, n=target, modified=self.settings.modified)
 
     def _judge(self, candidates: moves.Moves, limits: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """Return losses (1, K) that decide as the canonical ones would, and which were rejected unevaluated (K,)."""
-        open_ = limits[0] > self.lower_bound
+        """Return losses (R, K) that decide as the canonical ones would, and which were rejected unevaluated (R, K)."""
+        open_ = limits > self.lower_bound
         # Any finite loss above the threshold rejects; the bound says that the true one is.
         losses = np.where(np.isfinite(limits), limits, 0.0) + 1.0
-        chosen = np.flatnonzero(open_)
-        self._judged += chosen.size
+        chosen = np.flatnonzero(open_.any(axis=0))
+        self._judged += int(open_.sum())
         if chosen.size:
-            part = candidates if chosen.size == open_.size else take(candidates, chosen)
-            losses[0, chosen] = self.evaluator.losses(self.state, part, np.ascontiguousarray(limits[:, chosen]))[0]
+            part = candidates if chosen.size == open_.shape[1] else take(candidates, chosen)
+            wanted = open_[:, chosen]
+            if not wanted.all():  # open for another replica only: a null move costs nothing
+                part = part._replace(size=np.where(wanted, part.size, 0))
+            found = self.evaluator.losses(self.state, part, np.ascontiguousarray(limits[:, chosen]))
+            losses[:, chosen] = np.where(wanted, found, losses[:, chosen])
             if self.evaluator.error > 0:
-                self._settle_ties(candidates, chosen, losses, limits)
+                for replica, row in enumerate(open_):
+                    self._settle_ties(candidates, np.flatnonzero(row), losses, limits, replica)
         return losses, ~open_ & (candidates.size[0] > 0)
 
-    def _settle_ties(self, candidates: moves.Moves, chosen: np.ndarray, losses: FloatArray, limits: FloatArray) -> None:
+    def _settle_ties(
+        self, candidates: moves.Moves, chosen: np.ndarray, losses: FloatArray, limits: FloatArray, replica: int
+    ) -> None:
         """Where rounding could turn the decision, take the change of loss from the canonical evaluator."""
         # Both losses of a decision carry the error: the threshold holds the current one.
-        band = 2.0 * self.evaluator.error * max(1.0, abs(float(self.state.cla[0])))
+        band = 2.0 * self.evaluator.error * max(1.0, abs(float(self.state.cla[replica])))
         for k in chosen:
-            margin = limits[0, k] - losses[0, k]
+            margin = limits[replica, k] - losses[replica, k]
             # Exactly 0: no row has changed (two pixels that are black everywhere), a tie in the canonical evaluator too.
             if 0.0 < abs(margin) <= band:
-                both = self.canonical.at(
-                    np.stack([self.position(), moves.dense(self.state, take(candidates, np.array([k])))[0, 0]])
-                )
-                losses[0, k] = self.state.cla[0] + (both[1] - both[0])
-                margin = limits[0, k] - losses[0, k]
+                moved = moves.dense(self.state, take(candidates, np.array([k])))[replica, 0]
+                both = self.canonical.at(np.stack([self.state.position[replica], moved]))
+                losses[replica, k] = self.state.cla[replica] + (both[1] - both[0])
+                margin = limits[replica, k] - losses[replica, k]
             if margin > 0:
                 return
 

@@ -6,6 +6,8 @@ blocks, where n(t) changes. At T > 0 the choice is the Gumbel form of drawing wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mcprune.arrays import FloatArray, IntArray
@@ -13,18 +15,25 @@ from mcprune.chain import moves, philox, state
 from mcprune.evaluate.base import Evaluator
 
 
-def removals(current: state.ChainState, sites: IntArray) -> moves.Moves:
-    """Return the toggles of the given kept sites of replica 0 as K candidates; their running sums are not filled in."""
-    count = sites.size
-    weights = -current.position[0, sites]
-    return moves.Moves(
-        kind=np.full((1, count), moves.TOGGLE, np.int8),
-        size=np.ones((1, count), np.int32),
-        sites=sites[None, :, None].astype(np.int64),
-        weights=weights[None, :, None].copy(),
-        log_ratio=np.zeros((1, count)),
-        sums=np.full((1, count, 3), np.nan),
+def removals(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Moves:
+    """Return the toggles of the given kept sites of each replica as its candidates; their running sums are not filled in.
+
+    K is the most that a replica has; the others are filled up with null moves.
+    """
+    shape = len(sites), max(part.size for part in sites)
+    out = moves.Moves(
+        kind=np.full(shape, moves.TOGGLE, np.int8),
+        size=np.zeros(shape, np.int32),
+        sites=np.full((*shape, 1), -1, np.int64),
+        weights=np.full((*shape, 1), np.nan),
+        log_ratio=np.zeros(shape),
+        sums=np.full((*shape, 3), np.nan),
     )
+    for replica, part in enumerate(sites):
+        out.size[replica, : part.size] = 1
+        out.sites[replica, : part.size, 0] = part
+        out.weights[replica, : part.size, 0] = -current.position[replica, part]
+    return out
 
 
 def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatArray) -> IntArray:
@@ -44,25 +53,37 @@ def drop(
     *,
     target: int,
     pool: int,
-    temperature: float,
+    temperature: FloatArray | float,
     sharpness: float,
     seed: int,
     block: int,
+    chains: IntArray | None = None,
 ) -> int:
-    """Drop kept sites of replica 0, in place, until `target` are left; return how many removals were evaluated.
+    """Drop kept sites of each replica, in place, until `target` are left; return how many removals were evaluated.
+
+    `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ...
 
     The caller begins the evaluator anew afterwards. A site's removal is judged alone, so at most an eighth of the kept
     sites go at once and the evaluator must have begun at the current position; call again while more are left.
     """
-    kept = np.flatnonzero(current.position[0] > 0)
-    need = min(kept.size - target, max(1, kept.size // 8))
-    if need <= 0:
+    replicas = current.position.shape[0]
+    warmth = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (replicas,))
+    drawn: list[IntArray] = []
+    noise: list[FloatArray] = []
+    needs: list[int] = []
+    for replica, chain in enumerate(range(replicas) if chains is None else chains.tolist()):
+        kept = np.flatnonzero(current.position[replica] > 0)
+        need = max(0, min(kept.size - target, max(1, kept.size // 8)))
+        draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * kept.size if need else 0)
+        size = max(pool * need, need)
+        drawn.append(np.sort(kept[np.argsort(draws[: kept.size], kind="stable")[:size]]) if need else kept[:0])
+        noise.append(draws[kept.size : kept.size + drawn[-1].size])
+        needs.append(need)
+    if not any(needs):
         return 0
-    draws = philox.uniforms(seed, 0, block, philox.MASK, 2 * kept.size)
-    size = min(kept.size, max(pool * need, need))
-    drawn = np.sort(kept[np.argsort(draws[: kept.size], kind="stable")[:size]])
-    losses = evaluator.losses(current, removals(current, drawn))[0]
-    chosen = drawn[cheapest(losses, need, temperature, draws[kept.size : kept.size + size])]
-    current.position[0, chosen] *= -1.0
+    losses = evaluator.losses(current, removals(current, drawn))
+    for replica, (sites, need) in enumerate(zip(drawn, needs, strict=True)):
+        chosen = sites[cheapest(losses[replica, : sites.size], need, float(warmth[replica]), noise[replica])]
+        current.position[replica, chosen] *= -1.0
     state.refresh(current, sharpness=sharpness)
-    return int(size)
+    return sum(sites.size for sites in drawn)

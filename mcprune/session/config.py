@@ -221,6 +221,40 @@ class RunConfig(GradientOptions):
     train_steps: int = Field(
         8, ge=1, le=2**31, description="steps of backprop between blocks", json_schema_extra={"group": "chain"}
     )
+    replicas: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="R, chains on a ladder of temperatures that swap (parallel tempering); 1 is a single chain",
+        json_schema_extra={"group": "chain"},
+    )
+    hottest: float | None = Field(
+        None,
+        gt=0,
+        description="temperature of the hottest replica; --temperature is the coldest's [10 times that]",
+        json_schema_extra={"group": "chain"},
+    )
+    swap_every: int | None = Field(
+        None,
+        ge=1,
+        le=2**31,
+        description="proposals that each replica consumes between rounds of swaps [a block's]",
+        json_schema_extra={"group": "chain"},
+    )
+    adapt_delta: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="acceptance that delta is adapted to during the warm-up [delta stays as given]",
+        json_schema_extra={"group": "chain"},
+    )
+    warm_up: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="part of the run during which ladder, delta and scores adapt [half, or until n(t) has fallen if later]",
+        json_schema_extra={"group": "chain"},
+    )
     speculate: int = Field(
         16,
         ge=1,

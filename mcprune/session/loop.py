@@ -167,6 +167,7 @@ def _events(
         found.harden = away
         yield Event(events.HARDEN, away)
         found.is_cut_short = interrupt.is_asked
+        found.adapted = search.adapted
         yield from outcome.conclude(plan, found, folder, began, lambda: interrupt.is_asked)
     if ends is not None:
         ends.append(found)
@@ -207,6 +208,7 @@ class _Search:
         self.judged_rows = 0
         self._above = method.position() > 0
         self._crossed = np.zeros(plan.sites.size, np.int64)
+        self.adapted: dict[str, Any] | None = None  # of the last block
 
     def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
         """Yield progress until the planned blocks are done, time is up, or an interrupt asks to stop."""
@@ -253,6 +255,7 @@ class _Search:
                         "nonfinite": self.nonfinite,
                         "null_moves": self.null_moves,
                         "rejected_by_bound": self.by_bound,
+                        "adapted": update.adapted,
                         "proposals_per_second": update.proposals / max(usual, 1e-9),
                         "forwards": self.forwards(),
                         "validation_accuracy": self.validation() if self.blocks_done % look == 0 or is_last else None,
@@ -329,8 +332,7 @@ class _Search:
         return config.evaluation_rows_early if early else config.evaluation_rows
 
     def _count(self, update: MaskUpdate, rows: int) -> None:
-        # Each block evaluates where the chain stands, and the candidates.
-        self.judged_rows += rows * (update.judged + 1)
+        self.judged_rows += rows * update.judged
         above = self.method.position() > 0
         self._crossed[above != self._above] = self.trainer.steps
         self._above = above
@@ -339,6 +341,7 @@ class _Search:
         self.nonfinite += update.nonfinite
         self.null_moves += update.null_moves
         self.by_bound += update.rejected_by_bound
+        self.adapted = update.adapted
         for name, (proposed, accepted) in update.moves.items():
             total = self.moves.setdefault(name, [0, 0])
             total[0] += proposed

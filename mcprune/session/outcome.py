@@ -38,6 +38,7 @@ class Outcome:
     is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
     small: SmallModel | None = None
     harden: dict[str, Any] = field(default_factory=dict)  # the data of that event
+    adapted: dict[str, Any] | None = None  # what the method adapted, as the last block told it
 
     @property
     def model(self) -> SmallModel:
@@ -199,6 +200,7 @@ def conclude(
         "image_shape": plan.prepared.image_shape,
         "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
         "parameters": parameters,
+        "adapted": outcome.adapted,
     }
     if folder is not None:
         folder.write_json(

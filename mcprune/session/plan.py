@@ -37,6 +37,7 @@ from mcprune.session.rows import HELD_OUT_BELOW
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
 LARGEST_DELTA = 1e6
+HOTTEST = 10.0  # times the temperature of the coldest replica
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
 
@@ -138,7 +139,11 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
             "threads": threads,
             "device": device.type,
             "train_steps": train_steps,
-            **(settle(config, epochs, epochs * steps) if config.method == "gradient" else {}),
+            **(
+                settle(config, epochs, epochs * steps)
+                if config.method == "gradient"
+                else _adaptation(config, keep < sites.size)
+            ),
         }
     )
     return Plan(
@@ -158,6 +163,30 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
         is_users_model=model is not None,
         notes=notes,
     )
+
+
+def _adaptation(config: RunConfig, falls: bool) -> dict[str, float]:
+    """Return the end of the warm-up, and with replicas the hottest temperature.
+
+    Raises
+    ------
+    ConfigError
+        Options of replicas for a single chain.
+    """
+    for name in ("hottest", "swap_every"):
+        if config.replicas == 1 and getattr(config, name) is not None:
+            raise ConfigError(
+                f"{name}={getattr(config, name):g}, but a single chain has no ladder; give --replicas 2 or more, or leave it out"
+            )
+    settled: dict[str, float] = {}
+    temperature = parse(config.temperature)
+    warmth = max(temperature.start, temperature.end)
+    if config.replicas > 1 and config.hottest is None and warmth > 0:
+        settled["hottest"] = HOTTEST * warmth
+    if config.warm_up is None:
+        # While n(t) falls the law is another in every block: nothing that was found there is worth keeping.
+        settled["warm_up"] = max(0.5, config.budget_until if config.budget == "geometric" and falls else 0.0)
+    return settled
 
 
 def _try_model(model: nn.Module, prepared: Prepared, device: torch.device) -> None:
@@ -216,7 +245,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
 
 
 def move_plan(config: RunConfig, sites: int) -> moves.MovePlan:
-    """Return the mixture of moves; `informed` draws from equal scores until there are better ones."""
+    """Return the mixture of moves; `informed` draws from equal scores until the chain has better ones."""
     equal = np.ones(sites) if "informed" in config.moves else None
     plan: moves.MovePlan = moves.move_plan(
         **config.moves,
@@ -272,6 +301,12 @@ def make_chain(plan: Plan) -> Markov:
         decisions=config.decisions,
         speculate=config.speculate,
         seed=config.seed,
+        replicas=config.replicas,
+        hottest=config.hottest if config.hottest is not None else math.inf,
+        swap_every=config.swap_every or 0,
+        adapt_delta=config.adapt_delta,
+        learned="informed" in config.moves,
+        warm_up=config.warm_up if config.warm_up is not None else 0.5,
     )
     return Markov(size, settings, evaluator, canonical, plan.objective.lower_bound)
 

@@ -1,0 +1,74 @@
+"""What the chain is a function of, besides the losses, and what of it does not go together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mcprune.arrays import FloatArray
+from mcprune.chain import moves, stepsize
+from mcprune.chain.schedules import Schedule
+from mcprune.errors import ConfigError
+
+# Scores (add, remove), each (N,), at a share of the run.
+ScoreHook: TypeAlias = Callable[[float], tuple[FloatArray, FloatArray]]
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """Everything that the chain is a function of, besides the losses."""
+
+    plan: moves.MovePlan
+    delta: Schedule
+    temperature: Schedule
+    alpha: Schedule
+    sharpness: Schedule | None  # None: hard gates
+    target: Schedule  # n(t)
+    keep: int
+    modified: bool
+    pooled: bool  # the count follows n(t) by dropping the cheapest of a pool
+    pool: int
+    start_weight: float
+    decisions: int
+    speculate: int
+    seed: int
+    replicas: int = 1  # R; the temperature is the coldest's
+    hottest: float = math.inf  # temperature of the hottest of several
+    swap_every: int = 0  # consumed proposals between rounds of swaps; 0: only at the ends of blocks
+    adapt_delta: float | None = None  # the acceptance that delta is adapted to
+    learned: bool = False  # `informed` draws by the chain's own statistics
+    warm_up: float = 0.5  # share of the run during which ladder, delta and (at T > 0) scores are adapted
+
+
+def check(settings: ChainSettings) -> None:
+    """Refuse settings that do not go together.
+
+    Raises
+    ------
+    ConfigError
+        Several replicas without 0 < temperature < hottest, or an adapted delta that no move uses or a schedule changes.
+    """
+    ends = (settings.temperature.start, settings.temperature.end)
+    if settings.replicas > 1 and min(ends) <= 0:
+        raise ConfigError(
+            f"replicas={settings.replicas} at temperature {settings.temperature}: replicas swap by their temperatures, so all "
+            "must be above 0; give --temperature a positive value, such as 1e-4, or use --replicas 1"
+        )
+    if settings.replicas > 1 and not max(ends) < settings.hottest:
+        raise ConfigError(
+            f"hottest={settings.hottest:g}, but the coldest replica's temperature is {settings.temperature}; choose a hottest "
+            "above it, or lower --temperature"
+        )
+    if settings.adapt_delta is None:
+        return
+    if not settings.plan.probabilities[list(stepsize.USERS)].any():
+        raise ConfigError(
+            "adapt_delta is given, but none of the moves uses delta; add uniform, block or site to --moves, or leave "
+            "--adapt-delta out"
+        )
+    if settings.delta.start != settings.delta.end:
+        raise ConfigError(
+            f"adapt_delta is given, but delta={settings.delta} is a schedule of its own; give --delta one number to start from"
+        )
