@@ -19,6 +19,7 @@ DESCRIPTION = (
     "chain, which needs no gradient, decides about the sites."
 )
 SCREEN = ("config", "quiet", "json")
+GROUPS = ("data", "sites", "classifier", "chain", "gradient", "run")  # in the order of the help
 
 
 def shown(name: str, value: Any) -> str:
@@ -74,7 +75,7 @@ def run_parser(command: str = "run", description: str = DESCRIPTION) -> Parser:
         stray="; every value follows the name of its option, as in --data digits",
         usage=f"mcprune {command} [--data NAME|FILE|FOLDER] [--keep N] [options]",
     )
-    groups: dict[str, argparse._ArgumentGroup] = {}
+    groups = {title: parser.add_argument_group(title) for title in GROUPS}
     for name, field in RunConfig.model_fields.items():
         extra = field.json_schema_extra
         title = str(extra["group"]) if isinstance(extra, dict) and "group" in extra else "run"

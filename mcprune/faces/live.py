@@ -13,13 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from mcprune.faces.outputs import RichOutput
-from mcprune.faces.screen import COLUMNS, TextScreen, epoch_of
+from mcprune.faces.screen import COLUMNS, GRADIENT_COLUMNS, TextScreen, epoch_of
 from mcprune.faces.text import duration, number
 
 Data = Mapping[str, Any]
 
 REFRESH = 5  # a second
-FIGURES = (*COLUMNS, ("L_tot", "loss", ".4f", 8), ("validation", "validation_accuracy", ".4f", 8))
+FIGURES = (
+    *COLUMNS,
+    *GRADIENT_COLUMNS[-2:],
+    ("L_tot", "loss", ".4f", 8),
+    ("validation", "validation_accuracy", ".4f", 8),
+)
 # two figures a line, so that the display fits into 80 characters
 PAIRS = (
     ("loss", "cla"),
@@ -28,6 +33,7 @@ PAIRS = (
     ("kept", "target"),
     ("validation_accuracy",),
 )
+GRADIENT_PAIRS = (*PAIRS[:2], ("gate_sum", "near_hard"), *PAIRS[3:4], ("validation_accuracy", "alpha"))
 
 
 class LiveScreen(TextScreen):
@@ -73,7 +79,7 @@ class LiveScreen(TextScreen):
 
     def _search_is_over(self) -> None:
         latest, self._latest, self._label = self._latest, {}, "testing"
-        if latest:
+        if latest and self.columns is COLUMNS:
             proposals, accepted = number(latest.get("proposals"), ",d"), number(latest.get("accepted"), ",d")
             self.output.lines(
                 [f"search: {proposals} proposals, {accepted} accepted, {duration(latest.get('seconds'))}"]
@@ -88,12 +94,16 @@ class LiveScreen(TextScreen):
         bar.add_row(
             Text(f"epoch {epoch_of(data)}"),
             ProgressBar(total=max(data["blocks"], 1), completed=data["block"], width=30),
-            Text(f"{number(data.get('proposals_per_second'), ',.0f')} proposals/s"),
+            *(
+                [Text(f"{number(data.get('proposals_per_second'), ',.0f')} proposals/s")]
+                if self.columns is COLUMNS
+                else []
+            ),
             Text(f"{duration(data.get('seconds_left'))} left"),
         )
         grid = Table.grid(padding=(0, 2))
         titles = {key: (title, form) for title, key, form, _ in FIGURES}
-        for pair in PAIRS:
+        for pair in PAIRS if self.columns is COLUMNS else GRADIENT_PAIRS:
             row = [Text(part) for key in pair for part in (titles[key][0], number(data.get(key), titles[key][1]))]
             grid.add_row(*row)
         return Group(bar, grid)

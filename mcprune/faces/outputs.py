@@ -121,6 +121,7 @@ def report(output: Output, result: Mapping[str, Any]) -> None:
             "",
             *table.kept_lines(result, width=output.width, unicode=output.unicode),
             "",
+            *table.harden_lines(result),
             *table.size_line(result.get("parameters")),
             *table.adapted_lines(result.get("adapted")),
             *table.files_line(result.get("folder"), result.get("files") or []),

@@ -11,6 +11,7 @@ from mcprune.faces.text import duration, number, wrapped
 from mcprune.session.events import DONE, START, STOPPED, Event
 
 Data = Mapping[str, Any]
+Columns = tuple[tuple[str, str, str, int], ...]
 
 # A line of progress when a tenth of the blocks has passed, but not twice within 2 s and not later than 10 s.
 SHARE, SOONEST, LATEST = 0.1, 2.0, 10.0
@@ -18,7 +19,7 @@ REPEAT_HEADER = 20
 EPOCH = 9  # width of its column
 
 # (title, key, format, width) of the columns of progress
-COLUMNS = (
+COLUMNS: Columns = (
     ("L_cla", "cla", ".4f", 7),
     ("L_sel", "sel", ".4f", 7),
     ("L_rej", "rej", ".4f", 7),
@@ -28,6 +29,8 @@ COLUMNS = (
     ("accepted", "acceptance", ".1%", 8),
     ("proposals/s", "proposals_per_second", ",.0f", 11),
 )
+# Under --method gradient the last two are these instead: nothing is proposed.
+GRADIENT_COLUMNS: Columns = (*COLUMNS[:-2], ("alpha", "alpha", ".3g", 8), ("at 0 or 1", "near_hard", ".1%", 11))
 
 
 class Screen:
@@ -76,9 +79,11 @@ class TextScreen(Screen):
     def __init__(self, output: Output) -> None:
         self.output = output
         self._start: Data = {}
+        self.columns = COLUMNS
 
     def on_start(self, data: Data) -> None:
         self._start = data
+        self.columns = GRADIENT_COLUMNS if data.get("config", {}).get("method") == "gradient" else COLUMNS
         self.output.lines(start_lines(data))
 
     def on_note(self, data: Data) -> None:
@@ -115,9 +120,9 @@ class PlainScreen(TextScreen):
             data = {**data, "acceptance": since}
         self._shown = (data["block"], data["seconds"])
         if self._lines % REPEAT_HEADER == 0:
-            self.output.lines([progress_header()])
+            self.output.lines([progress_header(self.columns)])
         self._lines += 1
-        self.output.lines([progress_line(data)])
+        self.output.lines([progress_line(data, self.columns)])
 
     def on_row(self, data: Data) -> None:
         sites = number(data.get("sites"), ",d")
@@ -150,15 +155,15 @@ def epoch_of(data: Data) -> str:
     return f"{number(data.get('epoch'), '.1f')}/{number(data.get('epochs'), 'g')}"
 
 
-def progress_header() -> str:
+def progress_header(columns: Columns = COLUMNS) -> str:
     """Return the titles over the lines of progress."""
-    titles = [title.rjust(width) for title, _, _, width in COLUMNS]
+    titles = [title.rjust(width) for title, _, _, width in columns]
     return "  ".join(["epoch".rjust(EPOCH), *titles, "time left"])
 
 
-def progress_line(data: Data) -> str:
+def progress_line(data: Data, columns: Columns = COLUMNS) -> str:
     """Return one line of progress, aligned with the titles."""
-    figures = [number(data.get(key), form).rjust(width) for _, key, form, width in COLUMNS]
+    figures = [number(data.get(key), form).rjust(width) for _, key, form, width in columns]
     return "  ".join([epoch_of(data).rjust(EPOCH), *figures, duration(data.get("seconds_left")).rjust(9)])
 
 

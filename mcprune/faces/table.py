@@ -79,6 +79,27 @@ def size_line(parameters: Mapping[str, Any] | None) -> list[str]:
     return [f"parameters: {before:,} before, {after:,} after{share}"]
 
 
+def harden_lines(result: Mapping[str, Any]) -> list[str]:
+    """Say how far from n sites the gradient path had ended before hardening, and when its gates were decided."""
+    data = result.get("harden")
+    if result.get("method") != "gradient" or not data:
+        return []
+    n, above = result["n"], data["kept_before"]
+    crossed = sorted(step for step in data["last_crossed"] if step)
+    when = (
+        f"{len(crossed):,} gates crossed one half, the last time at step {crossed[len(crossed) // 2]:,} (median) "
+        f"and {crossed[-1]:,} (the last one) of {data['steps']:,}"
+        if crossed
+        else f"no gate has crossed one half in {data['steps']:,} steps"
+    )
+    return [
+        f"before hardening: {above:,} gates above one half ({above - n:+,d} of n), |sum of gates - n| = "
+        f"{number(data['away'], ',.1f')}, {number(data['near_hard'], '.1%')} of the gates within .01 of 0 or 1",
+        when,
+        "",
+    ]
+
+
 def adapted_lines(adapted: Mapping[str, Any] | None) -> list[str]:
     """Say what the chain adapted: the ladder of its replicas with the swap rate of each pair, and delta."""
     if not adapted:
@@ -119,6 +140,7 @@ def check(result: Mapping[str, Any], where: str) -> None:
             cells(row)
         kept_lines(result, width=80, unicode=False)
         size_line(result.get("parameters"))
+        harden_lines(result)
         adapted_lines(result.get("adapted"))
     except (KeyError, TypeError, ValueError, AttributeError, FolderError) as error:
         raise FolderError(f"the result in {where!r} cannot be shown ({error}); {remedy}") from None

@@ -1,1 +1,1 @@
-"""Ways to a mask behind one contract: the Markov chain now, the gradient path and importance measures beside it later."""
+"""Ways to a mask behind one contract: the Markov chain and the gradient path; importance measures beside them later."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from mcprune.arrays import BoolArray, Float32Array, FloatArray
+from mcprune.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,10 @@ class MaskUpdate(NamedTuple):
     null_moves: int
     rejected_by_bound: int
     moves: dict[str, tuple[int, int]]  # proposed and accepted in this block, by move
+    strength: float = math.nan  # lambda of the gradient path's schedules
+    judged: int = (
+        0  # masks that an evaluator judged in this block: candidates, those of a falling budget, where the chains stand
+    )
     adapted: dict[str, Any] | None = None  # what the method adapts, as docs/events.md says; None where nothing is
 
 
@@ -60,4 +65,27 @@ class Method(Protocol):
 
     def description(self) -> dict[str, Any]:
         """Return what the method became in words and numbers, for the record."""
+        ...
+
+
+@runtime_checkable
+class Joint(Protocol):
+    """A method whose gates are trained by the classifier's own steps of backprop: what one step asks of it, in this order."""
+
+    crossed: IntArray  # (N,), the step at which each gate last crossed one half; 0: never
+
+    def gates(self, rows: int) -> torch.Tensor:
+        """Return the gates of a training batch, (N,) or (rows, N), with a gradient."""
+        ...
+
+    def penalty(self) -> torch.Tensor:
+        """Return alpha L_pru, a scalar with a gradient, which is added to L_cla."""
+        ...
+
+    def stepped(self, cla: torch.Tensor) -> None:
+        """Move the gates: L_tot has been propagated back, and the classifier has made its step; `cla` is the batch's L_cla."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Return what the user should know of the search, once it is over."""
         ...

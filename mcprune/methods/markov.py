@@ -81,6 +81,7 @@ class Markov:
         self.frozen_at: int | None = None  # proposals a replica
         self.measured_error: float | None = None  # largest difference from canonical seen, relative to max(1, loss)
         self._ahead = Ahead(settings.speculate)
+        self._judged = 0
 
     def position(self) -> FloatArray:
         """See `Method.position`; that of the coldest replica."""
@@ -191,6 +192,7 @@ class Markov:
         # Rounding of the running sums is wiped out at fixed steps: the end of every block.
         state.refresh(self.state, sharpness=sharpness)
         self.blocks += 1
+        judged, self._judged = self._judged, 0
         cold = self.coldest
         sums, sites = self.state.sums[cold], self.state.position.shape[1]
         sel = float(budget.selection_loss(sums[0], target, sites))
@@ -212,6 +214,7 @@ class Markov:
             null_moves=null,
             rejected_by_bound=by_bound,
             moves={kind: (int(tally[0, k]), int(tally[1, k])) for k, kind in enumerate(moves.KINDS) if tally[0, k]},
+            judged=judged,
             adapted=self._adapted(rungs, delta) or None,
         )
 
@@ -274,10 +277,12 @@ class Markov:
             )  # fmt: skip
             if not evaluated:
                 return
+            self._judged += evaluated
             self._begin(batch)
 
     def _set_loss(self, alpha: float, target: int) -> None:
         cla = self.evaluator.current()
+        self._judged += cla.size
         if not np.isfinite(cla).all():
             raise NumericalError(
                 f"the loss of the current mask is {cla[~np.isfinite(cla)][0]} in block {self.blocks}: the classifier has diverged; "
@@ -291,6 +296,7 @@ class Markov:
         # Any finite loss above the threshold rejects; the bound says that the true one is.
         losses = np.where(np.isfinite(limits), limits, 0.0) + 1.0
         chosen = np.flatnonzero(open_.any(axis=0))
+        self._judged += int(open_.sum())
         if chosen.size:
             part = candidates if chosen.size == open_.shape[1] else take(candidates, chosen)
             wanted = open_[:, chosen]

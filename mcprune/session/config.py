@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -20,12 +19,13 @@ from pydantic import (
 
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.fields import byte_count, layer_widths, move_shares, nearest, positive_schedule_text, schedule_text
+from mcprune.session.options_gradient import GradientOptions, unused
 from mcprune.session.presets import PRESETS
 
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
 
 
-class RunConfig(BaseModel):
+class RunConfig(GradientOptions):
     """Every option of a run. Unknown names, NaN and infinities are refused.
 
     Fields left at None are settled from the data when the run starts; the run's folder records what they became.
@@ -146,7 +146,11 @@ class RunConfig(BaseModel):
         description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant",
         json_schema_extra={"group": "chain"},
     )
-    method: Literal["markov"] = Field("markov", description="the way to the mask", json_schema_extra={"group": "chain"})
+    method: Literal["markov", "gradient"] = Field(
+        "markov",
+        description="the way to the mask: the chain, or gates trained by backprop",
+        json_schema_extra={"group": "chain"},
+    )
     moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
         {"exchange": 1.0},
         description="shares of the moves, such as exchange=3,toggle=1",
@@ -164,7 +168,7 @@ class RunConfig(BaseModel):
     )
     alpha: ScheduleText = Field(
         "1.0",
-        description="weight of L_pru in L_tot; a number or kind:start:end[:until]",
+        description="weight of L_pru in L_tot; a number or kind:start:end[:until] (gradient: 10 if fixed, else a ramp)",
         json_schema_extra={"group": "chain"},
     )
     rejection: Literal["plain", "modified"] = Field(
@@ -365,7 +369,12 @@ def _message(error: ValidationError, given: dict[str, Any]) -> str:
 
 def option(name: str) -> str:
     """Return the command line's spelling of a field."""
-    return "--" + name.replace("_", "-")
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+def field_name(name: str) -> str:
+    """Return the field that a name in TOML or Python means: `lambda` is a word of Python's own, its field is `lambda_`."""
+    return "lambda_" if name == "lambda" else name
 
 
 def make_config(**options: Any) -> RunConfig:
@@ -376,6 +385,7 @@ def make_config(**options: Any) -> RunConfig:
     ConfigError
         An unknown name (with the nearest right one) or a value out of its range.
     """
+    options = {field_name(name): value for name, value in options.items()}
     unknown = [name for name in options if name not in RunConfig.model_fields]
     if unknown:
         raise ConfigError(f"there is no option {unknown[0]!r}{nearest(unknown[0], RunConfig.model_fields)}")
@@ -404,6 +414,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
         ) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"the configuration {str(path)!r} is not TOML: {error}; mend that place") from None
+    options = {field_name(name): value for name, value in options.items()}
     for name in options:
         if name not in RunConfig.model_fields:
             raise ConfigError(
@@ -413,8 +424,9 @@ def read_options(path: str | Path) -> dict[str, Any]:
 
 
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write the configuration as TOML; what is None is left out, since TOML has no null."""
-    values = {name: value for name, value in config.model_dump().items() if value is not None}
+    """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
+    left_out = unused(config)
+    values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
     values["hidden"] = list(config.hidden)
     try:
         path.write_text(tomli_w.dumps(values), encoding="utf-8")

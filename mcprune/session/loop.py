@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -15,16 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from mcprune.arrays import BoolArray
+from mcprune.arrays import BoolArray, Float32Array, IntArray
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
 from mcprune.errors import McpruneError
-from mcprune.methods.base import MaskUpdate
+from mcprune.methods.base import Joint, MaskUpdate
 from mcprune.session import events, outcome
 from mcprune.session.config import RunConfig
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder
 from mcprune.session.machine import use_threads, versions
+from mcprune.session.options_gradient import check_options
+from mcprune.session.pilots import in_time
 from mcprune.session.plan import Plan, classifier_words, make_method, make_plan, site_groups
 from mcprune.session.records import check_free
 from mcprune.session.rows import EvaluationRows, judge_split
@@ -33,6 +36,7 @@ from mcprune.version import VERSION
 
 # At most so many progress events, and so many looks at the validation part, whatever the length of the run.
 PROGRESS_EVENTS, VALIDATIONS = 400, 40
+NEAR = 0.01
 
 
 class Interrupt:
@@ -76,6 +80,7 @@ def run(config: RunConfig) -> Iterator[Event]:
     McpruneError
         What the user can mend, before anything is written where that is possible.
     """
+    check_options(config)
     path = folder_of(config)
     check_free(path, force=config.force)
     yield from run_on(config, load_data(config.data, target=config.target), path)
@@ -98,6 +103,8 @@ def run_on(
     plan = make_plan(config, dataset, model)
     del dataset
     use_threads(plan.config.threads or 1)
+    if config.method == "gradient":
+        plan = in_time(plan, config, began, lambda plan: _Search(plan, make_method(plan)))
     method = make_method(plan)
     folder = RunFolder(path, plan.config, force=config.force) if path is not None else None
     search = _Search(plan, method)
@@ -147,6 +154,8 @@ def _events(
         yield Event(events.NOTE, {"text": note})
     with Interrupt() as interrupt:
         yield from search.run(interrupt, began)
+        for note in search.joint.notes() if search.joint is not None else ():
+            yield Event(events.NOTE, {"text": note})
         kept = int((search.method.position() > 0).sum())
         if search.blocks_done < plan.blocks and kept > plan.keep:
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
@@ -155,6 +164,7 @@ def _events(
         found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
         if folder is not None:  # the last block's progress has made it
             outcome.write_mask(plan, found, folder)
+        found.harden = away
         yield Event(events.HARDEN, away)
         found.is_cut_short = interrupt.is_asked
         found.adapted = search.adapted
@@ -163,14 +173,22 @@ def _events(
         ends.append(found)
 
 
+def near_hard(gates: Float32Array) -> float:
+    """Return the share of the gates within .01 of 0 or 1."""
+    return float(((gates <= NEAR) | (gates >= 1.0 - NEAR)).mean())
+
+
 class _Search:
-    """Backprop and chain in turns over the planned blocks."""
+    """Backprop and method in turns over the planned blocks; a joint method moves in the steps of backprop themselves."""
 
     def __init__(self, plan: Plan, method: Any) -> None:
         config, data = plan.config, plan.prepared
         self.plan = plan
         self.method = method
+        self.joint: Joint | None = method if isinstance(method, Joint) else None
         fit, judge = judge_split(data.y_train, config.judge_on, config.judge_share, config.seed)
+        if self.joint is not None:
+            judge = judge[:0]
         self.trainer = Trainer(
             plan.gated,
             plan.rows(data.x_train[fit]),
@@ -187,6 +205,9 @@ class _Search:
         self.blocks_done = 0
         self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = 0
         self.moves: dict[str, list[int]] = {}
+        self.judged_rows = 0
+        self._above = method.position() > 0
+        self._crossed = np.zeros(plan.sites.size, np.int64)
         self.adapted: dict[str, Any] | None = None  # of the last block
 
     def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
@@ -198,11 +219,8 @@ class _Search:
         # The median of the last blocks: some of the first ones compile the engine.
         times: deque[float] = deque(maxlen=31)
         for block in range(plan.blocks):
-            progress = block / plan.blocks
             block_began = time.monotonic()
-            self.trainer.run(config.train_steps, method.training_gates(), method.position(), progress)
-            update = method.update(self.judges.batch(self._batch_rows(progress)), (block + 1) / plan.blocks)
-            self._count(update)
+            update = self.advance(block)
             window[0] += update.proposals
             window[1] += update.accepted
             self.blocks_done = block + 1
@@ -223,20 +241,23 @@ class _Search:
                         "sel": update.sel,
                         "rej": update.rej,
                         "alpha": update.alpha,
+                        "lambda": update.strength,
                         "delta": update.delta,
                         "temperature": update.temperature,
                         "gate_sum": update.gate_sum,
+                        "near_hard": near_hard(method.training_gates()),
                         "kept": update.kept,
                         "target": update.target,
                         "proposals": self.proposals,
                         "accepted": self.accepted,
-                        "acceptance": window[1] / max(window[0], 1),
+                        "acceptance": window[1] / window[0] if window[0] else math.nan,
                         "moves": {name: list(total) for name, total in self.moves.items()},
                         "nonfinite": self.nonfinite,
                         "null_moves": self.null_moves,
                         "rejected_by_bound": self.by_bound,
                         "adapted": update.adapted,
                         "proposals_per_second": update.proposals / max(usual, 1e-9),
+                        "forwards": self.forwards(),
                         "validation_accuracy": self.validation() if self.blocks_done % look == 0 or is_last else None,
                         "seconds": time.monotonic() - began,
                         "seconds_left": usual * (plan.blocks - self.blocks_done),
@@ -249,10 +270,21 @@ class _Search:
                     yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
                 return
 
+    def advance(self, block: int) -> MaskUpdate:
+        """Train, and let the method work, for one block."""
+        method, blocks = self.method, self.plan.blocks
+        progress = block / blocks
+        self.trainer.run(self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint)
+        batch = self.judges.batch(self._batch_rows(progress))
+        update: MaskUpdate = method.update(batch, (block + 1) / blocks)
+        self._count(update, len(batch.targets))
+        return update
+
     def harden(self) -> tuple[BoolArray, dict[str, Any]]:
         """Return the hard mask and what the harden event says of it."""
         gates = self.method.training_gates()
         gate_sum = float(gates.astype(np.float64).sum())
+        kept = int((self.method.position() > 0).sum())
         mask = self.method.harden(self.judges.batch(self.plan.config.evaluation_rows))
         self.final_gates = self.method.training_gates()
         return mask, {
@@ -260,6 +292,11 @@ class _Search:
             "N": mask.size,
             "gate_sum": gate_sum,
             "away": abs(gate_sum - self.plan.keep),
+            "kept_before": kept,
+            "near_hard": near_hard(gates),
+            "last_crossed": self.last_crossed().tolist(),
+            "steps": self.trainer.steps,
+            "forwards": self.forwards(),
             "validation_accuracy": self._accuracy(mask),
             "evaluator_error": getattr(self.method, "measured_error", None),
         }
@@ -267,6 +304,17 @@ class _Search:
     def validation(self) -> float | None:
         """Return the validation accuracy of the n largest weights as a hard mask."""
         return self._accuracy(self.method.position() > 0)
+
+    def last_crossed(self) -> IntArray:
+        """Return the training step (N,) after which each gate last crossed one half, 0 for never."""
+        return self._crossed if self.joint is None else self.joint.crossed
+
+    def forwards(self) -> int:
+        """Return the search's work so far in rows that went forward through the classifier, a row of backprop counting three.
+
+        A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
+        """
+        return 3 * self.trainer.steps * self.trainer.batch_size + self.judged_rows + self.plan.spent_forwards
 
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
@@ -284,7 +332,11 @@ class _Search:
         early = config.budget == "geometric" and progress < config.budget_until
         return config.evaluation_rows_early if early else config.evaluation_rows
 
-    def _count(self, update: MaskUpdate) -> None:
+    def _count(self, update: MaskUpdate, rows: int) -> None:
+        self.judged_rows += rows * update.judged
+        above = self.method.position() > 0
+        self._crossed[above != self._above] = self.trainer.steps
+        self._above = above
         self.proposals += update.proposals
         self.accepted += update.accepted
         self.nonfinite += update.nonfinite

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Outcome:
     cost: float
     is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
     small: SmallModel | None = None
+    harden: dict[str, Any] = field(default_factory=dict)  # the data of that event
     adapted: dict[str, Any] | None = None  # what the method adapted, as the last block told it
 
     @property
@@ -85,7 +86,24 @@ class Refit:
         return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.prepared.n_inputs)
 
     def train(self, mask: BoolArray, seed: int) -> nn.Module:
-        """Return a small fresh classifier on what the mask keeps, trained.
+        """Return a small fresh classifier on what the mask keeps, trained."""
+        plan, config = self.plan, self.plan.config
+        model = self.small(mask, seed)
+        fit(
+            model,
+            self.columns(self.x, mask),
+            self.y,
+            epochs=plan.retrain_epochs,
+            batch_size=plan.batch_size,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            seed=seed,
+            is_asked=self.is_asked,
+        )
+        return model
+
+    def small(self, mask: BoolArray, seed: int) -> nn.Module:
+        """Return a small fresh classifier on what the mask keeps, untrained.
 
         It is made small before training, from a fresh start: its first weights keep the scale of the whole one's, so they
         are drawn anew where a layer of the built-in MLP got narrower.
@@ -101,24 +119,14 @@ class Refit:
                 )
             else:
                 model = small
-        fit(
-            model,
-            self._columns(self.x, mask),
-            self.y,
-            epochs=plan.retrain_epochs,
-            batch_size=plan.batch_size,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            seed=seed,
-            is_asked=self.is_asked,
-        )
         return model
 
     def test(self, model: nn.Module, mask: BoolArray) -> float:
         """Return the test accuracy of a small model that takes what the mask keeps."""
-        return accuracy(model, self._columns(self.x_test, mask), self.y_test)
+        return accuracy(model, self.columns(self.x_test, mask), self.y_test)
 
-    def _columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
+    def columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
+        """Return the kept inputs of full rows."""
         columns = self.inputs(mask)
         return (
             rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
@@ -185,6 +193,8 @@ def conclude(
         "seconds": time.monotonic() - began,
         "is_cut_short": outcome.is_cut_short,
         "rows": rows,
+        "method": plan.config.method,
+        "harden": outcome.harden,
         "keep": keep.tolist(),
         "names": [names[site] for site in keep],
         "image_shape": plan.prepared.image_shape,

@@ -21,6 +21,7 @@ from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods.ahead import fitting
+from mcprune.methods.gradient import Gradient
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
 from mcprune.objective.base import Objective
@@ -30,6 +31,8 @@ from mcprune.pruning.shrink import shrink
 from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.session.config import RunConfig
 from mcprune.session.machine import cores, pick_device
+from mcprune.session.options_gradient import check_options
+from mcprune.session.plan_gradient import make_gradient, settle
 from mcprune.session.rows import HELD_OUT_BELOW
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
@@ -58,6 +61,7 @@ class Plan:
     batch_size: int
     retrain_epochs: int
     is_users_model: bool
+    spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
 
     def rows(self, features: Float32Array) -> torch.Tensor:
@@ -80,6 +84,7 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     McpruneError
         What cannot be run.
     """
+    check_options(config)
     device = pick_device(config.device)
     prepared = prepare(dataset, seed=config.seed, validation=config.validation, test=config.test, scale=config.scale)
     notes = [prepared.note] if prepared.note else []
@@ -111,7 +116,8 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     origin = copy.deepcopy(classifier)
     if model is not None and sites.size > 1:  # now rather than after the search
         shrink(classifier, sites, np.arange(sites.size) > 0)
-    judge_on = config.judge_on
+    # The gradient path is not judged: all rows train.
+    judge_on = config.judge_on if config.method == "markov" else "train"
     rows = len(prepared.y_train)
     if judge_on == "auto":
         judge_on = "held-out" if rows < HELD_OUT_BELOW else "train"
@@ -123,6 +129,7 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     all_rows = rows + len(prepared.y_validation)
     retrain_steps = max(1, all_rows // min(batch_size, all_rows))
     retrain = config.retrain_epochs or max(EPOCHS, math.ceil(RETRAIN_STEPS / retrain_steps))
+    train_steps = min(config.train_steps, epochs * steps)
     # Steps on small batches of few rows are too short to share between threads.
     threads = config.threads or (cores() if rows >= LARGE else 1)
     settled = config.model_copy(
@@ -134,8 +141,12 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
             "retrain_epochs": retrain,
             "threads": threads,
             "device": device.type,
-            "train_steps": min(config.train_steps, epochs * steps),
-            **_adaptation(config, keep < sites.size),
+            "train_steps": train_steps,
+            **(
+                settle(config, epochs, epochs * steps)
+                if config.method == "gradient"
+                else _adaptation(config, keep < sites.size)
+            ),
         }
     )
     return Plan(
@@ -149,7 +160,7 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
         device=device,
         keep=keep,
         epochs=epochs,
-        blocks=max(1, math.ceil(epochs * steps / min(config.train_steps, epochs * steps))),
+        blocks=max(1, math.ceil(epochs * steps / train_steps)),
         batch_size=batch_size,
         retrain_epochs=retrain,
         is_users_model=model is not None,
@@ -289,7 +300,22 @@ def budget_over_time(config: RunConfig, sites: int, keep: int) -> Schedule | Wav
     return Waves(fall, min(config.wave_height, sites / keep - 1.0), config.waves, WAVES_UNTIL)
 
 
-def make_method(plan: Plan) -> Markov:
+def make_method(plan: Plan) -> Markov | Gradient:
+    """Return the method of a plan, at its start."""
+    config = plan.config
+    if config.method == "markov":
+        return make_chain(plan)
+    return make_gradient(
+        config,
+        sites=plan.sites.size,
+        keep=plan.keep,
+        rows=len(plan.prepared.y_train),
+        steps=plan.blocks * config.train_steps,
+        device=plan.device,
+    )
+
+
+def make_chain(plan: Plan) -> Markov:
     """Return the chain of a plan, at its start."""
     config, size = plan.config, plan.sites.size
     sharpness = {

@@ -12,6 +12,7 @@ from torch import nn
 
 from mcprune.arrays import Float32Array, FloatArray, IntArray
 from mcprune.errors import NumericalError
+from mcprune.methods.base import Joint
 from mcprune.pruning.gates import GatedModel
 
 
@@ -80,8 +81,12 @@ class Trainer:
             for first in range(0, rows - self.batch_size + 1, self.batch_size):
                 yield order[first : first + self.batch_size]
 
-    def run(self, count: int, gates: Float32Array, weights: FloatArray, progress: float) -> None:
+    def run(
+        self, count: int, gates: Float32Array, weights: FloatArray, progress: float, joint: Joint | None = None
+    ) -> None:
         """Make `count` steps under masks that are traded from `gates` (N,); a site is kept where its weight is positive.
+
+        With `joint` its gates take their place, its penalty is added to the loss, and it moves after each step.
 
         Raises
         ------
@@ -102,15 +107,19 @@ class Trainer:
         with noise(self._seed, self.steps):
             for _ in range(count):
                 rows = next(self._batches)
-                if trades and dropped.size:
+                if joint is not None:
+                    logits = self.gated(self.features[rows], joint.gates(len(rows)))
+                elif trades and dropped.size:
                     traded = trade(gates, kept, dropped, trades, len(rows), self._draw)
                     logits = self.gated(self.features[rows], torch.from_numpy(traded).to(self.features))
                 else:
                     logits = self.gated(self.features[rows], plain)
                 loss = functional.cross_entropy(logits, self.targets[rows])
                 self._optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
+                torch.autograd.backward(loss if joint is None else loss + joint.penalty())
                 self._optimizer.step()
+                if joint is not None:
+                    joint.stepped(loss.detach())
                 self.steps += 1
         if not bool(torch.isfinite(loss)):
             raise NumericalError(

@@ -1,0 +1,121 @@
+"""Kinds of gates that a gradient can train: w -> what the classifier is multiplied with, and what L_pru counts."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as functional
+
+
+class Counted(NamedTuple):
+    """What L_pru is computed from, each (N,) with a gradient."""
+
+    selected: torch.Tensor  # L_sel counts these
+    gates: torch.Tensor | None  # L_rej wants these at 0 or 1; None: there is no L_rej
+    log_gates: torch.Tensor | None
+
+
+class GateKind(Protocol):
+    """Gates as a function of the pruner weights w, shape (N,); `sharpness` is the inverse temperature."""
+
+    def training(self, w: torch.Tensor, rows: int, sharpness: float, draw: torch.Generator) -> torch.Tensor:
+        """Return the gates of a training batch, (N,) or (rows, N), with a gradient."""
+        ...
+
+    def plain(self, w: torch.Tensor, sharpness: float) -> torch.Tensor:
+        """Return the gates (N,) without noise; above 1/2 exactly where w > 0."""
+        ...
+
+    def counted(self, w: torch.Tensor, sharpness: float) -> Counted:
+        """Return what L_pru counts."""
+        ...
+
+
+class Sigmoid:
+    """s = sigmoid(sharpness w): the plain gates at a sharpness of 1, annealed ones where it rises over the run."""
+
+    def training(self, w: torch.Tensor, rows: int, sharpness: float, draw: torch.Generator) -> torch.Tensor:
+        """See `GateKind.training`."""
+        return torch.sigmoid(sharpness * w)
+
+    def plain(self, w: torch.Tensor, sharpness: float) -> torch.Tensor:
+        """See `GateKind.plain`."""
+        return torch.sigmoid(sharpness * w)
+
+    def counted(self, w: torch.Tensor, sharpness: float) -> Counted:
+        """See `GateKind.counted`."""
+        gates = torch.sigmoid(sharpness * w)
+        return Counted(gates, gates, functional.logsigmoid(sharpness * w))
+
+
+class StraightThrough:
+    """Hard gates drawn anew for each training row, 1 with probability sigmoid(w), with the gradient of sigmoid(w) [1]_.
+
+    L_sel counts [w > 0], so it is 0 at exactly n; L_rej is of sigmoid(w). Where |w| is bounded, each row trades some kept sites for
+    dropped ones, so that the classifier's weights for these stay fresh: on MNIST (n = 50, 30 epochs) the validation accuracy of
+    the mask was .961 with the draws and .952 with [w > 0] for all rows.
+
+    References
+    ----------
+    .. [1] Bengio, Leonard & Courville (2013), arXiv:1308.3432.
+    """
+
+    def training(self, w: torch.Tensor, rows: int, sharpness: float, draw: torch.Generator) -> torch.Tensor:
+        """See `GateKind.training`."""
+        soft = torch.sigmoid(w).to(torch.float32)
+        drawn = torch.rand((rows, w.numel()), generator=draw, device=w.device) < soft.detach()
+        return drawn.to(soft.dtype) + (soft - soft.detach())
+
+    def plain(self, w: torch.Tensor, sharpness: float) -> torch.Tensor:
+        """See `GateKind.plain`."""
+        return (w > 0).to(w.dtype)
+
+    def counted(self, w: torch.Tensor, sharpness: float) -> Counted:
+        """See `GateKind.counted`."""
+        soft = torch.sigmoid(w)
+        return Counted((w > 0).to(w.dtype) + (soft - soft.detach()), soft, functional.logsigmoid(w))
+
+
+class HardConcrete:
+    """Stretched and clipped binary concrete gates, drawn anew for each training row [1]_.
+
+    s = clip(sigmoid((logit(u) + w) / b) (r - l) + l, 0, 1) with u uniform, b = 2/3, l = -.1, r = 1.1. L_pru counts the
+    probabilities that a gate is not 0, sigmoid(w - b log(-l/r)): their sum is the expected number of kept sites. There is no
+    L_rej: the noise drives these gates to 0 or 1, and L_rej would cancel the slope of L_sel where most gates are open.
+
+    References
+    ----------
+    .. [1] Louizos, Welling & Kingma, Learning Sparse Neural Networks through L0 Regularization, ICLR 2018; Yamada et al.
+       (ICML 2020) gate inputs in the same way with clipped normal noise.
+    """
+
+    temperature, low, high = 2.0 / 3.0, -0.1, 1.1
+    shift = -temperature * math.log(-low / high)
+
+    def training(self, w: torch.Tensor, rows: int, sharpness: float, draw: torch.Generator) -> torch.Tensor:
+        """See `GateKind.training`."""
+        # float32 is enough for noise and twice as fast; the ends are kept away from, where the logit is infinite.
+        noise = torch.rand((rows, w.numel()), generator=draw, device=w.device).clamp_(1e-6, 1 - 1e-6)
+        return self._stretched((noise.logit_() + w.to(noise.dtype)) / self.temperature)
+
+    def plain(self, w: torch.Tensor, sharpness: float) -> torch.Tensor:
+        """See `GateKind.plain`; the authors' gates at test time."""
+        return self._stretched(w)
+
+    def counted(self, w: torch.Tensor, sharpness: float) -> Counted:
+        """See `GateKind.counted`."""
+        open_ = torch.sigmoid(w + self.shift)
+        return Counted(open_, None, None)
+
+    def _stretched(self, logits: torch.Tensor) -> torch.Tensor:
+        return (torch.sigmoid(logits) * (self.high - self.low) + self.low).clamp(0.0, 1.0)
+
+
+GATE_KINDS: dict[str, type[GateKind]] = {
+    "sigmoid": Sigmoid,
+    "annealed": Sigmoid,
+    "hard-concrete": HardConcrete,
+    "straight-through": StraightThrough,
+}

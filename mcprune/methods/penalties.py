@@ -1,0 +1,66 @@
+"""The pruner's losses on gates that carry a gradient.
+
+    L_sel  = |sum_i s_i - n| / N
+    L_rej  = sum_i s_i (1 - s_i) / N
+    L_rej' = (sum_i s_i (1 - s_i) + N prod_i s_i) / N, the product as exp(sum_i log s_i)
+    L_pru  = L_sel + L_rej (or + L_rej')
+
+`chain/budget.py` has the same losses for the chain, without torch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Pruning(NamedTuple):
+    """L_pru in its two parts, scalars with a gradient."""
+
+    sel: torch.Tensor
+    rej: torch.Tensor
+
+
+def selection_loss(gates: torch.Tensor, n: float) -> torch.Tensor:
+    """L_sel of gates (N,); at a sum of exactly n the gradient is 0."""
+    return (gates.sum() - n).abs() / gates.numel()
+
+
+def rejection_loss(gates: torch.Tensor) -> torch.Tensor:
+    """L_rej of gates (N,)."""
+    return (gates * (1.0 - gates)).sum() / gates.numel()
+
+
+def modified_rejection_loss(gates: torch.Tensor, log_gates: torch.Tensor) -> torch.Tensor:
+    """L_rej' of gates (N,) and their logarithms.
+
+    A product of N gates leaves the range of a float factor by factor; the sum of logarithms does not, and neither does its
+    gradient prod_j s_j / s_i, which automatic differentiation takes as the product itself times d log s_i.
+
+    Parameters
+    ----------
+    gates : tensor, shape (N,)
+    log_gates : tensor, shape (N,)
+        log s_i, from logsigmoid rather than from `gates`: a gate that rounds to 0 still has a finite logarithm.
+    """
+    return rejection_loss(gates) + log_gates.sum().exp()
+
+
+def pruning_losses(
+    selected: torch.Tensor, gates: torch.Tensor | None, log_gates: torch.Tensor | None, *, n: float, modified: bool
+) -> Pruning:
+    """Return L_sel of `selected` and L_rej or L_rej' of `gates`; 0 for the latter where there are no such gates.
+
+    Parameters
+    ----------
+    selected, gates, log_gates : tensor, shape (N,)
+    n : float
+        Sites to keep.
+    modified : bool
+        L_rej' instead of L_rej.
+    """
+    if gates is None or log_gates is None:
+        return Pruning(selection_loss(selected, n), torch.zeros_like(selected[0]))
+    rej = modified_rejection_loss(gates, log_gates) if modified else rejection_loss(gates)
+    return Pruning(selection_loss(selected, n), rej)

@@ -1,0 +1,195 @@
+"""The gradient path within a time: how many epochs fit, and `--schedule auto`, the best of a few short pilots on validation rows."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mcprune.arrays import BoolArray
+from mcprune.errors import ConfigError, NumericalError
+from mcprune.pruning.gates import GatedModel
+from mcprune.session.config import RunConfig
+from mcprune.session.outcome import Refit
+from mcprune.session.plan import EPOCHS, Plan
+from mcprune.session.plan_gradient import settle
+from mcprune.session.trainer import accuracy, fit
+
+# What the pilots try, each with the defaults of its kind.
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "straight-through, ramp": {"schedule": "ramp", "gate_kind": "straight-through"},
+    "hard-concrete, ramp": {"schedule": "ramp", "gate_kind": "hard-concrete"},
+    "sigmoid, ramp": {"schedule": "ramp", "gate_kind": "sigmoid"},
+    "sigmoid, fixed alpha of 10": {"schedule": "fixed", "gate_kind": "sigmoid"},
+    "sigmoid, stall": {"schedule": "stall", "gate_kind": "sigmoid"},
+}
+# More passes than so many times the usual ones are not made, however long the time is.
+MOST = 8
+MARGIN = 0.92  # of the time is planned: the machine may get slower
+TIMED_STEPS, WARM_STEPS = 40, 8
+REFIT_STEPS = 0.4  # of a pilot's steps: fresh classifiers on few inputs, which are cheaper than the search's
+
+Searcher = Callable[[Plan], Any]
+
+
+def in_time(plan: Plan, given: RunConfig, began: float, searcher: Searcher) -> Plan:
+    """Return the plan with what only a clock can settle: the pilots' choice, and the epochs that fit `--max-time`.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the gradient path, at its start; its classifier is left as it is.
+    given : RunConfig
+        What the user gave.
+    began : float
+        When the time began, by time.monotonic.
+    searcher : callable
+        Makes the search of a plan.
+
+    Raises
+    ------
+    NumericalError
+        All pilots failed.
+    """
+    if plan.config.schedule != "auto":
+        if given.max_time is None or given.epochs is not None:
+            return plan
+        return _fitted(plan, given, {}, given.max_time - (time.monotonic() - began), searcher)
+    share = plan.config.pilot_share or 0.4
+    own = dict(CANDIDATES)
+    if given.epochs is not None:
+        total = (
+            plan.epochs
+            * _epoch_seconds(_changed(plan, given, own["hard-concrete, ramp"], plan.epochs), searcher)
+            / (1 - share)
+        )
+    else:
+        total = given.max_time if given.max_time is not None else _chain_seconds(plan, searcher)
+    left = total - (time.monotonic() - began) if given.max_time is not None else total
+    pilots_began = time.monotonic()
+    scores: dict[str, float] = {}
+    told, forwards, failure = [], 0, None
+    for name, candidate in own.items():
+        pilot = _changed(plan, given, candidate, 1)
+        seconds = _epoch_seconds(pilot, searcher)
+        epochs = max(1, min(plan.epochs, math.floor(share * left / len(own) / (seconds * (1 + REFIT_STEPS)))))
+        try:
+            scores[name], rows = _score(_changed(plan, given, candidate, epochs), searcher)
+        except NumericalError as error:
+            failure = error
+            told.append(f"{name}: failed")
+            continue
+        forwards += rows
+        told.append(f"{name}: {scores[name]:.4f} after {epochs} epochs")
+    if not scores:
+        raise NumericalError(f"every pilot of --schedule auto failed, the last one so: {failure}")
+    best = max(scores, key=lambda name: scores[name])
+    spent = time.monotonic() - pilots_began
+    final = (
+        _changed(plan, given, own[best], plan.epochs)
+        if given.epochs is not None
+        else _fitted(plan, given, own[best], left - spent, searcher)
+    )
+    final.notes.append(
+        f"schedule auto: {best} by the validation accuracy of retrained pilots ({'; '.join(told)}), {spent:.0f} s; "
+        f"the run takes {final.epochs} epochs"
+    )
+    final.spent_forwards = forwards
+    return final
+
+
+def _fitted(plan: Plan, given: RunConfig, candidate: dict[str, Any], left: float, searcher: Searcher) -> Plan:
+    """Return the plan with as many epochs as fit into the seconds left."""
+    trial = _changed(plan, given, candidate, 1)
+    usual = plan.epochs  # that of no --epochs
+    epochs = max(1, min(MOST * max(usual, EPOCHS), math.floor(MARGIN * left / _epoch_seconds(trial, searcher))))
+    final = None
+    while final is None:
+        try:
+            final = _changed(plan, given, candidate, epochs)
+        except ConfigError:  # a window that the user gave is longer than what fits
+            if epochs >= usual:
+                raise
+            epochs = usual
+    if not candidate:
+        final.notes.append(f"epochs: {epochs}, as fit into --max-time; a schedule must come to its end")
+    return final
+
+
+def _changed(plan: Plan, given: RunConfig, candidate: dict[str, Any], epochs: int) -> Plan:
+    """Return the plan of a candidate with so many epochs and the plan's own classifier, untrained."""
+    config = plan.config
+    steps = max(1, len(plan.prepared.y_train) // plan.batch_size)
+    train_steps = min(config.train_steps, epochs * steps)
+    wanted = given.model_copy(update=candidate) if candidate else given
+    settled = config.model_copy(
+        update={"epochs": epochs, "train_steps": train_steps, **settle(wanted, epochs, epochs * steps)}
+    )
+    return replace(
+        plan,
+        config=settled,
+        epochs=epochs,
+        blocks=max(1, math.ceil(epochs * steps / train_steps)),
+        notes=list(plan.notes),
+    )
+
+
+def _alone(plan: Plan) -> Plan:
+    """Return the plan on a copy of its classifier."""
+    model = copy.deepcopy(plan.origin).to(plan.device)
+    # A pilot ends by its own schedule, never by the clock.
+    config = plan.config.model_copy(update={"max_time": None})
+    return replace(plan, config=config, model=model, gated=GatedModel(model, plan.sites), notes=[])
+
+
+def _epoch_seconds(plan: Plan, searcher: Searcher) -> float:
+    """Measure the seconds of an epoch on a copy of the classifier."""
+    search = searcher(_alone(plan))
+    method, steps = search.method, max(1, len(plan.prepared.y_train) // plan.batch_size)
+    parts = []
+    search.trainer.run(WARM_STEPS, method.training_gates(), method.position(), 0.0, search.joint)
+    for _ in range(4):
+        since = time.monotonic()
+        search.trainer.run(TIMED_STEPS // 4, method.training_gates(), method.position(), 0.0, search.joint)
+        method.update(search.judges.batch(1), 0.0)
+        parts.append(time.monotonic() - since)
+    return float(np.median(parts)) / (TIMED_STEPS // 4) * steps
+
+
+def _chain_seconds(plan: Plan, searcher: Searcher) -> float:
+    """Estimate the time of a chain's run of the same epochs, from a few of its blocks at the start and at the end."""
+    config = plan.config.model_copy(update={"method": "markov", "perturb": 0.05, "judge_on": "train"})
+    search = searcher(_alone(replace(plan, config=config)))
+    method = search.method
+    times = []
+    for block in range(12):
+        rows = config.evaluation_rows_early if block % 2 else config.evaluation_rows
+        since = time.monotonic()
+        search.trainer.run(config.train_steps, method.training_gates(), method.position(), 0.0)
+        method.update(search.judges.batch(rows), 0.5 if block % 2 else 1.0)
+        times.append(time.monotonic() - since)
+    return float(np.median(times[4::2]) + np.median(times[5::2])) / 2 * plan.blocks
+
+
+def _score(plan: Plan, searcher: Searcher) -> tuple[float, int]:
+    """Return the validation accuracy of a pilot's mask, retrained for a short time, and the rows that all this took."""
+    alone = _alone(plan)
+    search = searcher(alone)
+    for block in range(alone.blocks):
+        search.advance(block)
+    mask: BoolArray = search.method.harden(search.judges.batch(1))
+    refit = Refit(alone, lambda: False)
+    model = refit.small(mask, plan.config.seed)
+    rows, targets = alone.rows(plan.prepared.x_train), refit.y[: len(plan.prepared.y_train)]
+    epochs = max(1, round(REFIT_STEPS * plan.epochs))
+    fit(
+        model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.batch_size,
+        learning_rate=plan.config.learning_rate, weight_decay=plan.config.weight_decay, seed=plan.config.seed,
+    )  # fmt: skip
+    score = accuracy(model, refit.columns(search.x_validation, mask), search.y_validation)
+    return score, search.forwards() + 3 * epochs * len(targets)

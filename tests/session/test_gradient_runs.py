@@ -1,0 +1,272 @@
+"""Runs of the gradient path: exactly n under every schedule and gate, the same events, errors, repetition."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mcprune
+from mcprune.data.load import load as load_data
+from mcprune.errors import ConfigError, NumericalError
+from mcprune.faces.cli import main
+from mcprune.session import pilots
+from mcprune.session.config import make_config, read_options
+from mcprune.session.loop import run
+from mcprune.session.plan import make_method, make_plan
+from mcprune.session.records import read_result
+
+SCHEDULES = ("fixed", "ratio", "mu-lambda", "decade", "stall", "ramp")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
+KEYS = ("kept_before", "near_hard", "last_crossed", "steps", "away")
+
+
+def told_of(config):
+    return list(run(config))
+
+
+def data_of(told, kind):
+    return [event.data for event in told if event.kind == kind]
+
+
+def checked(told, n, sites):
+    """What every run must end with, and the harden event's data."""
+    (harden,), (done,) = data_of(told, "harden"), data_of(told, "done")
+    assert len(set(done["keep"])) == harden["kept"] == n
+    assert harden["N"] == len(harden["last_crossed"]) == sites
+    assert all(0 <= step <= harden["steps"] for step in harden["last_crossed"])
+    assert harden["away"] == pytest.approx(abs(harden["gate_sum"] - n))
+    assert 0 <= harden["near_hard"] <= 1
+    # All gates start above one half: those that are below have crossed.
+    assert sum(step > 0 for step in harden["last_crossed"]) >= sites - harden["kept_before"]
+    assert done["harden"] == harden
+    return harden
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
+    told = told_of(quick(method="gradient", schedule=schedule, out=str(tmp_path / "run")))
+    harden = checked(told, 16, 64)
+    assert json.loads((tmp_path / "run" / "mask.json").read_text())["n"] == 16
+    weights = np.array(json.loads((tmp_path / "run" / "mask.json").read_text())["weights"])
+    assert (weights > 0).sum() == harden["kept_before"]
+    last = data_of(told, "progress")[-1]
+    assert last["proposals"] == 0
+    assert last["target"] == 16
+    assert last["alpha"] > 0
+    steps = last["blocks"] * 8
+    assert harden["steps"] == steps
+    assert harden["forwards"] == last["forwards"] == 3 * steps * 64
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "annealed", "hard-concrete", "straight-through"])
+@pytest.mark.parametrize(("sites", "keep", "size"), [("units", 9, 36), ("inputs,units", 30, 100)])
+def test_every_kind_of_gate_and_of_site(kind, sites, keep, size, quick, tmp_path):
+    options = {"pruner_bound": 4.6, "rejection": "modified", "pruner_optimizer": "sgd"} if kind == "annealed" else {}
+    config = quick(
+        method="gradient", gate_kind=kind, sites=sites, keep=keep, epochs=3, out=str(tmp_path / "r"), **options
+    )
+    checked(told_of(config), keep, size)
+    if options:
+        position = np.array(json.loads((tmp_path / "r" / "mask.json").read_text())["weights"])
+        assert np.abs(position).max() <= 4.6
+
+
+def test_straight_through_gates_end_at_n_with_a_mask_that_chance_does_not_reach(quick, tmp_path):
+    config = quick(
+        method="gradient", gate_kind="straight-through", epochs=60, retrain_epochs=30, hidden=(64, 32), compare="yes",
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    told = told_of(config)
+    assert abs(checked(told, 16, 64)["kept_before"] - 16) <= 2
+    rows = {row["name"]: row for row in data_of(told, "row")}
+    random = rows["random masks"]
+    # One more random mask would lie there in 1 of 17 cases (t with 4 degrees of freedom, sqrt(6/5) wider).
+    assert rows["hard mask, retrained"]["accuracy"] > random["accuracy"] + 2 * random["spread"]
+
+
+def test_the_events_are_those_of_the_document(quick, tmp_path):
+    fields = {}
+    for section in DOCUMENT.read_text(encoding="utf-8").split("\n## ")[1:]:
+        title, *lines = section.splitlines()
+        cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
+        fields[title.strip()] = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    for event in told_of(quick(method="gradient", schedule="stall", epochs=2, out=str(tmp_path / "run"))):
+        assert set(event.data) == fields[event.kind], event.kind
+        json.loads(event.line())
+
+
+def test_the_written_configuration_repeats_the_run_and_names_only_what_it_uses(quick, tmp_path):
+    told_of(quick(method="gradient", schedule="decade", epochs=6, out=str(tmp_path / "one")))
+    written = read_options(tmp_path / "one" / "config.toml")
+    assert (written["schedule"], written["decade_epochs"], written["window_epochs"]) == ("decade", 6 / 8, 1)
+    assert written["lambda_end"] == 1e7
+    assert not {"moves", "delta", "alpha", "perturb", "sharpness", "stall_epochs", "judge_on"} & set(written)
+    told_of(make_config(**written, out=str(tmp_path / "two")))
+    for name in ("mask.json", "config.toml", "model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "hard-concrete"])
+def test_a_run_is_a_function_of_its_seed(kind, quick):
+    options = {"compare": "no", "epochs": 3, "retrain_epochs": 1, "hidden": (24, 12), "threads": 1}
+    state = torch.random.get_rng_state()
+    runs = [
+        mcprune.prune(None, "digits", keep=16, method="gradient", gate_kind=kind, seed=seed, **options).mask.weights
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"schedule": "fixed", "decade_epochs": 3}, ["--decade-epochs", "--schedule fixed", "decade"]),
+        ({"schedule": "ratio", "alpha": 3}, ["--alpha", "--schedule ratio", "fixed or ramp"]),
+        ({"schedule": "ramp", "stall_factor": 3}, ["--stall-factor", "stall"]),
+        ({"schedule": "mu-lambda", "lambda_end": 1e9}, ["--lambda-end", "decade or stall"]),
+        ({"schedule": "ratio", "window_kind": "literal"}, ["--window-kind", "--schedule ratio"]),
+        ({"schedule": "auto", "gate_kind": "sigmoid"}, ["--gate-kind", "auto"]),
+        ({"schedule": "ramp", "pilot_share": 0.5}, ["--pilot-share", "auto"]),
+        ({"sharpness": 3}, ["--sharpness", "--gate-kind annealed"]),
+        ({"delta": 1}, ["--delta", "--method markov"]),
+        ({"perturb": 0.05}, ["--perturb", "--method markov"]),
+        ({"preset": "slides"}, ["--preset slides", "--method markov"]),
+        ({"method": "markov", "schedule": "fixed"}, ["--schedule", "--method gradient"]),
+        ({"method": "markov", "lambda": 3}, ["--lambda ", "--method gradient"]),
+        ({"schedule": "ratio", "window_epochs": 13}, ["--window-epochs 13", "longer than the run of 12"]),
+        ({"schedule": "decade", "decade_epochs": 12.5}, ["--decade-epochs 12.5", "longer than the run"]),
+        ({"schedule": "stall", "stall_epochs": 99}, ["--stall-epochs 99", "longer than the run"]),
+        ({"schedule": "decade", "lambda": 10, "lambda_end": 5}, ["--lambda 10", "--lambda-end 5"]),
+        ({"schedule": "fixed", "alpha": "geometric:1:2"}, ["--schedule fixed", "--alpha"]),
+        ({"schedule": "ramp", "alpha": 7}, ["--schedule ramp", "--alpha"]),
+        ({"schedule": "fixed", "alpha": 1e31}, ["--alpha", "overflow"]),
+    ],
+)
+def test_options_that_conflict_or_do_not_fit_the_run(options, words, quick, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        next(run(quick(**{"method": "gradient", "out": str(tmp_path / "run"), **options})))
+    assert all(word in str(error.value) for word in words), str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("lambda", 1e31), ("lambda", "inf"), ("lambda_end", 1e300), ("alpha_cap", 1e31), ("stall_factor", 1)],
+)
+def test_a_lambda_that_overflows_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} is"):
+        make_config(method="gradient", **{name: value})
+
+
+def test_errors_leave_the_command_line_with_code_2(capsys):
+    assert main(["run", "--method", "gradient", "--schedule", "fixed", "--decade-epochs", "3"]) == 2
+    assert "--decade-epochs does nothing under --schedule fixed" in capsys.readouterr().err
+
+
+def test_an_alpha_beyond_its_cap_is_cut_counted_and_said(quick, tmp_path):
+    told = told_of(quick(method="gradient", schedule="ratio", alpha_cap=0.5, out=str(tmp_path / "run")))
+    assert max(data["alpha"] for data in data_of(told, "progress")) == 0.5
+    assert any("above its cap in 1" in note["text"] and "capped" in note["text"] for note in data_of(told, "note"))
+
+
+def test_weights_that_are_not_finite_end_the_run(quick, tmp_path):
+    path = make_method(make_plan(quick(method="gradient"), load_data("digits")))
+    with torch.no_grad():
+        path.weights[3] = float("nan")
+    with pytest.raises(NumericalError, match="--pruner-learning-rate"):
+        path.update(None, 0.5)
+
+
+def test_the_report_says_how_far_from_n_it_was(quick, tmp_path, capsys):
+    folder = tmp_path / "run"
+    told = told_of(quick(method="gradient", schedule="ratio", epochs=3, out=str(folder)))
+    assert main(["show", str(folder)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    harden = data_of(told, "harden")[0]
+    assert (
+        f"before hardening: {harden['kept_before']} gates above one half ({harden['kept_before'] - 16:+d} of n)" in text
+    )
+    assert f"= {harden['away']:.1f}," in text
+    assert "gates crossed one half" in text or "no gate has crossed" in text
+    assert set(KEYS) <= set(read_result(folder)["harden"])
+
+
+def test_the_chain_counts_its_work_and_its_crossings_too(quick, tmp_path):
+    told = told_of(quick(epochs=4, evaluator="full", out=str(tmp_path / "run")))
+    harden = data_of(told, "harden")[0]
+    assert harden["kept_before"] == 16
+    assert sum(step > 0 for step in harden["last_crossed"]) >= 48
+    trained, last = 3 * harden["steps"] * 64, data_of(told, "progress")[-1]
+    # The rows of a batch are those that are held out: 30% of 1,168. Every proposal but null moves is judged on them.
+    judged = (harden["forwards"] - trained) / 350
+    assert judged >= 0.8 * last["proposals"] - last["null_moves"]
+    assert harden["forwards"] == last["forwards"]
+
+
+def test_epochs_fit_the_time_unless_they_are_given(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
+    config = quick(method="gradient", schedule="decade", max_time=0.5, out=str(tmp_path / "run"))
+    assert next(run(config)).data["epochs"] == 12
+    start = next(run(config.model_copy(update={"epochs": None})))
+    assert 1 <= start.data["epochs"] <= 46
+    assert start.data["config"]["decade_epochs"] == start.data["epochs"] / 8
+
+
+def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
+    config = quick(method="gradient", schedule="auto", out=str(tmp_path / "run"))
+    told = told_of(config)
+    checked(told, 16, 64)
+    start, note = told[0].data, next(data["text"] for data in data_of(told, "note") if "auto" in data["text"])
+    assert start["epochs"] == 12
+    assert start["config"]["schedule"] in SCHEDULES
+    assert all(name in note for name in pilots.CANDIDATES)
+    figures = dict(re.findall(r"([a-z][\w ,-]*): (0\.\d{4}) after", note))
+    best = re.search(r"schedule auto: (.*?) by the validation", note)[1]
+    assert float(figures[best]) == max(map(float, figures.values()))
+    assert start["config"]["gate_kind"] == pilots.CANDIDATES[best]["gate_kind"]
+    assert data_of(told, "harden")[0]["forwards"] > 3 * data_of(told, "harden")[0]["steps"] * 64
+    # The resolved configuration names the choice, so it repeats without pilots.
+    written = read_options(tmp_path / "run" / "config.toml")
+    assert written["schedule"] != "auto"
+    again = told_of(make_config(**written, out=str(tmp_path / "again")))
+    assert data_of(again, "done")[0]["keep"] == data_of(told, "done")[0]["keep"]
+
+
+def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
+    score = pilots._score
+
+    def failing(plan, searcher):
+        if plan.config.gate_kind != "sigmoid":
+            raise NumericalError("made up")
+        return score(plan, searcher)
+
+    monkeypatch.setattr(pilots, "_score", failing)
+    config = quick(method="gradient", schedule="auto", epochs=3, out=str(tmp_path / "run"))
+    told = told_of(config)
+    assert told[0].data["config"]["gate_kind"] == "sigmoid"
+    assert any("failed" in data["text"] for data in data_of(told, "note"))
+
+    def none_works(plan, searcher):
+        raise NumericalError("made up")
+
+    monkeypatch.setattr(pilots, "_score", none_works)
+    with pytest.raises(NumericalError, match="every pilot"):
+        told_of(config.model_copy(update={"force": True}))
+    assert read_result(tmp_path / "run")["n"] == 16  # the earlier run is as it was
+
+
+def test_auto_takes_the_time_of_a_chain_when_none_is_given(quick, monkeypatch):
+    config = quick(method="gradient", schedule="auto", epochs=None)
+    plan = make_plan(config, load_data("digits"))
+    from mcprune.session.loop import _Search
+
+    seconds = pilots._chain_seconds(plan, lambda plan: _Search(plan, make_method(plan)))
+    assert 0 < seconds < 600
