@@ -187,14 +187,18 @@ class RunConfig(GradientOptions):
         description="n(t): falling from all sites to n, or n from the start",
         json_schema_extra={"group": "chain"},
     )
-    budget_until: float = Field(
-        0.5, gt=0, le=1, description="part of the run over which n(t) falls", json_schema_extra={"group": "chain"}
+    budget_until: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="part of the run over which n(t) falls [0.3 before waves, else 0.5]",
+        json_schema_extra={"group": "chain"},
     )
-    waves: int = Field(
-        40,
+    waves: int | None = Field(
+        None,
         ge=0,
         le=2**31,
-        description="times that n(t) rises again after its fall, and falls; with --budget-drops pool only",
+        description="times that n(t) rises again after its fall, and falls [40 at temperature 0 with --budget-drops pool, else 0]",
         json_schema_extra={"group": "chain"},
     )
     wave_height: float = Field(

@@ -329,7 +329,7 @@ class _Search:
 
     def _batch_rows(self, progress: float) -> int:
         config = self.plan.config
-        early = config.budget == "geometric" and progress < config.budget_until
+        early = config.budget == "geometric" and progress < (config.budget_until or 0.5)
         return config.evaluation_rows_early if early else config.evaluation_rows
 
     def _count(self, update: MaskUpdate, rows: int) -> None:

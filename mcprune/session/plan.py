@@ -38,7 +38,7 @@ from mcprune.session.rows import HELD_OUT_BELOW
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
 LARGEST_DELTA = 1e6
-WAVES_UNTIL = 0.9  # share of the run at which n(t) has come to rest
+WAVES, WAVES_UNTIL = 40, 0.9  # share of the run at which n(t) has come to rest
 HOTTEST = 10.0  # times the temperature of the coldest replica
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
@@ -145,7 +145,7 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
             **(
                 settle(config, epochs, epochs * steps)
                 if config.method == "gradient"
-                else _adaptation(config, keep < sites.size)
+                else {**_budget(config), **_adaptation(config, keep < sites.size)}
             ),
         }
     )
@@ -168,6 +168,38 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     )
 
 
+def _budget(config: RunConfig) -> dict[str, float]:
+    """Return over which part of the run n(t) falls, and how many waves follow.
+
+    Raises
+    ------
+    ConfigError
+        Waves where nothing could follow them.
+    """
+    falls = config.budget == "geometric" and config.budget_drops == "pool"
+    if config.waves and not falls:
+        raise ConfigError(
+            f"waves={config.waves}, but n(t) is followed by a pool only with --budget geometric --budget-drops pool; "
+            "leave --waves out"
+        )
+    temperature = parse(config.temperature)
+    # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
+    waves = (
+        config.waves
+        if config.waves is not None
+        else WAVES
+        if falls and temperature.start == temperature.end == 0
+        else 0
+    )
+    until = config.budget_until or (0.3 if waves else 0.5)
+    if config.waves and until >= WAVES_UNTIL:
+        raise ConfigError(
+            f"waves={waves} after a fall of n(t) over {until:g} of the run: waves end at {WAVES_UNTIL:g} of it; "
+            "lower --budget-until, or leave --waves out"
+        )
+    return {"waves": waves if until < WAVES_UNTIL else 0, "budget_until": until}
+
+
 def _adaptation(config: RunConfig, falls: bool) -> dict[str, float]:
     """Return the end of the warm-up, and with replicas the hottest temperature.
 
@@ -188,7 +220,8 @@ def _adaptation(config: RunConfig, falls: bool) -> dict[str, float]:
         settled["hottest"] = HOTTEST * warmth
     if config.warm_up is None:
         # While n(t) falls the law is another in every block: nothing that was found there is worth keeping.
-        settled["warm_up"] = max(0.5, config.budget_until if config.budget == "geometric" and falls else 0.0)
+        until = _budget(config)["budget_until"]
+        settled["warm_up"] = max(0.5, until if config.budget == "geometric" and falls else 0.0)
     return settled
 
 
@@ -293,8 +326,8 @@ def budget_over_time(config: RunConfig, sites: int, keep: int) -> Schedule | Wav
     """Return n(t): its fall from all sites, and the waves after it where there is room and a pool to follow them."""
     if config.budget == "constant" or keep == sites:
         return Schedule("constant", float(keep), float(keep))
-    fall = Schedule("geometric", float(sites), float(keep), config.budget_until)
-    if not config.waves or config.budget_drops == "chain" or config.budget_until >= WAVES_UNTIL:
+    fall = Schedule("geometric", float(sites), float(keep), config.budget_until or 0.5)
+    if not config.waves:
         return fall
     # n(t) never rises above all sites.
     return Waves(fall, min(config.wave_height, sites / keep - 1.0), config.waves, WAVES_UNTIL)
