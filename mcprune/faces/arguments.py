@@ -93,6 +93,13 @@ def run_parser(command: str = "run", description: str = DESCRIPTION) -> Parser:
         group=screen,
         help="options from a file; the command line stands above it (default: none)",
     )
+    if command == "run":
+        parser.option(
+            "--replay",
+            metavar="FOLDER",
+            group=screen,
+            help="repeat a steered run: its options, the changes of its knobs, its end (default: none)",
+        )
     parser.option(
         "--quiet",
         action="store_true",

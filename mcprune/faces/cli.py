@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.faces.parser import Parser, nearest
@@ -18,6 +19,7 @@ Choose exactly n inputs or hidden units of a neural network with a gradient-free
 
 commands:
   run                    choose the sites, test the result, save the smaller model
+  tune                   run with a page in the browser on which it is watched and steered
   show FOLDER            print the table and the picture of a finished run again
   predict FOLDER FILE    classify new rows with the smaller model
   evaluators             show how candidates of a run could be evaluated, and how fast
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
+        "tune": _tune,
         "show": _show,
         "predict": _predict,
         "evaluators": _evaluators,
@@ -90,16 +93,37 @@ def _run(arguments: list[str]) -> int:
     from mcprune.faces.arguments import run_options
 
     options, quiet, json = run_options(arguments)
+    replay = options.pop("replay", None)
 
     from mcprune.faces.screen import choose_screen, watch
     from mcprune.session.config import make_config
 
+    if replay is not None:
+        return _replay(str(replay), options, quiet=quiet, json=json)
     config = make_config(**options)
     screen = choose_screen(sys.stdout, quiet=quiet, json=json)
     with screen:  # the live screen turns while torch is imported
         from mcprune.session.loop import run
 
         return watch(run(config), screen)
+
+
+def _replay(folder: str, options: dict[str, Any], *, quiet: bool, json: bool) -> int:
+    from mcprune.faces.screen import choose_screen, watch
+    from mcprune.session.config import make_config
+    from mcprune.session.loop import run
+    from mcprune.session.steering import read_replay
+
+    recorded, steering = read_replay(folder)
+    config = make_config(**{**recorded, **options})
+    with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
+        return watch(run(config, steering), screen)
+
+
+def _tune(arguments: list[str]) -> int:
+    from mcprune.faces.tune.command import tune
+
+    return tune(arguments)
 
 
 def _show(arguments: list[str]) -> int:

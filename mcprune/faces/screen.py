@@ -169,7 +169,12 @@ def progress_line(data: Data, columns: Columns = COLUMNS) -> str:
 
 def stopped_line(data: Data) -> str:
     """Say why the search ended early and what comes now."""
-    reasons = {"interrupt": "interrupted", "max_time": "out of time (--max-time)"}
+    reasons = {
+        "interrupt": "interrupted",
+        "max_time": "out of time (--max-time)",
+        "stop": "stopped on the page",
+        "replay": "ended as the run that is repeated",
+    }
     reason = reasons.get(data["reason"], str(data["reason"]))
     return f"{reason} after block {number(data.get('block'), ',d')}: what is found so far is hardened and saved"
 

@@ -42,6 +42,7 @@ class MaskUpdate(NamedTuple):
         0  # masks that an evaluator judged in this block: candidates, those of a falling budget, where the chains stand
     )
     adapted: dict[str, Any] | None = None  # what the method adapts, as docs/events.md says; None where nothing is
+    spread: float = math.nan  # root mean square change of L_cla of what was evaluated, at a temperature only
 
 
 class Method(Protocol):

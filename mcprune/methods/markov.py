@@ -103,7 +103,28 @@ class Markov:
 
     def target(self, progress: float) -> int:
         """Return n(t), rounded up, never below n."""
-        return max(self.settings.keep, math.ceil(self.settings.target.value(progress) - 1e-9))
+        keep, pressure = self.settings.keep, self.settings.pressure
+        planned = self.settings.target.value(progress)
+        if pressure != 1.0:  # the way to n in logarithms, so that n itself stays n
+            planned = min(keep * (planned / keep) ** (1.0 / pressure), float(self.state.position.shape[1]))
+        return max(keep, math.ceil(planned - 1e-9))
+
+    def steer(self, settings: ChainSettings) -> None:
+        """Go on under other settings from the next block on; sites, seed, keep and replicas stay as they are.
+
+        Raises
+        ------
+        ConfigError
+            As the constructor does; then nothing has changed.
+        """
+        check(settings)
+        if settings.adapt_delta is None:
+            self.step_size = None
+        elif self.step_size is None or settings.delta != self.settings.delta:
+            self.step_size = stepsize.new_step_size(settings.delta.start, settings.replicas, settings.plan.box)
+        if settings.speculate != self.settings.speculate:
+            self._ahead = Ahead(settings.speculate)
+        self.settings = settings
 
     def update(self, batch: Batch, progress: float) -> MaskUpdate:
         """See `Method.update`.
@@ -147,7 +168,8 @@ class Markov:
         plan = self._scored(plan, progress, is_warm or temperature == 0)
         learns = settings.learned and self.site_scores is None and (is_warm or temperature == 0)
         by_rung = np.zeros((2, settings.replicas, len(moves.KINDS)), np.int64)
-        nonfinite = null = by_bound = 0
+        nonfinite = null = by_bound = met = 0
+        squares = 0.0
         leg = settings.swap_every if settings.replicas > 1 and settings.swap_every else settings.decisions
         for begun in range(0, settings.decisions, leg):
             # Who stands at which temperature changes between legs only, when all replicas have consumed as many.
@@ -164,6 +186,10 @@ class Markov:
                 limits = engine.thresholds(self.state, candidates, **rule)
                 limits[np.arange(ahead) >= left[:, None]] = -math.inf  # behind the leg: not to be evaluated
                 losses, ruled_out = self._judge(candidates, limits)
+                if temperature > 0:
+                    change = (losses - self.state.cla[:, None])[~ruled_out & (limits > self.lower_bound)]
+                    change = change[np.isfinite(change)]
+                    met, squares = met + change.size, squares + float(change @ change)
                 _, info = engine.advance(self.state, candidates, losses, sharpness=sharpness, room=left, **rule)
                 took = time.perf_counter() - began
                 if (info.index >= 0).any():
@@ -183,8 +209,8 @@ class Markov:
         proposals, accepted = int(tally[0].sum()), int(tally[1].sum())
         if is_warm:
             tempering.adapt(self.ladder)
-            if self.step_size is not None and settings.adapt_delta is not None:
-                stepsize.adapt(self.step_size, by_rung[0], by_rung[1], settings.adapt_delta)
+        if self.step_size is not None and settings.adapt_delta is not None and (is_warm or settings.keeps_adapting):
+            stepsize.adapt(self.step_size, by_rung[0], by_rung[1], settings.adapt_delta)
         if learns:
             scores.end_block(self.statistics)
         if self.evaluator is not self.canonical and self.blocks % AUDIT == 0:
@@ -216,6 +242,7 @@ class Markov:
             moves={kind: (int(tally[0, k]), int(tally[1, k])) for k, kind in enumerate(moves.KINDS) if tally[0, k]},
             judged=judged,
             adapted=self._adapted(rungs, delta) or None,
+            spread=math.sqrt(squares / met) if met else math.nan,
         )
 
     def kept(self) -> int:

@@ -40,6 +40,8 @@ class ChainSettings:
     adapt_delta: float | None = None  # the acceptance that delta is adapted to
     learned: bool = False  # `informed` draws by the chain's own statistics
     warm_up: float = 0.5  # share of the run during which ladder, delta and (at T > 0) scores are adapted
+    pressure: float = 1.0  # n(t) is n (n(t) as planned / n)^(1 / pressure)
+    keeps_adapting: bool = False  # delta is adapted after the warm-up too: a person has switched it on
 
 
 def check(settings: ChainSettings) -> None:

@@ -159,17 +159,17 @@ class RunConfig(GradientOptions):
     delta: ScheduleText = Field(
         "1.0",
         description="proposal half-width; a number or kind:start:end[:until]",
-        json_schema_extra={"group": "chain"},
+        json_schema_extra={"group": "chain", "steered": [0.0, 1e6]},
     )
     temperature: ScheduleText = Field(
         "0.0",
         description="in units of L_tot; 0 accepts strict decreases only; a number or kind:start:end[:until]",
-        json_schema_extra={"group": "chain"},
+        json_schema_extra={"group": "chain", "steered": [0.0, 1e6]},
     )
     alpha: ScheduleText = Field(
         "1.0",
         description="weight of L_pru in L_tot; a number or kind:start:end[:until] (gradient: 10 if fixed, else a ramp)",
-        json_schema_extra={"group": "chain"},
+        json_schema_extra={"group": "chain", "steered": [0.0, 1e9]},
     )
     rejection: Literal["plain", "modified"] = Field(
         "plain", description="L_rej, or L_rej' with the product of all gates", json_schema_extra={"group": "chain"}
@@ -211,6 +211,13 @@ class RunConfig(GradientOptions):
     budget_drops: Literal["pool", "chain"] = Field(
         "pool",
         description="how the count follows n(t): the cheapest of a drawn pool are dropped, or only by accepted moves",
+        json_schema_extra={"group": "chain"},
+    )
+    budget_pressure: float = Field(
+        1.0,
+        ge=0.25,
+        le=4,
+        description="n(t) is n (n(t) as planned / n)^(1/pressure): above 1 sites go earlier, below 1 later",
         json_schema_extra={"group": "chain"},
     )
     pool: int = Field(

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-START, NOTE, PROGRESS, STOPPED, HARDEN, ROW, DONE = "start", "note", "progress", "stopped", "harden", "row", "done"
-KINDS = (START, NOTE, PROGRESS, STOPPED, HARDEN, ROW, DONE)
+START, NOTE, PROGRESS, KNOB, STOPPED, HARDEN, ROW, DONE = (
+    "start", "note", "progress", "knob", "stopped", "harden", "row", "done",
+)  # fmt: skip
+KINDS = (START, NOTE, PROGRESS, KNOB, STOPPED, HARDEN, ROW, DONE)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mcprune.errors import DataError, FolderError, McpruneError
 from mcprune.pruning.portable import load_model, save_model
 from mcprune.session.config import RunConfig, write_config
 from mcprune.session.events import Event, plain
-from mcprune.session.records import BEFORE, CONFIG, EVENTS, FILES, MASK, check_free
+from mcprune.session.records import ALL_FILES, BEFORE, CONFIG, EVENTS, MASK, check_free
 
 
 class RunFolder:
@@ -45,7 +45,7 @@ class RunFolder:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in FILES if self._force else ():
+            for name in ALL_FILES if self._force else ():
                 if (self.path / name).exists():  # until this run has something to show for it
                     (self.path / name).replace(self.path / (name + BEFORE))
             try:
@@ -91,7 +91,7 @@ class RunFolder:
         """The run failed: if it has no mask yet, an earlier run that it was to replace comes back."""
         if self._events is not None and self._force and not (self.path / MASK).exists():
             self._shut()
-            for name in FILES:
+            for name in ALL_FILES:
                 if (self.path / (name + BEFORE)).exists():
                     (self.path / (name + BEFORE)).replace(self.path / name)
 
@@ -100,7 +100,7 @@ class RunFolder:
         if self._events is not None:
             self._shut()
             with suppress(OSError):
-                for name in FILES:
+                for name in ALL_FILES:
                     (self.path / (name + BEFORE)).unlink(missing_ok=True)
 
     def _shut(self) -> None:

@@ -19,7 +19,7 @@ import torch
 from mcprune.arrays import BoolArray, Float32Array, IntArray
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
-from mcprune.errors import McpruneError
+from mcprune.errors import ConfigError, McpruneError
 from mcprune.methods.base import Joint, MaskUpdate
 from mcprune.session import events, outcome
 from mcprune.session.config import RunConfig
@@ -31,6 +31,7 @@ from mcprune.session.pilots import in_time
 from mcprune.session.plan import Plan, classifier_words, make_method, make_plan, site_groups
 from mcprune.session.records import check_free
 from mcprune.session.rows import EvaluationRows, judge_split
+from mcprune.session.steering import Knobs, Steering
 from mcprune.session.trainer import Trainer, accuracy
 from mcprune.version import VERSION
 
@@ -63,12 +64,14 @@ class Interrupt:
         self.is_asked = True
 
 
-def run(config: RunConfig) -> Iterator[Event]:
+def run(config: RunConfig, steering: Steering | None = None) -> Iterator[Event]:
     """Run what the configuration says and tell of it; leaving the loop ends the run and keeps what is written.
 
     Parameters
     ----------
     config : RunConfig
+    steering : Steering, optional
+        Who turns the knobs of the run, such as a `Replay`.
 
     Yields
     ------
@@ -83,7 +86,7 @@ def run(config: RunConfig) -> Iterator[Event]:
     check_options(config)
     path = folder_of(config)
     check_free(path, force=config.force)
-    yield from run_on(config, load_data(config.data, target=config.target), path)
+    yield from run_on(config, load_data(config.data, target=config.target), path, steering=steering)
 
 
 def folder_of(config: RunConfig) -> Path:
@@ -97,6 +100,7 @@ def run_on(
     path: Path | None,
     model: torch.nn.Module | None = None,
     ends: list[outcome.Outcome] | None = None,
+    steering: Steering | None = None,
 ) -> Iterator[Event]:
     """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
     began = time.monotonic()
@@ -107,7 +111,7 @@ def run_on(
         plan = in_time(plan, config, began, lambda plan: _Search(plan, make_method(plan)))
     method = make_method(plan)
     folder = RunFolder(path, plan.config, force=config.force) if path is not None else None
-    search = _Search(plan, method)
+    search = _Search(plan, method, steering)
     try:
         for event in _events(plan, search, folder, began, ends):
             if folder is not None:
@@ -153,7 +157,8 @@ def _events(
     for note in plan.notes:
         yield Event(events.NOTE, {"text": note})
     with Interrupt() as interrupt:
-        yield from search.run(interrupt, began)
+        yield from search.run(interrupt, began, folder)
+        yield from search.notes()
         for note in search.joint.notes() if search.joint is not None else ():
             yield Event(events.NOTE, {"text": note})
         kept = int((search.method.position() > 0).sum())
@@ -181,8 +186,11 @@ def near_hard(gates: Float32Array) -> float:
 class _Search:
     """Backprop and method in turns over the planned blocks; a joint method moves in the steps of backprop themselves."""
 
-    def __init__(self, plan: Plan, method: Any) -> None:
+    def __init__(self, plan: Plan, method: Any, steering: Steering | None = None) -> None:
         config, data = plan.config, plan.prepared
+        self.steering = steering or Steering()
+        self.knobs = Knobs(plan, method)
+        self.turned_at: int | None = None  # proposals at the last change of a knob
         self.plan = plan
         self.method = method
         self.joint: Joint | None = method if isinstance(method, Joint) else None
@@ -203,6 +211,7 @@ class _Search:
         self.x_validation = plan.rows(data.x_validation)
         self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
         self.blocks_done = 0
+        self.is_warm = False  # at a temperature above 0
         self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = 0
         self.moves: dict[str, list[int]] = {}
         self.judged_rows = 0
@@ -210,23 +219,29 @@ class _Search:
         self._crossed = np.zeros(plan.sites.size, np.int64)
         self.adapted: dict[str, Any] | None = None  # of the last block
 
-    def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
-        """Yield progress until the planned blocks are done, time is up, or an interrupt asks to stop."""
+    def run(self, interrupt: Interrupt, began: float, folder: RunFolder | None = None) -> Iterator[Event]:
+        """Yield progress until the planned blocks are done, time is up, or an interrupt or who steers asks to stop."""
         plan, config, method = self.plan, self.plan.config, self.method
         every = max(1, plan.blocks // PROGRESS_EVENTS)
         look = max(every, plan.blocks // VALIDATIONS // every * every)
-        window = [0, 0]
+        window, began_search = [0, 0], began
         # The median of the last blocks: some of the first ones compile the engine.
         times: deque[float] = deque(maxlen=31)
+        self.steering.begin(self.knobs)
         for block in range(plan.blocks):
+            block_began = time.monotonic()
+            yield from self.steer(block, interrupt, folder)
+            began_search += time.monotonic() - block_began  # a pause is no time of the search
             block_began = time.monotonic()
             update = self.advance(block)
             window[0] += update.proposals
             window[1] += update.accepted
             self.blocks_done = block + 1
             times.append(time.monotonic() - block_began)
-            is_over = config.max_time is not None and time.monotonic() - began >= config.max_time
-            is_last = self.blocks_done == plan.blocks or interrupt.is_asked or is_over
+            is_over = config.max_time is not None and time.monotonic() - began_search >= config.max_time
+            self.steering.observe(update, self.blocks_done, self.proposals)
+            steered = self.steering.ends(self.blocks_done)
+            is_last = self.blocks_done == plan.blocks or interrupt.is_asked or is_over or bool(steered)
             if self.blocks_done % every == 0 or is_last:
                 usual = sorted(times)[len(times) // 2]
                 yield Event(
@@ -266,9 +281,34 @@ class _Search:
                 window = [0, 0]
             if is_last:
                 if self.blocks_done < plan.blocks:
-                    reason = "interrupt" if interrupt.is_asked else "max_time"
+                    reason = "interrupt" if interrupt.is_asked else steered or "max_time"
                     yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
                 return
+
+    def steer(self, block: int, interrupt: Interrupt, folder: RunFolder | None) -> Iterator[Event]:
+        """Do what is ordered in front of a block, and tell of it."""
+        again = True
+        while again:
+            changes, checkpoint, again = self.steering.orders(block, lambda: interrupt.is_asked)
+            for change in changes:
+                try:
+                    knobs, before = self.knobs.turn(change)
+                except ConfigError as error:
+                    self.steering.refused(change, error)
+                    continue
+                self.turned_at = self.proposals
+                data = {"block": block, "step": self.proposals, "knobs": knobs, "before": before}
+                yield Event(events.KNOB, data)
+            if checkpoint:
+                text = outcome.write_checkpoint(self.plan, self.method, self.knobs.values(), block, self.proposals, folder)
+                yield Event(events.NOTE, {"text": text})
+            again = again and not interrupt.is_asked
+
+    def notes(self) -> Iterator[Event]:
+        """Say what turning knobs at a temperature means."""
+        if self.turned_at is not None and self.is_warm:
+            text = "tuned while it ran: at a temperature above 0 the visits follow one law only while the knobs rest, here"
+            yield Event(events.NOTE, {"text": f"{text} from proposal {self.turned_at:,} of {self.proposals:,} on"})
 
     def advance(self, block: int) -> MaskUpdate:
         """Train, and let the method work, for one block."""
@@ -277,6 +317,7 @@ class _Search:
         self.trainer.run(self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint)
         batch = self.judges.batch(self._batch_rows(progress))
         update: MaskUpdate = method.update(batch, (block + 1) / blocks)
+        self.is_warm = update.temperature > 0
         self._count(update, len(batch.targets))
         return update
 
@@ -329,6 +370,8 @@ class _Search:
 
     def _batch_rows(self, progress: float) -> int:
         config = self.plan.config
+        if self.knobs.rows is not None:
+            return self.knobs.rows
         early = config.budget == "geometric" and progress < (config.budget_until or 0.5)
         return config.evaluation_rows_early if early else config.evaluation_rows
 

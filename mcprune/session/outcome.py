@@ -19,7 +19,7 @@ from mcprune.session import events
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.plan import Plan, site_groups
-from mcprune.session.records import CONFIG, EVENTS, MASK, RESULT
+from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.trainer import accuracy, fit
 
 RANDOM_MASKS = 5
@@ -232,6 +232,26 @@ def write_mask(plan: Plan, outcome: Outcome, folder: RunFolder) -> None:
             "gates": outcome.gates.astype(np.float64),
         },
     )
+
+
+def write_checkpoint(
+    plan: Plan, method: Any, knobs: dict[str, Any], block: int, step: int, folder: RunFolder | None
+) -> str:
+    """Write checkpoint.json in one step, the mask and weights as they are, and return a note; it cannot be resumed from."""
+    if folder is None or not block:
+        return "no checkpoint: " + ("this run writes no folder" if folder is None else "the first block is not done yet")
+    position = method.position()
+    keep = np.flatnonzero(position > 0)
+    names = plan.sites.names(plan.prepared.feature_names)
+    folder.begin()
+    folder.write_json(
+        CHECKPOINT,
+        {
+            "block": block, "step": step, "n": plan.keep, "N": plan.sites.size, "keep": keep,
+            "names": [names[site] for site in keep], "weights": position, "knobs": knobs,
+        },
+    )  # fmt: skip
+    return f"checkpoint after block {block:,}: {keep.size:,} kept sites and all weights are in {CHECKPOINT} (a snapshot, not resumable)"
 
 
 def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:

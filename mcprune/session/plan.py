@@ -379,6 +379,7 @@ def make_chain(plan: Plan) -> Markov:
         adapt_delta=config.adapt_delta,
         learned="informed" in config.moves,
         warm_up=config.warm_up if config.warm_up is not None else 0.5,
+        pressure=config.budget_pressure,
     )
     return Markov(size, settings, evaluator, canonical, plan.objective.lower_bound)
 

@@ -10,13 +10,15 @@ from typing import Any
 from mcprune.errors import FolderError
 
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
+CHECKPOINT = "checkpoint.json"  # only where one was asked for
 BEFORE = ".before"  # an earlier run under --force, until the new one has a mask
 FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
+ALL_FILES = (*FILES, CHECKPOINT)
 
 
 def _is_ours(name: str) -> bool:
     """Whether a run wrote it: also what a kill or a full disk left half done."""
-    return any(name == known + end for known in FILES for end in ("", ".new", ".part", BEFORE))
+    return any(name == known + end for known in ALL_FILES for end in ("", ".new", ".part", BEFORE))
 
 
 def check_free(path: Path, *, force: bool) -> None:

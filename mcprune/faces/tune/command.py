@@ -1,0 +1,114 @@
+"""`mcprune tune`: a run with its page."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from mcprune.errors import ConfigError, McpruneError
+from mcprune.faces.arguments import run_options, run_parser
+from mcprune.faces.parser import Parser
+from mcprune.session.config import make_config
+from mcprune.session.events import Event
+
+DESCRIPTION = (
+    "Run as `mcprune run` does, and serve a page on this machine on which the run is watched and steered: delta, temperature, alpha, "
+    "the mixture of moves, the evaluation batch, the pressure of n(t); pause, step, stop. Every change is recorded with its block, "
+    "and `mcprune run --replay FOLDER` repeats the run."
+)
+OWN = ("port", "host", "browser", "paused")
+# After the run the page is served as long as someone looks at it; so long may a page take to come back.
+GONE = 3.0
+
+
+def tune_parser() -> Parser:
+    """Return the parser: the options of run, and the page's own."""
+    parser = run_parser("tune", DESCRIPTION)
+    page = parser.add_argument_group("page")
+    parser.option(
+        "--port", metavar="INTEGER", group=page, help="of the page (default: 8765, or the next free one; 0: any free one)"
+    )
+    parser.option(
+        "--host", metavar="NAME", group=page, help="address to listen on; others than this machine need the token too (default: 127.0.0.1)"
+    )
+    parser.option(
+        "--no-browser", action="store_false", dest="browser", group=page, help="do not open a browser (default: open one where there is a display)"
+    )
+    parser.option("--paused", action="store_true", group=page, help="wait in front of the first block (default: no)")
+    return parser
+
+
+def tune(arguments: list[str]) -> int:
+    """Run the command; see `DESCRIPTION`."""
+    options, quiet, json = run_options(arguments, tune_parser())
+    own = {name: options.pop(name, None) for name in OWN}
+    config = make_config(**options)
+    port = _port(own["port"])
+
+    from mcprune.faces.screen import choose_screen, watch
+    from mcprune.faces.tune.desk import Desk
+    from mcprune.faces.tune.server import Server
+    from mcprune.session.loop import run
+
+    desk = Desk(is_paused=bool(own["paused"]))
+    server = Server(desk, own["host"] or "127.0.0.1", port)
+    server.start()
+    try:
+        told = _heard(run(config, desk), desk)
+        first = next(told)
+        # Before the screen, which would wrap it. JSON lines stay alone on standard output.
+        stream = sys.stderr if json else sys.stdout
+        if server.note:
+            print(f"note: {server.note}", file=sys.stderr, flush=True)
+        print(server.address, file=stream, flush=True)
+        if own["browser"] is not False and has_display():
+            threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+        with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
+            code = watch(chain([first], told), screen)
+        _linger(desk)
+        return code
+    finally:
+        server.stop()
+
+
+def _heard(events: Iterator[Event], desk: Any) -> Iterator[Event]:
+    """Pass the events on, heard by the desk."""
+    try:
+        for event in events:
+            desk.hear(event)
+            yield event
+    except McpruneError as error:
+        desk.fail(str(error))
+        raise
+    finally:
+        getattr(events, "close", lambda: None)()
+
+
+def _linger(desk: Any) -> None:
+    """Serve on while a page is open: its last figures can still be read, and a reload finds them."""
+    seen = time.monotonic() if desk.stream.readers else -GONE
+    if desk.stream.readers:
+        print("the page stays while it is open; Ctrl-C ends it", file=sys.stderr, flush=True)
+    while time.monotonic() - seen < GONE:
+        if desk.stream.readers:
+            seen = time.monotonic()
+        time.sleep(0.1)
+
+
+def has_display() -> bool:
+    """Tell whether a browser could show itself: without a display webbrowser would take over the terminal."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _port(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
+        raise ConfigError(f"--port takes a number from 0 to 65535, met {text!r}")
+    return int(text)

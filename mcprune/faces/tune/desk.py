@@ -1,0 +1,324 @@
+"""The desk between a run and its page: it takes what the page orders to the run, and what the run does to the page.
+
+The run's thread is never waited on: orders are taken at the boundaries of blocks, and figures are told at most ten times a second.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mcprune.errors import ConfigError
+from mcprune.faces.tune.stream import Series, Stream
+from mcprune.faces.tune.window import EFFECT, HINT, Window, hints
+from mcprune.methods.base import MaskUpdate
+from mcprune.session import events
+from mcprune.session.events import Event, plain
+from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, limits, meaning
+
+EVERY = 0.1  # seconds between two messages with figures
+SHOWN = 65_536  # sites whose mask is sent; of more only the counts
+BINS, LOGGED, PENDING = 20, 200, 64
+ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
+AVERAGED = ("loss", "cla", "sel", "rej")
+
+
+class Desk(Steering):
+    """See the module. `orders` to `hear` are the run's, `post` to `state` the server's.
+
+    Parameters
+    ----------
+    is_paused : bool
+        The run waits in front of its first block.
+    """
+
+    def __init__(self, is_paused: bool = False) -> None:
+        self.stream = Stream()
+        self.knobs: Knobs | None = None
+        self.status = "starting"
+        self._turn = threading.Condition()
+        self._is_paused = is_paused
+        self._steps = 0
+        self._is_stopped = self._checkpoint = False
+        self._changes: deque[tuple[dict[str, Any], str]] = deque()
+        self._origins: deque[str] = deque()
+        self._undo: list[dict[str, Any]] = []
+        self._log: list[dict[str, Any]] = []
+        self._notes: deque[str] = deque(maxlen=50)
+        self._rows: list[dict[str, Any]] = []
+        self._run: dict[str, Any] = {}
+        self._done: dict[str, Any] | None = None
+        self._series = Series()
+        self._latest: dict[str, Any] = {}
+        self._lately, self._effect = Window(HINT), Window(EFFECT)
+        self._pending: dict[str, Any] | None = None  # the change whose effect is being watched
+        self._sums: dict[str, float] = {}
+        self._blocks = 0  # since the last message
+        self._moves: dict[str, list[int]] = {}
+        self._told, self._counted = 0.0, (0.0, 0)
+        self._share: np.ndarray | None = None
+        self._validation: float | None = None
+        self._rest = (math.nan, math.nan, 0)  # delta, temperature, and the proposal from which they have been so
+        self._seconds_left: float | None = None
+
+    # --- the run's thread -------------------------------------------------------------------------------------------
+
+    def begin(self, knobs: Knobs) -> None:
+        """See `Steering.begin`."""
+        plan = knobs.plan
+        size = plan.sites.size
+        image = plan.prepared.image_shape
+        self._run |= {
+            "image_shape": list(image) if image else None,
+            "names": list(plan.sites.names(plan.prepared.feature_names)) if size <= SHOWN else None,
+            "judging_rows": len(plan.prepared.y_train),
+            "limits": {name: limits(name) for name in KNOBS},
+            "meanings": {name: meaning(name) for name in KNOBS},
+        }
+        self._share = np.zeros(size) if size <= SHOWN else None
+        self._counted = (time.monotonic(), 0)
+        self.knobs = knobs
+        self._become("running")
+        self.stream.publish("state", self.state())
+
+    def orders(self, block: int, is_asked: Callable[[], bool]) -> Orders:
+        """See `Steering.orders`."""
+        with self._turn:
+            while True:
+                is_held = self._is_paused and not self._steps and not self._is_stopped and not is_asked()
+                if self._changes or self._checkpoint:
+                    orders = Orders(tuple(values for values, _ in self._changes), self._checkpoint, is_held)
+                    self._origins.extend(origin for _, origin in self._changes)
+                    self._changes.clear()
+                    self._checkpoint = False
+                    if not is_held:
+                        self._steps = max(0, self._steps - 1)
+                    return orders
+                if not is_held:
+                    self._steps = max(0, self._steps - 1)
+                    if self.status == "paused" and not self._is_paused:
+                        self._become("running")
+                    return Orders()
+                if self.status != "paused":
+                    self._tell(time.monotonic())
+                    self._become("paused")
+                self._turn.wait(0.1)
+                self._counted = (time.monotonic(), self._counted[1])  # a pause does not slow the rate
+
+    def refused(self, changes: Mapping[str, Any], error: ConfigError) -> None:
+        """See `Steering.refused`."""
+        if self._origins:
+            self._origins.popleft()
+        self._note(f"refused: {error}")
+
+    def observe(self, update: MaskUpdate, block: int, proposals: int) -> None:
+        """See `Steering.observe`; cheap but for ten times a second."""
+        self._lately.add(update)
+        self._effect.add(update)
+        self._blocks += 1
+        for name in AVERAGED:
+            self._sums[name] = self._sums.get(name, 0.0) + getattr(update, name)
+        for name, (proposed, accepted) in update.moves.items():
+            total = self._moves.setdefault(name, [0, 0])
+            total[0] += proposed
+            total[1] += accepted
+        if (update.delta, update.temperature) != self._rest[:2]:
+            self._rest = (update.delta, update.temperature, proposals - update.proposals)
+        self._block, self._proposals, self._update = block, proposals, update
+        if self._pending is not None and block - self._pending["block"] >= EFFECT:
+            self._close_effect()
+        now = time.monotonic()
+        if now - self._told >= EVERY or (self._is_paused and self._steps == 0):
+            self._tell(now)
+
+    def ends(self, block: int) -> str:
+        """See `Steering.ends`."""
+        return "stop" if self._is_stopped else ""
+
+    def hear(self, event: Event) -> None:
+        """Hear an event of the run."""
+        data = event.data
+        if event.kind == events.START:
+            wanted = ("version", "name", "rows", "N", "n", "sites", "classifier", "device", "threads", "folder", "epochs", "blocks")
+            self._run |= {key: data[key] for key in wanted} | {"method": data["config"]["method"]}
+        elif event.kind == events.NOTE:
+            self._note(str(data["text"]))
+        elif event.kind == events.PROGRESS:
+            if data["validation_accuracy"] is not None:
+                self._validation = data["validation_accuracy"]
+            self._seconds_left = data["seconds_left"]
+        elif event.kind == events.KNOB:
+            self._turned(data)
+        elif event.kind == events.HARDEN:
+            self._tell(time.monotonic())
+            self._become("testing")
+        elif event.kind == events.ROW:
+            self._rows.append(plain(data))
+            self.stream.publish("row", self._rows[-1])
+        elif event.kind == events.DONE:
+            self._done = {key: plain(data[key]) for key in ("folder", "rows", "keep", "names", "parameters", "seconds")}
+            self._become("done")
+            self.stream.publish("done", self._done)
+
+    def fail(self, message: str) -> None:
+        """The run has ended in an error."""
+        self._note(message)
+        self._become("failed")
+
+    # --- the server's thread ----------------------------------------------------------------------------------------
+
+    def post(self, changes: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Take changes of knobs; return the status of the answer and what it says."""
+        if self.knobs is None or self.status not in ("running", "paused"):
+            return 409, {"error": f"the run is {self.status}: knobs turn only while the chain runs"}
+        values, clamped, refused = self.knobs.check(changes)
+        if refused or not values:
+            return 422, {"refused": refused or {"": "no knob was named"}}
+        return self._order(values, "page", {"accepted": values, "clamped": clamped})
+
+    def control(self, action: str) -> tuple[int, dict[str, Any]]:
+        """Take an order that is no knob, one of `ACTIONS`."""
+        if action not in ACTIONS:
+            return 422, {"error": f"there is no such action; there are: {', '.join(ACTIONS)}"}
+        if self.status not in ("running", "paused", "starting"):
+            return 409, {"error": f"the run is {self.status}"}
+        if action == "undo":
+            with self._turn:
+                before = self._undo.pop() if self._undo else None
+            if before is None:
+                return 409, {"error": "there is no change to undo"}
+            return self._order(before, "undo", {"accepted": before})
+        with self._turn:
+            if action == "pause":
+                self._is_paused = True
+            elif action == "resume":
+                self._is_paused, self._steps = False, 0
+            elif action == "step":
+                self._is_paused, self._steps = True, min(self._steps + 1, PENDING)
+            elif action == "checkpoint":
+                self._checkpoint = True
+            else:
+                self._is_stopped = True
+            self._turn.notify_all()
+        return 200, {"done": action}
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a page that opens now must know."""
+        return {
+            "run": dict(self._run),
+            "status": self.status,
+            "knobs": self.knobs.values() if self.knobs is not None else {},
+            "series": self._series.copy(),
+            "latest": self._latest,
+            "log": [dict(entry) for entry in self._log],
+            "can_undo": len(self._undo),
+            "notes": list(self._notes),
+            "rows": list(self._rows),
+            "done": self._done,
+        }
+
+    # --- both -------------------------------------------------------------------------------------------------------
+
+    def _order(self, values: dict[str, Any], origin: str, answer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        with self._turn:
+            if len(self._changes) >= PENDING:
+                return 429, {"error": "too many changes wait for the end of a block"}
+            self._changes.append((dict(values), origin))
+            self._turn.notify_all()
+        return 200, answer
+
+    def _become(self, status: str) -> None:
+        self.status = status
+        self.stream.publish("status", {"status": status})
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        self.stream.publish("note", {"text": text})
+
+    def _turned(self, data: dict[str, Any]) -> None:
+        origin = self._origins.popleft() if self._origins else "replay"
+        if self._pending is not None:
+            self._close_effect()
+        if origin != "undo":
+            self._undo.append(data["before"])
+        entry = {**plain(data), "number": len(self._log) + 1, "origin": origin, "before_figures": plain(self._effect.figures()), "effect": None}
+        del self._log[: max(0, len(self._log) - LOGGED + 1)]
+        self._log.append(entry)
+        self._pending = entry
+        self._effect, self._lately = Window(EFFECT), Window(HINT)
+        values = self.knobs.values() if self.knobs is not None else {}
+        self.stream.publish("knob", {"entry": dict(entry), "knobs": values, "can_undo": len(self._undo)})
+
+    def _close_effect(self) -> None:
+        """The window behind the last change is over: say what it did."""
+        entry, self._pending = self._pending, None
+        if entry is not None and self._effect.updates:
+            entry["effect"] = {**plain(self._effect.figures()), "blocks": len(self._effect.updates)}
+            self.stream.publish("effect", dict(entry))
+
+    def _tell(self, now: float) -> None:
+        """Publish the figures since the last time."""
+        if not self._blocks or self.knobs is None:
+            return
+        update, blocks = self._update, self._blocks
+        mean = {name: total / blocks for name, total in self._sums.items()}
+        since, counted = self._counted
+        rate = (self._proposals - counted) / max(now - since, 1e-6)
+        row: dict[str, float | None] = {
+            "step": float(self._proposals),
+            "loss": mean["loss"],
+            "cla": mean["cla"],
+            "sel": update.alpha * mean["sel"],
+            "rej": update.alpha * mean["rej"],
+            "gate_sum": update.gate_sum,
+            "target": float(update.target),
+            "kept": float(update.kept),
+            "rate": rate,
+            "validation": self._validation,
+        }
+        for name, (proposed, accepted) in self._moves.items():
+            row[f"move {name}"] = accepted / proposed if proposed else None
+        proposed, accepted = (sum(pair[side] for pair in self._moves.values()) for side in (0, 1))
+        self._series.add(plain(row))
+        delta, temperature, rest = self._rest
+        self._latest = {
+            "row": row,
+            "block": self._block,
+            "acceptance": accepted / proposed if proposed else None,
+            "delta": delta,
+            "temperature": temperature,
+            "alpha": update.alpha,
+            "constant_since": rest,
+            "is_tuned": bool(self._log),
+            "seconds_left": self._seconds_left,
+            "hints": hints(self._lately, self.knobs.values()),
+            **self._picture(),
+        }
+        self.stream.publish("tick", self._latest)
+        self._told, self._counted = now, (now, self._proposals)
+        self._sums, self._moves, self._blocks = {}, {}, 0
+
+    def _picture(self) -> dict[str, Any]:
+        """Return the histogram of the gates, and the mask and each site's recent share of being kept."""
+        assert self.knobs is not None
+        position = self.knobs.method.position()
+        some = position[:: max(1, position.size // SHOWN)]
+        gates = 1.0 / (1.0 + np.exp(-np.clip(some, -50, 50)))
+        found: dict[str, Any] = {"histogram": np.histogram(gates, BINS, (0.0, 1.0))[0].tolist()}
+        if self._share is not None:
+            kept = position > 0
+            self._share += 0.05 * (kept - self._share)
+            found["mask"] = _packed(np.packbits(kept))
+            found["share"] = _packed(np.round(255 * self._share).astype(np.uint8))
+        return found
+
+
+def _packed(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")

@@ -1,0 +1,147 @@
+"""Who may speak to the page's server: the right token, from this page, to this host, in few bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+BODY = 16_384  # bytes of a body
+PATIENCE = 10.0  # seconds for a request to come in whole
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Guard:
+    """In front of the application: refuses what does not come from the page.
+
+    Parameters
+    ----------
+    app : ASGI application
+    token : str
+    hosts : set of str
+        Allowed values of the Host header; anything else may be a rebound name.
+    """
+
+    def __init__(self, app: Any, token: str, hosts: set[str]) -> None:
+        self.app = app
+        self.token = token.encode()
+        self.hosts = hosts
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer, or pass on with the headers of every answer."""
+        if scope["type"] != "http":
+            return
+        refusal = self.refusal(scope)
+        if refusal is None and scope["method"] == "POST":
+            body = await _body(receive)
+            refusal = (body, "the request is too large or did not come in whole") if isinstance(body, int) else None
+            receive = _once(body)
+        if refusal is not None:
+            await _answer(send, *refusal)
+            return
+
+        async def passed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+            await send(message)
+
+        await self.app(scope, receive, passed)
+
+    def refusal(self, scope: Any) -> tuple[int, str] | None:
+        """Return the status and the reason of a refusal, or None."""
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name, []).append(value)
+        host = headers.get(b"host", [])
+        if len(host) != 1 or host[0].decode("latin-1").lower() not in self.hosts:
+            return 421, "this host name is not served here"
+        for origin in headers.get(b"origin", []):
+            text = origin.decode("latin-1").lower()
+            if not text.startswith("http://") or text[7:] not in self.hosts:
+                return 403, "requests from other pages are refused"
+        if headers.get(b"sec-fetch-site", [b"none"])[0] in (b"cross-site", b"same-site") and scope["method"] != "GET":
+            return 403, "requests from other pages are refused"
+        given = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8).get("token", []) if _is_short(scope) else []
+        given += [value.decode("latin-1") for value in headers.get(b"x-mcprune-token", [])]
+        if len(given) != 1 or not hmac.compare_digest(given[0].encode("latin-1", "replace"), self.token):
+            return 403, "the token is missing or wrong: open the address that mcprune tune printed"
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            return 405, "only GET and POST are served"
+        if scope["method"] == "POST":
+            kind = headers.get(b"content-type", [b""])[0].split(b";")[0].strip().lower()
+            if kind != b"application/json":
+                return 415, "a body must be application/json"
+            length = headers.get(b"content-length", [b"0"])[0]
+            if not length.isdigit() or int(length) > BODY:
+                return 413, f"a body has at most {BODY} bytes"
+        return None
+
+
+def _is_short(scope: Any) -> bool:
+    query: bytes = scope["query_string"]
+    return len(query) < 1024 and query.count(b"&") < 8
+
+
+async def _body(receive: Any) -> bytes | int:
+    """Return the whole body, or the status of the refusal."""
+    parts: list[bytes] = []
+
+    async def read() -> int:
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return 400
+            size += len(message.get("body", b""))
+            if size > BODY:
+                return 413
+            parts.append(message.get("body", b""))
+            if not message.get("more_body"):
+                return 0
+
+    try:
+        status = await asyncio.wait_for(read(), PATIENCE)
+    except TimeoutError:
+        return 408
+    return status or b"".join(parts)
+
+
+def _once(body: Any) -> Callable[[], Any]:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def _answer(send: Any, status: int, text: str) -> None:
+    body = (text + "\n").encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": body})
+
+
+class ImpatientProtocol(H11Protocol):
+    """uvicorn's protocol, but a connection over which no whole request comes in time is closed: many of them cost nothing."""
+
+    def connection_made(self, transport: Any) -> None:
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self.loop.call_later(PATIENCE, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()

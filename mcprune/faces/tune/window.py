@@ -1,0 +1,69 @@
+"""Sums over the last blocks, what they say in plain words, and what a change of a knob did."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+from mcprune.methods.base import MaskUpdate
+
+# Blocks before and behind a change that are compared; blocks that a hint looks at.
+EFFECT, HINT = 32, 128
+USES_DELTA = ("uniform", "block", "site")
+# Fewer proposals than these tell nothing of an acceptance.
+ENOUGH = 1000
+
+
+class Window:
+    """The last blocks."""
+
+    def __init__(self, blocks: int) -> None:
+        self.updates: deque[MaskUpdate] = deque(maxlen=blocks)
+
+    def add(self, update: MaskUpdate) -> None:
+        """Add a block."""
+        self.updates.append(update)
+
+    def acceptance(self, moves: tuple[str, ...] | None = None) -> tuple[int, float]:
+        """Return how many proposals there were and the share that was accepted, of some moves or all."""
+        pairs = [pair for update in self.updates for name, pair in update.moves.items() if moves is None or name in moves]
+        proposed = sum(pair[0] for pair in pairs)
+        return proposed, sum(pair[1] for pair in pairs) / proposed if proposed else math.nan
+
+    def mean(self, name: str) -> float:
+        """Return the mean of a field over the blocks in which it is known."""
+        values = [value for update in self.updates if math.isfinite(value := getattr(update, name))]
+        return sum(values) / len(values) if values else math.nan
+
+    def figures(self) -> dict[str, float]:
+        """Return what the log of changes compares."""
+        return {"acceptance": self.acceptance()[1], "loss": self.mean("loss"), "cla": self.mean("cla")}
+
+
+def hints(window: Window, knobs: dict[str, Any]) -> list[str]:
+    """Say in plain words what looks wrong and which way a knob should go."""
+    if not window.updates or not knobs:
+        return []
+    found = []
+    latest = window.updates[-1]
+    proposed, share = window.acceptance(USES_DELTA)
+    if not any(knobs["moves"].get(name) for name in USES_DELTA):
+        found.append("delta does nothing now: only site, block and uniform moves use it, and the mixture has none of them.")
+    elif proposed >= ENOUGH and share < 0.01:
+        found.append(f"Under 1% of the moves that use delta are accepted ({share:.2%}): try a smaller delta.")
+    elif proposed >= ENOUGH and share > 0.6:
+        found.append(f"{share:.0%} of the moves that use delta are accepted: try a larger delta, these steps are too timid.")
+    spread = window.mean("spread")
+    if latest.temperature > 0 and math.isfinite(spread) and latest.temperature > spread:
+        found.append(
+            f"The temperature ({latest.temperature:.2g}) is above the usual change of the loss ({spread:.2g}): this is a random walk; "
+            "lower the temperature."
+        )
+    proposed, share = window.acceptance()
+    if latest.temperature == 0 and proposed >= ENOUGH and share == 0.0:
+        found.append("Nothing was accepted lately: no tried change lowers the loss. A small temperature would let the chain move on.")
+    nulls = sum(update.null_moves for update in window.updates)
+    if proposed >= ENOUGH and nulls > 0.2 * proposed:
+        found.append(f"{nulls / proposed:.0%} of the moves were not available: give another move a share.")
+    return found

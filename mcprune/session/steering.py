@@ -1,0 +1,287 @@
+"""Steering: knobs that may change at the boundaries of blocks while the run goes on, and the replay of such a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from mcprune.chain.schedules import Schedule, parse
+from mcprune.errors import ConfigError, FolderError, McpruneError
+from mcprune.methods.base import MaskUpdate
+from mcprune.methods.markov import Markov
+from mcprune.methods.settings import ChainSettings, check
+from mcprune.session.config import RunConfig, read_options
+from mcprune.session.plan import Plan, candidates_ahead, move_plan
+from mcprune.session.records import CONFIG, EVENTS
+
+SCHEDULED = ("delta", "temperature", "alpha")
+KNOBS = (*SCHEDULED, "moves", "evaluation_rows", "budget_pressure", "adapt_delta")
+
+
+class Orders(NamedTuple):
+    """What is to be done at the boundary in front of a block."""
+
+    changes: tuple[dict[str, Any], ...] = ()  # of knobs, one after the other
+    checkpoint: bool = False
+    again: bool = False  # ask once more before the block: the run is paused
+
+
+class Steering:
+    """Who steers a run; this one leaves it as it is. The loop calls all of it, in the run's own thread."""
+
+    def begin(self, knobs: Knobs) -> None:
+        """The search is about to start."""
+
+    def orders(self, block: int, is_asked: Callable[[], bool]) -> Orders:
+        """Return what is to be done before block `block` (from 0); may wait, as long as `is_asked()` (to end) is false."""
+        return Orders()
+
+    def refused(self, changes: Mapping[str, Any], error: ConfigError) -> None:
+        """Changes cannot be made after all."""
+        raise error
+
+    def observe(self, update: MaskUpdate, block: int, proposals: int) -> None:
+        """A block has been done, `block` of them so far and `proposals` of all replicas."""
+
+    def ends(self, block: int) -> str:
+        """Return why the search ends after so many blocks, or nothing."""
+        return ""
+
+
+class Knobs:
+    """The knobs of a run: what they are, which changes are possible, and turning them.
+
+    A knob is an option of `RunConfig`; its type, range and meaning are declared there. `evaluation_rows` sets the early batch as
+    well. On the gradient path there are none.
+
+    Parameters
+    ----------
+    plan : Plan
+    method : Method
+    """
+
+    def __init__(self, plan: Plan, method: Any) -> None:
+        self.plan = plan
+        self.method = method
+        self.rows: int | None = None  # of the evaluation batch, None: as configured
+        self._moves = dict(plan.config.moves)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The knobs that there are."""
+        return KNOBS if isinstance(self.method, Markov) else ()
+
+    def values(self) -> dict[str, Any]:
+        """Return the knobs as they stand: numbers, or the text of a schedule; None where a knob is off or as configured."""
+        if not self.names:
+            return {}
+        settings: ChainSettings = self.method.settings
+        return {
+            **{name: _plain(getattr(settings, name)) for name in SCHEDULED},
+            "moves": dict(self._moves),
+            "evaluation_rows": self.rows,
+            "budget_pressure": settings.pressure,
+            "adapt_delta": settings.adapt_delta,
+        }
+
+    def check(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+        """Return what the changes become, what was clamped into its range, and what is refused, each with the reason.
+
+        Nothing is changed. A number beyond the declared range is clamped; what is no number of the declared kind is refused.
+        """
+        values: dict[str, Any] = {}
+        clamped: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for name, value in changes.items():
+            if name not in self.names:
+                known = ", ".join(self.names) or "none on this way to a mask"
+                refused[str(name)[:40]] = f"there is no such knob; the knobs are: {known}"
+                continue
+            try:
+                values[name], said = _checked(name, value)
+                if said:
+                    clamped[name] = said
+            except ConfigError as error:
+                refused[name] = str(error)
+        if values and not refused:
+            try:
+                self._settings(self._complete(values))
+            except McpruneError as error:
+                refused[next(iter(values))] = str(error)
+        return values, clamped, refused
+
+    def turn(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Turn knobs to checked values at a boundary; return what they are now and what they were before.
+
+        Raises
+        ------
+        ConfigError
+            They do not go together with the others; nothing has changed.
+        """
+        if not set(values) <= set(self.names):
+            raise ConfigError(f"there is no knob {sorted(set(values) - set(self.names))[0]!r} in this run")
+        values = self._complete(values)
+        settings = self._settings(values)
+        was = self.values()
+        self.method.steer(settings)
+        self._moves = values.get("moves", self._moves)
+        self.rows = values.get("evaluation_rows", self.rows)
+        return values, {name: was[name] for name in values}
+
+    def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values with what follows from them: an adapted delta that is switched off stays where it is."""
+        complete, settings = dict(values), self.method.settings
+        size = self.method.step_size
+        if "delta" in complete and "adapt_delta" not in complete and settings.adapt_delta is not None:
+            complete["adapt_delta"] = None
+        if complete.get("adapt_delta", "") is None and size is not None:
+            complete.setdefault("delta", float(size.delta[0]))
+        if complete.get("adapt_delta") is not None and settings.delta.kind != "constant":
+            complete.setdefault("delta", settings.delta.end)
+        return complete
+
+    def _settings(self, values: Mapping[str, Any]) -> ChainSettings:
+        settings: ChainSettings = self.method.settings
+        new: dict[str, Any] = {name: parse(values[name]) for name in SCHEDULED if name in values}
+        if "moves" in values:
+            config = self.plan.config.model_copy(update={"moves": values["moves"]})
+            size = self.plan.sites.size
+            if config.budget_drops == "chain" and set(config.moves) <= {"exchange", "informed"}:
+                raise ConfigError("under --budget-drops chain some move must change the count: exchanges alone never do")
+            new["plan"] = move_plan(config, size)
+            new["speculate"] = candidates_ahead(config, size)
+            new["learned"] = "informed" in config.moves
+        if "budget_pressure" in values:
+            new["pressure"] = values["budget_pressure"]
+        if "adapt_delta" in values:
+            new["adapt_delta"] = values["adapt_delta"]
+            new["keeps_adapting"] = values["adapt_delta"] is not None
+        changed = replace(settings, **new)
+        check(changed)
+        if changed.adapt_delta is not None and not changed.delta.start > 0:
+            raise ConfigError("an adapted delta starts above 0; set delta first")
+        return changed
+
+
+class Replay(Steering):
+    """Turns the knobs where a recorded run did, and ends the search where that one ended.
+
+    Parameters
+    ----------
+    changes : dict of int to list of dict
+        Knobs, by the blocks done before them.
+    end : int or None
+        Blocks after which the search ended early.
+    """
+
+    def __init__(self, changes: Mapping[int, list[dict[str, Any]]], end: int | None) -> None:
+        self.changes = changes
+        self.end = end
+
+    def orders(self, block: int, is_asked: Callable[[], bool]) -> Orders:
+        """See `Steering.orders`."""
+        return Orders(tuple(self.changes.get(block, ())))
+
+    def ends(self, block: int) -> str:
+        """See `Steering.ends`."""
+        return "replay" if self.end is not None and block >= self.end else ""
+
+
+def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
+    """Return the options of a recorded run and the replay of its steering.
+
+    Raises
+    ------
+    FolderError, ConfigError
+        The folder does not hold the record of a run.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise FolderError(f"there is no folder {str(folder)!r}; give --replay the folder of a run, such as runs/digits")
+    options = read_options(path / CONFIG)
+    options.pop("max_time", None)  # the recorded end takes its place: a clock would end it elsewhere
+    changes: dict[int, list[dict[str, Any]]] = {}
+    end = None
+    try:
+        for line in (path / EVENTS).read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            if event["event"] == "knob":
+                changes.setdefault(int(event["block"]), []).append(dict(event["knobs"]))
+            elif event["event"] == "stopped":
+                end = int(event["block"])
+            elif event["event"] == "start" and options.get("decide", "exact") == "exact":
+                # What `auto` chose by its speed then; another one may round otherwise.
+                options["evaluator"] = event["evaluator"] if event["evaluator"] in _evaluators() else "auto"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FolderError(f"{str(path / EVENTS)!r} is not the record of a run ({error}); give another folder") from None
+    return options, Replay(changes, end)
+
+
+def _evaluators() -> tuple[str, ...]:
+    from typing import get_args
+
+    return get_args(RunConfig.model_fields["evaluator"].annotation)
+
+
+def _plain(schedule: Schedule) -> float | str:
+    return schedule.start if schedule.kind == "constant" else str(schedule)
+
+
+def limits(name: str) -> tuple[float | None, float | None]:
+    """Return the range that a knob's option declares; None where a side is open or exclusive."""
+    field = RunConfig.model_fields[name]
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and isinstance(pair := extra.get("steered"), list):
+        low, high = pair
+        return float(str(low)), float(str(high))
+    sides: list[float | None] = [None, None]
+    for part in field.metadata:
+        for side, mark in enumerate(("ge", "le")):
+            if (bound := getattr(part, mark, None)) is not None:
+                sides[side] = float(bound)
+    return sides[0], sides[1]
+
+
+def meaning(name: str) -> str:
+    """Return what a knob is, in the words of its option."""
+    return str(RunConfig.model_fields[name].description).split(" [")[0]
+
+
+def _checked(name: str, value: Any) -> tuple[Any, str]:
+    """Return a value as the option's declaration takes it, and what was said where it was clamped."""
+    field: FieldInfo = RunConfig.model_fields[name]
+    if value is None and name in ("evaluation_rows", "adapt_delta"):
+        return None, ""
+    said = ""
+    if isinstance(value, bool) or value is None or (isinstance(value, str) and (name not in SCHEDULED or len(value) > 80)):
+        raise ConfigError(f"{name} takes a number, met {str(value)[:40]!r}; {meaning(name)}")
+    if isinstance(value, int | float):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name} must be finite, met {value}; {meaning(name)}")
+        low, high = limits(name)
+        inside = value if low is None or value >= low else low
+        inside = inside if high is None or inside <= high else high
+        if inside != value:
+            inside = type(value)(inside)
+            said = f"{value:.6g} is out of the range of {name}: it is {inside:g}"
+            value = inside
+    try:
+        found = TypeAdapter(field.rebuild_annotation()).validate_python(value)
+    except (ValidationError, ConfigError) as error:
+        text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
+        raise ConfigError(f"{name}: {text}; {meaning(name)}") from None
+    if name in SCHEDULED:
+        schedule = parse(found)
+        low, high = limits(name)
+        ends = (schedule.start, schedule.end)
+        if min(ends) < (low or 0.0) or (high is not None and max(ends) > high):
+            raise ConfigError(f"{name}: {found} leaves the range {low:g} to {high:g}; {meaning(name)}")
+        found = _plain(schedule)
+    return found, said
