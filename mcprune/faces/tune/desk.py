@@ -75,10 +75,13 @@ class Desk(Steering):
         plan = knobs.plan
         size = plan.sites.size
         image = plan.prepared.image_shape
+        share = plan.config.judge_share if plan.config.judge_on == "held-out" else 1.0
+        judging = max(1, round(share * len(plan.prepared.y_train)))
         self._run |= {
             "image_shape": list(image) if image else None,
             "names": list(plan.sites.names(plan.prepared.feature_names)) if size <= SHOWN else None,
-            "judging_rows": len(plan.prepared.y_train),
+            "judging_rows": judging,
+            "rows_configured": [min(rows, judging) for rows in (plan.config.evaluation_rows_early, plan.config.evaluation_rows)],
             "limits": {name: limits(name) for name in KNOBS},
             "meanings": {name: meaning(name) for name in KNOBS},
         }

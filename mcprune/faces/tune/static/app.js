@@ -1,0 +1,223 @@
+/* The page: hears the run's messages, shows them, sends orders. All state is the server's. */
+"use strict";
+
+(() => {
+  const token = new URLSearchParams(location.search).get("token") || "";
+  const $ = (id) => document.getElementById(id);
+  const FIGURES = [
+    ["L_tot", (t) => fixed(t.row.loss, 4)], ["L_cla", (t) => fixed(t.row.cla, 4)],
+    ["validation", (t) => fixed(t.row.validation, 4)], ["sum of gates", (t) => fixed(t.row.gate_sum, 1)],
+    ["n(t)", (t) => count(t.row.target)], ["kept", (t) => count(t.row.kept)],
+    ["accepted", (t) => percent(t.acceptance)], ["proposals/s", (t) => count(t.row.rate)],
+    ["proposals", (t) => count(t.row.step)], ["delta", (t) => short(t.delta)],
+    ["temperature", (t) => short(t.temperature)], ["alpha", (t) => short(t.alpha)],
+  ];
+  const BUTTONS = ["pause", "step", "checkpoint", "undo", "stop"];
+  const figures = {};
+  let run = {};
+  let status = "connecting";
+  let latest = null;
+  let log = [];
+  let undoable = 0;
+  let source = null;
+  let isNew = false;
+
+  const fixed = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : "-");
+  const count = (value) => (Number.isFinite(value) ? Math.round(value).toLocaleString("en") : "-");
+  const percent = (value) => (Number.isFinite(value) ? `${(100 * value).toFixed(value < 0.1 ? 2 : 1)}%` : "-");
+  const short = (value) => (Number.isFinite(value) ? Knobs.short(value) : "-");
+  const make = (kind, text, name) => {
+    const element = document.createElement(kind);
+    element.textContent = text;
+    if (name) element.className = name;
+    return element;
+  };
+
+  async function post(path, body) {
+    try {
+      const answer = await fetch(path, {
+        method: "POST", body: JSON.stringify(body), cache: "no-store",
+        headers: { "Content-Type": "application/json", "X-Mcprune-Token": token },
+      });
+      const text = await answer.text();
+      try { return JSON.parse(text); } catch { return { error: text.trim() }; }
+    } catch {
+      return { error: "the run does not answer" };
+    }
+  }
+
+  async function order(action) {
+    const answer = await post("control", { action });
+    $("said").textContent = answer.error || "";
+  }
+
+  function become(name) {
+    status = name;
+    const isOpen = name === "running" || name === "paused";
+    const words = { testing: "hardened: retraining and testing", lost: "connection lost, trying again", starting: "starting" };
+    $("status").textContent = words[name] || name;
+    $("status").className = `status ${name}`;
+    document.title = `${run.name || "run"} ${name} - mcprune`;
+    $("pause").textContent = name === "paused" ? "Resume" : "Pause";
+    BUTTONS.forEach((id) => { $(id).disabled = !isOpen; });
+    $("undo").disabled = !isOpen || !undoable;
+    $("checkpoint").disabled = !isOpen || !run.folder;
+    Knobs.enable(isOpen);
+  }
+
+  function words(knobs) {
+    return Object.entries(knobs).map(([name, value]) => {
+      if (name === "moves") return Object.entries(value).map(([move, share]) => `${move} ${Math.round(100 * share)}%`).join(", ");
+      if (name === "adapt_delta") return value === null ? "auto-delta off" : `auto-delta for ${percent(value)}`;
+      if (name === "evaluation_rows") return value === null ? "evaluation batch as configured" : `evaluation batch ${value}`;
+      return `${name === "budget_pressure" ? "n(t) pressure" : name} ${Knobs.short(value)}`;
+    }).join("; ");
+  }
+
+  function showLog() {
+    if (!log.length) return;
+    const list = log.slice(-100).reverse().map((entry) => {
+      const box = make("div", "", "entry");
+      const was = words(entry.before);
+      box.append(make("b", words(entry.knobs)), document.createTextNode(entry.origin === "undo" ? " (undone)" : ` (was: ${was})`));
+      box.append(make("div", `before block ${entry.block + 1}, after ${count(entry.step)} proposals`, "quiet"));
+      const [before, after] = [entry.before_figures, entry.effect];
+      const text = after
+        ? `over ${after.blocks} blocks: accepted ${percent(before.acceptance)} → ${percent(after.acceptance)}, L_tot ${fixed(before.loss, 4)} → ${fixed(after.loss, 4)}`
+        : "its effect is being watched";
+      box.append(make("div", text));
+      return box;
+    });
+    $("log").replaceChildren(...list);
+    Charts.marks(log.map((entry) => entry.step));
+  }
+
+  function showLaw() {
+    if (!latest) return;
+    const parts = [];
+    if (latest.temperature > 0) {
+      parts.push(`Tuning at a temperature above 0 breaks stationarity: the chain's visits follow one law only while the knobs rest. `
+        + `Delta and temperature have been constant since proposal ${count(latest.constant_since)}.`);
+      if (latest.row.target > run.n) parts.push("n(t) is still falling, so the law changes in every block.");
+    } else {
+      parts.push("Temperature 0: only strict decreases are accepted, so there is no law to disturb.");
+    }
+    $("law").textContent = parts.join(" ");
+  }
+
+  function showFigures() {
+    for (const [name, value] of FIGURES) {
+      const text = value(latest);
+      if (figures[name].textContent !== text) figures[name].textContent = text;
+    }
+    const hints = latest.hints.join("\n");
+    if ($("hints").dataset.text !== hints) {
+      $("hints").dataset.text = hints;
+      $("hints").replaceChildren(...latest.hints.map((hint) => make("li", hint)));
+    }
+    $("progress").value = run.blocks ? latest.block / run.blocks : 0;
+    const left = Number.isFinite(latest.seconds_left) ? `, ${Math.ceil(latest.seconds_left)} s left` : "";
+    $("blocks").textContent = `block ${count(latest.block)} of ${count(run.blocks)}${left}`;
+    showLaw();
+    Knobs.follow(latest);
+  }
+
+  function showRows(rows) {
+    if (!rows.length) return;
+    const table = document.createElement("table");
+    const head = document.createElement("tr");
+    ["", "sites", "test accuracy"].forEach((title) => head.append(make("th", title)));
+    table.append(head);
+    rows.forEach((row) => {
+      const line = document.createElement("tr");
+      [row.name, count(row.sites), fixed(row.accuracy, 4)].forEach((text) => line.append(make("td", text)));
+      table.append(line);
+    });
+    $("result").replaceChildren(table);
+  }
+
+  // At most one drawing of the figures and of the mask for each frame of the screen.
+  function frame() {
+    if (isNew && latest && !document.hidden) {
+      isNew = false;
+      showFigures();
+      Picture.draw(latest);
+    }
+    requestAnimationFrame(frame);
+  }
+
+  let rows = [];
+  const heard = {
+    state(state) {
+      run = state.run;
+      log = state.log;
+      rows = state.rows;
+      undoable = state.can_undo;
+      $("name").textContent = run.name ? `${run.name}, ${count(run.n)} of ${count(run.N)} sites` : "";
+      $("about").textContent = run.rows
+        ? `${count(run.rows.train)} training rows; ${run.classifier}; ${run.device}, ${run.threads} thread${run.threads === 1 ? "" : "s"}${run.folder ? `; ${run.folder}` : ""}`
+        : "the data are loaded and the engine is compiled";
+      if (run.N) Picture.begin(run);
+      Knobs.limit(run);
+      Knobs.show(state.knobs, true);
+      Charts.reset(state.series);
+      $("notes").replaceChildren(...state.notes.map((note) => make("li", note)));
+      showRows(rows);
+      if (state.latest.row) { latest = state.latest; isNew = true; Charts.histogram(latest.histogram); }
+      become(state.status);
+      showLog();
+    },
+    tick(data) { latest = data; isNew = true; Charts.tick(data); },
+    status(data) { become(data.status); },
+    note(data) {
+      $("notes").append(make("li", data.text));
+      while ($("notes").children.length > 50) $("notes").firstChild.remove();
+    },
+    knob(data) {
+      log = [...log.filter((entry) => entry.number !== data.entry.number), data.entry].slice(-200);
+      undoable = data.can_undo;
+      Knobs.show(data.knobs);
+      become(status);
+      showLog();
+    },
+    effect(data) { log = log.map((entry) => (entry.number === data.number ? data : entry)); showLog(); },
+    row(data) { rows = [...rows.filter((row) => row.name !== data.name), data]; showRows(rows); },
+    done(data) { rows = data.rows; showRows(rows); },
+  };
+
+  function connect() {
+    source = new EventSource(`events?token=${encodeURIComponent(token)}`);
+    let before = status;
+    for (const [kind, hear] of Object.entries(heard)) source.addEventListener(kind, (event) => hear(JSON.parse(event.data)));
+    source.onopen = () => { if (status === "lost") become(before); };
+    source.onerror = () => {
+      if (status === "done" || status === "failed") { source.close(); return; } // the run has ended, and its process too
+      if (status !== "lost") before = status;
+      become("lost");
+      // A refused stream is not tried again by the browser.
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+    };
+  }
+
+  for (const [name] of FIGURES) {
+    const box = document.createElement("div");
+    figures[name] = make("dd", "-");
+    box.append(make("dt", name), figures[name]);
+    $("figures").append(box);
+  }
+  $("pause").addEventListener("click", () => order(status === "paused" ? "resume" : "pause"));
+  ["step", "checkpoint", "undo"].forEach((id) => $(id).addEventListener("click", () => order(id)));
+  $("stop").addEventListener("click", () => {
+    // Pressed twice within four seconds: it cannot be taken back.
+    if ($("stop").dataset.sure) { order("stop"); return; }
+    $("stop").dataset.sure = "1";
+    $("stop").textContent = "Press again to stop";
+    setTimeout(() => { delete $("stop").dataset.sure; $("stop").textContent = "Stop and harden"; }, 4000);
+  });
+  Knobs.build((changes) => post("knobs", changes));
+  Knobs.enable(false);
+  become("connecting");
+  Charts.start();
+  connect();
+  frame();
+})();

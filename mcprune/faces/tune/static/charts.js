@@ -1,0 +1,136 @@
+/* Curves over the proposals, drawn by plotly in turns so that the page never takes the cores from the chain. */
+"use strict";
+
+const Charts = (() => {
+  const SHARE = 0.2; // of the time at most goes into drawing
+  const UNSEEN = 8; // one drawing in so many is of a chart that is scrolled away
+  const LINES = {
+    losses: [["loss", "L_tot", 1], ["cla", "L_cla", 2], ["sel", "alpha L_sel", 3], ["rej", "alpha L_rej", 4]],
+    sites: [["gate_sum", "sum of gates", 1], ["target", "n(t)", 2], ["kept", "kept", 3]],
+    validation: [["validation", "validation accuracy", 3]],
+    rate: [["rate", "proposals per second", 5]],
+  };
+  const AXES = {
+    losses: { title: { text: "nats" }, rangemode: "tozero" },
+    sites: { title: { text: "sites" }, rangemode: "tozero" },
+    acceptance: { tickformat: "~%", rangemode: "tozero" },
+    validation: { tickformat: "~%", nticks: 5 },
+    rate: { rangemode: "tozero" },
+    histogram: { title: { text: "sites" }, type: "log", dtick: 1 },
+  };
+  const ORDER = ["losses", "acceptance", "sites", "histogram", "validation", "rate"];
+  let series = { columns: {}, stride: 1, rows: 0, points: 600 };
+  let histogram = [];
+  let marks = [];
+  const dirty = new Set();
+  const seen = new Set();
+  const at = {}; // when each was drawn last
+  let drawn = 0;
+  let freeAt = 0;
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  function add(row) {
+    // The same thinning as the server's: a full series loses every second point, and then takes every second one.
+    series.rows += 1;
+    if ((series.rows - 1) % series.stride) return;
+    const columns = series.columns;
+    const length = columns.step ? columns.step.length : 0;
+    for (const name of Object.keys(row)) columns[name] ??= new Array(length).fill(null);
+    for (const name of Object.keys(columns)) columns[name].push(row[name] ?? null);
+    if (columns.step.length >= series.points) {
+      for (const name of Object.keys(columns)) columns[name] = columns[name].filter((_, place) => place % 2 === 0);
+      series.stride *= 2;
+    }
+  }
+
+  function traces(id) {
+    if (id === "histogram") {
+      const bins = histogram.length;
+      return [{
+        type: "bar", x: histogram.map((_, place) => (place + 0.5) / bins), y: histogram.map((count) => count || null),
+        marker: { color: colour("--c1") }, hovertemplate: "%{y} sites near %{x:.2f}<extra></extra>",
+      }];
+    }
+    const lines = LINES[id] || Object.keys(series.columns).filter((name) => name.startsWith("move "))
+      .map((name, place) => [name, name.slice(5), place % 6 + 1]);
+    return lines.map(([name, title, hue]) => ({
+      type: "scatter", mode: "lines", name: title, x: series.columns.step || [], y: series.columns[name] || [],
+      // The first lies under the others: where they agree it shows as an edge.
+      line: { width: hue === 1 && id in LINES && lines.length > 1 ? 4 : 1.6, color: colour(`--c${hue}`), dash: name === "target" ? "dot" : "solid" },
+      opacity: hue === 1 && id in LINES && lines.length > 1 ? 0.55 : 1,
+    }));
+  }
+
+  function lossRange() {
+    // Without the first fall, next to which all that follows would be flat.
+    const loss = (series.columns.loss || []).filter(Number.isFinite);
+    const top = Math.max(...loss.slice(Math.floor(loss.length / 8)), 1e-6);
+    return { range: [-0.03 * top, 1.1 * top], autorange: false };
+  }
+
+  function layout(id) {
+    const axis = { gridcolor: colour("--grid"), zerolinecolor: colour("--grid"), linecolor: colour("--line"), automargin: true };
+    const isBars = id === "histogram";
+    return {
+      margin: { l: 46, r: 8, t: 6, b: 34 },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: colour("--quiet"), size: 11, family: getComputedStyle(document.body).fontFamily },
+      showlegend: !isBars && (id === "acceptance" || (LINES[id] || []).length > 1),
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
+      xaxis: { ...axis, title: { text: isBars ? "gate" : "proposals", standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}) },
+      yaxis: { ...axis, ...AXES[id], nticks: 6, ...(id === "losses" ? lossRange() : {}) },
+      hovermode: "x", bargap: 0.08, uirevision: "kept",
+      datarevision: series.rows, // the arrays grow in place, which plotly does not see
+      shapes: isBars ? [] : marks.map((step) => ({
+        type: "line", xref: "x", yref: "paper", x0: step, x1: step, y0: 0, y1: 1, line: { color: colour("--c6"), width: 1, dash: "dot" },
+      })),
+    };
+  }
+
+  function draw(id) {
+    Plotly.react(id, traces(id), layout(id), { displayModeBar: false, responsive: true });
+  }
+
+  function next() {
+    // The chart that has waited longest, of those on the screen or, now and then, of those scrolled away.
+    const wantsHidden = drawn % UNSEEN === UNSEEN - 1 || !seen.size;
+    const ready = ORDER.filter((id) => dirty.has(id)).sort((one, other) => (at[one] || 0) - (at[other] || 0));
+    return ready.find((id) => seen.has(id) !== wantsHidden) || (wantsHidden ? ready[0] : undefined);
+  }
+
+  function frame() {
+    const now = performance.now();
+    const id = document.hidden || now < freeAt ? undefined : next();
+    if (id) {
+      drawn += 1;
+      at[id] = now;
+      dirty.delete(id);
+      draw(id);
+      const took = performance.now() - now;
+      freeAt = performance.now() + took * (1 / SHARE - 1);
+    }
+    setTimeout(frame, 40);
+  }
+
+  function all() { ORDER.forEach((id) => dirty.add(id)); }
+
+  function start() {
+    const watch = new IntersectionObserver((entries) => entries.forEach((entry) => {
+      if (entry.isIntersecting) seen.add(entry.target.id); else seen.delete(entry.target.id);
+    }), { rootMargin: "80px" });
+    ORDER.forEach((id) => watch.observe(document.getElementById(id)));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
+    document.addEventListener("visibilitychange", all);
+    frame();
+  }
+
+  return {
+    start,
+    reset(state) { series = state; all(); },
+    tick(latest) { add(latest.row); histogram = latest.histogram; all(); },
+    histogram(bins) { histogram = bins; },
+    marks(steps) { marks = steps.slice(-60); all(); },
+    length: () => (series.columns.step || []).length,
+  };
+})();

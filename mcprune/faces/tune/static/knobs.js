@@ -1,0 +1,195 @@
+/* The knobs: a slider and a number each; what the server holds is what is shown, and what it refuses is said beside the knob. */
+"use strict";
+
+const Knobs = (() => {
+  const STEPS = 1000;
+  const MOVES = ["exchange", "site", "toggle", "block", "uniform", "informed"];
+  // Where the sliders end; the number beside takes all that the option's declaration takes.
+  const SCALES = {
+    delta: { title: "delta", unit: "half-width of a proposal, log scale", low: 1e-3, high: 20 },
+    temperature: { title: "temperature", unit: "nats, log scale; far left: exactly 0", low: 1e-7, high: 1, zero: true },
+    alpha: { title: "alpha", unit: "weight of L_pru, log scale; far left: exactly 0", low: 1e-3, high: 1e3, zero: true },
+    evaluation_rows: { title: "evaluation batch", unit: "rows that judge a candidate", low: 16, high: 4096, whole: true },
+    budget_pressure: { title: "n(t) pressure", unit: "1: as planned; above: fewer sites sooner", low: 0.25, high: 4 },
+  };
+  const parts = {};
+  let send = async () => ({});
+  let held = null; // the knob that a finger is on
+
+  const make = (kind, attributes = {}, ...children) => {
+    const element = document.createElement(kind);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name === "class") element.className = value; else element.setAttribute(name, value);
+    }
+    element.append(...children);
+    return element;
+  };
+  const short = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value));
+
+  function toPlace(scale, value) {
+    if (typeof value !== "number") return 0;
+    if (scale.zero && value <= 0) return 0;
+    const first = scale.zero ? 1 : 0;
+    const part = Math.log(Math.min(Math.max(value, scale.low), scale.high) / scale.low) / Math.log(scale.high / scale.low);
+    return Math.round(first + part * (STEPS - first));
+  }
+
+  function toValue(scale, place) {
+    if (scale.zero && place <= 0) return 0;
+    const first = scale.zero ? 1 : 0;
+    const value = scale.low * (scale.high / scale.low) ** ((place - first) / (STEPS - first));
+    return scale.whole ? Math.round(value) : Number(value.toPrecision(3));
+  }
+
+  function say(name, text, kind) {
+    const place = parts[name].said;
+    place.textContent = text || "";
+    place.className = kind || "refused";
+  }
+
+  async function post(name, changes) {
+    say(name, "");
+    const answer = await send(changes);
+    const refused = answer.refused && Object.values(answer.refused).join(" ");
+    if (refused || answer.error) {
+      say(name, refused || answer.error);
+      show(Knobs.values, true);
+    } else if (answer.clamped && Object.keys(answer.clamped).length) {
+      say(name, Object.values(answer.clamped).join(" "), "clamped");
+    }
+  }
+
+  function slider(name) {
+    const scale = SCALES[name];
+    const range = make("input", { type: "range", id: `${name}-range`, min: 0, max: STEPS, step: 1, "aria-label": `${scale.title}, ${scale.unit}`, "aria-describedby": `${name}-said` });
+    const box = make("input", { type: "number", id: name, step: "any", "aria-describedby": `${name}-said ${name}-unit` });
+    const said = make("div", { id: `${name}-said`, class: "refused", role: "alert" });
+    const unit = make("div", { class: "quiet", id: `${name}-unit` }, scale.unit);
+    const set = make("fieldset", { id: `${name}-set` },
+      make("div", { class: "knob-top" }, make("label", { for: name }, scale.title), box), range, unit, said);
+    const speak = () => range.setAttribute("aria-valuetext", box.value || unit.textContent);
+    range.addEventListener("input", () => { held = name; box.value = toValue(scale, Number(range.value)); speak(); });
+    range.addEventListener("change", () => { held = null; post(name, { [name]: toValue(scale, Number(range.value)) }); });
+    range.addEventListener("blur", () => { held = null; });
+    box.addEventListener("change", () => {
+      const value = box.value.trim() === "" ? NaN : Number(box.value);
+      if (Number.isFinite(value)) post(name, { [name]: value }); else { say(name, "give a number"); show(Knobs.values, true); }
+    });
+    parts[name] = { set, range, box, said, unit, speak };
+    return set;
+  }
+
+  function mixture() {
+    const set = make("fieldset", { id: "moves-set" }, make("legend", {}, "mixture of moves"));
+    const rows = {};
+    for (const move of MOVES) {
+      const range = make("input", { type: "range", id: `move-${move}`, min: 0, max: 100, step: 1, "aria-describedby": "moves-said" });
+      const out = make("output", { for: `move-${move}` });
+      range.addEventListener("input", () => { held = "moves"; label(); });
+      range.addEventListener("change", () => {
+        held = null;
+        const shares = Object.fromEntries(MOVES.map((one) => [one, Number(rows[one].range.value)]).filter(([, share]) => share > 0));
+        post("moves", { moves: shares });
+      });
+      range.addEventListener("blur", () => { held = null; });
+      rows[move] = { range, out };
+      set.append(make("div", { class: "share" }, make("label", { for: `move-${move}` }, move), range, out));
+    }
+    const label = () => {
+      const total = MOVES.reduce((sum, one) => sum + Number(rows[one].range.value), 0);
+      for (const one of MOVES) {
+        const text = total ? `${Math.round(100 * Number(rows[one].range.value) / total)}%` : "-";
+        rows[one].out.textContent = text;
+        rows[one].range.setAttribute("aria-valuetext", text);
+      }
+    };
+    const said = make("div", { id: "moves-said", class: "refused", role: "alert" });
+    set.append(make("div", { class: "quiet" }, "site, block and uniform moves use delta; exchange trades a kept site for a dropped one"), said);
+    parts.moves = { set, rows, said, label };
+    return set;
+  }
+
+  function automatic() {
+    const box = make("input", { type: "checkbox", id: "auto-delta", "aria-describedby": "adapt_delta-said" });
+    const wanted = make("input", { type: "number", id: "wanted", min: 0.01, max: 0.99, step: 0.01, value: 0.3, "aria-describedby": "adapt_delta-said" });
+    const said = make("div", { id: "adapt_delta-said", class: "refused", role: "alert" });
+    const set = make("fieldset", { id: "adapt_delta-set" }, make("div", { class: "row" },
+      box, make("label", { for: "auto-delta" }, "auto-delta, to accept"), wanted), said);
+    box.addEventListener("change", () => post("adapt_delta", { adapt_delta: box.checked ? Number(wanted.value) : null }));
+    wanted.addEventListener("change", () => { if (box.checked) post("adapt_delta", { adapt_delta: Number(wanted.value) }); });
+    parts.adapt_delta = { set, box, wanted, said };
+    return set;
+  }
+
+  function configured() {
+    const box = make("input", { type: "checkbox", id: "rows-configured", "aria-describedby": "evaluation_rows-said" });
+    box.addEventListener("change", () => post("evaluation_rows",
+      { evaluation_rows: box.checked ? null : Number(parts.evaluation_rows.box.value) || SCALES.evaluation_rows.high }));
+    parts.evaluation_rows.configured = box;
+    parts.evaluation_rows.set.append(make("div", { class: "row" }, box, make("label", { for: "rows-configured" }, "as configured")));
+  }
+
+  function build(post_) {
+    send = post_;
+    const form = document.getElementById("knob-form");
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.append(slider("delta"), automatic(), slider("temperature"), slider("alpha"), mixture(), slider("evaluation_rows"), slider("budget_pressure"));
+    configured();
+  }
+
+  function limit(run) {
+    if (run.rows_configured) {
+      parts.evaluation_rows.box.placeholder = [...new Set(run.rows_configured)].join("–");
+      SCALES.evaluation_rows.usual = run.rows_configured[1];
+    }
+    if (run.judging_rows) SCALES.evaluation_rows.high = Math.max(32, Math.min(run.judging_rows, 60000));
+    for (const [name, text] of Object.entries(run.meanings || {})) parts[name]?.set.setAttribute("title", text);
+  }
+
+  function show(values, force = false) {
+    Knobs.values = values;
+    const names = Object.keys(values);
+    document.getElementById("knob-form").toggleAttribute("hidden", !names.length);
+    for (const name of Object.keys(SCALES)) {
+      if (!(name in values) || (held === name && !force)) continue;
+      const { range, box, unit, speak } = parts[name];
+      const value = values[name];
+      const isPlan = typeof value === "string";
+      unit.textContent = isPlan ? `now by the schedule ${value}; ${SCALES[name].unit}` : SCALES[name].unit;
+      if (name === "evaluation_rows") parts[name].configured.checked = value === null;
+      if (value === null || isPlan) {
+        box.value = "";
+        if (SCALES[name].usual) range.value = toPlace(SCALES[name], SCALES[name].usual);
+      } else {
+        if (document.activeElement !== box || force) box.value = short(value);
+        range.value = toPlace(SCALES[name], value);
+      }
+      speak();
+    }
+    if (values.moves && (held !== "moves" || force)) {
+      for (const move of MOVES) parts.moves.rows[move].range.value = Math.round(100 * (values.moves[move] || 0));
+      parts.moves.label();
+    }
+    if ("adapt_delta" in values) {
+      parts.adapt_delta.box.checked = values.adapt_delta !== null;
+      if (values.adapt_delta !== null && document.activeElement !== parts.adapt_delta.wanted) parts.adapt_delta.wanted.value = values.adapt_delta;
+    }
+  }
+
+  function follow(latest) {
+    // What a schedule or auto-delta has made of a knob since.
+    for (const name of ["delta", "temperature", "alpha"]) {
+      const isMoving = typeof Knobs.values[name] === "string" || (name === "delta" && Knobs.values.adapt_delta !== null);
+      if (!isMoving || held === name || latest[name] === null || document.activeElement === parts[name].box) continue;
+      parts[name].box.value = short(latest[name]);
+      parts[name].range.value = toPlace(SCALES[name], latest[name]);
+      parts[name].speak();
+    }
+  }
+
+  function enable(is) {
+    document.querySelectorAll("#knob-form input").forEach((input) => { input.disabled = !is; });
+  }
+
+  return { build, limit, show, follow, enable, values: {}, short };
+})();

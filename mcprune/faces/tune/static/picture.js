@@ -1,0 +1,98 @@
+/* The mask: a picture where the inputs are an image, else sorted bars with names. */
+"use strict";
+
+const Picture = (() => {
+  const BARS = 200;
+  let run = {};
+  let items = null;
+
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const rgb = (name) => {
+    const text = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    return [1, 3, 5].map((place) => parseInt(text.slice(place, place + 2), 16));
+  };
+
+  function canvas(kept, share, start, shape) {
+    const [height, width] = shape.slice(-2);
+    const planes = shape.length === 3 ? shape[0] : 1;
+    let element = document.querySelector("#mask canvas");
+    if (!element) {
+      element = document.createElement("canvas");
+      element.setAttribute("role", "img");
+      document.getElementById("mask").prepend(element);
+    }
+    const scale = Math.max(1, Math.ceil(320 / width));
+    element.width = width * scale;
+    element.height = height * scale;
+    const brush = element.getContext("2d");
+    const [on, off] = [rgb("--c1"), rgb("--off")];
+    for (let place = 0; place < height * width; place += 1) {
+      let now = 0;
+      let lately = 0;
+      for (let plane = 0; plane < planes; plane += 1) {
+        const site = start + plane * height * width + place;
+        now += kept[site] / planes;
+        lately += share[site] / 255 / planes;
+      }
+      const [x, y] = [(place % width) * scale, Math.floor(place / width) * scale];
+      const mix = (part) => `rgb(${off.map((level, tone) => Math.round(level + part * (on[tone] - level))).join()})`;
+      brush.fillStyle = mix(0.55 * lately);
+      brush.fillRect(x, y, scale, scale);
+      if (now > 0) {
+        const edge = scale > 6 ? 1 : 0;
+        brush.fillStyle = mix(Math.max(now, 0.35));
+        brush.fillRect(x + edge, y + edge, scale - 2 * edge, scale - 2 * edge);
+      }
+    }
+    return element;
+  }
+
+  function bars(kept, share, start, size) {
+    const list = Array.from({ length: size }, (_, place) => start + place)
+      .sort((one, other) => kept[other] - kept[one] || share[other] - share[one] || one - other).slice(0, BARS);
+    if (!items || items.length !== list.length) {
+      const element = document.createElement("ul");
+      element.className = "bars";
+      element.tabIndex = 0;
+      element.setAttribute("aria-label", "Sites by how often they were kept lately");
+      items = list.map(() => {
+        const item = document.createElement("li");
+        const [label, bed, fill] = ["span", "span", "div"].map((kind) => document.createElement(kind));
+        label.className = "label"; bed.className = "bed"; fill.className = "fill";
+        bed.append(fill);
+        item.append(label, bed);
+        element.append(item);
+        return { item, label, fill };
+      });
+      document.querySelector("#mask .bars")?.remove();
+      document.getElementById("mask").append(element);
+    }
+    list.forEach((site, place) => {
+      const { item, label, fill } = items[place];
+      const part = Math.round(share[site] / 2.55);
+      item.className = kept[site] ? "in" : "out";
+      label.textContent = run.names ? run.names[site] : `site ${site}`;
+      label.title = `${label.textContent}: ${kept[site] ? "kept" : "dropped"}, kept ${part}% of the time lately`;
+      fill.style.width = `${part}%`;
+    });
+  }
+
+  function draw(latest) {
+    const words = document.getElementById("mask-words");
+    const count = `${latest.row.kept} of ${run.N} sites are kept`;
+    if (!latest.mask) { words.textContent = `${count}; there are too many sites for a picture.`; return; }
+    const packed = bytes(latest.mask);
+    const share = bytes(latest.share);
+    const kept = Uint8Array.from({ length: run.N }, (_, site) => (packed[site >> 3] >> (7 - (site & 7))) & 1);
+    const first = run.sites[0];
+    const isImage = run.image_shape && first.kind === "inputs";
+    words.textContent = isImage
+      ? `${count}. Full colour: kept now; the shade behind: how often lately.`
+      : `${count}. Bars: how often lately; blue: kept now.`;
+    if (isImage) canvas(kept, share, 0, run.image_shape).setAttribute("aria-label", `${count}, as a picture of the inputs`);
+    const rest = isImage ? first.size : 0;
+    if (run.N > rest) bars(kept, share, rest, run.N - rest);
+  }
+
+  return { begin(info) { run = info; }, draw };
+})();
