@@ -1,6 +1,10 @@
 """A run that is made up: its events, without a classifier or a chain."""
 
+import json
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from types import ModuleType
@@ -143,3 +147,77 @@ def fake_records(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     records = ModuleType("mcprune.session.records")
     monkeypatch.setitem(sys.modules, "mcprune.session.records", records)
     return records
+
+
+TUNED = {"epochs": 100_000, "retrain_epochs": 1, "compare": "no", "hidden": (8,), "keep": 16, "threads": 1, "force": True}
+
+
+class Page:
+    """A run with its server, in threads of this process."""
+
+    def __init__(self, folder, is_paused=False, **options):
+        # Torch is behind these: only who opens a page waits for it.
+        from mcprune.faces.tune.desk import Desk
+        from mcprune.faces.tune.server import Server
+        from mcprune.session.config import make_config
+
+        self.desk = Desk(is_paused=is_paused)
+        self.server = Server(self.desk, port=0)
+        self.server.start()
+        self.told = []
+        self.run = threading.Thread(target=self._run, args=(make_config(**{**TUNED, **options, "out": str(folder)}),))
+        self.run.start()
+        self.until(lambda: self.desk.status in ("running", "paused"))
+
+    def _run(self, config):
+        from mcprune.session.loop import run
+
+        for event in run(config, self.desk):
+            self.desk.hear(event)
+            self.told.append(event)
+
+    def until(self, is_so, seconds=60.0):
+        """Wait until something is so, which the threads bring about."""
+        end = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < end, f"still {self.desk.status}"
+            time.sleep(0.005)
+
+    def close(self):
+        self.desk.control("stop")
+        self.run.join(60.0)
+        self.server.stop()
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=20.0)
+
+    def raw(self, text):
+        """Send bytes, return the status and the whole answer."""
+        with self.connect() as line:
+            line.sendall(text)
+            answer = b""
+            while part := line.recv(65536):
+                answer += part
+        return int(answer.split(b" ", 2)[1]), answer
+
+    def ask(self, method, path, body=None, token=True, host=None, **headers):
+        """One request; `token` True is the right one, None is none."""
+        given = {"Host": host or f"127.0.0.1:{self.server.port}", "Connection": "close"}
+        if token is not None:
+            given["X-Mcprune-Token"] = self.server.token if token is True else token
+        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        if body is not None:
+            given |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items() if value is not None)]
+        return self.raw("\r\n".join([*lines, "", ""]).encode("latin-1") + data)
+
+    def post(self, path, body):
+        status, answer = self.ask("POST", path, body)
+        return status, json.loads(answer.split(b"\r\n\r\n", 1)[1])
+
+
+@pytest.fixture(scope="session")
+def page_class() -> type[Page]:
+    """A run with its live page's server: `page_class(folder, is_paused=False, **options)`, to be closed."""
+    return Page

@@ -61,6 +61,8 @@ class Desk(Steering):
         self._pending: dict[str, Any] | None = None  # the change whose effect is being watched
         self._sums: dict[str, float] = {}
         self._blocks = 0  # since the last message
+        self._block = self._proposals = 0
+        self._update: MaskUpdate | None = None
         self._moves: dict[str, list[int]] = {}
         self._told, self._counted = 0.0, (0.0, 0)
         self._share: np.ndarray | None = None
@@ -268,9 +270,9 @@ class Desk(Steering):
 
     def _tell(self, now: float) -> None:
         """Publish the figures since the last time."""
-        if not self._blocks or self.knobs is None:
-            return
         update, blocks = self._update, self._blocks
+        if update is None or not blocks or self.knobs is None:
+            return
         mean = {name: total / blocks for name, total in self._sums.items()}
         since, counted = self._counted
         rate = (self._proposals - counted) / max(now - since, 1e-6)

@@ -61,9 +61,9 @@ def hints(window: Window, knobs: dict[str, Any]) -> list[str]:
             "lower the temperature."
         )
     proposed, share = window.acceptance()
-    if latest.temperature == 0 and proposed >= ENOUGH and share == 0.0:
-        found.append("Nothing was accepted lately: no tried change lowers the loss. A small temperature would let the chain move on.")
     nulls = sum(update.null_moves for update in window.updates)
+    if latest.temperature == 0 and proposed >= ENOUGH and share == 0.0 and nulls < proposed / 2:
+        found.append("Nothing was accepted lately: no tried change lowers the loss. A small temperature would let the chain move on.")
     if proposed >= ENOUGH and nulls > 0.2 * proposed:
-        found.append(f"{nulls / proposed:.0%} of the moves were not available: give another move a share.")
+        found.append(f"{nulls / proposed:.0%} of the moves are not available now: an exchange needs a kept and a dropped site.")
     return found
