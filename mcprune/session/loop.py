@@ -300,14 +300,18 @@ class _Search:
                 data = {"block": block, "step": self.proposals, "knobs": knobs, "before": before}
                 yield Event(events.KNOB, data)
             if checkpoint:
-                text = outcome.write_checkpoint(self.plan, self.method, self.knobs.values(), block, self.proposals, folder)
+                text = outcome.write_checkpoint(
+                    self.plan, self.method, self.knobs.values(), block, self.proposals, folder
+                )
                 yield Event(events.NOTE, {"text": text})
             again = again and not interrupt.is_asked
 
     def notes(self) -> Iterator[Event]:
         """Say what turning knobs at a temperature means."""
         if self.turned_at is not None and self.is_warm:
-            text = "tuned while it ran: at a temperature above 0 the visits follow one law only while the knobs rest, here"
+            text = (
+                "tuned while it ran: at a temperature above 0 the visits follow one law only while the knobs rest, here"
+            )
             yield Event(events.NOTE, {"text": f"{text} from proposal {self.turned_at:,} of {self.proposals:,} on"})
 
     def advance(self, block: int) -> MaskUpdate:

@@ -239,7 +239,9 @@ def write_checkpoint(
 ) -> str:
     """Write checkpoint.json in one step, the mask and weights as they are, and return a note; it cannot be resumed from."""
     if folder is None or not block:
-        return "no checkpoint: " + ("this run writes no folder" if folder is None else "the first block is not done yet")
+        return "no checkpoint: " + (
+            "this run writes no folder" if folder is None else "the first block is not done yet"
+        )
     position = method.position()
     keep = np.flatnonzero(position > 0)
     names = plan.sites.names(plan.prepared.feature_names)

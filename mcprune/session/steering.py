@@ -154,7 +154,9 @@ class Knobs:
             config = self.plan.config.model_copy(update={"moves": values["moves"]})
             size = self.plan.sites.size
             if config.budget_drops == "chain" and set(config.moves) <= {"exchange", "informed"}:
-                raise ConfigError("under --budget-drops chain some move must change the count: exchanges alone never do")
+                raise ConfigError(
+                    "under --budget-drops chain some move must change the count: exchanges alone never do"
+                )
             new["plan"] = move_plan(config, size)
             new["speculate"] = candidates_ahead(config, size)
             new["learned"] = "informed" in config.moves
@@ -260,7 +262,11 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
     if value is None and name in ("evaluation_rows", "adapt_delta"):
         return None, ""
     said = ""
-    if isinstance(value, bool) or value is None or (isinstance(value, str) and (name not in SCHEDULED or len(value) > 80)):
+    if (
+        isinstance(value, bool)
+        or value is None
+        or (isinstance(value, str) and (name not in SCHEDULED or len(value) > 80))
+    ):
         raise ConfigError(f"{name} takes a number, met {str(value)[:40]!r}; {meaning(name)}")
     if isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
@@ -275,7 +281,9 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
     try:
         found = TypeAdapter(field.rebuild_annotation()).validate_python(value)
     except (ValidationError, ConfigError) as error:
-        text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
+        text = (
+            error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
+        )
         raise ConfigError(f"{name}: {text}; {meaning(name)}") from None
     if name in SCHEDULED:
         schedule = parse(found)

@@ -149,7 +149,15 @@ def fake_records(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return records
 
 
-TUNED = {"epochs": 100_000, "retrain_epochs": 1, "compare": "no", "hidden": (8,), "keep": 16, "threads": 1, "force": True}
+TUNED = {
+    "epochs": 100_000,
+    "retrain_epochs": 1,
+    "compare": "no",
+    "hidden": (8,),
+    "keep": 16,
+    "threads": 1,
+    "force": True,
+}
 
 
 class Page:
@@ -209,7 +217,10 @@ class Page:
         if body is not None:
             given |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items() if value is not None)]
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in given.items() if value is not None),
+        ]
         return self.raw("\r\n".join([*lines, "", ""]).encode("latin-1") + data)
 
     def post(self, path, body):

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from mcprune.faces.cli import main
+from mcprune.session.config import make_config
 from mcprune.session.events import KINDS
+from mcprune.session.loop import run
+from mcprune.session.steering import Replay
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
 
@@ -46,12 +49,23 @@ def test_the_document_knows_every_kind():
 
 def test_the_order_and_the_fields_are_as_documented(events):
     fields, kinds = documented(), [kind for kind, _ in events[0]]
-    assert set(kinds) == set(KINDS)
+    assert set(kinds) == set(KINDS) - {"knob"}  # nobody steers here
     assert kinds[0] == "start"
     order = [kind for kind in kinds if kind != "note"]
     assert order == sorted(order, key=KINDS.index)
     for kind, data in events[0]:
         assert set(data) == fields[kind], kind
+
+
+def test_a_turned_knob_is_told_as_documented(tmp_path):
+    config = make_config(
+        epochs=2, retrain_epochs=1, keep=9, hidden=(8,), compare="no", threads=1, out=str(tmp_path / "run")
+    )
+    told = list(run(config, Replay({1: [{"alpha": 2.0}]}, end=2)))
+    knobs = [event for event in told if event.kind == "knob"]
+    assert [json.loads(event.line())["knobs"] for event in knobs] == [{"alpha": 2.0}]
+    assert set(knobs[0].data) == documented()["knob"]
+    assert next(event for event in told if event.kind == "stopped").data == {"reason": "replay", "block": 2}
 
 
 def test_the_result_is_shown_as_the_run_showed_it(events, capsys):

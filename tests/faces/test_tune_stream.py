@@ -86,7 +86,9 @@ def test_an_unknown_last_id_gets_the_whole_state(page, last):
 
 def test_figures_come_at_most_ten_times_a_second(page):
     page.until(lambda: page.desk._series.rows >= 15)
-    ticks = [message.data for message in page.desk.stream.after(f"{page.desk.stream._boot}-0") if message.kind == "tick"]
+    ticks = [
+        message.data for message in page.desk.stream.after(f"{page.desk.stream._boot}-0") if message.kind == "tick"
+    ]
     steps = [tick["block"] for tick in ticks]
     assert steps == sorted(set(steps))
     # Blocks of this run take some milliseconds: the stream does not tell of each.
@@ -162,7 +164,11 @@ def test_a_checkpoint_is_written_whole(still, tmp_path):
 
 def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
     page = page_class(tmp_path / "run", is_paused=True, epochs=400)
-    for order in ({"temperature": 1e-3, "moves": {"exchange": 2, "site": 1}}, {"budget_pressure": 4.0}, {"adapt_delta": 0.4}):
+    for order in (
+        {"temperature": 1e-3, "moves": {"exchange": 2, "site": 1}},
+        {"budget_pressure": 4.0},
+        {"adapt_delta": 0.4},
+    ):
         assert page.post("/knobs", order)[0] == 200
         at = page.desk._block
         page.post("/control", {"action": "resume"})
@@ -170,7 +176,7 @@ def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
         page.post("/control", {"action": "pause"})
         page.until(lambda: page.desk.status == "paused")
     page.close()
-    assert [event.data["block"] for event in page.told if event.kind == "knob"][0] == 0
+    assert next(event.data["block"] for event in page.told if event.kind == "knob") == 0
     assert sum(event.kind == "knob" for event in page.told) == 3
     assert main(["run", "--quiet", "--replay", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
     mask = (tmp_path / "run" / "mask.json").read_bytes()

@@ -32,13 +32,23 @@ def tune_parser() -> Parser:
     parser = run_parser("tune", DESCRIPTION)
     page = parser.add_argument_group("page")
     parser.option(
-        "--port", metavar="INTEGER", group=page, help="of the page (default: 8765, or the next free one; 0: any free one)"
+        "--port",
+        metavar="INTEGER",
+        group=page,
+        help="of the page (default: 8765, or the next free one; 0: any free one)",
     )
     parser.option(
-        "--host", metavar="NAME", group=page, help="address to listen on; others than this machine need the token too (default: 127.0.0.1)"
+        "--host",
+        metavar="NAME",
+        group=page,
+        help="address to listen on; others than this machine need the token too (default: 127.0.0.1)",
     )
     parser.option(
-        "--no-browser", action="store_false", dest="browser", group=page, help="do not open a browser (default: open one where there is a display)"
+        "--no-browser",
+        action="store_false",
+        dest="browser",
+        group=page,
+        help="do not open a browser (default: open one where there is a display)",
     )
     parser.option("--paused", action="store_true", group=page, help="wait in front of the first block (default: no)")
     return parser

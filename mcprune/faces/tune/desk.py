@@ -83,7 +83,9 @@ class Desk(Steering):
             "image_shape": list(image) if image else None,
             "names": list(plan.sites.names(plan.prepared.feature_names)) if size <= SHOWN else None,
             "judging_rows": judging,
-            "rows_configured": [min(rows, judging) for rows in (plan.config.evaluation_rows_early, plan.config.evaluation_rows)],
+            "rows_configured": [
+                min(rows, judging) for rows in (plan.config.evaluation_rows_early, plan.config.evaluation_rows)
+            ],
             "limits": {name: limits(name) for name in KNOBS},
             "meanings": {name: meaning(name) for name in KNOBS},
         }
@@ -151,7 +153,20 @@ class Desk(Steering):
         """Hear an event of the run."""
         data = event.data
         if event.kind == events.START:
-            wanted = ("version", "name", "rows", "N", "n", "sites", "classifier", "device", "threads", "folder", "epochs", "blocks")
+            wanted = (
+                "version",
+                "name",
+                "rows",
+                "N",
+                "n",
+                "sites",
+                "classifier",
+                "device",
+                "threads",
+                "folder",
+                "epochs",
+                "blocks",
+            )
             self._run |= {key: data[key] for key in wanted} | {"method": data["config"]["method"]}
         elif event.kind == events.NOTE:
             self._note(str(data["text"]))
@@ -253,7 +268,13 @@ class Desk(Steering):
             self._close_effect()
         if origin != "undo":
             self._undo.append(data["before"])
-        entry = {**plain(data), "number": len(self._log) + 1, "origin": origin, "before_figures": plain(self._effect.figures()), "effect": None}
+        entry = {
+            **plain(data),
+            "number": len(self._log) + 1,
+            "origin": origin,
+            "before_figures": plain(self._effect.figures()),
+            "effect": None,
+        }
         del self._log[: max(0, len(self._log) - LOGGED + 1)]
         self._log.append(entry)
         self._pending = entry

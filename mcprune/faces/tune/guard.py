@@ -75,7 +75,11 @@ class Guard:
                 return 403, "requests from other pages are refused"
         if headers.get(b"sec-fetch-site", [b"none"])[0] in (b"cross-site", b"same-site") and scope["method"] != "GET":
             return 403, "requests from other pages are refused"
-        given = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8).get("token", []) if _is_short(scope) else []
+        given = (
+            parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8).get("token", [])
+            if _is_short(scope)
+            else []
+        )
         given += [value.decode("latin-1") for value in headers.get(b"x-mcprune-token", [])]
         if len(given) != 1 or not hmac.compare_digest(given[0].encode("latin-1", "replace"), self.token):
             return 403, "the token is missing or wrong: open the address that mcprune tune printed"
@@ -143,5 +147,5 @@ class ImpatientProtocol(H11Protocol):
         self.loop.call_later(PATIENCE, self._give_up)
 
     def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        if getattr(self, "cycle", None) is None and not self.transport.is_closing():
             self.transport.close()

@@ -27,7 +27,11 @@ from mcprune.session.events import plain
 PORT, TRIES = 8765, 50
 READERS = 32  # event streams at a time
 KEEP_ALIVE = 15.0  # seconds
-TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8"}
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+}
 
 
 class Server:

@@ -27,7 +27,9 @@ class Window:
 
     def acceptance(self, moves: tuple[str, ...] | None = None) -> tuple[int, float]:
         """Return how many proposals there were and the share that was accepted, of some moves or all."""
-        pairs = [pair for update in self.updates for name, pair in update.moves.items() if moves is None or name in moves]
+        pairs = [
+            pair for update in self.updates for name, pair in update.moves.items() if moves is None or name in moves
+        ]
         proposed = sum(pair[0] for pair in pairs)
         return proposed, sum(pair[1] for pair in pairs) / proposed if proposed else math.nan
 
@@ -49,11 +51,15 @@ def hints(window: Window, knobs: dict[str, Any]) -> list[str]:
     latest = window.updates[-1]
     proposed, share = window.acceptance(USES_DELTA)
     if not any(knobs["moves"].get(name) for name in USES_DELTA):
-        found.append("delta does nothing now: only site, block and uniform moves use it, and the mixture has none of them.")
+        found.append(
+            "delta does nothing now: only site, block and uniform moves use it, and the mixture has none of them."
+        )
     elif proposed >= ENOUGH and share < 0.01:
         found.append(f"Under 1% of the moves that use delta are accepted ({share:.2%}): try a smaller delta.")
     elif proposed >= ENOUGH and share > 0.6:
-        found.append(f"{share:.0%} of the moves that use delta are accepted: try a larger delta, these steps are too timid.")
+        found.append(
+            f"{share:.0%} of the moves that use delta are accepted: try a larger delta, these steps are too timid."
+        )
     spread = window.mean("spread")
     if latest.temperature > 0 and math.isfinite(spread) and latest.temperature > spread:
         found.append(
@@ -63,7 +69,11 @@ def hints(window: Window, knobs: dict[str, Any]) -> list[str]:
     proposed, share = window.acceptance()
     nulls = sum(update.null_moves for update in window.updates)
     if latest.temperature == 0 and proposed >= ENOUGH and share == 0.0 and nulls < proposed / 2:
-        found.append("Nothing was accepted lately: no tried change lowers the loss. A small temperature would let the chain move on.")
+        found.append(
+            "Nothing was accepted lately: no tried change lowers the loss. A small temperature would let the chain move on."
+        )
     if proposed >= ENOUGH and nulls > 0.2 * proposed:
-        found.append(f"{nulls / proposed:.0%} of the moves are not available now: an exchange needs a kept and a dropped site.")
+        found.append(
+            f"{nulls / proposed:.0%} of the moves are not available now: an exchange needs a kept and a dropped site."
+        )
     return found

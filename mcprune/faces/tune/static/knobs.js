@@ -71,7 +71,10 @@ const Knobs = (() => {
     range.addEventListener("input", () => { held = name; box.value = toValue(scale, Number(range.value)); speak(); });
     range.addEventListener("change", () => { held = null; post(name, { [name]: toValue(scale, Number(range.value)) }); });
     range.addEventListener("blur", () => { held = null; });
+    box.addEventListener("input", () => { parts[name].isTyped = true; });
+    box.addEventListener("blur", () => { parts[name].isTyped = false; });
     box.addEventListener("change", () => {
+      parts[name].isTyped = false;
       const value = box.value.trim() === "" ? NaN : Number(box.value);
       if (Number.isFinite(value)) post(name, { [name]: value }); else { say(name, "give a number"); show(Knobs.values, true); }
     });
@@ -111,7 +114,7 @@ const Knobs = (() => {
 
   function automatic() {
     const box = make("input", { type: "checkbox", id: "auto-delta", "aria-describedby": "adapt_delta-said" });
-    const wanted = make("input", { type: "number", id: "wanted", min: 0.01, max: 0.99, step: 0.01, value: 0.3, "aria-describedby": "adapt_delta-said" });
+    const wanted = make("input", { type: "number", id: "wanted", "aria-label": "acceptance that auto-delta aims at", min: 0.01, max: 0.99, step: 0.01, value: 0.3, "aria-describedby": "adapt_delta-said" });
     const said = make("div", { id: "adapt_delta-said", class: "refused", role: "alert" });
     const set = make("fieldset", { id: "adapt_delta-set" }, make("div", { class: "row" },
       box, make("label", { for: "auto-delta" }, "auto-delta, to accept"), wanted), said);
@@ -161,7 +164,7 @@ const Knobs = (() => {
         box.value = "";
         if (SCALES[name].usual) range.value = toPlace(SCALES[name], SCALES[name].usual);
       } else {
-        if (document.activeElement !== box || force) box.value = short(value);
+        if (!parts[name].isTyped || force) box.value = short(value);
         range.value = toPlace(SCALES[name], value);
       }
       speak();
@@ -180,7 +183,7 @@ const Knobs = (() => {
     // What a schedule or auto-delta has made of a knob since.
     for (const name of ["delta", "temperature", "alpha"]) {
       const isMoving = typeof Knobs.values[name] === "string" || (name === "delta" && Knobs.values.adapt_delta !== null);
-      if (!isMoving || held === name || latest[name] === null || document.activeElement === parts[name].box) continue;
+      if (!isMoving || held === name || latest[name] === null || parts[name].isTyped) continue;
       parts[name].box.value = short(latest[name]);
       parts[name].range.value = toPlace(SCALES[name], latest[name]);
       parts[name].speak();
