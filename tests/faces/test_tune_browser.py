@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 try:
     from playwright.sync_api import expect, sync_playwright
 except ImportError:
@@ -20,7 +22,20 @@ pytestmark = [
     pytest.mark.skipif(sync_playwright is None, reason="playwright is not installed: pip install playwright"),
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path: apt-get install chromium"),
 ]
-LONG = ["--epochs", "100000", "--budget", "constant", "--hidden", "24,12", "--compare", "no", "--retrain-epochs", "1", "--threads", "1"]
+LONG = [
+    "--epochs",
+    "100000",
+    "--budget",
+    "constant",
+    "--hidden",
+    "24,12",
+    "--compare",
+    "no",
+    "--retrain-epochs",
+    "1",
+    "--threads",
+    "1",
+]
 WAIT = 60_000  # milliseconds; a loaded machine only waits longer
 
 
@@ -36,8 +51,21 @@ class Run:
     """`mcprune tune` in a process of its own."""
 
     def __init__(self, folder, *more):
-        command = [sys.executable, "-m", "mcprune", "tune", "--no-browser", "--quiet", "--port", "0", "--out", str(folder)]
-        self.process = subprocess.Popen([*command, *LONG, *more], stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "30"})
+        command = [
+            sys.executable,
+            "-m",
+            "mcprune",
+            "tune",
+            "--no-browser",
+            "--quiet",
+            "--port",
+            "0",
+            "--out",
+            str(folder),
+        ]
+        self.process = subprocess.Popen(
+            [*command, *LONG, *more], stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "30"}
+        )
         self.address = self.process.stdout.readline().rstrip("\n")
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", self.address)
 
@@ -67,7 +95,9 @@ def opened(context, address, faults, asked):
     page = context.new_page()
     page.on("pageerror", lambda error: faults.append(str(error)))
     # A refused knob is an answer with the status 422, which chromium logs.
-    page.on("console", lambda said: faults.append(said.text) if said.type == "error" and "422" not in said.text else None)
+    page.on(
+        "console", lambda said: faults.append(said.text) if said.type == "error" and "422" not in said.text else None
+    )
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
     expect(page.locator("#status")).to_have_text("running", timeout=WAIT)

@@ -42,9 +42,7 @@ def test_changes_are_in_force_from_their_block_on(steered):
     # As planned block 3 has 64 (16 / 64)^(3/18 / 0.3) = 29.6; of its way to 16 a third is left in logarithms.
     assert (progress[2]["target"], progress[3]["target"]) == (39, 20)
     assert progress[12]["delta"] != progress[11]["delta"]  # adapted
-    assert (
-        progress[13]["delta"] == progress[14]["delta"] == progress[17]["delta"]
-    )  # it stays where it was switched off
+    assert progress[13]["delta"] == progress[14]["delta"] == progress[17]["delta"]  # it stays where it was switched off
     assert max(progress) == 17
 
 

@@ -61,7 +61,7 @@ def hints(window: Window, knobs: dict[str, Any]) -> list[str]:
             f"{share:.0%} of the moves that use delta are accepted: try a larger delta, these steps are too timid."
         )
     spread = window.mean("spread")
-    if latest.temperature > 0 and math.isfinite(spread) and latest.temperature > spread:
+    if latest.temperature > 0 and 0 < spread < latest.temperature:
         found.append(
             f"The temperature ({latest.temperature:.2g}) is above the usual change of the loss ({spread:.2g}): this is a random walk; "
             "lower the temperature."

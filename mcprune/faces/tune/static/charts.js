@@ -24,6 +24,7 @@ const Charts = (() => {
   let marks = [];
   const dirty = new Set();
   const seen = new Set();
+  const urgent = new Set(ORDER); // not drawn yet, or in other colours: at once
   const at = {}; // when each was drawn last
   let drawn = 0;
   let freeAt = 0;
@@ -95,17 +96,20 @@ const Charts = (() => {
   function next() {
     // The chart that has waited longest, of those on the screen or, now and then, of those scrolled away.
     const wantsHidden = drawn % UNSEEN === UNSEEN - 1 || !seen.size;
+    const first = ORDER.find((id) => urgent.has(id) && seen.has(id)) || ORDER.find((id) => urgent.has(id));
+    if (first) return first;
     const ready = ORDER.filter((id) => dirty.has(id)).sort((one, other) => (at[one] || 0) - (at[other] || 0));
     return ready.find((id) => seen.has(id) !== wantsHidden) || (wantsHidden ? ready[0] : undefined);
   }
 
   function frame() {
     const now = performance.now();
-    const id = document.hidden || now < freeAt ? undefined : next();
+    const id = document.hidden || !series.rows || (now < freeAt && !urgent.size) ? undefined : next();
     if (id) {
       drawn += 1;
       at[id] = now;
       dirty.delete(id);
+      urgent.delete(id);
       draw(id);
       const took = performance.now() - now;
       freeAt = performance.now() + took * (1 / SHARE - 1);
@@ -120,7 +124,7 @@ const Charts = (() => {
       if (entry.isIntersecting) seen.add(entry.target.id); else seen.delete(entry.target.id);
     }), { rootMargin: "80px" });
     ORDER.forEach((id) => watch.observe(document.getElementById(id)));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => ORDER.forEach((id) => urgent.add(id)));
     document.addEventListener("visibilitychange", all);
     frame();
   }

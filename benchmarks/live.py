@@ -1,0 +1,182 @@
+"""What the live page costs the chain: proposals a second with a raw reader of its event stream and without, and how fast it answers.
+
+Pairs of runs of the same settings, each in a process of its own: `mcprune tune` with nobody looking, and with one client that reads
+the stream at full rate. The rate of a run is taken from the run's own record, between fixed proposals, so that the start counts in neither.
+
+    python benchmarks/live.py --quick
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from common import options, report, row  # isort: skip
+
+PAIRS = 5
+# What is run: about 10 s of search when quick, else some 40.
+TASKS = {False: ["--data", "mnist", "--keep", "50", "--epochs", "30"], True: ["--keep", "16", "--epochs", "700"]}
+BASE = ["--threads", "1", "--compare", "no", "--retrain-epochs", "1", "--budget", "constant"]
+
+
+class Live:
+    """One `mcprune tune` in a process of its own."""
+
+    def __init__(self, folder: Path, *more: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "mcprune",
+            "tune",
+            "--no-browser",
+            "--quiet",
+            "--port",
+            "0",
+            "--out",
+            str(folder),
+        ]
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [*command, *BASE, *more], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().strip()
+        self.printed = time.perf_counter()
+        parts = urlsplit(self.address)
+        self.port, self.token = int(parts.port or 0), parts.query.split("=", 1)[1]
+
+    def request(self, text: str, body: bytes = b"") -> socket.socket:
+        """Send a request and leave the connection open."""
+        line = socket.create_connection(("127.0.0.1", self.port))
+        head = f"{text} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nX-Mcprune-Token: {self.token}\r\n"
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        line.sendall(head.encode() + b"\r\n" + body)
+        return line
+
+    def end(self) -> None:
+        """Wait until the search is over; what comes after it is not waited for."""
+        record = self.folder / "events.jsonl"
+        while self.process.poll() is None and not (record.exists() and '"event": "harden"' in record.read_text()):
+            time.sleep(0.2)
+        self.process.terminate()
+        self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def rate(self) -> float:
+        """Return proposals a second between the first tenth of the record and its end."""
+        lines = [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
+        told = [line for line in lines if line["event"] == "progress"]  # once the engine runs
+        first = next(line for line in told if line["seconds"] > told[-1]["seconds"] / 4)
+        return float((told[-1]["proposals"] - first["proposals"]) / (told[-1]["seconds"] - first["seconds"]))
+
+
+class Reader(threading.Thread):
+    """A raw client: reads all bytes at full rate, notes when messages with figures came."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(daemon=True)
+        self.line = live.request("GET /events")
+        self.times: list[float] = []
+        self.knobs: list[tuple[float, dict[str, Any]]] = []
+        self.first: float | None = None
+
+    def run(self) -> None:
+        kind = b""
+        try:
+            for line in self.line.makefile("rb"):
+                if line.startswith(b"event: "):
+                    kind = line[7:].strip()
+                elif line.startswith(b"data: "):
+                    now = time.perf_counter()
+                    if kind == b"tick" or (kind == b"state" and b'"row"' in line):
+                        self.first = self.first or now
+                        self.times.append(now)
+                    elif kind == b"knob":
+                        self.knobs.append((now, json.loads(line[6:])))
+        except OSError:
+            pass
+
+
+def one(folder: Path, *, watched: str, more: list[str]) -> dict[str, float]:
+    """Run once: `watched` by nobody, a reader, or idle connections."""
+    live = Live(folder, *more)
+    found: dict[str, float] = {}
+    reader = None
+    idle: list[socket.socket] = []
+    if watched in ("reader", "knobs", "idle"):
+        reader = Reader(live)
+        reader.start()
+    if watched == "idle":
+        idle = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(200)]
+    if watched == "knobs":
+        assert reader is not None
+        time.sleep(3.0)
+        taken = []
+        for value in (0.5, 0.7, 0.9, 1.1, 1.3):
+            began, known = time.perf_counter(), len(reader.knobs)
+            body = json.dumps({"delta": value}).encode()
+            with live.request("POST /knobs", body):
+                while len(reader.knobs) == known and time.perf_counter() < began + 5:
+                    time.sleep(0.001)
+            taken.append(reader.knobs[-1][0] - began)
+            time.sleep(0.2)
+        found["knob"] = 1000 * max(taken)
+    live.end()
+    for line in idle:
+        line.close()
+    if reader is not None and reader.first is not None:
+        found["first"] = reader.first - live.printed
+        found["updates"] = (len(reader.times) - 1) / (reader.times[-1] - reader.times[0])
+    found["rate"] = live.rate()
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    chosen = options(__doc__.splitlines()[0])
+    more = TASKS[chosen.quick]
+    with tempfile.TemporaryDirectory() as place:
+        one(Path(place) / "warm", watched="nobody", more=[*more[:-1], "1"])  # compiles
+        pairs = []
+        for number in range(PAIRS):
+            both = {}
+            # The order turns, so that what changes slowly on the machine falls on both.
+            for watched in ("nobody", "reader") if number % 2 == 0 else ("reader", "nobody"):
+                both[watched] = one(Path(place) / f"{number}-{watched}", watched=watched, more=more)
+            pairs.append(both)
+            print(*(f"{name} {part['rate']:,.0f}/s" for name, part in sorted(both.items())), flush=True)
+        knobs = one(Path(place) / "knobs", watched="knobs", more=more)
+        idle = one(Path(place) / "idle", watched="idle", more=more)
+    ratios = [pair["reader"]["rate"] / pair["nobody"]["rate"] for pair in pairs]
+    free = statistics.median(pair["nobody"]["rate"] for pair in pairs)
+    rows = [
+        row(
+            "proposals/s with one reader / with none, median of pairs",
+            statistics.median(ratios),
+            "x",
+            0.9,
+            "higher",
+            pairs=ratios,
+        ),
+        row("proposals/s with nobody", free, "1/s", None, "higher"),
+        row("proposals/s with a reader and 200 idle connections / with none", idle["rate"] / free, "x", 0.9, "higher"),
+        row("updates a second", statistics.median(pair["reader"]["updates"] for pair in pairs), "1/s", 5, "higher"),
+        row("first data after the printed address", max(pair["reader"]["first"] for pair in pairs), "s", 1.5, "lower"),
+        row("a knob in force and told, from its POST, slowest of 5", knobs["knob"], "ms", 200, "lower"),
+    ]
+    report(rows, 1, chosen.out, options=[*BASE, *more])
+
+
+if __name__ == "__main__":
+    main()
