@@ -9,6 +9,7 @@ the stream at full rate. The rate of a run is taken from the run's own record, b
 from __future__ import annotations
 
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -51,6 +52,7 @@ class Live:
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().strip()
         self.printed = time.perf_counter()
+        self.spent = 0.0
         parts = urlsplit(self.address)
         self.port, self.token = int(parts.port or 0), parts.query.split("=", 1)[1]
 
@@ -63,11 +65,20 @@ class Live:
         line.sendall(head.encode() + b"\r\n" + body)
         return line
 
+    def cpu(self) -> float:
+        """Return the processor seconds of the process so far; nan where there is no /proc."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            return float("nan")
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> None:
         """Wait until the search is over; what comes after it is not waited for."""
         record = self.folder / "events.jsonl"
         while self.process.poll() is None and not (record.exists() and '"event": "harden"' in record.read_text()):
             time.sleep(0.2)
+        self.spent = self.cpu()
         self.process.terminate()
         self.process.wait(60)
         assert self.process.stdout is not None
@@ -111,6 +122,7 @@ class Reader(threading.Thread):
 def one(folder: Path, *, watched: str, more: list[str]) -> dict[str, float]:
     """Run once: `watched` by nobody, a reader, or idle connections."""
     live = Live(folder, *more)
+    at = live.cpu()
     found: dict[str, float] = {}
     reader = None
     idle: list[socket.socket] = []
@@ -139,6 +151,7 @@ def one(folder: Path, *, watched: str, more: list[str]) -> dict[str, float]:
         found["first"] = reader.first - live.printed
         found["updates"] = (len(reader.times) - 1) / (reader.times[-1] - reader.times[0])
     found["rate"] = live.rate()
+    found["cpu"] = live.spent - at
     return found
 
 
@@ -159,6 +172,7 @@ def main() -> None:
         knobs = one(Path(place) / "knobs", watched="knobs", more=more)
         idle = one(Path(place) / "idle", watched="idle", more=more)
     ratios = [pair["reader"]["rate"] / pair["nobody"]["rate"] for pair in pairs]
+    work = statistics.median(pair["nobody"]["cpu"] / pair["reader"]["cpu"] for pair in pairs)
     free = statistics.median(pair["nobody"]["rate"] for pair in pairs)
     rows = [
         row(
@@ -168,6 +182,14 @@ def main() -> None:
             0.9,
             "higher",
             pairs=ratios,
+        ),
+        row(
+            "the same in proposals for each second of the processor",
+            work,
+            "x",
+            0.9,
+            "higher",
+            "a busy machine does not change it",
         ),
         row("proposals/s with nobody", free, "1/s", None, "higher"),
         row("proposals/s with a reader and 200 idle connections / with none", idle["rate"] / free, "x", 0.9, "higher"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -105,10 +106,11 @@ def _linger(desk: Any) -> None:
     seen = time.monotonic() if desk.stream.readers else -GONE
     if desk.stream.readers:
         print("the page stays while it is open; Ctrl-C ends it", file=sys.stderr, flush=True)
-    while time.monotonic() - seen < GONE:
-        if desk.stream.readers:
-            seen = time.monotonic()
-        time.sleep(0.1)
+    with contextlib.suppress(KeyboardInterrupt):
+        while time.monotonic() - seen < GONE:
+            if desk.stream.readers:
+                seen = time.monotonic()
+            time.sleep(0.1)
 
 
 def has_display() -> bool:
