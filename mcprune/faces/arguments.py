@@ -98,6 +98,7 @@ def run_parser(command: str = "run", description: str = DESCRIPTION) -> Parser:
             "--replay",
             metavar="FOLDER",
             group=screen,
+            default=argparse.SUPPRESS,
             help="repeat a steered run: its options, the changes of its knobs, its end (default: none)",
         )
     parser.option(

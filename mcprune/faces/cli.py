@@ -19,7 +19,7 @@ Choose exactly n inputs or hidden units of a neural network with a gradient-free
 
 commands:
   run                    choose the sites, test the result, save the smaller model
-  tune                   run with a page in the browser on which it is watched and steered
+  tune [FOLDER]          run with a page in the browser on which it is watched and steered
   show FOLDER            print the table and the picture of a finished run again
   predict FOLDER FILE    classify new rows with the smaller model
   evaluators             show how candidates of a run could be evaluated, and how fast

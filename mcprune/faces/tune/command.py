@@ -10,12 +10,12 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, TextIO
 
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.faces.arguments import run_options, run_parser
 from mcprune.faces.parser import Parser
-from mcprune.session.config import make_config
+from mcprune.session.config import make_config, option
 from mcprune.session.events import Event
 
 DESCRIPTION = (
@@ -23,7 +23,7 @@ DESCRIPTION = (
     "the mixture of moves, the evaluation batch, the pressure of n(t); pause, step, stop. Every change is recorded with its block, "
     "and `mcprune run --replay FOLDER` repeats the run."
 )
-OWN = ("port", "host", "browser", "paused")
+OWN = ("folder", "port", "host", "browser", "paused")
 # After the run the page is served as long as someone looks at it; so long may a page take to come back.
 GONE = 3.0
 
@@ -32,6 +32,7 @@ def tune_parser() -> Parser:
     """Return the parser: the options of run, and the page's own."""
     parser = run_parser("tune", DESCRIPTION)
     page = parser.add_argument_group("page")
+    parser.option("folder", metavar="FOLDER", nargs="?", help="look at a run that has ended, in place of running")
     parser.option(
         "--port",
         metavar="INTEGER",
@@ -59,8 +60,14 @@ def tune(arguments: list[str]) -> int:
     """Run the command; see `DESCRIPTION`."""
     options, quiet, json = run_options(arguments, tune_parser())
     own = {name: options.pop(name, None) for name in OWN}
-    config = make_config(**options)
     port = _port(own["port"])
+    if own["folder"] is not None:
+        if options:
+            raise ConfigError(
+                f"{option(next(iter(options)))} is for a new run, but {own['folder']!r} is looked at; leave one of them out"
+            )
+        return _look(own, port)
+    config = make_config(**options)
 
     from mcprune.faces.screen import choose_screen, watch
     from mcprune.faces.tune.desk import Desk
@@ -75,17 +82,39 @@ def tune(arguments: list[str]) -> int:
         first = next(told)
         # Before the screen, which would wrap it. JSON lines stay alone on standard output.
         stream = sys.stderr if json else sys.stdout
-        if server.note:
-            print(f"note: {server.note}", file=sys.stderr, flush=True)
-        print(server.address, file=stream, flush=True)
-        if own["browser"] is not False and has_display():
-            threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+        _announce(server, own, stream)
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             code = watch(chain([first], told), screen)
         _linger(desk)
         return code
     finally:
         server.stop()
+
+
+def _look(own: dict[str, Any], port: int | None) -> int:
+    """Serve a run that has ended until Ctrl-C."""
+    from mcprune.faces.tune.past import Past
+    from mcprune.faces.tune.server import Server
+
+    server = Server(Past(own["folder"]), own["host"] or "127.0.0.1", port)
+    server.start()
+    try:
+        _announce(server, own, sys.stdout)
+        print("Ctrl-C ends it", file=sys.stderr, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        return 0
+    finally:
+        server.stop()
+
+
+def _announce(server: Any, own: dict[str, Any], stream: TextIO) -> None:
+    """Say where the page is, on a line alone, and open it where there is a display."""
+    if server.note:
+        print(f"note: {server.note}", file=sys.stderr, flush=True)
+    print(server.address, file=stream, flush=True)
+    if own["browser"] is not False and has_display():
+        threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
 
 
 def _heard(events: Iterator[Event], desk: Any) -> Iterator[Event]:

@@ -341,10 +341,11 @@ class Desk(Steering):
         if self._share is not None:
             kept = position > 0
             self._share += 0.05 * (kept - self._share)
-            found["mask"] = _packed(np.packbits(kept))
-            found["share"] = _packed(np.round(255 * self._share).astype(np.uint8))
+            found["mask"] = packed(np.packbits(kept))
+            found["share"] = packed(np.round(255 * self._share).astype(np.uint8))
         return found
 
 
-def _packed(values: np.ndarray) -> str:
+def packed(values: np.ndarray) -> str:
+    """Return the bytes of an array as text."""
     return base64.b64encode(values.tobytes()).decode("ascii")

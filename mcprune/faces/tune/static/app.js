@@ -84,7 +84,7 @@
       const [before, after] = [entry.before_figures, entry.effect];
       const text = after
         ? `over ${after.blocks} blocks: accepted ${percent(before.acceptance)} → ${percent(after.acceptance)}, L_tot ${fixed(before.loss, 4)} → ${fixed(after.loss, 4)}`
-        : "its effect is being watched";
+        : status === "running" || status === "paused" ? "its effect is being watched" : "";
       box.append(make("div", text));
       return box;
     });
