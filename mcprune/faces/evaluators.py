@@ -39,7 +39,7 @@ def show(config: RunConfig, stream: TextIO) -> None:
     sites = f"{plan.sites.size:,} sites ({config.sites})"
     output.lines(
         [
-            f"{plan.prepared.name}: {sites}, classifier {classifier_words(plan.model)}, evaluation batch of "
+            f"{plan.prepared.name}: {sites}, classifier {classifier_words(plan)}, evaluation batch of "
             f"{len(case.targets):,} rows; {plan.device}, {plan.config.threads} threads, {case.ahead} candidates ahead",
             "",
         ]

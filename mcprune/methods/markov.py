@@ -20,9 +20,9 @@ from mcprune.methods.settings import ChainSettings, ScoreHook, check
 
 __all__ = ["ChainSettings", "Markov", "ScoreHook", "take"]
 
-# Blocks after which the evaluator's loss of the position is compared with the canonical one, and how many times the
-# largest difference seen a decision must be clear of its threshold.
-AUDIT, SAFETY = 8, 4.0
+# Blocks after which the evaluator's loss of the position is compared with the canonical one; how many times the largest
+# difference seen a decision must be clear of its threshold, and the part of the stated bound that it must be clear of anyway.
+AUDIT, SAFETY, STATED = 8, 4.0, 16.0
 
 
 class Markov:
@@ -348,8 +348,10 @@ class Markov:
         self, candidates: moves.Moves, chosen: np.ndarray, losses: FloatArray, limits: FloatArray, replica: int
     ) -> None:
         """Where rounding could turn the decision, take the change of loss from the canonical evaluator."""
-        # Both losses of a decision carry the error, stated or measured: the threshold holds the current one.
-        error = max(self.evaluator.error, SAFETY * (self.measured_error or 0.0))
+        # Both losses of a decision carry the error: the threshold holds the current one.
+        error = self.evaluator.error
+        if self.measured_error is not None:
+            error = max(SAFETY * self.measured_error, error / STATED)
         band = 2.0 * error * max(1.0, abs(float(self.state.cla[replica])))
         for k in chosen:
             margin = limits[replica, k] - losses[replica, k]

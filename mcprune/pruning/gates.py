@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import nn
 
 from mcprune.arrays import BoolArray
 from mcprune.errors import ConfigError, ModelError
+from mcprune.models.mlp import MLP
 from mcprune.pruning.sites import SiteGroup, SiteMap
 
 
@@ -121,6 +123,32 @@ class GatedModel(nn.Module):
                 f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on its "
                 "units would do nothing. Name the layers whose units are sites, without this one."
             )
+        return logits
+
+    @property
+    def takes_columns(self) -> bool:
+        """Whether `of_columns` serves: a plain MLP whose sites are its inputs and nothing else."""
+        return type(self.model) is MLP and not self.sites.units and self._inputs is not None
+
+    def of_columns(self, x: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Logits of gated rows that hold some inputs only, the others being 0.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, M)
+            The inputs `columns` of each row, already multiplied by their gates.
+        columns : Tensor of int64, shape (M,)
+
+        Returns
+        -------
+        Tensor, shape (B, C)
+            Those of ``forward`` up to rounding: the sums leave the zeros out.
+        """
+        assert isinstance(self.model, MLP)
+        first = self.model.layers[0]
+        assert isinstance(first, nn.Linear)
+        signal = functional.linear(x, first.weight.index_select(1, columns), first.bias)
+        logits: torch.Tensor = self.model.layers[1:](signal)
         return logits
 
     def _gate_inputs(self, x: torch.Tensor, gates: torch.Tensor, group: SiteGroup) -> torch.Tensor:

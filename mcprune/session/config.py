@@ -93,6 +93,13 @@ class RunConfig(GradientOptions):
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(layer_widths)] = Field(
         (128, 64), description="widths of the hidden layers", json_schema_extra={"group": "classifier"}
     )
+    search_hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None, BeforeValidator(layer_widths)
+    ] = Field(
+        None,
+        description="widths while inputs are searched [512 for a chain on 20,000 training rows or more, else those of --hidden]",
+        json_schema_extra={"group": "classifier"},
+    )
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "softplus"] = Field(
         "relu", description="activation of the hidden layers", json_schema_extra={"group": "classifier"}
     )
@@ -221,10 +228,10 @@ class RunConfig(GradientOptions):
         json_schema_extra={"group": "chain"},
     )
     pool: int = Field(
-        8,
+        1000,
         ge=1,
         le=2**31,
-        description="sites drawn into the pool for each one that must be dropped",
+        description="sites drawn into the pool for each one that must be dropped or comes back",
         json_schema_extra={"group": "chain"},
     )
     move_sites: int = Field(
@@ -295,7 +302,7 @@ class RunConfig(GradientOptions):
         json_schema_extra={"group": "chain"},
     )
     evaluation_rows_early: int = Field(
-        1024,
+        4096,
         ge=1,
         le=2**31,
         description="rows of the evaluation batch while n(t) falls",
@@ -438,7 +445,7 @@ def write_config(config: RunConfig, path: Path) -> None:
     """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
     left_out = unused(config)
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
-    values["hidden"] = list(config.hidden)
+    values |= {name: list(values[name]) for name in ("hidden", "search_hidden") if name in values}
     try:
         path.write_text(tomli_w.dumps(values), encoding="utf-8")
     except OSError as error:

@@ -144,7 +144,7 @@ def _events(
             "N": plan.sites.size,
             "n": plan.keep,
             "sites": site_groups(plan.sites),
-            "classifier": classifier_words(plan.model),
+            "classifier": classifier_words(plan),
             "device": str(plan.device),
             "threads": config.threads,
             "folder": where,

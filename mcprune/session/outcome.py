@@ -172,7 +172,7 @@ def conclude(
         small = shrink(plan.model, plan.sites, mask)
     else:
         yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
-    parameters = {"before": _parameters(plan.model), "after": _parameters(small)}
+    parameters = {"before": _parameters(refit.fresh(plan.config.seed)), "after": _parameters(small)}
     extra = _extra(plan, refit, mask)
     outcome.small = SmallModel(small, extra)
     if folder is not None:

@@ -38,6 +38,7 @@ from mcprune.session.rows import HELD_OUT_BELOW
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
 LARGEST_DELTA = 1e6
+SEARCH_HIDDEN = (512,)  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
 WAVES, WAVES_UNTIL = 40, 0.9  # share of the run at which n(t) has come to rest
 HOTTEST = 10.0  # times the temperature of the coldest replica
 LARGE = 20_000  # rows from which a batch of backprop is large by default
@@ -88,11 +89,12 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     device = pick_device(config.device)
     prepared = prepare(dataset, seed=config.seed, validation=config.validation, test=config.test, scale=config.scale)
     notes = [prepared.note] if prepared.note else []
+    searched = _search_hidden(config, len(prepared.y_train), model is not None)
     classifier = (
         model
         if model is not None
         else build(
-            "mlp", prepared.n_inputs, prepared.n_classes, config.hidden, config.activation, config.dropout, config.seed
+            "mlp", prepared.n_inputs, prepared.n_classes, searched, config.activation, config.dropout, config.seed
         )
     )
     classifier = classifier.to(device)
@@ -135,6 +137,7 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     settled = config.model_copy(
         update={
             "keep": keep,
+            "search_hidden": searched,
             "judge_on": judge_on,
             "epochs": epochs,
             "batch_size": batch_size,
@@ -166,6 +169,26 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
         is_users_model=model is not None,
         notes=notes,
     )
+
+
+def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[int, ...]:
+    """Return the widths of the classifier that is searched with; the one that is kept is `hidden`, trained afresh.
+
+    Raises
+    ------
+    ConfigError
+        Other widths where the classifier's own units, or a model of the user's, are searched.
+    """
+    may_differ = config.sites == "inputs" and not is_users_model
+    if config.search_hidden is None:
+        return SEARCH_HIDDEN if may_differ and rows >= LARGE and config.method == "markov" else config.hidden
+    if not may_differ and config.search_hidden != config.hidden:
+        met = "a model of your own" if is_users_model else f"sites={config.sites!r}"
+        raise ConfigError(
+            f"search_hidden={','.join(map(str, config.search_hidden))} with {met}: only a built-in classifier whose inputs are "
+            "the sites may be searched at other widths; leave --search-hidden out"
+        )
+    return config.search_hidden
 
 
 def _budget(config: RunConfig) -> dict[str, float]:
@@ -384,10 +407,14 @@ def make_chain(plan: Plan) -> Markov:
     return Markov(size, settings, evaluator, canonical, plan.objective.lower_bound)
 
 
-def classifier_words(model: nn.Module) -> str:
-    """Return a classifier in a few words: its class, or the widths of an MLP."""
-    widths = getattr(model, "widths", None)
-    return "MLP " + "-".join(str(width) for width in widths) if widths else type(model).__name__
+def classifier_words(plan: Plan) -> str:
+    """Return the classifier in a few words: its class, or the widths of an MLP, and those that are searched with."""
+    widths = getattr(plan.model, "widths", None)
+    if not widths:
+        return type(plan.model).__name__
+    kept = (widths[0], *plan.config.hidden, widths[-1]) if not plan.is_users_model else widths
+    words = "MLP " + "-".join(map(str, kept))
+    return words if tuple(kept) == tuple(widths) else f"{words}, searched with {'-'.join(map(str, widths))}"
 
 
 def site_groups(sites: SiteMap) -> list[dict[str, Any]]:

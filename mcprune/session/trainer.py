@@ -34,6 +34,10 @@ def trade(
     return out
 
 
+# A step trades in from so many dropped sites: the others' columns need not be multiplied by zeros.
+TRADED_FROM = 64
+
+
 class Trainer:
     """Steps of Adam on a gated classifier.
 
@@ -110,8 +114,7 @@ class Trainer:
                 if joint is not None:
                     logits = self.gated(self.features[rows], joint.gates(len(rows)))
                 elif trades and dropped.size:
-                    traded = trade(gates, kept, dropped, trades, len(rows), self._draw)
-                    logits = self.gated(self.features[rows], torch.from_numpy(traded).to(self.features))
+                    logits = self._traded(rows, gates, kept, dropped, trades)
                 else:
                     logits = self.gated(self.features[rows], plain)
                 loss = functional.cross_entropy(logits, self.targets[rows])
@@ -126,6 +129,24 @@ class Trainer:
                 f"the classifier's loss is {loss.item()} at training step {self.steps}; lower --learning-rate "
                 f"(it is {self.learning_rate:g}) or --weight-decay, or look for huge values in the data (--scale standard)"
             )
+
+    def _traded(
+        self, rows: torch.Tensor, gates: Float32Array, kept: IntArray, dropped: IntArray, trades: int
+    ) -> torch.Tensor:
+        """Return the logits of a batch in which each row trades; inputs that are 0 in all rows are left out where that pays."""
+        pool = dropped
+        if dropped.size > TRADED_FROM:
+            pool = np.sort(self._draw.choice(dropped, TRADED_FROM, replace=False))
+        live = np.concatenate([kept, pool])
+        is_exact = not gates[dropped].any()  # soft gates let something through everywhere
+        if not (is_exact and self.gated.takes_columns and 2 * live.size < gates.size):
+            traded = trade(gates, kept, pool, trades, len(rows), self._draw)
+            return self.gated(self.features[rows], torch.from_numpy(traded).to(self.features))  # type: ignore[no-any-return]
+        places = np.arange(live.size)
+        traded = trade(gates[live], places[: kept.size], places[kept.size :], trades, len(rows), self._draw)
+        columns = torch.from_numpy(live).to(rows.device)
+        part = self.features.index_select(0, rows).index_select(1, columns)
+        return self.gated.of_columns(part * torch.from_numpy(traded).to(part), columns)
 
 
 @contextmanager

@@ -53,8 +53,8 @@ def test_all_that_should_be_a_number_is_among_the_numeric_options():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity", "many", True, [], {}])
 @pytest.mark.parametrize("name", NUMERIC)
 def test_what_is_no_finite_number_is_refused(name, value):
-    if name == "hidden" and value == []:
-        assert make_config(hidden=value).hidden == ()  # no hidden layer is a classifier like another
+    if name in ("hidden", "search_hidden") and value == []:
+        assert getattr(make_config(**{name: value}), name) == ()  # no hidden layer is a classifier like another
         return
     refused(name, value)
 
