@@ -90,6 +90,7 @@ def _top(arguments: list[str], commands: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    from mcprune.faces import keys
     from mcprune.faces.arguments import run_options
 
     options, quiet, json = run_options(arguments)
@@ -105,6 +106,12 @@ def _run(arguments: list[str]) -> int:
     with screen:  # the live screen turns while torch is imported
         from mcprune.session.loop import run
 
+        if hasattr(screen, "keys") and keys.can_be_used():
+            from mcprune.faces.tune.command import heard
+            from mcprune.faces.tune.desk import Desk
+
+            with keys.Keys(desk := Desk()) as screen.keys:
+                return watch(heard(run(config, desk), desk), screen)
         return watch(run(config), screen)
 
 

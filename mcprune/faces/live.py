@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -15,6 +15,9 @@ from rich.text import Text
 from mcprune.faces.outputs import RichOutput
 from mcprune.faces.screen import COLUMNS, GRADIENT_COLUMNS, TextScreen, epoch_of
 from mcprune.faces.text import duration, number
+
+if TYPE_CHECKING:
+    from mcprune.faces.keys import Keys
 
 Data = Mapping[str, Any]
 
@@ -42,6 +45,7 @@ class LiveScreen(TextScreen):
     def __init__(self, output: RichOutput) -> None:
         super().__init__(output)
         self._label = "starting"
+        self.keys: Keys | None = None  # where a person may steer
         self._spinner = Spinner("line")
         self._latest: dict[str, Any] = {}
         self._live = Live(console=output.console, refresh_per_second=REFRESH, transient=True, get_renderable=self._draw)
@@ -106,4 +110,15 @@ class LiveScreen(TextScreen):
         for pair in PAIRS if self.columns is COLUMNS else GRADIENT_PAIRS:
             row = [Text(part) for key in pair for part in (titles[key][0], number(data.get(key), titles[key][1]))]
             grid.add_row(*row)
-        return Group(bar, grid)
+        if self.keys is None:
+            return Group(bar, grid)
+        grid.add_row(*(Text(part) for part in self._steered()))
+        return Group(bar, grid, Text(self.keys.said, overflow="ellipsis", no_wrap=True))
+
+    def _steered(self) -> list[str]:
+        """Return the knobs of the keys: as they stand, which may be ahead of the last figures."""
+        desk = self.keys.desk if self.keys is not None else None
+        found = []
+        for name in ("delta", "temperature"):
+            found += [name, number(desk.now(name) if desk is not None else None, ".4g")]
+        return found

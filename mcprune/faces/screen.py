@@ -89,6 +89,9 @@ class TextScreen(Screen):
     def on_note(self, data: Data) -> None:
         self.output.lines(wrapped(f"note: {data['text']}", self.output.width, indent=""))
 
+    def on_knob(self, data: Data) -> None:
+        self.output.lines(wrapped(knob_line(data), self.output.width, indent=""))
+
     def on_stopped(self, data: Data) -> None:
         self.output.lines([stopped_line(data)])
 
@@ -165,6 +168,19 @@ def progress_line(data: Data, columns: Columns = COLUMNS) -> str:
     """Return one line of progress, aligned with the titles."""
     figures = [number(data.get(key), form).rjust(width) for _, key, form, width in columns]
     return "  ".join([epoch_of(data).rjust(EPOCH), *figures, duration(data.get("seconds_left")).rjust(9)])
+
+
+def knob_line(data: Data) -> str:
+    """Say which knobs have been turned, and from what to what."""
+    turned = [f"{name} {knob(data['before'].get(name))} -> {knob(value)}" for name, value in data["knobs"].items()]
+    return f"block {number(data.get('block'), ',d')}: {', '.join(turned)}"
+
+
+def knob(value: Any) -> str:
+    """Return the value of a knob as text."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {share:.0%}" for name, share in value.items())
+    return "none" if value is None else number(value, "g")
 
 
 def stopped_line(data: Data) -> str:

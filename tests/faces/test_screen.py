@@ -8,7 +8,7 @@ from rich.console import Console
 from mcprune.errors import FolderError
 from mcprune.faces.live import LiveScreen
 from mcprune.faces.outputs import PlainOutput, RichOutput, choose
-from mcprune.faces.screen import JsonScreen, PlainScreen, QuietScreen, Screen, choose_screen, watch
+from mcprune.faces.screen import JsonScreen, PlainScreen, QuietScreen, Screen, choose_screen, knob_line, watch
 from mcprune.session.events import KINDS, Event
 
 
@@ -103,6 +103,15 @@ def test_a_kind_of_event_from_a_later_version_is_passed_over(story):
     events = story()
     events.insert(3, Event("weather", {"text": "fair"}))
     assert shown(events)[1] == shown(story())[1]
+
+
+def test_a_turned_knob_is_a_line():
+    data = {
+        "block": 1200,
+        "knobs": {"delta": 0.5, "moves": {"site": 0.25, "exchange": 0.75}},
+        "before": {"delta": "linear:1:0.1", "moves": {"site": 1.0}},
+    }
+    assert knob_line(data) == "block 1,200: delta linear:1:0.1 -> 0.5, moves site 100% -> site 25% exchange 75%"
 
 
 def test_every_documented_kind_has_a_hook_on_the_plain_screen():

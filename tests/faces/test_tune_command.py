@@ -14,7 +14,20 @@ import pytest
 
 from mcprune.faces.cli import main
 
-SHORT = ["--epochs", "12", "--hidden", "8", "--retrain-epochs", "1", "--compare", "no", "--threads", "1", "--keep", "16"]
+SHORT = [
+    "--epochs",
+    "12",
+    "--hidden",
+    "8",
+    "--retrain-epochs",
+    "1",
+    "--compare",
+    "no",
+    "--threads",
+    "1",
+    "--keep",
+    "16",
+]
 
 
 @pytest.fixture
@@ -122,7 +135,12 @@ def test_what_cannot_be_is_one_message(tmp_path, capsys):
 
 
 def test_an_error_of_the_run_ends_the_server_too(tmp_path, capsys):
-    assert main(["tune", "--no-browser", "--port", "0", "--data", "digits", "--keep", "999", "--out", str(tmp_path / "run")]) == 2
+    assert (
+        main(
+            ["tune", "--no-browser", "--port", "0", "--data", "digits", "--keep", "999", "--out", str(tmp_path / "run")]
+        )
+        == 2
+    )
     said = capsys.readouterr()
     assert "keep=999" in said.err
     assert "http" not in said.out

@@ -78,7 +78,7 @@ def tune(arguments: list[str]) -> int:
     server = Server(desk, own["host"] or "127.0.0.1", port)
     server.start()
     try:
-        told = _heard(run(config, desk), desk)
+        told = heard(run(config, desk), desk)
         first = next(told)
         # Before the screen, which would wrap it. JSON lines stay alone on standard output.
         stream = sys.stderr if json else sys.stdout
@@ -117,7 +117,7 @@ def _announce(server: Any, own: dict[str, Any], stream: TextIO) -> None:
         threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
 
 
-def _heard(events: Iterator[Event], desk: Any) -> Iterator[Event]:
+def heard(events: Iterator[Event], desk: Any) -> Iterator[Event]:
     """Pass the events on, heard by the desk."""
     try:
         for event in events:

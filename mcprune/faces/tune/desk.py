@@ -229,6 +229,15 @@ class Desk(Steering):
             self._turn.notify_all()
         return 200, {"done": action}
 
+    def now(self, name: str) -> float | None:
+        """Return where a knob stands that is a number: as ordered last, or as a schedule has moved it."""
+        with self._turn:
+            for values, _ in reversed(self._changes):
+                if name in values:
+                    return float(values[name])
+        value = self.knobs.values().get(name) if self.knobs is not None else None
+        return float(value) if isinstance(value, int | float) else self._latest.get(name)
+
     def state(self) -> dict[str, Any]:
         """Return all that a page that opens now must know."""
         return {
