@@ -9,6 +9,7 @@ from mcprune.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from mcprune.errors import McpruneError as McpruneError
+    from mcprune.faces.tune.notebook import tune as tune
     from mcprune.session.api import Mask as Mask
     from mcprune.session.api import Result as Result
     from mcprune.session.api import prune as prune
@@ -30,6 +31,7 @@ _HOMES = {
     "make_config": "mcprune.session.config",
     "prune": "mcprune.session.api",
     "run": "mcprune.session.loop",
+    "tune": "mcprune.faces.tune.notebook",
 }
 __all__ = ["__version__", *_HOMES]
 

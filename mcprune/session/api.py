@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ from mcprune.session.events import Event
 from mcprune.session.folder import SmallModel
 from mcprune.session.loop import run_on
 from mcprune.session.outcome import Outcome
+from mcprune.session.steering import Steering
+
+# A mask that shows itself names so many sites.
+SHOWN_NAMES = 100
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,12 @@ class Mask:
     keep: IntArray
     names: tuple[str, ...]
     weights: FloatArray
+
+    def _repr_html_(self) -> str:
+        """Show the mask in a notebook: how many sites are kept, and which."""
+        names = ", ".join(escape(name) for name in self.names[:SHOWN_NAMES])
+        more = f" and {len(self.names) - SHOWN_NAMES:,} more" if len(self.names) > SHOWN_NAMES else ""
+        return f"<p><b>{self.keep.size:,} of {self.kept.size:,} sites kept</b>: {names}{more}</p>"
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,25 @@ class Result:
     history: list[dict[str, Any]]
     events: list[Event] = field(repr=False)
     folder: Path | None
+
+    def _repr_html_(self) -> str:
+        """Show the result in a notebook: the figures, the picture of the kept inputs where they are an image, the mask."""
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{value:.4f}</td></tr>" for name, value in self.figures.items())
+        table = f"<table><tr><th></th><th>test accuracy</th></tr>{rows}</table>"
+        return table + picture(self.model) + self.mask._repr_html_()
+
+
+def picture(model: SmallModel) -> str:
+    """Return the kept inputs of a small model as an SVG; nothing where they are no image."""
+    if model.image_shape is None or model.keep.size == model.n_inputs:
+        return ""
+    height, width = model.image_shape[-2:]
+    places = sorted({int(column) % (height * width) for column in model.keep})
+    squares = "".join(f'<rect x="{place % width}" y="{place // width}" width="1" height="1"/>' for place in places)
+    return (
+        f'<svg role="img" aria-label="the kept inputs" viewBox="0 0 {width} {height}" width="200" '
+        f'style="border:1px solid #888;background:#8882" fill="#3b82d0">{squares}</svg>'
+    )
 
 
 def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: str = "inputs", **options: Any) -> Result:
@@ -102,6 +133,19 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
     >>> result.mask.keep.size  # doctest: +SKIP
     16
     """
+    return prune_steered(Steering(), lambda event: None, model, data, keep, sites, **options)
+
+
+def prune_steered(
+    steering: Steering,
+    hear: Callable[[Event], None],
+    model: nn.Module | None,
+    data: Any,
+    keep: int | None = None,
+    sites: str = "inputs",
+    **options: Any,
+) -> Result:
+    """Do what `prune` does while somebody steers, and `hear` is told every event."""
     _check_model(model)
     given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
     given["data"] = str(data) if isinstance(data, str | Path) else "arrays"  # a name that no loader knows
@@ -109,9 +153,12 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
     dataset = _dataset(data, config.target)
     path = Path(config.out) if config.out else None
     ends: list[Outcome] = []
+    told: list[Event] = []
     threads, was_training = torch.get_num_threads(), model is not None and model.training
     try:
-        told = list(run_on(config, dataset, path, model=model, ends=ends))
+        for event in run_on(config, dataset, path, model=model, ends=ends, steering=steering):
+            hear(event)
+            told.append(event)
     finally:
         torch.set_num_threads(threads)
         if model is not None:

@@ -14,10 +14,9 @@ BODY = 16_384  # bytes of a body
 PATIENCE = 10.0  # seconds for a request to come in whole
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors "
 )
 HEADERS = [
-    (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -34,12 +33,15 @@ class Guard:
     token : str
     hosts : set of str
         Allowed values of the Host header; anything else may be a rebound name.
+    frames : str
+        Who may hold the page in a frame.
     """
 
-    def __init__(self, app: Any, token: str, hosts: set[str]) -> None:
+    def __init__(self, app: Any, token: str, hosts: set[str], frames: str = "'none'") -> None:
         self.app = app
         self.token = token.encode()
         self.hosts = hosts
+        self.headers = [(b"content-security-policy", (POLICY + frames).encode()), *HEADERS]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer, or pass on with the headers of every answer."""
@@ -51,12 +53,12 @@ class Guard:
             refusal = (body, "the request is too large or did not come in whole") if isinstance(body, int) else None
             receive = _once(body)
         if refusal is not None:
-            await _answer(send, *refusal)
+            await _answer(send, *refusal, self.headers)
             return
 
         async def passed(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+                message = {**message, "headers": [*message.get("headers", ()), *self.headers]}
             await send(message)
 
         await self.app(scope, receive, passed)
@@ -131,9 +133,9 @@ def _once(body: Any) -> Callable[[], Any]:
     return receive
 
 
-async def _answer(send: Any, status: int, text: str) -> None:
+async def _answer(send: Any, status: int, text: str, more: list[tuple[bytes, bytes]]) -> None:
     body = (text + "\n").encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *HEADERS]
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
     await send({"type": "http.response.body", "body": body})
 

@@ -43,6 +43,8 @@ class Server:
     host : str
     port : int or None
         None: 8765, or the next free one; 0: any free one.
+    frames : str
+        Pages that may hold this one in a frame, as the policy `frame-ancestors` names them.
 
     Raises
     ------
@@ -50,7 +52,7 @@ class Server:
         The address cannot be listened on.
     """
 
-    def __init__(self, desk: Desk, host: str = "127.0.0.1", port: int | None = None) -> None:
+    def __init__(self, desk: Desk, host: str = "127.0.0.1", port: int | None = None, frames: str = "'none'") -> None:
         self.desk = desk
         self.token = secrets.token_urlsafe(24)
         self._socket, self.note = listen(host, port)
@@ -65,7 +67,7 @@ class Server:
             Route("/knobs", self._knobs, methods=["POST"]),
             Route("/control", self._control, methods=["POST"]),
         ]
-        app = Guard(Starlette(routes=routes), self.token, hosts(host, self.port))
+        app = Guard(Starlette(routes=routes), self.token, hosts(host, self.port), frames)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", http=ImpatientProtocol, ws="none", loop="asyncio",
             timeout_graceful_shutdown=2, server_header=False, date_header=False,
