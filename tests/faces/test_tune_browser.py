@@ -213,6 +213,10 @@ def test_it_fits_a_narrow_screen_in_both_colours_and_all_has_names(steered, tmp_
         page.emulate_media(color_scheme=scheme)
         until(lambda: page.evaluate("document.querySelectorAll('#losses .main-svg').length") > 0)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.evaluate(
+            "document.getElementById('blocks').textContent = 'block 10,178 of 150,000, 131:11 left'"
+        )  # as long runs say
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.screenshot(path=str(tmp_path / f"{width}-{scheme}.png"), full_page=True)
     nameless = page.evaluate(
         """() => [...document.querySelectorAll('input, button')].filter((one) => !one.labels?.length && !one.ariaLabel

@@ -25,6 +25,7 @@
   const fixed = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : "-");
   const count = (value) => (Number.isFinite(value) ? Math.round(value).toLocaleString("en") : "-");
   const percent = (value) => (Number.isFinite(value) ? `${(100 * value).toFixed(value < 0.1 ? 2 : 1)}%` : "-");
+  const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
   const short = (value) => (Number.isFinite(value) ? Knobs.short(value) : "-");
   const make = (kind, text, name) => {
     const element = document.createElement(kind);
@@ -116,7 +117,7 @@
       $("hints").replaceChildren(...latest.hints.map((hint) => make("li", hint)));
     }
     $("progress").value = run.blocks ? latest.block / run.blocks : 0;
-    const left = Number.isFinite(latest.seconds_left) ? `, ${Math.ceil(latest.seconds_left)} s left` : "";
+    const left = Number.isFinite(latest.seconds_left) ? `, ${clock(latest.seconds_left)} left` : "";
     $("blocks").textContent = `block ${count(latest.block)} of ${count(run.blocks)}${left}`;
     showLaw();
     Knobs.follow(latest);

@@ -16,7 +16,7 @@ const Charts = (() => {
     acceptance: { tickformat: "~%", rangemode: "tozero" },
     validation: { tickformat: "~%", nticks: 5 },
     rate: { rangemode: "tozero" },
-    histogram: { title: { text: "sites" }, type: "log", dtick: 1 },
+    histogram: { title: { text: "sites" }, type: "log", dtick: "D2" },
   };
   const ORDER = ["losses", "acceptance", "sites", "histogram", "validation", "rate"];
   let series = { columns: {}, stride: 1, rows: 0, points: 600 };
@@ -70,6 +70,10 @@ const Charts = (() => {
     return { range: [-0.03 * top, 1.1 * top], autorange: false };
   }
 
+  function barRange() {
+    return { range: [-0.2, Math.log10(Math.max(...histogram, 2)) + 0.1], autorange: false };
+  }
+
   function layout(id) {
     const axis = { gridcolor: colour("--grid"), zerolinecolor: colour("--grid"), linecolor: colour("--line"), automargin: true };
     const isBars = id === "histogram";
@@ -80,7 +84,7 @@ const Charts = (() => {
       showlegend: !isBars && (id === "acceptance" || (LINES[id] || []).length > 1),
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
       xaxis: { ...axis, title: { text: isBars ? "gate" : "proposals", standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}) },
-      yaxis: { ...axis, ...AXES[id], nticks: 6, ...(id === "losses" ? lossRange() : {}) },
+      yaxis: { ...axis, ...AXES[id], nticks: 6, ...(id === "losses" ? lossRange() : isBars ? barRange() : {}) },
       hovermode: "x", bargap: 0.08, uirevision: "kept",
       datarevision: series.rows, // the arrays grow in place, which plotly does not see
       shapes: isBars ? [] : marks.map((step) => ({
