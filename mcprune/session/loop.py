@@ -197,6 +197,7 @@ class _Search:
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             perturb=config.perturb,
+            jitter=config.jitter,
             seed=config.seed,
         )
         self.judges = EvaluationRows(data.x_train[judge], data.y_train[judge], device=plan.device, seed=config.seed)
