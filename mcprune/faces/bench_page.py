@@ -61,7 +61,8 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
         "as found, retrained: test accuracy of the hard mask with the classifier of the search, and of a fresh one on what is kept; "
         "spread: standard deviation over seeds; |sum - n|: of the gates before hardening; kept before: gates above one half then; decided: "
         "gates within .01 of 0 or 1 then; Mforwards: millions of rows through the classifier, a row of backprop counting three and a "
-        "candidate all rows of its batch, whatever the evaluator saves; overlap: mean Jaccard overlap of two seeds' masks."
+        "candidate all rows of its batch, whatever the evaluator saves; overlap: mean Jaccard overlap of two seeds' masks; "
+        "cut: runs that met the clock before their last epoch."
     )
     colours = {method: COLOURS[place % len(COLOURS)] for place, method in enumerate(bench.methods)}
     keep = next(keep for keep in bench.keeps if any(run.n == keep for run in runs.values()))

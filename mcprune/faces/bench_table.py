@@ -87,7 +87,7 @@ def table(found: Mapping[str, Any], stream: TextIO) -> None:
         *wrapped(
             "as found, retrained: test accuracy of the hard mask, spread a standard deviation over seeds; |sum - n|: of the gates "
             "before hardening; kept before: gates above one half before hardening; decided: gates within .01 of 0 or 1 then; "
-            "overlap: mean Jaccard overlap of the masks of two seeds",
+            "overlap: mean Jaccard overlap of the masks of two seeds; cut: runs that met the clock before their last epoch",
             output.width,
             "",
         ),

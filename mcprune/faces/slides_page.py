@@ -9,9 +9,10 @@ from typing import Any
 
 from mcprune.faces.bench_page import line
 from mcprune.faces.page import COLOURS, Figure, Page, layout, panel_title
-from mcprune.session.claims import Runs, alpha_means, halfway, slopes
+from mcprune.session.claims import Runs
 from mcprune.session.jobs import Jobs
 from mcprune.session.measures import RunFigures
+from mcprune.session.verdicts import alpha_means, halfway, slopes
 
 HALVES = (([0.0, 0.46], [0.0, 1.0]), ([0.54, 1.0], [0.0, 1.0]))
 SYMBOLS = ("circle", "diamond", "square")

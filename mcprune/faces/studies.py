@@ -168,6 +168,7 @@ def _work(
     from mcprune.data.load import load
 
     dataset = load(data, target=target)
+    jobs.check(dataset)
     is_over = False
     try:
         for number, told in enumerate(jobs.run(dataset), 1):

@@ -4,76 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from mcprune.session.measures import RunFigures
+from mcprune.session.verdicts import (
+    BELOW,
+    GRADUAL,
+    LITTLE,
+    START,
+    WORKING,
+    WORKS,
+    alpha_means,
+    halfway,
+    is_gradual,
+    outcome,
+    slopes,
+)  # fmt: skip
 
 Runs = Mapping[str, Mapping[int, RunFigures]]
 Row = dict[str, Any]
 
 HOLDS, NOT, UNCLEAR = "holds", "does not hold", "unclear"
-# Pruning is complete when so large a share of n, at most, is missing or too many, and such a share of the gates is decided;
-# it is well done when a fresh classifier on the mask is at most so much below the best mask of all these runs.
-# A run that does not work and that had fewer than such a share of n open at some time was too drastic, wherever it ended.
-COUNT, DECIDED, BELOW, DIP = 0.1, 0.9, 0.02, 0.5
-# alpha rises gradually: its mean over an eighth of the run never falls by more than a tenth from one eighth to the next,
-# never rises by more than a factor of ten, and is three times as high in the last as in the first.
-PARTS, FALL, JUMP, RISE = 8, 0.9, 10.0, 3.0
-START = 1 / (1 + math.exp(-4.0))  # the gates at the start
-LITTLE, DRASTIC, WORKS = "too little", "too drastic", "works"
-WORKING = (
-    f"works: gates above one half within {COUNT:.0%} of n before hardening, at least {DECIDED:.0%} of the gates within .01 of 0 or 1, and the "
-    f"retrained accuracy at most {BELOW:g} below the best of all runs; else too drastic: fewer than {DIP:.0%} of n open at some time, too few "
-    "at the end, or sites so badly chosen that the accuracy is lower; else too little: more sites are left, or gates are undecided"
-)
-GRADUAL = (
-    f"gradual: the mean of alpha over an eighth of the run falls by at most {1 - FALL:.0%} and rises by at most x{JUMP:g} to the next, and "
-    f"rises by at least x{RISE:g} over the run"
-)
-
-
-def outcome(run: RunFigures, best: float) -> str:
-    """Return `works`, `too little` or `too drastic`; `best` is the best retrained accuracy of all runs."""
-    room = max(1.0, COUNT * run.n)
-    is_complete = abs(run.kept_before - run.n) <= room and run.near_hard >= DECIDED
-    if is_complete and run.retrained >= best - BELOW:
-        return WORKS
-    lowest = min(event["kept"] for event in run.progress)
-    if is_complete or lowest < DIP * run.n or run.kept_before < run.n - room:
-        return DRASTIC
-    return LITTLE
-
-
-def alpha_means(run: RunFigures) -> list[float]:
-    """Return the mean of alpha over each eighth of the epochs that were made."""
-    last = run.progress[-1]["epoch"]
-    parts: list[list[float]] = [[] for _ in range(PARTS)]
-    for event in run.progress:
-        parts[min(PARTS - 1, int(PARTS * event["epoch"] / last))].append(event["alpha"])
-    return [math.fsum(part) / len(part) for part in parts if part]
-
-
-def is_gradual(means: Sequence[float]) -> bool:
-    """Tell whether alpha rises gradually, from its means over the eighths."""
-    steps = [later / earlier for earlier, later in pairwise(means)]
-    return bool(steps) and all(FALL <= step <= JUMP for step in steps) and means[-1] >= RISE * means[0]
-
-
-def halfway(run: RunFigures) -> float | None:
-    """Return the epoch at which the sum of the gates had come half of the way from N to n; None for never."""
-    middle = (run.N + run.n) / 2
-    return next((event["epoch"] for event in run.progress if event["gate_sum"] <= middle), None)
-
-
-def slopes(sites: int, gate: float) -> tuple[float, float, float]:
-    """Return prod_i s_i and N dL/ds_i of L_rej and of L_rej', where all gates are equal.
-
-    L_rej: 1 - 2 s. L_rej': 1 - 2 s + N s^(N-1). Positive: descent closes the gate.
-    """
-    product = math.exp(sites * math.log(gate))
-    plain = 1.0 - 2.0 * gate
-    return product, plain, plain + sites * product / gate
 
 
 def rows(runs: Runs, keep: int) -> list[Row]:
@@ -177,8 +128,7 @@ def _surface(runs: Runs) -> Row:
         "Introducing the product has the effect of excluding the point (1, ..., 1) from the minima of L_rej but does not increase the "
         "slope of L_pru in that region because it goes to 0 for big values of N",
         "the two losses themselves, all gates at sigmoid(4) = .982; the slope is N dL/ds of one gate, positive where descent closes it",
-        text
-        + f"; at (1, ..., 1) the slope of L_rej' is N - 1, that of L_rej -1. Small data differ: at N = 64 the product is {figures[64][0]:.2f}",
+        f"{text}; at (1, ..., 1) the slope of L_rej' is N - 1, that of L_rej -1. So few sites as 64 differ: there the product is not small",
         "holds if closing a gate lowers L_rej' at (1, ..., 1) for every N, and at N = 784 the slopes at the start differ by less than 1%",
         verdict,
         [],
@@ -311,7 +261,10 @@ def _both(runs: Runs, best: float, keep: int) -> Row:
         name = max(gradient, key=lambda name: gradient[name])
         kept = [run.kept_before for run in runs["chain"].values()]
         plain = f", the slides' chain {found['chain-slides']:.4f}" if "chain-slides" in found else ""
-        text = f"chain {found['chain']:.4f} with {_list(kept)} of {keep} kept before the last step; best of backprop {gradient[name]:.4f} ({name}){plain}"
+        text = (
+            f"chain {found['chain']:.4f} with {_list(kept)} of {keep} kept before the last step; best of backprop "
+            f"{gradient[name]:.4f} ({name}){plain}"
+        )
         verdict = HOLDS if set(kept) == {keep} and found["chain"] >= gradient[name] - BELOW else NOT
     return _row(
         "7b",

@@ -18,7 +18,7 @@ from mcprune.session.config import RunConfig, make_config
 from mcprune.session.loop import run_on
 from mcprune.session.options_gradient import check_options
 from mcprune.session.pilots import MOST
-from mcprune.session.plan import EPOCHS, SEARCH_STEPS
+from mcprune.session.plan import EPOCHS, SEARCH_STEPS, make_plan
 from mcprune.session.records import RESULT, check_free, read_json
 
 JOBS, RUNS = "jobs.json", "runs"
@@ -125,6 +125,30 @@ class Jobs:
         found = {job.name: self.known.get(job.name, {}).get("error") for job in self.jobs}
         return {name: error for name, error in found.items() if error}
 
+    def check(self, dataset: Dataset) -> None:
+        """Refuse, before anything runs, what no job could do with the data: an n above the sites, for instance.
+
+        Raises
+        ------
+        McpruneError
+            For some n no job that is left can be planned; the error of the first of them.
+        """
+        left: dict[Any, list[Job]] = {}
+        for job in self.jobs:
+            if not self.finished(job.name):
+                left.setdefault(job.options.get("keep"), []).append(job)
+        for alike in left.values():
+            first: McpruneError | None = None
+            for job in alike:
+                try:
+                    make_plan(job.config(), dataset)
+                    break
+                except McpruneError as error:
+                    first = first or error
+            else:
+                assert first is not None
+                raise first
+
     def run(self, dataset: Dataset) -> Iterator[Told]:
         """Make what is not finished, in order.
 
@@ -175,8 +199,7 @@ class Jobs:
         # Written first: a run that is killed here is told apart from one with other options.
         self.known[job.name] = {"options": self._keys[job.name], **record}
         self._write()
-        for name in (RESULT,):
-            (folder / name).unlink(missing_ok=True)
+        (folder / RESULT).unlink(missing_ok=True)
         check_free(folder, force=True)
         for event in run_on(config, dataset, folder):
             _refuse_interrupt(event)

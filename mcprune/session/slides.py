@@ -41,11 +41,11 @@ class Setting:
         """Say what the setting is, and which part of it the slides do not give."""
         seconds = CHAIN_SECONDS_QUICK if self.quick else CHAIN_SECONDS
         return (
-            f"{self.data}, n = {self.keep}, seeds {', '.join(map(str, self.seeds))}. As on the slides: gates sigmoid(w) close to 1 at the "
-            f"start (w = {START:g}), L_tot = L_cla + alpha L_pru, lambda x10 every {DECADE} epochs from 1 to 1e7 (so {EPOCHS} epochs for every "
-            f"run of the gradient path), means over the last {WINDOW} epochs, no wall for the weights. Not on the slides, so chosen here: the "
-            f"data, n, the classifier (an MLP of 128 and 64 units), Adam for both, {self.rate:g} as the pruner's step and 2e-3, decaying at "
-            f"the end, as the classifier's, and the {seconds:g} s that each chain gets."
+            f"{self.data}, n = {self.keep}, seeds {', '.join(map(str, self.seeds))}. As on the slides: gates sigmoid(w) close to 1 at "
+            f"the start (w = {START:g}), L_tot = L_cla + alpha L_pru, lambda x10 every {DECADE} epochs from 1 to 1e7 (so {EPOCHS} epochs "
+            f"for every run of the gradient path), means over the last {WINDOW} epochs, no wall for the weights. Not on the slides, so "
+            f"chosen here: the data, n, the classifier (an MLP of 128 and 64 units), Adam for both, {self.rate:g} as the pruner's step "
+            f"and 2e-3, decaying at the end, as the classifier's, and the {seconds:g} s that each chain gets."
         )
 
 
