@@ -84,9 +84,13 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
     page.figure(loss_curves(firsts, colours))
     page.heading(f"alpha over the epochs, n = {keep}, seed {bench.seeds[0]}")
     page.figure(alpha_curves(firsts, colours))
-    page.heading(f"Gates over the epochs, n = {keep}, seed {bench.seeds[0]}")
-    page.words("A row is a site, dark where its gate is open; the sites are in the order of how long they were open.")
-    page.figure(gate_maps(firsts))
+    told = {method: run for method, run in firsts.items() if len(gates_over_time(run)[0])}
+    if told:  # a run of very many sites does not tell them
+        page.heading(f"Gates over the epochs, n = {keep}, seed {bench.seeds[0]}")
+        page.words(
+            "A row is a site, dark where its gate is open; the sites are in the order of how long they were open."
+        )
+        page.figure(gate_maps(told))
     page.heading(f"Masks, n = {keep}")
     page.words("Dark: kept by every seed; white: by none.")
     page.figure(mask_pictures(mine))
@@ -178,7 +182,8 @@ def accuracy_by_n(
         x = {"title": f"method, at n = {counts[0]}"}
         for trace in data:
             trace["x"] = [trace["name"]]
-    return {"data": data, "layout": layout(xaxis=x, yaxis={"title": "test accuracy after retraining"})}
+    title = {"title": "test accuracy after retraining"}
+    return {"data": data, "layout": layout(xaxis=x, yaxis=title, showlegend=len(counts) > 1)}
 
 
 def loss_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) -> Figure:
@@ -227,7 +232,7 @@ def gate_maps(firsts: Mapping[str, RunFigures]) -> Figure:
     for place, run in enumerate(firsts.values()):
         suffix = "" if place == 0 else str(place + 1)
         epochs, gates = gates_over_time(run)
-        open_for = gates.astype(np.float64).mean(axis=0) if len(gates) else np.zeros(run.N)
+        open_for = gates.astype(np.float64).mean(axis=0)
         order = np.lexsort((open_for, np.isin(np.arange(run.N), run.keep)))
         x_domain, y_domain = domains[place]
         axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}"}

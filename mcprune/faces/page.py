@@ -37,7 +37,7 @@ dl { display: grid; grid-template-columns: 7rem 1fr; gap: .15rem .8rem; margin: 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 # A colour-blind-safe palette (Okabe & Ito), then darker and lighter ones for more than eight methods.
 COLOURS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F", "#5254A3", "#AD494A", "#31A354", "#000000",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F", "#5254A3", "#AD494A", "#F781BF", "#000000",
 )  # fmt: skip
 FONT = {"family": "system-ui, sans-serif", "size": 12, "color": "#1d2433"}
 DRAW = """

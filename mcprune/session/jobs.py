@@ -24,6 +24,7 @@ from mcprune.session.records import RESULT, check_free, read_json
 JOBS, RUNS = "jobs.json", "runs"
 # Of a chain's time: what its trials may take to learn how long an epoch lasts, and what its epochs are planned to fill.
 TRIAL, FILLED = 0.08, 0.95
+TRIALS = 4  # at most: the first are short, and tell little where an epoch is a few steps
 
 
 @dataclass(frozen=True)
@@ -255,20 +256,23 @@ def fitting_epochs(config: RunConfig, dataset: Dataset) -> tuple[int, int]:
     """
     assert config.max_time is not None
     began = time.monotonic()
-    usual, setup, each, forwards = _trial(config, dataset, 1)
-    more = math.floor(TRIAL * config.max_time / each)
-    if more > 1:
-        _, setup, each, again = _trial(config, dataset, min(more, MOST * usual))
-        forwards += again
+    epochs, forwards = 1, 0
+    for _ in range(TRIALS):
+        usual, setup, each, rows = _trial(config, dataset, epochs)
+        forwards += rows
+        wanted = min(math.floor(TRIAL * config.max_time / each), MOST * usual)
+        if wanted < 2 * epochs:
+            break
+        epochs = wanted
     left = FILLED * config.max_time - (time.monotonic() - began) - setup
     return max(1, min(MOST * usual, math.floor(left / each))), forwards
 
 
 def _trial(config: RunConfig, dataset: Dataset, epochs: int) -> tuple[int, float, float, int]:
     """Search for a few epochs and write nothing: the usual number of epochs, seconds before the first, for each, forwards."""
-    short = {"epochs": epochs, "max_time": None, "out": None, "force": False}
+    short: dict[str, Any] = {"epochs": epochs, "max_time": None, "out": None, "force": False}
     if config.schedule == "auto":
-        short["schedule"] = None
+        short |= {"schedule": None, "pilot_share": None}
     for name in ("window_epochs", "decade_epochs", "stall_epochs"):  # they may be longer than the trial
         short[name] = None
     short_config = config.model_copy(update=short)

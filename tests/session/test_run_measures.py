@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mcprune.errors import FolderError
+from mcprune.session import jobs
 from mcprune.session.bench import Bench, summary, winner_words
 from mcprune.session.jobs import Jobs
 from mcprune.session.measures import Point, RunFigures, gates_over_time, jaccard, overlap, reached, read_run, spread
@@ -44,12 +45,12 @@ def test_time_to_accuracy_is_the_first_time(accuracy, seconds):
 def test_a_summary_by_hand(tmp_path):
     bench = Bench(methods={"a": {"data": "digits"}}, keeps=(2,), seeds=(0, 1), accuracies=(0.9, 0.95))
     late = [Point(1.0, 50, 0.7), Point(5.0, 500, 0.91)]
-    jobs = Jobs(tmp_path / "bench", "bench", bench.jobs())
+    made = Jobs(tmp_path / "bench", "bench", bench.jobs())
     runs = {
         "n2-a-seed0": figures(retrained=0.95),
         "n2-a-seed1": figures(retrained=0.97, kept_before=3, away=1.5, keep=[2, 3], curve=late),
     }
-    (row,) = summary(bench, jobs, runs)
+    (row,) = summary(bench, made, runs)
     assert row["retrained"] == pytest.approx(0.96)
     assert row["retrained_spread"] == pytest.approx(0.02 / 2**0.5)
     assert row["kept_before"] == [2, 3]
@@ -90,6 +91,30 @@ def test_the_folder_of_a_real_run(finished):
     assert np.flatnonzero(gates[-1]).tolist() == run.keep
     assert set(np.unique(gates)) == {0, 255}
     assert (gates[0] > 0).sum() > 16
+
+
+@pytest.mark.parametrize(
+    ("setup", "each", "trials", "wanted"),
+    [
+        (0.5, 0.05, [1, 16], 180),  # .08 of 10 s are 16 epochs; (.95 x 10 - .5) / .05 = 180
+        (0.0, 1e-4, [1, 240], 240),  # never more than 8 times the usual 30
+        (0.0, 20.0, [1], 1),  # an epoch that does not fit is made all the same
+    ],
+)
+def test_the_epochs_of_a_chain_that_fit(setup, each, trials, wanted, monkeypatch, quick):
+    asked = []
+
+    def trial(config, dataset, epochs):
+        asked.append(epochs)
+        return 30, setup, each, 100 * epochs
+
+    monkeypatch.setattr(jobs, "_trial", trial)
+    config = quick(epochs=None, max_time=10.0)
+    epochs, forwards = jobs.fitting_epochs(config, None)
+    assert asked == trials
+    assert forwards == 100 * sum(trials)
+    # The trials themselves took next to nothing here, but not nothing.
+    assert wanted - 2 <= epochs <= wanted
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
