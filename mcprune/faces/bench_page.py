@@ -42,8 +42,8 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
         "trials that learn how many epochs fit; that of the gradient path includes the timing of its steps, and of auto the pilots. "
         "Retraining is not part of it.",
     )
-    for line in filter(None, found["first"]):
-        page.words(line, quiet=False)
+    for text in [*filter(None, found["first"]), *found["misses"]]:
+        page.words(text, quiet=False)
     for name, message in found["failures"].items():
         page.words(f"failed: {name}: {message}", quiet=False)
     for keep in bench.keeps:

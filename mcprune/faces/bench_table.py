@@ -84,6 +84,7 @@ def table(found: Mapping[str, Any], stream: TextIO) -> None:
     words = [
         "",
         *filter(None, found["first"]),
+        *found["misses"],
         *wrapped(
             "as found, retrained: test accuracy of the hard mask, spread a standard deviation over seeds; |sum - n|: of the gates "
             "before hardening; kept before: gates above one half before hardening; decided: gates within .01 of 0 or 1 then; "
@@ -103,4 +104,4 @@ def claim_lines(found: Mapping[str, Any], stream: TextIO) -> None:
         for title in ("run", "measured", "threshold"):
             output.lines(wrapped(f"{title}: {row[title]}", output.width))
         output.lines([f"  verdict: {row['verdict']}"])
-    output.lines([""])
+    output.lines(["", *wrapped(found["summary"], output.width, ""), ""])

@@ -153,6 +153,17 @@ def winner_words(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
     return text + f" (standard error of the difference {error:.4f})"
 
 
+def misses_words(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
+    """Say which methods had another number of gates above one half than n before hardening."""
+    missed = []
+    for row in rows:
+        before = row["kept_before"]
+        if row["n"] == keep and any(count != keep for count in before):
+            low, high = min(before), max(before)
+            missed.append(f"{row['method']} {low}" + (f"-{high}" if high > low else ""))
+    return f"n = {keep}: not at n before hardening: {', '.join(missed) or 'none'}"
+
+
 def write_results(root: Path, bench: Bench, jobs: Jobs, runs: Mapping[str, RunFigures]) -> dict[str, Any]:
     """Write results.json and return what it holds."""
     from mcprune.session.machine import cores, versions
@@ -170,6 +181,7 @@ def write_results(root: Path, bench: Bench, jobs: Jobs, runs: Mapping[str, RunFi
         "machine": {"cores": cores(), **versions()},
         "table": table,
         "first": [winner_words(table, keep) for keep in bench.keeps],
+        "misses": [misses_words(table, keep) for keep in bench.keeps],
         "failures": jobs.failures(),
         "runs": [
             {

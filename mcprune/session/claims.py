@@ -38,6 +38,15 @@ def rows(runs: Runs, keep: int) -> list[Row]:
     return made
 
 
+def summary_words(made: Sequence[Row]) -> str:
+    """Say in one sentence where the figures agree with the statements and where they differ."""
+    parts = [
+        f"{title}: {', '.join(row['number'] for row in made if row['verdict'] == verdict) or 'none'}"
+        for title, verdict in (("as the slides say", HOLDS), ("not as the slides say", NOT), ("unclear here", UNCLEAR))
+    ]
+    return "; ".join(parts)
+
+
 def _fixed(runs: Runs, best: float) -> Row:
     used = [name for name in runs if name.startswith("fixed-") and not name.endswith("modified")]
     words, works = _told(runs, used, best)

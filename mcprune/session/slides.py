@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcprune.session.claims import Runs, rows
+from mcprune.session.claims import Runs, rows, summary_words
 from mcprune.session.jobs import Job, Jobs, write_json
 from mcprune.session.measures import read_run
 
@@ -107,13 +107,15 @@ def write_results(root: Path, setting: Setting, work: Jobs) -> tuple[Mapping[str
     from mcprune.session.machine import cores, versions
 
     runs = finished_runs(work)
+    made = rows(runs, setting.keep)
     found = {
         "source": "deepPP slides of May 2023",
         "setting": {
             "data": setting.data, "keep": setting.keep, "seeds": list(setting.seeds), "quick": setting.quick, "words": setting.words(),
         },
         "machine": {"cores": cores(), **versions()},
-        "rows": rows(runs, setting.keep),
+        "rows": made,
+        "summary": summary_words(made),
         "failures": work.failures(),
         "runs": [
             {

@@ -5,7 +5,7 @@ import pytest
 
 from mcprune.errors import FolderError
 from mcprune.session import jobs
-from mcprune.session.bench import Bench, summary, winner_words
+from mcprune.session.bench import Bench, misses_words, summary, winner_words
 from mcprune.session.jobs import Jobs
 from mcprune.session.measures import Point, RunFigures, gates_over_time, jaccard, overlap, reached, read_run, spread
 
@@ -73,6 +73,15 @@ def test_the_first_place_goes_by_the_retrained_accuracy():
     # sqrt(.01^2 / 4 + .01^2 / 4)
     assert "0.0200 below (standard error of the difference 0.0071)" in words
     assert winner_words(rows, 3) == ""
+
+
+def test_what_missed_n_is_named():
+    rows = [
+        {"method": name, "n": 16, "kept_before": before}
+        for name, before in (("a", [16, 16]), ("b", [39, 41]), ("c", [15, 15]))
+    ]
+    assert misses_words(rows, 16) == "n = 16: not at n before hardening: b 39-41, c 15"
+    assert misses_words(rows[:1], 16).endswith("none")
 
 
 def test_the_folder_of_a_real_run(finished):

@@ -8,7 +8,7 @@ import pytest
 from mcprune.chain import budget
 from mcprune.methods import alphas
 from mcprune.session import slides
-from mcprune.session.claims import HOLDS, NOT, UNCLEAR, rows
+from mcprune.session.claims import HOLDS, NOT, UNCLEAR, rows, summary_words
 from mcprune.session.measures import RunFigures
 from mcprune.session.plan_gradient import make_alpha
 from mcprune.session.verdicts import DRASTIC, LITTLE, WORKS, alpha_means, halfway, is_gradual, outcome, slopes
@@ -140,6 +140,13 @@ def test_the_other_statements():
     assert verdicts(lambda_1e5=works)["4"] == NOT
     assert verdicts(ramp=works, chain=run(retrained=0.92))["7b"] == NOT
     assert verdicts(ramp=works, chain=run(kept=(64, 17)))["7b"] == NOT
+
+
+def test_the_summary_has_every_row_once():
+    made = rows({"fixed-10": {0: run()}, "decade": {0: run(kept=(64, 50))}}, 16)
+    assert summary_words(made) == (
+        "as the slides say: 3a; not as the slides say: 1, 2b, 5a; unclear here: 2a, 3b, 4, 5b, 6, 7a, 7b"
+    )
 
 
 def test_every_row_says_what_it_has_to():
