@@ -226,7 +226,6 @@ class _Search:
         plan, config, method = self.plan, self.plan.config, self.method
         every = max(1, plan.blocks // PROGRESS_EVENTS)
         look = max(every, plan.blocks // VALIDATIONS // every * every)
-        shows = -(-plan.blocks // (GATES * every)) * every
         window = [0, 0]
         # The median of the last blocks: some of the first ones compile the engine.
         times: deque[float] = deque(maxlen=31)
@@ -241,6 +240,7 @@ class _Search:
             is_last = self.blocks_done == plan.blocks or interrupt.is_asked or is_over
             if self.blocks_done % every == 0 or is_last:
                 usual = sorted(times)[len(times) // 2]
+                shows = -(-plan.blocks // (GATES * every)) * every
                 is_look, is_shown = self.blocks_done % look == 0 or is_last, self.blocks_done % shows == 0 or is_last
                 on_validation, at_n = self.validation() if is_look else (None, None)
                 yield Event(
