@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from mcprune.faces.outputs import choose, write
+from mcprune.faces.outputs import Output, RichOutput, choose, write
 from mcprune.faces.text import number, wrapped
 from mcprune.session.jobs import Jobs, Told
 from mcprune.session.measures import read_run
@@ -78,9 +78,9 @@ def table(found: Mapping[str, Any], stream: TextIO) -> None:
         output.lines(
             ["", f"n = {keep:,}, {seeds} seed{'s' * (seeds > 1)}, {found['setting']['seconds']:g} s for each search"]
         )
-        output.table(HEADER, [cells(row) for row in rows])
+        _table(output, HEADER, [cells(row) for row in rows])
         output.lines(["", "time and sample-forwards until a mask of exactly n sites had a validation accuracy of"])
-        output.table(time_header(rows), [time_cells(row) for row in rows])
+        _table(output, time_header(rows), [time_cells(row) for row in rows])
     words = [
         "",
         *filter(None, found["first"]),
@@ -94,6 +94,24 @@ def table(found: Mapping[str, Any], stream: TextIO) -> None:
         ),
     ]
     output.lines(words)
+
+
+def fitting(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """Return the columns of as many tables as it takes for none to be wider than `width`; each begins with the first column."""
+    widths = [max(len(text) for text in column) + 3 for column in zip(header, *rows, strict=True)]
+    groups: list[list[int]] = [[0]]
+    for place in range(1, len(header)):
+        if len(groups[-1]) > 1 and sum(widths[other] for other in groups[-1]) + widths[place] > width:
+            groups.append([0])
+        groups[-1].append(place)
+    return groups
+
+
+def _table(output: Output, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    # A terminal would cut a wide table off; in a file a long line is no harm.
+    width = output.width if isinstance(output, RichOutput) else 10_000
+    for places in fitting(header, rows, width):
+        output.table([header[place] for place in places], [[row[place] for place in places] for row in rows])
 
 
 def claim_lines(found: Mapping[str, Any], stream: TextIO) -> None:

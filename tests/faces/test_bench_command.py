@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mcprune.faces import bench_page, page, slides_page
+from mcprune.faces import bench_page, bench_table, page, slides_page
 from mcprune.faces.cli import main
 from mcprune.faces.studies import METHODS, SHARED
 from mcprune.session import bench, slides
@@ -321,6 +321,14 @@ def test_the_slides_become_rows_with_verdicts(tmp_path, capsys):
 def test_a_source_that_nobody_knows(capsys):
     assert main(["reproduce", "paper"]) == 2
     assert "'paper'" in capsys.readouterr().err
+
+
+def test_a_wide_table_becomes_several():
+    header, rows = ["name", "one", "two", "three"], [["a" * 8, "1" * 10, "2" * 10, "3" * 10]]
+    assert bench_table.fitting(header, rows, 100) == [[0, 1, 2, 3]]
+    assert bench_table.fitting(header, rows, 37) == [[0, 1, 2], [0, 3]]
+    assert bench_table.fitting(header, rows, 36) == [[0, 1], [0, 2], [0, 3]]
+    assert bench_table.fitting(header, rows, 5) == [[0, 1], [0, 2], [0, 3]]
 
 
 def test_without_runs_a_figure_is_left_out():
