@@ -16,6 +16,7 @@ from mcprune.session.config import RunConfig, option
 
 QUICK: dict[str, Any] = {"data": "digits", "keep": "16", "time": 1.5}
 FULL: dict[str, Any] = {"data": "mnist", "keep": "50", "time": 180.0}
+QUICK_RETRAIN = "60"
 METHODS = "markov,fixed,ratio,mu-lambda,decade,stall,ramp,annealed,hard-concrete,straight-through,auto"
 SHARED = (
     "data", "target", "test", "validation", "scale", "sites", "hidden", "activation", "dropout", "batch_size", "learning_rate",
@@ -57,6 +58,8 @@ def bench_parser() -> Parser:
         text = meaning(name, field)
         if name == "data":
             text = text.replace("(default: digits)", "(default: mnist, with --quick digits)")
+        if name == "retrain_epochs":
+            text = text.removesuffix(")") + f", with --quick {QUICK_RETRAIN})"
         more: dict[str, Any] = {"dest": name, "group": shared, "default": argparse.SUPPRESS, "help": text}
         parser.option(option(name), metavar=placeholder(field), **more)
     return parser
@@ -95,6 +98,8 @@ def bench(arguments: list[str]) -> int:
     usual = QUICK if given.quick else FULL
     shared = {name: getattr(given, name) for name in SHARED if hasattr(given, name)}
     shared.setdefault("data", usual["data"])
+    if given.quick:
+        shared.setdefault("retrain_epochs", QUICK_RETRAIN)
     keeps = _integers("--keep", given.keep if given.keep is not None else str(usual["keep"]), 1)
     seeds = _integers("--seeds", given.seeds, 0)
     seconds = given.time if given.time is not None else float(usual["time"])
