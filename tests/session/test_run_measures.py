@@ -105,7 +105,7 @@ def test_the_folder_of_a_real_run(finished):
 @pytest.mark.parametrize(
     ("setup", "each", "trials", "wanted"),
     [
-        (0.5, 0.05, [1, 16], 180),  # .08 of 10 s are 16 epochs; (.95 x 10 - .5) / .05 = 180
+        (0.5, 0.05, [1, 16], 170),  # .08 of 10 s are 16 epochs; (.9 x 10 - .5) / .05 = 170
         (0.0, 1e-4, [1, 240], 240),  # never more than 8 times the usual 30
         (0.0, 20.0, [1], 1),  # an epoch that does not fit is made all the same
     ],
