@@ -23,6 +23,8 @@ commands:
   show FOLDER            print the table and the picture of a finished run again
   predict FOLDER FILE    classify new rows with the smaller model
   evaluators             show how candidates of a run could be evaluated, and how fast
+  bench                  compare the chain with every variant of the gradient path
+  reproduce slides       measure what the slides state that proposed the pruner
 
 Try: mcprune run --keep 16
 Each command explains its options: mcprune run --help
@@ -64,6 +66,8 @@ def _command(arguments: list[str]) -> int:
         "show": _show,
         "predict": _predict,
         "evaluators": _evaluators,
+        "bench": _bench,
+        "reproduce": _reproduce,
     }
     if arguments and arguments[0] in commands:
         try:
@@ -189,6 +193,18 @@ def _evaluators(arguments: list[str]) -> int:
 
     show(make_config(**options), sys.stdout)
     return 0
+
+
+def _bench(arguments: list[str]) -> int:
+    from mcprune.faces.studies import bench
+
+    return bench(arguments)
+
+
+def _reproduce(arguments: list[str]) -> int:
+    from mcprune.faces.studies import reproduce
+
+    return reproduce(arguments)
 
 
 def _prepare_streams() -> None:

@@ -140,6 +140,18 @@ class RunConfig(GradientOptions):
         description="share of the kept sites that each training row trades for dropped ones",
         json_schema_extra={"group": "classifier"},
     )
+    jitter: float = Field(
+        0.0,
+        ge=0,
+        description="deviation of the normal noise on the scaled inputs while searching",
+        json_schema_extra={"group": "classifier"},
+    )
+    retrain_jitter: float | None = Field(
+        None,
+        ge=0,
+        description="the same while retraining [0.1 for images, else 0]",
+        json_schema_extra={"group": "classifier"},
+    )
     retrain_epochs: int | None = Field(
         None,
         ge=1,
@@ -205,7 +217,7 @@ class RunConfig(GradientOptions):
         None,
         ge=0,
         le=2**31,
-        description="times that n(t) rises again after its fall, and falls [40 at temperature 0 with --budget-drops pool, else 0]",
+        description="times that n(t) rises again after its fall, and falls [40 from 20,000 training rows at temperature 0 with --budget-drops pool, else 0]",
         json_schema_extra={"group": "chain"},
     )
     wave_height: float = Field(

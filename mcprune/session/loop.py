@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import signal
 import threading
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from mcprune.arrays import BoolArray, Float32Array, IntArray
+from mcprune.chain import state
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, McpruneError
@@ -37,6 +39,8 @@ from mcprune.version import VERSION
 
 # At most so many progress events, and so many looks at the validation part, whatever the length of the run.
 PROGRESS_EVENTS, VALIDATIONS = 400, 40
+# The gates themselves are told so many times at most, and only where they are few: a line of text should stay one.
+GATES, MOST_GATES = 60, 16_384
 NEAR = 0.01
 
 
@@ -183,6 +187,13 @@ def near_hard(gates: Float32Array) -> float:
     return float(((gates <= NEAR) | (gates >= 1.0 - NEAR)).mean())
 
 
+def coded(gates: Float32Array) -> str | None:
+    """Return gates (N,) as base64 of a byte each, 0..255 for 0..1; None where they are too many."""
+    if gates.size > MOST_GATES:
+        return None
+    return base64.b64encode(np.rint(255.0 * gates.astype(np.float64)).astype(np.uint8).tobytes()).decode("ascii")
+
+
 class _Search:
     """Backprop and method in turns over the planned blocks; a joint method moves in the steps of backprop themselves."""
 
@@ -205,6 +216,7 @@ class _Search:
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             perturb=config.perturb,
+            jitter=config.jitter,
             seed=config.seed,
         )
         self.judges = EvaluationRows(data.x_train[judge], data.y_train[judge], device=plan.device, seed=config.seed)
@@ -244,6 +256,9 @@ class _Search:
             is_last = self.blocks_done == plan.blocks or interrupt.is_asked or is_over or bool(steered)
             if self.blocks_done % every == 0 or is_last:
                 usual = sorted(times)[len(times) // 2]
+                shows = -(-plan.blocks // (GATES * every)) * every
+                is_look, is_shown = self.blocks_done % look == 0 or is_last, self.blocks_done % shows == 0 or is_last
+                on_validation, at_n = self.validation() if is_look else (None, None)
                 yield Event(
                     events.PROGRESS,
                     {
@@ -273,7 +288,9 @@ class _Search:
                         "adapted": update.adapted,
                         "proposals_per_second": update.proposals / max(usual, 1e-9),
                         "forwards": self.forwards(),
-                        "validation_accuracy": self.validation() if self.blocks_done % look == 0 or is_last else None,
+                        "validation_accuracy": on_validation,
+                        "validation_at_n": at_n,
+                        "gates": coded(method.training_gates()) if is_shown else None,
                         "seconds": time.monotonic() - began,
                         "seconds_left": usual * (plan.blocks - self.blocks_done),
                     },
@@ -346,9 +363,17 @@ class _Search:
             "evaluator_error": getattr(self.method, "measured_error", None),
         }
 
-    def validation(self) -> float | None:
-        """Return the validation accuracy of the n largest weights as a hard mask."""
-        return self._accuracy(self.method.position() > 0)
+    def validation(self) -> tuple[float | None, float | None]:
+        """Return the validation accuracy of the sites with a positive weight, and that of exactly n sites.
+
+        The second is of the n largest weights on the gradient path. A chain that keeps more than n has not decided yet which of
+        them go: None.
+        """
+        position, keep = self.method.position(), self.plan.keep
+        now = self._accuracy(position > 0)
+        if int((position > 0).sum()) == keep:
+            return now, now
+        return now, None if self.joint is None else self._accuracy(state.mask(position, keep))
 
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never."""

@@ -98,6 +98,7 @@ class Refit:
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             seed=seed,
+            jitter=config.retrain_jitter or 0.0,
             is_asked=self.is_asked,
         )
         return model

@@ -37,8 +37,10 @@ from mcprune.session.rows import HELD_OUT_BELOW
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
+LARGE_EPOCHS = 15  # for a chain on many rows: twice as many gave no better masks (docs/what-makes-a-good-mask.md)
 LARGEST_DELTA = 1e6
 SEARCH_HIDDEN = (512,)  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
+RETRAIN_JITTER = 0.1  # of the range 0..1 of a pixel
 WAVES, WAVES_UNTIL = 40, 0.9  # share of the run at which n(t) has come to rest
 HOTTEST = 10.0  # times the temperature of the coldest replica
 LARGE = 20_000  # rows from which a batch of backprop is large by default
@@ -127,7 +129,8 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     fitted = rows if judge_on == "train" else rows - round(config.judge_share * rows)
     batch_size = max(1, min(config.batch_size or (256 if rows >= LARGE else 64), fitted))
     steps = max(1, fitted // batch_size)
-    epochs = config.epochs or max(EPOCHS, math.ceil(SEARCH_STEPS / steps))
+    usual = LARGE_EPOCHS if rows >= LARGE and config.method == "markov" else EPOCHS
+    epochs = config.epochs or max(usual, math.ceil(SEARCH_STEPS / steps))
     all_rows = rows + len(prepared.y_validation)
     retrain_steps = max(1, all_rows // min(batch_size, all_rows))
     retrain = config.retrain_epochs or max(EPOCHS, math.ceil(RETRAIN_STEPS / retrain_steps))
@@ -138,6 +141,9 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
         update={
             "keep": keep,
             "search_hidden": searched,
+            "retrain_jitter": config.retrain_jitter
+            if config.retrain_jitter is not None
+            else RETRAIN_JITTER * (prepared.image_shape is not None),
             "judge_on": judge_on,
             "epochs": epochs,
             "batch_size": batch_size,
@@ -148,7 +154,10 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
             **(
                 settle(config, epochs, epochs * steps)
                 if config.method == "gradient"
-                else {**_budget(config), **_adaptation(config, keep < sites.size)}
+                else {
+                    **(budget := _budget(config, rows)),
+                    **_adaptation(config, budget["budget_until"], keep < sites.size),
+                }
             ),
         }
     )
@@ -191,7 +200,7 @@ def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[
     return config.search_hidden
 
 
-def _budget(config: RunConfig) -> dict[str, float]:
+def _budget(config: RunConfig, rows: int) -> dict[str, float]:
     """Return over which part of the run n(t) falls, and how many waves follow.
 
     Raises
@@ -207,13 +216,9 @@ def _budget(config: RunConfig) -> dict[str, float]:
         )
     temperature = parse(config.temperature)
     # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
-    waves = (
-        config.waves
-        if config.waves is not None
-        else WAVES
-        if falls and temperature.start == temperature.end == 0
-        else 0
-    )
+    # On few rows waves have not helped: their blocks are too few to train what comes back.
+    is_usual = falls and temperature.start == temperature.end == 0 and rows >= LARGE
+    waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)
     if config.waves and until >= WAVES_UNTIL:
         raise ConfigError(
@@ -223,7 +228,7 @@ def _budget(config: RunConfig) -> dict[str, float]:
     return {"waves": waves if until < WAVES_UNTIL else 0, "budget_until": until}
 
 
-def _adaptation(config: RunConfig, falls: bool) -> dict[str, float]:
+def _adaptation(config: RunConfig, until: float, falls: bool) -> dict[str, float]:
     """Return the end of the warm-up, and with replicas the hottest temperature.
 
     Raises
@@ -243,7 +248,6 @@ def _adaptation(config: RunConfig, falls: bool) -> dict[str, float]:
         settled["hottest"] = HOTTEST * warmth
     if config.warm_up is None:
         # While n(t) falls the law is another in every block: nothing that was found there is worth keeping.
-        until = _budget(config)["budget_until"]
         settled["warm_up"] = max(0.5, until if config.budget == "geometric" and falls else 0.0)
     return settled
 

@@ -50,6 +50,8 @@ class Trainer:
         The rate is constant over the first part of the run and falls linearly to 2% over the last 40%.
     perturb : float
         Share of the kept sites that each row trades for dropped ones.
+    jitter : float
+        Standard deviation of the normal noise that each input gets anew in each step, in units of the scaled inputs.
     seed : int
         The order of the rows and the trades are a function of it.
     """
@@ -65,6 +67,7 @@ class Trainer:
         weight_decay: float,
         perturb: float,
         seed: int,
+        jitter: float = 0.0,
     ) -> None:
         self.gated = gated
         self.features = features
@@ -72,6 +75,7 @@ class Trainer:
         self.batch_size = min(batch_size, len(targets))
         self.learning_rate = learning_rate
         self.perturb = perturb
+        self.jitter = jitter
         self.steps = 0
         self._seed = seed
         self._draw = np.random.default_rng([seed, 1])
@@ -112,11 +116,11 @@ class Trainer:
             for _ in range(count):
                 rows = next(self._batches)
                 if joint is not None:
-                    logits = self.gated(self.features[rows], joint.gates(len(rows)))
+                    logits = self.gated(shaken(self.features[rows], self.jitter), joint.gates(len(rows)))
                 elif trades and dropped.size:
                     logits = self._traded(rows, gates, kept, dropped, trades)
                 else:
-                    logits = self.gated(self.features[rows], plain)
+                    logits = self.gated(shaken(self.features[rows], self.jitter), plain)
                 loss = functional.cross_entropy(logits, self.targets[rows])
                 self._optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss if joint is None else loss + joint.penalty())
@@ -141,12 +145,17 @@ class Trainer:
         is_exact = not gates[dropped].any()  # soft gates let something through everywhere
         if not (is_exact and self.gated.takes_columns and 2 * live.size < gates.size):
             traded = trade(gates, kept, pool, trades, len(rows), self._draw)
-            return self.gated(self.features[rows], torch.from_numpy(traded).to(self.features))  # type: ignore[no-any-return]
+            return self.gated(shaken(self.features[rows], self.jitter), torch.from_numpy(traded).to(self.features))  # type: ignore[no-any-return]
         places = np.arange(live.size)
         traded = trade(gates[live], places[: kept.size], places[kept.size :], trades, len(rows), self._draw)
         columns = torch.from_numpy(live).to(rows.device)
-        part = self.features.index_select(0, rows).index_select(1, columns)
+        part = shaken(self.features.index_select(0, rows).index_select(1, columns), self.jitter)
         return self.gated.of_columns(part * torch.from_numpy(traded).to(part), columns)
+
+
+def shaken(rows: torch.Tensor, jitter: float) -> torch.Tensor:
+    """Return rows with normal noise of that standard deviation, drawn from torch's global state; the rows themselves at 0."""
+    return rows + jitter * torch.randn_like(rows) if jitter else rows
 
 
 @contextmanager
@@ -172,6 +181,7 @@ def fit(
     learning_rate: float,
     weight_decay: float,
     seed: int,
+    jitter: float = 0.0,
     is_asked: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
@@ -196,7 +206,7 @@ def fit(
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
             for first in range(0, steps * size, size):
                 part = order[first : first + size]
-                loss = functional.cross_entropy(model(features[part]), targets[part])
+                loss = functional.cross_entropy(model(shaken(features[part], jitter)), targets[part])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()

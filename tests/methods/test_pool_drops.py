@@ -100,3 +100,35 @@ def test_at_a_temperature_a_site_is_dropped_with_its_boltzmann_weight():
     hotter = np.array([pool.cheapest(losses, 1, 0.25, row)[0] for row in uniforms])
     assert stats.chisquare(np.bincount(hotter, minlength=4), wanted).pvalue < 1e-6
     assert (pool.cheapest(losses, 2, 0.0, uniforms[0]) == [0, 1]).all()
+
+
+class Returns(Prices):
+    """An evaluator whose loss of a toggle is the site's price, whether it is dropped or comes back."""
+
+    def losses(self, current, moves):
+        sites = moves.sites[0, :, 0]
+        np.testing.assert_array_equal(moves.weights[0, :, 0], -current.position[0, sites])
+        self.asked.append(sites.tolist())
+        return self.prices[sites][None]
+
+
+def test_a_wave_takes_the_best_back_at_once_and_only_where_it_may():
+    prices = Returns(np.random.default_rng(1).permutation(N) / 10)
+    position = np.where(np.arange(N) < 5, 4.0, -4.0)
+    rule = {"target": 12, "pool": N, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
+    current = state.new_state(position, sharpness=np.inf)
+    assert pool.follow(current, prices, **rule) == 0  # the control: without leave nothing comes back
+    assert pool.follow(current, prices, **rule, may_grow=True) == N - 5
+    kept = np.flatnonzero(current.position[0] > 0)
+    best = 5 + np.argsort(prices.prices[5:])[:7]
+    np.testing.assert_array_equal(kept, np.sort(np.concatenate([np.arange(5), best])))
+    np.testing.assert_allclose(current.sums[0, 0], 12)
+
+
+def test_no_more_come_back_than_there_are():
+    current = state.new_state(np.where(np.arange(N) < 5, 4.0, -4.0), sharpness=np.inf)
+    prices = Returns(np.zeros(N))
+    pool.follow(
+        current, prices, target=N + 9, pool=1, temperature=0.0, sharpness=np.inf, seed=0, block=0, may_grow=True
+    )
+    assert state.kept_count(current)[0] == N

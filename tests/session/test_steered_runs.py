@@ -25,8 +25,9 @@ def steered(tmp_path_factory):
     from mcprune.session.config import make_config
 
     folder = tmp_path_factory.mktemp("steered") / "run"
+    options = {"budget_until": 0.3, "waves": 3}
     config = make_config(
-        epochs=12, retrain_epochs=2, compare="no", hidden=(24, 12), keep=16, threads=1, out=str(folder)
+        **options, epochs=12, retrain_epochs=2, compare="no", hidden=(24, 12), keep=16, threads=1, out=str(folder)
     )
     return folder, config, list(run(config, Replay(TURNS, end=17)))
 

@@ -70,6 +70,11 @@ const Charts = (() => {
     return { range: [-0.03 * top, 1.1 * top], autorange: false };
   }
 
+  function shareRange() {
+    // Before the first measurement plotly would show -100% to 300%.
+    return (series.columns.validation || []).some(Number.isFinite) ? {} : { range: [0, 1], autorange: false };
+  }
+
   function barRange() {
     return { range: [-0.2, Math.log10(Math.max(...histogram, 2)) + 0.1], autorange: false };
   }
@@ -84,7 +89,7 @@ const Charts = (() => {
       showlegend: !isBars && (id === "acceptance" || (LINES[id] || []).length > 1),
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
       xaxis: { ...axis, title: { text: isBars ? "gate" : "proposals", standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}) },
-      yaxis: { ...axis, ...AXES[id], nticks: 6, ...(id === "losses" ? lossRange() : isBars ? barRange() : {}) },
+      yaxis: { ...axis, ...AXES[id], nticks: 6, ...(id === "losses" ? lossRange() : isBars ? barRange() : id === "validation" ? shareRange() : {}) },
       hovermode: "x", bargap: 0.08, uirevision: "kept",
       datarevision: series.rows, // the arrays grow in place, which plotly does not see
       shapes: isBars ? [] : marks.map((step) => ({
