@@ -217,7 +217,7 @@ class RunConfig(GradientOptions):
         None,
         ge=0,
         le=2**31,
-        description="times that n(t) rises again after its fall, and falls [40 from 20,000 training rows at temperature 0 with --budget-drops pool, else 0]",
+        description="times that n(t) rises again after its fall, and falls [40 from 20,000 training rows on at temperature 0]",
         json_schema_extra={"group": "chain"},
     )
     wave_height: float = Field(
