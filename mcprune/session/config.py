@@ -234,7 +234,7 @@ class RunConfig(GradientOptions):
         json_schema_extra={"group": "chain"},
     )
     pool: int = Field(
-        1000,
+        32,
         ge=1,
         le=2**31,
         description="sites drawn into the pool for each one that must be dropped or comes back",
@@ -308,7 +308,7 @@ class RunConfig(GradientOptions):
         json_schema_extra={"group": "chain"},
     )
     evaluation_rows_early: int = Field(
-        4096,
+        2048,
         ge=1,
         le=2**31,
         description="rows of the evaluation batch while n(t) falls",

@@ -37,7 +37,7 @@ from mcprune.session.rows import HELD_OUT_BELOW
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
-LARGE_EPOCHS = 15  # for a chain on many rows: twice as many gave no better masks (docs/what-makes-a-good-mask.md)
+LARGE_EPOCHS = 12  # for a chain on many rows: twice as many gave no better masks (docs/what-makes-a-good-mask.md)
 LARGEST_DELTA = 1e6
 SEARCH_HIDDEN = (512,)  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
 JITTER = RETRAIN_JITTER = 0.1  # of the range 0..1 of a pixel
