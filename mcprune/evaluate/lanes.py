@@ -48,28 +48,39 @@ def _matrix(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any
     return made.data, builder.extract_value(made.shape, 1)
 
 
-def _lift(fixed: int | None) -> Callable[..., Any]:
-    """Return the intrinsic for moves that change `fixed` signals, None for any number of them."""
+def _gather(builder: Any, row: Any, places: Any, first: Any) -> Any:
+    """Return row[places[first]], row[places[first + 1]] ...; loads one by one, as fast as the machine's own."""
+    out = ir.Constant(_VECTOR, ir.Undefined)
+    for lane in range(LANES):
+        place = builder.load(_at(builder, places, builder.add(first, ir.Constant(_I64, lane))))
+        value = builder.load(_at(builder, row, builder.sext(place, _I64)))
+        out = builder.insert_element(out, value, ir.Constant(_I32, lane))
+    return out
+
+
+def _lift(fixed: int | None, is_picked: bool) -> Callable[..., Any]:
+    """Return the intrinsic for moves that change `fixed` signals, None for any number; `is_picked` for rows here and there."""
 
     @_intrinsic
     def lift(
-        typing: Any, pre: Any, column: Any, units: Any, steps: Any, found: Any, index: Any, weights: Any, gates: Any,
-        gate_row: Any, is_relu: Any, is_kept: Any, out: Any,
+        typing: Any, pre: Any, rows: Any, column: Any, units: Any, steps: Any, found: Any, index: Any, weights: Any,
+        gates: Any, gate_row: Any, is_relu: Any, is_kept: Any, out: Any,
     ) -> Any:  # fmt: skip
         """out[h] = gates[gate_row, h] z for h < units, z = pre[h, column:] + sum over m of steps[m, column:] weights[index[m], h].
 
         pre (units, B) and steps (found, B) by row of the batch; `is_relu` cuts negative signals to 0, `is_kept` writes z to pre.
+        Rows picked: pre[h, rows[column:]] instead of pre[h, column:], and nothing is kept.
         """
-        arguments = (pre, column, units, steps, found, index, weights, gates, gate_row, is_relu, is_kept, out)
+        arguments = (pre, rows, column, units, steps, found, index, weights, gates, gate_row, is_relu, is_kept, out)
         signature = types.void(*(types.intp if isinstance(a, types.Integer) else a for a in arguments))
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            p, col, many, s, count, ix, w, g, g_row, relu, kept, o = args
+            p, rows, col, many, s, count, ix, w, g, g_row, relu, kept, o = args
             p, p_width = _matrix(context, builder, sig.args[0], p)
-            s, s_width = _matrix(context, builder, sig.args[3], s)
-            w, w_width = _matrix(context, builder, sig.args[6], w)
-            g, g_width = _matrix(context, builder, sig.args[7], g)
-            ix, o = _data(context, builder, sig.args[5], ix), _data(context, builder, sig.args[11], o)
+            s, s_width = _matrix(context, builder, sig.args[4], s)
+            w, w_width = _matrix(context, builder, sig.args[7], w)
+            g, g_width = _matrix(context, builder, sig.args[8], g)
+            rows, ix, o = (_data(context, builder, sig.args[k], value) for k, value in ((1, rows), (6, ix), (12, o)))
             g = _at(builder, g, builder.mul(g_row, g_width))
 
             def change(m: Any) -> tuple[Any, Any]:
@@ -84,8 +95,9 @@ def _lift(fixed: int | None) -> Callable[..., Any]:
             sums = cgutils.alloca_once(builder, _VECTOR)
             with cgutils.for_range(builder, many, intp=_I64) as loop:
                 h = loop.index
-                where = _at(builder, p, builder.add(builder.mul(h, p_width), col))
-                z = _load(builder, where, _VECTOR)
+                below = _at(builder, p, builder.mul(h, p_width))
+                where = _at(builder, below, col)
+                z = _gather(builder, below, rows, col) if is_picked else _load(builder, where, _VECTOR)
                 for step, entry in known:
                     z = _fma(builder, step, _spread(builder, entry, h), z)
                 if fixed is None:
@@ -94,8 +106,9 @@ def _lift(fixed: int | None) -> Callable[..., Any]:
                         step, entry = change(inner.index)
                         builder.store(_fma(builder, step, _spread(builder, entry, h), builder.load(sums)), sums)
                     z = builder.load(sums)
-                with builder.if_then(kept):
-                    _store(builder, z, where)
+                if not is_picked:
+                    with builder.if_then(kept):
+                        _store(builder, z, where)
                 z = builder.fmul(z, _spread(builder, g, h))
                 z = builder.select(builder.fcmp_unordered(">", z, floor), z, floor)
                 _store(builder, z, _at(builder, o, builder.mul(h, ir.Constant(_I64, LANES))))
@@ -106,7 +119,8 @@ def _lift(fixed: int | None) -> Callable[..., Any]:
     return lift
 
 
-lift_1, lift_2, lift_any = _lift(1), _lift(2), _lift(None)
+lift_1, lift_2, lift_any = (_lift(fixed, False) for fixed in (1, 2, None))
+pick_1, pick_2, pick_any = (_lift(fixed, True) for fixed in (1, 2, None))
 
 
 def _panel(classes: int) -> Callable[..., Any]:

@@ -29,11 +29,15 @@ from mcprune.evaluate.lanes import (
     panel_6,
     panel_10,
     panel_12,
+    pick_1,
+    pick_2,
+    pick_any,
 )
 from mcprune.evaluate.vectors import pack_relu, sum_exp, tile_16, tile_32, tile_64, tile_128
 
 RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
 BLOCK = 16  # rows that go through the layers together
+PICKING = 1.5  # 16 rows that lie here and there cost as much as so many groups of 16 side by side
 
 
 @contracted_inline
@@ -223,6 +227,47 @@ def _lane_steps(
 
 
 @contracted_kernel
+def _active_rows(active: Any, total_rows: int, must_be_all: bool) -> Any:
+    """Return (rows, how many): those that change, if picking them pays; else all, those of the padding too."""
+    groups = active.view(np.uint64)
+    count = met = 0
+    for g in range(0, groups.shape[0], 2):
+        met += 16 if groups[g] | groups[g + 1] else 0
+    for b in range(total_rows):
+        count += active[b]
+    if must_be_all or met <= PICKING * count:
+        return np.arange(active.shape[0]).astype(np.int32), active.shape[0]
+    rows = np.zeros((count + 15) // 16 * 16, np.int32)
+    found = 0
+    for b in range(total_rows):
+        if active[b]:
+            rows[found] = b
+            found += 1
+    return rows, count
+
+
+@contracted_inline
+def _enter(
+    below: Any, rows: Any, first: int, units: int, steps: Any, found: int, entry_row: Any, entry: Any, gates: Any,
+    gate_row: int, is_relu: bool, is_kept: bool, is_picked: bool, out: Any,
+) -> None:  # fmt: skip
+    """Signals of 16 rows where the move enters."""
+    if is_picked:
+        if found == 1:
+            pick_1(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
+        elif found == 2:
+            pick_2(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
+        else:
+            pick_any(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
+    elif found == 1:
+        lift_1(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+    elif found == 2:
+        lift_2(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+    else:
+        lift_any(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+
+
+@contracted_kernel
 def _through_lanes(
     features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
     lowest: int, size: int, sites: Any, changed: Any, weights: Any, bias: Any, code: int, settling: bool, limit: float,
@@ -253,49 +298,58 @@ def _through_lanes(
             gates[stage - 1, unit] = changed[m]
         elif settling:
             first_gates[unit] = changed[m]
+    rows, count = _active_rows(active, total_rows, settling)
+    is_picked = count < padded
+    wanted, before, moved = labels, base, active
+    if is_picked:
+        for q in range(count):
+            for m in range(found):
+                steps[m, q] = steps[m, rows[q]]  # rows rise, so nothing is written over before it is read
+        wanted, before, moved = labels[rows], base[rows], np.ones(rows.size, np.uint8)
+        steps[:, count : rows.size] = np.float32(0.0)
     classes = pre[top].shape[0]
     logits = _aligned(16 * classes)
     # The gates of the stage behind the logits are all 1, and so nothing happens to what enters there.
-    below, is_relu, units = (
-        (pre[lowest], False, classes) if lowest == top else (pre[lowest], code == RELU, pre[lowest].shape[0])
-    )
+    is_relu, units = lowest < top and code == RELU, pre[lowest].shape[0]
     signals = logits if lowest == top else _aligned(16 * units)
-    entry, ahead, offset, into = weights[lowest], weights[top], bias[top], pre[top]
     groups = active.view(np.uint64)
-    mine = base if settling else np.empty(padded, np.float32)
+    mine = base if settling else np.empty(rows.size, np.float32)
     look = 0
     drift = spread = 0.0
-    for first in range(0, padded, 16):
-        if groups[first // 8] | groups[first // 8 + 1]:
-            if found == 1:
-                lift_1(below, first, units, steps, found, entry_row, entry, gates, lowest, is_relu, settling, signals)
-            elif found == 2:
-                lift_2(below, first, units, steps, found, entry_row, entry, gates, lowest, is_relu, settling, signals)
-            else:
-                lift_any(below, first, units, steps, found, entry_row, entry, gates, lowest, is_relu, settling, signals)
+    for first in range(0, count, 16):
+        if is_picked or groups[first // 8] | groups[first // 8 + 1]:
+            _enter(
+                pre[lowest], rows, first, units, steps, found, entry_row, weights[lowest], gates, lowest, is_relu, settling,
+                is_picked, signals,
+            )  # fmt: skip
             if lowest < top:
                 if not is_relu:
                     for r in range(16 * units):
                         signals[r] = _scalar(signals[r], code)
-                _to_classes(signals, units, ahead, offset, classes, logits)
+                _to_classes(signals, units, weights[top], bias[top], classes, logits)
                 if settling:
                     for c in range(classes):
                         for q in range(16):
-                            into[c, first + q] = logits[16 * c + q]
-            entropies(logits, classes, labels, first, active, base, mine)
+                            pre[top][c, first + q] = logits[16 * c + q]
+            entropies(logits, classes, wanted, first, moved, before, mine)
         else:
             mine[first : first + 16] = base[first : first + 16]
         if look < looks.shape[0]:
-            for b in range(first, min(first + 16, total_rows)):
-                change = np.float64(mine[b]) - base[b]
+            for q in range(first, min(first + 16, count)):
+                change = np.float64(mine[q]) - before[q]
                 drift += change
                 spread += change * change
-            seen = first + 16
+            seen = rows[first + 16] if first + 16 < count else total_rows
             if seen >= looks[look] and seen < total_rows:
                 if _is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
                     return now + drift / seen, seen
                 while look < looks.shape[0] and looks[look] <= seen:
                     look += 1
+    if is_picked:
+        all_rows = base.copy()
+        for q in range(count):
+            all_rows[rows[q]] = mine[q]
+        return mean_loss(all_rows, total_rows), total_rows
     return mean_loss(mine, total_rows), total_rows
 
 
