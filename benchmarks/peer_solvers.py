@@ -9,6 +9,7 @@ one number for each input, and the n largest are kept. LassoNet trains a network
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -175,9 +176,10 @@ def lassonet(judge: Judge, seed: int, problem: Any) -> str:
 
     draw = np.random.default_rng(seed)
     rows = draw.permutation(len(problem["rows"]))
+    epochs = (5, 1) if len(rows) > 20_000 else (100, 10)
     net = LassoNetClassifier(
         hidden_dims=tuple(int(width) for width in problem["hidden"]), batch_size=min(512, max(32, len(rows) // 20)),
-        n_iters=(5, 1) if len(rows) > 20_000 else (100, 10), patience=None, verbose=0, torch_seed=seed, random_state=seed, device=torch.device("cpu"),
+        n_iters=epochs, patience=None, verbose=0, torch_seed=seed, random_state=seed, device=torch.device("cpu"),
     )  # fmt: skip
     norms = np.zeros(judge.sites)
     reached: list[int] = []
@@ -202,13 +204,11 @@ def lassonet(judge: Judge, seed: int, problem: Any) -> str:
         if is_done or judge.elapsed() > judge.seconds:
             raise TimeOver
 
-    try:
+    with contextlib.suppress(TimeOver):
         net.path(
             problem["rows"][rows], problem["targets"][rows], lambda_seq=penalties(), callback=seen,
             disable_lambda_warning=True,
         )  # fmt: skip
-    except TimeOver:
-        pass
     judge.mask = np.zeros(judge.sites, bool)
     judge.mask[np.argsort(-norms, kind="stable")[: judge.n]] = True
     judge.best = judge.plain(judge.mask)
@@ -235,10 +235,8 @@ def main() -> None:
     __import__({"dual_annealing": "scipy.optimize"}.get(peer, peer))
     judge.restart()
     note = "ended by the time"
-    try:
+    with contextlib.suppress(TimeOver):
         note = SOLVERS[peer](judge, int(seed), *more)
-    except TimeOver:
-        pass
     out = {
         "loss": judge.best, "evaluations": judge.evaluations, "seconds": judge.elapsed(), "note": note,
         "keep": np.flatnonzero(judge.mask).tolist(),

@@ -2,11 +2,11 @@
 
     python benchmarks/peers.py --env DIR        a virtual environment with the packages is made there once, then used again
 
-A classifier is trained once, under masks of random sizes so that nobody's mask is favoured, and then stands still. The loss of a mask is its
-cross-entropy on a fixed evaluation batch; a mask keeps exactly n. All start from the same random mask, have one thread and call the
-same function; the chain is run so, and once more with the fused evaluator, so that it is seen what the moves gain and what the
+A classifier is trained once, under masks of random sizes so that nobody's mask is favoured, and then stands still. The loss of a mask
+is its cross-entropy on a fixed evaluation batch; a mask keeps exactly n. All start from the same random mask, have one thread and call
+the same function; the chain is run so, and once more with the fused evaluator, so that it is seen what the moves gain and what the
 evaluator. LassoNet trains a network of its own for that time. In the end the same fresh classifier is trained on each mask's
-inputs and scored on the test rows.
+inputs and scored on validation and test rows.
 """
 
 from __future__ import annotations
@@ -145,9 +145,7 @@ def chain(arrays: dict[str, Any], seconds: float, seed: int, is_fused: bool) -> 
         judge.restart()
         try:
             while judge.elapsed() < judge.seconds:
-                batch = moves.propose(
-                    current, ahead, plan=plan, delta=1.0, sharpness=np.inf, seed=seed, chains=chains
-                )
+                batch = moves.propose(current, ahead, plan=plan, delta=1.0, sharpness=np.inf, seed=seed, chains=chains)
                 _, info = engine.advance(current, batch, evaluator.losses(current, batch), sharpness=np.inf, **rule)
                 evaluations += ahead
                 if info.index[0] >= 0:
@@ -160,7 +158,13 @@ def chain(arrays: dict[str, Any], seconds: float, seed: int, is_fused: bool) -> 
     evaluations, judge = 0, Judge(arrays, seconds)
     search(judge)
     keep = np.flatnonzero(judge.mask).tolist()
-    return {"loss": judge.plain(judge.mask), "evaluations": evaluations, "seconds": judge.elapsed(), "keep": keep, "note": ""}
+    return {
+        "loss": judge.plain(judge.mask),
+        "evaluations": evaluations,
+        "seconds": judge.elapsed(),
+        "keep": keep,
+        "note": "",
+    }
 
 
 def peer(name: str, arrays: dict[str, Any], seconds: float, seed: int, python: Path) -> dict[str, Any]:
@@ -191,7 +195,9 @@ def retrained(prepared: Any, keep: np.ndarray, seed: int, quick: bool) -> dict[s
     return {part: accuracy(model, *rows(part)) for part in ("validation", "test")}
 
 
-def one_seed(data: str, seed: int, seconds: float, python: Path, quick: bool, versions: dict[str, str]) -> dict[str, Any]:
+def one_seed(
+    data: str, seed: int, seconds: float, python: Path, quick: bool, versions: dict[str, str]
+) -> dict[str, Any]:
     """All on one problem; by name what each reached."""
     arrays, prepared = problem(data, seed, quick)
     judge = Judge(arrays, 1.0)
@@ -235,7 +241,17 @@ def rows_of(data: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 continue
             more = "of the mask that its own network chose; " if name == "lassonet" and key == "loss" else ""
             rows.append(
-                row(f"{data}, {name}: {words}", mean, unit, None, better, more + note, spread=spread, values=values, seconds=took)
+                row(
+                    f"{data}, {name}: {words}",
+                    mean,
+                    unit,
+                    None,
+                    better,
+                    more + note,
+                    spread=spread,
+                    values=values,
+                    seconds=took,
+                )
             )
             if key == "loss":
                 losses[name] = mean
@@ -251,7 +267,9 @@ def main() -> None:
     from mcprune.session.machine import use_threads
 
     asked = parser(__doc__ or "")
-    asked.add_argument("--env", type=Path, required=True, metavar="DIR", help="the peers' environment, made if it is not there")
+    asked.add_argument(
+        "--env", type=Path, required=True, metavar="DIR", help="the peers' environment, made if it is not there"
+    )
     asked.add_argument("--data", choices=tuple(DATA), help="one data set; default: digits with --quick, else both")
     asked.add_argument("--seconds", type=float, help="time of each (60, with --quick 5)")
     asked.add_argument("--seeds", type=int, help="how many (3, with --quick 1)")
@@ -267,12 +285,16 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     runs: dict[str, Any] = {}
     for data in names:
-        runs[data] = [one_seed(data, seed, seconds, chosen.env / "bin" / "python", chosen.quick, versions) for seed in seeds]
+        runs[data] = [
+            one_seed(data, seed, seconds, chosen.env / "bin" / "python", chosen.quick, versions) for seed in seeds
+        ]
         rows += rows_of(data, runs[data])
     print(f"  {time.monotonic() - began:.0f} s in all")
     title = f"{seconds:g} s each on a classifier that stands still"
     figures = tuple(
-        plots.bars([one for one in rows if one["name"].startswith(data) and one["unit"] == "loss"], f"{data}: loss reached")
+        plots.bars(
+            [one for one in rows if one["name"].startswith(data) and one["unit"] == "loss"], f"{data}: loss reached"
+        )
         for data in names
     )
     more = {"packages": versions, "seconds": seconds, "seeds": list(seeds), "runs": runs}

@@ -45,7 +45,9 @@ def bars(rows: Sequence[Mapping[str, Any]], title: str) -> str:
             colour = NEUTRAL if bar is None else GOOD if kept else BAD
             long = max(0.0, value - low) * scale
             name = row["name"] if len(row["name"]) <= 76 else row["name"][:75] + "…"
-            parts.append(_text(LABELS - 8, y + 13, name, "end", f'textLength="{LABELS - 10}"' if len(name) > 72 else ""))
+            parts.append(
+                _text(LABELS - 8, y + 13, name, "end", f'textLength="{LABELS - 10}"' if len(name) > 72 else "")
+            )
             parts.append(f'<rect x="{LABELS}" y="{y}" width="{long:.1f}" height="17" fill="{colour}"/>')
             if row.get("spread"):
                 half = row["spread"] * scale
@@ -59,9 +61,7 @@ def bars(rows: Sequence[Mapping[str, Any]], title: str) -> str:
 
 
 def _line(x: float, y: float, to_x: float, to_y: float, colour: str, width: float = 1) -> str:
-    return (
-        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{colour}" stroke-width="{width}"/>'
-    )
+    return f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{colour}" stroke-width="{width}"/>'
 
 
 def _place(value: float, low: float, high: float, first: float, last: float, logarithmic: bool) -> float:

@@ -180,7 +180,8 @@ def speculation(bench: Bench, plan: moves.MovePlan, quick: bool) -> dict[str, An
         ahead = Ahead(64)
         sizes: dict[int, int | Ahead] = {0: ahead, 1: 1, 4: 4, 16: 16, 64: 64}
         rates = in_turns(
-            {key: (bench.block(bench.evaluator(), plan, acceptance, count, way), count) for key, way in sizes.items()}, repeats
+            {key: (bench.block(bench.evaluator(), plan, acceptance, count, way), count) for key, way in sizes.items()},
+            repeats,
         )
         adapted, fixed = rates.pop(0), rates
         best = max(fixed, key=lambda size: fixed[size])
@@ -346,7 +347,9 @@ def main() -> None:
         rows.append(
             row(f"K by measured cost and acceptance, {against}, worst acceptance", worst, "x", bar, "higher", **sizes)
         )
-    rows.append(row("wrong decisions of staged decisions", wrong, "share", 0.01, "lower", f"{lost:.1%} of what is accepted"))
+    rows.append(
+        row("wrong decisions of staged decisions", wrong, "share", 0.01, "lower", f"{lost:.1%} of what is accepted")
+    )
     rows += every_evaluator(wide, both, limit, quick)
     dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, judge_on="train")
     add("dense random rows, 784-256-128-10, exchange, exact", None, ladder(dense, moves.move_plan(exchange=1.0), quick))

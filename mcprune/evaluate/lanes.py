@@ -13,7 +13,6 @@ from llvmlite import binding, ir
 from numba.core import cgutils
 
 from mcprune.evaluate.vectors import (
-    _F32,
     _I32,
     _I64,
     _INDICES,
@@ -171,7 +170,8 @@ def entropies(
         z, many, t, col, a, b, o = args
         z = _data(context, builder, sig.args[0], z)
         t, a, b, o = (
-            _at(builder, _data(context, builder, sig.args[k], value), col) for k, value in ((2, t), (4, a), (5, b), (6, o))
+            _at(builder, _data(context, builder, sig.args[k], value), col)
+            for k, value in ((2, t), (4, a), (5, b), (6, o))
         )
         wanted = _load(builder, t, _INDICES)
 

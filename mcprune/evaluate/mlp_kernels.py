@@ -447,7 +447,8 @@ def candidate_losses(
     """Mean loss of each candidate.
 
     features (N, B) by input; targets (B,), labels the same as int32 and padded; base (B padded) loss of each row now; pre,
-    weights, bias: tuples with an array for each layer, (B, out) or (out, B padded), (in, out), (1, out); gates (layers, widest) of the units of each layer, 1 where none is a site;
+    weights, bias: tuples with an array for each layer, (B, out) or (out, B padded), (in, out), (1, out); gates (layers,
+    widest) of the units of each layer, 1 where none is a site;
     first_gates (N,) of the inputs; level, local (S,) of every site; size (K,), sites (K, M), changed (K, M) new gates;
     limits (K,) loss below which a candidate is accepted, now the loss of the position, looks (S,) rising row counts at which
     a candidate may be rejected early (empty: never). Returns the losses (K,) float64, NaN where nothing changes, and the
