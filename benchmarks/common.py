@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import plots
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -63,16 +65,34 @@ def command(arguments: list[str], env: dict[str, str] | None = None) -> tuple[fl
     return time.perf_counter() - began, usage.ru_maxrss / 1024, process.returncode
 
 
-def options(description: str) -> argparse.Namespace:
+def parser(description: str, with_plot: bool = True) -> argparse.ArgumentParser:
     """Return the options that every script has."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions and sizes")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    return parser.parse_args()
+    out = argparse.ArgumentParser(description=description)
+    out.add_argument("--quick", action="store_true", help="fewer repetitions and sizes")
+    out.add_argument("--out", type=Path, help="write the figures as JSON")
+    if with_plot:
+        out.add_argument("--plot", type=Path, metavar="FILE.html", help="write a plot of the figures")
+    return out
 
 
-def report(rows: list[dict[str, Any]], threads: int, out: Path | None, **more: Any) -> None:
-    """Print the rows, each beside its bar, and write them."""
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON whole or not at all: what was measured so far is not lost to an interruption."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(path)
+
+
+def report(
+    rows: list[dict[str, Any]],
+    threads: int,
+    out: Path | None,
+    plot: Path | None = None,
+    title: str = "",
+    figures: tuple[str, ...] = (),
+    **more: Any,
+) -> None:
+    """Print the rows, each beside its bar, and write them; with `plot` also as bars, with more figures in front."""
     for one in rows:
         value, bar, is_higher = one["value"], one["bar"], one["better"] == "higher"
         shown = "not measured" if value is None else f"{value:,.4g}"
@@ -84,6 +104,7 @@ def report(rows: list[dict[str, Any]], threads: int, out: Path | None, **more: A
         limit = "" if bar is None else f"{'>=' if is_higher else '<='} {bar:,.4g}"
         print(f"{one['name']:<66} {shown:>20} {one['unit']:<6} {limit:>12} {verdict:<7}{one.get('note', '')}")
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"machine": machine(threads), **more, "rows": rows}, indent=1) + "\n")
+        write(out, {"machine": machine(threads), **more, "rows": rows})
         print(f"written to {out}")
+    if plot is not None:
+        plots.write(plot, title, machine(threads), *figures, plots.bars(rows, "What was reached beside each bar"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import command, median, options, report, row, seconds
+from common import command, median, parser, report, row, seconds
 
 SEEDS = (0, 1, 2)
 PROPOSALS = 2_000_000
@@ -104,7 +104,7 @@ def run_rows(
 
 def main() -> None:
     """Measure, print, write."""
-    chosen = options(__doc__ or "")
+    chosen = parser(__doc__ or "").parse_args()
     rows = engine_rows()
     rows.append(row("--help: seconds", median(lambda: command(["--help"])[0]), "s", 0.5, "lower"))
     rows.append(row("run --help: seconds", median(lambda: command(["run", "--help"])[0]), "s", 0.5, "lower"))
@@ -123,7 +123,7 @@ def main() -> None:
                 continue
             bars = {"seconds": 180.0, "memory": 3072, "accuracy": bar}
             rows += run_rows(dataset, ["--keep", "50"], bars, folder, SEEDS)
-    report(rows, 2, chosen.out)
+    report(rows, 2, chosen.out, chosen.plot, "The engine and the main job")
 
 
 if __name__ == "__main__":

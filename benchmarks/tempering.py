@@ -12,7 +12,7 @@ import json
 import time
 from typing import Any
 
-from common import machine, options  # isort: skip
+from common import machine, parser  # isort: skip
 
 import numpy as np
 from study import scores
@@ -62,7 +62,7 @@ def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Run the four ways, print a line each, write the runs."""
-    chosen = options(__doc__ or "")
+    chosen = parser(__doc__ or "", with_plot=False).parse_args()
     found: list[dict[str, Any]] = []
     for train in ("coldest", "in turn"):
         for seed in range(2 if chosen.quick else 6):

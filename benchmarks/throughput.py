@@ -2,7 +2,7 @@
 
 One thread each side. The state is that of a short search on MNIST (MCPRUNE_DATA; without it digits-sized random rows): a trained
 classifier, 50 of 784 inputs kept. Acceptances are forced at the stated rates, so that what is evaluated in vain behind an acceptance, and
-following it, is paid for. Speed is consumed decisions a second.
+following it, is paid for. Speed is consumed decisions a second; every one is evaluated (alpha is 0, so none is rejected by the bound).
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from common import median, options, report, row, seconds  # isort: skip
+from common import median, parser, report, row, seconds  # isort: skip
 
 import numpy as np
+import plots
 import torch
 import torch.nn.functional as functional
 
 from mcprune.chain import engine, moves, state
 from mcprune.data.load import from_arrays, load
+from mcprune.errors import ModelError
+from mcprune.evaluate import choose
 from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.fused import FusedEvaluator
+from mcprune.evaluate.graph import GraphEvaluator
 from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch
 from mcprune.session.config import make_config
@@ -59,34 +63,21 @@ class Bench:
         self.batch: Batch = search.judges.batch(rows)
         self.plan.model.eval()
 
-    def plain(self, plan: moves.MovePlan, repeats: int) -> float:
-        """Decisions a second of the plain loop: the gated model on each candidate, nothing shared."""
+    def plain(self, plan: moves.MovePlan, count: int = 16) -> Callable[[], None]:
+        """Return the plain loop over `count` candidates: the gated model on each, nothing shared."""
         gated, x, y = self.plan.gated, self.batch.features.contiguous(), self.batch.targets
         start = state.new_state(self.position, sharpness=np.inf)
-        candidates = moves.propose(start, 16, plan=plan, delta=1.0, sharpness=np.inf, seed=0, chains=CHAINS)
-        gates = torch.from_numpy((moves.dense(start, candidates)[0] > 0).astype(np.float32))
+        candidates = moves.propose(start, count, plan=plan, delta=1.0, sharpness=np.inf, seed=0, chains=CHAINS)
+        gates = torch.from_numpy((moves.dense(start, candidates)[0] > 0).astype(np.float32)).to(x.device)
 
         @torch.no_grad()
         def loop() -> None:
             for one in gates:
                 functional.cross_entropy(gated(x, one), y)
+            if x.is_cuda:
+                torch.cuda.synchronize()
 
-        loop()
-        return len(gates) / median(lambda: seconds(loop), repeats)
-
-    def decisions(
-        self,
-        evaluator: Evaluator,
-        plan: moves.MovePlan,
-        acceptance: float,
-        count: int,
-        ahead: int | Ahead,
-        repeats: int,
-    ) -> float:
-        """Consumed decisions a second, acceptances forced at the given rate."""
-        block = self.block(evaluator, plan, acceptance, count, ahead)
-        block()
-        return count / median(lambda: seconds(block), repeats)
+        return loop
 
     def block(
         self, evaluator: Evaluator, plan: moves.MovePlan, acceptance: float, count: int, ahead: int | Ahead
@@ -143,26 +134,42 @@ def random_rows() -> Any:
     return from_arrays(x, (x @ draw.normal(size=(784, 10))).argmax(axis=1), name="random")
 
 
-def gemm_limit(widths: tuple[int, ...], rows: int) -> float:
+def gemm_limit(widths: tuple[int, ...], rows: int, device: str = "cpu") -> float:
     """Candidates a second if the dense products of the whole net ran at this machine's speed for a large product."""
-    size = 2048
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    a @ b
-    rate = size**3 / median(lambda: seconds(lambda: a @ b))
-    return rate / (rows * sum(i * o for i, o in pairwise(widths)))
+    size = 2048 if device == "cpu" else 8192
+    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+
+    def product() -> None:
+        a @ b
+        if a.is_cuda:
+            torch.cuda.synchronize()
+
+    product()
+    return size**3 / median(lambda: seconds(product)) / (rows * sum(i * o for i, o in pairwise(widths)))
+
+
+def in_turns(ways: dict[Any, tuple[Callable[[], None], int]], repeats: int) -> dict[Any, float]:
+    """Median decisions a second of each way, (call, decisions in it): in turns, so that what else the machine does meets all."""
+    times: dict[Any, list[float]] = {key: [] for key in ways}
+    for turn in range(repeats + 1):
+        for key, (call, _) in ways.items():
+            took = seconds(call)
+            if turn:  # the first one compiles and warms caches
+                times[key].append(took)
+    return {key: ways[key][1] / sorted(took)[len(took) // 2] for key, took in times.items()}
 
 
 def ladder(bench: Bench, plan: moves.MovePlan, quick: bool, wrong_rate: float | None = None) -> dict[str, Any]:
     """Ratios to the plain loop at every acceptance; the evaluator ahead by what suits the acceptance."""
     repeats, count = (3, 400) if quick else (5, 2_000)
-    plain = bench.plain(plan, repeats)
-    out: dict[str, Any] = {"plain": plain}
+    # As many candidates of the loop as take about as long: 16 are too short a time on a small net.
+    few = 64 if bench.plan.prepared.n_inputs < 100 else 16
+    ways: dict[Any, tuple[Callable[[], None], int]] = {"plain": (bench.plain(plan, few), few)}
     for acceptance in ACCEPTANCES:
         ahead = 64 if acceptance < 0.01 else 8 if acceptance < 0.1 else 4
-        out[f"at {acceptance:g}"] = (
-            bench.decisions(bench.evaluator(wrong_rate), plan, acceptance, count, ahead, repeats) / plain
-        )
-    return out
+        ways[acceptance] = (bench.block(bench.evaluator(wrong_rate), plan, acceptance, count, ahead), count)
+    rates = in_turns(ways, repeats)
+    return {"plain": rates["plain"], **{f"at {rate:g}": rates[rate] / rates["plain"] for rate in ACCEPTANCES}}
 
 
 def speculation(bench: Bench, plan: moves.MovePlan, quick: bool) -> dict[str, Any]:
@@ -171,15 +178,11 @@ def speculation(bench: Bench, plan: moves.MovePlan, quick: bool) -> dict[str, An
     out: dict[str, Any] = {}
     for acceptance in ACCEPTANCES:
         ahead = Ahead(64)
-        ways: dict[int, int | Ahead] = {0: ahead, 1: 1, 4: 4, 16: 16, 64: 64}
-        blocks = {key: bench.block(bench.evaluator(), plan, acceptance, count, way) for key, way in ways.items()}
-        times: dict[int, list[float]] = {key: [] for key in blocks}
-        for turn in range(repeats + 1):  # in turns, so that what else the machine does meets all alike
-            for key, block in blocks.items():
-                took = seconds(block)
-                if turn:
-                    times[key].append(took)
-        rates = {key: count / sorted(took)[len(took) // 2] for key, took in times.items()}
+        sizes: dict[int, int | Ahead] = {0: ahead, 1: 1, 4: 4, 16: 16, 64: 64}
+        rates = in_turns(
+            {key: (bench.block(bench.evaluator(), plan, acceptance, count, way), count) for key, way in sizes.items()},
+            repeats,
+        )
         adapted, fixed = rates.pop(0), rates
         best = max(fixed, key=lambda size: fixed[size])
         out[f"at {acceptance:g}"] = {
@@ -242,49 +245,119 @@ def million(evaluator: str) -> float:
     return usage.ru_maxrss / 2**20
 
 
+def every_evaluator(bench: Bench, plan: moves.MovePlan, limit: float, quick: bool) -> list[dict[str, Any]]:
+    """Each evaluator against the plain loop at an acceptance of .1%, ahead by 16, and its share of the GEMM limit."""
+    case = choose.Case(
+        bench.plan.gated, bench.plan.objective, bench.batch.features, bench.batch.targets, plan, 50, 4.0, np.inf, 16
+    )
+    title = "evaluator {}, 784-256-128-10, inputs, against the plain loop"
+    ways: dict[Any, tuple[Callable[[], None], int]] = {"the plain loop": (bench.plain(plan), 16)}
+    rows = []
+    for name in choose.NAMES:
+        try:
+            count = 1_000 if name == "fused" else 128
+            ways[name] = (bench.block(choose.build(name, case), plan, 0.001, count, 16), count)
+        except ModelError as error:
+            rows.append(row(title.format(name), None, "x", None, "higher", f"does not serve: {error}"))
+    rates = in_turns(ways, 2 if quick else 5)
+    for name, rate in rates.items():
+        note = f"{rate:,.0f} decisions/s, {rate / limit:.0%} of the GEMM limit"
+        value = rate / rates["the plain loop"]
+        rows.append(row(title.format(name), value, "x", None, "higher", note, rate=rate, limit=limit))
+    return rows
+
+
+GPU = "on a GPU, 784-256-128-10, B = 4,096, exchange, best K, against the plain loop on that GPU"
+
+
+def gpu_rows(data: str, quick: bool, device: str = "cuda", rows: int = 4096) -> list[dict[str, Any]]:
+    """The recorded batches against the plain loop on the same GPU; float32, then the better of two screens."""
+    names = ((GPU, 25.0, ("none",)), (f"{GPU}, TF32 or bf16 screen", 60.0, ("tf32", "bf16")))
+    if device == "cuda" and not torch.cuda.is_available():
+        return [row(name, None, "x", bar, "higher", note="not run on a GPU: torch sees none") for name, bar, _ in names]
+    bench = Bench(data, "256,128", 50, "inputs", rows, 2 if quick else 6, decisions=64, device=device)
+    exchange, out = moves.move_plan(exchange=1.0), []
+    limit = gemm_limit((784, 256, 128, 10), rows, device)
+    plain = in_turns({0: (bench.plain(exchange), 16)}, 5)[0]
+    for name, bar, screens in names:
+        rates: dict[str, float] = {}
+        for screen in screens:
+            for ahead in (16,) if quick else (16, 64, 256):
+                built = GraphEvaluator(
+                    bench.plan.gated, bench.plan.objective, batch=ahead, screen=screen, max_memory=2**33
+                )
+                count = 4 * ahead if quick else 40 * ahead
+                block = bench.block(built, exchange, 0.001, count, ahead)
+                rates[f"{screen}, K = {ahead}"] = in_turns({0: (block, count)}, 3)[0]
+        best = max(rates, key=lambda way: rates[way])
+        note = f"{best}; {rates[best] / limit:.0%} of the dense products' limit in float32, the plain loop at {plain / limit:.0%}"
+        out.append(row(name, rates[best] / plain, "x", bar, "higher", note, plain=plain, rates=rates))
+    return out
+
+
+def memory_rows(quick: bool) -> list[dict[str, Any]]:
+    """Peak memory of a million sites: the evaluator that takes most of it, then each."""
+    peaks = {name: million(name) for name in (("fused",) if quick else choose.NAMES)}
+    worst = max(peaks, key=lambda name: peaks[name])
+    note = f"N = 1,000,000, --max-memory 1G, up to 64 ahead; most by {worst}" + (" (the only one run)" if quick else "")
+    return [row("memory", peaks[worst], "GiB", 2.0, "lower", note)] + [
+        row(f"memory with evaluator {name}", peak, "GiB", 2.0, "lower") for name, peak in peaks.items()
+    ]
+
+
 def main() -> None:
     """Measure, print, write."""
-    chosen = options(__doc__ or "")
+    chosen = parser(__doc__ or "").parse_args()
     quick = chosen.quick
     data = "mnist" if os.environ.get("MCPRUNE_DATA") else "random"
     both = moves.move_plan(site=0.5, exchange=0.5)
     rows: list[dict[str, Any]] = []
+    curves: dict[str, list[tuple[float, float]]] = {}
 
-    def add(name: str, bar: float, measured: dict[str, Any], note: str = "") -> None:
-        shown = ", ".join(f"{key} {value:.1f}x" for key, value in measured.items() if key.startswith("at"))
+    def add(name: str, bar: float | None, measured: dict[str, Any], note: str = "") -> None:
+        by_rate = {key: value for key, value in measured.items() if key.startswith("at")}
+        shown = ", ".join(f"{key} {value:.1f}x" for key, value in by_rate.items())
         rows.append(row(name, measured["at 0.001"], "x", bar, "higher", note=f"{shown}{note}", **measured))
+        curves[name[:34]] = [(max(rate, 1e-4), by_rate[f"at {rate:g}"]) for rate in ACCEPTANCES]
         print(f"  {name}: {shown}{note}", flush=True)
 
     epochs = 2 if quick else 6
     wide = Bench(data, "256,128", 50, "inputs", 1024, epochs, decisions=64)
     limit = gemm_limit((784, 256, 128, 10), 1024)
     measured = ladder(wide, both, quick)
-    share = f"; plain loop at {measured['plain'] / limit:.0%} of the GEMM limit of {limit:.0f}/s"
+    share = (
+        f"; {measured['plain'] * measured['at 0.001'] / limit:.2g} times the GEMM limit of {limit:.0f}/s, "
+        f"plain loop at {measured['plain'] / limit:.0%} of it"
+    )
     add("784-256-128-10, B = 1,024, inputs, site and exchange moves, exact decisions", 9.0, measured, share)
     wrong, lost = wide.wrong(wide.evaluator(0.01), both, 1_000 if quick else 8_000)
     note = f"; wrong decisions {wrong:.2%} of all, {lost:.1%} of what the whole batch accepts"
     add("the same, staged decisions, wrong decisions measured at most 1%", 20.0, ladder(wide, both, quick, 0.01), note)
+    units = Bench(data, "256,128", 96, "units:layers.0", 1024, epochs)
+    add("the same net, units of the first hidden layer, exact", 15.0, ladder(units, both, quick))
+    small = Bench("digits", "64", 16, "inputs", 1024, 60, judge_on="train", test=0.1, validation=0.05)
+    add("64-64-10, B = 1,024, inputs, exact", 12.0, ladder(small, both, quick))
     add("uniform moves (every site changes)", 1.05, ladder(wide, moves.move_plan(uniform=1.0), True))
+    rows += gpu_rows(data, quick)
     rows.append(row("engine, chooser and Python around the evaluators", overhead(wide), "share", 0.10, "lower"))
+    rows += memory_rows(quick)
     sizes = speculation(wide, both, quick)
     for against, bar in (("against 1", 0.95), ("against best", 0.9)):
         worst = min(one[against] for one in sizes.values())
         rows.append(
             row(f"K by measured cost and acceptance, {against}, worst acceptance", worst, "x", bar, "higher", **sizes)
         )
-    for name in ("fused",) if quick else ("fused", "full", "suffix", "incremental", "graph"):
-        rows.append(row(f"peak memory at N = 1,000,000, --max-memory 1G, {name}", million(name), "GiB", 2.0, "lower"))
-    dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, judge_on="train")
-    add("dense random rows, 784-256-128-10, exchange, exact", None, ladder(dense, moves.move_plan(exchange=1.0), quick))  # type: ignore[arg-type]
-    units = Bench(data, "256,128", 96, "units:layers.0", 1024, epochs)
-    add("the same net, units of the first hidden layer, exact", 15.0, ladder(units, both, quick))
-    small = Bench("digits", "64", 16, "inputs", 1024, 60, judge_on="train", test=0.1, validation=0.05)
-    add("64-64-10, B = 1,024, inputs, exact", 12.0, ladder(small, both, quick))
     rows.append(
-        row("on a GPU, 784-256-128-10, B = 4,096, exchange, best K, against the plain loop on that GPU", None, "x", 25.0,
-            "higher", note="not run on a GPU")
+        row("wrong decisions of staged decisions", wrong, "share", 0.01, "lower", f"{lost:.1%} of what is accepted")
+    )
+    rows += every_evaluator(wide, both, limit, quick)
+    dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, judge_on="train")
+    add("dense random rows, 784-256-128-10, exchange, exact", None, ladder(dense, moves.move_plan(exchange=1.0), quick))
+    figure = plots.lines(
+        curves, "Decisions a second over those of the plain loop", "acceptance (0 drawn at 1e-4)", "times the plain loop",
+        logarithmic=(True, True),
     )  # fmt: skip
-    report(rows, 1, chosen.out)
+    report(rows, 1, chosen.out, chosen.plot, "Throughput of the evaluators", (figure,))
 
 
 if __name__ == "__main__":

@@ -141,6 +141,8 @@ class FusedEvaluator:
         self.features = flat.T.numpy()
         self.targets = targets.numpy()
         self._flat, self._wanted = flat, targets
+        self.labels = np.zeros(_padded(len(targets)), np.int32)
+        self.labels[: len(targets)] = self.targets
         shares = () if self.wrong_rate is None else LOOKS
         self._looks = np.array([n for n in (round(share * len(targets)) for share in shares) if n >= FEWEST], np.int64)
         self.weights, self.bias = self._parameters()
@@ -148,7 +150,7 @@ class FusedEvaluator:
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
-        return np.array([mlp_kernels.mean_loss(cache[1]) for cache in self.replicas])
+        return np.array([mlp_kernels.mean_loss(cache[1], len(self.targets)) for cache in self.replicas])
 
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
         """See `Evaluator.losses`. With looks a candidate may be given up early: an estimate above its limit stands for it."""
@@ -161,7 +163,7 @@ class FusedEvaluator:
         bounds = np.full(moves.size.shape, np.inf) if limits is None else limits
         for replica in range(moves.size.shape[0]):
             # Only looks compare with the loss of the position.
-            now = mlp_kernels.mean_loss(self.replicas[replica][1]) if looks.size else 0.0
+            now = mlp_kernels.mean_loss(self.replicas[replica][1], len(self.targets)) if looks.size else 0.0
             arguments = self._arguments(replica, moves.size[replica], moves.sites[replica], changed[replica])
             arguments += [bounds[replica], now, looks, self._quantile]
             out[replica], self.seen[replica] = mlp_kernels.candidate_losses(*arguments)
@@ -176,7 +178,7 @@ class FusedEvaluator:
             gates = gates_of(state.position[replica], self.sharpness)
             sites = moves.sites[replica, k, : moves.size[replica, k]]
             gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)
-            out[replica, k] = mlp_kernels.mean_loss(self._forward(gates)[1])
+            out[replica, k] = mlp_kernels.mean_loss(self._forward(gates)[1], len(self.targets))
         return out
 
     @torch.no_grad()
@@ -194,7 +196,7 @@ class FusedEvaluator:
     def _arguments(self, replica: int, *move: Any) -> list[Any]:
         pre, base, gates, first = self.replicas[replica]
         return [
-            self.features, self.targets, pre, base, gates, first, self.level, self.local,
+            self.features, self.targets, self.labels, pre, base, gates, first, self.level, self.local,
             *move, self.weights, self.bias, self.code,
         ]  # fmt: skip
 
@@ -243,12 +245,18 @@ class FusedEvaluator:
     def _cache(self, gates: Float32Array) -> tuple[Any, ...]:
         """Return (padded pre-activations of each layer, loss of each row, unit gates, input gates) at one position."""
         pre, losses, stages, first = self._forward(gates)
+        rows = len(self.labels)
         padded = []
-        for out, bias in zip(pre, self.bias, strict=True):
-            padded.append(_aligned_zeros(out.shape[0], bias.size))
-            padded[-1][:, : out.shape[1]] = out.numpy()
-        padded[-1][:, self.classes :] = NOTHING
-        return tuple(padded), losses, stages, first
+        for number, (out, bias) in enumerate(zip(pre, self.bias, strict=True)):
+            if number < len(pre) - 2:
+                padded.append(_aligned_zeros(out.shape[0], bias.size))
+                padded[-1][:, : out.shape[1]] = out.numpy()
+            else:  # by unit
+                padded.append(_aligned_zeros(out.shape[1], rows))
+                padded[-1][:, : out.shape[0]] = out.numpy().T
+        base = _aligned_zeros(1, rows)[0]
+        base[: len(losses)] = losses
+        return tuple(padded), base, stages, first
 
     def _activation(self, values: torch.Tensor) -> torch.Tensor:
         function = {

@@ -49,6 +49,10 @@ def _splat(builder: Any, value: Any, kind: Any) -> Any:
     return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
 
 
+def _constant(value: float) -> Any:
+    return ir.Constant(_VECTOR, [value] * LANES)
+
+
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     name = f"llvm.fma.v{LANES}f32"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), name)
@@ -177,12 +181,33 @@ def pack_relu(typing: Any, pre: Any, row: Any, gates: Any, gate_row: Any, width:
     return signature, codegen
 
 
+def exponential(builder: Any, x: Any) -> Any:
+    """exp(x) of a vector for x <= 0, below -87 that of -87; NaN stays NaN.
+
+    exp(x) = 2**k exp(r) with r = x - k ln 2 in [-ln2/2, ln2/2]; the degree-6 Taylor polynomial of exp(r) errs by
+    r**7/5040 < 1.3e-7 relative.
+    """
+    function = ir.FunctionType(_VECTOR, [_VECTOR])
+    floor = cgutils.get_or_insert_function(builder.module, function, f"llvm.floor.v{LANES}f32")
+    # Unordered: a NaN stays one, so that the candidate is rejected.
+    x = builder.select(builder.fcmp_unordered(">", x, _constant(-87.0)), x, _constant(-87.0))
+    k = builder.call(floor, [_fma(builder, x, _constant(1.4426950408889634), _constant(0.5))])
+    # ln 2 in two parts: k times the first is exact.
+    r = _fma(builder, k, _constant(2.12194440e-4), _fma(builder, k, _constant(-0.693359375), x))
+    p = _constant(1.0 / 720.0)
+    for factor in (1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0):
+        p = _fma(builder, p, r, _constant(factor))
+    bias = ir.Constant(_INDICES, [127] * LANES)
+    shift = ir.Constant(_INDICES, [23] * LANES)
+    power = builder.shl(builder.add(builder.fptosi(k, _INDICES), bias), shift)
+    return builder.fmul(p, builder.bitcast(power, _VECTOR))
+
+
 @_intrinsic
 def sum_exp(typing: Any, block: Any, row: Any, width: Any) -> Any:
     """Return (top, sum of exp(block[row, :width] - top)), top the largest entry; `width` is a multiple of 16.
 
-    exp(x) = 2**k exp(r) with r = x - k ln 2 in [-ln2/2, ln2/2]; the degree-6 Taylor polynomial of exp(r) errs by
-    r**7/5040 < 1.3e-7 relative. Entries 87 or more below the top count as 87 below: 2**-126 of the top's.
+    Entries 87 or more below the top count as 87 below: 2**-126 of the top's.
     """
     signature = types.UniTuple(types.float32, 2)(block, types.intp, types.intp)
 
@@ -192,40 +217,23 @@ def sum_exp(typing: Any, block: Any, row: Any, width: Any) -> Any:
         start = _at(builder, made.data, builder.mul(number, builder.extract_value(made.shape, 1)))
         steps = builder.sdiv(many, ir.Constant(_I64, LANES))
 
-        def constant(value: float) -> Any:
-            return ir.Constant(_VECTOR, [value] * LANES)
-
         def reduce(name: str, *values: Any) -> Any:
             kind = ir.FunctionType(_F32, [value.type for value in values])
             function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.{name}.v{LANES}f32")
             return builder.call(function, values, fastmath=("reassoc",))
 
-        largest = cgutils.alloca_once_value(builder, constant(-3e38))
+        largest = cgutils.alloca_once_value(builder, _constant(-3e38))
         with cgutils.for_range(builder, steps, intp=_I64) as loop:
             x = _load(builder, _at(builder, start, builder.mul(loop.index, ir.Constant(_I64, LANES))), _VECTOR)
             old = builder.load(largest)
             builder.store(builder.select(builder.fcmp_ordered(">", x, old), x, old), largest)
         top = reduce("fmax", builder.load(largest))
         tops = _splat(builder, top, _VECTOR)
-        sums = cgutils.alloca_once_value(builder, constant(0.0))
-        floor = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_VECTOR, [_VECTOR]), f"llvm.floor.v{LANES}f32"
-        )
+        sums = cgutils.alloca_once_value(builder, _constant(0.0))
         with cgutils.for_range(builder, steps, intp=_I64) as loop:
             x = _load(builder, _at(builder, start, builder.mul(loop.index, ir.Constant(_I64, LANES))), _VECTOR)
             x = builder.fsub(x, tops)
-            # Unordered: a NaN stays one, so that the candidate is rejected.
-            x = builder.select(builder.fcmp_unordered(">", x, constant(-87.0)), x, constant(-87.0))
-            k = builder.call(floor, [_fma(builder, x, constant(1.4426950408889634), constant(0.5))])
-            # ln 2 in two parts: k times the first is exact.
-            r = _fma(builder, k, constant(2.12194440e-4), _fma(builder, k, constant(-0.693359375), x))
-            p = constant(1.0 / 720.0)
-            for factor in (1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0):
-                p = _fma(builder, p, r, constant(factor))
-            bias = ir.Constant(_INDICES, [127] * LANES)
-            shift = ir.Constant(_INDICES, [23] * LANES)
-            power = builder.shl(builder.add(builder.fptosi(k, _INDICES), bias), shift)
-            term = builder.fmul(p, builder.bitcast(power, _VECTOR))
+            term = exponential(builder, x)
             builder.store(builder.fadd(builder.load(sums), term), sums)
         total = reduce("fadd", ir.Constant(_F32, 0.0), builder.load(sums))
         return context.make_tuple(builder, sig.return_type, [top, total])

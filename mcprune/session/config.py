@@ -140,10 +140,11 @@ class RunConfig(GradientOptions):
         description="share of the kept sites that each training row trades for dropped ones",
         json_schema_extra={"group": "classifier"},
     )
-    jitter: float = Field(
-        0.0,
+    jitter: float | None = Field(
+        None,
         ge=0,
-        description="deviation of the normal noise on the scaled inputs while searching",
+        description="deviation of the normal noise on the scaled inputs while searching, of rows that train and that judge "
+        "[0.1 for images from 20,000 training rows on, else 0]",
         json_schema_extra={"group": "classifier"},
     )
     retrain_jitter: float | None = Field(
@@ -217,7 +218,7 @@ class RunConfig(GradientOptions):
         None,
         ge=0,
         le=2**31,
-        description="times that n(t) rises again after its fall, and falls [40 from 20,000 training rows at temperature 0 with --budget-drops pool, else 0]",
+        description="times that n(t) rises again after its fall, and falls [40 from 20,000 training rows on at temperature 0]",
         json_schema_extra={"group": "chain"},
     )
     wave_height: float = Field(
@@ -240,7 +241,7 @@ class RunConfig(GradientOptions):
         json_schema_extra={"group": "chain"},
     )
     pool: int = Field(
-        1000,
+        32,
         ge=1,
         le=2**31,
         description="sites drawn into the pool for each one that must be dropped or comes back",
@@ -314,7 +315,7 @@ class RunConfig(GradientOptions):
         json_schema_extra={"group": "chain"},
     )
     evaluation_rows_early: int = Field(
-        4096,
+        2048,
         ge=1,
         le=2**31,
         description="rows of the evaluation batch while n(t) falls",

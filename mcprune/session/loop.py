@@ -216,10 +216,16 @@ class _Search:
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             perturb=config.perturb,
-            jitter=config.jitter,
+            jitter=config.jitter or 0.0,
             seed=config.seed,
         )
-        self.judges = EvaluationRows(data.x_train[judge], data.y_train[judge], device=plan.device, seed=config.seed)
+        self.judges = EvaluationRows(
+            data.x_train[judge],
+            data.y_train[judge],
+            device=plan.device,
+            seed=config.seed,
+            jitter=config.jitter or 0.0,
+        )
         self.x_validation = plan.rows(data.x_validation)
         self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
         self.blocks_done = 0

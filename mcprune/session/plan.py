@@ -37,10 +37,10 @@ from mcprune.session.rows import HELD_OUT_BELOW
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
-LARGE_EPOCHS = 15  # for a chain on many rows: twice as many gave no better masks (docs/what-makes-a-good-mask.md)
+LARGE_EPOCHS = 12  # for a chain on many rows: twice as many gave no better masks (docs/what-makes-a-good-mask.md)
 LARGEST_DELTA = 1e6
 SEARCH_HIDDEN = (512,)  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
-RETRAIN_JITTER = 0.1  # of the range 0..1 of a pixel
+JITTER = RETRAIN_JITTER = 0.1  # of the range 0..1 of a pixel
 WAVES, WAVES_UNTIL = 40, 0.9  # share of the run at which n(t) has come to rest
 HOTTEST = 10.0  # times the temperature of the coldest replica
 LARGE = 20_000  # rows from which a batch of backprop is large by default
@@ -141,6 +141,9 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
         update={
             "keep": keep,
             "search_hidden": searched,
+            "jitter": config.jitter
+            if config.jitter is not None
+            else JITTER * (prepared.image_shape is not None and rows >= LARGE),
             "retrain_jitter": config.retrain_jitter
             if config.retrain_jitter is not None
             else RETRAIN_JITTER * (prepared.image_shape is not None),

@@ -34,12 +34,21 @@ def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tu
 class EvaluationRows:
     """Evaluation batches: slices of one shuffled copy, so that on a CPU a batch costs no copying.
 
-    The copy is transposed, (N, rows): the rows of one input lie together, as the fused evaluator reads them.
+    The copy is transposed, (N, rows): the rows of one input lie together, as the fused evaluator reads them. With `jitter`
+    it carries normal noise of that deviation, the same for all batches: a classifier that remembers its rows does not remember
+    these, so a mask is judged by what it tells of rows that are new.
     """
 
-    def __init__(self, features: Float32Array, targets: IntArray, *, device: torch.device, seed: int) -> None:
+    def __init__(
+        self, features: Float32Array, targets: IntArray, *, device: torch.device, seed: int, jitter: float = 0.0
+    ) -> None:
         order = np.random.default_rng([seed, 5]).permutation(len(targets))
-        self.features = torch.from_numpy(np.ascontiguousarray(features[order].T)).to(device)
+        columns = np.ascontiguousarray(features[order].T)
+        if jitter:
+            draw = np.random.default_rng([seed, 7])
+            for column in columns:
+                column += np.float32(jitter) * draw.standard_normal(column.size, dtype=np.float32)
+        self.features = torch.from_numpy(columns).to(device)
         self.targets = torch.from_numpy(targets[order]).to(device)
         self._draw = np.random.default_rng([seed, 6])
 

@@ -176,6 +176,29 @@ def test_a_batch_that_is_a_slice_of_more_rows(problem):
         fused.moved(current.position, candidates, np.array([1]))
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("widths", [DEEP, FLAT, (N, 40, 14)])  # 14 classes: more than go through the last layer at once
+def test_the_loss_of_an_accepted_candidate_is_that_of_the_position_bit_for_bit(widths, activation, problem):
+    """A candidate computes the rows that it changes, picked out or side by side; following it computes rows side by side."""
+    kinds = "inputs,units" if len(widths) > 2 else "inputs"
+    case = problem(MLP(widths, activation, seed=1), kinds, (N,), ROWS, transposed=True, classes=5)
+    case.x[:, ::2] *= torch.rand(ROWS, 11, generator=torch.Generator().manual_seed(1)) < 0.1  # few rows change
+    train(case)
+    current = state.new_state(np.random.default_rng(0).normal(0.0, 3.0, (1, case.sites.size)), sharpness=1.0)
+    fused = FusedEvaluator(case.gated, CrossEntropy())
+    fused.begin(case.x, case.y, current.position, 1.0)
+    losses = []
+    for _ in range(60):
+        candidates = propose(current, PLANS["mixture"], 1.0, count=5)
+        index = int(np.flatnonzero(candidates.size[0] > 0)[-1])
+        losses.append(fused.losses(current, candidates)[0, index])
+        go(current, candidates, index, 1.0)
+        fused.moved(current.position, candidates, np.array([index]))
+        assert fused.current()[0] == losses[-1]
+    assert len(set(losses)) > 40
+    assert close(losses[-1], case.losses(gates(current.position, 1.0))[0], fused)
+
+
 def test_replicas_stand_apart(problem):
     case, current, fused = started(problem, DEEP, "relu", "inputs,units", 1.0, replicas=3)
     candidates = propose(current, PLANS["mixture"], 1.0, chains=np.arange(3))

@@ -56,6 +56,19 @@ def test_an_evaluation_batch_is_rows_with_their_own_classes():
         assert sorted(rows.batch(count).targets.tolist()) == list(range(50))
 
 
+def test_judging_rows_carry_the_same_noise_in_every_batch_and_the_data_none():
+    features = np.random.default_rng(0).random((400, 30)).astype(np.float32)
+    before = features.copy()
+    rows = EvaluationRows(features, np.arange(400), device=CPU, seed=3, jitter=0.1)
+    first, second = rows.batch(400), rows.batch(400)
+    assert torch.equal(first.features, second.features)
+    noise = first.features.numpy() - features[first.targets.numpy()]
+    # 12,000 draws: the deviation is within 5 standard errors of .1 (false alarm 6e-7).
+    assert abs(noise.std() / 0.1 - 1) < 5 / np.sqrt(2 * noise.size)
+    assert abs(np.corrcoef(noise[:, 0], noise[:, 1])[0, 1]) < 0.25
+    np.testing.assert_array_equal(features, before)
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_row_trades_as_many_sites_as_it_says(count):
     gates = np.random.default_rng(0).random(30).astype(np.float32)
