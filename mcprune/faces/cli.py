@@ -62,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
-        "tune": _tune,
         "show": _show,
         "predict": _predict,
+        "tune": _tune,
         "evaluators": _evaluators,
         "bench": _bench,
         "reproduce": _reproduce,
