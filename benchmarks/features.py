@@ -65,7 +65,7 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
     xt, yt = np.ascontiguousarray(data.x_test[:, keep]), data.y_test
     model = build("mlp", keep.size, data.n_classes, (128, 64), "relu", 0.0, seed)
     rows, classes = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y)
-    fit(model, rows, classes, epochs=30, batch_size=256, learning_rate=2e-3, weight_decay=0.0, seed=seed)
+    fit(model, rows, classes, epochs=30, batch_size=256, learning_rate=2e-3, weight_decay=0.0, seed=seed, jitter=0.1)
     out = {"MLP": accuracy(model, torch.from_numpy(xt), torch.from_numpy(yt))}
     out["ExtraTrees"] = float(ExtraTreesClassifier(50, random_state=seed, n_jobs=JOBS).fit(x, y).score(xt, yt))
     out["1-NN"] = float(KNeighborsClassifier(1, n_jobs=JOBS).fit(x, y).score(xt, yt))
