@@ -23,6 +23,8 @@ __all__ = ["ChainSettings", "Markov", "ScoreHook", "take"]
 # Blocks after which the evaluator's loss of the position is compared with the canonical one; how many times the largest
 # difference seen a decision must be clear of its threshold, and the part of the stated bound that it must be clear of anyway.
 AUDIT, SAFETY, STATED = 8, 4.0, 16.0
+# A larger error than float32's is a screen's, such as bfloat16's: measured on each batch already.
+ROUNDING = 2e-5
 
 
 class Markov:
@@ -350,7 +352,7 @@ class Markov:
         """Where rounding could turn the decision, take the change of loss from the canonical evaluator."""
         # Both losses of a decision carry the error: the threshold holds the current one.
         error = self.evaluator.error
-        if self.measured_error is not None:
+        if self.measured_error is not None and error <= ROUNDING:
             error = max(SAFETY * self.measured_error, error / STATED)
         band = 2.0 * error * max(1.0, abs(float(self.state.cla[replica])))
         for k in chosen:
