@@ -25,7 +25,6 @@ from typing import Any
 from common import parser, report, row  # isort: skip
 
 import numpy as np
-import plots
 import torch
 from peer_solvers import Judge, TimeOver
 
@@ -291,14 +290,8 @@ def main() -> None:
         rows += rows_of(data, runs[data])
     print(f"  {time.monotonic() - began:.0f} s in all")
     title = f"{seconds:g} s each on a classifier that stands still"
-    figures = tuple(
-        plots.bars(
-            [one for one in rows if one["name"].startswith(data) and one["unit"] == "loss"], f"{data}: loss reached"
-        )
-        for data in names
-    )
     more = {"packages": versions, "seconds": seconds, "seeds": list(seeds), "runs": runs}
-    report(rows, 1, chosen.out, chosen.plot, title, figures, **more)
+    report(rows, 1, chosen.out, chosen.plot, title, **more)
 
 
 if __name__ == "__main__":

@@ -44,16 +44,16 @@ def bars(rows: Sequence[Mapping[str, Any]], title: str) -> str:
             kept = bar is None or (value >= bar if row["better"] == "higher" else value <= bar)
             colour = NEUTRAL if bar is None else GOOD if kept else BAD
             long = max(0.0, value - low) * scale
-            name = row["name"] if len(row["name"]) <= 76 else row["name"][:75] + "…"
-            parts.append(
-                _text(LABELS - 8, y + 13, name, "end", f'textLength="{LABELS - 10}"' if len(name) > 72 else "")
-            )
+            name = row["name"] if len(row["name"]) <= 72 else row["name"][:71] + "…"
+            parts.append(_text(LABELS - 8, y + 13, name, "end"))
             parts.append(f'<rect x="{LABELS}" y="{y}" width="{long:.1f}" height="17" fill="{colour}"/>')
             if row.get("spread"):
                 half = row["spread"] * scale
                 parts.append(_line(LABELS + long - half, y + 8, LABELS + long + half, y + 8, INK))
             if bar is not None:
                 x = LABELS + max(0.0, bar - low) * scale
+                if long < x - LABELS < long + 70:
+                    long = x - LABELS  # the number stands clear of the line
                 parts.append(_line(x, y - 3, x, y + 20, INK, 2))
             parts.append(_text(LABELS + long + 6, y + 13, f"{value:,.4g}"))
         out.append(_svg(36 + 24 * len(mine), parts))
