@@ -16,10 +16,6 @@ from mcprune.chain import moves, philox, state
 from mcprune.evaluate.base import Evaluator
 
 
-# What comes back is judged again when n(t) falls: its pool is this part of the other.
-RETURNS = 8
-
-
 def toggles(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Moves:
     """Return the toggles of the given sites of each replica as its candidates; their running sums are not filled in.
 
@@ -68,7 +64,7 @@ def follow(
     """Drop kept sites of each replica, in place, until `target` are left; return how many toggles were evaluated.
 
     `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ... With
-    `may_grow` a replica that keeps fewer than `target` takes sites back, of a pool an eighth as large.
+    `may_grow` a replica that keeps fewer than `target` takes sites back.
 
     The caller begins the evaluator anew afterwards. A site's toggle is judged alone, so at most an eighth of the kept
     sites go at once and the evaluator must have begun at the current position; call again while more are left.
@@ -85,7 +81,7 @@ def follow(
         most = max(1, sites.size // 8) if excess > 0 else sites.size if may_grow else 0
         need = min(abs(excess), most)
         draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * sites.size if need else 0)
-        size = max(pool * need if excess > 0 else pool // RETURNS * need, need)
+        size = max(pool * need, need)
         drawn.append(np.sort(sites[np.argsort(draws[: sites.size], kind="stable")[:size]]) if need else sites[:0])
         noise.append(draws[sites.size : sites.size + drawn[-1].size])
         needs.append(need)

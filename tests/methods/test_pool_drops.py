@@ -115,7 +115,7 @@ class Returns(Prices):
 def test_a_wave_takes_the_best_back_at_once_and_only_where_it_may():
     prices = Returns(np.random.default_rng(1).permutation(N) / 10)
     position = np.where(np.arange(N) < 5, 4.0, -4.0)
-    rule = {"target": 12, "pool": 8 * N, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
+    rule = {"target": 12, "pool": N, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
     current = state.new_state(position, sharpness=np.inf)
     assert pool.follow(current, prices, **rule) == 0  # the control: without leave nothing comes back
     assert pool.follow(current, prices, **rule, may_grow=True) == N - 5
