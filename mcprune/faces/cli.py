@@ -24,6 +24,7 @@ commands:
   predict FOLDER FILE    classify new rows with the smaller model
   evaluators             show how candidates of a run could be evaluated, and how fast
   bench                  compare the chain with every variant of the gradient path
+  sweep                  try values of options, rank them by validation accuracy (Optuna)
   reproduce slides       measure what the slides state that proposed the pruner
 
 Try: mcprune run --keep 16
@@ -68,6 +69,7 @@ def _command(arguments: list[str]) -> int:
         "evaluators": _evaluators,
         "bench": _bench,
         "reproduce": _reproduce,
+        "sweep": _sweep,
     }
     if arguments and arguments[0] in commands:
         try:
@@ -205,6 +207,12 @@ def _reproduce(arguments: list[str]) -> int:
     from mcprune.faces.studies import reproduce
 
     return reproduce(arguments)
+
+
+def _sweep(arguments: list[str]) -> int:
+    from mcprune.faces.sweep import sweep
+
+    return sweep(arguments)
 
 
 def _prepare_streams() -> None:

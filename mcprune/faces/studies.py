@@ -100,8 +100,8 @@ def bench(arguments: list[str]) -> int:
     shared.setdefault("data", usual["data"])
     if given.quick:
         shared.setdefault("retrain_epochs", QUICK_RETRAIN)
-    keeps = _integers("--keep", given.keep if given.keep is not None else str(usual["keep"]), 1)
-    seeds = _integers("--seeds", given.seeds, 0)
+    keeps = integers("--keep", given.keep if given.keep is not None else str(usual["keep"]), 1)
+    seeds = integers("--seeds", given.seeds, 0)
     seconds = given.time if given.time is not None else float(usual["time"])
     accuracies = _shares("--accuracies", given.accuracies)
     wanted = [name for part in given.methods.split(",") if (name := part.strip())]
@@ -140,10 +140,10 @@ def reproduce(arguments: list[str]) -> int:
     if given.source != "slides":
         raise ConfigError(f"there is no source {given.source!r} to reproduce; the sources are slides")
     data = given.data or str((QUICK if given.quick else FULL)["data"])
-    keep = _integers("--keep", given.keep or str((QUICK if given.quick else FULL)["keep"]), 1)
+    keep = integers("--keep", given.keep or str((QUICK if given.quick else FULL)["keep"]), 1)
     if len(keep) > 1:
         raise ConfigError(f"--keep needs one number here, met {given.keep}; run it again with another --out")
-    seeds = _integers("--seeds", given.seeds, 0)
+    seeds = integers("--seeds", given.seeds, 0)
 
     from mcprune.faces.bench_table import claim_lines, lines
     from mcprune.session import slides
@@ -214,7 +214,8 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _integers(name: str, text: str, least: int) -> tuple[int, ...]:
+def integers(name: str, text: str, least: int) -> tuple[int, ...]:
+    """Read whole numbers with commas between, none below `least`; a ConfigError names the option."""
     try:
         values = tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:

@@ -182,6 +182,49 @@ def _events(
         ends.append(found)
 
 
+def search(
+    config: RunConfig, dataset: Dataset, interrupt: Interrupt, *, split_seed: int | None = None
+) -> tuple[Plan, BoolArray, float | None]:
+    """Search alone: no test row is looked at, nothing is retrained or written.
+
+    Parameters
+    ----------
+    config : RunConfig
+    dataset : Dataset
+    interrupt : Interrupt
+        Entered by the caller.
+    split_seed : int, optional
+        Draws the parts of the data; by default `config.seed` does.
+
+    Returns
+    -------
+    plan : Plan
+    mask : ndarray of bool, shape (N,)
+        Of exactly n sites.
+    accuracy : float or None
+        On the validation part, with the mask and the classifier of the search; None without such rows.
+
+    Raises
+    ------
+    McpruneError
+        What cannot be run, or diverged.
+    KeyboardInterrupt
+        The interrupt was asked for.
+    """
+    began = time.monotonic()
+    plan = make_plan(config, dataset, split_seed=split_seed)
+    use_threads(plan.config.threads or 1)
+    if config.method == "gradient":
+        plan = in_time(plan, config, began, lambda plan: _Search(plan, make_method(plan)))
+    searching = _Search(plan, make_method(plan))
+    for _ in searching.run(interrupt, began):
+        pass
+    if interrupt.is_asked:
+        raise KeyboardInterrupt
+    mask, away = searching.harden()
+    return plan, mask, away["validation_accuracy"]
+
+
 def near_hard(gates: Float32Array) -> float:
     """Return the share of the gates within .01 of 0 or 1."""
     return float(((gates <= NEAR) | (gates >= 1.0 - NEAR)).mean())

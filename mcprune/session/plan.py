@@ -72,7 +72,9 @@ class Plan:
         return torch.from_numpy(features).to(self.device)
 
 
-def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = None) -> Plan:
+def make_plan(
+    config: RunConfig, dataset: Dataset, model: nn.Module | None = None, *, split_seed: int | None = None
+) -> Plan:
     """Settle everything that the configuration leaves open.
 
     Parameters
@@ -81,6 +83,8 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     dataset : Dataset
     model : nn.Module, optional
         The user's own classifier of (B, N) rows; by default an MLP of `config.hidden`.
+    split_seed : int, optional
+        Draws the training, validation and test parts; by default `config.seed` does.
 
     Raises
     ------
@@ -89,7 +93,8 @@ def make_plan(config: RunConfig, dataset: Dataset, model: nn.Module | None = Non
     """
     check_options(config)
     device = pick_device(config.device)
-    prepared = prepare(dataset, seed=config.seed, validation=config.validation, test=config.test, scale=config.scale)
+    split = config.seed if split_seed is None else split_seed
+    prepared = prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
     notes = [prepared.note] if prepared.note else []
     searched = _search_hidden(config, len(prepared.y_train), model is not None)
     classifier = (
