@@ -30,6 +30,7 @@ th { color: #5b6577; font-weight: 600 } th:first-child, td:first-child { text-al
 .left th, .left td { text-align: left }
 tr.first td { font-weight: 600; background: #f2f7ef }
 dl { display: grid; grid-template-columns: 7rem 1fr; gap: .15rem .8rem; margin: .4rem 0 } dt { color: #5b6577 } dd { margin: 0 }
+pre { font-size: 13px; background: #f4f6f9; padding: .6rem .8rem; margin: .3rem 0; width: fit-content }
 .verdict { display: inline-block; padding: .05rem .6rem; border-radius: 1rem; font-weight: 600; background: #eceff4 }
 .holds { background: #dcefd8 } .not { background: #f6dcd8 }
 """
@@ -79,6 +80,10 @@ class Page:
         self._parts.append(
             f'<div class="wide"><table{" class=left" if left else ""}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
+
+    def code(self, text: str) -> None:
+        """Add what is to be copied into a terminal, or a text whose lines stand as they are."""
+        self._parts.append(f'<div class="wide"><pre>{html.escape(text)}</pre></div>')
 
     def claim(self, row: dict[str, Any]) -> None:
         """Add a statement with its verdict."""
