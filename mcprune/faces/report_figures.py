@@ -117,6 +117,10 @@ def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
                     **own,
                 )
                 trace["line"]["dash"] = DASHES[dash % len(DASHES)]
+                if alone and len(panel.lines) > 1:  # so that each is seen where they lie on each other
+                    trace["line"]["width"] = max(1.4, 3.6 - dash)
+                if panel in KNOBS:
+                    trace["line"]["shape"] = "vh"  # a value holds for the block that ends there
                 if known.sum() <= 60:
                     trace["mode"], trace["marker"] = "lines+markers", {"size": 4}
                 data.append(trace)
@@ -128,9 +132,15 @@ def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
         last = place >= len(told) - columns
         axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "title": "epoch" if last else ""}
         axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", **scale}
-    titles = [panel_title(panel.title, domain) for panel, domain in zip(told, domains, strict=True)]
+    titles = [panel_title(_title(panel, len(runs)), domain) for panel, domain in zip(told, domains, strict=True)]
     drawn = layout(height=90 + 240 * rows, annotations=titles, shapes=shapes, **axes)
     return {"data": data, "layout": {**drawn, "legend": {"orientation": "h", "y": -0.22 / rows}}}
+
+
+def _title(panel: Panel, runs: int) -> str:
+    """Return a panel's title; where colours are runs it names the lines too, in the order of their dashes."""
+    names = ", ".join(name for name, _ in panel.lines)
+    return html.escape(f"{panel.title}: {names}" if runs > 1 and len(panel.lines) > 1 else panel.title)
 
 
 def marks(run: Recorded, suffix: str, colour: str) -> list[Figure]:
@@ -176,14 +186,14 @@ def correlations(runs: Runs) -> Figure | None:
     }
 
 
-def open_share(run: Recorded) -> FloatArray | None:
-    """Return for each site the share of the told moments at which its gate was above one half, shape (N,); None if none were told."""
+def mean_gates(run: Recorded) -> FloatArray | None:
+    """Return the mean of each gate over the moments at which the gates were told, shape (N,), 0..1; None if they never were."""
     gates = run.gates()
-    return (gates > 127).mean(axis=0) if len(gates) else None
+    return gates.mean(axis=0, dtype=np.float64) / 255 if len(gates) else None
 
 
 def masks(runs: Runs, shapes: Mapping[str, Sequence[int] | None]) -> Figure | None:
-    """Return the kept pixels of the runs on images, and of a run alone how long each was open; None where no run has an image.
+    """Return the kept pixels of the runs on images, and of a run alone the mean gates; None where no run has an image.
 
     Channels stand below each other.
     """
@@ -196,9 +206,9 @@ def masks(runs: Runs, shapes: Mapping[str, Sequence[int] | None]) -> Figure | No
         flat = (-1, shape[-1])
         kept = np.isin(np.arange(size), keep).astype(np.float64)
         panels.append(("kept" if len(runs) == 1 else html.escape(label), kept.reshape(flat)))
-        share = open_share(run)
+        share = mean_gates(run)
         if len(runs) == 1 and share is not None:
-            panels.append(("share of the search that it was open", share[:size].reshape(flat)))
+            panels.append(("mean gate over the search", share[:size].reshape(flat)))
     if not panels:
         return None
     columns = max(2, min(4, len(panels)))
@@ -234,12 +244,12 @@ def masks(runs: Runs, shapes: Mapping[str, Sequence[int] | None]) -> Figure | No
 
 
 def bars(run: Recorded, names: Sequence[str]) -> Figure | None:
-    """Return a bar for each site, kept ones first, then by how long their gates were open; at most `BARS` of them."""
+    """Return a bar for each site, kept ones first, then by the mean of their gates; at most `BARS` of them."""
     keep = run.keep()
     if keep is None:
         return None
     kept = np.isin(np.arange(run.N), keep)
-    share = open_share(run)
+    share = mean_gates(run)
     lengths: Any = kept.astype(np.float64) if share is None else share
     order = np.lexsort((np.arange(run.N), -lengths, ~kept))[:BARS]
     text = [html.escape(names[site][:40]) for site in order]
@@ -249,7 +259,7 @@ def bars(run: Recorded, names: Sequence[str]) -> Figure | None:
         "marker": {"color": [COLOURS[0] if kept[site] else "#c3cad5" for site in order]}, "hovertemplate": "%{y}: %{x:.2f}<extra></extra>",
     }  # fmt: skip
     axis = {"tickvals": places, "ticktext": text, "autorange": "reversed"}
-    x = {"title": "share of the search that it was open" if share is not None else "kept", "range": [0, 1.02]}
+    x = {"title": "mean gate over the search" if share is not None else "kept", "range": [0, 1.02]}
     return {"data": [bar], "layout": layout(height=110 + 18 * len(order), xaxis=x, yaxis=axis, bargap=0.25)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mcprune.faces.text import duration, number
 from mcprune.session.footprint import Footprints
 from mcprune.session.measures import jaccard
 from mcprune.session.recorded import Recorded
+from mcprune.session.records import CONFIG
 
 Runs = Mapping[str, Recorded]
 REASONS = {
@@ -114,14 +116,29 @@ def asked(runs: Runs) -> list[list[str]]:
         ("sites", lambda run: f"keep {run.n:,} of {run.N:,} ({', '.join(map(table.group_title, run.start['sites']))})"),
         ("classifier", lambda run: run.start.get("classifier")),
         ("method", lambda run: _option(run, "method") + (f", {way}" if (way := _option(run, "schedule")) != "-" else "")),
-        ("moves", lambda run: ", ".join(f"{name} {share:g}" for name, share in (_config(run).get("moves") or {}).items())),
-        ("delta, temperature, alpha", lambda run: ", ".join(_option(run, name) for name in ("delta", "temperature", "alpha"))),
+        ("moves", _moves),
+        ("delta, temperature", lambda run: _start(run, "delta", "temperature") if _is_chain(run) else "-"),
+        ("alpha", lambda run: _start(run, "alpha")),
         ("epochs, blocks", lambda run: f"{number(run.start.get('epochs'), ',d')}, {number(run.start.get('blocks'), ',d')}"),
         ("evaluator", lambda run: run.start.get("evaluator")),
         ("device, threads", lambda run: f"{run.start.get('device')}, {run.start.get('threads')}"),
         ("seed", lambda run: _option(run, "seed")),
     )  # fmt: skip
     return [[name, *(str(tell(run) or "-") for run in runs.values())] for name, tell in rows]
+
+
+def _is_chain(run: Recorded) -> bool:
+    return _config(run).get("method", "markov") == "markov"
+
+
+def _moves(run: Recorded) -> str:
+    moves = _config(run).get("moves") or {} if _is_chain(run) else {}
+    return ", ".join(f"{name} {number(share, 'g')}" for name, share in moves.items())
+
+
+def _start(run: Recorded, *names: str) -> str:
+    turned = any(name in knob["knobs"] for knob in run.knobs for name in names)
+    return ", ".join(_option(run, name) for name in names) + (" at first, turned later" if turned else "")
 
 
 def _config(run: Recorded) -> dict[str, Any]:
@@ -176,15 +193,15 @@ def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None])
     shapes = {name: (run.done or {}).get("image_shape") for name, run in runs.items()}
     picture = figures.masks(runs, shapes)
     if picture is not None:
-        page.words("Dark: kept, or open all the time. Channels stand below each other.")
+        page.words("Dark: kept, or a gate of 1. Channels stand below each other.")
         page.figure(picture)
     only_pixels = len(first.start["sites"]) == 1 and shapes[label] is not None
     if not only_pixels and (chart := figures.bars(first, figures.site_names(first, features[label]))) is not None:
         page.words(
-            f"Blue sites are kept; the order is by how long gates were open in the search (at most {figures.BARS} are shown)."
+            f"Blue sites are kept; the order is by the mean of the gates over the search (at most {figures.BARS} are shown)."
         )
         page.figure(chart)
-    if first.done is not None:
+    if first.done is not None and not (only_pixels and picture is not None):
         page.code("\n".join(table.kept_lines(result(first), width=110, unicode=True)))
 
 
@@ -196,7 +213,7 @@ def _curves(page: Page, runs: Runs) -> None:
     turned = any(run.knobs for run in runs.values())
     words = "Dotted upright lines: a knob was turned. " if turned else ""
     several = (
-        "A colour is a run; lines of a panel differ in their dashes, in the order of the title's words. "
+        "A colour is a run; lines of a panel differ in their dashes, in the order of its title: solid, dashed, dotted. "
         if len(runs) > 1
         else ""
     )
@@ -245,6 +262,9 @@ def _configuration(page: Page, runs: Runs, costs: Mapping[str, Footprints]) -> N
             if any(_option(other, name) != "-" for other in runs.values())
         }
     )
+    named = [found for run in runs.values() if (found := _read_options(run)) is not None]
+    if len(named) == len(runs):
+        names = [name for name in names if any(name.rstrip("_") in found for found in named)]
     names.sort(key=lambda name: len({_option(run, name) for run in runs.values()}) == 1)
     head = [""] if len(runs) == 1 else list(runs)
     page.table(["option", *head], [[name, *(_option(run, name) for run in runs.values())] for name in names], left=True)
@@ -254,6 +274,15 @@ def _configuration(page: Page, runs: Runs, costs: Mapping[str, Footprints]) -> N
     page.table(
         ["", *head], [[kind, *(str(found.get(kind, "-")) for found in told.values())] for kind in kinds], left=True
     )
+
+
+def _read_options(run: Recorded) -> set[str] | None:
+    """Return the options that the run read, as its config.toml names them; None where it cannot be read."""
+    try:
+        text = (run.folder / CONFIG).read_text(encoding="utf-8")
+        return {name.rstrip("_") for name in tomllib.loads(text)}
+    except (OSError, ValueError):
+        return None
 
 
 def again(label: str, run: Recorded) -> tuple[str, str]:

@@ -112,10 +112,10 @@ def diagnosis(page: Page, runs: Runs) -> None:
             )
     page.table(["run", "series", "from block", "values", "tau, values", "tau, blocks", "worth", "50 tau long"], rows)
     page.words(
-        "tau: integrated autocorrelation time of the progress events' values since n(t) is n and the knobs rest; worth: values over tau, "
-        f"as if independent; - where fewer than {figures.FEWEST} values were told or they do not change. The classifier trains meanwhile and "
-        "each block has its own batch, so tau tells how long the loss remembers in this run, not the mixing of a chain on a fixed loss; "
-        "at T = 0 the chain only descends, and there is no law to mix under."
+        "tau: integrated autocorrelation time of the progress events' values since n(t) is n and the knobs rest; worth: values "
+        f"over tau, as if independent; - where fewer than {figures.FEWEST} values were told or they do not change. The classifier trains "
+        "meanwhile and each block has its own batch, so tau tells how long the loss remembers in this run, not the mixing of a chain "
+        "on a fixed loss; at T = 0 the chain only descends, and there is no law to mix under."
     )
     figure = figures.correlations(chains)
     if figure is not None:

@@ -166,8 +166,15 @@ def _checked(event: Told) -> Told:
         _need(event, {"name": str, "N": int, "n": int, "sites": list, "config": dict})
         for group in event["sites"]:
             _need(group, {"kind": str, "layer": str, "size": int})
+        for name in ("rows", "versions"):
+            if not isinstance(event.get(name, {}), dict):
+                raise TypeError(f"{name!r} is of another kind")
+        if not event["sites"] or not all(type(count) is int for count in event.get("rows", {}).values()):
+            raise TypeError("'sites' or 'rows' hold no counts")
+        if not isinstance(event["config"].get("moves") or {}, dict):
+            raise TypeError("'moves' is of another kind")
     elif kind == events.PROGRESS:
-        _need(event, {"block": int, "moves": dict, "epoch": (int, float)})
+        _need(event, {"block": int, "moves": dict, "epoch": (int, float), "proposals": int, "accepted": int})
         for name in NUMBERS:
             if not isinstance(event.get(name), int | float | None) or isinstance(event.get(name), bool):
                 raise TypeError(f"{name!r} is no number")
@@ -180,6 +187,8 @@ def _checked(event: Told) -> Told:
         _need(event, {"block": int, "step": int, "knobs": dict, "before": dict})
     elif kind == events.HARDEN:
         _need(event, {"kept": int})
+    elif kind == events.ROW:
+        _need(event, {"name": str})
     elif kind == events.DONE:
         _need(event, {"keep": list, "names": list, "rows": list})
     return event
