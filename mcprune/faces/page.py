@@ -23,7 +23,7 @@ body { margin: 0 auto; padding: 1.5rem 2rem 4rem; max-width: 1280px; background:
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2433 }
 h1 { font-size: 1.6rem; margin: 0 0 .2rem }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .3rem; border-top: 1px solid #dde2ea; padding-top: 1.2rem }
-p { margin: .3rem 0 .8rem; max-width: 60rem } .quiet { color: #5b6577 }
+h1, h2, p { overflow-wrap: anywhere } p { margin: .3rem 0 .8rem; max-width: 60rem } .quiet { color: #5b6577 }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; margin: .5rem 0 }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e6e9ef; white-space: nowrap }
 th { color: #5b6577; font-weight: 600 } th:first-child, td:first-child { text-align: left }

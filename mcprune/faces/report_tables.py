@@ -142,7 +142,7 @@ def costs(page: Page, runs: Runs, found: Mapping[str, Footprints]) -> None:
             rows.append(_cost_row(f"a batch of {batch:,}, microseconds", before, after, ",.1f"))
         page.table(["", "all sites", "small", "small / all"], rows)
         if cost.missing:
-            page.words(f"Left out: {cost.missing}.", quiet=False)
+            page.words(f"Left out: {cost.missing.rstrip('.')}.", quiet=False)
         if cost.small:
             page.words(
                 f"Time of a forward pass of a batch in float32, measured on the machine that wrote this page: CPU, {cost.threads} "
