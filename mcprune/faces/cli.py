@@ -65,8 +65,8 @@ def _command(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
         "show": _show,
-        "report": _report,
         "predict": _predict,
+        "report": _report,
         "tune": _tune,
         "evaluators": _evaluators,
         "bench": _bench,

@@ -128,7 +128,7 @@ def asked(runs: Runs) -> list[list[str]]:
 
 
 def _is_chain(run: Recorded) -> bool:
-    return _config(run).get("method", "markov") == "markov"
+    return str(_config(run).get("method", "markov")) == "markov"
 
 
 def _moves(run: Recorded) -> str:

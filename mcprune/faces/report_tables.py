@@ -89,7 +89,8 @@ def diagnosis(page: Page, runs: Runs) -> None:
         for name, (proposed, accepted) in pairs.items():
             share = accepted / proposed if proposed else None
             rows.append([label, name, f"{proposed:,}", f"{accepted:,}", number(share, ".2%")])
-    page.table(["run", "move", "proposed", "accepted", "acceptance"], rows)
+    skipped = int(len(runs) == 1)  # a run alone needs no name
+    page.table(["run", "move", "proposed", "accepted", "acceptance"][skipped:], [row[skipped:] for row in rows])
     rows = []
     for label, run in chains.items():
         for field, name in (("loss", "L_tot"), ("cla", "L_cla")):
@@ -110,7 +111,8 @@ def diagnosis(page: Page, runs: Runs) -> None:
                     trust,
                 ]
             )
-    page.table(["run", "series", "from block", "values", "tau, values", "tau, blocks", "worth", "50 tau long"], rows)
+    head = ["run", "series", "from block", "values", "tau, values", "tau, blocks", "worth", "50 tau long"]
+    page.table(head[skipped:], [row[skipped:] for row in rows])
     page.words(
         "tau: integrated autocorrelation time of the progress events' values since n(t) is n and the knobs rest; worth: values "
         f"over tau, as if independent; - where fewer than {figures.FEWEST} values were told or they do not change. The classifier trains "
