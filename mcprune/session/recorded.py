@@ -19,6 +19,7 @@ NUMBERS = (
     "block", "epoch", "loss", "cla", "sel", "rej", "alpha", "lambda", "delta", "temperature", "gate_sum", "kept", "target", "proposals",
     "accepted", "acceptance", "proposals_per_second", "forwards", "validation_accuracy", "validation_at_n", "seconds",
 )  # fmt: skip
+LARGEST = 1e300  # beyond it products overflow, and no run has met it
 Told = dict[str, Any]
 
 
@@ -176,7 +177,10 @@ def _checked(event: Told) -> Told:
     elif kind == events.PROGRESS:
         _need(event, {"block": int, "moves": dict, "epoch": (int, float), "proposals": int, "accepted": int})
         for name in NUMBERS:
-            if not isinstance(event.get(name), int | float | None) or isinstance(event.get(name), bool):
+            value = event.get(name)
+            if isinstance(value, bool) or not (
+                value is None or (isinstance(value, int | float) and abs(value) < LARGEST)
+            ):
                 raise TypeError(f"{name!r} is no number")
         for pair in event["moves"].values():
             if not (isinstance(pair, list) and len(pair) == 2 and all(type(count) is int for count in pair)):
@@ -191,6 +195,11 @@ def _checked(event: Told) -> Told:
         _need(event, {"name": str})
     elif kind == events.DONE:
         _need(event, {"keep": list, "names": list, "rows": list})
+        shape = event.get("image_shape")
+        if shape is not None and not (
+            isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
+        ):
+            raise TypeError("'image_shape' is no shape")
     return event
 
 

@@ -193,6 +193,8 @@ def changed(line, **fields):
         (lambda lines: [changed(lines[0], N=65), *lines[1:]], "do not fit its 65 sites"),
         (lambda lines: [changed(lines[0], sites="x"), *lines[1:]], "'sites' is of another kind"),
         (lambda lines: [*lines[:-2], changed(lines[-2]), changed(lines[-1], keep=[999] * 16)], "cannot be shown"),
+        (lambda lines: [*lines[:-1], changed(lines[-1], image_shape=[8, 0.5])], "'image_shape' is no shape"),
+        (lambda lines: [line.replace('"alpha": 1.0', '"alpha": 1e400') for line in lines], "'alpha' is no number"),
     ],
 )
 def test_a_broken_record_is_one_clear_error(copied, damage, part, capsys):
