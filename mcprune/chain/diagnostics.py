@@ -9,7 +9,7 @@ from mcprune.chain.moves import KINDS
 from mcprune.chain.state import ChainState, StepInfo
 from mcprune.errors import ConfigError
 
-__all__ = ["BestSoFar", "Tally", "autocorrelation_time", "effective_sample_size"]
+__all__ = ["BestSoFar", "Tally", "autocorrelation", "autocorrelation_time", "effective_sample_size"]
 
 
 class Tally:
@@ -46,6 +46,38 @@ class Tally:
         }
 
 
+def autocorrelation(series: AnyArray) -> FloatArray | None:
+    """Autocorrelation at every lag from 0, which is 1; None for a constant series, which has none.
+
+    Parameters
+    ----------
+    series : ndarray, shape (steps,) or (replicas, steps), finite
+        As `autocorrelation_time` takes it.
+
+    Returns
+    -------
+    ndarray, shape (steps,), or None
+
+    Raises
+    ------
+    ConfigError
+        For fewer than 2 steps or values that are not finite.
+    """
+    values: FloatArray = np.array(series, dtype=np.float64, ndmin=2)
+    steps = values.shape[-1]
+    if values.ndim != 2 or steps < 2 or not np.isfinite(values).all():
+        raise ConfigError(f"A series of shape {np.shape(series)}: give at least 2 steps of finite values.")
+    if values.min() == values.max():
+        return None
+    values -= values.mean()
+    values /= np.abs(values).max()
+    # zeros behind the series keep the circular correlation of the FFT from wrapping around
+    spectrum = np.fft.rfft(values, n=1 << (2 * steps - 1).bit_length(), axis=-1)
+    covariance: FloatArray = np.fft.irfft(np.abs(spectrum) ** 2, axis=-1)[:, :steps].mean(axis=0)
+    shares: FloatArray = covariance / covariance[0]
+    return shares
+
+
 def autocorrelation_time(series: AnyArray, *, window: float = 5.0) -> float:
     """Integrated autocorrelation time, in steps of the series: 1 + 2 sum of the autocorrelations.
 
@@ -74,18 +106,11 @@ def autocorrelation_time(series: AnyArray, *, window: float = 5.0) -> float:
     .. [1] Sokal (1997), Monte Carlo methods in statistical mechanics, in Functional Integration, Springer,
     section 3.
     """
-    values: FloatArray = np.array(series, dtype=np.float64, ndmin=2)
-    steps = values.shape[-1]
-    if values.ndim != 2 or steps < 2 or not np.isfinite(values).all():
-        raise ConfigError(f"A series of shape {np.shape(series)}: give at least 2 steps of finite values.")
-    if values.min() == values.max():
+    shares = autocorrelation(series)
+    if shares is None:
         return math.nan
-    values -= values.mean()
-    values /= np.abs(values).max()
-    # zeros behind the series keep the circular correlation of the FFT from wrapping around
-    spectrum = np.fft.rfft(values, n=1 << (2 * steps - 1).bit_length(), axis=-1)
-    covariance = np.fft.irfft(np.abs(spectrum) ** 2, axis=-1)[:, :steps].mean(axis=0)
-    taus = 2.0 * np.cumsum(covariance / covariance[0]) - 1.0
+    steps = len(shares)
+    taus = 2.0 * np.cumsum(shares) - 1.0
     # tau(1) of opposed neighbours is near 0: the window must not close on it
     enough = np.arange(steps) >= window * np.maximum(taus, 1.0)
     return float(taus[np.argmax(enough) if enough.any() else steps - 1])

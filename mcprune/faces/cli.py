@@ -21,6 +21,7 @@ commands:
   run                    choose the sites, test the result, save the smaller model
   tune [FOLDER]          run with a page in the browser on which it is watched and steered
   show FOLDER            print the table and the picture of a finished run again
+  report FOLDER          write a page of a run: its curves, its mask, the small model against the whole one
   predict FOLDER FILE    classify new rows with the smaller model
   evaluators             show how candidates of a run could be evaluated, and how fast
   bench                  compare the chain with every variant of the gradient path
@@ -65,6 +66,7 @@ def _command(arguments: list[str]) -> int:
         "run": _run,
         "show": _show,
         "predict": _predict,
+        "report": _report,
         "tune": _tune,
         "evaluators": _evaluators,
         "bench": _bench,
@@ -152,6 +154,12 @@ def _show(arguments: list[str]) -> int:
     check(result, folder)
     report(choose(sys.stdout), result)
     return 0
+
+
+def _report(arguments: list[str]) -> int:
+    from mcprune.faces.report import report
+
+    return report(arguments)
 
 
 def _predict(arguments: list[str]) -> int:

@@ -23,13 +23,14 @@ body { margin: 0 auto; padding: 1.5rem 2rem 4rem; max-width: 1280px; background:
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2433 }
 h1 { font-size: 1.6rem; margin: 0 0 .2rem }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .3rem; border-top: 1px solid #dde2ea; padding-top: 1.2rem }
-p { margin: .3rem 0 .8rem; max-width: 60rem } .quiet { color: #5b6577 }
+h1, h2, p { overflow-wrap: anywhere } p { margin: .3rem 0 .8rem; max-width: 60rem } .quiet { color: #5b6577 }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; margin: .5rem 0 }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e6e9ef; white-space: nowrap }
 th { color: #5b6577; font-weight: 600 } th:first-child, td:first-child { text-align: left }
 .left th, .left td { text-align: left }
 tr.first td { font-weight: 600; background: #f2f7ef }
 dl { display: grid; grid-template-columns: 7rem 1fr; gap: .15rem .8rem; margin: .4rem 0 } dt { color: #5b6577 } dd { margin: 0 }
+pre { font-size: 13px; background: #f4f6f9; padding: .6rem .8rem; margin: .3rem 0; width: fit-content }
 .verdict { display: inline-block; padding: .05rem .6rem; border-radius: 1rem; font-weight: 600; background: #eceff4 }
 .holds { background: #dcefd8 } .not { background: #f6dcd8 }
 """
@@ -79,6 +80,10 @@ class Page:
         self._parts.append(
             f'<div class="wide"><table{" class=left" if left else ""}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
+
+    def code(self, text: str) -> None:
+        """Add what is to be copied into a terminal, or a text whose lines stand as they are."""
+        self._parts.append(f'<div class="wide"><pre>{html.escape(text)}</pre></div>')
 
     def claim(self, row: dict[str, Any]) -> None:
         """Add a statement with its verdict."""

@@ -11,9 +11,10 @@ from mcprune.errors import FolderError
 
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
 CHECKPOINT = "checkpoint.json"  # only where one was asked for
+REPORT = "report.html"  # of `mcprune report`, where it was called
 BEFORE = ".before"  # an earlier run under --force, until the new one has a mask
 FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
-ALL_FILES = (*FILES, CHECKPOINT)
+ALL_FILES = (*FILES, CHECKPOINT, REPORT)
 
 
 def _is_ours(name: str) -> bool:

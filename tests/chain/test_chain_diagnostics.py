@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import lfilter
 
 from mcprune.chain import engine, moves, state
-from mcprune.chain.diagnostics import BestSoFar, Tally, autocorrelation_time, effective_sample_size
+from mcprune.chain.diagnostics import BestSoFar, Tally, autocorrelation, autocorrelation_time, effective_sample_size
 from mcprune.errors import ConfigError
 
 
@@ -102,3 +102,11 @@ def test_the_best_is_kept_when_the_chain_goes_on():
     best.reset()
     assert best.update(here)
     assert best.position.tolist() == [-2, -1, 0]
+
+
+def test_the_autocorrelation_is_the_sum_of_products_over_its_first():
+    values = np.random.default_rng(5).normal(size=(2, 40))
+    about = values - values.mean()
+    products = np.array([(about[:, : 40 - lag] * about[:, lag:]).sum() for lag in range(40)])
+    np.testing.assert_allclose(autocorrelation(values), products / products[0], atol=1e-12)
+    assert autocorrelation(np.ones(9)) is None
