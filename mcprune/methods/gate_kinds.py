@@ -54,8 +54,7 @@ class StraightThrough:
     """Hard gates drawn anew for each training row, 1 with probability sigmoid(w), with the gradient of sigmoid(w) [1]_.
 
     L_sel counts [w > 0], so it is 0 at exactly n; L_rej is of sigmoid(w). Where |w| is bounded, each row trades some kept sites for
-    dropped ones, so that the classifier's weights for these stay fresh: on MNIST (n = 50, 30 epochs) the validation accuracy of
-    the mask was .961 with the draws and .952 with [w > 0] for all rows.
+    dropped ones, so that the classifier's weights for these stay fresh.
 
     References
     ----------
