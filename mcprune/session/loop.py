@@ -108,19 +108,15 @@ def run_on(
 ) -> Iterator[Event]:
     """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
     began = time.monotonic()
-    plan = make_plan(config, dataset, model)
+    searching = _searching(config, make_plan(config, dataset, model), began, steering)
     del dataset
-    use_threads(plan.config.threads or 1)
-    if config.method == "gradient":
-        plan = in_time(plan, config, began, lambda plan: _Search(plan, make_method(plan)))
-    method = make_method(plan)
+    plan = searching.plan
     folder = RunFolder(path, plan.config, force=config.force) if path is not None else None
-    search = _Search(plan, method, steering)
     try:
-        for event in _events(plan, search, folder, began, ends):
+        for event in _events(plan, searching, folder, began, ends):
             if folder is not None:
                 # A classifier that diverges at once leaves nothing, and an earlier run as it was.
-                if search.blocks_done:
+                if searching.blocks_done:
                     folder.begin()
                 folder.event(event)
             yield event
@@ -212,17 +208,21 @@ def search(
         The interrupt was asked for.
     """
     began = time.monotonic()
-    plan = make_plan(config, dataset, split_seed=split_seed)
-    use_threads(plan.config.threads or 1)
-    if config.method == "gradient":
-        plan = in_time(plan, config, began, lambda plan: _Search(plan, make_method(plan)))
-    searching = _Search(plan, make_method(plan))
+    searching = _searching(config, make_plan(config, dataset, split_seed=split_seed), began)
     for _ in searching.run(interrupt, began):
         pass
     if interrupt.is_asked:
         raise KeyboardInterrupt
     mask, away = searching.harden()
-    return plan, mask, away["validation_accuracy"]
+    return searching.plan, mask, away["validation_accuracy"]
+
+
+def _searching(config: RunConfig, plan: Plan, began: float, steering: Steering | None = None) -> _Search:
+    """Return the search of a plan, ready to run; on the gradient path pilots may settle the plan first."""
+    use_threads(plan.config.threads or 1)
+    if config.method == "gradient":
+        plan = in_time(plan, config, began, lambda plan: _Search(plan, make_method(plan)))
+    return _Search(plan, make_method(plan), steering)
 
 
 def near_hard(gates: Float32Array) -> float:

@@ -218,21 +218,17 @@ def conclude(
     yield Event(events.DONE, done)
 
 
+def _kept(plan: Plan, mask: BoolArray, position: FloatArray) -> dict[str, Any]:
+    """Return what mask.json and a checkpoint say of the sites."""
+    keep = np.flatnonzero(mask)
+    names = plan.sites.names(plan.prepared.feature_names)
+    return {"N": int(mask.size), "keep": keep, "names": [names[site] for site in keep], "weights": position}
+
+
 def write_mask(plan: Plan, outcome: Outcome, folder: RunFolder) -> None:
     """Write mask.json: before the retraining, which may be interrupted."""
-    keep = np.flatnonzero(outcome.mask)
-    names = plan.sites.names(plan.prepared.feature_names)
-    folder.write_json(
-        MASK,
-        {
-            "n": int(keep.size),
-            "N": int(outcome.mask.size),
-            "keep": keep,
-            "names": [names[site] for site in keep],
-            "weights": outcome.position,
-            "gates": outcome.gates.astype(np.float64),
-        },
-    )
+    kept = _kept(plan, outcome.mask, outcome.position)
+    folder.write_json(MASK, {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64)})
 
 
 def write_checkpoint(
@@ -244,17 +240,11 @@ def write_checkpoint(
             "this run writes no folder" if folder is None else "the first block is not done yet"
         )
     position = method.position()
-    keep = np.flatnonzero(position > 0)
-    names = plan.sites.names(plan.prepared.feature_names)
+    kept = _kept(plan, position > 0, position)
     folder.begin()
-    folder.write_json(
-        CHECKPOINT,
-        {
-            "block": block, "step": step, "n": plan.keep, "N": plan.sites.size, "keep": keep,
-            "names": [names[site] for site in keep], "weights": position, "knobs": knobs,
-        },
-    )  # fmt: skip
-    return f"checkpoint after block {block:,}: {keep.size:,} kept sites and all weights are in {CHECKPOINT} (a snapshot, not resumable)"
+    folder.write_json(CHECKPOINT, {"block": block, "step": step, "n": plan.keep, **kept, "knobs": knobs})
+    count = kept["keep"].size
+    return f"checkpoint after block {block:,}: {count:,} kept sites and all weights are in {CHECKPOINT} (a snapshot, not resumable)"
 
 
 def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:

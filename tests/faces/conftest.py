@@ -1,6 +1,7 @@
 """A run that is made up: its events, without a classifier or a chain."""
 
 import json
+import shutil
 import socket
 import sys
 import threading
@@ -232,3 +233,19 @@ class Page:
 def page_class() -> type[Page]:
     """A run with its live page's server: `page_class(folder, is_paused=False, **options)`, to be closed."""
     return Page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's chromium. Of a module, not the session: while it is open the thread has a running event loop."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no chromium on the path: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

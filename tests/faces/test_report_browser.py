@@ -1,25 +1,12 @@
 """The page of a report in a real browser, opened from disk."""
 
 import json
-import shutil
 
 import pytest
 
 from mcprune.faces.report import write_report
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-try:
-    from playwright.sync_api import sync_playwright
-except ImportError:
-    sync_playwright = None
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(sync_playwright is None, reason="playwright is not installed: pip install playwright"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path: apt-get install chromium"),
-]
+pytestmark = pytest.mark.browser
 
 
 def until(page, words):
@@ -31,7 +18,7 @@ def until(page, words):
     pytest.fail(f"never true: {words}")
 
 
-def test_every_figure_is_drawn_without_a_network(story, tmp_path):
+def test_every_figure_is_drawn_without_a_network(browser, story, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     told = story(30)
@@ -39,22 +26,20 @@ def test_every_figure_is_drawn_without_a_network(story, tmp_path):
     (folder / "events.jsonl").write_text("".join(event.line() + "\n" for event in told), encoding="utf-8")
     path = write_report(str(folder))
     said, asked = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri())
-        figures = page.evaluate("Object.keys(FIGURES)")
-        until(page, "Object.keys(FIGURES).every(id => document.querySelector(`#${id} .main-svg`))")
-        lines = page.evaluate("document.querySelectorAll('.scatterlayer .trace').length")
-        # The control: what is not in the page is refused by its own policy.
-        refused = page.evaluate("fetch('https://example.org/').then(() => 'open', () => 'refused')")
-        page.set_viewport_size({"width": 400, "height": 900})
-        until(page, "document.documentElement.scrollWidth <= 400")
-        page.screenshot(path=str(tmp_path / "report-400.png"), full_page=True)
-        browser.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    figures = page.evaluate("Object.keys(FIGURES)")
+    until(page, "Object.keys(FIGURES).every(id => document.querySelector(`#${id} .main-svg`))")
+    lines = page.evaluate("document.querySelectorAll('.scatterlayer .trace').length")
+    # The control: what is not in the page is refused by its own policy.
+    refused = page.evaluate("fetch('https://example.org/').then(() => 'open', () => 'refused')")
+    page.set_viewport_size({"width": 400, "height": 900})
+    until(page, "document.documentElement.scrollWidth <= 400")
+    page.screenshot(path=str(tmp_path / "report-400.png"), full_page=True)
+    page.close()
     assert len(figures) >= 4
     assert lines >= 8
     assert asked == [path.as_uri()], json.dumps(asked)
