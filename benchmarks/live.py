@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from common import options, report, row  # isort: skip
+from common import parser, report, row  # isort: skip
 
 PAIRS = 5
 # What is run: some 4 s of search when quick, else some 40.
@@ -157,7 +157,7 @@ def one(folder: Path, *, watched: str, more: list[str]) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    chosen = options(__doc__.splitlines()[0])
+    chosen = parser(__doc__.splitlines()[0], with_plot=False).parse_args()
     more = TASKS[chosen.quick]
     with tempfile.TemporaryDirectory() as place:
         one(Path(place) / "warm", watched="nobody", more=[*more[:-1], "1"])  # compiles

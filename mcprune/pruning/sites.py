@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from mcprune.arrays import AnyArray
 from mcprune.errors import ConfigError, ModelError
 
-KINDS = ("inputs", "units")
+KINDS = ("inputs", "units", "channels", "weights")
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,24 @@ class SiteGroup:
 
     Attributes
     ----------
-    kind : "inputs" or "units"
+    kind : "inputs", "units", "channels" or "weights"
     layer : str
-        Module name of the Linear whose outputs are gated, as ``model.named_modules()`` gives it; "" for
-        inputs.
+        Name of the place: the module, as ``model.named_modules()`` gives it, whose outputs (units, channels) or whose
+        elements of ``weight`` (weights, row by row) are the sites; "" for inputs.
     start, size : int
+    parts : tuple of str
+        Modules with parameters that belong to these sites, one slice of dimension 0 a site: the layer itself, its
+        batch-norm, depthwise layers behind it, and layers whose outputs are added to its. Empty for inputs and weights.
+    gated : tuple of str
+        Modules whose outputs (dimension 1) the gates multiply. Empty for inputs and weights.
     """
 
     kind: str
     layer: str
     start: int
     size: int
+    parts: tuple[str, ...] = ()
+    gated: tuple[str, ...] = ()
 
     @property
     def stop(self) -> int:
@@ -64,6 +71,16 @@ class SiteMap:
     def units(self) -> tuple[SiteGroup, ...]:
         """The groups of hidden units, in the model's order."""
         return tuple(group for group in self.groups if group.kind == "units")
+
+    @property
+    def channels(self) -> tuple[SiteGroup, ...]:
+        """The groups of channels, in the model's order."""
+        return tuple(group for group in self.groups if group.kind == "channels")
+
+    @property
+    def weights(self) -> tuple[SiteGroup, ...]:
+        """The groups of single weights, in the model's order."""
+        return tuple(group for group in self.groups if group.kind == "weights")
 
     def names(self, feature_names: Sequence[str] | None = None) -> tuple[str, ...]:
         """One name a site.
@@ -138,43 +155,50 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
     ModelError
         If a layer is missing, is not a Linear, is the last Linear, or has no shape yet.
     """
-    with_inputs, with_units, named = _parse(kinds)
+    named = _parse(kinds)
     groups: list[SiteGroup] = []
-    if with_inputs:
+
+    def add(kind: str, layer: str, size: int, parts: tuple[str, ...] = (), gated: tuple[str, ...] = ()) -> None:
+        groups.append(SiteGroup(kind, layer, groups[-1].stop if groups else 0, size, parts, gated))
+
+    if "inputs" in named:
         if n_inputs < 1:
             raise ConfigError(f"n_inputs={n_inputs}, but inputs are to be sites. Give the number of features of a row.")
-        groups.append(SiteGroup("inputs", "", 0, n_inputs))
-    if with_units:
-        for name, layer in _unit_layers(model, named):
-            groups.append(SiteGroup("units", name, groups[-1].stop if groups else 0, layer.out_features))
+        add("inputs", "", n_inputs)
+    if "units" in named:
+        for name, layer in _unit_layers(model, named["units"]):
+            add("units", name, layer.out_features, (name,), (name,))
+    for kind in ("channels", "weights"):
+        if kind in named:
+            raise ConfigError(f"sites={kinds!r}: {kind} are not served yet.")
     return SiteMap(tuple(groups))
 
 
-def _parse(kinds: str) -> tuple[bool, bool, tuple[str, ...]]:
-    """Read ``kinds`` into (inputs?, units?, the layers named; none means all hidden ones)."""
-    remedy = 'Write "inputs", "units", "inputs,units", or layer names as in "units:layers.0,layers.2".'
-    seen: list[str] = []
-    named: list[str] = []
-    listing = False
+def _parse(kinds: str) -> dict[str, tuple[str, ...]]:
+    """Read ``kinds`` into the layers named for each kind; none named means all that can be."""
+    remedy = (
+        'Write "inputs", "units", "channels", "weights", some of them, or layer names as in "units:layers.0,layers.2".'
+    )
+    named: dict[str, list[str]] = {}
+    listing = ""
     for token in (part.strip() for part in kinds.split(",")):
         kind, colon, name = (part.strip() for part in token.partition(":"))
         if kind in KINDS:
-            if kind in seen:
+            if kind in named:
                 raise ConfigError(f"sites={kinds!r} names {kind!r} twice. {remedy}")
-            if colon and (kind != "units" or not name):
+            if colon and (kind == "inputs" or not name):
                 raise ConfigError(f"sites={kinds!r}: {token!r} cannot be read. {remedy}")
-            seen.append(kind)
-            listing = bool(colon)
-            named.extend([name] if colon else [])
+            named[kind] = [name] if colon else []
+            listing = kind if colon else ""
         elif listing and token and not colon:
-            named.append(token)
+            named[listing].append(token)
         else:
             near = difflib.get_close_matches(kind, KINDS, n=1)
             guess = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"sites={kinds!r}: {token!r} is no kind of site.{guess} {remedy}")
-    if len(set(named)) != len(named):
+    if any(len(set(layers)) != len(layers) for layers in named.values()):
         raise ConfigError(f"sites={kinds!r} names a layer twice. {remedy}")
-    return "inputs" in seen, "units" in seen, tuple(named)
+    return {kind: tuple(layers) for kind, layers in named.items()}
 
 
 def _unit_layers(model: nn.Module, named: tuple[str, ...]) -> list[tuple[str, nn.Linear]]:

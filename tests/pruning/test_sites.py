@@ -18,8 +18,8 @@ def test_inputs_and_all_hidden_units():
     sites = site_map(MODEL, "inputs,units", 6)
     assert sites.groups == (
         SiteGroup("inputs", "", 0, 6),
-        SiteGroup("units", "layers.0", 6, 5),
-        SiteGroup("units", "layers.2", 11, 4),
+        SiteGroup("units", "layers.0", 6, 5, ("layers.0",), ("layers.0",)),
+        SiteGroup("units", "layers.2", 11, 4, ("layers.2",), ("layers.2",)),
     )
     assert sites.size == 15
     assert sites.inputs == sites.groups[0]
@@ -33,7 +33,7 @@ def test_numbering_does_not_depend_on_the_order_of_words():
 
 def test_named_layers_only():
     sites = site_map(MODEL, "units:layers.2", 6)
-    assert sites.groups == (SiteGroup("units", "layers.2", 0, 4),)
+    assert sites.groups == (SiteGroup("units", "layers.2", 0, 4, ("layers.2",), ("layers.2",)),)
     assert sites.inputs is None
 
 
@@ -65,7 +65,7 @@ def test_split_gives_views_of_arrays_and_tensors():
         ("", "no kind"),
         ("input", "'inputs'"),
         ("inputs,inputs", "twice"),
-        ("channels", "no kind of site"),
+        ("filters", "no kind of site"),
         ("inputs:layers.0", "cannot be read"),
         ("units:", "cannot be read"),
         ("inputs,layers.0", "no kind"),
