@@ -39,7 +39,7 @@ def row_losses(objective: Objective, measure: str) -> RowLosses:
     )
 
 
-def balanced_rows(targets: IntArray, count: int, batch: int, seed: int) -> list[IntArray]:
+def balanced_rows(targets: IntArray, count: int, batch: int, seed: int, turn: int = 0) -> list[IntArray]:
     """Draw batches of rows in which all classes come equally often, as far as the data allow.
 
     Parameters
@@ -49,7 +49,8 @@ def balanced_rows(targets: IntArray, count: int, batch: int, seed: int) -> list[
         Rows in all; fewer if there are not so many.
     batch : int
         Rows of a batch.
-    seed : int
+    seed, turn : int
+        The draw is a function of both.
 
     Returns
     -------
@@ -57,12 +58,12 @@ def balanced_rows(targets: IntArray, count: int, batch: int, seed: int) -> list[
         Indices, no row twice. Classes take turns, so every batch has within one row as many of one class as of another,
         until a class has no more rows.
     """
-    draw = np.random.default_rng([seed, 11])
+    draw = np.random.default_rng([seed, 11, turn])
     piles = [draw.permutation(np.flatnonzero(targets == label)) for label in np.unique(targets)]
     deepest = max(len(pile) for pile in piles)
     # Turn by turn, each turn in another order: the first rows of an incomplete turn belong to no class in particular.
-    turns = [np.array([pile[turn] for pile in piles if turn < len(pile)]) for turn in range(min(deepest, count))]
-    order = np.concatenate([draw.permutation(turn) for turn in turns])[:count]
+    turns = [np.array([pile[depth] for pile in piles if depth < len(pile)]) for depth in range(min(deepest, count))]
+    order = np.concatenate([draw.permutation(labels) for labels in turns])[:count]
     return [order[first : first + batch] for first in range(0, len(order), batch)]
 
 

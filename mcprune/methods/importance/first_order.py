@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from mcprune.arrays import FloatArray
 from mcprune.errors import ConfigError
 from mcprune.methods.importance.evidence import Evidence, Tensors
+from mcprune.pruning.owners import Owners
 
 
 def magnitude(evidence: Evidence) -> FloatArray:
@@ -27,15 +29,27 @@ def bn_scale(evidence: Evidence) -> FloatArray:
     ConfigError
         Sites without a batch-norm.
     """
+    require_batch_norm(evidence.owners)
     scales = {name: theta.abs() for name, theta in evidence.theta.items() if name.endswith("weight")}
-    normed = evidence.owners.sums({name: scale * 0 + 1 for name, scale in scales.items()}, "BatchNorm")
-    bare = next((group for group in evidence.owners.sites.groups if not normed[group.start : group.stop].all()), None)
+    return evidence.owners.sums(scales, "BatchNorm")
+
+
+def require_batch_norm(owners: Owners) -> None:
+    """Refuse sites without a batch-norm of their own.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first group of them.
+    """
+    ones = {name: torch.ones_like(tensor) for name, tensor in owners.parameters.items() if name.endswith("weight")}
+    normed = owners.sums(ones, "BatchNorm")
+    bare = next((group for group in owners.sites.groups if not normed[group.start : group.stop].all()), None)
     if bare is not None:
         raise ConfigError(
-            f"bn-scale ranks sites by the scale of their batch-norm, and {bare.layer or 'the inputs'!r} has none; choose magnitude, "
+            f"bn-scale ranks sites by the scale of their batch-norm, and {bare.layer or 'inputs'!r} has none; choose magnitude, "
             "or sites that end in a batch-norm"
         )
-    return evidence.owners.sums(scales, "BatchNorm")
 
 
 def loss(evidence: Evidence) -> FloatArray:
