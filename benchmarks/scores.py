@@ -2,7 +2,8 @@
 
 Every measure runs from nothing, on 2,560 class-balanced CIFAR-10 images in batches of 128, untrained weights, batch-norm in evaluation
 mode; the pass forward and back is over the same batches in the same mode, half of it before and half of it after. Times are of the
-processor (all threads), so that neighbours on the machine count less. Memory is the growth of the process's resident peak while a measure runs.
+processor (all threads), so that neighbours on the machine count less. Memory is the growth of the process's resident peak while a
+measure runs.
 
     python benchmarks/scores.py --quick
     python benchmarks/scores.py --threads 2 --out benchmarks/results/scores.json
@@ -22,7 +23,10 @@ import numpy as np
 WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)  # 0: a pooling
 FIRST, SECOND = 1.3, 4.0
 BARS = {
-    **dict.fromkeys(("magnitude", "magnitude-l1", "bn-scale", "random", "loss", "loss-elements", "loss-weighted", "fisher-batch"), FIRST),
+    **dict.fromkeys(
+        ("magnitude", "magnitude-l1", "bn-scale", "random", "loss", "loss-elements", "loss-weighted", "fisher-batch"),
+        FIRST,
+    ),
     **dict.fromkeys(("grasp", "gradient-norm", "fisher"), SECOND),
 }
 
@@ -128,7 +132,9 @@ def main() -> None:
         reset_peak()
         before = peak()
         began = time.process_time()
-        evidence = Evidence(model, owners, batches, losses=row_losses(CrossEntropy(), name), temperature=REGISTRY[name].temperature)
+        evidence = Evidence(
+            model, owners, batches, losses=row_losses(CrossEntropy(), name), temperature=REGISTRY[name].temperature
+        )
         scores = score(name, evidence)
         took = time.process_time() - began
         grown = peak() - before

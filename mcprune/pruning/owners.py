@@ -140,7 +140,9 @@ class Owners:
         for part in group.parts or (group.layer,):
             module = dict(self._model.named_modules()).get(part)
             if module is None:
-                raise ModelError(f"the sites name the layer {part!r}, which {type(self._model).__name__} does not have.")
+                raise ModelError(
+                    f"the sites name the layer {part!r}, which {type(self._model).__name__} does not have."
+                )
             for own, tensor in module.named_parameters(recurse=False):
                 name = self._first[id(tensor)]
                 if group.kind == "weights":
@@ -162,7 +164,11 @@ class Owners:
             None,
         )
         if first is None or not isinstance(first[1], nn.Linear) or first[1].in_features != group.size:
-            met = "it has no parameters" if first is None else f"its first layer, {first[0]!r}, is a {type(first[1]).__name__}"
+            met = (
+                "it has no parameters"
+                if first is None
+                else f"its first layer, {first[0]!r}, is a {type(first[1]).__name__}"
+            )
             raise ModelError(
                 f"inputs own the columns of a Linear with {group.size} inputs at the front of a model, but of "
                 f"{type(self._model).__name__} {met}. Prune its units, channels or weights by importance, or its inputs by "

@@ -436,7 +436,12 @@ class _Search:
 
         A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
         """
-        return 3 * self.trainer.steps * self.trainer.batch_size + self.judged_rows + self.plan.spent_forwards + getattr(self.method, "forwards", 0)
+        return (
+            3 * self.trainer.steps * self.trainer.batch_size
+            + self.judged_rows
+            + self.plan.spent_forwards
+            + getattr(self.method, "forwards", 0)
+        )
 
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""

@@ -56,7 +56,9 @@ class ImportanceOptions(BaseModel):
         json_schema_extra=GROUP,
     )
     layerwise: bool = Field(
-        False, description="each group of sites keeps its share, in place of one ranking of all", json_schema_extra=GROUP
+        False,
+        description="each group of sites keeps its share, in place of one ranking of all",
+        json_schema_extra=GROUP,
     )
     floor: int | None = Field(
         None, ge=1, le=2**31, description="sites that each group keeps at least [1]", json_schema_extra=GROUP

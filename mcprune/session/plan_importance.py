@@ -72,7 +72,9 @@ def settle_start(config: RunConfig, epochs: int, sites: SiteMap, keep: int) -> d
         check_floor(config, sites, keep)
         after = config.start_after if config.start_after is not None else min(1, epochs - 1)
         if after >= epochs:
-            raise ConfigError(f"--start-after {after} leaves the chain none of {epochs} epochs; lower it, or raise --epochs")
+            raise ConfigError(
+                f"--start-after {after} leaves the chain none of {epochs} epochs; lower it, or raise --epochs"
+            )
         settled |= {"start_after": after, "floor": config.floor or 1}
     return settled
 
@@ -109,7 +111,9 @@ def make_scorer(
     return Scorer(model, sites, features, targets, objective, settings)
 
 
-def make_importance(config: RunConfig, scorer: Scorer, *, keep: int, epochs: int, epoch_steps: int, steps: int) -> Importance:
+def make_importance(
+    config: RunConfig, scorer: Scorer, *, keep: int, epochs: int, epoch_steps: int, steps: int
+) -> Importance:
     """Return the method of a settled configuration, at its start.
 
     Parameters
@@ -121,7 +125,9 @@ def make_importance(config: RunConfig, scorer: Scorer, *, keep: int, epochs: int
         Steps of backprop in an epoch and in the whole run.
     """
     size = scorer.owners.sites.size
-    left = given_counts(config.counts, size, keep) if config.counts is not None else counts(size, keep, config.rounds or 1)
+    left = (
+        given_counts(config.counts, size, keep) if config.counts is not None else counts(size, keep, config.rounds or 1)
+    )
     recover = config.recover or 0
     ends = [(epochs - recover - len(left) + number) * epoch_steps for number in range(1, len(left) + 1)]
     if not recover:
@@ -135,4 +141,3 @@ def make_importance(config: RunConfig, scorer: Scorer, *, keep: int, epochs: int
         start_weight=config.start_weight,
     )
     return Importance(scorer, settings)
-

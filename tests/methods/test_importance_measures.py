@@ -103,7 +103,11 @@ def mlp(activation=nn.ReLU):
     model = nn.Sequential(nn.Linear(5, 4), activation(), nn.Linear(4, 6), activation(), nn.Linear(6, CLASSES))
     sites = site_map(model, "inputs,units", 5)
     owned = [[("0.weight", (slice(None), i))] for i in range(5)]
-    owned += [[(f"{layer}.{part}", (j,)) for part in ("weight", "bias")] for layer, size in ((0, 4), (2, 6)) for j in range(size)]
+    owned += [
+        [(f"{layer}.{part}", (j,)) for part in ("weight", "bias")]
+        for layer, size in ((0, 4), (2, 6))
+        for j in range(size)
+    ]
     return Case(model, sites, (5,), owned)
 
 
@@ -124,7 +128,12 @@ def convolutions():
         nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True),
         nn.Conv2d(4, 3, 2, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, CLASSES),
     )  # fmt: skip
-    sites = SiteMap((SiteGroup("channels", "0", 0, 4, ("0", "1", "3", "4"), ("4",)), SiteGroup("channels", "6", 4, 3, ("6",), ("6",))))
+    sites = SiteMap(
+        (
+            SiteGroup("channels", "0", 0, 4, ("0", "1", "3", "4"), ("4",)),
+            SiteGroup("channels", "6", 4, 3, ("6",), ("6",)),
+        )
+    )
     tensors = ("0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "4.weight", "4.bias")
     owned = [[(name, (channel,)) for name in tensors] for channel in range(4)]
     owned += [[(name, (channel,)) for name in ("6.weight", "6.bias")] for channel in range(3)]
@@ -297,7 +306,9 @@ class Twice(nn.Module):
 def test_rows_squares_are_exact_where_no_closed_form_serves():
     torch.manual_seed(4)
     sites = SiteMap((SiteGroup("channels", "first", 0, 4, ("first",), ("first",)), SiteGroup("units", "again", 4, 4)))
-    owned = [[(f"{layer}.{part}", (j,)) for part in ("weight", "bias")] for layer in ("first", "again") for j in range(4)]
+    owned = [
+        [(f"{layer}.{part}", (j,)) for part in ("weight", "bias")] for layer in ("first", "again") for j in range(4)
+    ]
     case = Case(Twice(), sites, (6,), owned)
     evidence = case.evidence(rows_at_once=7)
     met = score("fisher", evidence)
@@ -316,7 +327,12 @@ def test_pieces_of_rows_change_nothing(at_once):
 def test_rows_squares_of_a_linear_over_several_places():
     torch.manual_seed(5)
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(8, CLASSES))
-    case = Case(model, SiteMap((SiteGroup("units", "0", 0, 4),)), (2, 3), [[(f"0.{p}", (j,)) for p in ("weight", "bias")] for j in range(4)])
+    case = Case(
+        model,
+        SiteMap((SiteGroup("units", "0", 0, 4),)),
+        (2, 3),
+        [[(f"0.{p}", (j,)) for p in ("weight", "bias")] for j in range(4)],
+    )
     np.testing.assert_allclose(case.score("fisher"), brute(case, "fisher"), rtol=1e-8)
     assert not case.evidence().notes
 
@@ -324,7 +340,9 @@ def test_rows_squares_of_a_linear_over_several_places():
 def test_bn_scale_is_the_scale_of_the_batch_norms():
     case = convolutions()
     sites = SiteMap(case.sites.groups[:1])
-    evidence = Evidence(case.model, Owners(case.model, sites), [(case.x, case.y)], losses=row_losses(CrossEntropy(), "loss"))
+    evidence = Evidence(
+        case.model, Owners(case.model, sites), [(case.x, case.y)], losses=row_losses(CrossEntropy(), "loss")
+    )
     scales = sum(case.parameters[name].detach().abs() for name in ("1.weight", "4.weight"))
     np.testing.assert_allclose(score("bn-scale", evidence).values, scales)
     with pytest.raises(ConfigError, match=r"bn-scale ranks .* '6' has none"):

@@ -18,7 +18,15 @@ from mcprune.session.loop import run, run_on
 from mcprune.session.plan import make_method, make_plan
 from mcprune.session.records import read_result
 
-SHORT = {"epochs": 3, "retrain_epochs": 2, "batch_size": 256, "compare": "no", "hidden": (12, 8), "keep": 20, "threads": 1}
+SHORT = {
+    "epochs": 3,
+    "retrain_epochs": 2,
+    "batch_size": 256,
+    "compare": "no",
+    "hidden": (12, 8),
+    "keep": 20,
+    "threads": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,16 @@ def data_of(told, kind):
 @pytest.mark.parametrize("measure", [name for name in MEASURES if name != "bn-scale"])
 def test_every_measure_ends_with_exactly_n(measure, tmp_path):
     more = {} if measure in ("magnitude", "magnitude-l1", "random", "loss-tracked") else {"score_rows": 200}
-    config = short(method="importance", measure=measure, sites="inputs,units", rounds=2, recover=1, train_steps=1, out=str(tmp_path / "run"), **more)
+    config = short(
+        method="importance",
+        measure=measure,
+        sites="inputs,units",
+        rounds=2,
+        recover=1,
+        train_steps=1,
+        out=str(tmp_path / "run"),
+        **more,
+    )
     told = list(run(config))
     (harden,), (done,) = data_of(told, "harden"), data_of(told, "done")
     assert harden["kept"] == len(set(done["keep"])) == 20
@@ -57,7 +74,10 @@ def test_every_measure_ends_with_exactly_n(measure, tmp_path):
 
 
 def test_a_rerun_from_the_folder_repeats_the_mask(tmp_path):
-    for options in ({"measure": "fisher", "rounds": 2}, {"measure": "obd", "counts": (40, 30, 20), "recover": 0, "layerwise": True}):
+    for options in (
+        {"measure": "fisher", "rounds": 2},
+        {"measure": "obd", "counts": (40, 30, 20), "recover": 0, "layerwise": True},
+    ):
         folder, again = tmp_path / options["measure"], tmp_path / f"{options['measure']}-again"
         list(run(short(method="importance", sites="inputs,units", score_rows=200, out=str(folder), **options)))
         list(run(make_config(**{**read_options(folder / "config.toml"), "out": str(again)})))
@@ -110,7 +130,9 @@ def test_importance_judges_nothing_and_counts_its_work(digits):
     last = data_of(told, "progress")[-1]
     assert last["proposals"] == 0
     assert last["alpha"] is None or np.isnan(last["alpha"])
-    assert data_of(told, "harden")[0]["forwards"] == 3 * 16 * 256 + 3 * 4 * 300  # two blocks of 8 steps; grasp: 4 passes
+    assert (
+        data_of(told, "harden")[0]["forwards"] == 3 * 16 * 256 + 3 * 4 * 300
+    )  # two blocks of 8 steps; grasp: 4 passes
     at_n = [point["validation_at_n"] for point in data_of(told, "progress")]
     assert at_n[0] is None
     assert at_n[-1] == last["validation_accuracy"]
@@ -173,7 +195,14 @@ def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
     assert updates[0].proposals == 0
     assert updates[1].proposals == 64
     # The model does not train here, so the mask of a measure that draws no rows is known.
-    plain = Scorer(plan.model, plan.sites, plan.rows(plan.prepared.x_train), torch.from_numpy(plan.prepared.y_train), CrossEntropy(), ScoreSettings("magnitude"))
+    plain = Scorer(
+        plan.model,
+        plan.sites,
+        plan.rows(plan.prepared.x_train),
+        torch.from_numpy(plan.prepared.y_train),
+        CrossEntropy(),
+        ScoreSettings("magnitude"),
+    )
     best = np.argsort(-plain.scores().values, kind="stable")[:20]
     again = make_method(make_plan(config, digits))
     again._start(20)
@@ -188,7 +217,9 @@ def test_a_falling_budget_starts_at_n_of_t(digits):
     assert updates[-1].kept == 20
 
 
-@pytest.mark.parametrize("options", [{"start": "fisher"}, {"propose_by": "obd", "moves": {"exchange": 1, "informed": 1}}])
+@pytest.mark.parametrize(
+    "options", [{"start": "fisher"}, {"propose_by": "obd", "moves": {"exchange": 1, "informed": 1}}]
+)
 def test_the_chain_with_a_measure_ends_with_n_and_repeats(options, tmp_path):
     config = short(**options, score_rows=200, out=str(tmp_path / "run"))
     told = list(run(config))
@@ -231,12 +262,30 @@ def test_informed_draws_what_the_measure_ranks_high(digits):
 
 def test_score_is_a_run_with_a_mask_and_a_table(tmp_path, capsys):
     folder = tmp_path / "scored"
-    given = ["--keep", "20", "--epochs", "3", "--retrain-epochs", "2", "--batch-size", "256", "--hidden", "12", "--compare", "no"]
+    given = [
+        "--keep",
+        "20",
+        "--epochs",
+        "3",
+        "--retrain-epochs",
+        "2",
+        "--batch-size",
+        "256",
+        "--hidden",
+        "12",
+        "--compare",
+        "no",
+    ]
     assert main(["score", "--measure", "l2", *given, "--threads", "1", "--out", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "hard mask, as found" in out
     options = read_options(folder / "config.toml")
-    assert (options["method"], options["measure"], options["rounds"], options["recover"]) == ("importance", "magnitude", 1, 0)
+    assert (options["method"], options["measure"], options["rounds"], options["recover"]) == (
+        "importance",
+        "magnitude",
+        1,
+        0,
+    )
     result = read_result(folder)
     # Nothing trains after the one look, so all sites that go go at the last step.
     assert set(result["harden"]["last_crossed"]) == {0, result["harden"]["steps"]}

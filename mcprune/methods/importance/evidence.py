@@ -87,7 +87,7 @@ class Evidence:
     tracked : ndarray of float64, shape (N,), optional
         Running mean of |sum theta g| over training steps.
     rows_at_once : int, optional
-        Rows of one piece of the per-sample measures; by default as many as take 64 MiB.
+        Rows of one piece of the per-sample measures; by default as many as memory is bounded for.
     """
 
     def __init__(
@@ -161,9 +161,7 @@ class Evidence:
         return total
 
     def _gradient(self, value: torch.Tensor, create_graph: bool = False) -> Tensors:
-        found = torch.autograd.grad(
-            value, list(self.leaves.values()), create_graph=create_graph, allow_unused=True
-        )
+        found = torch.autograd.grad(value, list(self.leaves.values()), create_graph=create_graph, allow_unused=True)
         pairs = zip(self.leaves.items(), found, strict=True)
         return {name: torch.zeros_like(leaf) if part is None else part for (name, leaf), part in pairs}
 

@@ -154,7 +154,9 @@ class Importance:
     def harden(self, batch: Batch) -> BoolArray:
         """See `Method.harden`: a run that ended before its last round scores once more and drops the rest at once."""
         if int(self.mask.sum()) > self.settings.keep:
-            self.told.append(f"ended after {self.rounds} of {len(self.settings.counts)} rounds: the rest is dropped by one more score")
+            self.told.append(
+                f"ended after {self.rounds} of {len(self.settings.counts)} rounds: the rest is dropped by one more score"
+            )
             self._round(self.settings.keep)
         return self.mask.copy()
 

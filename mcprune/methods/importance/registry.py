@@ -130,7 +130,8 @@ def ranked(name: str, values: FloatArray, sites: tuple[str, ...], notes: tuple[s
         finite = values[np.isfinite(values)]
         values = np.where(np.isfinite(values), values, np.nextafter(finite.min(), -np.inf))
         named = ", ".join(sites[site] for site in bad[:SHOWN]) + (", ..." if bad.size > SHOWN else "")
-        notes = (*notes, f"{name}: {bad.size:,} of {values.size:,} scores were not finite and count as the lowest: {named}")
+        notes = (
+            *notes,
+            f"{name}: {bad.size:,} of {values.size:,} scores were not finite and count as the lowest: {named}",
+        )
     return Scores(values, bad, notes)
-
-

@@ -33,7 +33,9 @@ def squared_sums(evidence: Evidence, pullbacks: Pullbacks) -> Tensors:
     """
     if _is_closed(evidence):
         return _closed(evidence, pullbacks)
-    evidence.notes.append("per-row gradients by vmap: a layer is none of Linear, Conv2d and batch-norm, or is used twice")
+    evidence.notes.append(
+        "per-row gradients by vmap: a layer is none of Linear, Conv2d and batch-norm, or is used twice"
+    )
     return _by_vmap(evidence, pullbacks)
 
 
@@ -71,7 +73,9 @@ def _is_closed(evidence: Evidence) -> bool:
         and not (isinstance(module, nn.Conv2d) and isinstance(module.padding, str))
         for module in modules
     )  # fmt: skip
-    normed = all(module.running_mean is not None for module in modules if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d))
+    normed = all(
+        module.running_mean is not None for module in modules if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    )
     if not plain or not normed or total != len(list(model.parameters())):
         return False
     calls: list[nn.Module] = []
@@ -194,7 +198,8 @@ def _by_vmap(evidence: Evidence, pullbacks: Pullbacks) -> Tensors:
 
     def along(parameters: Tensors, row: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
         out = functional_call(evidence.model, parameters, (row[None],))[0] / evidence.temperature
-        return (out * vector).sum()
+        total: torch.Tensor = (out * vector).sum()
+        return total
 
     each = vmap(grad(along), in_dims=(None, 0, 0))
     for features, targets in evidence.batches:

@@ -106,7 +106,7 @@ def exact_diagonal(evidence: Evidence) -> Tensors:
             )
             wide = torch.cat([row.reshape(len(chosen), -1) for row in rows], dim=1)
             diagonal[chosen] += wide[torch.arange(len(chosen)), chosen]
-    parts = diagonal.split(sizes)
+    parts = torch.split(diagonal, sizes)
     return {name: part.view_as(leaf) for (name, leaf), part in zip(evidence.leaves.items(), parts, strict=True)}
 
 

@@ -48,7 +48,9 @@ def select(
     have = np.array([int(living[group.start : group.stop].sum()) for group in groups], np.int64)
     least = np.minimum(have, floor)
     if keep > have.sum() or keep < 0:
-        raise ConfigError(f"keep={keep}, but {have.sum():,} sites are left to choose from; choose 0 <= keep <= {have.sum():,}")
+        raise ConfigError(
+            f"keep={keep}, but {have.sum():,} sites are left to choose from; choose 0 <= keep <= {have.sum():,}"
+        )
     if keep < least.sum():
         names = ", ".join(repr(group.layer or "inputs") for group in groups)
         raise ConfigError(

@@ -105,9 +105,9 @@ class Started(Markov):
 class SiteWeights:
     """Weights of `informed` by a measure: the higher a site's rank, the more often it is added, and the less often removed.
 
-    Ranks, since measures are of any scale and some of any sign. All sites are scored as if none were dropped: behind a ReLU a dropped unit has
-    no slope. They are computed at the first block and then whenever another `every` of the run is over; at T > 0 the chain asks only during its
-    warm-up.
+    Ranks, since measures are of any scale and some of any sign. All sites are scored as if none were dropped: behind a ReLU a dropped
+    unit has no slope. They are computed at the first block and then whenever another `every` of the run is over; at T > 0 the chain asks
+    only during its warm-up.
 
     Parameters
     ----------
