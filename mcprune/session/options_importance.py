@@ -31,6 +31,7 @@ class ImportanceOptions(BaseModel):
     )
     counts: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(layer_widths)] = Field(
         None,
+        min_length=1,
         description="sites left after each round, falling to n, in place of --rounds [the same fraction of all sites goes in every round]",
         json_schema_extra=GROUP,
     )
@@ -90,6 +91,8 @@ UNSCORED = {"magnitude", "magnitude-l1", "bn-scale", "random", "loss-tracked"}
 def unused_importance(config: Any, groups: dict[str, Any]) -> dict[str, str]:
     """Return the options of importance measures that the configuration does not read, each with what it belongs to."""
     own = [name for name, group in groups.items() if group == "importance"]
+    if not config.layerwise:  # a file may say no to what it cannot use
+        own.remove("layerwise")
     if config.method == "gradient":
         return dict.fromkeys(own, "--method importance")
     if config.method == "importance":

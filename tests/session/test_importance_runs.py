@@ -126,13 +126,11 @@ def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
 
 
 def test_importance_judges_nothing_and_counts_its_work(digits):
-    told = unwritten(short(method="importance", measure="grasp", rounds=1, score_rows=300), digits)
+    told = unwritten(short(method="importance", measure="grasp", rounds=1, train_steps=1, score_rows=300), digits)
     last = data_of(told, "progress")[-1]
     assert last["proposals"] == 0
     assert last["alpha"] is None or np.isnan(last["alpha"])
-    assert (
-        data_of(told, "harden")[0]["forwards"] == 3 * 16 * 256 + 3 * 4 * 300
-    )  # two blocks of 8 steps; grasp: 4 passes
+    assert data_of(told, "harden")[0]["forwards"] == 3 * 12 * 256 + 3 * 4 * 300  # 12 steps; grasp: 4 passes
     at_n = [point["validation_at_n"] for point in data_of(told, "progress")]
     assert at_n[0] is None
     assert at_n[-1] == last["validation_accuracy"]
