@@ -71,7 +71,10 @@ class Method(Protocol):
 
 @runtime_checkable
 class Joint(Protocol):
-    """A method whose gates are trained by the classifier's own steps of backprop: what one step asks of it, in this order."""
+    """A method whose gates are trained, or dropped, by the classifier's own steps of backprop: what one step asks of it, in this order.
+
+    If it has a method `watch`, that is called with the gradients made and the step not yet.
+    """
 
     crossed: IntArray  # (N,), the step at which each gate last crossed one half; 0: never
 

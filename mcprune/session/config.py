@@ -20,12 +20,13 @@ from pydantic import (
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.fields import byte_count, layer_widths, move_shares, nearest, positive_schedule_text, schedule_text
 from mcprune.session.options_gradient import GradientOptions, unused
+from mcprune.session.options_importance import ImportanceOptions
 from mcprune.session.presets import PRESETS
 
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
 
 
-class RunConfig(GradientOptions):
+class RunConfig(GradientOptions, ImportanceOptions):
     """Every option of a run. Unknown names, NaN and infinities are refused.
 
     Fields left at None are settled from the data when the run starts; the run's folder records what they became.
@@ -166,9 +167,9 @@ class RunConfig(GradientOptions):
         description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant",
         json_schema_extra={"group": "chain"},
     )
-    method: Literal["markov", "gradient"] = Field(
+    method: Literal["markov", "gradient", "importance"] = Field(
         "markov",
-        description="the way to the mask: the chain, or gates trained by backprop",
+        description="the way to the mask: the chain, gates trained by backprop, or an importance measure",
         json_schema_extra={"group": "chain"},
     )
     moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
@@ -458,7 +459,7 @@ def write_config(config: RunConfig, path: Path) -> None:
     """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
     left_out = unused(config)
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
-    values |= {name: list(values[name]) for name in ("hidden", "search_hidden") if name in values}
+    values |= {name: list(values[name]) for name in ("hidden", "search_hidden", "counts") if name in values}
     try:
         path.write_text(tomli_w.dumps(values), encoding="utf-8")
     except OSError as error:

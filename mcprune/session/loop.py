@@ -159,14 +159,15 @@ def _events(
     with Interrupt() as interrupt:
         yield from search.run(interrupt, began, folder)
         yield from search.notes()
-        for note in search.joint.notes() if search.joint is not None else ():
-            yield Event(events.NOTE, {"text": note})
         kept = int((search.method.position() > 0).sum())
         if search.blocks_done < plan.blocks and kept > plan.keep:
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
         mask, away = search.harden()
+        for note in getattr(search.method, "notes", list)():
+            yield Event(events.NOTE, {"text": note})
         found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
+        found.scores = getattr(search.method, "scores", None)
         if folder is not None:  # the last block's progress has made it
             outcome.write_mask(plan, found, folder)
         found.harden = away
@@ -422,7 +423,9 @@ class _Search:
         now = self._accuracy(position > 0)
         if int((position > 0).sum()) == keep:
             return now, now
-        return now, None if self.joint is None else self._accuracy(state.mask(position, keep))
+        # Importance scores rank only in its rounds: its position names no n sites before the last one.
+        is_ranked = self.joint is not None and getattr(self.joint, "ranks", True)
+        return now, self._accuracy(state.mask(position, keep)) if is_ranked else None
 
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never."""
@@ -433,7 +436,12 @@ class _Search:
 
         A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
         """
-        return 3 * self.trainer.steps * self.trainer.batch_size + self.judged_rows + self.plan.spent_forwards
+        return (
+            3 * self.trainer.steps * self.trainer.batch_size
+            + self.judged_rows
+            + self.plan.spent_forwards
+            + getattr(self.method, "forwards", 0)
+        )
 
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""

@@ -38,6 +38,7 @@ class Outcome:
     is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
     small: SmallModel | None = None
     harden: dict[str, Any] = field(default_factory=dict)  # the data of that event
+    scores: FloatArray | None = None  # of the last round, by importance
     adapted: dict[str, Any] | None = None  # what the method adapted, as the last block told it
 
     @property
@@ -228,7 +229,8 @@ def _kept(plan: Plan, mask: BoolArray, position: FloatArray) -> dict[str, Any]:
 def write_mask(plan: Plan, outcome: Outcome, folder: RunFolder) -> None:
     """Write mask.json: before the retraining, which may be interrupted."""
     kept = _kept(plan, outcome.mask, outcome.position)
-    folder.write_json(MASK, {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64)})
+    scores = {} if outcome.scores is None else {"scores": outcome.scores}
+    folder.write_json(MASK, {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64), **scores})
 
 
 def write_checkpoint(

@@ -22,6 +22,9 @@ from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods.ahead import fitting
 from mcprune.methods.gradient import Gradient
+from mcprune.methods.importance.method import Importance
+from mcprune.methods.importance.scorer import Scorer
+from mcprune.methods.importance.starts import SiteWeights, Started
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
 from mcprune.objective.base import Objective
@@ -33,6 +36,7 @@ from mcprune.session.config import RunConfig
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
 from mcprune.session.plan_gradient import make_gradient, settle
+from mcprune.session.plan_importance import make_importance, make_scorer, settle_importance, settle_start
 from mcprune.session.rows import HELD_OUT_BELOW
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
@@ -162,7 +166,10 @@ def make_plan(
             **(
                 settle(config, epochs, epochs * steps)
                 if config.method == "gradient"
+                else settle_importance(config, epochs, sites, keep)
+                if config.method == "importance"
                 else {
+                    **settle_start(config, epochs, sites, keep),
                     **(budget := _budget(config, rows)),
                     **_adaptation(config, budget["budget_until"], keep < sites.size),
                 }
@@ -368,11 +375,27 @@ def budget_over_time(config: RunConfig, sites: int, keep: int) -> Schedule | Wav
     return Waves(fall, min(config.wave_height, sites / keep - 1.0), config.waves, WAVES_UNTIL)
 
 
-def make_method(plan: Plan) -> Markov | Gradient:
+def scorer_of(plan: Plan, measure: str) -> Scorer:
+    """Return what scores the sites of a plan by a measure, on its training rows."""
+    data = plan.prepared
+    targets = torch.from_numpy(data.y_train).to(plan.device)
+    return make_scorer(plan.config, measure, plan.model, plan.sites, plan.rows(data.x_train), targets, plan.objective)
+
+
+def make_method(plan: Plan) -> Markov | Gradient | Importance:
     """Return the method of a plan, at its start."""
     config = plan.config
     if config.method == "markov":
         return make_chain(plan)
+    if config.method == "importance":
+        return make_importance(
+            config,
+            scorer_of(plan, config.measure or "loss"),
+            keep=plan.keep,
+            epochs=plan.epochs,
+            epoch_steps=max(1, len(plan.prepared.y_train) // plan.batch_size),
+            steps=plan.blocks * config.train_steps,
+        )
     return make_gradient(
         config,
         sites=plan.sites.size,
@@ -416,7 +439,17 @@ def make_chain(plan: Plan) -> Markov:
         warm_up=config.warm_up if config.warm_up is not None else 0.5,
         pressure=config.budget_pressure,
     )
-    return Markov(size, settings, evaluator, canonical, plan.objective.lower_bound)
+    weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
+    chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights)
+    if config.start is None:
+        return Markov(*chain)
+    return Started(
+        *chain,
+        scorer=scorer_of(plan, config.start),
+        begin=(config.start_after or 0) / plan.epochs,
+        how="layerwise" if config.layerwise else "global",
+        floor=config.floor or 1,
+    )
 
 
 def classifier_words(plan: Plan) -> str:

@@ -111,6 +111,7 @@ class Trainer:
             group["lr"] = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
         self.gated.model.train()
         plain = torch.from_numpy(gates).to(self.features)
+        watch = getattr(joint, "watch", None)
         loss = torch.zeros(())
         with noise(self._seed, self.steps):
             for _ in range(count):
@@ -124,6 +125,8 @@ class Trainer:
                 loss = functional.cross_entropy(logits, self.targets[rows])
                 self._optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss if joint is None else loss + joint.penalty())
+                if watch is not None:
+                    watch()
                 self._optimizer.step()
                 if joint is not None:
                     joint.stepped(loss.detach())
