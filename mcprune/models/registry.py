@@ -115,7 +115,12 @@ def _describe(model: nn.Module) -> dict[str, Any] | None:
         return None if inner is None else _describe_scatter(model, inner)
     if type(model) is Residual:
         parts = [_describe(model.body), _describe(model.shortcut)]
-        is_plain = None not in parts and not model._forward_hooks and type(model.activation) is nn.ReLU and list(model._modules) == RESIDUAL
+        is_plain = (
+            None not in parts
+            and not model._forward_hooks
+            and type(model.activation) is nn.ReLU
+            and list(model._modules) == RESIDUAL
+        )
         return {"kind": "residual", "body": parts[0], "shortcut": parts[1]} if is_plain else None
     if type(model) is nn.Sequential:
         # Not named_children, which leaves out the second place of a layer that comes twice.

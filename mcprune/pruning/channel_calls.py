@@ -89,14 +89,18 @@ def _layer(name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[in
             return Call(Way.MAKE)
         if layer.groups == layer.in_channels == layer.out_channels:
             return Call(Way.NORM)
-        return Call(Way.UNKNOWN, f"layer {name!r} convolves in {layer.groups} groups, which is only understood depthwise")
+        return Call(
+            Way.UNKNOWN, f"layer {name!r} convolves in {layer.groups} groups, which is only understood depthwise"
+        )
     if kind in NORMS:
         return Call(Way.NORM) if len(before) > 1 else Call(Way.UNKNOWN)
     if kind is nn.Linear or kind is MLP:
         if kind is nn.Linear and len(before) != 2:
             return Call(Way.UNKNOWN, f"layer {name!r} is a Linear that reads values of {len(before)} dimensions")
         spread = math.prod(before[2:])
-        return Call(Way.MAKE, spread=spread) if spread == 1 else Call(Way.UNKNOWN, f"a Flatten is missing before {name!r}")
+        return (
+            Call(Way.MAKE, spread=spread) if spread == 1 else Call(Way.UNKNOWN, f"a Flatten is missing before {name!r}")
+        )
     if isinstance(layer, nn.PReLU) and kind is nn.PReLU:
         return Call(Way.PASS if layer.num_parameters == 1 else Way.NORM)
     if kind in DROPOUTS:

@@ -167,7 +167,9 @@ class _Follower:
                 self._fixed(node, "its channels are the rows' own")
             elif node.op == "output":
                 for signal in self._met(node):
-                    self._block(signal, OUTPUT if node.args[0] in self.signals else "the model gives more than one output")
+                    self._block(
+                        signal, OUTPUT if node.args[0] in self.signals else "the model gives more than one output"
+                    )
             elif node.op == "get_attr":
                 self._fixed(node, f"they are mixed with {node.target!r}, a tensor of the model's own")
             else:
@@ -288,7 +290,9 @@ class _Follower:
             if self.parent[place] != place or not group.makers:
                 continue
             blocked = group.blocked or ("" if group.readers else "no layer reads them")
-            gated, parts = (sorted(set(names), key=lambda name: self.order[name]) for names in (group.gated, group.parts))
+            gated, parts = (
+                sorted(set(names), key=lambda name: self.order[name]) for names in (group.gated, group.parts)
+            )
             makers = sorted(group.makers, key=lambda name: self.order[name])
             kind = "channels" if "channels" in group.kinds else "units"
             out.append(
@@ -307,7 +311,9 @@ def choose_groups(model: nn.Module, named: tuple[str, ...], rows: Sequence[int])
     """
     found = [group for group in channel_groups(model, rows) if group.kind == "channels"]
     free = [group.layer for group in found if not group.blocked]
-    remedy = f"Choose among {', '.join(free)}, as in sites = \"channels:{free[0]}\"." if free else 'Choose sites = "inputs".'
+    remedy = (
+        f'Choose among {", ".join(free)}, as in sites = "channels:{free[0]}".' if free else 'Choose sites = "inputs".'
+    )
     wanted = [group for group in found if group.blocked != OUTPUT]
     if named:
         places = {part: group for group in found for part in group.parts}

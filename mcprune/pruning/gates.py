@@ -177,7 +177,11 @@ def _like(gates: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
 
 
 def gate_hooks(
-    model: nn.Module, group: SiteGroup, gates: torch.Tensor, called: set[str], within: Callable[[str], bool] | None = None
+    model: nn.Module,
+    group: SiteGroup,
+    gates: torch.Tensor,
+    called: set[str],
+    within: Callable[[str], bool] | None = None,
 ) -> list[RemovableHandle]:
     """Set the forward hooks that gate a group of units or channels, and note the names of the modules that are called.
 

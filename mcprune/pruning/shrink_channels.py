@@ -84,7 +84,7 @@ def _check(site: SiteGroup, group: ChannelGroup | None, kept: torch.Tensor, mode
         met = "there is none such" if group is None else group.blocked or f"it has {group.size}"
         raise ModelError(
             f"the {site.kind} of layer {site.layer!r} cannot be cut out of {name}: {met}. "
-            "Leave them out of the sites, or choose sites = \"inputs\"."
+            'Leave them out of the sites, or choose sites = "inputs".'
         )
     if group.gated != site.gated or (site.kind == "channels" and group.parts != site.parts):
         if site.kind == "units":

@@ -203,7 +203,9 @@ def test_a_network_of_the_users_own(tmp_path):
 
 
 def plain(*middle, planes=4):
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *middle, nn.Conv2d(planes, 2, 3), nn.Flatten(), nn.LazyLinear(3))
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), *middle, nn.Conv2d(planes, 2, 3), nn.Flatten(), nn.LazyLinear(3)
+    )
 
 
 class Squeeze(nn.Module):
@@ -278,8 +280,13 @@ def test_groups_can_be_named_by_any_of_their_layers(nets):
 
 
 def test_a_blocked_group_does_not_block_the_others():
-    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 2))
-    assert [bool(group.blocked) for group in channel_groups(model, (1, 8, 8)) if group.kind == "channels"] == [True, False]
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 2)
+    )
+    assert [bool(group.blocked) for group in channel_groups(model, (1, 8, 8)) if group.kind == "channels"] == [
+        True,
+        False,
+    ]
     sites = site_map(model, "channels:2", 64, input_shape=(1, 8, 8))
     small = shrink(model, sites, np.array([True, False, True]), input_shape=(1, 8, 8))
     assert small[2].out_channels == 2

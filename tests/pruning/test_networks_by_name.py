@@ -104,4 +104,6 @@ def test_lenet_and_mlps_without_biases():
     assert [layer.bias for layer in again.modules() if isinstance(layer, nn.Linear)] == [None] * 3
     # Files of models with biases are those of versions that did not know of any others.
     assert "bias" not in describe(MLP((4, 3, 2)))
-    assert from_description({"kind": "mlp", "dtype": "float32", "widths": [4, 2], "activation": "relu", "dropout": 0.0}).bias
+    assert from_description(
+        {"kind": "mlp", "dtype": "float32", "widths": [4, 2], "activation": "relu", "dropout": 0.0}
+    ).bias
