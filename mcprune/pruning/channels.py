@@ -309,7 +309,8 @@ def choose_groups(model: nn.Module, named: tuple[str, ...], rows: Sequence[int])
     ModelError
         If there are none, a layer is no convolution, or a group that is wanted is blocked; the message names the layer.
     """
-    found = [group for group in channel_groups(model, rows) if group.kind == "channels"]
+    has_any = any(isinstance(module, CONVOLUTIONS) for module in model.modules())
+    found = [group for group in channel_groups(model, rows) if group.kind == "channels"] if has_any else []
     free = [group.layer for group in found if not group.blocked]
     remedy = (
         f'Choose among {", ".join(free)}, as in sites = "channels:{free[0]}".' if free else 'Choose sites = "inputs".'

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from mcprune.arrays import IntArray
-
 from mcprune.chain.schedules import Schedule, parse
 from mcprune.errors import ConfigError
 from mcprune.methods.alphas import Alpha, Constant, Decades, Stall, Strength, Timed, Windowed
