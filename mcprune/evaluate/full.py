@@ -51,6 +51,7 @@ class FullEvaluator:
         self.objective = objective
         self.max_memory = max_memory
         self.error = 0.0
+        self._width = 2 * sum(m.out_features for m in gated.model.modules() if isinstance(m, nn.Linear))
         self._is_exact: dict[tuple[object, ...], bool] = {}
         self._is_simple = all(type(module) in STACKED for module in gated.model.modules())
 

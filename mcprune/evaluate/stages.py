@@ -44,7 +44,7 @@ class Stages:
         self.modules = list(_flatten(gated.model))
         names = {id(module): name for name, module in gated.model.named_modules()}
         sites = gated.sites.units + gated.sites.channels
-        by_module = {name: group for group in sites for name in group.gated}
+        by_module = {name: group for group in sites for name in group.places}
         self.groups = {
             place: by_module[names[id(module)]]
             for place, module in enumerate(self.modules)

@@ -1,7 +1,8 @@
 """The suffix evaluator: what lies before a candidate's first changed site is computed once.
 
 Units of layer l are seen for the first time behind layer l, so a candidate that changes no other site starts there; channels
-inside of a block, such as a residual one, are felt from what enters it on. On a CPU the operations are those of the canonical evaluator, on the same tensors, one candidate at a time: the same bits.
+inside of a block, such as a residual one, are felt from what enters it on. On a CPU the operations are those of the canonical
+evaluator, on the same tensors, one candidate at a time: the same bits.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class SuffixEvaluator:
     Parameters
     ----------
     gated : GatedModel
-        Around an nn.Sequential (nested ones too, of any modules) or an `MLP`. Sites that are inputs start at the first layer, as in `full`.
+        Around an nn.Sequential (nested ones too, of any modules) or an `MLP`. Sites that are inputs start at the first layer,
+        as in `full`.
     objective : Objective
     max_memory : int
         Bytes for the stacked activations of the candidates of one chunk on a GPU.

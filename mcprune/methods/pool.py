@@ -107,7 +107,7 @@ def follow(
 def _spared(kept: BoolArray, order: IntArray, need: int, floor: IntArray) -> IntArray:
     """Return the first `need` sites of an order that can go without emptying a group, as many as there are."""
     left = floors.counts(kept, floor)
-    chosen = []
+    chosen: list[int] = []
     for site in order.tolist():
         number = int(floor[site])
         if len(chosen) < need and (number < 0 or left[number] > 1):

@@ -161,14 +161,14 @@ def build_network(
         raise ModelError(
             f"{name} takes images, but the rows are {n_inputs} inputs "
             f"{f'of shape {shape}' if shape else 'without the shape of an image'}. "
-            'Choose data with images, such as cifar10, or model = "mlp".'
+            'Choose data with images, such as cifar-10, or model = "mlp".'
         )
     planes, height, breadth = shape if len(shape) == 3 else (1, *shape)
     if min(height, breadth) < least:
         others = [other for other, (_, side) in NETWORKS.items() if side <= min(height, breadth)]
         raise ModelError(
             f"{name} needs images of {least} x {least} or more, but {n_inputs} inputs are {planes} x {height} x {breadth}. "
-            f"Choose data with larger images, such as cifar10, or model = {' or '.join(map(repr, [*others, 'mlp']))}."
+            f"Choose data with larger images, such as cifar-10, or model = {' or '.join(map(repr, [*others, 'mlp']))}."
         )
     layers = _Layers()
     layers.named["image"] = nn.Unflatten(1, (planes, height, breadth))

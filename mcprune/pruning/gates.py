@@ -127,7 +127,7 @@ class GatedModel(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        missing = next((name for group in places for name in group.gated if name not in called), None)
+        missing = next((name for group in places for name in group.places if name not in called), None)
         if missing is not None:
             raise ModelError(
                 f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on "
@@ -196,7 +196,7 @@ def gate_hooks(
         Which of the group's modules; by default all.
     """
     chosen = gates[..., group.start : group.stop]
-    names = [name for name in group.gated if within is None or within(name)]
+    names = [name for name in group.places if within is None or within(name)]
     return [
         model.get_submodule(name).register_forward_hook(_multiplier(chosen, group.kind, name, called)) for name in names
     ]

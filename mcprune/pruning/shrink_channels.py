@@ -86,7 +86,7 @@ def _check(site: SiteGroup, group: ChannelGroup | None, kept: torch.Tensor, mode
             f"the {site.kind} of layer {site.layer!r} cannot be cut out of {name}: {met}. "
             'Leave them out of the sites, or choose sites = "inputs".'
         )
-    if group.gated != site.gated or (site.kind == "channels" and group.parts != site.parts):
+    if group.gated != site.places or (site.kind == "channels" and group.parts != site.parts):
         if site.kind == "units":
             raise ModelError(
                 f"the units of layer {site.layer!r} of {name} are gated there, but {group.gated[-1]!r} behind it would make "
@@ -94,7 +94,7 @@ def _check(site: SiteGroup, group: ChannelGroup | None, kept: torch.Tensor, mode
             )
         raise ModelError(
             f"the channels of layer {site.layer!r} of {name} belong to {', '.join(group.parts)} and are gated at "
-            f"{', '.join(group.gated)}, but the sites say {', '.join(site.parts)} and {', '.join(site.gated)}. "
+            f"{', '.join(group.gated)}, but the sites say {', '.join(site.parts)} and {', '.join(site.places)}. "
             "Plan the sites anew with site_map(model, ...)."
         )
     if not kept.numel():

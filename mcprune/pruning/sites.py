@@ -47,6 +47,11 @@ class SiteGroup:
         """One past the last flat index."""
         return self.start + self.size
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Modules whose outputs are gated: units at their own layer, channels where the model's structure says."""
+        return self.gated if self.kind == "channels" else (self.layer,)
+
 
 @dataclass(frozen=True)
 class SiteMap:

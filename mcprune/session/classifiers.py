@@ -29,8 +29,8 @@ def fresh_classifier(
         config.activation,
         config.dropout,
         seed,
-        bias=config.bias,
-        width=config.width,
+        bias=config.bias == "yes",
+        width=config.width or 1.0,
         image_shape=prepared.image_shape,
     )
 
@@ -63,7 +63,7 @@ def classifier_words(config: RunConfig, model: nn.Module, *, is_users_model: boo
     """Return the classifier in a few words: its class, or the widths of an MLP, and those that are searched with."""
     widths = getattr(model, "widths", None)
     if not widths and not is_users_model:
-        return f"{config.model}, width {config.width:g}"
+        return f"{config.model}, width {config.width or 1.0:g}"
     if not widths:
         return type(model).__name__
     is_mlp = not is_users_model and config.model == "mlp"

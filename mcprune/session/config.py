@@ -96,15 +96,15 @@ class RunConfig(GradientOptions, ImportanceOptions):
         description="classifier by name; the last three take images",
         json_schema_extra={"group": "classifier"},
     )
-    width: float = Field(
-        1.0,
+    width: float | None = Field(
+        None,
         gt=0,
         le=16,
-        description="multiplies the channels of every layer of a convolutional network, such as 0.25",
+        description="multiplies the channels of every layer of a convolutional network, such as 0.25 [1]",
         json_schema_extra={"group": "classifier"},
     )
-    bias: bool = Field(
-        True, description="biases in the linear layers of an mlp", json_schema_extra={"group": "classifier"}
+    bias: Literal["yes", "no"] = Field(
+        "yes", description="biases in the linear layers of an mlp", json_schema_extra={"group": "classifier"}
     )
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(layer_widths)] = Field(
         (128, 64), description="widths of the hidden layers", json_schema_extra={"group": "classifier"}

@@ -275,7 +275,7 @@ def test_groups_can_be_named_by_any_of_their_layers(nets):
     assert [group.layer for group in named.groups] == ["conv0", "block12.body.conv1"]
     with pytest.raises(ModelError, match="'pool' is a AdaptiveAvgPool2d"):
         site_map(model, "channels:pool", inputs)
-    with pytest.raises(ModelError, match="'conv9' does not exist in Sequential.*Choose among conv0, block1"):
+    with pytest.raises(ModelError, match=r"'conv9' does not exist in Sequential.*Choose among conv0, block1"):
         site_map(model, "channels:conv9", inputs)
 
 

@@ -65,7 +65,7 @@ def test_a_broken_residual_in_a_file_is_told_with_the_file(tmp_path):
     save_model(Residual(nn.Sequential(nn.Conv2d(2, 2, 1)), nn.Identity()), tmp_path)
     path = tmp_path / "model.json"
     path.write_text(path.read_text().replace('"shortcut"', '"longcut"'))
-    with pytest.raises(FolderError, match="model.json is broken: a layer's description must be a table"):
+    with pytest.raises(FolderError, match=r"model.json is broken: a layer's description must be a table"):
         load_model(tmp_path)
 
 
