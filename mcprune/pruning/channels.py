@@ -123,7 +123,9 @@ def channel_groups(model: nn.Module, rows: Sequence[int]) -> list[ChannelGroup]:
     """
     name = type(model).__name__
     try:
-        graph = _Tracer().trace(model)
+        # In evaluation, so that the graph holds no functional dropout that would draw random numbers.
+        with evaluating(model):
+            graph = _Tracer().trace(model)
     except Exception as error:  # the user's own code, met with symbols in place of numbers
         said = (str(error).splitlines() or [""])[0]
         raise ModelError(

@@ -202,6 +202,16 @@ def test_a_network_of_the_users_own(tmp_path):
         assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in net.model.parameters())
 
 
+def test_finding_groups_leaves_the_model_and_the_random_state_alone():
+    model = Own().train()
+    state = torch.get_rng_state()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    site_map(model, "channels", 64, input_shape=(1, 8, 8))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
 def plain(*middle, planes=4):
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), *middle, nn.Conv2d(planes, 2, 3), nn.Flatten(), nn.LazyLinear(3)
