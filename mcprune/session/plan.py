@@ -178,7 +178,7 @@ def make_plan(
                 if config.method == "importance"
                 else {
                     **settle_start(config, epochs, sites, keep),
-                    **(budget := _budget(config, rows)),
+                    **(budget := _budget(config, rows, may_rise=not sites.channels)),
                     **_adaptation(config, budget["budget_until"], keep < sites.size),
                 }
             ),
@@ -223,8 +223,8 @@ def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[
     return config.search_hidden
 
 
-def _budget(config: RunConfig, rows: int) -> dict[str, float]:
-    """Return over which part of the run n(t) falls, and how many waves follow.
+def _budget(config: RunConfig, rows: int, *, may_rise: bool = True) -> dict[str, float]:
+    """Return over which part of the run n(t) falls, and how many waves follow; none by default unless it `may_rise`.
 
     Raises
     ------
@@ -240,7 +240,8 @@ def _budget(config: RunConfig, rows: int) -> dict[str, float]:
     temperature = parse(config.temperature)
     # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
     # On few rows waves have not helped: their blocks are too few to train what comes back.
-    is_usual = falls and temperature.start == temperature.end == 0 and rows >= LARGE
+    # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
+    is_usual = may_rise and falls and temperature.start == temperature.end == 0 and rows >= LARGE
     waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)
     if config.waves and until >= WAVES_UNTIL:
