@@ -241,7 +241,8 @@ class RunConfig(GradientOptions, ImportanceOptions):
         None,
         ge=0,
         le=2**31,
-        description="times that n(t) rises again after its fall, and falls [40 for inputs and units from 20,000 training rows on at temperature 0]",
+        description="times that n(t) rises again after its fall, and falls "
+        "[40 from 20,000 training rows on at temperature 0, 0 for channels]",
         json_schema_extra={"group": "chain"},
     )
     wave_height: float = Field(
