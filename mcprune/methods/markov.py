@@ -328,7 +328,9 @@ class Markov:
         """Return losses (R, K) that decide as the canonical ones would, and which were rejected unevaluated (R, K)."""
         open_ = limits > self.lower_bound
         empties = (
-            np.zeros_like(open_) if self.groups is None else floors.emptied(self.state.position, candidates, self.groups)
+            np.zeros_like(open_)
+            if self.groups is None
+            else floors.emptied(self.state.position, candidates, self.groups)
         )
         open_ &= ~empties
         # Any finite loss above the threshold rejects; the bound says that the true one is.
