@@ -146,7 +146,9 @@ def new_wall(terms: CostTerms, state: ChainState) -> Wall:
     """
     replicas, sites = state.position.shape
     if terms.group.size != sites:
-        raise ConfigError(f"costs of {terms.group.size} sites, but there are {sites}. Describe the costs of these sites.")
+        raise ConfigError(
+            f"costs of {terms.group.size} sites, but there are {sites}. Describe the costs of these sites."
+        )
     wall = Wall(terms, replicas)
     wall.refresh(state)
     return wall

@@ -221,7 +221,9 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
             each = layer.num_features if reads is None else 1
             layers.append(Layer(None, reads, 0, each, 1, numbers // layer.num_features))
         elif numbers > 1 and reads is not None:
-            raise ModelError(f"layer {stage!r} of {name} has parameters of its own between sites: its cost is not known.")
+            raise ModelError(
+                f"layer {stage!r} of {name} has parameters of its own between sites: its cost is not known."
+            )
         elif numbers:
             layers.append(Layer(None, None, 0, 1, 1, numbers))
         is_zero = is_zero and _keeps_zero(layer)

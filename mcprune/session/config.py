@@ -87,8 +87,13 @@ class RunConfig(GradientOptions, ImportanceOptions):
         None,
         ge=1,
         le=2**31,
-        description="n, how many sites to keep [a quarter of them]",
+        description="n, how many sites to keep, or what the kept model may cost (--budget-in) [a quarter of all]",
         json_schema_extra={"group": "sites"},
+    )
+    budget_in: Literal["sites", "parameters", "macs"] = Field(
+        "sites",
+        description="what --keep counts: sites, or parameters or multiply-accumulates of the kept model",
+        json_schema_extra={"group": "chain"},
     )
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(layer_widths)] = Field(

@@ -101,7 +101,9 @@ def test_maps_of_a_convolution_and_ties_are_described() -> None:
         assert int(costs_of(layers, places, "macs").of([a, b])) == macs(model, 64)
         assert int(costs_of(layers, places, "parameters").of([a, b])) == parameters(model)
     # A chain of convolutions is understood without a description.
-    chain = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(384, 10))
+    chain = nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(384, 10)
+    )
     channels = SiteMap((SiteGroup("channels", "1", 0, 6, ("1",), ("1",)),))
     assert int(model_costs(chain, channels, "macs", input_shape=(64,)).of([2])) == 64 * 9 * 2 + 128 * 10
     assert int(model_costs(chain, channels, "parameters", input_shape=(64,)).of([2])) == 20 + 128 * 10 + 10
