@@ -362,7 +362,7 @@ class Markov:
             if self.evaluator.error > 0:
                 for replica, row in enumerate(open_):
                     self._settle_ties(candidates, np.flatnonzero(row), losses, limits, replica)
-        return losses, ~open_ & (candidates.size[0] > 0)
+        return losses, ~open_ & (candidates.size > 0)
 
     def _audit(self) -> None:
         """Compare the loss that the block's accepted moves have led to with the canonical one, a replica at a time."""

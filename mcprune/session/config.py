@@ -159,6 +159,13 @@ class RunConfig(GradientOptions, ImportanceOptions):
         description="the same while retraining [0.1 for images, else 0]",
         json_schema_extra={"group": "classifier"},
     )
+    retrain_warp: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="images while retraining: shifts of up to so many pixels, turns of 8 degrees and scales of 8% times that",
+        json_schema_extra={"group": "classifier"},
+    )
     retrain_epochs: int | None = Field(
         None,
         ge=1,

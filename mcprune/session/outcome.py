@@ -21,6 +21,7 @@ from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.plan import Plan, site_groups
 from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.trainer import accuracy, fit
+from mcprune.session.warp import Warp
 
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
@@ -100,9 +101,15 @@ class Refit:
             weight_decay=config.weight_decay,
             seed=seed,
             jitter=config.retrain_jitter or 0.0,
+            view=self.warp(mask),
             is_asked=self.is_asked,
         )
         return model
+
+    def warp(self, mask: BoolArray) -> Warp | None:
+        """Return what moves, turns and scales the images of a step; None where that is off."""
+        strength = self.plan.config.retrain_warp
+        return Warp(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
 
     def small(self, mask: BoolArray, seed: int) -> nn.Module:
         """Return a small fresh classifier on what the mask keeps, untrained.

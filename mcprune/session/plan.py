@@ -121,6 +121,10 @@ def make_plan(
     if model is not None:
         _try_model(classifier, prepared, device)
         refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
+    if config.retrain_warp and prepared.image_shape is None:
+        raise ConfigError(
+            f"retrain_warp={config.retrain_warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
+        )
     keep, cost = settle_budget(config, classifier, sites, prepared.name)
     if config.budget_drops == "chain" and keep < sites.size and set(config.moves) <= {"exchange", "informed"}:
         raise ConfigError(
