@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -90,7 +91,7 @@ class Costs:
     def counts(self, mask: AnyArray) -> IntArray:
         """Return how many sites each group keeps, shape (..., G), of masks (..., N)."""
         edges = np.concatenate([[0], np.cumsum(self.sizes)])
-        parts = [np.asarray(mask)[..., a:b].sum(axis=-1) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        parts = [np.asarray(mask)[..., a:b].sum(axis=-1) for a, b in pairwise(edges)]
         return np.stack(parts, axis=-1).astype(np.int64)
 
     def of(self, counts: AnyArray) -> IntArray:

@@ -122,7 +122,8 @@ def test_changes_smallest_and_filling() -> None:
         mask = costs.fill(draw.permutation(sites.size), limit)
         kept = costs.counts(mask)
         cost = int(costs.of(kept))
-        assert kept.min() >= 1 and cost <= limit
+        assert kept.min() >= 1
+        assert cost <= limit
         more = costs.steps(kept, 1)[kept < costs.sizes]
         assert (cost + more > limit).all()
 
