@@ -241,7 +241,7 @@ def _budget(config: RunConfig, rows: int) -> dict[str, float]:
     temperature = parse(config.temperature)
     # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
     # On few rows waves have not helped: their blocks are too few to train what comes back.
-    # Under a cost they have let cheap inputs crowd out the units (docs/budgets.md).
+    # Under a cost waves bring back mostly inputs, cheap while few units read them (docs/budgets.md).
     is_usual = falls and temperature.start == temperature.end == 0 and rows >= LARGE and config.budget_in == "sites"
     waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)
