@@ -20,7 +20,9 @@ WHOLE = {"macs": 64 * 24 + 24 * 12 + 12 * 10, "parameters": 64 * 24 + 24 * 12 + 
 
 @pytest.mark.parametrize(("unit", "limit"), [("macs", 401), ("parameters", 333)])
 def test_the_small_model_is_within_its_budget_and_no_site_more_would_be(quick, tmp_path, unit, limit):
-    told = list(run(quick(**WIDTHS, keep=limit, budget_in=unit, moves="exchange=3,toggle=1", out=str(tmp_path / "run"))))
+    told = list(
+        run(quick(**WIDTHS, keep=limit, budget_in=unit, moves="exchange=3,toggle=1", out=str(tmp_path / "run")))
+    )
     model, _ = load_model(tmp_path / "run")
     done = told[-1].data
     cost, groups = done["cost"], done["cost"]["groups"]
