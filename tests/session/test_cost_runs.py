@@ -96,3 +96,12 @@ def test_a_model_that_is_no_chain_is_refused_before_the_search(quick):
         make_plan(quick(keep=600, budget_in="macs"), load("digits"), Two())
     with pytest.raises(ConfigError, match="alpha"):
         make_plan(quick(keep=600, budget_in="macs", alpha=2.0), load("digits"))
+
+
+def test_a_start_by_a_measure_is_under_the_cost(quick):
+    config = quick(**WIDTHS, keep=400, budget_in="macs", start="fisher", epochs=4, retrain_epochs=1)
+    told = list(run_quietly(config))
+    assert told[-1].data["cost"]["kept"] <= 400
+    costs = [event.data["cost"] for event in told if event.kind == "progress" and event.data["cost"] is not None]
+    assert costs
+    assert max(costs) <= WHOLE["macs"]
