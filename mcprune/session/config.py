@@ -87,8 +87,13 @@ class RunConfig(GradientOptions, ImportanceOptions):
         None,
         ge=1,
         le=2**31,
-        description="n, how many sites to keep [a quarter of them]",
+        description="n, how many sites to keep, or what the kept model may cost (--budget-in) [a quarter of all]",
         json_schema_extra={"group": "sites"},
+    )
+    budget_in: Literal["sites", "parameters", "macs"] = Field(
+        "sites",
+        description="what --keep counts: sites, or parameters or multiply-accumulates of the kept model",
+        json_schema_extra={"group": "chain"},
     )
 
     model: Literal["mlp", "lenet-300-100", "vgg13", "mobilenet_v1", "resnet56"] = Field(
@@ -167,6 +172,13 @@ class RunConfig(GradientOptions, ImportanceOptions):
         None,
         ge=0,
         description="the same while retraining [0.1 for images, else 0]",
+        json_schema_extra={"group": "classifier"},
+    )
+    retrain_warp: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="images while retraining: shifts of up to so many pixels, turns of 8 degrees and scales of 8% times that",
         json_schema_extra={"group": "classifier"},
     )
     retrain_epochs: int | None = Field(

@@ -144,6 +144,7 @@ def _events(
             "rows": {part: len(getattr(plan.prepared, f"y_{part}")) for part in ("train", "validation", "test")},
             "N": plan.sites.size,
             "n": plan.keep,
+            "cost": outcome.cost_of(plan),
             "sites": site_groups(plan.sites),
             "classifier": classifier_words(config, plan.model, is_users_model=plan.is_users_model),
             "device": str(plan.device),
@@ -161,7 +162,7 @@ def _events(
         yield from search.run(interrupt, began, folder)
         yield from search.notes()
         kept = int((search.method.position() > 0).sum())
-        if search.blocks_done < plan.blocks and kept > plan.keep:
+        if search.blocks_done < plan.blocks and not search.is_within():
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
         mask, away = search.harden()
@@ -275,7 +276,7 @@ class _Search:
         self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
         self.blocks_done = 0
         self.is_warm = False  # at a temperature above 0
-        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = 0
+        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = self.walled = 0
         self.moves: dict[str, list[int]] = {}
         self.judged_rows = 0
         self._above = method.position() > 0
@@ -329,6 +330,8 @@ class _Search:
                         "near_hard": near_hard(method.training_gates()),
                         "kept": update.kept,
                         "target": update.target,
+                        "cost": update.cost,
+                        "cost_target": update.cost_target,
                         "proposals": self.proposals,
                         "accepted": self.accepted,
                         "acceptance": window[1] / window[0] if window[0] else math.nan,
@@ -336,6 +339,7 @@ class _Search:
                         "nonfinite": self.nonfinite,
                         "null_moves": self.null_moves,
                         "rejected_by_bound": self.by_bound,
+                        "rejected_by_cost": self.walled,
                         "adapted": update.adapted,
                         "proposals_per_second": update.proposals / max(usual, 1e-9),
                         "forwards": self.forwards(),
@@ -404,7 +408,8 @@ class _Search:
             "kept": int(mask.sum()),
             "N": mask.size,
             "gate_sum": gate_sum,
-            "away": abs(gate_sum - self.plan.keep),
+            "away": abs(gate_sum - int(mask.sum())),
+            "cost": outcome.cost_of(self.plan, mask),
             "kept_before": kept,
             "near_hard": near_hard(gates),
             "last_crossed": self.last_crossed().tolist(),
@@ -422,11 +427,20 @@ class _Search:
         """
         position, keep = self.method.position(), self.plan.keep
         now = self._accuracy(position > 0)
+        if self.plan.cost is not None:
+            return now, now if self.is_within() else None
         if int((position > 0).sum()) == keep:
             return now, now
         # Importance scores rank only in its rounds: its position names no n sites before the last one.
         is_ranked = self.joint is not None and getattr(self.joint, "ranks", True)
         return now, self._accuracy(hardened(position, keep, self.plan.sites.floor)) if is_ranked else None
+
+    def is_within(self) -> bool:
+        """Return whether no more is kept than the budget allows."""
+        kept = self.method.position() > 0
+        if self.plan.cost is None:
+            return int(kept.sum()) <= self.plan.keep
+        return int(self.plan.cost.costs.of(self.plan.cost.costs.counts(kept))) <= self.plan.cost.limit
 
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never."""
@@ -472,6 +486,7 @@ class _Search:
         self.nonfinite += update.nonfinite
         self.null_moves += update.null_moves
         self.by_bound += update.rejected_by_bound
+        self.walled += update.walled
         self.adapted = update.adapted
         for name, (proposed, accepted) in update.moves.items():
             total = self.moves.setdefault(name, [0, 0])

@@ -23,6 +23,7 @@ from mcprune.session.footprint import macs
 from mcprune.session.plan import Plan, site_groups
 from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.trainer import accuracy, fit
+from mcprune.session.warp import Warp
 
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
@@ -95,6 +96,7 @@ class Refit:
             weight_decay=config.weight_decay,
             seed=seed,
             jitter=config.retrain_jitter or 0.0,
+            view=self.warp(mask),
             is_asked=self.is_asked,
         )
         return model
@@ -102,6 +104,11 @@ class Refit:
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
         """Return a model on what the mask keeps, physically smaller."""
         return shrunken(model, self.plan.sites, mask, self.plan.prepared.n_inputs)
+
+    def warp(self, mask: BoolArray) -> Warp | None:
+        """Return what moves, turns and scales the images of a step; None where that is off."""
+        strength = self.plan.config.retrain_warp
+        return Warp(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
 
     def small(self, mask: BoolArray, seed: int) -> nn.Module:
         """Return a small fresh classifier on what the mask keeps, untrained.
@@ -127,6 +134,18 @@ class Refit:
         return (
             rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
         )
+
+
+def cost_of(plan: Plan, mask: BoolArray | None = None) -> dict[str, Any] | None:
+    """Return what the events say of a budget that is a cost, and of what a mask costs; None for a count of sites."""
+    if plan.cost is None:
+        return None
+    costs = plan.cost.costs
+    told = {"in": costs.unit, "limit": plan.cost.limit, "all": costs.whole, "smallest": costs.smallest}
+    if mask is None:
+        return told
+    counts = costs.counts(mask)
+    return {**told, "kept": int(costs.of(counts)), "groups": counts.tolist()}
 
 
 def conclude(
@@ -155,7 +174,8 @@ def conclude(
     names = plan.sites.names(plan.prepared.feature_names)
     since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
-    yield row("hard mask, as found", plan.keep, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
+    kept = int(mask.sum())
+    yield row("hard mask, as found", kept, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
     since = time.monotonic()
     small = None
     if not outcome.is_cut_short:
@@ -167,7 +187,7 @@ def conclude(
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
         small = refit.cut(plan.model, mask)
     else:
-        yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
+        yield row("hard mask, retrained", kept, [refit.test(small, mask)], since)
     whole = refit.fresh(plan.config.seed)
     width = plan.prepared.n_inputs
     parameters = {"before": _parameters(whole), "after": _parameters(small)}
@@ -181,7 +201,7 @@ def conclude(
         yield Event(events.NOTE, {"text": note})
     if wanted:
         try:
-            yield from _rivals(plan, refit, row)
+            yield from _rivals(plan, refit, row, kept)
         except KeyboardInterrupt:
             outcome.is_cut_short = True
             yield Event(events.NOTE, {"text": "the comparisons were interrupted"})
@@ -207,6 +227,7 @@ def conclude(
         "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
         "parameters": parameters,
         "macs": products,
+        "cost": cost_of(plan, mask),
         "adapted": outcome.adapted,
     }
     if folder is not None:
@@ -217,7 +238,7 @@ def conclude(
                 "folder": None,
                 "name": plan.prepared.name,
                 "N": plan.sites.size,
-                "n": plan.keep,
+                "n": kept,
                 "sites": site_groups(plan.sites),
             },
         )
@@ -254,7 +275,7 @@ def write_checkpoint(
     return f"checkpoint after block {block:,}: {count:,} kept sites and all weights are in {CHECKPOINT} (a snapshot, not resumable)"
 
 
-def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
+def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     """All sites, random masks and first-layer magnitude, each retrained in the same way."""
     size, seed = plan.sites.size, plan.config.seed
     since = time.monotonic()
@@ -265,17 +286,19 @@ def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
     draw = np.random.default_rng([seed, 7])
     scores = []
     for number in range(RANDOM_MASKS):
-        if plan.sites.floor is not None:
+        if plan.cost is not None:
+            mask = plan.cost.costs.fill(draw.permutation(size), plan.cost.limit)
+        elif plan.sites.floor is not None:
             mask = best_mask(draw.random(size), plan.keep, plan.sites.floor)
         else:
             mask = np.zeros(size, bool)
             mask[draw.choice(size, plan.keep, replace=False)] = True
         scores.append(refit.test(refit.train(mask, seed + number), mask))
-    yield row("random masks", plan.keep, scores, since)
+    yield row("random masks", int(mask.sum()), scores, since)
     since = time.monotonic()
     mask = magnitude_mask(plan, whole, refit.x)
     name = "weight magnitude" if plan.sites.channels else "first-layer magnitude"
-    yield row(name, plan.keep, [refit.test(refit.train(mask, seed), mask)], since)
+    yield row(name, int(mask.sum()), [refit.test(refit.train(mask, seed), mask)], since)
 
 
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:
@@ -304,7 +327,10 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
         score = norm.double().cpu().numpy()
         # Norms of different layers do not compare: each group is measured by its own mean.
         scores.append(score / max(float(score.mean()), 1e-30))
-    return hardened(np.concatenate(scores), plan.keep, plan.sites.floor)
+    score = np.concatenate(scores)
+    if plan.cost is not None:
+        return plan.cost.costs.fill(np.argsort(-score, kind="stable"), plan.cost.limit)
+    return hardened(score, plan.keep, plan.sites.floor)
 
 
 def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:

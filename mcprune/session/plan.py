@@ -22,6 +22,7 @@ from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods.ahead import fitting
+from mcprune.methods.cost_pool import CostBudget
 from mcprune.methods.gradient import Gradient
 from mcprune.methods.importance.method import Importance
 from mcprune.methods.importance.scorer import Scorer
@@ -35,6 +36,7 @@ from mcprune.session.classifiers import evaluation_rows, fresh_classifier, shrun
 from mcprune.session.config import RunConfig
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
+from mcprune.session.plan_budget import settle_budget
 from mcprune.session.plan_gradient import make_gradient, settle
 from mcprune.session.plan_importance import make_importance, make_scorer, settle_importance, settle_start
 from mcprune.session.rows import HELD_OUT_BELOW
@@ -62,7 +64,7 @@ class Plan:
     gated: GatedModel
     objective: Objective
     device: torch.device
-    keep: int
+    keep: int  # n; N where the budget is a cost
     epochs: int
     blocks: int
     batch_size: int
@@ -70,6 +72,12 @@ class Plan:
     is_users_model: bool
     spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
+    cost: CostBudget | None = None  # the budget, where it is a cost
+
+    @property
+    def falls(self) -> bool:
+        """Whether the budget is below the whole model."""
+        return self.cost.limit < self.cost.costs.whole if self.cost is not None else self.keep < self.sites.size
 
     def rows(self, features: Float32Array) -> torch.Tensor:
         """Return scaled rows as the model takes them, on the run's device."""
@@ -109,13 +117,18 @@ def make_plan(
     if model is not None:
         _try_model(classifier, prepared, device)
         refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
-    keep = config.keep if config.keep is not None else max(1, sites.size // 4, groups)
-    if keep > sites.size:
+    if config.retrain_warp and prepared.image_shape is None:
         raise ConfigError(
-            f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.sites!r}; "
-            f"choose 1 <= keep <= {sites.size}"
+            f"retrain_warp={config.retrain_warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
         )
-    if keep < groups:
+    if sites.channels and config.budget_in != "sites":
+        raise ConfigError(
+            f"budget_in={config.budget_in!r}, but channels that belong together have no known cost each; use --budget-in sites"
+        )
+    keep, cost = settle_budget(config, classifier, sites, prepared.name)
+    if config.keep is None and cost is None:
+        keep = max(keep, groups)
+    if cost is None and keep < groups:
         raise ConfigError(
             f"keep={keep}, but {groups} layers must keep one site each, or no network is left; choose {groups} <= keep <= {sites.size}"
         )
@@ -156,7 +169,7 @@ def make_plan(
     threads = config.threads or (cores() if rows >= LARGE else 1)
     settled = config.model_copy(
         update={
-            "keep": keep,
+            "keep": keep if cost is None else cost.limit,
             "search_hidden": searched,
             "jitter": config.jitter if config.jitter is not None else JITTER * (is_pixels and rows >= LARGE),
             "retrain_jitter": config.retrain_jitter
@@ -179,7 +192,8 @@ def make_plan(
                 else {
                     **settle_start(config, epochs, sites, keep),
                     **(budget := _budget(config, rows, may_rise=not sites.channels)),
-                    **_adaptation(config, budget["budget_until"], keep < sites.size),
+                    **_adaptation(config, budget["budget_until"], cost is not None or keep < sites.size),
+                    **({} if cost is None else {"alpha": "0.0"}),
                 }
             ),
         }
@@ -194,6 +208,7 @@ def make_plan(
         objective=CrossEntropy(),
         device=device,
         keep=keep,
+        cost=cost,
         epochs=epochs,
         blocks=max(1, math.ceil(epochs * steps / train_steps)),
         batch_size=batch_size,
@@ -240,7 +255,9 @@ def _budget(config: RunConfig, rows: int, *, may_rise: bool = True) -> dict[str,
     temperature = parse(config.temperature)
     # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
     # On few rows waves have not helped: their blocks are too few to train what comes back.
+    # Under a cost waves bring back mostly inputs, cheap while few units read them (docs/budgets.md).
     # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
+    may_rise = may_rise and config.budget_in == "sites"
     is_usual = may_rise and falls and temperature.start == temperature.end == 0 and rows >= LARGE
     waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)
@@ -303,7 +320,7 @@ def evaluation_case(plan: Plan) -> Case:
     """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
     config, data = plan.config, plan.prepared
     share = config.judge_share if config.judge_on == "held-out" else 1.0
-    early = config.budget == "geometric" and plan.keep < plan.sites.size
+    early = config.budget == "geometric" and plan.falls
     most = config.evaluation_rows_early if early else config.evaluation_rows
     rows = max(1, min(most, round(share * len(data.y_train))))
     return Case(
@@ -313,7 +330,7 @@ def evaluation_case(plan: Plan) -> Case:
         features=plan.rows(np.ascontiguousarray(data.x_train[:rows].T)).T,
         targets=torch.from_numpy(data.y_train[:rows]).to(plan.device),
         plan=move_plan(config, plan.sites.size),
-        keep=plan.keep,
+        keep=plan.keep if plan.cost is None else max(1, plan.sites.size // 4),
         start_weight=config.start_weight,
         sharpness={"sigmoid": 1.0, "sharpened": parse(config.sharpness).value(0.5), "hard": math.inf}[config.gates],
         ahead=candidates_ahead(config, plan.sites.size),
@@ -424,7 +441,8 @@ def make_chain(plan: Plan) -> Markov:
         "sharpened": parse(config.sharpness),
         "hard": None,
     }[config.gates]
-    target = budget_over_time(config, size, plan.keep)
+    whole, end = (size, plan.keep) if plan.cost is None else (plan.cost.costs.whole, plan.cost.limit)
+    target = budget_over_time(config, whole, end)
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
         plan=move_plan(config, size),
@@ -448,6 +466,7 @@ def make_chain(plan: Plan) -> Markov:
         learned="informed" in config.moves,
         warm_up=config.warm_up if config.warm_up is not None else 0.5,
         pressure=config.budget_pressure,
+        cost=plan.cost,
     )
     weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
     chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights, plan.sites.floor)

@@ -185,9 +185,12 @@ def fit(
     weight_decay: float,
     seed: int,
     jitter: float = 0.0,
+    view: Callable[[torch.Tensor], torch.Tensor] | None = None,
     is_asked: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
+
+    `view` gives the features of the rows of a step, whose numbers it is given, in place of those rows themselves.
 
     Raises
     ------
@@ -209,7 +212,8 @@ def fit(
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
             for first in range(0, steps * size, size):
                 part = order[first : first + size]
-                loss = functional.cross_entropy(model(shaken(features[part], jitter)), targets[part])
+                seen = features[part] if view is None else view(part)
+                loss = functional.cross_entropy(model(shaken(seen, jitter)), targets[part])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()

@@ -154,6 +154,11 @@ def test_a_shared_memory_bound_leaves_fewer_rows():
             ConfigError,
             "keep=9, but 30 layers must keep one",
         ),
+        (
+            {"model": "resnet56", "width": 0.1, "sites": "channels", "budget_in": "macs", "keep": 99},
+            ConfigError,
+            "budget_in='macs', but channels",
+        ),
         ({"model": "resnet56", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model resnet56"),
         ({"model": "lenet-300-100", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model lenet-300-100"),
         ({"width": 0.5}, ConfigError, "--width does nothing under --model mlp"),

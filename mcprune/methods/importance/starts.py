@@ -64,13 +64,17 @@ class Started(Markov):
 
     def _start(self, count: int) -> None:
         found = self._scorer.scores()
-        mask = select(found.values, self._scorer.owners.sites.groups, count, self._how, self._floor)
+        if self.settings.cost is not None:  # `count` is cost(t): the highest scores that fit under it
+            scored = np.where(np.isfinite(found.values), found.values, -np.inf)
+            mask = self.settings.cost.costs.fill(np.argsort(-scored, kind="stable"), count)
+        else:
+            mask = select(found.values, self._scorer.owners.sites.groups, count, self._how, self._floor)
         weight = self.settings.start_weight
         self.state.position[:] = np.where(mask, weight, -weight)
         state.refresh(self.state, sharpness=self.sharpness)
         self._last_target = count
         self.is_started = True
-        self._told += [f"start: {count:,} sites by {self._scorer.settings.measure}", *found.notes]
+        self._told += [f"start: {int(mask.sum()):,} sites by {self._scorer.settings.measure}", *found.notes]
 
     def _wait(self, batch: Batch, progress: float) -> MaskUpdate:
         self._begin(batch)
