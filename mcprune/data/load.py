@@ -18,6 +18,7 @@ from mcprune.data.tables import Columns, read_table, target_column, text_in_feat
 from mcprune.errors import ConfigError, DataError
 
 NAMES = (*BUNDLED, *NAMED)
+ALIASES = {"cifar10": "cifar-10"}
 _TABLES = (".csv", ".tsv", ".parquet")
 _KINDS = (
     "a folder of IDX files (train-images-idx3-ubyte ...) or of CIFAR batches (data_batch_1.bin ...), "
@@ -49,7 +50,7 @@ def load(spec: str | os.PathLike[str], *, target: str | None = None) -> Dataset:
     ConfigError
         `target` given for a set that has no columns to choose from.
     """
-    text = os.fspath(spec)
+    text = ALIASES.get(os.fspath(spec), os.fspath(spec))
     if text in NAMES:
         _no_target(text, target)
         return load_bundled(text) if text in BUNDLED else load_named(text)

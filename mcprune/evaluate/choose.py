@@ -179,7 +179,8 @@ def choose(case: Case, canonical: FullEvaluator, *, budget: float = BUDGET) -> t
     if fused.evaluator is not None:
         return fused.evaluator, ""
     # Where inputs are the only sites, a suffix is the whole model.
-    others = [n for n in NAMES if n not in ("fused", "full") and (n != "suffix" or case.gated.sites.units)]
+    kinds = {group.kind for group in case.gated.sites.groups}
+    others = [n for n in NAMES if n not in ("fused", "full") and (n != "suffix" or kinds - {"inputs"})]
     rows = [examine(name, case, canonical) for name in others]
     serving = [row.evaluator for row in rows if row.evaluator is not None]
     why = f"fused cannot: {fused.reason}"

@@ -18,8 +18,9 @@ from mcprune.arrays import Float32Array, FloatArray
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
-from mcprune.evaluate.stages import judging
+from mcprune.evaluate.stages import activations, judging
 from mcprune.models.mlp import MLP
+from mcprune.models.networks import Residual
 from mcprune.objective.base import Objective
 from mcprune.pruning.gates import GatedModel
 
@@ -28,7 +29,7 @@ CPU_ROWS = 4096
 # Layers that give a row the same bits whatever its place in an array: products, and functions without a second formula.
 STACKED = {
     *(nn.Sequential, MLP, nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Identity, nn.Flatten, nn.Unflatten),
-    *(nn.Conv2d, nn.MaxPool2d, nn.BatchNorm1d, nn.BatchNorm2d),
+    *(nn.Conv2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, Residual),
 }
 
 
@@ -50,7 +51,7 @@ class FullEvaluator:
         self.objective = objective
         self.max_memory = max_memory
         self.error = 0.0
-        self._width = _activation_width(gated)
+        self._width = 2 * sum(m.out_features for m in gated.model.modules() if isinstance(m, nn.Linear))
         self._is_exact: dict[tuple[object, ...], bool] = {}
         self._is_simple = all(type(module) in STACKED for module in gated.model.modules())
 
@@ -62,6 +63,7 @@ class FullEvaluator:
         self.error = 2e-5 if features.is_cuda else 0.0
         self.sharpness = sharpness
         self.position = position
+        self._width = activation_width(self.gated, features)
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
@@ -148,7 +150,13 @@ class FullEvaluator:
         return out
 
 
-def _activation_width(gated: GatedModel) -> int:
-    """Return an estimate of the floats that a row's activations take: the widths of the linear layers, twice."""
+def activation_width(gated: GatedModel, features: torch.Tensor) -> int:
+    """Return an estimate of the floats that a row's activations take: the widths of the linear layers, twice.
+
+    Maps are larger than what is read from the layers of a convolutional network, so there one row is run and the widest three
+    layers' worth counts: what enters, what leaves and its gated copy; the others have gone by then.
+    """
+    if any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in gated.model.modules()):
+        return 3 * activations(gated.model, features)[1]
     widths = [m.out_features for m in gated.model.modules() if isinstance(m, torch.nn.Linear)]
     return 2 * sum(widths)

@@ -115,6 +115,8 @@ class FusedEvaluator:
     def __init__(self, gated: GatedModel, objective: Objective, *, wrong_rate: float | None = None) -> None:
         if objective.name != "cross-entropy":
             raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}")
+        if gated.sites.channels:
+            raise ModelError("channels are sites, and it knows no convolutions")
         self.layers, self.code = linear_chain(gated.model)
         if self.layers[0].weight.device.type != "cpu":
             raise ModelError("the classifier is not on the CPU")

@@ -40,6 +40,10 @@ def chain_levels(stages: Stages) -> list[Level]:
     ModelError
         Something else than a Linear is the first to see a group's sites.
     """
+    if stages.gated.sites.channels:
+        raise ModelError(
+            "channels are sites, and dropping one changes whole maps, which is no low-rank update of a Linear"
+        )
     out = []
     for group in stages.gated.sites.groups:
         places = [p for p, other in stages.groups.items() if other == group] if group.kind == "units" else [-1]

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from mcprune.errors import ModelError
 from mcprune.models.mlp import MLP
-from mcprune.pruning.gates import GatedModel
+from mcprune.pruning.gates import GatedModel, gate_hooks, gated_signal
+from mcprune.pruning.sites import SiteGroup
 
 CONTAINERS: tuple[type[nn.Module], ...] = (nn.Sequential, MLP)
 
@@ -28,6 +30,8 @@ class Stages:
         By place, in the order in which they run.
     groups : dict of int to SiteGroup
         The sites that gate the output of the module at a place.
+    inner : dict of int to tuple of SiteGroup
+        The sites that gate outputs inside of the module at a place, such as a residual block.
 
     Raises
     ------
@@ -39,20 +43,34 @@ class Stages:
         self.gated = gated
         self.modules = list(_flatten(gated.model))
         names = {id(module): name for name, module in gated.model.named_modules()}
-        units = {group.layer: group for group in gated.sites.units}
+        sites = gated.sites.units + gated.sites.channels
+        by_module = {name: group for group in sites for name in group.places}
         self.groups = {
-            place: units[names[id(module)]]
+            place: by_module[names[id(module)]]
             for place, module in enumerate(self.modules)
-            if names.get(id(module)) in units
+            if names.get(id(module)) in by_module
         }
-        if len({group.layer for group in self.groups.values()}) < len(units):
+        self._names: dict[int, frozenset[str]] = {}
+        self.inner: dict[int, tuple[SiteGroup, ...]] = {}
+        for place, module in enumerate(self.modules):
+            within = {names[id(each)] for each in module.modules() if each is not module and id(each) in names}
+            met = tuple(group for group in gated.sites.channels if within & set(group.gated))
+            if met and len(self.modules) == 1:
+                raise ModelError(
+                    f"{type(gated.model).__name__} is no chain of modules, so nothing lies before its channels"
+                )
+            if met:
+                self.inner[place], self._names[place] = met, frozenset(within)
+        found = [*self.groups.values(), *(group for met in self.inner.values() for group in met)]
+        if len({group.layer for group in found}) < len(sites):
             raise ModelError("a layer whose units are sites lies within a module that is no chain")
 
     def starts(self) -> dict[int, int]:
-        """Return the first place that a group's sites gate, by the group's first site; inputs are at -1."""
+        """Return the first place where a group's sites are felt, by the group's first site; inputs are at -1."""
         out: dict[int, int] = {}
-        for place, group in self.groups.items():
-            out.setdefault(group.start, place)
+        for place in sorted({*self.groups, *self.inner}):
+            for group in (*self.inner.get(place, ()), *([self.groups[place]] if place in self.groups else ())):
+                out.setdefault(group.start, place)
         if self.gated.sites.inputs is not None:
             out[self.gated.sites.inputs.start] = -1
         return out
@@ -67,10 +85,26 @@ class Stages:
         if place not in self.groups:
             return x
         group = self.groups[place]
-        chosen = gates[..., group.start : group.stop]
-        if chosen.dim() == 2 and x.dim() > 2:
-            chosen = chosen.view(chosen.shape[0], *(1,) * (x.dim() - 2), chosen.shape[1])
-        return x * chosen
+        return gated_signal(x, gates[..., group.start : group.stop], group.kind)
+
+    def enter(self, kept: torch.Tensor, gates: torch.Tensor, place: int) -> tuple[torch.Tensor, int]:
+        """Return what enters the next module to run, and its place, from what `run` has let `keep` see at a place.
+
+        That is what the module there takes if gates lie inside of it, else what it gives, before its gates.
+        """
+        return (kept.clone(), place) if place in self.inner else (self.gate(kept, gates, place), place + 1)
+
+    def _module(self, x: torch.Tensor, gates: torch.Tensor, place: int) -> torch.Tensor:
+        """The output of the module at a place, with the gates inside of it."""
+        hooks: list[RemovableHandle] = []
+        try:
+            for group in self.inner.get(place, ()):
+                hooks += gate_hooks(self.gated.model, group, gates, set(), self._names[place].__contains__)
+            out: torch.Tensor = self.modules[place](x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return out
 
     def run(
         self,
@@ -79,10 +113,12 @@ class Stages:
         first: int,
         keep: Callable[[int, torch.Tensor], None] | None = None,
     ) -> torch.Tensor:
-        """Return the outputs, from x as it enters the module at `first`; `keep` sees what comes out before the gates."""
+        """Return the outputs, from x as it enters the module at `first`; `keep` sees what `enter` goes on from."""
         for place in range(first, len(self.modules)):
-            x = self.modules[place](x)
-            if keep is not None:
+            if keep is not None and place in self.inner:
+                keep(place, x.clone())  # a block may begin by working in place
+            x = self._module(x, gates, place)
+            if keep is not None and place not in self.inner:
                 keep(place, x)
             x = self.gate(x, gates, place)
         return x
@@ -101,6 +137,32 @@ def _flatten(module: nn.Module) -> Iterator[nn.Module]:
         # By place: `children()` leaves out a module that stands twice.
         for place in range(len(module)):
             yield from _flatten(module[place])
+
+
+@torch.no_grad()
+def activations(model: nn.Module, x: torch.Tensor) -> tuple[int, int]:
+    """Return how many floats a row makes behind all layers without children, and behind the widest of them.
+
+    Parameters
+    ----------
+    model : nn.Module
+    x : tensor, shape (B, ...)
+        The first row is run.
+    """
+    sizes = [0]
+
+    def count(_module: nn.Module, _inputs: object, out: object) -> None:
+        if isinstance(out, torch.Tensor):
+            sizes.append(out.numel())
+
+    hooks = [layer.register_forward_hook(count) for layer in model.modules() if not any(layer.children())]
+    try:
+        with judging(model):
+            model(x[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(sizes), max(sizes)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The suffix evaluator: what lies before a candidate's first changed site is computed once.
 
-Units of layer l are seen for the first time behind layer l, so a candidate that changes no other site starts there. On a CPU
-the operations are those of the canonical evaluator, on the same tensors, one candidate at a time: the same bits.
+Units of layer l are seen for the first time behind layer l, so a candidate that changes no other site starts there; channels
+inside of a block, such as a residual one, are felt from what enters it on. On a CPU the operations are those of the canonical
+evaluator, on the same tensors, one candidate at a time: the same bits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from mcprune.arrays import Float32Array, FloatArray
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
+from mcprune.evaluate.full import activation_width
 from mcprune.evaluate.stages import Stages, judging
 from mcprune.objective.base import Objective
 from mcprune.pruning.gates import GatedModel
@@ -24,7 +26,8 @@ class SuffixEvaluator:
     Parameters
     ----------
     gated : GatedModel
-        Around an nn.Sequential (nested ones too) or an `MLP`. Sites that are inputs start at the first layer, as in `full`.
+        Around an nn.Sequential (nested ones too, of any modules) or an `MLP`. Sites that are inputs start at the first layer,
+        as in `full`.
     objective : Objective
     max_memory : int
         Bytes for the stacked activations of the candidates of one chunk on a GPU.
@@ -111,19 +114,19 @@ class SuffixEvaluator:
         before = self.before[replica]
 
         def keep(at: int, x: torch.Tensor) -> None:
-            if at in self.stages.groups:
+            if at in self.stages.groups or at in self.stages.inner:
                 before[at] = x
 
         with judging(self.gated.model):
-            signal = self._enter(replica, place, gates)
-            logits = self.stages.run(signal, gates, place + 1, keep)
+            signal, first = self._enter(replica, place, gates)
+            logits = self.stages.run(signal, gates, first, keep)
         self._loss[replica] = self.objective.losses(logits[None], self.targets)[0]
 
-    def _enter(self, replica: int, place: int, gates: torch.Tensor) -> torch.Tensor:
-        """Return the gated signal behind a place; -1 is in front of the first layer."""
+    def _enter(self, replica: int, place: int, gates: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """Return the gated signal at a place, and the module that it enters; -1 is in front of the first layer."""
         if place < 0:
-            return self.stages.gate_inputs(self.features, gates)
-        return self.stages.gate(self.before[replica][place], gates, place)
+            return self.stages.gate_inputs(self.features, gates), 0
+        return self.stages.enter(self.before[replica][place], gates, place)
 
     def _evaluate(self, replica: int, place: int, gates: Float32Array) -> FloatArray:
         """Return L_cla of candidates (K, N) that all start at one place."""
@@ -131,19 +134,23 @@ class SuffixEvaluator:
         rows = len(self.targets)
         with judging(self.gated.model):
             if len(chosen) == 1:
-                logits = self.stages.run(self._enter(replica, place, chosen[0]), chosen[0], place + 1)[None]
+                signal, first = self._enter(replica, place, chosen[0])
+                logits = self.stages.run(signal, chosen[0], first)[None]
             else:
                 signal = self.features if place < 0 else self.before[replica][place]
                 stacked = signal.repeat(len(chosen), *([1] * (signal.dim() - 1)))
                 spread = chosen.repeat_interleave(rows, dim=0)
-                enter = self.stages.gate_inputs if place < 0 else lambda x, g: self.stages.gate(x, g, place)
-                logits = self.stages.run(enter(stacked, spread), spread, place + 1)
+                if place < 0:
+                    stacked, first = self.stages.gate_inputs(stacked, spread), 0
+                else:
+                    stacked, first = self.stages.enter(stacked, spread, place)
+                logits = self.stages.run(stacked, spread, first)
                 logits = logits.reshape(len(chosen), rows, -1)
         return self.objective.losses(logits, self.targets)
 
     def _chunk(self, place: int, sites: int) -> int:
         """Return how many candidates `max_memory` holds, by the widest signal that has been seen behind the place."""
         signal = self.features if place < 0 else self.before[0][place]
-        widths = [m.out_features for m in self.gated.model.modules() if isinstance(m, torch.nn.Linear)]
-        floats = 2 * signal.numel() + len(self.targets) * (sites + 2 * sum(widths))
+        widths = activation_width(self.gated, self.features)
+        floats = 2 * signal.numel() + len(self.targets) * (sites + widths)
         return max(1, self.max_memory // max(4 * floats, 1))

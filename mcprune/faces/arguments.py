@@ -15,7 +15,7 @@ from mcprune.session.fields import UNITS
 from mcprune.session.presets import PRESETS
 
 DESCRIPTION = (
-    "Choose which inputs or units of a classifier to keep: backprop trains the classifier while a Markov "
+    "Choose which inputs, units or channels of a classifier to keep: backprop trains the classifier while a Markov "
     "chain, which needs no gradient, decides about the sites."
 )
 SCREEN = ("config", "quiet", "json")

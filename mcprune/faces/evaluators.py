@@ -11,9 +11,10 @@ from mcprune.evaluate.choose import Row, survey
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.faces.outputs import choose
 from mcprune.faces.text import number, wrapped
+from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import RunConfig
 from mcprune.session.machine import use_threads
-from mcprune.session.plan import classifier_words, evaluation_case, make_evaluators, make_plan
+from mcprune.session.plan import evaluation_case, make_evaluators, make_plan
 
 SECONDS = 0.2  # of timing, for each evaluator and kind of move
 HEADER = ["evaluator", "one-site moves/s", "exchange moves/s", "times the loop", "off canonical", ""]
@@ -37,9 +38,10 @@ def show(config: RunConfig, stream: TextIO) -> None:
     rows = survey(case, FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory), mixtures, SECONDS)
     output = choose(stream)
     sites = f"{plan.sites.size:,} sites ({config.sites})"
+    words = classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model)
     output.lines(
         [
-            f"{plan.prepared.name}: {sites}, classifier {classifier_words(plan)}, evaluation batch of "
+            f"{plan.prepared.name}: {sites}, classifier {words}, evaluation batch of "
             f"{len(case.targets):,} rows; {plan.device}, {plan.config.threads} threads, {case.ahead} candidates ahead",
             "",
         ]

@@ -122,7 +122,7 @@ def report(output: Output, result: Mapping[str, Any]) -> None:
             *table.kept_lines(result, width=output.width, unicode=output.unicode),
             "",
             *table.harden_lines(result),
-            *table.size_line(result.get("parameters")),
+            *table.size_lines(result),
             *table.adapted_lines(result.get("adapted")),
             *table.files_line(result.get("folder"), result.get("files") or []),
         ]

@@ -165,7 +165,7 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
         shown = result(first)
         lines = [
             *table.harden_lines(shown),
-            *table.size_line(shown.get("parameters")),
+            *table.size_lines(shown),
             *table.adapted_lines(shown.get("adapted")),
         ]
         for text in filter(None, lines):

@@ -70,13 +70,15 @@ def group_title(group: Mapping[str, Any]) -> str:
     return f"{group['kind']} of {group['layer']}" if group.get("layer") else str(group["kind"])
 
 
-def size_line(parameters: Mapping[str, Any] | None) -> list[str]:
-    """Say how many parameters the classifier had and the small model has."""
-    if not parameters:
-        return []
-    before, after = parameters["before"], parameters["after"]
-    share = f" ({after / before:.1%})" if before else ""
-    return [f"parameters: {before:,} before, {after:,} after{share}"]
+def size_lines(result: Mapping[str, Any]) -> list[str]:
+    """Say how many parameters and multiply-accumulates the classifier had and the small model has."""
+    lines = []
+    for name, words in (("parameters", "parameters"), ("macs", "multiply-accumulates of a row")):
+        if result.get(name):
+            before, after = result[name]["before"], result[name]["after"]
+            share = f" ({after / before:.1%})" if before else ""
+            lines.append(f"{words}: {before:,} before, {after:,} after{share}")
+    return lines
 
 
 def harden_lines(result: Mapping[str, Any]) -> list[str]:
@@ -139,7 +141,7 @@ def check(result: Mapping[str, Any], where: str) -> None:
         for row in result["rows"]:
             cells(row)
         kept_lines(result, width=80, unicode=False)
-        size_line(result.get("parameters"))
+        size_lines(result)
         harden_lines(result)
         adapted_lines(result.get("adapted"))
     except (KeyError, TypeError, ValueError, AttributeError, FolderError) as error:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mcprune.arrays import BoolArray, Float32Array, FloatArray
-from mcprune.chain import state
+from mcprune.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from mcprune.chain import floor as floors
 from mcprune.chain.schedules import Schedule
 from mcprune.errors import NumericalError
 from mcprune.methods.alphas import Alpha
@@ -46,6 +46,8 @@ class Gradient:
     alpha : Alpha
         Told of every complete epoch.
     device : torch.device
+    floor : ndarray of int, shape (N,), optional
+        Groups of sites that keep one each in the hard mask, -1 for none.
 
     Notes
     -----
@@ -54,9 +56,15 @@ class Gradient:
     """
 
     def __init__(
-        self, sites: int, settings: GradientSettings, alpha: Alpha, device: torch.device | str = "cpu"
+        self,
+        sites: int,
+        settings: GradientSettings,
+        alpha: Alpha,
+        device: torch.device | str = "cpu",
+        floor: IntArray | None = None,
     ) -> None:
         self.settings = settings
+        self.floor = floor
         self.alpha = alpha
         self.kind = GATE_KINDS[settings.gate_kind]()
         self.weights = torch.full((sites,), settings.start_weight, dtype=torch.float64, device=device)
@@ -160,7 +168,7 @@ class Gradient:
 
     def harden(self, batch: Batch) -> BoolArray:
         """See `Method.harden`: the n largest weights stay."""
-        return np.asarray(state.mask(self.position(), self.settings.keep))
+        return floors.hardened(self.position(), self.settings.keep, self.floor)
 
     def description(self) -> dict[str, Any]:
         """See `Method.description`."""

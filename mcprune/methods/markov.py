@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.arrays import BoolArray, Float32Array, FloatArray
+from mcprune.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from mcprune.chain import budget, engine, moves, scores, state, stepsize, tempering, wall
+from mcprune.chain import floor as floors
 from mcprune.errors import NumericalError
 from mcprune.evaluate.base import Evaluator, gates_of
 from mcprune.evaluate.full import FullEvaluator
@@ -45,6 +46,8 @@ class Markov:
     site_scores : pair of ndarray (N,), or a function of the share of the run that gives them, optional
         Scores (add, remove) from outside for `informed`, in place of the chain's own statistics; every site keeps a chance
         (see `chain.scores.floored`). At T > 0 a function is asked during the warm-up only.
+    groups : ndarray of int, shape (N,), optional
+        Groups of sites that must keep one each, -1 for none: no candidate and no mask empties one (see `chain.floor`).
 
     Raises
     ------
@@ -60,6 +63,7 @@ class Markov:
         canonical: FullEvaluator,
         lower_bound: float | None,
         site_scores: tuple[FloatArray, FloatArray] | ScoreHook | None = None,
+        groups: IntArray | None = None,
     ) -> None:
         check(settings)
         self.settings = settings
@@ -74,6 +78,7 @@ class Markov:
         self.wall = None if settings.cost is None else wall.new_wall(settings.cost.costs.terms, self.state)
         self._last_target = sites if settings.cost is None else settings.cost.costs.whole
         self.site_scores = site_scores
+        self.groups = groups
         self.ladder = tempering.new_ladder(settings.replicas)
         self.step_size = (
             stepsize.new_step_size(settings.delta.start, settings.replicas, settings.plan.box)
@@ -276,7 +281,7 @@ class Markov:
                 self._follow(batch, self.settings.cost.limit, cold)
                 return np.asarray(self.position() > 0)
             self._follow(batch, self.settings.keep, cold)
-        return np.asarray(state.mask(self.position(), self.settings.keep))
+        return floors.hardened(self.position(), self.settings.keep, self.groups)
 
     def _scored(self, plan: moves.MovePlan, progress: float, may_change: bool) -> moves.MovePlan:
         """Return the plan with the scores of this block: those from outside, the learned ones, or the plan's own."""
@@ -324,7 +329,7 @@ class Markov:
                 "seed": self.settings.seed, "block": self.blocks * 4096 + turn, "chains": self.chains,
             }  # fmt: skip
             if self.settings.cost is None:
-                evaluated = pool.follow(self.state, self.evaluator, target=target, **shared)
+                evaluated = pool.follow(self.state, self.evaluator, target=target, floor=self.groups, **shared)
             else:
                 costs = self.settings.cost.costs
                 evaluated = cost_pool.follow(self.state, self.evaluator, costs=costs, limit=target, **shared)
@@ -348,6 +353,12 @@ class Markov:
     def _judge(self, candidates: moves.Moves, limits: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Return losses (R, K) that decide as the canonical ones would, and which were rejected unevaluated (R, K)."""
         open_ = limits > self.lower_bound
+        empties = (
+            np.zeros_like(open_)
+            if self.groups is None
+            else floors.emptied(self.state.position, candidates, self.groups)
+        )
+        open_ &= ~empties
         # Any finite loss above the threshold rejects; the bound says that the true one is.
         losses = np.where(np.isfinite(limits), limits, 0.0) + 1.0
         chosen = np.flatnonzero(open_.any(axis=0))
@@ -362,7 +373,7 @@ class Markov:
             if self.evaluator.error > 0:
                 for replica, row in enumerate(open_):
                     self._settle_ties(candidates, np.flatnonzero(row), losses, limits, replica)
-        return losses, ~open_ & (candidates.size > 0)
+        return losses, ~open_ & ~empties & (candidates.size > 0)
 
     def _audit(self) -> None:
         """Compare the loss that the block's accepted moves have led to with the canonical one, a replica at a time."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mcprune.arrays import FloatArray, IntArray
+from mcprune.arrays import BoolArray, FloatArray, IntArray
+from mcprune.chain import floor as floors
 from mcprune.chain import moves, philox, state
 from mcprune.evaluate.base import Evaluator
 
@@ -60,11 +61,12 @@ def follow(
     block: int,
     chains: IntArray | None = None,
     may_grow: bool = False,
+    floor: IntArray | None = None,
 ) -> int:
     """Drop kept sites of each replica, in place, until `target` are left; return how many toggles were evaluated.
 
     `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ... With
-    `may_grow` a replica that keeps fewer than `target` takes sites back.
+    `may_grow` a replica that keeps fewer than `target` takes sites back. No group of `floor` (N,) loses its last site.
 
     The caller begins the evaluator anew afterwards. A site's toggle is judged alone, so at most an eighth of the kept
     sites go at once and the evaluator must have begun at the current position; call again while more are left.
@@ -77,9 +79,10 @@ def follow(
     for replica, chain in enumerate(range(replicas) if chains is None else chains.tolist()):
         is_kept = current.position[replica] > 0
         excess = int(is_kept.sum()) - target
-        sites = np.flatnonzero(is_kept if excess > 0 else ~is_kept)
+        free = is_kept if floor is None else is_kept & ~floors.last_ones(is_kept, floor)
+        sites = np.flatnonzero(free if excess > 0 else ~is_kept)
         most = max(1, sites.size // 8) if excess > 0 else sites.size if may_grow else 0
-        need = min(abs(excess), most)
+        need = min(abs(excess), most, sites.size)
         draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * sites.size if need else 0)
         size = max(pool * need, need)
         drawn.append(np.sort(sites[np.argsort(draws[: sites.size], kind="stable")[:size]]) if need else sites[:0])
@@ -89,7 +92,25 @@ def follow(
         return 0
     losses = evaluator.losses(current, toggles(current, drawn))
     for replica, (sites, need) in enumerate(zip(drawn, needs, strict=True)):
-        chosen = sites[cheapest(losses[replica, : sites.size], need, float(warmth[replica]), noise[replica])]
+        falls = floor is not None and need and current.position[replica, sites[0]] > 0
+        order = cheapest(
+            losses[replica, : sites.size], sites.size if falls else need, float(warmth[replica]), noise[replica]
+        )
+        chosen = sites[order]
+        if falls and floor is not None:  # together the cheapest may be all that a group has
+            chosen = _spared(current.position[replica] > 0, chosen, need, floor)
         current.position[replica, chosen] *= -1.0
     state.refresh(current, sharpness=sharpness)
     return sum(sites.size for sites in drawn)
+
+
+def _spared(kept: BoolArray, order: IntArray, need: int, floor: IntArray) -> IntArray:
+    """Return the first `need` sites of an order that can go without emptying a group, as many as there are."""
+    left = floors.counts(kept, floor)
+    chosen: list[int] = []
+    for site in order.tolist():
+        number = int(floor[site])
+        if len(chosen) < need and (number < 0 or left[number] > 1):
+            chosen.append(site)
+            left[number] -= number >= 0
+    return np.array(chosen, np.int64)

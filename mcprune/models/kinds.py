@@ -5,6 +5,7 @@ A file can only pick from this table: nothing in it is imported, called by name 
 
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -29,11 +30,14 @@ class Kind(NamedTuple):
         the attribute of the same name, ``bias`` as whether there is one.
     has_tensors : bool
         Whether the constructor takes ``device``.
+    defaults : mapping of str to value
+        Fields that a description leaves out where they have this value: files of versions without them stay readable.
     """
 
     module: type[nn.Module]
     fields: Mapping[str, str]
     has_tensors: bool = False
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
 
 def _is_int(value: object, least: int) -> bool:
@@ -89,7 +93,9 @@ _NORM = {
 _POOL = {"kernel_size": "sizes", "stride": "sizes", "padding": "counts", "ceil_mode": "flag"}
 
 KINDS: dict[str, Kind] = {
-    "mlp": Kind(MLP, {"widths": "list", "activation": "activation", "dropout": "number"}, True),
+    "mlp": Kind(
+        MLP, {"widths": "list", "activation": "activation", "dropout": "number", "bias": "flag"}, True, {"bias": True}
+    ),
     "linear": Kind(nn.Linear, {"in_features": "size", "out_features": "size", "bias": "flag"}, True),
     "constant": Kind(Constant, {"outputs": "size"}, True),
     "batch_norm_1d": Kind(nn.BatchNorm1d, _NORM, True),
@@ -155,10 +161,11 @@ def describe_layer(layer: nn.Module) -> dict[str, Any] | None:
     description: dict[str, Any] = {"kind": name}
     for field, rule in KINDS[name].fields.items():
         value = getattr(layer, field)
-        value = value is not None if field == "bias" else value
+        value = value is not None if field == "bias" and not isinstance(value, bool) else value
         if not RULES[rule][1](value):
             return None
-        description[field] = list(value) if isinstance(value, tuple) else value
+        if field not in KINDS[name].defaults or value != KINDS[name].defaults[field]:
+            description[field] = list(value) if isinstance(value, tuple) else value
     return description
 
 
@@ -175,7 +182,8 @@ def build_layer(description: Mapping[str, Any]) -> nn.Module:
     if not isinstance(name, str) or name not in KINDS:
         raise ModelError(f"kind {name!r} is not a layer that mcprune knows. It knows {', '.join(KINDS)}.")
     kind = KINDS[name]
-    given = {key: value for key, value in description.items() if key not in ("kind", "name", "dtype")}
+    said = {key: value for key, value in description.items() if key not in ("kind", "name", "dtype")}
+    given = {**kind.defaults, **said}
     if given.keys() != kind.fields.keys():
         raise ModelError(
             f"a {name} is described by {sorted(kind.fields)}, but the description has {sorted(given)}. "

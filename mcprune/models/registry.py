@@ -12,12 +12,15 @@ from mcprune.errors import ConfigError, ModelError
 from mcprune.models.kinds import LARGEST, build_layer, describe_layer
 from mcprune.models.layers import Scatter, initialise
 from mcprune.models.mlp import MLP
+from mcprune.models.networks import NETWORKS, Residual, build_network
 
-MODELS = ("mlp",)
+LENET = (300, 100)  # hidden widths of lenet-300-100
+MODELS = ("mlp", "lenet-300-100", *NETWORKS)
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 }
 DEEPEST = 32
+RESIDUAL = ["body", "shortcut", "activation"]
 
 
 def build(
@@ -28,29 +31,40 @@ def build(
     activation: str = "relu",
     dropout: float = 0.0,
     seed: int = 0,
+    *,
+    bias: bool = True,
+    width: float = 1.0,
+    image_shape: Sequence[int] | None = None,
 ) -> nn.Module:
     """A fresh classifier, a function of its arguments alone.
 
     Parameters
     ----------
     name : str
-        ``mlp``.
+        One of ``MODELS``.
     n_inputs, n_classes : int
     hidden : sequence of int
-        Widths of the hidden layers; empty for softmax regression.
-    activation, dropout, seed
-        See `MLP`.
+        Widths of an ``mlp``'s hidden layers; empty for softmax regression.
+    activation, dropout, seed, bias
+        See `MLP`; the convolutional networks take the seed alone.
+    width, image_shape
+        See `mcprune.models.networks.build_network`; an MLP does not look at them.
 
     Raises
     ------
     ConfigError
         For an unknown name or impossible numbers.
+    ModelError
+        If the rows are no images as a convolutional network needs them.
     """
     if name not in MODELS:
         raise ConfigError(
             f"model={name!r} is not known. Choose one of {', '.join(MODELS)}, or pass your own nn.Module."
         )
-    return MLP((n_inputs, *hidden, n_classes), activation, dropout, seed)
+    if name in NETWORKS:
+        return build_network(name, n_inputs, n_classes, image_shape, width=width, seed=seed)
+    hidden = LENET if name == "lenet-300-100" else hidden
+    return MLP((n_inputs, *hidden, n_classes), activation, dropout, seed, bias=bias)
 
 
 def is_built_in(model: nn.Module) -> bool:
@@ -64,7 +78,7 @@ def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, Any]:
     Parameters
     ----------
     model : nn.Module
-        An `MLP`, a layer of the fixed table, an nn.Sequential of such, or a `Scatter` around one.
+        An `MLP`, a layer of the fixed table, an nn.Sequential or a `Residual` of such, or a `Scatter` around one.
     allow_custom : bool
         Describe a user's own model by ``{"kind": "custom", "class": NAME}`` instead of refusing it. The name
         serves messages only; nothing is ever imported by it.
@@ -99,6 +113,15 @@ def _describe(model: nn.Module) -> dict[str, Any] | None:
     if type(model) is Scatter:
         inner = _describe(model.model)
         return None if inner is None else _describe_scatter(model, inner)
+    if type(model) is Residual:
+        parts = [_describe(model.body), _describe(model.shortcut)]
+        is_plain = (
+            None not in parts
+            and not model._forward_hooks
+            and type(model.activation) is nn.ReLU
+            and list(model._modules) == RESIDUAL
+        )
+        return {"kind": "residual", "body": parts[0], "shortcut": parts[1]} if is_plain else None
     if type(model) is nn.Sequential:
         # Not named_children, which leaves out the second place of a layer that comes twice.
         layers = [(name, layer) for name, layer in model._modules.items() if layer is not None]
@@ -108,7 +131,7 @@ def _describe(model: nn.Module) -> dict[str, Any] | None:
         return {"kind": "sequential", "layers": bodies} if is_whole else None
     if type(model) is MLP:
         # Its layers may have been exchanged since it was made; then its widths no longer say what it is.
-        plain = MLP(model.widths, model.activation, model.dropout, device="meta")
+        plain = MLP(model.widths, model.activation, model.dropout, bias=model.bias, device="meta")
         return describe_layer(model) if _describe(model.layers) == _describe(plain.layers) else None
     return describe_layer(model)
 
@@ -184,6 +207,8 @@ def _build(description: object, own: nn.Module | None, depth: int) -> nn.Module:
         if not _are_indices(keep, 0) or not _are_indices(shape, 1) or math.prod(shape) > LARGEST:
             raise ModelError("a scatter needs `keep` and `shape`, lists of whole numbers. Save the model again.")
         return Scatter(inner, keep, shape)
+    if kind == "residual":
+        return Residual(*(_build(description.get(part), own, depth + 1) for part in ("body", "shortcut")))
     if kind == "sequential":
         return _sequential(description.get("layers"), own, depth)
     return build_layer(description)

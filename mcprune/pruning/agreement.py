@@ -1,14 +1,19 @@
 """Two models compared on random rows."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from mcprune.errors import ModelError
-from mcprune.pruning.gates import GatedModel
+
+if TYPE_CHECKING:
+    from mcprune.pruning.gates import GatedModel
 
 CHECKED_ROWS = 32
 

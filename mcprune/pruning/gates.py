@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from mcprune.arrays import BoolArray
 from mcprune.errors import ConfigError, ModelError
@@ -38,7 +39,8 @@ class GatedModel(nn.Module):
     sites : SiteMap
         Inputs are multiplied where they enter (the flattened row; it gets its shape back). Units are
         multiplied at the OUTPUT of their Linear layer, before the activation: a dropped unit of a sigmoid
-        layer still sends 0.5.
+        layer still sends 0.5. Channels are multiplied at the outputs of the modules that their group names
+        in ``gated``.
 
     Raises
     ------
@@ -64,6 +66,15 @@ class GatedModel(nn.Module):
                 raise ModelError(
                     f"the sites want layer {group.layer!r} to be a Linear with {group.size} outputs, but "
                     f"{met}. Plan the sites anew with site_map(model, ...)."
+                )
+        for group in sites.channels:
+            missing = [name for name in (*group.parts, *group.gated) if name not in modules]
+            width = len(getattr(modules.get(group.layer), "weight", ()))
+            if missing or width != group.size:
+                met = f"{missing[0]!r} is missing" if missing else f"it has {width}"
+                raise ModelError(
+                    f"the sites want layer {group.layer!r} to have {group.size} channels, but {met}. "
+                    "Plan the sites anew with site_map(model, ...)."
                 )
 
     def hard_gates(self, mask: BoolArray | torch.Tensor) -> torch.Tensor:
@@ -93,7 +104,7 @@ class GatedModel(nn.Module):
         ConfigError
             If shapes do not fit.
         ModelError
-            If the model's forward pass does not call a layer whose units are sites (attention blocks read the
+            If the model's forward pass does not call a layer whose outputs are gated (attention blocks read the
             weights of some Linear layers without calling them): its gates would silently do nothing.
         """
         if gates.shape[-1:] != (self.sites.size,) or (gates.dim() == 2 and gates.shape[0] != x.shape[0]):
@@ -103,32 +114,31 @@ class GatedModel(nn.Module):
             )
         if self._inputs is not None:
             x = self._gate_inputs(x, gates, self._inputs)
-        units = self.sites.units
-        if not units:
+        places = self.sites.units + self.sites.channels
+        if not places:
             plain: torch.Tensor = self.model(x)
             return plain
         called: set[str] = set()
         handles = []
         try:
-            for group in units:
-                hook = _multiplier(gates[..., group.start : group.stop], group.layer, called)
-                handles.append(self.model.get_submodule(group.layer).register_forward_hook(hook))
+            for group in places:
+                handles += gate_hooks(self.model, group, gates, called)
             logits: torch.Tensor = self.model(x)
         finally:
             for handle in handles:
                 handle.remove()
-        if len(called) != len(units):
-            missing = next(group.layer for group in units if group.layer not in called)
+        missing = next((name for group in places for name in group.places if name not in called), None)
+        if missing is not None:
             raise ModelError(
-                f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on its "
-                "units would do nothing. Name the layers whose units are sites, without this one."
+                f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on "
+                "its outputs would do nothing. Name the layers that are to have sites, without this one."
             )
         return logits
 
     @property
     def takes_columns(self) -> bool:
         """Whether `of_columns` serves: a plain MLP whose sites are its inputs and nothing else."""
-        return type(self.model) is MLP and not self.sites.units and self._inputs is not None
+        return type(self.model) is MLP and [group.kind for group in self.sites.groups] == ["inputs"]
 
     def of_columns(self, x: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """Logits of gated rows that hold some inputs only, the others being 0.
@@ -166,16 +176,47 @@ def _like(gates: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
     return gates.to(signal.dtype) if signal.is_floating_point() else gates
 
 
-def _multiplier(
-    gates: torch.Tensor, name: str, called: set[str]
-) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
-    """A forward hook that multiplies a layer's output (B, ..., size) by gates (size,) or (B, size)."""
+def gate_hooks(
+    model: nn.Module,
+    group: SiteGroup,
+    gates: torch.Tensor,
+    called: set[str],
+    within: Callable[[str], bool] | None = None,
+) -> list[RemovableHandle]:
+    """Set the forward hooks that gate a group of units or channels, and note the names of the modules that are called.
 
+    Parameters
+    ----------
+    model : nn.Module
+    group : SiteGroup
+    gates : Tensor, shape (N,) or (B, N)
+        Of all sites.
+    called : set of str
+    within : function of a name to bool, optional
+        Which of the group's modules; by default all.
+    """
+    chosen = gates[..., group.start : group.stop]
+    names = [name for name in group.places if within is None or within(name)]
+    return [
+        model.get_submodule(name).register_forward_hook(_multiplier(chosen, group.kind, name, called)) for name in names
+    ]
+
+
+def gated_signal(signal: torch.Tensor, gates: torch.Tensor, kind: str) -> torch.Tensor:
+    """Units (B, ..., size) or channels (B, size, ...) times their gates (size,) or (B, size)."""
+    chosen = _like(gates, signal)
+    if kind == "channels":
+        chosen = chosen.view(*chosen.shape, *(1,) * (signal.dim() - 2))
+    elif chosen.dim() == 2 and signal.dim() > 2:
+        chosen = chosen.view(chosen.shape[0], *(1,) * (signal.dim() - 2), chosen.shape[1])
+    return signal * chosen
+
+
+def _multiplier(
+    gates: torch.Tensor, kind: str, name: str, called: set[str]
+) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
     def hook(_layer: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
         called.add(name)
-        chosen = _like(gates, output)
-        if chosen.dim() == 2 and output.dim() > 2:
-            chosen = chosen.view(chosen.shape[0], *(1,) * (output.dim() - 2), chosen.shape[1])
-        return output * chosen
+        return gated_signal(output, gates, kind)
 
     return hook

@@ -16,6 +16,7 @@ from mcprune.pruning.agreement import evaluating, home, require_agreement
 from mcprune.pruning.chains import Chain, chain_of, row_shape
 from mcprune.pruning.fold import fold, wire_of
 from mcprune.pruning.gates import GatedModel, as_mask
+from mcprune.pruning.shrink_channels import shrink_channels
 from mcprune.pruning.sites import SiteMap
 
 
@@ -34,7 +35,7 @@ def shrink(
         Left as it is. Units can be cut in an `MLP`, in an nn.Sequential (nested ones too) and in a module
         whose only child is such a Sequential and its whole forward pass, from Linear layers that are followed
         by elementwise activations, Dropout, BatchNorm1d with running statistics, Identity or Flatten up to
-        the next Linear. Inputs can be dropped in any model.
+        the next Linear. Inputs can be dropped in any model; channels where `shrink_channels` follows them.
     sites : SiteMap
     mask : bool, shape (N,)
         True keeps.
@@ -72,6 +73,8 @@ def shrink(
     if not bool(chosen.any()):
         raise ConfigError(f"the mask keeps none of the {sites.size} sites. Keep at least one.")
     masked = GatedModel(model, sites)
+    if sites.channels:
+        return shrink_channels(model, sites, chosen, input_shape=input_shape)
     shape = tuple(input_shape) if input_shape is not None else None
     n_inputs = sites.inputs.size if sites.inputs is not None else None
     chain = chain_of(model, shape, n_inputs)
@@ -133,8 +136,10 @@ def _shrink_chain(
 def _assemble(model: nn.Module, chain: Chain, layers: list[nn.Module], *, takes_model_rows: bool) -> nn.Module:
     """The layers as an MLP if the model is one and something of its shape is left, else as a Sequential."""
     widths = [layer.in_features for layer in layers if isinstance(layer, nn.Linear)]
-    if isinstance(model, MLP) and is_built_in(model) and widths:
-        mlp = MLP((*widths, model.widths[-1]), model.activation, model.dropout, device="meta")
+    # Folded constants give a layer a bias that had none: then no one MLP is of that shape.
+    biases = {layer.bias is not None for layer in layers if isinstance(layer, nn.Linear)}
+    if isinstance(model, MLP) and is_built_in(model) and len(biases) == 1:
+        mlp = MLP((*widths, model.widths[-1]), model.activation, model.dropout, bias=True in biases, device="meta")
         mlp.layers = nn.Sequential(*layers)
         return mlp
     # The module around the Sequential may be what flattened its rows.

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from mcprune.arrays import AnyArray
+from mcprune.arrays import AnyArray, IntArray
 from mcprune.errors import ConfigError, ModelError
+from mcprune.pruning.channels import choose_groups
 
 KINDS = ("inputs", "units", "channels", "weights")
 
@@ -44,6 +46,11 @@ class SiteGroup:
     def stop(self) -> int:
         """One past the last flat index."""
         return self.start + self.size
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Modules whose outputs are gated: units at their own layer, channels where the model's structure says."""
+        return self.gated if self.kind == "channels" else (self.layer,)
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,20 @@ class SiteMap:
     def weights(self) -> tuple[SiteGroup, ...]:
         """The groups of single weights, in the model's order."""
         return tuple(group for group in self.groups if group.kind == "weights")
+
+    @property
+    def floor(self) -> IntArray | None:
+        """The group of each site (N,) that must keep one site at least, -1 for sites of other groups; None without any.
+
+        Layers without a channel cannot be built. An emptied layer of units leaves a constant, unless it is in such a model.
+        """
+        if not self.channels:
+            return None
+        group = np.full(self.size, -1, np.int64)
+        for number, each in enumerate(self.groups):
+            if each.kind in ("channels", "units"):
+                group[each.start : each.stop] = number
+        return group
 
     def names(self, feature_names: Sequence[str] | None = None) -> tuple[str, ...]:
         """One name a site.
@@ -128,7 +149,7 @@ class SiteMap:
         return tuple(vector[..., group.start : group.stop] for group in self.groups)
 
 
-def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
+def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequence[int] | None = None) -> SiteMap:
     """Plan the sites of a model.
 
     Parameters
@@ -138,9 +159,12 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
     kinds : str
         ``inputs``, ``units``, ``inputs,units``, or ``units:NAME,NAME`` with module names:
         ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one, which gives the
-        logits.
+        logits. ``channels`` are those of every group of convolutions that belong together, or of the groups
+        that hold the named layers.
     n_inputs : int
         Features of one row, flattened.
+    input_shape : sequence of int, optional
+        Shape of one row as the model takes it, by default flat; ``channels`` are found by running the model on such rows.
 
     Returns
     -------
@@ -153,7 +177,8 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
     ConfigError
         If ``kinds`` cannot be read.
     ModelError
-        If a layer is missing, is not a Linear, is the last Linear, or has no shape yet.
+        If a layer is missing, is not a Linear, is the last Linear, or has no shape yet; or if channels are
+        tied in a way that is not understood.
     """
     named = _parse(kinds)
     groups: list[SiteGroup] = []
@@ -168,9 +193,11 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
     if "units" in named:
         for name, layer in _unit_layers(model, named["units"]):
             add("units", name, layer.out_features, (name,), (name,))
-    for kind in ("channels", "weights"):
-        if kind in named:
-            raise ConfigError(f"sites={kinds!r}: {kind} are not served yet.")
+    if "channels" in named:
+        for found in choose_groups(model, named["channels"], input_shape or (n_inputs,)):
+            add("channels", found.layer, found.size, found.parts, found.gated)
+    if "weights" in named:
+        raise ConfigError(f"sites={kinds!r}: weights are not served yet.")
     return SiteMap(tuple(groups))
 
 

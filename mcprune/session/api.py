@@ -100,20 +100,22 @@ def picture(model: SmallModel) -> str:
     )
 
 
-def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: str = "inputs", **options: Any) -> Result:
+def prune(
+    model: nn.Module | str | None, data: Any, keep: int | None = None, sites: str = "inputs", **options: Any
+) -> Result:
     """Choose which n sites of a classifier to keep.
 
     Parameters
     ----------
-    model : nn.Module or None
-        A torch classifier of (B, N) rows with one output a class; it is trained in place. None: an MLP of
-        `hidden` widths.
+    model : nn.Module, str or None
+        A torch classifier of (B, N) rows with one output a class; it is trained in place. Or the name of one, such as
+        "resnet56". None: an MLP of `hidden` widths.
     data : str, Dataset, or a pair (X, y)
         A data set by name or path, or features (rows, N) and classes (rows,) as arrays, lists or a pandas frame.
     keep : int, optional
         n; by default a quarter of the sites.
     sites : str
-        "inputs", "units", "inputs,units" or "units:LAYER,...".
+        "inputs", "units", "channels", some of them, "units:LAYER,..." or "channels:LAYER,...".
     **options
         Any other option of `RunConfig`. Nothing is written unless `out` names a folder.
 
@@ -139,13 +141,15 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
 def prune_steered(
     steering: Steering,
     hear: Callable[[Event], None],
-    model: nn.Module | None,
+    model: nn.Module | str | None,
     data: Any,
     keep: int | None = None,
     sites: str = "inputs",
     **options: Any,
 ) -> Result:
     """Do what `prune` does while somebody steers, and `hear` is told every event."""
+    if isinstance(model, str):
+        model, options = None, {"model": model, **options}
     _check_model(model)
     given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
     given["data"] = str(data) if isinstance(data, str | Path) else "arrays"  # a name that no loader knows

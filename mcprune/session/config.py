@@ -80,7 +80,7 @@ class RunConfig(GradientOptions, ImportanceOptions):
     sites: str = Field(
         "inputs",
         min_length=1,
-        description="what may be dropped: inputs, units, inputs,units or units:LAYER,...",
+        description="what may be dropped: inputs, units, channels, some of them, or units:LAYER,... or channels:LAYER,...",
         json_schema_extra={"group": "sites"},
     )
     keep: int | None = Field(
@@ -96,6 +96,21 @@ class RunConfig(GradientOptions, ImportanceOptions):
         json_schema_extra={"group": "chain"},
     )
 
+    model: Literal["mlp", "lenet-300-100", "vgg13", "mobilenet_v1", "resnet56"] = Field(
+        "mlp",
+        description="classifier by name; the last three take images",
+        json_schema_extra={"group": "classifier"},
+    )
+    width: float | None = Field(
+        None,
+        gt=0,
+        le=16,
+        description="multiplies the channels of every layer of a convolutional network, such as 0.25 [1]",
+        json_schema_extra={"group": "classifier"},
+    )
+    bias: Literal["yes", "no"] = Field(
+        "yes", description="biases in the linear layers of an mlp", json_schema_extra={"group": "classifier"}
+    )
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(layer_widths)] = Field(
         (128, 64), description="widths of the hidden layers", json_schema_extra={"group": "classifier"}
     )
@@ -174,6 +189,13 @@ class RunConfig(GradientOptions, ImportanceOptions):
         json_schema_extra={"group": "classifier"},
     )
 
+    retrain_from: Literal["fresh", "found"] | None = Field(
+        None,
+        description="weights that the small classifier is retrained from: new ones, or those of the search [found where channels "
+        "are sites, else fresh]",
+        json_schema_extra={"group": "classifier"},
+    )
+
     preset: Literal["default", "slides"] = Field(
         "default",
         description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant",
@@ -231,7 +253,8 @@ class RunConfig(GradientOptions, ImportanceOptions):
         None,
         ge=0,
         le=2**31,
-        description="times that n(t) rises again after its fall, and falls [40 from 20,000 training rows on at temperature 0]",
+        description="times that n(t) rises again after its fall, and falls "
+        "[40 from 20,000 training rows on at temperature 0, 0 for channels]",
         json_schema_extra={"group": "chain"},
     )
     wave_height: float = Field(

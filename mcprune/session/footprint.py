@@ -16,6 +16,7 @@ from mcprune.pruning.portable import load_model
 from mcprune.session.folder import SmallModel
 
 BATCHES = (1, 256)
+ROWS = 2  # with which products are counted: some models take a single one for a batch
 ROUNDS = 31
 LEAST = 1e-3  # seconds of a round: below that the clock is coarse
 
@@ -51,13 +52,16 @@ def macs(model: nn.Module, width: int) -> int:
 
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, kinds)]
+    like = next(model.parameters(), torch.zeros(()))
+    was_training = model.training
     try:
         with torch.inference_mode():
-            model.eval()(torch.zeros(1, width))
+            model.eval()(torch.zeros(ROWS, width, dtype=like.dtype, device=like.device))
     finally:
+        model.train(was_training)
         for hook in hooks:
             hook.remove()
-    return total
+    return total // ROWS
 
 
 def latencies(models: Sequence[tuple[nn.Module, int]], rows: int, *, rounds: int = ROUNDS) -> list[float]:
@@ -131,9 +135,12 @@ def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) 
 def _whole(
     small: SmallModel, description: Mapping[str, Any], config: Mapping[str, Any], done: Mapping[str, Any]
 ) -> tuple[nn.Module | None, str]:
-    if description.get("kind") == "mlp":
+    if description.get("kind") != "custom":
         try:
-            whole = build("mlp", small.n_inputs, len(small.labels), config["hidden"], config["activation"])
+            whole = build(
+                config.get("model", "mlp"), small.n_inputs, len(small.labels), config["hidden"], config["activation"],
+                bias=config.get("bias", "yes") == "yes", width=config.get("width") or 1.0, image_shape=small.image_shape,
+            )  # fmt: skip
         except (McpruneError, KeyError, TypeError, ValueError) as error:
             return None, f"the whole model cannot be built from the options: {error}"
         counted = sum(parameter.numel() for parameter in whole.parameters())

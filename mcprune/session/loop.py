@@ -18,19 +18,20 @@ import numpy as np
 import torch
 
 from mcprune.arrays import BoolArray, Float32Array, IntArray
-from mcprune.chain import state
+from mcprune.chain.floor import hardened
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.methods.base import Joint, MaskUpdate
 from mcprune.session import events, outcome
+from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import RunConfig
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder
 from mcprune.session.machine import use_threads, versions
 from mcprune.session.options_gradient import check_options
 from mcprune.session.pilots import in_time
-from mcprune.session.plan import Plan, classifier_words, make_method, make_plan, site_groups
+from mcprune.session.plan import Plan, make_method, make_plan, site_groups
 from mcprune.session.records import check_free
 from mcprune.session.rows import EvaluationRows, judge_split
 from mcprune.session.steering import Knobs, Steering
@@ -145,7 +146,7 @@ def _events(
             "n": plan.keep,
             "cost": outcome.cost_of(plan),
             "sites": site_groups(plan.sites),
-            "classifier": classifier_words(plan),
+            "classifier": classifier_words(config, plan.model, is_users_model=plan.is_users_model),
             "device": str(plan.device),
             "threads": config.threads,
             "folder": where,
@@ -432,7 +433,7 @@ class _Search:
             return now, now
         # Importance scores rank only in its rounds: its position names no n sites before the last one.
         is_ranked = self.joint is not None and getattr(self.joint, "ranks", True)
-        return now, self._accuracy(state.mask(position, keep)) if is_ranked else None
+        return now, self._accuracy(hardened(position, keep, self.plan.sites.floor)) if is_ranked else None
 
     def is_within(self) -> bool:
         """Return whether no more is kept than the budget allows."""

@@ -124,8 +124,21 @@ SHARED = {"preset", "method", "alpha", "rejection", "sharpness", "start_weight",
 CHAIN_TOO = {"perturb", "evaluator", "max_memory"}
 
 
+# The options of the classifiers by name that others do not read.
+MLP_ONLY = ("hidden", "search_hidden", "activation", "dropout", "bias")
+OF_MODELS = {"mlp": MLP_ONLY, "lenet-300-100": MLP_ONLY[2:]}
+
+
 def unused(config: Any) -> dict[str, str]:
-    """Return the options that the configuration's method, schedule and gates do not read, each with what it belongs to."""
+    """Return the options that the configuration's model, method, schedule and gates do not read, each with what it belongs to."""
+    own = OF_MODELS.get(config.model, ("width",))
+    others = {name: "--model mlp" for name in MLP_ONLY if name not in own}
+    if "width" not in own:
+        others["width"] = "the convolutional networks, such as --model vgg13"
+    return others | _unused_of_method(config)
+
+
+def _unused_of_method(config: Any) -> dict[str, str]:
     groups = {name: (field.json_schema_extra or {}).get("group") for name, field in type(config).model_fields.items()}
     found = unused_importance(config, groups)
     if config.method != "gradient":
@@ -161,7 +174,9 @@ def check_options(config: Any) -> None:
         if name in config.model_fields_set and getattr(config, name) is not None:
             spelled = "--" + name.rstrip("_").replace("_", "-")
             met = f"--method {config.method}"
-            if config.method == "gradient" and not owner.startswith("--method"):
+            if name in (*MLP_ONLY, "width"):
+                met = f"--model {config.model}"
+            elif config.method == "gradient" and not owner.startswith("--method"):
                 met = f"--schedule {config.schedule or 'ramp'}"
                 if name in ("sharpness", "rejection"):
                     met = f"--gate-kind {config.gate_kind or 'sigmoid'}"

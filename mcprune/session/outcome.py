@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from mcprune.arrays import BoolArray, Float32Array, FloatArray
-from mcprune.models.registry import build
-from mcprune.pruning.shrink import shrink
+from mcprune.chain.floor import best_mask, hardened
+from mcprune.models.registry import describe, from_description
 from mcprune.session import events
+from mcprune.session.classifiers import fresh_classifier, shrunken
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
+from mcprune.session.footprint import macs
 from mcprune.session.plan import Plan, site_groups
 from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.trainer import accuracy, fit
@@ -62,17 +64,9 @@ class Refit:
 
     def fresh(self, seed: int) -> nn.Module:
         """Return an untrained classifier of the run's kind on all sites."""
-        plan, config = self.plan, self.plan.config
+        plan = self.plan
         if not plan.is_users_model:
-            return build(
-                "mlp",
-                plan.prepared.n_inputs,
-                plan.prepared.n_classes,
-                config.hidden,
-                config.activation,
-                config.dropout,
-                seed,
-            ).to(plan.device)
+            return fresh_classifier(plan.config, plan.prepared, seed).to(plan.device)
         model = copy.deepcopy(plan.origin)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -87,10 +81,11 @@ class Refit:
         group = self.plan.sites.inputs
         return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.prepared.n_inputs)
 
-    def train(self, mask: BoolArray, seed: int) -> nn.Module:
-        """Return a small fresh classifier on what the mask keeps, trained."""
+    def train(self, mask: BoolArray, seed: int, *, may_be_found: bool = False) -> nn.Module:
+        """Return a small classifier on what the mask keeps, trained afresh, or on from the search's weights if the options say so."""
         plan, config = self.plan, self.plan.config
-        model = self.small(mask, seed)
+        is_found = may_be_found and config.retrain_from == "found"
+        model = self.cut(plan.model, mask) if is_found else self.small(mask, seed)
         fit(
             model,
             self.columns(self.x, mask),
@@ -106,6 +101,10 @@ class Refit:
         )
         return model
 
+    def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
+        """Return a model on what the mask keeps, physically smaller."""
+        return shrunken(model, self.plan.sites, mask, self.plan.prepared.n_inputs)
+
     def warp(self, mask: BoolArray) -> Warp | None:
         """Return what moves, turns and scales the images of a step; None where that is off."""
         strength = self.plan.config.retrain_warp
@@ -115,19 +114,14 @@ class Refit:
         """Return a small fresh classifier on what the mask keeps, untrained.
 
         It is made small before training, from a fresh start: its first weights keep the scale of the whole one's, so they
-        are drawn anew where a layer of the built-in MLP got narrower.
+        are drawn anew where a layer of a built-in classifier got narrower.
         """
-        plan, config = self.plan, self.plan.config
+        plan = self.plan
         model = self.fresh(seed)
         if not mask.all():
-            small = shrink(model, plan.sites, mask)
-            widths = getattr(small, "widths", None)
-            if widths and not plan.is_users_model:
-                model = build("mlp", widths[0], widths[-1], widths[1:-1], config.activation, config.dropout, seed).to(
-                    plan.device
-                )
-            else:
-                model = small
+            model = self.cut(model, mask)
+            if not plan.is_users_model and (plan.sites.channels or hasattr(model, "widths")):
+                model = from_description(describe(model), seed).to(plan.device)
         return model
 
     def test(self, model: nn.Module, mask: BoolArray) -> float:
@@ -186,15 +180,18 @@ def conclude(
     small = None
     if not outcome.is_cut_short:
         try:
-            small = refit.train(mask, plan.config.seed)
+            small = refit.train(mask, plan.config.seed, may_be_found=True)
         except KeyboardInterrupt:
             outcome.is_cut_short = True
     if small is None:
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
-        small = shrink(plan.model, plan.sites, mask)
+        small = refit.cut(plan.model, mask)
     else:
         yield row("hard mask, retrained", kept, [refit.test(small, mask)], since)
-    parameters = {"before": _parameters(refit.fresh(plan.config.seed)), "after": _parameters(small)}
+    whole = refit.fresh(plan.config.seed)
+    width = plan.prepared.n_inputs
+    parameters = {"before": _parameters(whole), "after": _parameters(small)}
+    products = {"before": macs(whole, width), "after": macs(small, refit.inputs(mask).size)}
     extra = _extra(plan, refit, mask)
     outcome.small = SmallModel(small, extra)
     if folder is not None:
@@ -208,7 +205,14 @@ def conclude(
         except KeyboardInterrupt:
             outcome.is_cut_short = True
             yield Event(events.NOTE, {"text": "the comparisons were interrupted"})
-    order = ["all sites", "hard mask, as found", "hard mask, retrained", "random masks", "first-layer magnitude"]
+    order = [
+        "all sites",
+        "hard mask, as found",
+        "hard mask, retrained",
+        "random masks",
+        "first-layer magnitude",
+        "weight magnitude",
+    ]
     rows.sort(key=lambda entry: order.index(entry["name"]))
     done = {
         "folder": None if folder is None else str(folder.path),
@@ -222,6 +226,7 @@ def conclude(
         "image_shape": plan.prepared.image_shape,
         "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
         "parameters": parameters,
+        "macs": products,
         "cost": cost_of(plan, mask),
         "adapted": outcome.adapted,
     }
@@ -283,6 +288,8 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     for number in range(RANDOM_MASKS):
         if plan.cost is not None:
             mask = plan.cost.costs.fill(draw.permutation(size), plan.cost.limit)
+        elif plan.sites.floor is not None:
+            mask = best_mask(draw.random(size), plan.keep, plan.sites.floor)
         else:
             mask = np.zeros(size, bool)
             mask[draw.choice(size, plan.keep, replace=False)] = True
@@ -290,11 +297,13 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     yield row("random masks", int(mask.sum()), scores, since)
     since = time.monotonic()
     mask = magnitude_mask(plan, whole, refit.x)
-    yield row("first-layer magnitude", int(mask.sum()), [refit.test(refit.train(mask, seed), mask)], since)
+    name = "weight magnitude" if plan.sites.channels else "first-layer magnitude"
+    yield row(name, int(mask.sum()), [refit.test(refit.train(mask, seed), mask)], since)
 
 
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:
-    """Return the n sites with the largest weights: the norm of an input's column times its deviation, a unit's incoming norm.
+    """Return the n sites with the largest weights: the norm of an input's column times its deviation, a unit's incoming
+    norm, a channel's filters.
 
     Ties go to the lowest index.
     """
@@ -304,6 +313,13 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
         if group.kind == "inputs":
             first = next(m for m in trained.modules() if isinstance(m, nn.Linear))
             norm = first.weight.detach().norm(dim=0) * rows.std(dim=0)
+        elif group.kind == "channels":
+            filters = [
+                modules[part].weight
+                for part in group.parts
+                if isinstance(modules[part], nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            ]
+            norm = torch.cat([weight.detach().flatten(1) for weight in filters], dim=1).norm(dim=1)
         else:
             layer = modules[group.layer]
             assert isinstance(layer, nn.Linear)
@@ -311,19 +327,22 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
         score = norm.double().cpu().numpy()
         # Norms of different layers do not compare: each group is measured by its own mean.
         scores.append(score / max(float(score.mean()), 1e-30))
-    order = np.argsort(-np.concatenate(scores), kind="stable")
+    score = np.concatenate(scores)
     if plan.cost is not None:
-        return plan.cost.costs.fill(order, plan.cost.limit)
-    mask = np.zeros(plan.sites.size, bool)
-    mask[order[: plan.keep]] = True
-    return mask
+        return plan.cost.costs.fill(np.argsort(-score, kind="stable"), plan.cost.limit)
+    return hardened(score, plan.keep, plan.sites.floor)
 
 
 def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     """Whether to run the rivals, and the note that says why not. Their work is known beforehand: no clock decides."""
     config = plan.config
     first = next((module for module in plan.model.modules() if isinstance(module, nn.Linear)), None)
-    if first is None or first.in_features != plan.prepared.n_inputs:
+    if plan.sites.channels and config.retrain_from == "found":
+        text = "all sites and random masks are trained afresh, which found weights do not compare with: left out"
+        return False, text + "; --retrain-from fresh --compare yes runs them"
+    if plan.sites.inputs is None and plan.sites.channels:
+        pass
+    elif first is None or first.in_features != plan.prepared.n_inputs:
         return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
     if config.compare != "auto":
         return config.compare == "yes", ""

@@ -13,6 +13,7 @@ from torch import nn
 
 from mcprune.arrays import Float32Array
 from mcprune.chain import moves
+from mcprune.chain.floor import best_mask
 from mcprune.chain.schedules import Schedule, Waves, parse
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, prepare
@@ -27,12 +28,11 @@ from mcprune.methods.importance.method import Importance
 from mcprune.methods.importance.scorer import Scorer
 from mcprune.methods.importance.starts import SiteWeights, Started
 from mcprune.methods.markov import ChainSettings, Markov
-from mcprune.models.registry import build
 from mcprune.objective.base import Objective
 from mcprune.objective.classification import CrossEntropy
 from mcprune.pruning.gates import GatedModel
-from mcprune.pruning.shrink import shrink
 from mcprune.pruning.sites import SiteMap, site_map
+from mcprune.session.classifiers import evaluation_rows, fresh_classifier, shrunken
 from mcprune.session.config import RunConfig
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
@@ -109,15 +109,11 @@ def make_plan(
     prepared = prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
     notes = [prepared.note] if prepared.note else []
     searched = _search_hidden(config, len(prepared.y_train), model is not None)
-    classifier = (
-        model
-        if model is not None
-        else build(
-            "mlp", prepared.n_inputs, prepared.n_classes, searched, config.activation, config.dropout, config.seed
-        )
-    )
+    classifier = model if model is not None else fresh_classifier(config, prepared, config.seed, hidden=searched)
     classifier = classifier.to(device)
     sites = site_map(classifier, config.sites, prepared.n_inputs)
+    floor = sites.floor
+    groups = 0 if floor is None else np.unique(floor[floor >= 0]).size
     if model is not None:
         _try_model(classifier, prepared, device)
         refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
@@ -125,7 +121,17 @@ def make_plan(
         raise ConfigError(
             f"retrain_warp={config.retrain_warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
         )
+    if sites.channels and config.budget_in != "sites":
+        raise ConfigError(
+            f"budget_in={config.budget_in!r}, but channels that belong together have no known cost each; use --budget-in sites"
+        )
     keep, cost = settle_budget(config, classifier, sites, prepared.name)
+    if config.keep is None and cost is None:
+        keep = max(keep, groups)
+    if cost is None and keep < groups:
+        raise ConfigError(
+            f"keep={keep}, but {groups} layers must keep one site each, or no network is left; choose {groups} <= keep <= {sites.size}"
+        )
     if config.budget_drops == "chain" and keep < sites.size and set(config.moves) <= {"exchange", "informed"}:
         raise ConfigError(
             "budget_drops=chain, but exchanges never change how many sites are kept, so the chain could not reach "
@@ -134,8 +140,10 @@ def make_plan(
     if max(parse(config.delta).start, parse(config.delta).end) > LARGEST_DELTA:
         raise ConfigError(f"delta={config.delta} is beyond all weights; choose at most {LARGEST_DELTA:g}")
     origin = copy.deepcopy(classifier)
-    if model is not None and sites.size > 1:  # now rather than after the search
-        shrink(classifier, sites, np.arange(sites.size) > 0)
+    if (model is not None or sites.channels) and sites.size > 1:  # now rather than after the search
+        first = np.arange(sites.size) > 0
+        first = first if floor is None else best_mask(first.astype(float), max(sites.size - 1, groups), floor)
+        shrunken(classifier, sites, first, prepared.n_inputs)
     # The gradient path is not judged: all rows train.
     judge_on = config.judge_on if config.method == "markov" else "train"
     rows = len(prepared.y_train)
@@ -149,7 +157,13 @@ def make_plan(
     epochs = config.epochs or max(usual, math.ceil(SEARCH_STEPS / steps))
     all_rows = rows + len(prepared.y_validation)
     retrain_steps = max(1, all_rows // min(batch_size, all_rows))
-    retrain = config.retrain_epochs or max(EPOCHS, math.ceil(RETRAIN_STEPS / retrain_steps))
+    retrain_from = config.retrain_from or ("found" if sites.channels else "fresh")
+    # Found weights know the task already: as long as the search is long enough.
+    usual_retrain = epochs if retrain_from == "found" else max(EPOCHS, math.ceil(RETRAIN_STEPS / retrain_steps))
+    retrain = config.retrain_epochs or usual_retrain
+    # Noise on the pixels was found to help perceptrons that see single pixels; batch-norms need none.
+    is_pixels = prepared.image_shape is not None and not sites.channels
+    evaluated = evaluation_rows(config, classifier, sites, prepared, notes)
     train_steps = min(config.train_steps, epochs * steps)
     # Steps on small batches of few rows are too short to share between threads.
     threads = config.threads or (cores() if rows >= LARGE else 1)
@@ -157,12 +171,12 @@ def make_plan(
         update={
             "keep": keep if cost is None else cost.limit,
             "search_hidden": searched,
-            "jitter": config.jitter
-            if config.jitter is not None
-            else JITTER * (prepared.image_shape is not None and rows >= LARGE),
+            "jitter": config.jitter if config.jitter is not None else JITTER * (is_pixels and rows >= LARGE),
             "retrain_jitter": config.retrain_jitter
             if config.retrain_jitter is not None
-            else RETRAIN_JITTER * (prepared.image_shape is not None),
+            else RETRAIN_JITTER * is_pixels,
+            "retrain_from": retrain_from,
+            **evaluated,
             "judge_on": judge_on,
             "epochs": epochs,
             "batch_size": batch_size,
@@ -177,7 +191,7 @@ def make_plan(
                 if config.method == "importance"
                 else {
                     **settle_start(config, epochs, sites, keep),
-                    **(budget := _budget(config, rows)),
+                    **(budget := _budget(config, rows, may_rise=not sites.channels)),
                     **_adaptation(config, budget["budget_until"], cost is not None or keep < sites.size),
                     **({} if cost is None else {"alpha": "0.0"}),
                 }
@@ -212,11 +226,11 @@ def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[
     ConfigError
         Other widths where the classifier's own units, or a model of the user's, are searched.
     """
-    may_differ = config.sites == "inputs" and not is_users_model
+    may_differ = config.sites == "inputs" and not is_users_model and config.model == "mlp"
     if config.search_hidden is None:
         return SEARCH_HIDDEN if may_differ and rows >= LARGE and config.method == "markov" else config.hidden
     if not may_differ and config.search_hidden != config.hidden:
-        met = "a model of your own" if is_users_model else f"sites={config.sites!r}"
+        met = "a model of your own" if is_users_model else f"sites={config.sites!r}, model={config.model!r}"
         raise ConfigError(
             f"search_hidden={','.join(map(str, config.search_hidden))} with {met}: only a built-in classifier whose inputs are "
             "the sites may be searched at other widths; leave --search-hidden out"
@@ -224,8 +238,8 @@ def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[
     return config.search_hidden
 
 
-def _budget(config: RunConfig, rows: int) -> dict[str, float]:
-    """Return over which part of the run n(t) falls, and how many waves follow.
+def _budget(config: RunConfig, rows: int, *, may_rise: bool = True) -> dict[str, float]:
+    """Return over which part of the run n(t) falls, and how many waves follow; none by default unless it `may_rise`.
 
     Raises
     ------
@@ -242,7 +256,9 @@ def _budget(config: RunConfig, rows: int) -> dict[str, float]:
     # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
     # On few rows waves have not helped: their blocks are too few to train what comes back.
     # Under a cost waves bring back mostly inputs, cheap while few units read them (docs/budgets.md).
-    is_usual = falls and temperature.start == temperature.end == 0 and rows >= LARGE and config.budget_in == "sites"
+    # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
+    may_rise = may_rise and config.budget_in == "sites"
+    is_usual = may_rise and falls and temperature.start == temperature.end == 0 and rows >= LARGE
     waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)
     if config.waves and until >= WAVES_UNTIL:
@@ -413,6 +429,7 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
         rows=len(plan.prepared.y_train),
         steps=plan.blocks * config.train_steps,
         device=plan.device,
+        floor=plan.sites.floor,
     )
 
 
@@ -452,7 +469,7 @@ def make_chain(plan: Plan) -> Markov:
         cost=plan.cost,
     )
     weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
-    chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights)
+    chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights, plan.sites.floor)
     if config.start is None:
         return Markov(*chain)
     return Started(
@@ -462,16 +479,6 @@ def make_chain(plan: Plan) -> Markov:
         how="layerwise" if config.layerwise else "global",
         floor=config.floor or 1,
     )
-
-
-def classifier_words(plan: Plan) -> str:
-    """Return the classifier in a few words: its class, or the widths of an MLP, and those that are searched with."""
-    widths = getattr(plan.model, "widths", None)
-    if not widths:
-        return type(plan.model).__name__
-    kept = (widths[0], *plan.config.hidden, widths[-1]) if not plan.is_users_model else widths
-    words = "MLP " + "-".join(map(str, kept))
-    return words if tuple(kept) == tuple(widths) else f"{words}, searched with {'-'.join(map(str, widths))}"
 
 
 def site_groups(sites: SiteMap) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from mcprune.arrays import IntArray
 from mcprune.chain.schedules import Schedule, parse
 from mcprune.errors import ConfigError
 from mcprune.methods.alphas import Alpha, Constant, Decades, Stall, Strength, Timed, Windowed
@@ -115,7 +116,16 @@ def make_alpha(config: RunConfig) -> Alpha:
     )
 
 
-def make_gradient(config: RunConfig, *, sites: int, keep: int, rows: int, steps: int, device: torch.device) -> Gradient:
+def make_gradient(
+    config: RunConfig,
+    *,
+    sites: int,
+    keep: int,
+    rows: int,
+    steps: int,
+    device: torch.device,
+    floor: IntArray | None = None,
+) -> Gradient:
     """Return the gradient path of a settled configuration, at its start.
 
     Parameters
@@ -128,6 +138,8 @@ def make_gradient(config: RunConfig, *, sites: int, keep: int, rows: int, steps:
     steps : int
         Of the whole run.
     device : torch.device
+    floor : ndarray of int, shape (N,), optional
+        See `Gradient`.
     """
     settings = GradientSettings(
         keep=keep,
@@ -142,4 +154,4 @@ def make_gradient(config: RunConfig, *, sites: int, keep: int, rows: int, steps:
         seed=config.seed,
         bound=config.pruner_bound,
     )
-    return Gradient(sites, settings, make_alpha(config), device)
+    return Gradient(sites, settings, make_alpha(config), device, floor)

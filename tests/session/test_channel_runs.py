@@ -1,0 +1,190 @@
+"""Runs on channels: from the options to a smaller network, by the chain and by the gradient."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcprune.data.base import assemble
+from mcprune.errors import ConfigError, ModelError
+from mcprune.faces.cli import main
+from mcprune.models.networks import NETWORKS
+from mcprune.session.api import prune
+from mcprune.session.config import make_config, read_options
+from mcprune.session.folder import load
+from mcprune.session.plan import make_plan
+
+QUICK = {"epochs": 1, "retrain_epochs": 1, "batch_size": 16, "decisions": 8, "speculate": 4, "threads": 1, "pool": 2}
+
+
+def images(shape, rows=90):
+    """Images whose class is the brightest third of their first plane."""
+    draw = np.random.default_rng(0)
+    pixels = draw.random((rows, *shape)).astype(np.float32)
+    target = draw.integers(0, 3, rows)
+    third = shape[1] // 3
+    for row, label in enumerate(target):
+        pixels[row, 0, label * third : (label + 1) * third] += 1.0
+    return assemble("stripes", pixels.reshape(rows, -1), target, image_shape=shape)
+
+
+class Small(nn.Module):
+    """A network that is fast enough to be trained in a test."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Unflatten(1, (1, 9, 9)), nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
+            *(nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(150, 3)),
+        )
+
+    def forward(self, x):
+        return self.body(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "width", "groups"),
+    [("vgg13", (1, 32, 32), 0.03, 10), ("mobilenet_v1", (1, 9, 9), 0.05, 14), ("resnet56", (1, 9, 9), 0.15, 30)],
+)
+def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, groups, tmp_path):
+    data = images(shape)
+    # The maps of so many rows fit; n is near the least that there can be.
+    result = prune(name, data, groups + 3, "channels", width=width, out=str(tmp_path / "run"), **QUICK)
+    assert result.mask.keep.size == groups + 3
+    start, done = (next(e.data for e in result.events if e.kind == kind) for kind in ("start", "done"))
+    assert start["classifier"] == f"{name}, width {width}"
+    assert len(start["sites"]) == groups
+    assert start["config"]["retrain_from"] == "found"
+    assert start["config"]["evaluation_rows"] == 1024
+    for cost in ("parameters", "macs"):
+        assert 0 < done[cost]["after"] < done[cost]["before"]
+    stored = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (stored["macs"], stored["parameters"]) == (done["macs"], done["parameters"])
+    # The files alone give the small network back, and the options leave out what such a network does not read.
+    again = load(tmp_path / "run")
+    assert sum(p.numel() for p in again.model.parameters()) == done["parameters"]["after"]
+    rows = np.asarray(data.features)[:5]
+    np.testing.assert_array_equal(again.predict(rows), result.model.predict(rows))
+    assert {"hidden", "activation", "dropout", "bias"}.isdisjoint(read_options(tmp_path / "run" / "config.toml"))
+
+
+def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
+    torch.manual_seed(0)
+    data = images((1, 9, 9), 400)
+    options = {**QUICK, "epochs": 12, "retrain_epochs": 4, "learning_rate": 0.01}
+    result = prune(Small(), data, 5, "channels", **options)
+    assert {event.data["evaluator"] for event in result.events if event.kind == "start"} <= {"suffix", "full"}
+    # Chance is a third; two layers share what they cut, the depthwise one with the first.
+    assert result.figures["hard mask, retrained"] > 0.8
+    layers = [layer for layer in result.model.model.modules() if isinstance(layer, nn.Conv2d)]
+    assert layers[0].out_channels == layers[1].out_channels == layers[1].groups == layers[2].in_channels
+    assert layers[0].out_channels + layers[2].out_channels == 5
+
+
+def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(monkeypatch):
+    """With nothing trained after the search, what is found has the masked accuracy; fresh weights forget it."""
+    from mcprune.session import outcome
+
+    monkeypatch.setattr(outcome, "fit", lambda *_, **__: None)
+    data = images((1, 9, 9), 400)
+    figures = {}
+    for way in ("found", "fresh"):
+        torch.manual_seed(0)
+        options = {**QUICK, "epochs": 12, "learning_rate": 0.01, "retrain_from": way, "compare": "no"}
+        figures[way] = prune(Small(), data, 8, "channels", **options).figures
+    assert figures["found"]["hard mask, retrained"] == figures["found"]["hard mask, as found"] > 0.8
+    assert figures["fresh"]["hard mask, as found"] == figures["found"]["hard mask, as found"]
+    assert figures["fresh"]["hard mask, retrained"] < 0.7
+
+
+def test_found_weights_of_a_perceptron_too():
+    options = {**QUICK, "epochs": 4, "hidden": (12,), "compare": "no", "evaluator": "full"}
+    result = prune(None, "digits", 16, "inputs", retrain_from="found", **options)
+    assert result.model.model.widths == (16, 12, 10)
+
+
+def test_rivals_of_fresh_networks_keep_a_channel_in_each_layer():
+    torch.manual_seed(0)
+    options = {**QUICK, "retrain_from": "fresh", "compare": "yes"}
+    result = prune(Small(), images((1, 9, 9)), 2, "channels", **options)
+    assert {"all sites", "random masks", "weight magnitude"} <= set(result.figures)
+
+
+def test_the_gradient_path_keeps_a_channel_in_each_layer():
+    torch.manual_seed(0)
+    options = {key: value for key, value in QUICK.items() if key not in ("decisions", "speculate", "pool")}
+    result = prune(Small(), images((1, 9, 9)), 2, "inputs,channels", method="gradient", **options)
+    kept = result.mask.kept
+    assert kept[81:89].any()
+    assert kept[89:].any()
+    assert kept.sum() == 2
+
+
+@pytest.mark.parametrize("moves", [{"uniform": 1.0}, {"toggle": 1.0}, {"exchange": 1.0, "block": 1.0}])
+def test_no_move_of_the_chain_empties_a_layer(moves):
+    torch.manual_seed(0)
+    options = {**QUICK, "epochs": 3, "moves": moves, "temperature": "0.5", "delta": "8"}
+    result = prune(Small(), images((1, 9, 9)), 3, "channels", **options)
+    for event in result.events:
+        if event.kind == "harden":
+            assert event.data["kept"] == 3
+    kept = result.mask.kept
+    assert kept[:8].any()
+    assert kept[8:].any()
+
+
+def test_a_shared_memory_bound_leaves_fewer_rows():
+    data = images((1, 32, 32))
+    config = make_config(model="vgg13", width=0.1, sites="channels", keep=40, max_memory=2**20, threads=1)
+    plan = make_plan(config, data)
+    # By hand: the first two layers have 6 maps of 32 x 32 behind three layers each, more than half of all.
+    assert 1 <= plan.config.evaluation_rows < 2**20 / (4 * 6 * 3 * 2 * 1024)
+    assert any(note.startswith("evaluation_rows: ") for note in plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"model": "vgg13", "sites": "channels"}, ModelError, "vgg13 needs images of 32 x 32 or more, but 64 inputs"),
+        (
+            {"model": "resnet56", "width": 0.1, "sites": "channels", "keep": 9},
+            ConfigError,
+            "keep=9, but 30 layers must keep one",
+        ),
+        (
+            {"model": "resnet56", "width": 0.1, "sites": "channels", "budget_in": "macs", "keep": 99},
+            ConfigError,
+            "budget_in='macs', but channels",
+        ),
+        ({"model": "resnet56", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model resnet56"),
+        ({"model": "lenet-300-100", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model lenet-300-100"),
+        ({"width": 0.5}, ConfigError, "--width does nothing under --model mlp"),
+        ({"sites": "channels"}, ModelError, "MLP has no convolution whose channels another layer reads"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(options, error, words):
+    from mcprune.data.load import load as load_data
+
+    with pytest.raises(error, match=words):
+        make_plan(make_config(**options), load_data("digits"))
+
+
+def test_the_report_of_a_network_has_its_costs_and_times(tmp_path, capsys):
+    folder = tmp_path / "run"
+    given = [f"--{key.replace('_', '-')}={value}" for key, value in QUICK.items()]
+    options = ["--model", "mobilenet_v1", "--width", ".05", "--sites", "channels", "--keep", "40", "--out", str(folder)]
+    assert main(["run", *options, *given]) == 0
+    done = json.loads((folder / "result.json").read_text())
+    assert (
+        f"multiply-accumulates of a row: {done['macs']['before']:,} before, {done['macs']['after']:,}"
+        in capsys.readouterr().out
+    )
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_text()
+    assert f"{done['macs']['before']:,}" in page
+    assert "a batch of 256, microseconds" in page
+    assert "Left out" not in page
+    assert NETWORKS.keys() == {"vgg13", "mobilenet_v1", "resnet56"}
