@@ -19,6 +19,7 @@ Choose exactly n inputs or hidden units of a neural network with a gradient-free
 
 commands:
   run                    choose the sites, test the result, save the smaller model
+  resume FOLDER          go on with a run that was cut off
   tune [FOLDER]          run with a page in the browser on which it is watched and steered
   show FOLDER            print the table and the picture of a finished run again
   report FOLDER          write a page of a run: its curves, its mask, the small model against the whole one
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
+        "resume": _resume,
         "show": _show,
         "predict": _predict,
         "report": _report,
@@ -139,6 +141,12 @@ def _tune(arguments: list[str]) -> int:
     from mcprune.faces.tune.command import tune
 
     return tune(arguments)
+
+
+def _resume(arguments: list[str]) -> int:
+    from mcprune.faces.resume import resume
+
+    return resume(arguments)
 
 
 def _show(arguments: list[str]) -> int:

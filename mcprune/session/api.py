@@ -21,7 +21,7 @@ from mcprune.session import events
 from mcprune.session.config import make_config
 from mcprune.session.events import Event
 from mcprune.session.folder import SmallModel
-from mcprune.session.loop import run_on
+from mcprune.session.loop import FROM_PYTHON, run_on
 from mcprune.session.outcome import Outcome
 from mcprune.session.steering import Steering
 
@@ -148,7 +148,7 @@ def prune_steered(
     """Do what `prune` does while somebody steers, and `hear` is told every event."""
     _check_model(model)
     given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
-    given["data"] = str(data) if isinstance(data, str | Path) else "arrays"  # a name that no loader knows
+    given["data"] = str(data) if isinstance(data, str | Path) else FROM_PYTHON
     config = make_config(**given)
     dataset = _dataset(data, config.target)
     path = Path(config.out) if config.out else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,20 +13,22 @@ import torch
 from mcprune.arrays import BoolArray
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
-from mcprune.errors import McpruneError
+from mcprune.errors import FolderError, McpruneError
 from mcprune.session import events, outcome
 from mcprune.session.config import RunConfig
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder
 from mcprune.session.interrupt import Interrupt
+from mcprune.session.keeper import Keeper
 from mcprune.session.machine import use_threads, versions
 from mcprune.session.options_gradient import check_options
 from mcprune.session.pilots import in_time
 from mcprune.session.plan import Plan, classifier_words, make_method, make_plan, site_groups
-from mcprune.session.records import check_free
 from mcprune.session.searching import Search
 from mcprune.session.steering import Steering
 from mcprune.version import VERSION
+
+FROM_PYTHON = "arrays"  # `data` of a run whose rows were given as arrays: a name that no loader knows
 
 
 def run(config: RunConfig, steering: Steering | None = None) -> Iterator[Event]:
@@ -47,9 +51,12 @@ def run(config: RunConfig, steering: Steering | None = None) -> Iterator[Event]:
         What the user can mend, before anything is written where that is possible.
     """
     check_options(config)
-    path = folder_of(config)
-    check_free(path, force=config.force)
-    yield from run_on(config, load_data(config.data, target=config.target), path, steering=steering)
+    folder = RunFolder(folder_of(config), config, force=config.force)
+    try:
+        folder.announce()
+        yield from began_anew(config, load_data(config.data, target=config.target), folder, steering=steering)
+    finally:
+        folder.close()
 
 
 def folder_of(config: RunConfig) -> Path:
@@ -66,34 +73,72 @@ def run_on(
     steering: Steering | None = None,
 ) -> Iterator[Event]:
     """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
-    began = time.monotonic()
-    searching = _searching(config, make_plan(config, dataset, model), began, steering)
-    del dataset
-    plan = searching.plan
-    folder = RunFolder(path, plan.config, force=config.force) if path is not None else None
+    folder = None if path is None else RunFolder(path, config, force=config.force)
     try:
-        for event in _events(plan, searching, folder, began, ends):
-            if folder is not None:
-                # A classifier that diverges at once leaves nothing, and an earlier run as it was.
-                if searching.blocks_done:
-                    folder.begin()
-                folder.event(event)
-            yield event
-    except McpruneError:
         if folder is not None:
-            folder.restore()
-        raise
+            is_named = config.data != FROM_PYTHON
+            folder.announce((() if is_named else ("data",)) + (() if model is None else ("model",)))
+        yield from began_anew(config, dataset, folder, model, ends, steering)
     finally:
         if folder is not None:
             folder.close()
 
 
-def _events(
-    plan: Plan, search: Search, folder: RunFolder | None, began: float, ends: list[outcome.Outcome] | None
+def began_anew(
+    config: RunConfig,
+    dataset: Dataset,
+    folder: RunFolder | None,
+    model: torch.nn.Module | None = None,
+    ends: list[outcome.Outcome] | None = None,
+    steering: Steering | None = None,
 ) -> Iterator[Event]:
-    config = plan.config
-    where = None if folder is None else str(folder.path)
-    yield Event(
+    """Run on a data set at hand from the first step on, into a folder that the caller closes."""
+    began = time.monotonic()
+    search = _searching(config, make_plan(config, dataset, model), began, steering)
+    del dataset
+    if folder is not None:
+        folder.config = search.plan.config
+    yield from told_in(_events(search, folder, began, ends), search, folder)
+
+
+def told_in(told: Iterator[Event], search: Search, folder: RunFolder | None) -> Iterator[Event]:
+    """Pass the events on, written into the folder; whatever ends them early, what the search has done is saved first."""
+    if folder is None:
+        yield from told
+        return
+    try:
+        for event in told:
+            # A classifier that diverges at once leaves nothing, and an earlier run as it was.
+            if search.blocks_done:
+                folder.begin()
+            folder.event(event)
+            if event.kind == events.DONE and not event.data["is_cut_short"]:
+                folder.finish()
+            yield event
+    except FolderError:
+        raise  # a full disk takes nothing more; what it holds stays, also under --force
+    except BaseException as error:
+        with suppress(FolderError):
+            if search.keeper is not None:
+                search.keeper.rescue(search)
+        if isinstance(error, McpruneError):
+            folder.restore()
+        raise
+
+
+def _events(
+    search: Search, folder: RunFolder | None, began: float, ends: list[outcome.Outcome] | None
+) -> Iterator[Event]:
+    yield start_event(search, folder)
+    for note in search.plan.notes:
+        yield Event(events.NOTE, {"text": note})
+    yield from searched_and_concluded(search, folder, began, ends)
+
+
+def start_event(search: Search, folder: RunFolder | None) -> Event:
+    """Return the event that says what is run on what."""
+    plan = search.plan
+    return Event(
         events.START,
         {
             "version": VERSION,
@@ -105,18 +150,24 @@ def _events(
             "sites": site_groups(plan.sites),
             "classifier": classifier_words(plan),
             "device": str(plan.device),
-            "threads": config.threads,
-            "folder": where,
+            "threads": plan.config.threads,
+            "folder": None if folder is None else str(folder.path),
             "epochs": plan.epochs,
             "blocks": plan.blocks,
-            "config": config.model_dump(),
+            "config": plan.config.model_dump(),
             **search.method.description(),
         },
     )
-    for note in plan.notes:
-        yield Event(events.NOTE, {"text": note})
-    with Interrupt() as interrupt:
-        yield from search.run(interrupt, began, folder)
+
+
+def searched_and_concluded(
+    search: Search, folder: RunFolder | None, began: float, ends: list[outcome.Outcome] | None
+) -> Iterator[Event]:
+    """Search, from wherever the search stands; harden; retrain, compare and write."""
+    plan = search.plan
+    keeper = None if folder is None else Keeper(folder, plan)
+    with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+        yield from search.run(interrupt, began, keeper)
         yield from search.notes()
         for note in search.joint.notes() if search.joint is not None else ():
             yield Event(events.NOTE, {"text": note})
@@ -126,13 +177,13 @@ def _events(
             yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
         mask, away = search.harden()
         found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
-        if folder is not None:  # the last block's progress has made it
+        if folder is not None:  # the last block has made it
             outcome.write_mask(plan, found, folder)
         found.harden = away
         yield Event(events.HARDEN, away)
         found.is_cut_short = interrupt.is_asked
         found.adapted = search.adapted
-        yield from outcome.conclude(plan, found, folder, began, lambda: interrupt.is_asked)
+        yield from outcome.conclude(plan, found, folder, began, interrupt)
     if ends is not None:
         ends.append(found)
 

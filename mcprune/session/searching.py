@@ -16,10 +16,11 @@ from mcprune.arrays import BoolArray, Float32Array, IntArray
 from mcprune.chain import state
 from mcprune.errors import ConfigError
 from mcprune.methods.base import Joint, MaskUpdate
-from mcprune.session import events, outcome
+from mcprune.methods.saving import Saved, checked
+from mcprune.session import events
 from mcprune.session.events import Event
-from mcprune.session.folder import RunFolder
 from mcprune.session.interrupt import Interrupt
+from mcprune.session.keeper import Keeper
 from mcprune.session.plan import Plan
 from mcprune.session.rows import EvaluationRows, judge_split
 from mcprune.session.steering import Knobs, Steering
@@ -30,6 +31,11 @@ PROGRESS_EVENTS, VALIDATIONS = 400, 40
 # The gates themselves are told so many times at most, and only where they are few: a line of text should stay one.
 GATES, MOST_GATES = 60, 16_384
 NEAR = 0.01
+# What of a search is kept as it is.
+PLAIN = (
+    "blocks_done", "told", "over", "is_warm", "turned_at", "proposals", "accepted", "nonfinite", "null_moves", "by_bound", "judged_rows",
+    "adapted", "searched", "seconds", "usual",
+)  # fmt: skip
 
 
 def near_hard(gates: Float32Array) -> float:
@@ -86,84 +92,175 @@ class Search:
         self._above = method.position() > 0
         self._crossed = np.zeros(plan.sites.size, np.int64)
         self.adapted: dict[str, Any] | None = None  # of the last block
-
-    def run(self, interrupt: Interrupt, began: float, folder: RunFolder | None = None) -> Iterator[Event]:
-        """Yield progress until the planned blocks are done, time is up, or an interrupt or who steers asks to stop."""
-        plan, config, method = self.plan, self.plan.config, self.method
-        every = max(1, plan.blocks // PROGRESS_EVENTS)
-        look = max(every, plan.blocks // VALIDATIONS // every * every)
-        window, began_search = [0, 0], began
+        self.keeper: Keeper | None = None
+        self.last: MaskUpdate | None = None
+        self.told = 0  # blocks, when they were last told of
+        self.over = ""  # why the search ends before its last block
+        self.window = [0, 0]  # proposals and accepted ones since the last progress
+        self.is_between = False  # between two blocks: `save` gives what can be gone on from
+        self.searched = 0.0  # seconds, pauses left out
+        self.seconds = 0.0  # since the data were loaded, when it was saved
         # The median of the last blocks: some of the first ones compile the engine.
-        times: deque[float] = deque(maxlen=31)
+        self._times: deque[float] = deque(maxlen=31)
+        self.usual = 0.0
+        self._began = 0.0
+        self._not_told = (0, [0, 0])  # told and window behind the last block, before it was told of
+
+    def run(self, interrupt: Interrupt, began: float, keeper: Keeper | None = None) -> Iterator[Event]:
+        """Yield progress until the planned blocks are done, time is up, or an interrupt or who steers asks to stop.
+
+        Parameters
+        ----------
+        interrupt : Interrupt
+        began : float
+            When the run began, by time.monotonic; of a search that was restored, as if it had never stopped.
+        keeper : Keeper, optional
+            Saves the search between two blocks.
+        """
+        plan, config = self.plan, self.plan.config
+        self._began = began
+        began_search = began if self.last is None else time.monotonic() - self.searched
         self.steering.begin(self.knobs)
-        for block in range(plan.blocks):
+        self.keeper = keeper
+        if keeper is not None:
+            keeper.begin(self.blocks_done)
+        if self.last is not None and self.told < self.blocks_done:  # restored behind a block that was not told of
+            yield from self._tell(self.last, self.over)
+        if self.is_over:
+            return
+        for block in range(self.blocks_done, plan.blocks):
             block_began = time.monotonic()
-            yield from self.steer(block, interrupt, folder)
+            yield from self.steer(block, interrupt, keeper)
             began_search += time.monotonic() - block_began  # a pause is no time of the search
             block_began = time.monotonic()
-            update = self.advance(block)
-            window[0] += update.proposals
-            window[1] += update.accepted
+            self.is_between = False
+            self.last = update = self.advance(block)
+            self.window[0] += update.proposals
+            self.window[1] += update.accepted
             self.blocks_done = block + 1
-            times.append(time.monotonic() - block_began)
-            is_over = config.max_time is not None and time.monotonic() - began_search >= config.max_time
+            self._times.append(time.monotonic() - block_began)
+            self.usual = sorted(self._times)[len(self._times) // 2]
+            self.searched = time.monotonic() - began_search
+            is_late = config.max_time is not None and self.searched >= config.max_time
             self.steering.observe(update, self.blocks_done, self.proposals)
-            steered = self.steering.ends(self.blocks_done)
-            is_last = self.blocks_done == plan.blocks or interrupt.is_asked or is_over or bool(steered)
-            if self.blocks_done % every == 0 or is_last:
-                usual = sorted(times)[len(times) // 2]
-                shows = -(-plan.blocks // (GATES * every)) * every
-                is_look, is_shown = self.blocks_done % look == 0 or is_last, self.blocks_done % shows == 0 or is_last
-                on_validation, at_n = self.validation() if is_look else (None, None)
-                yield Event(
-                    events.PROGRESS,
-                    {
-                        "block": self.blocks_done,
-                        "blocks": plan.blocks,
-                        "epoch": plan.epochs * self.blocks_done / plan.blocks,
-                        "epochs": plan.epochs,
-                        "loss": update.loss,
-                        "cla": update.cla,
-                        "sel": update.sel,
-                        "rej": update.rej,
-                        "alpha": update.alpha,
-                        "lambda": update.strength,
-                        "delta": update.delta,
-                        "temperature": update.temperature,
-                        "gate_sum": update.gate_sum,
-                        "near_hard": near_hard(method.training_gates()),
-                        "kept": update.kept,
-                        "target": update.target,
-                        "proposals": self.proposals,
-                        "accepted": self.accepted,
-                        "acceptance": window[1] / window[0] if window[0] else math.nan,
-                        "moves": {name: list(total) for name, total in self.moves.items()},
-                        "nonfinite": self.nonfinite,
-                        "null_moves": self.null_moves,
-                        "rejected_by_bound": self.by_bound,
-                        "adapted": update.adapted,
-                        "proposals_per_second": update.proposals / max(usual, 1e-9),
-                        "forwards": self.forwards(),
-                        "validation_accuracy": on_validation,
-                        "validation_at_n": at_n,
-                        "gates": coded(method.training_gates()) if is_shown else None,
-                        "seconds": time.monotonic() - began,
-                        "seconds_left": usual * (plan.blocks - self.blocks_done),
-                    },
-                )
-                window = [0, 0]
-            if is_last:
-                if self.blocks_done < plan.blocks:
-                    reason = "interrupt" if interrupt.is_asked else steered or "max_time"
-                    yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
+            self.over = self.steering.ends(self.blocks_done) or ("max_time" if is_late else "")
+            self._not_told = (self.told, list(self.window))
+            self.is_between = True
+            asked = interrupt.reason
+            if keeper is not None:
+                keeper.after_block(self, is_asked=bool(asked))
+            yield from self._tell(update, asked or self.over)
+            if asked or self.is_over:
                 return
 
-    def steer(self, block: int, interrupt: Interrupt, folder: RunFolder | None) -> Iterator[Event]:
+    @property
+    def is_over(self) -> bool:
+        """Whether the search has come to its end, planned or not; an interrupt is none."""
+        return self.blocks_done == self.plan.blocks or bool(self.over)
+
+    def _tell(self, update: MaskUpdate, reason: str) -> Iterator[Event]:
+        """Tell of the last block if it is due, and why the search ends early, if it does."""
+        plan, method = self.plan, self.method
+        every = max(1, plan.blocks // PROGRESS_EVENTS)
+        look = max(every, plan.blocks // VALIDATIONS // every * every)
+        is_last = self.blocks_done == plan.blocks or bool(reason)
+        if self.blocks_done % every == 0 or is_last:
+            shows = -(-plan.blocks // (GATES * every)) * every
+            is_look, is_shown = self.blocks_done % look == 0 or is_last, self.blocks_done % shows == 0 or is_last
+            on_validation, at_n = self.validation() if is_look else (None, None)
+            window, self.window = self.window, [0, 0]
+            self.told = self.blocks_done
+            yield Event(
+                events.PROGRESS,
+                {
+                    "block": self.blocks_done,
+                    "blocks": plan.blocks,
+                    "epoch": plan.epochs * self.blocks_done / plan.blocks,
+                    "epochs": plan.epochs,
+                    "loss": update.loss,
+                    "cla": update.cla,
+                    "sel": update.sel,
+                    "rej": update.rej,
+                    "alpha": update.alpha,
+                    "lambda": update.strength,
+                    "delta": update.delta,
+                    "temperature": update.temperature,
+                    "gate_sum": update.gate_sum,
+                    "near_hard": near_hard(method.training_gates()),
+                    "kept": update.kept,
+                    "target": update.target,
+                    "proposals": self.proposals,
+                    "accepted": self.accepted,
+                    "acceptance": window[1] / window[0] if window[0] else math.nan,
+                    "moves": {name: list(total) for name, total in self.moves.items()},
+                    "nonfinite": self.nonfinite,
+                    "null_moves": self.null_moves,
+                    "rejected_by_bound": self.by_bound,
+                    "adapted": update.adapted,
+                    "proposals_per_second": update.proposals / max(self.usual, 1e-9),
+                    "forwards": self.forwards(),
+                    "validation_accuracy": on_validation,
+                    "validation_at_n": at_n,
+                    "gates": coded(method.training_gates()) if is_shown else None,
+                    "seconds": time.monotonic() - self._began,
+                    "seconds_left": self.usual * (plan.blocks - self.blocks_done),
+                },
+            )
+        self.told = self.blocks_done
+        if is_last and self.blocks_done < plan.blocks:
+            yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
+
+    def save(self) -> Saved:
+        """Return all that the search's future depends on, copied; between two blocks only."""
+        return {
+            **{name: getattr(self, name) for name in PLAIN},
+            "seconds": time.monotonic() - self._began,
+            "moves": self.moves,
+            "window": self.window,
+            "last": None if self.last is None else self.last._asdict(),
+            "above": self._above.copy(),
+            "crossed": self._crossed.copy(),
+            "knobs": self.knobs.turned,
+            "steering": self.steering.save(self.blocks_done),
+            "trainer": self.trainer.save(),
+            "judges": self.judges.save(),
+            "method": self.method.save(),
+        }
+
+    def take_back(self) -> None:
+        """Stand again behind the last block as if nothing of it had been told."""
+        self.told, self.window = self._not_told[0], list(self._not_told[1])
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from what `save` of a search of the same plan gave; who steers is the caller's to bring back.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is of another plan.
+        """
+        if saved["knobs"]:
+            self.knobs.turn(saved["knobs"])
+        self.trainer.restore(saved["trainer"])
+        self.judges.restore(saved["judges"])
+        self.method.restore(saved["method"])
+        for name in PLAIN:
+            setattr(self, name, saved[name])
+        self.moves, self.window = saved["moves"], list(saved["window"])
+        self.last = None if saved["last"] is None else MaskUpdate(**saved["last"])
+        self._above, self._crossed = checked(saved["above"], self._above, "above"), saved["crossed"].copy()
+
+    def evaluator_name(self) -> str | None:
+        """Return which evaluator judges; None where nothing is judged."""
+        return None if self.joint is not None else str(self.method.evaluator.name)
+
+    def steer(self, block: int, interrupt: Interrupt, keeper: Keeper | None) -> Iterator[Event]:
         """Do what is ordered in front of a block, and tell of it."""
         again = True
         while again:
             changes, checkpoint, again = self.steering.orders(block, lambda: interrupt.is_asked)
             for change in changes:
+                self.is_between = False  # what is told no longer stands where a rescue would begin
                 try:
                     knobs, before = self.knobs.turn(change)
                 except ConfigError as error:
@@ -173,11 +270,18 @@ class Search:
                 data = {"block": block, "step": self.proposals, "knobs": knobs, "before": before}
                 yield Event(events.KNOB, data)
             if checkpoint:
-                text = outcome.write_checkpoint(
-                    self.plan, self.method, self.knobs.values(), block, self.proposals, folder
-                )
-                yield Event(events.NOTE, {"text": text})
+                yield from self._checkpoint_now(block, keeper)
             again = again and not interrupt.is_asked
+
+    def _checkpoint_now(self, block: int, keeper: Keeper | None) -> Iterator[Event]:
+        if keeper is None or not block:
+            why = "this run writes no folder" if keeper is None else "the first block is not done yet"
+            yield Event(events.NOTE, {"text": f"no checkpoint: {why}"})
+            return
+        # Told first, so that it stands in front of the checkpoint.
+        text = f"checkpoint after block {block:,}: mcprune resume {keeper.folder.path} would go on from here"
+        yield Event(events.NOTE, {"text": text})
+        keeper.save(self)
 
     def notes(self) -> Iterator[Event]:
         """Say what turning knobs at a temperature means."""
@@ -200,6 +304,7 @@ class Search:
 
     def harden(self) -> tuple[BoolArray, dict[str, Any]]:
         """Return the hard mask and what the harden event says of it."""
+        self.is_between = False
         gates = self.method.training_gates()
         gate_sum = float(gates.astype(np.float64).sum())
         kept = int((self.method.position() > 0).sum())
