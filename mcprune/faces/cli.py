@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 after an error that the user can mend (one message on stderr); 130 after Ctrl-C; 141 if the
+        0; 2 after an error that the user can mend (one message on stderr); 130 after Ctrl-C, 143 after SIGTERM; 141 if the
         output was closed by its reader. Any other exception is a fault of mcprune and is raised.
     """
     _prepare_streams()
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         return BROKEN_PIPE
     except KeyboardInterrupt as interrupt:
-        return _say(f"mcprune: interrupted{interrupt}", INTERRUPTED)
+        return _say(f"mcprune: interrupted{interrupt}", getattr(interrupt, "code", INTERRUPTED))
 
 
 def _command(arguments: list[str]) -> int:

@@ -243,9 +243,9 @@ def watch(events: Iterator[Event], screen: Screen) -> int:
             elif event.kind == DONE and event.data.get("is_cut_short"):
                 code = CODES.get(event.data.get("cut_short_by"), CODES["interrupt"])
             screen.show(event)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         where = f"; the files written so far are in {folder}; mcprune resume {folder} goes on" if folder else ""
-        raise KeyboardInterrupt(where) from None
+        raise type(interrupt)(where) from None
     finally:
         close = getattr(events, "close", None)
         if close is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -161,9 +162,7 @@ class RunFolder:
             while left:
                 left = left[os.write(self._events, left) :]
         except OSError as error:
-            raise FolderError(
-                f"{str(self.path / EVENTS)!r} cannot be written: {error.strerror}; make room, then mcprune resume {self.path}"
-            ) from None
+            raise self._stopped(EVENTS, error) from None
         self.mark = Mark(self.mark.size + len(line), zlib.crc32(line, self.mark.crc))
 
     def checkpoint(self, tree: Mapping[str, Any], mark: Mark) -> None:
@@ -185,9 +184,7 @@ class RunFolder:
             beside.replace(path)
             sync_folder(self.path)
         except OSError as error:
-            raise FolderError(
-                f"{str(path)!r} cannot be written: {error.strerror or error}; make room, then mcprune resume {self.path}"
-            ) from None
+            raise self._stopped(CHECKPOINT, error) from None
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file in one step: beside it, then renamed."""
@@ -195,7 +192,7 @@ class RunFolder:
             text = json.dumps(plain(dict(value)), indent=1, allow_nan=False) + "\n"
             write_whole(self.path / name, text.encode())
         except OSError as error:
-            raise FolderError(f"{str(self.path / name)!r} cannot be written: {error.strerror}; make room") from None
+            raise self._stopped(name, error) from None
 
     def model(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
         """Write the small model and what `load` needs beside it."""
@@ -220,7 +217,7 @@ class RunFolder:
         if self._events is not None:
             self._shut()
             with suppress(OSError):
-                for name in ALL_FILES:
+                for name in ALL_FILES if (self.path / MASK).exists() else ():
                     (self.path / (name + BEFORE)).unlink(missing_ok=True)
                 for name in (OLDER, CHECKPOINT, BEGUN) if self._is_over else ():
                     (self.path / name).unlink(missing_ok=True)
@@ -267,6 +264,15 @@ class RunFolder:
 
     def _unwritable(self, error: OSError) -> FolderError:
         return FolderError(f"{str(self.path)!r} cannot be written: {error.strerror or error}; choose another --out")
+
+    def _stopped(self, name: str, error: OSError) -> FolderError:
+        """Return the error that ends a run whose folder takes no more, with what helps."""
+        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
+        if error.errno == errno.ENOENT:
+            return FolderError(f"{str(self.path)!r} is gone: {name} cannot be written; run again")
+        return FolderError(
+            f"{str(self.path / name)!r} cannot be written: {error.strerror or error}; {remedy}, then mcprune resume {self.path}"
+        )
 
     def _shut(self) -> None:
         if self._events is not None:

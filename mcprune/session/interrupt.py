@@ -13,6 +13,12 @@ REASONS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminate"}
 CODES = {reason: 128 + number for number, reason in REASONS.items()}
 
 
+class Terminated(KeyboardInterrupt):
+    """The second of two signals was SIGTERM."""
+
+    code = CODES["terminate"]
+
+
 class Interrupt:
     """Ask the run to end after the current step: the first signal is noted, the second one interrupts at once.
 
@@ -48,6 +54,6 @@ class Interrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:
-            raise KeyboardInterrupt
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.is_asked = True
         self.reason = REASONS[signal.Signals(number)]

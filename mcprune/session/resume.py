@@ -63,13 +63,20 @@ class Opened(NamedTuple):
 
 
 def has_ended(folder: str | Path) -> bool:
-    """Tell whether a run in the folder has come to its planned end, so that nothing is left to resume."""
+    """Tell whether a run in the folder has come to its planned end; what it then left for a resume is removed."""
     path = Path(folder)
-    if not (path / RESULT).exists() or (path / BEGUN).exists():
+    try:
+        if read_json(path, RESULT).get("is_cut_short"):
+            return False
+        last = _read((path / EVENTS).read_bytes().splitlines()[-1])
+    except (FolderError, OSError, IndexError):
         return False
-    with suppress(FolderError):
-        return not read_json(path, RESULT).get("is_cut_short")
-    return False
+    if last is None or last.kind != events.DONE or last.data.get("is_cut_short"):
+        return False
+    with suppress(OSError):
+        for name in (OLDER, CHECKPOINT, BEGUN):
+            (path / name).unlink(missing_ok=True)
+    return True
 
 
 def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -> Opened:
@@ -170,7 +177,7 @@ def events_of(
         began = time.monotonic() - search.seconds
         yield from told_in(searched_and_concluded(search, folder, began, ends), search, folder)
     finally:
-        folder.close()
+        folder.close()  # releases the lock
 
 
 def _restored(opened: Opened, dataset: Dataset, model: nn.Module | None) -> Search:
@@ -225,7 +232,7 @@ def _check_given(opened: Opened, dataset: Dataset | None, model: nn.Module | Non
 
 def _begun(path: Path) -> dict[str, Any]:
     if not (path / BEGUN).exists():
-        if (path / RESULT).exists():
+        if has_ended(path):
             raise FolderError(f"the run in {str(path)!r} has ended: nothing is left to resume; mcprune show {path}")
         raise FolderError(
             f"{str(path)!r} has no {BEGUN}: no run that can go on is there; give another folder, or run again"
