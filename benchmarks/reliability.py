@@ -96,9 +96,152 @@ def meet_writing(folder: Path, seconds: float = 0.5) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with contextlib.suppress(OSError):
-            is_higher = {True: lambda one: one["value"] >= one["bar"], False: lambda one: one["value"] <= one["bar"]}
-    if not all(is_higher[one["better"] == "higher"](one) for one in rows if one["bar"] is not None):
+            if any(name.endswith((".part", ".new")) for name in os.listdir(folder)):
+                return
+        time.sleep(1e-4)
+
+
+def kills(count: int, seed: int) -> dict[str, Any]:
+    """Kill runs of each kind in turns at random moments until `count` kills, resume after each, and compare the ends."""
+    draw = random.Random(seed)
+    out: dict[str, Any] = {
+        "kills": 0,
+        "ends": 0,
+        "equal": 0,
+        "failed": 0,
+        "in writing": 0,
+        "before the first checkpoint": 0,
+    }
+    root = Path(tempfile.mkdtemp())
+    wanted, lasted = {}, {}
+    for name, options in KINDS.items():
+        began = time.monotonic()
+        reference = root / "whole"
+        assert finished(child(lambda o=options, f=reference: go(f, {**RUN, **o, **OFTEN}))) == 0, name
+        lasted[name] = time.monotonic() - began
+        wanted[name] = record(reference)
+        shutil.rmtree(reference)
+    while out["kills"] < count:
+        name = list(KINDS)[out["ends"] % len(KINDS)]
+        folder = root / "cut"
+        while True:  # until this run has come to its end
+            number = child(lambda n=name, f=folder: go(f, {**RUN, **KINDS[n], **OFTEN}))
+            if out["kills"] < count:
+                time.sleep(draw.uniform(0, 1.1 * lasted[name]))
+                if draw.random() < 0.5:
+                    meet_writing(folder)
+                os.kill(number, signal.SIGKILL)
+            code = finished(number)
+            if code == 0:
+                break
+            if code != -signal.SIGKILL:
+                out["failed"] += 1
+                shutil.copytree(folder, root / f"failed-{out['failed']}", dirs_exist_ok=True)
+                break
+            out["kills"] += 1
+            held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+            out["in writing"] += any(part.endswith((".part", ".new")) for part in held)
+            out["before the first checkpoint"] += "checkpoint.safetensors" not in held
+        out["ends"] += 1
+        out["equal"] += code == 0 and record(folder) == wanted[name]
+        shutil.rmtree(folder, ignore_errors=True)
+        print(", ".join(f"{text}: {number}" for text, number in out.items()), file=sys.stderr, flush=True)
+    if not out["failed"]:
+        shutil.rmtree(root)
+    return out
+
+
+def costs(data: str, epochs: int) -> dict[str, float]:
+    """Return the seconds of a search and of its checkpoints, their bytes, and how long a resume takes to its first new event."""
+    from mcprune.session.config import make_config
+    from mcprune.session.folder import RunFolder
+    from mcprune.session.loop import run
+    from mcprune.session.resume import events_of, open_run
+
+    root = Path(tempfile.mkdtemp())
+    spent: list[float] = []
+    write = RunFolder.checkpoint
+
+    def timed(self: RunFolder, tree: Any, mark: Any) -> None:
+        began = time.monotonic()
+        write(self, tree, mark)
+        spent.append(time.monotonic() - began)
+
+    RunFolder.checkpoint = timed  # type: ignore[method-assign]
+    keep = 50 if data == "mnist" else 16
+    config = make_config(
+        data=data, keep=keep, epochs=epochs, compare="no", retrain_epochs=1, out=str(root / "run"), threads=1
+    )
+    began, took = time.monotonic(), 0.0
+    for event in run(config):
+        if event.kind == "harden":
+            took = time.monotonic() - began
+            break
+    size = (root / "run" / "checkpoint.safetensors").stat().st_size
+    count, each, whole = len(spent), sum(spent) / max(len(spent), 1), sum(spent)
+    began = time.monotonic()
+    opened = open_run(root / "run")
+    for place, _ in enumerate(events_of(opened)):
+        if place == len(opened.told):
+            break
+    ready = time.monotonic() - began
+    arguments = [sys.executable, "-m", "mcprune", "resume", str(root / "run"), "--json"]
+    began, command = time.monotonic(), 0.0
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        for place, _ in enumerate(process.stdout):
+            if place == len(opened.told):
+                command = time.monotonic() - began
+                break
+        process.kill()
+    shutil.rmtree(root)
+    return {"run": took, "count": count, "each": each, "all": whole, "bytes": size, "ready": ready, "command": command}
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = common.parser(__doc__ or "", with_plot=False)
+    parser.add_argument("--kills", type=int, help="how many (default: 100, with --quick 10)")
+    parser.add_argument("--only", choices=("kills", "costs"))
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    count = given.kills or (10 if given.quick else 100)
+    rows = []
+    if given.only != "costs":
+        import mcprune.session.resume  # noqa: F401 - once, in front of all the children
+
+        met = kills(count, given.seed)
+        rows += [
+            common.row("kills at random moments, resumed after each", met["kills"], "", count, "higher"),
+            common.row("kills after which a resume failed", met["failed"], "", 0, "lower"),
+            common.row("ends of killed runs", met["ends"], "", None, "higher"),
+            common.row("of them equal to the run that never stopped", met["equal"], "", met["ends"], "higher"),
+            common.row("kills that left a file half written", met["in writing"], "", None, "higher"),
+            common.row("kills before the first checkpoint", met["before the first checkpoint"], "", None, "higher"),
+        ]
+    if given.only != "kills":
+        data, epochs = ("digits", 300) if given.quick else ("mnist", 12)
+        cost = costs(data, epochs)
+        share = cost["all"] / cost["run"]
+        rows += [
+            common.row(
+                f"{data}: share of the search that checkpoints take", share, "", 0.01, "lower", seconds=cost["run"]
+            ),
+            common.row(
+                f"{data}: writing one of {cost['count']}", cost["each"], "s", None, "lower", bytes=cost["bytes"]
+            ),
+            common.row(f"{data}: from resume to the first new event", cost["ready"], "s", 3.0, "lower"),
+            common.row(f"{data}: the same, the command's own start included", cost["command"], "s", None, "lower"),
+        ]
+    common.report(rows, 1, given.out, kinds=list(KINDS), seed=given.seed)
+    missed = [one for one in rows if one["bar"] is not None and not is_met(one)]
+    if missed:
         sys.exit(1)
+
+
+def is_met(one: dict[str, Any]) -> bool:
+    """Tell whether a figure reaches its bar."""
+    return bool(one["value"] >= one["bar"] if one["better"] == "higher" else one["value"] <= one["bar"])
 
 
 if __name__ == "__main__":

@@ -239,9 +239,9 @@ def watch(events: Iterator[Event], screen: Screen) -> int:
             if event.kind == START:
                 folder = event.data.get("folder")
             elif event.kind == STOPPED:
-                code = CODES.get(event.data.get("reason"), 0)
+                code = CODES.get(str(event.data.get("reason")), 0)
             elif event.kind == DONE and event.data.get("is_cut_short"):
-                code = CODES.get(event.data.get("cut_short_by"), CODES["interrupt"])
+                code = CODES.get(str(event.data.get("cut_short_by")), CODES["interrupt"])
             screen.show(event)
     except KeyboardInterrupt as interrupt:
         where = f"; the files written so far are in {folder}; mcprune resume {folder} goes on" if folder else ""

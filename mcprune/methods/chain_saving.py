@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcprune.chain.stepsize import StepSize
-from mcprune.methods.saving import Saved, arrays_of, checked, fill_arrays
+from mcprune.methods.saving import Saved, arrays_of, fill_arrays
 
 if TYPE_CHECKING:
     from mcprune.methods.markov import Markov
@@ -49,8 +48,8 @@ def restore_chain(chain: Markov, saved: Saved) -> None:
     if size is not None:
         assert chain.step_size is not None  # as the settings say
         low, high = map(float, size["bounds"])
-        parts = [checked(size[name], getattr(chain.step_size, name), name).copy() for name in StepSize._fields[:3]]
-        chain.step_size = StepSize(*parts, (low, high))
+        fill_arrays(chain.step_size, size)
+        chain.step_size = chain.step_size._replace(bounds=(low, high))
     chain.frozen_at, chain.measured_error = saved["frozen_at"], saved["measured_error"]
     if saved["evaluator_error"] != chain.evaluator.error:  # a screen's grows with what it has met
         chain.evaluator.error = float(saved["evaluator_error"])

@@ -109,10 +109,11 @@ def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
 
 def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, np.ndarray | torch.Tensor):
-        is_array = isinstance(value, np.ndarray)
-        tensor = torch.from_numpy(np.array(value, order="C")) if is_array else value.detach().cpu().contiguous()
-        tensors[place] = tensor.clone()
-        return {"$array" if is_array else "$tensor": place}
+        if isinstance(value, np.ndarray):
+            tensors[place] = torch.from_numpy(np.array(value, order="C"))
+            return {"$array": place}
+        tensors[place] = value.detach().cpu().contiguous().clone()
+        return {"$tensor": place}
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class RowOrder:
     def __init__(self, rows: int, batch_size: int, draw: np.random.Generator, device: torch.device) -> None:
         self.rows, self.batch_size = rows, batch_size
         self._draw, self._device = draw, device
-        self._drawn_from: dict[str, Any] | None = None  # the generator's state in front of the epoch's order
+        self._drawn_from: Mapping[str, Any] | None = None  # the generator's state in front of the epoch's order
         self._order = torch.empty(0, dtype=torch.int64)
         self._place = rows
 
@@ -64,7 +65,8 @@ class RowOrder:
 
     def save(self) -> dict[str, Any]:
         """Return where it stands: what the epoch's order was drawn from, and how far it is used."""
-        return {"drawn_from": self._drawn_from, "place": self._place, "rows": self.rows}
+        drawn_from = None if self._drawn_from is None else dict(self._drawn_from)
+        return {"drawn_from": drawn_from, "place": self._place, "rows": self.rows}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from what `save` gave; ValueError where it was of another number of rows."""

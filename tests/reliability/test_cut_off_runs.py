@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,13 @@ def test_ten_kills_at_random_moments_lose_nothing(tmp_path):
     assert rows["kills at random moments, resumed after each"] == 10
     assert rows["kills after which a resume failed"] == 0
     assert rows["of them equal to the run that never stopped"] == rows["ends of killed runs"] >= 1
+
+
+def doing(running, block, work):
+    """Go through a run, and do something behind a block."""
+    for event in running:
+        if event.kind == "progress" and event.data["block"] == block:
+            work()
 
 
 def until(process, kind):
@@ -171,14 +179,14 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(whole, tmp_path):
     try:
         folder = disk / "run"
         ballast = disk / "ballast"
-        count = 0
+
+        def fill():
+            with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(1024))
+
         with pytest.raises(FolderError, match=r"No space left on device; make room, then mcprune resume"):
-            for event in run(config(folder, checkpoint_every="0.5")):
-                count += event.kind == "progress"
-                if count == 5 and not ballast.exists():
-                    with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
-                        while True:
-                            file.write(bytes(1024))
+            doing(run(config(folder, checkpoint_every="0.5")), 5, fill)
         assert (folder / CHECKPOINT).exists() or (folder / OLDER).exists()
         ballast.unlink()
         opened = open_run(folder)
@@ -193,9 +201,7 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(whole, tmp_path):
 def test_a_folder_that_is_taken_away_is_told_of(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(FolderError, match=r"is gone: .* cannot be written; run again"):
-        for event in run(config(folder, checkpoint_every="0.5")):
-            if event.kind == "progress" and event.data["block"] == 5:
-                shutil.rmtree(folder)
+        doing(run(config(folder, checkpoint_every="0.5")), 5, lambda: shutil.rmtree(folder))
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
@@ -213,7 +219,12 @@ def test_a_folder_that_may_not_be_written_any_more_is_told_of(tmp_path):
 def test_two_processes_do_not_go_on_with_one_run_and_the_lock_dies_with_its_holder(whole, tmp_path):
     folder = tmp_path / "run"
     leave(folder, 5)
-    script = f"import pathlib, sys, mcprune.session.disk as d; lock = d.Lock(pathlib.Path({str(folder)!r})); print(1, flush=True); sys.stdin.read()"
+    script = (
+        "import pathlib, sys, mcprune.session.disk as disk\n"
+        f"lock = disk.Lock(pathlib.Path({str(folder)!r}))\n"
+        "print(1, flush=True)\n"
+        "sys.stdin.read()"
+    )
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n"
         with pytest.raises(FolderError, match="another run has begun"):
@@ -305,7 +316,7 @@ def test_rows_and_models_from_python_are_given_again(tmp_path):
         def forward(self, rows):
             return self.out(torch.tanh(self.norm(rows + self.shift)))
 
-    options = {"keep": 3, "epochs": 10, "retrain_epochs": 2, "threads": 1}
+    options = {"keep": 3, "epochs": 40, "retrain_epochs": 2, "threads": 1}
     torch.manual_seed(1)
     start = Own().state_dict()
 
