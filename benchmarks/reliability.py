@@ -6,7 +6,6 @@ python benchmarks/reliability.py --quick                                       #
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,14 @@ def child(work: Any) -> int:
         os._exit(code)
 
 
-def go(folder: Path, options: dict[str, Any]) -> None:
-    """Begin the run, or go on with it."""
+def go(folder: Path, options: dict[str, Any], at: int | None = None, told: Path | None = None) -> None:
+    """Begin the run, or go on with it; see `counted`."""
     from mcprune.session.config import make_config
     from mcprune.session.loop import run
     from mcprune.session.resume import events_of, has_ended, open_run
 
+    if at is not None or told is not None:
+        counted(at, told)
     if has_ended(folder):
         return
     if (folder / "begun.json").exists():
@@ -91,14 +93,24 @@ def finished(number: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
 
-def meet_writing(folder: Path, seconds: float = 0.5) -> None:
-    """Wait until a file is half written, at most so long."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError):
-            if any(name.endswith((".part", ".new")) for name in os.listdir(folder)):
-                return
-        time.sleep(1e-4)
+def counted(at: int | None, told: Path | None = None) -> None:
+    """Count what is done to files from now on; at the `at`-th of it this process is killed, a write half done."""
+    real = {name: getattr(os, name) for name in ("write", "fsync", "replace")}
+    count = 0
+
+    def doing(name: str, *given: Any, **named: Any) -> Any:
+        nonlocal count
+        count += 1
+        if told is not None:
+            told.write_text(str(count))
+        if count == at:
+            if name == "write":
+                real["write"](given[0], bytes(given[1])[: len(given[1]) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real[name](*given, **named)
+
+    for name in real:
+        setattr(os, name, partial(doing, name))
 
 
 def kills(count: int, seed: int) -> dict[str, Any]:
@@ -113,11 +125,14 @@ def kills(count: int, seed: int) -> dict[str, Any]:
         "before the first checkpoint": 0,
     }
     root = Path(tempfile.mkdtemp())
-    wanted, lasted = {}, {}
+    wanted, lasted, writes = {}, {}, {}
     for name, options in KINDS.items():
         began = time.monotonic()
         reference = root / "whole"
-        assert finished(child(lambda o=options, f=reference: go(f, {**RUN, **o, **OFTEN}))) == 0, name
+        assert (
+            finished(child(lambda o=options, f=reference: go(f, {**RUN, **o, **OFTEN}, None, root / "count"))) == 0
+        ), name
+        writes[name] = int((root / "count").read_text())
         lasted[name] = time.monotonic() - began
         wanted[name] = record(reference)
         shutil.rmtree(reference)
@@ -125,11 +140,12 @@ def kills(count: int, seed: int) -> dict[str, Any]:
         name = list(KINDS)[out["ends"] % len(KINDS)]
         folder = root / "cut"
         while True:  # until this run has come to its end
-            number = child(lambda n=name, f=folder: go(f, {**RUN, **KINDS[n], **OFTEN}))
-            if out["kills"] < count:
+            # Half of them while a file is written, flushed or renamed, which are short: a clock would seldom meet them.
+            is_timed = draw.random() < 0.5
+            at = None if is_timed or out["kills"] >= count else draw.randint(1, max(2, writes[name] // 2))
+            number = child(lambda n=name, f=folder, k=at: go(f, {**RUN, **KINDS[n], **OFTEN}, k))
+            if is_timed and out["kills"] < count:
                 time.sleep(draw.uniform(0, 1.1 * lasted[name]))
-                if draw.random() < 0.5:
-                    meet_writing(folder)
                 os.kill(number, signal.SIGKILL)
             code = finished(number)
             if code == 0:
@@ -140,7 +156,7 @@ def kills(count: int, seed: int) -> dict[str, Any]:
                 break
             out["kills"] += 1
             held = {path.name for path in folder.iterdir()} if folder.exists() else set()
-            out["in writing"] += any(part.endswith((".part", ".new")) for part in held)
+            out["in writing"] += at is not None
             out["before the first checkpoint"] += "checkpoint.safetensors" not in held
         out["ends"] += 1
         out["equal"] += code == 0 and record(folder) == wanted[name]
@@ -208,15 +224,18 @@ def main() -> None:
     count = given.kills or (10 if given.quick else 100)
     rows = []
     if given.only != "costs":
-        import mcprune.session.resume  # noqa: F401 - once, in front of all the children
+        # Once, in front of all the children: modules, and what loading the data needs.
+        import mcprune.session.resume  # noqa: F401
+        from mcprune.data.load import load
 
+        load("digits")
         met = kills(count, given.seed)
         rows += [
             common.row("kills at random moments, resumed after each", met["kills"], "", count, "higher"),
             common.row("kills after which a resume failed", met["failed"], "", 0, "lower"),
             common.row("ends of killed runs", met["ends"], "", None, "higher"),
             common.row("of them equal to the run that never stopped", met["equal"], "", met["ends"], "higher"),
-            common.row("kills that left a file half written", met["in writing"], "", None, "higher"),
+            common.row("kills while a file was written, flushed or renamed", met["in writing"], "", None, "higher"),
             common.row("kills before the first checkpoint", met["before the first checkpoint"], "", None, "higher"),
         ]
     if given.only != "kills":

@@ -65,7 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
-        "resume": _resume,
         "show": _show,
         "predict": _predict,
         "report": _report,
@@ -74,6 +73,7 @@ def _command(arguments: list[str]) -> int:
         "bench": _bench,
         "reproduce": _reproduce,
         "sweep": _sweep,
+        "resume": _resume,
     }
     if arguments and arguments[0] in commands:
         try:
