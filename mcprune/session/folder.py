@@ -35,6 +35,7 @@ from mcprune.session.records import (
     OLDER,
     bring_back,
     check_free,
+    stale_files,
 )
 
 
@@ -107,6 +108,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.path)
             bring_back(self.path)
+            for stale in stale_files(self.path):
+                stale.unlink()
             self._needs = needs
             if not any(self.path.iterdir()):
                 self._write_begun()

@@ -37,7 +37,8 @@ def check_free(path: Path, *, force: bool) -> None:
         path.exists()
     except (OSError, ValueError) as error:
         raise FolderError(f"{str(path)[:80]!r} is no name for a folder ({error}); choose another --out") from None
-    if path.is_dir() and any(path.iterdir()):
+    # A kill in the first instant leaves a half of the first file, which is nothing.
+    if path.is_dir() and {entry.name for entry in path.iterdir()} - {entry.name for entry in stale_files(path)}:
         if not force:
             on = f", or go on with it: mcprune resume {path}" if (path / BEGUN).exists() else ""
             raise FolderError(f"the folder {str(path)!r} exists; choose another --out, or replace it with --force{on}")

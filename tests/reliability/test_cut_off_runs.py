@@ -289,6 +289,13 @@ def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_pat
     running.close()
     assert not folder.exists()  # who leaves leaves nothing; a kill leaves what was asked for
     folder.mkdir()
+    (folder / f"{BEGUN}.new").write_bytes(held[:50])  # killed in the first instant: the same command again
+    with pytest.raises(FolderError, match="run again"):
+        open_run(folder)
+    first = run(config(folder, checkpoint_every="0.5"))
+    assert next(first).kind == "start"
+    first.close()
+    assert sorted(folder.iterdir()) == []
     (folder / BEGUN).write_bytes(held)
     (folder / "config.toml.new").write_text("half")
     assert not has_ended(folder)
