@@ -19,7 +19,7 @@ DESCRIPTION = (
     "chain, which needs no gradient, decides about the sites."
 )
 SCREEN = ("config", "quiet", "json")
-GROUPS = ("data", "sites", "classifier", "chain", "gradient", "run")  # in the order of the help
+GROUPS = ("data", "sites", "classifier", "chain", "gradient", "importance", "run")  # in the order of the help
 
 
 def shown(name: str, value: Any) -> str:

@@ -38,6 +38,8 @@ def restore_chain(chain: Markov, saved: Saved) -> None:
         What is saved is not of such a chain.
     """
     fill_arrays(chain.state, saved["state"])
+    if chain.wall is not None:
+        chain.wall.refresh(chain.state)
     fill_arrays(chain.ladder, saved["ladder"])
     fill_arrays(chain.statistics, saved["statistics"])
     chain.sharpness = float(saved["sharpness"])

@@ -28,12 +28,13 @@ from mcprune.session.fields import (
     schedule_text,
 )
 from mcprune.session.options_gradient import GradientOptions, unused
+from mcprune.session.options_importance import ImportanceOptions
 from mcprune.session.presets import PRESETS
 
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
 
 
-class RunConfig(GradientOptions):
+class RunConfig(GradientOptions, ImportanceOptions):
     """Every option of a run. Unknown names, NaN and infinities are refused.
 
     Fields left at None are settled from the data when the run starts; the run's folder records what they became.
@@ -94,8 +95,13 @@ class RunConfig(GradientOptions):
         None,
         ge=1,
         le=2**31,
-        description="n, how many sites to keep [a quarter of them]",
+        description="n, how many sites to keep, or what the kept model may cost (--budget-in) [a quarter of all]",
         json_schema_extra={"group": "sites"},
+    )
+    budget_in: Literal["sites", "parameters", "macs"] = Field(
+        "sites",
+        description="what --keep counts: sites, or parameters or multiply-accumulates of the kept model",
+        json_schema_extra={"group": "chain"},
     )
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(layer_widths)] = Field(
@@ -161,6 +167,13 @@ class RunConfig(GradientOptions):
         description="the same while retraining [0.1 for images, else 0]",
         json_schema_extra={"group": "classifier"},
     )
+    retrain_warp: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="images while retraining: shifts of up to so many pixels, turns of 8 degrees and scales of 8% times that",
+        json_schema_extra={"group": "classifier"},
+    )
     retrain_epochs: int | None = Field(
         None,
         ge=1,
@@ -174,9 +187,9 @@ class RunConfig(GradientOptions):
         description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant",
         json_schema_extra={"group": "chain"},
     )
-    method: Literal["markov", "gradient"] = Field(
+    method: Literal["markov", "gradient", "importance"] = Field(
         "markov",
-        description="the way to the mask: the chain, or gates trained by backprop",
+        description="the way to the mask: the chain, gates trained by backprop, or an importance measure",
         json_schema_extra={"group": "chain"},
     )
     moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
@@ -472,7 +485,7 @@ def recorded_options(config: RunConfig) -> dict[str, Any]:
     """Return the options that a record of the run holds, in TOML's types: those that are set and that the run reads."""
     left_out = unused(config)
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
-    return values | {name: list(values[name]) for name in ("hidden", "search_hidden") if name in values}
+    return values | {name: list(values[name]) for name in ("hidden", "search_hidden", "counts") if name in values}
 
 
 def write_config(config: RunConfig, path: Path) -> None:

@@ -292,7 +292,14 @@ def _trial(config: RunConfig, dataset: Dataset, epochs: int) -> tuple[int, float
     short: dict[str, Any] = {"epochs": epochs, "max_time": None, "out": None, "force": False}
     if config.schedule == "auto":
         short |= {"schedule": None, "pilot_share": None}
-    for name in ("window_epochs", "decade_epochs", "stall_epochs"):  # they may be longer than the trial
+    for name in (
+        "window_epochs",
+        "decade_epochs",
+        "stall_epochs",
+        "rounds",
+        "counts",
+        "recover",
+    ):  # they may be longer than the trial
         short[name] = None
     short_config = config.model_copy(update=short)
     points: list[dict[str, Any]] = []

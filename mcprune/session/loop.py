@@ -147,6 +147,7 @@ def start_event(search: Search, folder: RunFolder | None) -> Event:
             "rows": {part: len(getattr(plan.prepared, f"y_{part}")) for part in ("train", "validation", "test")},
             "N": plan.sites.size,
             "n": plan.keep,
+            "cost": outcome.cost_of(plan),
             "sites": site_groups(plan.sites),
             "classifier": classifier_words(plan),
             "device": str(plan.device),
@@ -169,14 +170,15 @@ def searched_and_concluded(
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
         yield from search.run(interrupt, began, keeper)
         yield from search.notes()
-        for note in search.joint.notes() if search.joint is not None else ():
-            yield Event(events.NOTE, {"text": note})
         kept = int((search.method.position() > 0).sum())
-        if search.blocks_done < plan.blocks and kept > plan.keep:
+        if search.blocks_done < plan.blocks and not search.is_within():
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
         mask, away = search.harden()
+        for note in getattr(search.method, "notes", list)():
+            yield Event(events.NOTE, {"text": note})
         found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
+        found.scores = getattr(search.method, "scores", None)
         if folder is not None:  # the last block has made it
             outcome.write_mask(plan, found, folder)
         found.harden = away

@@ -17,7 +17,7 @@ from mcprune.chain import state
 from mcprune.errors import ConfigError
 from mcprune.methods.base import Joint, MaskUpdate
 from mcprune.methods.saving import Saved, checked
-from mcprune.session import events
+from mcprune.session import events, outcome
 from mcprune.session.events import Event
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.keeper import Keeper
@@ -33,8 +33,8 @@ GATES, MOST_GATES = 60, 16_384
 NEAR = 0.01
 # What of a search is kept as it is.
 PLAIN = (
-    "blocks_done", "told", "over", "is_warm", "turned_at", "proposals", "accepted", "nonfinite", "null_moves", "by_bound", "judged_rows",
-    "adapted", "searched", "seconds", "usual",
+    "blocks_done", "told", "over", "is_warm", "turned_at", "proposals", "accepted", "nonfinite", "null_moves", "by_bound", "walled",
+    "judged_rows", "adapted", "searched", "seconds", "usual",
 )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ class Search:
         self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
         self.blocks_done = 0
         self.is_warm = False  # at a temperature above 0
-        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = 0
+        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = self.walled = 0
         self.moves: dict[str, list[int]] = {}
         self.judged_rows = 0
         self._above = method.position() > 0
@@ -189,6 +189,8 @@ class Search:
                     "near_hard": near_hard(method.training_gates()),
                     "kept": update.kept,
                     "target": update.target,
+                    "cost": update.cost,
+                    "cost_target": update.cost_target,
                     "proposals": self.proposals,
                     "accepted": self.accepted,
                     "acceptance": window[1] / window[0] if window[0] else math.nan,
@@ -196,6 +198,7 @@ class Search:
                     "nonfinite": self.nonfinite,
                     "null_moves": self.null_moves,
                     "rejected_by_bound": self.by_bound,
+                    "rejected_by_cost": self.walled,
                     "adapted": update.adapted,
                     "proposals_per_second": update.proposals / max(self.usual, 1e-9),
                     "forwards": self.forwards(),
@@ -314,7 +317,8 @@ class Search:
             "kept": int(mask.sum()),
             "N": mask.size,
             "gate_sum": gate_sum,
-            "away": abs(gate_sum - self.plan.keep),
+            "away": abs(gate_sum - int(mask.sum())),
+            "cost": outcome.cost_of(self.plan, mask),
             "kept_before": kept,
             "near_hard": near_hard(gates),
             "last_crossed": self.last_crossed().tolist(),
@@ -332,9 +336,20 @@ class Search:
         """
         position, keep = self.method.position(), self.plan.keep
         now = self._accuracy(position > 0)
+        if self.plan.cost is not None:
+            return now, now if self.is_within() else None
         if int((position > 0).sum()) == keep:
             return now, now
-        return now, None if self.joint is None else self._accuracy(state.mask(position, keep))
+        # Importance scores rank only in its rounds: its position names no n sites before the last one.
+        is_ranked = self.joint is not None and getattr(self.joint, "ranks", True)
+        return now, self._accuracy(state.mask(position, keep)) if is_ranked else None
+
+    def is_within(self) -> bool:
+        """Return whether no more is kept than the budget allows."""
+        kept = self.method.position() > 0
+        if self.plan.cost is None:
+            return int(kept.sum()) <= self.plan.keep
+        return int(self.plan.cost.costs.of(self.plan.cost.costs.counts(kept))) <= self.plan.cost.limit
 
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never."""
@@ -345,7 +360,12 @@ class Search:
 
         A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
         """
-        return 3 * self.trainer.steps * self.trainer.batch_size + self.judged_rows + self.plan.spent_forwards
+        return (
+            3 * self.trainer.steps * self.trainer.batch_size
+            + self.judged_rows
+            + self.plan.spent_forwards
+            + getattr(self.method, "forwards", 0)
+        )
 
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
@@ -375,6 +395,7 @@ class Search:
         self.nonfinite += update.nonfinite
         self.null_moves += update.null_moves
         self.by_bound += update.rejected_by_bound
+        self.walled += update.walled
         self.adapted = update.adapted
         for name, (proposed, accepted) in update.moves.items():
             total = self.moves.setdefault(name, [0, 0])

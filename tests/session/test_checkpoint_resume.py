@@ -39,6 +39,7 @@ KINDS = {
     "decade": ({"method": "gradient", "schedule": "decade", "gate_kind": "hard-concrete"}, {}),
     "stall": ({"method": "gradient", "schedule": "stall", "gate_kind": "straight-through"}, {}),
     "sgd": ({"method": "gradient", "schedule": "ramp", "pruner_optimizer": "sgd"}, {}),
+    "importance": ({"method": "importance"}, {}),
     "steered": ({}, TURNS),
 }
 
