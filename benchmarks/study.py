@@ -64,15 +64,16 @@ def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str
     """Search with the variant's options, then judge."""
     from mcprune.data.load import load
     from mcprune.session.config import make_config
-    from mcprune.session.loop import Interrupt, _Search
+    from mcprune.session.interrupt import Interrupt
     from mcprune.session.machine import use_threads
     from mcprune.session.plan import make_method, make_plan
+    from mcprune.session.searching import Search
 
     given = {"validation": "0.33", **dict(part.split("=", 1) for part in variant.split(";") if "=" in part)}
     plan = make_plan(make_config(data=data, keep=keep, seed=seed, threads=threads, **given), load(data))
     use_threads(threads)
     began, cpu = time.monotonic(), time.process_time()
-    search = _Search(plan, make_method(plan))
+    search = Search(plan, make_method(plan))
     for _ in search.run(Interrupt(), began):
         pass
     mask, _ = search.harden()

@@ -27,14 +27,15 @@ def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
     from mcprune.data.load import load
     from mcprune.evaluate.base import gates_of
     from mcprune.session.config import make_config
-    from mcprune.session.loop import Interrupt, _Search
+    from mcprune.session.interrupt import Interrupt
     from mcprune.session.machine import use_threads
     from mcprune.session.plan import make_method, make_plan
+    from mcprune.session.searching import Search
 
     plan = make_plan(make_config(data="digits", keep=16, seed=seed, threads=1, **CHOSEN), load("digits"))
     use_threads(1)
     method = make_method(plan)
-    search = _Search(plan, method)
+    search = Search(plan, method)
     step = search.trainer.run
 
     def in_turn(count: int, gates: Any, weights: Any, progress: float) -> None:

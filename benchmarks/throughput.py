@@ -32,9 +32,10 @@ from mcprune.evaluate.graph import GraphEvaluator
 from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch
 from mcprune.session.config import make_config
-from mcprune.session.loop import Interrupt, _Search
+from mcprune.session.interrupt import Interrupt
 from mcprune.session.machine import use_threads
 from mcprune.session.plan import Plan, make_method, make_plan
+from mcprune.session.searching import Search
 
 ACCEPTANCES = (0.0, 0.001, 0.01, 0.1)
 CHAINS = np.zeros(1, np.int64)
@@ -59,7 +60,7 @@ class Bench:
         }
         self.plan: Plan = make_plan(make_config(**given), dataset)
         use_threads(1)
-        search = _Search(self.plan, make_method(self.plan))
+        search = Search(self.plan, make_method(self.plan))
         for _ in search.run(Interrupt(), time.monotonic()):
             pass
         self.position = search.method.position().copy()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mcprune.session.api import Mask as Mask
     from mcprune.session.api import Result as Result
     from mcprune.session.api import prune as prune
+    from mcprune.session.api import resume as resume
     from mcprune.session.config import RunConfig as RunConfig
     from mcprune.session.config import make_config as make_config
     from mcprune.session.events import Event as Event
@@ -30,6 +31,7 @@ _HOMES = {
     "load": "mcprune.session.folder",
     "make_config": "mcprune.session.config",
     "prune": "mcprune.session.api",
+    "resume": "mcprune.session.api",
     "run": "mcprune.session.loop",
     "tune": "mcprune.faces.tune.notebook",
 }

@@ -19,6 +19,7 @@ Choose exactly n inputs or hidden units of a neural network with a gradient-free
 
 commands:
   run                    choose the sites, test the result, save the smaller model
+  resume FOLDER          go on with a run that was cut off
   tune [FOLDER]          run with a page in the browser on which it is watched and steered
   show FOLDER            print the table and the picture of a finished run again
   report FOLDER          write a page of a run: its curves, its mask, the small model against the whole one
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 after an error that the user can mend (one message on stderr); 130 after Ctrl-C; 141 if the
+        0; 2 after an error that the user can mend (one message on stderr); 130 after Ctrl-C, 143 after SIGTERM; 141 if the
         output was closed by its reader. Any other exception is a fault of mcprune and is raised.
     """
     _prepare_streams()
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         return BROKEN_PIPE
     except KeyboardInterrupt as interrupt:
-        return _say(f"mcprune: interrupted{interrupt}", INTERRUPTED)
+        return _say(f"mcprune: interrupted{interrupt}", getattr(interrupt, "code", INTERRUPTED))
 
 
 def _command(arguments: list[str]) -> int:
@@ -74,6 +75,7 @@ def _command(arguments: list[str]) -> int:
         "bench": _bench,
         "reproduce": _reproduce,
         "sweep": _sweep,
+        "resume": _resume,
     }
     if arguments and arguments[0] in commands:
         try:
@@ -141,6 +143,12 @@ def _tune(arguments: list[str]) -> int:
     from mcprune.faces.tune.command import tune
 
     return tune(arguments)
+
+
+def _resume(arguments: list[str]) -> int:
+    from mcprune.faces.resume import resume
+
+    return resume(arguments)
 
 
 def _show(arguments: list[str]) -> int:

@@ -22,6 +22,7 @@ from mcprune.session.records import CONFIG
 Runs = Mapping[str, Recorded]
 REASONS = {
     "interrupt": "it was interrupted (Ctrl-C)",
+    "terminate": "it was terminated (SIGTERM)",
     "max_time": "its time was up",
     "stop": "it was stopped on the live page",
     "replay": "the run that it repeats had ended there",

@@ -9,6 +9,7 @@ from mcprune.faces import table
 from mcprune.faces.outputs import Output, PlainOutput, choose, report, write
 from mcprune.faces.text import duration, number, wrapped
 from mcprune.session.events import DONE, START, STOPPED, Event
+from mcprune.session.interrupt import CODES
 
 Data = Mapping[str, Any]
 Columns = tuple[tuple[str, str, str, int], ...]
@@ -111,6 +112,8 @@ class TextScreen(Screen):
     def on_done(self, data: Data) -> None:
         start = {name: self._start.get(name) for name in ("name", "N", "n", "sites")}
         report(self.output, {**start, **data})
+        if data.get("is_cut_short") and data.get("folder"):
+            self.output.lines([f"cut short: mcprune resume {data['folder']} goes on from where it was"])
 
 
 class PlainScreen(TextScreen):
@@ -201,6 +204,7 @@ def stopped_line(data: Data) -> str:
     """Say why the search ended early and what comes now."""
     reasons = {
         "interrupt": "interrupted",
+        "terminate": "terminated",
         "max_time": "out of time (--max-time)",
         "stop": "stopped on the page",
         "replay": "ended as the run that is repeated",
@@ -236,7 +240,7 @@ def choose_screen(stream: TextIO, *, quiet: bool = False, json: bool = False) ->
 
 
 def watch(events: Iterator[Event], screen: Screen) -> int:
-    """Show the events of a run and return the exit code: 130 if it was interrupted, else 0.
+    """Show the events of a run and return the exit code: 130 if it was interrupted, 143 if terminated, else 0.
 
     The iterator is closed on every way out: a screen that cannot go on (a closed pipe) ends the run too.
     The caller has entered the screen.
@@ -246,20 +250,21 @@ def watch(events: Iterator[Event], screen: Screen) -> int:
     KeyboardInterrupt
         Ctrl-C where the run itself does not handle it; its text says where the files so far are.
     """
-    interrupted, folder = False, None
+    code, folder = 0, None
     try:
         for event in events:
             if event.kind == START:
                 folder = event.data.get("folder")
             elif event.kind == STOPPED:
-                interrupted = event.data.get("reason") == "interrupt"
-            elif event.kind == DONE:
-                interrupted = interrupted or bool(event.data.get("is_cut_short"))
+                code = CODES.get(str(event.data.get("reason")), 0)
+            elif event.kind == DONE and event.data.get("is_cut_short"):
+                code = CODES.get(str(event.data.get("cut_short_by")), CODES["interrupt"])
             screen.show(event)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"; the files written so far are in {folder}" if folder else "") from None
+    except KeyboardInterrupt as interrupt:
+        where = f"; the files written so far are in {folder}; mcprune resume {folder} goes on" if folder else ""
+        raise type(interrupt)(where) from None
     finally:
         close = getattr(events, "close", None)
         if close is not None:
             close()
-    return 130 if interrupted else 0
+    return code

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from mcprune.chain.schedules import Schedule
 
@@ -45,6 +45,14 @@ class Alpha(Protocol):
         """Take the means of L_cla and L_pru over the epoch, and the variance of the weights at its end."""
         ...
 
+    def save(self) -> dict[str, Any]:
+        """Return what the schedule has met so far, as plain numbers and lists."""
+        ...
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `save` gave."""
+        ...
+
 
 class Timed:
     """fixed and ramp: a function of the time alone."""
@@ -60,6 +68,13 @@ class Timed:
 
     def epoch_ended(self, cla: float, pru: float, variance: float) -> None:
         """See `Alpha.epoch_ended`."""
+
+    def save(self) -> dict[str, Any]:
+        """See `Alpha.save`: nothing."""
+        return {}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """See `Alpha.restore`."""
 
 
 class Strength(Protocol):
@@ -113,20 +128,18 @@ class Stall:
     factor: float
     tolerance: float
     epochs: int
-    _seen: deque[float] = field(init=False)
+    seen: deque[float] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._seen = deque([0.0], maxlen=self.epochs + 1)
+        self.seen = deque([0.0], maxlen=self.epochs + 1)
 
     def after(self, epochs: int, now: float, variance: float) -> float:
         """See `Strength.after`."""
-        self._seen.append(variance)
-        if len(self._seen) <= self.epochs or abs(variance - self._seen[0]) > self.tolerance * max(
-            variance, self._seen[0]
-        ):
+        self.seen.append(variance)
+        if len(self.seen) <= self.epochs or abs(variance - self.seen[0]) > self.tolerance * max(variance, self.seen[0]):
             return now
-        self._seen.clear()
-        self._seen.append(variance)
+        self.seen.clear()
+        self.seen.append(variance)
         return min(self.end, now * self.factor)
 
 
@@ -175,3 +188,22 @@ class Windowed:
             self._alpha = self.cap
         else:
             self._alpha = above / below
+
+    def save(self) -> dict[str, Any]:
+        """See `Alpha.save`."""
+        saved: dict[str, Any] = {"strength": self.strength, "capped": int(self.capped), "epochs": self.epochs}
+        saved |= {"alpha": self._alpha, "cla": list(self._cla), "pru": list(self._pru)}
+        if isinstance(self.rule, Stall):
+            saved["variances"] = list(self.rule.seen)
+        return saved
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """See `Alpha.restore`."""
+        self.strength, self.capped, self.epochs = float(saved["strength"]), saved["capped"], saved["epochs"]
+        self._alpha = float(saved["alpha"])
+        pairs = [(self._cla, saved["cla"]), (self._pru, saved["pru"])]
+        if isinstance(self.rule, Stall):
+            pairs.append((self.rule.seen, saved["variances"]))
+        for window, values in pairs:
+            window.clear()
+            window.extend(values)

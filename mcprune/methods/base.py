@@ -71,6 +71,14 @@ class Method(Protocol):
         """Return what the method became in words and numbers, for the record."""
         ...
 
+    def save(self) -> dict[str, Any]:
+        """Return all that its future depends on between two blocks: plain values, arrays and tensors, copied."""
+        ...
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `save` of a method made alike gave; KeyError, TypeError or ValueError where it does not fit."""
+        ...
+
 
 @runtime_checkable
 class Joint(Protocol):

@@ -17,6 +17,7 @@ from mcprune.methods.alphas import Alpha
 from mcprune.methods.base import Batch, MaskUpdate
 from mcprune.methods.gate_kinds import GATE_KINDS
 from mcprune.methods.penalties import Pruning, pruning_losses
+from mcprune.methods.saving import Saved, checked, copied, restore_optimizer, save_optimizer
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,42 @@ class Gradient:
         return [
             f"alpha would have been infinite or above its cap in {self.alpha.capped} epochs, as L_pru went to 0: capped"
         ]
+
+    def save(self) -> Saved:
+        """See `Method.save`."""
+        alpha, sel, rej = self._now
+        return {
+            "weights": copied(self.weights),
+            "steps": self.steps,
+            "crossed": self.crossed.copy(),
+            "crossed_now": copied(self._crossed),
+            "above": copied(self._above),
+            "draw": copied(self._draw.get_state()),
+            "optimizer": save_optimizer(self._optimizer),
+            "alpha_now": alpha,
+            "sel": copied(sel),
+            "rej": copied(rej),
+            "epoch": copied(self._epoch),
+            "block": copied(self._block),
+            "block_steps": self._block_steps,
+            "alpha": self.alpha.save(),
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """See `Method.restore`."""
+        device = self.weights.device
+        with torch.no_grad():
+            self.weights.copy_(saved["weights"])
+            self._crossed.copy_(saved["crossed_now"])
+            self._epoch.copy_(saved["epoch"])
+            self._block.copy_(saved["block"])
+        self._above = saved["above"].to(device)
+        self.steps, self._block_steps = int(saved["steps"]), int(saved["block_steps"])
+        self.crossed = np.array(checked(saved["crossed"], self.crossed, "crossed"))
+        self._draw.set_state(saved["draw"])
+        restore_optimizer(self._optimizer, saved["optimizer"])
+        self._now = (float(saved["alpha_now"]), saved["sel"].to(device), saved["rej"].to(device))
+        self.alpha.restore(saved["alpha"])
 
     def _sharpness(self) -> float:
         return self.settings.sharpness.value(self.steps / self.settings.steps)

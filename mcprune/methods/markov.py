@@ -17,6 +17,8 @@ from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods import cost_pool, pool
 from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch, MaskUpdate
+from mcprune.methods.chain_saving import restore_chain, save_chain
+from mcprune.methods.saving import Saved
 from mcprune.methods.settings import ChainSettings, ScoreHook, check
 
 __all__ = ["ChainSettings", "Markov", "ScoreHook", "take"]
@@ -76,7 +78,7 @@ class Markov:
         self.chains = np.arange(settings.replicas)
         self.blocks = 0
         self.wall = None if settings.cost is None else wall.new_wall(settings.cost.costs.terms, self.state)
-        self._last_target = sites if settings.cost is None else settings.cost.costs.whole
+        self.last_target = sites if settings.cost is None else settings.cost.costs.whole
         self.site_scores = site_scores
         self.groups = groups
         self.ladder = tempering.new_ladder(settings.replicas)
@@ -88,7 +90,7 @@ class Markov:
         self.statistics = scores.new_statistics(sites)
         self.frozen_at: int | None = None  # proposals a replica
         self.measured_error: float | None = None  # largest difference from canonical seen, relative to max(1, loss)
-        self._ahead = Ahead(settings.speculate)
+        self.ahead = Ahead(settings.speculate)
         self._judged = 0
 
     def position(self) -> FloatArray:
@@ -133,7 +135,7 @@ class Markov:
         elif self.step_size is None or settings.delta != self.settings.delta:
             self.step_size = stepsize.new_step_size(settings.delta.start, settings.replicas, settings.plan.box)
         if settings.speculate != self.settings.speculate:
-            self._ahead = Ahead(settings.speculate)
+            self.ahead = Ahead(settings.speculate)
         self.settings = settings
 
     def update(self, batch: Batch, progress: float) -> MaskUpdate:
@@ -189,7 +191,7 @@ class Markov:
             left = np.full(settings.replicas, min(leg, settings.decisions - begun))
             while left.any():
                 began = time.perf_counter()
-                ahead = min(self._ahead.size(), int(left.max()))
+                ahead = min(self.ahead.size(), int(left.max()))
                 candidates = moves.propose(
                     self.state, ahead, plan=plan, delta=delta[rung], sharpness=sharpness, seed=settings.seed,
                     chains=self.chains,
@@ -207,7 +209,7 @@ class Markov:
                 if (info.index >= 0).any():
                     self.evaluator.moved(self.state.position, candidates, info.index)
                     self.canonical.moved(self.state.position, candidates, info.index)
-                self._ahead.observe(ahead, took, int(info.consumed.sum()), int(info.accepted.sum()))
+                self.ahead.observe(ahead, took, int(info.consumed.sum()), int(info.accepted.sum()))
                 left -= info.consumed
                 by_bound += int(ruled_out[np.arange(ahead) < info.consumed[:, None]].sum())
                 by_rung[:, rung] += [info.proposed, info.accepted]
@@ -277,11 +279,19 @@ class Markov:
             self._begin(batch)
             cold = np.zeros(self.settings.replicas)
             if self.settings.cost is not None:
-                self._last_target = 0  # what is left of the budget is filled
+                self.last_target = 0  # what is left of the budget is filled
                 self._follow(batch, self.settings.cost.limit, cold)
                 return np.asarray(self.position() > 0)
             self._follow(batch, self.settings.keep, cold)
         return floors.hardened(self.position(), self.settings.keep, self.groups)
+
+    def save(self) -> Saved:
+        """See `Method.save`."""
+        return save_chain(self)
+
+    def restore(self, saved: Saved) -> None:
+        """See `Method.restore`; the settings are the caller's to bring back (`steer`) before."""
+        restore_chain(self, saved)
 
     def _scored(self, plan: moves.MovePlan, progress: float, may_change: bool) -> moves.MovePlan:
         """Return the plan with the scores of this block: those from outside, the learned ones, or the plan's own."""
@@ -321,8 +331,8 @@ class Markov:
     def _follow(self, batch: Batch, target: int, temperature: FloatArray) -> None:
         """Drop the cheapest of a pool, or take back the best, until each replica keeps n(t) sites."""
         # The moves themselves may go below n(t): that is theirs, and only a wave takes sites back.
-        rises = target > self._last_target
-        self._last_target = target
+        rises = target > self.last_target
+        self.last_target = target
         for turn in range(4096):
             shared: dict[str, Any] = {
                 "pool": self.settings.pool, "temperature": temperature, "sharpness": self.sharpness, "may_grow": rises,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -21,8 +21,9 @@ from mcprune.session import events
 from mcprune.session.config import make_config
 from mcprune.session.events import Event
 from mcprune.session.folder import SmallModel
-from mcprune.session.loop import run_on
+from mcprune.session.loop import FROM_PYTHON, run_on
 from mcprune.session.outcome import Outcome
+from mcprune.session.resume import events_of, open_run
 from mcprune.session.steering import Steering
 
 # A mask that shows itself names so many sites.
@@ -152,15 +153,64 @@ def prune_steered(
         model, options = None, {"model": model, **options}
     _check_model(model)
     given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
-    given["data"] = str(data) if isinstance(data, str | Path) else "arrays"  # a name that no loader knows
+    given["data"] = str(data) if isinstance(data, str | Path) else FROM_PYTHON
     config = make_config(**given)
     dataset = _dataset(data, config.target)
     path = Path(config.out) if config.out else None
     ends: list[Outcome] = []
+    return _result(run_on(config, dataset, path, model=model, ends=ends, steering=steering), ends, model, path, hear)
+
+
+def resume(
+    folder: str | Path, data: Any = None, model: nn.Module | None = None, *, older: bool = False, anyway: bool = False
+) -> Result:
+    """Go on with a run that was cut off, to the bits that it would have had on this machine.
+
+    Parameters
+    ----------
+    folder : path
+        Of the run.
+    data : str, Dataset, or a pair (X, y), optional
+        The same data again, where they were given as arrays; else they are loaded as the first time.
+    model : nn.Module, optional
+        A classifier of the same kind again, where one was given; it is trained in place, its weights are the checkpoint's.
+    older : bool
+        Pass over the last checkpoint.
+    anyway : bool
+        Go on although versions, threads, device or data differ: the bits may differ then.
+
+    Returns
+    -------
+    Result
+        As `prune` would have given; its history and events are those of the whole run.
+
+    Raises
+    ------
+    McpruneError
+        Nothing to go on from, with the reason and what would help.
+    """
+    _check_model(model)
+    opened = open_run(folder, older=older, anyway=anyway)
+    ends: list[Outcome] = []
+    try:
+        dataset = None if data is None else _dataset(data, opened.folder.config.target)
+        return _result(events_of(opened, dataset, model, ends), ends, model, Path(folder), lambda event: None)
+    finally:
+        opened.folder.close()
+
+
+def _result(
+    running: Iterator[Event],
+    ends: list[Outcome],
+    model: nn.Module | None,
+    path: Path | None,
+    hear: Callable[[Event], None],
+) -> Result:
+    """Run to the end and return what came out; torch's threads and the model's mode are put back."""
     told: list[Event] = []
     threads, was_training = torch.get_num_threads(), model is not None and model.training
     try:
-        for event in run_on(config, dataset, path, model=model, ends=ends, steering=steering):
+        for event in running:
             hear(event)
             told.append(event)
     finally:

@@ -18,7 +18,15 @@ from pydantic import (
 )
 
 from mcprune.errors import ConfigError, FolderError
-from mcprune.session.fields import byte_count, layer_widths, move_shares, nearest, positive_schedule_text, schedule_text
+from mcprune.session.fields import (
+    byte_count,
+    interval_text,
+    layer_widths,
+    move_shares,
+    nearest,
+    positive_schedule_text,
+    schedule_text,
+)
 from mcprune.session.options_gradient import GradientOptions, unused
 from mcprune.session.options_importance import ImportanceOptions
 from mcprune.session.presets import PRESETS
@@ -416,6 +424,12 @@ class RunConfig(GradientOptions, ImportanceOptions):
         description="seconds after which the search ends early and hardens",
         json_schema_extra={"group": "run"},
     )
+    checkpoint_every: Annotated[str, BeforeValidator(interval_text)] = Field(
+        "auto",
+        description="how often the run is saved for mcprune resume: a time such as 30s or 2m, or epochs as a plain number; auto: "
+        "every 30 s, more seldom where writing would take more than a hundredth of the time",
+        json_schema_extra={"group": "run", "placeholder": "TIME|EPOCHS"},
+    )
     out: str | None = Field(
         None, min_length=1, description="folder of the run [runs/NAME]", json_schema_extra={"group": "run"}
     )
@@ -490,12 +504,16 @@ def read_options(path: str | Path) -> dict[str, Any]:
     return options
 
 
-def write_config(config: RunConfig, path: Path) -> None:
-    """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
+def recorded_options(config: RunConfig) -> dict[str, Any]:
+    """Return the options that a record of the run holds, in TOML's types: those that are set and that the run reads."""
     left_out = unused(config)
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
-    values |= {name: list(values[name]) for name in ("hidden", "search_hidden", "counts") if name in values}
+    return values | {name: list(values[name]) for name in ("hidden", "search_hidden", "counts") if name in values}
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
     try:
-        path.write_text(tomli_w.dumps(values), encoding="utf-8")
+        path.write_text(tomli_w.dumps(recorded_options(config)), encoding="utf-8")
     except OSError as error:
         raise FolderError(f"{str(path)!r} cannot be written: {error.strerror}; choose another --out") from None

@@ -57,6 +57,32 @@ def move_shares(value: Any) -> dict[str, float]:
     return {name: share / total for name, share in shares.items() if share > 0}
 
 
+def interval_text(value: Any) -> str:
+    """Accept auto, a time such as 30s, 2m or 1h, or a number of epochs; see `interval`."""
+    text = str(value).strip().lower()
+    if text != "auto":
+        interval(text)
+    return text
+
+
+def interval(text: str) -> tuple[str, float]:
+    """Return what an interval counts, `seconds` or `epochs`, and how many.
+
+    Raises
+    ------
+    ValueError
+        It is neither a time nor a number, or not above 0.
+    """
+    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    try:
+        size = float(text[:-1] if scale else text) * (scale or 1.0)
+    except ValueError:
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise ValueError(f"a time such as 30s, 2m or 1h, a number of epochs, or auto is needed; met {text!r}")
+    return ("seconds" if scale else "epochs"), size
+
+
 def layer_widths(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())

@@ -15,6 +15,7 @@ from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.session import events
 from mcprune.session.config import RunConfig, make_config
+from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on
 from mcprune.session.options_gradient import check_options
 from mcprune.session.pilots import MOST
@@ -324,7 +325,7 @@ def _trial(config: RunConfig, dataset: Dataset, epochs: int) -> tuple[int, float
 
 
 def _refuse_interrupt(event: events.Event) -> None:
-    asked = event.kind == events.STOPPED and event.data["reason"] == "interrupt"
+    asked = event.kind == events.STOPPED and event.data["reason"] in CODES
     if asked or (event.kind == events.DONE and event.data["is_cut_short"]):
         raise KeyboardInterrupt
 

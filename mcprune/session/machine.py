@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 
 import numba
 import numpy as np
@@ -39,6 +40,29 @@ def pick_device(name: str) -> torch.device:
             f"--device cuda, but this torch ({torch.__version__}) sees no GPU; use --device cpu, or install torch for CUDA"
         )
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def processor() -> str:
+    """Return the processor's name: libraries of linear algebra choose their kernels by it."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def circumstances(threads: int, device: str) -> dict[str, str]:
+    """Return all that must be the same for a run to go on to the same bits."""
+    where = torch.cuda.get_device_name() if device == "cuda" else processor()
+    granted = min(threads, int(numba.config.NUMBA_NUM_THREADS))
+    return {
+        **versions(),
+        "processor": where,
+        "device": device,
+        "threads": str(threads),
+        "threads granted to numba": str(granted),
+        "number type": str(torch.get_default_dtype()).removeprefix("torch."),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -20,8 +20,9 @@ from mcprune.session.classifiers import fresh_classifier, shrunken
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.footprint import macs
+from mcprune.session.interrupt import Interrupt
 from mcprune.session.plan import Plan, site_groups
-from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
+from mcprune.session.records import CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.trainer import accuracy, fit
 from mcprune.session.warp import Warp
 
@@ -149,11 +150,11 @@ def cost_of(plan: Plan, mask: BoolArray | None = None) -> dict[str, Any] | None:
 
 
 def conclude(
-    plan: Plan, outcome: Outcome, folder: RunFolder | None, began: float, is_asked: Callable[[], bool] = lambda: False
+    plan: Plan, outcome: Outcome, folder: RunFolder | None, began: float, interrupt: Interrupt
 ) -> Iterator[Event]:
-    """Retrain, compare, write, and leave the small model in the outcome; once `is_asked` to, end with what there is."""
+    """Retrain, compare, write, and leave the small model in the outcome; once interrupted, end with what there is."""
     mask = outcome.mask
-    refit = Refit(plan, is_asked)
+    refit = Refit(plan, lambda: interrupt.is_asked)
     rows: list[dict[str, Any]] = []
 
     def row(name: str, kept: int, scores: list[float], since: float) -> Event:
@@ -218,6 +219,7 @@ def conclude(
         "folder": None if folder is None else str(folder.path),
         "seconds": time.monotonic() - began,
         "is_cut_short": outcome.is_cut_short,
+        "cut_short_by": (interrupt.reason or "interrupt") if outcome.is_cut_short else None,
         "rows": rows,
         "method": plan.config.method,
         "harden": outcome.harden,
@@ -257,22 +259,6 @@ def write_mask(plan: Plan, outcome: Outcome, folder: RunFolder) -> None:
     kept = _kept(plan, outcome.mask, outcome.position)
     scores = {} if outcome.scores is None else {"scores": outcome.scores}
     folder.write_json(MASK, {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64), **scores})
-
-
-def write_checkpoint(
-    plan: Plan, method: Any, knobs: dict[str, Any], block: int, step: int, folder: RunFolder | None
-) -> str:
-    """Write checkpoint.json in one step, the mask and weights as they are, and return a note; it cannot be resumed from."""
-    if folder is None or not block:
-        return "no checkpoint: " + (
-            "this run writes no folder" if folder is None else "the first block is not done yet"
-        )
-    position = method.position()
-    kept = _kept(plan, position > 0, position)
-    folder.begin()
-    folder.write_json(CHECKPOINT, {"block": block, "step": step, "n": plan.keep, **kept, "knobs": knobs})
-    count = kept["keep"].size
-    return f"checkpoint after block {block:,}: {count:,} kept sites and all weights are in {CHECKPOINT} (a snapshot, not resumable)"
 
 
 def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:

@@ -10,16 +10,18 @@ from typing import Any
 from mcprune.errors import FolderError
 
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
-CHECKPOINT = "checkpoint.json"  # only where one was asked for
+BEGUN = "begun.json"  # what was asked for; there until the run has come to its end
+CHECKPOINT, OLDER = "checkpoint.safetensors", "checkpoint-older.safetensors"  # the last two, until the end
 REPORT = "report.html"  # of `mcprune report`, where it was called
+HALF = (".new", ".part", ".part.new")  # ends of files that are being written
 BEFORE = ".before"  # an earlier run under --force, until the new one has a mask
 FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
-ALL_FILES = (*FILES, CHECKPOINT, REPORT)
+ALL_FILES = (BEGUN, *FILES, CHECKPOINT, OLDER, REPORT)
 
 
 def _is_ours(name: str) -> bool:
     """Whether a run wrote it: also what a kill or a full disk left half done."""
-    return any(name == known + end for known in ALL_FILES for end in ("", ".new", ".part", BEFORE))
+    return any(name == known + end for known in ALL_FILES for end in ("", *HALF, BEFORE))
 
 
 def check_free(path: Path, *, force: bool) -> None:
@@ -35,9 +37,11 @@ def check_free(path: Path, *, force: bool) -> None:
         path.exists()
     except (OSError, ValueError) as error:
         raise FolderError(f"{str(path)[:80]!r} is no name for a folder ({error}); choose another --out") from None
-    if path.is_dir() and any(path.iterdir()):
+    # A kill in the first instant leaves a half of the first file, which is nothing.
+    if path.is_dir() and {entry.name for entry in path.iterdir()} - {entry.name for entry in stale_files(path)}:
         if not force:
-            raise FolderError(f"the folder {str(path)!r} exists; choose another --out, or replace it with --force")
+            on = f", or go on with it: mcprune resume {path}" if (path / BEGUN).exists() else ""
+            raise FolderError(f"the folder {str(path)!r} exists; choose another --out, or replace it with --force{on}")
         foreign = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry.name))
         if foreign:
             raise FolderError(
@@ -53,6 +57,25 @@ def check_free(path: Path, *, force: bool) -> None:
         raise FolderError(f"{str(parent)!r} is a file, so {str(path)!r} cannot be made; choose another --out")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise FolderError(f"the folder {str(parent)!r} cannot be written; choose another --out")
+
+
+def bring_back(path: Path) -> None:
+    """Undo a replacement under --force that was cut off before the new run had begun.
+
+    Raises
+    ------
+    OSError
+        A file cannot be moved.
+    """
+    if not (path / BEGUN).exists():
+        for name in ALL_FILES:
+            if (path / (name + BEFORE)).exists():
+                (path / (name + BEFORE)).replace(path / name)
+
+
+def stale_files(path: Path) -> list[Path]:
+    """Return what a kill or a full disk has left half written."""
+    return [path / (name + end) for name in ALL_FILES for end in HALF if (path / (name + end)).exists()]
 
 
 def read_json(folder: str | Path, name: str) -> dict[str, Any]:

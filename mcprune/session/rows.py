@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -31,6 +34,51 @@ def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tu
     return np.setdiff1d(rows, judging), judging
 
 
+class RowOrder:
+    """Batches of row numbers, epoch after epoch, each epoch in a new order; what is over at its end is left out.
+
+    Parameters
+    ----------
+    rows, batch_size : int
+        batch_size <= rows.
+    draw : Generator
+        Draws the orders; nobody else's.
+    device : torch.device
+    """
+
+    def __init__(self, rows: int, batch_size: int, draw: np.random.Generator, device: torch.device) -> None:
+        self.rows, self.batch_size = rows, batch_size
+        self._draw, self._device = draw, device
+        self._drawn_from: Mapping[str, Any] | None = None  # the generator's state in front of the epoch's order
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._place = rows
+
+    def next(self) -> torch.Tensor:
+        """Return the row numbers (batch_size,) of the next batch."""
+        if self._place + self.batch_size > self.rows:
+            self._drawn_from = self._draw.bit_generator.state
+            self._order = torch.from_numpy(self._draw.permutation(self.rows)).to(self._device)
+            self._place = 0
+        first = self._place
+        self._place += self.batch_size
+        return self._order[first : first + self.batch_size]
+
+    def save(self) -> dict[str, Any]:
+        """Return where it stands: what the epoch's order was drawn from, and how far it is used."""
+        drawn_from = None if self._drawn_from is None else dict(self._drawn_from)
+        return {"drawn_from": drawn_from, "place": self._place, "rows": self.rows}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `save` gave; ValueError where it was of another number of rows."""
+        if saved["rows"] != self.rows:
+            raise ValueError(f"{saved['rows']:,} rows trained, not {self.rows:,}")
+        if saved["drawn_from"] is not None:
+            self._draw.bit_generator.state = saved["drawn_from"]
+            self._place = self.rows
+            self.next()
+            self._place = int(saved["place"])
+
+
 class EvaluationRows:
     """Evaluation batches: slices of one shuffled copy, so that on a CPU a batch costs no copying.
 
@@ -51,6 +99,16 @@ class EvaluationRows:
         self.features = torch.from_numpy(columns).to(device)
         self.targets = torch.from_numpy(targets[order]).to(device)
         self._draw = np.random.default_rng([seed, 6])
+
+    def save(self) -> dict[str, Any]:
+        """Return the state of the stream that draws the places of the batches."""
+        return {"draw": self._draw.bit_generator.state, "rows": len(self.targets)}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `save` gave; ValueError where it was of another number of rows."""
+        if saved["rows"] != len(self.targets):
+            raise ValueError(f"{saved['rows']:,} rows judged, not {len(self.targets):,}")
+        self._draw.bit_generator.state = saved["draw"]
 
     def batch(self, rows: int) -> Batch:
         """Return a slice of `rows` rows at a random place, or all if there are not more."""

@@ -54,6 +54,10 @@ class Steering:
         """Return why the search ends after so many blocks, or nothing."""
         return ""
 
+    def save(self, block: int) -> dict[str, Any]:
+        """Return what is still to be done from block `block` on, where that is known: what `Replay.of` takes."""
+        return {}
+
 
 class Knobs:
     """The knobs of a run: what they are, which changes are possible, and turning them.
@@ -71,6 +75,7 @@ class Knobs:
         self.plan = plan
         self.method = method
         self.rows: int | None = None  # of the evaluation batch, None: as configured
+        self.turned: dict[str, Any] = {}  # the last value of each knob that was turned
         self._moves = dict(plan.config.moves)
 
     @property
@@ -136,6 +141,7 @@ class Knobs:
         self.method.steer(settings)
         self._moves = values.get("moves", self._moves)
         self.rows = values.get("evaluation_rows", self.rows)
+        self.turned |= values
         return values, {name: was[name] for name in values}
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,11 +190,14 @@ class Replay(Steering):
         Knobs, by the blocks done before them.
     end : int or None
         Blocks after which the search ended early.
+    why : str
+        The reason that the event `stopped` gives then.
     """
 
-    def __init__(self, changes: Mapping[int, list[dict[str, Any]]], end: int | None) -> None:
+    def __init__(self, changes: Mapping[int, list[dict[str, Any]]], end: int | None, why: str = "replay") -> None:
         self.changes = changes
         self.end = end
+        self.why = why
 
     def orders(self, block: int, is_asked: Callable[[], bool]) -> Orders:
         """See `Steering.orders`."""
@@ -196,7 +205,18 @@ class Replay(Steering):
 
     def ends(self, block: int) -> str:
         """See `Steering.ends`."""
-        return "replay" if self.end is not None and block >= self.end else ""
+        return self.why if self.end is not None and block >= self.end else ""
+
+    def save(self, block: int) -> dict[str, Any]:
+        """See `Steering.save`."""
+        left = [[at, changes] for at, changes in sorted(self.changes.items()) if at >= block]
+        return {"changes": left, "end": self.end, "why": self.why}
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Replay:
+        """Return the steering that `save` gave; of nothing, one that turns nothing."""
+        changes = {int(at): list(turns) for at, turns in saved.get("changes", [])}
+        return cls(changes, saved.get("end"), str(saved.get("why", "replay")))
 
 
 def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:

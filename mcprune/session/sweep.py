@@ -17,8 +17,9 @@ import torch
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.session.config import make_config
+from mcprune.session.interrupt import Interrupt
 from mcprune.session.jobs import write_json
-from mcprune.session.loop import Interrupt, search
+from mcprune.session.loop import search
 from mcprune.session.machine import cores, versions
 from mcprune.session.outcome import Refit
 from mcprune.session.plan import make_plan

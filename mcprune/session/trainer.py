@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +13,9 @@ from torch import nn
 from mcprune.arrays import Float32Array, FloatArray, IntArray
 from mcprune.errors import NumericalError
 from mcprune.methods.base import Joint
+from mcprune.methods.saving import Saved, copied, restore_optimizer, save_optimizer
 from mcprune.pruning.gates import GatedModel
+from mcprune.session.rows import RowOrder
 
 
 def trade(
@@ -79,15 +81,37 @@ class Trainer:
         self.steps = 0
         self._seed = seed
         self._draw = np.random.default_rng([seed, 1])
-        self._batches = self._forever(np.random.default_rng([seed, 2]))
+        self._batches = RowOrder(len(targets), self.batch_size, np.random.default_rng([seed, 2]), features.device)
         self._optimizer = adam(gated.model, learning_rate, weight_decay)
 
-    def _forever(self, draw: np.random.Generator) -> Iterator[torch.Tensor]:
-        rows = len(self.targets)
-        while True:
-            order = torch.from_numpy(draw.permutation(rows)).to(self.features.device)
-            for first in range(0, rows - self.batch_size + 1, self.batch_size):
-                yield order[first : first + self.batch_size]
+    def save(self) -> Saved:
+        """Return the classifier, the optimizer, the steps made, the order of the rows and the random stream, copied.
+
+        The learning rate and torch's own random numbers are functions of the progress and the steps.
+        """
+        model = self.gated.model
+        return {
+            "steps": self.steps,
+            "draw": self._draw.bit_generator.state,
+            "order": self._batches.save(),
+            "parameters": {name: copied(value) for name, value in model.named_parameters()},
+            "buffers": {name: copied(value) for name, value in model.named_buffers()},
+            "optimizer": save_optimizer(self._optimizer),
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from what `save` of a trainer of the same rows gave.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is of another classifier.
+        """
+        put_tensors(self.gated.model, saved["parameters"], saved["buffers"])
+        restore_optimizer(self._optimizer, saved["optimizer"])
+        self.steps = int(saved["steps"])
+        self._draw.bit_generator.state = saved["draw"]
+        self._batches.restore(saved["order"])
 
     def run(
         self, count: int, gates: Float32Array, weights: FloatArray, progress: float, joint: Joint | None = None
@@ -115,7 +139,7 @@ class Trainer:
         loss = torch.zeros(())
         with noise(self._seed, self.steps):
             for _ in range(count):
-                rows = next(self._batches)
+                rows = self._batches.next()
                 if joint is not None:
                     logits = self.gated(shaken(self.features[rows], self.jitter), joint.gates(len(rows)))
                 elif trades and dropped.size:
@@ -154,6 +178,27 @@ class Trainer:
         columns = torch.from_numpy(live).to(rows.device)
         part = shaken(self.features.index_select(0, rows).index_select(1, columns), self.jitter)
         return self.gated.of_columns(part * torch.from_numpy(traded).to(part), columns)
+
+
+@torch.no_grad()
+def put_tensors(model: nn.Module, parameters: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]) -> None:
+    """Put parameters and buffers into a model by name, in place.
+
+    Raises
+    ------
+    ValueError
+        The names, shapes or types are not the model's.
+    """
+    for kind, held, given in (
+        ("parameter", dict(model.named_parameters()), parameters),
+        ("buffer", dict(model.named_buffers()), buffers),
+    ):
+        if set(held) != set(given):
+            raise ValueError(f"the classifier has other {kind}s: {sorted(set(held) ^ set(given))[0]!r}")
+        for name, value in held.items():
+            if value.shape != given[name].shape or value.dtype != given[name].dtype:
+                raise ValueError(f"the {kind} {name!r} is {tuple(given[name].shape)}, not {tuple(value.shape)}")
+            value.copy_(given[name])
 
 
 def shaken(rows: torch.Tensor, jitter: float) -> torch.Tensor:

@@ -123,7 +123,9 @@ def test_an_interrupt_during_the_run_or_before_it_gives_130(fake_run, story, cap
     assert capsys.readouterr().err == "mcprune: interrupted\n"
     fake_run(lambda: interrupt(story()[:5]))
     assert main(["run"]) == 130
-    assert capsys.readouterr().err == "mcprune: interrupted; the files written so far are in runs/digits\n"
+    assert capsys.readouterr().err == (
+        "mcprune: interrupted; the files written so far are in runs/digits; mcprune resume runs/digits goes on\n"
+    )
 
 
 def test_show_prints_the_report_of_a_folder(fake_records, result, capsys):

@@ -90,7 +90,8 @@ def test_a_sweep_in_two_parts_is_the_sweep_in_one(four, tmp_path, capsys):
 def test_the_score_is_that_of_the_run_it_names(four, tmp_path):
     from mcprune.data.load import load
     from mcprune.session.config import make_config
-    from mcprune.session.loop import Interrupt, run_on, search
+    from mcprune.session.interrupt import Interrupt
+    from mcprune.session.loop import run_on, search
 
     config = make_config(**OPTIONS, **results(four)["best"]["values"])
     data = load("digits")

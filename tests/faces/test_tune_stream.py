@@ -10,6 +10,7 @@ from mcprune.faces.tune import guard
 from mcprune.faces.tune.stream import POINTS, Message, Series, Stream
 from mcprune.faces.tune.window import Window, hints
 from mcprune.methods.base import MaskUpdate
+from mcprune.session.checkpoint import read_checkpoint
 
 
 class Reader:
@@ -153,13 +154,12 @@ def test_a_checkpoint_is_written_whole(still, tmp_path):
     still.post("/control", {"action": "step"})
     still.until(lambda: still.desk._block == 1)
     still.post("/control", {"action": "checkpoint"})
-    file = tmp_path / "run" / "checkpoint.json"
+    file = tmp_path / "run" / "checkpoint.safetensors"
     still.until(file.exists)
-    found = json.loads(file.read_text())
-    weights = np.array(found["weights"])
-    assert found["block"] == 1
-    assert found["keep"] == np.flatnonzero(weights > 0).tolist()
-    assert not list(file.parent.glob("*.new"))
+    search = read_checkpoint(file)["search"]
+    assert search["blocks_done"] == 1
+    assert search["method"]["state"]["position"].shape == (1, 64)
+    assert not list(file.parent.glob("*.new")) + list(file.parent.glob("*.part"))
 
 
 def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):

@@ -152,7 +152,7 @@ def test_what_the_bound_rules_out_is_not_evaluated_and_a_null_move_is_not_ruled_
     losses = chain.evaluator.losses
     chain.evaluator.losses = lambda current, moves, limits: asked.append(moves.size.shape[1]) or losses(current, moves)
     chain.settings = chain.settings.__class__(**{**vars(chain.settings), "speculate": 1})
-    chain._ahead = Ahead(1)
+    chain.ahead = Ahead(1)
     update = chain.update(bench.batch, 1.0)
     assert sum(asked) == update.proposals - update.rejected_by_bound
     still = bench.chain(plan={"exchange": 1.0}).update(bench.batch, 1.0)

@@ -266,7 +266,7 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
 def test_auto_takes_the_time_of_a_chain_when_none_is_given(quick, monkeypatch):
     config = quick(method="gradient", schedule="auto", epochs=None)
     plan = make_plan(config, load_data("digits"))
-    from mcprune.session.loop import _Search
+    from mcprune.session.searching import Search
 
-    seconds = pilots._chain_seconds(plan, lambda plan: _Search(plan, make_method(plan)))
+    seconds = pilots._chain_seconds(plan, lambda plan: Search(plan, make_method(plan)))
     assert 0 < seconds < 600

@@ -13,6 +13,7 @@ from mcprune.arrays import BoolArray, Float32Array, FloatArray
 from mcprune.methods.base import Batch, MaskUpdate
 from mcprune.methods.importance.scorer import Scorer
 from mcprune.methods.importance.selection import select
+from mcprune.methods.saving import Saved, checked, copied
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,30 @@ class Importance:
     def description(self) -> dict[str, Any]:
         """See `Method.description`."""
         return {"evaluator": f"none: scores by {self.scorer.settings.measure}", "canonical": "none"}
+
+    def save(self) -> Saved:
+        """See `Method.save`."""
+        return {
+            "mask": self.mask.copy(),
+            "crossed": self.crossed.copy(),
+            "scores": None if self.scores is None else self.scores.copy(),
+            "counts": [self.steps, self.rounds, self.nonfinite, self._tracked_steps, self._count],
+            "told": list(self.told),
+            "gates": copied(self._gates),
+            "tracked": self._tracked.copy(),
+            "sum": copied(self._sum),
+            "drawn": [self.scorer.turns, self.scorer.forwards],
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """See `Method.restore`."""
+        self.mask = checked(saved["mask"], self.mask, "mask").copy()
+        self.crossed = checked(saved["crossed"], self.crossed, "crossed").copy()
+        self._tracked = checked(saved["tracked"], self._tracked, "tracked").copy()
+        self.scores, self.told = saved["scores"], list(saved["told"])
+        self.steps, self.rounds, self.nonfinite, self._tracked_steps, self._count = map(int, saved["counts"])
+        self._gates, self._sum = saved["gates"].to(self._gates.device), saved["sum"].to(self._sum.device)
+        self.scorer.turns, self.scorer.forwards = map(int, saved["drawn"])
 
     def notes(self) -> list[str]:
         """See `Joint.notes`."""

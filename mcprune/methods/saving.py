@@ -1,0 +1,89 @@
+"""What a method must keep to go on later, as plain values and arrays: helpers for `save` and `restore`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mcprune.arrays import AnyArray
+
+# Of names: numbers, texts, lists, arrays and tensors, and the same again.
+Saved = dict[str, Any]
+
+
+def arrays_of(held: NamedTuple) -> Saved:
+    """Return copies of the arrays of a named tuple by name."""
+    return {name: value.copy() for name, value in held._asdict().items() if isinstance(value, np.ndarray)}
+
+
+def fill_arrays(held: NamedTuple, saved: Saved) -> None:
+    """Put saved arrays back into those of a named tuple, in place.
+
+    Raises
+    ------
+    KeyError, ValueError
+        An array is missing, or of another shape or type.
+    """
+    for name, value in held._asdict().items():
+        if isinstance(value, np.ndarray):
+            value[...] = checked(saved[name], value, name)
+
+
+def checked(saved: AnyArray, like: AnyArray, name: str) -> AnyArray:
+    """Return a saved array.
+
+    Raises
+    ------
+    ValueError
+        It is of another shape or type than `like`.
+    """
+    if not isinstance(saved, np.ndarray) or saved.shape != like.shape or saved.dtype != like.dtype:
+        raise ValueError(f"{name} is {_words(saved)}, not {_words(like)}")
+    return saved
+
+
+def save_optimizer(optimizer: torch.optim.Optimizer) -> Saved:
+    """Return what an optimizer holds for each parameter, by the parameter's place; the rates are the owner's."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {
+        str(place): {name: copied(value) for name, value in optimizer.state[parameter].items()}
+        for place, parameter in enumerate(parameters)
+        if parameter in optimizer.state
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Saved) -> None:
+    """Put back what `save_optimizer` gave.
+
+    Raises
+    ------
+    ValueError
+        A tensor fits no parameter.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not set(saved) <= {str(place) for place in range(len(parameters))}:
+        raise ValueError("the optimizer has other parameters")
+    optimizer.state.clear()
+    for place, parameter in enumerate(parameters):
+        if str(place) not in saved:
+            continue
+        held = {name: copied(value) for name, value in saved[str(place)].items()}
+        for name, value in held.items():
+            if isinstance(value, torch.Tensor):
+                if value.dim() and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"{name} of parameter {place} is {tuple(value.shape)}, not {tuple(parameter.shape)}"
+                    )
+                held[name] = value.to(parameter.device)
+        optimizer.state[parameter] = held
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of a tensor on the CPU; anything else as it is."""
+    return value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
+
+
+def _words(value: Any) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -1,0 +1,343 @@
+"""Going on with a run that was cut off: from its last checkpoint, to the bits that it would have had."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from mcprune.data.base import Dataset
+from mcprune.data.load import load as load_data
+from mcprune.errors import ConfigError, FolderError, McpruneError
+from mcprune.session import events
+from mcprune.session.checkpoint import read_checkpoint
+from mcprune.session.config import RunConfig, make_config
+from mcprune.session.disk import Lock
+from mcprune.session.events import Event
+from mcprune.session.folder import Mark, RunFolder
+from mcprune.session.keeper import fingerprint
+from mcprune.session.loop import began_anew, searched_and_concluded, told_in
+from mcprune.session.machine import circumstances, use_threads
+from mcprune.session.outcome import Outcome
+from mcprune.session.plan import make_method, make_plan
+from mcprune.session.records import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
+from mcprune.session.searching import Search
+from mcprune.session.steering import Replay, Steering
+from mcprune.session.trainer import put_tensors
+
+
+class Opened(NamedTuple):
+    """A run that can go on.
+
+    Attributes
+    ----------
+    folder : RunFolder
+        Locked until it is closed, which `events_of` does.
+    held : dict or None
+        The checkpoint; None where the run begins anew.
+    needs : tuple of str
+        What the folder does not hold: `data`, `model`.
+    told : list of Event
+        What was told up to the checkpoint.
+    steering : Steering
+        What was still to be turned, and what was turned behind the checkpoint.
+    words : list of str
+        Where it goes on, and what is different now.
+    is_forced : bool
+        Differences were accepted.
+    """
+
+    folder: RunFolder
+    held: dict[str, Any] | None
+    needs: tuple[str, ...]
+    told: list[Event]
+    steering: Steering
+    words: list[str]
+    is_forced: bool
+
+
+def has_ended(folder: str | Path) -> bool:
+    """Tell whether a run in the folder has come to its planned end; what it then left for a resume is removed."""
+    path = Path(folder)
+    try:
+        if read_json(path, RESULT).get("is_cut_short"):
+            return False
+        last = _read((path / EVENTS).read_bytes().splitlines()[-1])
+    except (FolderError, OSError, IndexError):
+        return False
+    if last is None or last.kind != events.DONE or last.data.get("is_cut_short"):
+        return False
+    with suppress(OSError):
+        for name in (OLDER, CHECKPOINT, BEGUN):
+            (path / name).unlink(missing_ok=True)
+    return True
+
+
+def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -> Opened:
+    """Lock a run's folder and choose where it goes on; nothing in it is changed but stale temporary files.
+
+    Parameters
+    ----------
+    folder : path
+    older : bool
+        Pass over the last checkpoint: take the one before it, or begin anew.
+    anyway : bool
+        Go on though versions, threads, device or data differ: the bits may differ from there on.
+
+    Raises
+    ------
+    FolderError
+        No run is there that can go on; another process goes on with it; the checkpoint is refused, with the reason.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise FolderError(f"there is no folder {str(folder)!r}; give the folder of a run, such as runs/digits")
+    lock = Lock(path)
+    try:
+        with suppress(OSError):  # a folder that cannot be written is told of when it is written
+            bring_back(path)
+            for stale in stale_files(path):
+                stale.unlink()
+        begun = _begun(path)
+        options, run_id = begun["options"], begun["run"]
+        held, name = _choose(path, run_id, older=older)
+        words = []
+        if held is None:
+            config = make_config(**options)
+            words.append(f"{path}: no block is kept yet, so the run begins anew")
+        else:
+            config = _config_of(path, held)
+            block = held["search"]["blocks_done"]
+            words.append(f"{path}: going on behind block {block:,} ({name})")
+            now = circumstances(config.threads or 1, str(held["machine"]["device"]))
+            different = [
+                f"{key} {then} then, {now.get(key)} now"
+                for key, then in held["machine"].items()
+                if now.get(key) != then
+            ]
+            if different and not anyway:
+                raise FolderError(
+                    f"{str(path)!r} was begun elsewhere: {'; '.join(different)}. The run would not end in the same bits; "
+                    "--anyway goes on all the same"
+                )
+            words += [f"other than when it began, so the bits may differ: {text}" for text in different]
+        mark = Mark() if held is None else Mark(*held["events"])
+        told, tail = _split(path, mark)
+        steering = _steering(held, tail)
+        files = RunFolder(path, config, force=bool(options.get("force")), goes_on=(lock, run_id))
+        return Opened(files, held, tuple(begun["needs"]), told, steering, words, anyway)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def events_of(
+    opened: Opened,
+    dataset: Dataset | None = None,
+    model: nn.Module | None = None,
+    ends: list[Outcome] | None = None,
+) -> Iterator[Event]:
+    """Tell again what was told, then go on to the end; leaving the loop keeps what is written.
+
+    Parameters
+    ----------
+    opened : Opened
+    dataset : Dataset, optional
+        The data again, where the run was begun on data given from Python; else they are loaded as the first time.
+    model : nn.Module, optional
+        The classifier again, where the user's own was given; its weights come from the checkpoint.
+    ends : list, optional
+        Takes what came out.
+
+    Raises
+    ------
+    McpruneError
+        Something is missing, or does not fit the checkpoint.
+    """
+    folder, held = opened.folder, opened.held
+    try:
+        config = folder.config
+        _check_given(opened, dataset, model)
+        if dataset is None:
+            dataset = load_data(config.data, target=config.target)
+        began = time.monotonic()
+        if held is None:
+            yield from began_anew(config, dataset, folder, model, ends, opened.steering)
+            return
+        search = _restored(opened, dataset, model)
+        del dataset
+        folder.go_on(Mark(*held["events"]))
+        yield from opened.told
+        began = time.monotonic() - search.seconds
+        yield from told_in(searched_and_concluded(search, folder, began, ends), search, folder)
+    finally:
+        folder.close()  # releases the lock
+
+
+def _restored(opened: Opened, dataset: Dataset, model: nn.Module | None) -> Search:
+    """Return the search as the checkpoint holds it."""
+    folder, held = opened.folder, opened.held
+    assert held is not None
+    config = folder.config
+    try:
+        if held["evaluator"] is not None and config.decide == "exact":
+            # What `auto` chose by its speed then; another one may round otherwise.
+            config = config.model_copy(update={"evaluator": held["evaluator"]})
+        plan = make_plan(config, dataset, model)
+        plan.notes.clear()
+        plan.spent_forwards = int(held["spent_forwards"])
+        if held["data"] != fingerprint(plan.prepared) and not opened.is_forced:
+            raise FolderError(
+                f"the data {plan.prepared.name!r} are not those that the run in {str(folder.path)!r} began with; "
+                "put them back, or use --anyway"
+            )
+        if model is not None:
+            put_tensors(plan.origin, held["origin"]["parameters"], held["origin"]["buffers"])
+        use_threads(plan.config.threads or 1)
+        search = Search(plan, make_method(plan), opened.steering)
+        search.restore(held["search"])
+        folder.config = plan.config
+    except McpruneError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise FolderError(
+            f"the checkpoint in {str(folder.path)!r} does not fit its run ({type(error).__name__}: {said}); "
+            "resume with --older, or run again"
+        ) from error
+    return search
+
+
+def _check_given(opened: Opened, dataset: Dataset | None, model: nn.Module | None) -> None:
+    path = opened.folder.path
+    if "data" in opened.needs and dataset is None:
+        raise ConfigError(
+            f"the data of {str(path)!r} were given from Python and are not in its folder; go on from Python: "
+            f"mcprune.resume({str(path)!r}, data=(X, y))"
+        )
+    if "model" in opened.needs and model is None:
+        raise ConfigError(
+            f"the classifier of {str(path)!r} was given from Python, and its code is not in the folder; go on from Python: "
+            f"mcprune.resume({str(path)!r}, model=...)"
+        )
+    if "model" not in opened.needs and model is not None:
+        raise ConfigError(f"the classifier of {str(path)!r} is a built-in one; leave model out")
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    if not (path / BEGUN).exists():
+        if has_ended(path):
+            raise FolderError(f"the run in {str(path)!r} has ended: nothing is left to resume; mcprune show {path}")
+        raise FolderError(
+            f"{str(path)!r} has no {BEGUN}: no run that can go on is there; give another folder, or run again"
+        )
+    begun = read_json(path, BEGUN)
+    if begun.get("format") != "mcprune-begun" or not isinstance(begun.get("options"), dict):
+        raise FolderError(f"{str(path / BEGUN)!r} was not written by mcprune; run again")
+    if begun.get("schema") != 1:
+        raise FolderError(f"{str(path / BEGUN)!r} was written by a later mcprune; use that version")
+    if not isinstance(begun.get("run"), str) or not isinstance(begun.get("needs"), list):
+        raise FolderError(f"{str(path / BEGUN)!r} is broken; run again")
+    return begun
+
+
+def _choose(path: Path, run_id: str, *, older: bool) -> tuple[dict[str, Any] | None, str]:
+    """Return the checkpoint to go on from and its name; None where there is none."""
+    names = [name for name in (CHECKPOINT, OLDER) if (path / name).exists()]
+    passed = names[:1] if older else []
+    for place, name in enumerate(names):
+        if name in passed:
+            continue
+        try:
+            return _checked(path, name, run_id), name
+        except FolderError as error:
+            if older:  # what is older still may be good
+                continue
+            offer = "from the start"
+            for other in names[place + 1 :]:
+                with suppress(FolderError):
+                    offer = f"behind block {_checked(path, other, run_id)['search']['blocks_done']:,}"
+                    break
+            raise FolderError(
+                f"{str(path)!r} cannot go on: {error}. mcprune resume --older {path} goes on {offer}"
+            ) from None
+    return None, ""
+
+
+def _checked(path: Path, name: str, run_id: str) -> dict[str, Any]:
+    """Return a checkpoint of this run whose events are there."""
+    held = read_checkpoint(path / name)
+    try:
+        if held["run"] != run_id:
+            raise FolderError(f"{name} is of another run")
+        size, crc = map(int, held["events"])
+        parts = (held["search"]["blocks_done"], held["machine"]["device"], held["options"], held["data"])
+        if not isinstance(parts[0], int) or not isinstance(held["machine"], dict):
+            raise TypeError("a part is of another kind")
+    except (KeyError, TypeError, ValueError) as error:
+        raise FolderError(f"{name} lacks a part of what it should hold ({error})") from None
+    try:
+        with (path / EVENTS).open("rb") as file:
+            head = file.read(size)
+    except OSError as error:
+        raise FolderError(f"{EVENTS} cannot be read: {error.strerror}") from None
+    if len(head) != size or zlib.crc32(head) != crc:
+        raise FolderError(f"{EVENTS} was changed in front of what {name} stands behind")
+    return held
+
+
+def _config_of(path: Path, held: dict[str, Any]) -> RunConfig:
+    try:
+        return make_config(**held["options"])
+    except (TypeError, ConfigError) as error:
+        raise FolderError(
+            f"the checkpoint in {str(path)!r} holds options that cannot be run: {error}; run again"
+        ) from None
+
+
+def _split(path: Path, mark: Mark) -> tuple[list[Event], list[dict[str, Any]]]:
+    """Return the events up to the mark, and those behind it as far as they are whole."""
+    try:
+        data = (path / EVENTS).read_bytes()
+    except OSError:
+        return [], []
+    told = [_read(line) for line in data[: mark.size].splitlines()]
+    tail: list[dict[str, Any]] = []
+    for line in data[mark.size :].split(b"\n")[:-1]:  # what follows the last end of a line is torn
+        try:
+            event = json.loads(line)
+            if not isinstance(event, dict):
+                break
+        except (ValueError, RecursionError):
+            break
+        tail.append(event)
+    return [event for event in told if event is not None], tail
+
+
+def _read(line: bytes) -> Event | None:
+    with suppress(ValueError, KeyError, TypeError):
+        data = json.loads(line)
+        return Event(data.pop("event"), data)
+    return None
+
+
+def _steering(held: dict[str, Any] | None, tail: list[dict[str, Any]]) -> Steering:
+    """Return what was still to be turned, and what a person had turned behind the checkpoint before the run was cut off."""
+    saved = dict(held["search"]["steering"]) if held is not None else {}
+    if saved:
+        return Replay.of(saved)
+    changes: dict[int, list[dict[str, Any]]] = {}
+    end, why = None, "replay"
+    with suppress(KeyError, TypeError, ValueError):
+        for event in tail:
+            if event["event"] == events.KNOB:
+                changes.setdefault(int(event["block"]), []).append(dict(event["knobs"]))
+            elif event["event"] == events.STOPPED and event["reason"] in ("stop", "max_time"):
+                end, why = int(event["block"]), str(event["reason"])
+    return Replay(changes, end, why)

@@ -1,0 +1,403 @@
+"""The search: steps of backprop and blocks of the method in turns, told as progress."""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcprune.arrays import BoolArray, Float32Array, IntArray
+from mcprune.chain.floor import hardened
+from mcprune.errors import ConfigError
+from mcprune.methods.base import Joint, MaskUpdate
+from mcprune.methods.saving import Saved, checked
+from mcprune.session import events, outcome
+from mcprune.session.events import Event
+from mcprune.session.interrupt import Interrupt
+from mcprune.session.keeper import Keeper
+from mcprune.session.plan import Plan
+from mcprune.session.rows import EvaluationRows, judge_split
+from mcprune.session.steering import Knobs, Steering
+from mcprune.session.trainer import Trainer, accuracy
+
+# At most so many progress events, and so many looks at the validation part, whatever the length of the run.
+PROGRESS_EVENTS, VALIDATIONS = 400, 40
+# The gates themselves are told so many times at most, and only where they are few: a line of text should stay one.
+GATES, MOST_GATES = 60, 16_384
+NEAR = 0.01
+# What of a search is kept as it is.
+PLAIN = (
+    "blocks_done", "told", "over", "is_warm", "turned_at", "proposals", "accepted", "nonfinite", "null_moves", "by_bound", "walled",
+    "judged_rows", "adapted", "searched", "seconds", "usual",
+)  # fmt: skip
+
+
+def near_hard(gates: Float32Array) -> float:
+    """Return the share of the gates within .01 of 0 or 1."""
+    return float(((gates <= NEAR) | (gates >= 1.0 - NEAR)).mean())
+
+
+def coded(gates: Float32Array) -> str | None:
+    """Return gates (N,) as base64 of a byte each, 0..255 for 0..1; None where they are too many."""
+    if gates.size > MOST_GATES:
+        return None
+    return base64.b64encode(np.rint(255.0 * gates.astype(np.float64)).astype(np.uint8).tobytes()).decode("ascii")
+
+
+class Search:
+    """Backprop and method in turns over the planned blocks; a joint method moves in the steps of backprop themselves."""
+
+    def __init__(self, plan: Plan, method: Any, steering: Steering | None = None) -> None:
+        config, data = plan.config, plan.prepared
+        self.steering = steering or Steering()
+        self.knobs = Knobs(plan, method)
+        self.turned_at: int | None = None  # proposals at the last change of a knob
+        self.plan = plan
+        self.method = method
+        self.joint: Joint | None = method if isinstance(method, Joint) else None
+        fit, judge = judge_split(data.y_train, config.judge_on, config.judge_share, config.seed)
+        if self.joint is not None:
+            judge = judge[:0]
+        self.trainer = Trainer(
+            plan.gated,
+            plan.rows(data.x_train[fit]),
+            torch.from_numpy(data.y_train[fit]).to(plan.device),
+            batch_size=plan.batch_size,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            perturb=config.perturb,
+            jitter=config.jitter or 0.0,
+            seed=config.seed,
+        )
+        self.judges = EvaluationRows(
+            data.x_train[judge],
+            data.y_train[judge],
+            device=plan.device,
+            seed=config.seed,
+            jitter=config.jitter or 0.0,
+        )
+        self.x_validation = plan.rows(data.x_validation)
+        self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
+        self.blocks_done = 0
+        self.is_warm = False  # at a temperature above 0
+        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = self.walled = 0
+        self.moves: dict[str, list[int]] = {}
+        self.judged_rows = 0
+        self._above = method.position() > 0
+        self._crossed = np.zeros(plan.sites.size, np.int64)
+        self.adapted: dict[str, Any] | None = None  # of the last block
+        self.keeper: Keeper | None = None
+        self.last: MaskUpdate | None = None
+        self.told = 0  # blocks, when they were last told of
+        self.over = ""  # why the search ends before its last block
+        self.window = [0, 0]  # proposals and accepted ones since the last progress
+        self.is_between = False  # between two blocks: `save` gives what can be gone on from
+        self.searched = 0.0  # seconds, pauses left out
+        self.seconds = 0.0  # since the data were loaded, when it was saved
+        # The median of the last blocks: some of the first ones compile the engine.
+        self._times: deque[float] = deque(maxlen=31)
+        self.usual = 0.0
+        self._began = 0.0
+        self._not_told = (0, [0, 0])  # told and window behind the last block, before it was told of
+
+    def run(self, interrupt: Interrupt, began: float, keeper: Keeper | None = None) -> Iterator[Event]:
+        """Yield progress until the planned blocks are done, time is up, or an interrupt or who steers asks to stop.
+
+        Parameters
+        ----------
+        interrupt : Interrupt
+        began : float
+            When the run began, by time.monotonic; of a search that was restored, as if it had never stopped.
+        keeper : Keeper, optional
+            Saves the search between two blocks.
+        """
+        plan, config = self.plan, self.plan.config
+        self._began = began
+        began_search = began if self.last is None else time.monotonic() - self.searched
+        self.steering.begin(self.knobs)
+        self.keeper = keeper
+        if keeper is not None:
+            keeper.begin(self.blocks_done)
+        if self.last is not None and self.told < self.blocks_done:  # restored behind a block that was not told of
+            yield from self._tell(self.last, self.over)
+        if self.is_over:
+            return
+        for block in range(self.blocks_done, plan.blocks):
+            block_began = time.monotonic()
+            yield from self.steer(block, interrupt, keeper)
+            began_search += time.monotonic() - block_began  # a pause is no time of the search
+            block_began = time.monotonic()
+            self.is_between = False
+            self.last = update = self.advance(block)
+            self.window[0] += update.proposals
+            self.window[1] += update.accepted
+            self.blocks_done = block + 1
+            self._times.append(time.monotonic() - block_began)
+            self.usual = sorted(self._times)[len(self._times) // 2]
+            self.searched = time.monotonic() - began_search
+            is_late = config.max_time is not None and self.searched >= config.max_time
+            self.steering.observe(update, self.blocks_done, self.proposals)
+            self.over = self.steering.ends(self.blocks_done) or ("max_time" if is_late else "")
+            self._not_told = (self.told, list(self.window))
+            self.is_between = True
+            asked = interrupt.reason
+            if keeper is not None:
+                keeper.after_block(self, is_asked=bool(asked))
+            yield from self._tell(update, asked or self.over)
+            if asked or self.is_over:
+                return
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the search has come to its end, planned or not; an interrupt is none."""
+        return self.blocks_done == self.plan.blocks or bool(self.over)
+
+    def _tell(self, update: MaskUpdate, reason: str) -> Iterator[Event]:
+        """Tell of the last block if it is due, and why the search ends early, if it does."""
+        plan, method = self.plan, self.method
+        every = max(1, plan.blocks // PROGRESS_EVENTS)
+        look = max(every, plan.blocks // VALIDATIONS // every * every)
+        is_last = self.blocks_done == plan.blocks or bool(reason)
+        if self.blocks_done % every == 0 or is_last:
+            shows = -(-plan.blocks // (GATES * every)) * every
+            is_look, is_shown = self.blocks_done % look == 0 or is_last, self.blocks_done % shows == 0 or is_last
+            on_validation, at_n = self.validation() if is_look else (None, None)
+            window, self.window = self.window, [0, 0]
+            self.told = self.blocks_done
+            yield Event(
+                events.PROGRESS,
+                {
+                    "block": self.blocks_done,
+                    "blocks": plan.blocks,
+                    "epoch": plan.epochs * self.blocks_done / plan.blocks,
+                    "epochs": plan.epochs,
+                    "loss": update.loss,
+                    "cla": update.cla,
+                    "sel": update.sel,
+                    "rej": update.rej,
+                    "alpha": update.alpha,
+                    "lambda": update.strength,
+                    "delta": update.delta,
+                    "temperature": update.temperature,
+                    "gate_sum": update.gate_sum,
+                    "near_hard": near_hard(method.training_gates()),
+                    "kept": update.kept,
+                    "target": update.target,
+                    "cost": update.cost,
+                    "cost_target": update.cost_target,
+                    "proposals": self.proposals,
+                    "accepted": self.accepted,
+                    "acceptance": window[1] / window[0] if window[0] else math.nan,
+                    "moves": {name: list(total) for name, total in self.moves.items()},
+                    "nonfinite": self.nonfinite,
+                    "null_moves": self.null_moves,
+                    "rejected_by_bound": self.by_bound,
+                    "rejected_by_cost": self.walled,
+                    "adapted": update.adapted,
+                    "proposals_per_second": update.proposals / max(self.usual, 1e-9),
+                    "forwards": self.forwards(),
+                    "validation_accuracy": on_validation,
+                    "validation_at_n": at_n,
+                    "gates": coded(method.training_gates()) if is_shown else None,
+                    "seconds": time.monotonic() - self._began,
+                    "seconds_left": self.usual * (plan.blocks - self.blocks_done),
+                },
+            )
+        self.told = self.blocks_done
+        if is_last and self.blocks_done < plan.blocks:
+            yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
+
+    def save(self) -> Saved:
+        """Return all that the search's future depends on, copied; between two blocks only."""
+        return {
+            **{name: getattr(self, name) for name in PLAIN},
+            "seconds": time.monotonic() - self._began,
+            "moves": self.moves,
+            "window": self.window,
+            "last": None if self.last is None else self.last._asdict(),
+            "above": self._above.copy(),
+            "crossed": self._crossed.copy(),
+            "knobs": self.knobs.turned,
+            "steering": self.steering.save(self.blocks_done),
+            "trainer": self.trainer.save(),
+            "judges": self.judges.save(),
+            "method": self.method.save(),
+        }
+
+    def take_back(self) -> None:
+        """Stand again behind the last block as if nothing of it had been told."""
+        self.told, self.window = self._not_told[0], list(self._not_told[1])
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from what `save` of a search of the same plan gave; who steers is the caller's to bring back.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is of another plan.
+        """
+        if saved["knobs"]:
+            self.knobs.turn(saved["knobs"])
+        self.trainer.restore(saved["trainer"])
+        self.judges.restore(saved["judges"])
+        self.method.restore(saved["method"])
+        for name in PLAIN:
+            setattr(self, name, saved[name])
+        self.moves, self.window = saved["moves"], list(saved["window"])
+        self.last = None if saved["last"] is None else MaskUpdate(**saved["last"])
+        self._above, self._crossed = checked(saved["above"], self._above, "above"), saved["crossed"].copy()
+
+    def evaluator_name(self) -> str | None:
+        """Return which evaluator judges; None where nothing is judged."""
+        return None if self.joint is not None else str(self.method.evaluator.name)
+
+    def steer(self, block: int, interrupt: Interrupt, keeper: Keeper | None) -> Iterator[Event]:
+        """Do what is ordered in front of a block, and tell of it."""
+        again = True
+        while again:
+            changes, checkpoint, again = self.steering.orders(block, lambda: interrupt.is_asked)
+            for change in changes:
+                self.is_between = False  # what is told no longer stands where a rescue would begin
+                try:
+                    knobs, before = self.knobs.turn(change)
+                except ConfigError as error:
+                    self.steering.refused(change, error)
+                    continue
+                self.turned_at = self.proposals
+                data = {"block": block, "step": self.proposals, "knobs": knobs, "before": before}
+                yield Event(events.KNOB, data)
+            if checkpoint:
+                yield from self._checkpoint_now(block, keeper)
+            again = again and not interrupt.is_asked
+
+    def _checkpoint_now(self, block: int, keeper: Keeper | None) -> Iterator[Event]:
+        if keeper is None or not block:
+            why = "this run writes no folder" if keeper is None else "the first block is not done yet"
+            yield Event(events.NOTE, {"text": f"no checkpoint: {why}"})
+            return
+        # Told first, so that it stands in front of the checkpoint.
+        text = f"checkpoint after block {block:,}: mcprune resume {keeper.folder.path} would go on from here"
+        yield Event(events.NOTE, {"text": text})
+        keeper.save(self)
+
+    def notes(self) -> Iterator[Event]:
+        """Say what turning knobs at a temperature means."""
+        if self.turned_at is not None and self.is_warm:
+            text = (
+                "tuned while it ran: at a temperature above 0 the visits follow one law only while the knobs rest, here"
+            )
+            yield Event(events.NOTE, {"text": f"{text} from proposal {self.turned_at:,} of {self.proposals:,} on"})
+
+    def advance(self, block: int) -> MaskUpdate:
+        """Train, and let the method work, for one block."""
+        method, blocks = self.method, self.plan.blocks
+        progress = block / blocks
+        self.trainer.run(self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint)
+        batch = self.judges.batch(self._batch_rows(progress))
+        update: MaskUpdate = method.update(batch, (block + 1) / blocks)
+        self.is_warm = update.temperature > 0
+        self._count(update, len(batch.targets))
+        return update
+
+    def harden(self) -> tuple[BoolArray, dict[str, Any]]:
+        """Return the hard mask and what the harden event says of it."""
+        self.is_between = False
+        gates = self.method.training_gates()
+        gate_sum = float(gates.astype(np.float64).sum())
+        kept = int((self.method.position() > 0).sum())
+        mask = self.method.harden(self.judges.batch(self.plan.config.evaluation_rows))
+        self.final_gates = self.method.training_gates()
+        return mask, {
+            "kept": int(mask.sum()),
+            "N": mask.size,
+            "gate_sum": gate_sum,
+            "away": abs(gate_sum - int(mask.sum())),
+            "cost": outcome.cost_of(self.plan, mask),
+            "kept_before": kept,
+            "near_hard": near_hard(gates),
+            "last_crossed": self.last_crossed().tolist(),
+            "steps": self.trainer.steps,
+            "forwards": self.forwards(),
+            "validation_accuracy": self._accuracy(mask),
+            "evaluator_error": getattr(self.method, "measured_error", None),
+        }
+
+    def validation(self) -> tuple[float | None, float | None]:
+        """Return the validation accuracy of the sites with a positive weight, and that of exactly n sites.
+
+        The second is of the n largest weights on the gradient path. A chain that keeps more than n has not decided yet which of
+        them go: None.
+        """
+        position, keep = self.method.position(), self.plan.keep
+        now = self._accuracy(position > 0)
+        if self.plan.cost is not None:
+            return now, now if self.is_within() else None
+        if int((position > 0).sum()) == keep:
+            return now, now
+        # Importance scores rank only in its rounds: its position names no n sites before the last one.
+        is_ranked = self.joint is not None and getattr(self.joint, "ranks", True)
+        return now, self._accuracy(hardened(position, keep, self.plan.sites.floor)) if is_ranked else None
+
+    def is_within(self) -> bool:
+        """Return whether no more is kept than the budget allows."""
+        kept = self.method.position() > 0
+        if self.plan.cost is None:
+            return int(kept.sum()) <= self.plan.keep
+        return int(self.plan.cost.costs.of(self.plan.cost.costs.counts(kept))) <= self.plan.cost.limit
+
+    def last_crossed(self) -> IntArray:
+        """Return the training step (N,) after which each gate last crossed one half, 0 for never."""
+        return self._crossed if self.joint is None else self.joint.crossed
+
+    def forwards(self) -> int:
+        """Return the search's work so far in rows that went forward through the classifier, a row of backprop counting three.
+
+        A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
+        """
+        return (
+            3 * self.trainer.steps * self.trainer.batch_size
+            + self.judged_rows
+            + self.plan.spent_forwards
+            + getattr(self.method, "forwards", 0)
+        )
+
+    def cost(self) -> float:
+        """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
+        config = self.plan.config
+        rows = min(config.evaluation_rows, len(self.judges.targets))
+        return self.trainer.steps * self.plan.batch_size + self.proposals * rows / 3 / 8
+
+    def _accuracy(self, mask: BoolArray) -> float | None:
+        if not len(self.y_validation):
+            return None
+        return accuracy(self.plan.gated, self.x_validation, self.y_validation, self.plan.gated.hard_gates(mask))
+
+    def _batch_rows(self, progress: float) -> int:
+        config = self.plan.config
+        if self.knobs.rows is not None:
+            return self.knobs.rows
+        early = config.budget == "geometric" and progress < (config.budget_until or 0.5)
+        return config.evaluation_rows_early if early else config.evaluation_rows
+
+    def _count(self, update: MaskUpdate, rows: int) -> None:
+        self.judged_rows += rows * update.judged
+        above = self.method.position() > 0
+        self._crossed[above != self._above] = self.trainer.steps
+        self._above = above
+        self.proposals += update.proposals
+        self.accepted += update.accepted
+        self.nonfinite += update.nonfinite
+        self.null_moves += update.null_moves
+        self.by_bound += update.rejected_by_bound
+        self.walled += update.walled
+        self.adapted = update.adapted
+        for name, (proposed, accepted) in update.moves.items():
+            total = self.moves.setdefault(name, [0, 0])
+            total[0] += proposed
+            total[1] += accepted
