@@ -289,6 +289,8 @@ class Markov:
         return math.inf if self.settings.sharpness is None else self.settings.sharpness.value(progress)
 
     def _begin(self, batch: Batch) -> None:
+        if batch.rows is not None:
+            self.canonical.objective.begin(batch.rows)
         self.evaluator.begin(batch.features, batch.targets, self.state.position, self.sharpness)
         if self.evaluator is not self.canonical:
             self.canonical.begin(batch.features, batch.targets, self.state.position, self.sharpness)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mcprune.arrays import FloatArray
 
 if TYPE_CHECKING:
     import torch
+
+
+class Rows(NamedTuple):
+    """What an objective is told of the rows of a batch besides their classes; None where there is nothing to tell."""
+
+    weights: torch.Tensor | None = None  # (B,), not negative
+    groups: torch.Tensor | None = None  # (B,) int64, for objectives that compare groups of rows
 
 
 class Objective(Protocol):
@@ -22,6 +29,10 @@ class Objective(Protocol):
 
     name: str
     lower_bound: float | None
+
+    def begin(self, rows: Rows) -> None:
+        """Take what there is to know of the rows that the next calls of `losses` are about; not called where that is nothing."""
+        ...
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return one value for each candidate.

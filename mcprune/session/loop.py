@@ -207,8 +207,13 @@ def search(
     KeyboardInterrupt
         The interrupt was asked for.
     """
+    return search_planned(config, make_plan(config, dataset, split_seed=split_seed), interrupt)
+
+
+def search_planned(config: RunConfig, plan: Plan, interrupt: Interrupt) -> tuple[Plan, BoolArray, float | None]:
+    """Do what `search` does for a plan at hand."""
     began = time.monotonic()
-    searching = _searching(config, make_plan(config, dataset, split_seed=split_seed), began)
+    searching = _searching(config, plan, began)
     for _ in searching.run(interrupt, began):
         pass
     if interrupt.is_asked:
@@ -261,6 +266,9 @@ class _Search:
             perturb=config.perturb,
             jitter=config.jitter or 0.0,
             seed=config.seed,
+            weights=None
+            if data.weights is None
+            else torch.from_numpy(data.weights[fit].astype(np.float32)).to(plan.device),
         )
         self.judges = EvaluationRows(
             data.x_train[judge],
@@ -268,6 +276,8 @@ class _Search:
             device=plan.device,
             seed=config.seed,
             jitter=config.jitter or 0.0,
+            weights=None if data.weights is None else data.weights[judge],
+            groups=None if data.groups is None else data.groups[judge],
         )
         self.x_validation = plan.rows(data.x_validation)
         self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)

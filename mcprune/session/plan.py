@@ -24,8 +24,8 @@ from mcprune.methods.ahead import fitting
 from mcprune.methods.gradient import Gradient
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
-from mcprune.objective.base import Objective
-from mcprune.objective.classification import CrossEntropy
+from mcprune.objective.base import Objective, Rows
+from mcprune.objective.classification import CrossEntropy, WeightedCrossEntropy
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.shrink import shrink
 from mcprune.pruning.sites import SiteMap, site_map
@@ -73,14 +73,18 @@ class Plan:
 
 
 def make_plan(
-    config: RunConfig, dataset: Dataset, model: nn.Module | None = None, *, split_seed: int | None = None
+    config: RunConfig,
+    dataset: Dataset | Prepared,
+    model: nn.Module | None = None,
+    *,
+    split_seed: int | None = None,
 ) -> Plan:
     """Settle everything that the configuration leaves open.
 
     Parameters
     ----------
     config : RunConfig
-    dataset : Dataset
+    dataset : Dataset, or Prepared where its parts are made already
     model : nn.Module, optional
         The user's own classifier of (B, N) rows; by default an MLP of `config.hidden`.
     split_seed : int, optional
@@ -94,7 +98,11 @@ def make_plan(
     check_options(config)
     device = pick_device(config.device)
     split = config.seed if split_seed is None else split_seed
-    prepared = prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
+    prepared = (
+        dataset
+        if isinstance(dataset, Prepared)
+        else prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
+    )
     notes = [prepared.note] if prepared.note else []
     searched = _search_hidden(config, len(prepared.y_train), model is not None)
     classifier = (
@@ -176,7 +184,7 @@ def make_plan(
         origin=origin,
         sites=sites,
         gated=GatedModel(classifier, sites),
-        objective=CrossEntropy(),
+        objective=CrossEntropy() if prepared.weights is None else WeightedCrossEntropy(),
         device=device,
         keep=keep,
         epochs=epochs,
@@ -303,7 +311,14 @@ def evaluation_case(plan: Plan) -> Case:
         ahead=candidates_ahead(config, plan.sites.size),
         max_memory=config.max_memory,
         wrong_rate=config.wrong_rate if config.decide == "staged" else None,
+        rows=_told(data, rows),
     )
+
+
+def _told(data: Prepared, rows: int) -> Rows | None:
+    """Return what the objective is told of the first training rows."""
+    weights, groups = (None if one is None else torch.from_numpy(one[:rows]) for one in (data.weights, data.groups))
+    return None if weights is None and groups is None else Rows(weights, groups)
 
 
 def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:

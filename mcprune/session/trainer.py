@@ -52,6 +52,8 @@ class Trainer:
         Share of the kept sites that each row trades for dropped ones.
     jitter : float
         Standard deviation of the normal noise that each input gets anew in each step, in units of the scaled inputs.
+    weights : tensor of float32, shape (rows,), optional
+        Of the rows in the loss; their scale has no say.
     seed : int
         The order of the rows and the trades are a function of it.
     """
@@ -68,10 +70,12 @@ class Trainer:
         perturb: float,
         seed: int,
         jitter: float = 0.0,
+        weights: torch.Tensor | None = None,
     ) -> None:
         self.gated = gated
         self.features = features
         self.targets = targets
+        self.weights = None if weights is None else weights / weights.mean()
         self.batch_size = min(batch_size, len(targets))
         self.learning_rate = learning_rate
         self.perturb = perturb
@@ -121,7 +125,7 @@ class Trainer:
                     logits = self._traded(rows, gates, kept, dropped, trades)
                 else:
                     logits = self.gated(shaken(self.features[rows], self.jitter), plain)
-                loss = functional.cross_entropy(logits, self.targets[rows])
+                loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
                 self._optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss if joint is None else loss + joint.penalty())
                 self._optimizer.step()
@@ -151,6 +155,13 @@ class Trainer:
         columns = torch.from_numpy(live).to(rows.device)
         part = shaken(self.features.index_select(0, rows).index_select(1, columns), self.jitter)
         return self.gated.of_columns(part * torch.from_numpy(traded).to(part), columns)
+
+
+def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean cross-entropy of a batch, each row times its weight; weights have the mean 1 over all rows."""
+    if weights is None:
+        return functional.cross_entropy(logits, targets)
+    return (functional.cross_entropy(logits, targets, reduction="none") * weights).mean()
 
 
 def shaken(rows: torch.Tensor, jitter: float) -> torch.Tensor:
@@ -183,8 +194,11 @@ def fit(
     seed: int,
     jitter: float = 0.0,
     is_asked: Callable[[], bool] = lambda: False,
+    weights: torch.Tensor | None = None,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
+
+    `weights` (rows,) are those of the rows in the loss; their scale has no say.
 
     Raises
     ------
@@ -201,12 +215,15 @@ def fit(
     draw = np.random.default_rng([seed, 3])
     model.train()
     loss = torch.zeros(())
+    scaled = None if weights is None else weights / weights.mean()
     with noise(seed, 0):
         for _ in range(epochs):
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
             for first in range(0, steps * size, size):
                 part = order[first : first + size]
-                loss = functional.cross_entropy(model(shaken(features[part], jitter)), targets[part])
+                loss = mean_loss(
+                    model(shaken(features[part], jitter)), targets[part], None if scaled is None else scaled[part]
+                )
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
