@@ -93,6 +93,8 @@ def build(name: str, case: Case) -> Evaluator:
         It cannot serve the model; the message says why.
     """
     gated, objective, memory = case.gated, case.objective, case.max_memory
+    if objective.reads_mask and name != "full":
+        raise ModelError(f"the objective {objective.name!r} reads the mask, which only full has at hand")
     ways: dict[str, Callable[[], Evaluator]] = {
         "full": lambda: FullEvaluator(gated, objective, max_memory=memory),
         "fused": lambda: FusedEvaluator(gated, objective, wrong_rate=case.wrong_rate),

@@ -20,7 +20,7 @@ from mcprune.chain import moves as chain_moves
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
-from mcprune.objective.base import Objective, Rows
+from mcprune.objective.base import Objective
 
 SMALLEST = 1e-12  # probability whose logarithm stands for that of 0
 STACKED_VALUES = 1 << 23  # of stacked rows in one prediction
@@ -109,6 +109,7 @@ class FittedEvaluator:
     ----------
     estimator : a scikit-learn classifier
     objective : Objective
+        It has begun on the judging rows.
     fit, judge : (features, targets, weights)
         float64 (rows, N), class indices, weights or None.
     classes : int
@@ -137,8 +138,6 @@ class FittedEvaluator:
         self._known: dict[bytes, float] = {}
         self._pool = Parallel(n_jobs=n_jobs)
         self.fits = 0
-        if judge[2] is not None:
-            objective.begin(Rows(torch.from_numpy(judge[2])))
         if way == "mask":
             self._whole = fitted(estimator, *fit)
             self._mean = np.average(fit[0], axis=0, weights=fit[2])
@@ -183,9 +182,14 @@ class FittedEvaluator:
             chosen = np.stack(list(new.values()))
             logits = self._masked(chosen) if self.way == "mask" else self._refits(chosen)
             for key, one in zip(new, logits, strict=True):
-                self._known[key] = float(self.objective.losses(torch.from_numpy(one)[None], self.targets)[0])
+                self._known[key] = self._value(torch.from_numpy(one)[None], new[key])
             self.fits += len(new)
         return np.array([self._known[key] for key in keys])
+
+    def _value(self, logits: torch.Tensor, mask: BoolArray) -> float:
+        if self.objective.reads_mask:
+            return float(self.objective.masked_losses(logits, self.targets, mask[None])[0])
+        return float(self.objective.losses(logits, self.targets)[0])
 
     def _refits(self, masks: BoolArray) -> list[FloatArray]:
         parts = (*self._fit, self._judge[0])

@@ -143,7 +143,12 @@ class FullEvaluator:
                 else:
                     part = part[:1]
                     logits = self.gated(self.features, part[0])[None]
-                out[first : first + len(part)] = self.objective.losses(logits, self.targets)
+                objective = self.objective
+                if objective.reads_mask:
+                    masks = gates[first : first + len(part)] > 0.5
+                    out[first : first + len(part)] = objective.masked_losses(logits, self.targets, masks)
+                else:
+                    out[first : first + len(part)] = objective.losses(logits, self.targets)
                 first += len(part)
         return out
 

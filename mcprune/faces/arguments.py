@@ -37,6 +37,9 @@ def shown(name: str, value: Any) -> str:
 
 def placeholder(field: FieldInfo) -> str:
     """Return what stands for the value in the help: the choices, or the kind of value."""
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "shown" in extra:
+        return str(extra["shown"])
     kinds = [part for part in get_args(field.annotation) if part is not type(None)]
     kind = kinds[0] if type(None) in get_args(field.annotation) else field.annotation
     if get_origin(kind) is Literal:

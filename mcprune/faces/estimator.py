@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 from mcprune.arrays import BoolArray, FloatArray, IntArray
 from mcprune.errors import ConfigError, DataError
+from mcprune.objective.texts import FUNCTION
 
 
 class _MarkovFit(BaseEstimator):  # type: ignore[misc]
@@ -84,14 +85,16 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rows = self._rows(X.astype(np.float64), targets, weights, is_weighted)
         names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(columns)])]
-        options = {"hidden": tuple(self.hidden), **(self.options or {})}
+        own = self.objective if callable(self.objective) else None
+        name = self.objective if own is None else FUNCTION + getattr(own, "__name__", type(own).__name__)
+        options = {"hidden": tuple(self.hidden), "objective": name, **(self.options or {})}
         if self.epochs is not None:
             options["epochs"] = self.epochs
         fixed = {name: getattr(self, name) for name in ("must_keep", "must_drop") if getattr(self, name) is not None}
         config = fitting.config_of(rows, _count(self.keep, columns), seed, {**options, **fixed})
         plan = None
         if self.estimator is None:
-            plan, mask = fitting.search_mask(config, fitting.prepared_from(rows, classes.tolist(), names))
+            plan, mask = fitting.search_mask(config, fitting.prepared_from(rows, classes.tolist(), names), own)
         else:
             mask = self._wrapped(rows, names, config)
         self.support_: BoolArray = mask
@@ -114,14 +117,14 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         return fitting.Rows(rows.features.repeat(times, axis=0), rows.targets.repeat(times), None)
 
     def _wrapped(self, rows: Any, names: list[str], config: Any) -> BoolArray:
-        from mcprune.objective.classification import objective
         from mcprune.session.wrapping import search_estimator
 
         mask, self.n_masks_ = search_estimator(
             rows,
-            self.classes_.size,
+            self.classes_.tolist(),
+            names,
             self.estimator,
-            objective(self.objective),
+            self.objective,
             config,
             way=self.evaluation,
             n_jobs=self.n_jobs,

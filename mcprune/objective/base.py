@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from mcprune.arrays import FloatArray
+from mcprune.arrays import BoolArray, FloatArray
 
 if TYPE_CHECKING:
     import torch
@@ -25,13 +25,27 @@ class Objective(Protocol):
     name : str
     lower_bound : float or None
         No value can be smaller; None where nothing is known.
+    words : str
+        What the value is, for people.
+    is_stepped : bool
+        One row on the other side of a threshold changes the value by more than rounding: evaluators that are not exact
+        cannot serve it.
+    reads_mask : bool
+        It has `masked_losses` too, which is to be called with the masks (K, N); only the full evaluator does.
     """
 
     name: str
     lower_bound: float | None
+    words: str
+    is_stepped: bool
+    reads_mask: bool
 
     def begin(self, rows: Rows) -> None:
         """Take what there is to know of the rows that the next calls of `losses` are about; not called where that is nothing."""
+        ...
+
+    def masked_losses(self, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray | None) -> FloatArray:
+        """Do what `losses` does with the masks (K, N) at hand; only with `reads_mask`."""
         ...
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:

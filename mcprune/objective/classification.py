@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as functional
 
 from mcprune.arrays import FloatArray
-from mcprune.errors import ConfigError
-from mcprune.objective.base import Objective, Rows
+from mcprune.objective.base import Rows
 
 
 def row_mean(values: torch.Tensor, weights: torch.Tensor | None = None) -> FloatArray:
@@ -29,6 +28,9 @@ class CrossEntropy:
     """Mean cross-entropy of the softmax of the outputs, in nats."""
 
     name = "cross-entropy"
+    words = "cross-entropy"
+    is_stepped = False
+    reads_mask = False
     lower_bound: float | None = 0.0
     weights: torch.Tensor | None = None
 
@@ -53,6 +55,9 @@ class ErrorRate:
     """Share of the rows whose largest output is not their class."""
 
     name = "error"
+    words = "error"
+    is_stepped = True
+    reads_mask = False
     lower_bound: float | None = 0.0
     weights: torch.Tensor | None = None
 
@@ -66,19 +71,3 @@ class ErrorRate:
         # argmax of a row of NaN is an index like any other: such a candidate must not look right.
         wrong[~torch.isfinite(logits).all(dim=2)] = torch.nan
         return row_mean(wrong, self.weights)
-
-
-OBJECTIVES: dict[str, type[CrossEntropy] | type[ErrorRate]] = {"cross-entropy": CrossEntropy, "error": ErrorRate}
-
-
-def objective(name: str) -> Objective:
-    """Return the objective of that name.
-
-    Raises
-    ------
-    ConfigError
-        No objective has that name.
-    """
-    if name not in OBJECTIVES:
-        raise ConfigError(f"there is no objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[name]()

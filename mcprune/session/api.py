@@ -17,6 +17,7 @@ from mcprune.data.base import Dataset
 from mcprune.data.load import from_arrays
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError
+from mcprune.objective.texts import FUNCTION
 from mcprune.session import events
 from mcprune.session.config import make_config
 from mcprune.session.events import Event
@@ -115,7 +116,8 @@ def prune(model: nn.Module | None, data: Any, keep: int | None = None, sites: st
     sites : str
         "inputs", "units", "inputs,units" or "units:LAYER,...".
     **options
-        Any other option of `RunConfig`. Nothing is written unless `out` names a folder.
+        Any other option of `RunConfig`. Nothing is written unless `out` names a folder. `objective` may be a function
+        (predictions, targets, mask) -> float, see docs/objectives.md.
 
     Returns
     -------
@@ -148,6 +150,9 @@ def prune_steered(
     """Do what `prune` does while somebody steers, and `hear` is told every event."""
     _check_model(model)
     given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
+    function = given["objective"] if callable(given.get("objective")) else None
+    if function is not None:
+        given["objective"] = FUNCTION + getattr(function, "__name__", type(function).__name__)
     given["data"] = str(data) if isinstance(data, str | Path) else "arrays"  # a name that no loader knows
     config = make_config(**given)
     dataset = _dataset(data, config.target)
@@ -156,7 +161,7 @@ def prune_steered(
     told: list[Event] = []
     threads, was_training = torch.get_num_threads(), model is not None and model.training
     try:
-        for event in run_on(config, dataset, path, model=model, ends=ends, steering=steering):
+        for event in run_on(config, dataset, path, model=model, ends=ends, steering=steering, function=function):
             hear(event)
             told.append(event)
     finally:

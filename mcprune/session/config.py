@@ -18,7 +18,16 @@ from pydantic import (
 )
 
 from mcprune.errors import ConfigError, FolderError
-from mcprune.session.fields import byte_count, layer_widths, move_shares, nearest, positive_schedule_text, schedule_text
+from mcprune.session.fields import (
+    byte_count,
+    layer_widths,
+    move_shares,
+    nearest,
+    objective_text,
+    positive_schedule_text,
+    schedule_text,
+    site_names,
+)
 from mcprune.session.options_gradient import GradientOptions, unused
 from mcprune.session.presets import PRESETS
 
@@ -170,6 +179,21 @@ class RunConfig(GradientOptions):
         "markov",
         description="the way to the mask: the chain, or gates trained by backprop",
         json_schema_extra={"group": "chain"},
+    )
+    objective: Annotated[str, BeforeValidator(objective_text)] = Field(
+        "cross-entropy",
+        description="what the chain minimises: NAME[:parameter] of docs/objectives.md, or FILE.py:NAME of a function",
+        json_schema_extra={"group": "chain", "shown": "NAME|FILE.py:NAME"},
+    )
+    must_keep: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+        None,
+        description="sites that are kept in any case, by name or index, and count towards n",
+        json_schema_extra={"group": "chain", "shown": "SITE,..."},
+    )
+    must_drop: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+        None,
+        description="sites that are dropped in any case, by name or index",
+        json_schema_extra={"group": "chain", "shown": "SITE,..."},
     )
     moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
         {"exchange": 1.0},
@@ -458,7 +482,7 @@ def write_config(config: RunConfig, path: Path) -> None:
     """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
     left_out = unused(config)
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
-    values |= {name: list(values[name]) for name in ("hidden", "search_hidden") if name in values}
+    values |= {name: list(values[name]) for name in ("hidden", "search_hidden", "must_keep", "must_drop") if name in values}
     try:
         path.write_text(tomli_w.dumps(values), encoding="utf-8")
     except OSError as error:

@@ -8,7 +8,7 @@ weight of 0 is a row left out, all to the last bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -21,6 +21,7 @@ from mcprune.data.prepare import Prepared
 from mcprune.data.scale import Scaler
 from mcprune.data.split import Parts
 from mcprune.models.registry import build
+from mcprune.objective.texts import PLAIN
 from mcprune.session.config import RunConfig, make_config
 from mcprune.session.loop import Interrupt, search_planned
 from mcprune.session.plan import Plan, make_plan
@@ -30,7 +31,7 @@ from mcprune.session.trainer import fit
 SEARCH_STEPS, STEPS_A_SITE, MOST_STEPS, RETRAIN_STEPS = 320, 8, 2_000, 600
 ROWS_A_BATCH = 64
 # Rows under weights are judged by this evaluator; the fused one knows the plain mean only.
-FOR_WEIGHTS = "incremental"
+FOR_WEIGHTS, SEES_OUTPUTS = "incremental", (PLAIN, "auc")
 
 
 class Rows(NamedTuple):
@@ -128,12 +129,16 @@ def config_of(rows: Rows, keep: int, seed: int, options: dict[str, Any]) -> RunC
     given.setdefault("epochs", max(4, math.ceil(wanted / steps)))
     given.setdefault("retrain_epochs", max(10, math.ceil(RETRAIN_STEPS / steps)))
     given.setdefault("batch_size", size)
-    plain = rows.weights is None and given.get("objective", "cross-entropy") == "cross-entropy"
-    given.setdefault("evaluator", "fused" if plain else FOR_WEIGHTS)
+    objective = given.get("objective", PLAIN)
+    plain = rows.weights is None and objective == PLAIN
+    # Nothing is timed: a fit should be as quick as it is repeatable.
+    given.setdefault("evaluator", "fused" if plain else FOR_WEIGHTS if objective in SEES_OUTPUTS else "full")
     return make_config(**given)
 
 
-def search_mask(config: RunConfig, prepared: Prepared) -> tuple[Plan, BoolArray]:
+def search_mask(
+    config: RunConfig, prepared: Prepared, function: Callable[..., Any] | None = None
+) -> tuple[Plan, BoolArray]:
     """Return the plan and the mask that the chain finds; torch's and numba's threads are as they were afterwards.
 
     Raises
@@ -143,7 +148,7 @@ def search_mask(config: RunConfig, prepared: Prepared) -> tuple[Plan, BoolArray]
     """
     threads, kernels = torch.get_num_threads(), numba.get_num_threads()
     try:
-        plan, mask, _ = search_planned(config, make_plan(config, prepared), Interrupt())
+        plan, mask, _ = search_planned(config, make_plan(config, prepared, function=function), Interrupt())
     finally:
         torch.set_num_threads(threads)
         numba.set_num_threads(kernels)

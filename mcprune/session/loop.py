@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -33,6 +33,7 @@ from mcprune.session.pilots import in_time
 from mcprune.session.plan import Plan, classifier_words, make_method, make_plan, site_groups
 from mcprune.session.records import check_free
 from mcprune.session.rows import EvaluationRows, judge_split
+from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.steering import Knobs, Steering
 from mcprune.session.trainer import Trainer, accuracy
 from mcprune.version import VERSION
@@ -105,10 +106,11 @@ def run_on(
     model: torch.nn.Module | None = None,
     ends: list[outcome.Outcome] | None = None,
     steering: Steering | None = None,
+    function: Callable[..., Any] | None = None,
 ) -> Iterator[Event]:
     """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
     began = time.monotonic()
-    searching = _searching(config, make_plan(config, dataset, model), began, steering)
+    searching = _searching(config, make_plan(config, dataset, model, function=function), began, steering)
     del dataset
     plan = searching.plan
     folder = RunFolder(path, plan.config, force=config.force) if path is not None else None
@@ -151,6 +153,7 @@ def _events(
             "epochs": plan.epochs,
             "blocks": plan.blocks,
             "config": config.model_dump(),
+            "objective": None if outcome.is_default(plan) else plan.objective.words,
             **search.method.description(),
         },
     )
@@ -269,6 +272,7 @@ class _Search:
             weights=None
             if data.weights is None
             else torch.from_numpy(data.weights[fit].astype(np.float32)).to(plan.device),
+            never=None if plan.fixed is None else plan.fixed.dropped,
         )
         self.judges = EvaluationRows(
             data.x_train[judge],
@@ -349,6 +353,7 @@ class _Search:
                         "forwards": self.forwards(),
                         "validation_accuracy": on_validation,
                         "validation_at_n": at_n,
+                        "validation_objective": self.objective() if is_look else None,
                         "gates": coded(method.training_gates()) if is_shown else None,
                         "seconds": time.monotonic() - began,
                         "seconds_left": usual * (plan.blocks - self.blocks_done),
@@ -419,6 +424,7 @@ class _Search:
             "steps": self.trainer.steps,
             "forwards": self.forwards(),
             "validation_accuracy": self._accuracy(mask),
+            "validation_objective": self.objective(mask),
             "evaluator_error": getattr(self.method, "measured_error", None),
         }
 
@@ -433,6 +439,18 @@ class _Search:
         if int((position > 0).sum()) == keep:
             return now, now
         return now, None if self.joint is None else self._accuracy(state.mask(position, keep))
+
+    def objective(self, mask: BoolArray | None = None) -> float | None:
+        """Return the objective on the validation part, of a mask or of the sites kept now; None for plain cross-entropy."""
+        plan = self.plan
+        if outcome.is_default(plan) or not len(self.y_validation):
+            return None
+        chosen = self.method.position() > 0 if mask is None else mask
+        groups = coded_groups(plan.objective, plan.prepared.x_validation)
+        gates = plan.gated.hard_gates(chosen)
+        return value_of(
+            plan.objective, plan.gated, self.x_validation, self.y_validation, mask=chosen, gates=gates, groups=groups
+        )
 
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never."""

@@ -19,7 +19,9 @@ from mcprune.session import events
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.plan import Plan, site_groups
+from mcprune.objective.texts import PLAIN
 from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
+from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.trainer import accuracy, fit
 
 RANDOM_MASKS = 5
@@ -126,12 +128,27 @@ class Refit:
         """Return the test accuracy of a small model that takes what the mask keeps."""
         return accuracy(model, self.columns(self.x_test, mask), self.y_test)
 
+    def value(self, model: nn.Module, mask: BoolArray, *, is_gated: bool = False) -> float | None:
+        """Return the objective on the test part, of a small model or of the whole one under the mask; None for the default."""
+        objective = self.plan.objective
+        if is_default(self.plan):
+            return None
+        rows = self.x_test if is_gated else self.columns(self.x_test, mask)
+        groups = coded_groups(objective, self.plan.prepared.x_test)
+        gates = self.plan.gated.hard_gates(mask) if is_gated else None
+        return value_of(objective, model, rows, self.y_test, mask=mask, gates=gates, groups=groups)
+
     def columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
         """Return the kept inputs of full rows."""
         columns = self.inputs(mask)
         return (
             rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
         )
+
+
+def is_default(plan: Plan) -> bool:
+    """Whether the chain minimises plain cross-entropy, whose value beside accuracy is not told."""
+    return plan.config.objective == PLAIN
 
 
 def conclude(
@@ -142,7 +159,8 @@ def conclude(
     refit = Refit(plan, is_asked)
     rows: list[dict[str, Any]] = []
 
-    def row(name: str, kept: int, scores: list[float], since: float) -> Event:
+    def row(name: str, kept: int, scores: list[float], since: float, values: list[float | None]) -> Event:
+        found = [value for value in values if value is not None]
         spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
         rows.append(
             {
@@ -151,6 +169,7 @@ def conclude(
                 "accuracy": float(np.mean(scores)),
                 "spread": spread,
                 "count": len(scores),
+                "objective": float(np.mean(found)) if found else None,
                 "seconds": time.monotonic() - since,
             }
         )
@@ -160,7 +179,8 @@ def conclude(
     names = plan.sites.names(plan.prepared.feature_names)
     since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
-    yield row("hard mask, as found", plan.keep, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
+    as_found = accuracy(plan.gated, refit.x_test, refit.y_test, gates)
+    yield row("hard mask, as found", plan.keep, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
     since = time.monotonic()
     small = None
     if not outcome.is_cut_short:
@@ -172,7 +192,7 @@ def conclude(
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
         small = shrink(plan.model, plan.sites, mask)
     else:
-        yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since)
+        yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since, [refit.value(small, mask)])
     parameters = {"before": _parameters(refit.fresh(plan.config.seed)), "after": _parameters(small)}
     extra = _extra(plan, refit, mask)
     outcome.small = SmallModel(small, extra)
@@ -195,6 +215,7 @@ def conclude(
         "is_cut_short": outcome.is_cut_short,
         "rows": rows,
         "method": plan.config.method,
+        "objective": None if is_default(plan) else plan.objective.words,
         "harden": outcome.harden,
         "keep": keep.tolist(),
         "names": [names[site] for site in keep],
@@ -253,18 +274,22 @@ def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
     since = time.monotonic()
     everything = np.ones(size, bool)
     whole = refit.train(everything, seed)
-    yield row("all sites", size, [refit.test(whole, everything)], since)
+    yield row("all sites", size, [refit.test(whole, everything)], since, [refit.value(whole, everything)])
     since = time.monotonic()
     draw = np.random.default_rng([seed, 7])
-    scores = []
+    scores: list[float] = []
+    values: list[float | None] = []
     for number in range(RANDOM_MASKS):
         mask = np.zeros(size, bool)
         mask[draw.choice(size, plan.keep, replace=False)] = True
-        scores.append(refit.test(refit.train(mask, seed + number), mask))
-    yield row("random masks", plan.keep, scores, since)
+        model = refit.train(mask, seed + number)
+        scores.append(refit.test(model, mask))
+        values.append(refit.value(model, mask))
+    yield row("random masks", plan.keep, scores, since, values)
     since = time.monotonic()
     mask = magnitude_mask(plan, whole, refit.x)
-    yield row("first-layer magnitude", plan.keep, [refit.test(refit.train(mask, seed), mask)], since)
+    model = refit.train(mask, seed)
+    yield row("first-layer magnitude", plan.keep, [refit.test(model, mask)], since, [refit.value(model, mask)])
 
 
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:

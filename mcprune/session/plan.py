@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,23 @@ from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods.ahead import fitting
+from mcprune.methods.fixed import FixedMarkov
 from mcprune.methods.gradient import Gradient
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
 from mcprune.objective.base import Objective, Rows
-from mcprune.objective.classification import CrossEntropy, WeightedCrossEntropy
+from mcprune.objective.named import make_objective
+from mcprune.objective.texts import PLAIN
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.shrink import shrink
 from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.session.config import RunConfig
+from mcprune.session.constraints import Constraints, constraints
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
 from mcprune.session.plan_gradient import make_gradient, settle
 from mcprune.session.rows import HELD_OUT_BELOW
+from mcprune.session.scoring import coded_groups, try_objective
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
@@ -64,6 +69,7 @@ class Plan:
     batch_size: int
     retrain_epochs: int
     is_users_model: bool
+    fixed: Constraints | None = None  # sites that must be kept or dropped
     spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
 
@@ -78,6 +84,7 @@ def make_plan(
     model: nn.Module | None = None,
     *,
     split_seed: int | None = None,
+    function: Callable[..., Any] | None = None,
 ) -> Plan:
     """Settle everything that the configuration leaves open.
 
@@ -89,6 +96,8 @@ def make_plan(
         The user's own classifier of (B, N) rows; by default an MLP of `config.hidden`.
     split_seed : int, optional
         Draws the training, validation and test parts; by default `config.seed` does.
+    function : callable, optional
+        The objective, where it is a function that was given from Python.
 
     Raises
     ------
@@ -130,6 +139,14 @@ def make_plan(
         )
     if max(parse(config.delta).start, parse(config.delta).end) > LARGEST_DELTA:
         raise ConfigError(f"delta={config.delta} is beyond all weights; choose at most {LARGEST_DELTA:g}")
+    fixed = constraints(config.must_keep, config.must_drop, sites.names(prepared.feature_names), keep)
+    objective = make_objective(
+        function or config.objective,
+        prepared.labels,
+        prepared.feature_names,
+        is_weighted=prepared.weights is not None,
+    )
+    prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
     origin = copy.deepcopy(classifier)
     if model is not None and sites.size > 1:  # now rather than after the search
         shrink(classifier, sites, np.arange(sites.size) > 0)
@@ -177,14 +194,14 @@ def make_plan(
             ),
         }
     )
-    return Plan(
+    plan = Plan(
         config=settled,
         prepared=prepared,
         model=classifier,
         origin=origin,
         sites=sites,
         gated=GatedModel(classifier, sites),
-        objective=CrossEntropy() if prepared.weights is None else WeightedCrossEntropy(),
+        objective=objective,
         device=device,
         keep=keep,
         epochs=epochs,
@@ -193,7 +210,12 @@ def make_plan(
         retrain_epochs=retrain,
         is_users_model=model is not None,
         notes=notes,
+        fixed=fixed,
     )
+    if config.objective != PLAIN or function is not None:  # now rather than after the first blocks
+        try_objective(plan.gated, objective, evaluation_case(plan))
+        notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
+    return plan
 
 
 def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[int, ...]:
@@ -400,13 +422,16 @@ def make_method(plan: Plan) -> Markov | Gradient:
 
 def make_chain(plan: Plan) -> Markov:
     """Return the chain of a plan, at its start."""
-    config, size = plan.config, plan.sites.size
+    config, keep = plan.config, plan.keep
+    fixed = plan.fixed
+    size = plan.sites.size if fixed is None else fixed.free.size
+    keep -= 0 if fixed is None else fixed.kept.size
     sharpness = {
         "sigmoid": Schedule("constant", 1.0, 1.0),
         "sharpened": parse(config.sharpness),
         "hard": None,
     }[config.gates]
-    target = budget_over_time(config, size, plan.keep)
+    target = budget_over_time(config, size, keep)
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
         plan=move_plan(config, size),
@@ -415,7 +440,7 @@ def make_chain(plan: Plan) -> Markov:
         alpha=parse(config.alpha),
         sharpness=sharpness,
         target=target,
-        keep=plan.keep,
+        keep=keep,
         modified=config.rejection == "modified",
         pooled=config.budget_drops == "pool",
         pool=config.pool,
@@ -431,7 +456,10 @@ def make_chain(plan: Plan) -> Markov:
         warm_up=config.warm_up if config.warm_up is not None else 0.5,
         pressure=config.budget_pressure,
     )
-    return Markov(size, settings, evaluator, canonical, plan.objective.lower_bound)
+    bound = plan.objective.lower_bound
+    if fixed is None:
+        return Markov(size, settings, evaluator, canonical, bound)
+    return FixedMarkov(fixed.free, fixed.kept, plan.sites.size, settings, evaluator, canonical, bound)
 
 
 def classifier_words(plan: Plan) -> str:

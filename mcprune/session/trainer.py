@@ -54,6 +54,8 @@ class Trainer:
         Standard deviation of the normal noise that each input gets anew in each step, in units of the scaled inputs.
     weights : tensor of float32, shape (rows,), optional
         Of the rows in the loss; their scale has no say.
+    never : ndarray of int64, optional
+        Dropped sites that no row gets in a trade.
     seed : int
         The order of the rows and the trades are a function of it.
     """
@@ -71,6 +73,7 @@ class Trainer:
         seed: int,
         jitter: float = 0.0,
         weights: torch.Tensor | None = None,
+        never: IntArray | None = None,
     ) -> None:
         self.gated = gated
         self.features = features
@@ -80,6 +83,7 @@ class Trainer:
         self.learning_rate = learning_rate
         self.perturb = perturb
         self.jitter = jitter
+        self.never = never
         self.steps = 0
         self._seed = seed
         self._draw = np.random.default_rng([seed, 1])
@@ -106,6 +110,8 @@ class Trainer:
             The loss is not finite.
         """
         kept, dropped = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
+        if self.never is not None:
+            dropped = np.setdiff1d(dropped, self.never)
         trades = (
             round(self.perturb * kept.size)
             if self.perturb < 0.5 / max(kept.size, 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from mcprune.arrays import BoolArray
 from mcprune.chain import moves
@@ -12,11 +14,15 @@ from mcprune.chain.schedules import Schedule, parse
 from mcprune.errors import ConfigError
 from mcprune.evaluate.fitted import WAYS, FittedEvaluator, seeded
 from mcprune.methods.base import Batch
+from mcprune.methods.fixed import FixedMarkov
 from mcprune.methods.markov import ChainSettings, Markov
-from mcprune.objective.base import Objective
+from mcprune.objective.base import Rows as ObjectiveRows
+from mcprune.objective.named import make_objective
 from mcprune.session.config import RunConfig
+from mcprune.session.constraints import constraints
 from mcprune.session.fitting import Rows
 from mcprune.session.rows import judge_split
+from mcprune.session.scoring import coded_groups
 
 # Blocks of a search, and its decisions in exchanges that there are at n: each mask is fitted once, however often it is met.
 BLOCKS, EXCHANGES, FEWEST, MOST = 24, 3, 192, 4_800
@@ -24,9 +30,10 @@ BLOCKS, EXCHANGES, FEWEST, MOST = 24, 3, 192, 4_800
 
 def search_estimator(
     rows: Rows,
-    classes: int,
+    labels: Sequence[Any],
+    names: Sequence[str],
     estimator: Any,
-    objective: Objective,
+    objective: str | Callable[..., Any],
     config: RunConfig,
     *,
     way: str = "refit",
@@ -34,7 +41,7 @@ def search_estimator(
 ) -> tuple[BoolArray, int]:
     """Return the mask of exactly `config.keep` columns, and how many masks were judged.
 
-    The objective is that of the estimator on `config.judge_share` of the rows, on which it is never fitted.
+    `labels` and `names` are those of classes and columns. The objective is that of the estimator on `config.judge_share` of the rows, on which it is never fitted.
 
     Raises
     ------
@@ -49,7 +56,10 @@ def search_estimator(
         (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])
         for part in (fit, judge)
     ]
-    exchanges = keep * (sites - keep)
+    fixed = constraints(config.must_keep, config.must_drop, names, keep)
+    kept = 0 if fixed is None else fixed.kept.size
+    free = sites if fixed is None else fixed.free.size
+    exchanges = (keep - kept) * (free - keep + kept)
     blocks = config.epochs or BLOCKS
     decisions = min(MOST, max(FEWEST, EXCHANGES * exchanges)) // blocks
     if "decisions" in config.model_fields_set:
@@ -60,10 +70,10 @@ def search_estimator(
         temperature=parse(config.temperature),
         alpha=parse(config.alpha),
         sharpness=None,
-        target=Schedule("geometric", float(sites), float(keep), config.budget_until or 0.5)
-        if keep < sites
-        else Schedule("constant", float(keep), float(keep)),
-        keep=keep,
+        target=Schedule("geometric", float(free), float(keep - kept), config.budget_until or 0.5)
+        if keep - kept < free
+        else Schedule("constant", float(free), float(free)),
+        keep=keep - kept,
         modified=False,
         pooled=True,
         pool=config.pool,
@@ -72,13 +82,22 @@ def search_estimator(
         speculate=config.speculate,
         seed=config.seed,
     )
+    judged = make_objective(objective, labels, names, is_weighted=rows.weights is not None)
+    groups = coded_groups(judged, rows.features)
+    told = [None if one is None else torch.from_numpy(one[judge]) for one in (rows.weights, groups)]
+    judged.begin(ObjectiveRows(*told))
     with FittedEvaluator(
-        seeded(estimator, config.seed), objective, parts[0], parts[1], classes=classes, way=way, n_jobs=n_jobs
+        seeded(estimator, config.seed), judged, parts[0], parts[1], classes=len(labels), way=way, n_jobs=n_jobs
     ) as evaluator:
         # It is its own canonical evaluator: no decision is settled by another.
-        chain = Markov(sites, settings, evaluator, evaluator, objective.lower_bound)  # type: ignore[arg-type]
+        bound = judged.lower_bound
+        chain = (
+            Markov(sites, settings, evaluator, evaluator, bound)  # type: ignore[arg-type]
+            if fixed is None
+            else FixedMarkov(fixed.free, fixed.kept, sites, settings, evaluator, evaluator, bound)
+        )
         batch = Batch(None, evaluator.targets)  # type: ignore[arg-type]
-        if keep < sites:
+        if exchanges:
             for block in range(blocks):
                 chain.update(batch, (block + 1) / blocks)
         mask = chain.harden(batch)
