@@ -118,9 +118,7 @@ class FixedMarkov(Markov):
         more = len(self.must_keep)
         others = np.setdiff1d(np.arange(len(self.fixed)), self.free)
         through = float(gates_of(self.fixed[others], self.sharpness).astype(np.float64).sum())
-        return found._replace(
-            kept=found.kept + more, target=found.target + more, gate_sum=found.gate_sum + through
-        )
+        return found._replace(kept=found.kept + more, target=found.target + more, gate_sum=found.gate_sum + through)
 
     def harden(self, batch: Batch) -> BoolArray:
         """See `Method.harden`."""

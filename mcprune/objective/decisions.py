@@ -43,7 +43,10 @@ class Cost:
         shares = torch.softmax(logits.double(), dim=2)
         # Column by column: a product of matrices may have other bits in a stack.
         expected = torch.stack(
-            [sum((shares[..., i] * costs[i, j] for i in range(len(costs))), torch.zeros(())) for j in range(len(costs))],
+            [
+                sum((shares[..., i] * costs[i, j] for i in range(len(costs))), torch.zeros(()))
+                for j in range(len(costs))
+            ],
             dim=2,
         )
         found = costs[targets[None], expected.argmin(dim=2)]

@@ -16,6 +16,7 @@ from mcprune.objective.own import OwnObjective, from_file
 from mcprune.objective.ranking import BackgroundAt, RocAuc, Significance
 from mcprune.objective.texts import FUNCTION, PLAIN, USAGE, check_text, is_file
 
+
 def make_objective(
     text: str | Callable[..., Any],
     labels: Sequence[Any] = (0, 1),
@@ -79,7 +80,8 @@ def make_objective(
     column = ":".join(given)
     if column not in columns:
         near = difflib.get_close_matches(column, list(columns), n=1)
-        raise ConfigError(f"objective={text!r}: there is no input {column!r}; " + (f"the nearest is {near[0]!r}" if near else "see the data's names"))  # fmt: skip
+        hint = f"the nearest is {near[0]!r}" if near else "see the data's names"
+        raise ConfigError(f"objective={text!r}: there is no input {column!r}; {hint}")
     return WorstGroup(list(columns).index(column), column)
 
 

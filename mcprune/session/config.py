@@ -482,7 +482,9 @@ def write_config(config: RunConfig, path: Path) -> None:
     """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
     left_out = unused(config)
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
-    values |= {name: list(values[name]) for name in ("hidden", "search_hidden", "must_keep", "must_drop") if name in values}
+    values |= {
+        name: list(values[name]) for name in ("hidden", "search_hidden", "must_keep", "must_drop") if name in values
+    }
     try:
         path.write_text(tomli_w.dumps(values), encoding="utf-8")
     except OSError as error:

@@ -41,7 +41,9 @@ def constraints(
     """
     if not must_keep and not must_drop:
         return None
-    kept, dropped = (_places(option, given or (), names) for option, given in (("must_keep", must_keep), ("must_drop", must_drop)))
+    kept, dropped = (
+        _places(option, given or (), names) for option, given in (("must_keep", must_keep), ("must_drop", must_drop))
+    )
     both = np.intersect1d(kept, dropped)
     if both.size:
         raise ConfigError(f"must_keep and must_drop both name {names[both[0]]!r}; leave it out of one of them")

@@ -14,12 +14,12 @@ from torch import nn
 
 from mcprune.arrays import BoolArray, Float32Array, FloatArray
 from mcprune.models.registry import build
+from mcprune.objective.texts import PLAIN
 from mcprune.pruning.shrink import shrink
 from mcprune.session import events
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.plan import Plan, site_groups
-from mcprune.objective.texts import PLAIN
 from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.trainer import accuracy, fit

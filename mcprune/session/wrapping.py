@@ -41,7 +41,8 @@ def search_estimator(
 ) -> tuple[BoolArray, int]:
     """Return the mask of exactly `config.keep` columns, and how many masks were judged.
 
-    `labels` and `names` are those of classes and columns. The objective is that of the estimator on `config.judge_share` of the rows, on which it is never fitted.
+    `labels` and `names` are those of classes and columns.
+    The objective is that of the estimator on `config.judge_share` of the rows, on which it is never fitted.
 
     Raises
     ------

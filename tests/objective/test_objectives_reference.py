@@ -63,9 +63,7 @@ def test_background_at_an_efficiency_is_read_off_the_roc_curve(classes, efficien
     logits, targets, weights = problem(classes, ties=classes == 2, weighted=weighted)
     wanted = []
     for one in logits:
-        rank = (
-            (one[:, 1].double() - one[:, 0].double()).numpy() if classes == 2 else scores(one, 1)
-        )
+        rank = (one[:, 1].double() - one[:, 0].double()).numpy() if classes == 2 else scores(one, 1)
         passed, kept, _ = metrics.roc_curve(targets == 1, rank, sample_weight=weights, drop_intermediate=False)
         wanted.append(passed[np.searchsorted(kept, efficiency - 1e-12)])
     objective = make_objective(f"rejection:{efficiency}:1", range(classes))
@@ -102,9 +100,7 @@ def test_error_is_one_minus_accuracy(weighted):
 @pytest.mark.parametrize("weighted", WEIGHTS)
 def test_cross_entropy_under_weights_is_log_loss(weighted):
     logits, targets, weights = problem(3, ties=False, weighted=weighted)
-    wanted = [
-        metrics.log_loss(targets, softmax(one.double().numpy(), axis=1), sample_weight=weights) for one in logits
-    ]
+    wanted = [metrics.log_loss(targets, softmax(one.double().numpy(), axis=1), sample_weight=weights) for one in logits]
     objective = make_objective("cross-entropy", is_weighted=weighted)
     np.testing.assert_allclose(values(objective, logits, targets, weights), wanted, rtol=1e-6)
 

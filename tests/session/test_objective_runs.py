@@ -89,12 +89,14 @@ def test_a_fault_of_its_own_keeps_its_traceback(monkeypatch):
 def test_groups_come_from_a_column():
     found = mcprune.prune(None, "digits", **SHORT, objective="worst-group:pixel_0_2")
     assert found.events[0].data["objective"] == "error of the worst pixel_0_2"
+    rows = np.random.default_rng(0).normal(size=(3000, 4))
     with pytest.raises(ObjectiveError, match="too many for groups"):
-        rows = np.random.default_rng(0).normal(size=(3000, 4))
         mcprune.prune(None, (rows, rows[:, 0] > 0), keep=2, objective="worst-group:column 2")
 
 
-@pytest.mark.parametrize("more", [{}, {"replicas": 2, "temperature": 1e-3, "gates": "sigmoid"}, {"sites": "inputs,units"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"replicas": 2, "temperature": 1e-3, "gates": "sigmoid"}, {"sites": "inputs,units"}]
+)
 def test_fixed_sites_stay_and_the_count_is_exact(more):
     """Sites that the free chain drops are kept, and sites that it keeps are dropped."""
     free = mcprune.prune(None, "digits", **SHORT, **more).mask
