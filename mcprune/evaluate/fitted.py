@@ -20,7 +20,7 @@ from mcprune.chain import moves as chain_moves
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
-from mcprune.objective.base import Objective
+from mcprune.objective.base import Objective, losses_of
 
 SMALLEST = 1e-12  # probability whose logarithm stands for that of 0
 STACKED_VALUES = 1 << 23  # of stacked rows in one prediction
@@ -182,14 +182,11 @@ class FittedEvaluator:
             chosen = np.stack(list(new.values()))
             logits = self._masked(chosen) if self.way == "mask" else self._refits(chosen)
             for key, one in zip(new, logits, strict=True):
-                self._known[key] = self._value(torch.from_numpy(one)[None], new[key])
+                self._known[key] = float(
+                    losses_of(self.objective, torch.from_numpy(one)[None], self.targets, new[key][None])[0]
+                )
             self.fits += len(new)
         return np.array([self._known[key] for key in keys])
-
-    def _value(self, logits: torch.Tensor, mask: BoolArray) -> float:
-        if self.objective.reads_mask:
-            return float(self.objective.masked_losses(logits, self.targets, mask[None])[0])
-        return float(self.objective.losses(logits, self.targets)[0])
 
     def _refits(self, masks: BoolArray) -> list[FloatArray]:
         parts = (*self._fit, self._judge[0])

@@ -20,7 +20,7 @@ from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
 from mcprune.evaluate.stages import judging
 from mcprune.models.mlp import MLP
-from mcprune.objective.base import Objective
+from mcprune.objective.base import Objective, losses_of
 from mcprune.pruning.gates import GatedModel
 
 # From some thousand rows on a stack is no faster than a loop on a CPU.
@@ -143,12 +143,8 @@ class FullEvaluator:
                 else:
                     part = part[:1]
                     logits = self.gated(self.features, part[0])[None]
-                objective = self.objective
-                if objective.reads_mask:
-                    masks = gates[first : first + len(part)] > 0.5
-                    out[first : first + len(part)] = objective.masked_losses(logits, self.targets, masks)
-                else:
-                    out[first : first + len(part)] = objective.losses(logits, self.targets)
+                masks = gates[first : first + len(part)] > 0.5
+                out[first : first + len(part)] = losses_of(self.objective, logits, self.targets, masks)
                 first += len(part)
         return out
 

@@ -238,7 +238,7 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
             return self.classes_[self.estimator_.predict(kept)]
         return self.classes_[self._network(kept).argmax(axis=1)]
 
-    @available_if(_gives_probabilities)
+    @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> FloatArray:
         """Return the probabilities (rows, C), in the order of `classes_`, of rows with all N columns.
 
@@ -286,9 +286,10 @@ def _count(keep: Any, columns: int) -> int:
     """
     if keep is None:
         return max(1, columns // 2)
-    if isinstance(keep, Integral) and not isinstance(keep, bool) and 1 <= int(keep) <= columns:
+    is_whole = isinstance(keep, Integral)
+    if is_whole and type(keep) is not bool and 1 <= int(keep) <= columns:
         return int(keep)
-    if isinstance(keep, Real) and not isinstance(keep, Integral) and 0 < float(keep) <= 1:
+    if isinstance(keep, Real) and not is_whole and 0 < float(keep) <= 1:
         return max(1, round(float(keep) * columns))
     raise ConfigError(
         f"keep={keep!r}, but there are {columns} columns; choose a whole number 1 <= keep <= {columns}, a share such as 0.25, "

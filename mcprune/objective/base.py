@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from mcprune.arrays import BoolArray, FloatArray
 
@@ -44,10 +44,6 @@ class Objective(Protocol):
         """Take what there is to know of the rows that the next calls of `losses` are about; not called where that is nothing."""
         ...
 
-    def masked_losses(self, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray | None) -> FloatArray:
-        """Do what `losses` does with the masks (K, N) at hand; only with `reads_mask`."""
-        ...
-
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return one value for each candidate.
 
@@ -63,3 +59,18 @@ class Objective(Protocol):
             A candidate's value must not depend on which others stand beside it, to the last bit.
         """
         ...
+
+
+class MaskedObjective(Objective, Protocol):
+    """An objective that reads the mask."""
+
+    def masked_losses(self, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray | None) -> FloatArray:
+        """Do what `losses` does with the masks (K, N) at hand."""
+        ...
+
+
+def losses_of(objective: Objective, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray) -> FloatArray:
+    """Return the value of each candidate, shape (K,), of an objective that may read the masks (K, N)."""
+    if objective.reads_mask:
+        return cast(MaskedObjective, objective).masked_losses(logits, targets, masks)
+    return objective.losses(logits, targets)

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.arrays import BoolArray, Float32Array, IntArray
+from mcprune.arrays import AnyArray, BoolArray, IntArray
 from mcprune.errors import ObjectiveError
 from mcprune.evaluate.choose import Case
 from mcprune.evaluate.full import FullEvaluator
-from mcprune.objective.base import Objective, Rows
+from mcprune.objective.base import Objective, Rows, losses_of
 from mcprune.objective.decisions import WorstGroup
 from mcprune.pruning.gates import GatedModel
 
@@ -18,7 +18,7 @@ PART = 8192  # rows at a time
 MOST_GROUPS = 1000
 
 
-def coded_groups(objective: Objective, features: Float32Array) -> IntArray | None:
+def coded_groups(objective: Objective, features: AnyArray) -> IntArray | None:
     """Return the group of each row (rows,) where the objective compares the values of an input; else None.
 
     Raises
@@ -79,11 +79,7 @@ def value_of(
     logits = torch.cat([model(part) if gates is None else model(part, gates) for part in parts])[None]
     objective.begin(Rows(None, None if groups is None else torch.from_numpy(groups).to(targets.device)))
     try:
-        losses = (
-            objective.masked_losses(logits, targets, mask[None])
-            if objective.reads_mask
-            else objective.losses(logits, targets)
-        )
+        losses = losses_of(objective, logits, targets, mask[None])
     except ObjectiveError:  # a class that is not among these rows
         return None
     return float(losses[0])

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from mcprune.arrays import BoolArray
-from mcprune.chain import moves
 from mcprune.chain.schedules import Schedule, parse
 from mcprune.errors import ConfigError
 from mcprune.evaluate.fitted import WAYS, FittedEvaluator, seeded
@@ -21,6 +20,7 @@ from mcprune.objective.named import make_objective
 from mcprune.session.config import RunConfig
 from mcprune.session.constraints import constraints
 from mcprune.session.fitting import Rows
+from mcprune.session.plan import move_plan
 from mcprune.session.rows import judge_split
 from mcprune.session.scoring import coded_groups
 
@@ -66,7 +66,7 @@ def search_estimator(
     if "decisions" in config.model_fields_set:
         decisions = config.decisions
     settings = ChainSettings(
-        plan=moves.move_plan(**config.moves, block_size=config.move_sites, box=config.weight_bound),
+        plan=move_plan(config, free),
         delta=parse(config.delta),
         temperature=parse(config.temperature),
         alpha=parse(config.alpha),

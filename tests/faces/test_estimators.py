@@ -101,7 +101,7 @@ def test_frames_keep_their_names_and_other_columns_are_refused(cancer):
         with pytest.raises(ValueError, match="feature names"):
             one(X.rename(columns={"mean radius": "radius"}))
     with pytest.raises(ValueError, match="8 features"):
-        classifier.predict(X.to_numpy()[:, :7])
+        MarkovSelector(3, **QUICK).fit(X.to_numpy(), y).transform(X.to_numpy()[:, :7])
 
 
 @pytest.mark.parametrize("estimator", [None, LogisticRegression(), GaussianNB()], ids=str)
