@@ -82,6 +82,7 @@ def search_estimator(
         decisions=max(1, decisions),
         speculate=config.speculate,
         seed=config.seed,
+        learned="informed" in config.moves,
     )
     judged = make_objective(objective, labels, names, is_weighted=rows.weights is not None)
     groups = coded_groups(judged, rows.features)
