@@ -320,12 +320,15 @@ def evaluation_case(plan: Plan) -> Case:
     early = config.budget == "geometric" and plan.keep < plan.sites.size
     most = config.evaluation_rows_early if early else config.evaluation_rows
     rows = max(1, min(most, round(share * len(data.y_train))))
+    chosen: slice | np.ndarray = slice(rows)
+    if config.objective != PLAIN or data.weights is not None:  # of all classes, also where the file is sorted by class
+        chosen = np.linspace(0, len(data.y_train) - 1, rows).round().astype(np.int64)
     return Case(
         gated=plan.gated,
         objective=plan.objective,
         # Input by input, as EvaluationRows lays them out.
-        features=plan.rows(np.ascontiguousarray(data.x_train[:rows].T)).T,
-        targets=torch.from_numpy(data.y_train[:rows]).to(plan.device),
+        features=plan.rows(np.ascontiguousarray(data.x_train[chosen].T)).T,
+        targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
         plan=move_plan(config, plan.sites.size),
         keep=plan.keep,
         start_weight=config.start_weight,
@@ -333,13 +336,13 @@ def evaluation_case(plan: Plan) -> Case:
         ahead=candidates_ahead(config, plan.sites.size),
         max_memory=config.max_memory,
         wrong_rate=config.wrong_rate if config.decide == "staged" else None,
-        rows=_told(data, rows),
+        rows=_told(data, chosen),
     )
 
 
-def _told(data: Prepared, rows: int) -> Rows | None:
-    """Return what the objective is told of the first training rows."""
-    weights, groups = (None if one is None else torch.from_numpy(one[:rows]) for one in (data.weights, data.groups))
+def _told(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
+    """Return what the objective is told of the chosen training rows."""
+    weights, groups = (None if one is None else torch.from_numpy(one[chosen]) for one in (data.weights, data.groups))
     return None if weights is None and groups is None else Rows(weights, groups)
 
 

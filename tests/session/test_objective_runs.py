@@ -79,6 +79,14 @@ def test_a_function_that_fails_at_once_writes_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_rows_that_are_sorted_by_class_hold_every_class():
+    draw = np.random.default_rng(0)
+    y = np.arange(400) // 200
+    X = draw.normal(size=(400, 6)) + 2.0 * y[:, None] * (np.arange(6) < 2)
+    found = mcprune.prune(None, (X, y), keep=2, objective="auc", epochs=6, retrain_epochs=2, hidden=16)
+    assert found.mask.keep.tolist() == [0, 1]
+
+
 def test_a_fault_of_its_own_keeps_its_traceback(monkeypatch):
     """Only what the user can mend becomes an error of ours."""
     monkeypatch.setattr("mcprune.objective.ranking.one_minus_auc", lambda found: 1 / 0)
