@@ -90,12 +90,11 @@ class _Ranked:
 class RocAuc(_Ranked):
     """1 - AUC; of several classes the mean over classes, each against all others (macro, one against the rest).
 
-    Its steps are 1 / (signal rows x background rows), so rounding of outputs changes it as little as cross-entropy.
+    Its steps are 1 / (signal rows x background rows).
     """
 
     name = "auc"
     words = "1 - AUC"
-    is_stepped = False
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return 1 - AUC of each candidate, shape (K,); see `Objective.losses`."""

@@ -31,7 +31,7 @@ from mcprune.session.trainer import fit
 SEARCH_STEPS, STEPS_A_SITE, MOST_STEPS, RETRAIN_STEPS = 320, 8, 2_000, 600
 ROWS_A_BATCH = 64
 # Rows under weights are judged by this evaluator; the fused one knows the plain mean only.
-FOR_WEIGHTS, SEES_OUTPUTS = "incremental", (PLAIN, "auc")
+FOR_WEIGHTS = "incremental"
 
 
 class Rows(NamedTuple):
@@ -132,7 +132,7 @@ def config_of(rows: Rows, keep: int, seed: int, options: dict[str, Any]) -> RunC
     objective = given.get("objective", PLAIN)
     plain = rows.weights is None and objective == PLAIN
     # Nothing is timed: a fit should be as quick as it is repeatable.
-    given.setdefault("evaluator", "fused" if plain else FOR_WEIGHTS if objective in SEES_OUTPUTS else "full")
+    given.setdefault("evaluator", "fused" if plain else FOR_WEIGHTS if objective == PLAIN else "full")
     return make_config(**given)
 
 
