@@ -19,7 +19,7 @@ DESCRIPTION = (
     "chain, which needs no gradient, decides about the sites."
 )
 SCREEN = ("config", "quiet", "json")
-GROUPS = ("data", "sites", "classifier", "chain", "gradient", "run")  # in the order of the help
+GROUPS = ("data", "sites", "classifier", "chain", "gradient", "importance", "run")  # in the order of the help
 
 
 def shown(name: str, value: Any) -> str:
@@ -38,8 +38,8 @@ def shown(name: str, value: Any) -> str:
 def placeholder(field: FieldInfo) -> str:
     """Return what stands for the value in the help: the choices, or the kind of value."""
     extra = field.json_schema_extra
-    if isinstance(extra, dict) and "shown" in extra:
-        return str(extra["shown"])
+    if isinstance(extra, dict) and "placeholder" in extra:
+        return str(extra["placeholder"])
     kinds = [part for part in get_args(field.annotation) if part is not type(None)]
     kind = kinds[0] if type(None) in get_args(field.annotation) else field.annotation
     if get_origin(kind) is Literal:

@@ -24,6 +24,7 @@ commands:
   report FOLDER          write a page of a run: its curves, its mask, the small model against the whole one
   predict FOLDER FILE    classify new rows with the smaller model
   evaluators             show how candidates of a run could be evaluated, and how fast
+  score                  train a classifier, score its sites by an importance measure, keep the n highest
   bench                  compare the chain with every variant of the gradient path
   sweep                  try values of options, rank them by validation accuracy (Optuna)
   reproduce slides       measure what the slides state that proposed the pruner
@@ -69,6 +70,7 @@ def _command(arguments: list[str]) -> int:
         "report": _report,
         "tune": _tune,
         "evaluators": _evaluators,
+        "score": _score,
         "bench": _bench,
         "reproduce": _reproduce,
         "sweep": _sweep,
@@ -203,6 +205,12 @@ def _evaluators(arguments: list[str]) -> int:
 
     show(make_config(**options), sys.stdout)
     return 0
+
+
+def _score(arguments: list[str]) -> int:
+    from mcprune.faces.score import score
+
+    return score(arguments)
 
 
 def _bench(arguments: list[str]) -> int:

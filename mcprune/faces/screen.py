@@ -29,6 +29,15 @@ COLUMNS: Columns = (
     ("accepted", "acceptance", ".1%", 8),
     ("proposals/s", "proposals_per_second", ",.0f", 11),
 )
+COSTS = {"parameters": "parameters", "macs": "multiply-accumulates"}
+# Of a budget that is a cost: there is no sum of gates to reach.
+COST_COLUMNS: Columns = (
+    *COLUMNS[:3],
+    ("cost", "cost", ",d", 9),
+    ("at most", "cost_target", ",d", 9),
+    COLUMNS[4],
+    *COLUMNS[6:],
+)
 # Under --method gradient the last two are these instead: nothing is proposed.
 GRADIENT_COLUMNS: Columns = (*COLUMNS[:-2], ("alpha", "alpha", ".3g", 8), ("at 0 or 1", "near_hard", ".1%", 11))
 
@@ -84,6 +93,7 @@ class TextScreen(Screen):
     def on_start(self, data: Data) -> None:
         self._start = data
         self.columns = GRADIENT_COLUMNS if data.get("config", {}).get("method") == "gradient" else COLUMNS
+        self.columns = COST_COLUMNS if data.get("cost") else self.columns
         if data.get("objective"):  # the chain judges by it: it stands where L_cla does
             self.columns = (("objective", "cla", ".4f", 9), *self.columns[1:])
         self.output.lines(start_lines(data))
@@ -149,6 +159,10 @@ def start_lines(data: Data) -> list[str]:
     rows = data["rows"]
     groups = " + ".join(table.group_title(group) for group in data["sites"])
     keep = f"{data['n']:,} of {data['N']:,} sites to keep ({groups})"
+    if cost := data.get("cost"):
+        keep = (
+            f"at most {cost['limit']:,} of {cost['all']:,} {COSTS[cost['in']]} to keep, {data['N']:,} sites ({groups})"
+        )
     parts = f"{rows['train']:,} training, {rows['validation']:,} validation, {rows['test']:,} test rows"
     threads = data.get("threads")
     device = f"{data['device']}, {threads} thread{'' if threads == 1 else 's'}" if threads else str(data["device"])
@@ -206,6 +220,9 @@ def harden_line(data: Data, objective: str | None = None) -> str:
     total, off = number(data.get("gate_sum"), ",.1f"), number(data.get("away"), ",.1f")
     away = f"the sum of gates was {total}, {off} away"
     kept, total = number(data.get("kept"), ",d"), number(data.get("N"), ",d")
+    if cost := data.get("cost"):
+        groups = "-".join(f"{count:,}" for count in cost["groups"])
+        away = f"{groups} of the groups: {cost['kept']:,} of at most {cost['limit']:,} {COSTS[cost['in']]}"
     value = data.get("validation_objective")
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
     return f"hard mask: {kept} of {total} sites ({away}); validation accuracy {accuracy}{beside}"

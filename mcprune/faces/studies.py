@@ -11,7 +11,8 @@ from typing import Any
 
 from mcprune.errors import ConfigError
 from mcprune.faces.arguments import meaning, placeholder
-from mcprune.faces.parser import Parser
+from mcprune.faces.parser import Parser, nearest
+from mcprune.methods.importance.names import MEASURES
 from mcprune.session.config import RunConfig, option
 
 QUICK: dict[str, Any] = {"data": "digits", "keep": "16", "time": 1.5}
@@ -37,7 +38,12 @@ def bench_parser() -> Parser:
     parser.option("--keep", metavar="INTEGER,...", help="n, or several (default: 50, with --quick 16)")
     parser.option("--time", metavar="SECONDS", type=_seconds, help="for each search (default: 180, with --quick 1.5)")
     parser.option("--seeds", metavar="INTEGER,...", default="0,1,2", help="a run for each (default: 0,1,2)")
-    parser.option("--methods", metavar="NAME,...", default=METHODS, help=f"what is compared (default: {METHODS})")
+    parser.option(
+        "--methods",
+        metavar="NAME,...",
+        default=METHODS,
+        help=f"what is compared; besides these the importance measures {', '.join(MEASURES)} (default: {METHODS})",
+    )
     parser.option(
         "--variant",
         metavar="NAME:OPTION=VALUE;...",
@@ -113,9 +119,12 @@ def bench(arguments: list[str]) -> int:
 
     methods: dict[str, dict[str, Any]] = {}
     for name in wanted:
-        if name not in comparison.METHODS:
-            raise ConfigError(f"there is no method {name!r}; the methods are {', '.join(comparison.METHODS)}")
-        methods[name] = comparison.METHODS[name]
+        if name not in comparison.CONTENDERS:
+            known = list(comparison.CONTENDERS)
+            raise ConfigError(
+                f"there is no method {name!r}{nearest(name, known) or '; the methods are ' + ', '.join(known)}"
+            )
+        methods[name] = comparison.CONTENDERS[name]
     what = comparison.Bench({**methods, **variants}, keeps, seeds, seconds, accuracies, shared)
     root = Path(given.out or f"runs/bench-{Path(shared['data']).name.split('.')[0] or 'data'}")
     jobs = Jobs(root, "bench", what.jobs(), force=given.force)

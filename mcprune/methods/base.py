@@ -44,6 +44,9 @@ class MaskUpdate(NamedTuple):
         0  # masks that an evaluator judged in this block: candidates, those of a falling budget, where the chains stand
     )
     adapted: dict[str, Any] | None = None  # what the method adapts, as docs/events.md says; None where nothing is
+    cost: int | None = None  # of the mask, in the unit of the budget; None where that is a count of sites
+    cost_target: int | None = None  # cost(t)
+    walled: int = 0  # proposals rejected unevaluated for a cost above cost(t), or an emptied group
     spread: float = math.nan  # root mean square change of L_cla of what was evaluated, at a temperature only
 
 
@@ -73,7 +76,10 @@ class Method(Protocol):
 
 @runtime_checkable
 class Joint(Protocol):
-    """A method whose gates are trained by the classifier's own steps of backprop: what one step asks of it, in this order."""
+    """A method whose gates are trained, or dropped, by the classifier's own steps of backprop: what one step asks of it, in this order.
+
+    If it has a method `watch`, that is called with the gradients made and the step not yet.
+    """
 
     crossed: IntArray  # (N,), the step at which each gate last crossed one half; 0: never
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from mcprune.arrays import BoolArray, Float32Array, FloatArray
-from mcprune.chain import budget, engine, moves, scores, state, stepsize, tempering
+from mcprune.chain import budget, engine, moves, scores, state, stepsize, tempering, wall
 from mcprune.errors import NumericalError
 from mcprune.evaluate.base import Evaluator, gates_of
 from mcprune.evaluate.full import FullEvaluator
-from mcprune.methods import pool
+from mcprune.methods import cost_pool, pool
 from mcprune.methods.ahead import Ahead
 from mcprune.methods.base import Batch, MaskUpdate
 from mcprune.methods.settings import ChainSettings, ScoreHook, check
@@ -71,7 +71,8 @@ class Markov:
         self.state = state.new_state(start, sharpness=self.sharpness)
         self.chains = np.arange(settings.replicas)
         self.blocks = 0
-        self._last_target = sites
+        self.wall = None if settings.cost is None else wall.new_wall(settings.cost.costs.terms, self.state)
+        self._last_target = sites if settings.cost is None else settings.cost.costs.whole
         self.site_scores = site_scores
         self.ladder = tempering.new_ladder(settings.replicas)
         self.step_size = (
@@ -104,11 +105,13 @@ class Markov:
         return {"evaluator": self.evaluator.name, "canonical": self.canonical.name}
 
     def target(self, progress: float) -> int:
-        """Return n(t), rounded up, never below n."""
-        keep, pressure = self.settings.keep, self.settings.pressure
+        """Return n(t), rounded up, never below n; of a budget that is a cost, cost(t)."""
+        keep, pressure, most = self.settings.keep, self.settings.pressure, self.state.position.shape[1]
+        if self.settings.cost is not None:
+            keep, most = self.settings.cost.limit, self.settings.cost.costs.whole
         planned = self.settings.target.value(progress)
         if pressure != 1.0:  # the way to n in logarithms, so that n itself stays n
-            planned = min(keep * (planned / keep) ** (1.0 / pressure), float(self.state.position.shape[1]))
+            planned = min(keep * (planned / keep) ** (1.0 / pressure), float(most))
         return max(keep, math.ceil(planned - 1e-9))
 
     def steer(self, settings: ChainSettings) -> None:
@@ -147,7 +150,8 @@ class Markov:
             self.frozen_at = int(self.state.step[0])
             tempering.forget(self.ladder)
         rungs = tempering.temperatures(self.ladder, temperature, settings.hottest)
-        alpha = settings.alpha.value(progress)
+        # A wall holds the budget: there is nothing for L_pru to push.
+        alpha = settings.alpha.value(progress) if self.wall is None else 0.0
         delta = (
             self.step_size.delta.copy()
             if self.step_size is not None
@@ -170,7 +174,7 @@ class Markov:
         plan = self._scored(plan, progress, is_warm or temperature == 0)
         learns = settings.learned and self.site_scores is None and (is_warm or temperature == 0)
         by_rung = np.zeros((2, settings.replicas, len(moves.KINDS)), np.int64)
-        nonfinite = null = by_bound = met = 0
+        nonfinite = null = by_bound = walled = met = 0
         squares = 0.0
         leg = settings.swap_every if settings.replicas > 1 and settings.swap_every else settings.decisions
         for begun in range(0, settings.decisions, leg):
@@ -185,6 +189,7 @@ class Markov:
                     self.state, ahead, plan=plan, delta=delta[rung], sharpness=sharpness, seed=settings.seed,
                     chains=self.chains,
                 )  # fmt: skip
+                closed = None if self.wall is None else self.wall.close(self.state, candidates, target)
                 limits = engine.thresholds(self.state, candidates, **rule)
                 limits[np.arange(ahead) >= left[:, None]] = -math.inf  # behind the leg: not to be evaluated
                 losses, ruled_out = self._judge(candidates, limits)
@@ -203,6 +208,10 @@ class Markov:
                 by_rung[:, rung] += [info.proposed, info.accepted]
                 nonfinite += int(info.nonfinite.sum())
                 null += int(info.null.sum())
+                if self.wall is not None and closed is not None:
+                    self.wall.moved(info.index)
+                    behind = int(closed[np.arange(ahead) < info.consumed[:, None]].sum())
+                    walled, null = walled + behind, null - behind
                 if learns:
                     scores.count(self.statistics, candidates, info, ruled_out)
             if settings.replicas > 1:
@@ -223,19 +232,25 @@ class Markov:
         judged, self._judged = self._judged, 0
         cold = self.coldest
         sums, sites = self.state.sums[cold], self.state.position.shape[1]
-        sel = float(budget.selection_loss(sums[0], target, sites))
-        pru = float(budget.pruning_loss(sums, target, sites, settings.modified))
+        aim, cost = target, None
+        if self.wall is not None and settings.cost is not None:
+            aim, cost = self.kept(), int(self.wall.cost()[cold])
+        sel = float(budget.selection_loss(sums[0], aim, sites))
+        pru = float(budget.pruning_loss(sums, aim, sites, settings.modified))
         return MaskUpdate(
             loss=float(self.state.loss[cold]),
             cla=float(self.state.cla[cold]),
-            sel=sel,
+            sel=sel if cost is None or settings.cost is None else abs(cost - target) / settings.cost.costs.whole,
             rej=pru - sel,
             alpha=alpha,
             delta=float(delta[0]),
             temperature=temperature,
             gate_sum=float(sums[0]),
             kept=self.kept(),
-            target=target,
+            target=aim,
+            cost=cost,
+            cost_target=None if cost is None else target,
+            walled=walled,
             proposals=proposals,
             accepted=accepted,
             nonfinite=nonfinite,
@@ -255,7 +270,12 @@ class Markov:
         """See `Method.harden`: what n(t) had not yet dropped goes the same way, then the n largest weights stay."""
         if self.settings.pooled:
             self._begin(batch)
-            self._follow(batch, self.settings.keep, np.zeros(self.settings.replicas))
+            cold = np.zeros(self.settings.replicas)
+            if self.settings.cost is not None:
+                self._last_target = 0  # what is left of the budget is filled
+                self._follow(batch, self.settings.cost.limit, cold)
+                return np.asarray(self.position() > 0)
+            self._follow(batch, self.settings.keep, cold)
         return np.asarray(state.mask(self.position(), self.settings.keep))
 
     def _scored(self, plan: moves.MovePlan, progress: float, may_change: bool) -> moves.MovePlan:
@@ -301,12 +321,18 @@ class Markov:
         rises = target > self._last_target
         self._last_target = target
         for turn in range(4096):
-            evaluated = pool.follow(
-                self.state, self.evaluator, target=target, pool=self.settings.pool, temperature=temperature,
-                sharpness=self.sharpness, seed=self.settings.seed, block=self.blocks * 4096 + turn,
-                chains=self.chains, may_grow=rises,
-            )  # fmt: skip
+            shared: dict[str, Any] = {
+                "pool": self.settings.pool, "temperature": temperature, "sharpness": self.sharpness, "may_grow": rises,
+                "seed": self.settings.seed, "block": self.blocks * 4096 + turn, "chains": self.chains,
+            }  # fmt: skip
+            if self.settings.cost is None:
+                evaluated = pool.follow(self.state, self.evaluator, target=target, **shared)
+            else:
+                costs = self.settings.cost.costs
+                evaluated = cost_pool.follow(self.state, self.evaluator, costs=costs, limit=target, **shared)
             if not evaluated:
+                if self.wall is not None:
+                    self.wall.refresh(self.state)
                 return
             self._judged += evaluated
             self._begin(batch)
@@ -338,7 +364,7 @@ class Markov:
             if self.evaluator.error > 0:
                 for replica, row in enumerate(open_):
                     self._settle_ties(candidates, np.flatnonzero(row), losses, limits, replica)
-        return losses, ~open_ & (candidates.size[0] > 0)
+        return losses, ~open_ & (candidates.size > 0)
 
     def _audit(self) -> None:
         """Compare the loss that the block's accepted moves have led to with the canonical one, a replica at a time."""

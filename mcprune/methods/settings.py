@@ -11,6 +11,7 @@ from mcprune.arrays import FloatArray
 from mcprune.chain import moves, stepsize
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.errors import ConfigError
+from mcprune.methods.cost_pool import CostBudget
 
 # Scores (add, remove), each (N,), at a share of the run.
 ScoreHook: TypeAlias = Callable[[float], tuple[FloatArray, FloatArray]]
@@ -25,7 +26,7 @@ class ChainSettings:
     temperature: Schedule
     alpha: Schedule
     sharpness: Schedule | None  # None: hard gates
-    target: Schedule | Waves  # n(t)
+    target: Schedule | Waves  # n(t), or cost(t)
     keep: int
     modified: bool
     pooled: bool  # the count follows n(t) by dropping the cheapest of a pool
@@ -41,6 +42,7 @@ class ChainSettings:
     learned: bool = False  # `informed` draws by the chain's own statistics
     warm_up: float = 0.5  # share of the run during which ladder, delta and (at T > 0) scores are adapted
     pressure: float = 1.0  # n(t) is n (n(t) as planned / n)^(1 / pressure)
+    cost: CostBudget | None = None  # the budget is a cost: a wall, and alpha is 0
     keeps_adapting: bool = False  # delta is adapted after the warm-up too: a person has switched it on
 
 
@@ -52,6 +54,10 @@ def check(settings: ChainSettings) -> None:
     ConfigError
         Several replicas without 0 < temperature < hottest, or an adapted delta that no move uses or a schedule changes.
     """
+    if settings.cost is not None and not settings.pooled:
+        raise ConfigError(
+            f"a budget in {settings.cost.costs.words} is a wall, which the chain cannot come from above; use --budget-drops pool"
+        )
     ends = (settings.temperature.start, settings.temperature.end)
     if settings.replicas > 1 and min(ends) <= 0:
         raise ConfigError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mcprune.errors import ConfigError
+from mcprune.methods.importance.names import MEASURES
 from mcprune.session.jobs import Job, Jobs, write_json
 from mcprune.session.measures import RunFigures, mean, overlap, reached, read_run, spread
 
@@ -26,6 +27,9 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "auto": {"method": "gradient", "schedule": "auto"},
 }
+# Contenders by request: each measure in rounds, after which the classifier recovers.
+IMPORTANCE: dict[str, dict[str, Any]] = {name: {"method": "importance", "measure": name} for name in MEASURES}
+CONTENDERS = {**METHODS, **IMPORTANCE}
 # Options of `run` that hold for all methods.
 SHARED = (
     "data", "target", "test", "validation", "scale", "sites", "hidden", "activation", "dropout", "batch_size", "learning_rate",

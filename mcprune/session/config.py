@@ -29,12 +29,13 @@ from mcprune.session.fields import (
     site_names,
 )
 from mcprune.session.options_gradient import GradientOptions, unused
+from mcprune.session.options_importance import ImportanceOptions
 from mcprune.session.presets import PRESETS
 
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
 
 
-class RunConfig(GradientOptions):
+class RunConfig(GradientOptions, ImportanceOptions):
     """Every option of a run. Unknown names, NaN and infinities are refused.
 
     Fields left at None are settled from the data when the run starts; the run's folder records what they became.
@@ -95,8 +96,13 @@ class RunConfig(GradientOptions):
         None,
         ge=1,
         le=2**31,
-        description="n, how many sites to keep [a quarter of them]",
+        description="n, how many sites to keep, or what the kept model may cost (--budget-in) [a quarter of all]",
         json_schema_extra={"group": "sites"},
+    )
+    budget_in: Literal["sites", "parameters", "macs"] = Field(
+        "sites",
+        description="what --keep counts: sites, or parameters or multiply-accumulates of the kept model",
+        json_schema_extra={"group": "chain"},
     )
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], BeforeValidator(layer_widths)] = Field(
@@ -162,6 +168,13 @@ class RunConfig(GradientOptions):
         description="the same while retraining [0.1 for images, else 0]",
         json_schema_extra={"group": "classifier"},
     )
+    retrain_warp: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="images while retraining: shifts of up to so many pixels, turns of 8 degrees and scales of 8% times that",
+        json_schema_extra={"group": "classifier"},
+    )
     retrain_epochs: int | None = Field(
         None,
         ge=1,
@@ -175,25 +188,25 @@ class RunConfig(GradientOptions):
         description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant",
         json_schema_extra={"group": "chain"},
     )
-    method: Literal["markov", "gradient"] = Field(
+    method: Literal["markov", "gradient", "importance"] = Field(
         "markov",
-        description="the way to the mask: the chain, or gates trained by backprop",
+        description="the way to the mask: the chain, gates trained by backprop, or an importance measure",
         json_schema_extra={"group": "chain"},
     )
     objective: Annotated[str, BeforeValidator(objective_text)] = Field(
         "cross-entropy",
         description="what the chain minimises: NAME[:parameter] of docs/objectives.md, or FILE.py:NAME of a function",
-        json_schema_extra={"group": "chain", "shown": "NAME|FILE.py:NAME"},
+        json_schema_extra={"group": "chain", "placeholder": "NAME|FILE.py:NAME"},
     )
     must_keep: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
         None,
         description="sites that are kept in any case, by name or index, and count towards n",
-        json_schema_extra={"group": "chain", "shown": "SITE,..."},
+        json_schema_extra={"group": "chain", "placeholder": "SITE,..."},
     )
     must_drop: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
         None,
         description="sites that are dropped in any case, by name or index",
-        json_schema_extra={"group": "chain", "shown": "SITE,..."},
+        json_schema_extra={"group": "chain", "placeholder": "SITE,..."},
     )
     moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
         {"exchange": 1.0},
@@ -482,9 +495,8 @@ def write_config(config: RunConfig, path: Path) -> None:
     """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
     left_out = unused(config)
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
-    values |= {
-        name: list(values[name]) for name in ("hidden", "search_hidden", "must_keep", "must_drop") if name in values
-    }
+    lists = ("hidden", "search_hidden", "must_keep", "must_drop", "counts")
+    values |= {name: list(values[name]) for name in lists if name in values}
     try:
         path.write_text(tomli_w.dumps(values), encoding="utf-8")
     except OSError as error:

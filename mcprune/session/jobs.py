@@ -258,15 +258,32 @@ def fitting_epochs(config: RunConfig, dataset: Dataset) -> tuple[int, int]:
     assert config.max_time is not None
     began = time.monotonic()
     epochs, forwards = 1, 0
+    made: list[tuple[int, float]] = []  # epochs and seconds of a trial
     for _ in range(TRIALS):
         usual, setup, each, rows = _trial(config, dataset, epochs)
         forwards += rows
+        made.append((epochs, each * epochs))
         wanted = min(math.floor(TRIAL * config.max_time / each), MOST * usual)
         if wanted < 2 * epochs:
-            break
+            if len(made) > 1 or 2 * each > 2 * TRIAL * config.max_time:
+                break
+            wanted = 2
         epochs = wanted
-    left = FILLED * config.max_time - (time.monotonic() - began) - setup
+    fixed, each = _fixed_and_each(made)
+    left = FILLED * config.max_time - (time.monotonic() - began) - setup - fixed
     return max(1, min(MOST * usual, math.floor(left / each))), forwards
+
+
+def _fixed_and_each(made: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Return the seconds that any search takes, as its waves of n(t) do, and those that an epoch adds, from the last two trials."""
+    epochs, seconds = made[-1]
+    mean = seconds / epochs
+    if len(made) == 1:
+        return 0.0, mean
+    before, earlier = made[-2]
+    # One slow trial must not make an epoch look free.
+    each = min(max((seconds - earlier) / (epochs - before), mean / 5.0), mean)
+    return seconds - each * epochs, each
 
 
 def _trial(config: RunConfig, dataset: Dataset, epochs: int) -> tuple[int, float, float, int]:
@@ -274,7 +291,14 @@ def _trial(config: RunConfig, dataset: Dataset, epochs: int) -> tuple[int, float
     short: dict[str, Any] = {"epochs": epochs, "max_time": None, "out": None, "force": False}
     if config.schedule == "auto":
         short |= {"schedule": None, "pilot_share": None}
-    for name in ("window_epochs", "decade_epochs", "stall_epochs"):  # they may be longer than the trial
+    for name in (
+        "window_epochs",
+        "decade_epochs",
+        "stall_epochs",
+        "rounds",
+        "counts",
+        "recover",
+    ):  # they may be longer than the trial
         short[name] = None
     short_config = config.model_copy(update=short)
     points: list[dict[str, Any]] = []

@@ -145,6 +145,7 @@ def _events(
             "rows": {part: len(getattr(plan.prepared, f"y_{part}")) for part in ("train", "validation", "test")},
             "N": plan.sites.size,
             "n": plan.keep,
+            "cost": outcome.cost_of(plan),
             "sites": site_groups(plan.sites),
             "classifier": classifier_words(plan),
             "device": str(plan.device),
@@ -162,14 +163,15 @@ def _events(
     with Interrupt() as interrupt:
         yield from search.run(interrupt, began, folder)
         yield from search.notes()
-        for note in search.joint.notes() if search.joint is not None else ():
-            yield Event(events.NOTE, {"text": note})
         kept = int((search.method.position() > 0).sum())
-        if search.blocks_done < plan.blocks and kept > plan.keep:
+        if search.blocks_done < plan.blocks and not search.is_within():
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
         mask, away = search.harden()
+        for note in getattr(search.method, "notes", list)():
+            yield Event(events.NOTE, {"text": note})
         found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
+        found.scores = getattr(search.method, "scores", None)
         if folder is not None:  # the last block's progress has made it
             outcome.write_mask(plan, found, folder)
         found.harden = away
@@ -287,7 +289,7 @@ class _Search:
         self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
         self.blocks_done = 0
         self.is_warm = False  # at a temperature above 0
-        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = 0
+        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = self.walled = 0
         self.moves: dict[str, list[int]] = {}
         self.judged_rows = 0
         self._above = method.position() > 0
@@ -341,6 +343,8 @@ class _Search:
                         "near_hard": near_hard(method.training_gates()),
                         "kept": update.kept,
                         "target": update.target,
+                        "cost": update.cost,
+                        "cost_target": update.cost_target,
                         "proposals": self.proposals,
                         "accepted": self.accepted,
                         "acceptance": window[1] / window[0] if window[0] else math.nan,
@@ -348,6 +352,7 @@ class _Search:
                         "nonfinite": self.nonfinite,
                         "null_moves": self.null_moves,
                         "rejected_by_bound": self.by_bound,
+                        "rejected_by_cost": self.walled,
                         "adapted": update.adapted,
                         "proposals_per_second": update.proposals / max(usual, 1e-9),
                         "forwards": self.forwards(),
@@ -417,7 +422,8 @@ class _Search:
             "kept": int(mask.sum()),
             "N": mask.size,
             "gate_sum": gate_sum,
-            "away": abs(gate_sum - self.plan.keep),
+            "away": abs(gate_sum - int(mask.sum())),
+            "cost": outcome.cost_of(self.plan, mask),
             "kept_before": kept,
             "near_hard": near_hard(gates),
             "last_crossed": self.last_crossed().tolist(),
@@ -436,9 +442,20 @@ class _Search:
         """
         position, keep = self.method.position(), self.plan.keep
         now = self._accuracy(position > 0)
+        if self.plan.cost is not None:
+            return now, now if self.is_within() else None
         if int((position > 0).sum()) == keep:
             return now, now
-        return now, None if self.joint is None else self._accuracy(state.mask(position, keep))
+        # Importance scores rank only in its rounds: its position names no n sites before the last one.
+        is_ranked = self.joint is not None and getattr(self.joint, "ranks", True)
+        return now, self._accuracy(state.mask(position, keep)) if is_ranked else None
+
+    def is_within(self) -> bool:
+        """Return whether no more is kept than the budget allows."""
+        kept = self.method.position() > 0
+        if self.plan.cost is None:
+            return int(kept.sum()) <= self.plan.keep
+        return int(self.plan.cost.costs.of(self.plan.cost.costs.counts(kept))) <= self.plan.cost.limit
 
     def objective(self, mask: BoolArray | None = None) -> float | None:
         """Return the objective on the validation part, of a mask or of the sites kept now; None for plain cross-entropy."""
@@ -461,7 +478,12 @@ class _Search:
 
         A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
         """
-        return 3 * self.trainer.steps * self.trainer.batch_size + self.judged_rows + self.plan.spent_forwards
+        return (
+            3 * self.trainer.steps * self.trainer.batch_size
+            + self.judged_rows
+            + self.plan.spent_forwards
+            + getattr(self.method, "forwards", 0)
+        )
 
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
@@ -491,6 +513,7 @@ class _Search:
         self.nonfinite += update.nonfinite
         self.null_moves += update.null_moves
         self.by_bound += update.rejected_by_bound
+        self.walled += update.walled
         self.adapted = update.adapted
         for name, (proposed, accepted) in update.moves.items():
             total = self.moves.setdefault(name, [0, 0])

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from mcprune.errors import ConfigError
+from mcprune.session.options_importance import SHARED as READ_BY_IMPORTANCE
+from mcprune.session.options_importance import unused_importance
 
 GROUP: dict[str, Any] = {"group": "gradient"}
 # A hundred times what the slides tried; beyond it alpha L_pru drowns L_cla, and far beyond float32 overflows.
@@ -125,10 +127,16 @@ CHAIN_TOO = {"perturb", "evaluator", "max_memory"}
 def unused(config: Any) -> dict[str, str]:
     """Return the options that the configuration's method, schedule and gates do not read, each with what it belongs to."""
     groups = {name: (field.json_schema_extra or {}).get("group") for name, field in type(config).model_fields.items()}
+    found = unused_importance(config, groups)
+    if config.method != "gradient":
+        found |= {name: "--method gradient" for name, group in groups.items() if group == "gradient"}
     if config.method == "markov":
-        return {name: "--method gradient" for name, group in groups.items() if group == "gradient"}
-    found = {name: "--method markov" for name, group in groups.items() if group == "chain" and name not in SHARED}
+        return found
+    shared = SHARED if config.method == "gradient" else READ_BY_IMPORTANCE
+    found |= {name: "--method markov" for name, group in groups.items() if group == "chain" and name not in shared}
     found |= dict.fromkeys(CHAIN_TOO, "--method markov")
+    if config.method == "importance":
+        return found
     schedule = config.schedule or "ramp"
     for name in sorted(set().union(*SCHEDULES.values()) - SCHEDULES[schedule]):
         found[name] = "--schedule " + " or ".join(other for other in SCHEDULES if name in SCHEDULES[other])
@@ -157,7 +165,9 @@ def check_options(config: Any) -> None:
                 met = f"--schedule {config.schedule or 'ramp'}"
                 if name in ("sharpness", "rejection"):
                     met = f"--gate-kind {config.gate_kind or 'sigmoid'}"
-            if config.preset != "default" and config.method == "gradient":
+            if config.method == "importance" and owner.startswith("measures"):
+                met = f"--measure {config.measure or 'loss'}"
+            if config.preset != "default" and config.method != "markov":
                 spelled += f" (by --preset {config.preset})"
             raise ConfigError(
                 f"{spelled} does nothing under {met}: it belongs to {owner}; leave it out, or change that"

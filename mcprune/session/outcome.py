@@ -23,6 +23,7 @@ from mcprune.session.plan import Plan, site_groups
 from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.trainer import accuracy, fit
+from mcprune.session.warp import Warp
 
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
@@ -40,6 +41,7 @@ class Outcome:
     is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
     small: SmallModel | None = None
     harden: dict[str, Any] = field(default_factory=dict)  # the data of that event
+    scores: FloatArray | None = None  # of the last round, by importance
     adapted: dict[str, Any] | None = None  # what the method adapted, as the last block told it
 
     @property
@@ -101,9 +103,15 @@ class Refit:
             weight_decay=config.weight_decay,
             seed=seed,
             jitter=config.retrain_jitter or 0.0,
+            view=self.warp(mask),
             is_asked=self.is_asked,
         )
         return model
+
+    def warp(self, mask: BoolArray) -> Warp | None:
+        """Return what moves, turns and scales the images of a step; None where that is off."""
+        strength = self.plan.config.retrain_warp
+        return Warp(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
 
     def small(self, mask: BoolArray, seed: int) -> nn.Module:
         """Return a small fresh classifier on what the mask keeps, untrained.
@@ -151,6 +159,18 @@ def is_default(plan: Plan) -> bool:
     return plan.config.objective == PLAIN
 
 
+def cost_of(plan: Plan, mask: BoolArray | None = None) -> dict[str, Any] | None:
+    """Return what the events say of a budget that is a cost, and of what a mask costs; None for a count of sites."""
+    if plan.cost is None:
+        return None
+    costs = plan.cost.costs
+    told = {"in": costs.unit, "limit": plan.cost.limit, "all": costs.whole, "smallest": costs.smallest}
+    if mask is None:
+        return told
+    counts = costs.counts(mask)
+    return {**told, "kept": int(costs.of(counts)), "groups": counts.tolist()}
+
+
 def conclude(
     plan: Plan, outcome: Outcome, folder: RunFolder | None, began: float, is_asked: Callable[[], bool] = lambda: False
 ) -> Iterator[Event]:
@@ -179,8 +199,9 @@ def conclude(
     names = plan.sites.names(plan.prepared.feature_names)
     since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
+    kept = int(mask.sum())
     as_found = accuracy(plan.gated, refit.x_test, refit.y_test, gates)
-    yield row("hard mask, as found", plan.keep, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
+    yield row("hard mask, as found", kept, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
     since = time.monotonic()
     small = None
     if not outcome.is_cut_short:
@@ -192,7 +213,7 @@ def conclude(
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
         small = shrink(plan.model, plan.sites, mask)
     else:
-        yield row("hard mask, retrained", plan.keep, [refit.test(small, mask)], since, [refit.value(small, mask)])
+        yield row("hard mask, retrained", kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
     parameters = {"before": _parameters(refit.fresh(plan.config.seed)), "after": _parameters(small)}
     extra = _extra(plan, refit, mask)
     outcome.small = SmallModel(small, extra)
@@ -203,7 +224,7 @@ def conclude(
         yield Event(events.NOTE, {"text": note})
     if wanted:
         try:
-            yield from _rivals(plan, refit, row)
+            yield from _rivals(plan, refit, row, kept)
         except KeyboardInterrupt:
             outcome.is_cut_short = True
             yield Event(events.NOTE, {"text": "the comparisons were interrupted"})
@@ -222,6 +243,7 @@ def conclude(
         "image_shape": plan.prepared.image_shape,
         "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
         "parameters": parameters,
+        "cost": cost_of(plan, mask),
         "adapted": outcome.adapted,
     }
     if folder is not None:
@@ -232,7 +254,7 @@ def conclude(
                 "folder": None,
                 "name": plan.prepared.name,
                 "N": plan.sites.size,
-                "n": plan.keep,
+                "n": kept,
                 "sites": site_groups(plan.sites),
             },
         )
@@ -249,7 +271,8 @@ def _kept(plan: Plan, mask: BoolArray, position: FloatArray) -> dict[str, Any]:
 def write_mask(plan: Plan, outcome: Outcome, folder: RunFolder) -> None:
     """Write mask.json: before the retraining, which may be interrupted."""
     kept = _kept(plan, outcome.mask, outcome.position)
-    folder.write_json(MASK, {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64)})
+    scores = {} if outcome.scores is None else {"scores": outcome.scores}
+    folder.write_json(MASK, {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64), **scores})
 
 
 def write_checkpoint(
@@ -268,7 +291,7 @@ def write_checkpoint(
     return f"checkpoint after block {block:,}: {count:,} kept sites and all weights are in {CHECKPOINT} (a snapshot, not resumable)"
 
 
-def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
+def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     """All sites, random masks and first-layer magnitude, each retrained in the same way."""
     size, seed = plan.sites.size, plan.config.seed
     since = time.monotonic()
@@ -280,16 +303,20 @@ def _rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
     scores: list[float] = []
     values: list[float | None] = []
     for number in range(RANDOM_MASKS):
-        mask = np.zeros(size, bool)
-        mask[draw.choice(size, plan.keep, replace=False)] = True
+        if plan.cost is not None:
+            mask = plan.cost.costs.fill(draw.permutation(size), plan.cost.limit)
+        else:
+            mask = np.zeros(size, bool)
+            mask[draw.choice(size, plan.keep, replace=False)] = True
         model = refit.train(mask, seed + number)
         scores.append(refit.test(model, mask))
         values.append(refit.value(model, mask))
-    yield row("random masks", plan.keep, scores, since, values)
+    yield row("random masks", int(mask.sum()), scores, since, values)
     since = time.monotonic()
     mask = magnitude_mask(plan, whole, refit.x)
     model = refit.train(mask, seed)
-    yield row("first-layer magnitude", plan.keep, [refit.test(model, mask)], since, [refit.value(model, mask)])
+    found = [refit.value(model, mask)]
+    yield row("first-layer magnitude", int(mask.sum()), [refit.test(model, mask)], since, found)
 
 
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:
@@ -311,6 +338,8 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
         # Norms of different layers do not compare: each group is measured by its own mean.
         scores.append(score / max(float(score.mean()), 1e-30))
     order = np.argsort(-np.concatenate(scores), kind="stable")
+    if plan.cost is not None:
+        return plan.cost.costs.fill(order, plan.cost.limit)
     mask = np.zeros(plan.sites.size, bool)
     mask[order[: plan.keep]] = True
     return mask

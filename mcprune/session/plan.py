@@ -22,8 +22,12 @@ from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods.ahead import fitting
+from mcprune.methods.cost_pool import CostBudget
 from mcprune.methods.fixed import FixedMarkov
 from mcprune.methods.gradient import Gradient
+from mcprune.methods.importance.method import Importance
+from mcprune.methods.importance.scorer import Scorer
+from mcprune.methods.importance.starts import SiteWeights, Started
 from mcprune.methods.markov import ChainSettings, Markov
 from mcprune.models.registry import build
 from mcprune.objective.base import Objective, Rows
@@ -36,7 +40,9 @@ from mcprune.session.config import RunConfig
 from mcprune.session.constraints import Constraints, constraints
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
+from mcprune.session.plan_budget import settle_budget
 from mcprune.session.plan_gradient import make_gradient, settle
+from mcprune.session.plan_importance import make_importance, make_scorer, settle_importance, settle_start
 from mcprune.session.rows import HELD_OUT_BELOW
 from mcprune.session.scoring import coded_groups, try_objective
 
@@ -63,7 +69,7 @@ class Plan:
     gated: GatedModel
     objective: Objective
     device: torch.device
-    keep: int
+    keep: int  # n; N where the budget is a cost
     epochs: int
     blocks: int
     batch_size: int
@@ -72,6 +78,12 @@ class Plan:
     fixed: Constraints | None = None  # sites that must be kept or dropped
     spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
+    cost: CostBudget | None = None  # the budget, where it is a cost
+
+    @property
+    def falls(self) -> bool:
+        """Whether the budget is below the whole model."""
+        return self.cost.limit < self.cost.costs.whole if self.cost is not None else self.keep < self.sites.size
 
     def rows(self, features: Float32Array) -> torch.Tensor:
         """Return scaled rows as the model takes them, on the run's device."""
@@ -126,12 +138,11 @@ def make_plan(
     if model is not None:
         _try_model(classifier, prepared, device)
         refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
-    keep = config.keep if config.keep is not None else max(1, sites.size // 4)
-    if keep > sites.size:
+    if config.retrain_warp and prepared.image_shape is None:
         raise ConfigError(
-            f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.sites!r}; "
-            f"choose 1 <= keep <= {sites.size}"
+            f"retrain_warp={config.retrain_warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
         )
+    keep, cost = settle_budget(config, classifier, sites, prepared.name)
     if config.budget_drops == "chain" and keep < sites.size and set(config.moves) <= {"exchange", "informed"}:
         raise ConfigError(
             "budget_drops=chain, but exchanges never change how many sites are kept, so the chain could not reach "
@@ -147,6 +158,12 @@ def make_plan(
         is_weighted=prepared.weights is not None,
     )
     prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
+    alone = cost is None and config.start is None and config.propose_by is None
+    if fixed is not None and not alone:
+        raise ConfigError(
+            "must_keep and must_drop are for a count of sites: leave them out, or leave out the budget in a cost, --start and "
+            "--propose-by"
+        )
     origin = copy.deepcopy(classifier)
     if model is not None and sites.size > 1:  # now rather than after the search
         shrink(classifier, sites, np.arange(sites.size) > 0)
@@ -169,7 +186,7 @@ def make_plan(
     threads = config.threads or (cores() if rows >= LARGE else 1)
     settled = config.model_copy(
         update={
-            "keep": keep,
+            "keep": keep if cost is None else cost.limit,
             "search_hidden": searched,
             "jitter": config.jitter
             if config.jitter is not None
@@ -187,9 +204,13 @@ def make_plan(
             **(
                 settle(config, epochs, epochs * steps)
                 if config.method == "gradient"
+                else settle_importance(config, epochs, sites, keep)
+                if config.method == "importance"
                 else {
+                    **settle_start(config, epochs, sites, keep),
                     **(budget := _budget(config, rows)),
-                    **_adaptation(config, budget["budget_until"], keep < sites.size),
+                    **_adaptation(config, budget["budget_until"], cost is not None or keep < sites.size),
+                    **({} if cost is None else {"alpha": "0.0"}),
                 }
             ),
         }
@@ -204,6 +225,7 @@ def make_plan(
         objective=objective,
         device=device,
         keep=keep,
+        cost=cost,
         epochs=epochs,
         blocks=max(1, math.ceil(epochs * steps / train_steps)),
         batch_size=batch_size,
@@ -255,7 +277,8 @@ def _budget(config: RunConfig, rows: int) -> dict[str, float]:
     temperature = parse(config.temperature)
     # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
     # On few rows waves have not helped: their blocks are too few to train what comes back.
-    is_usual = falls and temperature.start == temperature.end == 0 and rows >= LARGE
+    # Under a cost waves bring back mostly inputs, cheap while few units read them (docs/budgets.md).
+    is_usual = falls and temperature.start == temperature.end == 0 and rows >= LARGE and config.budget_in == "sites"
     waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)
     if config.waves and until >= WAVES_UNTIL:
@@ -317,7 +340,7 @@ def evaluation_case(plan: Plan) -> Case:
     """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
     config, data = plan.config, plan.prepared
     share = config.judge_share if config.judge_on == "held-out" else 1.0
-    early = config.budget == "geometric" and plan.keep < plan.sites.size
+    early = config.budget == "geometric" and plan.falls
     most = config.evaluation_rows_early if early else config.evaluation_rows
     rows = max(1, min(most, round(share * len(data.y_train))))
     chosen: slice | np.ndarray = slice(rows)
@@ -330,7 +353,7 @@ def evaluation_case(plan: Plan) -> Case:
         features=plan.rows(np.ascontiguousarray(data.x_train[chosen].T)).T,
         targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
         plan=move_plan(config, plan.sites.size),
-        keep=plan.keep,
+        keep=plan.keep if plan.cost is None else max(1, plan.sites.size // 4),
         start_weight=config.start_weight,
         sharpness={"sigmoid": 1.0, "sharpened": parse(config.sharpness).value(0.5), "hard": math.inf}[config.gates],
         ahead=candidates_ahead(config, plan.sites.size),
@@ -408,11 +431,27 @@ def budget_over_time(config: RunConfig, sites: int, keep: int) -> Schedule | Wav
     return Waves(fall, min(config.wave_height, sites / keep - 1.0), config.waves, WAVES_UNTIL)
 
 
-def make_method(plan: Plan) -> Markov | Gradient:
+def scorer_of(plan: Plan, measure: str) -> Scorer:
+    """Return what scores the sites of a plan by a measure, on its training rows."""
+    data = plan.prepared
+    targets = torch.from_numpy(data.y_train).to(plan.device)
+    return make_scorer(plan.config, measure, plan.model, plan.sites, plan.rows(data.x_train), targets, plan.objective)
+
+
+def make_method(plan: Plan) -> Markov | Gradient | Importance:
     """Return the method of a plan, at its start."""
     config = plan.config
     if config.method == "markov":
         return make_chain(plan)
+    if config.method == "importance":
+        return make_importance(
+            config,
+            scorer_of(plan, config.measure or "loss"),
+            keep=plan.keep,
+            epochs=plan.epochs,
+            epoch_steps=max(1, len(plan.prepared.y_train) // plan.batch_size),
+            steps=plan.blocks * config.train_steps,
+        )
     return make_gradient(
         config,
         sites=plan.sites.size,
@@ -434,7 +473,8 @@ def make_chain(plan: Plan) -> Markov:
         "sharpened": parse(config.sharpness),
         "hard": None,
     }[config.gates]
-    target = budget_over_time(config, size, keep)
+    whole, end = (size, keep) if plan.cost is None else (plan.cost.costs.whole, plan.cost.limit)
+    target = budget_over_time(config, whole, end)
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
         plan=move_plan(config, size),
@@ -458,11 +498,22 @@ def make_chain(plan: Plan) -> Markov:
         learned="informed" in config.moves,
         warm_up=config.warm_up if config.warm_up is not None else 0.5,
         pressure=config.budget_pressure,
+        cost=plan.cost,
     )
-    bound = plan.objective.lower_bound
-    if fixed is None:
-        return Markov(size, settings, evaluator, canonical, bound)
-    return FixedMarkov(fixed.free, fixed.kept, plan.sites.size, settings, evaluator, canonical, bound)
+    weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
+    if fixed is not None:
+        bound = plan.objective.lower_bound
+        return FixedMarkov(fixed.free, fixed.kept, plan.sites.size, settings, evaluator, canonical, bound)
+    chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights)
+    if config.start is None:
+        return Markov(*chain)
+    return Started(
+        *chain,
+        scorer=scorer_of(plan, config.start),
+        begin=(config.start_after or 0) / plan.epochs,
+        how="layerwise" if config.layerwise else "global",
+        floor=config.floor or 1,
+    )
 
 
 def classifier_words(plan: Plan) -> str:

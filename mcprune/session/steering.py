@@ -76,7 +76,10 @@ class Knobs:
     @property
     def names(self) -> tuple[str, ...]:
         """The knobs that there are."""
-        return KNOBS if isinstance(self.method, Markov) else ()
+        if not isinstance(self.method, Markov):
+            return ()
+        # Under a budget that is a cost alpha is 0.
+        return KNOBS if self.method.settings.cost is None else tuple(name for name in KNOBS if name != "alpha")
 
     def values(self) -> dict[str, Any]:
         """Return the knobs as they stand: numbers, or the text of a schedule; None where a knob is off or as configured."""
@@ -84,7 +87,7 @@ class Knobs:
             return {}
         settings: ChainSettings = self.method.settings
         return {
-            **{name: _plain(getattr(settings, name)) for name in SCHEDULED},
+            **{name: _plain(getattr(settings, name)) for name in SCHEDULED if name in self.names},
             "moves": dict(self._moves),
             "evaluation_rows": self.rows,
             "budget_pressure": settings.pressure,

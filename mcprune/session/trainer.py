@@ -121,6 +121,7 @@ class Trainer:
             group["lr"] = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
         self.gated.model.train()
         plain = torch.from_numpy(gates).to(self.features)
+        watch = getattr(joint, "watch", None)
         loss = torch.zeros(())
         with noise(self._seed, self.steps):
             for _ in range(count):
@@ -134,6 +135,8 @@ class Trainer:
                 loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
                 self._optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss if joint is None else loss + joint.penalty())
+                if watch is not None:
+                    watch()
                 self._optimizer.step()
                 if joint is not None:
                     joint.stepped(loss.detach())
@@ -199,11 +202,13 @@ def fit(
     weight_decay: float,
     seed: int,
     jitter: float = 0.0,
+    view: Callable[[torch.Tensor], torch.Tensor] | None = None,
     is_asked: Callable[[], bool] = lambda: False,
     weights: torch.Tensor | None = None,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
 
+    `view` gives the features of the rows of a step, whose numbers it is given, in place of those rows themselves.
     `weights` (rows,) are those of the rows in the loss; their scale has no say.
 
     Raises
@@ -227,9 +232,8 @@ def fit(
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
             for first in range(0, steps * size, size):
                 part = order[first : first + size]
-                loss = mean_loss(
-                    model(shaken(features[part], jitter)), targets[part], None if scaled is None else scaled[part]
-                )
+                seen = features[part] if view is None else view(part)
+                loss = mean_loss(model(shaken(seen, jitter)), targets[part], None if scaled is None else scaled[part])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from laws import boltzmann, codes_of, p_value
 
 from mcprune.chain import budget, diagnostics, engine, moves, state
 
@@ -22,26 +22,6 @@ CHAINS = np.arange(REPLICAS)
 def table_of(sites, seed=0):
     """Unequal energies of all masks, spread over about one unit."""
     return np.random.default_rng(seed).random(2**sites)
-
-
-def codes_of(positions):
-    return (positions > 0) @ (1 << np.arange(positions.shape[-1]))
-
-
-def p_value(counts, law):
-    """Chi-square of counts against a law; cells with fewer than 10 expected are pooled."""
-    expected = law / law.sum() * counts.sum()
-    small = expected < 10
-    met = np.append(counts[~small], counts[small].sum())
-    due = np.append(expected[~small], expected[small].sum())
-    met, due = (met[:-1], due[:-1]) if due[-1] == 0 and met[-1] == 0 else (met, due)
-    if (due == 0).any():
-        return 0.0
-    return float(chi2.sf(np.sum((met - due) ** 2 / due), due.size - 1))
-
-
-def boltzmann(energy, temperature):
-    return np.exp(-(energy - energy.min()) / temperature)
 
 
 def energies(positions, table, rule):

@@ -7,31 +7,13 @@ out below 1e-9.
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from laws import boltzmann, codes_of, p_value
 
 from mcprune.chain import diagnostics, engine, moves, philox, state, tempering
 from mcprune.errors import ConfigError
 
 SITES, RUNGS, ROUNDS, EVERY, THIN = 4, np.array([0.15, 0.4, 1.0]), 60_000, 2, 60
 TABLE = np.random.default_rng(2).random(2**SITES)
-
-
-def codes_of(positions):
-    return (positions > 0) @ (1 << np.arange(positions.shape[-1]))
-
-
-def p_value(counts, law):
-    expected = law / law.sum() * counts.sum()
-    small = expected < 10
-    met = np.append(counts[~small], counts[small].sum())
-    due = np.append(expected[~small], expected[small].sum())
-    met, due = (met[:-1], due[:-1]) if due[-1] == 0 else (met, due)
-    return float(chi2.sf(np.sum((met - due) ** 2 / due), due.size - 1))
-
-
-def boltzmann(table, temperature):
-    law = np.exp(-(table - table.min()) / temperature)
-    return law / law.sum()
 
 
 def tempered(rounds, table=TABLE, rungs=RUNGS, every=EVERY, adapts=False):

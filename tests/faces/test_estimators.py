@@ -266,7 +266,7 @@ def test_weights_for_an_estimator_that_takes_none(few):
 
 def test_rows_without_weight_and_single_classes_are_told():
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match="all weights are zero|at least one non-zero"):
+    with pytest.raises(ValueError, match=r"all weights are zero|at least one non-zero"):
         MarkovSelector().fit(X, y, np.zeros(len(y)))
     with pytest.raises(ValueError, match="at least two classes"):
         MarkovSelector().fit(X, y, (y == 1).astype(float))

@@ -126,6 +126,15 @@ def test_the_epochs_of_a_chain_that_fit(setup, each, trials, wanted, monkeypatch
     assert wanted - 2 <= epochs <= wanted
 
 
+def test_what_every_search_costs_is_not_taken_for_an_epoch(monkeypatch, quick):
+    # 4 s for the waves, whatever the epochs, and .5 s for each: (.9 x 60 - 4) / .5 = 100, where 1 epoch alone lets 12 appear to fit.
+    monkeypatch.setattr(jobs, "_trial", lambda config, dataset, epochs: (30, 0.0, (4.0 + 0.5 * epochs) / epochs, 1))
+    epochs, _ = jobs.fitting_epochs(quick(epochs=None, max_time=60.0), None)
+    assert 98 <= epochs <= 100
+    # A trial that was slow by chance: never less than a fifth of its mean is believed.
+    assert jobs._fixed_and_each([(1, 9.0), (2, 9.0)]) == pytest.approx((7.2, 0.9))
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(FolderError, match="no folder"):
         read_run(tmp_path / "nothing")

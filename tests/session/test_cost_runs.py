@@ -1,0 +1,107 @@
+"""Runs under a budget in multiply-accumulates or parameters: the small model holds it, and impossible budgets say why."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from mcprune.data.load import load
+from mcprune.errors import ConfigError, ModelError
+from mcprune.faces.cli import main
+from mcprune.pruning.portable import load_model
+from mcprune.session.footprint import macs
+from mcprune.session.loop import run
+from mcprune.session.plan import make_plan
+
+WIDTHS = {"sites": "inputs,units", "hidden": (24, 12)}
+WHOLE = {"macs": 64 * 24 + 24 * 12 + 12 * 10, "parameters": 64 * 24 + 24 * 12 + 12 * 10 + 24 + 12 + 10}
+
+
+@pytest.mark.parametrize(("unit", "limit"), [("macs", 401), ("parameters", 333)])
+def test_the_small_model_is_within_its_budget_and_no_site_more_would_be(quick, tmp_path, unit, limit):
+    told = list(
+        run(quick(**WIDTHS, keep=limit, budget_in=unit, moves="exchange=3,toggle=1", out=str(tmp_path / "run")))
+    )
+    model, _ = load_model(tmp_path / "run")
+    done = told[-1].data
+    cost, groups = done["cost"], done["cost"]["groups"]
+    assert sum(groups) == len(done["keep"])
+    assert tuple(model.widths) == (*groups, 10)
+    met = macs(model, groups[0]) if unit == "macs" else sum(parameter.numel() for parameter in model.parameters())
+    assert met == cost["kept"] <= limit == cost["limit"]
+    assert cost["all"] == WHOLE[unit]
+    a, b, c = groups
+    bias = int(unit == "parameters")
+    more = (b, a + c + bias, b + 10 + bias)
+    assert all(met + extra > limit for extra in more)
+    progress = [event.data for event in told if event.kind == "progress"]
+    assert all(data["cost"] <= data["cost_target"] for data in progress)
+    assert progress[0]["cost_target"] > progress[-1]["cost_target"] == limit
+    assert progress[-1]["rejected_by_cost"] > 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["n"] == sum(groups)
+
+
+def test_a_run_under_a_cost_is_repeated_by_its_own_configuration(quick, tmp_path):
+    options = {**WIDTHS, "keep": 300, "budget_in": "macs", "compare": "yes", "retrain_epochs": 1, "epochs": 4}
+    first = list(run(quick(**options, out=str(tmp_path / "first"))))[-1].data
+    out = str(tmp_path / "again")
+    assert main(["run", "--quiet", "--config", str(tmp_path / "first" / "config.toml"), "--out", out]) == 0
+    assert json.loads((tmp_path / "again" / "result.json").read_text())["keep"] == first["keep"]
+    assert {row["name"] for row in first["rows"]} > {"random masks", "first-layer magnitude"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("--keep 11 --budget-in macs", ("keep=11", "12", "one input")),
+        ("--keep 1945 --budget-in macs", ("1,945", "1,944")),
+        ("--keep 300 --budget-in macs --alpha 2", ("--alpha",)),
+        ("--keep 300 --budget-in macs --budget-drops chain --moves toggle", ("--budget-drops pool",)),
+        ("--keep 300 --budget-in macs --method gradient", ("--budget-in", "--method markov")),
+        ("--keep 300 --budget-in flops", ("budget_in", "macs")),
+    ],
+)
+def test_budgets_that_cannot_be_are_one_line(given, words, tmp_path, capsys):
+    arguments = ["run", "--sites", "inputs,units", "--hidden", "24,12", "--out", str(tmp_path / "run"), *given.split()]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert all(word in said.replace("--budget-in", "budget_in") or word in said for word in words), said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_smallest_budget_and_the_whole_one_are_served(quick):
+    for keep in (12, WHOLE["macs"]):
+        told = list(run_quietly(quick(**WIDTHS, keep=keep, budget_in="macs", epochs=2, retrain_epochs=1)))
+        assert told[-1].data["cost"]["kept"] == keep
+
+
+def run_quietly(config):
+    from mcprune.session.loop import run_on
+
+    return run_on(config, load(config.data), None)
+
+
+def test_a_model_that_is_no_chain_is_refused_before_the_search(quick):
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(64, 10), nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.a(x) + self.b(x).tanh()
+
+    with pytest.raises(ModelError, match="Two"):
+        make_plan(quick(keep=600, budget_in="macs"), load("digits"), Two())
+    with pytest.raises(ConfigError, match="alpha"):
+        make_plan(quick(keep=600, budget_in="macs", alpha=2.0), load("digits"))
+
+
+def test_a_start_by_a_measure_is_under_the_cost(quick):
+    config = quick(**WIDTHS, keep=400, budget_in="macs", start="fisher", epochs=4, retrain_epochs=1)
+    told = list(run_quietly(config))
+    assert told[-1].data["cost"]["kept"] <= 400
+    costs = [event.data["cost"] for event in told if event.kind == "progress" and event.data["cost"] is not None]
+    assert costs
+    assert max(costs) <= WHOLE["macs"]

@@ -1,0 +1,293 @@
+"""Runs by importance measures, and the chain that starts from one: exactly n, round by round, errors, repetition."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mcprune.data.load import load as load_data
+from mcprune.errors import ConfigError, ModelError
+from mcprune.faces.cli import main
+from mcprune.methods.importance.names import MEASURES
+from mcprune.methods.importance.scorer import Scorer, ScoreSettings
+from mcprune.methods.importance.starts import SiteWeights, Started, ranks
+from mcprune.objective.classification import CrossEntropy, ErrorRate
+from mcprune.session.config import make_config, read_options
+from mcprune.session.loop import run, run_on
+from mcprune.session.plan import make_method, make_plan
+from mcprune.session.records import read_result
+
+SHORT = {
+    "epochs": 3,
+    "retrain_epochs": 2,
+    "batch_size": 256,
+    "compare": "no",
+    "hidden": (12, 8),
+    "keep": 20,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits")
+
+
+def short(**more):
+    return make_config(**{**SHORT, **more})
+
+
+def unwritten(config, dataset):
+    return list(run_on(config, dataset, None))
+
+
+def data_of(told, kind):
+    return [event.data for event in told if event.kind == kind]
+
+
+@pytest.mark.parametrize("measure", [name for name in MEASURES if name != "bn-scale"])
+def test_every_measure_ends_with_exactly_n(measure, tmp_path):
+    more = {} if measure in ("magnitude", "magnitude-l1", "random", "loss-tracked") else {"score_rows": 200}
+    config = short(
+        method="importance",
+        measure=measure,
+        sites="inputs,units",
+        rounds=2,
+        recover=1,
+        train_steps=1,
+        out=str(tmp_path / "run"),
+        **more,
+    )
+    told = list(run(config))
+    (harden,), (done,) = data_of(told, "harden"), data_of(told, "done")
+    assert harden["kept"] == len(set(done["keep"])) == 20
+    kept = [point["kept"] for point in data_of(told, "progress")]
+    assert kept == 3 * [84] + 4 * [32] + 5 * [20]  # fractions p / (k p + 2 (1 - p)), p = 64 / 84
+    mask = json.loads((tmp_path / "run" / "mask.json").read_text())
+    assert len(mask["scores"]) == 84
+    assert (np.array(mask["weights"]) > 0).sum() == mask["n"] == 20
+    assert harden["steps"] == 12
+    assert sorted(set(harden["last_crossed"])) == [0, 4, 8]  # rounds come at the ends of epochs
+    notes = [data["text"] for data in data_of(told, "note")]
+    assert any(f"{measure}: sites left after each round: 32, 20" in text for text in notes)
+
+
+def test_a_rerun_from_the_folder_repeats_the_mask(tmp_path):
+    for options in (
+        {"measure": "fisher", "rounds": 2},
+        {"measure": "obd", "counts": (40, 30, 20), "recover": 0, "layerwise": True},
+    ):
+        folder, again = tmp_path / options["measure"], tmp_path / f"{options['measure']}-again"
+        list(run(short(method="importance", sites="inputs,units", score_rows=200, out=str(folder), **options)))
+        list(run(make_config(**{**read_options(folder / "config.toml"), "out": str(again)})))
+        assert (folder / "mask.json").read_text() == (again / "mask.json").read_text()
+        assert read_result(folder)["method"] == "importance"
+
+
+def test_groups_keep_their_floor_and_their_shares(digits):
+    told = unwritten(short(method="importance", measure="magnitude", sites="inputs,units", floor=4), digits)
+    keep = np.array(data_of(told, "done")[0]["keep"])
+    counts = [((keep >= a) & (keep < b)).sum() for a, b in ((0, 64), (64, 76), (76, 84))]
+    assert min(counts) >= 4
+    told = unwritten(short(method="importance", measure="magnitude", sites="inputs,units", layerwise=True), digits)
+    keep = np.array(data_of(told, "done")[0]["keep"])
+    counts = [((keep >= a) & (keep < b)).sum() for a, b in ((0, 64), (64, 76), (76, 84))]
+    assert counts == [15, 3, 2]
+
+
+def test_a_run_that_is_cut_short_still_has_n(digits):
+    told = unwritten(short(method="importance", rounds=1, recover=0, max_time=1e-9), digits)
+    assert data_of(told, "harden")[0]["kept"] == 20
+    assert any("the rest is dropped by one more score" in data["text"] for data in data_of(told, "note"))
+
+
+def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
+    """Against gradients taken by hand in front of every step."""
+    plan = make_plan(short(method="importance", measure="loss-tracked", rounds=1, recover=0), digits)
+    method = make_method(plan)
+    rows = torch.from_numpy(plan.prepared.x_train[:96])
+    targets = torch.from_numpy(plan.prepared.y_train[:96])
+    optimizer = torch.optim.SGD(plan.model.parameters(), 0.1)
+    seen = []
+    for part in range(3):
+        piece = slice(32 * part, 32 * part + 32)
+        loss = torch.nn.functional.cross_entropy(plan.gated(rows[piece], method.gates(32)), targets[piece])
+        optimizer.zero_grad()
+        loss.backward()
+        weight = plan.model.layers[0].weight
+        seen.append((weight.detach() * weight.grad).sum(0).abs().double().numpy())
+        method.watch()
+        optimizer.step()
+        method.stepped(loss.detach())
+    method.harden(None)
+    np.testing.assert_allclose(method.scores, np.mean(seen, axis=0), rtol=1e-4, atol=1e-9)
+    assert np.abs(method.scores - seen[-1]).max() > 1e-3 * method.scores.max()
+
+
+def test_importance_judges_nothing_and_counts_its_work(digits):
+    told = unwritten(short(method="importance", measure="grasp", rounds=1, train_steps=1, score_rows=300), digits)
+    last = data_of(told, "progress")[-1]
+    assert last["proposals"] == 0
+    assert last["alpha"] is None or np.isnan(last["alpha"])
+    assert data_of(told, "harden")[0]["forwards"] == 3 * 12 * 256 + 3 * 4 * 300  # 12 steps; grasp: 4 passes
+    at_n = [point["validation_at_n"] for point in data_of(told, "progress")]
+    assert at_n[0] is None
+    assert at_n[-1] == last["validation_accuracy"]
+
+
+REFUSED = {
+    "--measure does nothing under --method markov": {"measure": "obd"},
+    "--rounds does nothing under --method gradient": {"method": "gradient", "rounds": 2},
+    "--delta does nothing under --method importance": {"method": "importance", "delta": 2},
+    "--start does nothing under --method importance": {"method": "importance", "start": "obd"},
+    "--score-rows does nothing under --measure random": {"method": "importance", "measure": "random", "score_rows": 9},
+    "--start-after does nothing": {"start_after": 2},
+    "did you mean 'fisher'": {"start": "fishr"},
+    "do not fit into 3 epochs": {"method": "importance", "rounds": 4},
+    "must fall from at most 64": {"method": "importance", "counts": (10, 20)},
+    "keep=2 is below the 3 sites": {"method": "importance", "sites": "inputs,units", "keep": 2},
+    "only --method importance watches": {"start": "loss-tracked"},
+    "--moves has none": {"propose_by": "obd"},
+    "--start-after 3 leaves the chain none": {"start": "obd", "start_after": 3},
+    "'inputs' has none": {"method": "importance", "measure": "bn-scale"},
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_cannot_be_is_refused_before_it_runs(words, digits):
+    with pytest.raises(ConfigError, match=words.replace("--", "--")):
+        make_method(make_plan(short(**REFUSED[words]), digits))
+
+
+def test_a_measure_with_a_gradient_refuses_an_objective_without(digits):
+    plan = make_plan(short(method="importance"), digits)
+    rows, targets = torch.from_numpy(plan.prepared.x_train), torch.from_numpy(plan.prepared.y_train)
+    with pytest.raises(ConfigError, match=r"'obd' needs a gradient, and the objective 'error' has none"):
+        Scorer(plan.model, plan.sites, rows, targets, ErrorRate(), ScoreSettings("obd"))
+    found = Scorer(plan.model, plan.sites, rows, targets, ErrorRate(), ScoreSettings("magnitude")).scores()
+    assert found.values.shape == (64,)
+
+
+def test_a_model_that_begins_with_no_linear_is_refused(digits):
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 10))
+    with pytest.raises(ModelError, match=r"first layer, '0', is a BatchNorm1d"):
+        make_method(make_plan(short(method="importance"), digits, model))
+
+
+def first_masks(config, digits, blocks):
+    plan = make_plan(config, digits)
+    method = make_method(plan)
+    from mcprune.methods.base import Batch
+
+    batch = Batch(torch.from_numpy(plan.prepared.x_train[:300]), torch.from_numpy(plan.prepared.y_train[:300]))
+    updates = [method.update(batch, (block + 1) / blocks) for block in range(blocks)]
+    return plan, method, updates
+
+
+def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
+    config = short(start="magnitude", start_after=1, budget="constant")
+    plan, method, updates = first_masks(config, digits, 6)
+    assert isinstance(method, Started)
+    assert [update.kept for update in updates] == [64, 20, 20, 20, 20, 20]
+    assert updates[0].proposals == 0
+    assert updates[1].proposals == 64
+    # The model does not train here, so the mask of a measure that draws no rows is known.
+    plain = Scorer(
+        plan.model,
+        plan.sites,
+        plan.rows(plan.prepared.x_train),
+        torch.from_numpy(plan.prepared.y_train),
+        CrossEntropy(),
+        ScoreSettings("magnitude"),
+    )
+    best = np.argsort(-plain.scores().values, kind="stable")[:20]
+    again = make_method(make_plan(config, digits))
+    again._start(20)
+    assert set(np.flatnonzero(again.position() > 0)) == set(best)
+    assert "start: 20 sites by magnitude" in method.notes()[0]
+
+
+def test_a_falling_budget_starts_at_n_of_t(digits):
+    _, _, updates = first_masks(short(start="magnitude", start_after=1), digits, 6)
+    assert updates[0].kept == 64
+    assert updates[1].kept <= updates[1].target == round(np.ceil(64 * (20 / 64) ** (2 / 3)))
+    assert updates[-1].kept == 20
+
+
+@pytest.mark.parametrize(
+    "options", [{"start": "fisher"}, {"propose_by": "obd", "moves": {"exchange": 1, "informed": 1}}]
+)
+def test_the_chain_with_a_measure_ends_with_n_and_repeats(options, tmp_path):
+    config = short(**options, score_rows=200, out=str(tmp_path / "run"))
+    told = list(run(config))
+    assert data_of(told, "harden")[0]["kept"] == 20
+    list(run(make_config(**{**read_options(tmp_path / "run" / "config.toml"), "out": str(tmp_path / "again")})))
+    assert (tmp_path / "run" / "mask.json").read_text() == (tmp_path / "again" / "mask.json").read_text()
+    if "propose_by" in options:
+        assert data_of(told, "progress")[-1]["moves"]["informed"][0] > 0
+
+
+def test_site_weights_are_recomputed_at_their_times_only():
+    class Counting:
+        asked = 0
+
+        def scores(self):
+            self.asked += 1
+            return type("Found", (), {"values": np.array([3.0, -1.0, 7.0, 7.0])})
+
+    weights = SiteWeights(Counting(), every=0.25)
+    asked = []
+    for progress in np.linspace(0.0, 1.0, 21):
+        add, remove = weights(progress)
+        asked.append(weights.scorer.asked)
+    assert asked[:6] == [1, 1, 1, 1, 1, 2]
+    assert asked[-1] == 5
+    np.testing.assert_allclose(add, [0.5, 0.25, 0.875, 0.875])
+    np.testing.assert_allclose(remove, [0.75, 1.0, 0.375, 0.375])
+    assert ranks(np.ones(4))[0].tolist() == [0.625] * 4
+
+
+def test_informed_draws_what_the_measure_ranks_high(digits):
+    """With all of the weight on few sites the added ones are among them far more often than by chance."""
+    config = short(propose_by="magnitude", moves={"informed": 1}, budget="constant", temperature=0.0)
+    plan = make_plan(config, digits)
+    method = make_method(plan)
+    add, remove = method.site_scores(0.5)
+    values = method.site_scores.scorer.scores().values
+    assert np.argmax(values) == np.argmax(add) == np.argmin(remove)
+
+
+def test_score_is_a_run_with_a_mask_and_a_table(tmp_path, capsys):
+    folder = tmp_path / "scored"
+    given = [
+        "--keep",
+        "20",
+        "--epochs",
+        "3",
+        "--retrain-epochs",
+        "2",
+        "--batch-size",
+        "256",
+        "--hidden",
+        "12",
+        "--compare",
+        "no",
+    ]
+    assert main(["score", "--measure", "l2", *given, "--threads", "1", "--out", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "hard mask, as found" in out
+    options = read_options(folder / "config.toml")
+    assert (options["method"], options["measure"], options["rounds"], options["recover"]) == (
+        "importance",
+        "magnitude",
+        1,
+        0,
+    )
+    result = read_result(folder)
+    # Nothing trains after the one look, so all sites that go go at the last step.
+    assert set(result["harden"]["last_crossed"]) == {0, result["harden"]["steps"]}
+    assert main(["score", "--method", "markov"]) == 2
+    assert "mcprune score is for --method importance" in capsys.readouterr().err
+    assert main(["score", "--measure", "obb"]) == 2
+    assert "did you mean 'obd'?" in capsys.readouterr().err
