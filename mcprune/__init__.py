@@ -9,6 +9,8 @@ from mcprune.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from mcprune.errors import McpruneError as McpruneError
+    from mcprune.faces.estimator import MarkovPrunedClassifier as MarkovPrunedClassifier
+    from mcprune.faces.estimator import MarkovSelector as MarkovSelector
     from mcprune.faces.tune.notebook import tune as tune
     from mcprune.session.api import Mask as Mask
     from mcprune.session.api import Result as Result
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Event": "mcprune.session.events",
+    "MarkovPrunedClassifier": "mcprune.faces.estimator",
+    "MarkovSelector": "mcprune.faces.estimator",
     "Mask": "mcprune.session.api",
     "McpruneError": "mcprune.errors",
     "Result": "mcprune.session.api",

@@ -21,6 +21,10 @@ class ModelError(McpruneError, ValueError):
     """A model whose sites cannot be gated, shrunk or loaded."""
 
 
+class ObjectiveError(McpruneError, ValueError):
+    """An objective, such as a function of the user's own, that gives no usable value."""
+
+
 class DeviceError(McpruneError, RuntimeError):
     """A device that was asked for and is not there."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcprune.arrays import Float32Array, IntArray
+from mcprune.arrays import Float32Array, FloatArray, IntArray
 from mcprune.data.base import Dataset, ImageShape
 from mcprune.data.scale import Scaler, fit_scaler
 from mcprune.data.split import Parts, split
@@ -32,6 +32,8 @@ class Prepared:
     parts: Parts
     target_name: str | None = None
     note: str = ""
+    weights: FloatArray | None = None  # (rows,) of the training part, above 0; None: all alike
+    groups: IntArray | None = None  # (rows,) of the training part, for objectives that compare groups
 
     @property
     def n_inputs(self) -> int:

@@ -23,7 +23,7 @@ from mcprune.evaluate.graph import GraphEvaluator
 from mcprune.evaluate.incremental import IncrementalEvaluator
 from mcprune.evaluate.stages import judging
 from mcprune.evaluate.suffix import SuffixEvaluator
-from mcprune.objective.base import Objective
+from mcprune.objective.base import Objective, Rows
 from mcprune.pruning.gates import GatedModel
 
 NAMES = ("fused", "suffix", "incremental", "graph", "full")
@@ -48,6 +48,7 @@ class Case:
     ahead: int
     max_memory: int = 2**30
     wrong_rate: float | None = None
+    rows: Rows | None = None
     current: state.ChainState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +67,8 @@ class Case:
 
     def begun(self, evaluator: Evaluator) -> Evaluator:
         """Return the evaluator, begun on the batch."""
+        if self.rows is not None:
+            self.objective.begin(self.rows)
         evaluator.begin(self.features, self.targets, self.current.position, self.sharpness)
         return evaluator
 
@@ -90,6 +93,8 @@ def build(name: str, case: Case) -> Evaluator:
         It cannot serve the model; the message says why.
     """
     gated, objective, memory = case.gated, case.objective, case.max_memory
+    if objective.reads_mask and name != "full":
+        raise ModelError(f"the objective {objective.name!r} reads the mask, which only full has at hand")
     ways: dict[str, Callable[[], Evaluator]] = {
         "full": lambda: FullEvaluator(gated, objective, max_memory=memory),
         "fused": lambda: FusedEvaluator(gated, objective, wrong_rate=case.wrong_rate),

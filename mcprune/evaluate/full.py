@@ -21,7 +21,7 @@ from mcprune.evaluate.base import gates_of
 from mcprune.evaluate.stages import activations, judging
 from mcprune.models.mlp import MLP
 from mcprune.models.networks import Residual
-from mcprune.objective.base import Objective
+from mcprune.objective.base import Objective, losses_of
 from mcprune.pruning.gates import GatedModel
 
 # From some thousand rows on a stack is no faster than a loop on a CPU.
@@ -145,7 +145,8 @@ class FullEvaluator:
                 else:
                     part = part[:1]
                     logits = self.gated(self.features, part[0])[None]
-                out[first : first + len(part)] = self.objective.losses(logits, self.targets)
+                masks = gates[first : first + len(part)] > 0.5
+                out[first : first + len(part)] = losses_of(self.objective, logits, self.targets, masks)
                 first += len(part)
         return out
 

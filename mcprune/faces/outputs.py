@@ -115,7 +115,8 @@ def report(output: Output, result: Mapping[str, Any]) -> None:
         The data of a `done` event with name, N, n and sites of the `start` event, as `read_result` gives it.
     """
     output.lines([""])
-    output.table(table.HEADER, [table.cells(row) for row in result["rows"]])
+    objective = result.get("objective")
+    output.table(table.header(objective), [table.cells(row, objective) for row in result["rows"]])
     output.lines(
         [
             "",

@@ -158,7 +158,8 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
             page.words(f"{name}:", quiet=False)
         rows = run.rows if run.done is None else run.done["rows"]
         if rows:
-            page.table(table.HEADER, [table.cells(row) for row in rows])
+            objective = run.start.get("objective")
+            page.table(table.header(objective), [table.cells(row, objective) for row in rows])
         else:
             page.words("Nothing was tested yet.")
     _sites(page, runs, features)

@@ -95,6 +95,8 @@ class TextScreen(Screen):
         self._start = data
         self.columns = GRADIENT_COLUMNS if data.get("config", {}).get("method") == "gradient" else COLUMNS
         self.columns = COST_COLUMNS if data.get("cost") else self.columns
+        if data.get("objective"):  # the chain judges by it: it stands where L_cla does
+            self.columns = (("objective", "cla", ".4f", 9), *self.columns[1:])
         self.output.lines(start_lines(data))
 
     def on_note(self, data: Data) -> None:
@@ -107,7 +109,7 @@ class TextScreen(Screen):
         self.output.lines([stopped_line(data)])
 
     def on_harden(self, data: Data) -> None:
-        self.output.lines([harden_line(data)])
+        self.output.lines([harden_line(data, self._start.get("objective"))])
 
     def on_done(self, data: Data) -> None:
         start = {name: self._start.get(name) for name in ("name", "N", "n", "sites")}
@@ -142,7 +144,10 @@ class PlainScreen(TextScreen):
 
     def on_row(self, data: Data) -> None:
         sites = number(data.get("sites"), ",d")
-        self.output.lines([f"{data['name']}: test accuracy {number(data.get('accuracy'), '.4f')} at {sites} sites"])
+        value = data.get("objective")
+        beside = "" if value is None else f", {self._start.get('objective')} {number(value, '.4f')}"
+        accuracy = number(data.get("accuracy"), ".4f")
+        self.output.lines([f"{data['name']}: test accuracy {accuracy}{beside} at {sites} sites"])
 
     def _is_due(self, data: Data) -> bool:
         if self._shown is None or data["block"] >= data["blocks"]:
@@ -213,7 +218,7 @@ def stopped_line(data: Data) -> str:
     return f"{reason} after block {number(data.get('block'), ',d')}: what is found so far is hardened and saved"
 
 
-def harden_line(data: Data) -> str:
+def harden_line(data: Data, objective: str | None = None) -> str:
     """Say what the hard mask is and how far the sum of the gates was from it."""
     accuracy = number(data.get("validation_accuracy"), ".4f")
     total, off = number(data.get("gate_sum"), ",.1f"), number(data.get("away"), ",.1f")
@@ -222,7 +227,9 @@ def harden_line(data: Data) -> str:
     if cost := data.get("cost"):
         groups = "-".join(f"{count:,}" for count in cost["groups"])
         away = f"{groups} of the groups: {cost['kept']:,} of at most {cost['limit']:,} {COSTS[cost['in']]}"
-    return f"hard mask: {kept} of {total} sites ({away}); validation accuracy {accuracy}"
+    value = data.get("validation_objective")
+    beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
+    return f"hard mask: {kept} of {total} sites ({away}); validation accuracy {accuracy}{beside}"
 
 
 def choose_screen(stream: TextIO, *, quiet: bool = False, json: bool = False) -> Screen:

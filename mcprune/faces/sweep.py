@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mcprune.session.sweep import Told
 
 BEST = 10
-OWN = ("vary", "trials", "seeds", "objective", "prune")
+OWN = ("vary", "trials", "seeds", "score", "prune")
 # Options of run that make no sense here, and what to do instead.
 REFUSED = {
     "seed": "give --seeds, which takes one or several",
@@ -61,7 +61,7 @@ def sweep_parser() -> Parser:
         "--seeds", metavar="INTEGER,...", group=own, help="a search for each in a trial; the mean counts (default: 0, or that of --config)"
     )  # fmt: skip
     parser.option(
-        "--objective", metavar="{retrained,found}", choices=("retrained", "found"), default="retrained", group=own,
+        "--score", metavar="{retrained,found}", choices=("retrained", "found"), default="retrained", group=own,
         help="validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows; or of the hard mask with "
         "the classifier of the search, which costs less (default: retrained)",
     )  # fmt: skip
@@ -111,7 +111,7 @@ def sweep(arguments: list[str]) -> int:
     from mcprune.faces.sweep_page import write_page
     from mcprune.session.sweep import PAGE, Sweep, Sweeper, with_own_name
 
-    what = Sweep(options, varied, seeds, own["objective"], own["prune"])
+    what = Sweep(options, varied, seeds, own["score"], own["prune"])
     sweeper = Sweeper(what, load(config.data, target=config.target), root)
     is_over = False
     try:

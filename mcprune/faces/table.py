@@ -14,12 +14,18 @@ MOST = 200  # names or ranges of indices that are listed; mask.json has them all
 NEEDED = ("rows", "keep", "names", "sites", "N")
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
-    """Return one row of the table: what was tested, sites, accuracy, spread, count of masks, seconds."""
+def header(objective: str | None) -> list[str]:
+    """Return the titles; the objective stands beside the accuracy where it is another than cross-entropy."""
+    return HEADER if objective is None else [*HEADER[:3], objective, *HEADER[3:]]
+
+
+def cells(row: Mapping[str, Any], objective: str | None = None) -> list[str]:
+    """Return one row of the table: what was tested, sites, accuracy, the objective, spread, count of masks, seconds."""
     return [
         str(row["name"]),
         number(row.get("sites"), ",d"),
         number(row.get("accuracy"), ".4f"),
+        *([] if objective is None else [number(row.get("objective"), ".4f")]),
         number(row.get("spread"), ".4f"),
         number(row.get("count"), "d"),
         number(row.get("seconds"), ".1f"),

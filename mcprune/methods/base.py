@@ -6,16 +6,18 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from mcprune.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from mcprune.objective.base import Rows
 
 if TYPE_CHECKING:
     import torch
 
 
 class Batch(NamedTuple):
-    """Rows that judge: features (B, N) float32, targets (B,) int64."""
+    """Rows that judge: features (B, N) float32, targets (B,) int64, and what else the objective is told of them."""
 
     features: torch.Tensor
     targets: torch.Tensor
+    rows: Rows | None = None
 
 
 class MaskUpdate(NamedTuple):

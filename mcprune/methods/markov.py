@@ -324,6 +324,8 @@ class Markov:
         return math.inf if self.settings.sharpness is None else self.settings.sharpness.value(progress)
 
     def _begin(self, batch: Batch) -> None:
+        if batch.rows is not None:
+            self.canonical.objective.begin(batch.rows)
         self.evaluator.begin(batch.features, batch.targets, self.state.position, self.sharpness)
         if self.evaluator is not self.canonical:
             self.canonical.begin(batch.features, batch.targets, self.state.position, self.sharpness)
@@ -402,10 +404,12 @@ class Markov:
         if self.measured_error is not None and error <= ROUNDING:
             error = max(SAFETY * self.measured_error, error / STATED)
         band = 2.0 * error * max(1.0, abs(float(self.state.cla[replica])))
+        stepped = self.canonical.objective.is_stepped
         for k in chosen:
             margin = limits[replica, k] - losses[replica, k]
             # Exactly 0: no row has changed (two pixels that are black everywhere), a tie in the canonical evaluator too.
-            if 0.0 < abs(margin) <= band:
+            # A row that rounding puts on the other side of a threshold is a whole step of such an objective.
+            if 0.0 < abs(margin) <= band or (stepped and margin > 0):
                 moved = moves.dense(self.state, take(candidates, np.array([k])))[replica, 0]
                 both = self.canonical.at(np.stack([self.state.position[replica], moved]))
                 losses[replica, k] = self.state.cla[replica] + (both[1] - both[0])

@@ -17,6 +17,7 @@ from mcprune.data.base import Dataset
 from mcprune.data.load import from_arrays
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError
+from mcprune.objective.texts import FUNCTION
 from mcprune.session import events
 from mcprune.session.config import make_config
 from mcprune.session.events import Event
@@ -118,7 +119,8 @@ def prune(
     sites : str
         "inputs", "units", "channels", some of them, "units:LAYER,..." or "channels:LAYER,...".
     **options
-        Any other option of `RunConfig`. Nothing is written unless `out` names a folder.
+        Any other option of `RunConfig`. Nothing is written unless `out` names a folder. `objective` may be a function
+        (predictions, targets, mask) -> float, see docs/objectives.md.
 
     Returns
     -------
@@ -153,16 +155,31 @@ def prune_steered(
         model, options = None, {"model": model, **options}
     _check_model(model)
     given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
+    function = given["objective"] if callable(given.get("objective")) else None
+    if function is not None:
+        given["objective"] = FUNCTION + getattr(function, "__name__", type(function).__name__)
     given["data"] = str(data) if isinstance(data, str | Path) else FROM_PYTHON
     config = make_config(**given)
     dataset = _dataset(data, config.target)
     path = Path(config.out) if config.out else None
     ends: list[Outcome] = []
-    return _result(run_on(config, dataset, path, model=model, ends=ends, steering=steering), ends, model, path, hear)
+    return _result(
+        run_on(config, dataset, path, model=model, ends=ends, steering=steering, function=function),
+        ends,
+        model,
+        path,
+        hear,
+    )
 
 
 def resume(
-    folder: str | Path, data: Any = None, model: nn.Module | None = None, *, older: bool = False, anyway: bool = False
+    folder: str | Path,
+    data: Any = None,
+    model: nn.Module | None = None,
+    *,
+    objective: Callable[..., Any] | None = None,
+    older: bool = False,
+    anyway: bool = False,
 ) -> Result:
     """Go on with a run that was cut off, to the bits that it would have had on this machine.
 
@@ -174,6 +191,8 @@ def resume(
         The same data again, where they were given as arrays; else they are loaded as the first time.
     model : nn.Module, optional
         A classifier of the same kind again, where one was given; it is trained in place, its weights are the checkpoint's.
+    objective : callable, optional
+        The objective again, where it was a function.
     older : bool
         Pass over the last checkpoint.
     anyway : bool
@@ -194,7 +213,9 @@ def resume(
     ends: list[Outcome] = []
     try:
         dataset = None if data is None else _dataset(data, opened.folder.config.target)
-        return _result(events_of(opened, dataset, model, ends), ends, model, Path(folder), lambda event: None)
+        return _result(
+            events_of(opened, dataset, model, ends, objective), ends, model, Path(folder), lambda event: None
+        )
     finally:
         opened.folder.close()
 

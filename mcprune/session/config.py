@@ -24,8 +24,10 @@ from mcprune.session.fields import (
     layer_widths,
     move_shares,
     nearest,
+    objective_text,
     positive_schedule_text,
     schedule_text,
+    site_names,
 )
 from mcprune.session.options_gradient import GradientOptions, unused
 from mcprune.session.options_importance import ImportanceOptions
@@ -213,6 +215,21 @@ class RunConfig(GradientOptions, ImportanceOptions):
         "markov",
         description="the way to the mask: the chain, gates trained by backprop, or an importance measure",
         json_schema_extra={"group": "chain"},
+    )
+    objective: Annotated[str, BeforeValidator(objective_text)] = Field(
+        "cross-entropy",
+        description="what the chain minimises: NAME[:parameter] of docs/objectives.md, or FILE.py:NAME of a function",
+        json_schema_extra={"group": "chain", "placeholder": "NAME|FILE.py:NAME"},
+    )
+    must_keep: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+        None,
+        description="sites that are kept in any case, by name or index, and count towards n",
+        json_schema_extra={"group": "chain", "placeholder": "SITE,..."},
+    )
+    must_drop: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+        None,
+        description="sites that are dropped in any case, by name or index",
+        json_schema_extra={"group": "chain", "placeholder": "SITE,..."},
     )
     moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
         {"exchange": 1.0},
@@ -508,7 +525,8 @@ def recorded_options(config: RunConfig) -> dict[str, Any]:
     """Return the options that a record of the run holds, in TOML's types: those that are set and that the run reads."""
     left_out = unused(config)
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
-    return values | {name: list(values[name]) for name in ("hidden", "search_hidden", "counts") if name in values}
+    lists = ("hidden", "search_hidden", "must_keep", "must_drop", "counts")
+    return values | {name: list(values[name]) for name in lists if name in values}
 
 
 def write_config(config: RunConfig, path: Path) -> None:

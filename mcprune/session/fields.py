@@ -6,9 +6,12 @@ import difflib
 import math
 from typing import Any
 
+import numpy as np
+
 from mcprune.chain.kinds import KINDS
 from mcprune.chain.schedules import Schedule
 from mcprune.chain.schedules import parse as parse_schedule
+from mcprune.objective.texts import check_text
 
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -81,6 +84,22 @@ def interval(text: str) -> tuple[str, float]:
     if not 0 < size < math.inf:
         raise ValueError(f"a time such as 30s, 2m or 1h, a number of epochs, or auto is needed; met {text!r}")
     return ("seconds" if scale else "epochs"), size
+
+
+def objective_text(value: Any) -> Any:
+    """Accept the text of an objective, its name checked."""
+    return check_text(value) if isinstance(value, str) else value
+
+
+def site_names(value: Any) -> Any:
+    """Accept names or indices of sites, as a list or as 'a,b'; none of them is None."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, int):
+        value = [value]
+    if value is None or not isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        return value
+    return tuple(str(one) for one in value) or None
 
 
 def layer_widths(value: Any) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,14 +73,16 @@ def run_on(
     model: torch.nn.Module | None = None,
     ends: list[outcome.Outcome] | None = None,
     steering: Steering | None = None,
+    function: Callable[..., Any] | None = None,
 ) -> Iterator[Event]:
     """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
     folder = None if path is None else RunFolder(path, config, force=config.force)
     try:
         if folder is not None:
             is_named = config.data != FROM_PYTHON
-            folder.announce((() if is_named else ("data",)) + (() if model is None else ("model",)))
-        yield from began_anew(config, dataset, folder, model, ends, steering)
+            given = {"data": not is_named, "model": model is not None, "objective": function is not None}
+            folder.announce(tuple(name for name, is_given in given.items() if is_given))
+        yield from began_anew(config, dataset, folder, model, ends, steering, function)
     finally:
         if folder is not None:
             folder.close()
@@ -92,10 +95,11 @@ def began_anew(
     model: torch.nn.Module | None = None,
     ends: list[outcome.Outcome] | None = None,
     steering: Steering | None = None,
+    function: Callable[..., Any] | None = None,
 ) -> Iterator[Event]:
     """Run on a data set at hand from the first step on, into a folder that the caller closes."""
     began = time.monotonic()
-    search = _searching(config, make_plan(config, dataset, model), began, steering)
+    search = _searching(config, make_plan(config, dataset, model, function=function), began, steering)
     del dataset
     if folder is not None:
         folder.config = search.plan.config
@@ -157,6 +161,7 @@ def start_event(search: Search, folder: RunFolder | None) -> Event:
             "epochs": plan.epochs,
             "blocks": plan.blocks,
             "config": plan.config.model_dump(),
+            "objective": None if outcome.is_default(plan) else plan.objective.words,
             **search.method.description(),
         },
     )
@@ -220,8 +225,13 @@ def search(
     KeyboardInterrupt
         The interrupt was asked for.
     """
+    return search_planned(config, make_plan(config, dataset, split_seed=split_seed), interrupt)
+
+
+def search_planned(config: RunConfig, plan: Plan, interrupt: Interrupt) -> tuple[Plan, BoolArray, float | None]:
+    """Do what `search` does for a plan at hand."""
     began = time.monotonic()
-    searching = _searching(config, make_plan(config, dataset, split_seed=split_seed), began)
+    searching = _searching(config, plan, began)
     for _ in searching.run(interrupt, began):
         pass
     if interrupt.is_asked:

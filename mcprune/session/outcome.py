@@ -15,6 +15,7 @@ from torch import nn
 from mcprune.arrays import BoolArray, Float32Array, FloatArray
 from mcprune.chain.floor import best_mask, hardened
 from mcprune.models.registry import describe, from_description
+from mcprune.objective.texts import PLAIN
 from mcprune.session import events
 from mcprune.session.classifiers import fresh_classifier, shrunken
 from mcprune.session.events import Event
@@ -23,6 +24,7 @@ from mcprune.session.footprint import macs
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.plan import Plan, site_groups
 from mcprune.session.records import CONFIG, EVENTS, MASK, RESULT
+from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.trainer import accuracy, fit
 from mcprune.session.warp import Warp
 
@@ -129,12 +131,27 @@ class Refit:
         """Return the test accuracy of a small model that takes what the mask keeps."""
         return accuracy(model, self.columns(self.x_test, mask), self.y_test)
 
+    def value(self, model: nn.Module, mask: BoolArray, *, is_gated: bool = False) -> float | None:
+        """Return the objective on the test part, of a small model or of the whole one under the mask; None for the default."""
+        objective = self.plan.objective
+        if is_default(self.plan):
+            return None
+        rows = self.x_test if is_gated else self.columns(self.x_test, mask)
+        groups = coded_groups(objective, self.plan.prepared.x_test)
+        gates = self.plan.gated.hard_gates(mask) if is_gated else None
+        return value_of(objective, model, rows, self.y_test, mask=mask, gates=gates, groups=groups)
+
     def columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
         """Return the kept inputs of full rows."""
         columns = self.inputs(mask)
         return (
             rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
         )
+
+
+def is_default(plan: Plan) -> bool:
+    """Whether the chain minimises plain cross-entropy, whose value beside accuracy is not told."""
+    return plan.config.objective == PLAIN
 
 
 def cost_of(plan: Plan, mask: BoolArray | None = None) -> dict[str, Any] | None:
@@ -157,7 +174,8 @@ def conclude(
     refit = Refit(plan, lambda: interrupt.is_asked)
     rows: list[dict[str, Any]] = []
 
-    def row(name: str, kept: int, scores: list[float], since: float) -> Event:
+    def row(name: str, kept: int, scores: list[float], since: float, values: list[float | None]) -> Event:
+        found = [value for value in values if value is not None]
         spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
         rows.append(
             {
@@ -166,6 +184,7 @@ def conclude(
                 "accuracy": float(np.mean(scores)),
                 "spread": spread,
                 "count": len(scores),
+                "objective": float(np.mean(found)) if found else None,
                 "seconds": time.monotonic() - since,
             }
         )
@@ -176,7 +195,8 @@ def conclude(
     since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
     kept = int(mask.sum())
-    yield row("hard mask, as found", kept, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
+    as_found = accuracy(plan.gated, refit.x_test, refit.y_test, gates)
+    yield row("hard mask, as found", kept, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
     since = time.monotonic()
     small = None
     if not outcome.is_cut_short:
@@ -188,7 +208,7 @@ def conclude(
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
         small = refit.cut(plan.model, mask)
     else:
-        yield row("hard mask, retrained", kept, [refit.test(small, mask)], since)
+        yield row("hard mask, retrained", kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
     whole = refit.fresh(plan.config.seed)
     width = plan.prepared.n_inputs
     parameters = {"before": _parameters(whole), "after": _parameters(small)}
@@ -222,6 +242,7 @@ def conclude(
         "cut_short_by": (interrupt.reason or "interrupt") if outcome.is_cut_short else None,
         "rows": rows,
         "method": plan.config.method,
+        "objective": None if is_default(plan) else plan.objective.words,
         "harden": outcome.harden,
         "keep": keep.tolist(),
         "names": [names[site] for site in keep],
@@ -267,10 +288,11 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     since = time.monotonic()
     everything = np.ones(size, bool)
     whole = refit.train(everything, seed)
-    yield row("all sites", size, [refit.test(whole, everything)], since)
+    yield row("all sites", size, [refit.test(whole, everything)], since, [refit.value(whole, everything)])
     since = time.monotonic()
     draw = np.random.default_rng([seed, 7])
-    scores = []
+    scores: list[float] = []
+    values: list[float | None] = []
     for number in range(RANDOM_MASKS):
         if plan.cost is not None:
             mask = plan.cost.costs.fill(draw.permutation(size), plan.cost.limit)
@@ -279,12 +301,15 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
         else:
             mask = np.zeros(size, bool)
             mask[draw.choice(size, plan.keep, replace=False)] = True
-        scores.append(refit.test(refit.train(mask, seed + number), mask))
-    yield row("random masks", int(mask.sum()), scores, since)
+        model = refit.train(mask, seed + number)
+        scores.append(refit.test(model, mask))
+        values.append(refit.value(model, mask))
+    yield row("random masks", int(mask.sum()), scores, since, values)
     since = time.monotonic()
     mask = magnitude_mask(plan, whole, refit.x)
+    model = refit.train(mask, seed)
     name = "weight magnitude" if plan.sites.channels else "first-layer magnitude"
-    yield row(name, int(mask.sum()), [refit.test(refit.train(mask, seed), mask)], since)
+    yield row(name, int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
 
 
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:

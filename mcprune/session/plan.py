@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,23 +24,27 @@ from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.methods.ahead import fitting
 from mcprune.methods.cost_pool import CostBudget
+from mcprune.methods.fixed import FixedMarkov
 from mcprune.methods.gradient import Gradient
 from mcprune.methods.importance.method import Importance
 from mcprune.methods.importance.scorer import Scorer
 from mcprune.methods.importance.starts import SiteWeights, Started
 from mcprune.methods.markov import ChainSettings, Markov
-from mcprune.objective.base import Objective
-from mcprune.objective.classification import CrossEntropy
+from mcprune.objective.base import Objective, Rows
+from mcprune.objective.named import make_objective
+from mcprune.objective.texts import PLAIN
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.session.classifiers import evaluation_rows, fresh_classifier, shrunken
 from mcprune.session.config import RunConfig
+from mcprune.session.constraints import Constraints, constraints
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
 from mcprune.session.plan_budget import settle_budget
 from mcprune.session.plan_gradient import make_gradient, settle
 from mcprune.session.plan_importance import make_importance, make_scorer, settle_importance, settle_start
 from mcprune.session.rows import HELD_OUT_BELOW
+from mcprune.session.scoring import coded_groups, try_objective
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500
@@ -70,6 +75,7 @@ class Plan:
     batch_size: int
     retrain_epochs: int
     is_users_model: bool
+    fixed: Constraints | None = None  # sites that must be kept or dropped
     spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
     cost: CostBudget | None = None  # the budget, where it is a cost
@@ -85,18 +91,25 @@ class Plan:
 
 
 def make_plan(
-    config: RunConfig, dataset: Dataset, model: nn.Module | None = None, *, split_seed: int | None = None
+    config: RunConfig,
+    dataset: Dataset | Prepared,
+    model: nn.Module | None = None,
+    *,
+    split_seed: int | None = None,
+    function: Callable[..., Any] | None = None,
 ) -> Plan:
     """Settle everything that the configuration leaves open.
 
     Parameters
     ----------
     config : RunConfig
-    dataset : Dataset
+    dataset : Dataset, or Prepared where its parts are made already
     model : nn.Module, optional
         The user's own classifier of (B, N) rows; by default an MLP of `config.hidden`.
     split_seed : int, optional
         Draws the training, validation and test parts; by default `config.seed` does.
+    function : callable, optional
+        The objective, where it is a function that was given from Python.
 
     Raises
     ------
@@ -106,7 +119,11 @@ def make_plan(
     check_options(config)
     device = pick_device(config.device)
     split = config.seed if split_seed is None else split_seed
-    prepared = prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
+    prepared = (
+        dataset
+        if isinstance(dataset, Prepared)
+        else prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
+    )
     notes = [prepared.note] if prepared.note else []
     searched = _search_hidden(config, len(prepared.y_train), model is not None)
     classifier = model if model is not None else fresh_classifier(config, prepared, config.seed, hidden=searched)
@@ -139,6 +156,20 @@ def make_plan(
         )
     if max(parse(config.delta).start, parse(config.delta).end) > LARGEST_DELTA:
         raise ConfigError(f"delta={config.delta} is beyond all weights; choose at most {LARGEST_DELTA:g}")
+    fixed = constraints(config.must_keep, config.must_drop, sites.names(prepared.feature_names), keep)
+    objective = make_objective(
+        function or config.objective,
+        prepared.labels,
+        prepared.feature_names,
+        is_weighted=prepared.weights is not None,
+    )
+    prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
+    alone = cost is None and config.start is None and config.propose_by is None
+    if fixed is not None and not alone:
+        raise ConfigError(
+            "must_keep and must_drop are for a count of sites: leave them out, or leave out the budget in a cost, --start and "
+            "--propose-by"
+        )
     origin = copy.deepcopy(classifier)
     if (model is not None or sites.channels) and sites.size > 1:  # now rather than after the search
         first = np.arange(sites.size) > 0
@@ -198,14 +229,14 @@ def make_plan(
             ),
         }
     )
-    return Plan(
+    plan = Plan(
         config=settled,
         prepared=prepared,
         model=classifier,
         origin=origin,
         sites=sites,
         gated=GatedModel(classifier, sites),
-        objective=CrossEntropy(),
+        objective=objective,
         device=device,
         keep=keep,
         cost=cost,
@@ -215,7 +246,12 @@ def make_plan(
         retrain_epochs=retrain,
         is_users_model=model is not None,
         notes=notes,
+        fixed=fixed,
     )
+    if config.objective != PLAIN or function is not None:  # now rather than after the first blocks
+        try_objective(plan.gated, objective, evaluation_case(plan))
+        notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
+    return plan
 
 
 def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[int, ...]:
@@ -323,12 +359,15 @@ def evaluation_case(plan: Plan) -> Case:
     early = config.budget == "geometric" and plan.falls
     most = config.evaluation_rows_early if early else config.evaluation_rows
     rows = max(1, min(most, round(share * len(data.y_train))))
+    chosen: slice | np.ndarray = slice(rows)
+    if config.objective != PLAIN or data.weights is not None:  # of all classes, also where the file is sorted by class
+        chosen = np.linspace(0, len(data.y_train) - 1, rows).round().astype(np.int64)
     return Case(
         gated=plan.gated,
         objective=plan.objective,
         # Input by input, as EvaluationRows lays them out.
-        features=plan.rows(np.ascontiguousarray(data.x_train[:rows].T)).T,
-        targets=torch.from_numpy(data.y_train[:rows]).to(plan.device),
+        features=plan.rows(np.ascontiguousarray(data.x_train[chosen].T)).T,
+        targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
         plan=move_plan(config, plan.sites.size),
         keep=plan.keep if plan.cost is None else max(1, plan.sites.size // 4),
         start_weight=config.start_weight,
@@ -336,7 +375,14 @@ def evaluation_case(plan: Plan) -> Case:
         ahead=candidates_ahead(config, plan.sites.size),
         max_memory=config.max_memory,
         wrong_rate=config.wrong_rate if config.decide == "staged" else None,
+        rows=_told(data, chosen),
     )
+
+
+def _told(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
+    """Return what the objective is told of the chosen training rows."""
+    weights, groups = (None if one is None else torch.from_numpy(one[chosen]) for one in (data.weights, data.groups))
+    return None if weights is None and groups is None else Rows(weights, groups)
 
 
 def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
@@ -435,13 +481,16 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
 
 def make_chain(plan: Plan) -> Markov:
     """Return the chain of a plan, at its start."""
-    config, size = plan.config, plan.sites.size
+    config, keep = plan.config, plan.keep
+    fixed = plan.fixed
+    size = plan.sites.size if fixed is None else fixed.free.size
+    keep -= 0 if fixed is None else fixed.kept.size
     sharpness = {
         "sigmoid": Schedule("constant", 1.0, 1.0),
         "sharpened": parse(config.sharpness),
         "hard": None,
     }[config.gates]
-    whole, end = (size, plan.keep) if plan.cost is None else (plan.cost.costs.whole, plan.cost.limit)
+    whole, end = (size, keep) if plan.cost is None else (plan.cost.costs.whole, plan.cost.limit)
     target = budget_over_time(config, whole, end)
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
@@ -451,7 +500,7 @@ def make_chain(plan: Plan) -> Markov:
         alpha=parse(config.alpha),
         sharpness=sharpness,
         target=target,
-        keep=plan.keep,
+        keep=keep,
         modified=config.rejection == "modified",
         pooled=config.budget_drops == "pool",
         pool=config.pool,
@@ -469,6 +518,9 @@ def make_chain(plan: Plan) -> Markov:
         cost=plan.cost,
     )
     weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
+    if fixed is not None:
+        bound = plan.objective.lower_bound
+        return FixedMarkov(fixed.free, fixed.kept, plan.sites.size, settings, evaluator, canonical, bound)
     chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights, plan.sites.floor)
     if config.start is None:
         return Markov(*chain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ class Opened(NamedTuple):
     held : dict or None
         The checkpoint; None where the run begins anew.
     needs : tuple of str
-        What the folder does not hold: `data`, `model`.
+        What the folder does not hold: `data`, `model`, `objective`.
     told : list of Event
         What was told up to the checkpoint.
     steering : Steering
@@ -142,6 +142,7 @@ def events_of(
     dataset: Dataset | None = None,
     model: nn.Module | None = None,
     ends: list[Outcome] | None = None,
+    function: Callable[..., Any] | None = None,
 ) -> Iterator[Event]:
     """Tell again what was told, then go on to the end; leaving the loop keeps what is written.
 
@@ -154,6 +155,8 @@ def events_of(
         The classifier again, where the user's own was given; its weights come from the checkpoint.
     ends : list, optional
         Takes what came out.
+    function : callable, optional
+        The objective again, where it was a function.
 
     Raises
     ------
@@ -163,14 +166,14 @@ def events_of(
     folder, held = opened.folder, opened.held
     try:
         config = folder.config
-        _check_given(opened, dataset, model)
+        _check_given(opened, dataset, model, function)
         if dataset is None:
             dataset = load_data(config.data, target=config.target)
         began = time.monotonic()
         if held is None:
-            yield from began_anew(config, dataset, folder, model, ends, opened.steering)
+            yield from began_anew(config, dataset, folder, model, ends, opened.steering, function)
             return
-        search = _restored(opened, dataset, model)
+        search = _restored(opened, dataset, model, function)
         del dataset
         folder.go_on(Mark(*held["events"]))
         yield from opened.told
@@ -180,7 +183,7 @@ def events_of(
         folder.close()  # releases the lock
 
 
-def _restored(opened: Opened, dataset: Dataset, model: nn.Module | None) -> Search:
+def _restored(opened: Opened, dataset: Dataset, model: nn.Module | None, function: Callable[..., Any] | None) -> Search:
     """Return the search as the checkpoint holds it."""
     folder, held = opened.folder, opened.held
     assert held is not None
@@ -189,7 +192,7 @@ def _restored(opened: Opened, dataset: Dataset, model: nn.Module | None) -> Sear
         if held["evaluator"] is not None and config.decide == "exact":
             # What `auto` chose by its speed then; another one may round otherwise.
             config = config.model_copy(update={"evaluator": held["evaluator"]})
-        plan = make_plan(config, dataset, model)
+        plan = make_plan(config, dataset, model, function=function)
         plan.notes.clear()
         plan.spent_forwards = int(held["spent_forwards"])
         if held["data"] != fingerprint(plan.prepared) and not opened.is_forced:
@@ -214,7 +217,9 @@ def _restored(opened: Opened, dataset: Dataset, model: nn.Module | None) -> Sear
     return search
 
 
-def _check_given(opened: Opened, dataset: Dataset | None, model: nn.Module | None) -> None:
+def _check_given(
+    opened: Opened, dataset: Dataset | None, model: nn.Module | None, function: Callable[..., Any] | None
+) -> None:
     path = opened.folder.path
     if "data" in opened.needs and dataset is None:
         raise ConfigError(
@@ -226,6 +231,13 @@ def _check_given(opened: Opened, dataset: Dataset | None, model: nn.Module | Non
             f"the classifier of {str(path)!r} was given from Python, and its code is not in the folder; go on from Python: "
             f"mcprune.resume({str(path)!r}, model=...)"
         )
+    if "objective" in opened.needs and function is None:
+        raise ConfigError(
+            f"the objective of {str(path)!r} was a function given from Python; go on from Python: "
+            f"mcprune.resume({str(path)!r}, objective=...)"
+        )
+    if "objective" not in opened.needs and function is not None:
+        raise ConfigError(f"the objective of {str(path)!r} is in its options; leave objective out")
     if "model" not in opened.needs and model is not None:
         raise ConfigError(f"the classifier of {str(path)!r} is a built-in one; leave model out")
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mcprune.arrays import Float32Array, IntArray
+from mcprune.arrays import Float32Array, FloatArray, IntArray
 from mcprune.methods.base import Batch
+from mcprune.objective.base import Rows
 
 # Below so many training rows a classifier remembers them, and then they judge wrongly.
 HELD_OUT_BELOW = 20_000
@@ -88,7 +89,15 @@ class EvaluationRows:
     """
 
     def __init__(
-        self, features: Float32Array, targets: IntArray, *, device: torch.device, seed: int, jitter: float = 0.0
+        self,
+        features: Float32Array,
+        targets: IntArray,
+        *,
+        device: torch.device,
+        seed: int,
+        jitter: float = 0.0,
+        weights: FloatArray | None = None,
+        groups: IntArray | None = None,
     ) -> None:
         order = np.random.default_rng([seed, 5]).permutation(len(targets))
         columns = np.ascontiguousarray(features[order].T)
@@ -98,6 +107,7 @@ class EvaluationRows:
                 column += np.float32(jitter) * draw.standard_normal(column.size, dtype=np.float32)
         self.features = torch.from_numpy(columns).to(device)
         self.targets = torch.from_numpy(targets[order]).to(device)
+        self.told = [None if one is None else torch.from_numpy(one[order]).to(device) for one in (weights, groups)]
         self._draw = np.random.default_rng([seed, 6])
 
     def save(self) -> dict[str, Any]:
@@ -114,6 +124,11 @@ class EvaluationRows:
         """Return a slice of `rows` rows at a random place, or all if there are not more."""
         total = len(self.targets)
         if rows >= total:
-            return Batch(self.features.T, self.targets)
+            return Batch(self.features.T, self.targets, self._rows(slice(None)))
         first = int(self._draw.integers(0, total - rows + 1))
-        return Batch(self.features[:, first : first + rows].T, self.targets[first : first + rows])
+        part = slice(first, first + rows)
+        return Batch(self.features[:, part].T, self.targets[part], self._rows(part))
+
+    def _rows(self, part: slice) -> Rows | None:
+        weights, groups = (None if one is None else one[part] for one in self.told)
+        return None if weights is None and groups is None else Rows(weights, groups)

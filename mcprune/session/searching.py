@@ -23,6 +23,7 @@ from mcprune.session.interrupt import Interrupt
 from mcprune.session.keeper import Keeper
 from mcprune.session.plan import Plan
 from mcprune.session.rows import EvaluationRows, judge_split
+from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.steering import Knobs, Steering
 from mcprune.session.trainer import Trainer, accuracy
 
@@ -74,6 +75,10 @@ class Search:
             perturb=config.perturb,
             jitter=config.jitter or 0.0,
             seed=config.seed,
+            weights=None
+            if data.weights is None
+            else torch.from_numpy(data.weights[fit].astype(np.float32)).to(plan.device),
+            never=None if plan.fixed is None else plan.fixed.dropped,
         )
         self.judges = EvaluationRows(
             data.x_train[judge],
@@ -81,6 +86,8 @@ class Search:
             device=plan.device,
             seed=config.seed,
             jitter=config.jitter or 0.0,
+            weights=None if data.weights is None else data.weights[judge],
+            groups=None if data.groups is None else data.groups[judge],
         )
         self.x_validation = plan.rows(data.x_validation)
         self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
@@ -204,6 +211,7 @@ class Search:
                     "forwards": self.forwards(),
                     "validation_accuracy": on_validation,
                     "validation_at_n": at_n,
+                    "validation_objective": self.objective() if is_look else None,
                     "gates": coded(method.training_gates()) if is_shown else None,
                     "seconds": time.monotonic() - self._began,
                     "seconds_left": self.usual * (plan.blocks - self.blocks_done),
@@ -325,6 +333,7 @@ class Search:
             "steps": self.trainer.steps,
             "forwards": self.forwards(),
             "validation_accuracy": self._accuracy(mask),
+            "validation_objective": self.objective(mask),
             "evaluator_error": getattr(self.method, "measured_error", None),
         }
 
@@ -350,6 +359,18 @@ class Search:
         if self.plan.cost is None:
             return int(kept.sum()) <= self.plan.keep
         return int(self.plan.cost.costs.of(self.plan.cost.costs.counts(kept))) <= self.plan.cost.limit
+
+    def objective(self, mask: BoolArray | None = None) -> float | None:
+        """Return the objective on the validation part, of a mask or of the sites kept now; None for plain cross-entropy."""
+        plan = self.plan
+        if outcome.is_default(plan) or not len(self.y_validation):
+            return None
+        chosen = self.method.position() > 0 if mask is None else mask
+        groups = coded_groups(plan.objective, plan.prepared.x_validation)
+        gates = plan.gated.hard_gates(chosen)
+        return value_of(
+            plan.objective, plan.gated, self.x_validation, self.y_validation, mask=chosen, gates=gates, groups=groups
+        )
 
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never."""

@@ -54,6 +54,10 @@ class Trainer:
         Share of the kept sites that each row trades for dropped ones.
     jitter : float
         Standard deviation of the normal noise that each input gets anew in each step, in units of the scaled inputs.
+    weights : tensor of float32, shape (rows,), optional
+        Of the rows in the loss; their scale has no say.
+    never : ndarray of int64, optional
+        Dropped sites that no row gets in a trade.
     seed : int
         The order of the rows and the trades are a function of it.
     """
@@ -70,14 +74,18 @@ class Trainer:
         perturb: float,
         seed: int,
         jitter: float = 0.0,
+        weights: torch.Tensor | None = None,
+        never: IntArray | None = None,
     ) -> None:
         self.gated = gated
         self.features = features
         self.targets = targets
+        self.weights = None if weights is None else weights / weights.mean()
         self.batch_size = min(batch_size, len(targets))
         self.learning_rate = learning_rate
         self.perturb = perturb
         self.jitter = jitter
+        self.never = never
         self.steps = 0
         self._seed = seed
         self._draw = np.random.default_rng([seed, 1])
@@ -126,6 +134,8 @@ class Trainer:
             The loss is not finite.
         """
         kept, dropped = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
+        if self.never is not None:
+            dropped = np.setdiff1d(dropped, self.never)
         trades = (
             round(self.perturb * kept.size)
             if self.perturb < 0.5 / max(kept.size, 1)
@@ -146,7 +156,7 @@ class Trainer:
                     logits = self._traded(rows, gates, kept, dropped, trades)
                 else:
                     logits = self.gated(shaken(self.features[rows], self.jitter), plain)
-                loss = functional.cross_entropy(logits, self.targets[rows])
+                loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
                 self._optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss if joint is None else loss + joint.penalty())
                 if watch is not None:
@@ -201,6 +211,13 @@ def put_tensors(model: nn.Module, parameters: Mapping[str, torch.Tensor], buffer
             value.copy_(given[name])
 
 
+def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean cross-entropy of a batch, each row times its weight; weights have the mean 1 over all rows."""
+    if weights is None:
+        return functional.cross_entropy(logits, targets)
+    return (functional.cross_entropy(logits, targets, reduction="none") * weights).mean()
+
+
 def shaken(rows: torch.Tensor, jitter: float) -> torch.Tensor:
     """Return rows with normal noise of that standard deviation, drawn from torch's global state; the rows themselves at 0."""
     return rows + jitter * torch.randn_like(rows) if jitter else rows
@@ -232,10 +249,12 @@ def fit(
     jitter: float = 0.0,
     view: Callable[[torch.Tensor], torch.Tensor] | None = None,
     is_asked: Callable[[], bool] = lambda: False,
+    weights: torch.Tensor | None = None,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
 
     `view` gives the features of the rows of a step, whose numbers it is given, in place of those rows themselves.
+    `weights` (rows,) are those of the rows in the loss; their scale has no say.
 
     Raises
     ------
@@ -252,13 +271,14 @@ def fit(
     draw = np.random.default_rng([seed, 3])
     model.train()
     loss = torch.zeros(())
+    scaled = None if weights is None else weights / weights.mean()
     with noise(seed, 0):
         for _ in range(epochs):
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
             for first in range(0, steps * size, size):
                 part = order[first : first + size]
                 seen = features[part] if view is None else view(part)
-                loss = functional.cross_entropy(model(shaken(seen, jitter)), targets[part])
+                loss = mean_loss(model(shaken(seen, jitter)), targets[part], None if scaled is None else scaled[part])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()

@@ -278,7 +278,8 @@ def test_other_options_in_the_same_folder_are_refused(four, tmp_path, capsys):
     for more, vary, part in (
         (["--delta", "2"], VARY, "delta"),
         (["--seeds", "1"], VARY, "seeds"),
-        (["--objective", "found"], VARY, "objective"),
+        (["--score", "found"], VARY, "objective"),
+        (["--objective", "error"], VARY, "objective"),
         ([], ["--vary", "temperature=log:1e-5:1e-3"], "temperature"),
     ):
         assert sweep(four, "--trials", "4", *more, vary=vary) == 2

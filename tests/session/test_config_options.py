@@ -23,7 +23,12 @@ def is_read_from_text(field):
     return any(isinstance(part, BeforeValidator) for part in field.metadata)
 
 
-NUMERIC = [name for name, field in FIELDS.items() if kinds(field) & {int, float} or is_read_from_text(field)]
+TEXTS = {"objective", "must_keep", "must_drop"}  # read from text, and a site may be called "nan"
+NUMERIC = [
+    name
+    for name, field in FIELDS.items()
+    if name not in TEXTS and (kinds(field) & {int, float} or is_read_from_text(field))
+]
 SCHEDULES = ["delta", "temperature", "alpha", "sharpness"]
 BOUNDS = [
     (name, part)

@@ -1,0 +1,82 @@
+"""Sites that must be kept or dropped: from names or indices to the free sites that a chain chooses among."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mcprune.arrays import IntArray
+from mcprune.errors import ConfigError
+
+
+class Constraints(NamedTuple):
+    """Flat indices, each rising: sites that must be kept, that must be dropped, and the rest."""
+
+    kept: IntArray
+    dropped: IntArray
+    free: IntArray
+
+
+def constraints(
+    must_keep: Sequence[str] | None, must_drop: Sequence[str] | None, names: Sequence[str], keep: int
+) -> Constraints | None:
+    """Return which sites are free; None where all are.
+
+    Parameters
+    ----------
+    must_keep, must_drop : sequence of str, or None
+        Names, or indices as text where no site has that name.
+    names : sequence of str
+        Of all sites, in their flat order.
+    keep : int
+        n, those that must be kept included.
+
+    Raises
+    ------
+    ConfigError
+        A site that does not exist or is named in both, or no n sites that fit.
+    """
+    if not must_keep and not must_drop:
+        return None
+    kept, dropped = (
+        _places(option, given or (), names) for option, given in (("must_keep", must_keep), ("must_drop", must_drop))
+    )
+    both = np.intersect1d(kept, dropped)
+    if both.size:
+        raise ConfigError(f"must_keep and must_drop both name {names[both[0]]!r}; leave it out of one of them")
+    free = np.setdiff1d(np.arange(len(names)), np.concatenate([kept, dropped]))
+    if kept.size > keep:
+        raise ConfigError(
+            f"must_keep names {kept.size} sites, but keep={keep}; name fewer, or choose keep of at least {kept.size}"
+        )
+    if len(names) - dropped.size < keep:
+        raise ConfigError(
+            f"must_drop names {dropped.size} of {len(names)} sites, which leaves {len(names) - dropped.size}, but keep={keep}; "
+            f"name fewer, or choose keep of at most {len(names) - dropped.size}"
+        )
+    if kept.size == keep:
+        raise ConfigError(
+            f"must_keep names {kept.size} sites and keep={keep}, so nothing is left to choose; choose a larger keep"
+        )
+    return Constraints(kept, dropped, free)
+
+
+def _places(option: str, given: Sequence[str], names: Sequence[str]) -> IntArray:
+    places = {name: place for place, name in enumerate(names)}
+    found: set[int] = set()
+    for one in given:
+        text = str(one)
+        if text in places:
+            found.add(places[text])
+        elif text.isdecimal() and int(text) < len(names):
+            found.add(int(text))
+        else:
+            near = difflib.get_close_matches(text, list(places), n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ConfigError(
+                f"{option} names {text!r}, which is no site{hint}; give names or indices 0..{len(names) - 1}"
+            )
+    return np.array(sorted(found), dtype=np.int64)
