@@ -19,6 +19,7 @@ from mcprune.errors import ModelError
 from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.evaluate.fused import FusedEvaluator
+from mcprune.evaluate.fused_weights import FusedWeightsEvaluator
 from mcprune.evaluate.graph import GraphEvaluator
 from mcprune.evaluate.incremental import IncrementalEvaluator
 from mcprune.evaluate.stages import judging
@@ -92,7 +93,9 @@ def build(name: str, case: Case) -> Evaluator:
     gated, objective, memory = case.gated, case.objective, case.max_memory
     ways: dict[str, Callable[[], Evaluator]] = {
         "full": lambda: FullEvaluator(gated, objective, max_memory=memory),
-        "fused": lambda: FusedEvaluator(gated, objective, wrong_rate=case.wrong_rate),
+        "fused": lambda: (FusedWeightsEvaluator if gated.sites.weights else FusedEvaluator)(
+            gated, objective, wrong_rate=case.wrong_rate
+        ),
         "suffix": lambda: SuffixEvaluator(gated, objective, max_memory=memory),
         "incremental": lambda: IncrementalEvaluator(gated, objective, max_memory=memory),
         "graph": lambda: GraphEvaluator(gated, objective, batch=case.ahead, max_memory=memory),
@@ -179,7 +182,11 @@ def choose(case: Case, canonical: FullEvaluator, *, budget: float = BUDGET) -> t
     if fused.evaluator is not None:
         return fused.evaluator, ""
     # Where inputs are the only sites, a suffix is the whole model.
-    others = [n for n in NAMES if n not in ("fused", "full") and (n != "suffix" or case.gated.sites.units)]
+    others = [
+        n
+        for n in NAMES
+        if n not in ("fused", "full") and (n != "suffix" or case.gated.sites.units or case.gated.sites.weights)
+    ]
     rows = [examine(name, case, canonical) for name in others]
     serving = [row.evaluator for row in rows if row.evaluator is not None]
     why = f"fused cannot: {fused.reason}"

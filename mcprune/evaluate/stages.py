@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from mcprune.errors import ModelError
 from mcprune.models.mlp import MLP
@@ -28,6 +29,8 @@ class Stages:
         By place, in the order in which they run.
     groups : dict of int to SiteGroup
         The sites that gate the output of the module at a place.
+    weights : dict of int to SiteGroup
+        The sites that are the weights of the module at a place.
 
     Raises
     ------
@@ -47,12 +50,25 @@ class Stages:
         }
         if len({group.layer for group in self.groups.values()}) < len(units):
             raise ModelError("a layer whose units are sites lies within a module that is no chain")
+        weights = {group.layer: group for group in gated.sites.weights}
+        self.weights = {
+            place: weights[names[id(module)]]
+            for place, module in enumerate(self.modules)
+            if names.get(id(module)) in weights
+        }
+        if len({group.layer for group in self.weights.values()}) < len(weights):
+            raise ModelError("a layer whose weights are sites lies within a module that is no chain")
 
     def starts(self) -> dict[int, int]:
-        """Return the first place that a group's sites gate, by the group's first site; inputs are at -1."""
+        """Return the first place that a group's sites gate, by the group's first site; inputs are at -1.
+
+        What weights change comes out of their own module: for them it is the place in front of it.
+        """
         out: dict[int, int] = {}
         for place, group in self.groups.items():
             out.setdefault(group.start, place)
+        for place, group in self.weights.items():
+            out.setdefault(group.start, place - 1)
         if self.gated.sites.inputs is not None:
             out[self.gated.sites.inputs.start] = -1
         return out
@@ -72,6 +88,19 @@ class Stages:
             chosen = chosen.view(chosen.shape[0], *(1,) * (x.dim() - 2), chosen.shape[1])
         return x * chosen
 
+    def _call(self, place: int, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        """Return what the module at a place gives, its weights times their gates where they are sites."""
+        module = self.modules[place]
+        if place not in self.weights:
+            out: torch.Tensor = module(x)
+            return out
+        group = self.weights[place]
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        gated = weight * gates[group.start : group.stop].view(group.shape)
+        out = functional_call(module, {"weight": gated}, (x,))
+        return out
+
     def run(
         self,
         x: torch.Tensor,
@@ -81,7 +110,7 @@ class Stages:
     ) -> torch.Tensor:
         """Return the outputs, from x as it enters the module at `first`; `keep` sees what comes out before the gates."""
         for place in range(first, len(self.modules)):
-            x = self.modules[place](x)
+            x = self._call(place, x, gates)
             if keep is not None:
                 keep(place, x)
             x = self.gate(x, gates, place)

@@ -123,6 +123,7 @@ def report(output: Output, result: Mapping[str, Any]) -> None:
             "",
             *table.harden_lines(result),
             *table.size_line(result.get("parameters")),
+            *table.weights_line(result.get("nonzero_weights")),
             *table.adapted_lines(result.get("adapted")),
             *table.files_line(result.get("folder"), result.get("files") or []),
         ]

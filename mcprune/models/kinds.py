@@ -89,7 +89,7 @@ _NORM = {
 _POOL = {"kernel_size": "sizes", "stride": "sizes", "padding": "counts", "ceil_mode": "flag"}
 
 KINDS: dict[str, Kind] = {
-    "mlp": Kind(MLP, {"widths": "list", "activation": "activation", "dropout": "number"}, True),
+    "mlp": Kind(MLP, {"widths": "list", "activation": "activation", "dropout": "number", "bias": "flag"}, True),
     "linear": Kind(nn.Linear, {"in_features": "size", "out_features": "size", "bias": "flag"}, True),
     "constant": Kind(Constant, {"outputs": "size"}, True),
     "batch_norm_1d": Kind(nn.BatchNorm1d, _NORM, True),
@@ -155,10 +155,12 @@ def describe_layer(layer: nn.Module) -> dict[str, Any] | None:
     description: dict[str, Any] = {"kind": name}
     for field, rule in KINDS[name].fields.items():
         value = getattr(layer, field)
-        value = value is not None if field == "bias" else value
+        value = value is not None if field == "bias" and not isinstance(value, bool) else value
         if not RULES[rule][1](value):
             return None
         description[field] = list(value) if isinstance(value, tuple) else value
+    if name == "mlp" and description["bias"]:  # said only where it is missing: older descriptions do not know it
+        del description["bias"]
     return description
 
 
@@ -176,6 +178,8 @@ def build_layer(description: Mapping[str, Any]) -> nn.Module:
         raise ModelError(f"kind {name!r} is not a layer that mcprune knows. It knows {', '.join(KINDS)}.")
     kind = KINDS[name]
     given = {key: value for key, value in description.items() if key not in ("kind", "name", "dtype")}
+    if name == "mlp":
+        given.setdefault("bias", True)
     if given.keys() != kind.fields.keys():
         raise ModelError(
             f"a {name} is described by {sorted(kind.fields)}, but the description has {sorted(given)}. "

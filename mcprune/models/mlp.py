@@ -38,6 +38,8 @@ class MLP(nn.Module):
     seed : int
         The initial parameters are a function of it alone: torch's global seed, default dtype and default
         device have no say, and are left as they were. The model is float32; call ``.double()`` for float64.
+    bias : bool
+        Whether the Linear layers have biases.
     device : "cpu" or "meta"
         "meta" makes a model without storage, for loaders that bring the tensors themselves.
 
@@ -58,12 +60,14 @@ class MLP(nn.Module):
         dropout: float = 0.0,
         seed: int = 0,
         *,
+        bias: bool = True,
         device: str = "cpu",
     ) -> None:
         super().__init__()
         self.widths = tuple(int(width) for width in widths)
         self.activation = activation
         self.dropout = float(dropout)
+        self.bias = bool(bias)
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise ConfigError(
                 f"widths={list(widths)} is no MLP. Give at least inputs and classes, each 1 or more, such as "
@@ -80,7 +84,7 @@ class MLP(nn.Module):
                 if self.dropout:
                     layers.append(nn.Dropout(self.dropout))
             # On "meta" torch's own initialisation has nothing to fill, so it leaves the global random state.
-            layers.append(nn.Linear(inputs, outputs, device="meta", dtype=torch.float32))
+            layers.append(nn.Linear(inputs, outputs, bias=self.bias, device="meta", dtype=torch.float32))
         self.layers = nn.Sequential(*layers)
         if device != "meta":
             self.to_empty(device=device)

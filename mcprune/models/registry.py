@@ -28,6 +28,8 @@ def build(
     activation: str = "relu",
     dropout: float = 0.0,
     seed: int = 0,
+    *,
+    bias: bool = True,
 ) -> nn.Module:
     """A fresh classifier, a function of its arguments alone.
 
@@ -38,7 +40,7 @@ def build(
     n_inputs, n_classes : int
     hidden : sequence of int
         Widths of the hidden layers; empty for softmax regression.
-    activation, dropout, seed
+    activation, dropout, seed, bias
         See `MLP`.
 
     Raises
@@ -50,7 +52,7 @@ def build(
         raise ConfigError(
             f"model={name!r} is not known. Choose one of {', '.join(MODELS)}, or pass your own nn.Module."
         )
-    return MLP((n_inputs, *hidden, n_classes), activation, dropout, seed)
+    return MLP((n_inputs, *hidden, n_classes), activation, dropout, seed, bias=bias)
 
 
 def is_built_in(model: nn.Module) -> bool:
@@ -108,7 +110,7 @@ def _describe(model: nn.Module) -> dict[str, Any] | None:
         return {"kind": "sequential", "layers": bodies} if is_whole else None
     if type(model) is MLP:
         # Its layers may have been exchanged since it was made; then its widths no longer say what it is.
-        plain = MLP(model.widths, model.activation, model.dropout, device="meta")
+        plain = MLP(model.widths, model.activation, model.dropout, bias=model.bias, device="meta")
         return describe_layer(model) if _describe(model.layers) == _describe(plain.layers) else None
     return describe_layer(model)
 

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from mcprune.arrays import AnyArray
 from mcprune.errors import ConfigError, ModelError
+from mcprune.pruning.weight_sites import element_names, size_of, weight_layers
 
 KINDS = ("inputs", "units", "channels", "weights")
 
@@ -31,6 +32,8 @@ class SiteGroup:
         batch-norm, depthwise layers behind it, and layers whose outputs are added to its. Empty for inputs and weights.
     gated : tuple of str
         Modules whose outputs (dimension 1) the gates multiply. Empty for inputs and weights.
+    shape : tuple of int
+        Of the weight whose elements are the sites; empty for other kinds.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class SiteGroup:
     size: int
     parts: tuple[str, ...] = ()
     gated: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
     @property
     def stop(self) -> int:
@@ -89,7 +93,7 @@ class SiteMap:
         ----------
         feature_names : sequence of str, optional
             Names of the inputs; without them an input is called ``input[3]``. Unit 3 of layers.0 is
-            ``layers.0[3]``.
+            ``layers.0[3]``, its weight for input 7 ``layers.0.weight[3,7]``.
 
         Raises
         ------
@@ -104,6 +108,8 @@ class SiteMap:
                         f"{len(feature_names)} feature names for {group.size} inputs. Give one name for each input."
                     )
                 names.extend(str(name) for name in feature_names)
+            elif group.kind == "weights":
+                names.extend(element_names(group.layer, group.shape))
             else:
                 prefix = group.layer or "input"
                 names.extend(f"{prefix}[{index}]" for index in range(group.size))
@@ -138,7 +144,7 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
     kinds : str
         ``inputs``, ``units``, ``inputs,units``, or ``units:NAME,NAME`` with module names:
         ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one, which gives the
-        logits.
+        logits. ``weights`` are those of every Linear and Conv2d, one site an element, or of the named ones.
     n_inputs : int
         Features of one row, flattened.
 
@@ -168,9 +174,12 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int) -> SiteMap:
     if "units" in named:
         for name, layer in _unit_layers(model, named["units"]):
             add("units", name, layer.out_features, (name,), (name,))
-    for kind in ("channels", "weights"):
-        if kind in named:
-            raise ConfigError(f"sites={kinds!r}: {kind} are not served yet.")
+    if "channels" in named:
+        raise ConfigError(f"sites={kinds!r}: channels are not served yet.")
+    if "weights" in named:
+        for name, shape in weight_layers(model, named["weights"]):
+            start = groups[-1].stop if groups else 0
+            groups.append(SiteGroup("weights", name, start, size_of(shape), shape=shape))
     return SiteMap(tuple(groups))
 
 

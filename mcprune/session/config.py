@@ -19,14 +19,15 @@ from pydantic import (
 
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.fields import byte_count, layer_widths, move_shares, nearest, positive_schedule_text, schedule_text
-from mcprune.session.options_gradient import GradientOptions, unused
+from mcprune.session.options_gradient import unused
 from mcprune.session.options_importance import ImportanceOptions
+from mcprune.session.options_oneshot import OneShotOptions, unused_frozen
 from mcprune.session.presets import PRESETS
 
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
 
 
-class RunConfig(GradientOptions, ImportanceOptions):
+class RunConfig(OneShotOptions, ImportanceOptions):
     """Every option of a run. Unknown names, NaN and infinities are refused.
 
     Fields left at None are settled from the data when the run starts; the run's folder records what they became.
@@ -80,7 +81,7 @@ class RunConfig(GradientOptions, ImportanceOptions):
     sites: str = Field(
         "inputs",
         min_length=1,
-        description="what may be dropped: inputs, units, inputs,units or units:LAYER,...",
+        description="what may be dropped: inputs, units, weights, some of them, or as units:LAYER,... and weights:LAYER,...",
         json_schema_extra={"group": "sites"},
     )
     keep: int | None = Field(
@@ -469,7 +470,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write the configuration as TOML; what is None is left out, since TOML has no null, and what the run cannot use."""
-    left_out = unused(config)
+    left_out = {**unused(config), **unused_frozen(config)}
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
     values |= {name: list(values[name]) for name in ("hidden", "search_hidden", "counts") if name in values}
     try:

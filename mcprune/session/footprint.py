@@ -133,7 +133,14 @@ def _whole(
 ) -> tuple[nn.Module | None, str]:
     if description.get("kind") == "mlp":
         try:
-            whole = build("mlp", small.n_inputs, len(small.labels), config["hidden"], config["activation"])
+            whole = build(
+                "mlp",
+                small.n_inputs,
+                len(small.labels),
+                config["hidden"],
+                config["activation"],
+                bias=config.get("bias") != "no",
+            )
         except (McpruneError, KeyError, TypeError, ValueError) as error:
             return None, f"the whole model cannot be built from the options: {error}"
         counted = sum(parameter.numel() for parameter in whole.parameters())

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,9 @@ from mcprune.chain import state
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, McpruneError
-from mcprune.methods.base import Joint, MaskUpdate
+from mcprune.methods.base import Batch, Joint, MaskUpdate
+from mcprune.methods.markov import Markov
+from mcprune.pruning.weight_sites import effects
 from mcprune.session import events, outcome
 from mcprune.session.config import RunConfig
 from mcprune.session.events import Event
@@ -34,7 +36,7 @@ from mcprune.session.plan import Plan, classifier_words, make_method, make_plan,
 from mcprune.session.records import check_free
 from mcprune.session.rows import EvaluationRows, judge_split
 from mcprune.session.steering import Knobs, Steering
-from mcprune.session.trainer import Trainer, accuracy
+from mcprune.session.trainer import Trainer, accuracy, fit
 from mcprune.version import VERSION
 
 # At most so many progress events, and so many looks at the validation part, whatever the length of the run.
@@ -42,6 +44,8 @@ PROGRESS_EVENTS, VALIDATIONS = 400, 40
 # The gates themselves are told so many times at most, and only where they are few: a line of text should stay one.
 GATES, MOST_GATES = 60, 16_384
 NEAR = 0.01
+GUESSED_ROWS = 2048  # on which the effects of the sites are guessed
+RENEW = 8  # blocks for which a frozen classifier is judged on the same rows
 
 
 class Interrupt:
@@ -281,6 +285,7 @@ class _Search:
         self._above = method.position() > 0
         self._crossed = np.zeros(plan.sites.size, np.int64)
         self.adapted: dict[str, Any] | None = None  # of the last block
+        self._batch: Batch | None = None
 
     def run(self, interrupt: Interrupt, began: float, folder: RunFolder | None = None) -> Iterator[Event]:
         """Yield progress until the planned blocks are done, time is up, or an interrupt or who steers asks to stop."""
@@ -291,6 +296,12 @@ class _Search:
         # The median of the last blocks: some of the first ones compile the engine.
         times: deque[float] = deque(maxlen=31)
         self.steering.begin(self.knobs)
+        if config.pretrain:
+            began_training = time.monotonic()
+            text = self.pretrain(lambda: interrupt.is_asked)
+            began_search += time.monotonic() - began_training  # no time of the search
+            yield Event(events.NOTE, {"text": text})
+        self.start()
         for block in range(plan.blocks):
             block_began = time.monotonic()
             yield from self.steer(block, interrupt, folder)
@@ -356,6 +367,36 @@ class _Search:
                     yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
                 return
 
+    def pretrain(self, is_asked: Callable[[], bool]) -> str:
+        """Train the classifier with all sites kept, and return what to say of it.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            The user wants to end: there is nothing to keep yet.
+        """
+        plan, config = self.plan, self.plan.config
+        fit(
+            plan.model,
+            self.trainer.features,
+            self.trainer.targets,
+            epochs=config.pretrain or 0,
+            batch_size=plan.batch_size,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            is_asked=is_asked,
+        )
+        plan.spent_forwards += 3 * (config.pretrain or 0) * len(self.trainer.targets)
+        found = self._accuracy(np.ones(plan.sites.size, bool))
+        met = "" if found is None else f", {found:.4f} right on the validation part"
+        return f"trained for {config.pretrain:,} epochs with all sites kept{met}"
+
+    def start(self) -> None:
+        """Tell the chain what its sites may matter, now that the classifier is what the search begins with."""
+        if isinstance(self.method, Markov) and self.method.trials is not None:
+            self.method.trials.guess(effects(self.plan.gated, self.judges.batch(GUESSED_ROWS).features))
+
     def steer(self, block: int, interrupt: Interrupt, folder: RunFolder | None) -> Iterator[Event]:
         """Do what is ordered in front of a block, and tell of it."""
         again = True
@@ -389,8 +430,14 @@ class _Search:
         """Train, and let the method work, for one block."""
         method, blocks = self.method, self.plan.blocks
         progress = block / blocks
-        self.trainer.run(self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint)
-        batch = self.judges.batch(self._batch_rows(progress))
+        if not self.plan.config.frozen:
+            self.trainer.run(
+                self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint
+            )
+        # What an evaluator knows of a frozen classifier on a batch stays true: the batch stays for a while.
+        if self._batch is None or not self.plan.config.frozen or block % RENEW == 0:
+            self._batch = self.judges.batch(self._batch_rows(progress))
+        batch = self._batch
         update: MaskUpdate = method.update(batch, (block + 1) / blocks)
         self.is_warm = update.temperature > 0
         self._count(update, len(batch.targets))

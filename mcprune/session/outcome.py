@@ -15,10 +15,12 @@ from torch import nn
 from mcprune.arrays import BoolArray, Float32Array, FloatArray
 from mcprune.models.registry import build
 from mcprune.pruning.shrink import shrink
+from mcprune.pruning.weight_sites import hold_zeros, nonzero_weights
 from mcprune.session import events
+from mcprune.session.dense import by_gradient, by_least_squares
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
-from mcprune.session.plan import Plan, site_groups
+from mcprune.session.plan import Plan, row_of, site_groups
 from mcprune.session.records import CHECKPOINT, CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.trainer import accuracy, fit
 from mcprune.session.warp import Warp
@@ -26,6 +28,8 @@ from mcprune.session.warp import Warp
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
 COMPARE_SHARE = 0.1
+FOUND = ("hard mask, as found", "hard mask, updated", "hard mask, retrained")
+BY_MAGNITUDE = ("magnitude, as found", "magnitude, updated")
 
 
 @dataclass
@@ -72,6 +76,7 @@ class Refit:
                 config.activation,
                 config.dropout,
                 seed,
+                bias=config.bias == "yes",
             ).to(plan.device)
         model = copy.deepcopy(plan.origin)
         with torch.random.fork_rng(devices=[]):
@@ -123,12 +128,42 @@ class Refit:
             small = shrink(model, plan.sites, mask)
             widths = getattr(small, "widths", None)
             if widths and not plan.is_users_model:
-                model = build("mlp", widths[0], widths[-1], widths[1:-1], config.activation, config.dropout, seed).to(
-                    plan.device
-                )
+                model = build(
+                    "mlp", widths[0], widths[-1], widths[1:-1], config.activation, config.dropout, seed,
+                    bias=config.bias == "yes",
+                ).to(plan.device)  # fmt: skip
             else:
                 model = small
         return model
+
+    def updated(self, mask: BoolArray, seed: int) -> nn.Module:
+        """Return the small model of the search's classifier, its kept values updated as the configuration says."""
+        plan, config = self.plan, self.plan.config
+        chosen, model = torch.from_numpy(mask), plan.model
+        if config.update == "least-squares":
+            model = by_least_squares(model, plan.sites, chosen, self.x)
+        elif config.update == "gradient":
+            model = by_gradient(
+                model,
+                plan.sites,
+                chosen,
+                self.x,
+                self.y,
+                epochs=config.update_epochs or 1,
+                batch_size=plan.batch_size,
+                learning_rate=config.learning_rate,
+                weight_decay=config.weight_decay,
+                seed=seed,
+                jitter=config.retrain_jitter or 0.0,
+                is_asked=self.is_asked,
+            )
+        return self.cut(model, mask)
+
+    def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
+        """Return the small model of a trained classifier."""
+        small = shrink(model, self.plan.sites, mask, input_shape=row_of(self.plan.sites, self.plan.prepared))
+        hold_zeros(small)
+        return small
 
     def test(self, model: nn.Module, mask: BoolArray) -> float:
         """Return the test accuracy of a small model that takes what the mask keeps."""
@@ -179,22 +214,30 @@ def conclude(
     keep = np.flatnonzero(mask)
     names = plan.sites.names(plan.prepared.feature_names)
     since = time.monotonic()
+    if plan.config.frozen:
+        everything = plan.gated.hard_gates(np.ones(plan.sites.size, bool))
+        yield row("dense", plan.sites.size, [accuracy(plan.gated, refit.x_test, refit.y_test, everything)], since)
+        since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
     kept = int(mask.sum())
     yield row("hard mask, as found", kept, [accuracy(plan.gated, refit.x_test, refit.y_test, gates)], since)
     since = time.monotonic()
     small = None
+    is_fresh = plan.config.update == "fresh"
     if not outcome.is_cut_short:
         try:
-            small = refit.train(mask, plan.config.seed)
+            small = (refit.train if is_fresh else refit.updated)(mask, plan.config.seed)
         except KeyboardInterrupt:
             outcome.is_cut_short = True
     if small is None:
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
-        small = shrink(plan.model, plan.sites, mask)
-    else:
-        yield row("hard mask, retrained", kept, [refit.test(small, mask)], since)
-    parameters = {"before": _parameters(refit.fresh(plan.config.seed)), "after": _parameters(small)}
+        small = refit.cut(plan.model, mask)
+    elif plan.config.update != "none":
+        name = "hard mask, retrained" if is_fresh else "hard mask, updated"
+        yield row(name, kept, [refit.test(small, mask)], since)
+    whole = refit.fresh(plan.config.seed) if is_fresh else plan.model
+    parameters = {"before": _parameters(whole), "after": _parameters(small)}
+    nonzero = {"before": nonzero_weights(whole), "after": nonzero_weights(small)}
     extra = _extra(plan, refit, mask)
     outcome.small = SmallModel(small, extra)
     if folder is not None:
@@ -204,11 +247,11 @@ def conclude(
         yield Event(events.NOTE, {"text": note})
     if wanted:
         try:
-            yield from _rivals(plan, refit, row, kept)
+            yield from _rivals(plan, refit, row, kept) if is_fresh else _updated_rivals(plan, refit, row)
         except KeyboardInterrupt:
             outcome.is_cut_short = True
             yield Event(events.NOTE, {"text": "the comparisons were interrupted"})
-    order = ["all sites", "hard mask, as found", "hard mask, retrained", "random masks", "first-layer magnitude"]
+    order = ["dense", "all sites", *FOUND, "random masks", "first-layer magnitude", *BY_MAGNITUDE]
     rows.sort(key=lambda entry: order.index(entry["name"]))
     done = {
         "folder": None if folder is None else str(folder.path),
@@ -223,6 +266,7 @@ def conclude(
         "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
         "parameters": parameters,
         "cost": cost_of(plan, mask),
+        "nonzero_weights": nonzero,
         "adapted": outcome.adapted,
     }
     if folder is not None:
@@ -293,8 +337,20 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     yield row("first-layer magnitude", int(mask.sum()), [refit.test(refit.train(mask, seed), mask)], since)
 
 
+def _updated_rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
+    """The mask of largest magnitude on the same trained classifier, as it is and updated in the same way."""
+    since = time.monotonic()
+    mask = magnitude_mask(plan, plan.model, refit.x)
+    found = accuracy(plan.gated, refit.x_test, refit.y_test, plan.gated.hard_gates(mask))
+    yield row(BY_MAGNITUDE[0], plan.keep, [found], since)
+    if plan.config.update != "none":
+        since = time.monotonic()
+        yield row(BY_MAGNITUDE[1], plan.keep, [refit.test(refit.updated(mask, plan.config.seed), mask)], since)
+
+
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:
-    """Return the n sites with the largest weights: the norm of an input's column times its deviation, a unit's incoming norm.
+    """Return the n sites with the largest weights: the norm of an input's column times its deviation, a unit's incoming norm, or
+    the size of a single weight.
 
     Ties go to the lowest index.
     """
@@ -304,13 +360,16 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
         if group.kind == "inputs":
             first = next(m for m in trained.modules() if isinstance(m, nn.Linear))
             norm = first.weight.detach().norm(dim=0) * rows.std(dim=0)
+        elif group.kind == "weights":
+            norm = modules[group.layer].get_parameter("weight").detach().abs().flatten()
         else:
             layer = modules[group.layer]
             assert isinstance(layer, nn.Linear)
             norm = layer.weight.detach().norm(dim=1)
         score = norm.double().cpu().numpy()
-        # Norms of different layers do not compare: each group is measured by its own mean.
-        scores.append(score / max(float(score.mean()), 1e-30))
+        # Norms of different layers do not compare: each group is measured by its own mean. Single weights do.
+        is_single = {group.kind for group in plan.sites.groups} == {"weights"}
+        scores.append(score if is_single else score / max(float(score.mean()), 1e-30))
     order = np.argsort(-np.concatenate(scores), kind="stable")
     if plan.cost is not None:
         return plan.cost.costs.fill(order, plan.cost.limit)
@@ -323,16 +382,20 @@ def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     """Whether to run the rivals, and the note that says why not. Their work is known beforehand: no clock decides."""
     config = plan.config
     first = next((module for module in plan.model.modules() if isinstance(module, nn.Linear)), None)
-    if first is None or first.in_features != plan.prepared.n_inputs:
+    if plan.sites.inputs is None and config.update != "fresh":
+        pass  # no column of inputs is measured
+    elif first is None or first.in_features != plan.prepared.n_inputs:
         return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
     if config.compare != "auto":
         return config.compare == "yes", ""
     work = (RANDOM_MASKS + 2) * plan.retrain_epochs * len(refit.y)
+    if config.update != "fresh":
+        work = (config.update_epochs or 1) * len(refit.y)
     if work <= COMPARE_SHARE * cost or len(refit.y) < 5_000:
         return True, ""
-    return False, (
-        f"all sites, random masks and magnitude would take {work / cost:.0%} of the search's work: left out; --compare yes runs them"
-    )
+    rivals = "all sites, random masks and magnitude" if config.update == "fresh" else "magnitude"
+    share = "more than the search" if work > 10 * cost else f"{work / cost:.0%} of the search's work"
+    return False, f"{rivals} would take {share}: left out; --compare yes runs that"
 
 
 def _parameters(model: nn.Module) -> int:
@@ -351,4 +414,5 @@ def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> dict[str, Any]:
         "feature_names": list(data.feature_names),
         "target_name": data.target_name,
         "image_shape": list(data.image_shape) if data.image_shape else None,
+        **({"holds_zeros": True} if plan.sites.weights else {}),
     }
