@@ -16,7 +16,7 @@ from typing import Any
 import common
 import numpy as np
 
-HIDDEN, SPARSITIES, SEEDS = (40, 20), (0.5, 0.9, 0.95, 0.98), (0, 1, 2)
+HIDDEN, SPARSITIES, SEEDS = (40, 20), (0.98, 0.95, 0.9, 0.5), (0, 1, 2)
 DENSE_EPOCHS, UPDATE_EPOCHS, BATCH, RATE = 20, 8, 128, 2e-3
 # Of the search: as many blocks as this many epochs of training would have.
 SEARCH_EPOCHS = 8
@@ -163,8 +163,8 @@ def main() -> None:
                 one = {"seed": seed, "sparsity": sparsity, "way": way, "seconds": clock, "cpu_seconds": used}
                 found.append({**one, **tests(model, mask, data, seed)})
                 print(found[-1], flush=True)
-        if options.out is not None:
-            common.write(options.out, {"machine": common.machine(1), "runs": found, "is_partial": True})
+            if options.out is not None:
+                common.write(options.out, {"machine": common.machine(1), "runs": found, "is_partial": True})
     common.report(rows(found), 1, options.out, runs=found, options={"dense_epochs": DENSE_EPOCHS, "search_epochs": epochs,
         "update_epochs": UPDATE_EPOCHS, "hidden": HIDDEN, "seeds": sorted({one["seed"] for one in found})})  # fmt: skip
 

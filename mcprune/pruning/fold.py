@@ -169,7 +169,8 @@ def _takes_flat(layer: nn.Module, width: int) -> bool:
 
 
 def _cut_linear(layer: nn.Linear, wire: Wire | None, mask: torch.Tensor | None) -> nn.Linear:
-    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    weight, owned = layer.weight.detach(), layer._parameters.get("bias")
+    bias = None if owned is None else owned.detach()
     if wire is not None:
         dropped = wire.dropped
         if bool((wire.constants[dropped] != 0).any()):
