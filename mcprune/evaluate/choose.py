@@ -19,6 +19,7 @@ from mcprune.errors import ModelError
 from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.evaluate.fused import FusedEvaluator
+from mcprune.evaluate.fused_weights import FusedWeightsEvaluator
 from mcprune.evaluate.graph import GraphEvaluator
 from mcprune.evaluate.incremental import IncrementalEvaluator
 from mcprune.evaluate.stages import judging
@@ -97,7 +98,9 @@ def build(name: str, case: Case) -> Evaluator:
         raise ModelError(f"the objective {objective.name!r} reads the mask, which only full has at hand")
     ways: dict[str, Callable[[], Evaluator]] = {
         "full": lambda: FullEvaluator(gated, objective, max_memory=memory),
-        "fused": lambda: FusedEvaluator(gated, objective, wrong_rate=case.wrong_rate),
+        "fused": lambda: (FusedWeightsEvaluator if gated.sites.weights else FusedEvaluator)(
+            gated, objective, wrong_rate=case.wrong_rate
+        ),
         "suffix": lambda: SuffixEvaluator(gated, objective, max_memory=memory),
         "incremental": lambda: IncrementalEvaluator(gated, objective, max_memory=memory),
         "graph": lambda: GraphEvaluator(gated, objective, batch=case.ahead, max_memory=memory),

@@ -98,7 +98,12 @@ class FullEvaluator:
         self.position = position
 
     def chunk(self, sites: int) -> int:
-        """Return how many candidates are stacked at once: what `max_memory` holds, on a CPU only if no bit changes."""
+        """Return how many candidates are stacked at once: what `max_memory` holds, on a CPU only if no bit changes.
+
+        Weights are shared by the rows of a stack, so where they are sites a candidate goes alone.
+        """
+        if self.gated.sites.weights:
+            return 1
         rows = int(self.features.shape[0])
         features = self.features.numel() // max(rows, 1)
         # A row of a candidate holds its inputs twice (plain and gated), its gates, and the activations.

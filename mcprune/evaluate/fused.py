@@ -123,6 +123,8 @@ class FusedEvaluator:
         names = {id(module): name for name, module in gated.model.named_modules()}
         levels = {names[id(layer)]: number for number, layer in enumerate(self.layers, start=1)}
         groups = gated.sites.groups
+        if gated.sites.weights:
+            raise ModelError("weights are sites beside other kinds")
         if any(
             group.kind == "units" and levels.get(group.layer, len(self.layers)) == len(self.layers) for group in groups
         ):

@@ -76,6 +76,8 @@ class IncrementalEvaluator:
         self.stages: Stages | None = None
         self.levels: list[Level] = []
         groups = gated.sites.groups
+        if gated.sites.weights:
+            raise ModelError("weights are sites, and its updates are of signals; `fused` or `suffix` serve weights")
         if any(isinstance(m, BatchNorm) and m.running_mean is None for m in gated.model.modules()):
             raise ModelError("a batch-norm without running statistics mixes the rows of a batch")
         try:

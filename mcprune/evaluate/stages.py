@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 from mcprune.errors import ModelError
@@ -32,6 +33,8 @@ class Stages:
         The sites that gate the output of the module at a place.
     inner : dict of int to tuple of SiteGroup
         The sites that gate outputs inside of the module at a place, such as a residual block.
+    weights : dict of int to SiteGroup
+        The sites that are the weights of the module at a place.
 
     Raises
     ------
@@ -64,13 +67,26 @@ class Stages:
         found = [*self.groups.values(), *(group for met in self.inner.values() for group in met)]
         if len({group.layer for group in found}) < len(sites):
             raise ModelError("a layer whose units are sites lies within a module that is no chain")
+        weights = {group.layer: group for group in gated.sites.weights}
+        self.weights = {
+            place: weights[names[id(module)]]
+            for place, module in enumerate(self.modules)
+            if names.get(id(module)) in weights
+        }
+        if len({group.layer for group in self.weights.values()}) < len(weights):
+            raise ModelError("a layer whose weights are sites lies within a module that is no chain")
 
     def starts(self) -> dict[int, int]:
-        """Return the first place where a group's sites are felt, by the group's first site; inputs are at -1."""
+        """Return the first place where a group's sites are felt, by the group's first site; inputs are at -1.
+
+        What weights change comes out of their own module: for them it is the place in front of it.
+        """
         out: dict[int, int] = {}
         for place in sorted({*self.groups, *self.inner}):
             for group in (*self.inner.get(place, ()), *([self.groups[place]] if place in self.groups else ())):
                 out.setdefault(group.start, place)
+        for place, group in self.weights.items():
+            out.setdefault(group.start, place - 1)
         if self.gated.sites.inputs is not None:
             out[self.gated.sites.inputs.start] = -1
         return out
@@ -100,10 +116,23 @@ class Stages:
         try:
             for group in self.inner.get(place, ()):
                 hooks += gate_hooks(self.gated.model, group, gates, set(), self._names[place].__contains__)
-            out: torch.Tensor = self.modules[place](x)
+            out = self._call(place, x, gates)
         finally:
             for hook in hooks:
                 hook.remove()
+        return out
+
+    def _call(self, place: int, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        """Return what the module at a place gives, its weights times their gates where they are sites."""
+        module = self.modules[place]
+        if place not in self.weights:
+            out: torch.Tensor = module(x)
+            return out
+        group = self.weights[place]
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        gated = weight * gates[group.start : group.stop].view(group.shape)
+        out = functional_call(module, {"weight": gated}, (x,))
         return out
 
     def run(

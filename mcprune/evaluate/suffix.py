@@ -1,8 +1,8 @@
 """The suffix evaluator: what lies before a candidate's first changed site is computed once.
 
-Units of layer l are seen for the first time behind layer l, so a candidate that changes no other site starts there; channels
-inside of a block, such as a residual one, are felt from what enters it on. On a CPU the operations are those of the canonical
-evaluator, on the same tensors, one candidate at a time: the same bits.
+Units of layer l are seen for the first time behind layer l, so a candidate that changes no other site starts there; weights of
+layer l are seen in it; channels inside of a block, such as a residual one, are felt from what enters it on. On a CPU the
+operations are those of the canonical evaluator, on the same tensors, one candidate at a time: the same bits.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class SuffixEvaluator:
         self.objective = objective
         self.max_memory = max_memory
         starts = self.stages.starts()
+        self._kept_places = {place for place in starts.values() if place >= 0}
         self.place = np.concatenate([np.full(group.size, starts[group.start]) for group in gated.sites.groups])
         self.error = 0.0
 
@@ -84,7 +85,8 @@ class SuffixEvaluator:
             first = np.array([self._first(moves, replica, int(k)) for k in changed], np.int64)
             for place in np.unique(first):
                 part = changed[first == place]
-                chunk = self._chunk(place, base.size) if self.features.is_cuda else 1
+                is_stacked = self.features.is_cuda and not self.stages.weights  # rows of a stack share their weights
+                chunk = self._chunk(place, base.size) if is_stacked else 1
                 for begin in range(0, part.size, chunk):
                     few = part[begin : begin + chunk]
                     gates = np.repeat(base[None], few.size, axis=0)
@@ -114,7 +116,7 @@ class SuffixEvaluator:
         before = self.before[replica]
 
         def keep(at: int, x: torch.Tensor) -> None:
-            if at in self.stages.groups or at in self.stages.inner:
+            if at in self._kept_places or at in self.stages.inner:
                 before[at] = x
 
         with judging(self.gated.model):

@@ -124,6 +124,7 @@ def report(output: Output, result: Mapping[str, Any]) -> None:
             "",
             *table.harden_lines(result),
             *table.size_lines(result),
+            *table.weights_line(result.get("nonzero_weights")),
             *table.adapted_lines(result.get("adapted")),
             *table.files_line(result.get("folder"), result.get("files") or []),
         ]

@@ -168,6 +168,7 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
         lines = [
             *table.harden_lines(shown),
             *table.size_lines(shown),
+            *table.weights_line(shown.get("nonzero_weights")),
             *table.adapted_lines(shown.get("adapted")),
         ]
         for text in filter(None, lines):

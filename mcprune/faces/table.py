@@ -62,6 +62,8 @@ def kept_lines(result: Mapping[str, Any], *, width: int, unicode: bool) -> list[
         shape = result.get("image_shape") if group["kind"] == "inputs" else None
         if shape and inside:
             lines += ["  " + line for line in picture(where, shape, width=max(width - 2, 1), unicode=unicode)]
+        elif group["kind"] == "weights":
+            pass  # thousands of indices say nothing; mask.json has them
         elif group["kind"] == "inputs":
             lines += wrapped(some([str(name) for _, name in inside], MOST), width)
         else:
@@ -85,6 +87,16 @@ def size_lines(result: Mapping[str, Any]) -> list[str]:
             share = f" ({after / before:.1%})" if before else ""
             lines.append(f"{words}: {before:,} before, {after:,} after{share}")
     return lines
+
+
+def weights_line(counts: Mapping[str, Any] | None) -> list[str]:
+    """Say how many weights are other than 0, before and after."""
+    if not counts or counts["before"] == counts["after"]:
+        return []
+    before, after = counts["before"], counts["after"]
+    return [
+        f"weights other than 0: {before:,} before, {after:,} after" + (f" ({after / before:.1%})" if before else "")
+    ]
 
 
 def harden_lines(result: Mapping[str, Any]) -> list[str]:
@@ -148,6 +160,7 @@ def check(result: Mapping[str, Any], where: str) -> None:
             cells(row)
         kept_lines(result, width=80, unicode=False)
         size_lines(result)
+        weights_line(result.get("nonzero_weights"))
         harden_lines(result)
         adapted_lines(result.get("adapted"))
     except (KeyError, TypeError, ValueError, AttributeError, FolderError) as error:

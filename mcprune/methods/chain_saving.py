@@ -26,6 +26,7 @@ def save_chain(chain: Markov) -> Saved:
         "measured_error": chain.measured_error,
         "evaluator_error": chain.evaluator.error,
         "ahead": chain.ahead.save(),
+        "trials": None if chain.trials is None else chain.trials.save(),
     }
 
 
@@ -55,4 +56,8 @@ def restore_chain(chain: Markov, saved: Saved) -> None:
     chain.frozen_at, chain.measured_error = saved["frozen_at"], saved["measured_error"]
     if saved["evaluator_error"] != chain.evaluator.error:  # a screen's grows with what it has met
         chain.evaluator.error = float(saved["evaluator_error"])
+    if (saved["trials"] is None) != (chain.trials is None):
+        raise ValueError("sites are tried in the one and not in the other")
+    if chain.trials is not None:
+        chain.trials.restore(saved["trials"])
     chain.ahead.restore(saved["ahead"])

@@ -20,6 +20,7 @@ from mcprune.methods.base import Batch, MaskUpdate
 from mcprune.methods.chain_saving import restore_chain, save_chain
 from mcprune.methods.saving import Saved
 from mcprune.methods.settings import ChainSettings, ScoreHook, check
+from mcprune.methods.trials import Trials
 
 __all__ = ["ChainSettings", "Markov", "ScoreHook", "take"]
 
@@ -92,6 +93,7 @@ class Markov:
         self.measured_error: float | None = None  # largest difference from canonical seen, relative to max(1, loss)
         self.ahead = Ahead(settings.speculate)
         self._judged = 0
+        self.trials = Trials(sites, settings.trials) if settings.trials else None
 
     def position(self) -> FloatArray:
         """See `Method.position`; that of the coldest replica."""
@@ -169,6 +171,13 @@ class Markov:
         if settings.pooled:
             self._follow(batch, target, rungs[self.ladder.rung])
         self._set_loss(alpha, target)
+        if (
+            self.trials is not None
+            and settings.plan.probabilities[moves.INFORMED] > 0
+            and (is_warm or temperature == 0)
+        ):
+            self._judged += self.trials.try_sites(self.state, self.coldest, self.evaluator)
+            self.statistics.scores[:] = [scores.floored(one) for one in self.trials.scores(self.position())]
         rule: dict[str, Any] = {
             "alpha": alpha,
             "n": target,
@@ -179,16 +188,17 @@ class Markov:
         # The box makes the law normalisable at T > 0; the plain greedy rule has none.
         plan = settings.plan if temperature > 0 else settings.plan._replace(box=math.inf)
         plan = self._scored(plan, progress, is_warm or temperature == 0)
-        learns = settings.learned and self.site_scores is None and (is_warm or temperature == 0)
+        learns = settings.learned and self.site_scores is None and self.trials is None and (is_warm or temperature == 0)
         by_rung = np.zeros((2, settings.replicas, len(moves.KINDS)), np.int64)
         nonfinite = null = by_bound = walled = met = 0
         squares = 0.0
-        leg = settings.swap_every if settings.replicas > 1 and settings.swap_every else settings.decisions
-        for begun in range(0, settings.decisions, leg):
+        decisions = settings.falling_decisions or settings.decisions if target > settings.keep else settings.decisions
+        leg = settings.swap_every if settings.replicas > 1 and settings.swap_every else decisions
+        for begun in range(0, decisions, leg):
             # Who stands at which temperature changes between legs only, when all replicas have consumed as many.
             rung = self.ladder.rung.copy()
             rule["temperature"] = rungs[rung]
-            left = np.full(settings.replicas, min(leg, settings.decisions - begun))
+            left = np.full(settings.replicas, min(leg, decisions - begun))
             while left.any():
                 began = time.perf_counter()
                 ahead = min(self.ahead.size(), int(left.max()))
@@ -207,6 +217,9 @@ class Markov:
                 _, info = engine.advance(self.state, candidates, losses, sharpness=sharpness, room=left, **rule)
                 took = time.perf_counter() - began
                 if (info.index >= 0).any():
+                    if self.trials is not None and info.index[self.coldest] >= 0:
+                        k = info.index[self.coldest]
+                        self.trials.turned(candidates.sites[self.coldest, k, : candidates.size[self.coldest, k]])
                     self.evaluator.moved(self.state.position, candidates, info.index)
                     self.canonical.moved(self.state.position, candidates, info.index)
                 self.ahead.observe(ahead, took, int(info.consumed.sum()), int(info.accepted.sum()))
@@ -301,7 +314,7 @@ class Markov:
         if given is not None:
             for way, values in zip((scores.ADD, scores.REMOVE), given, strict=True):
                 self.statistics.scores[way] = scores.floored(values)
-        if self.site_scores is None and not self.settings.learned:
+        if self.site_scores is None and not self.settings.learned and self.trials is None:
             return plan
         add, remove = self.statistics.scores.copy()
         return plan._replace(add=add, remove=remove)
@@ -336,12 +349,18 @@ class Markov:
         rises = target > self.last_target
         self.last_target = target
         for turn in range(4096):
+            bounds: dict[str, Any] = {
+                "limit": self.settings.pool_limit,
+                "guesses": None if self.trials is None else self.trials.change,
+            }
             shared: dict[str, Any] = {
                 "pool": self.settings.pool, "temperature": temperature, "sharpness": self.sharpness, "may_grow": rises,
                 "seed": self.settings.seed, "block": self.blocks * 4096 + turn, "chains": self.chains,
             }  # fmt: skip
             if self.settings.cost is None:
-                evaluated = pool.follow(self.state, self.evaluator, target=target, floor=self.groups, **shared)
+                evaluated = pool.follow(
+                    self.state, self.evaluator, target=target, floor=self.groups, **shared, **bounds
+                )
             else:
                 costs = self.settings.cost.costs
                 evaluated = cost_pool.follow(self.state, self.evaluator, costs=costs, limit=target, **shared)

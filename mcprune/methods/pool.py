@@ -16,6 +16,9 @@ from mcprune.chain import floor as floors
 from mcprune.chain import moves, philox, state
 from mcprune.evaluate.base import Evaluator
 
+# The part of the kept sites that goes at once, each judged alone; of single weights a smaller one, which do each other's work.
+PART, PART_GUESSED = 8, 32
+
 
 def toggles(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Moves:
     """Return the toggles of the given sites of each replica as its candidates; their running sums are not filled in.
@@ -62,14 +65,18 @@ def follow(
     chains: IntArray | None = None,
     may_grow: bool = False,
     floor: IntArray | None = None,
+    limit: int = 0,
+    guesses: FloatArray | None = None,
 ) -> int:
     """Drop kept sites of each replica, in place, until `target` are left; return how many toggles were evaluated.
 
     `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ... With
-    `may_grow` a replica that keeps fewer than `target` takes sites back. No group of `floor` (N,) loses its last site.
+    `may_grow` a replica that keeps fewer than `target` takes sites back. Above `limit` sites (0: none) a pool holds no more
+    than that, or than must go: those whose last known changes of loss `guesses` (N,) are the lowest, which are renewed in place.
+    No group of `floor` (N,) loses its last site.
 
     The caller begins the evaluator anew afterwards. A site's toggle is judged alone, so at most an eighth of the kept
-    sites go at once and the evaluator must have begun at the current position; call again while more are left.
+    sites (with guesses a 32nd) go at once and the evaluator must have begun at the current position; call again while more are left.
     """
     replicas = current.position.shape[0]
     warmth = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (replicas,))
@@ -81,25 +88,37 @@ def follow(
         excess = int(is_kept.sum()) - target
         free = is_kept if floor is None else is_kept & ~floors.last_ones(is_kept, floor)
         sites = np.flatnonzero(free if excess > 0 else ~is_kept)
-        most = max(1, sites.size // 8) if excess > 0 else sites.size if may_grow else 0
+        part = PART if guesses is None else PART_GUESSED
+        most = max(1, sites.size // part) if excess > 0 else sites.size if may_grow else 0
         need = min(abs(excess), most, sites.size)
         draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * sites.size if need else 0)
         size = max(pool * need, need)
-        drawn.append(np.sort(sites[np.argsort(draws[: sites.size], kind="stable")[:size]]) if need else sites[:0])
+        order = draws[: sites.size]
+        if limit and sites.size > limit:
+            size = max(min(size, limit), need)
+            order = order if guesses is None else guesses[sites]
+        drawn.append(np.sort(sites[np.argsort(order, kind="stable")[:size]]) if need else sites[:0])
         noise.append(draws[sites.size : sites.size + drawn[-1].size])
         needs.append(need)
     if not any(needs):
         return 0
     losses = evaluator.losses(current, toggles(current, drawn))
+    if guesses is not None:
+        now = evaluator.current()
+        for replica, sites in enumerate(drawn):
+            change = losses[replica, : sites.size] - now[replica]
+            guesses[sites] = np.where(np.isfinite(change), change, np.inf)
     for replica, (sites, need) in enumerate(zip(drawn, needs, strict=True)):
         falls = floor is not None and need and current.position[replica, sites[0]] > 0
-        order = cheapest(
+        ranked = cheapest(
             losses[replica, : sites.size], sites.size if falls else need, float(warmth[replica]), noise[replica]
         )
-        chosen = sites[order]
+        chosen = sites[ranked]
         if falls and floor is not None:  # together the cheapest may be all that a group has
             chosen = _spared(current.position[replica] > 0, chosen, need, floor)
         current.position[replica, chosen] *= -1.0
+        if guesses is not None:
+            guesses[chosen] *= -1.0  # what is done can be undone
     state.refresh(current, sharpness=sharpness)
     return sum(sites.size for sites in drawn)
 

@@ -43,6 +43,9 @@ class ChainSettings:
     warm_up: float = 0.5  # share of the run during which ladder, delta and (at T > 0) scores are adapted
     pressure: float = 1.0  # n(t) is n (n(t) as planned / n)^(1 / pressure)
     cost: CostBudget | None = None  # the budget is a cost: a wall, and alpha is 0
+    trials: int = 0  # sites that are tried one by one in front of a block, for `informed` and the pool; 0: none
+    falling_decisions: int = 0  # decisions of a block while n(t) is above n; 0: as many as later
+    pool_limit: int = 0  # most sites that the pool judges at once; 0: no limit
     keeps_adapting: bool = False  # delta is adapted after the warm-up too: a person has switched it on
 
 

@@ -68,6 +68,7 @@ class MLP(nn.Module):
         self.widths = tuple(int(width) for width in widths)
         self.activation = activation
         self.dropout = float(dropout)
+        self.bias = bool(bias)
         if len(self.widths) < 2 or min(self.widths) < 1:
             raise ConfigError(
                 f"widths={list(widths)} is no MLP. Give at least inputs and classes, each 1 or more, such as "

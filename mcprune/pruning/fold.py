@@ -169,12 +169,15 @@ def _takes_flat(layer: nn.Module, width: int) -> bool:
 
 
 def _cut_linear(layer: nn.Linear, wire: Wire | None, mask: torch.Tensor | None) -> nn.Linear:
-    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    weight, owned = layer.weight.detach(), layer._parameters.get("bias")
+    bias = None if owned is None else owned.detach()
     if wire is not None:
         dropped = wire.dropped
         if bool((wire.constants[dropped] != 0).any()):
             folded = weight[:, dropped] @ wire.constants[dropped]
-            bias = folded if bias is None else bias + folded
+            # A layer without biases keeps none where the constants add up to nothing.
+            has_none = bias is None and not bool((folded != 0).any())
+            bias = None if has_none else folded if bias is None else bias + folded
         weight = weight[:, wire.kept]
     if mask is not None:
         weight, bias = weight[mask], None if bias is None else bias[mask]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import nn
+from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 from mcprune.arrays import BoolArray
@@ -40,7 +41,7 @@ class GatedModel(nn.Module):
         Inputs are multiplied where they enter (the flattened row; it gets its shape back). Units are
         multiplied at the OUTPUT of their Linear layer, before the activation: a dropped unit of a sigmoid
         layer still sends 0.5. Channels are multiplied at the outputs of the modules that their group names
-        in ``gated``.
+        in ``gated``. Single weights are multiplied while the model runs; it keeps its own.
 
     Raises
     ------
@@ -76,6 +77,14 @@ class GatedModel(nn.Module):
                     f"the sites want layer {group.layer!r} to have {group.size} channels, but {met}. "
                     "Plan the sites anew with site_map(model, ...)."
                 )
+        for group in sites.weights:
+            weight = getattr(modules.get(group.layer), "weight", None)
+            if not isinstance(weight, torch.Tensor) or tuple(weight.shape) != group.shape:
+                met = "there is none" if weight is None else f"it has shape {tuple(weight.shape)}"
+                raise ModelError(
+                    f"the sites want the weight of layer {group.layer!r} to have shape {group.shape}, but {met}. "
+                    "Plan the sites anew with site_map(model, ...)."
+                )
 
     def hard_gates(self, mask: BoolArray | torch.Tensor) -> torch.Tensor:
         """`hard_gates` in the dtype and on the device of the model's parameters."""
@@ -91,8 +100,8 @@ class GatedModel(nn.Module):
         x : Tensor, shape (B, ...)
             If inputs are sites, the sides after the first multiply to their number.
         gates : Tensor, shape (N,) or (B, N)
-            One gate a site for all rows, or for each row. Taken to the dtype of what it multiplies; gradients
-            flow.
+            One gate a site for all rows, or for each row (not where weights are sites: all rows share them). Taken to the
+            dtype of what it multiplies; gradients flow.
 
         Returns
         -------
@@ -115,15 +124,15 @@ class GatedModel(nn.Module):
         if self._inputs is not None:
             x = self._gate_inputs(x, gates, self._inputs)
         places = self.sites.units + self.sites.channels
+        weights = self._gated_weights(gates)
         if not places:
-            plain: torch.Tensor = self.model(x)
-            return plain
+            return self._run(x, weights)
         called: set[str] = set()
         handles = []
         try:
             for group in places:
                 handles += gate_hooks(self.model, group, gates, called)
-            logits: torch.Tensor = self.model(x)
+            logits = self._run(x, weights)
         finally:
             for handle in handles:
                 handle.remove()
@@ -134,6 +143,25 @@ class GatedModel(nn.Module):
                 "its outputs would do nothing. Name the layers that are to have sites, without this one."
             )
         return logits
+
+    def _run(self, x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = functional_call(self.model, weights, (x,)) if weights else self.model(x)
+        return logits
+
+    def _gated_weights(self, gates: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The weights that are sites, by their names as parameters, times their gates."""
+        out = {}
+        for group in self.sites.weights:
+            if gates.dim() != 1:
+                raise ConfigError(
+                    f"gates of shape {tuple(gates.shape)}, but weights are sites, which all rows share. "
+                    f"Give ({self.sites.size},)."
+                )
+            weight = self.model.get_submodule(group.layer).weight
+            assert isinstance(weight, torch.Tensor)
+            name = f"{group.layer}.weight" if group.layer else "weight"
+            out[name] = weight * _like(gates[group.start : group.stop].view(group.shape), weight)
+        return out
 
     @property
     def takes_columns(self) -> bool:

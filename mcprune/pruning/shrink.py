@@ -14,10 +14,11 @@ from mcprune.models.mlp import MLP
 from mcprune.models.registry import is_built_in
 from mcprune.pruning.agreement import evaluating, home, require_agreement
 from mcprune.pruning.chains import Chain, chain_of, row_shape
-from mcprune.pruning.fold import fold, wire_of
+from mcprune.pruning.fold import ELEMENTWISE, fold, wire_of
 from mcprune.pruning.gates import GatedModel, as_mask
 from mcprune.pruning.shrink_channels import shrink_channels
-from mcprune.pruning.sites import SiteMap
+from mcprune.pruning.sites import SiteGroup, SiteMap
+from mcprune.pruning.weight_sites import with_zeros
 
 
 def shrink(
@@ -76,6 +77,8 @@ def shrink(
     if sites.channels:
         return shrink_channels(model, sites, chosen, input_shape=input_shape)
     shape = tuple(input_shape) if input_shape is not None else None
+    if sites.weights:
+        return _shrink_weights(masked, chosen, shape)
     n_inputs = sites.inputs.size if sites.inputs is not None else None
     chain = chain_of(model, shape, n_inputs)
     small = None if chain is None else _shrink_chain(model, chain, sites, chosen, shape)
@@ -94,6 +97,61 @@ def shrink(
         require_agreement(masked, small, chosen, rows, dtype)
     small.training = model.training
     return small
+
+
+def _shrink_weights(masked: GatedModel, mask: torch.Tensor, shape: tuple[int, ...] | None) -> nn.Module:
+    """The model with its dropped weights at 0, the other kinds of sites cut as ever, and units that no kept weight meets.
+
+    A unit without a kept weight in front of it and behind it is read by nobody: cutting it changes nothing, and no kept
+    weight goes with it.
+    """
+    model, sites = masked.model, masked.sites
+    masks = {group.layer: mask[group.start : group.stop].view(group.shape) for group in sites.weights}
+    sparse = with_zeros(model, masks)
+    n_inputs = sites.inputs.size if sites.inputs is not None else None
+    chain = chain_of(sparse, shape, n_inputs)
+    alive = {} if chain is None else {chain.prefix + name: kept for name, kept in _met_units(chain).items()}
+    groups: list[SiteGroup] = []
+    parts: list[torch.Tensor] = []
+    for group in sites.groups:
+        if group.kind != "weights":
+            part = mask[group.start : group.stop]
+            if group.kind == "units" and group.layer in alive:
+                part = part & alive.pop(group.layer)
+            parts.append(part)
+            groups.append(replace(group, start=groups[-1].stop if groups else 0))
+    for name, kept in alive.items():
+        if not bool(kept.all()):
+            start = groups[-1].stop if groups else 0
+            groups.append(SiteGroup("units", name, start, kept.numel(), (name,), (name,)))
+            parts.append(kept)
+    small = shrink(sparse, SiteMap(tuple(groups)), torch.cat(parts), input_shape=shape) if groups else sparse
+    dtype, _ = home(model)
+    rows = shape or ((n_inputs,) if n_inputs is not None else None if chain is None else row_shape(chain, None, None))
+    if rows is None:
+        raise ModelError(
+            f"{type(model).__name__} does not say how long a row is. Pass input_shape=..., the shape of one row as the "
+            "model takes it, such as (1, 28, 28)."
+        )
+    with evaluating(model), evaluating(small):
+        require_agreement(masked, small, mask, rows, dtype)
+    return small
+
+
+def _met_units(chain: Chain) -> dict[str, torch.Tensor]:
+    """Bool (width,) of each hidden Linear that another one reads through elementwise layers: units that meet a weight not 0."""
+    out: dict[str, torch.Tensor] = {}
+    before: tuple[str, nn.Linear] | None = None
+    for name, layer in chain.stages:
+        if type(layer) is nn.Linear:
+            if before is not None and before[1].out_features == layer.in_features:
+                weight = before[1].weight.detach()
+                out[before[0]] = ((weight != 0).any(dim=1) | (layer.weight.detach() != 0).any(dim=0)).cpu()
+            before = name, layer
+        elif type(layer) not in ELEMENTWISE:
+            before = None
+    # A layer without any such unit has nothing to give: it stays, so that the chain keeps its shape.
+    return {name: kept for name, kept in out.items() if bool(kept.any())}
 
 
 def _shrink_chain(
@@ -135,11 +193,12 @@ def _shrink_chain(
 
 def _assemble(model: nn.Module, chain: Chain, layers: list[nn.Module], *, takes_model_rows: bool) -> nn.Module:
     """The layers as an MLP if the model is one and something of its shape is left, else as a Sequential."""
-    widths = [layer.in_features for layer in layers if isinstance(layer, nn.Linear)]
-    # Folded constants give a layer a bias that had none: then no one MLP is of that shape.
-    biases = {layer.bias is not None for layer in layers if isinstance(layer, nn.Linear)}
-    if isinstance(model, MLP) and is_built_in(model) and len(biases) == 1:
-        mlp = MLP((*widths, model.widths[-1]), model.activation, model.dropout, bias=True in biases, device="meta")
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    # Constants folded into layers without biases give some of them one: no MLP any more.
+    is_alike = isinstance(model, MLP) and all((layer.bias is not None) == model.bias for layer in linear)
+    if isinstance(model, MLP) and is_built_in(model) and linear and is_alike:
+        widths = (*(layer.in_features for layer in linear), model.widths[-1])
+        mlp = MLP(widths, model.activation, model.dropout, bias=model.bias, device="meta")
         mlp.layers = nn.Sequential(*layers)
         return mlp
     # The module around the Sequential may be what flattened its rows.

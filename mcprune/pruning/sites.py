@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from mcprune.arrays import AnyArray, IntArray
 from mcprune.errors import ConfigError, ModelError
 from mcprune.pruning.channels import choose_groups
+from mcprune.pruning.weight_sites import element_names, size_of, weight_layers
 
 KINDS = ("inputs", "units", "channels", "weights")
 
@@ -33,6 +34,8 @@ class SiteGroup:
         batch-norm, depthwise layers behind it, and layers whose outputs are added to its. Empty for inputs and weights.
     gated : tuple of str
         Modules whose outputs (dimension 1) the gates multiply. Empty for inputs and weights.
+    shape : tuple of int
+        Of the weight whose elements are the sites; empty for other kinds.
     """
 
     kind: str
@@ -41,6 +44,7 @@ class SiteGroup:
     size: int
     parts: tuple[str, ...] = ()
     gated: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
     @property
     def stop(self) -> int:
@@ -110,7 +114,7 @@ class SiteMap:
         ----------
         feature_names : sequence of str, optional
             Names of the inputs; without them an input is called ``input[3]``. Unit 3 of layers.0 is
-            ``layers.0[3]``.
+            ``layers.0[3]``, its weight for input 7 ``layers.0.weight[3,7]``.
 
         Raises
         ------
@@ -125,6 +129,8 @@ class SiteMap:
                         f"{len(feature_names)} feature names for {group.size} inputs. Give one name for each input."
                     )
                 names.extend(str(name) for name in feature_names)
+            elif group.kind == "weights":
+                names.extend(element_names(group.layer, group.shape))
             else:
                 prefix = group.layer or "input"
                 names.extend(f"{prefix}[{index}]" for index in range(group.size))
@@ -160,7 +166,8 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         ``inputs``, ``units``, ``inputs,units``, or ``units:NAME,NAME`` with module names:
         ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one, which gives the
         logits. ``channels`` are those of every group of convolutions that belong together, or of the groups
-        that hold the named layers.
+        that hold the named layers. ``weights`` are those of every Linear and Conv2d, one site an element, or of the
+        named ones.
     n_inputs : int
         Features of one row, flattened.
     input_shape : sequence of int, optional
@@ -197,7 +204,9 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         for found in choose_groups(model, named["channels"], input_shape or (n_inputs,)):
             add("channels", found.layer, found.size, found.parts, found.gated)
     if "weights" in named:
-        raise ConfigError(f"sites={kinds!r}: weights are not served yet.")
+        for name, shape in weight_layers(model, named["weights"]):
+            start = groups[-1].stop if groups else 0
+            groups.append(SiteGroup("weights", name, start, size_of(shape), shape=shape))
     return SiteMap(tuple(groups))
 
 

@@ -37,7 +37,7 @@ def fresh_classifier(
 
 def shrunken(model: nn.Module, sites: SiteMap, mask: BoolArray, n_inputs: int) -> nn.Module:
     """Return the small model of a run, whose rows are flat; a network with channels does not say by itself how long they are."""
-    return shrink(model, sites, mask, input_shape=(n_inputs,) if sites.channels else None)
+    return shrink(model, sites, mask, input_shape=(n_inputs,) if sites.channels or sites.weights else None)
 
 
 def evaluation_rows(

@@ -29,14 +29,15 @@ from mcprune.session.fields import (
     schedule_text,
     site_names,
 )
-from mcprune.session.options_gradient import GradientOptions, unused
+from mcprune.session.options_gradient import unused
 from mcprune.session.options_importance import ImportanceOptions
+from mcprune.session.options_oneshot import OneShotOptions, unused_frozen
 from mcprune.session.presets import PRESETS
 
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
 
 
-class RunConfig(GradientOptions, ImportanceOptions):
+class RunConfig(OneShotOptions, ImportanceOptions):
     """Every option of a run. Unknown names, NaN and infinities are refused.
 
     Fields left at None are settled from the data when the run starts; the run's folder records what they became.
@@ -90,7 +91,7 @@ class RunConfig(GradientOptions, ImportanceOptions):
     sites: str = Field(
         "inputs",
         min_length=1,
-        description="what may be dropped: inputs, units, channels, some of them, or units:LAYER,... or channels:LAYER,...",
+        description="what may be dropped: inputs, units, channels, weights, some of them, or as units:LAYER,... of the last three",
         json_schema_extra={"group": "sites"},
     )
     keep: int | None = Field(
@@ -523,7 +524,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
 
 def recorded_options(config: RunConfig) -> dict[str, Any]:
     """Return the options that a record of the run holds, in TOML's types: those that are set and that the run reads."""
-    left_out = unused(config)
+    left_out = {**unused(config), **unused_frozen(config)}
     values = {name: value for name, value in config.model_dump().items() if value is not None and name not in left_out}
     lists = ("hidden", "search_hidden", "must_keep", "must_drop", "counts")
     return values | {name: list(values[name]) for name in lists if name in values}

@@ -20,6 +20,7 @@ from mcprune.arrays import AnyArray, Float32Array
 from mcprune.data.scale import Scaler
 from mcprune.errors import DataError, FolderError, McpruneError
 from mcprune.pruning.portable import load_model, save_model
+from mcprune.pruning.weight_sites import hold_zeros
 from mcprune.session.checkpoint import write_checkpoint
 from mcprune.session.config import RunConfig, write_config
 from mcprune.session.disk import Lock, sync_folder, write_whole
@@ -317,6 +318,8 @@ class SmallModel(nn.Module):
         self.feature_names = tuple(extra["feature_names"])
         self.target_name: str | None = extra["target_name"]
         self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
+        if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
+            hold_zeros(self.model)
         self.eval()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

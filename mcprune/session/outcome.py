@@ -16,8 +16,10 @@ from mcprune.arrays import BoolArray, Float32Array, FloatArray
 from mcprune.chain.floor import best_mask, hardened
 from mcprune.models.registry import describe, from_description
 from mcprune.objective.texts import PLAIN
+from mcprune.pruning.weight_sites import hold_zeros, nonzero_weights
 from mcprune.session import events
 from mcprune.session.classifiers import fresh_classifier, shrunken
+from mcprune.session.dense import by_gradient, by_least_squares
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.footprint import macs
@@ -31,6 +33,8 @@ from mcprune.session.warp import Warp
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
 COMPARE_SHARE = 0.1
+FOUND = ("hard mask, as found", "hard mask, updated", "hard mask, retrained")
+BY_MAGNITUDE = ("magnitude, as found", "magnitude, updated")
 
 
 @dataclass
@@ -105,8 +109,11 @@ class Refit:
         return model
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
-        """Return a model on what the mask keeps, physically smaller."""
-        return shrunken(model, self.plan.sites, mask, self.plan.prepared.n_inputs)
+        """Return a model on what the mask keeps, physically smaller; of dropped weights it holds zeros."""
+        small = shrunken(model, self.plan.sites, mask, self.plan.prepared.n_inputs)
+        if self.plan.sites.weights:
+            hold_zeros(small)
+        return small
 
     def warp(self, mask: BoolArray) -> Warp | None:
         """Return what moves, turns and scales the images of a step; None where that is off."""
@@ -123,9 +130,33 @@ class Refit:
         model = self.fresh(seed)
         if not mask.all():
             model = self.cut(model, mask)
-            if not plan.is_users_model and (plan.sites.channels or hasattr(model, "widths")):
+            is_ours = not plan.is_users_model and not plan.sites.weights  # whose zeros must stay
+            if is_ours and (plan.sites.channels or hasattr(model, "widths")):
                 model = from_description(describe(model), seed).to(plan.device)
         return model
+
+    def updated(self, mask: BoolArray, seed: int) -> nn.Module:
+        """Return the small model of the search's classifier, its kept values updated as the configuration says."""
+        plan, config = self.plan, self.plan.config
+        chosen, model = torch.from_numpy(mask), plan.model
+        if config.update == "least-squares":
+            model = by_least_squares(model, plan.sites, chosen, self.x)
+        elif config.update == "gradient":
+            model = by_gradient(
+                model,
+                plan.sites,
+                chosen,
+                self.x,
+                self.y,
+                epochs=config.update_epochs or 1,
+                batch_size=plan.batch_size,
+                learning_rate=config.learning_rate,
+                weight_decay=config.weight_decay,
+                seed=seed,
+                jitter=config.retrain_jitter or 0.0,
+                is_asked=self.is_asked,
+            )
+        return self.cut(model, mask)
 
     def test(self, model: nn.Module, mask: BoolArray) -> float:
         """Return the test accuracy of a small model that takes what the mask keeps."""
@@ -193,25 +224,38 @@ def conclude(
     keep = np.flatnonzero(mask)
     names = plan.sites.names(plan.prepared.feature_names)
     since = time.monotonic()
+    if plan.config.frozen:
+        everything = plan.gated.hard_gates(np.ones(plan.sites.size, bool))
+        yield row(
+            "dense", plan.sites.size, [accuracy(plan.gated, refit.x_test, refit.y_test, everything)], since, [None]
+        )
+        since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
     kept = int(mask.sum())
     as_found = accuracy(plan.gated, refit.x_test, refit.y_test, gates)
     yield row("hard mask, as found", kept, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
     since = time.monotonic()
     small = None
+    is_fresh = plan.config.update == "fresh"
     if not outcome.is_cut_short:
         try:
-            small = refit.train(mask, plan.config.seed, may_be_found=True)
+            small = (
+                refit.train(mask, plan.config.seed, may_be_found=True)
+                if is_fresh
+                else refit.updated(mask, plan.config.seed)
+            )
         except KeyboardInterrupt:
             outcome.is_cut_short = True
     if small is None:
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
         small = refit.cut(plan.model, mask)
-    else:
-        yield row("hard mask, retrained", kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
-    whole = refit.fresh(plan.config.seed)
+    elif plan.config.update != "none":
+        name = "hard mask, retrained" if is_fresh else "hard mask, updated"
+        yield row(name, kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
+    whole = refit.fresh(plan.config.seed) if is_fresh else plan.model
     width = plan.prepared.n_inputs
     parameters = {"before": _parameters(whole), "after": _parameters(small)}
+    nonzero = {"before": nonzero_weights(whole), "after": nonzero_weights(small)}
     products = {"before": macs(whole, width), "after": macs(small, refit.inputs(mask).size)}
     extra = _extra(plan, refit, mask)
     outcome.small = SmallModel(small, extra)
@@ -222,18 +266,11 @@ def conclude(
         yield Event(events.NOTE, {"text": note})
     if wanted:
         try:
-            yield from _rivals(plan, refit, row, kept)
+            yield from _rivals(plan, refit, row, kept) if is_fresh else _updated_rivals(plan, refit, row)
         except KeyboardInterrupt:
             outcome.is_cut_short = True
             yield Event(events.NOTE, {"text": "the comparisons were interrupted"})
-    order = [
-        "all sites",
-        "hard mask, as found",
-        "hard mask, retrained",
-        "random masks",
-        "first-layer magnitude",
-        "weight magnitude",
-    ]
+    order = ["dense", "all sites", *FOUND, "random masks", "first-layer magnitude", "weight magnitude", *BY_MAGNITUDE]
     rows.sort(key=lambda entry: order.index(entry["name"]))
     done = {
         "folder": None if folder is None else str(folder.path),
@@ -251,6 +288,7 @@ def conclude(
         "parameters": parameters,
         "macs": products,
         "cost": cost_of(plan, mask),
+        "nonzero_weights": nonzero,
         "adapted": outcome.adapted,
     }
     if folder is not None:
@@ -312,9 +350,21 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     yield row(name, int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
 
 
+def _updated_rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
+    """The mask of largest magnitude on the same trained classifier, as it is and updated in the same way."""
+    since = time.monotonic()
+    mask = magnitude_mask(plan, plan.model, refit.x)
+    found = accuracy(plan.gated, refit.x_test, refit.y_test, plan.gated.hard_gates(mask))
+    yield row(BY_MAGNITUDE[0], plan.keep, [found], since, [refit.value(plan.gated, mask, is_gated=True)])
+    if plan.config.update != "none":
+        since = time.monotonic()
+        model = refit.updated(mask, plan.config.seed)
+        yield row(BY_MAGNITUDE[1], plan.keep, [refit.test(model, mask)], since, [refit.value(model, mask)])
+
+
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:
     """Return the n sites with the largest weights: the norm of an input's column times its deviation, a unit's incoming
-    norm, a channel's filters.
+    norm, a channel's filters, the size of a single weight.
 
     Ties go to the lowest index.
     """
@@ -331,13 +381,16 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
                 if isinstance(modules[part], nn.Conv1d | nn.Conv2d | nn.Conv3d)
             ]
             norm = torch.cat([weight.detach().flatten(1) for weight in filters], dim=1).norm(dim=1)
+        elif group.kind == "weights":
+            norm = modules[group.layer].get_parameter("weight").detach().abs().flatten()
         else:
             layer = modules[group.layer]
             assert isinstance(layer, nn.Linear)
             norm = layer.weight.detach().norm(dim=1)
         score = norm.double().cpu().numpy()
-        # Norms of different layers do not compare: each group is measured by its own mean.
-        scores.append(score / max(float(score.mean()), 1e-30))
+        # Norms of different layers do not compare: each group is measured by its own mean. Single weights do.
+        is_single = {group.kind for group in plan.sites.groups} == {"weights"}
+        scores.append(score if is_single else score / max(float(score.mean()), 1e-30))
     score = np.concatenate(scores)
     if plan.cost is not None:
         return plan.cost.costs.fill(np.argsort(-score, kind="stable"), plan.cost.limit)
@@ -353,16 +406,20 @@ def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
         return False, text + "; --retrain-from fresh --compare yes runs them"
     if plan.sites.inputs is None and plan.sites.channels:
         pass
+    elif plan.sites.inputs is None and config.update != "fresh":
+        pass  # no column of inputs is measured
     elif first is None or first.in_features != plan.prepared.n_inputs:
         return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
     if config.compare != "auto":
         return config.compare == "yes", ""
     work = (RANDOM_MASKS + 2) * plan.retrain_epochs * len(refit.y)
+    if config.update != "fresh":
+        work = (config.update_epochs or 1) * len(refit.y)
     if work <= COMPARE_SHARE * cost or len(refit.y) < 5_000:
         return True, ""
-    return False, (
-        f"all sites, random masks and magnitude would take {work / cost:.0%} of the search's work: left out; --compare yes runs them"
-    )
+    rivals = "all sites, random masks and magnitude" if config.update == "fresh" else "magnitude"
+    share = "more than the search" if work > 10 * cost else f"{work / cost:.0%} of the search's work"
+    return False, f"{rivals} would take {share}: left out; --compare yes runs that"
 
 
 def _parameters(model: nn.Module) -> int:
@@ -381,4 +438,5 @@ def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> dict[str, Any]:
         "feature_names": list(data.feature_names),
         "target_name": data.target_name,
         "image_shape": list(data.image_shape) if data.image_shape else None,
+        **({"holds_zeros": True} if plan.sites.weights else {}),
     }

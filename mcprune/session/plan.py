@@ -40,6 +40,7 @@ from mcprune.session.config import RunConfig
 from mcprune.session.constraints import Constraints, constraints
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
+from mcprune.session.options_oneshot import check_one_shot
 from mcprune.session.plan_budget import settle_budget
 from mcprune.session.plan_gradient import make_gradient, settle
 from mcprune.session.plan_importance import make_importance, make_scorer, settle_importance, settle_start
@@ -53,6 +54,10 @@ LARGEST_DELTA = 1e6
 SEARCH_HIDDEN = (512,)  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
 JITTER = RETRAIN_JITTER = 0.1  # of the range 0..1 of a pixel
 WAVES, WAVES_UNTIL = 40, 0.9  # share of the run at which n(t) has come to rest
+UPDATE_EPOCHS, UPDATE_STEPS = 5, 500  # of the short update: passes, and as many as make so many steps on 64 rows
+# Sites tried in front of a block; sites from which a pool is bounded, and its bounds.
+FALLING = 16  # a frozen classifier's blocks make so many times fewer decisions while n(t) falls: it falls the faster
+TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
 HOTTEST = 10.0  # times the temperature of the coldest replica
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
@@ -117,6 +122,11 @@ def make_plan(
         What cannot be run.
     """
     check_options(config)
+    check_one_shot(config)
+    if config.frozen and model is None and config.pretrain is None:
+        raise ConfigError(
+            "frozen=true, but the built-in classifier starts untrained; give --pretrain EPOCHS, or pass a trained model from Python"
+        )
     device = pick_device(config.device)
     split = config.seed if split_seed is None else split_seed
     prepared = (
@@ -198,11 +208,15 @@ def make_plan(
     train_steps = min(config.train_steps, epochs * steps)
     # Steps on small batches of few rows are too short to share between threads.
     threads = config.threads or (cores() if rows >= LARGE else 1)
+    frozen = _frozen(config, len(prepared.y_train), sites)
     settled = config.model_copy(
         update={
+            **frozen,
             "keep": keep if cost is None else cost.limit,
             "search_hidden": searched,
-            "jitter": config.jitter if config.jitter is not None else JITTER * (is_pixels and rows >= LARGE),
+            "jitter": config.jitter
+            if config.jitter is not None
+            else JITTER * (is_pixels and rows >= LARGE and not config.frozen),
             "retrain_jitter": config.retrain_jitter
             if config.retrain_jitter is not None
             else RETRAIN_JITTER * is_pixels,
@@ -254,6 +268,28 @@ def make_plan(
     return plan
 
 
+def _frozen(config: RunConfig, rows: int, sites: SiteMap) -> dict[str, Any]:
+    """Return what weights as sites and a frozen classifier settle: the update, long blocks on many rows, informed moves."""
+    given = config.model_fields_set
+    settled: dict[str, Any] = {}
+    if config.update == "auto":
+        settled["update"] = "gradient" if config.frozen or sites.weights else "fresh"
+    if settled.get("update", config.update) == "gradient" and config.update_epochs is None:
+        settled["update_epochs"] = max(UPDATE_EPOCHS, math.ceil(UPDATE_STEPS * (config.batch_size or 64) / rows))
+    if config.method != "markov":
+        return settled
+    if config.frozen:
+        # Nothing goes stale between blocks: they may be long, and their rows many.
+        longer = {"decisions": 1024, "speculate": 256, "evaluation_rows": 8192}
+        settled |= {name: value for name, value in longer.items() if name not in given}
+    if sites.weights and "moves" not in given and config.preset == "default":
+        settled["moves"] = {"informed": 0.9, "exchange": 0.1}
+    if config.informed_by == "auto":
+        tries = bool(sites.weights) and "informed" in settled.get("moves", config.moves) and config.propose_by is None
+        settled["informed_by"] = "trials" if tries else "chain"
+    return settled
+
+
 def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[int, ...]:
     """Return the widths of the classifier that is searched with; the one that is kept is `hidden`, trained afresh.
 
@@ -264,7 +300,8 @@ def _search_hidden(config: RunConfig, rows: int, is_users_model: bool) -> tuple[
     """
     may_differ = config.sites == "inputs" and not is_users_model and config.model == "mlp"
     if config.search_hidden is None:
-        return SEARCH_HIDDEN if may_differ and rows >= LARGE and config.method == "markov" else config.hidden
+        is_wider = may_differ and rows >= LARGE and config.method == "markov" and not config.frozen
+        return SEARCH_HIDDEN if is_wider else config.hidden
     if not may_differ and config.search_hidden != config.hidden:
         met = "a model of your own" if is_users_model else f"sites={config.sites!r}, model={config.model!r}"
         raise ConfigError(
@@ -293,7 +330,8 @@ def _budget(config: RunConfig, rows: int, *, may_rise: bool = True) -> dict[str,
     # On few rows waves have not helped: their blocks are too few to train what comes back.
     # Under a cost waves bring back mostly inputs, cheap while few units read them (docs/budgets.md).
     # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
-    may_rise = may_rise and config.budget_in == "sites"
+    # A frozen classifier has nothing to train of what comes back.
+    may_rise = may_rise and config.budget_in == "sites" and not config.frozen
     is_usual = may_rise and falls and temperature.start == temperature.end == 0 and rows >= LARGE
     waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)
@@ -516,6 +554,9 @@ def make_chain(plan: Plan) -> Markov:
         warm_up=config.warm_up if config.warm_up is not None else 0.5,
         pressure=config.budget_pressure,
         cost=plan.cost,
+        falling_decisions=max(1, config.decisions // FALLING) if config.frozen else 0,
+        trials=min(TRIALS, config.decisions) if config.informed_by == "trials" and "informed" in config.moves else 0,
+        pool_limit=config.pool_limit or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
     )
     weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
     if fixed is not None:

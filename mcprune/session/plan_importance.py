@@ -70,7 +70,8 @@ def settle_start(config: RunConfig, epochs: int, sites: SiteMap, keep: int) -> d
         settled["score_rows"] = config.score_rows or ROWS
     if config.start is not None:
         check_floor(config, sites, keep)
-        after = config.start_after if config.start_after is not None else min(1, epochs - 1)
+        usual = 0 if config.frozen or config.pretrain else min(1, epochs - 1)  # trained already
+        after = config.start_after if config.start_after is not None else usual
         if after >= epochs:
             raise ConfigError(
                 f"--start-after {after} leaves the chain none of {epochs} epochs; lower it, or raise --epochs"

@@ -6,7 +6,7 @@ import base64
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ import torch
 from mcprune.arrays import BoolArray, Float32Array, IntArray
 from mcprune.chain.floor import hardened
 from mcprune.errors import ConfigError
-from mcprune.methods.base import Joint, MaskUpdate
+from mcprune.methods.base import Batch, Joint, MaskUpdate
+from mcprune.methods.markov import Markov
 from mcprune.methods.saving import Saved, checked
+from mcprune.pruning.weight_sites import effects
 from mcprune.session import events, outcome
 from mcprune.session.events import Event
 from mcprune.session.interrupt import Interrupt
@@ -25,13 +27,15 @@ from mcprune.session.plan import Plan
 from mcprune.session.rows import EvaluationRows, judge_split
 from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.steering import Knobs, Steering
-from mcprune.session.trainer import Trainer, accuracy
+from mcprune.session.trainer import Trainer, accuracy, fit
 
 # At most so many progress events, and so many looks at the validation part, whatever the length of the run.
 PROGRESS_EVENTS, VALIDATIONS = 400, 40
 # The gates themselves are told so many times at most, and only where they are few: a line of text should stay one.
 GATES, MOST_GATES = 60, 16_384
 NEAR = 0.01
+GUESSED_ROWS = 2048  # on which the effects of the sites are guessed
+RENEW = 8  # blocks for which a frozen classifier is judged on the same rows
 # What of a search is kept as it is.
 PLAIN = (
     "blocks_done", "told", "over", "is_warm", "turned_at", "proposals", "accepted", "nonfinite", "null_moves", "by_bound", "walled",
@@ -62,13 +66,13 @@ class Search:
         self.plan = plan
         self.method = method
         self.joint: Joint | None = method if isinstance(method, Joint) else None
-        fit, judge = judge_split(data.y_train, config.judge_on, config.judge_share, config.seed)
+        fitted, judge = judge_split(data.y_train, config.judge_on, config.judge_share, config.seed)
         if self.joint is not None:
             judge = judge[:0]
         self.trainer = Trainer(
             plan.gated,
-            plan.rows(data.x_train[fit]),
-            torch.from_numpy(data.y_train[fit]).to(plan.device),
+            plan.rows(data.x_train[fitted]),
+            torch.from_numpy(data.y_train[fitted]).to(plan.device),
             batch_size=plan.batch_size,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
@@ -77,7 +81,7 @@ class Search:
             seed=config.seed,
             weights=None
             if data.weights is None
-            else torch.from_numpy(data.weights[fit].astype(np.float32)).to(plan.device),
+            else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device),
             never=None if plan.fixed is None else plan.fixed.dropped,
         )
         self.judges = EvaluationRows(
@@ -99,6 +103,8 @@ class Search:
         self._above = method.position() > 0
         self._crossed = np.zeros(plan.sites.size, np.int64)
         self.adapted: dict[str, Any] | None = None  # of the last block
+        self._batch: Batch | None = None
+        self._drawn: Saved | None = None  # where the batch was drawn, and its rows
         self.keeper: Keeper | None = None
         self.last: MaskUpdate | None = None
         self.told = 0  # blocks, when they were last told of
@@ -135,6 +141,13 @@ class Search:
             yield from self._tell(self.last, self.over)
         if self.is_over:
             return
+        if not self.blocks_done:
+            if config.pretrain:
+                began_training = time.monotonic()
+                text = self.pretrain(lambda: interrupt.is_asked)
+                began_search += time.monotonic() - began_training  # no time of the search
+                yield Event(events.NOTE, {"text": text})
+            self.start()
         for block in range(self.blocks_done, plan.blocks):
             block_began = time.monotonic()
             yield from self.steer(block, interrupt, keeper)
@@ -235,6 +248,7 @@ class Search:
             "steering": self.steering.save(self.blocks_done),
             "trainer": self.trainer.save(),
             "judges": self.judges.save(),
+            "batch": self._drawn,
             "method": self.method.save(),
         }
 
@@ -253,6 +267,10 @@ class Search:
         if saved["knobs"]:
             self.knobs.turn(saved["knobs"])
         self.trainer.restore(saved["trainer"])
+        self._drawn = saved["batch"]
+        if self._drawn is not None:
+            self.judges.restore(self._drawn["judges"])
+            self._batch = self.judges.batch(int(self._drawn["rows"]))
         self.judges.restore(saved["judges"])
         self.method.restore(saved["method"])
         for name in PLAIN:
@@ -264,6 +282,37 @@ class Search:
     def evaluator_name(self) -> str | None:
         """Return which evaluator judges; None where nothing is judged."""
         return None if self.joint is not None else str(self.method.evaluator.name)
+
+    def pretrain(self, is_asked: Callable[[], bool]) -> str:
+        """Train the classifier with all sites kept, and return what to say of it.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            The user wants to end: there is nothing to keep yet.
+        """
+        plan, config = self.plan, self.plan.config
+        fit(
+            plan.model,
+            self.trainer.features,
+            self.trainer.targets,
+            epochs=config.pretrain or 0,
+            batch_size=plan.batch_size,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            is_asked=is_asked,
+            weights=self.trainer.weights,
+        )
+        plan.spent_forwards += 3 * (config.pretrain or 0) * len(self.trainer.targets)
+        found = self._accuracy(np.ones(plan.sites.size, bool))
+        met = "" if found is None else f", {found:.4f} right on the validation part"
+        return f"trained for {config.pretrain:,} epochs with all sites kept{met}"
+
+    def start(self) -> None:
+        """Tell the chain what its sites may matter, now that the classifier is what the search begins with."""
+        if isinstance(self.method, Markov) and self.method.trials is not None:
+            self.method.trials.guess(effects(self.plan.gated, self.judges.batch(GUESSED_ROWS).features))
 
     def steer(self, block: int, interrupt: Interrupt, keeper: Keeper | None) -> Iterator[Event]:
         """Do what is ordered in front of a block, and tell of it."""
@@ -306,8 +355,17 @@ class Search:
         """Train, and let the method work, for one block."""
         method, blocks = self.method, self.plan.blocks
         progress = block / blocks
-        self.trainer.run(self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint)
-        batch = self.judges.batch(self._batch_rows(progress))
+        is_frozen = self.plan.config.frozen
+        if not is_frozen:
+            self.trainer.run(
+                self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint
+            )
+        # What an evaluator knows of a frozen classifier on a batch stays true: the batch stays for a while.
+        if self._batch is None or not is_frozen or block % RENEW == 0:
+            rows = self._batch_rows(progress)
+            self._drawn = {"rows": rows, "judges": self.judges.save()} if is_frozen else None
+            self._batch = self.judges.batch(rows)
+        batch = self._batch
         update: MaskUpdate = method.update(batch, (block + 1) / blocks)
         self.is_warm = update.temperature > 0
         self._count(update, len(batch.targets))

@@ -174,7 +174,13 @@ class Trainer:
     def _traded(
         self, rows: torch.Tensor, gates: Float32Array, kept: IntArray, dropped: IntArray, trades: int
     ) -> torch.Tensor:
-        """Return the logits of a batch in which each row trades; inputs that are 0 in all rows are left out where that pays."""
+        """Return the logits of a batch in which each row trades; inputs that are 0 in all rows are left out where that pays.
+
+        Weights are shared by the rows: where they are sites, the batch trades once.
+        """
+        if self.gated.sites.weights:
+            once = trade(gates, kept, dropped, trades, 1, self._draw)[0]
+            return self.gated(shaken(self.features[rows], self.jitter), torch.from_numpy(once).to(self.features))  # type: ignore[no-any-return]
         pool = dropped
         if dropped.size > TRADED_FROM:
             pool = np.sort(self._draw.choice(dropped, TRADED_FROM, replace=False))

@@ -1,0 +1,213 @@
+"""Weights as sites and trained, frozen classifiers, from the options to the files."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mcprune.errors import ConfigError
+from mcprune.faces.cli import main
+from mcprune.models.registry import build
+from mcprune.pruning.gates import GatedModel
+from mcprune.pruning.sites import site_map
+from mcprune.pruning.weight_sites import nonzero_weights
+from mcprune.session.api import prune
+from mcprune.session.config import make_config, read_options
+from mcprune.session.dense import by_gradient, by_least_squares
+from mcprune.session.folder import load
+from mcprune.session.loop import run
+from mcprune.session.trainer import fit
+
+SHORT = {
+    "pretrain": 12,
+    "frozen": True,
+    "epochs": 6,
+    "hidden": (16, 12),
+    "threads": 1,
+    "compare": "no",
+    "decisions": 96,
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Runs without a folder of their own write below the current one."""
+    monkeypatch.chdir(tmp_path)
+
+
+def figures(events):
+    return {row["name"]: row["accuracy"] for row in events[-1].data["rows"]}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A run on single weights of a trained net without biases."""
+    folder = tmp_path_factory.mktemp("oneshot") / "run"
+    longer = {"pretrain": 20, "epochs": 24, "decisions": 512}
+    options = {**SHORT, **longer, "sites": "weights", "keep": 300, "bias": "no", "compare": "yes"}
+    return folder, list(run(make_config(**options, out=str(folder))))
+
+
+def test_weights_of_a_trained_net(weights):
+    folder, events = weights
+    found = figures(events)
+    assert list(found) == [
+        *("dense", "hard mask, as found", "hard mask, updated", "magnitude, as found", "magnitude, updated"),
+    ]
+    assert found["hard mask, as found"] > found["magnitude, as found"]
+    assert found["hard mask, updated"] > found["hard mask, as found"] > 0.5
+    result = json.loads((folder / "result.json").read_text())
+    total = 64 * 16 + 16 * 12 + 12 * 10
+    assert result["nonzero_weights"] == {"before": total, "after": 300}
+    assert result["names"][0].startswith("layers.0.weight[")
+    assert json.loads((folder / "mask.json").read_text())["n"] == 300
+    progress = [event.data for event in events if event.kind == "progress"]
+    assert progress[-1]["moves"]["informed"][0] > 0
+    # Nothing was trained in the search: the work is that of the dense training and of the judged rows.
+    assert events[-1].data["harden"]["steps"] == 0
+
+
+def test_the_small_model_loads_predicts_and_stays_sparse(weights, tmp_path, capsys):
+    folder, _ = weights
+    small = load(folder)
+    assert nonzero_weights(small.model) == 300
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    assert (small.predict(x) == y).mean() > 0.8
+    optimizer = torch.optim.Adam(small.parameters(), 0.01)
+    torch.nn.functional.cross_entropy(small(small.select(x)), torch.from_numpy(y)).backward()
+    optimizer.step()
+    assert nonzero_weights(small.model) == 300
+    table = tmp_path / "rows.csv"
+    table.write_text(",".join(small.feature_names) + "\n" + "\n".join(",".join(map(str, row)) for row in x[:5]) + "\n")
+    assert main(["predict", str(folder), str(table)]) == 0
+    assert len(capsys.readouterr().out.strip().splitlines()) == 6
+
+
+def test_a_run_repeats_from_its_configuration(weights):
+    folder, events = weights
+    options = read_options(folder / "config.toml")
+    assert "perturb" not in options
+    again = list(
+        run(
+            make_config(
+                **{
+                    **options,
+                    "out": str(folder.parent / "again"),
+                    "compare": "no",
+                    "update": "none",
+                    "update_epochs": None,
+                }
+            )
+        )
+    )
+    assert again[-1].data["keep"] == events[-1].data["keep"]
+
+
+@pytest.mark.parametrize("update", ["none", "least-squares"])
+def test_other_updates(update):
+    events = list(run(make_config(**SHORT, sites="weights:layers.0,layers.2", keep=300, update=update, out=None)))
+    found = figures(events)
+    assert ("hard mask, updated" in found) == (update != "none")
+    if update != "none":
+        assert found["hard mask, updated"] > found["hard mask, as found"] - 0.02
+
+
+@pytest.mark.parametrize("sites", ["inputs", "units", "inputs,weights:layers.2"])
+def test_frozen_classifiers_with_other_sites(sites):
+    events = list(run(make_config(**SHORT, sites=sites, keep=20)))
+    found = figures(events)
+    assert list(found) == ["dense", "hard mask, as found", "hard mask, updated"]
+    assert events[-1].data["harden"]["steps"] == 0
+
+
+def test_weights_while_the_classifier_trains():
+    options = {**SHORT, "pretrain": None, "frozen": False, "epochs": 20}
+    events = list(run(make_config(**options, sites="weights", keep=500)))
+    found = figures(events)
+    assert "dense" not in found
+    assert found["hard mask, updated"] > 0.8
+    assert events[-1].data["harden"]["steps"] > 0
+
+
+def test_a_trained_model_is_taken_as_it_is():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(600, 10)).astype(np.float32)
+    y = (x[:, 3] * x[:, 8] > 0).astype(np.int64)
+    model = build("mlp", 10, 2, (12,), seed=1, bias=False)
+    fit(
+        model,
+        torch.from_numpy(x),
+        torch.from_numpy(y),
+        epochs=40,
+        batch_size=64,
+        learning_rate=0.01,
+        weight_decay=0.0,
+        seed=0,
+    )
+    before = copy.deepcopy(model.state_dict())
+    result = prune(model, (x, y), keep=40, sites="weights", frozen=True, epochs=6, threads=1, scale="none")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert result.mask.kept.sum() == 40
+    assert result.figures["hard mask, updated"] > 0.75
+    assert nonzero_weights(result.model.model) == 40
+
+
+@pytest.mark.parametrize("how", ["gradient", "least-squares"])
+def test_updates_change_what_is_kept_and_nothing_else(how):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 8, generator=draw)
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    model = build("mlp", 8, 3, (10,), seed=2)
+    sites = site_map(model, "weights", 8)
+    mask = torch.rand(sites.size, generator=draw) < 0.6
+    if how == "gradient":
+        options = {"epochs": 3, "batch_size": 50, "learning_rate": 0.01, "weight_decay": 0.0, "seed": 0}
+        after = by_gradient(model, sites, mask, x, y, **options)
+    else:
+        after = by_least_squares(model, sites, mask, x, ridge=1e-9)
+    flat = [torch.cat([layer.weight.flatten() for layer in (m.layers[0], m.layers[2])]) for m in (model, after)]
+    assert torch.equal(flat[0][~mask], flat[1][~mask])
+    assert (flat[0] != flat[1])[mask].float().mean() > 0.7  # but for dead units
+    if how == "least-squares":  # no other weights of the first layer come nearer to what it gave
+        gated = zero = torch.where(mask[:80].view(10, 8), after.layers[0].weight, 0.0)
+        wanted = model.layers[0](x)
+        best = (x @ gated.T + after.layers[0].bias - wanted).square().sum()
+        for _ in range(20):
+            other = zero + 0.01 * torch.randn(10, 8, generator=draw) * mask[:80].view(10, 8)
+            assert (x @ other.T + after.layers[0].bias - wanted).square().sum() > best
+    else:
+        held = GatedModel(after, sites)
+        first = GatedModel(model, sites)
+        with torch.no_grad():
+            loss = [float(torch.nn.functional.cross_entropy(g(x, g.hard_gates(mask)), y)) for g in (held, first)]
+        assert loss[0] < loss[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frozen": True}, "starts untrained; give --pretrain"),
+        ({"frozen": True, "pretrain": 2, "perturb": 0.1}, "--perturb does nothing under --frozen"),
+        ({"method": "gradient", "pretrain": 2}, "--pretrain with --method gradient"),
+        ({"sites": "weights", "update": "fresh"}, "says nothing about fresh ones"),
+        ({"update": "none", "update_epochs": 3}, "does nothing under --update none"),
+        ({"moves": {"exchange": 1}, "informed_by": "trials"}, "no move is informed"),
+        ({"informed_by": "trials", "propose_by": "fisher", "moves": {"informed": 1}}, "are two ways"),
+        ({"sites": "weights", "keep": 10**6}, "choose 1 <= keep <="),
+    ],
+)
+def test_what_does_not_go_together(options, message, quick):
+    with pytest.raises(ConfigError, match=message):
+        list(run(quick(**options)))
+
+
+def test_a_measure_of_the_trained_net_starts_the_chain():
+    options = {**SHORT, "epochs": 1, "decisions": 1, "sites": "weights", "keep": 300, "compare": "yes"}
+    events = list(run(make_config(**options, start="magnitude", budget="constant", update="none")))
+    found, first = figures(events), next(event.data for event in events if event.kind == "progress")
+    assert first["kept"] == 300
+    assert abs(found["hard mask, as found"] - found["magnitude, as found"]) < 0.1
