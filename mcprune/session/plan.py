@@ -54,6 +54,7 @@ SEARCH_HIDDEN = (512,)  # a wide layer judges more evenly than a narrow pair (do
 JITTER = RETRAIN_JITTER = 0.1  # of the range 0..1 of a pixel
 WAVES, WAVES_UNTIL = 40, 0.9  # share of the run at which n(t) has come to rest
 HOTTEST = 10.0  # times the temperature of the coldest replica
+THREADS_A_CORE = 4  # more is a mistake; up to there a run of a larger machine is repeated as it was
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
 
@@ -198,6 +199,9 @@ def make_plan(
     train_steps = min(config.train_steps, epochs * steps)
     # Steps on small batches of few rows are too short to share between threads.
     threads = config.threads or (cores() if rows >= LARGE else 1)
+    if threads > THREADS_A_CORE * cores():
+        notes.append(f"threads: {cores()}, the cores at hand; {threads} would spend their time waiting for each other")
+        threads = cores()
     settled = config.model_copy(
         update={
             "keep": keep if cost is None else cost.limit,
