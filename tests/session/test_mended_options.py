@@ -31,7 +31,7 @@ def test_far_more_threads_than_cores_become_the_cores_with_a_note(wanted, are_ca
 
 def test_models_without_layers_or_numbers_are_refused():
     plain = nn.Sequential(nn.Linear(13, 4), nn.ReLU(), nn.Linear(4, 3))
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="script"):
         scripted = torch.jit.script(plain)
     with pytest.raises(ModelError, match="TorchScript"):
         mcprune.prune(scripted, "wine", keep=3)

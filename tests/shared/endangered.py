@@ -19,6 +19,7 @@ import spoil
 from mcprune.errors import McpruneError
 
 Spoiler = Callable[[bytes, random.Random], bytes]
+LONGEST = 5000  # letters of a message
 LAYOUT_NAMES = ("a", "b", "c", "d")
 
 
@@ -59,13 +60,13 @@ class Reader:
 
     def is_refused(self, folder: Path) -> bool:
         """Read what is there; an error of the user's is a refusal, any other error leaves."""
+        said = None
         try:
             self.read(folder)
         except McpruneError as error:
-            assert str(error).strip(), "an error without words"
-            assert len(str(error)) < 5000, f"an error of {len(str(error)):,} letters"
-            return True
-        return False
+            said = str(error)
+        assert said is None or 0 < len(said.strip()) < LONGEST, f"an error of {len(said or '')} letters"
+        return said is not None
 
 
 def readers(run: Path) -> list[Reader]:
