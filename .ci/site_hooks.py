@@ -5,7 +5,11 @@ import re
 
 def on_page_markdown(markdown, page, config, files):
     """Links to files outside of docs/ work in the repository; in the site their text and place stand for them."""
-    return re.sub(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)+(?!tutorials/)[^)#]*)\)", _named, markdown) if _leaves(page) else markdown
+    return (
+        re.sub(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)+(?!tutorials/)[^)#]*)\)", _named, markdown)
+        if _leaves(page)
+        else markdown
+    )
 
 
 def _leaves(page):

@@ -1,6 +1,6 @@
 """What delta and temperature do: short searches on digits, judged on validation rows; the figures of the page on choosing them.
 
-Temperature with the default's exchanges; delta with moves of one site at n constant from the start, where it matters. Each point is the mean over
+Temperature with the default's exchanges; delta with moves of one site at a temperature, where it matters. Each point is the mean over
 seeds, its bar the sample deviation.
 
     python benchmarks/knobs.py --out benchmarks/results/knobs_digits.json --figures docs/figures
