@@ -9,6 +9,12 @@ class McpruneError(Exception):
     """What the user can mend: the message says how."""
 
 
+def brief(error: BaseException, most: int = 160) -> str:
+    """Return what an error of a library says as a part of a message: its first line, not endless; else its kind."""
+    said = str(error).strip().splitlines()
+    return said[0][:most] if said else type(error).__name__
+
+
 class ConfigError(McpruneError, ValueError):
     """An option or a combination of options that cannot be run."""
 

@@ -12,6 +12,7 @@ from mcprune.data.checks import nearest, some
 from mcprune.errors import DataError
 
 _MAX_DEFLATE = 1032  # see idx.py
+MOST_HEADER = 10_000  # bytes, numpy's own bound for a header that nobody vouches for
 
 
 def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, AnyArray]:
@@ -74,6 +75,10 @@ def read_npy(path: Path) -> AnyArray:
 def _read_npy(where: str, file: IO[bytes], size: int) -> AnyArray:
     try:
         version = np.lib.format.read_magic(file)
+        length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+        if length > MOST_HEADER:  # the reader would make room for as much as is claimed
+            raise DataError(f"{where} is broken: its header claims {length:,} bytes. Write it again.")
+        file.seek(8)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
         if dtype.hasobject:
@@ -81,6 +86,8 @@ def _read_npy(where: str, file: IO[bytes], size: int) -> AnyArray:
                 f"{where} holds Python objects, which only pickle could read, and mcprune never does. Save "
                 "numbers or texts: X.astype(float), y.astype(str)."
             )
+        if dtype.itemsize == 0 and dtype.kind != "O":  # any number of nothings fits into any file, and takes memory
+            raise DataError(f"{where} holds values of no size ({dtype}). Save numbers or texts.")
         claimed = math.prod(shape) * dtype.itemsize
         held = size - file.tell()
         if claimed > held:

@@ -136,6 +136,8 @@ def assemble(
         raise DataError(f"{name}: no feature columns are left beside the target. At least one is needed.")
     if rows == 0:
         raise DataError(f"{name}: no rows. Give at least a few rows of every class.")
+    if isinstance(raw_targets, np.ndarray) and raw_targets.ndim == 0:
+        raise DataError(f"{name}: the targets are a single value. Give one class for each row.")
     if len(raw_targets) != rows:
         raise DataError(
             f"{name}: {rows} rows of features, but {len(raw_targets)} targets. Give one target for each row."

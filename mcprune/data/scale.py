@@ -78,7 +78,7 @@ class Scaler:
             shift = np.array(saved["shift"], dtype=np.float64)
             factor = np.array(saved["factor"], dtype=np.float64)
             kind = saved["kind"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"a saved scaling without readable 'kind', 'shift' and 'factor' ({error}).") from error
         finite = np.isfinite(shift).all() and np.isfinite(factor).all()
         if kind not in KINDS[1:] or shift.ndim != 1 or shift.shape != factor.shape or not finite:

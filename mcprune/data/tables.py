@@ -12,7 +12,7 @@ import numpy as np
 from mcprune.arrays import AnyArray
 from mcprune.data.checks import distinct_names, nearest, some
 from mcprune.data.targets import typed
-from mcprune.errors import DataError
+from mcprune.errors import DataError, brief
 
 TARGET_NAMES = ("target", "label", "class", "y")
 _MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?"})
@@ -217,11 +217,15 @@ def _read_parquet(path: Path, choose: Chooser) -> Table:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: not a readable parquet file ({str(error).splitlines()[0][:120]}). Write it again."
-        ) from error
+        return _from_parquet(path, pyarrow.parquet.read_table(path), choose)
+    except DataError:
+        raise
+    except Exception as error:  # flipped bytes get as far as its decoders, which let nearly anything through
+        raise DataError(f"{path}: not a readable parquet file ({brief(error)}). Write it again.") from error
+
+
+def _from_parquet(path: Path, table: Any, choose: Chooser) -> Table:
+    table.validate(full=True)  # offsets and texts, which reading takes on trust
     # pandas stores a frame's index as a column of its own: it numbers the rows and is no feature
     index = (table.schema.pandas_metadata or {}).get("index_columns", [])
     names = [str(name) for name in table.column_names if name not in index]

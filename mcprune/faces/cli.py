@@ -28,6 +28,7 @@ commands:
   score                  train a classifier, score its sites by an importance measure, keep the n highest
   bench                  compare the chain with every variant of the gradient path
   sweep                  try values of options, rank them by validation accuracy (Optuna)
+  doctor                 say what is installed, what the machine offers and what is missing
   reproduce slides       measure what the slides state that proposed the pruner
 
 Try: mcprune run --keep 16
@@ -76,6 +77,7 @@ def _command(arguments: list[str]) -> int:
         "reproduce": _reproduce,
         "sweep": _sweep,
         "resume": _resume,
+        "doctor": _doctor,
     }
     if arguments and arguments[0] in commands:
         try:
@@ -237,6 +239,12 @@ def _sweep(arguments: list[str]) -> int:
     from mcprune.faces.sweep import sweep
 
     return sweep(arguments)
+
+
+def _doctor(arguments: list[str]) -> int:
+    from mcprune.faces.doctor import doctor
+
+    return doctor(arguments)
 
 
 def _prepare_streams() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcprune.errors import FolderError
+from mcprune.errors import FolderError, brief
 from mcprune.faces.picture import picture
 from mcprune.faces.text import number, ranges, some, wrapped
 
@@ -156,6 +156,8 @@ def check(result: Mapping[str, Any], where: str) -> None:
     try:
         if not all(type(index) is int for index in result["keep"]):
             raise ValueError("'keep' must hold indices")
+        if not isinstance(files := result.get("files", []), list) or not all(isinstance(name, str) for name in files):
+            raise ValueError("'files' must hold names")
         for row in result["rows"]:
             cells(row)
         kept_lines(result, width=80, unicode=False)
@@ -163,5 +165,5 @@ def check(result: Mapping[str, Any], where: str) -> None:
         weights_line(result.get("nonzero_weights"))
         harden_lines(result)
         adapted_lines(result.get("adapted"))
-    except (KeyError, TypeError, ValueError, AttributeError, FolderError) as error:
-        raise FolderError(f"the result in {where!r} cannot be shown ({error}); {remedy}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, FolderError) as error:
+        raise FolderError(f"the result in {where!r} cannot be shown ({brief(error)}); {remedy}") from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 UNKNOWN = "-"
+LARGEST = 1e300  # an integer of a file may be beyond all floats
 
 
 def number(value: Any, form: str) -> str:
@@ -22,14 +22,14 @@ def number(value: Any, form: str) -> str:
     """
     if isinstance(value, str):
         return value
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < LARGEST:
         return UNKNOWN
     return format(value, form)
 
 
 def duration(seconds: Any) -> str:
     """Return seconds as m:ss, or h:mm:ss from an hour on; a dash where it is not known."""
-    if not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds < 0:
+    if not isinstance(seconds, int | float) or not 0 <= seconds < LARGEST:
         return UNKNOWN
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -37,6 +37,9 @@ class Chain(NamedTuple):
                 return layer.in_features
             if isinstance(layer, nn.BatchNorm1d):
                 return layer.num_features
+            if isinstance(layer, nn.Unflatten) and layer.dim == 1:  # a row that becomes an image
+                size = [side for side in layer.unflattened_size if isinstance(side, int) and side > 0]
+                return math.prod(size) if len(size) == len(layer.unflattened_size) else None
             if not isinstance(layer, (*ELEMENTWISE, nn.Flatten)):
                 return None
         return None

@@ -17,7 +17,7 @@ from mcprune.errors import ConfigError, FolderError, ModelError
 from mcprune.models.registry import describe, skeleton
 
 FORMAT = "mcprune-model"
-VERSION = 1
+VERSION = 2  # 1 had no digest of the description itself
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
@@ -59,6 +59,7 @@ def save_model(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[
         "extra": dict(extra or {}),
     }
     try:
+        content["sha256"] = _digest(content)
         text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
         encoded = text.encode()
     except (TypeError, ValueError) as error:
@@ -93,7 +94,7 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     nn.Module
         On the CPU, in evaluation mode.
     dict
-        The content of ``model.json``: "format", "version", "weights_sha256", "model", "extra".
+        The content of ``model.json``: "format", "version", "weights_sha256", "model", "extra", "sha256".
 
     Raises
     ------
@@ -163,7 +164,20 @@ def _read_description(path: Path) -> dict[str, Any]:
     for key, kind in (("weights_sha256", str), ("model", dict), ("extra", dict)):
         if not isinstance(content.get(key), kind):
             raise _broken(path, DESCRIPTION, f"its key {key!r} is missing or of another type")
+    try:
+        is_whole = version == 1 or content.get("sha256") == _digest(content)
+    except (ValueError, RecursionError):  # a number beyond all floats, say
+        is_whole = False
+    if not is_whole:
+        raise _broken(path, DESCRIPTION, "its content is not the one that its key 'sha256' was made of")
     return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a description without its digest, in one fixed spelling: a label or a scaling cannot change unseen."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    text = json.dumps(rest, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse_constant(name: str) -> float:

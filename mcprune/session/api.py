@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html import escape
@@ -16,7 +17,7 @@ from mcprune.arrays import BoolArray, FloatArray, IntArray
 from mcprune.data.base import Dataset
 from mcprune.data.load import from_arrays
 from mcprune.data.load import load as load_data
-from mcprune.errors import ConfigError
+from mcprune.errors import ConfigError, ModelError
 from mcprune.objective.texts import FUNCTION
 from mcprune.session import events
 from mcprune.session.config import make_config
@@ -158,7 +159,7 @@ def prune_steered(
     function = given["objective"] if callable(given.get("objective")) else None
     if function is not None:
         given["objective"] = FUNCTION + getattr(function, "__name__", type(function).__name__)
-    given["data"] = str(data) if isinstance(data, str | Path) else FROM_PYTHON
+    given["data"] = os.fspath(data) if isinstance(data, str | os.PathLike) else FROM_PYTHON
     config = make_config(**given)
     dataset = _dataset(data, config.target)
     path = Path(config.out) if config.out else None
@@ -258,12 +259,20 @@ def _plain_number(value: Any) -> Any:
 def _check_model(model: object) -> None:
     if model is not None and not isinstance(model, nn.Module):
         raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module, or None for an MLP")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ModelError(
+            "the model is compiled by TorchScript, so its layers cannot be gated; give the nn.Module that it was made from"
+        )
+    if model is not None and any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise ModelError(
+            "the model is on the device 'meta', which has no numbers; give it after model.to_empty(device='cpu') and its weights"
+        )
 
 
 def _dataset(data: Any, target: str | None) -> Dataset:
     if isinstance(data, Dataset):
         return data
-    if isinstance(data, str | Path):
+    if isinstance(data, str | os.PathLike):
         return load_data(data, target=target)
     if isinstance(data, tuple | list) and len(data) == 2:
         return from_arrays(data[0], data[1])

@@ -50,7 +50,7 @@ def move_shares(value: Any) -> dict[str, float]:
             raise ValueError(f"there is no move {name!r}{nearest(name, KINDS)}; the moves are {', '.join(KINDS)}")
         try:
             shares[name] = float(share)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"the share of {name} must be a number, met {share!r}") from None
         if not math.isfinite(shares[name]) or shares[name] < 0:
             raise ValueError(f"the share of {name} must be finite and not negative, met {share!r}")

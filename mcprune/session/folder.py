@@ -18,7 +18,7 @@ from torch import nn
 
 from mcprune.arrays import AnyArray, Float32Array
 from mcprune.data.scale import Scaler
-from mcprune.errors import DataError, FolderError, McpruneError
+from mcprune.errors import DataError, FolderError, McpruneError, brief
 from mcprune.pruning.portable import load_model, save_model
 from mcprune.pruning.weight_sites import hold_zeros
 from mcprune.session.checkpoint import write_checkpoint
@@ -316,6 +316,10 @@ class SmallModel(nn.Module):
         if self.keep.size and not 0 <= self.keep.min() <= self.keep.max() < self.n_inputs:
             raise ValueError("a column lies outside of the rows")
         self.feature_names = tuple(extra["feature_names"])
+        if not all(isinstance(name, str) for name in (*self.names, *self.feature_names)):
+            raise ValueError("a name of a column is no text")
+        if not all(isinstance(label, str | int | float) for label in self.labels):
+            raise ValueError("a label is neither a text nor a number")
         self.target_name: str | None = extra["target_name"]
         self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
         if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
@@ -375,9 +379,29 @@ def load(folder: str | Path) -> SmallModel:
     FolderError
         The folder is missing or broken.
     """
+    return load_described(folder)[0]
+
+
+def load_described(folder: str | Path) -> tuple[SmallModel, dict[str, Any]]:
+    """Return what `load` does, and the content of model.json; errors as `load`."""
     model, description = load_model(folder)
-    extra = description.get("extra", description)
     try:
-        return SmallModel(model, extra)
-    except (KeyError, TypeError, ValueError, McpruneError) as error:
-        raise FolderError(f"{str(folder)!r} holds a model, but its description is broken: {error}; run again") from None
+        small = SmallModel(model, description["extra"])
+        _try(small)
+    except (ArithmeticError, LookupError, TypeError, ValueError, McpruneError) as error:
+        raise FolderError(
+            f"{str(folder)!r} holds a model, but its description is broken: {brief(error)}; run again"
+        ) from None
+    return small, description
+
+
+def _try(small: SmallModel) -> None:
+    """Run one row through the model: its layers need not fit each other, nor its outputs the labels."""
+    parameter = next(small.model.parameters(), torch.zeros(()))
+    try:
+        with torch.no_grad():
+            out = small(torch.zeros(1, small.keep.size, dtype=parameter.dtype))
+    except Exception as error:  # torch raises nearly anything where shapes do not fit
+        raise ValueError(f"its layers do not take {small.keep.size} inputs ({brief(error)})") from None
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (1, len(small.labels)):
+        raise ValueError(f"it has {len(small.labels)} labels, but the model gives {tuple(getattr(out, 'shape', ()))}")

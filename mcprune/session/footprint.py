@@ -12,8 +12,7 @@ from torch import nn
 
 from mcprune.errors import McpruneError
 from mcprune.models.registry import build
-from mcprune.pruning.portable import load_model
-from mcprune.session.folder import SmallModel
+from mcprune.session.folder import SmallModel, load_described
 
 BATCHES = (1, 256)
 ROWS = 2  # with which products are counted: some models take a single one for a batch
@@ -107,9 +106,8 @@ def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) 
     threads = threads if isinstance(threads, int) and 1 <= threads <= 1024 else 1
     version = str(torch.__version__)
     try:
-        model, description = load_model(folder)
-        small = SmallModel(model, description["extra"])
-    except (McpruneError, KeyError, TypeError, ValueError) as error:
+        small, description = load_described(folder)
+    except McpruneError as error:
         return Footprints(None, None, f"the small model cannot be loaded: {error}", threads, version)
     models = [(small.model, small.keep.size)]
     whole, missing = _whole(small, description["model"], start["config"], done)

@@ -219,10 +219,25 @@ class Jobs:
             raise FolderError(
                 f"the folder {str(self.root)!r} holds runs of {str(held.get('kind'))!r}, not of {self.kind!r}; choose another --out"
             )
+        if not all(_is_record(record) for record in known.values()):
+            raise FolderError(f"{str(path)!r} was changed: its records of runs are broken; choose another --out")
         return known
 
     def _write(self) -> None:
         write_json(self.root / JOBS, {"kind": self.kind, "jobs": self.known})
+
+
+def _is_record(record: object) -> bool:
+    """Whether a value of jobs.json is one that `Jobs` writes."""
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("options", {}), dict)
+        and isinstance(record.get("error", ""), str)
+        and all(
+            type(number := record.get(name, 0)) in (int, float) and 0 <= number < 1e15
+            for name in ("trial_seconds", "trial_forwards")
+        )
+    )
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

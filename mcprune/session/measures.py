@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mcprune.errors import FolderError
+from mcprune.errors import FolderError, brief
 from mcprune.session.records import EVENTS, read_result
 
 Bytes = NDArray[np.uint8]
@@ -101,9 +101,12 @@ def read_run(folder: Path, spent: tuple[float, int] = (0.0, 0)) -> RunFigures:
             config=start["config"],
             notes=[event["text"] for event in told if event["event"] == "note"],
         )
-    except (OSError, ValueError, KeyError, IndexError, TypeError, StopIteration) as error:
+    except (
+        ArithmeticError, AttributeError, LookupError, OSError, RecursionError, StopIteration, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        why = f"{type(error).__name__}: {brief(error)}"
         raise FolderError(
-            f"the run in {str(folder)!r} cannot be read ({error!r}); remove that folder and run again"
+            f"the run in {str(folder)!r} cannot be read ({why}); remove that folder and run again"
         ) from None
 
 

@@ -59,6 +59,7 @@ UPDATE_EPOCHS, UPDATE_STEPS = 5, 500  # of the short update: passes, and as many
 FALLING = 16  # a frozen classifier's blocks make so many times fewer decisions while n(t) falls: it falls the faster
 TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
 HOTTEST = 10.0  # times the temperature of the coldest replica
+THREADS_A_CORE = 4  # more is a mistake; up to there a run of a larger machine is repeated as it was
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
 
@@ -208,6 +209,9 @@ def make_plan(
     train_steps = min(config.train_steps, epochs * steps)
     # Steps on small batches of few rows are too short to share between threads.
     threads = config.threads or (cores() if rows >= LARGE else 1)
+    if threads > THREADS_A_CORE * cores():
+        notes.append(f"threads: {cores()}, the cores at hand; {threads} would spend their time waiting for each other")
+        threads = cores()
     frozen = _frozen(config, len(prepared.y_train), sites)
     settled = config.model_copy(
         update={

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mcprune.errors import FolderError
+from mcprune.errors import FolderError, brief
 
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
 BEGUN = "begun.json"  # what was asked for; there until the run has come to its end
@@ -94,7 +94,7 @@ def read_json(folder: str | Path, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise FolderError(f"{str(folder)!r} has no {name}: no run that ended is there; run again") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise FolderError(f"{str(path / name)!r} cannot be read: {error}; run again") from None
+        raise FolderError(f"{str(path / name)!r} cannot be read: {brief(error)}; run again") from None
     if not isinstance(value, dict):
         raise FolderError(f"{str(path / name)!r} is no JSON object; run again")
     return value

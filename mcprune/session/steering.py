@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from mcprune.chain.schedules import Schedule, parse
-from mcprune.errors import ConfigError, FolderError, McpruneError
+from mcprune.errors import ConfigError, FolderError, McpruneError, brief
 from mcprune.methods.base import MaskUpdate
 from mcprune.methods.markov import Markov
 from mcprune.methods.settings import ChainSettings, check
@@ -244,8 +244,10 @@ def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
             elif event["event"] == "start" and options.get("decide", "exact") == "exact":
                 # What `auto` chose by its speed then; another one may round otherwise.
                 options["evaluator"] = event["evaluator"] if event["evaluator"] in _evaluators() else "auto"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FolderError(f"{str(path / EVENTS)!r} is not the record of a run ({error}); give another folder") from None
+    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+        raise FolderError(
+            f"{str(path / EVENTS)!r} is not the record of a run ({brief(error)}); give another folder"
+        ) from None
     return options, Replay(changes, end)
 
 

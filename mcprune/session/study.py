@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.errors import ConfigError, FolderError
+from mcprune.errors import ConfigError, FolderError, brief
 from mcprune.session.events import plain
 from mcprune.session.records import check_free
 from mcprune.session.vary import Vary
@@ -83,13 +83,33 @@ class Study:
             held = self.study.user_attrs.get("setting")
             if held is None:
                 self.study.set_user_attr("setting", held := dict(setting))
+            self._check(held)
         except OSError as error:
             raise FolderError(
                 f"{str(root)!r} cannot be written: {error.strerror or error}; choose another --out"
             ) from None
-        except (ValueError, KeyError) as error:
-            raise FolderError(f"{str(path)!r} is no journal of a sweep ({error}); choose another --out") from None
+        except Exception as error:  # Optuna replays whatever the journal holds
+            raise FolderError(
+                f"{str(path)!r} is no journal of a sweep ({brief(error)}); choose another --out"
+            ) from None
         _same(root, held, setting)
+
+    def _check(self, held: object) -> None:
+        """Refuse what no sweep writes: the rest of mcprune takes the attributes as they are."""
+        if not isinstance(held, dict):
+            raise ValueError("its setting is no table")
+        for trial in self._counted():
+            if trial.state.name == "COMPLETE":
+                float(trial.value)
+            by, told = trial.user_attrs.get("by", {"host": "", "pid": 0}), trial.user_attrs.get("told")
+            is_told = told is None or (
+                isinstance(told, dict)
+                and {"place", "number", "state", "values", "score", "scores"} <= told.keys()
+                and isinstance(told["values"], dict)
+                and (told["state"] != "complete" or type(told["score"]) in (int, float))
+            )
+            if not (is_told and type(trial.user_attrs.get("place", 0)) is int and type(by["pid"]) is int):
+                raise ValueError(f"trial {trial.number} is none of a sweep")
 
     def take(self, trials: int) -> Taken | None:
         """Take the next trial; None where `trials` are finished or being made.

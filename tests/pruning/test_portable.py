@@ -14,7 +14,7 @@ from mcprune.errors import ConfigError, FolderError, ModelError
 from mcprune.models.layers import Scatter
 from mcprune.models.mlp import MLP
 from mcprune.models.registry import describe, from_description, is_built_in
-from mcprune.pruning.portable import load_model, save_model
+from mcprune.pruning.portable import _digest, load_model, save_model
 from mcprune.pruning.shrink import shrink
 from mcprune.pruning.sites import site_map
 
@@ -48,9 +48,10 @@ def folder(tmp_path):
 
 
 def edit(folder, **changes):
+    """Other content with a digest that fits."""
     path = folder / "model.json"
-    content = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    content = {key: value for key, value in (json.loads(path.read_text()) | changes).items() if value is not None}
+    path.write_text(json.dumps(content | {"sha256": _digest(content)}))
 
 
 def exchange(folder, tensors):
@@ -211,13 +212,25 @@ def test_foreign_json(folder, text, cause):
 
 
 def test_a_future_version_asks_for_a_newer_mcprune(folder):
-    edit(folder, version=2)
-    with pytest.raises(FolderError, match=r"has version 2.*Install a newer mcprune"):
+    edit(folder, version=3)
+    with pytest.raises(FolderError, match=r"has version 3.*Install a newer mcprune"):
         load_model(folder)
     for version in (None, "1", 0, True):
         edit(folder, version=version)
         with pytest.raises(FolderError, match="its version is"):
             load_model(folder)
+
+
+def test_a_description_that_was_changed_is_refused_and_version_1_had_no_digest(folder):
+    path = folder / "model.json"
+    text = path.read_text()
+    assert '"keep": [\n   1,' in text
+    changed = text.replace('"keep": [\n   1,', '"keep": [\n   3,')
+    path.write_text(changed)
+    with pytest.raises(FolderError, match="not the one that its key 'sha256' was made of"):
+        load_model(folder)
+    path.write_text(changed.replace('"version": 2', '"version": 1'))
+    assert load_model(folder)[1]["extra"] == {"keep": [3, 2]}
 
 
 @pytest.mark.parametrize("key", ["weights_sha256", "model", "extra"])

@@ -326,3 +326,25 @@ def test_shrinking_neither_reads_nor_moves_the_global_random_state():
     before = torch.random.get_rng_state()
     shrink(model, sites, np.arange(sites.size) % 2 == 0)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_row_that_becomes_an_image_says_how_long_it_is():
+    """Units behind convolutions are cut without being told the shape of a row."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Unflatten(1, (1, 4, 4)),
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32, 6),
+        nn.ReLU(),
+        nn.Linear(6, 3),
+    ).eval()
+    sites = site_map(model, "units", 16)
+    keep = np.arange(sites.size) % 2 == 0
+    small = shrink(model, sites, keep)
+    assert [layer.out_features for layer in small.modules() if isinstance(layer, nn.Linear)] == [3, 3]
+    x = torch.randn(5, 16)
+    with torch.no_grad():
+        hidden = model[:6](x) * torch.from_numpy(keep)
+        torch.testing.assert_close(small(x), model[6](hidden))

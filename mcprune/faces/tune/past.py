@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.errors import FolderError
+from mcprune.errors import FolderError, brief
 from mcprune.faces.tune.desk import BINS, SHOWN, Desk, packed
 from mcprune.session import events
 from mcprune.session.events import Event
@@ -46,8 +46,10 @@ class Past(Desk):
                     self._series.add(self._row(data, last))
                     last = data
             self._finish(result, mask, last)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise FolderError(f"{str(path)!r} is not the record of a run ({error}); give another folder") from None
+        except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+            raise FolderError(
+                f"{str(path)!r} is not the record of a run ({brief(error)}); give another folder"
+            ) from None
         self._run["folder"] = str(folder)
 
     def _row(self, data: Mapping[str, Any], last: Mapping[str, Any] | None) -> dict[str, float | None]:
@@ -69,11 +71,14 @@ class Past(Desk):
     def _finish(self, result: Mapping[str, Any], mask: Mapping[str, Any], last: Mapping[str, Any] | None) -> None:
         size = int(result["N"])
         self._run["image_shape"] = result["image_shape"]
+        weights = np.asarray(mask["weights"], np.float64)
+        if weights.shape != (size,):  # before anything of that size is made
+            raise ValueError(f"{MASK} has {weights.size} weights, {size} were expected")
         if last is None:
             return
         kept = np.zeros(size, bool)
         kept[np.asarray(result["keep"], np.int64)] = True
-        gates = 1.0 / (1.0 + np.exp(-np.clip(np.asarray(mask["weights"], np.float64), -50, 50)))
+        gates = 1.0 / (1.0 + np.exp(-np.clip(weights, -50, 50)))
         self._latest = {
             **{name: last[name] for name in ("block", "acceptance", "delta", "temperature", "alpha", "seconds_left")},
             "row": self._row(last, None),

@@ -1,0 +1,69 @@
+"""The pages: tutorials are run as they stand, the options' page is that of the code, links lead somewhere."""
+
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import pytest
+
+from mcprune.faces.cli import main
+from mcprune.faces.options_page import page
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TUTORIALS = ["index.md", "tutorials/table.md", "tutorials/trigger.md", "tutorials/cnn.md"]
+BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch, capsys):
+    """Every block in order, in one folder and one interpreter; only threads are added to the commands."""
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall((DOCS / name).read_text())
+    assert len(blocks) >= 3
+    known = {}
+    for kind, fence, text in blocks:
+        assert kind == fence
+        if kind == "python":
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                exec(compile(text, f"{name}", "exec"), known)
+            continue
+        for line in filter(None, map(str.strip, text.splitlines())):
+            program, *arguments = shlex.split(line, comments=True)
+            assert program == "mcprune"
+            assert main(arguments) == 0, capsys.readouterr().err
+
+
+def test_most_blocks_of_the_tutorials_are_run():
+    """The control: what looks like a command or a program and is not run is the installation alone."""
+    for name in TUTORIALS:
+        text = (DOCS / name).read_text()
+        left = re.findall(r"```(?:sh|python)\n(.*?)```", BLOCK.sub("", text), re.DOTALL)
+        assert all("pip install" in block for block in left), name
+
+
+def test_the_options_page_is_that_of_the_code():
+    assert (DOCS / "options.md").read_text() == page(), (
+        "made anew by: python -m mcprune.faces.options_page > docs/options.md"
+    )
+
+
+def test_the_options_page_has_every_option_with_a_default():
+    from mcprune.session.config import RunConfig, option
+
+    rows = [line for line in page().splitlines() if line.startswith("| `--")]
+    assert {row.split("`")[1] for row in rows} == {option(name) for name in RunConfig.model_fields}
+    assert all(len(re.split(r"(?<!\\)\|", row)) == 6 and re.split(r"(?<!\\)\|", row)[4].strip() for row in rows)
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
+def test_links_lead_to_files_that_are_there(path):
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_navigation():
+    nav = (DOCS.parent / ".ci" / "mkdocs.yml").read_text()
+    assert all(f" {path.relative_to(DOCS).as_posix()}\n" in nav for path in DOCS.rglob("*.md"))

@@ -1,0 +1,128 @@
+"""Every reader against spoiled files: only errors of mcprune's own kind leave, little memory is taken, no code is run."""
+
+import random
+import signal
+import tracemalloc
+import warnings
+
+import pytest
+from endangered import Bomb, make_run, readers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mcprune.errors import McpruneError
+
+NAMES = (
+    "idx", "idx.gz", "idx rows", "cifar-100", "cifar", "csv", "tsv", "csv rows", "npz", "npy rows", "parquet", "config.toml", "model",
+    "model with digests", "result.json", "events.jsonl", "replay", "mask.json", "figures", "sweep", "jobs.json",
+)  # fmt: skip
+SLOW = {"events.jsonl": 15, "parquet": 40, "sweep": 25}  # examples; each draws a page, an archive, a study
+ROOM = 48 * 2**20  # bytes that reading a file of some kilobytes may take, a page with plotly among it
+HANG = 60
+
+
+@pytest.fixture(scope="session")
+def endangered(tmp_path_factory):
+    found = {reader.name: reader for reader in readers(make_run(tmp_path_factory.mktemp("endangered") / "run"))}
+    assert set(found) | {"parquet", "sweep"} == set(NAMES)
+    return found
+
+
+@pytest.fixture
+def reader(request, endangered):
+    if request.param not in endangered:
+        pytest.skip(f"{request.param} needs an extra that is not installed")
+    return endangered[request.param]
+
+
+@pytest.fixture
+def alarm():
+    """End what hangs, by an error that no `except Exception` catches."""
+
+    def ring(number, frame):
+        pytest.exit("a reader hangs", returncode=1)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    yield lambda: signal.alarm(HANG)
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("reader", NAMES, indirect=True)
+def test_what_is_valid_is_read(reader, tmp_path):
+    reader.write(tmp_path)
+    assert not reader.is_refused(tmp_path)
+
+
+@pytest.mark.parametrize("reader", NAMES, indirect=True)
+def test_what_is_spoiled_is_read_or_refused_and_takes_little_memory(reader, tmp_path_factory, alarm):
+    refused = []
+
+    @settings(
+        max_examples=SLOW.get(reader.name, 100), deadline=None, database=None, derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )  # fmt: skip
+    @given(st.integers(0, 2**32 - 1))
+    def spoil(seed):
+        folder = tmp_path_factory.mktemp("spoiled")
+        reader.write(folder, random.Random(seed))
+        alarm()
+        tracemalloc.start()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                refused.append(reader.is_refused(folder))
+            assert tracemalloc.get_traced_memory()[1] < ROOM
+        finally:
+            tracemalloc.stop()
+
+    spoil()
+    assert any(refused)
+    assert not Bomb.exploded
+
+
+def test_the_bomb_explodes_where_a_pickle_is_read(tmp_path, monkeypatch):
+    """The control of 'no code is run': numpy with pickles allowed does run it."""
+    import numpy as np
+
+    monkeypatch.setattr(Bomb, "exploded", [])
+    np.savez(tmp_path / "t.npz", X=np.array([Bomb()], dtype=object))
+    with np.load(tmp_path / "t.npz", allow_pickle=True) as archive:
+        archive["X"]
+    assert Bomb.exploded
+
+
+def test_a_reader_that_lets_anything_through_is_found_out(endangered, tmp_path):
+    """The control of the test above: one plain `float` behind a reader of tables."""
+    from dataclasses import replace
+
+    naive = replace(
+        endangered["csv"],
+        read=lambda at: [float(line.split(",")[0]) for line in (at / "t.csv").read_text().splitlines()[1:]],
+    )
+    broke = 0
+    for seed in range(40):
+        naive.write(tmp_path, random.Random(seed))
+        try:
+            naive.is_refused(tmp_path)
+        except (ValueError, IndexError):  # `is_refused` lets no error of mcprune's own out
+            broke += 1
+    assert broke > 5
+
+
+def test_an_archive_header_that_claims_gigabytes_is_refused_without_making_room(tmp_path):
+    from mcprune.data.archives import read_npy
+
+    path = tmp_path / "t.npy"
+    for head in (b"\x02\x00\xf0\xff\xff\x7f", b"\x09\x00\x00\x00\x00\x20", b"\x03\x00\x00\x00\x00\xff"):
+        path.write_bytes(b"\x93NUMPY" + head + b"{'descr': '<f8'}")
+        tracemalloc.start()
+        with pytest.raises(McpruneError, match="header claims"):
+            read_npy(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**20
+    shape = b"{'descr': '|S0', 'fortran_order': False, 'shape': (4294967296,), }\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(shape).to_bytes(2, "little") + shape)
+    with pytest.raises(McpruneError, match="no size"):
+        read_npy(path)
