@@ -11,8 +11,9 @@ from mcprune.models.mlp import MLP
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.sites import site_map
 from mcprune.session import plan as planning
+from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import make_config
-from mcprune.session.plan import budget_over_time, classifier_words, make_plan
+from mcprune.session.plan import budget_over_time, make_plan
 from mcprune.session.trainer import Trainer, fit
 
 
@@ -32,7 +33,7 @@ def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
     plan = planned()
     assert plan.config.search_hidden == (512,)
     assert plan.model.widths == (64, 512, 10)
-    assert classifier_words(plan) == "MLP 64-128-64-10, searched with 64-512-10"
+    assert classifier_words(plan.config, plan.model, is_users_model=False) == "MLP 64-128-64-10, searched with 64-512-10"
     assert plan.config.waves == planning.WAVES
     assert plan.config.budget_until == 0.3
     assert isinstance(budget_over_time(plan.config, 64, 16), Waves)
