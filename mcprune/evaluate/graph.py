@@ -30,7 +30,9 @@ Screen = Literal["none", "tf32", "bf16"]
 # Moves of more sites than this are no low-rank change; they go as in `incremental`.
 MOST_SITES = 64
 # A screen's error is measured on so many candidates of each batch of rows; the band is so many times the largest.
-MEASURED, SAFETY = 4, 4.0
+MEASURED, SAFETY = 8, 4.0
+# Before anything is measured: a quarter of the last place of the type, of which a sum over units keeps that much.
+LEAST = {"tf32": 2.0**-13, "bf16": 2.0**-10}
 LAYERS: tuple[type[nn.Module], ...] = (*POINTWISE, nn.Linear, nn.BatchNorm1d, nn.Flatten)
 
 
@@ -101,16 +103,16 @@ class GraphEvaluator(IncrementalEvaluator):
             if type(module) not in LAYERS:
                 raise ModelError(f"a {type(module).__name__} stands in the chain")
         self.batch, self.screen = batch, screen
-        self.error = IncrementalEvaluator.error
+        self.error = LEAST.get(screen, IncrementalEvaluator.error)
         self._begun = 0
-        self._is_measured = screen == "none"
+        self._unmeasured = 0 if screen == "none" else MEASURED
         self._recorded: dict[tuple[object, ...], Recorded] = {}
 
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
         """See `Evaluator.begin`."""
         super().begin(features, targets, position, sharpness)
         self._begun += 1
-        self._is_measured = self.screen == "none"
+        self._unmeasured = 0 if self.screen == "none" else MEASURED
 
     @torch.no_grad()
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
@@ -131,15 +133,15 @@ class GraphEvaluator(IncrementalEvaluator):
                     few = part[first : first + count]
                     out[replica, few] = self._run(moves, replica, few, int(number), count)
             self._several(moves, replica, np.flatnonzero(low < high), out[replica])
-            if not self._is_measured:
-                self._measure(moves, replica, np.flatnonzero(low == high)[:MEASURED], out[replica])
-        self._is_measured = True
+            if self._unmeasured:
+                self._measure(moves, replica, np.flatnonzero(low == high)[: self._unmeasured], out[replica])
         return out
 
     def _measure(self, moves: Moves, replica: int, few: np.ndarray, screened: FloatArray) -> None:
         """Widen the error to a multiple of what the screen is away from float32."""
         exact = np.full(screened.shape, np.nan)
         self._several(moves, replica, few, exact)
+        self._unmeasured -= few.size
         away = np.abs(exact - screened)[few] / np.maximum(1.0, np.abs(exact[few]))
         if np.isfinite(away).any():
             self.error = max(self.error, SAFETY * float(np.nanmax(away)))

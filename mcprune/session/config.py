@@ -202,14 +202,7 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         None,
         ge=1,
         le=2**31,
-        description="passes for the fresh classifier on what is kept [30, more for few rows]",
-        json_schema_extra={"group": "classifier"},
-    )
-
-    retrain_from: Literal["fresh", "found"] | None = Field(
-        None,
-        description="weights that the small classifier is retrained from: new ones, or those of the search [found where channels "
-        "are sites, else fresh]",
+        description="passes for the small classifier on what is kept [30, more for few rows; as the search under --update found]",
         json_schema_extra={"group": "classifier"},
     )
 

@@ -31,10 +31,10 @@ class OneShotOptions(GradientOptions):
         description="the classifier is not trained during the search; it comes from --pretrain, or from Python",
         json_schema_extra=CLASSIFIER,
     )
-    update: Literal["auto", "fresh", "none", "least-squares", "gradient"] = Field(
+    update: Literal["auto", "fresh", "found", "none", "least-squares", "gradient"] = Field(
         "auto",
-        description="what follows the mask: a fresh classifier, or a short update of the trained values that are kept; "
-        "auto: gradient for weights and frozen classifiers, else fresh",
+        description="what follows the mask: a fresh small classifier is trained, or the found one trained on, or a short update of "
+        "the found values; auto: gradient for weights and frozen classifiers, found for channels, else fresh",
         json_schema_extra=CLASSIFIER,
     )
     update_epochs: int | None = Field(
@@ -89,12 +89,12 @@ def check_one_shot(config: Any) -> None:
             raise ConfigError(
                 f"--{name} does nothing under --frozen: it belongs to {owner}; leave it out, or change that"
             )
-    if config.update == "fresh" and "weights" in config.sites:
+    if config.update in ("fresh", "found") and "weights" in config.sites:
         raise ConfigError(
-            f"update=fresh with sites={config.sites!r}: a mask of single weights says nothing about fresh ones; choose "
+            f"update={config.update} with sites={config.sites!r}: dropped weights stay at 0 in a short update only; choose "
             "--update gradient, least-squares or none"
         )
-    if config.update_epochs is not None and config.update in ("fresh", "none", "least-squares"):
+    if config.update_epochs is not None and config.update in ("fresh", "found", "none", "least-squares"):
         raise ConfigError(
             f"update_epochs={config.update_epochs} does nothing under --update {config.update}: it belongs to --update "
             "gradient; leave it out, or change that"

@@ -33,6 +33,7 @@ from mcprune.session.warp import Warp
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
 COMPARE_SHARE = 0.1
+RETRAINED = ("fresh", "found")  # updates that train a small classifier for --retrain-epochs
 FOUND = ("hard mask, as found", "hard mask, updated", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, as found", "magnitude, updated")
 
@@ -91,7 +92,7 @@ class Refit:
     def train(self, mask: BoolArray, seed: int, *, may_be_found: bool = False) -> nn.Module:
         """Return a small classifier on what the mask keeps, trained afresh, or on from the search's weights if the options say so."""
         plan, config = self.plan, self.plan.config
-        is_found = may_be_found and config.retrain_from == "found"
+        is_found = may_be_found and config.update == "found"
         model = self.cut(plan.model, mask) if is_found else self.small(mask, seed)
         fit(
             model,
@@ -236,7 +237,7 @@ def conclude(
     yield row("hard mask, as found", kept, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
     since = time.monotonic()
     small = None
-    is_fresh = plan.config.update == "fresh"
+    is_fresh = plan.config.update in RETRAINED
     if not outcome.is_cut_short:
         try:
             small = (
@@ -401,23 +402,23 @@ def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     """Whether to run the rivals, and the note that says why not. Their work is known beforehand: no clock decides."""
     config = plan.config
     first = next((module for module in plan.model.modules() if isinstance(module, nn.Linear)), None)
-    if plan.sites.channels and config.retrain_from == "found":
+    if config.update == "found":
         text = "all sites and random masks are trained afresh, which found weights do not compare with: left out"
-        return False, text + "; --retrain-from fresh --compare yes runs them"
+        return False, text + "; --update fresh --compare yes runs them"
     if plan.sites.inputs is None and plan.sites.channels:
         pass
-    elif plan.sites.inputs is None and config.update != "fresh":
+    elif plan.sites.inputs is None and config.update not in RETRAINED:
         pass  # no column of inputs is measured
     elif first is None or first.in_features != plan.prepared.n_inputs:
         return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
     if config.compare != "auto":
         return config.compare == "yes", ""
     work = (RANDOM_MASKS + 2) * plan.retrain_epochs * len(refit.y)
-    if config.update != "fresh":
+    if config.update not in RETRAINED:
         work = (config.update_epochs or 1) * len(refit.y)
     if work <= COMPARE_SHARE * cost or len(refit.y) < 5_000:
         return True, ""
-    rivals = "all sites, random masks and magnitude" if config.update == "fresh" else "magnitude"
+    rivals = "all sites, random masks and magnitude" if config.update in RETRAINED else "magnitude"
     share = "more than the search" if work > 10 * cost else f"{work / cost:.0%} of the search's work"
     return False, f"{rivals} would take {share}: left out; --compare yes runs that"
 

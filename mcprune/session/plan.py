@@ -199,9 +199,13 @@ def make_plan(
     epochs = config.epochs or max(usual, math.ceil(SEARCH_STEPS / steps))
     all_rows = rows + len(prepared.y_validation)
     retrain_steps = max(1, all_rows // min(batch_size, all_rows))
-    retrain_from = config.retrain_from or ("found" if sites.channels else "fresh")
+    one_shot = _one_shot(config, rows, sites)
     # Found weights know the task already: as long as the search is long enough.
-    usual_retrain = epochs if retrain_from == "found" else max(EPOCHS, math.ceil(RETRAIN_STEPS / retrain_steps))
+    usual_retrain = (
+        epochs
+        if one_shot.get("update", config.update) == "found"
+        else max(EPOCHS, math.ceil(RETRAIN_STEPS / retrain_steps))
+    )
     retrain = config.retrain_epochs or usual_retrain
     # Noise on the pixels was found to help perceptrons that see single pixels; batch-norms need none.
     is_pixels = prepared.image_shape is not None and not sites.channels
@@ -212,10 +216,9 @@ def make_plan(
     if threads > THREADS_A_CORE * cores():
         notes.append(f"threads: {cores()}, the cores at hand; {threads} would spend their time waiting for each other")
         threads = cores()
-    frozen = _frozen(config, len(prepared.y_train), sites)
     settled = config.model_copy(
         update={
-            **frozen,
+            **one_shot,
             "keep": keep if cost is None else cost.limit,
             "search_hidden": searched,
             "jitter": config.jitter
@@ -224,7 +227,6 @@ def make_plan(
             "retrain_jitter": config.retrain_jitter
             if config.retrain_jitter is not None
             else RETRAIN_JITTER * is_pixels,
-            "retrain_from": retrain_from,
             **evaluated,
             "judge_on": judge_on,
             "epochs": epochs,
@@ -272,12 +274,12 @@ def make_plan(
     return plan
 
 
-def _frozen(config: RunConfig, rows: int, sites: SiteMap) -> dict[str, Any]:
-    """Return what weights as sites and a frozen classifier settle: the update, long blocks on many rows, informed moves."""
+def _one_shot(config: RunConfig, rows: int, sites: SiteMap) -> dict[str, Any]:
+    """Return what the kind of sites and a frozen classifier settle: the update, long blocks on many rows, informed moves."""
     given = config.model_fields_set
     settled: dict[str, Any] = {}
     if config.update == "auto":
-        settled["update"] = "gradient" if config.frozen or sites.weights else "fresh"
+        settled["update"] = "gradient" if config.frozen or sites.weights else "found" if sites.channels else "fresh"
     if settled.get("update", config.update) == "gradient" and config.update_epochs is None:
         settled["update_epochs"] = max(UPDATE_EPOCHS, math.ceil(UPDATE_STEPS * (config.batch_size or 64) / rows))
     if config.method != "markov":

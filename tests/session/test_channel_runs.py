@@ -57,7 +57,7 @@ def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, g
     start, done = (next(e.data for e in result.events if e.kind == kind) for kind in ("start", "done"))
     assert start["classifier"] == f"{name}, width {width}"
     assert len(start["sites"]) == groups
-    assert start["config"]["retrain_from"] == "found"
+    assert start["config"]["update"] == "found"
     assert start["config"]["evaluation_rows"] == 1024
     for cost in ("parameters", "macs"):
         assert 0 < done[cost]["after"] < done[cost]["before"]
@@ -93,7 +93,7 @@ def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(mo
     figures = {}
     for way in ("found", "fresh"):
         torch.manual_seed(0)
-        options = {**QUICK, "epochs": 12, "learning_rate": 0.01, "retrain_from": way, "compare": "no"}
+        options = {**QUICK, "epochs": 12, "learning_rate": 0.01, "update": way, "compare": "no"}
         figures[way] = prune(Small(), data, 8, "channels", **options).figures
     assert figures["found"]["hard mask, retrained"] == figures["found"]["hard mask, as found"] > 0.8
     assert figures["fresh"]["hard mask, as found"] == figures["found"]["hard mask, as found"]
@@ -102,13 +102,13 @@ def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(mo
 
 def test_found_weights_of_a_perceptron_too():
     options = {**QUICK, "epochs": 4, "hidden": (12,), "compare": "no", "evaluator": "full"}
-    result = prune(None, "digits", 16, "inputs", retrain_from="found", **options)
+    result = prune(None, "digits", 16, "inputs", update="found", **options)
     assert result.model.model.widths == (16, 12, 10)
 
 
 def test_rivals_of_fresh_networks_keep_a_channel_in_each_layer():
     torch.manual_seed(0)
-    options = {**QUICK, "retrain_from": "fresh", "compare": "yes"}
+    options = {**QUICK, "update": "fresh", "compare": "yes"}
     result = prune(Small(), images((1, 9, 9)), 2, "channels", **options)
     assert {"all sites", "random masks", "weight magnitude"} <= set(result.figures)
 

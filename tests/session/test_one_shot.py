@@ -193,7 +193,7 @@ def test_updates_change_what_is_kept_and_nothing_else(how):
         ({"frozen": True}, "starts untrained; give --pretrain"),
         ({"frozen": True, "pretrain": 2, "perturb": 0.1}, "--perturb does nothing under --frozen"),
         ({"method": "gradient", "pretrain": 2}, "--pretrain with --method gradient"),
-        ({"sites": "weights", "update": "fresh"}, "says nothing about fresh ones"),
+        ({"sites": "weights", "update": "fresh"}, "stay at 0"),
         ({"update": "none", "update_epochs": 3}, "does nothing under --update none"),
         ({"moves": {"exchange": 1}, "informed_by": "trials"}, "no move is informed"),
         ({"informed_by": "trials", "propose_by": "fisher", "moves": {"informed": 1}}, "are two ways"),

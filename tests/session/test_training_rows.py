@@ -138,12 +138,12 @@ def test_a_site_whose_gate_is_zero_learns_only_when_rows_trade_it_in():
 
 def test_every_row_trains_once_before_any_trains_twice():
     made = trainer()
-    order = torch.cat([next(made._batches) for _ in range(10)])
+    order = torch.cat([made._batches.next() for _ in range(10)])
     for first, last in pairwise(range(0, 161, 80)):
         assert sorted(order[first:last].tolist()) == list(range(80))
     assert order[:80].tolist() != order[80:].tolist()
     large = trainer(batch_size=500)
-    assert len(next(large._batches)) == 80
+    assert len(large._batches.next()) == 80
 
 
 def test_the_learning_rate_falls_at_the_end():

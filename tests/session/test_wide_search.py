@@ -33,7 +33,9 @@ def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
     plan = planned()
     assert plan.config.search_hidden == (512,)
     assert plan.model.widths == (64, 512, 10)
-    assert classifier_words(plan.config, plan.model, is_users_model=False) == "MLP 64-128-64-10, searched with 64-512-10"
+    assert (
+        classifier_words(plan.config, plan.model, is_users_model=False) == "MLP 64-128-64-10, searched with 64-512-10"
+    )
     assert plan.config.waves == planning.WAVES
     assert plan.config.budget_until == 0.3
     assert isinstance(budget_over_time(plan.config, 64, 16), Waves)
