@@ -109,7 +109,7 @@ class RunConfig(OneShotOptions, ImportanceOptions):
     )
     budget_in: Literal["sites", "parameters", "macs"] = Field(
         "sites",
-        description="what --keep counts: sites, or parameters or multiply-accumulates of the kept model",
+        description="what --keep counts: sites, or parameters or MACs (multiplications) of the kept model",
         json_schema_extra={"group": "chain"},
     )
 

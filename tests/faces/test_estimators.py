@@ -171,7 +171,7 @@ def test_grid_search_over_n_in_a_pipeline_and_processes(few):
     assert found.best_params_ == {"select__keep": 3}
     alone = GridSearchCV(pipe, {"select__keep": [1, 3]}, cv=3).fit(*few)
     assert found.cv_results_["mean_test_score"].tolist() == alone.cv_results_["mean_test_score"].tolist()
-    assert cross_val_score(MarkovPrunedClassifier(3, **QUICK), *few, cv=3).mean() > 0.85
+    assert cross_val_score(MarkovPrunedClassifier(3, random_state=0), *few, cv=3).mean() > 0.85
 
 
 @pytest.mark.parametrize("way", ["refit", "mask"])

@@ -10,6 +10,7 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright").expect
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=60_000)
 LONG = [
     "--epochs",
     "100000",
