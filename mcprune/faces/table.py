@@ -158,8 +158,11 @@ def check(result: Mapping[str, Any], where: str) -> None:
             raise ValueError("'keep' must hold indices")
         if not isinstance(files := result.get("files", []), list) or not all(isinstance(name, str) for name in files):
             raise ValueError("'files' must hold names")
+        if not isinstance(objective := result.get("objective"), str | None):
+            raise ValueError("'objective' must be a text")
         for row in result["rows"]:
-            cells(row)
+            if not all(isinstance(cell, str) for cell in cells(row, objective)):
+                raise ValueError("the name of a row must be a text")
         kept_lines(result, width=80, unicode=False)
         size_lines(result)
         weights_line(result.get("nonzero_weights"))

@@ -44,6 +44,7 @@ from mcprune.session.options_oneshot import check_one_shot
 from mcprune.session.plan_budget import settle_budget
 from mcprune.session.plan_gradient import make_gradient, settle
 from mcprune.session.plan_importance import make_importance, make_scorer, settle_importance, settle_start
+from mcprune.session.recipe import for_grey_images
 from mcprune.session.rows import HELD_OUT_BELOW
 from mcprune.session.scoring import coded_groups, try_objective
 
@@ -136,6 +137,8 @@ def make_plan(
         else prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
     )
     notes = [prepared.note] if prepared.note else []
+    if len(prepared.y_train) >= LARGE:
+        config = for_grey_images(config, prepared, is_own=model is None and config.model == "mlp")
     searched = _search_hidden(config, len(prepared.y_train), model is not None)
     classifier = model if model is not None else fresh_classifier(config, prepared, config.seed, hidden=searched)
     classifier = classifier.to(device)
