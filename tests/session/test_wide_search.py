@@ -11,6 +11,7 @@ from mcprune.models.mlp import MLP
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.sites import site_map
 from mcprune.session import plan as planning
+from mcprune.session import recipe
 from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import make_config
 from mcprune.session.plan import budget_over_time, make_plan
@@ -30,6 +31,7 @@ def test_few_rows_search_with_the_classifier_that_is_kept():
 
 def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
     monkeypatch.setattr(planning, "LARGE", 1000)
+    monkeypatch.setattr(recipe, "BLACK", 0.4)  # half of the digits' pixels are
     plan = planned()
     assert plan.config.search_hidden == (512,)
     assert plan.model.widths == (64, 512, 10)
@@ -43,6 +45,19 @@ def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
     assert planned(sites="units").config.search_hidden == (128, 64)
     assert planned(temperature="1e-4").config.waves == 0
     assert planned(method="gradient").config.search_hidden == (128, 64)
+
+
+def test_grey_images_are_searched_plainly_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(planning, "LARGE", 1000)
+    config = planned().config
+    assert (config.search_hidden, config.waves, config.jitter, config.retrain_jitter) == ((128, 64), 0, 0.0, 0.0)
+    assert (config.epochs, config.pool, config.evaluation_rows_early) == (30, 8, 1024)
+    told = planned(waves=7, jitter=0.05, epochs=3, pool=4).config
+    assert (told.waves, told.jitter, told.epochs, told.pool, told.retrain_jitter) == (7, 0.05, 3, 4, 0.0)
+    # Units, the gradient path, and rows that are no images are left as they were, but for the noise on pixels.
+    assert planned(sites="units").config.waves == planning.WAVES
+    assert planned(method="gradient").config.jitter == 0.0
+    assert make_plan(make_config(data="breast-cancer", keep=3), load("breast-cancer")).config.pool == 32
 
 
 @pytest.mark.parametrize(
