@@ -15,7 +15,7 @@ from mcprune.version import VERSION
 INTERRUPTED, BROKEN_PIPE, REFUSED = 130, 141, 2
 
 DESCRIPTION = """\
-Choose exactly n inputs or hidden units of a neural network with a gradient-free Markov chain.
+Choose exactly n inputs, units, channels or weights of a neural network with a gradient-free Markov chain.
 
 commands:
   run                    choose the sites, test the result, save the smaller model
