@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mcprune.session.exports import export as export
     from mcprune.session.folder import SmallModel as SmallModel
     from mcprune.session.folder import load as load
+    from mcprune.session.inspecting import inspect as inspect
     from mcprune.session.loop import run as run
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "RunConfig": "mcprune.session.config",
     "SmallModel": "mcprune.session.folder",
     "export": "mcprune.session.exports",
+    "inspect": "mcprune.session.inspecting",
     "load": "mcprune.session.folder",
     "make_config": "mcprune.session.config",
     "prune": "mcprune.session.api",

@@ -24,7 +24,6 @@ from mcprune.session.footprint import BATCHES, in_turns
 from mcprune.session.integers import integer_net, reference_logits
 
 BOUND = 1e-5  # by which outputs may differ, in units of the largest output where that is above 1
-TIMING_ROUNDS = 9
 UNKNOWN = float("nan")
 
 
@@ -108,15 +107,20 @@ def compare(run: Runner, rows: Float32Array, wanted: AnyArray) -> tuple[float, f
 
 
 def _timed(small: Runner, n: int, whole: Runner | None, width: int) -> dict[int, tuple[float, float]]:
-    """Return seconds of whole and small by the rows of a batch; they take turns."""
+    """Return seconds of whole and small by the rows of a batch; they take turns, on one thread."""
     draw = np.random.default_rng(0)
     out = {}
-    for count in BATCHES:
-        calls = [partial(small, draw.random((count, n), np.float32))]
-        if whole is not None:
-            calls.append(partial(whole, draw.random((count, width), np.float32)))
-        seconds = in_turns(calls, rounds=TIMING_ROUNDS)
-        out[count] = (seconds[1] if whole is not None else UNKNOWN, seconds[0])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for count in BATCHES:
+            calls = [partial(small, draw.random((count, n), np.float32))]
+            if whole is not None:
+                calls.append(partial(whole, draw.random((count, width), np.float32)))
+            seconds = in_turns(calls)
+            out[count] = (seconds[1] if whole is not None else UNKNOWN, seconds[0])
+    finally:
+        torch.set_num_threads(threads)
     return out
 
 

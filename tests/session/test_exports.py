@@ -90,7 +90,7 @@ def test_onnx_gives_the_masked_models_outputs_and_names_its_features(pruned, tmp
             return torch.linalg.eigvalsh(square)
 
     odd = small_of(Decomposed(), small.keep.tolist())
-    with pytest.raises(ModelError, match="because of the operator aten._linalg_eigh"):
+    with pytest.raises(ModelError, match=r"because of the operator aten\._linalg_eigh"):
         exports.export(odd, "onnx", tmp_path / "b.onnx", rows=ROWS)
     assert not list(tmp_path.glob("b.onnx*"))
 
@@ -173,7 +173,7 @@ def test_safetensors_come_back_and_rows_that_are_drawn_are_said_to_be(tmp_path):
 
 def test_outputs_that_differ_are_refused():
     rows = np.zeros((3, 2), np.float32)
-    with pytest.raises(ModelError, match="differs from the small one by 0.0001"):
+    with pytest.raises(ModelError, match=r"differs from the small one by 0\.0001"):
         compare(lambda x: np.full((len(x), 2), 1e-4, np.float32), rows, np.zeros((3, 2)))
     with pytest.raises(ModelError, match="shape"):
         compare(lambda x: np.zeros((3, 2), np.float32), rows[:2], np.zeros((2, 2)))
