@@ -91,12 +91,12 @@ def _source(what: Any) -> Source:
         except McpruneError as error:
             whole, missing = None, f"what the whole model was is not known: {error}"
         return Source(small, folder, whole, missing)
-    small = what if isinstance(what, SmallModel) else getattr(what, "model", None)
-    if not isinstance(small, SmallModel):
+    given = what if isinstance(what, SmallModel) else getattr(what, "model", None)
+    if not isinstance(given, SmallModel):
         raise ConfigError(f"a {type(what).__name__} cannot be exported; give a run's folder, a Result or its model")
-    if any(tensor.device.type != "cpu" for tensor in small.parameters()):
+    if any(tensor.device.type != "cpu" for tensor in given.parameters()):
         raise ConfigError("the model is not on the CPU; give it after model.cpu()")
-    return Source(small, None, None, "the model was given without its run")
+    return Source(given, None, None, "the model was given without its run")
 
 
 def _target(source: Source, to: str, out: str | os.PathLike[str] | None, *, force: bool) -> Path:

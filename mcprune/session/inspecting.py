@@ -236,8 +236,14 @@ def _traced_units(model: nn.Module, shape: tuple[int, ...], every: SiteMap) -> l
     for site in every.units:
         group = traced.get(site.layer)
         why = "its readers are not known" if group is None else group.blocked
-        saved = (None, None) if group is None or why else _of_group(model, group, {name: 1 for name in traced})
-        out.append(Place("units", site.layer, site.size, *saved, () if why or group is None else group.parts[1:], why))
+        saved: tuple[int | None, int | None] = (
+            (None, None) if group is None or why else _of_group(model, group, {name: 1 for name in traced})
+        )
+        out.append(
+            Place(
+                "units", site.layer, site.size, saved[0], saved[1], () if why or group is None else group.parts[1:], why
+            )
+        )
     return out
 
 
@@ -248,8 +254,8 @@ def _channels(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int
     out = []
     for group in channel_groups(model, shape):
         if group.kind == "channels":
-            saved = (None, None) if group.blocked else _of_group(model, group, places)
-            out.append(Place("channels", group.layer, group.size, *saved, group.parts[1:], group.blocked))
+            saved: tuple[int | None, int | None] = (None, None) if group.blocked else _of_group(model, group, places)
+            out.append(Place("channels", group.layer, group.size, saved[0], saved[1], group.parts[1:], group.blocked))
     return out
 
 

@@ -77,15 +77,16 @@ class IntegerNet(NamedTuple):
 
     def logits(self, signals: IntArray) -> FloatArray:
         """Return the outputs as real numbers (B, C)."""
-        return self.outputs(signals) * 2.0**-self.out_point
+        return np.asarray(self.outputs(signals) * 2.0**-self.out_point, np.float64)
 
     def widest(self) -> int:
         """Return the largest magnitude that any accumulator can reach: it says which integer type holds them all."""
         top = 2 ** (SIGNAL_BITS - 1)
-        return max(
-            int((np.abs(layer.weight).sum(axis=1) * top + np.abs(layer.bias)).max()) + 2 ** max(layer.shift - 1, 0)
-            for layer in self.layers
-        )
+        most = 0
+        for layer in self.layers:
+            sums = np.abs(layer.weight).sum(axis=1) * top + np.abs(layer.bias)
+            most = max(most, int(sums.max()) + 2 ** max(layer.shift - 1, 0))  # half a step is added before a shift
+        return most
 
     def bit_operations(self) -> float:
         """Return the bit operations of a row, with zero weights left out.
