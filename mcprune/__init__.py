@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from mcprune.session.config import RunConfig as RunConfig
     from mcprune.session.config import make_config as make_config
     from mcprune.session.events import Event as Event
+    from mcprune.session.exports import export as export
     from mcprune.session.folder import SmallModel as SmallModel
     from mcprune.session.folder import load as load
+    from mcprune.session.inspecting import inspect as inspect
     from mcprune.session.loop import run as run
 
 _HOMES = {
@@ -32,6 +34,8 @@ _HOMES = {
     "Result": "mcprune.session.api",
     "RunConfig": "mcprune.session.config",
     "SmallModel": "mcprune.session.folder",
+    "export": "mcprune.session.exports",
+    "inspect": "mcprune.session.inspecting",
     "load": "mcprune.session.folder",
     "make_config": "mcprune.session.config",
     "prune": "mcprune.session.api",

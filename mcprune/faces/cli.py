@@ -24,6 +24,8 @@ commands:
   show FOLDER            print the table and the picture of a finished run again
   report FOLDER          write a page of a run: its curves, its mask, the small model against the whole one
   predict FOLDER FILE    classify new rows with the smaller model
+  export FOLDER          write the smaller model for another program: ONNX, torch, C, safetensors
+  inspect                list what of a network can be pruned, and what each site costs
   evaluators             show how candidates of a run could be evaluated, and how fast
   score                  train a classifier, score its sites by an importance measure, keep the n highest
   bench                  compare the chain with every variant of the gradient path
@@ -71,6 +73,8 @@ def _command(arguments: list[str]) -> int:
         "predict": _predict,
         "report": _report,
         "tune": _tune,
+        "export": _export,
+        "inspect": _inspect,
         "evaluators": _evaluators,
         "score": _score,
         "bench": _bench,
@@ -215,6 +219,18 @@ def _evaluators(arguments: list[str]) -> int:
 
     show(make_config(**options), sys.stdout)
     return 0
+
+
+def _export(arguments: list[str]) -> int:
+    from mcprune.faces.exports import export
+
+    return export(arguments)
+
+
+def _inspect(arguments: list[str]) -> int:
+    from mcprune.faces.inspecting import inspect
+
+    return inspect(arguments)
 
 
 def _score(arguments: list[str]) -> int:

@@ -23,6 +23,7 @@ from mcprune.session import events
 from mcprune.session.config import make_config
 from mcprune.session.events import Event
 from mcprune.session.folder import SmallModel
+from mcprune.session.loaders import collect, is_loaders
 from mcprune.session.loop import FROM_PYTHON, run_on
 from mcprune.session.outcome import Outcome
 from mcprune.session.resume import events_of, open_run
@@ -113,8 +114,9 @@ def prune(
     model : nn.Module, str or None
         A torch classifier of (B, N) rows with one output a class; it is trained in place. Or the name of one, such as
         "resnet56". None: an MLP of `hidden` widths.
-    data : str, Dataset, or a pair (X, y)
-        A data set by name or path, or features (rows, N) and classes (rows,) as arrays, lists or a pandas frame.
+    data : str, Dataset, pair (X, y), DataLoader or pair of DataLoader
+        A data set by name or path, or features (rows, N) and classes (rows,) as arrays, lists or a pandas frame. The rows of
+        DataLoaders (train, or train and test) are collected into memory once, `max_memory` bytes of them at most.
     keep : int, optional
         n; by default a quarter of the sites.
     sites : str
@@ -161,7 +163,7 @@ def prune_steered(
         given["objective"] = FUNCTION + getattr(function, "__name__", type(function).__name__)
     given["data"] = os.fspath(data) if isinstance(data, str | os.PathLike) else FROM_PYTHON
     config = make_config(**given)
-    dataset = _dataset(data, config.target)
+    dataset = _dataset(data, config.target, config.max_memory)
     path = Path(config.out) if config.out else None
     ends: list[Outcome] = []
     return _result(
@@ -213,7 +215,7 @@ def resume(
     opened = open_run(folder, older=older, anyway=anyway)
     ends: list[Outcome] = []
     try:
-        dataset = None if data is None else _dataset(data, opened.folder.config.target)
+        dataset = None if data is None else _dataset(data, opened.folder.config.target, opened.folder.config.max_memory)
         return _result(
             events_of(opened, dataset, model, ends, objective), ends, model, Path(folder), lambda event: None
         )
@@ -269,11 +271,13 @@ def _check_model(model: object) -> None:
         )
 
 
-def _dataset(data: Any, target: str | None) -> Dataset:
+def _dataset(data: Any, target: str | None, limit: int) -> Dataset:
     if isinstance(data, Dataset):
         return data
+    if is_loaders(data):
+        return collect(data, limit)
     if isinstance(data, str | os.PathLike):
         return load_data(data, target=target)
     if isinstance(data, tuple | list) and len(data) == 2:
         return from_arrays(data[0], data[1])
-    raise ConfigError(f"data is a {type(data).__name__}; give a name or path, a Dataset, or a pair (X, y)")
+    raise ConfigError(f"data is a {type(data).__name__}; give a name or path, a Dataset, a pair (X, y) or a DataLoader")

@@ -300,11 +300,14 @@ class SmallModel(nn.Module):
         Names of the kept inputs.
     feature_names, target_name, image_shape
         The layout of the data that the run was made on, as readers of new rows need it.
+    extra : dict
+        All of the above as JSON-able data.
     """
 
     def __init__(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
         super().__init__()
         self.model = model
+        self.extra = dict(extra)
         self.keep = np.asarray(extra["columns"], np.int64)
         self.labels = tuple(extra["labels"])
         self.names = tuple(extra["names"])

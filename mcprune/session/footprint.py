@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,19 +78,26 @@ def latencies(models: Sequence[tuple[nn.Module, int]], rows: int, *, rounds: int
     """
     with torch.inference_mode():
         batches = [torch.rand(rows, width) for _, width in models]
-        calls = []
-        for (model, _), batch in zip(models, batches, strict=True):
-            model.eval()(batch)  # the first call prepares
+        return in_turns(
+            [partial(model.eval(), batch) for (model, _), batch in zip(models, batches, strict=True)], rounds
+        )
+
+
+def in_turns(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> list[float]:
+    """Return the seconds of each call: the median over rounds in which they take turns, each for at least a millisecond."""
+    repeats = []
+    for call in calls:
+        call()  # the first one prepares
+        began = time.perf_counter()
+        call()
+        repeats.append(max(1, round(LEAST / max(time.perf_counter() - began, 1e-7))))
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for place, call in enumerate(calls):
             began = time.perf_counter()
-            model(batch)
-            calls.append(max(1, round(LEAST / max(time.perf_counter() - began, 1e-7))))
-        times: list[list[float]] = [[] for _ in models]
-        for _ in range(rounds):
-            for place, ((model, _), batch) in enumerate(zip(models, batches, strict=True)):
-                began = time.perf_counter()
-                for _ in range(calls[place]):
-                    model(batch)
-                times[place].append((time.perf_counter() - began) / calls[place])
+            for _ in range(repeats[place]):
+                call()
+            times[place].append((time.perf_counter() - began) / repeats[place])
     return [sorted(found)[len(found) // 2] for found in times]
 
 
@@ -110,7 +118,7 @@ def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) 
     except McpruneError as error:
         return Footprints(None, None, f"the small model cannot be loaded: {error}", threads, version)
     models = [(small.model, small.keep.size)]
-    whole, missing = _whole(small, description["model"], start["config"], done)
+    whole, missing = whole_model(small, description["model"], start["config"], done)
     if whole is not None:
         models.insert(0, (whole, small.n_inputs))
     before = torch.get_num_threads()
@@ -130,9 +138,21 @@ def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) 
     return Footprints(found[0] if whole is not None else None, found[-1], missing, threads, version)
 
 
-def _whole(
+def whole_model(
     small: SmallModel, description: Mapping[str, Any], config: Mapping[str, Any], done: Mapping[str, Any]
 ) -> tuple[nn.Module | None, str]:
+    """Return an untrained classifier as the run's whole one was; None with the reason where it is not known.
+
+    Parameters
+    ----------
+    small : SmallModel
+    description : mapping
+        Of the small model, in model.json.
+    config : mapping
+        The run's options.
+    done : mapping
+        The last event, or result.json.
+    """
     if description.get("kind") != "custom":
         try:
             whole = build(
