@@ -331,7 +331,7 @@ class Net:
             layer.weight.mul_(torch.from_numpy(mask[group.start : group.stop]).view(group.shape))
         x, y = torch.from_numpy(self.data.x_test), torch.from_numpy(self.data.y_test)
         logits = torch.cat([pruned(x[first : first + ROWS_AT_ONCE]) for first in range(0, len(y), ROWS_AT_ONCE)])
-        return float((logits.argmax(1) == y).double().mean()), float(functional.cross_entropy(logits, y))
+        return float((logits.argmax(1) == y).double().mean()), float(functional.cross_entropy(logits, y).nan_to_num())
 
     def _train(self) -> MLP:
         widths, data = (self.data.n_inputs, *self.setting.hidden, self.data.n_classes), self.data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mcprune.errors import ConfigError, FolderError, McpruneError
+from mcprune.session.events import plain
 from mcprune.session.jobs import write_json
 from mcprune.session.records import check_free, read_json
 
@@ -121,7 +124,8 @@ class Parts:
                 self._write()
                 yield Told(part.name, "failed", {}, message)
                 continue
-            write_json(self.root / FOLDER / f"{part.name}.json", {"key": part.key, "value": value})
+            held = {"key": part.key, "value": value, "sha256": _digest(value)}
+            write_json(self.root / FOLDER / f"{part.name}.json", held)
             self._values[part.name] = value
             if self.errors.pop(part.name, None) is not None:
                 self._write()
@@ -135,7 +139,8 @@ class Parts:
             held = read_json(self.root / FOLDER, f"{name}.json")
         except FolderError:
             return None
-        return held if isinstance(held.get("key"), dict) and isinstance(held.get("value"), dict) else None
+        is_ours = isinstance(held.get("key"), dict) and isinstance(held.get("value"), dict)
+        return held if is_ours and held.get("sha256") == _digest(held["value"]) else None
 
     def _read(self) -> None:
         path = self.root / PARTS
@@ -154,6 +159,11 @@ class Parts:
 
     def _write(self) -> None:
         write_json(self.root / PARTS, {"kind": self.kind, "errors": self.errors})
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    """Of figures as they stand in the file: what was changed there is made again."""
+    return hashlib.sha256(json.dumps(plain(dict(value)), sort_keys=True).encode()).hexdigest()
 
 
 def _difference(root: Path, part: Part, met: Mapping[str, Any]) -> str:
