@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ class Study:
             for percent in setting.chain_percents:
                 key = {**setting.key(), "net": one.net, "seed": one.seed, "percent": percent, "chain": setting.chain}
                 name = f"{one.name}-chain{percent}"
-                found.append(Part(name, key, lambda one=one, percent=percent: one.search(percent), one.is_mine))
+                found.append(Part(name, key, partial(one.search, percent), one.is_mine))
         self.parts = Parts(root, KIND, found, force=force)
 
     def run(self) -> Iterator[Any]:
@@ -270,7 +270,8 @@ class Net:
         sites = site_map(model, "weights", self.data.n_inputs)
         whole = np.ones(sites.size, np.bool_)
         dense, dense_loss = self._tested(model, sites, whole)
-        curves, notes = [], []
+        curves: list[dict[str, Any]] = []
+        notes: list[str] = []
         for name in MEASURES:
             scores, told = self._scores(name, model, sites, x, y)
             notes += told
@@ -319,8 +320,9 @@ class Net:
         self, name: str, model: MLP, sites: SiteMap, x: torch.Tensor, y: torch.Tensor
     ) -> tuple[FloatArray, tuple[str, ...]]:
         if name == SIGNED:
-            layers = [model.get_submodule(group.layer).weight for group in sites.weights]
-            return np.concatenate([layer.detach().numpy().ravel() for layer in layers]).astype(np.float64), ()
+            held = dict(model.named_parameters())
+            weights = [held[f"{group.layer}.weight"].detach().numpy().ravel() for group in sites.weights]
+            return np.concatenate(weights).astype(np.float64), ()
         settings = ScoreSettings(name, rows=len(y), seed=self.seed)
         found = Scorer(model, sites, x, y, CrossEntropy(), settings).scores()
         return found.values, found.notes
@@ -329,9 +331,9 @@ class Net:
     def _tested(self, model: MLP, sites: SiteMap, mask: BoolArray) -> tuple[float, float]:
         """Return accuracy and mean cross-entropy on the test rows with the dropped weights at 0."""
         pruned = copy.deepcopy(model)
+        held = dict(pruned.named_parameters())
         for group in sites.weights:
-            layer = pruned.get_submodule(group.layer)
-            layer.weight.mul_(torch.from_numpy(mask[group.start : group.stop]).view(group.shape))
+            held[f"{group.layer}.weight"].mul_(torch.from_numpy(mask[group.start : group.stop]).view(group.shape))
         x, y = torch.from_numpy(self.data.x_test), torch.from_numpy(self.data.y_test)
         logits = torch.cat([pruned(x[first : first + ROWS_AT_ONCE]) for first in range(0, len(y), ROWS_AT_ONCE)])
         return float((logits.argmax(1) == y).double().mean()), float(functional.cross_entropy(logits, y).nan_to_num())
