@@ -180,7 +180,7 @@ def _least(figures: Figures) -> Row:
         "The least perturbation in each layer is not the least overall",
         "least peturbation in layer doesn't mean least perturbation overall",
         "mean cross-entropy on the test rows after OBD layer-wise and over all layers",
-        f"layer-wise and all layers, {', '.join(parts) or 'nothing'}",
+        f"layer-wise and all layers, {', '.join(parts)}",
         f"holds if the loss is higher layer-wise at 50, 70 and 90% {ALIKE}",
         _verdict(flags),
         [single, whole],
@@ -327,7 +327,9 @@ def _told(figures: Figures, curve: Curve, percents: Sequence[int]) -> str:
     dense = list(figures.dense.get(net, {}).values())
     start = f"unpruned {_mean(dense):.4f}, " if dense else ""
     label = f"{NAMES[measure]} {HOW[how]}" + (" with dropout" if net == DROPOUT else "")
-    return f"{label}: {start}{', '.join(parts) or 'nothing'}"
+    if not parts:
+        return f"{label}: nothing"
+    return f"{label}: {start}{', '.join(parts)}"
 
 
 def _verdict(flags: Sequence[bool]) -> str:
