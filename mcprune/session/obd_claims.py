@@ -180,7 +180,7 @@ def _least(figures: Figures) -> Row:
         "The least perturbation in each layer is not the least overall",
         "least peturbation in layer doesn't mean least perturbation overall",
         "mean cross-entropy on the test rows after OBD layer-wise and over all layers",
-        f"layer-wise and all layers, {', '.join(parts)}",
+        f"layer-wise and all layers, {', '.join(parts) or 'nothing'}",
         f"holds if the loss is higher layer-wise at 50, 70 and 90% {ALIKE}",
         _verdict(flags),
         [single, whole],
