@@ -80,7 +80,9 @@ def reproduce_parser() -> Parser:
         "hold, unclear). Runs lie below --out, with results.json and page.html; the same command goes on where it stopped. By "
         "default MNIST, n = 50, 160 epochs a run: 19 runs, an estimated 70 minutes on 2 cores.",
     )
-    parser.option("source", metavar="SOURCE", help="slides")
+    parser.option(
+        "source", metavar="SOURCE", help="slides, or flow, which has options of its own: reproduce flow --help"
+    )
     parser.option("--data", metavar="TEXT", help="data set (default: mnist, with --quick digits)")
     parser.option("--keep", metavar="INTEGER", help="n (default: 50, with --quick 16)")
     parser.option(
@@ -109,7 +111,7 @@ def bench(arguments: list[str]) -> int:
     keeps = integers("--keep", given.keep if given.keep is not None else str(usual["keep"]), 1)
     seeds = integers("--seeds", given.seeds, 0)
     seconds = given.time if given.time is not None else float(usual["time"])
-    accuracies = _shares("--accuracies", given.accuracies)
+    accuracies = shares("--accuracies", given.accuracies)
     wanted = [name for part in given.methods.split(",") if (name := part.strip())]
     variants = dict(map(_variant, given.variant))
 
@@ -145,9 +147,15 @@ def bench(arguments: list[str]) -> int:
 
 def reproduce(arguments: list[str]) -> int:
     """Run `mcprune reproduce` and return its exit code: 0, or 1 if a run failed."""
+    if arguments[:1] == ["flow"]:  # options of its own
+        from mcprune.faces.flow_study import reproduce_flow
+
+        return reproduce_flow(arguments[1:])
     given = reproduce_parser().read(arguments)
+    if given.source == "flow":
+        raise ConfigError("flow has options of its own and comes first, as in: mcprune reproduce flow --quick")
     if given.source != "slides":
-        raise ConfigError(f"there is no source {given.source!r} to reproduce; the sources are slides")
+        raise ConfigError(f"there is no source {given.source!r} to reproduce; the sources are slides and flow")
     data = given.data or str((QUICK if given.quick else FULL)["data"])
     keep = integers("--keep", given.keep or str((QUICK if given.quick else FULL)["keep"]), 1)
     if len(keep) > 1:
@@ -234,7 +242,8 @@ def integers(name: str, text: str, least: int) -> tuple[int, ...]:
     return values
 
 
-def _shares(name: str, text: str) -> tuple[float, ...]:
+def shares(name: str, text: str) -> tuple[float, ...]:
+    """Read shares with commas between, above 0 and at most 1, in order; a ConfigError names the option."""
     try:
         values = tuple(sorted(float(part) for part in text.split(",") if part.strip()))
     except ValueError:
