@@ -149,9 +149,8 @@ def scatter(finished: Finished) -> Figure | None:
             continue
         pairs = [(a, b) for a, b in zip(run["scatter"]["score"], run["scatter"]["change"], strict=True) if a and b]
         marker = {"size": 4, "color": COLOURS[place % len(COLOURS)], "opacity": 0.6}
-        data.append(
-            {"type": "scatter", "mode": "markers", "x": [a for a, _ in pairs], "y": [b for _, b in pairs], "name": network, "marker": marker}
-        )  # fmt: skip
+        x, y = [a for a, _ in pairs], [b for _, b in pairs]
+        data.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": network, "marker": marker})
     if not data:
         return None
     return {
@@ -193,7 +192,7 @@ def _panels(panels: list[tuple[str, dict[str, Any]]], x_title: str, *, is_log: b
     domains = grid(len(panels), columns, gap_y=0.2 / math.ceil(len(panels) / columns))
     colours = {"unpruned": DENSE, **_colours()}
     data, axes, named = [], {}, set()
-    for number, ((title, lines), domain) in enumerate(zip(panels, domains, strict=True), 1):
+    for number, ((_, lines), domain) in enumerate(zip(panels, domains, strict=True), 1):
         tail = "" if number == 1 else str(number)
         axes[f"xaxis{tail}"] = {"domain": domain[0], "anchor": f"y{tail}", "title": x_title}
         axes[f"yaxis{tail}"] = {"domain": domain[1], "anchor": f"x{tail}"} | ({"type": "log"} if is_log else {})

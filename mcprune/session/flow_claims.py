@@ -13,7 +13,7 @@ from mcprune.session.flow_setting import GRASP, LOSS, MAGNITUDE, MEASURES, NORM,
 Run = Mapping[str, Any]
 # A comparison holds if so large a share of its pairs, of three or more, goes its way; it does not if at most so large a share does.
 MOST, HALF, LEAST = 0.75, 0.5, 3
-# Loss preservation goes with the change of theta^2: median rank correlation, and median share of its lowest quarter that is among the slowest.
+# Loss preservation goes with the change of theta^2: median rank correlation; median share of its lowest quarter among the slowest quarter.
 RELATED, UNRELATED, SLOW, CHANCE = 0.5, 0.2, 0.5, 0.25
 PAIRS = (
     f"holds if this is so in at least {MOST:.0%} of the cases (network, seed, fraction), {LEAST} or more; does not hold if it is in at "
@@ -197,13 +197,13 @@ def _related(runs: Sequence[Run]) -> Row:
     return _row(
         "2a",
         "The change of |theta|^2 over training steps goes with loss preservation",
-        "Up to a constant, the magnitude of the time-derivative of the norm of model parameters is equal to the importance measure used for "
-        "loss preservation",
-        "|sum theta g| after the first epoch beside the change of |theta|^2 of each channel: by one tiny step against the whole gradient of "
-        "other rows (flow), and by the steps of SGD that follow, with momentum, batches, weight decay and batch-norm by batches",
+        "Up to a constant, the magnitude of the time-derivative of the norm of model parameters is equal to the importance measure used "
+        "for loss preservation",
+        "|sum theta g| after the first epoch beside the change of |theta|^2 of each channel: by one tiny step against the whole gradient "
+        "of other rows (flow), and by the steps of SGD that follow, with momentum, batches, weight decay and batch-norm by batches",
         f"Pearson / Spearman: {'; '.join(parts)}" if parts else "nothing",
-        f"holds if the median rank correlation over 10 steps of SGD is at least {RELATED:g}, does not hold below {UNRELATED:g}. In the flow "
-        "it is an identity; SGD and batch-norm (a filter in front of it has no slope along itself) depart from it",
+        f"holds if the median rank correlation over 10 steps of SGD is at least {RELATED:g}, does not hold below {UNRELATED:g}. In the "
+        "flow it is an identity; SGD and batch-norm (a filter in front of it has no slope along itself) depart from it",
         verdict,
     )
 
@@ -218,7 +218,7 @@ def _slowest(runs: Sequence[Run]) -> Row:
         "2b",
         "Loss preservation removes the channels that change slowest",
         "Loss preservation corresponds to removal of the slowest changing parameters",
-        "the quarter of the channels with the lowest |sum theta g| beside the quarter whose |theta|^2 changes least in the next 10 steps of SGD",
+        "the quarter of the channels with the lowest |sum theta g| beside the quarter whose |theta|^2 changes least in 10 more steps",
         f"of the lowest quarter so much is among the slowest: {parts}" if parts else "nothing",
         f"holds if the median share is at least {SLOW:.0%}, does not hold at {CHANCE:.0%} or less, which is chance",
         verdict,

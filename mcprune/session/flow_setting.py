@@ -67,7 +67,7 @@ SCALES = {
     ),
     "small": Scale(
         {"vgg13": 0.125, "mobilenet_v1": 0.25, "resnet56": 0.5}, {"mobilenet_v1": 16, "resnet56": 16}, images=5000, tests=2000,
-        epochs=8, rounds=2, batch=64, score_rows=1000, measure_rows=1000, floor={"vgg13": 1, "mobilenet_v1": 2, "resnet56": 1},
+        epochs=6, rounds=2, batch=64, score_rows=1000, measure_rows=1000, floor={"vgg13": 1, "mobilenet_v1": 2, "resnet56": 1},
         augment=False,
     ),
     "paper": Scale(
@@ -114,12 +114,12 @@ class Setting:
         images = f"{size.images:,} training and {size.tests:,} test images" if size.images else "all images"
         return (
             f"Scale {self.scale}: {self.data}, {images}, {widths}, seeds {', '.join(map(str, self.seeds))}. As in the paper: channels are "
-            f"pruned early in training, one epoch in front of each of {size.rounds} rounds, by the fraction p / (k p + R (1 - p)) of what is "
-            f"left; SGD with momentum {MOMENTUM:g} and weight decay {DECAY:g}, rates {RATE:g}, {RATE / 10:g}, {RATE / 100:g} for a half and "
-            f"two quarters of {size.epochs} epochs; batches of {size.batch}; {size.score_rows:,} class-balanced rows for g and H g; logits "
-            "divided by 200 for GraSP. Chosen here: the rounds, one ranking over all layers with at least "
-            f"{', '.join(f'{size.floor[name]} ({name})' for name in self.networks)} left in each, channels cut out physically after each round "
-            "(momentum starts anew then), scores in evaluation mode (batch-norm by its running statistics)"
+            f"pruned early in training, one epoch in front of each of {size.rounds} rounds, by the fraction p / (k p + R (1 - p)) of what "
+            f"is left; SGD with momentum {MOMENTUM:g} and weight decay {DECAY:g}, rates {RATE:g}, {RATE / 10:g}, {RATE / 100:g} for a half "
+            f"and two quarters of {size.epochs} epochs; batches of {size.batch}; {size.score_rows:,} class-balanced rows for g and H g; "
+            "logits divided by 200 for GraSP. Chosen here: the rounds, one ranking over all layers with at least "
+            f"{', '.join(f'{size.floor[name]} ({name})' for name in self.networks)} left in each, channels cut out physically after each "
+            "round (momentum starts anew then), scores in evaluation mode (batch-norm by its running statistics)"
             + (", images moved by up to 4 pixels and mirrored." if size.augment else ", no augmentation.")
             + ("" if self.scale == "paper" else " The paper has full widths, all images, 160 epochs, batches of 128.")
         )

@@ -1,7 +1,7 @@
 """`reproduce flow`: networks trained by SGD, pruned in rounds early in training, and looked at after the first epoch.
 
-The session's own trainer is Adam with rows that move between parts and masks that are perturbed for a chain; the paper's setting is plain SGD
-with rates that fall at given epochs, so the loop here is its own.
+The session's own trainer is Adam with masks that are perturbed for a chain; the paper's setting is plain SGD with rates that fall at given
+epochs, so the loop here is its own.
 """
 
 from __future__ import annotations
