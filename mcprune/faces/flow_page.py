@@ -30,7 +30,7 @@ def write_page(path: Path, finished: Finished, found: Mapping[str, Any]) -> None
     for name, message in found["failures"].items():
         page.words(f"failed: {name}: {message}", quiet=False)
     figures = {
-        "1a": looks(finished), "1b": histories(finished), "2a": scatter(finished), "4b": accuracies(finished), "4a": grown(finished),
+        "1a": looks(finished), "1b": histories(finished), "2b": scatter(finished), "4b": accuracies(finished), "4a": grown(finished),
     }  # fmt: skip
     for row in found["rows"]:
         page.claim(row, PAPER)
@@ -191,7 +191,9 @@ def _panels(panels: list[tuple[str, dict[str, Any]]], x_title: str, *, is_log: b
     height = 340 * math.ceil(len(panels) / columns)
     domains = grid(len(panels), columns, gap_y=0.2 / math.ceil(len(panels) / columns))
     colours = {"unpruned": DENSE, **_colours()}
-    data, axes, named = [], {}, set()
+    data: list[Figure] = []
+    axes: dict[str, Any] = {}
+    named: set[str] = set()
     for number, ((_, lines), domain) in enumerate(zip(panels, domains, strict=True), 1):
         tail = "" if number == 1 else str(number)
         axes[f"xaxis{tail}"] = {"domain": domain[0], "anchor": f"y{tail}", "title": x_title}

@@ -14,10 +14,14 @@ Run = Mapping[str, Any]
 # A comparison holds if so large a share of its pairs, of three or more, goes its way; it does not if at most so large a share does.
 MOST, HALF, LEAST = 0.75, 0.5, 3
 # Loss preservation goes with the change of theta^2: median rank correlation; median share of its lowest quarter among the slowest quarter.
-RELATED, UNRELATED, SLOW, CHANCE = 0.5, 0.2, 0.5, 0.25
+IDENTICAL, RELATED, UNRELATED, SLOW, CHANCE = 0.9, 0.5, 0.2, 0.5, 0.25
 PAIRS = (
     f"holds if this is so in at least {MOST:.0%} of the cases (network, seed, fraction), {LEAST} or more; does not hold if it is in at "
     f"most {HALF:.0%}; else unclear"
+)
+SAYS_CHANGE = (
+    "Up to a constant, the magnitude of the time-derivative of the norm of model parameters is equal to the importance measure used for "
+    "loss preservation"
 )
 LOOKED = "each measure drops its sites at once from the same network after its first epoch; the loss of fixed training rows then"
 TRAINED = "each measure prunes in rounds, an epoch in front of each, and training goes on"
@@ -45,6 +49,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
             f"{TRAINED}; mean loss of the training batches in the epoch after the last round: lower is faster",
             starts, MAGNITUDE, RANDOM, "training loss", lower=True,
         ),
+        _flow(runs),
         _related(runs),
         _slowest(runs),
         _compared(
@@ -178,32 +183,50 @@ def _extreme(
     return _row(number, claim, says, run, measured, PAIRS, by_share(ways))
 
 
+def _flow(runs: Sequence[Run]) -> Row:
+    found = _relations(runs)
+    known = [rank for related in found.values() if (rank := related["flow"]["spearman"]) is not None]
+    parts = [
+        f"{name} {_figure(related['flow']['pearson'])} / {_figure(related['flow']['spearman'])}"
+        for name, related in found.items()
+    ]
+    middle = _median(known)
+    return _row(
+        "2a",
+        "In gradient flow the change of |theta|^2 is loss preservation",
+        SAYS_CHANGE,
+        "|sum theta g| of each channel after the first epoch beside the change of its |theta|^2 by one tiny step against the whole "
+        "gradient of other rows",
+        f"Pearson / Spearman: {'; '.join(parts)}" if parts else "nothing",
+        f"holds if the median rank correlation is at least {IDENTICAL:g}, else does not hold. It is an identity on the same rows; 2b is "
+        "what is left of it in training",
+        UNCLEAR if middle is None else HOLDS if middle >= IDENTICAL else NOT,
+    )
+
+
 def _related(runs: Sequence[Run]) -> Row:
     found = _relations(runs)
-    ranks = [_number(related["10"]["spearman"]) for related in found.values()]
-    known = [rank for rank in ranks if math.isfinite(rank)]
+    known = [rank for related in found.values() if (rank := related["10"]["spearman"]) is not None]
     parts = [
         f"{name}: "
         + ", ".join(
             f"{title} {_figure(related[key]['pearson'])} / {_figure(related[key]['spearman'])}"
-            for key, title in (("flow", "flow"), ("1", "1 step"), ("10", "10 steps"), ("epoch", "an epoch"))
+            for key, title in (("1", "1 step"), ("10", "10 steps"), ("epoch", "an epoch"))
             if key in related
         )
-        + f", magnitude with 10 steps - / {_figure(related['10']['spearman_magnitude'])}"
+        + f", magnitude in place of it with 10 steps - / {_figure(related['10']['spearman_magnitude'])}"
         for name, related in found.items()
     ]
     middle = _median(known)
     verdict = UNCLEAR if middle is None else HOLDS if middle >= RELATED else NOT if middle < UNRELATED else UNCLEAR
     return _row(
-        "2a",
-        "The change of |theta|^2 over training steps goes with loss preservation",
-        "Up to a constant, the magnitude of the time-derivative of the norm of model parameters is equal to the importance measure used "
-        "for loss preservation",
-        "|sum theta g| after the first epoch beside the change of |theta|^2 of each channel: by one tiny step against the whole gradient "
-        "of other rows (flow), and by the steps of SGD that follow, with momentum, batches, weight decay and batch-norm by batches",
+        "2b",
+        "The change of |theta|^2 over steps of SGD goes with loss preservation",
+        SAYS_CHANGE,
+        "|sum theta g| of each channel after the first epoch beside the change of its |theta|^2 by the steps of SGD that follow, with "
+        "momentum, batches, weight decay, and batch-norm by batches",
         f"Pearson / Spearman: {'; '.join(parts)}" if parts else "nothing",
-        f"holds if the median rank correlation over 10 steps of SGD is at least {RELATED:g}, does not hold below {UNRELATED:g}. In the "
-        "flow it is an identity; SGD and batch-norm (a filter in front of it has no slope along itself) depart from it",
+        f"holds if the median rank correlation over 10 steps is at least {RELATED:g}, does not hold below {UNRELATED:g}, else unclear",
         verdict,
     )
 
@@ -213,9 +236,12 @@ def _slowest(runs: Sequence[Run]) -> Row:
     shares = [float(related["10"]["overlap"]) for related in found.values()]
     middle = _median(shares)
     verdict = UNCLEAR if middle is None else HOLDS if middle >= SLOW else NOT if middle <= CHANCE else UNCLEAR
-    parts = "; ".join(f"{name} {share:.0%}" for name, share in zip(found, shares, strict=True))
+    parts = "; ".join(
+        f"{name} {related['10']['overlap']:.0%} (flow {related['flow']['overlap']:.0%})"
+        for name, related in found.items()
+    )
     return _row(
-        "2b",
+        "2c",
         "Loss preservation removes the channels that change slowest",
         "Loss preservation corresponds to removal of the slowest changing parameters",
         "the quarter of the channels with the lowest |sum theta g| beside the quarter whose |theta|^2 changes least in 10 more steps",
@@ -229,7 +255,7 @@ def _relations(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:
     return {
         f"{run['network']}, seed {run['seed']}": run["relations"]
         for run in runs
-        if run["kind"] == "dense" and "10" in run["relations"]
+        if run["kind"] == "dense" and {"flow", "10"} <= set(run["relations"])
     }
 
 

@@ -137,7 +137,7 @@ class Study:
     def loss(self, forward: Callable[[torch.Tensor], torch.Tensor]) -> float:
         """Mean cross-entropy of the rows that the loss around pruning is measured on."""
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for rows in self.measured.split(AT_ONCE):
+        for rows in torch.split(self.measured, AT_ONCE):
             total += functional.cross_entropy(forward(self.x[rows]), self.y[rows], reduction="sum").double()
         return float(total) / len(self.measured)
 
@@ -155,10 +155,8 @@ class Study:
     def accuracy(self, net: Net) -> float:
         """Share of the test rows that are right."""
         net.model.eval()
-        right = sum(
-            int((net.model(x).argmax(1) == y).sum())
-            for x, y in zip(self.x_test.split(AT_ONCE), self.y_test.split(AT_ONCE), strict=True)
-        )
+        parts = zip(torch.split(self.x_test, AT_ONCE), torch.split(self.y_test, AT_ONCE), strict=True)
+        right = sum(int((net.model(x).argmax(1) == y).sum().item()) for x, y in parts)
         return right / len(self.y_test)
 
     def scores(self, net: Net, measure: str, stream: int) -> FloatArray:
