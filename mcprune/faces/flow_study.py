@@ -22,8 +22,8 @@ def flow_parser() -> Parser:
         "Measure the observations of 'A Gradient Flow Framework for Analyzing Network Pruning' (Lubana and Dick, ICLR 2021): channels "
         "are dropped early in training by six importance measures, and training goes on. Each observation becomes a row with what was "
         "run, what was measured, a threshold and a verdict (holds, does not hold, unclear). Runs lie below --out, with results.json and "
-        "page.html; the same command goes on where it stopped. --scale small are narrow networks on 5,000 images of CIFAR-10; --scale "
-        "paper is the paper's size, for a GPU, and has not been run yet.",
+        "page.html; the same command goes on where it stopped. --scale small are narrow networks on 5,000 images of CIFAR-10, "
+        "an estimated half an hour on 2 cores; --scale paper is the paper's size, for a GPU, and has not been run yet.",
     )
     parser.option("--scale", choices=("small", "paper"), help="how large (default: small)")
     parser.option("--data", metavar="TEXT", help="data set of square images (default: cifar-10, with --quick digits)")
@@ -39,7 +39,7 @@ def flow_parser() -> Parser:
     parser.option("--seeds", metavar="INTEGER,...", default="0", help="every run for each (default: 0)")
     parser.option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto, a GPU if any)")
     parser.option("--threads", metavar="INTEGER", type=_threads, help="of torch (default: the cores at hand)")
-    parser.option("--quick", action="store_true", help="digits and one narrow network (default: no)")
+    parser.option("--quick", action="store_true", help="digits and one narrow network, about a minute (default: no)")
     parser.option(
         "--out", metavar="FOLDER", default=OUT, help=f"folder of the runs, the table and the page (default: {OUT})"
     )

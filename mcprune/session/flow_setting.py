@@ -67,7 +67,7 @@ SCALES = {
     ),
     "small": Scale(
         {"vgg13": 0.125, "mobilenet_v1": 0.25, "resnet56": 0.5}, {"mobilenet_v1": 16, "resnet56": 16}, images=5000, tests=2000,
-        epochs=6, rounds=2, batch=64, score_rows=1000, measure_rows=1000, floor={"vgg13": 1, "mobilenet_v1": 2, "resnet56": 1},
+        epochs=12, rounds=2, batch=64, score_rows=1000, measure_rows=1000, floor={"vgg13": 1, "mobilenet_v1": 2, "resnet56": 1},
         augment=False,
     ),
     "paper": Scale(
