@@ -33,6 +33,7 @@ commands:
   doctor                 say what is installed, what the machine offers and what is missing
   reproduce slides       measure what the slides state that proposed the pruner
   reproduce obd          Optimal Brain Damage on MNIST: what a post states of it, measured
+  reproduce flow         measure the observations of a paper on pruning early in training
 
 Try: mcprune run --keep 16
 Each command explains its options: mcprune run --help

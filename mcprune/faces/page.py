@@ -86,7 +86,7 @@ class Page:
         self._parts.append(f'<div class="wide"><pre>{html.escape(text)}</pre></div>')
 
     def claim(self, row: dict[str, Any], source: str = "the slides") -> None:
-        """Add a statement of a source with its verdict."""
+        """Add a statement with its verdict; `source` is whose it is."""
         kind = {"holds": "holds", "does not hold": "not"}.get(row["verdict"], "")
         self.heading(f"{row['number']} {row['claim']}")
         entries = "".join(

@@ -81,7 +81,9 @@ def reproduce_parser() -> Parser:
         "default MNIST, n = 50, 160 epochs a run: 19 runs, an estimated 70 minutes on 2 cores. obd is a post that tried Optimal Brain "
         "Damage on MNIST: weights pruned in one shot, by magnitude and by second derivatives, and by the chain.",
     )
-    parser.option("source", metavar="SOURCE", help="slides or obd")
+    parser.option(
+        "source", metavar="SOURCE", help="slides, obd, or flow, which has options of its own: reproduce flow --help"
+    )
     parser.option("--data", metavar="TEXT", help="data set (default: mnist, with --quick digits)")
     parser.option("--keep", metavar="INTEGER", help="n, of slides only (default: 50, with --quick 16)")
     parser.option(
@@ -110,7 +112,7 @@ def bench(arguments: list[str]) -> int:
     keeps = integers("--keep", given.keep if given.keep is not None else str(usual["keep"]), 1)
     seeds = integers("--seeds", given.seeds, 0)
     seconds = given.time if given.time is not None else float(usual["time"])
-    accuracies = _shares("--accuracies", given.accuracies)
+    accuracies = shares("--accuracies", given.accuracies)
     wanted = [name for part in given.methods.split(",") if (name := part.strip())]
     variants = dict(map(_variant, given.variant))
 
@@ -146,12 +148,18 @@ def bench(arguments: list[str]) -> int:
 
 def reproduce(arguments: list[str]) -> int:
     """Run `mcprune reproduce` and return its exit code: 0, or 1 if a run failed."""
+    if arguments[:1] == ["flow"]:  # options of its own
+        from mcprune.faces.flow_study import reproduce_flow
+
+        return reproduce_flow(arguments[1:])
     given = reproduce_parser().read(arguments)
-    sources = ["slides", "obd"]
+    if given.source == "flow":
+        raise ConfigError("flow has options of its own and comes first, as in: mcprune reproduce flow --quick")
+    sources = ["slides", "obd", "flow"]
     if given.source not in sources:
         raise ConfigError(
             f"there is no source {given.source!r} to reproduce{nearest(given.source, sources)}; the sources are "
-            f"{' and '.join(sources)}"
+            f"{', '.join(sources)}"
         )
     if given.source == "obd":
         from mcprune.faces.obd_study import reproduce_obd
@@ -243,7 +251,8 @@ def integers(name: str, text: str, least: int) -> tuple[int, ...]:
     return values
 
 
-def _shares(name: str, text: str) -> tuple[float, ...]:
+def shares(name: str, text: str) -> tuple[float, ...]:
+    """Read shares with commas between, above 0 and at most 1, in order; a ConfigError names the option."""
     try:
         values = tuple(sorted(float(part) for part in text.split(",") if part.strip()))
     except ValueError:
