@@ -66,7 +66,8 @@ def alone(tmp_path_factory):
 def test_ranks_make_the_chain_of_one_process(size, alone, tmp_path):
     ends = together(size, {"runs": of_each_kind(tmp_path)})
     assert [end[0] for end in ends] == [0] * size, ends
-    assert not any(end[1] for end in ends)
+    assert ends[0][1].split() == []
+    assert all(end[1].split() == ["0"] * len(KINDS) for end in ends[1:])
     for kind in KINDS:
         # Weights of all sites and the mask; accepted and proposed of every block are in the events.
         assert (tmp_path / kind / "mask.json").read_bytes() == (alone / kind / "mask.json").read_bytes(), kind
@@ -83,6 +84,22 @@ def test_a_rank_that_does_something_else_is_found_out(kind, tmp_path):
     assert [end[0] for end in ends] == [2, 2], ends
     assert "the ranks have come apart" in ends[0][2]
     assert "Traceback" not in ends[0][2] + ends[1][2]
+
+
+def test_all_ranks_stop_behind_the_same_block(tmp_path):
+    """A signal to rank 1 alone, then the time that is up by the clock of rank 0: a rank that went on would wait for ever."""
+    signalled = {**SHORT, "out": str(tmp_path / "signalled")}
+    late = {**SHORT, "epochs": 1000, "max_time": 0.2, "out": str(tmp_path / "late")}
+    job = {"runs": [signalled, late], "spoiled": 1, "kind": "signal", "timeout": 120.0}
+    ends = together(2, job)
+    assert [end[0] for end in ends] == [0, 0], ends
+    assert ends[0][1].split() == ["terminate", "max_time"]
+    assert ends[1][1].split() == ["143", "0"]
+    result = json.loads((tmp_path / "signalled" / "result.json").read_text())
+    assert result["is_cut_short"]
+    assert result["cut_short_by"] == "terminate"
+    stopped = next(line for line in told(tmp_path / "signalled") if line["event"] == "stopped")
+    assert stopped["block"] == 5
 
 
 def test_ranks_that_were_begun_differently_do_not_begin(tmp_path):
@@ -103,7 +120,8 @@ def test_ranks_that_were_begun_differently_do_not_begin(tmp_path):
     texts = [rank.communicate(timeout=300)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [2, 2]
     assert all("different seed: 1 and 0; begin all ranks alike" in text for text in texts), texts
-    assert texts[1].startswith("mcprune: error: rank 1:") and not (tmp_path / "run").exists()
+    assert texts[1].startswith("mcprune: error: rank 1:")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +217,8 @@ def test_torchrun_goes_on_from_the_last_checkpoint_when_a_rank_was_killed(tmp_pa
         try:
             end = time.monotonic() + 400
             while not (folder / OLDER).exists():
-                assert job.poll() is None and time.monotonic() < end, (tmp_path / "told").read_text()
+                assert job.poll() is None, (tmp_path / "told").read_text()
+                assert time.monotonic() < end
                 time.sleep(0.02)
             os.kill(children(job.pid)["1"], signal.SIGKILL)
             assert job.wait(timeout=500) == 0, (tmp_path / "told").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -65,6 +66,16 @@ def spoil(kind):
                 next(iter(self.gated.model.parameters()))[0, 0] += 1e-3
 
         Trainer.run = run
+    elif kind == "signal":  # this rank alone is asked to end, in its fifth block
+        train, calls = Trainer.run, []
+
+        def signalled(self, *places, **more):
+            train(self, *places, **more)
+            calls.append(1)
+            if len(calls) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        Trainer.run = signalled
 
 
 def main(job):
@@ -82,9 +93,10 @@ def main(job):
             for options in job["runs"]:
                 config = make_config(**options)
                 if ranks.is_first:
-                    list(run(config, None, ranks))
+                    reasons = [event.data["reason"] for event in run(config, None, ranks) if event.kind == "stopped"]
+                    print(*reasons, flush=True)
                 else:
-                    follow(ranks, config)
+                    print(follow(ranks, config), flush=True)
     except McpruneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
