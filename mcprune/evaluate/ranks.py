@@ -26,6 +26,8 @@ HEAD = 3
 # Numbers of the smallest message, 1 KiB: one packet. Larger ones are twice as large each, so that ranks that have come
 # apart by a few candidates still find out from what they get.
 LEAST = 128
+# What is no message of losses, whose first number is a CRC-32, so not below 0.
+AGREE, BLOCK = -1.0, -2.0
 
 
 class Ranks:
@@ -124,7 +126,21 @@ class Ranks:
 
     def agree(self, number: int) -> int:
         """Return rank 0's number."""
-        return int(self.gather(np.array([float(number)]))[0, 0])
+        return int(self.gather_same(AGREE, [float(number)])[0, 0])
+
+    def gather_same(self, kind: float, values: list[float]) -> FloatArray:
+        """Return what all ranks gave, shape (size, n), of n numbers under a kind of message.
+
+        Raises
+        ------
+        RanksError
+            As `gather` does, or a rank gave another kind.
+        """
+        message = np.zeros(LEAST)  # as long as others: of two lengths the receiver would know nothing
+        message[0], message[1 : 1 + len(values)] = kind, values
+        found = self.gather(message)
+        self.compare(found[:, 0], "messages")
+        return found[:, 1 : 1 + len(values)]
 
     def told(self, value: Any) -> Any:
         """Return rank 0's value: what JSON holds."""
@@ -139,18 +155,14 @@ class Ranks:
         everyone = self.gather(held).astype(np.uint8)
         return [json.loads(row[:count].tobytes()) for row, count in zip(everyone, sizes, strict=True)]
 
-    def check_same(self, number: float, what: str) -> None:
-        """Refuse to go on where a number is another on some rank.
+    def compare(self, numbers: FloatArray, what: str) -> None:
+        """Refuse to go on where the numbers (size,) of the ranks differ.
 
         Raises
         ------
         RanksError
-            It is.
+            They do.
         """
-        self.compare(self.gather(np.array([number]))[:, 0], what)
-
-    def compare(self, numbers: FloatArray, what: str) -> None:
-        """Refuse to go on where the numbers (size,) of the ranks differ; errors as `check_same`."""
         if (numbers != numbers[0]).any():
             others = ", ".join(map(str, np.flatnonzero(numbers != numbers[0]).tolist()))
             raise RanksError(

@@ -42,7 +42,6 @@ def resume_shared(place: Place, given: Any) -> int:
         if not ranks.is_first:
             return follow(ranks)
         opened = open_run(given.folder, older=given.older, anyway=given.anyway)
-        opened.folder.job = place.job
         _say(opened.words, quiet=given.quiet)
         with choose_screen(sys.stdout, quiet=given.quiet, json=given.json) as screen:
             return watch(events_of(opened, ranks=ranks), screen)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from mcprune.errors import ConfigError, DeviceError, RanksError
-from mcprune.evaluate.ranks import Ranks
+from mcprune.evaluate.ranks import BLOCK, Ranks
 from mcprune.methods.saving import arrays_of
 from mcprune.session.config import RunConfig, recorded_options
 from mcprune.session.interrupt import CODES, Interrupt
@@ -222,7 +222,7 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool)
         chain_digest(search.method),
         classifier_digest(search.plan.model) if is_check else 0.0,
     ]
-    told = ranks.gather(np.array(mine))
+    told = ranks.gather_same(BLOCK, mine)
     for place, what in ((2, "numbers of blocks"), (3, "chains"), (4, "classifiers")):
         ranks.compare(told[:, place], f"{what} behind block {search.blocks_done:,}")
     reason = REASONS[int(told[:, 0].max())]
