@@ -23,7 +23,7 @@ SHORT = {
     "epochs": 3,
     "retrain_epochs": 1,
     "compare": "no",
-    "hidden": [12],
+    "hidden": [16, 8],
     "keep": 16,
     "threads": 1,
     "budget_until": 0.3,
