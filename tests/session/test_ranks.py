@@ -172,20 +172,7 @@ def test_a_rank_that_is_gone_or_late_is_named():
     assert isinstance(ranks._gone(RuntimeError(""), 0.0), RanksError)
 
 
-LONGER = [
-    "--epochs",
-    "12",
-    "--retrain-epochs",
-    "1",
-    "--compare",
-    "no",
-    "--hidden",
-    "12",
-    "--keep",
-    "16",
-    "--threads",
-    "1",
-]
+LONGER = "--epochs 12 --retrain-epochs 1 --compare no --hidden 16,8 --keep 16 --threads 1".split()
 
 
 def children(parent):
