@@ -49,7 +49,8 @@ def packed(tree: dict[str, Any]) -> bytes:
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_packed(tree, "", tensors), allow_nan=False, separators=(",", ":"))
     header = {"format": FORMAT, "schema": str(SCHEMA), "sha256": _digest(text, tensors), "description": text}
-    return write_tensors(tensors, header)
+    data: bytes = write_tensors(tensors, header)
+    return data
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

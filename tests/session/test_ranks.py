@@ -20,7 +20,7 @@ from mcprune.session.ranks import place_of
 from mcprune.session.records import OLDER
 
 SHORT = {
-    "epochs": 3,
+    "epochs": 8,
     "retrain_epochs": 1,
     "compare": "no",
     "hidden": [16, 8],
@@ -172,7 +172,20 @@ def test_a_rank_that_is_gone_or_late_is_named():
     assert isinstance(ranks._gone(RuntimeError(""), 0.0), RanksError)
 
 
-LONGER = "--epochs 12 --retrain-epochs 1 --compare no --hidden 16,8 --keep 16 --threads 1".split()
+LONGER = [
+    "--epochs",
+    "12",
+    "--retrain-epochs",
+    "1",
+    "--compare",
+    "no",
+    "--hidden",
+    "16,8",
+    "--keep",
+    "16",
+    "--threads",
+    "1",
+]
 
 
 def children(parent):
@@ -191,7 +204,7 @@ def children(parent):
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="ranks are found by /proc")
 def test_torchrun_goes_on_from_the_last_checkpoint_when_a_rank_was_killed(tmp_path):
     """The killed run ends in the bits of one that is alone and never stopped."""
-    common = [*LONGER, "--checkpoint-every", "0.25", "--quiet"]
+    common = [*LONGER, "--checkpoint-every", "0.25"]
     assert main(["run", *common, "--out", str(tmp_path / "alone")]) == 0
     folder = tmp_path / "shared"
     torchrun = [
@@ -219,6 +232,6 @@ def test_torchrun_goes_on_from_the_last_checkpoint_when_a_rank_was_killed(tmp_pa
             job.kill()
     text = (tmp_path / "told").read_text()
     assert "mcprune: error: rank 0 has lost another rank" in text, text
-    assert "going on behind block" in text
+    assert "going on behind block" in text, text
     assert (folder / "mask.json").read_bytes() == (tmp_path / "alone" / "mask.json").read_bytes()
     assert told(folder) == told(tmp_path / "alone")
