@@ -36,6 +36,7 @@ commands:
   sweep                  try values of options, rank them by validation accuracy (Optuna)
   doctor                 say what is installed, what the machine offers and what is missing
   reproduce slides       measure what the slides state that proposed the pruner
+  reproduce obd          Optimal Brain Damage on MNIST: what a post states of it, measured
 
 Try: mcprune run --keep 16
 Each command explains its options: mcprune run --help

@@ -85,14 +85,14 @@ class Page:
         """Add what is to be copied into a terminal, or a text whose lines stand as they are."""
         self._parts.append(f'<div class="wide"><pre>{html.escape(text)}</pre></div>')
 
-    def claim(self, row: dict[str, Any]) -> None:
-        """Add a statement with its verdict."""
+    def claim(self, row: dict[str, Any], source: str = "the slides") -> None:
+        """Add a statement of a source with its verdict."""
         kind = {"holds": "holds", "does not hold": "not"}.get(row["verdict"], "")
         self.heading(f"{row['number']} {row['claim']}")
         entries = "".join(
             f"<dt>{title}</dt><dd>{html.escape(str(row[key]))}</dd>"
             for title, key in (
-                ("the slides", "says"),
+                (source, "says"),
                 ("run", "run"),
                 ("measured", "measured"),
                 ("threshold", "threshold"),

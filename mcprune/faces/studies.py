@@ -78,16 +78,17 @@ def reproduce_parser() -> Parser:
         "Measure what a source states: slides are the deepPP slides of May 2023 that proposed the pruner, in their own setting where "
         "they give it. Each statement becomes a row with what was run, what was measured, a threshold and a verdict (holds, does not "
         "hold, unclear). Runs lie below --out, with results.json and page.html; the same command goes on where it stopped. By "
-        "default MNIST, n = 50, 160 epochs a run: 19 runs, an estimated 70 minutes on 2 cores.",
+        "default MNIST, n = 50, 160 epochs a run: 19 runs, an estimated 70 minutes on 2 cores. obd is a post that tried Optimal Brain "
+        "Damage on MNIST: weights pruned in one shot, by magnitude and by second derivatives, and by the chain.",
     )
-    parser.option("source", metavar="SOURCE", help="slides")
+    parser.option("source", metavar="SOURCE", help="slides or obd")
     parser.option("--data", metavar="TEXT", help="data set (default: mnist, with --quick digits)")
-    parser.option("--keep", metavar="INTEGER", help="n (default: 50, with --quick 16)")
+    parser.option("--keep", metavar="INTEGER", help="n, of slides only (default: 50, with --quick 16)")
     parser.option(
-        "--seeds", metavar="INTEGER,...", default="0", help="every run for each; verdicts want all alike (default: 0)"
+        "--seeds", metavar="INTEGER,...", help="every run for each; verdicts want all alike (default: 0, of obd 0,1,2)"
     )
     parser.option("--threads", metavar="INTEGER", help="of torch and numba (default: as run)")
-    _common(parser, "runs/reproduce-slides")
+    _common(parser, "runs/reproduce-SOURCE")
     return parser
 
 
@@ -146,13 +147,21 @@ def bench(arguments: list[str]) -> int:
 def reproduce(arguments: list[str]) -> int:
     """Run `mcprune reproduce` and return its exit code: 0, or 1 if a run failed."""
     given = reproduce_parser().read(arguments)
-    if given.source != "slides":
-        raise ConfigError(f"there is no source {given.source!r} to reproduce; the sources are slides")
+    sources = ["slides", "obd"]
+    if given.source not in sources:
+        raise ConfigError(
+            f"there is no source {given.source!r} to reproduce{nearest(given.source, sources)}; the sources are "
+            f"{' and '.join(sources)}"
+        )
+    if given.source == "obd":
+        from mcprune.faces.obd_study import reproduce_obd
+
+        return reproduce_obd(given)
     data = given.data or str((QUICK if given.quick else FULL)["data"])
     keep = integers("--keep", given.keep or str((QUICK if given.quick else FULL)["keep"]), 1)
     if len(keep) > 1:
         raise ConfigError(f"--keep needs one number here, met {given.keep}; run it again with another --out")
-    seeds = integers("--seeds", given.seeds, 0)
+    seeds = integers("--seeds", given.seeds or "0", 0)
 
     from mcprune.faces.bench_table import claim_lines, lines
     from mcprune.session import slides
