@@ -41,3 +41,7 @@ class FolderError(McpruneError, OSError):
 
 class NumericalError(McpruneError, ArithmeticError):
     """A loss that turned non-finite where no rejection can absorb it."""
+
+
+class RanksError(McpruneError, RuntimeError):
+    """Processes of one run that cannot begin together, are gone or late, or have come apart."""

@@ -6,11 +6,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.faces.parser import Parser, nearest
 from mcprune.version import VERSION
+
+if TYPE_CHECKING:
+    from mcprune.session.config import RunConfig
+    from mcprune.session.steering import Steering
 
 INTERRUPTED, BROKEN_PIPE, REFUSED = 130, 141, 2
 
@@ -86,11 +90,21 @@ def _command(arguments: list[str]) -> int:
         "doctor": _doctor,
     }
     if arguments and arguments[0] in commands:
+        _refuse_ranks(arguments)
         try:
             return commands[arguments[0]](arguments[1:])
         except SystemExit as leave:  # how argparse leaves after --help
             return int(leave.code or 0)
     return _top(arguments, list(commands))
+
+
+def _refuse_ranks(arguments: list[str]) -> None:
+    """Refuse what several processes would do several times over."""
+    size = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"
+    if size != "1" and arguments[0] not in ("run", "resume") and not {"-h", "--help"} & set(arguments):
+        raise ConfigError(
+            f"mcprune {arguments[0]} is for one process, and torchrun has begun {size[:9]}; run it without torchrun"
+        )
 
 
 def _top(arguments: list[str], commands: list[str]) -> int:
@@ -122,6 +136,8 @@ def _run(arguments: list[str]) -> int:
     if replay is not None:
         return _replay(str(replay), options, quiet=quiet, json=json)
     config = make_config(**options)
+    if _is_shared():
+        return _run_shared(config, None, quiet=quiet, json=json)
     screen = choose_screen(sys.stdout, quiet=quiet, json=json)
     with screen:  # the live screen turns while torch is imported
         from mcprune.session.loop import run
@@ -143,6 +159,29 @@ def _replay(folder: str, options: dict[str, Any], *, quiet: bool, json: bool) ->
 
     recorded, steering = read_replay(folder)
     config = make_config(**{**recorded, **options})
+    if _is_shared():
+        return _run_shared(config, steering, quiet=quiet, json=json)
+    with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
+        return watch(run(config, steering), screen)
+
+
+def _is_shared() -> bool:
+    """Tell whether torchrun may have begun this process as one of several."""
+    return "RANK" in os.environ or "WORLD_SIZE" in os.environ
+
+
+def _run_shared(config: RunConfig, steering: Steering | None, *, quiet: bool, json: bool) -> int:
+    from mcprune.session.ranks import place_of
+
+    place = place_of(os.environ)
+    if place is not None:
+        from mcprune.faces.ranks import run_shared
+
+        return run_shared(place, config, steering, quiet=quiet, json=json)
+
+    from mcprune.faces.screen import choose_screen, watch
+    from mcprune.session.loop import run
+
     with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
         return watch(run(config, steering), screen)
 

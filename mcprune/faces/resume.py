@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from mcprune.errors import ConfigError
@@ -32,9 +33,26 @@ def resume(arguments: list[str]) -> int:
         help="print errors and, at the end, the run's folder; nothing else (default: no)",
     )
     parser.option("--json", action="store_true", help="print the events as JSON lines, nothing else (default: no)")
+    parser.option(
+        "--rank-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="with torchrun: seconds after which a process that says nothing is given up (default: 300)",
+    )
     given = parser.read(arguments)
     if given.quiet and given.json:
         raise ConfigError("--quiet prints nothing and --json everything; leave one of them out")
+
+    if given.rank_timeout is not None and not 0 < given.rank_timeout <= 1e6:
+        raise ConfigError(f"rank_timeout={given.rank_timeout:g}; choose 0 < seconds <= 1e6")
+    if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+        from mcprune.session.ranks import place_of
+
+        place = place_of(os.environ)
+        if place is not None:
+            from mcprune.faces.ranks import resume_shared
+
+            return resume_shared(place, given)
 
     from mcprune.faces.screen import choose_screen, watch
     from mcprune.session.resume import events_of, has_ended, open_run

@@ -7,6 +7,7 @@ the cost are measured while the chain runs. The chain itself does not depend on 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 # Weight of what was seen one batch earlier (the cost), one decision earlier (the acceptance).
@@ -30,9 +31,12 @@ class Ahead:
     ----------
     cap : int
         The largest K.
+    agree : callable, optional
+        Of several processes that must all take the same K, but whose clocks differ: makes one choice of theirs.
     """
 
-    def __init__(self, cap: int) -> None:
+    def __init__(self, cap: int, agree: Callable[[int], int] | None = None) -> None:
+        self._agree = agree
         self.sizes = [*(1 << power for power in range(cap.bit_length()) if 1 << power < cap), cap]
         self._batches = self._usual = 0
         self._sums = [0.0] * 5  # decayed, of 1, K, K^2, seconds, K seconds, over K: the variance grows with K
@@ -70,7 +74,7 @@ class Ahead:
             # Nothing is known yet: some of the sizes in between, one after the other.
             return self.sizes[len(self.sizes) * (1 + self._batches % 3) // 4]
         if self._batches % ANEW == 0 or self._usual == 0:
-            self._usual = self.best()
+            self._usual = self.best() if self._agree is None else self._agree(self.best())
         if self._batches % EXPLORE == EXPLORE // 2:
             # A single candidate, which tells most of c0, and the neighbour above in turns.
             is_single = (self._batches // EXPLORE) % 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,7 @@ class Markov:
         self.statistics = scores.new_statistics(sites)
         self.frozen_at: int | None = None  # proposals a replica
         self.measured_error: float | None = None  # largest difference from canonical seen, relative to max(1, loss)
+        self.agree: Callable[[int], int] | None = None
         self.ahead = Ahead(settings.speculate)
         self._judged = 0
         self.trials = Trials(sites, settings.trials) if settings.trials else None
@@ -137,8 +139,13 @@ class Markov:
         elif self.step_size is None or settings.delta != self.settings.delta:
             self.step_size = stepsize.new_step_size(settings.delta.start, settings.replicas, settings.plan.box)
         if settings.speculate != self.settings.speculate:
-            self.ahead = Ahead(settings.speculate)
+            self.ahead = Ahead(settings.speculate, self.agree)
         self.settings = settings
+
+    def share(self, agree: Callable[[int], int]) -> None:
+        """Be one of several processes that decide alike: `agree` makes one number of theirs where clocks have a say."""
+        self.agree = agree
+        self.ahead = Ahead(self.settings.speculate, agree)
 
     def update(self, batch: Batch, progress: float) -> MaskUpdate:
         """See `Method.update`.

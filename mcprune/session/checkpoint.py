@@ -28,19 +28,29 @@ LARGEST_HEADER = 100_000_000  # bytes; safetensors' own bound
 
 
 def write_checkpoint(path: Path, tree: dict[str, Any]) -> None:
-    """Write a tree in one step.
+    """Write a tree in one step; errors as `packed`, and:
 
     Raises
     ------
     OSError
         It cannot be written; a file of that name is as it was.
+    """
+    write_whole(path, packed(tree))
+
+
+def packed(tree: dict[str, Any]) -> bytes:
+    """Return a tree as the bytes of a file.
+
+    Raises
+    ------
     TypeError
         Something in the tree is neither plain nor an array.
     """
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_packed(tree, "", tensors), allow_nan=False, separators=(",", ":"))
     header = {"format": FORMAT, "schema": str(SCHEMA), "sha256": _digest(text, tensors), "description": text}
-    write_whole(path, write_tensors(tensors, header))
+    data: bytes = write_tensors(tensors, header)
+    return data
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -55,6 +65,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise FolderError(f"{path.name} cannot be read: {error.strerror or error}") from None
+    return unpacked(path, data)
+
+
+def unpacked(path: Path, data: bytes) -> dict[str, Any]:
+    """Return the tree of the bytes of a file; errors as `read_checkpoint`."""
     header = _header(path, data)
     if header.get("format") != FORMAT:
         raise FolderError(f"{path.name} is no checkpoint of mcprune")

@@ -447,6 +447,13 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         "every 30 s, more seldom where writing would take more than a hundredth of the time",
         json_schema_extra={"group": "run", "placeholder": "TIME|EPOCHS"},
     )
+    rank_timeout: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="with torchrun: seconds after which a process that says nothing is given up [300]",
+        json_schema_extra={"group": "run"},
+    )
     out: str | None = Field(
         None, min_length=1, description="folder of the run [runs/NAME]", json_schema_extra={"group": "run"}
     )

@@ -85,6 +85,7 @@ class RunFolder:
         self._is_first = goes_on is None
         self._is_over = False
         self._needs: tuple[str, ...] = ()
+        self.job = ""  # of torchrun: a process that it begins anew knows its run by this
 
     @property
     def has_begun(self) -> bool:
@@ -250,6 +251,7 @@ class RunFolder:
             "run": self.run_id,
             "options": given,
             "needs": list(self._needs),
+            **({"job": self.job} if self.job else {}),
         }
         write_whole(self.path / BEGUN, (json.dumps(plain(content), indent=1) + "\n").encode())
         self._has_begun_file = True

@@ -36,6 +36,7 @@ class Interrupt:
 
     def __init__(self, *signals: signal.Signals) -> None:
         self.is_asked = False
+        self._is_signalled = False
         self.reason = ""
         self._signals = signals or (signal.SIGINT,)
         self._previous: dict[signal.Signals, Any] = {}
@@ -52,8 +53,12 @@ class Interrupt:
                 with suppress(ValueError):  # closed in another thread
                     signal.signal(number, previous)
 
+    def ask(self, reason: str) -> None:
+        """Ask as the first signal would: another process of the run has met one, and this one may meet it later."""
+        self.is_asked, self.reason = True, self.reason or reason
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.is_asked:
+        if self._is_signalled:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        self.is_asked = True
-        self.reason = REASONS[signal.Signals(number)]
+        self._is_signalled = self.is_asked = True
+        self.reason = self.reason or REASONS[signal.Signals(number)]

@@ -14,7 +14,8 @@ import torch
 from mcprune.arrays import BoolArray
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
-from mcprune.errors import FolderError, McpruneError
+from mcprune.errors import FolderError, McpruneError, RanksError
+from mcprune.evaluate.ranks import Ranks
 from mcprune.session import events, outcome
 from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import RunConfig
@@ -26,6 +27,7 @@ from mcprune.session.machine import use_threads, versions
 from mcprune.session.options_gradient import check_options
 from mcprune.session.pilots import in_time
 from mcprune.session.plan import Plan, make_method, make_plan, site_groups
+from mcprune.session.ranks import enter
 from mcprune.session.searching import Search
 from mcprune.session.steering import Steering
 from mcprune.version import VERSION
@@ -33,7 +35,7 @@ from mcprune.version import VERSION
 FROM_PYTHON = "arrays"  # `data` of a run whose rows were given as arrays: a name that no loader knows
 
 
-def run(config: RunConfig, steering: Steering | None = None) -> Iterator[Event]:
+def run(config: RunConfig, steering: Steering | None = None, ranks: Ranks | None = None) -> Iterator[Event]:
     """Run what the configuration says and tell of it; leaving the loop ends the run and keeps what is written.
 
     Parameters
@@ -41,6 +43,8 @@ def run(config: RunConfig, steering: Steering | None = None) -> Iterator[Event]:
     config : RunConfig
     steering : Steering, optional
         Who turns the knobs of the run, such as a `Replay`.
+    ranks : Ranks, optional
+        The processes of the run, of which this is rank 0; the others `follow` (session/following.py).
 
     Yields
     ------
@@ -55,8 +59,12 @@ def run(config: RunConfig, steering: Steering | None = None) -> Iterator[Event]:
     check_options(config)
     folder = RunFolder(folder_of(config), config, force=config.force)
     try:
+        folder.job = "" if ranks is None else ranks.job
         folder.announce()
-        yield from began_anew(config, load_data(config.data, target=config.target), folder, steering=steering)
+        if ranks is not None:
+            ranks.told({"options": None})
+        dataset = load_data(config.data, target=config.target)
+        yield from began_anew(config, dataset, folder, steering=steering, ranks=ranks)
     finally:
         folder.close()
 
@@ -96,10 +104,13 @@ def began_anew(
     ends: list[outcome.Outcome] | None = None,
     steering: Steering | None = None,
     function: Callable[..., Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Iterator[Event]:
     """Run on a data set at hand from the first step on, into a folder that the caller closes."""
     began = time.monotonic()
-    search = _searching(config, make_plan(config, dataset, model, function=function), began, steering)
+    plan = make_plan(config, dataset, model, function=function)
+    enter(plan, config, ranks)
+    search = searching(config, plan, began, steering)
     del dataset
     if folder is not None:
         folder.config = search.plan.config
@@ -126,7 +137,7 @@ def told_in(told: Iterator[Event], search: Search, folder: RunFolder | None) -> 
         with suppress(FolderError):
             if search.keeper is not None:
                 search.keeper.rescue(search)
-        if isinstance(error, McpruneError):
+        if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # those can go on
             folder.restore()
         raise
 
@@ -231,16 +242,16 @@ def search(
 def search_planned(config: RunConfig, plan: Plan, interrupt: Interrupt) -> tuple[Plan, BoolArray, float | None]:
     """Do what `search` does for a plan at hand."""
     began = time.monotonic()
-    searching = _searching(config, plan, began)
-    for _ in searching.run(interrupt, began):
+    searched = searching(config, plan, began)
+    for _ in searched.run(interrupt, began):
         pass
     if interrupt.is_asked:
         raise KeyboardInterrupt
-    mask, away = searching.harden()
-    return searching.plan, mask, away["validation_accuracy"]
+    mask, away = searched.harden()
+    return searched.plan, mask, away["validation_accuracy"]
 
 
-def _searching(config: RunConfig, plan: Plan, began: float, steering: Steering | None = None) -> Search:
+def searching(config: RunConfig, plan: Plan, began: float, steering: Steering | None = None) -> Search:
     """Return the search of a plan, ready to run; on the gradient path pilots may settle the plan first."""
     use_threads(plan.config.threads or 1)
     if config.method == "gradient":

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluate.base import Evaluator
 from mcprune.evaluate.choose import Case, choose, examine, named, refuse_random
 from mcprune.evaluate.full import FullEvaluator
+from mcprune.evaluate.ranks import Ranks, SharedEvaluator
 from mcprune.methods.ahead import fitting
 from mcprune.methods.cost_pool import CostBudget
 from mcprune.methods.fixed import FixedMarkov
@@ -86,6 +87,7 @@ class Plan:
     spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
     cost: CostBudget | None = None  # the budget, where it is a cost
+    ranks: Ranks | None = None  # the processes that share the candidates; None: this one alone
 
     @property
     def falls(self) -> bool:
@@ -433,7 +435,7 @@ def _told(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
 
 
 def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
-    """Return the evaluator that judges and the canonical one.
+    """Return the evaluator that judges and the canonical one; of several ranks one that shares the candidates.
 
     Raises
     ------
@@ -442,6 +444,18 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     ConfigError
         Options that contradict each other.
     """
+    evaluator, canonical = _own_evaluators(plan)
+    ranks = plan.ranks
+    if ranks is None:
+        return evaluator, canonical
+    name = ranks.told(evaluator.name)  # rank 0's clock has chosen
+    if name != evaluator.name:
+        evaluator = named(name, evaluation_case(plan), canonical)
+    shared = SharedEvaluator(evaluator, ranks)
+    return shared, cast(FullEvaluator, shared) if evaluator is canonical else canonical
+
+
+def _own_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     config = plan.config
     canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
     if config.decide == "staged":
@@ -505,7 +519,10 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
     """Return the method of a plan, at its start."""
     config = plan.config
     if config.method == "markov":
-        return make_chain(plan)
+        chain = make_chain(plan)
+        if plan.ranks is not None:
+            chain.share(plan.ranks.agree)
+        return chain
     if config.method == "importance":
         return make_importance(
             config,

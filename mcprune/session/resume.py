@@ -15,8 +15,9 @@ from torch import nn
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, FolderError, McpruneError
+from mcprune.evaluate.ranks import Ranks
 from mcprune.session import events
-from mcprune.session.checkpoint import read_checkpoint
+from mcprune.session.checkpoint import packed, read_checkpoint
 from mcprune.session.config import RunConfig, make_config
 from mcprune.session.disk import Lock
 from mcprune.session.events import Event
@@ -26,6 +27,7 @@ from mcprune.session.loop import began_anew, searched_and_concluded, told_in
 from mcprune.session.machine import circumstances, use_threads
 from mcprune.session.outcome import Outcome
 from mcprune.session.plan import make_method, make_plan
+from mcprune.session.ranks import enter
 from mcprune.session.records import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
 from mcprune.session.searching import Search
 from mcprune.session.steering import Replay, Steering
@@ -51,6 +53,8 @@ class Opened(NamedTuple):
         Where it goes on, and what is different now.
     is_forced : bool
         Differences were accepted.
+    options : dict
+        What the run was asked for.
     """
 
     folder: RunFolder
@@ -60,6 +64,7 @@ class Opened(NamedTuple):
     steering: Steering
     words: list[str]
     is_forced: bool
+    options: dict[str, Any]
 
 
 def has_ended(folder: str | Path) -> bool:
@@ -131,7 +136,7 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
         told, tail = _split(path, mark)
         steering = _steering(held, tail)
         files = RunFolder(path, config, force=bool(options.get("force")), goes_on=(lock, run_id))
-        return Opened(files, held, tuple(begun["needs"]), told, steering, words, anyway)
+        return Opened(files, held, tuple(begun["needs"]), told, steering, words, anyway, options)
     except BaseException:
         lock.release()
         raise
@@ -143,6 +148,7 @@ def events_of(
     model: nn.Module | None = None,
     ends: list[Outcome] | None = None,
     function: Callable[..., Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Iterator[Event]:
     """Tell again what was told, then go on to the end; leaving the loop keeps what is written.
 
@@ -157,6 +163,8 @@ def events_of(
         Takes what came out.
     function : callable, optional
         The objective again, where it was a function.
+    ranks : Ranks, optional
+        The processes that go on with it, of which this is rank 0; there may be more or fewer than before.
 
     Raises
     ------
@@ -167,13 +175,25 @@ def events_of(
     try:
         config = folder.config
         _check_given(opened, dataset, model, function)
+        if ranks is not None:
+            tell_all(opened, ranks)
         if dataset is None:
             dataset = load_data(config.data, target=config.target)
         began = time.monotonic()
         if held is None:
-            yield from began_anew(config, dataset, folder, model, ends, opened.steering, function)
+            yield from began_anew(config, dataset, folder, model, ends, opened.steering, function, ranks)
             return
-        search = _restored(opened, dataset, model, function)
+        search = restored(
+            held,
+            dataset,
+            opened.steering,
+            folder.path,
+            model=model,
+            function=function,
+            is_forced=opened.is_forced,
+            ranks=ranks,
+        )
+        folder.config = search.plan.config
         del dataset
         folder.go_on(Mark(*held["events"]))
         yield from opened.told
@@ -183,11 +203,19 @@ def events_of(
         folder.close()  # releases the lock
 
 
-def _restored(opened: Opened, dataset: Dataset, model: nn.Module | None, function: Callable[..., Any] | None) -> Search:
-    """Return the search as the checkpoint holds it."""
-    folder, held = opened.folder, opened.held
-    assert held is not None
-    config = folder.config
+def restored(
+    held: dict[str, Any],
+    dataset: Dataset,
+    steering: Steering,
+    path: Path,
+    *,
+    model: nn.Module | None = None,
+    function: Callable[..., Any] | None = None,
+    is_forced: bool = False,
+    ranks: Ranks | None = None,
+) -> Search:
+    """Return the search as a checkpoint of the run in `path` holds it; the other arguments as those of `Opened` and `events_of`."""
+    config = given = _config_of(path, held)
     try:
         if held["evaluator"] is not None and config.decide == "exact":
             # What `auto` chose by its speed then; another one may round otherwise.
@@ -195,26 +223,34 @@ def _restored(opened: Opened, dataset: Dataset, model: nn.Module | None, functio
         plan = make_plan(config, dataset, model, function=function)
         plan.notes.clear()
         plan.spent_forwards = int(held["spent_forwards"])
-        if held["data"] != fingerprint(plan.prepared) and not opened.is_forced:
+        if held["data"] != fingerprint(plan.prepared) and not is_forced:
             raise FolderError(
-                f"the data {plan.prepared.name!r} are not those that the run in {str(folder.path)!r} began with; "
+                f"the data {plan.prepared.name!r} are not those that the run in {str(path)!r} began with; "
                 "put them back, or use --anyway"
             )
         if model is not None:
             put_tensors(plan.origin, held["origin"]["parameters"], held["origin"]["buffers"])
+        enter(plan, given, ranks)
         use_threads(plan.config.threads or 1)
-        search = Search(plan, make_method(plan), opened.steering)
+        search = Search(plan, make_method(plan), steering)
         search.restore(held["search"])
-        folder.config = plan.config
     except McpruneError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise FolderError(
-            f"the checkpoint in {str(folder.path)!r} does not fit its run ({type(error).__name__}: {said}); "
+            f"the checkpoint in {str(path)!r} does not fit its run ({type(error).__name__}: {said}); "
             "resume with --older, or run again"
         ) from error
     return search
+
+
+def tell_all(opened: Opened, ranks: Ranks) -> None:
+    """Tell the other ranks, which wait in `follow`, where a run goes on; they need not see its folder."""
+    held = opened.held
+    options = held["options"] if held is not None else opened.options
+    ranks.told({"options": options, "steering": opened.steering.save(0), "is_forced": opened.is_forced})
+    ranks.first(b"" if held is None else packed(held))
 
 
 def _check_given(

@@ -24,6 +24,7 @@ from mcprune.session.events import Event
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.keeper import Keeper
 from mcprune.session.plan import Plan
+from mcprune.session.ranks import agreed
 from mcprune.session.rows import EvaluationRows, judge_split
 from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.steering import Knobs, Steering
@@ -162,11 +163,13 @@ class Search:
             self.usual = sorted(self._times)[len(self._times) // 2]
             self.searched = time.monotonic() - began_search
             is_late = config.max_time is not None and self.searched >= config.max_time
+            if plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
+                is_late, stopping = agreed(plan.ranks, self, interrupt, is_late=is_late)
             self.steering.observe(update, self.blocks_done, self.proposals)
             self.over = self.steering.ends(self.blocks_done) or ("max_time" if is_late else "")
             self._not_told = (self.told, list(self.window))
             self.is_between = True
-            asked = interrupt.reason
+            asked = interrupt.reason if plan.ranks is None else stopping
             if keeper is not None:
                 keeper.after_block(self, is_asked=bool(asked))
             yield from self._tell(update, asked or self.over)
@@ -181,6 +184,8 @@ class Search:
     def _tell(self, update: MaskUpdate, reason: str) -> Iterator[Event]:
         """Tell of the last block if it is due, and why the search ends early, if it does."""
         plan, method = self.plan, self.method
+        if plan.ranks is not None and not plan.ranks.is_first:
+            return
         every = max(1, plan.blocks // PROGRESS_EVENTS)
         look = max(every, plan.blocks // VALIDATIONS // every * every)
         is_last = self.blocks_done == plan.blocks or bool(reason)

@@ -1,0 +1,107 @@
+"""Processes of one run for tests: `together` begins them, and run as a script this is one of them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def together(size, job, limit=560):
+    """Begin `size` ranks of a job; return (exit code, stdout, stderr) of each."""
+    port = str(free_port())
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, __file__, json.dumps(job)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+                "OMP_NUM_THREADS": "1",
+                "OMP_WAIT_POLICY": "PASSIVE",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "WORLD_SIZE": str(size),
+                "RANK": str(rank),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    try:
+        told = [rank.communicate(timeout=limit) for rank in ranks]
+        return [(rank.returncode, *texts) for rank, texts in zip(ranks, told, strict=True)]
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+def spoil(kind):
+    """Let this rank do something else than the others."""
+    import torch
+
+    from mcprune.chain import moves
+    from mcprune.session.trainer import Trainer
+
+    if kind == "seed":
+        propose = moves.propose
+        moves.propose = lambda *places, seed, **more: propose(*places, seed=seed + 1, **more)
+    elif kind == "classifier":
+        train = Trainer.run
+
+        def run(self, *places, **more):
+            train(self, *places, **more)
+            with torch.no_grad():
+                next(iter(self.gated.model.parameters()))[0, 0] += 1e-3
+
+        Trainer.run = run
+    elif kind == "signal":  # this rank alone is asked to end, in its fifth block
+        train, calls = Trainer.run, []
+
+        def signalled(self, *places, **more):
+            train(self, *places, **more)
+            calls.append(1)
+            if len(calls) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        Trainer.run = signalled
+
+
+def main(job):
+    from mcprune.errors import McpruneError
+    from mcprune.session.config import make_config
+    from mcprune.session.following import follow
+    from mcprune.session.loop import run
+    from mcprune.session.ranks import met, place_of
+
+    place = place_of(os.environ)
+    try:
+        with met(place, job.get("about", {}), "cpu", job.get("timeout", 300.0)) as ranks:
+            if place.rank == job.get("spoiled"):
+                spoil(job["kind"])
+            for options in job["runs"]:
+                config = make_config(**options)
+                if ranks.is_first:
+                    reasons = [event.data["reason"] for event in run(config, None, ranks) if event.kind == "stopped"]
+                    print(*reasons, flush=True)
+                else:
+                    print(follow(ranks, config), flush=True)
+    except McpruneError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))
