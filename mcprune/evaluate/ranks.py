@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as distributed
+from torch.distributed.rendezvous import rendezvous
 
 from mcprune.arrays import FloatArray
 from mcprune.chain.moves import Moves
@@ -43,6 +44,8 @@ class Ranks:
         The same on this machine.
     job : str
         The same for all restarts of these processes, and for no others.
+    attempt : int
+        How often they were begun anew.
 
     Attributes
     ----------
@@ -51,9 +54,17 @@ class Ranks:
     """
 
     def __init__(
-        self, rank: int, size: int, timeout: float, *, local: int = 0, local_size: int = 1, job: str = ""
+        self,
+        rank: int,
+        size: int,
+        timeout: float,
+        *,
+        local: int = 0,
+        local_size: int = 1,
+        job: str = "",
+        attempt: int = 0,
     ) -> None:
-        self.job = job
+        self.job, self.attempt = job, attempt
         self.rank, self.size, self.timeout = rank, size, timeout
         self.local, self.local_size = local, local_size
         self.messages, self.seconds = 0, 0.0
@@ -72,8 +83,15 @@ class Ranks:
             They do not come.
         """
         try:
+            patience = timedelta(seconds=self.timeout)
+            # torchrun may keep its store over a restart, and with it the addresses of processes that are dead.
+            store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=patience))
             distributed.init_process_group(
-                "gloo", rank=self.rank, world_size=self.size, timeout=timedelta(seconds=self.timeout)
+                "gloo",
+                store=distributed.PrefixStore(f"mcprune-{self.attempt}", store),  # type: ignore[attr-defined]
+                rank=self.rank,
+                world_size=self.size,
+                timeout=patience,
             )
         except (RuntimeError, ValueError) as error:
             raise self._gone(error, 0.0) from None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mcprune.session.searching import Search
 
 TIMEOUT = 300.0  # seconds
-# Blocks after which the classifiers are compared; the chains are behind every block.
+# Blocks after which the classifiers are compared, behind the first and the last one too; the chains are behind every block.
 CHECK = 16
 REASONS = ("", *CODES)
 
@@ -131,6 +131,7 @@ def met(place: Place, about: Mapping[str, Any], device: str, timeout: float | No
         local=place.local,
         local_size=place.local_size,
         job=place.job,
+        attempt=place.restarts,
     )
     ranks.start()
     try:
@@ -214,7 +215,7 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool)
     RanksError
         The ranks have come apart, or one is gone.
     """
-    is_check = search.blocks_done % CHECK == 0
+    is_check = search.blocks_done % CHECK == 0 or search.blocks_done in (1, search.plan.blocks)
     mine = [
         float(REASONS.index(interrupt.reason)),
         float(is_late),

@@ -10,6 +10,7 @@ from torch import nn
 from mcprune.chain import moves, state
 from mcprune.errors import ModelError
 from mcprune.evaluate.graph import SAFETY, GraphEvaluator
+from mcprune.evaluate.incremental import IncrementalEvaluator
 from mcprune.models.mlp import MLP
 from mcprune.objective.classification import CrossEntropy, ErrorRate
 
@@ -124,7 +125,7 @@ def test_shapes_are_the_same_whatever_the_batch_holds(problem, monkeypatch):
 
 def test_a_bf16_screen_is_away_by_more_than_float32_and_within_its_measured_band(problem):
     case, current, evaluator = started(problem, CASES[2][0], "inputs,units", 1.0, screen="bf16")
-    plain = evaluator.error
+    plain = IncrementalEvaluator.error
     worst, _ = check(case, current, evaluator, 1.0, propose(current, 1.0, 40))
     assert worst > 2 * plain  # a screen indeed
     assert worst > evaluator.error / SAFETY / 4  # and a band of that size, no free pass
