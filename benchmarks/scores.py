@@ -20,7 +20,8 @@ from common import parser, report, row  # isort: skip
 
 import numpy as np
 
-WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)  # 0: a pooling
+SHAPE = (3, 32, 32)
+INPUTS = 3 * 32 * 32
 FIRST, SECOND = 1.3, 4.0
 BARS = {
     **dict.fromkeys(
@@ -31,33 +32,8 @@ BARS = {
 }
 
 
-def vgg13(classes: int, scale: float, seed: int = 0) -> Any:
-    """Return VGG-13 for 32 x 32 images with batch-norm, its widths times `scale`, and its channels as sites."""
-    import torch
-    from torch import nn
-
-    from mcprune.pruning.sites import SiteGroup, SiteMap
-
-    torch.manual_seed(seed)
-    layers: list[nn.Module] = []
-    groups: list[SiteGroup] = []
-    inputs = 3
-    for width in WIDTHS:
-        if not width:
-            layers.append(nn.MaxPool2d(2))
-            continue
-        outputs = max(1, round(scale * width))
-        name = len(layers)
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-        parts = (str(name), str(name + 1))
-        groups.append(SiteGroup("channels", parts[0], groups[-1].stop if groups else 0, outputs, parts, parts[1:]))
-        inputs = outputs
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs, classes))
-    return model.eval(), SiteMap(tuple(groups))
-
-
 def images(count: int) -> tuple[Any, Any]:
-    """Return CIFAR-10 images (rows, 3, 32, 32) in 0..1 and labels; noise of that shape where CIFAR is not at hand."""
+    """Return CIFAR-10 images (rows, 3072) in 0..1 and labels; noise of that shape where CIFAR is not at hand."""
     import torch
 
     from mcprune.data.load import load
@@ -65,12 +41,12 @@ def images(count: int) -> tuple[Any, Any]:
 
     try:
         data = load("cifar-10")
-        x = np.asarray(data.features[: 4 * count], np.float32).reshape(-1, 3, 32, 32) / 255.0
+        x = np.asarray(data.features[: 4 * count], np.float32).reshape(-1, INPUTS) / 255.0
         return torch.from_numpy(x), torch.from_numpy(np.asarray(data.targets[: 4 * count], np.int64))
     except McpruneError as error:
         print(f"noise in place of images: {error}")
         draw = np.random.default_rng(0)
-        x = draw.random((4 * count, 3, 32, 32), dtype=np.float32)
+        x = draw.random((4 * count, INPUTS), dtype=np.float32)
         return torch.from_numpy(x), torch.from_numpy(draw.integers(0, 10, 4 * count))
 
 
@@ -106,11 +82,14 @@ def main() -> None:
     from mcprune.methods.importance.evidence import Evidence, balanced_rows, row_losses
     from mcprune.methods.importance.registry import REGISTRY, score
     from mcprune.methods.importance.scorer import BATCH
+    from mcprune.models.registry import build
     from mcprune.objective.classification import CrossEntropy
     from mcprune.pruning.owners import Owners
+    from mcprune.pruning.sites import site_map
 
     torch.set_num_threads(given.threads)
-    model, sites = vgg13(10, scale)
+    model = build("vgg13", INPUTS, 10, image_shape=SHAPE, width=scale).eval()
+    sites = site_map(model, "channels", INPUTS)
     x, y = images(rows)
     batches = [(x[part], y[part]) for part in balanced_rows(y.numpy(), rows, BATCH, 0)]
     owners = Owners(model, sites)

@@ -30,6 +30,8 @@ from mcprune.pruning.owners import Owners
 from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.session.classifiers import shrunken
 from mcprune.session.flow_setting import DECAY, FALLS, LOSS, MAGNITUDE, MEASURES, MOMENTUM, RATE, Rows, Scale
+from mcprune.session.footprint import parameters
+from mcprune.session.trainer import accuracy
 
 PARTS = 4  # points of the loss curve in an epoch
 HORIZONS = (1, 10)  # steps after which the change of theta^2 is taken; and an epoch
@@ -151,14 +153,6 @@ class Study:
             found[name] = self.loss(lambda x, gated=gated: gated(x, gates))  # type: ignore[misc]
         return found
 
-    @torch.no_grad()
-    def accuracy(self, net: Net) -> float:
-        """Share of the test rows that are right."""
-        net.model.eval()
-        parts = zip(torch.split(self.x_test, AT_ONCE), torch.split(self.y_test, AT_ONCE), strict=True)
-        right = sum(int((net.model(x).argmax(1) == y).sum().item()) for x, y in parts)
-        return right / len(self.y_test)
-
     def scores(self, net: Net, measure: str, stream: int) -> FloatArray:
         """Scores of all sites by a measure, on class-balanced rows of a stream."""
         settings = ScoreSettings(measure, rows=self.size.score_rows, seed=self.seed + stream)
@@ -194,7 +188,8 @@ class Study:
         shown = slice(None, None, max(1, math.ceil(net.sites.size / SHOWN)))
         return {
             "kind": "dense", "sites": net.sites.size, "groups": [group.size for group in net.sites.groups],
-            "parameters": _parameters(net), "accuracy": self.accuracy(net), "curve": curve, "loss": whole, "losses": losses,
+            "parameters": parameters(net.model),
+            "accuracy": accuracy(net.model, self.x_test, self.y_test), "curve": curve, "loss": whole, "losses": losses,
             "relations": {name: relation(scored, change) for name, change in changes.items()},
             "scatter": {"score": scored[LOSS][shown], "change": changes[MEANT][shown] if MEANT in changes else []},
             "seconds": time.monotonic() - began,
@@ -221,7 +216,8 @@ class Study:
             curve += self.train(net, _sgd(net), number, number + 1)
         curve += self.train(net, _sgd(net), len(left) + 1, self.size.epochs)
         return {
-            "kind": "pruned", "sites": size, "kept": left[-1], "parameters": _parameters(net), "accuracy": self.accuracy(net),
+            "kind": "pruned", "sites": size, "kept": left[-1], "parameters": parameters(net.model),
+            "accuracy": accuracy(net.model, self.x_test, self.y_test),
             "curve": curve, "rounds": rounds, "seconds": time.monotonic() - began,
         }  # fmt: skip
 
@@ -232,10 +228,6 @@ class Study:
 
 def _sgd(net: Net) -> torch.optim.SGD:
     return torch.optim.SGD(net.model.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY)
-
-
-def _parameters(net: Net) -> int:
-    return sum(tensor.numel() for tensor in net.model.parameters())
 
 
 def _values(net: Net) -> dict[str, torch.Tensor]:

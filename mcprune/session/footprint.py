@@ -39,6 +39,11 @@ class Footprints(NamedTuple):
     torch: str
 
 
+def parameters(model: nn.Module) -> int:
+    """Return how many numbers a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def macs(model: nn.Module, width: int) -> int:
     """Return how many multiply-accumulates a row of `width` inputs takes in linear and convolution layers."""
     total = 0
@@ -127,7 +132,7 @@ def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) 
         times = {rows: latencies(models, rows) for rows in BATCHES}
         found = [
             Footprint(
-                sum(parameter.numel() for parameter in model.parameters()),
+                parameters(model),
                 macs(model, width),
                 {rows: times[rows][place] for rows in BATCHES},
             )
@@ -161,7 +166,7 @@ def whole_model(
             )  # fmt: skip
         except (McpruneError, KeyError, TypeError, ValueError) as error:
             return None, f"the whole model cannot be built from the options: {error}"
-        counted = sum(parameter.numel() for parameter in whole.parameters())
+        counted = parameters(whole)
         if counted == (done.get("parameters") or {}).get("before"):
             return whole.eval(), ""
     return (

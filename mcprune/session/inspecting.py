@@ -18,6 +18,7 @@ from mcprune.pruning.channels import ChannelGroup, channel_groups
 from mcprune.pruning.costs import CONVOLUTIONS, UNITS, model_costs
 from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.pruning.weight_sites import weight_layers
+from mcprune.session.footprint import parameters
 
 HEADER = ("kind", "place", "sites", "parameters each", "MACs each", "together with, or why not")
 WHY_WIDTH = 160
@@ -159,7 +160,7 @@ def inspect(model: nn.Module, example: Any) -> Inspection:
         notes = [note for note in notes if not note.startswith("channels:")] + [
             "channels: the model has no convolution"
         ]
-    numbers = sum(parameter.numel() for parameter in model.parameters())
+    numbers = parameters(model)
     return Inspection(type(model).__name__, numbers, total, tuple(places), tuple(notes))
 
 

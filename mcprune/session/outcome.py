@@ -22,7 +22,7 @@ from mcprune.session.classifiers import fresh_classifier, shrunken
 from mcprune.session.dense import by_gradient, by_least_squares
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
-from mcprune.session.footprint import macs
+from mcprune.session.footprint import macs, parameters
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.plan import Plan, site_groups
 from mcprune.session.records import CONFIG, EVENTS, MASK, RESULT
@@ -255,7 +255,7 @@ def conclude(
         yield row(name, kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
     whole = refit.fresh(plan.config.seed) if is_fresh else plan.model
     width = plan.prepared.n_inputs
-    parameters = {"before": _parameters(whole), "after": _parameters(small)}
+    numbers = {"before": parameters(whole), "after": parameters(small)}
     nonzero = {"before": nonzero_weights(whole), "after": nonzero_weights(small)}
     products = {"before": macs(whole, width), "after": macs(small, refit.inputs(mask).size)}
     extra = _extra(plan, refit, mask)
@@ -286,7 +286,7 @@ def conclude(
         "names": [names[site] for site in keep],
         "image_shape": plan.prepared.image_shape,
         "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
-        "parameters": parameters,
+        "parameters": numbers,
         "macs": products,
         "cost": cost_of(plan, mask),
         "nonzero_weights": nonzero,
@@ -421,10 +421,6 @@ def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     rivals = "all sites, random masks and magnitude" if config.update in RETRAINED else "magnitude"
     share = "more than the search" if work > 10 * cost else f"{work / cost:.0%} of the search's work"
     return False, f"{rivals} would take {share}: left out; --compare yes runs that"
-
-
-def _parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> dict[str, Any]:
