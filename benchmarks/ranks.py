@@ -38,7 +38,8 @@ def one_rank(job: dict[str, Any]) -> None:
     from mcprune.methods.ahead import consumed
     from mcprune.session.config import make_config
     from mcprune.session.machine import use_threads
-    from mcprune.session.plan import make_method, make_plan
+    from mcprune.session.plan import make_plan
+    from mcprune.session.plan_chain import make_method
     from mcprune.session.ranks import enter, met, place_of
     from mcprune.session.searching import Search
 

@@ -66,7 +66,8 @@ def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str
     from mcprune.session.config import make_config
     from mcprune.session.interrupt import Interrupt
     from mcprune.session.machine import use_threads
-    from mcprune.session.plan import make_method, make_plan
+    from mcprune.session.plan import make_plan
+    from mcprune.session.plan_chain import make_method
     from mcprune.session.searching import Search
 
     given = {"validation": "0.33", **dict(part.split("=", 1) for part in variant.split(";") if "=" in part)}

@@ -29,7 +29,8 @@ def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
     from mcprune.session.config import make_config
     from mcprune.session.interrupt import Interrupt
     from mcprune.session.machine import use_threads
-    from mcprune.session.plan import make_method, make_plan
+    from mcprune.session.plan import make_plan
+    from mcprune.session.plan_chain import make_method
     from mcprune.session.searching import Search
 
     plan = make_plan(make_config(data="digits", keep=16, seed=seed, threads=1, **CHOSEN), load("digits"))

@@ -34,7 +34,8 @@ from mcprune.methods.base import Batch
 from mcprune.session.config import make_config
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.machine import use_threads
-from mcprune.session.plan import Plan, make_method, make_plan
+from mcprune.session.plan import Plan, make_plan
+from mcprune.session.plan_chain import make_method
 from mcprune.session.searching import Search
 
 ACCEPTANCES = (0.0, 0.001, 0.01, 0.1)

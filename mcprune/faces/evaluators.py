@@ -14,7 +14,8 @@ from mcprune.faces.text import number, wrapped
 from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import RunConfig
 from mcprune.session.machine import use_threads
-from mcprune.session.plan import evaluation_case, make_evaluators, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_chain import evaluation_case, make_evaluators
 
 SECONDS = 0.2  # of timing, for each evaluator and kind of move
 HEADER = ["evaluator", "one-site moves/s", "exchange moves/s", "times the loop", "off canonical", ""]

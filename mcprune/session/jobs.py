@@ -19,7 +19,8 @@ from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on
 from mcprune.session.options_gradient import check_options
 from mcprune.session.pilots import MOST
-from mcprune.session.plan import EPOCHS, SEARCH_STEPS, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_defaults import EPOCHS, SEARCH_STEPS
 from mcprune.session.records import RESULT, check_free, read_json
 
 JOBS, RUNS = "jobs.json", "runs"

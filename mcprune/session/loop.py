@@ -26,7 +26,8 @@ from mcprune.session.keeper import Keeper
 from mcprune.session.machine import use_threads, versions
 from mcprune.session.options_gradient import check_options
 from mcprune.session.pilots import in_time
-from mcprune.session.plan import Plan, make_method, make_plan, site_groups
+from mcprune.session.plan import Plan, make_plan
+from mcprune.session.plan_chain import make_method, site_groups
 from mcprune.session.ranks import enter
 from mcprune.session.searching import Search
 from mcprune.session.steering import Steering

@@ -40,7 +40,7 @@ from mcprune.session.jobs import write_json
 from mcprune.session.machine import cores, use_threads, versions
 from mcprune.session.obd_claims import DROPOUT, GLOBAL, LAYERWISE, PLAIN, SIGNED, Figures, rows, summary_words
 from mcprune.session.parts import FOLDER, Part, Parts
-from mcprune.session.plan import LARGE
+from mcprune.session.plan_defaults import LARGE
 from mcprune.session.steering import Steering
 from mcprune.session.trainer import accuracy, fit
 

@@ -24,7 +24,8 @@ from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.footprint import macs, parameters
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.plan import Plan, site_groups
+from mcprune.session.plan import Plan
+from mcprune.session.plan_chain import site_groups
 from mcprune.session.records import CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.trainer import accuracy, fit

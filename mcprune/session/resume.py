@@ -26,7 +26,8 @@ from mcprune.session.keeper import fingerprint
 from mcprune.session.loop import began_anew, searched_and_concluded, told_in
 from mcprune.session.machine import circumstances, use_threads
 from mcprune.session.outcome import Outcome
-from mcprune.session.plan import make_method, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_chain import make_method
 from mcprune.session.ranks import enter
 from mcprune.session.records import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
 from mcprune.session.searching import Search

@@ -18,7 +18,8 @@ from mcprune.methods.base import MaskUpdate
 from mcprune.methods.markov import Markov
 from mcprune.methods.settings import ChainSettings, check
 from mcprune.session.config import RunConfig, read_options
-from mcprune.session.plan import Plan, candidates_ahead, move_plan
+from mcprune.session.plan import Plan
+from mcprune.session.plan_chain import candidates_ahead, move_plan
 from mcprune.session.records import CONFIG, EVENTS
 
 SCHEDULED = ("delta", "temperature", "alpha")

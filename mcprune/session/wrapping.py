@@ -20,7 +20,7 @@ from mcprune.objective.named import make_objective
 from mcprune.session.config import RunConfig
 from mcprune.session.constraints import constraints
 from mcprune.session.fitting import Rows
-from mcprune.session.plan import move_plan
+from mcprune.session.plan_chain import move_plan
 from mcprune.session.rows import judge_split
 from mcprune.session.scoring import coded_groups
 

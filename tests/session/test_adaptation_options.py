@@ -9,7 +9,8 @@ from mcprune.errors import ConfigError
 from mcprune.faces.cli import main
 from mcprune.faces.table import adapted_lines
 from mcprune.session.config import make_config
-from mcprune.session.plan import make_method, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_chain import make_method
 
 SHORT = ["--keep", "9", "--hidden", "8", "--epochs", "2", "--retrain-epochs", "1", "--compare", "no", "--threads", "1"]
 

@@ -11,7 +11,8 @@ from mcprune.errors import ConfigError, ModelError
 from mcprune.faces import evaluators
 from mcprune.faces.cli import main
 from mcprune.session.config import make_config
-from mcprune.session.plan import candidates_ahead, evaluation_case, make_evaluators, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_chain import candidates_ahead, evaluation_case, make_evaluators
 
 
 @pytest.fixture(autouse=True)

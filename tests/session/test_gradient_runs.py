@@ -15,7 +15,8 @@ from mcprune.faces.cli import main
 from mcprune.session import pilots
 from mcprune.session.config import make_config, read_options
 from mcprune.session.loop import run
-from mcprune.session.plan import make_method, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_chain import make_method
 from mcprune.session.records import read_result
 
 SCHEDULES = ("fixed", "ratio", "mu-lambda", "decade", "stall", "ramp")

@@ -15,7 +15,8 @@ from mcprune.methods.importance.starts import SiteWeights, Started, ranks
 from mcprune.objective.classification import CrossEntropy, ErrorRate
 from mcprune.session.config import make_config, read_options
 from mcprune.session.loop import run, run_on
-from mcprune.session.plan import make_method, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_chain import make_method
 from mcprune.session.records import read_result
 
 SHORT = {

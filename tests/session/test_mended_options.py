@@ -8,7 +8,8 @@ import mcprune
 from mcprune.data.load import load
 from mcprune.errors import ModelError
 from mcprune.session.machine import cores
-from mcprune.session.plan import THREADS_A_CORE, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_defaults import THREADS_A_CORE
 
 
 def test_a_path_is_taken_where_a_text_is(tmp_path):

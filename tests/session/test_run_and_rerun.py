@@ -16,7 +16,8 @@ from mcprune.errors import ConfigError, DataError, FolderError, NumericalError
 from mcprune.session.config import make_config, read_options
 from mcprune.session.events import KINDS
 from mcprune.session.loop import run
-from mcprune.session.plan import make_method, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_chain import make_method
 from mcprune.session.records import FILES, read_result
 
 

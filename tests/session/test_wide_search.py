@@ -10,11 +10,12 @@ from mcprune.errors import ConfigError
 from mcprune.models.mlp import MLP
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.sites import site_map
-from mcprune.session import plan as planning
+from mcprune.session import plan_defaults as planning
 from mcprune.session import recipe
 from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import make_config
-from mcprune.session.plan import budget_over_time, make_plan
+from mcprune.session.plan import make_plan
+from mcprune.session.plan_chain import budget_over_time
 from mcprune.session.trainer import Trainer, fit
 
 
