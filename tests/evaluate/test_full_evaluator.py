@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mcprune.chain import moves, state
+from mcprune.evaluate import full as full_evaluator
 from mcprune.evaluate.base import gates_of
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.models.mlp import MLP
@@ -65,6 +66,38 @@ def evaluator(case, weights, sharpness, max_memory):
     return full
 
 
+@pytest.fixture
+def stacking(monkeypatch):
+    """Stacks are taken wherever no bit changes, whatever the clock says."""
+    monkeypatch.setattr(full_evaluator, "is_faster", lambda first, second: True)
+
+
+@pytest.mark.parametrize("stack_is_faster", [True, False])
+def test_a_stack_is_taken_only_where_it_is_faster(stack_is_faster, problem, monkeypatch):
+    case = problem(mlp("relu")(), "inputs", (12,), 128)
+    seen = []
+    case.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[0]))
+    clock = iter(range(10_000))
+    slow = "_loop" if stack_is_faster else "_stack"
+    plain = getattr(FullEvaluator, slow)
+
+    def slowed(self, gates):
+        for _ in range(100):
+            next(clock)
+        return plain(self, gates)
+
+    monkeypatch.setattr(FullEvaluator, slow, slowed)
+    monkeypatch.setattr(full_evaluator, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    weights = np.random.default_rng(0).normal(0.0, 2.0, (32, case.sites.size))
+    full = evaluator(case, weights, np.inf, 2**30)
+    count = full.chunk(case.sites.size)
+    assert (count > 1) == stack_is_faster
+    seen.clear()
+    full.at(weights)
+    assert seen == ([count * 128] * (32 // count) if stack_is_faster else [128] * 32)
+
+
+@pytest.mark.usefixtures("stacking")
 @pytest.mark.parametrize("rows", [7, 65, 300])
 @pytest.mark.parametrize(("build", "kinds", "shape"), MODELS)
 def test_every_chunk_gives_the_bits_of_the_plain_loop(build, kinds, shape, rows, problem):
@@ -82,6 +115,7 @@ def test_every_chunk_gives_the_bits_of_the_plain_loop(build, kinds, shape, rows,
             assert full.current()[0] == loop[0]
 
 
+@pytest.mark.usefixtures("stacking")
 def test_rows_laid_out_input_by_input_have_the_same_bits_in_every_chunk(problem):
     """The session's batches are transposed in memory, a stacked copy of them is not."""
     case = problem(mlp("relu")(), "inputs,units", (12,), 300, transposed=True)
