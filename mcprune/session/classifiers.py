@@ -18,16 +18,20 @@ CHANNEL_ROWS = {"evaluation_rows": 1024, "evaluation_rows_early": 512}
 
 
 def fresh_classifier(
-    config: RunConfig, prepared: Prepared, seed: int, hidden: tuple[int, ...] | None = None
+    config: RunConfig,
+    prepared: Prepared,
+    seed: int,
+    hidden: tuple[int, ...] | None = None,
+    dropout: float | None = None,
 ) -> nn.Module:
-    """Return an untrained classifier as the options name it, of the options' hidden widths or of others."""
+    """Return an untrained classifier as the options name it, of the options' hidden widths and dropout or of others."""
     return build(
         config.model,
         prepared.n_inputs,
         prepared.n_classes,
         config.hidden if hidden is None else hidden,
         config.activation,
-        config.dropout,
+        config.dropout if dropout is None else dropout,
         seed,
         bias=config.bias == "yes",
         width=config.width or 1.0,

@@ -191,6 +191,13 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         description="the same while retraining [0.1 for images, else 0]",
         json_schema_extra={"group": "classifier"},
     )
+    retrain_dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="dropout in the hidden layers while retraining [that of --dropout; 0.2 for a perceptron on 20,000 grey images or more]",
+        json_schema_extra={"group": "classifier"},
+    )
     retrain_warp: float = Field(
         0.0,
         ge=0,
@@ -202,7 +209,8 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         None,
         ge=1,
         le=2**31,
-        description="passes for the small classifier on what is kept [30, more for few rows; as the search under --update found]",
+        description="passes for the small classifier on what is kept [30, more for few rows, 60 for a perceptron on 20,000 grey "
+        "images or more; as the search under --update found]",
         json_schema_extra={"group": "classifier"},
     )
 

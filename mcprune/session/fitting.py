@@ -166,7 +166,9 @@ def train_small(plan: Plan, mask: BoolArray) -> nn.Module:
     """
     config, data = plan.config, plan.prepared
     keep = np.flatnonzero(mask)
-    model = build("mlp", keep.size, data.n_classes, config.hidden, config.activation, config.dropout, config.seed)
+    model = build(
+        "mlp", keep.size, data.n_classes, config.hidden, config.activation, config.retrain_dropout or 0.0, config.seed
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads or 1)
     try:

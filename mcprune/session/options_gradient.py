@@ -125,7 +125,7 @@ CHAIN_TOO = {"perturb", "evaluator", "max_memory"}
 
 
 # The options of the classifiers by name that others do not read.
-MLP_ONLY = ("hidden", "search_hidden", "activation", "dropout", "bias")
+MLP_ONLY = ("hidden", "search_hidden", "activation", "dropout", "retrain_dropout", "bias")
 OF_MODELS = {"mlp": MLP_ONLY, "lenet-300-100": MLP_ONLY[2:]}
 
 

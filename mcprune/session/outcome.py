@@ -75,7 +75,9 @@ class Refit:
         """Return an untrained classifier of the run's kind on all sites."""
         plan = self.plan
         if not plan.is_users_model:
-            return fresh_classifier(plan.config, plan.prepared, seed).to(plan.device)
+            return fresh_classifier(plan.config, plan.prepared, seed, dropout=plan.config.retrain_dropout).to(
+                plan.device
+            )
         model = copy.deepcopy(plan.origin)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -209,6 +209,7 @@ def make_plan(
             "retrain_jitter": config.retrain_jitter
             if config.retrain_jitter is not None
             else defaults.RETRAIN_JITTER * is_pixels,
+            "retrain_dropout": config.dropout if config.retrain_dropout is None else config.retrain_dropout,
             **evaluated,
             "judge_on": judge_on,
             "epochs": epochs,

@@ -10,6 +10,8 @@ from mcprune.session.config import RunConfig
 # Where fewer pixels than this share are black, hardly any is rarely lit: noise and waves, which cost such pixels, bring nothing.
 BLACK = 2.0 / 3.0
 NO_NOISE: dict[str, Any] = {"jitter": 0.0, "retrain_jitter": 0.0}
+# In place of the noise a small perceptron is kept from remembering its rows by dropout, and then has use for more epochs.
+RETRAINED: dict[str, Any] = {"retrain_dropout": 0.2, "retrain_epochs": 60}
 PLAIN: dict[str, Any] = {"waves": 0, "epochs": 30, "pool": 8, "evaluation_rows_early": 1024}
 
 
@@ -32,6 +34,8 @@ def for_grey_images(config: RunConfig, prepared: Prepared, *, is_own: bool) -> R
     if not is_grey(prepared) or config.frozen:
         return config
     wanted = dict(NO_NOISE)
+    if is_own and config.sites == "inputs" and config.update in ("auto", "fresh"):
+        wanted |= RETRAINED
     is_plain = config.method == "markov" and config.sites == "inputs" and config.budget_in == "sites"
     if is_plain and is_own:
         wanted |= {**PLAIN, "search_hidden": config.hidden}

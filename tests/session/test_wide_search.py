@@ -14,6 +14,7 @@ from mcprune.session import plan_defaults as planning
 from mcprune.session import recipe
 from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import make_config
+from mcprune.session.outcome import Refit
 from mcprune.session.plan import make_plan
 from mcprune.session.plan_chain import budget_over_time
 from mcprune.session.trainer import Trainer, fit
@@ -53,11 +54,14 @@ def test_grey_images_are_searched_plainly_unless_told_otherwise(monkeypatch):
     config = planned().config
     assert (config.search_hidden, config.waves, config.jitter, config.retrain_jitter) == ((128, 64), 0, 0.0, 0.0)
     assert (config.epochs, config.pool, config.evaluation_rows_early) == (30, 8, 1024)
+    assert (config.retrain_dropout, config.retrain_epochs) == (0.2, 60)
     told = planned(waves=7, jitter=0.05, epochs=3, pool=4).config
     assert (told.waves, told.jitter, told.epochs, told.pool, told.retrain_jitter) == (7, 0.05, 3, 4, 0.0)
     # Units, the gradient path, and rows that are no images are left as they were, but for the noise on pixels.
     assert planned(sites="units").config.waves == planning.WAVES
     assert planned(method="gradient").config.jitter == 0.0
+    assert planned(sites="units").config.retrain_dropout == 0.0
+    assert planned(retrain_dropout=0.0, retrain_epochs=2).config.retrain_epochs == 2
     assert make_plan(make_config(data="breast-cancer", keep=3), load("breast-cancer")).config.pool == 32
 
 
@@ -136,3 +140,14 @@ def test_only_images_are_retrained_with_noise():
     table = make_plan(make_config(data="breast-cancer", keep=5), load("breast-cancer"))
     assert table.config.retrain_jitter == 0.0
     assert planned(retrain_jitter=0.0).config.retrain_jitter == 0.0
+
+
+def test_dropout_while_retraining_is_that_of_the_small_classifier_alone():
+    plan = planned(dropout=0.1, retrain_dropout=0.4)
+    mask = np.arange(64) < 16
+    small = Refit(plan, lambda: False).small(mask, 0)
+    assert plan.model.dropout == 0.1
+    assert small.dropout == 0.4
+    assert [module.p for module in small.modules() if isinstance(module, torch.nn.Dropout)] == [0.4, 0.4]
+    # Where it is not given it is that of the search.
+    assert Refit(planned(dropout=0.1), lambda: False).small(mask, 0).dropout == 0.1
