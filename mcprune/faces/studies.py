@@ -78,7 +78,7 @@ def reproduce_parser() -> Parser:
         "Measure what a source states: slides are the deepPP slides of May 2023 that proposed the pruner, in their own setting where "
         "they give it. Each statement becomes a row with what was run, what was measured, a threshold and a verdict (holds, does not "
         "hold, unclear). Runs lie below --out, with results.json and page.html; the same command goes on where it stopped. By "
-        "default MNIST, n = 50, 160 epochs a run: 19 runs, an estimated 70 minutes on 2 cores. obd is a post that tried Optimal Brain "
+        "default MNIST, n = 50, 160 epochs a run: 19 runs, about an hour on one core. obd is a post that tried Optimal Brain "
         "Damage on MNIST: weights pruned in one shot, by magnitude and by second derivatives, and by the chain.",
     )
     parser.option(
