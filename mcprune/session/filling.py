@@ -1,0 +1,122 @@
+"""How many epochs of a chain fill a given time, learned from short searches; and a chain that may plan more where they do not."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from mcprune.data.base import Dataset
+from mcprune.pruning.gates import GatedModel
+from mcprune.session.config import RunConfig
+from mcprune.session.interrupt import Interrupt
+from mcprune.session.loop import searching
+from mcprune.session.pilots import MOST
+from mcprune.session.plan import Plan, make_plan
+from mcprune.session.plan_defaults import EPOCHS, SEARCH_STEPS
+from mcprune.session.steering import Steering
+
+# Of a chain's time: what a trial may take to learn how long an epoch lasts, and what its epochs are planned to fill.
+TRIAL, FILLED = 0.05, 0.95
+TRIALS = 4  # at most: the first are short, and tell little where an epoch is a few steps
+
+
+class Filling(Steering):
+    """Lets a chain plan more epochs than at the start where its time is not filled, up to `epochs`."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def most_blocks(self, plan: Plan) -> int:
+        """See `Steering.most_blocks`."""
+        return math.ceil(plan.blocks * self.epochs / plan.epochs)
+
+
+class Fitted(NamedTuple):
+    """How many epochs of a chain fit into its time, the most that it may plan, and the forwards of the trials."""
+
+    epochs: int
+    most: int
+    forwards: int
+
+
+def fitting_epochs(config: RunConfig, dataset: Dataset) -> Fitted:
+    """Return how many epochs of a chain fit into `max_time`, learned from whole searches of few epochs.
+
+    A short search has all phases of a long one: n(t) falling on small evaluation batches, then exchanges on large ones. It has as many
+    fewer waves of n(t) as it has fewer epochs: a pool follows each wave, whose work depends on how many waves there are and not on the
+    epochs, and forty of them in one epoch would make it half as long again. What is still wrong the run's own pace mends.
+    No more epochs are planned than the gradient path would plan, which stops at 8 times the usual ones.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With max_time, without epochs.
+    dataset : Dataset
+    """
+    assert config.max_time is not None
+    began = time.monotonic()
+    plan = make_plan(config, dataset)
+    setup = time.monotonic() - began
+    usual = max(EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.blocks * plan.config.train_steps // plan.epochs)))
+    most, epochs, expected, forwards = MOST * usual, 1, plan.epochs, 0
+    made: list[tuple[int, float]] = []  # epochs and seconds of a trial
+    for _ in range(TRIALS):
+        seconds, ready, rows = _search_short(plan, epochs, expected)
+        forwards += rows
+        made.append((epochs, seconds))
+        expected = max(1, min(most, math.floor(FILLED * config.max_time * epochs / seconds)))
+        wanted = min(math.floor(TRIAL * config.max_time * epochs / seconds), most)
+        if wanted < 2 * epochs:
+            break
+        epochs = wanted
+    fixed, each = _fixed_and_each(made)
+    left = FILLED * config.max_time - (time.monotonic() - began) - setup - ready - fixed
+    return Fitted(max(1, min(most, math.floor(left / each))), most, forwards)
+
+
+def _fixed_and_each(made: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Return the seconds that any search takes, as its fall of n(t) does, and those that an epoch adds, from the last two trials."""
+    epochs, seconds = made[-1]
+    mean = seconds / epochs
+    if len(made) == 1:
+        return 0.0, mean
+    before, earlier = made[-2]
+    # One slow trial must not make an epoch look free.
+    each = min(max((seconds - earlier) / (epochs - before), mean / 2.0), mean)
+    return seconds - each * epochs, each
+
+
+def _search_short(plan: Plan, epochs: int, expected: int) -> tuple[float, float, int]:
+    """Search for a few epochs on a copy of the plan's classifier: seconds of the search, and of its making, forwards.
+
+    The waves are as long, in epochs, as those of a search of `expected` epochs.
+    """
+    began = time.monotonic()
+    share = epochs / plan.epochs
+    changes: dict[str, Any] = {"epochs": epochs, "max_time": None}
+    if plan.config.waves:
+        changes["waves"] = max(1, round(plan.config.waves * epochs / max(expected, epochs)))
+    if plan.config.start_after is not None:
+        changes["start_after"] = plan.config.start_after * share
+    model = copy.deepcopy(plan.origin).to(plan.device)
+    alone = replace(
+        plan,
+        config=plan.config.model_copy(update=changes),
+        model=model,
+        gated=GatedModel(model, plan.sites),
+        epochs=epochs,
+        blocks=max(1, math.ceil(plan.blocks * share)),
+        notes=[],
+    )
+    search = searching(alone.config, alone, began)
+    ready = time.monotonic()
+    with Interrupt() as interrupt:
+        for _ in search.run(interrupt, ready):
+            pass
+    if interrupt.is_asked:
+        raise KeyboardInterrupt
+    return max(time.monotonic() - ready, 1e-6), ready - began, search.forwards()
