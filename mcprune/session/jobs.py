@@ -186,10 +186,10 @@ class Jobs:
     def _make(self, job: Job, dataset: Dataset) -> dict[str, Any]:
         config = job.config(self.folder(job.name))
         folder = self.folder(job.name)
-        opened = self._begun(job.name)
-        if config.method not in self._warm and (opened is None or config.max_time is not None):
-            _warm_up(config, dataset)  # compiling and loading is nobody's work
+        if config.method not in self._warm:  # compiling and loading is nobody's work
+            _warm_up(config, dataset)
             self._warm.add(config.method)
+        opened = self._begun(job.name)
         if opened is not None:
             for event in events_of(opened, dataset):
                 _refuse_interrupt(event)
@@ -200,8 +200,8 @@ class Jobs:
         if config.method == "markov" and config.max_time is not None and config.epochs is None:
             fitted = fitting_epochs(config, dataset)
             spent = time.monotonic() - began
-            left = max(config.max_time - spent, 0.05 * config.max_time)
-            config = config.model_copy(update={"epochs": fitted.epochs, "max_time": left})
+            update = {"epochs": fitted.epochs, "max_time": _time_left(config.max_time, spent)}
+            config = config.model_copy(update=update)
             record = {"trial_seconds": spent, "trial_forwards": fitted.forwards}
             steering = Filling(fitted.most)
         # Written first: a run that is killed here is told apart from one with other options.
@@ -216,12 +216,12 @@ class Jobs:
     def _begun(self, name: str) -> Opened | None:
         """Return the run of that name where one with these options was cut off behind a checkpoint that is good here; locked."""
         record = self.known.get(name, {})
-        if not record.get("options") or "error" in record or (self.folder(name) / RESULT).exists():
+        if not record.get("options") or "error" in record:
             return None
         for older in (False, True):
             with suppress(FolderError):
                 opened = open_run(self.folder(name), older=older)
-                if opened.held is not None:
+                if opened.held is not None and _is_of(opened.options, self._keys[name], record):
                     return opened
                 opened.folder.close()
         return None
@@ -243,6 +243,19 @@ class Jobs:
 
     def _write(self) -> None:
         write_json(self.root / JOBS, {"kind": self.kind, "jobs": self.known})
+
+
+def _is_of(begun: Mapping[str, Any], wanted: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Whether a run that was begun with some options is the job that wants others: a kill may have left an earlier run in its place."""
+    expected = dict(wanted)
+    if "trial_seconds" in record:
+        expected |= {"epochs": begun.get("epochs"), "max_time": _time_left(wanted["max_time"], record["trial_seconds"])}
+    return {name: value for name, value in begun.items() if name != "force"} == expected
+
+
+def _time_left(seconds: float, spent: float) -> float:
+    """Return what trials have left of a search's time."""
+    return max(seconds - spent, 0.05 * seconds)
 
 
 def _is_record(record: object) -> bool:

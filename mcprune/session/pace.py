@@ -21,6 +21,7 @@ AIM = 0.98  # of the time is planned: the last block must not meet the clock
 # Fewer blocks are planned where those at hand would take so much more than what is left. While n(t) falls, blocks are unlike those to come:
 # only what is far too much is believed then.
 TOO_MUCH, FAR_TOO_MUCH = 1.03, 1.5
+LAST = 0.25  # of the time: if n(t) still falls then, there is nothing to wait for
 TOO_LITTLE = 0.93  # more are planned where they would take less than this share of it
 STEP = 0.02  # of the time lies between two changes, and no change is made for less than half of that
 
@@ -50,6 +51,7 @@ class Pace:
         self._since, self._share = 0, 0.0  # from this block, and this share, on equal shares are done in each block
         self._changed = 0.0  # seconds, at the last change
         self._is_settled = settled <= 0.0
+        self._early = 0.0  # seconds of a block while n(t) fell; 0 where that is not known
         self._ends: deque[float] = deque(maxlen=BACK + 1)  # seconds behind the last blocks
 
     def progress(self, block: int) -> float:
@@ -85,14 +87,16 @@ class Pace:
         """
         if not self._is_settled and self.progress(block) >= self.settled:
             self._is_settled = True
+            self._early = self._usual() if len(self._ends) > KNOWN else 0.0
             self._ends.clear()  # those blocks were others
         self._ends.append(seconds)
         left = AIM * limit - seconds
-        if len(self._ends) <= KNOWN or block >= self.blocks or seconds - self._changed < STEP * limit:
+        is_known = len(self._ends) > KNOWN
+        if not (is_known or self._early) or block >= self.blocks or seconds - self._changed < STEP * limit:
             return 0
-        each = self._usual()
+        each = self._usual() if is_known else self._early
         need = each * (self.blocks - block)
-        if need > (TOO_MUCH if self._is_settled else FAR_TOO_MUCH) * left:
+        if need > (TOO_MUCH if self._is_settled or left < LAST * limit else FAR_TOO_MUCH) * left:
             wanted = block + max(1, math.floor(left / each))
         elif self._is_settled and len(self._ends) > BACK // 2 and need < TOO_LITTLE * left:
             wanted = min(self.most, block + math.floor(left / each))

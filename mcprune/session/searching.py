@@ -172,11 +172,14 @@ class Search:
             self.usual = sorted(self._times)[len(self._times) // 2]
             self.searched = time.monotonic() - began_search
             is_late = config.max_time is not None and self.searched >= config.max_time
+            is_late = is_late and self.blocks_done > self.steering.repeats_until
             self._repaced = self._new_pace()
             if plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
                 is_late, self._repaced, stopping = agreed(
                     plan.ranks, self, interrupt, is_late=is_late, blocks=self._repaced
                 )
+            if is_late and self.is_falling:  # a block at n, or the mask was never searched for
+                is_late, self._repaced = False, self.blocks_done + 1
             self.steering.observe(update, self.blocks_done, self.proposals)
             self.over = self.steering.ends(self.blocks_done) or ("max_time" if is_late else "")
             self._not_told = (self.told, list(self.window))
@@ -192,6 +195,14 @@ class Search:
     def is_over(self) -> bool:
         """Whether the search has come to its end, planned or not; an interrupt is none."""
         return self.blocks_done >= self.pace.blocks or bool(self.over)
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether a chain's budget, n(t) or cost(t), has not come to its end yet."""
+        if not isinstance(self.method, Markov):
+            return False
+        now, end = (self.method.target(self.pace.progress(block)) for block in (self.blocks_done, self.pace.blocks))
+        return now > end
 
     def _new_pace(self) -> int:
         """Return how many blocks must be planned for the schedules to end as the time does; 0 where they may stay."""

@@ -17,7 +17,7 @@ from mcprune.session.steering import Steering, read_replay
 EACH = 0.01  # seconds of a block
 OPTIONS = {
     "epochs": 40, "keep": 16, "hidden": (8,), "compare": "no", "threads": 1, "retrain_epochs": 1, "waves": 5, "budget_until": 0.3,
-    "evaluator": "full", "speculate": 8,
+    "evaluator": "full", "speculate": 8, "train_steps": 4, "decisions": 8,
 }  # fmt: skip
 
 
@@ -74,10 +74,20 @@ def test_without_it_the_mask_was_never_searched_for(monkeypatch):
     """The control: the same run under a pace that never changes ends while n(t) falls."""
     blocks = of(told_of(epochs=1), "start")[0]["blocks"] * 40
     monkeypatch.setattr(Pace, "wanted", lambda *_: 0)
+    monkeypatch.setattr(Search, "is_falling", False)
     Clock(monkeypatch)
     told = told_of(max_time=0.25 * blocks * EACH)
     assert of(told, "stopped")[0]["reason"] == "max_time"
     assert not ends_at_n(told)
+
+
+def test_one_block_is_made_at_n_however_little_time_there_is(monkeypatch):
+    Clock(monkeypatch)
+    told = told_of(max_time=1e-9)
+    last = of(told, "progress")[-1]
+    assert (last["block"], last["blocks"], last["target"], last["kept"]) == (2, 2, 16, 16)
+    assert of(told, "harden")[0]["kept_before"] == 16
+    assert [(change["block"], change["blocks"]) for change in of(told, "pace")] == [(1, 2)]
 
 
 def test_a_run_that_fits_keeps_its_bits(monkeypatch, tmp_path):
@@ -91,12 +101,12 @@ def test_a_run_that_fits_keeps_its_bits(monkeypatch, tmp_path):
 @pytest.fixture
 def slower(monkeypatch):
     """A machine that gets three times as slow when n(t) has fallen, and recovers."""
-    return Clock(monkeypatch, lambda block: 3 * EACH if 100 <= block < 130 else EACH)
+    return Clock(monkeypatch, lambda block: 3 * EACH if 50 <= block < 65 else EACH)
 
 
 def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     folder = tmp_path / "run"
-    limit = 2.5
+    limit = 1.25  # 120 blocks, of which 15 take three times as long
     told = told_of(out=str(folder), max_time=limit)
     changes = of(told, "pace")
     assert any(change["blocks"] < change["before"] for change in changes)
@@ -111,7 +121,7 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     cut = tmp_path / "cut"
     slower.now = 0.0
     config = make_config(**{**OPTIONS, "max_time": limit, "checkpoint_every": "3", "out": str(cut)})
-    stop = changes[-1]["block"] + 3
+    stop = changes[-1]["block"] + 1
     for event in run(config):
         if event.kind == "pace" and event.data["block"] == changes[0]["block"]:
             (tmp_path / "early").write_bytes((cut / "checkpoint.safetensors").read_bytes())

@@ -14,7 +14,7 @@ from mcprune.session import jobs
 from mcprune.session.jobs import Job, Jobs
 
 OPTIONS = {
-    "data": "digits", "epochs": 400, "keep": 16, "hidden": "8", "compare": "no", "threads": 1, "retrain_epochs": 1,
+    "data": "digits", "epochs": 60, "keep": 16, "hidden": "8", "compare": "no", "threads": 1, "retrain_epochs": 1,
     "checkpoint_every": "2", "evaluator": "full",
 }  # fmt: skip
 WORK = """
@@ -71,7 +71,7 @@ def cut_off(root, monkeypatch):
     def run_on(config, dataset, path, **more):
         for event in real(config, dataset, path, **more):
             yield event
-            if path is not None and event.kind == "progress" and event.data["epoch"] > 20:
+            if path is not None and event.kind == "progress" and event.data["epoch"] > 9:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -96,6 +96,19 @@ def test_a_run_of_other_options_is_not_gone_on_with(tmp_path, whole, monkeypatch
     work, told = made(root, {**OPTIONS, "epochs": 5})
     assert [one.status for one in told] == ["made"]
     assert (work.folder("one") / "mask.json").read_bytes() != whole
+
+
+def test_an_earlier_run_that_a_kill_left_in_the_folder_is_not_gone_on_with(tmp_path, monkeypatch):
+    """Killed after jobs.json had the new options and before the new run had begun."""
+    root = tmp_path / "jobs"
+    cut_off(root, monkeypatch)
+    held = json.loads((root / "jobs.json").read_text())
+    held["jobs"]["one"]["options"]["epochs"] = 5
+    (root / "jobs.json").write_text(json.dumps(held))
+    monkeypatch.setattr(jobs, "events_of", None)
+    work, told = made(root, {**OPTIONS, "epochs": 5})
+    assert [one.status for one in told] == ["made"]
+    assert work.finished("one")
 
 
 def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
