@@ -46,9 +46,9 @@ class Fitted(NamedTuple):
 def fitting_epochs(config: RunConfig, dataset: Dataset) -> Fitted:
     """Return how many epochs of a chain fit into `max_time`, learned from whole searches of few epochs.
 
-    A short search has all phases of a long one: n(t) falling on small evaluation batches, then exchanges on large ones. It has as many
-    fewer waves of n(t) as it has fewer epochs: a pool follows each wave, whose work depends on how many waves there are and not on the
-    epochs, and forty of them in one epoch would make it half as long again. What is still wrong the run's own pace mends.
+    A short search has all phases of a long one: n(t) falling on small evaluation batches, then exchanges on large ones. It has
+    as many fewer waves of n(t), and looks at the validation rows, as it has fewer epochs: what a pool evaluates follows the waves and not
+    the epochs, and forty waves and looks in an epoch or two are most of their time. What is still wrong the run's own pace mends.
     No more epochs are planned than the gradient path would plan, which stops at 8 times the usual ones.
 
     Parameters
@@ -86,14 +86,14 @@ def _fixed_and_each(made: Sequence[tuple[int, float]]) -> tuple[float, float]:
         return 0.0, mean
     before, earlier = made[-2]
     # One slow trial must not make an epoch look free.
-    each = min(max((seconds - earlier) / (epochs - before), mean / 2.0), mean)
+    each = min(max((seconds - earlier) / (epochs - before), mean / 4.0), mean)
     return seconds - each * epochs, each
 
 
 def _search_short(plan: Plan, epochs: int, expected: int) -> tuple[float, float, int]:
     """Search for a few epochs on a copy of the plan's classifier: seconds of the search, and of its making, forwards.
 
-    The waves are as long, in epochs, as those of a search of `expected` epochs.
+    The waves, and the times between two looks, are as long, in epochs, as those of a search of `expected` epochs.
     """
     began = time.monotonic()
     share = epochs / plan.epochs
@@ -113,6 +113,7 @@ def _search_short(plan: Plan, epochs: int, expected: int) -> tuple[float, float,
         notes=[],
     )
     search = searching(alone.config, alone, began)
+    search.looks = max(1, round(search.looks * epochs / max(expected, epochs)))
     ready = time.monotonic()
     with Interrupt() as interrupt:
         for _ in search.run(interrupt, ready):

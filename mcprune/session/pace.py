@@ -15,12 +15,10 @@ from mcprune.methods.saving import Saved
 
 # Blocks whose times are known before anything is planned by them, and the most that are looked back on.
 KNOWN, BACK = 3, 31
-# A block counts as so many usual ones at most: a machine may stand still for a moment. One in which a wave of n(t) rises counts several.
-SPIKE = 10.0
 AIM = 0.98  # of the time is planned: the last block must not meet the clock
 # Fewer blocks are planned where those at hand would take so much more than what is left. While n(t) falls, blocks are unlike those to come:
 # only what is far too much is believed then.
-TOO_MUCH, FAR_TOO_MUCH = 1.03, 1.5
+TOO_MUCH, FAR_TOO_MUCH = 1.05, 1.5
 LAST = 0.25  # of the time: if n(t) still falls then, there is nothing to wait for
 TOO_LITTLE = 0.93  # more are planned where they would take less than this share of it
 STEP = 0.02  # of the time lies between two changes, and no change is made for less than half of that
@@ -108,10 +106,14 @@ class Pace:
         return wanted
 
     def _usual(self) -> float:
-        """Return the seconds of a block, what is told and saved between two included: a mean in which spikes are cut."""
+        """Return the mean seconds of a block, what is told and saved between two included.
+
+        The longest counts as the second longest: a machine may stand still for a moment. More may not be left out, since a block in which
+        a wave of n(t) rises takes much longer than the others.
+        """
         times = sorted(later - earlier for earlier, later in pairwise(self._ends))
-        most = SPIKE * times[len(times) // 2]
-        return max(math.fsum(min(time, most) for time in times) / len(times), 1e-9)
+        times[-1] = times[-2]
+        return max(math.fsum(times) / len(times), 1e-9)
 
     def save(self) -> Saved:
         """Return all that the pace depends on, but for the times of the last blocks."""

@@ -69,6 +69,7 @@ class Search:
         self.pace = Pace(
             plan.blocks, self.steering.most_blocks(plan), settled=(config.budget_until or 0.5) if falls else 0.0
         )
+        self.looks = VALIDATIONS
         self._repaced = 0  # blocks that are to be planned from the next block on; 0: as they are
         self.plan = plan
         self.method = method
@@ -230,7 +231,7 @@ class Search:
             return
         blocks = self.pace.blocks
         every = max(1, blocks // PROGRESS_EVENTS)
-        look = max(every, blocks // VALIDATIONS // every * every)
+        look = max(every, blocks // self.looks // every * every)
         is_last = self.blocks_done == blocks or bool(reason)
         if self.blocks_done % every == 0 or is_last:
             shows = -(-blocks // (GATES * every)) * every

@@ -133,8 +133,8 @@ def test_the_epochs_of_a_chain_that_fit(ready, each, trials, wanted, monkeypatch
 def test_what_every_search_costs_is_not_taken_for_an_epoch():
     # 4 s for the fall of n(t), whatever the epochs, and .5 s for each.
     assert filling._fixed_and_each([(1, 4.5), (8, 8.0)]) == pytest.approx((4.0, 0.5))
-    # A trial that was slow by chance: never less than half of its mean is believed.
-    assert filling._fixed_and_each([(1, 9.0), (2, 9.0)]) == pytest.approx((4.5, 2.25))
+    # A trial that was slow by chance: never less than a quarter of its mean is believed.
+    assert filling._fixed_and_each([(1, 9.0), (2, 9.0)]) == pytest.approx((6.75, 1.125))
 
 
 def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypatch, quick):
