@@ -112,11 +112,20 @@ def test_an_earlier_run_that_a_kill_left_in_the_folder_is_not_gone_on_with(tmp_p
 
 
 def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
-    """With 2 s for the search, of which some had gone: it does not get 2 s more, and its trials are told once."""
+    """By a clock that blocks alone move: of 2 s some had gone in trials and some in the search, and the rest is what it gets."""
+    from mcprune.session.searching import Search
+
+    now, real_advance, real = [0.0], Search.advance, jobs.run_on
+
+    def advance(search, block):
+        now[0] += 0.02
+        return real_advance(search, block)
+
+    monkeypatch.setattr(Search, "advance", advance)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     root = tmp_path / "jobs"
-    options = {**OPTIONS, "max_time": 2.0, "checkpoint_every": "0.1s"}
+    options = {**OPTIONS, "max_time": 2.0}
     del options["epochs"]
-    real = jobs.run_on
 
     def run_on(config, dataset, path, **more):
         for event in real(config, dataset, path, **more):
@@ -129,9 +138,14 @@ def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             made(root, options)
     spent = json.loads((root / "jobs.json").read_text())["jobs"]["one"]["trial_seconds"]
+    assert 0 < spent < 0.3
+    before = now[0]
+    now[0] += 1000.0  # the machine was off
     work, _ = made(root, options)
     assert work.spent("one")[0] == spent
     lines = (work.folder("one") / "events.jsonl").read_text().splitlines()
     last = [event for event in map(json.loads, lines) if event["event"] == "progress"][-1]
-    assert last["seconds"] + spent < 2.5
+    assert 1.8 < last["seconds"] + spent < 2.1
     assert last["kept"] == 16
+    # The search went on for the rest alone, behind a warm-up of an epoch and what lay behind the checkpoint.
+    assert now[0] - before - 1000.0 < 1.6
