@@ -21,6 +21,7 @@ from mcprune.session.steering import Steering
 
 # Of a chain's time: what a trial may take to learn how long an epoch lasts, and what its epochs are planned to fill.
 TRIAL, FILLED = 0.05, 0.95
+LONGEST = 0.1  # of the time, the longest trial: what has not done an epoch by then is compressed, as any run is
 TRIALS = 4  # at most: the first are short, and tell little where an epoch is a few steps
 
 
@@ -63,14 +64,14 @@ def fitting_epochs(config: RunConfig, dataset: Dataset) -> Fitted:
     setup = time.monotonic() - began
     usual = max(EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.blocks * plan.config.train_steps // plan.epochs)))
     most, epochs, expected, forwards = MOST * usual, 1, plan.epochs, 0
-    made: list[tuple[int, float]] = []  # epochs and seconds of a trial
+    made: list[tuple[float, float]] = []  # epochs and seconds of a trial
     for _ in range(TRIALS):
-        seconds, ready, rows = _search_short(plan, epochs, expected)
+        done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.max_time)
         forwards += rows
-        made.append((epochs, seconds))
-        expected = max(1, min(most, math.floor(FILLED * config.max_time * epochs / seconds)))
-        wanted = min(math.floor(TRIAL * config.max_time * epochs / seconds), most)
-        if wanted < 2 * epochs:
+        made.append((done, seconds))
+        expected = max(1, min(most, math.floor(FILLED * config.max_time * done / seconds)))
+        wanted = min(math.floor(TRIAL * config.max_time * done / seconds), most)
+        if wanted < 2 * epochs or done < epochs:
             break
         epochs = wanted
     fixed, each = _fixed_and_each(made)
@@ -78,7 +79,7 @@ def fitting_epochs(config: RunConfig, dataset: Dataset) -> Fitted:
     return Fitted(max(1, min(most, math.floor(left / each))), most, forwards)
 
 
-def _fixed_and_each(made: Sequence[tuple[int, float]]) -> tuple[float, float]:
+def _fixed_and_each(made: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Return the seconds that any search takes, as its fall of n(t) does, and those that an epoch adds, from the last two trials."""
     epochs, seconds = made[-1]
     mean = seconds / epochs
@@ -90,14 +91,24 @@ def _fixed_and_each(made: Sequence[tuple[int, float]]) -> tuple[float, float]:
     return seconds - each * epochs, each
 
 
-def _search_short(plan: Plan, epochs: int, expected: int) -> tuple[float, float, int]:
-    """Search for a few epochs on a copy of the plan's classifier: seconds of the search, and of its making, forwards.
+def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple[float, float, float, int]:
+    """Search for a few epochs, or for `limit` seconds, on a copy of the plan's classifier.
 
+    Returns
+    -------
+    epochs : float
+        That were done.
+    seconds, ready : float
+        Of the search, and of making it.
+    forwards : int
+
+    Notes
+    -----
     The waves, and the times between two looks, are as long, in epochs, as those of a search of `expected` epochs.
     """
     began = time.monotonic()
     share = epochs / plan.epochs
-    changes: dict[str, Any] = {"epochs": epochs, "max_time": None}
+    changes: dict[str, Any] = {"epochs": epochs, "max_time": limit}
     if plan.config.waves:
         changes["waves"] = max(1, round(plan.config.waves * epochs / max(expected, epochs)))
     if plan.config.start_after is not None:
@@ -120,4 +131,5 @@ def _search_short(plan: Plan, epochs: int, expected: int) -> tuple[float, float,
             pass
     if interrupt.is_asked:
         raise KeyboardInterrupt
-    return max(time.monotonic() - ready, 1e-6), ready - began, search.forwards()
+    done = epochs * min(1.0, search.blocks_done / alone.blocks)
+    return done, max(time.monotonic() - ready, 1e-6), ready - began, search.forwards()

@@ -25,6 +25,7 @@ from mcprune.session.records import RESULT, check_free, read_json
 from mcprune.session.resume import Opened, events_of, open_run
 
 JOBS, RUNS = "jobs.json", "runs"
+WARM = 2.0  # seconds of the search before all others; a chain's has one block at n in any case
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,12 @@ class Jobs:
     def _make(self, job: Job, dataset: Dataset) -> dict[str, Any]:
         config = job.config(self.folder(job.name))
         folder = self.folder(job.name)
-        if config.method not in self._warm:  # compiling and loading is nobody's work
+        kind = "/".join(
+            map(str, (config.method, config.preset, config.moves, config.sites, config.model, config.objective))
+        )
+        if kind not in self._warm:  # compiling and loading is nobody's work
             _warm_up(config, dataset)
-            self._warm.add(config.method)
+            self._warm.add(kind)
         opened = self._begun(job.name)
         if opened is not None:
             for event in events_of(opened, dataset):
@@ -291,8 +295,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _warm_up(config: RunConfig, dataset: Dataset) -> None:
-    """Search for an epoch and write nothing, so that what is compiled and loaded is."""
-    short: dict[str, Any] = {"epochs": 1, "max_time": None, "out": None, "force": False}
+    """Search for an epoch, or as much of one as a moment allows, and write nothing, so that what is compiled and loaded is."""
+    short: dict[str, Any] = {"epochs": 1, "max_time": WARM, "out": None, "force": False}
     if config.schedule == "auto":
         short |= {"schedule": None, "pilot_share": None}
     # They may be longer than the search.

@@ -117,9 +117,9 @@ MOST = 8 * 167
 def test_the_epochs_of_a_chain_that_fit(ready, each, trials, wanted, monkeypatch, quick):
     asked = []
 
-    def short(plan, epochs, expected):
+    def short(plan, epochs, expected, limit):
         asked.append(epochs)
-        return each * epochs, ready, 100 * epochs
+        return epochs, each * epochs, ready, 100 * epochs
 
     monkeypatch.setattr(filling, "_search_short", short)
     monkeypatch.setattr(filling.time, "monotonic", lambda: 0.0)
@@ -150,9 +150,30 @@ def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypat
 
     monkeypatch.setattr(filling, "searching", searching)
     before = [value.clone() for value in plan.model.parameters()]
-    filling._search_short(plan, 2, 10)
+    done, *_ = filling._search_short(plan, 2, 10, 1e9)
+    assert done == 2
     assert seen == [(4, 2, plan.blocks // 20)]
     assert all((old == new).all() for old, new in zip(before, plan.model.parameters(), strict=True))
+
+
+def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(monkeypatch, quick):
+    """By a clock that blocks alone move: an epoch would take 6 s of 10."""
+    from mcprune.session.plan import make_plan
+    from mcprune.session.searching import Search
+
+    now, real = [0.0], Search.advance
+    config = quick(epochs=None, max_time=10.0, train_steps=1)
+    plan = make_plan(config, load("digits"))
+
+    def advance(search, block):
+        now[0] += 6.0 * plan.epochs / plan.blocks
+        return real(search, block)
+
+    monkeypatch.setattr(Search, "advance", advance)
+    monkeypatch.setattr(filling.time, "monotonic", lambda: now[0])
+    fitted = filling.fitting_epochs(config, load("digits"))
+    assert fitted.epochs == 1
+    assert 0.5 < now[0] < 2.0
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
