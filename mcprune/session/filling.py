@@ -83,7 +83,7 @@ def _fixed_and_each(made: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Return the seconds that any search takes, as its fall of n(t) does, and those that an epoch adds, from the last two trials."""
     epochs, seconds = made[-1]
     mean = seconds / epochs
-    if len(made) == 1:
+    if len(made) == 1 or epochs <= made[-2][0]:  # the last one was compressed
         return 0.0, mean
     before, earlier = made[-2]
     # One slow trial must not make an epoch look free.
