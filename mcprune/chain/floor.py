@@ -52,7 +52,10 @@ def last_ones(kept: BoolArray, group: IntArray) -> BoolArray:
 
 
 def best_mask(score: FloatArray, n: int, group: IntArray) -> BoolArray:
-    """Return the mask of exactly n sites: the best of each group that has a floor, then the best of all; ties to the lowest index.
+    """Return the mask of exactly n sites: the best of each group that has a floor, then the best of all.
+
+    Ties go to the lowest index within a group, and are spread over the groups in proportion to their sizes: of gates that have all
+    come to the same bound those of the first layer are no better than those of the last.
 
     Parameters
     ----------
@@ -66,7 +69,7 @@ def best_mask(score: FloatArray, n: int, group: IntArray) -> BoolArray:
     ConfigError
         There are more groups than n.
     """
-    order = np.argsort(-score, kind="stable")
+    order = np.lexsort((_shares(group), -score))
     grouped = order[group[order] >= 0]
     _, first = np.unique(group[grouped], return_index=True)
     kept = np.zeros(score.size, np.bool_)
@@ -76,6 +79,15 @@ def best_mask(score: FloatArray, n: int, group: IntArray) -> BoolArray:
     others = order[~kept[order]]
     kept[others[: n - first.size]] = True
     return kept
+
+
+def _shares(group: IntArray) -> FloatArray:
+    """Return how far into its group each site (N,) is, 0..1."""
+    found = np.empty(group.size)
+    for number in np.unique(group):
+        mine = np.flatnonzero(group == number)
+        found[mine] = (np.arange(mine.size) + 0.5) / mine.size
+    return found
 
 
 def hardened(position: FloatArray, n: int, group: IntArray | None) -> BoolArray:

@@ -296,8 +296,8 @@ def again(label: str, run: Recorded) -> tuple[str, str]:
             "",
         )
     folder, out = shlex.quote(label), shlex.quote(label.rstrip("/") + "-again")
-    if run.knobs or run.stopped is not None:
-        return "The same run with its steering and its end:", f"mcprune run --replay {folder} --out {out}"
+    if run.knobs or run.paces or run.stopped is not None:
+        return "The same run with its steering, its pace and its end:", f"mcprune run --replay {folder} --out {out}"
     return (
         "The same options, the same mask:",
         f"mcprune run --config {shlex.quote(str(Path(label) / 'config.toml'))} --out {out}",

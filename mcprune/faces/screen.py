@@ -105,6 +105,9 @@ class TextScreen(Screen):
     def on_knob(self, data: Data) -> None:
         self.output.lines(wrapped(knob_line(data), self.output.width, indent=""))
 
+    def on_pace(self, data: Data) -> None:
+        self.output.lines(wrapped(pace_line(data), self.output.width, indent=""))
+
     def on_stopped(self, data: Data) -> None:
         self.output.lines([stopped_line(data)])
 
@@ -196,6 +199,12 @@ def knob_line(data: Data) -> str:
     """Say which knobs have been turned, and from what to what."""
     turned = [f"{name} {knob(data['before'].get(name))} -> {knob(value)}" for name, value in data["knobs"].items()]
     return f"block {number(data.get('block'), ',d')}: {', '.join(turned)}"
+
+
+def pace_line(data: Data) -> str:
+    """Say that the clock has changed how many blocks are planned."""
+    block, before, now = (number(data.get(name), ",d") for name in ("block", "before", "blocks"))
+    return f"block {block}: {now} blocks are planned, not {before}, so that n(t) and the other schedules end with the time (--max-time)"
 
 
 def knob(value: Any) -> str:

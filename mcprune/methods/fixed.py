@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mcprune.arrays import BoolArray, FloatArray, IntArray
-from mcprune.chain import state
+from mcprune.chain import floor as floors
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluate.base import gates_of
@@ -85,7 +85,7 @@ class FixedMarkov(Markov):
     size : int
         N.
     settings, evaluator, canonical, lower_bound, **more
-        As `Markov` takes them; `settings.keep` and `settings.target` count the free sites.
+        As `Markov` takes them; `settings.keep` and `settings.target` count the free sites, `groups` and `hard_groups` are of them.
     """
 
     def __init__(
@@ -126,5 +126,5 @@ class FixedMarkov(Markov):
             self._begin(batch)
             self._follow(batch, self.settings.keep, np.zeros(self.settings.replicas))
         mask = self.fixed > 0
-        mask[self.free] = state.mask(self.state.position[self.coldest], self.settings.keep)
+        mask[self.free] = floors.hardened(self.state.position[self.coldest], self.settings.keep, self.hard_groups)
         return mask

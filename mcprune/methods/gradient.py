@@ -48,7 +48,8 @@ class Gradient:
         Told of every complete epoch.
     device : torch.device
     floor : ndarray of int, shape (N,), optional
-        Groups of sites that keep one each in the hard mask, -1 for none.
+        Groups of sites that keep one each in the hard mask, -1 for none. The sum of the gates says nothing of where they are: a penalty
+        that rises fast may close all units of a layer together.
 
     Notes
     -----

@@ -52,6 +52,8 @@ class Markov:
         (see `chain.scores.floored`). At T > 0 a function is asked during the warm-up only.
     groups : ndarray of int, shape (N,), optional
         Groups of sites that must keep one each, -1 for none: no candidate and no mask empties one (see `chain.floor`).
+    hard_groups : ndarray of int, shape (N,), optional
+        Groups of which the hard mask keeps one site each, whatever the chain was at; by default `groups`.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class Markov:
         lower_bound: float | None,
         site_scores: tuple[FloatArray, FloatArray] | ScoreHook | None = None,
         groups: IntArray | None = None,
+        hard_groups: IntArray | None = None,
     ) -> None:
         check(settings)
         self.settings = settings
@@ -83,6 +86,7 @@ class Markov:
         self.last_target = sites if settings.cost is None else settings.cost.costs.whole
         self.site_scores = site_scores
         self.groups = groups
+        self.hard_groups = groups if hard_groups is None else hard_groups
         self.ladder = tempering.new_ladder(settings.replicas)
         self.step_size = (
             stepsize.new_step_size(settings.delta.start, settings.replicas, settings.plan.box)
@@ -303,7 +307,7 @@ class Markov:
                 self._follow(batch, self.settings.cost.limit, cold)
                 return np.asarray(self.position() > 0)
             self._follow(batch, self.settings.keep, cold)
-        return floors.hardened(self.position(), self.settings.keep, self.groups)
+        return floors.hardened(self.position(), self.settings.keep, self.hard_groups)
 
     def save(self) -> Saved:
         """See `Method.save`."""

@@ -107,6 +107,17 @@ class SiteMap:
                 group[each.start : each.stop] = number
         return group
 
+    @property
+    def hard_floor(self) -> IntArray | None:
+        """The group of each site (N,), each of which a hard mask keeps one site of; None of a single group.
+
+        Nothing but a constant passes a layer of units that is empty, so a mask that empties one is no choice of sites. Unlike `floor`
+        this has no say in what is tried on the way to the mask.
+        """
+        if len(self.groups) < 2:
+            return None
+        return np.repeat(np.arange(len(self.groups)), [group.size for group in self.groups])
+
     def names(self, feature_names: Sequence[str] | None = None) -> tuple[str, ...]:
         """One name a site.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from mcprune.arrays import IntArray
 from mcprune.errors import ConfigError
+from mcprune.pruning.sites import SiteMap
 
 
 class Constraints(NamedTuple):
@@ -62,6 +63,49 @@ def constraints(
             f"must_keep names {kept.size} sites and keep={keep}, so nothing is left to choose; choose a larger keep"
         )
     return Constraints(kept, dropped, free)
+
+
+def open_groups(group: IntArray | None, kept: IntArray, free: IntArray) -> IntArray | None:
+    """Return the groups of the free sites (F,) that must keep one of them, -1 for those that keep one in any case; None without any.
+
+    Parameters
+    ----------
+    group : ndarray of int, shape (N,), or None
+        Of all sites, -1 for none.
+    kept, free : ndarray of int
+        Flat indices.
+    """
+    if group is None:
+        return None
+    found = np.where(np.isin(group[free], group[kept]), -1, group[free])
+    numbers = np.unique(found[found >= 0])
+    return np.where(found >= 0, np.searchsorted(numbers, found), -1) if numbers.size else None
+
+
+def check_groups(fixed: Constraints, sites: SiteMap, keep: int) -> None:
+    """Refuse constraints that leave a layer without a site, or too few free sites for a site in each.
+
+    Raises
+    ------
+    ConfigError
+        With what to name less of, or the n that would do.
+    """
+    group = sites.hard_floor
+    if group is None:
+        return
+    for number, each in enumerate(sites.groups):
+        if np.all(group[fixed.dropped] != number) or np.any(group[fixed.kept] == number):
+            continue
+        if not np.any(group[fixed.free] == number):
+            name = each.layer or "the inputs"
+            raise ConfigError(f"must_drop names all sites of {name}, and nothing passes an empty layer; leave one out")
+    needed = open_groups(group, fixed.kept, fixed.free)
+    open_ = 0 if needed is None else int(needed.max()) + 1
+    if keep - fixed.kept.size < open_:
+        raise ConfigError(
+            f"must_keep names {fixed.kept.size} of keep={keep} sites, but {open_} more layers must keep one each; "
+            f"choose keep of at least {fixed.kept.size + open_}"
+        )
 
 
 def _places(option: str, given: Sequence[str], names: Sequence[str]) -> IntArray:

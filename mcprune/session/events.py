@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-START, NOTE, PROGRESS, KNOB, STOPPED, HARDEN, ROW, DONE = (
-    "start", "note", "progress", "knob", "stopped", "harden", "row", "done",
+START, NOTE, PROGRESS, KNOB, PACE, STOPPED, HARDEN, ROW, DONE = (
+    "start", "note", "progress", "knob", "pace", "stopped", "harden", "row", "done",
 )  # fmt: skip
-KINDS = (START, NOTE, PROGRESS, KNOB, STOPPED, HARDEN, ROW, DONE)
+KINDS = (START, NOTE, PROGRESS, KNOB, PACE, STOPPED, HARDEN, ROW, DONE)
 
 
 @dataclass(frozen=True)

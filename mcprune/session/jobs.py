@@ -1,12 +1,13 @@
-"""Many runs, one after the other, each in its own folder: what is finished is not repeated, what fails does not stop the rest."""
+"""Many runs, one after the other, each in its own folder: what is finished is not repeated, what was cut off goes on from its checkpoint,
+what fails does not stop the rest."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,16 @@ from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.session import events
 from mcprune.session.config import RunConfig, make_config
+from mcprune.session.filling import Filling, fitting_epochs
 from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on
 from mcprune.session.options_gradient import check_options
-from mcprune.session.pilots import MOST
 from mcprune.session.plan import make_plan
-from mcprune.session.plan_defaults import EPOCHS, SEARCH_STEPS
 from mcprune.session.records import RESULT, check_free, read_json
+from mcprune.session.resume import Opened, events_of, open_run
 
 JOBS, RUNS = "jobs.json", "runs"
-# Of a chain's time: what its trials may take to learn how long an epoch lasts, and what its epochs are planned to fill, with room for a
-# machine that gets slower: a chain that meets the clock may be in the middle of a wave of n(t).
-TRIAL, FILLED = 0.08, 0.9
-TRIALS = 4  # at most: the first are short, and tell little where an epoch is a few steps
+WARM = 2.0  # seconds of the search before all others; a chain's has one block at n in any case
 
 
 @dataclass(frozen=True)
@@ -154,12 +152,12 @@ class Jobs:
                 raise first
 
     def run(self, dataset: Dataset) -> Iterator[Told]:
-        """Make what is not finished, in order.
+        """Make what is not finished, in order; a run that was cut off goes on from its last checkpoint.
 
         Raises
         ------
         KeyboardInterrupt
-            Ctrl-C; the run that went on is made anew the next time.
+            Ctrl-C; the run that went on goes on from its last checkpoint the next time.
         """
         for job in self.jobs:
             if self.finished(job.name):
@@ -188,26 +186,49 @@ class Jobs:
 
     def _make(self, job: Job, dataset: Dataset) -> dict[str, Any]:
         config = job.config(self.folder(job.name))
-        if config.method not in self._warm:  # compiling and loading is nobody's work
-            _trial(config, dataset, 1)
-            self._warm.add(config.method)
-        began = time.monotonic()
-        forwards, record = 0, {}
-        if config.method == "markov" and config.max_time is not None and config.epochs is None:
-            epochs, forwards = fitting_epochs(config, dataset)
-            spent = time.monotonic() - began
-            left = max(config.max_time - spent, 0.05 * config.max_time)
-            config = config.model_copy(update={"epochs": epochs, "max_time": left})
-            record = {"trial_seconds": spent, "trial_forwards": forwards}
         folder = self.folder(job.name)
+        kind = "/".join(
+            map(str, (config.method, config.preset, config.moves, config.sites, config.model, config.objective))
+        )
+        if kind not in self._warm:  # compiling and loading is nobody's work
+            _warm_up(config, dataset)
+            self._warm.add(kind)
+        opened = self._begun(job.name)
+        if opened is not None:
+            for event in events_of(opened, dataset):
+                _refuse_interrupt(event)
+            return {name: value for name, value in self.known[job.name].items() if name.startswith("trial_")}
+        began = time.monotonic()
+        record: dict[str, Any] = {}
+        steering = None
+        if config.method == "markov" and config.max_time is not None and config.epochs is None:
+            fitted = fitting_epochs(config, dataset)
+            spent = time.monotonic() - began
+            update = {"epochs": fitted.epochs, "max_time": _time_left(config.max_time, spent)}
+            config = config.model_copy(update=update)
+            record = {"trial_seconds": spent, "trial_forwards": fitted.forwards}
+            steering = Filling(fitted.most)
         # Written first: a run that is killed here is told apart from one with other options.
         self.known[job.name] = {"options": self._keys[job.name], **record}
         self._write()
         (folder / RESULT).unlink(missing_ok=True)
         check_free(folder, force=True)
-        for event in run_on(config, dataset, folder):
+        for event in run_on(config, dataset, folder, steering=steering):
             _refuse_interrupt(event)
         return record
+
+    def _begun(self, name: str) -> Opened | None:
+        """Return the run of that name where one with these options was cut off behind a checkpoint that is good here; locked."""
+        record = self.known.get(name, {})
+        if not record.get("options") or "error" in record:
+            return None
+        for older in (False, True):
+            with suppress(FolderError):
+                opened = open_run(self.folder(name), older=older)
+                if opened.held is not None and _is_of(opened.options, self._keys[name], record):
+                    return opened
+                opened.folder.close()
+        return None
 
     def _read(self) -> dict[str, dict[str, Any]]:
         path = self.root / JOBS
@@ -226,6 +247,19 @@ class Jobs:
 
     def _write(self) -> None:
         write_json(self.root / JOBS, {"kind": self.kind, "jobs": self.known})
+
+
+def _is_of(begun: Mapping[str, Any], wanted: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Whether a run that was begun with some options is the job that wants others: a kill may have left an earlier run in its place."""
+    expected = dict(wanted)
+    if "trial_seconds" in record:
+        expected |= {"epochs": begun.get("epochs"), "max_time": _time_left(wanted["max_time"], record["trial_seconds"])}
+    return {name: value for name, value in begun.items() if name != "force"} == expected
+
+
+def _time_left(seconds: float, spent: float) -> float:
+    """Return what trials have left of a search's time."""
+    return max(seconds - spent, 0.05 * seconds)
 
 
 def _is_record(record: object) -> bool:
@@ -260,84 +294,22 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         ) from None
 
 
-def fitting_epochs(config: RunConfig, dataset: Dataset) -> tuple[int, int]:
-    """Return how many epochs of a chain fit into `max_time`, learned from whole runs of few epochs, and their forwards.
-
-    A short run has all phases of a long one: n(t) falling on small evaluation batches, then exchanges on large ones.
-    No more epochs are planned than the gradient path would plan, which stops at 8 times the usual ones.
-
-    Parameters
-    ----------
-    config : RunConfig
-        With max_time, without epochs.
-    dataset : Dataset
-    """
-    assert config.max_time is not None
-    began = time.monotonic()
-    epochs, forwards = 1, 0
-    made: list[tuple[int, float]] = []  # epochs and seconds of a trial
-    for _ in range(TRIALS):
-        usual, setup, each, rows = _trial(config, dataset, epochs)
-        forwards += rows
-        made.append((epochs, each * epochs))
-        wanted = min(math.floor(TRIAL * config.max_time / each), MOST * usual)
-        if wanted < 2 * epochs:
-            if len(made) > 1 or 2 * each > 2 * TRIAL * config.max_time:
-                break
-            wanted = 2
-        epochs = wanted
-    fixed, each = _fixed_and_each(made)
-    left = FILLED * config.max_time - (time.monotonic() - began) - setup - fixed
-    return max(1, min(MOST * usual, math.floor(left / each))), forwards
-
-
-def _fixed_and_each(made: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """Return the seconds that any search takes, as its waves of n(t) do, and those that an epoch adds, from the last two trials."""
-    epochs, seconds = made[-1]
-    mean = seconds / epochs
-    if len(made) == 1:
-        return 0.0, mean
-    before, earlier = made[-2]
-    # One slow trial must not make an epoch look free.
-    each = min(max((seconds - earlier) / (epochs - before), mean / 5.0), mean)
-    return seconds - each * epochs, each
-
-
-def _trial(config: RunConfig, dataset: Dataset, epochs: int) -> tuple[int, float, float, int]:
-    """Search for a few epochs and write nothing: the usual number of epochs, seconds before the first, for each, forwards."""
-    short: dict[str, Any] = {"epochs": epochs, "max_time": None, "out": None, "force": False}
+def _warm_up(config: RunConfig, dataset: Dataset) -> None:
+    """Search for an epoch, or as much of one as a moment allows, and write nothing, so that what is compiled and loaded is."""
+    short: dict[str, Any] = {"epochs": 1, "max_time": WARM, "out": None, "force": False}
     if config.schedule == "auto":
         short |= {"schedule": None, "pilot_share": None}
-    for name in (
-        "window_epochs",
-        "decade_epochs",
-        "stall_epochs",
-        "rounds",
-        "counts",
-        "recover",
-    ):  # they may be longer than the trial
+    # They may be longer than the search.
+    for name in ("window_epochs", "decade_epochs", "stall_epochs", "rounds", "counts", "recover"):
         short[name] = None
-    short_config = config.model_copy(update=short)
-    points: list[dict[str, Any]] = []
-    usual = EPOCHS
-    running = run_on(short_config, dataset, None)
+    running = run_on(config.model_copy(update=short), dataset, None)
     try:
         for event in running:
             _refuse_interrupt(event)
-            if event.kind == events.START:
-                steps = event.data["blocks"] * event.data["config"]["train_steps"] / epochs
-                usual = max(EPOCHS, math.ceil(SEARCH_STEPS / max(steps, 1.0)))
-            elif event.kind == events.PROGRESS:
-                points.append(event.data)
-            elif event.kind == events.HARDEN:
+            if event.kind == events.HARDEN:
                 break
     finally:
         running.close()  # type: ignore[attr-defined]
-    first, last = points[0], points[-1]
-    if len(points) == 1:
-        return usual, 0.0, max(last["seconds"] / last["epoch"], 1e-6), last["forwards"]
-    each = max((last["seconds"] - first["seconds"]) / (last["epoch"] - first["epoch"]), 1e-6)
-    return usual, max(0.0, first["seconds"] - each * first["epoch"]), each, last["forwards"]
 
 
 def _refuse_interrupt(event: events.Event) -> None:

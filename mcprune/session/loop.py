@@ -189,7 +189,7 @@ def searched_and_concluded(
         yield from search.run(interrupt, began, keeper)
         yield from search.notes()
         kept = int((search.method.position() > 0).sum())
-        if search.blocks_done < plan.blocks and not search.is_within():
+        if search.blocks_done < search.pace.blocks and not search.is_within():
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
         mask, away = search.harden()

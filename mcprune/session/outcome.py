@@ -343,6 +343,7 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
         else:
             mask = np.zeros(size, bool)
             mask[draw.choice(size, plan.keep, replace=False)] = True
+            mask = hardened(mask.astype(np.float64), plan.keep, plan.sites.hard_floor)
         model = refit.train(mask, seed + number)
         scores.append(refit.test(model, mask))
         values.append(refit.value(model, mask))
@@ -398,7 +399,7 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
     score = np.concatenate(scores)
     if plan.cost is not None:
         return plan.cost.costs.fill(np.argsort(-score, kind="stable"), plan.cost.limit)
-    return hardened(score, plan.keep, plan.sites.floor)
+    return hardened(score, plan.keep, plan.sites.hard_floor)
 
 
 def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:

@@ -34,6 +34,7 @@ MOST = 8
 MARGIN = 0.92  # of the time is planned: the machine may get slower
 TIMED_STEPS, WARM_STEPS = 40, 8
 REFIT_STEPS = 0.4  # of a pilot's steps: fresh classifiers on few inputs, which are cheaper than the search's
+SLOW = 1.5  # times its part of the pilots' time a pilot may take; then it is given up, since one that is cut off has no mask to judge
 
 Searcher = Callable[[Plan], Any]
 
@@ -73,23 +74,37 @@ def in_time(plan: Plan, given: RunConfig, began: float, searcher: Searcher) -> P
         total = given.max_time if given.max_time is not None else _chain_seconds(plan, searcher)
     left = total - (time.monotonic() - began) if given.max_time is not None else total
     pilots_began = time.monotonic()
+    deadline = pilots_began + share * left  # all of them together; what one takes too much the others do not get
     scores: dict[str, float] = {}
-    told, forwards, failure = [], 0, None
-    for name, candidate in own.items():
-        pilot = _changed(plan, given, candidate, 1)
-        seconds = _epoch_seconds(pilot, searcher)
-        epochs = max(1, min(plan.epochs, math.floor(share * left / len(own) / (seconds * (1 + REFIT_STEPS)))))
+    told, forwards, failure, untried = [], 0, None, []
+    for place, (name, candidate) in enumerate(own.items()):
+        if given.max_time is not None and time.monotonic() >= deadline:
+            untried.append(name)
+            told.append(f"{name}: no time for it")
+            continue
+        seconds = _epoch_seconds(_changed(plan, given, candidate, 1), searcher)
+        slot = (
+            (deadline - time.monotonic()) / (len(own) - place)
+            if given.max_time is not None
+            else share * left / len(own)
+        )
+        epochs = max(1, min(plan.epochs, math.floor(slot / (seconds * (1 + REFIT_STEPS)))))
+        until = math.inf if given.max_time is None else time.monotonic() + SLOW * slot
         try:
-            scores[name], rows = _score(_changed(plan, given, candidate, epochs), searcher)
+            scores[name], rows = _score(_changed(plan, given, candidate, epochs), searcher, until)
         except NumericalError as error:
             failure = error
             told.append(f"{name}: failed")
             continue
+        except TimeoutError:
+            untried.append(name)
+            told.append(f"{name}: no time for it")
+            continue
         forwards += rows
         told.append(f"{name}: {scores[name]:.4f} after {epochs} epochs")
-    if not scores:
+    if not scores and not untried:
         raise NumericalError(f"every pilot of --schedule auto failed, the last one so: {failure}")
-    best = max(scores, key=lambda name: scores[name])
+    best = max(scores, key=lambda name: scores[name]) if scores else untried[0]
     spent = time.monotonic() - pilots_began
     final = (
         _changed(plan, given, own[best], plan.epochs)
@@ -177,20 +192,40 @@ def _chain_seconds(plan: Plan, searcher: Searcher) -> float:
     return float(np.median(times[4::2]) + np.median(times[5::2])) / 2 * plan.blocks
 
 
-def _score(plan: Plan, searcher: Searcher) -> tuple[float, int]:
-    """Return the validation accuracy of a pilot's mask, retrained for a short time, and the rows that all this took."""
+def _score(plan: Plan, searcher: Searcher, until: float = math.inf) -> tuple[float, int]:
+    """Return the validation accuracy of a pilot's mask, retrained for a short time, and the rows that all this took.
+
+    Raises
+    ------
+    NumericalError
+        It diverged.
+    TimeoutError
+        It was not done at `until`, by time.monotonic.
+    """
+
+    def is_late() -> bool:
+        return time.monotonic() > until
+
     alone = _alone(plan)
     search = searcher(alone)
     for block in range(alone.blocks):
+        if is_late():
+            raise TimeoutError
         search.advance(block)
     mask: BoolArray = search.method.harden(search.judges.batch(1))
     refit = Refit(alone, lambda: False)
     model = refit.small(mask, plan.config.seed)
     rows, targets = alone.rows(plan.prepared.x_train), refit.y[: len(plan.prepared.y_train)]
     epochs = max(1, round(REFIT_STEPS * plan.epochs))
-    fit(
-        model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.batch_size,
-        learning_rate=plan.config.learning_rate, weight_decay=plan.config.weight_decay, seed=plan.config.seed,
-    )  # fmt: skip
+    try:
+        fit(
+            model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.batch_size,
+            learning_rate=plan.config.learning_rate, weight_decay=plan.config.weight_decay, seed=plan.config.seed,
+            is_asked=is_late,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if is_late():
+            raise TimeoutError from None
+        raise
     score = accuracy(model, refit.columns(search.x_validation, mask), search.y_validation)
     return score, search.forwards() + 3 * epochs * len(targets)

@@ -29,7 +29,7 @@ from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.session import plan_defaults as defaults
 from mcprune.session.classifiers import evaluation_rows, fresh_classifier, shrunken
 from mcprune.session.config import RunConfig
-from mcprune.session.constraints import Constraints, constraints
+from mcprune.session.constraints import Constraints, check_groups, constraints
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
 from mcprune.session.options_oneshot import check_one_shot
@@ -123,7 +123,7 @@ def make_plan(
     classifier = classifier.to(device)
     sites = site_map(classifier, config.sites, prepared.n_inputs)
     floor = sites.floor
-    groups = 0 if floor is None else np.unique(floor[floor >= 0]).size
+    groups = len(sites.groups)
     if model is not None:
         _try_model(classifier, prepared, device)
         refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
@@ -150,6 +150,8 @@ def make_plan(
     if max(parse(config.delta).start, parse(config.delta).end) > defaults.LARGEST_DELTA:
         raise ConfigError(f"delta={config.delta} is beyond all weights; choose at most {defaults.LARGEST_DELTA:g}")
     fixed = constraints(config.must_keep, config.must_drop, sites.names(prepared.feature_names), keep)
+    if fixed is not None:
+        check_groups(fixed, sites, keep)
     objective = make_objective(
         function or config.objective,
         prepared.labels,

@@ -27,6 +27,7 @@ from mcprune.objective.base import Rows
 from mcprune.objective.texts import PLAIN
 from mcprune.pruning.sites import SiteMap
 from mcprune.session.config import RunConfig
+from mcprune.session.constraints import open_groups
 from mcprune.session.plan_defaults import WAVES_UNTIL
 from mcprune.session.plan_gradient import make_gradient
 from mcprune.session.plan_importance import make_importance, make_scorer
@@ -177,7 +178,7 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
         rows=len(plan.prepared.y_train),
         steps=plan.blocks * config.train_steps,
         device=plan.device,
-        floor=plan.sites.floor,
+        floor=plan.sites.hard_floor,
     )
 
 
@@ -225,12 +226,23 @@ def make_chain(plan: Plan) -> Markov:
     weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
     if fixed is not None:
         bound = plan.objective.lower_bound
-        return FixedMarkov(fixed.free, fixed.kept, plan.sites.size, settings, evaluator, canonical, bound)
+        return FixedMarkov(
+            fixed.free,
+            fixed.kept,
+            plan.sites.size,
+            settings,
+            evaluator,
+            canonical,
+            bound,
+            groups=open_groups(plan.sites.floor, fixed.kept, fixed.free),
+            hard_groups=open_groups(plan.sites.hard_floor, fixed.kept, fixed.free),
+        )
     chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights, plan.sites.floor)
     if config.start is None:
-        return Markov(*chain)
+        return Markov(*chain, hard_groups=plan.sites.hard_floor)
     return Started(
         *chain,
+        hard_groups=plan.sites.hard_floor,
         scorer=scorer_of(plan, config.start),
         begin=(config.start_after or 0) / plan.epochs,
         how="layerwise" if config.layerwise else "global",

@@ -190,7 +190,7 @@ def enter(plan: Plan, given: RunConfig, ranks: Ranks | None) -> None:
     plan.notes.append(f"ranks: {ranks.size} processes share the candidates, {threads} threads each")
 
 
-def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool) -> tuple[bool, str]:
+def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool, blocks: int) -> tuple[bool, int, str]:
     """Make sure that the ranks are in step behind a block, and stop all of them if one is asked to, or the time of rank 0 is up.
 
     Parameters
@@ -202,11 +202,15 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool)
         Is asked if that of any rank is.
     is_late : bool
         Whether this rank's time is up.
+    blocks : int
+        How many this rank would plan from here on.
 
     Returns
     -------
     is_late : bool
         Whether rank 0's is.
+    blocks : int
+        How many rank 0 would plan.
     reason : str
         Why all stop, as of now: what comes to one rank a moment later counts behind the next block. Empty if nobody is asked.
 
@@ -215,13 +219,14 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool)
     RanksError
         The ranks have come apart, or one is gone.
     """
-    is_check = search.blocks_done % CHECK == 0 or search.blocks_done in (1, search.plan.blocks)
+    is_check = search.blocks_done % CHECK == 0 or search.blocks_done in (1, search.pace.blocks)
     mine = [
         float(REASONS.index(interrupt.reason)),
         float(is_late),
         float(search.blocks_done),
         chain_digest(search.method),
         classifier_digest(search.plan.model) if is_check else 0.0,
+        float(blocks),
     ]
     told = ranks.gather_same(BLOCK, mine)
     for place, what in ((2, "numbers of blocks"), (3, "chains"), (4, "classifiers")):
@@ -229,7 +234,7 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool)
     reason = REASONS[int(told[:, 0].max())]
     if reason:
         interrupt.ask(reason)
-    return bool(told[0, 1]), reason
+    return bool(told[0, 1]), int(told[0, 5]), reason
 
 
 def chain_digest(chain: Any) -> float:

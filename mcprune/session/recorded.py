@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +27,8 @@ Told = dict[str, Any]
 class Recorded(NamedTuple):
     """What a run has told.
 
-    `done` is None until the run has ended, `harden` until its search has; `knobs` are the changes by a person or a replay; `is_torn`
-    says that the last line was cut off and is left out.
+    `done` is None until the run has ended, `harden` until its search has; `knobs` are the changes by a person or a
+    replay, `paces` those by the clock; `is_torn` says that the last line was cut off and is left out.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Recorded(NamedTuple):
     rows: list[Told]
     done: Told | None
     is_torn: bool
+    paces: Sequence[Told] = ()
 
     @property
     def n(self) -> int:
@@ -149,6 +151,7 @@ def _sorted(path: Path, told: list[Told], *, is_torn: bool) -> Recorded:
         rows=of(events.ROW),
         done=last(events.DONE),
         is_torn=is_torn,
+        paces=of(events.PACE),
     )
     try:
         recorded.gates()
@@ -189,6 +192,8 @@ def _checked(event: Told) -> Told:
             raise TypeError("'gates' is no text")
     elif kind == events.KNOB:
         _need(event, {"block": int, "step": int, "knobs": dict, "before": dict})
+    elif kind == events.PACE:
+        _need(event, {"block": int, "blocks": int, "before": int})
     elif kind == events.HARDEN:
         _need(event, {"kept": int})
     elif kind == events.ROW:

@@ -31,7 +31,7 @@ from mcprune.session.plan_chain import make_method
 from mcprune.session.ranks import enter
 from mcprune.session.records import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
 from mcprune.session.searching import Search
-from mcprune.session.steering import Replay, Steering
+from mcprune.session.steering import Replay, Steering, change_of
 from mcprune.session.trainer import put_tensors
 
 
@@ -377,16 +377,17 @@ def _read(line: bytes) -> Event | None:
 
 
 def _steering(held: dict[str, Any] | None, tail: list[dict[str, Any]]) -> Steering:
-    """Return what was still to be turned, and what a person had turned behind the checkpoint before the run was cut off."""
-    saved = dict(held["search"]["steering"]) if held is not None else {}
-    if saved:
-        return Replay.of(saved)
-    changes: dict[int, list[dict[str, Any]]] = {}
-    end, why = None, "replay"
+    """Return what was still to be turned, and what a person, or the clock, had turned behind the checkpoint before the run was cut off."""
+    found = Replay.of(held["search"]["steering"] if held is not None else {})
     with suppress(KeyError, TypeError, ValueError):
         for event in tail:
-            if event["event"] == events.KNOB:
-                changes.setdefault(int(event["block"]), []).append(dict(event["knobs"]))
-            elif event["event"] == events.STOPPED and event["reason"] in ("stop", "max_time"):
-                end, why = int(event["block"]), str(event["reason"])
-    return Replay(changes, end, why)
+            if event["event"] == events.PROGRESS:
+                found.repeats_until = max(found.repeats_until, int(event["block"]))
+            if (change := change_of(event)) is not None:
+                block, turned = change
+                found.repeats_until = max(found.repeats_until, block)
+                if turned not in found.changes.setdefault(block, []):  # a repeated one is known already
+                    found.changes[block].append(turned)
+            elif event["event"] == events.STOPPED and event["reason"] in ("stop", "max_time") and found.end is None:
+                found.end, found.why = int(event["block"]), str(event["reason"])
+    return found

@@ -23,6 +23,7 @@ from mcprune.session import events, outcome
 from mcprune.session.events import Event
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.keeper import Keeper
+from mcprune.session.pace import Pace
 from mcprune.session.plan import Plan
 from mcprune.session.ranks import agreed
 from mcprune.session.rows import EvaluationRows, judge_split
@@ -64,6 +65,12 @@ class Search:
         self.steering = steering or Steering()
         self.knobs = Knobs(plan, method)
         self.turned_at: int | None = None  # proposals at the last change of a knob
+        falls = config.budget == "geometric" and plan.falls
+        self.pace = Pace(
+            plan.blocks, self.steering.most_blocks(plan), settled=(config.budget_until or 0.5) if falls else 0.0
+        )
+        self.looks = VALIDATIONS
+        self._repaced = 0  # blocks that are to be planned from the next block on; 0: as they are
         self.plan = plan
         self.method = method
         self.joint: Joint | None = method if isinstance(method, Joint) else None
@@ -149,8 +156,11 @@ class Search:
                 began_search += time.monotonic() - began_training  # no time of the search
                 yield Event(events.NOTE, {"text": text})
             self.start()
-        for block in range(self.blocks_done, plan.blocks):
+        while not self.is_over:
+            block = self.blocks_done
             block_began = time.monotonic()
+            if self._repaced:
+                yield from self._turn_pace(block, self._repaced)
             yield from self.steer(block, interrupt, keeper)
             began_search += time.monotonic() - block_began  # a pause is no time of the search
             block_began = time.monotonic()
@@ -163,8 +173,14 @@ class Search:
             self.usual = sorted(self._times)[len(self._times) // 2]
             self.searched = time.monotonic() - began_search
             is_late = config.max_time is not None and self.searched >= config.max_time
+            is_late = is_late and self.blocks_done > self.steering.repeats_until
+            self._repaced = self._new_pace()
             if plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
-                is_late, stopping = agreed(plan.ranks, self, interrupt, is_late=is_late)
+                is_late, self._repaced, stopping = agreed(
+                    plan.ranks, self, interrupt, is_late=is_late, blocks=self._repaced
+                )
+            if is_late and self.is_falling:  # a block at n, or the mask was never searched for
+                is_late, self._repaced = False, self.blocks_done + 1
             self.steering.observe(update, self.blocks_done, self.proposals)
             self.over = self.steering.ends(self.blocks_done) or ("max_time" if is_late else "")
             self._not_told = (self.told, list(self.window))
@@ -179,18 +195,46 @@ class Search:
     @property
     def is_over(self) -> bool:
         """Whether the search has come to its end, planned or not; an interrupt is none."""
-        return self.blocks_done == self.plan.blocks or bool(self.over)
+        return self.blocks_done >= self.pace.blocks or bool(self.over)
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether a chain's budget, n(t) or cost(t), has not come to its end yet."""
+        if not isinstance(self.method, Markov):
+            return False
+        now, end = (self.method.target(self.pace.progress(block)) for block in (self.blocks_done, self.pace.blocks))
+        return now > end
+
+    def _new_pace(self) -> int:
+        """Return how many blocks must be planned for the schedules to end as the time does; 0 where they may stay."""
+        limit = self.plan.config.max_time
+        if limit is None or not isinstance(self.method, Markov) or self.blocks_done <= self.steering.repeats_until:
+            return 0
+        return self.pace.wanted(self.blocks_done, self.searched, limit)
+
+    def _turn_pace(self, block: int, blocks: int) -> Iterator[Event]:
+        """Plan so many blocks from here on, and tell of it."""
+        self._repaced = 0
+        self.is_between = False
+        before = self.pace.blocks
+        try:
+            self.pace.turn(block, blocks)
+        except ValueError as error:
+            raise ConfigError(f"the pace cannot be repeated: {error}; the record was changed") from None
+        data = {"block": block, "blocks": blocks, "before": before, "progress": self.pace.progress(block)}
+        yield Event(events.PACE, data)
 
     def _tell(self, update: MaskUpdate, reason: str) -> Iterator[Event]:
         """Tell of the last block if it is due, and why the search ends early, if it does."""
         plan, method = self.plan, self.method
         if plan.ranks is not None and not plan.ranks.is_first:
             return
-        every = max(1, plan.blocks // PROGRESS_EVENTS)
-        look = max(every, plan.blocks // VALIDATIONS // every * every)
-        is_last = self.blocks_done == plan.blocks or bool(reason)
+        blocks = self.pace.blocks
+        every = max(1, blocks // PROGRESS_EVENTS)
+        look = max(every, blocks // self.looks // every * every)
+        is_last = self.blocks_done == blocks or bool(reason)
         if self.blocks_done % every == 0 or is_last:
-            shows = -(-plan.blocks // (GATES * every)) * every
+            shows = -(-blocks // (GATES * every)) * every
             is_look, is_shown = self.blocks_done % look == 0 or is_last, self.blocks_done % shows == 0 or is_last
             on_validation, at_n = self.validation() if is_look else (None, None)
             window, self.window = self.window, [0, 0]
@@ -199,9 +243,9 @@ class Search:
                 events.PROGRESS,
                 {
                     "block": self.blocks_done,
-                    "blocks": plan.blocks,
+                    "blocks": blocks,
                     "epoch": plan.epochs * self.blocks_done / plan.blocks,
-                    "epochs": plan.epochs,
+                    "epochs": math.ceil(plan.epochs * blocks / plan.blocks),
                     "loss": update.loss,
                     "cla": update.cla,
                     "sel": update.sel,
@@ -232,11 +276,11 @@ class Search:
                     "validation_objective": self.objective() if is_look else None,
                     "gates": coded(method.training_gates()) if is_shown else None,
                     "seconds": time.monotonic() - self._began,
-                    "seconds_left": self.usual * (plan.blocks - self.blocks_done),
+                    "seconds_left": self.usual * (blocks - self.blocks_done),
                 },
             )
         self.told = self.blocks_done
-        if is_last and self.blocks_done < plan.blocks:
+        if is_last and self.blocks_done < blocks:
             yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
 
     def save(self) -> Saved:
@@ -250,6 +294,7 @@ class Search:
             "above": self._above.copy(),
             "crossed": self._crossed.copy(),
             "knobs": self.knobs.turned,
+            "pace": self.pace.save(),
             "steering": self.steering.save(self.blocks_done),
             "trainer": self.trainer.save(),
             "judges": self.judges.save(),
@@ -271,6 +316,8 @@ class Search:
         """
         if saved["knobs"]:
             self.knobs.turn(saved["knobs"])
+        if "pace" in saved:  # earlier versions kept none
+            self.pace.restore(saved["pace"])
         self.trainer.restore(saved["trainer"])
         self._drawn = saved["batch"]
         if self._drawn is not None:
@@ -326,6 +373,9 @@ class Search:
             changes, checkpoint, again = self.steering.orders(block, lambda: interrupt.is_asked)
             for change in changes:
                 self.is_between = False  # what is told no longer stands where a rescue would begin
+                if "blocks" in change:  # a record's
+                    yield from self._turn_pace(block, int(change["blocks"]))
+                    continue
                 try:
                     knobs, before = self.knobs.turn(change)
                 except ConfigError as error:
@@ -358,8 +408,7 @@ class Search:
 
     def advance(self, block: int) -> MaskUpdate:
         """Train, and let the method work, for one block."""
-        method, blocks = self.method, self.plan.blocks
-        progress = block / blocks
+        method, progress = self.method, self.pace.progress(block)
         is_frozen = self.plan.config.frozen
         if not is_frozen:
             self.trainer.run(
@@ -371,7 +420,7 @@ class Search:
             self._drawn = {"rows": rows, "judges": self.judges.save()} if is_frozen else None
             self._batch = self.judges.batch(rows)
         batch = self._batch
-        update: MaskUpdate = method.update(batch, (block + 1) / blocks)
+        update: MaskUpdate = method.update(batch, self.pace.progress(block + 1))
         self.is_warm = update.temperature > 0
         self._count(update, len(batch.targets))
         return update
@@ -414,7 +463,7 @@ class Search:
             return now, now
         # Importance scores rank only in its rounds: its position names no n sites before the last one.
         is_ranked = self.joint is not None and getattr(self.joint, "ranks", True)
-        return now, self._accuracy(hardened(position, keep, self.plan.sites.floor)) if is_ranked else None
+        return now, self._accuracy(hardened(position, keep, self.plan.sites.hard_floor)) if is_ranked else None
 
     def is_within(self) -> bool:
         """Return whether no more is kept than the budget allows."""

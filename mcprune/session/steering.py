@@ -18,6 +18,7 @@ from mcprune.methods.base import MaskUpdate
 from mcprune.methods.markov import Markov
 from mcprune.methods.settings import ChainSettings, check
 from mcprune.session.config import RunConfig, read_options
+from mcprune.session.events import KNOB, PACE
 from mcprune.session.plan import Plan
 from mcprune.session.plan_chain import candidates_ahead, move_plan
 from mcprune.session.records import CONFIG, EVENTS
@@ -29,13 +30,19 @@ KNOBS = (*SCHEDULED, "moves", "evaluation_rows", "budget_pressure", "adapt_delta
 class Orders(NamedTuple):
     """What is to be done at the boundary in front of a block."""
 
-    changes: tuple[dict[str, Any], ...] = ()  # of knobs, one after the other
+    changes: tuple[dict[str, Any], ...] = ()  # of knobs, one after the other; {"blocks": planned} is one of the pace
     checkpoint: bool = False
     again: bool = False  # ask once more before the block: the run is paused
 
 
 class Steering:
     """Who steers a run; this one leaves it as it is. The loop calls all of it, in the run's own thread."""
+
+    repeats_until = 0  # blocks up to which the pace is a record's, and the clock changes nothing
+
+    def most_blocks(self, plan: Plan) -> int | None:
+        """Return the most blocks that a chain may plan where its time is not filled; None: no more than at the start."""
+        return None
 
     def begin(self, knobs: Knobs) -> None:
         """The search is about to start."""
@@ -183,22 +190,27 @@ class Knobs:
 
 
 class Replay(Steering):
-    """Turns the knobs where a recorded run did, and ends the search where that one ended.
+    """Turns the knobs, and changes the pace, where a recorded run did, and ends the search where that one ended.
 
     Parameters
     ----------
     changes : dict of int to list of dict
-        Knobs, by the blocks done before them.
+        As `Orders.changes`, by the blocks done before them.
     end : int or None
         Blocks after which the search ended early.
     why : str
         The reason that the event `stopped` gives then.
+    until : int
+        Blocks up to which the record tells all that was done.
     """
 
-    def __init__(self, changes: Mapping[int, list[dict[str, Any]]], end: int | None, why: str = "replay") -> None:
-        self.changes = changes
+    def __init__(
+        self, changes: Mapping[int, list[dict[str, Any]]], end: int | None, why: str = "replay", until: int = 0
+    ) -> None:
+        self.changes = dict(changes)
         self.end = end
         self.why = why
+        self.repeats_until = until
 
     def orders(self, block: int, is_asked: Callable[[], bool]) -> Orders:
         """See `Steering.orders`."""
@@ -211,13 +223,28 @@ class Replay(Steering):
     def save(self, block: int) -> dict[str, Any]:
         """See `Steering.save`."""
         left = [[at, changes] for at, changes in sorted(self.changes.items()) if at >= block]
-        return {"changes": left, "end": self.end, "why": self.why}
+        return {"changes": left, "end": self.end, "why": self.why, "until": self.repeats_until}
 
     @classmethod
     def of(cls, saved: Mapping[str, Any]) -> Replay:
         """Return the steering that `save` gave; of nothing, one that turns nothing."""
         changes = {int(at): list(turns) for at, turns in saved.get("changes", [])}
-        return cls(changes, saved.get("end"), str(saved.get("why", "replay")))
+        return cls(changes, saved.get("end"), str(saved.get("why", "replay")), int(saved.get("until", 0)))
+
+
+def change_of(event: Mapping[str, Any]) -> tuple[int, dict[str, Any]] | None:
+    """Return the blocks done before what a recorded event changed, and the change; None of other events.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        It is not as it was written.
+    """
+    if event["event"] == KNOB:
+        return int(event["block"]), dict(event["knobs"])
+    if event["event"] == PACE:
+        return int(event["block"]), {"blocks": int(event["blocks"])}
+    return None
 
 
 def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
@@ -238,8 +265,8 @@ def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
     try:
         for line in (path / EVENTS).read_text(encoding="utf-8").splitlines():
             event = json.loads(line)
-            if event["event"] == "knob":
-                changes.setdefault(int(event["block"]), []).append(dict(event["knobs"]))
+            if (change := change_of(event)) is not None:
+                changes.setdefault(change[0], []).append(change[1])
             elif event["event"] == "stopped":
                 end = int(event["block"])
             elif event["event"] == "start" and options.get("decide", "exact") == "exact":

@@ -44,6 +44,16 @@ def test_the_best_mask_has_n_sites_and_none_of_the_groups_empty(scores, n):
         assert score[free].min() >= score[~mask].max()
 
 
+def test_ties_are_spread_over_the_groups_in_proportion():
+    """Gates that have all come to one bound: by index alone the first group would have them all."""
+    group = np.repeat([0, 1, 2], [8, 16, 8])
+    mask = floor.best_mask(np.full(32, 7.0), 8, group)
+    assert floor.counts(mask, group).tolist() == [2, 4, 2]
+    score = np.full(32, 7.0)
+    score[:8] += 1.0  # no tie
+    assert floor.counts(floor.best_mask(score, 10, group), group).tolist() == [8, 1, 1]
+
+
 def test_more_groups_than_sites_to_keep_are_refused():
     with pytest.raises(ConfigError, match="3 layers must keep one site each"):
         floor.best_mask(np.zeros(GROUP.size), 2, GROUP)

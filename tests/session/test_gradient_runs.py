@@ -75,6 +75,31 @@ def test_every_kind_of_gate_and_of_site(kind, sites, keep, size, quick, tmp_path
         assert np.abs(position).max() <= 4.6
 
 
+@pytest.mark.parametrize("keep", [4, 64])
+def test_a_layer_whose_gates_have_all_closed_keeps_its_best_unit(keep, quick):
+    """The sum of the gates says nothing of where they are: a rising penalty may close a whole layer, and then nothing passes."""
+    from mcprune.chain import floor
+    from mcprune.session.searching import Search
+
+    plan = make_plan(quick(method="gradient", sites="inputs,units", keep=keep), load_data("digits"))
+    search = Search(plan, make_method(plan))
+    weights = np.linspace(1.0, 2.0, 100)
+    weights[64:88] -= 5.0  # all units of the first layer
+    search.method.weights.data.copy_(torch.from_numpy(weights))
+    mask, _ = search.harden()
+    assert mask.sum() == keep
+    assert [part.sum() for part in np.split(mask, [64, 88])][1] == 1
+    assert mask[87]  # its largest weight
+    assert search.validation()[1] == search._accuracy(mask)
+    # The control: the largest weights alone empty it.
+    assert not floor.hardened(weights, keep, None)[64:88].any()
+
+
+def test_fewer_sites_than_layers_are_refused(quick):
+    with pytest.raises(ConfigError, match="choose 3 <= keep <= 100"):
+        make_plan(quick(method="gradient", sites="inputs,units", keep=2), load_data("digits"))
+
+
 def test_straight_through_gates_end_at_n_with_a_mask_that_chance_does_not_reach(quick, tmp_path):
     config = quick(
         method="gradient", gate_kind="straight-through", epochs=60, retrain_epochs=30, hidden=(64, 32), compare="yes",
@@ -244,10 +269,10 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
     score = pilots._score
 
-    def failing(plan, searcher):
+    def failing(plan, searcher, until):
         if plan.config.gate_kind != "sigmoid":
             raise NumericalError("made up")
-        return score(plan, searcher)
+        return score(plan, searcher, until)
 
     monkeypatch.setattr(pilots, "_score", failing)
     config = quick(method="gradient", schedule="auto", epochs=3, out=str(tmp_path / "run"))
@@ -255,13 +280,40 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
     assert told[0].data["config"]["gate_kind"] == "sigmoid"
     assert any("failed" in data["text"] for data in data_of(told, "note"))
 
-    def none_works(plan, searcher):
+    def none_works(plan, searcher, until):
         raise NumericalError("made up")
 
     monkeypatch.setattr(pilots, "_score", none_works)
     with pytest.raises(NumericalError, match="every pilot"):
         told_of(config.model_copy(update={"force": True}))
     assert read_result(tmp_path / "run")["n"] == 16  # the earlier run is as it was
+
+
+def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypatch):
+    """Under a clock of its own: a block takes 0.05 s, ten times what an epoch's timing promised, and training takes none."""
+    from mcprune.session.searching import Search
+
+    now, share = [0.0], 0.4
+    monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.005)
+    monkeypatch.setattr(pilots.time, "monotonic", lambda: now[0])
+    real = Search.advance
+
+    def advance(search, block):
+        now[0] += 0.05
+        return real(search, block)
+
+    monkeypatch.setattr(Search, "advance", advance)
+    config = quick(method="gradient", schedule="auto", epochs=None, max_time=2.0)
+    plan = make_plan(config, load_data("digits"))
+    final = pilots.in_time(plan, config, 0.0, lambda plan: Search(plan, make_method(plan)))
+    assert now[0] <= share * 2.0 + 0.3
+    assert "no time for it" in final.notes[-1]
+    assert final.config.schedule == "ramp"
+    # The control: without a bound they take several times their share.
+    now[0] = 0.0
+    monkeypatch.setattr(pilots, "SLOW", 1e9)
+    pilots.in_time(make_plan(config, load_data("digits")), config, 0.0, lambda plan: Search(plan, make_method(plan)))
+    assert now[0] > 2 * share * 2.0
 
 
 def test_auto_takes_the_time_of_a_chain_when_none_is_given(quick, monkeypatch):

@@ -119,6 +119,33 @@ def test_fixed_sites_stay_and_the_count_is_exact(more):
     assert not set(never) & set(held.keep.tolist())
 
 
+def test_a_chain_among_fixed_sites_empties_no_layer():
+    """In groups of 64 inputs and 8 units the one unit that is free stays, whatever the losses say; without floors it goes."""
+    options = {**SHORT, "hidden": (8,), "sites": "inputs,units"}
+    drop = [f"layers.0[{unit}]" for unit in range(7)]
+    held = mcprune.prune(None, "digits", **options, must_drop=drop).mask
+    assert held.kept[64:].tolist() == [False] * 7 + [True]
+    with pytest.raises(ConfigError, match="must_drop names all sites of layers"):
+        mcprune.prune(None, "digits", **options, must_drop=[*drop, "layers.0[7]"])
+    with pytest.raises(ConfigError, match="nothing is left to choose"):
+        mcprune.prune(None, "digits", **{**options, "keep": 8}, must_keep=list(range(8)))
+
+
+def test_channels_that_are_free_keep_one_in_each_layer():
+    from mcprune.chain import floor
+    from mcprune.session.constraints import open_groups
+
+    group = np.array([0, 0, 0, 1, 1, 2, 2])
+    kept, free = np.array([3]), np.array([0, 1, 4, 5, 6])
+    found = open_groups(group, kept, free)
+    assert found.tolist() == [0, 0, -1, 1, 1]
+    position = np.array([-4.0, -4.0, 4.0, 4.0, -4.0])
+    mask = floor.hardened(position, 2, found)
+    assert mask.tolist() == [True, False, False, True, False]
+    assert open_groups(group, np.array([0, 3, 5]), free) is None
+    assert open_groups(None, kept, free) is None
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

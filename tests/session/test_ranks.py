@@ -99,13 +99,15 @@ def test_all_ranks_stop_behind_the_same_block(tmp_path):
     job = {"runs": [signalled, late], "spoiled": 1, "kind": "signal", "timeout": 120.0}
     ends = together(2, job)
     assert [end[0] for end in ends] == [0, 0], ends
-    assert ends[0][1].split() == ["terminate", "max_time"]
+    assert ends[0][1].split() == ["terminate"]  # the other one came to the end of its schedules in its time
     assert ends[1][1].split() == ["143", "0"]
     result = json.loads((tmp_path / "signalled" / "result.json").read_text())
     assert result["is_cut_short"]
     assert result["cut_short_by"] == "terminate"
     stopped = next(line for line in told(tmp_path / "signalled") if line["event"] == "stopped")
     assert stopped["block"] == 5
+    assert [line["blocks"] - line["block"] for line in told(tmp_path / "late") if line["event"] == "progress"][-1] == 0
+    assert any(line["event"] == "pace" for line in told(tmp_path / "late"))
 
 
 def test_ranks_that_were_begun_differently_do_not_begin(tmp_path):

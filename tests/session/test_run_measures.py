@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from mcprune.data.load import load
 from mcprune.errors import FolderError
-from mcprune.session import jobs
+from mcprune.session import filling
 from mcprune.session.bench import Bench, misses_words, summary, winner_words
 from mcprune.session.jobs import Jobs
 from mcprune.session.measures import Point, RunFigures, gates_over_time, jaccard, overlap, reached, read_run, spread
@@ -102,37 +103,77 @@ def test_the_folder_of_a_real_run(finished):
     assert (gates[0] > 0).sum() > 16
 
 
+MOST = 8 * 167
+
+
 @pytest.mark.parametrize(
-    ("setup", "each", "trials", "wanted"),
+    ("ready", "each", "trials", "wanted"),
     [
-        (0.5, 0.05, [1, 16], 170),  # .08 of 10 s are 16 epochs; (.9 x 10 - .5) / .05 = 170
-        (0.0, 1e-4, [1, 240], 240),  # never more than 8 times the usual 30
+        (0.5, 0.05, [1, 10], 180),  # .05 of 10 s are 10 epochs; (.95 x 10 - .5) / .05 = 180
+        (0.0, 1e-5, [1, MOST], MOST),  # never more than 8 times the usual, 2,000 steps of 12 an epoch
         (0.0, 20.0, [1], 1),  # an epoch that does not fit is made all the same
     ],
 )
-def test_the_epochs_of_a_chain_that_fit(setup, each, trials, wanted, monkeypatch, quick):
+def test_the_epochs_of_a_chain_that_fit(ready, each, trials, wanted, monkeypatch, quick):
     asked = []
 
-    def trial(config, dataset, epochs):
+    def short(plan, epochs, expected, limit):
         asked.append(epochs)
-        return 30, setup, each, 100 * epochs
+        return epochs, each * epochs, ready, 100 * epochs
 
-    monkeypatch.setattr(jobs, "_trial", trial)
-    config = quick(epochs=None, max_time=10.0)
-    epochs, forwards = jobs.fitting_epochs(config, None)
+    monkeypatch.setattr(filling, "_search_short", short)
+    monkeypatch.setattr(filling.time, "monotonic", lambda: 0.0)
+    fitted = filling.fitting_epochs(quick(epochs=None, max_time=10.0), load("digits"))
     assert asked == trials
-    assert forwards == 100 * sum(trials)
-    # The trials themselves took next to nothing here, but not nothing.
-    assert wanted - 2 <= epochs <= wanted
+    assert fitted.forwards == 100 * sum(trials)
+    assert fitted.most == MOST
+    assert wanted - 1 <= fitted.epochs <= wanted  # rounding
 
 
-def test_what_every_search_costs_is_not_taken_for_an_epoch(monkeypatch, quick):
-    # 4 s for the waves, whatever the epochs, and .5 s for each: (.9 x 60 - 4) / .5 = 100, where 1 epoch alone lets 12 appear to fit.
-    monkeypatch.setattr(jobs, "_trial", lambda config, dataset, epochs: (30, 0.0, (4.0 + 0.5 * epochs) / epochs, 1))
-    epochs, _ = jobs.fitting_epochs(quick(epochs=None, max_time=60.0), None)
-    assert 98 <= epochs <= 100
-    # A trial that was slow by chance: never less than a fifth of its mean is believed.
-    assert jobs._fixed_and_each([(1, 9.0), (2, 9.0)]) == pytest.approx((7.2, 0.9))
+def test_what_every_search_costs_is_not_taken_for_an_epoch():
+    # 4 s for the fall of n(t), whatever the epochs, and .5 s for each.
+    assert filling._fixed_and_each([(1, 4.5), (8, 8.0)]) == pytest.approx((4.0, 0.5))
+    # A trial that was slow by chance: never less than a quarter of its mean is believed.
+    assert filling._fixed_and_each([(1, 9.0), (2, 9.0)]) == pytest.approx((6.75, 1.125))
+
+
+def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypatch, quick):
+    from mcprune.session.plan import make_plan
+
+    plan = make_plan(quick(epochs=40, waves=20, budget_until=0.3), load("digits"))
+    seen = []
+    real = filling.searching
+
+    def searching(config, plan, began):
+        seen.append((config.waves, config.epochs, plan.blocks))
+        return real(config, plan, began)
+
+    monkeypatch.setattr(filling, "searching", searching)
+    before = [value.clone() for value in plan.model.parameters()]
+    done, *_ = filling._search_short(plan, 2, 10, 1e9)
+    assert done == 2
+    assert seen == [(4, 2, plan.blocks // 20)]
+    assert all((old == new).all() for old, new in zip(before, plan.model.parameters(), strict=True))
+
+
+def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(monkeypatch, quick):
+    """By a clock that blocks alone move: an epoch would take 6 s of 10."""
+    from mcprune.session.plan import make_plan
+    from mcprune.session.searching import Search
+
+    now, real = [0.0], Search.advance
+    config = quick(epochs=None, max_time=10.0, train_steps=1)
+    plan = make_plan(config, load("digits"))
+
+    def advance(search, block):
+        now[0] += 6.0 * plan.epochs / plan.blocks
+        return real(search, block)
+
+    monkeypatch.setattr(Search, "advance", advance)
+    monkeypatch.setattr(filling.time, "monotonic", lambda: now[0])
+    fitted = filling.fitting_epochs(config, load("digits"))
+    assert fitted.epochs == 1
+    assert 0.5 < now[0] < 2.0
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -176,6 +176,11 @@ class Desk(Steering):
             self._seconds_left = data["seconds_left"]
         elif event.kind == events.KNOB:
             self._turned(data)
+        elif event.kind == events.PACE:
+            self._run["blocks"] = data["blocks"]
+            self._note(
+                f"{data['blocks']:,} blocks are planned, not {data['before']:,}: the schedules end with --max-time"
+            )
         elif event.kind == events.HARDEN:
             self._tell(time.monotonic())
             self._become("testing")
