@@ -145,5 +145,6 @@ const Charts = (() => {
     histogram(bins) { histogram = bins; },
     marks(steps) { marks = steps.slice(-60); all(); },
     length: () => (series.columns.step || []).length,
+    rows: () => series.rows,
   };
 })();
