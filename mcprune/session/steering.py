@@ -302,7 +302,7 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
         inside = inside if high is None or inside <= high else high
         if inside != value:
             inside = type(value)(inside)
-            said = f"{value:.6g} is out of the range of {name}: it is {inside:g}"
+            said = f"{value:.6g} is out of the range of {name}: its end {inside:g} is taken"
             value = inside
     try:
         found = TypeAdapter(field.rebuild_annotation()).validate_python(value)
@@ -310,7 +310,7 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
         text = (
             error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
         )
-        raise ConfigError(f"{name}: {text}; {meaning(name)}") from None
+        raise ConfigError(f"{name}: {text}, met {str(value)[:40]}; {meaning(name)}") from None
     if name in SCHEDULED:
         schedule = parse(found)
         low, high = limits(name)
