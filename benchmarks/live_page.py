@@ -30,8 +30,8 @@ def opened(address: str) -> Iterator[Any]:
     with sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": 1280, "height": 1000})
-        page.goto(address)
-        page.wait_for_function("document.getElementById('status').textContent === 'running'", timeout=120_000)
+        page.goto(address, timeout=120_000)
+        page.locator("#status", has_text="running").wait_for(timeout=120_000)
         yield page
         chromium.close()
 

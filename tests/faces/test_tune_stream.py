@@ -253,7 +253,11 @@ def block(accepted, moves="site", temperature=0.0, spread=float("nan")):
         (block(700), {"site": 1.0}, "larger"),
         (block(300, temperature=0.1, spread=0.01), {"site": 1.0}, "random walk"),
         (block(0, "exchange")._replace(kept=9, null_moves=900), {"exchange": 1.0}, "All sites are kept so far"),
-        (block(0, "exchange")._replace(kept=8, null_moves=900), {"exchange": 1.0}, "90% of the moves are not available"),
+        (
+            block(0, "exchange")._replace(kept=8, null_moves=900),
+            {"exchange": 1.0},
+            "90% of the moves are not available",
+        ),
         (block(0, "exchange"), {"exchange": 1.0}, "small temperature"),
         (block(300, temperature=0.001, spread=0.01), {"site": 1.0}, None),
     ],

@@ -69,7 +69,9 @@ def hints(window: Window, knobs: dict[str, Any], size: int | None = None) -> lis
             "Nothing was accepted lately: no tried change lowers the loss. A small temperature would let the chain move on."
         )
     if latest.kept == size and nulls > 0.2 * max(proposed, 1):
-        found.append("All sites are kept so far: until n(t) falls there is nothing to exchange, and the classifier learns.")
+        found.append(
+            "All sites are kept so far: until n(t) falls there is nothing to exchange, and the classifier learns."
+        )
     elif proposed >= ENOUGH and nulls > 0.2 * proposed:
         found.append(
             f"{nulls / proposed:.0%} of the moves are not available now: an exchange needs a kept and a dropped site."

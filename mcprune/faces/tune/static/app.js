@@ -74,7 +74,14 @@
     $("status").className = `status ${name}`;
     document.title = `${run.name || "run"} ${name} - mcprune`;
     $("pause").textContent = name === "paused" ? "Resume" : "Pause";
-    document.querySelector(".controls").classList.toggle("over", Boolean(run.is_past) || ["testing", "done", "failed"].includes(name));
+    const isOver = Boolean(run.is_past) || ["testing", "done", "failed"].includes(name);
+    document.querySelector(".controls").classList.toggle("over", isOver);
+    $("knobs").classList.toggle("over", isOver);
+    if (isOver) {
+      hints.clear();
+      showHints([]);
+      if (run.is_chain && !run.is_past) { $("without").textContent = "The search has ended: the knobs turn no more."; $("without").hidden = false; }
+    }
     BUTTONS.forEach((id) => { $(id).disabled = !isOpen; });
     $("undo").disabled = !isOpen || !undoable;
     $("checkpoint").disabled = !isOpen || !run.folder;
@@ -109,7 +116,7 @@
   }
 
   function showLaw() {
-    $("law").hidden = !latest || !run.is_chain || Boolean(run.is_past);
+    $("law").hidden = !latest || !run.is_chain || !["running", "paused"].includes(status);
     if ($("law").hidden) return;
     const parts = [];
     if (latest.temperature > 0) {
@@ -128,9 +135,9 @@
       const text = value(latest);
       if (figures[name].textContent !== text) figures[name].textContent = text;
     }
-    showHints(latest.hints);
+    if (status === "running" || status === "paused") showHints(latest.hints);
     $("progress").value = run.blocks ? latest.block / run.blocks : 0;
-    const left = Number.isFinite(latest.seconds_left) ? `, ${clock(latest.seconds_left)} left` : "";
+    const left = Number.isFinite(latest.seconds_left) && status !== "testing" && status !== "done" ? `, ${clock(latest.seconds_left)} left` : "";
     $("blocks").textContent = `block ${count(latest.block)} of ${count(run.blocks)}${left}`;
     showLaw();
     Knobs.follow(latest);
