@@ -87,8 +87,8 @@ def write_report(folder: str, others: Sequence[str] = (), *, out: str | None = N
 def features(run: Recorded) -> list[str] | None:
     """Return the names of all inputs as the run, or its small model, tells them; None where neither does."""
     told = run.start.get("feature_names")
-    if isinstance(told, list):
-        return [str(name) for name in told]
+    if told is not None:
+        return list(told)
     try:
         names = json.loads((run.folder / "model.json").read_text(encoding="utf-8"))["extra"]["feature_names"]
         return [str(name) for name in names]

@@ -191,6 +191,9 @@ def _checked(event: Told) -> Told:
         _need(event, {"name": str, "N": int, "n": int, "sites": list, "config": dict})
         for group in event["sites"]:
             _need(group, {"kind": str, "layer": str, "size": int})
+        names = event.get("feature_names")
+        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise TypeError("'feature_names' is no list of names")
         for name in ("rows", "versions"):
             if not isinstance(event.get(name, {}), dict):
                 raise TypeError(f"{name!r} is of another kind")

@@ -69,6 +69,7 @@
     const names = { testing: "hardened: retraining and testing", lost: "connection lost, trying again", starting: "starting" };
     if (name === "lost") say("The run's process does not answer: it has ended, or its machine sleeps. What is shown is the last that was told.");
     else if (name === "paused" && !latest) say("The run waits in front of its first block. Turn knobs if you like, then press Resume.");
+    else if (name === "running" && !latest) say("The first block is being done: the engine is compiled, which takes a moment where it is new.");
     else if (isNews && name !== "paused") say("");
     $("status").textContent = names[name] || name;
     $("status").className = `status ${name}`;
@@ -237,7 +238,7 @@
       showLog();
       showOutcome();
     },
-    tick(data) { latest = data; isNew = true; Charts.tick(data); },
+    tick(data) { if (!latest) say(""); latest = data; isNew = true; Charts.tick(data); },
     status(data) { become(data.status); showOutcome(); },
     note(data) {
       notes = [...notes, data.text].slice(-50);
