@@ -1,13 +1,16 @@
-"""What the live page costs the chain: proposals a second with a raw reader of its event stream and without, and how fast it answers.
+"""What the live page costs the chain: proposals a second with a reader of its event stream and without, how fast it answers, its memory.
 
 Pairs of runs of the same settings, each in a process of its own: `mcprune tune` with nobody looking, and with one client that reads
-the stream at full rate. The rate of a run is taken from the run's own record, between fixed proposals, so that the start counts in neither.
+the stream at full rate, or with the page open in chromium. The rate of a run is taken from the run's own record, between fixed
+proposals, so that the start counts in neither. Pinned to one core (`taskset -c 1`), the browser draws on the core that the chain runs on.
+The page's memory is its JavaScript heap after a forced collection, while a run on digits goes on at full speed.
 
     python benchmarks/live.py --quick
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -21,9 +24,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from common import parser, report, row  # isort: skip
+import live_page
+from common import parser, report, row
 
 PAIRS = 5
+# Pairs with the page in a browser, and seconds over which its memory is watched.
+BROWSERS = {False: 3, True: 1}
+WATCHED = {False: 600.0, True: 30.0}
+LONG = ["--keep", "16", "--epochs", "1000000"]
 # What is run: some 4 s of search when quick, else some 40.
 TASKS = {False: ["--data", "mnist", "--keep", "50", "--epochs", "30"], True: ["--keep", "16", "--epochs", "300"]}
 BASE = ["--threads", "1", "--compare", "no", "--retrain-epochs", "1", "--budget", "constant"]
@@ -79,8 +87,16 @@ class Live:
         while self.process.poll() is None and not (record.exists() and '"event": "harden"' in record.read_text()):
             time.sleep(0.2)
         self.spent = self.cpu()
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process."""
         self.process.terminate()
-        self.process.wait(60)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -120,7 +136,7 @@ class Reader(threading.Thread):
 
 
 def one(folder: Path, *, watched: str, more: list[str]) -> dict[str, float]:
-    """Run once: `watched` by nobody, a reader, or idle connections."""
+    """Run once: `watched` by nobody, a reader, idle connections, or the page in a browser."""
     live = Live(folder, *more)
     at = live.cpu()
     found: dict[str, float] = {}
@@ -144,7 +160,8 @@ def one(folder: Path, *, watched: str, more: list[str]) -> dict[str, float]:
             taken.append(reader.knobs[-1][0] - began)
             time.sleep(0.2)
         found["knob"] = 1000 * max(taken)
-    live.end()
+    with live_page.opened(live.address) if watched == "browser" else contextlib.nullcontext():
+        live.end()
     for line in idle:
         line.close()
     if reader is not None and reader.first is not None:
@@ -155,10 +172,47 @@ def one(folder: Path, *, watched: str, more: list[str]) -> dict[str, float]:
     return found
 
 
+def watch(folder: Path, seconds: float) -> dict[str, Any]:
+    """Return the memory of a page beside a run that goes on for longer than it is watched."""
+    live = Live(folder, *LONG)
+    try:
+        return live_page.memory(live.address, seconds)
+    finally:
+        live.kill()
+
+
+def browser_rows(
+    pairs: list[dict[str, Any]], memory: dict[str, Any] | None, seconds: float, missing: str
+) -> list[dict[str, Any]]:
+    """Return the rows of the page in a browser; not measured where there is none."""
+    attached = "proposals/s with the page in chromium / with none, median of pairs"
+    heap = f"JS heap over {seconds:.0f} s, highest after the first {live_page.WARM:.0f} s / then"
+    if memory is None:
+        return [row(attached, None, "x", None, "higher", missing), row(heap, None, "x", 1.2, "lower", missing)]
+    ratios = [pair["browser"]["rate"] / pair["nobody"]["rate"] for pair in pairs if "browser" in pair]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    told = [(at, size) for at, size in memory["heap"] if at >= live_page.WARM] or memory["heap"]
+    sizes = [size for _, size in told]
+    at, first = memory["heap"][0]
+    note = f"{first} MiB after {at:.0f} s, highest {max(sizes)}, at the end {sizes[-1]}; {memory['messages']} messages"
+    return [
+        row(
+            attached,
+            statistics.median(ratios),
+            "x",
+            None,
+            "higher",
+            f"chromium and the run on {cores} core(s)",
+            pairs=ratios,
+        ),
+        row(heap, max(sizes) / sizes[0], "x", 1.2, "lower", note, **memory),
+    ]
+
+
 def main() -> None:
     """Measure and print."""
     chosen = parser(__doc__.splitlines()[0], with_plot=False).parse_args()
-    more = TASKS[chosen.quick]
+    more, missing, seconds = TASKS[chosen.quick], live_page.missing(), WATCHED[chosen.quick]
     with tempfile.TemporaryDirectory() as place:
         one(Path(place) / "warm", watched="nobody", more=[*more[:-1], "1"])  # compiles
         pairs = []
@@ -168,9 +222,12 @@ def main() -> None:
             for watched in ("nobody", "reader") if number % 2 == 0 else ("reader", "nobody"):
                 both[watched] = one(Path(place) / f"{number}-{watched}", watched=watched, more=more)
             pairs.append(both)
+            if number < BROWSERS[chosen.quick] and not missing:
+                both["browser"] = one(Path(place) / f"{number}-browser", watched="browser", more=more)
             print(*(f"{name} {part['rate']:,.0f}/s" for name, part in sorted(both.items())), flush=True)
         knobs = one(Path(place) / "knobs", watched="knobs", more=more)
         idle = one(Path(place) / "idle", watched="idle", more=more)
+        memory = None if missing else watch(Path(place) / "memory", seconds)
     ratios = [pair["reader"]["rate"] / pair["nobody"]["rate"] for pair in pairs]
     work = statistics.median(pair["nobody"]["cpu"] / pair["reader"]["cpu"] for pair in pairs)
     free = statistics.median(pair["nobody"]["rate"] for pair in pairs)
@@ -196,6 +253,7 @@ def main() -> None:
         row("updates a second", statistics.median(pair["reader"]["updates"] for pair in pairs), "1/s", 5, "higher"),
         row("first data after the printed address", max(pair["reader"]["first"] for pair in pairs), "s", 1.5, "lower"),
         row("a knob in force and told, from its POST, slowest of 5", knobs["knob"], "ms", 200, "lower"),
+        *browser_rows(pairs, memory, seconds, missing),
     ]
     report(rows, 1, chosen.out, options=[*BASE, *more])
 

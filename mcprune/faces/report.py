@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcprune.errors import ConfigError, FolderError
 from mcprune.faces.parser import Parser
 from mcprune.session.records import REPORT
+
+if TYPE_CHECKING:
+    from mcprune.session.recorded import Recorded
 
 DESCRIPTION = (
     "Write one HTML page of a run that needs no network: what was asked, the table, the kept sites, all curves with marks where a knob was "
@@ -76,14 +80,17 @@ def write_report(folder: str, others: Sequence[str] = (), *, out: str | None = N
     from mcprune.session.footprint import footprints
 
     costs = {name: footprints(run.folder, run.start, run.done) for name, run in runs.items() if run.done is not None}
-    write_page(target, runs, {name: features(run.folder) for name, run in runs.items()}, costs)
+    write_page(target, runs, {name: features(run) for name, run in runs.items()}, costs)
     return target
 
 
-def features(folder: Path) -> list[str] | None:
-    """Return the names of all inputs as the folder's small model tells them; None where it does not."""
+def features(run: Recorded) -> list[str] | None:
+    """Return the names of all inputs as the run, or its small model, tells them; None where neither does."""
+    told = run.start.get("feature_names")
+    if told is not None:
+        return list(told)
     try:
-        names = json.loads((folder / "model.json").read_text(encoding="utf-8"))["extra"]["feature_names"]
+        names = json.loads((run.folder / "model.json").read_text(encoding="utf-8"))["extra"]["feature_names"]
         return [str(name) for name in names]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # the page then numbers them

@@ -193,7 +193,7 @@ def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None])
         page.words(
             "The run has no result yet: shown are the gates above one half when they were told last.", quiet=False
         )
-    shapes = {name: (run.done or {}).get("image_shape") for name, run in runs.items()}
+    shapes = {name: run.image_shape for name, run in runs.items()}
     picture = figures.masks(runs, shapes)
     if picture is not None:
         page.words("Dark: kept, or a gate of 1. Channels stand below each other.")

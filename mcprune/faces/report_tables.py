@@ -13,10 +13,9 @@ from mcprune.faces import report_figures as figures
 from mcprune.faces.page import Page
 from mcprune.faces.text import number
 from mcprune.session.footprint import Footprint, Footprints
-from mcprune.session.recorded import Recorded
+from mcprune.session.recorded import AROUND, Recorded
 
 Runs = Mapping[str, Recorded]
-WINDOW = 10  # progress events before and behind a change that are compared
 CHANGES = 100  # rows of the table of changes
 
 
@@ -32,18 +31,12 @@ def changes(page: Page, label: str, run: Recorded) -> None:
         text += "At a temperature above 0 tuning breaks stationarity: only what follows obeys one law. "
     page.words(text, quiet=False)
     page.words(
-        f"Acceptance and L_tot: over at most {WINDOW} progress events on each side, none beyond the next change. L_tot also follows "
+        f"Acceptance and L_tot: over at most {AROUND} progress events on each side, none beyond the next change. L_tot also follows "
         "the classifier, which trains, and n(t)."
     )
-    blocks = run.series("block")
-    at = sorted({knob["block"] for knob in run.knobs})
     rows = []
     for knob in run.knobs[:CHANGES]:
-        place = at.index(knob["block"])
-        low, high = at[place - 1] if place else -1, at[place + 1] if place + 1 < len(at) else math.inf
-        before = np.flatnonzero((blocks <= knob["block"]) & (blocks > low))[-WINDOW:]
-        after = np.flatnonzero((blocks > knob["block"]) & (blocks <= high))[:WINDOW]
-        effects = [_mean(run.series(name)[part]) for name in ("acceptance", "loss") for part in (before, after)]
+        effects = [_mean(run.series(name)[part]) for name in ("acceptance", "loss") for part in run.around(knob)]
         for name, value in knob["knobs"].items():
             rows.append(
                 [

@@ -54,9 +54,12 @@ def move_shares(value: Any) -> dict[str, float]:
             raise ValueError(f"the share of {name} must be a number, met {share!r}") from None
         if not math.isfinite(shares[name]) or shares[name] < 0:
             raise ValueError(f"the share of {name} must be finite and not negative, met {share!r}")
-    total = sum(shares.values())
-    if not 0 < total < math.inf:
+    largest = max(shares.values())
+    if not largest > 0:
         raise ValueError("the shares must not all be zero")
+    if not math.isfinite(sum(shares.values())):  # by the largest first: the sum would overflow
+        shares = {name: share / largest for name, share in shares.items()}
+    total = sum(shares.values())
     return {name: share / total for name, share in shares.items() if share > 0}
 
 

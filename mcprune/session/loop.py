@@ -33,6 +33,7 @@ from mcprune.session.searching import Search
 from mcprune.session.steering import Steering
 from mcprune.version import VERSION
 
+MOST_NAMES = 4096  # of inputs in `start`
 FROM_PYTHON = "arrays"  # `data` of a run whose rows were given as arrays: a name that no loader knows
 
 
@@ -166,6 +167,8 @@ def start_event(search: Search, folder: RunFolder | None) -> Event:
             "n": plan.keep,
             "cost": outcome.cost_of(plan),
             "sites": site_groups(plan.sites),
+            "image_shape": None if plan.prepared.image_shape is None else list(plan.prepared.image_shape),
+            "feature_names": named_features(plan),
             "classifier": classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model),
             "device": str(plan.device),
             "threads": plan.config.threads,
@@ -177,6 +180,12 @@ def start_event(search: Search, folder: RunFolder | None) -> Event:
             **search.method.description(),
         },
     )
+
+
+def named_features(plan: Plan) -> list[str] | None:
+    """Return the names of the inputs; None for images, and where they are too many to be told."""
+    names = plan.prepared.feature_names
+    return None if plan.prepared.image_shape is not None or len(names) > MOST_NAMES else list(map(str, names))
 
 
 def searched_and_concluded(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import FloatArray
+from mcprune.arrays import FloatArray, IntArray
 from mcprune.errors import FolderError
 from mcprune.session import events
 from mcprune.session.measures import Bytes
@@ -20,6 +20,7 @@ NUMBERS = (
     "block", "epoch", "loss", "cla", "sel", "rej", "alpha", "lambda", "delta", "temperature", "gate_sum", "kept", "target", "proposals",
     "accepted", "acceptance", "proposals_per_second", "forwards", "validation_accuracy", "validation_at_n", "seconds",
 )  # fmt: skip
+AROUND = 10  # progress events before and behind a change that are compared
 LARGEST = 1e300  # beyond it products overflow, and no run has met it
 Told = dict[str, Any]
 
@@ -53,6 +54,13 @@ class Recorded(NamedTuple):
         """Sites."""
         return int(self.start["N"])
 
+    @property
+    def image_shape(self) -> list[int] | None:
+        """(height, width) or (channels, height, width) of the inputs; None where they are no images, or where it was not told."""
+        # Earlier versions told it at the end only.
+        shape: list[int] | None = self.start.get("image_shape") or (self.done or {}).get("image_shape")
+        return shape
+
     def series(self, name: str) -> FloatArray:
         """Return a field of the progress events, shape (events,); NaN where it is not known."""
         values = [event.get(name) for event in self.progress]
@@ -78,6 +86,16 @@ class Recorded(NamedTuple):
             return list(self.done["keep"])
         gates = self.gates()
         return np.flatnonzero(gates[-1] > 127).tolist() if len(gates) else None
+
+    def around(self, knob: Told) -> tuple[IntArray, IntArray]:
+        """Return the places of at most 10 progress events before and behind a change of a knob, none beyond the next change."""
+        blocks = self.series("block")
+        at = sorted({one["block"] for one in self.knobs})
+        place = at.index(knob["block"])
+        low, high = at[place - 1] if place else -1, at[place + 1] if place + 1 < len(at) else np.inf
+        before = np.flatnonzero((blocks <= knob["block"]) & (blocks > low))[-AROUND:]
+        after = np.flatnonzero((blocks > knob["block"]) & (blocks <= high))[:AROUND]
+        return before, after
 
     def settled_from(self) -> int:
         """Return the place of the first progress event from which on n(t) is n and no knob was turned any more."""
@@ -166,10 +184,19 @@ def _sorted(path: Path, told: list[Told], *, is_torn: bool) -> Recorded:
 def _checked(event: Told) -> Told:
     """Return the event if the fields that are read are of the kinds that they should be."""
     kind = event["event"]
+    if kind in (events.START, events.DONE):
+        shape = event.get("image_shape")
+        if shape is not None and not (
+            isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
+        ):
+            raise TypeError("'image_shape' is no shape")
     if kind == events.START:
         _need(event, {"name": str, "N": int, "n": int, "sites": list, "config": dict})
         for group in event["sites"]:
             _need(group, {"kind": str, "layer": str, "size": int})
+        names = event.get("feature_names")
+        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise TypeError("'feature_names' is no list of names")
         for name in ("rows", "versions"):
             if not isinstance(event.get(name, {}), dict):
                 raise TypeError(f"{name!r} is of another kind")
@@ -200,11 +227,6 @@ def _checked(event: Told) -> Told:
         _need(event, {"name": str})
     elif kind == events.DONE:
         _need(event, {"keep": list, "names": list, "rows": list})
-        shape = event.get("image_shape")
-        if shape is not None and not (
-            isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
-        ):
-            raise TypeError("'image_shape' is no shape")
     return event
 
 

@@ -329,15 +329,17 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
         inside = inside if high is None or inside <= high else high
         if inside != value:
             inside = type(value)(inside)
-            said = f"{value:.6g} is out of the range of {name}: it is {inside:g}"
+            said = f"{value:.6g} is out of the range of {name}: its end {inside:g} is taken"
             value = inside
+        value += 0  # of -0.0, which would be told and shown as such, 0.0
     try:
         found = TypeAdapter(field.rebuild_annotation()).validate_python(value)
     except (ValidationError, ConfigError) as error:
         text = (
             error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
         )
-        raise ConfigError(f"{name}: {text}; {meaning(name)}") from None
+        met = "" if "met " in text else f", met {str(value)[:40]}"
+        raise ConfigError(f"{name}: {text}{met}; {meaning(name)}") from None
     if name in SCHEDULED:
         schedule = parse(found)
         low, high = limits(name)

@@ -144,6 +144,18 @@ def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
     assert "Acceptance and autocorrelation" not in page.text
 
 
+def test_an_unfinished_run_on_a_table_has_its_names(runs, tmp_path):
+    folder = shutil.copytree(runs / "gradient", tmp_path / "run", ignore=shutil.ignore_patterns("report*"))
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    told = [line for line in lines if '"event": "start"' in line[:30] or '"event": "progress"' in line[:30]]
+    (folder / "events.jsonl").write_text("\n".join(told) + "\n", encoding="utf-8")
+    for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
+        (folder / name).unlink()
+    page = read(write_report(str(folder)))
+    (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
+    assert "alcohol" in chart["layout"]["yaxis"]["ticktext"]
+
+
 def test_compared_runs_have_a_colour_each(runs, tmp_path):
     folders = [str(runs / "chain"), str(runs / "gradient")]
     out = tmp_path / "page.html"
@@ -170,11 +182,27 @@ def test_an_unfinished_run_says_so_and_a_torn_line_is_left_out(copied, tmp_path)
     assert "there is no small model yet" in page.text
     assert run.is_torn
     assert len(run.progress) == 12
+    pictures = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "heatmap"]
+    assert [trace["z"]["shape"] for trace in pictures[0]["data"]] == ["8, 8", "8, 8"]  # kept, and the mean gates
+    assert "gates above one half when they were told last" in page.text
     # Its control: the same without the torn line.
     (copied / "events.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
     assert not read_recorded(copied).is_torn
     (copied / "events.jsonl").write_text(lines[0] + "\n", encoding="utf-8")
     assert "no block was told" in read(write_report(str(copied))).text
+
+
+def test_an_unfinished_run_of_an_earlier_version_on_images_has_bars(copied):
+    """The control of the picture: without the shape in `start` nobody knows of it before the end."""
+    lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    start = {
+        name: value for name, value in json.loads(lines[0]).items() if name not in ("image_shape", "feature_names")
+    }
+    told = [json.dumps(start), *(line for line in lines[1:] if '"event": "progress"' in line[:30])]
+    (copied / "events.jsonl").write_text("\n".join(told) + "\n", encoding="utf-8")
+    kinds = {figure["data"][0]["type"] for figure in read(write_report(str(copied))).figures.values()}
+    assert "bar" in kinds
+    assert "heatmap" not in kinds
 
 
 def changed(line, **fields):
@@ -194,6 +222,8 @@ def changed(line, **fields):
         (lambda lines: [changed(lines[0], sites="x"), *lines[1:]], "'sites' is of another kind"),
         (lambda lines: [*lines[:-2], changed(lines[-2]), changed(lines[-1], keep=[999] * 16)], "cannot be shown"),
         (lambda lines: [*lines[:-1], changed(lines[-1], image_shape=[8, 0.5])], "'image_shape' is no shape"),
+        (lambda lines: [changed(lines[0], image_shape="8x8"), *lines[1:]], "'image_shape' is no shape"),
+        (lambda lines: [changed(lines[0], feature_names=3), *lines[1:]], "'feature_names' is no list of names"),
         (lambda lines: [line.replace('"alpha": 1.0', '"alpha": 1e400') for line in lines], "'alpha' is no number"),
     ],
 )

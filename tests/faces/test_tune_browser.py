@@ -126,6 +126,13 @@ def test_a_person_steers_a_run(steered, tmp_path):
     page.locator("#move-exchange").focus()
     page.keyboard.press("Home")
     expect(page.locator("#log .entry b").first).to_have_text("uniform 100%")
+    slider = page.locator("#temperature-range")  # its far left is exactly 0, the next place is not
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#temperature")).to_have_value("1e-7")
+    assert slider.get_attribute("aria-valuetext") == "1e-7"
+    page.keyboard.press("Home")
+    expect(page.locator("#temperature")).to_have_value("0")
     page.locator("#temperature").fill("0.01")
     page.keyboard.press("Enter")
     expect(page.locator("#law")).to_contain_text("breaks stationarity")
@@ -216,3 +223,28 @@ def test_all_is_reached_by_the_keyboard(steered):
     wanted = {"pause", "step", "checkpoint", "stop", "delta", "delta-range", "temperature", "temperature-range", "alpha",
               "move-site", "evaluation_rows", "budget_pressure", "auto-delta", "wanted", "log"}  # fmt: skip
     assert wanted <= reached
+
+
+def test_a_run_without_a_chain_says_why_it_has_no_knobs_and_a_dead_server_is_noticed(tmp_path, browser):
+    run = Run(tmp_path / "run", "--method", "gradient", "--schedule", "fixed")
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(WAIT)
+    faults = []
+    try:
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(run.address)
+        expect(page.locator("#without")).to_contain_text("no chain whose knobs could be turned")
+        expect(page.locator("#knob-form")).to_be_hidden()
+        first = figure(page, "steps")
+        until(lambda: figure(page, "steps") > first)
+        page.wait_for_selector("#weights .scatterlayer .trace")
+        assert page.evaluate("document.querySelectorAll('#acceptance .main-svg').length") == 0
+        run.process.kill()
+        expect(page.locator("#status")).to_contain_text("connection lost")
+        expect(page.locator("#said")).to_contain_text("does not answer")
+        assert page.locator("#pause").is_disabled()
+        assert faults == []
+    finally:
+        context.close()
+        run.close()

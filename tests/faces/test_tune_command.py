@@ -112,6 +112,33 @@ def test_a_finished_run_is_looked_at_and_not_steered(tuned, tmp_path):
     assert process.returncode == 0
 
 
+def test_a_run_that_has_not_ended_is_looked_at_with_its_changes(tmp_path):
+    from mcprune.faces.tune.past import Past
+    from mcprune.session.config import make_config
+    from mcprune.session.loop import run
+    from mcprune.session.steering import Replay
+
+    options = {"epochs": 12, "hidden": (8,), "retrain_epochs": 1, "compare": "no", "threads": 1, "keep": 16}
+    told = list(run(make_config(**options, out=str(tmp_path / "run")), Replay({6: [{"alpha": 2.0}]}, None)))
+    whole = Past(tmp_path / "run")
+    assert whole.state()["status"] == "done"
+    lines = (tmp_path / "run" / "events.jsonl").read_text().splitlines()
+    cut = next(place for place, line in enumerate(lines) if '"event": "harden"' in line)
+    (tmp_path / "run" / "events.jsonl").write_text("\n".join([*lines[:cut], lines[cut][:20]]))
+    for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    state = Past(tmp_path / "run").state()
+    assert state["status"] == "unfinished"
+    assert "mcprune resume" in state["run"]["without"]
+    assert state["run"]["image_shape"] == [8, 8]
+    assert state["latest"]["mask"]
+    (entry,) = state["log"]
+    losses = [event.data["loss"] for event in told if event.kind == "progress"]
+    assert entry["before_figures"]["loss"] == pytest.approx(sum(losses[:6]) / 6)
+    assert entry["effect"]["loss"] == pytest.approx(sum(losses[6:16]) / 10)
+    assert entry["effect"]["blocks"] == 10
+
+
 def test_what_cannot_be_is_one_message(tmp_path, capsys):
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
@@ -123,7 +150,7 @@ def test_what_cannot_be_is_one_message(tmp_path, capsys):
         (["--port", "http"], "--port takes a number from 0 to 65535, met 'http'"),
         (["--port", "70000"], "met '70000'"),
         ([str(tmp_path / "nothing")], "there is no folder"),
-        ([str(tmp_path)], "no run that ended is there"),
+        ([str(tmp_path)], "no run is there"),
         ([str(tmp_path), "--keep", "3"], "--keep is for a new run"),
         (["--prot", "1"], "did you mean '--port'?"),
     ):

@@ -252,7 +252,12 @@ def block(accepted, moves="site", temperature=0.0, spread=float("nan")):
         (block(5), {"site": 1.0}, "smaller delta"),
         (block(700), {"site": 1.0}, "larger"),
         (block(300, temperature=0.1, spread=0.01), {"site": 1.0}, "random walk"),
-        (block(0, "exchange"), {"exchange": 1.0}, "delta does nothing"),
+        (block(0, "exchange")._replace(kept=9, null_moves=900), {"exchange": 1.0}, "All sites are kept so far"),
+        (
+            block(0, "exchange")._replace(kept=8, null_moves=900),
+            {"exchange": 1.0},
+            "90% of the moves are not available",
+        ),
         (block(0, "exchange"), {"exchange": 1.0}, "small temperature"),
         (block(300, temperature=0.001, spread=0.01), {"site": 1.0}, None),
     ],
@@ -260,5 +265,5 @@ def block(accepted, moves="site", temperature=0.0, spread=float("nan")):
 def test_hints_say_which_way(update, moves, said):
     window = Window(4)
     window.add(update)
-    found = " ".join(hints(window, {"moves": moves}))
+    found = " ".join(hints(window, {"moves": moves}, 9))
     assert said in found if said else not found

@@ -26,6 +26,7 @@ DESCRIPTION = (
 OWN = ("folder", "port", "host", "browser", "paused")
 # After the run the page is served as long as someone looks at it; so long may a page take to come back.
 GONE = 3.0
+TERMINATED = 128 + 15  # exit code after SIGTERM
 
 
 def tune_parser() -> Parser:
@@ -85,7 +86,8 @@ def tune(arguments: list[str]) -> int:
         _announce(server, own, stream)
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             code = watch(chain([first], told), screen)
-        _linger(desk)
+        if code != TERMINATED:  # who ends the process does not wait for a page to be closed
+            _linger(desk)
         return code
     finally:
         server.stop()

@@ -5,7 +5,6 @@ The run's thread is never waited on: orders are taken at the boundaries of block
 
 from __future__ import annotations
 
-import base64
 import math
 import threading
 import time
@@ -13,19 +12,25 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from mcprune.errors import ConfigError
+from mcprune.faces.tune.gates import SHOWN, Gates
 from mcprune.faces.tune.stream import Series, Stream
 from mcprune.faces.tune.window import EFFECT, HINT, Window, hints
 from mcprune.methods.base import MaskUpdate
 from mcprune.session import events
 from mcprune.session.events import Event, plain
+from mcprune.session.searching import near_hard
 from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, limits, meaning
 
 EVERY = 0.1  # seconds between two messages with figures
-SHOWN = 65_536  # sites whose mask is sent; of more only the counts
-BINS, LOGGED, PENDING = 20, 200, 64
+LOGGED, PENDING = 200, 64
+# Why a run has no knobs.
+WITHOUT = {
+    "gradient": "This run trains its gates by backprop (--method gradient): nothing is proposed, so there is no chain whose knobs could be "
+    "turned; alpha follows its schedule. The page watches it all the same; pause, one step, checkpoint and stop serve.",
+    "other": "This run ranks its sites by a measure and drops the lowest (--method importance): there is no chain whose knobs could be "
+    "turned. The page watches it all the same; pause, one step, checkpoint and stop serve.",
+}
 ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
 AVERAGED = ("loss", "cla", "sel", "rej")
 
@@ -65,7 +70,7 @@ class Desk(Steering):
         self._update: MaskUpdate | None = None
         self._moves: dict[str, list[int]] = {}
         self._told, self._counted = 0.0, (0.0, 0)
-        self._share: np.ndarray | None = None
+        self._gates: Gates | None = None
         self._validation: float | None = None
         self._rest = (math.nan, math.nan, 0)  # delta, temperature, and the proposal from which they have been so
         self._seconds_left: float | None = None
@@ -88,8 +93,10 @@ class Desk(Steering):
             ],
             "limits": {name: limits(name) for name in KNOBS},
             "meanings": {name: meaning(name) for name in KNOBS},
+            "is_chain": bool(knobs.names),
+            "without": "" if knobs.names else WITHOUT.get(plan.config.method, WITHOUT["other"]),
         }
-        self._share = np.zeros(size) if size <= SHOWN else None
+        self._gates = Gates(size)
         self._counted = (time.monotonic(), 0)
         self.knobs = knobs
         self._become("running")
@@ -167,7 +174,8 @@ class Desk(Steering):
                 "epochs",
                 "blocks",
             )
-            self._run |= {key: data[key] for key in wanted} | {"method": data["config"]["method"]}
+            self._run |= {key: data[key] for key in wanted}
+            self._run |= {"method": data["config"]["method"], "objective": data.get("objective")}
         elif event.kind == events.NOTE:
             self._note(str(data["text"]))
         elif event.kind == events.PROGRESS:
@@ -306,7 +314,7 @@ class Desk(Steering):
     def _tell(self, now: float) -> None:
         """Publish the figures since the last time."""
         update, blocks = self._update, self._blocks
-        if update is None or not blocks or self.knobs is None:
+        if update is None or not blocks or self.knobs is None or self._gates is None:
             return
         mean = {name: total / blocks for name, total in self._sums.items()}
         since, counted = self._counted
@@ -315,14 +323,18 @@ class Desk(Steering):
             "step": float(self._proposals),
             "loss": mean["loss"],
             "cla": mean["cla"],
-            "sel": update.alpha * mean["sel"],
-            "rej": update.alpha * mean["rej"],
+            "sel": (update.alpha if math.isfinite(update.alpha) else 0.0) * mean["sel"],
+            "rej": (update.alpha if math.isfinite(update.alpha) else 0.0) * mean["rej"],
             "gate_sum": update.gate_sum,
             "target": float(update.target),
             "kept": float(update.kept),
             "rate": rate,
             "validation": self._validation,
         }
+        if not self._run["is_chain"]:  # time goes by steps of backprop, and so does the speed
+            steps = self.knobs.plan.config.train_steps
+            row |= {"step": float(self._block * steps), "rate": steps * blocks / max(now - since, 1e-6)}
+            row |= {"alpha": update.alpha, "lambda": update.strength}
         for name, (proposed, accepted) in self._moves.items():
             row[f"move {name}"] = accepted / proposed if proposed else None
         proposed, accepted = (sum(pair[side] for pair in self._moves.values()) for side in (0, 1))
@@ -338,28 +350,10 @@ class Desk(Steering):
             "constant_since": rest,
             "is_tuned": bool(self._log),
             "seconds_left": self._seconds_left,
-            "hints": hints(self._lately, self.knobs.values()),
-            **self._picture(),
+            "near_hard": near_hard(self.knobs.method.training_gates()),
+            "hints": hints(self._lately, self.knobs.values(), self.knobs.plan.sites.size),
+            **self._gates.told(self.knobs.method.position()),
         }
         self.stream.publish("tick", self._latest)
         self._told, self._counted = now, (now, self._proposals)
         self._sums, self._moves, self._blocks = {}, {}, 0
-
-    def _picture(self) -> dict[str, Any]:
-        """Return the histogram of the gates, and the mask and each site's recent share of being kept."""
-        assert self.knobs is not None
-        position = self.knobs.method.position()
-        some = position[:: max(1, position.size // SHOWN)]
-        gates = 1.0 / (1.0 + np.exp(-np.clip(some, -50, 50)))
-        found: dict[str, Any] = {"histogram": np.histogram(gates, BINS, (0.0, 1.0))[0].tolist()}
-        if self._share is not None:
-            kept = position > 0
-            self._share += 0.05 * (kept - self._share)
-            found["mask"] = packed(np.packbits(kept))
-            found["share"] = packed(np.round(255 * self._share).astype(np.uint8))
-        return found
-
-
-def packed(values: np.ndarray) -> str:
-    """Return the bytes of an array as text."""
-    return base64.b64encode(values.tobytes()).decode("ascii")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY = 16_384  # bytes of a body
 PATIENCE = 10.0  # seconds for a request to come in whole
+MOST = 256  # connections at a time
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors "
@@ -141,13 +143,51 @@ async def _answer(send: Any, status: int, text: str, more: list[tuple[bytes, byt
 
 
 class ImpatientProtocol(H11Protocol):
-    """uvicorn's protocol, but a connection over which no whole request comes in time is closed: many of them cost nothing."""
+    """uvicorn's protocol, but a request that does not come in whole in time is given up: many connections cost nothing.
+
+    Of more than `MOST` connections the one that has waited longest without a request is closed, so that a page still gets in and the
+    run's own files can be opened. A class of its own for each server (`impatient`).
+    """
+
+    waiting: ClassVar[dict[ImpatientProtocol, None]]
+    _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
         super().connection_made(transport)
-        self.loop.call_later(PATIENCE, self._give_up)
+        self._wait()
+        if len(self.connections) > MOST:
+            next(iter(self.waiting))._give_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._wait_no_more()
+        elif self._patience is None and self.conn.trailing_data[0]:  # the first bytes of a further request
+            self._wait()
+
+    def _wait(self) -> None:
+        self.waiting[self] = None
+        self._patience = self.loop.call_later(PATIENCE, self._give_up)
+
+    def _wait_no_more(self) -> None:
+        self.waiting.pop(self, None)
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _give_up(self) -> None:
-        if getattr(self, "cycle", None) is None and not self.transport.is_closing():
+        self._wait_no_more()
+        if not self.transport.is_closing():
             self.transport.close()
+
+
+def impatient() -> type[ImpatientProtocol]:
+    """Return the protocol of one server."""
+    return type("ImpatientProtocol", (ImpatientProtocol,), {"waiting": {}})

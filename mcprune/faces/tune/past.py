@@ -1,8 +1,7 @@
-"""A finished run on the page: its record in the place of a chain, nothing to be turned."""
+"""A recorded run on the page, ended or not: its record in the place of a chain, nothing to be turned."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,25 @@ from typing import Any
 import numpy as np
 
 from mcprune.errors import FolderError, brief
-from mcprune.faces.tune.desk import BINS, SHOWN, Desk, packed
+from mcprune.faces.report import features
+from mcprune.faces.report_figures import site_names
+from mcprune.faces.tune.desk import Desk
+from mcprune.faces.tune.gates import SHOWN, shown
 from mcprune.session import events
-from mcprune.session.events import Event
-from mcprune.session.records import EVENTS, MASK, read_json, read_result
+from mcprune.session.events import Event, plain
+from mcprune.session.recorded import Recorded, read_recorded
+from mcprune.session.records import EVENTS, MASK, read_json
 
 SAME = ("loss", "cla", "gate_sum", "kept", "target")
 
 
 class Past(Desk):
-    """A desk that has heard a whole run; it refuses all orders.
+    """A desk that has heard what a run has told so far; it refuses all orders.
 
     Parameters
     ----------
     folder : str or Path
-        Of a run that has ended.
+        Of a run that has ended, or not.
 
     Raises
     ------
@@ -34,60 +37,99 @@ class Past(Desk):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        result, mask = read_result(folder), read_json(folder, MASK)
-        path = Path(folder) / EVENTS
-        last: Mapping[str, Any] | None = None
+        run = read_recorded(folder)
         try:
-            for line in path.read_text(encoding="utf-8").splitlines():
-                data = json.loads(line)
-                event = Event(str(data.pop("event")), data)
-                self.hear(event)
-                if event.kind == events.PROGRESS:
-                    self._series.add(self._row(data, last))
-                    last = data
-            self._finish(result, mask, last)
-        except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
-            raise FolderError(
-                f"{str(path)!r} is not the record of a run ({brief(error)}); give another folder"
-            ) from None
+            self._read(run)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            path = str(Path(folder) / EVENTS)
+            raise FolderError(f"{path!r} is not the record of a run ({brief(error)}); give another folder") from None
         self._run["folder"] = str(folder)
 
-    def _row(self, data: Mapping[str, Any], last: Mapping[str, Any] | None) -> dict[str, float | None]:
+    def _read(self, run: Recorded) -> None:
+        self.hear(Event(events.START, run.start))
+        is_chain = run.start["config"]["method"] == "markov"
+        ended = "The run has ended: its knobs can no longer be turned."
+        going = (
+            "This run has not ended, or not in this folder: shown is what it had told when this page was started. Nothing can be turned "
+            f"from here; mcprune resume {run.folder} goes on with a run that was broken off."
+        )
+        self._run |= {
+            "is_chain": is_chain,
+            "is_past": True,
+            "image_shape": run.image_shape,
+            "without": going if run.done is None else ended,
+        }
+        for text in run.notes:
+            self.hear(Event(events.NOTE, {"text": text}))
+        for data, last in zip(run.progress, [None, *run.progress], strict=False):
+            self.hear(Event(events.PROGRESS, data))
+            self._series.add(self._row(run, data, last))
+        for knob in run.knobs:
+            self._change(run, knob)
+        for row in run.rows:
+            self.hear(Event(events.ROW, row))
+        if run.done is not None:
+            self.hear(Event(events.DONE, run.done))
+        self._become("unfinished" if run.done is None else "done")
+        self._finish(run)
+
+    def _row(self, run: Recorded, data: Mapping[str, Any], last: Mapping[str, Any] | None) -> dict[str, float | None]:
         """Return a progress event as a row of the series; acceptance by move since the last one."""
         row: dict[str, float | None] = {name: data[name] for name in SAME}
-        row |= {
-            "step": data["proposals"],
-            "sel": data["alpha"] * data["sel"],
-            "rej": data["alpha"] * data["rej"],
-            "rate": data["proposals_per_second"],
-            "validation": self._validation,
-        }
+        row |= {"step": data["proposals"], "rate": data["proposals_per_second"], "validation": self._validation}
+        row |= {name: (data["alpha"] or 0.0) * data[name] for name in ("sel", "rej")}
+        if not self._run["is_chain"]:
+            config, before = run.start["config"], last or {"block": 0, "seconds": 0.0}
+            steps = config["train_steps"]
+            row |= {"step": data["block"] * steps, "alpha": data["alpha"], "lambda": data.get("lambda")}
+            row["rate"] = (
+                steps * (data["block"] - before["block"]) / max(float(data["seconds"] - before["seconds"]), 1e-9)
+            )
         for name, (proposed, accepted) in data["moves"].items():
-            before = (last or {"moves": {}})["moves"].get(name, (0, 0))
-            if proposed > before[0]:
-                row[f"move {name}"] = (accepted - before[1]) / (proposed - before[0])
+            was = (last or {"moves": {}})["moves"].get(name, (0, 0))
+            if proposed > was[0]:
+                row[f"move {name}"] = (accepted - was[1]) / (proposed - was[0])
         return row
 
-    def _finish(self, result: Mapping[str, Any], mask: Mapping[str, Any], last: Mapping[str, Any] | None) -> None:
-        size = int(result["N"])
-        self._run["image_shape"] = result["image_shape"]
-        weights = np.asarray(mask["weights"], np.float64)
-        if weights.shape != (size,):  # before anything of that size is made
-            raise ValueError(f"{MASK} has {weights.size} weights, {size} were expected")
-        if last is None:
+    def _change(self, run: Recorded, knob: Mapping[str, Any]) -> None:
+        """Take a change into the log, with what the record says of the time around it."""
+        before, after = run.around(knob)
+        blocks = run.series("block")
+
+        def figures(part: Any) -> dict[str, Any]:
+            found = {name: run.series(name)[part] for name in ("acceptance", "loss", "cla")}
+            known = {name: values[np.isfinite(values)] for name, values in found.items()}
+            return plain({name: float(values.mean()) if values.size else None for name, values in known.items()})
+
+        entry = {**plain(knob), "number": len(self._log) + 1, "origin": "record", "before_figures": figures(before)}
+        entry["effect"] = {**figures(after), "blocks": int(blocks[after[-1]] - knob["block"])} if after.size else None
+        self._log.append(entry)
+
+    def _finish(self, run: Recorded) -> None:
+        if not run.progress:
             return
-        kept = np.zeros(size, bool)
-        kept[np.asarray(result["keep"], np.int64)] = True
-        gates = 1.0 / (1.0 + np.exp(-np.clip(weights, -50, 50)))
+        last, gates = run.progress[-1], run.gates()
+        at_end = (gates[-1] if len(gates) else np.zeros(0)) / 255.0
+        if run.done is not None:
+            weights = np.asarray(read_json(run.folder, MASK)["weights"], np.float64)
+            if weights.shape != (run.N,):  # before anything of that size is made
+                raise ValueError(f"{MASK} has {weights.size} weights, {run.N} were expected")
+            at_end = 1.0 / (1.0 + np.exp(-np.clip(weights, -50, 50)))
+        kept = np.zeros(run.N, bool)
+        kept[np.asarray(run.keep() or [], np.int64)] = True
+        share = gates.mean(axis=0, dtype=np.float64) / 255.0 if len(gates) else kept.astype(np.float64)
+        is_told = run.N <= SHOWN and run.keep() is not None
+        names = ("block", "acceptance", "delta", "temperature", "alpha", "seconds_left")
         self._latest = {
-            **{name: last[name] for name in ("block", "acceptance", "delta", "temperature", "alpha", "seconds_left")},
-            "row": self._row(last, None),
+            **{name: last[name] for name in names},
+            "row": self._row(run, last, run.progress[-2] if len(run.progress) > 1 else None),
+            "near_hard": last["near_hard"],
             "constant_since": self._log[-1]["step"] if self._log else 0,
             "hints": [],
-            "histogram": np.histogram(gates, BINS, (0.0, 1.0))[0].tolist(),
+            **shown(at_end, kept, share if is_told else None),
         }
-        if size <= SHOWN:
-            names = {site: name for site, name in zip(result["keep"], result["names"], strict=True)}
-            self._run["names"] = [names.get(site, f"site {site}") for site in range(size)]
-            self._latest["mask"] = packed(np.packbits(kept))
-            self._latest["share"] = packed(255 * kept.astype(np.uint8))
+        if run.done is not None:
+            self._latest["row"]["kept"] = len(run.done["keep"])
+            self._latest["seconds_left"] = None
+        if is_told:
+            self._run["names"] = site_names(run, features(run))

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from mcprune.errors import ConfigError
 from mcprune.faces.tune.desk import Desk
-from mcprune.faces.tune.guard import Guard, ImpatientProtocol
+from mcprune.faces.tune.guard import Guard, impatient
 from mcprune.faces.tune.stream import Message
 from mcprune.session.events import plain
 
@@ -69,7 +69,7 @@ class Server:
         ]
         app = Guard(Starlette(routes=routes), self.token, hosts(host, self.port), frames)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", http=ImpatientProtocol, ws="none", loop="asyncio",
+            app, log_config=None, log_level="error", access_log=False, lifespan="off", http=impatient(), ws="none", loop="asyncio",
             timeout_graceful_shutdown=2, server_header=False, date_header=False,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
@@ -124,6 +124,8 @@ class Server:
         return JSONResponse(plain(answer), status)
 
     async def _events(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         if self.desk.stream.readers >= READERS:
             return PlainTextResponse(f"{READERS} pages are open already; close one\n", 503)
         last = request.headers.get("last-event-id") or request.query_params.get("last-event-id") or ""

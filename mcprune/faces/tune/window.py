@@ -43,18 +43,14 @@ class Window:
         return {"acceptance": self.acceptance()[1], "loss": self.mean("loss"), "cla": self.mean("cla")}
 
 
-def hints(window: Window, knobs: dict[str, Any]) -> list[str]:
-    """Say in plain words what looks wrong and which way a knob should go."""
+def hints(window: Window, knobs: dict[str, Any], size: int | None = None) -> list[str]:
+    """Say in plain words what looks wrong and which way a knob should go; `size` is how many sites there are."""
     if not window.updates or not knobs:
         return []
     found = []
     latest = window.updates[-1]
     proposed, share = window.acceptance(USES_DELTA)
-    if not any(knobs["moves"].get(name) for name in USES_DELTA):
-        found.append(
-            "delta does nothing now: only site, block and uniform moves use it, and the mixture has none of them."
-        )
-    elif proposed >= ENOUGH and share < 0.01:
+    if proposed >= ENOUGH and share < 0.01:
         found.append(f"Under 1% of the moves that use delta are accepted ({share:.2%}): try a smaller delta.")
     elif proposed >= ENOUGH and share > 0.6:
         found.append(
@@ -72,7 +68,11 @@ def hints(window: Window, knobs: dict[str, Any]) -> list[str]:
         found.append(
             "Nothing was accepted lately: no tried change lowers the loss. A small temperature would let the chain move on."
         )
-    if proposed >= ENOUGH and nulls > 0.2 * proposed:
+    if latest.kept == size and nulls > 0.2 * max(proposed, 1):
+        found.append(
+            "All sites are kept so far: until n(t) falls there is nothing to exchange, and the classifier learns."
+        )
+    elif proposed >= ENOUGH and nulls > 0.2 * proposed:
         found.append(
             f"{nulls / proposed:.0%} of the moves are not available now: an exchange needs a kept and a dropped site."
         )

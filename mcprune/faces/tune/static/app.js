@@ -4,16 +4,21 @@
 (() => {
   const token = new URLSearchParams(location.search).get("token") || "";
   const $ = (id) => document.getElementById(id);
+  // Name, value, where it is shown: for a chain, for backprop, or (nothing) always.
   const FIGURES = [
     ["L_tot", (t) => fixed(t.row.loss, 4)], ["L_cla", (t) => fixed(t.row.cla, 4)],
     ["validation", (t) => fixed(t.row.validation, 4)], ["sum of gates", (t) => fixed(t.row.gate_sum, 1)],
     ["n(t)", (t) => count(t.row.target)], ["kept", (t) => count(t.row.kept)],
-    ["accepted", (t) => percent(t.acceptance)], ["proposals/s", (t) => count(t.row.rate)],
-    ["proposals", (t) => count(t.row.step)], ["delta", (t) => short(t.delta)],
-    ["temperature", (t) => short(t.temperature)], ["alpha", (t) => short(t.alpha)],
+    ["accepted", (t) => percent(t.acceptance), "chain"], ["proposals/s", (t) => count(t.row.rate), "chain"],
+    ["proposals", (t) => count(t.row.step), "chain"], ["delta", (t) => short(t.delta), "chain"],
+    ["temperature", (t) => short(t.temperature), "chain"], ["alpha", (t) => short(t.alpha)],
+    ["lambda", (t) => short(t.row.lambda), "backprop"], ["near 0 or 1", (t) => percent(t.near_hard), "backprop"],
+    ["steps/s", (t) => count(t.row.rate), "backprop"], ["steps", (t) => count(t.row.step), "backprop"],
   ];
+  const HELD = 3000; // milliseconds for which a hint stays at least, so that it can be read and nothing jumps
   const BUTTONS = ["pause", "step", "checkpoint", "undo", "stop"];
   const figures = {};
+  const hints = new Map(); // by their words without figures: the text, and when it was last told
   let run = {};
   let status = "connecting";
   let latest = null;
@@ -21,6 +26,8 @@
   let undoable = 0;
   let source = null;
   let isNew = false;
+  let rows = [];
+  let notes = [];
 
   const fixed = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : "-");
   const count = (value) => (Number.isFinite(value) ? Math.round(value).toLocaleString("en") : "-");
@@ -47,19 +54,35 @@
     }
   }
 
+  const say = (text) => { $("said").textContent = text; };
+
   async function order(action) {
     const answer = await post("control", { action });
-    $("said").textContent = answer.error || "";
+    const done = { checkpoint: "to be saved behind this block", stop: "ends behind this block" };
+    say(answer.error || done[action] || (action === "undo" ? `back to ${words(answer.accepted)}` : ""));
   }
 
   function become(name) {
+    const isNews = name !== status;
     status = name;
     const isOpen = name === "running" || name === "paused";
-    const words = { testing: "hardened: retraining and testing", lost: "connection lost, trying again", starting: "starting" };
-    $("status").textContent = words[name] || name;
+    const names = { testing: "hardened: retraining and testing", lost: "connection lost, trying again", starting: "starting" };
+    if (name === "lost") say("The run's process does not answer: it has ended, or its machine sleeps. What is shown is the last that was told.");
+    else if (name === "paused" && !latest) say("The run waits in front of its first block. Turn knobs if you like, then press Resume.");
+    else if (name === "running" && !latest) say("The first block is being done: the engine is compiled, which takes a moment where it is new.");
+    else if (isNews && name !== "paused") say("");
+    $("status").textContent = names[name] || name;
     $("status").className = `status ${name}`;
     document.title = `${run.name || "run"} ${name} - mcprune`;
     $("pause").textContent = name === "paused" ? "Resume" : "Pause";
+    const isOver = Boolean(run.is_past) || ["testing", "done", "failed"].includes(name);
+    document.querySelector(".controls").classList.toggle("over", isOver);
+    $("knobs").classList.toggle("over", isOver);
+    if (isOver) {
+      hints.clear();
+      showHints([]);
+      if (run.is_chain && !run.is_past) { $("without").textContent = "The search has ended: the knobs turn no more."; $("without").hidden = false; }
+    }
     BUTTONS.forEach((id) => { $(id).disabled = !isOpen; });
     $("undo").disabled = !isOpen || !undoable;
     $("checkpoint").disabled = !isOpen || !run.folder;
@@ -85,7 +108,7 @@
       const [before, after] = [entry.before_figures, entry.effect];
       const text = after
         ? `over ${after.blocks} blocks: accepted ${percent(before.acceptance)} → ${percent(after.acceptance)}, L_tot ${fixed(before.loss, 4)} → ${fixed(after.loss, 4)}`
-        : status === "running" || status === "paused" ? "its effect is being watched" : "";
+        : status === "running" || status === "paused" ? "what it does is being watched for 32 blocks" : "";
       box.append(make("div", text));
       return box;
     });
@@ -94,7 +117,8 @@
   }
 
   function showLaw() {
-    if (!latest) return;
+    $("law").hidden = !latest || !run.is_chain || !["running", "paused"].includes(status);
+    if ($("law").hidden) return;
     const parts = [];
     if (latest.temperature > 0) {
       parts.push(`Tuning at a temperature above 0 breaks stationarity: the chain's visits follow one law only while the knobs rest. `
@@ -103,7 +127,8 @@
     } else {
       parts.push("Temperature 0: only strict decreases are accepted, so there is no law to disturb.");
     }
-    $("law").textContent = parts.join(" ");
+    const text = parts.join(" ");
+    if ($("law").textContent !== text) $("law").textContent = text;
   }
 
   function showFigures() {
@@ -111,20 +136,64 @@
       const text = value(latest);
       if (figures[name].textContent !== text) figures[name].textContent = text;
     }
-    const hints = latest.hints.join("\n");
-    if ($("hints").dataset.text !== hints) {
-      $("hints").dataset.text = hints;
-      $("hints").replaceChildren(...latest.hints.map((hint) => make("li", hint)));
-    }
+    if (status === "running" || status === "paused") showHints(latest.hints);
     $("progress").value = run.blocks ? latest.block / run.blocks : 0;
-    const left = Number.isFinite(latest.seconds_left) ? `, ${clock(latest.seconds_left)} left` : "";
+    const left = Number.isFinite(latest.seconds_left) && status !== "testing" && status !== "done" ? `, ${clock(latest.seconds_left)} left` : "";
     $("blocks").textContent = `block ${count(latest.block)} of ${count(run.blocks)}${left}`;
     showLaw();
     Knobs.follow(latest);
   }
 
-  function showRows(rows) {
-    if (!rows.length) return;
+  function showHints(told) {
+    const now = performance.now();
+    const kinds = [...hints.keys()].join();
+    for (const text of told) hints.set(text.replace(/[\d.%e+-]+/g, ""), { text, at: now });
+    for (const [kind, hint] of hints) if (now - hint.at > HELD) hints.delete(kind);
+    const texts = [...hints.values()].map((hint) => hint.text);
+    const list = $("hints");
+    if (list.children.length === texts.length) {
+      texts.forEach((text, place) => { if (list.children[place].textContent !== text) list.children[place].textContent = text; });
+    } else list.replaceChildren(...texts.map((text) => make("li", text)));
+    // Read out when there is another one, not at every change of a figure in it.
+    if ([...hints.keys()].join() !== kinds) $("hints-said").textContent = texts.join(" ");
+  }
+
+  // What the run is decides what there is to see.
+  function shape() {
+    const isChain = run.is_chain !== false;
+    document.querySelectorAll(".chain").forEach((part) => { part.hidden = !isChain; });
+    document.querySelectorAll(".backprop").forEach((part) => { part.hidden = isChain; });
+    $("without").hidden = !run.without;
+    $("without").textContent = run.without || "";
+    $("changes").hidden = !isChain;
+    document.querySelector("main").classList.toggle("flat", !isChain); // nothing stands beside the view
+    $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";
+    $("sites-words").textContent = isChain ? "n(t) is how many may be kept now; it falls to n, and the chain chooses which."
+      : "Dotted: the n that was asked for; kept are the gates above one half.";
+    $("losses-words").textContent = run.objective
+      ? `L_tot = L_cla + alpha (L_sel + L_rej); L_cla is here: ${run.objective}.`
+      : isChain ? "L_tot = L_cla + alpha (L_sel + L_rej) on the rows that judge; the chain lowers L_tot." : "L_tot = L_cla + alpha (L_sel + L_rej) on the training batches.";
+    $("validation-words").textContent = run.blocks && !run.is_past
+      ? `Measured some 40 times in a run, here every ${count(Math.max(1, Math.floor(run.blocks / 40)))} blocks.` : "Measured some 40 times in a run.";
+    $("rate-title").textContent = isChain ? "Proposals per second" : "Steps of backprop per second";
+    $("rate-words").textContent = isChain ? "Decisions of the chain, the classifier's training included." : "";
+    Charts.unit(isChain ? "proposals" : "steps of backprop");
+  }
+
+  function showOutcome() {
+    const isFailed = status === "failed";
+    $("outcome").hidden = !rows.length && !isFailed;
+    $("outcome").classList.toggle("failed", isFailed);
+    $("outcome-title").textContent = isFailed ? "The run has failed" : "What came out";
+    const folder = run.folder;
+    $("outcome-words").textContent = isFailed ? notes[notes.length - 1] || ""
+      : status !== "done" ? "The search has ended; this fills as the tests end."
+        : folder ? `Written to ${folder}. A page to keep: mcprune report ${folder}` : "";
+    showRows();
+  }
+
+  function showRows() {
+    if (!rows.length) { $("result").replaceChildren(); return; }
     const table = document.createElement("table");
     const head = document.createElement("tr");
     ["", "sites", "test accuracy"].forEach((title) => head.append(make("th", title)));
@@ -147,30 +216,33 @@
     requestAnimationFrame(frame);
   }
 
-  let rows = [];
   const heard = {
     state(state) {
       run = state.run;
       log = state.log;
       rows = state.rows;
+      notes = state.notes;
       undoable = state.can_undo;
       $("name").textContent = run.name ? `${run.name}, ${count(run.n)} of ${count(run.N)} sites` : "";
       $("about").textContent = run.rows
         ? `${count(run.rows.train)} training rows; ${run.classifier}; ${run.device}, ${run.threads} thread${run.threads === 1 ? "" : "s"}${run.folder ? `; ${run.folder}` : ""}`
         : "the data are loaded and the engine is compiled";
       if (run.N) Picture.begin(run);
+      shape();
       Knobs.limit(run);
       Knobs.show(state.knobs, true);
       Charts.reset(state.series);
-      $("notes").replaceChildren(...state.notes.map((note) => make("li", note)));
-      showRows(rows);
+      $("notes").replaceChildren(...notes.map((note) => make("li", note)));
       if (state.latest.row) { latest = state.latest; isNew = true; Charts.histogram(latest.histogram); }
       become(state.status);
       showLog();
+      showOutcome();
     },
-    tick(data) { latest = data; isNew = true; Charts.tick(data); },
-    status(data) { become(data.status); },
+    tick(data) { if (!latest) say(""); latest = data; isNew = true; Charts.tick(data); },
+    status(data) { become(data.status); showOutcome(); },
     note(data) {
+      notes = [...notes, data.text].slice(-50);
+      if (/^(no )?checkpoint|^refused/.test(data.text)) say(data.text);
       $("notes").append(make("li", data.text));
       while ($("notes").children.length > 50) $("notes").firstChild.remove();
     },
@@ -178,12 +250,13 @@
       log = [...log.filter((entry) => entry.number !== data.entry.number), data.entry].slice(-200);
       undoable = data.can_undo;
       Knobs.show(data.knobs);
+      if (data.entry.origin === "undo") Object.keys(data.entry.knobs).forEach((name) => Knobs.hush(name));
       become(status);
       showLog();
     },
     effect(data) { log = log.map((entry) => (entry.number === data.number ? data : entry)); showLog(); },
-    row(data) { rows = [...rows.filter((row) => row.name !== data.name), data]; showRows(rows); },
-    done(data) { rows = data.rows; showRows(rows); },
+    row(data) { rows = [...rows.filter((row) => row.name !== data.name), data]; showOutcome(); },
+    done(data) { rows = data.rows; showOutcome(); },
   };
 
   function connect() {
@@ -200,8 +273,8 @@
     };
   }
 
-  for (const [name] of FIGURES) {
-    const box = document.createElement("div");
+  for (const [name, , where] of FIGURES) {
+    const box = make("div", "", where || "");
     figures[name] = make("dd", "-");
     box.append(make("dt", name), figures[name]);
     $("figures").append(box);

@@ -8,7 +8,8 @@ const Charts = (() => {
     losses: [["loss", "L_tot", 1], ["cla", "L_cla", 2], ["sel", "alpha L_sel", 3], ["rej", "alpha L_rej", 4]],
     sites: [["gate_sum", "sum of gates", 1], ["target", "n(t)", 2], ["kept", "kept", 3]],
     validation: [["validation", "validation accuracy", 3]],
-    rate: [["rate", "proposals per second", 5]],
+    rate: [["rate", "per second", 5]],
+    weights: [["alpha", "alpha", 1], ["lambda", "lambda", 2]],
   };
   const AXES = {
     losses: { title: { text: "nats" }, rangemode: "tozero" },
@@ -16,12 +17,14 @@ const Charts = (() => {
     acceptance: { tickformat: "~%", rangemode: "tozero" },
     validation: { tickformat: "~%", nticks: 5 },
     rate: { rangemode: "tozero" },
-    histogram: { title: { text: "sites" }, type: "log", dtick: "D2" },
+    weights: { type: "log", exponentformat: "power", dtick: 1 },
+    histogram: { title: { text: "sites" }, type: "log" },
   };
-  const ORDER = ["losses", "acceptance", "sites", "histogram", "validation", "rate"];
+  const ORDER = ["losses", "acceptance", "sites", "histogram", "validation", "rate", "weights"];
   let series = { columns: {}, stride: 1, rows: 0, points: 600 };
   let histogram = [];
   let marks = [];
+  let unit = "proposals";
   const dirty = new Set();
   const seen = new Set();
   const urgent = new Set(ORDER); // not drawn yet, or in other colours: at once
@@ -76,7 +79,13 @@ const Charts = (() => {
   }
 
   function barRange() {
-    return { range: [-0.2, Math.log10(Math.max(...histogram, 2)) + 0.1], autorange: false };
+    const top = Math.max(...histogram, 2);
+    const ticks = [];
+    for (let ten = 1; ten <= 2 * top; ten *= 10) ticks.push(...(top < 1000 ? [ten, 2 * ten, 5 * ten] : [ten]));
+    return {
+      range: [-0.2, Math.log10(top) + 0.1], autorange: false,
+      tickvals: ticks, ticktext: ticks.map((tick) => tick.toLocaleString("en")),
+    };
   }
 
   function layout(id) {
@@ -88,7 +97,7 @@ const Charts = (() => {
       font: { color: colour("--quiet"), size: 11, family: getComputedStyle(document.body).fontFamily },
       showlegend: !isBars && (id === "acceptance" || (LINES[id] || []).length > 1),
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
-      xaxis: { ...axis, title: { text: isBars ? "gate" : "proposals", standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}) },
+      xaxis: { ...axis, title: { text: isBars ? "gate" : unit, standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}) },
       yaxis: { ...axis, ...AXES[id], nticks: 6, ...(id === "losses" ? lossRange() : isBars ? barRange() : id === "validation" ? shareRange() : {}) },
       hovermode: "x", bargap: 0.08, uirevision: "kept",
       datarevision: series.rows, // the arrays grow in place, which plotly does not see
@@ -105,15 +114,17 @@ const Charts = (() => {
   function next() {
     // The chart that has waited longest, of those on the screen or, now and then, of those scrolled away.
     const wantsHidden = drawn % UNSEEN === UNSEEN - 1 || !seen.size;
-    const first = ORDER.find((id) => urgent.has(id) && seen.has(id)) || ORDER.find((id) => urgent.has(id));
+    const there = ORDER.filter((id) => document.getElementById(id).offsetParent); // not what this run has no use for
+    const first = there.find((id) => urgent.has(id) && seen.has(id)) || there.find((id) => urgent.has(id));
     if (first) return first;
-    const ready = ORDER.filter((id) => dirty.has(id)).sort((one, other) => (at[one] || 0) - (at[other] || 0));
+    const ready = there.filter((id) => dirty.has(id)).sort((one, other) => (at[one] || 0) - (at[other] || 0));
     return ready.find((id) => seen.has(id) !== wantsHidden) || (wantsHidden ? ready[0] : undefined);
   }
 
   function frame() {
     const now = performance.now();
-    const id = document.hidden || !series.rows || (now < freeAt && !urgent.size) ? undefined : next();
+    const isFree = !document.hidden && series.rows && (now >= freeAt || urgent.size);
+    const id = isFree ? next() : undefined;
     if (id) {
       drawn += 1;
       at[id] = now;
@@ -143,7 +154,9 @@ const Charts = (() => {
     reset(state) { series = state; all(); },
     tick(latest) { add(latest.row); histogram = latest.histogram; all(); },
     histogram(bins) { histogram = bins; },
+    unit(name) { unit = name; all(); },
     marks(steps) { marks = steps.slice(-60); all(); },
     length: () => (series.columns.step || []).length,
+    rows: () => series.rows,
   };
 })();

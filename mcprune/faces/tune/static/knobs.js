@@ -4,6 +4,7 @@
 const Knobs = (() => {
   const STEPS = 1000;
   const MOVES = ["exchange", "site", "toggle", "block", "uniform", "informed"];
+  const USES_DELTA = ["site", "block", "uniform"];
   // Where the sliders end; the number beside takes all that the option's declaration takes.
   const SCALES = {
     delta: { title: "delta", unit: "half-width of a proposal, log scale", low: 1e-3, high: 20 },
@@ -152,13 +153,14 @@ const Knobs = (() => {
   function show(values, force = false) {
     Knobs.values = values;
     const names = Object.keys(values);
-    document.getElementById("knob-form").toggleAttribute("hidden", !names.length);
+    document.getElementById("knob-form").hidden = !names.length;
     for (const name of Object.keys(SCALES)) {
       if (!(name in values) || (held === name && !force)) continue;
       const { range, box, unit, speak } = parts[name];
       const value = values[name];
       const isPlan = typeof value === "string";
       unit.textContent = isPlan ? `now by the schedule ${value}; ${SCALES[name].unit}` : SCALES[name].unit;
+      if (name === "delta" && values.moves && !USES_DELTA.some((move) => values.moves[move])) unit.textContent += "; no move of the mixture uses it now";
       if (name === "evaluation_rows") parts[name].configured.checked = value === null;
       if (value === null || isPlan) {
         box.value = "";
@@ -194,5 +196,7 @@ const Knobs = (() => {
     document.querySelectorAll("#knob-form input").forEach((input) => { input.disabled = !is; });
   }
 
-  return { build, limit, show, follow, enable, values: {}, short };
+  const hush = (name) => { if (parts[name]) say(name, ""); };
+
+  return { build, limit, show, hush, follow, enable, values: {}, short };
 })();

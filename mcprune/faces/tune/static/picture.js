@@ -72,7 +72,7 @@ const Picture = (() => {
       const part = Math.round(share[site] / 2.55);
       item.className = kept[site] ? "in" : "out";
       label.textContent = run.names ? run.names[site] : `site ${site}`;
-      label.title = `${label.textContent}: ${kept[site] ? "kept" : "dropped"}, kept ${part}% of the time lately`;
+      label.title = `${label.textContent}: ${kept[site] ? "kept" : "dropped"}, ${run.is_past ? `mean gate ${part}%` : `kept ${part}% of the time lately`}`;
       fill.style.width = `${part}%`;
     });
   }
@@ -86,9 +86,10 @@ const Picture = (() => {
     const kept = Uint8Array.from({ length: run.N }, (_, site) => (packed[site >> 3] >> (7 - (site & 7))) & 1);
     const first = run.sites[0];
     const isImage = run.image_shape && first.kind === "inputs";
+    const often = run.is_past ? "mean gate over the search" : "how often lately";
     words.textContent = isImage
-      ? `${count}. Full colour: kept now; the shade behind: how often lately.`
-      : `${count}. Bars: how often lately; blue: kept now.`;
+      ? `${count}. Full colour: kept ${run.is_past ? "at the end" : "now"}; the shade behind: ${often}.`
+      : `${count}. Bars: ${often}; blue: kept ${run.is_past ? "at the end" : "now"}.`;
     if (isImage) canvas(kept, share, 0, run.image_shape).setAttribute("aria-label", `${count}, as a picture of the inputs`);
     const rest = isImage ? first.size : 0;
     if (run.N > rest) bars(kept, share, rest, run.N - rest);
