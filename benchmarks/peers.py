@@ -5,7 +5,8 @@
 A classifier is trained once, under masks of random sizes so that nobody's mask is favoured, and then stands still. The loss of a mask
 is its cross-entropy on a fixed evaluation batch; a mask keeps exactly n. All start from the same random mask, have one thread and call
 the same function; the chain is run so, and once more with the fused evaluator, so that it is seen what the moves gain and what the
-evaluator. LassoNet trains a network of its own for that time. In the end the same fresh classifier is trained on each mask's
+evaluator; and once with a temperature that falls geometrically over the time, since a chain at temperature 0 stays in the first mask that
+no exchange betters. LassoNet trains a network of its own for that time. In the end the same fresh classifier is trained on each mask's
 inputs and scored on validation and test rows.
 """
 
@@ -37,7 +38,9 @@ DATA = {
     "digits": {"n": 16, "hidden": (64,), "rows": 1024, "epochs": 40},
     "mnist": {"n": 50, "hidden": (128, 64), "rows": 4096, "epochs": 8},
 }
-CHAINS = ("chain, plain loss", "chain, fused evaluator")
+CHAINS = ("chain, plain loss", "chain, fused evaluator", "chain, fused evaluator, falling temperature")
+# Of the start's loss: the temperature at first; and of that the temperature at last. Not tuned.
+HOT, COLD = 0.05, 1e-3
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -119,17 +122,17 @@ class Plain:
         """Nothing is kept."""
 
 
-def chain(arrays: dict[str, Any], seconds: float, seed: int, is_fused: bool) -> dict[str, Any]:
-    """Exchange moves at temperature 0 from the same mask: the engine alone, the classifier stands still."""
+def chain(arrays: dict[str, Any], seconds: float, seed: int, *, is_fused: bool, falls: bool) -> dict[str, Any]:
+    """Exchange moves from the same mask, at temperature 0 or one that falls: the engine alone, the classifier stands still."""
     from mcprune.chain import engine, moves, state
     from mcprune.evaluate.fused import FusedEvaluator
     from mcprune.objective.classification import CrossEntropy
     from mcprune.pruning.gates import GatedModel
     from mcprune.pruning.sites import site_map
 
-    plan, chains, ahead = moves.move_plan(exchange=1.0), np.zeros(1, np.int64), 32 if is_fused else 1
+    plan, chains, most = moves.move_plan(exchange=1.0), np.zeros(1, np.int64), 32 if is_fused else 1
     start = np.where(arrays["start"], 4.0, -4.0)[None]
-    rule: dict[str, Any] = {"temperature": 0.0, "alpha": 0.0, "n": int(arrays["n"]), "seed": seed, "chains": chains}
+    rule: dict[str, Any] = {"alpha": 0.0, "n": int(arrays["n"]), "seed": seed, "chains": chains}
     evaluations = 0
 
     def search(judge: Judge) -> None:
@@ -140,13 +143,21 @@ def chain(arrays: dict[str, Any], seconds: float, seed: int, is_fused: bool) -> 
             gated = GatedModel(judge.model, site_map(judge.model, "inputs", judge.sites))
             evaluator = FusedEvaluator(gated, CrossEntropy())
             evaluator.begin(judge.x.T.contiguous().T, judge.y, current.position, np.inf)
-        engine.set_loss(current, judge.plain(judge.start), alpha=0.0, n=judge.n)
+        first = judge.plain(judge.start)
+        engine.set_loss(current, first, alpha=0.0, n=judge.n)
+        rate, temperature = 0.0, 0.0  # accepted of the consumed, lately
         judge.restart()
         try:
             while judge.elapsed() < judge.seconds:
+                if falls:
+                    temperature = HOT * first * COLD ** (judge.elapsed() / judge.seconds)
+                # What stands behind an acceptance is lost.
+                ahead = min(most, max(1, round(1.0 / max(rate, 1e-3))))
                 batch = moves.propose(current, ahead, plan=plan, delta=1.0, sharpness=np.inf, seed=seed, chains=chains)
-                _, info = engine.advance(current, batch, evaluator.losses(current, batch), sharpness=np.inf, **rule)
+                losses = evaluator.losses(current, batch)
+                _, info = engine.advance(current, batch, losses, sharpness=np.inf, temperature=temperature, **rule)
                 evaluations += ahead
+                rate += 0.02 * ((info.index[0] >= 0) - rate * (int(info.index[0]) + 1 if info.index[0] >= 0 else ahead))
                 if info.index[0] >= 0:
                     evaluator.moved(current.position, batch, info.index)
         except TimeOver:
@@ -203,7 +214,7 @@ def one_seed(
     out: dict[str, Any] = {
         "random mask": {"loss": judge.plain(judge.start), "evaluations": 0, "seconds": 0.0, "keep": np.flatnonzero(judge.start).tolist()}
     }  # fmt: skip
-    out |= {name: chain(arrays, seconds, seed, is_fused=name == CHAINS[1]) for name in CHAINS}
+    out |= {name: chain(arrays, seconds, seed, is_fused=name != CHAINS[0], falls=name == CHAINS[2]) for name in CHAINS}
     for name, package in PACKAGES.items():
         is_there = not versions[package].startswith("not")
         out[name] = peer(name, arrays, seconds, seed, python) if is_there else {"failed": versions[package]}
