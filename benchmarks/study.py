@@ -3,7 +3,9 @@
 A third of the training rows is kept apart for judging; the test rows are never looked at. A mask is judged by fresh
 classifiers trained on the other rows: an MLP 128-64 (10 epochs), ridge regression on 1,200 random Fourier features of
 a Gaussian kernel (an SVC's kin, without its time), 1-NN and ExtraTrees; `mean` is the mean of the four accuracies.
-Each line of output is one run; --out collects them, and leaves out what it holds already.
+Each line of output is one run; --out collects them, and leaves out what it holds already. Beside the options of `run` a variant takes
+copies=C: the rows that train and judge the search are C times as many, all but the first copy moved and turned (warp=S, as --retrain-warp)
+or drawn by up to a share towards another row of the class (mix=M).
 
     python benchmarks/study.py --data mnist --seeds 0,1,2 "waves=0" "search_hidden=512" "epochs=40"
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +63,35 @@ def scores(plan: Any, mask: np.ndarray) -> dict[str, float]:
     return {**found, "mean": float(np.mean(list(found.values())))}
 
 
+def more_rows(prepared: Any, copies: int, warp: float, mix: float, seed: int) -> Any:
+    """Return the data with `copies` - 1 changed copies of the training rows behind them, in a random order."""
+    from mcprune.session.warp import Warp
+
+    torch.manual_seed(seed)
+    draw = np.random.default_rng(seed)
+    rows, count = prepared.x_train, len(prepared.y_train)
+    parts = [rows]
+    for _ in range(copies - 1):
+        part = rows
+        if warp:
+            view = Warp(torch.from_numpy(rows), prepared.image_shape, np.arange(rows.shape[1]), warp)
+            part = np.concatenate([view(torch.arange(i, min(i + 512, count))).numpy() for i in range(0, count, 512)])
+        if mix:
+            other = np.empty(count, np.int64)
+            for label in np.unique(prepared.y_train):
+                members = np.flatnonzero(prepared.y_train == label)
+                other[members] = draw.permutation(members)
+            part = part + (mix * draw.random((count, 1))).astype(np.float32) * (rows[other] - part)
+        parts.append(part.astype(np.float32))
+    order = draw.permutation(copies * count)
+    x, y = np.concatenate(parts)[order], np.tile(prepared.y_train, copies)[order]
+    return replace(prepared, x_train=np.ascontiguousarray(x), y_train=y)
+
+
 def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str, Any]:
     """Search with the variant's options, then judge."""
     from mcprune.data.load import load
+    from mcprune.data.prepare import prepare
     from mcprune.session.config import make_config
     from mcprune.session.interrupt import Interrupt
     from mcprune.session.machine import use_threads
@@ -71,7 +100,10 @@ def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str
     from mcprune.session.searching import Search
 
     given = {"validation": "0.33", **dict(part.split("=", 1) for part in variant.split(";") if "=" in part)}
-    plan = make_plan(make_config(data=data, keep=keep, seed=seed, threads=threads, **given), load(data))
+    copies, warp, mix = (float(given.pop(name, 0)) for name in ("copies", "warp", "mix"))
+    config = make_config(data=data, keep=keep, seed=seed, threads=threads, **given)
+    prepared = prepare(load(data), seed=seed, validation=config.validation, test=config.test, scale=config.scale)
+    plan = make_plan(config, more_rows(prepared, int(copies), warp, mix, seed) if copies > 1 else prepared)
     use_threads(threads)
     began, cpu = time.monotonic(), time.process_time()
     search = Search(plan, make_method(plan))
@@ -79,6 +111,7 @@ def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str
         pass
     mask, _ = search.harden()
     took = {"seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+    plan.prepared = prepared  # the rows themselves judge
     return {
         "data": data, "variant": variant, "seed": seed, **took, "proposals": search.proposals,
         "accepted": search.accepted, **scores(plan, mask), "keep": np.flatnonzero(mask).tolist(),
