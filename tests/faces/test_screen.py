@@ -114,6 +114,14 @@ def test_a_turned_knob_is_a_line():
     assert knob_line(data) == "block 1,200: delta linear:1:0.1 -> 0.5, moves site 100% -> site 25% exchange 75%"
 
 
+def test_a_changed_pace_is_a_line():
+    from mcprune.faces.screen import pace_line
+
+    line = pace_line({"block": 1200, "blocks": 1500, "before": 4000, "progress": 0.3})
+    assert line.startswith("block 1,200: 1,500 blocks are planned, not 4,000")
+    assert "--max-time" in line
+
+
 def test_every_documented_kind_has_a_hook_on_the_plain_screen():
     assert all(hasattr(PlainScreen, "on_" + kind) for kind in KINDS)
 
