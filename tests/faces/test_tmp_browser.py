@@ -1,0 +1,250 @@
+"""The live page in a real browser, chromium without a window; screenshots go to the test's own folder."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright").expect
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=600_000)
+LONG = [
+    "--epochs",
+    "100000",
+    "--budget",
+    "constant",
+    "--hidden",
+    "24,12",
+    "--compare",
+    "no",
+    "--retrain-epochs",
+    "1",
+    "--threads",
+    "1",
+]
+WAIT = 600_000  # milliseconds; a loaded machine only waits longer
+
+
+class Run:
+    """`mcprune tune` in a process of its own."""
+
+    def __init__(self, folder, *more):
+        command = [
+            sys.executable,
+            "-m",
+            "mcprune",
+            "tune",
+            "--no-browser",
+            "--quiet",
+            "--port",
+            "0",
+            "--out",
+            str(folder),
+        ]
+        self.process = subprocess.Popen(
+            [*command, *LONG, *more], stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "30"}
+        )
+        self.address = self.process.stdout.readline().rstrip("\n")
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", self.address)
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def steered(tmp_path, browser):
+    run = Run(tmp_path / "run")
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(WAIT)
+    faults, asked = [], []
+    page = opened(context, run.address, faults, asked)
+    yield run, context, page
+    context.close()
+    run.close()
+    assert faults == []
+    own = run.address.split("?")[0]
+    assert asked
+    assert [url for url in asked if not url.startswith((own, "data:", "blob:"))] == []  # no host but its own
+
+
+def opened(context, address, faults, asked):
+    page = context.new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    # A refused knob is an answer with the status 422, which chromium logs.
+    page.on(
+        "console", lambda said: faults.append(said.text) if said.type == "error" and "422" not in said.text else None
+    )
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    expect(page.locator("#status")).to_have_text("running", timeout=WAIT)
+    return page
+
+
+def figure(page, name):
+    text = page.locator("#figures div", has=page.locator(f"dt:text-is('{name}')")).locator("dd").inner_text()
+    return float(text.rstrip("%").replace(",", "") if text != "-" else "nan")
+
+
+def until(is_so, seconds=600):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def drag(page, knob, share):
+    """Drag a slider to a share of its length."""
+    slider = page.locator(f"#{knob}")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+
+
+def test_a_person_steers_a_run(steered, tmp_path):
+    run, context, page = steered
+    # Data move, and are drawn.
+    first = figure(page, "proposals")
+    until(lambda: figure(page, "proposals") > first)
+    page.wait_for_selector("#losses .scatterlayer .trace")
+    assert page.locator("#mask canvas").is_visible()
+
+    # Site moves at a temperature, by the keyboard; then delta by dragging: larger steps are accepted less often.
+    page.locator("#move-exchange").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#moves-said")).to_contain_text("name=share")  # no move at all is refused, and said there
+    page.locator("#move-uniform").focus()
+    page.keyboard.press("End")
+    expect(page.locator("#log .entry b").first).to_contain_text("uniform")
+    page.locator("#move-exchange").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#log .entry b").first).to_have_text("uniform 100%")
+    slider = page.locator("#temperature-range")  # its far left is exactly 0, the next place is not
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#temperature")).to_have_value("1e-7")
+    assert slider.get_attribute("aria-valuetext") == "1e-7"
+    page.keyboard.press("Home")
+    expect(page.locator("#temperature")).to_have_value("0")
+    page.locator("#temperature").fill("0.01")
+    page.keyboard.press("Enter")
+    expect(page.locator("#law")).to_contain_text("breaks stationarity")
+    drag(page, "delta-range", 0.02)
+    expect(page.locator("#log .entry b").first).to_contain_text("delta 0.00")
+    until(lambda: figure(page, "accepted") > 60)
+    expect(page.locator("#hints")).to_contain_text("larger")
+    drag(page, "delta-range", 0.98)
+    until(lambda: figure(page, "accepted") < 40)
+    expect(page.locator("#log .entry").first).to_contain_text("over 32 blocks")
+
+    # Pause, one step, resume.
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#status")).to_have_text("paused")
+    time.sleep(3)
+    at = figure(page, "proposals")
+    page.get_by_role("button", name="One step").click()
+    until(lambda: figure(page, "proposals") == at + 64)
+    expect(page.locator("#status")).to_have_text("paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#status")).to_have_text("running")
+
+    # Undo; a second page and a reload see the same.
+    before = page.locator("#delta").input_value()
+    page.get_by_role("button", name="Undo last change").click()
+    expect(page.locator("#log .entry").first).to_contain_text("undone")
+    delta = page.locator("#delta").input_value()
+    assert float(delta) < 0.01 < float(before)
+    other = context.new_page()
+    other.goto(run.address)
+    page.reload()
+    for one in (other, page):
+        expect(one.locator("#delta")).to_have_value(delta)
+        expect(one.locator("#log .entry").first).to_contain_text("undone")
+        assert one.evaluate("Charts.length()") > 20  # the past is there too
+    other.locator("#alpha").fill("5")
+    other.keyboard.press("Enter")
+    expect(page.locator("#alpha")).to_have_value("5")
+    page.screenshot(path=str(tmp_path / "1280.png"), full_page=True)
+
+    # What is refused is said beside the knob, what is out of range is clamped and said.
+    page.locator("#wanted").fill("7")
+    page.locator("#auto-delta").check(force=True)
+    expect(page.locator("#adapt_delta-said")).not_to_be_empty()
+    page.locator("#budget_pressure").fill("1e9")
+    page.keyboard.press("Enter")
+    expect(page.locator("#budget_pressure-said")).to_contain_text("out of the range")
+    expect(page.locator("#budget_pressure")).to_have_value("4")
+
+    # Stop: pressed twice, hardened, retrained; the page stays as long as it is open.
+    page.get_by_role("button", name="Stop and harden").click()
+    page.get_by_role("button", name="Press again to stop").click()
+    expect(page.locator("#status")).to_have_text("done", timeout=WAIT)
+    expect(page.locator("#result")).to_contain_text("hard mask, retrained")
+    page.reload()
+    expect(page.locator("#status")).to_have_text("done")
+    assert (tmp_path / "run" / "mask.json").exists()
+    context.close()
+    assert run.process.wait(600) == 0  # nobody looks any more
+
+
+def test_it_fits_a_narrow_screen_in_both_colours_and_all_has_names(steered, tmp_path):
+    _, _, page = steered
+    for width, scheme in ((400, "light"), (400, "dark"), (1280, "dark")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        until(lambda: page.evaluate("document.querySelectorAll('#losses .main-svg').length") > 0)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.evaluate(
+            "document.getElementById('blocks').textContent = 'block 10,178 of 150,000, 131:11 left'"
+        )  # as long runs say
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=str(tmp_path / f"{width}-{scheme}.png"), full_page=True)
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('input, button')].filter((one) => !one.labels?.length && !one.ariaLabel
+        && !one.textContent.trim()).map((one) => one.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_all_is_reached_by_the_keyboard(steered):
+    _, _, page = steered
+    reached = set()
+    page.locator("body").press("Tab")
+    for _ in range(60):
+        reached.add(page.evaluate("document.activeElement.id"))
+        page.keyboard.press("Tab")
+    wanted = {"pause", "step", "checkpoint", "stop", "delta", "delta-range", "temperature", "temperature-range", "alpha",
+              "move-site", "evaluation_rows", "budget_pressure", "auto-delta", "wanted", "log"}  # fmt: skip
+    assert wanted <= reached
+
+
+def test_a_run_without_a_chain_says_why_it_has_no_knobs_and_a_dead_server_is_noticed(tmp_path, browser):
+    run = Run(tmp_path / "run", "--method", "gradient", "--schedule", "fixed")
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(WAIT)
+    faults = []
+    try:
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(run.address)
+        expect(page.locator("#without")).to_contain_text("no chain whose knobs could be turned")
+        expect(page.locator("#knob-form")).to_be_hidden()
+        first = figure(page, "steps")
+        until(lambda: figure(page, "steps") > first)
+        page.wait_for_selector("#weights .scatterlayer .trace")
+        assert page.evaluate("document.querySelectorAll('#acceptance .main-svg').length") == 0
+        run.process.kill()
+        expect(page.locator("#status")).to_contain_text("connection lost")
+        expect(page.locator("#said")).to_contain_text("does not answer")
+        assert page.locator("#pause").is_disabled()
+        assert faults == []
+    finally:
+        context.close()
+        run.close()
