@@ -232,6 +232,12 @@ def restored(
         if model is not None:
             put_tensors(plan.origin, held["origin"]["parameters"], held["origin"]["buffers"])
         enter(plan, given, ranks)
+        trained_by, size = held.get("training_ranks"), 1 if ranks is None else ranks.size
+        if trained_by is not None and trained_by != size and not is_forced:
+            raise FolderError(
+                f"{trained_by} processes shared the rows of each step in {str(path)!r}, {size} would end in other bits; "
+                f"torchrun --nproc-per-node={trained_by}, or use --anyway"
+            )
         use_threads(plan.config.threads or 1)
         search = Search(plan, make_method(plan), steering)
         search.restore(held["search"])
@@ -378,9 +384,14 @@ def _read(line: bytes) -> Event | None:
 
 def _steering(held: dict[str, Any] | None, tail: list[dict[str, Any]]) -> Steering:
     """Return what was still to be turned, and what a person had turned behind the checkpoint before the run was cut off."""
-    saved = dict(held["search"]["steering"]) if held is not None else {}
-    if saved:
-        return Replay.of(saved)
+    try:
+        saved = dict(held["search"]["steering"]) if held is not None else {}
+        if saved:
+            return Replay.of(saved)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise FolderError(
+            f"the checkpoint says wrongly what is still to be turned ({error}); resume with --older"
+        ) from None
     changes: dict[int, list[dict[str, Any]]] = {}
     end, why = None, "replay"
     with suppress(KeyError, TypeError, ValueError):

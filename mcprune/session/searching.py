@@ -15,9 +15,10 @@ import torch
 from mcprune.arrays import BoolArray, Float32Array, IntArray
 from mcprune.chain.floor import hardened
 from mcprune.errors import ConfigError
+from mcprune.evaluate.ranks import Ranks
 from mcprune.methods.base import Batch, Joint, MaskUpdate
 from mcprune.methods.markov import Markov
-from mcprune.methods.saving import Saved, checked
+from mcprune.methods.saving import Saved, alike, checked
 from mcprune.pruning.weight_sites import effects
 from mcprune.session import events, outcome
 from mcprune.session.events import Event
@@ -56,6 +57,24 @@ def coded(gates: Float32Array) -> str | None:
     return base64.b64encode(np.rint(255.0 * gates.astype(np.float64)).astype(np.uint8).tobytes()).decode("ascii")
 
 
+def ranks_that_train(plan: Plan) -> Ranks | None:
+    """Return the processes that share the steps of backprop; None where each makes all of them.
+
+    Raises
+    ------
+    ConfigError
+        They should be shared, but this process is alone.
+    """
+    if plan.config.train_ranks == "each":
+        return None
+    if plan.ranks is None:
+        raise ConfigError(
+            "train_ranks='shared' is for several processes, and this one is alone; begin with torchrun --nproc-per-node=N -m mcprune, "
+            "or use --train-ranks each"
+        )
+    return plan.ranks
+
+
 class Search:
     """Backprop and method in turns over the planned blocks; a joint method moves in the steps of backprop themselves."""
 
@@ -84,6 +103,7 @@ class Search:
             if data.weights is None
             else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device),
             never=None if plan.fixed is None else plan.fixed.dropped,
+            ranks=ranks_that_train(plan),
         )
         self.judges = EvaluationRows(
             data.x_train[judge],
@@ -279,8 +299,10 @@ class Search:
         self.judges.restore(saved["judges"])
         self.method.restore(saved["method"])
         for name in PLAIN:
-            setattr(self, name, saved[name])
-        self.moves, self.window = saved["moves"], list(saved["window"])
+            setattr(self, name, alike(saved[name], getattr(self, name), name))
+        if self.blocks_done > self.plan.blocks:
+            raise ValueError(f"{self.blocks_done:,} of {self.plan.blocks:,} blocks are done")
+        self.moves, self.window = saved["moves"], [alike(count, 0, "window") for count in saved["window"]]
         self.last = None if saved["last"] is None else MaskUpdate(**saved["last"])
         self._above, self._crossed = checked(saved["above"], self._above, "above"), saved["crossed"].copy()
 

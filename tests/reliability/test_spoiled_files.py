@@ -15,8 +15,14 @@ from mcprune.errors import McpruneError
 NAMES = (
     "idx", "idx.gz", "idx rows", "cifar-100", "cifar", "csv", "tsv", "csv rows", "npz", "npy rows", "parquet", "config.toml", "model",
     "model with digests", "result.json", "events.jsonl", "replay", "mask.json", "figures", "sweep", "jobs.json",
+    "checkpoint", "resume",
 )  # fmt: skip
-SLOW = {"events.jsonl": 15, "parquet": 40, "sweep": 25}  # examples; each draws a page, an archive, a study
+SLOW = {
+    "events.jsonl": 15,
+    "parquet": 40,
+    "sweep": 25,
+    "resume": 40,
+}  # examples; each draws a page, an archive, a study
 ROOM = 48 * 2**20  # bytes that reading a file of some kilobytes may take, a page with plotly among it
 HANG = 60
 
@@ -108,6 +114,29 @@ def test_a_reader_that_lets_anything_through_is_found_out(endangered, tmp_path):
         except (ValueError, IndexError):  # `is_refused` lets no error of mcprune's own out
             broke += 1
     assert broke > 5
+
+
+@pytest.mark.parametrize("dims", [(2**31, 28, 28), (2**31,), (2**32 - 1, 2**32 - 1, 2**32 - 1)])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_an_idx_header_that_claims_two_thousand_million_images_is_refused_without_making_room(
+    dims, is_packed, tmp_path
+):
+    import gzip
+    import struct
+
+    from mcprune.data.load import load
+
+    data = bytes([0, 0, 8, len(dims)]) + struct.pack(f">{len(dims)}I", *dims) + bytes(1000)
+    end = ".gz" if is_packed else ""
+    tags = bytes([0, 0, 8, 1, 0, 0, 0, 3]) + bytes([0, 1, 2])
+    for name, held in ((f"train-images-idx3-ubyte{end}", data), (f"train-labels-idx1-ubyte{end}", tags)):
+        (tmp_path / name).write_bytes(gzip.compress(held) if is_packed else held)
+    tracemalloc.start()
+    with pytest.raises(McpruneError):
+        load(str(tmp_path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 2**20
 
 
 def test_an_archive_header_that_claims_gigabytes_is_refused_without_making_room(tmp_path):
