@@ -96,9 +96,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Saved) -> None:
         held = {name: copied(value) for name, value in saved[str(place)].items()}
         for name, value in held.items():
             if isinstance(value, torch.Tensor):
-                if value.dim() and value.shape != parameter.shape:
+                kind = torch.float64 if value.dtype == torch.float64 else torch.float32
+                like = torch.zeros((), dtype=kind) if name == "step" else parameter
+                if value.shape != like.shape or value.dtype != like.dtype:
                     raise ValueError(
-                        f"{name} of parameter {place} is {tuple(value.shape)}, not {tuple(parameter.shape)}"
+                        f"{name} of parameter {place} is {value.dtype} {tuple(value.shape)}, not {tuple(like.shape)}"
                     )
                 held[name] = value.to(parameter.device)
         optimizer.state[parameter] = held

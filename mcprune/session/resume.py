@@ -243,7 +243,7 @@ def restored(
         search.restore(held["search"])
     except McpruneError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise FolderError(
             f"the checkpoint in {str(path)!r} does not fit its run ({type(error).__name__}: {said}); "

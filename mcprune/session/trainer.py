@@ -14,7 +14,7 @@ from mcprune.arrays import Float32Array, FloatArray, IntArray
 from mcprune.errors import NumericalError
 from mcprune.evaluate.ranks import Ranks
 from mcprune.methods.base import Joint
-from mcprune.methods.saving import Saved, copied, restore_optimizer, save_optimizer
+from mcprune.methods.saving import Saved, alike, copied, restore_optimizer, save_optimizer
 from mcprune.pruning.gates import GatedModel
 from mcprune.session.rows import RowOrder
 from mcprune.session.sharing import SharedSteps
@@ -128,7 +128,7 @@ class Trainer:
         """
         put_tensors(self.gated.model, saved["parameters"], saved["buffers"])
         restore_optimizer(self._optimizer, saved["optimizer"])
-        self.steps = int(saved["steps"])
+        self.steps = alike(saved["steps"], 0, "steps")
         self._draw.bit_generator.state = saved["draw"]
         self._batches.restore(saved["order"])
 
