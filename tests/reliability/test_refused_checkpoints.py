@@ -167,7 +167,7 @@ def test_any_part_of_another_kind_is_refused(wrong, folder):
     tree = read_checkpoint(folder / CHECKPOINT)
     WRONG[wrong](tree["search"])
     write_checkpoint(folder / CHECKPOINT, tree)
-    with pytest.raises(FolderError, match="does not fit its run|wrongly what is still to be turned"):
+    with pytest.raises(FolderError, match=r"does not fit its run|wrongly what is still to be turned"):
         list(events_of(open_run(folder)))
 
 
