@@ -7,6 +7,7 @@ python benchmarks/reliability.py --quick                                       #
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -113,8 +114,8 @@ def counted(at: int | None, told: Path | None = None) -> None:
         setattr(os, name, partial(doing, name))
 
 
-def kills(count: int, seed: int) -> dict[str, Any]:
-    """Kill runs of each kind in turns at random moments until `count` kills, resume after each, and compare the ends."""
+def kills(count: int, seed: int, limit: float = math.inf) -> dict[str, Any]:
+    """Kill runs of each kind in turns at random moments until `count` kills or the time is up, resume after each, and compare the ends."""
     draw = random.Random(seed)
     out: dict[str, Any] = {
         "kills": 0,
@@ -136,15 +137,19 @@ def kills(count: int, seed: int) -> dict[str, Any]:
         lasted[name] = time.monotonic() - began
         wanted[name] = record(reference)
         shutil.rmtree(reference)
-    while out["kills"] < count:
+
+    def is_enough() -> bool:
+        return bool(out["kills"] >= count or time.monotonic() - started > limit)
+
+    while not is_enough():
         name = list(KINDS)[out["ends"] % len(KINDS)]
         folder = root / "cut"
         while True:  # until this run has come to its end
             # Half of them while a file is written, flushed or renamed, which are short: a clock would seldom meet them.
             is_timed = draw.random() < 0.5
-            at = None if is_timed or out["kills"] >= count else draw.randint(1, max(2, writes[name] // 2))
+            at = None if is_timed or is_enough() else draw.randint(1, max(2, writes[name] // 2))
             number = child(lambda n=name, f=folder, k=at: go(f, {**RUN, **KINDS[n], **OFTEN}, k))
-            if is_timed and out["kills"] < count:
+            if is_timed and not is_enough():
                 time.sleep(draw.uniform(0, 1.1 * lasted[name]))
                 os.kill(number, signal.SIGKILL)
             code = finished(number)
@@ -218,6 +223,7 @@ def main() -> None:
     """Measure and report."""
     parser = common.parser(__doc__ or "", with_plot=False)
     parser.add_argument("--kills", type=int, help="how many (default: 100, with --quick 10)")
+    parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no more is killed")
     parser.add_argument("--only", choices=("kills", "costs"))
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -229,7 +235,7 @@ def main() -> None:
         from mcprune.data.load import load
 
         load("digits")
-        met = kills(count, given.seed)
+        met = kills(count, given.seed, given.limit)
         rows += [
             common.row(
                 "kills at random moments, resumed after each", met["kills"], "", count, "higher", seconds=met["seconds"]
