@@ -116,7 +116,7 @@ def _child(reader, names, root, seconds, seed, bounded, room, told, said, corpus
             last = [
                 f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
             ]
-            fault = f"{type(error).__name__} at {' < '.join(last[::-1][:4])}: {str(error)[:150]}"
+            fault = f"{type(error).__name__} at {' < '.join(last[::-1][:4])}"
             if fault not in faults:
                 faults[fault] = counts["tried"]
                 (root / f"fault-{reader.name.replace(' ', '-')}-{len(faults)}").write_bytes(data)

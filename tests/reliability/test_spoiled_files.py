@@ -139,6 +139,28 @@ def test_an_idx_header_that_claims_two_thousand_million_images_is_refused_withou
     assert peak < 4 * 2**20
 
 
+@pytest.mark.parametrize("dims", [(2**32 - 1, 2**32 - 1, 0), (0, 2**16, 2**31, 2**16), (28, 2**32 - 1, 2**31, 0)])
+def test_an_empty_idx_file_of_impossible_sizes_is_refused(dims, tmp_path):
+    """Found by coverage-guided fuzzing: numpy cannot shape an empty array whose other sizes overflow."""
+    import struct
+
+    from mcprune.data.idx import read_idx
+
+    (tmp_path / "t").write_bytes(bytes([0, 0, 8, len(dims)]) + struct.pack(f">{len(dims)}I", *dims))
+    with pytest.raises(McpruneError, match="which is no size"):
+        read_idx(tmp_path / "t")
+
+
+def test_a_message_is_not_as_long_as_a_cell(tmp_path):
+    """Found by coverage-guided fuzzing: the only class of a table, of 60,000 letters, stood in the message as a whole."""
+    from mcprune.data.load import load
+
+    (tmp_path / "t.csv").write_text("a,kind\n" + f"1,{'x' * 60_000}\n" * 3)
+    with pytest.raises(McpruneError, match="all 3 rows have the class 'xxx") as met:
+        load(str(tmp_path / "t.csv"))
+    assert len(str(met.value)) < 500
+
+
 def test_an_archive_header_that_claims_gigabytes_is_refused_without_making_room(tmp_path):
     from mcprune.data.archives import read_npy
 
