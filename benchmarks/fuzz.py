@@ -4,7 +4,9 @@
 
 Inputs are valid files that were cut, flipped, spliced, given headers that lie or values of another kind (tests/shared/spoil.py), a
 function of seed, reader and count. The address space is bounded, so that a claim which is believed ends in MemoryError; an alarm ends
-what hangs. With --keep the inputs that broke a reader are written into a folder.
+what hangs. With --keep the inputs that broke a reader are written into a folder. `--atheris` lets coverage guide it (guided.py).
+
+    python benchmarks/fuzz.py --atheris 600 --out benchmarks/results/fuzz_guided.json
 """
 
 import contextlib
@@ -37,7 +39,15 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--readers", help="names, commas between (default: all)")
     options.add_argument("--keep", help="folder for the inputs that broke a reader")
+    options.add_argument(
+        "--atheris", type=float, metavar="SECONDS", help="guided by coverage, for all readers together"
+    )
     given = options.parse_args()
+    if given.atheris is not None:
+        import guided
+
+        given.seconds = given.atheris
+        guided.instrument()
     from endangered import Bomb, make_run, readers
 
     # Without a disk below it, most of the time goes into the readers.
@@ -45,14 +55,43 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as scratch:
         root = Path(scratch)
         wanted = given.readers.split(",") if given.readers else None
-        chosen = [reader for reader in readers(make_run(root / "run")) if wanted is None or reader.name in wanted]
+        if (
+            given.atheris is not None
+        ):  # the runs in a process of their own: threads of their kernels do not outlive the forks to come
+            number = os.fork()
+            if not number:
+                readers(make_run(root / "run"))
+                os._exit(0)
+            assert os.waitpid(number, 0)[1] == 0
+        run = root / "run" if given.atheris is not None else make_run(root / "run")
+        chosen = [reader for reader in readers(run) if wanted is None or reader.name in wanted]
+        if given.atheris is not None:
+            each = given.seconds / len(chosen)
+            rows = [guided.guided(reader, root, each, given.seed, bounded, ROOM) for reader in chosen]
+            for path in root.glob("fault-*") if given.keep else ():
+                Path(given.keep).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, given.keep)
+            finish(given, rows)
         for reader in chosen:  # what is valid is read, and what is loaded only once is loaded
             reader.write(root / "valid" / reader.name)
             assert not reader.is_refused(root / "valid" / reader.name), reader.name
         rows = [spoil_one(reader, root, given.seconds / len(chosen), given.seed, given.keep) for reader in chosen]
     assert not Bomb.exploded, "a pickle was read"
+    finish(given, rows)
+
+
+def finish(given, rows: list[dict]) -> None:
+    """Print and write what was met, and end."""
     totals = {key: sum(row[key] for row in rows) for key in ("tried", "refused", "read", "broke")}
-    found = {"machine": machine(1), "seed": given.seed, "seconds": given.seconds, "totals": totals, "rows": rows}
+    guide = {} if given.atheris is None else {"guide": "atheris"}
+    found = {
+        "machine": machine(1),
+        **guide,
+        "seed": given.seed,
+        "seconds": given.seconds,
+        "totals": totals,
+        "rows": rows,
+    }
     print(json.dumps(found, indent=1))
     if given.out is not None:
         write(given.out, found)

@@ -1,12 +1,13 @@
 """What is promised of runs that are cut off, measured: kills survived, bits equal, the cost of checkpoints, the time to resume.
 
-python benchmarks/reliability.py --out benchmarks/results/reliability.json     # 100 kills, checkpoints on MNIST
+python benchmarks/reliability.py --out benchmarks/results/reliability.json     # 100 kills, checkpoints on digits and MNIST
 python benchmarks/reliability.py --quick                                       # 10 kills, checkpoints on digits
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -113,8 +114,8 @@ def counted(at: int | None, told: Path | None = None) -> None:
         setattr(os, name, partial(doing, name))
 
 
-def kills(count: int, seed: int) -> dict[str, Any]:
-    """Kill runs of each kind in turns at random moments until `count` kills, resume after each, and compare the ends."""
+def kills(count: int, seed: int, limit: float = math.inf) -> dict[str, Any]:
+    """Kill runs of each kind in turns at random moments until `count` kills or the time is up, resume after each, and compare the ends."""
     draw = random.Random(seed)
     out: dict[str, Any] = {
         "kills": 0,
@@ -124,7 +125,7 @@ def kills(count: int, seed: int) -> dict[str, Any]:
         "in writing": 0,
         "before the first checkpoint": 0,
     }
-    root = Path(tempfile.mkdtemp())
+    root, started = Path(tempfile.mkdtemp()), time.monotonic()
     wanted, lasted, writes = {}, {}, {}
     for name, options in KINDS.items():
         began = time.monotonic()
@@ -136,15 +137,19 @@ def kills(count: int, seed: int) -> dict[str, Any]:
         lasted[name] = time.monotonic() - began
         wanted[name] = record(reference)
         shutil.rmtree(reference)
-    while out["kills"] < count:
+
+    def is_enough() -> bool:
+        return bool(out["kills"] >= count or time.monotonic() - started > limit)
+
+    while not is_enough():
         name = list(KINDS)[out["ends"] % len(KINDS)]
         folder = root / "cut"
         while True:  # until this run has come to its end
             # Half of them while a file is written, flushed or renamed, which are short: a clock would seldom meet them.
             is_timed = draw.random() < 0.5
-            at = None if is_timed or out["kills"] >= count else draw.randint(1, max(2, writes[name] // 2))
+            at = None if is_timed or is_enough() else draw.randint(1, max(2, writes[name] // 2))
             number = child(lambda n=name, f=folder, k=at: go(f, {**RUN, **KINDS[n], **OFTEN}, k))
-            if is_timed and out["kills"] < count:
+            if is_timed and not is_enough():
                 time.sleep(draw.uniform(0, 1.1 * lasted[name]))
                 os.kill(number, signal.SIGKILL)
             code = finished(number)
@@ -164,7 +169,7 @@ def kills(count: int, seed: int) -> dict[str, Any]:
         print(", ".join(f"{text}: {number}" for text, number in out.items()), file=sys.stderr, flush=True)
     if not out["failed"]:
         shutil.rmtree(root)
-    return out
+    return {**out, "seconds": time.monotonic() - started}
 
 
 def costs(data: str, epochs: int) -> dict[str, float]:
@@ -218,6 +223,7 @@ def main() -> None:
     """Measure and report."""
     parser = common.parser(__doc__ or "", with_plot=False)
     parser.add_argument("--kills", type=int, help="how many (default: 100, with --quick 10)")
+    parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no more is killed")
     parser.add_argument("--only", choices=("kills", "costs"))
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -229,9 +235,11 @@ def main() -> None:
         from mcprune.data.load import load
 
         load("digits")
-        met = kills(count, given.seed)
+        met = kills(count, given.seed, given.limit)
         rows += [
-            common.row("kills at random moments, resumed after each", met["kills"], "", count, "higher"),
+            common.row(
+                "kills at random moments, resumed after each", met["kills"], "", count, "higher", seconds=met["seconds"]
+            ),
             common.row("kills after which a resume failed", met["failed"], "", 0, "lower"),
             common.row("ends of killed runs", met["ends"], "", None, "higher"),
             common.row("of them equal to the run that never stopped", met["equal"], "", met["ends"], "higher"),
@@ -239,19 +247,19 @@ def main() -> None:
             common.row("kills before the first checkpoint", met["before the first checkpoint"], "", None, "higher"),
         ]
     if given.only != "kills":
-        data, epochs = ("digits", 300) if given.quick else ("mnist", 12)
-        cost = costs(data, epochs)
-        share = cost["all"] / cost["run"]
-        rows += [
-            common.row(
-                f"{data}: share of the search that checkpoints take", share, "", 0.01, "lower", seconds=cost["run"]
-            ),
-            common.row(
-                f"{data}: writing one of {cost['count']}", cost["each"], "s", None, "lower", bytes=cost["bytes"]
-            ),
-            common.row(f"{data}: from resume to the first new event", cost["ready"], "s", 3.0, "lower"),
-            common.row(f"{data}: the same, the command's own start included", cost["command"], "s", None, "lower"),
-        ]
+        for data, epochs in [("digits", 300)] + [("mnist", 12)] * (not given.quick):
+            cost = costs(data, epochs)
+            share = cost["all"] / cost["run"]
+            rows += [
+                common.row(
+                    f"{data}: share of the search that checkpoints take", share, "", 0.01, "lower", seconds=cost["run"]
+                ),
+                common.row(
+                    f"{data}: writing one of {cost['count']}", cost["each"], "s", None, "lower", bytes=cost["bytes"]
+                ),
+                common.row(f"{data}: from resume to the first new event", cost["ready"], "s", 3.0, "lower"),
+                common.row(f"{data}: the same, the command's own start included", cost["command"], "s", None, "lower"),
+            ]
     common.report(rows, 1, given.out, kinds=list(KINDS), seed=given.seed)
     missed = [one for one in rows if one["bar"] is not None and not is_met(one)]
     if missed:

@@ -159,7 +159,7 @@ def check_classes(name: str, targets: IntArray, labels: tuple[Label, ...]) -> No
     """Refuse targets that cannot be classified or stratified."""
     if len(labels) < 2:
         raise DataError(
-            f"{name}: all {len(targets)} rows have the class {labels[0]!r}. A classifier needs at least two "
+            f"{name}: all {len(targets)} rows have the class {some([repr(labels[0])])}. A classifier needs at least two "
             "classes; is it the right target column?"
         )
     counts = np.bincount(targets, minlength=len(labels))

@@ -15,9 +15,12 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 BLUR = 1e-4
 
 
+LONGEST = 100  # letters of an item in a message
+
+
 def some(items: Iterable[object], most: int = 6) -> str:
-    """The first few of the items and how many there are besides."""
-    listed = [str(item) for item in items]
+    """The first few of the items, none of them endless, and how many there are besides."""
+    listed = [text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..." for text in map(str, items)]
     rest = len(listed) - most
     return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
 

@@ -76,6 +76,10 @@ def _read(path: Path, file: BinaryIO, size: int, *, exact: bool) -> AnyArray:
     header = 4 + 4 * magic[3]
     claimed = math.prod(shape) * dtype.itemsize
     said = " x ".join(map(str, shape))
+    if (
+        not claimed and math.prod(filter(None, shape)) * dtype.itemsize >= 2**63
+    ):  # an empty array that numpy cannot shape
+        raise DataError(f"{path}: the header claims {said}, which is no size. Copy or download the file again.")
     if header + claimed > size or (exact and header + claimed < size):
         held = f"{size - header:,}" if exact else f"at most {size - header:,}"
         fault = "truncated" if header + claimed > size else "longer than it says"

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from mcprune.methods.saving import alike
+
 # Weight of what was seen one batch earlier (the cost), one decision earlier (the acceptance).
 COST_DECAY, RATE_DECAY = 0.995, 0.995
 # One batch in so many has another size, so that the line through the costs is known; K is chosen anew as often.
@@ -88,9 +90,12 @@ class Ahead:
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up what `save` gave."""
-        self._batches, self._usual = int(saved["batches"]), int(saved["usual"])
-        self._sums = [float(part) for part in saved["sums"]]
-        self._accepted, self._consumed = float(saved["accepted"]), float(saved["consumed"])
+        self._batches, self._usual = (alike(saved[name], 0, name) for name in ("batches", "usual"))
+        sums = [alike(part, 0.0, "sums") for part in saved["sums"]]
+        if len(sums) != len(self._sums):
+            raise ValueError(f"{len(sums)} sums of what batches cost, not {len(self._sums)}")
+        self._sums = sums
+        self._accepted, self._consumed = (alike(saved[name], 0.0, name) for name in ("accepted", "consumed"))
 
     def observe(self, size: int, seconds: float, decided: int, accepted: int) -> None:
         """Learn from a batch.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcprune.methods.saving import Saved, arrays_of, fill_arrays
+import numpy as np
+
+from mcprune.methods.saving import Saved, alike, arrays_of, fill_arrays
 
 if TYPE_CHECKING:
     from mcprune.methods.markov import Markov
@@ -39,6 +41,8 @@ def restore_chain(chain: Markov, saved: Saved) -> None:
         What is saved is not of such a chain.
     """
     fill_arrays(chain.state, saved["state"])
+    if not np.isfinite(chain.state.position).all():
+        raise ValueError("a position is not finite")
     if chain.wall is not None:
         chain.wall.refresh(chain.state)
     fill_arrays(chain.ladder, saved["ladder"])
@@ -53,7 +57,9 @@ def restore_chain(chain: Markov, saved: Saved) -> None:
         low, high = map(float, size["bounds"])
         fill_arrays(chain.step_size, size)
         chain.step_size = chain.step_size._replace(bounds=(low, high))
-    chain.frozen_at, chain.measured_error = saved["frozen_at"], saved["measured_error"]
+    chain.frozen_at, chain.measured_error = (
+        None if saved[name] is None else alike(saved[name], 0.0, name) for name in ("frozen_at", "measured_error")
+    )
     if saved["evaluator_error"] != chain.evaluator.error:  # a screen's grows with what it has met
         chain.evaluator.error = float(saved["evaluator_error"])
     if (saved["trials"] is None) != (chain.trials is None):

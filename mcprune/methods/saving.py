@@ -44,6 +44,30 @@ def checked(saved: AnyArray, like: AnyArray, name: str) -> AnyArray:
     return saved
 
 
+def alike(saved: Any, like: Any, name: str) -> Any:
+    """Return a saved plain value: a count, a finite number, a text, yes or no as `like` is; where that is None, a count or a dict too.
+
+    Raises
+    ------
+    ValueError
+        It is of another kind than `like`.
+    """
+    number = not isinstance(saved, bool) and isinstance(saved, int | float) and abs(saved) < 2**63
+    if isinstance(like, bool):
+        fits = isinstance(saved, bool)
+    elif isinstance(like, int):
+        fits = number and isinstance(saved, int) and saved >= 0
+    elif isinstance(like, float):
+        fits = number
+    elif like is None:
+        fits = saved is None or isinstance(saved, dict) or (number and isinstance(saved, int))
+    else:
+        fits = isinstance(saved, type(like))
+    if not fits:
+        raise ValueError(f"{name} is {str(saved)[:40]!r}")
+    return saved
+
+
 def save_optimizer(optimizer: torch.optim.Optimizer) -> Saved:
     """Return what an optimizer holds for each parameter, by the parameter's place; the rates are the owner's."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -72,9 +96,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Saved) -> None:
         held = {name: copied(value) for name, value in saved[str(place)].items()}
         for name, value in held.items():
             if isinstance(value, torch.Tensor):
-                if value.dim() and value.shape != parameter.shape:
+                kind = torch.float64 if value.dtype == torch.float64 else torch.float32
+                like = torch.zeros((), dtype=kind) if name == "step" else parameter
+                if value.shape != like.shape or value.dtype != like.dtype:
                     raise ValueError(
-                        f"{name} of parameter {place} is {tuple(value.shape)}, not {tuple(parameter.shape)}"
+                        f"{name} of parameter {place} is {value.dtype} {tuple(value.shape)}, not {tuple(like.shape)}"
                     )
                 held[name] = value.to(parameter.device)
         optimizer.state[parameter] = held

@@ -462,6 +462,12 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         description="with torchrun: seconds after which a process that says nothing is given up [300]",
         json_schema_extra={"group": "run"},
     )
+    train_ranks: Literal["each", "shared"] = Field(
+        "each",
+        description="with torchrun: each process trains the whole classifier, and the run is that of one process to the bit; or they "
+        "share the rows of each step of backprop, and the bits are those of as many processes",
+        json_schema_extra={"group": "run"},
+    )
     out: str | None = Field(
         None, min_length=1, description="folder of the run [runs/NAME]", json_schema_extra={"group": "run"}
     )

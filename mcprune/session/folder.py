@@ -201,7 +201,14 @@ class RunFolder:
 
     def model(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
         """Write the small model and what `load` needs beside it."""
-        save_model(model, self.path, dict(extra))
+        if not self.path.is_dir():  # it would be made anew, without the mask
+            raise self._stopped("model.json", FileNotFoundError(errno.ENOENT, "gone"))
+        try:
+            save_model(model, self.path, dict(extra))
+        except FolderError as error:
+            if isinstance(error.__cause__, OSError):  # unlike a model on its own, a run goes on
+                raise self._stopped("model.safetensors", error.__cause__) from None
+            raise
 
     def finish(self) -> None:
         """The run has come to its planned end: nothing is left to resume."""
@@ -275,7 +282,7 @@ class RunFolder:
         """Return the error that ends a run whose folder takes no more, with what helps."""
         remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
         if error.errno == errno.ENOENT:
-            return FolderError(f"{str(self.path)!r} is gone: {name} cannot be written; run again")
+            return FolderError(f"{str(self.path)!r} is gone: {name} cannot be written; run again elsewhere")
         return FolderError(
             f"{str(self.path / name)!r} cannot be written: {error.strerror or error}; {remedy}, then mcprune resume {self.path}"
         )

@@ -106,6 +106,7 @@ def about(plan: Plan, search: Search) -> dict[str, Any]:
         "data": fingerprint(plan.prepared),
         "is_users_model": plan.is_users_model,
         "spent_forwards": plan.spent_forwards,
+        "training_ranks": plan.ranks.size if plan.ranks is not None and config.train_ranks == "shared" else None,
     }
     if plan.is_users_model:  # retraining begins from it
         model = plan.origin

@@ -29,6 +29,7 @@ from mcprune.session.pilots import in_time
 from mcprune.session.plan import Plan, make_plan
 from mcprune.session.plan_chain import make_method, site_groups
 from mcprune.session.ranks import enter
+from mcprune.session.rescue import rescued
 from mcprune.session.searching import Search
 from mcprune.session.steering import Steering
 from mcprune.version import VERSION
@@ -133,7 +134,9 @@ def told_in(told: Iterator[Event], search: Search, folder: RunFolder | None) -> 
             if event.kind == events.DONE and not event.data["is_cut_short"]:
                 folder.finish()
             yield event
-    except FolderError:
+    except FolderError as error:
+        if search.blocks_done and not folder.path.exists():
+            raise FolderError(f"{error}; {rescued(search, folder.path)}") from None
         raise  # a full disk takes nothing more; what it holds stays, also under --force
     except BaseException as error:
         with suppress(FolderError):

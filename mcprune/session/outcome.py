@@ -319,9 +319,14 @@ def _kept(plan: Plan, mask: BoolArray, position: FloatArray) -> dict[str, Any]:
 
 def write_mask(plan: Plan, outcome: Outcome, folder: RunFolder) -> None:
     """Write mask.json: before the retraining, which may be interrupted."""
+    folder.write_json(MASK, mask_content(plan, outcome))
+
+
+def mask_content(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """Return what mask.json says."""
     kept = _kept(plan, outcome.mask, outcome.position)
     scores = {} if outcome.scores is None else {"scores": outcome.scores}
-    folder.write_json(MASK, {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64), **scores})
+    return {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64), **scores}
 
 
 def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:

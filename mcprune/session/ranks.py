@@ -1,6 +1,7 @@
 """Several processes of one run: how torchrun starts them, what they make sure of first, and what they agree on behind each block.
 
-Every rank trains the same classifier on the same rows and holds the same chain; the candidates are shared out (evaluate/ranks.py).
+Every rank trains the same classifier on the same rows, or on its part of them (sharing.py), and holds the same chain; the candidates
+are shared out (evaluate/ranks.py).
 Rank 0 alone writes, tells and measures. What clocks and signals decide is decided once: when to stop, how many candidates are
 judged ahead, which evaluator judges.
 """
@@ -187,7 +188,8 @@ def enter(plan: Plan, given: RunConfig, ranks: Ranks | None) -> None:
     plan.config = plan.config.model_copy(update={"threads": threads})
     compare(ranks, {"data": fingerprint(plan.prepared), **circumstances(threads, plan.device.type)}, "have")
     plan.ranks = ranks
-    plan.notes.append(f"ranks: {ranks.size} processes share the candidates, {threads} threads each")
+    also = ", and the rows of each step of backprop" if plan.config.train_ranks == "shared" else ""
+    plan.notes.append(f"ranks: {ranks.size} processes share the candidates{also}, {threads} threads each")
 
 
 def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool, blocks: int) -> tuple[bool, int, str]:

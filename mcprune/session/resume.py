@@ -232,12 +232,18 @@ def restored(
         if model is not None:
             put_tensors(plan.origin, held["origin"]["parameters"], held["origin"]["buffers"])
         enter(plan, given, ranks)
+        trained_by, size = held.get("training_ranks"), 1 if ranks is None else ranks.size
+        if trained_by is not None and trained_by != size and not is_forced:
+            raise FolderError(
+                f"{trained_by} processes shared the rows of each step in {str(path)!r}, {size} would end in other bits; "
+                f"torchrun --nproc-per-node={trained_by}, or use --anyway"
+            )
         use_threads(plan.config.threads or 1)
         search = Search(plan, make_method(plan), steering)
         search.restore(held["search"])
     except McpruneError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise FolderError(
             f"the checkpoint in {str(path)!r} does not fit its run ({type(error).__name__}: {said}); "
@@ -378,7 +384,12 @@ def _read(line: bytes) -> Event | None:
 
 def _steering(held: dict[str, Any] | None, tail: list[dict[str, Any]]) -> Steering:
     """Return what was still to be turned, and what a person, or the clock, had turned behind the checkpoint before the run was cut off."""
-    found = Replay.of(held["search"]["steering"] if held is not None else {})
+    try:
+        found = Replay.of(dict(held["search"]["steering"]) if held is not None else {})
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise FolderError(
+            f"the checkpoint says wrongly what is still to be turned ({error}); resume with --older"
+        ) from None
     with suppress(KeyError, TypeError, ValueError):
         for event in tail:
             if event["event"] == events.PROGRESS:

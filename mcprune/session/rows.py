@@ -10,6 +10,7 @@ import torch
 
 from mcprune.arrays import Float32Array, FloatArray, IntArray
 from mcprune.methods.base import Batch
+from mcprune.methods.saving import alike
 from mcprune.objective.base import Rows
 
 # Below so many training rows a classifier remembers them, and then they judge wrongly.
@@ -77,7 +78,7 @@ class RowOrder:
             self._draw.bit_generator.state = saved["drawn_from"]
             self._place = self.rows
             self.next()
-            self._place = int(saved["place"])
+            self._place = alike(saved["place"], 0, "place")
 
 
 class EvaluationRows:

@@ -6,7 +6,7 @@ import base64
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ import torch
 from mcprune.arrays import BoolArray, Float32Array, IntArray
 from mcprune.chain.floor import hardened
 from mcprune.errors import ConfigError
+from mcprune.evaluate.ranks import Ranks
 from mcprune.methods.base import Batch, Joint, MaskUpdate
 from mcprune.methods.markov import Markov
-from mcprune.methods.saving import Saved, checked
+from mcprune.methods.saving import Saved, alike, checked
 from mcprune.pruning.weight_sites import effects
 from mcprune.session import events, outcome
 from mcprune.session.events import Event
@@ -57,6 +58,42 @@ def coded(gates: Float32Array) -> str | None:
     return base64.b64encode(np.rint(255.0 * gates.astype(np.float64)).astype(np.uint8).tobytes()).decode("ascii")
 
 
+def ranks_that_train(plan: Plan) -> Ranks | None:
+    """Return the processes that share the steps of backprop; None where each makes all of them.
+
+    Raises
+    ------
+    ConfigError
+        They should be shared, but this process is alone.
+    """
+    if plan.config.train_ranks == "each":
+        return None
+    if plan.ranks is None:
+        raise ConfigError(
+            "train_ranks='shared' is for several processes, and this one is alone; begin with torchrun --nproc-per-node=N -m mcprune, "
+            "or use --train-ranks each"
+        )
+    return plan.ranks
+
+
+def counted(saved: Any, name: str) -> list[int]:
+    """Return a saved pair of counts; ValueError where it is none."""
+    first, second = saved
+    return [alike(first, 0, name), alike(second, 0, name)]
+
+
+def told_update(saved: Mapping[str, Any]) -> MaskUpdate:
+    """Return what a saved block has done; ValueError or TypeError where it says something else than numbers."""
+    found = MaskUpdate(**saved)
+    for name, value in found._asdict().items():
+        kind = dict if name == "moves" else dict | None if name == "adapted" else int | float | None
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} of the last block is {str(value)[:40]!r}")
+    for name, pair in found.moves.items():
+        counted(pair, name)
+    return found
+
+
 class Search:
     """Backprop and method in turns over the planned blocks; a joint method moves in the steps of backprop themselves."""
 
@@ -91,6 +128,7 @@ class Search:
             if data.weights is None
             else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device),
             never=None if plan.fixed is None else plan.fixed.dropped,
+            ranks=ranks_that_train(plan),
         )
         self.judges = EvaluationRows(
             data.x_train[judge],
@@ -118,6 +156,7 @@ class Search:
         self.told = 0  # blocks, when they were last told of
         self.over = ""  # why the search ends before its last block
         self.window = [0, 0]  # proposals and accepted ones since the last progress
+        self.mask: BoolArray | None = None  # once it is hardened
         self.is_between = False  # between two blocks: `save` gives what can be gone on from
         self.searched = 0.0  # seconds, pauses left out
         self.seconds = 0.0  # since the data were loaded, when it was saved
@@ -322,14 +361,18 @@ class Search:
         self._drawn = saved["batch"]
         if self._drawn is not None:
             self.judges.restore(self._drawn["judges"])
-            self._batch = self.judges.batch(int(self._drawn["rows"]))
+            self._batch = self.judges.batch(alike(self._drawn["rows"], 0, "rows"))
         self.judges.restore(saved["judges"])
         self.method.restore(saved["method"])
         for name in PLAIN:
-            setattr(self, name, saved[name])
-        self.moves, self.window = saved["moves"], list(saved["window"])
-        self.last = None if saved["last"] is None else MaskUpdate(**saved["last"])
-        self._above, self._crossed = checked(saved["above"], self._above, "above"), saved["crossed"].copy()
+            setattr(self, name, alike(saved[name], getattr(self, name), name))
+        if self.blocks_done > self.plan.blocks:
+            raise ValueError(f"{self.blocks_done:,} of {self.plan.blocks:,} blocks are done")
+        self.moves = {str(name): counted(pair, "moves") for name, pair in saved["moves"].items()}
+        self.window = counted(saved["window"], "window")
+        self.last = None if saved["last"] is None else told_update(saved["last"])
+        self._above = checked(saved["above"], self._above, "above")
+        self._crossed = checked(saved["crossed"], self._crossed, "crossed").copy()
 
     def evaluator_name(self) -> str | None:
         """Return which evaluator judges; None where nothing is judged."""
@@ -433,6 +476,7 @@ class Search:
         kept = int((self.method.position() > 0).sum())
         mask = self.method.harden(self.judges.batch(self.plan.config.evaluation_rows))
         self.final_gates = self.method.training_gates()
+        self.mask = mask
         return mask, {
             "kept": int(mask.sum()),
             "N": mask.size,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ from torch import nn
 
 from mcprune.arrays import Float32Array, FloatArray, IntArray
 from mcprune.errors import NumericalError
+from mcprune.evaluate.ranks import Ranks
 from mcprune.methods.base import Joint
-from mcprune.methods.saving import Saved, copied, restore_optimizer, save_optimizer
+from mcprune.methods.saving import Saved, alike, copied, restore_optimizer, save_optimizer
 from mcprune.pruning.gates import GatedModel
 from mcprune.session.rows import RowOrder
+from mcprune.session.sharing import SharedSteps
 
 
 def trade(
@@ -60,6 +62,13 @@ class Trainer:
         Dropped sites that no row gets in a trade.
     seed : int
         The order of the rows and the trades are a function of it.
+    ranks : Ranks, optional
+        The processes that share the rows of each step; all must be made alike.
+
+    Raises
+    ------
+    ConfigError
+        A step has too few rows for so many processes.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class Trainer:
         jitter: float = 0.0,
         weights: torch.Tensor | None = None,
         never: IntArray | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.gated = gated
         self.features = features
@@ -91,6 +101,7 @@ class Trainer:
         self._draw = np.random.default_rng([seed, 1])
         self._batches = RowOrder(len(targets), self.batch_size, np.random.default_rng([seed, 2]), features.device)
         self._optimizer = adam(gated.model, learning_rate, weight_decay)
+        self._shared = None if ranks is None else SharedSteps(ranks, self.batch_size)
 
     def save(self) -> Saved:
         """Return the classifier, the optimizer, the steps made, the order of the rows and the random stream, copied.
@@ -117,7 +128,7 @@ class Trainer:
         """
         put_tensors(self.gated.model, saved["parameters"], saved["buffers"])
         restore_optimizer(self._optimizer, saved["optimizer"])
-        self.steps = int(saved["steps"])
+        self.steps = alike(saved["steps"], 0, "steps")
         self._draw.bit_generator.state = saved["draw"]
         self._batches.restore(saved["order"])
 
@@ -150,15 +161,30 @@ class Trainer:
         with noise(self._seed, self.steps):
             for _ in range(count):
                 rows = self._batches.next()
+                seen, columns = None, None
                 if joint is not None:
-                    logits = self.gated(shaken(self.features[rows], self.jitter), joint.gates(len(rows)))
+                    seen = shaken(self.features[rows], self.jitter)
+                    shown = joint.gates(len(rows))
                 elif trades and dropped.size:
-                    logits = self._traded(rows, gates, kept, dropped, trades)
+                    seen, shown, columns = self._traded(rows, gates, kept, dropped, trades)
                 else:
-                    logits = self.gated(shaken(self.features[rows], self.jitter), plain)
+                    shown = plain
+                if seen is None:
+                    seen = shaken(self.features[rows], self.jitter)
+                if self._shared is not None:  # drawn for all rows before, so that the draws are those of one process
+                    part = self._shared.part(len(rows))
+                    rows, seen, shown = rows[part], seen[part], shown[part] if shown.dim() > 1 else shown
+                with nullcontext() if self._shared is None else self._shared.draws(self._seed, self.steps):
+                    logits = (
+                        self.gated(seen, shown) if columns is None else self.gated.of_columns(seen * shown, columns)
+                    )
                 loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
+                if self._shared is not None:
+                    loss = loss * (len(rows) / self.batch_size)
                 self._optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss if joint is None else loss + joint.penalty())
+                if self._shared is not None:
+                    loss = self._shared.add_up(self.gated.model, loss)
                 if watch is not None:
                     watch()
                 self._optimizer.step()
@@ -173,14 +199,15 @@ class Trainer:
 
     def _traded(
         self, rows: torch.Tensor, gates: Float32Array, kept: IntArray, dropped: IntArray, trades: int
-    ) -> torch.Tensor:
-        """Return the logits of a batch in which each row trades; inputs that are 0 in all rows are left out where that pays.
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
+        """Return features (None: the rows' own), gates, and which inputs they are of, of a batch in which each row trades.
 
-        Weights are shared by the rows: where they are sites, the batch trades once.
+        Inputs that are 0 in all rows are left out where that pays. Weights are shared by the rows: where they are sites, the batch
+        trades once.
         """
         if self.gated.sites.weights:
             once = trade(gates, kept, dropped, trades, 1, self._draw)[0]
-            return self.gated(shaken(self.features[rows], self.jitter), torch.from_numpy(once).to(self.features))  # type: ignore[no-any-return]
+            return None, torch.from_numpy(once).to(self.features), None
         pool = dropped
         if dropped.size > TRADED_FROM:
             pool = np.sort(self._draw.choice(dropped, TRADED_FROM, replace=False))
@@ -188,12 +215,12 @@ class Trainer:
         is_exact = not gates[dropped].any()  # soft gates let something through everywhere
         if not (is_exact and self.gated.takes_columns and 2 * live.size < gates.size):
             traded = trade(gates, kept, pool, trades, len(rows), self._draw)
-            return self.gated(shaken(self.features[rows], self.jitter), torch.from_numpy(traded).to(self.features))  # type: ignore[no-any-return]
+            return None, torch.from_numpy(traded).to(self.features), None
         places = np.arange(live.size)
         traded = trade(gates[live], places[: kept.size], places[kept.size :], trades, len(rows), self._draw)
         columns = torch.from_numpy(live).to(rows.device)
         part = shaken(self.features.index_select(0, rows).index_select(1, columns), self.jitter)
-        return self.gated.of_columns(part * torch.from_numpy(traded).to(part), columns)
+        return part, torch.from_numpy(traded).to(part), columns
 
 
 @torch.no_grad()

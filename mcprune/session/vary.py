@@ -18,7 +18,18 @@ from mcprune.session.options_gradient import check_options
 
 # What would change the question or its measure, and what changes no mask.
 OTHER_QUESTION = ("data", "target", "test", "validation", "sites", "keep", "budget_in", "seed")
-NO_MASK = ("out", "force", "compare", "evaluator", "speculate", "max_memory", "threads", "device", "rank_timeout")
+NO_MASK = (
+    "out",
+    "force",
+    "compare",
+    "evaluator",
+    "speculate",
+    "max_memory",
+    "threads",
+    "device",
+    "rank_timeout",
+    "train_ranks",
+)
 MOST_CHECKED = 4096
 FORMS = "write NAME=LOW:HIGH, NAME=log:LOW:HIGH or NAME=ONE,OTHER (ONE|OTHER where a value has commas)"
 

@@ -171,37 +171,93 @@ def test_a_file_that_may_not_grow_stops_the_run_and_resume_goes_on(where, whole,
     assert record(folder)[3][1:] == whole[3][1:]
 
 
-def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(whole, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(disk)]).returncode:
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 256 KiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(path)]).returncode:
         pytest.skip("a small disk cannot be mounted here")
-    try:
-        folder = disk / "run"
-        ballast = disk / "ballast"
-
-        def fill():
-            with suppress(OSError), ballast.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(1024))
-
-        with pytest.raises(FolderError, match=r"No space left on device; make room, then mcprune resume"):
-            doing(run(config(folder, checkpoint_every="0.5")), 5, fill)
-        assert (folder / CHECKPOINT).exists() or (folder / OLDER).exists()
-        ballast.unlink()
-        opened = open_run(folder)
-        assert opened.held is not None
-        list(events_of(opened))
-        assert record(folder)[0] == whole[0]
-        assert record(folder)[3][1:] == whole[3][1:]
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-def test_a_folder_that_is_taken_away_is_told_of(tmp_path):
+FULL = {
+    "checkpoint": {"checkpoint_every": "0.5"},
+    "events": {"checkpoint_every": "1000"},
+    "result": {"checkpoint_every": "0.5"},
+}
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(what, whole, disk):
+    folder, ballast = disk / "run", disk / "ballast"
+
+    def fill():
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1024))
+
+    def filled():
+        for event in run(config(folder, **FULL[what])):
+            if event.kind == "harden" if what == "result" else event.data.get("block") == 5:
+                fill()
+
+    with pytest.raises(FolderError, match=r"No space left on device; make room, then mcprune resume"):
+        filled()
+    assert (folder / "mask.json").exists() == (what == "result")
+    ballast.unlink()
+    opened = open_run(folder)
+    assert (opened.held is None) == (what == "events")
+    list(events_of(opened))
+    assert record(folder)[0] == whole[0]
+    assert record(folder)[3][1:] == whole[3][1:]
+
+
+def test_a_folder_that_becomes_read_only_stops_the_run_and_resume_goes_on(whole, disk):
+    """Root may write into any folder that is not mounted so."""
+    folder = disk / "run"
+
+    def forbid():
+        subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+
+    with pytest.raises(FolderError, match=r"Read-only file system; make it writable, then mcprune resume"):
+        doing(run(config(folder, checkpoint_every="0.5")), 5, forbid)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+    opened = open_run(folder)
+    assert opened.held is not None
+    list(events_of(opened))
+    assert record(folder)[0] == whole[0]
+
+
+@pytest.mark.parametrize("taken", ["run", "parent"])
+def test_a_folder_that_is_taken_away_in_the_search_is_told_of_and_its_mask_is_kept(taken, tmp_path, monkeypatch):
+    folder = tmp_path / "parent" / "run"
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    gone = folder if taken == "run" else folder.parent
+    with pytest.raises(
+        FolderError, match=r"is gone: .* cannot be written; .* behind block \d+, 16 sites, is in "
+    ) as met:
+        doing(run(config(folder, checkpoint_every="0.5")), 5, lambda: shutil.rmtree(gone))
+    assert not folder.exists()
+    found = Path(str(met.value).rpartition(" is in ")[2])
+    assert found.parent == (folder.parent if taken == "run" else tmp_path / "temporary")
+    assert len(json.loads(found.read_text())["keep"]) == 16
+
+
+def test_a_folder_that_is_taken_away_while_retraining_keeps_the_mask_that_was_found(whole, tmp_path):
     folder = tmp_path / "run"
-    with pytest.raises(FolderError, match=r"is gone: .* cannot be written; run again"):
-        doing(run(config(folder, checkpoint_every="0.5")), 5, lambda: shutil.rmtree(folder))
+
+    def taken():
+        for event in run(config(folder)):
+            if event.kind == "harden":
+                shutil.rmtree(folder)
+
+    with pytest.raises(FolderError, match="is gone: ") as met:
+        taken()
+    assert Path(str(met.value).rpartition(" is in ")[2]).read_bytes() == whole[0]
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

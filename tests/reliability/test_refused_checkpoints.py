@@ -141,6 +141,36 @@ def test_what_fits_its_hash_but_not_its_run_is_refused(folder):
         open_run(folder)
 
 
+def optimizer(search):
+    return search["trainer"]["optimizer"]["0"]
+
+
+WRONG = {
+    "steering that is a number": lambda search: search["steering"].update(changes=0.5),
+    "sums of another type": lambda search: optimizer(search).update(exp_avg=optimizer(search)["exp_avg"].double()),
+    "a step of half a number": lambda search: optimizer(search).update(step=torch.tensor(1.0).half()),
+    "counts that are none": lambda search: search.update(moves={"exchange": [{}, 1]}),
+    "crossings that are a dict": lambda search: search.update(crossed={}),
+    "more blocks than planned": lambda search: search.update(blocks_done=10**6),
+    "seconds that are a text": lambda search: search.update(usual="x"),
+    "an error that is a list": lambda search: search["method"].update(measured_error=[]),
+    "positions that are NaN": lambda search: search["method"]["state"]["position"].fill(np.nan),
+    "costs that are too few": lambda search: search["method"]["ahead"].update(sums=[1.0]),
+    "a last block of texts": lambda search: search["last"].update(loss="low"),
+    "an order that begins behind its end": lambda search: search["trainer"]["order"].update(place=-3),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_any_part_of_another_kind_is_refused(wrong, folder):
+    """What fuzzing of checkpoints with the right hash met; each was another error once."""
+    tree = read_checkpoint(folder / CHECKPOINT)
+    WRONG[wrong](tree["search"])
+    write_checkpoint(folder / CHECKPOINT, tree)
+    with pytest.raises(FolderError, match=r"does not fit its run|wrongly what is still to be turned"):
+        list(events_of(open_run(folder)))
+
+
 def test_another_machine_is_told_of_and_refused_without_anyway(folder, cut_off, monkeypatch, capsys):
     real = resume.circumstances
     monkeypatch.setattr(resume, "circumstances", lambda *given: {**real(*given), "torch": "9.9"})

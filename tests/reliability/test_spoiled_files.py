@@ -15,8 +15,14 @@ from mcprune.errors import McpruneError
 NAMES = (
     "idx", "idx.gz", "idx rows", "cifar-100", "cifar", "csv", "tsv", "csv rows", "npz", "npy rows", "parquet", "config.toml", "model",
     "model with digests", "result.json", "events.jsonl", "replay", "mask.json", "figures", "sweep", "jobs.json",
+    "checkpoint", "resume",
 )  # fmt: skip
-SLOW = {"events.jsonl": 15, "parquet": 40, "sweep": 25}  # examples; each draws a page, an archive, a study
+SLOW = {
+    "events.jsonl": 15,
+    "parquet": 40,
+    "sweep": 25,
+    "resume": 40,
+}  # examples; each draws a page, an archive, a study
 ROOM = 48 * 2**20  # bytes that reading a file of some kilobytes may take, a page with plotly among it
 HANG = 60
 
@@ -108,6 +114,51 @@ def test_a_reader_that_lets_anything_through_is_found_out(endangered, tmp_path):
         except (ValueError, IndexError):  # `is_refused` lets no error of mcprune's own out
             broke += 1
     assert broke > 5
+
+
+@pytest.mark.parametrize("dims", [(2**31, 28, 28), (2**31,), (2**32 - 1, 2**32 - 1, 2**32 - 1)])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_an_idx_header_that_claims_two_thousand_million_images_is_refused_without_making_room(
+    dims, is_packed, tmp_path
+):
+    import gzip
+    import struct
+
+    from mcprune.data.load import load
+
+    data = bytes([0, 0, 8, len(dims)]) + struct.pack(f">{len(dims)}I", *dims) + bytes(1000)
+    end = ".gz" if is_packed else ""
+    tags = bytes([0, 0, 8, 1, 0, 0, 0, 3]) + bytes([0, 1, 2])
+    for name, held in ((f"train-images-idx3-ubyte{end}", data), (f"train-labels-idx1-ubyte{end}", tags)):
+        (tmp_path / name).write_bytes(gzip.compress(held) if is_packed else held)
+    tracemalloc.start()
+    with pytest.raises(McpruneError):
+        load(str(tmp_path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 2**20
+
+
+@pytest.mark.parametrize("dims", [(2**32 - 1, 2**32 - 1, 0), (0, 2**16, 2**31, 2**16), (28, 2**32 - 1, 2**31, 0)])
+def test_an_empty_idx_file_of_impossible_sizes_is_refused(dims, tmp_path):
+    """Found by coverage-guided fuzzing: numpy cannot shape an empty array whose other sizes overflow."""
+    import struct
+
+    from mcprune.data.idx import read_idx
+
+    (tmp_path / "t").write_bytes(bytes([0, 0, 8, len(dims)]) + struct.pack(f">{len(dims)}I", *dims))
+    with pytest.raises(McpruneError, match="which is no size"):
+        read_idx(tmp_path / "t")
+
+
+def test_a_message_is_not_as_long_as_a_cell(tmp_path):
+    """Found by coverage-guided fuzzing: the only class of a table, of 60,000 letters, stood in the message as a whole."""
+    from mcprune.data.load import load
+
+    (tmp_path / "t.csv").write_text("a,kind\n" + f"1,{'x' * 60_000}\n" * 3)
+    with pytest.raises(McpruneError, match="all 3 rows have the class 'xxx") as met:
+        load(str(tmp_path / "t.csv"))
+    assert len(str(met.value)) < 500
 
 
 def test_an_archive_header_that_claims_gigabytes_is_refused_without_making_room(tmp_path):

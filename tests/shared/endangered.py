@@ -5,8 +5,10 @@ import gzip
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import random
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -275,6 +277,67 @@ def _run_readers(run: Path) -> list[Reader]:
             read_run,
         ),
         Reader("jobs.json", files, dict.fromkeys(files, (spoil.spoil_json,)), jobs),
+        *_checkpoint_readers(run.parent / "cut-off"),
+    ]
+
+
+def _checkpoint_readers(folder: Path) -> list[Reader]:
+    """A checkpoint alone, and the folder of a run that was cut off: opened, and its search going on for some blocks."""
+    import mcprune
+    from mcprune.data.load import load
+    from mcprune.session.checkpoint import read_checkpoint
+    from mcprune.session.interrupt import Interrupt
+    from mcprune.session.records import BEGUN, CHECKPOINT, EVENTS
+    from mcprune.session.resume import open_run, restored
+
+    options: dict[str, Any] = {
+        "data": "wine",
+        "keep": 4,
+        "hidden": (8, 6),
+        "epochs": 60,
+        "temperature": 1e-3,
+        "replicas": 2,
+    }
+    for event in (
+        ()
+        if folder.exists()
+        else mcprune.run(mcprune.make_config(**options, checkpoint_every="0.5", threads=1, out=str(folder)))
+    ):
+        if event.kind == "progress" and event.data["block"] >= 3:
+            break
+    held = {name: (folder / name).read_bytes() for name in (BEGUN, CHECKPOINT, EVENTS)}
+    asked = read_checkpoint(folder / CHECKPOINT)["options"]
+    wine = load("wine")
+
+    def resume(at: Path) -> None:
+        opened = open_run(at)
+        try:
+            # Of what else may be asked for, `config.toml` takes care; here a run may take the room that it asks for.
+            if opened.held is not None and opened.held["options"] == asked:
+                search = restored(opened.held, wine, opened.steering, at)
+                for _ in itertools.islice(search.run(Interrupt(), time.monotonic()), 3):
+                    pass
+        finally:
+            opened.folder.close()
+
+    spoilers = (spoil.spoil_bytes, _inside_checkpoint)
+    return [
+        Reader(
+            "checkpoint",
+            {CHECKPOINT: held[CHECKPOINT]},
+            {CHECKPOINT: spoilers},
+            lambda at: read_checkpoint(at / CHECKPOINT),
+        ),
+        Reader(
+            "resume",
+            held,
+            {
+                BEGUN: (spoil.spoil_json,),
+                CHECKPOINT: (_inside_checkpoint, _inside_checkpoint, spoil.spoil_bytes),
+                EVENTS: (spoil.spoil_json_lines,),
+            },
+            resume,
+        ),
     ]
 
 
@@ -285,8 +348,9 @@ def _sweep_reader(root: Path) -> Reader:
 
     setting = {"objective": "found", "options": {"data": "wine"}, "seeds": [0]}
     varied = read_all(["perturb=0:0.3"], {"data": "wine"})
+    is_made = (root / "journal.log").exists()
     study = Study(root, setting, varied)
-    for score in (0.5, 0.75):
+    for score in () if is_made else (0.5, 0.75):
         taken = study.take(3)
         assert taken is not None
         told = {
@@ -319,6 +383,35 @@ def _right_digests(files: dict[str, bytes]) -> None:
         content = json.loads(files["model.json"])
         content["weights_sha256"] = hashlib.sha256(files["model.safetensors"]).hexdigest()
         files["model.json"] = json.dumps({**content, "sha256": _digest(content)}).encode()
+
+
+def _inside_checkpoint(data: bytes, draw: random.Random) -> bytes:
+    """A checkpoint whose description or whose arrays are others; nine times of ten its hash fits them."""
+    import torch
+    from safetensors.torch import load, save
+
+    from mcprune.session.checkpoint import _digest
+
+    tensors = load(data)
+    about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    if draw.random() < 0.3:
+        name = draw.choice(sorted(tensors))
+        value = tensors[name]
+        tensors[name] = draw.choice(
+            (value.reshape(-1)[:0], value.reshape(1, *value.shape), value.to(torch.float16), value.to(torch.int64), value.flip(0)
+             if value.dim() else value.expand(3), torch.full_like(value, -1) if value.dtype != torch.bool else ~value,
+             torch.full(value.shape, float("nan"), dtype=torch.float64))
+        )  # fmt: skip
+    else:
+        told = json.loads(about["description"])
+        part = draw.choice(("search", "search", "search", None))
+        text = told if part is None else {**told, part: spoil.spoil_value(told[part], draw)}
+        about["description"] = (
+            json.dumps(spoil.spoil_value(told, draw) if part is None else text).encode("utf-8", "replace").decode()
+        )
+    if draw.random() < 0.9:
+        about["sha256"] = _digest(about["description"], tensors)
+    return save({name: value.contiguous().clone() for name, value in tensors.items()}, about)
 
 
 def _packed(spoiler: Spoiler) -> Spoiler:
