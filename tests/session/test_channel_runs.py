@@ -180,7 +180,7 @@ def test_a_shared_memory_bound_leaves_fewer_rows():
         (
             {"model": "resnet56", "width": 0.1, "sites": "channels", "budget_in": "macs", "keep": 99},
             ConfigError,
-            "keep=99 multiply-accumulates, but the smallest model, of one site of stem",
+            "keep=99 multiply-accumulates, but the smallest model, of one site of conv0",
         ),
         ({"model": "resnet56", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model resnet56"),
         ({"model": "lenet-300-100", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model lenet-300-100"),
