@@ -21,6 +21,8 @@ from mcprune.pruning.costs import Costs
 
 # Share of a group's kept sites that may go at once, since each toggle is judged alone.
 AT_ONCE = 8
+# Of single weights, whose changes of loss are guessed: they do each other's work.
+GUESSED = 32
 
 
 @dataclass(frozen=True)
@@ -44,24 +46,32 @@ def follow(
     block: int,
     chains: IntArray,
     may_grow: bool = False,
+    pool_limit: int = 0,
+    guesses: FloatArray | None = None,
 ) -> int:
     """Drop kept sites of each replica, in place, until it costs no more than `limit`; return how many toggles were evaluated.
 
-    With `may_grow` a replica that costs less takes sites back until no further one fits. No group is emptied. The evaluator must
-    have begun at the current position; call again, with another `block`, until nothing is evaluated.
+    With `may_grow` a replica that costs less takes sites back until no further one fits. No group is emptied. `pool_limit` and
+    `guesses` bound a pool as in `pool.follow`. The evaluator must have begun at the current position; call again, with another
+    `block`, until nothing is evaluated.
     """
     replicas = current.position.shape[0]
     warmth = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (replicas,))
+    part = AT_ONCE if guesses is None else GUESSED
     drawn: list[IntArray] = []
     noise: list[FloatArray] = []
     for replica, chain in enumerate(chains.tolist()):
         is_kept = current.position[replica] > 0
         counts = costs.counts(is_kept)
         excess = int(costs.of(counts)) - limit
-        sites, need = _eligible(costs, is_kept, counts, excess, may_grow)
+        sites, need = _eligible(costs, is_kept, counts, excess, may_grow, part)
         draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * sites.size)
         size = max(pool * need, need)
-        drawn.append(np.sort(sites[np.argsort(draws[: sites.size], kind="stable")[:size]]))
+        order = draws[: sites.size]
+        if pool_limit and sites.size > pool_limit:
+            size = max(min(size, pool_limit), need)
+            order = order if guesses is None else guesses[sites]
+        drawn.append(np.sort(sites[np.argsort(order, kind="stable")[:size]]))
         noise.append(draws[sites.size : sites.size + drawn[-1].size])
     if not any(part.size for part in drawn):
         return 0
@@ -71,21 +81,27 @@ def follow(
         if sites.size:
             found = losses[replica, : sites.size]
             change = np.where(np.isfinite(found), found - before[replica], math.inf)
+            if guesses is not None:
+                guesses[sites] = change
             if warmth[replica] > 0:
                 change = change + warmth[replica] * np.log(-np.log(noise[replica]))
-            chosen = _chosen(costs, current.position[replica] > 0, sites, change, limit)
+            chosen = _chosen(costs, current.position[replica] > 0, sites, change, limit, part)
             current.position[replica, chosen] *= -1.0
+            if guesses is not None:
+                guesses[chosen] *= -1.0  # what is done can be undone
     state.refresh(current, sharpness=sharpness)
     return sum(sites.size for sites in drawn)
 
 
-def _eligible(costs: Costs, is_kept: np.ndarray, counts: IntArray, excess: int, may_grow: bool) -> tuple[IntArray, int]:
+def _eligible(
+    costs: Costs, is_kept: np.ndarray, counts: IntArray, excess: int, may_grow: bool, part: int
+) -> tuple[IntArray, int]:
     """Return the sites that may go or come, and about how many of them must."""
     group = costs.terms.group
     if excess > 0:
         saved = np.where(counts > 1, -costs.steps(counts, -1), 0)
         sites = np.flatnonzero(is_kept & (saved[group] > 0))
-        return sites, min(math.ceil(excess / max(int(saved.max()), 1)), max(1, sites.size // AT_ONCE))
+        return sites, min(math.ceil(excess / max(int(saved.max()), 1)), max(1, sites.size // part))
     if not may_grow:
         return np.empty(0, np.int64), 0
     added = costs.steps(counts, 1)
@@ -94,10 +110,12 @@ def _eligible(costs: Costs, is_kept: np.ndarray, counts: IntArray, excess: int, 
     return sites, min(max(1, -excess // max(int(added[fits].max(initial=0)), 1)), sites.size)
 
 
-def _chosen(costs: Costs, is_kept: np.ndarray, sites: IntArray, change: FloatArray, limit: int) -> Sequence[int]:
+def _chosen(
+    costs: Costs, is_kept: np.ndarray, sites: IntArray, change: FloatArray, limit: int, part: int
+) -> Sequence[int]:
     """Return which of the judged sites to toggle, one after the other as the costs change."""
     group, counts = costs.terms.group[sites], costs.counts(is_kept)
-    most = np.maximum(counts // AT_ONCE, 1)
+    most = np.maximum(counts // part, 1)
     left = np.ones(sites.size, bool)
     chosen: list[int] = []
     is_over = int(costs.of(counts)) > limit

@@ -374,7 +374,10 @@ class Markov:
                 )
             else:
                 costs = self.settings.cost.costs
-                evaluated = cost_pool.follow(self.state, self.evaluator, costs=costs, limit=target, **shared)
+                evaluated = cost_pool.follow(
+                    self.state, self.evaluator, costs=costs, limit=target, pool_limit=bounds["limit"],
+                    guesses=bounds["guesses"], **shared,
+                )  # fmt: skip
             if not evaluated:
                 if self.wall is not None:
                     self.wall.refresh(self.state)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcprune.data.base import Dataset
-from mcprune.errors import ConfigError, FolderError, McpruneError
+from mcprune.errors import ConfigError, FolderError
 from mcprune.session.flow_claims import rows, summary_words, table
 from mcprune.session.flow_setting import MEASURES, Setting, make_rows
-from mcprune.session.jobs import JOBS, RUNS, write_json
-from mcprune.session.records import check_free, read_json
+from mcprune.session.jobs import write_json
+from mcprune.session.parts import Part, Parts
+
+if TYPE_CHECKING:  # torch is loaded when a run is made
+    import torch
+
+    from mcprune.session.flow_training import Study
 
 RESULTS = "results.json"
 KIND = "reproduce flow"
@@ -50,7 +55,7 @@ def units(setting: Setting) -> list[Unit]:
 
 
 class Store:
-    """The finished runs below a folder.
+    """The finished runs below a folder, as parts of a study.
 
     Raises
     ------
@@ -63,33 +68,21 @@ class Store:
     def __init__(self, root: Path, setting: Setting, *, force: bool = False) -> None:
         self.root, self.setting = root, setting
         self.units = units(setting)
-        self.failed: dict[str, str] = {}
-        if (root / JOBS).exists():
-            held = read_json(root, JOBS)
-            if held.get("kind") != KIND:
-                raise FolderError(
-                    f"the folder {str(root)!r} holds runs of {str(held.get('kind'))!r}, not of {KIND!r}; choose another --out"
-                )
-        else:
-            check_free(root, force=False)
-        self._found: dict[str, dict[str, Any]] = {}
-        for unit in self.units:
-            found = self._read(unit)
-            if found is None:
-                continue
-            asked = json.loads(json.dumps(self._asked(unit)))
-            if found["asked"] == asked:
-                self._found[unit.name] = found
-            elif not force:
-                other = next(key for key in asked if found["asked"].get(key) != asked[key])
-                raise ConfigError(
-                    f"{str(root)!r} holds the run {unit.name!r} with {other} = {found['asked'].get(other)}, not {asked[other]}; choose "
-                    "another --out, or replace such runs with --force"
-                )
+        self._study: Study | None = None
+        self._make: Callable[[Unit], dict[str, Any]] | None = None
+        parts = [Part(unit.name, self._key(unit), partial(self._made, unit), _is_whole) for unit in self.units]
+        self._parts = Parts(
+            root, KIND, parts, force=force, fatal=(ConfigError, FolderError)
+        )  # all others would meet the same
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The message of each run that failed when it was last tried."""
+        return self._parts.failures()
 
     def found(self, unit: Unit) -> dict[str, Any] | None:
         """Return what a finished run came to."""
-        return self._found.get(unit.name)
+        return self._parts.value(unit.name)
 
     def finished(self) -> dict[Unit, dict[str, Any]]:
         """Return all that is finished."""
@@ -103,66 +96,38 @@ class Store:
         KeyboardInterrupt
             Ctrl-C; the run that went on is made anew the next time.
         """
-        from mcprune.session.flow_training import Study
         from mcprune.session.machine import pick_device, use_threads
 
         use_threads(self.setting.threads)
         device = pick_device(self.setting.device)
-        study: Study | None = None
-        for unit in self.units:
-            if unit.name in self._found:
-                yield unit, "kept"
-                continue
-            try:
-                if study is None or (study.network, study.seed) != (unit.network, unit.seed):
-                    study = None  # its memory first
-                    images = make_rows(dataset, self.setting.size, unit.network)
-                    study = Study(unit.network, unit.seed, images, self.setting.size, device)
-                found = (
-                    study.pruned(unit.measure, unit.fraction) if unit.measure else study.dense(self.setting.fractions)
-                )
-                self._write(unit, {**found, "device": device.type})
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"; finished runs stay in {self.root}, and the same command goes on with the others"
-                ) from None
-            except (ConfigError, FolderError):
-                raise  # all others would meet the same
-            except Exception as error:
-                # A measure that diverges must not stop the others.
-                is_ours = isinstance(error, McpruneError)
-                self.failed[unit.name] = str(error) if is_ours else f"{type(error).__name__}: {error}"
-                if not is_ours:
-                    write_json(self.root / RUNS / f"{unit.name}.failed.json", {"traceback": traceback.format_exc()})
-                yield unit, self.failed[unit.name]
-                continue
-            yield unit, "made"
+        self._make = partial(self._trained, dataset, device)
+        for unit, told in zip(self.units, self._parts.run(), strict=True):
+            yield unit, told.message or told.status
 
-    def _asked(self, unit: Unit) -> dict[str, Any]:
+    def _made(self, unit: Unit) -> dict[str, Any]:
+        assert self._make is not None
+        return self._make(unit)
+
+    def _trained(self, dataset: Dataset, device: torch.device, unit: Unit) -> dict[str, Any]:
+        from mcprune.session.flow_training import Study
+
+        if self._study is None or (self._study.network, self._study.seed) != (unit.network, unit.seed):
+            self._study = None  # its memory first
+            images = make_rows(dataset, self.setting.size, unit.network)
+            self._study = Study(unit.network, unit.seed, images, self.setting.size, device)
+        study, fractions = self._study, self.setting.fractions
+        found = study.pruned(unit.measure, unit.fraction) if unit.measure else study.dense(fractions)
+        return {**found, "device": device.type}
+
+    def _key(self, unit: Unit) -> dict[str, Any]:
         asked = self.setting.asked(unit.network)
         # The look of an unpruned run is at these fractions.
-        return asked if unit.measure else {**asked, "fractions": list(self.setting.fractions)}
+        key = asked if unit.measure else {**asked, "fractions": list(self.setting.fractions)}
+        return dict(json.loads(json.dumps(key)))
 
-    def _path(self, unit: Unit) -> Path:
-        return self.root / RUNS / f"{unit.name}.json"
 
-    def _read(self, unit: Unit) -> dict[str, Any] | None:
-        if not self._path(unit).exists():
-            return None
-        try:
-            found = read_json(self._path(unit).parent, self._path(unit).name)
-        except FolderError:  # half written: made again
-            return None
-        return found if isinstance(found.get("asked"), dict) and "accuracy" in found else None
-
-    def _write(self, unit: Unit, found: Mapping[str, Any]) -> None:
-        write_json(self.root / JOBS, {"kind": KIND, "words": self.setting.words()})
-        write_json(self._path(unit), {"asked": self._asked(unit), **found})
-        # As it will be read: numbers that are not finite are None.
-        again = self._read(unit)
-        assert again is not None
-        self._found[unit.name] = again
-        (self.root / RUNS / f"{unit.name}.failed.json").unlink(missing_ok=True)
+def _is_whole(found: Mapping[str, Any]) -> bool:
+    return "accuracy" in found
 
 
 def write_results(store: Store) -> dict[str, Any]:
@@ -188,7 +153,7 @@ def write_results(store: Store) -> dict[str, Any]:
         "table": table(plain),
         "unfinished": [unit.name for unit in store.units if unit not in finished],
         "failures": store.failed,
-        "runs": [{key: value for key, value in run.items() if key not in ("asked", "scatter", "curve")} for run in plain],
+        "runs": [{key: value for key, value in run.items() if key not in ("scatter", "curve")} for run in plain],
     }  # fmt: skip
     write_json(store.root / RESULTS, found)
     return found

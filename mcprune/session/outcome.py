@@ -365,11 +365,11 @@ def _updated_rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
     since = time.monotonic()
     mask = magnitude_mask(plan, plan.model, refit.x)
     found = accuracy(plan.gated, refit.x_test, refit.y_test, plan.gated.hard_gates(mask))
-    yield row(BY_MAGNITUDE[0], plan.keep, [found], since, [refit.value(plan.gated, mask, is_gated=True)])
+    yield row(BY_MAGNITUDE[0], int(mask.sum()), [found], since, [refit.value(plan.gated, mask, is_gated=True)])
     if plan.config.update != "none":
         since = time.monotonic()
         model = refit.updated(mask, plan.config.seed)
-        yield row(BY_MAGNITUDE[1], plan.keep, [refit.test(model, mask)], since, [refit.value(model, mask)])
+        yield row(BY_MAGNITUDE[1], int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
 
 
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:

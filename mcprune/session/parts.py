@@ -63,6 +63,8 @@ class Parts:
         A later one may need an earlier one.
     force : bool
         Finished parts of another key are replaced; else they are refused.
+    fatal : tuple of exception types
+        Those that end the study: all other parts would meet them too.
 
     Raises
     ------
@@ -72,8 +74,10 @@ class Parts:
         The folder holds something else, or cannot be written.
     """
 
-    def __init__(self, root: Path, kind: str, parts: list[Part], *, force: bool = False) -> None:
-        self.root, self.kind, self.parts = root, kind, parts
+    def __init__(
+        self, root: Path, kind: str, parts: list[Part], *, force: bool = False, fatal: tuple[type[Exception], ...] = ()
+    ) -> None:
+        self.root, self.kind, self.parts, self.fatal = root, kind, parts, fatal
         self.errors: dict[str, str] = {}
         self._read()
         self._values: dict[str, dict[str, Any]] = {}
@@ -116,6 +120,8 @@ class Parts:
                 raise KeyboardInterrupt(
                     f"; finished parts stay in {self.root}, and the same command goes on with the others"
                 ) from None
+            except self.fatal:
+                raise
             except Exception as error:
                 # Whatever it is, the others still have their turn.
                 message = str(error) if isinstance(error, McpruneError) else f"{type(error).__name__}: {error}"
@@ -126,7 +132,7 @@ class Parts:
                 continue
             held = {"key": part.key, "value": value, "sha256": _digest(value)}
             write_json(self.root / FOLDER / f"{part.name}.json", held)
-            self._values[part.name] = value
+            self._values[part.name] = plain(value)  # as it will be read: numbers that are not finite are None
             if self.errors.pop(part.name, None) is not None:
                 self._write()
             yield Told(part.name, "made", value)

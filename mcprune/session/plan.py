@@ -131,11 +131,7 @@ def make_plan(
         raise ConfigError(
             f"retrain_warp={config.retrain_warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
         )
-    if sites.channels and config.budget_in != "sites":
-        raise ConfigError(
-            f"budget_in={config.budget_in!r}, but channels that belong together have no known cost each; use --budget-in sites"
-        )
-    keep, cost = settle_budget(config, classifier, sites, prepared.name)
+    keep, cost = settle_budget(config, classifier, sites, prepared)
     if config.keep is None and cost is None:
         keep = max(keep, groups)
     if cost is None and keep < groups:

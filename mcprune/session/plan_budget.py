@@ -7,14 +7,20 @@ import math
 from torch import nn
 
 from mcprune.chain.schedules import parse
+from mcprune.data.prepare import Prepared
 from mcprune.errors import ConfigError
 from mcprune.methods.cost_pool import CostBudget
 from mcprune.pruning.costs import model_costs
 from mcprune.pruning.sites import SiteMap
 from mcprune.session.config import RunConfig
 
+# Groups that a message names.
+NAMED = 4
 
-def settle_budget(config: RunConfig, model: nn.Module, sites: SiteMap, name: str) -> tuple[int, CostBudget | None]:
+
+def settle_budget(
+    config: RunConfig, model: nn.Module, sites: SiteMap, prepared: Prepared
+) -> tuple[int, CostBudget | None]:
     """Return n, the sites to keep, and None; or with a budget that is a cost N, which bounds nothing, and that budget.
 
     Raises
@@ -28,20 +34,20 @@ def settle_budget(config: RunConfig, model: nn.Module, sites: SiteMap, name: str
         keep = config.keep if config.keep is not None else max(1, sites.size // 4)
         if keep > sites.size:
             raise ConfigError(
-                f"keep={keep}, but {name!r} has {sites.size} sites of kind {config.sites!r}; "
+                f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.sites!r}; "
                 f"choose 1 <= keep <= {sites.size}"
             )
         return keep, None
-    costs = model_costs(model, sites, config.budget_in)
+    is_traced = bool(sites.channels or sites.weights)  # by running the network on rows
+    costs = model_costs(model, sites, config.budget_in, input_shape=(prepared.n_inputs,) if is_traced else None)
     smallest, whole = costs.smallest, costs.whole
     limit = config.keep if config.keep is not None else max(smallest, math.ceil(whole / 4))
     met = f"keep={limit:,} {costs.words}"
     if limit > whole:
         raise ConfigError(f"{met}, but the whole model has {whole:,}; choose {smallest:,} <= keep <= {whole:,}")
     if limit < smallest:
-        one = " and ".join(
-            "one input" if group.kind == "inputs" else f"one site of {group.layer}" for group in sites.groups
-        )
+        some = ["one input" if group.kind == "inputs" else f"one site of {group.layer}" for group in sites.groups]
+        one = " and ".join(some if len(some) <= NAMED else [*some[:NAMED], f"of {len(some) - NAMED} more places"])
         raise ConfigError(
             f"{met}, but the smallest model, of {one}, has {smallest:,}; choose {smallest:,} <= keep <= {whole:,}"
         )

@@ -470,6 +470,33 @@ def test_batches_are_balanced():
     assert balanced_rows(targets, 100, 30, seed=2)[0].tolist() != batches[0].tolist()
 
 
+def test_hessian_products_behind_batch_norms_are_those_of_torchs_own():
+    """Against a second derivative through torch's batch-norm; a scale that is left out would be found."""
+    torch.manual_seed(3)
+    model = nn.Sequential(
+        nn.Unflatten(1, (2, 6, 6)), nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 3),
+        nn.BatchNorm2d(3, affine=False), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3),
+    ).double().eval()  # fmt: skip
+    for norm in (model[2], model[5]):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.3, 3.0)
+    with torch.no_grad():
+        model[2].weight.uniform_(0.3, 3.0)
+    x, y = torch.randn(20, 72, dtype=torch.float64), torch.arange(20) % 3
+    owners = Owners(model, site_map(model, "channels", 72))
+    evidence = Evidence(model, owners, [(x, y)], losses=row_losses(CrossEntropy(), "grasp"))
+    held = dict(model.named_parameters())
+    names = list(evidence.leaves)
+    slopes = torch.autograd.grad(
+        torch.nn.functional.cross_entropy(model(x), y), [held[name] for name in names], create_graph=True
+    )
+    along = sum((slope * slope.detach()).sum() for slope in slopes)
+    wanted = dict(zip(names, torch.autograd.grad(along, [held[name] for name in names]), strict=True))
+    for name, value in evidence.hessian_gradient.items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-9, atol=1e-12)
+    assert all("forward" not in vars(module) for module in model.modules())
+
+
 def test_closed_squares_meet_vmap_on_float32(monkeypatch):
     case = convolutions()
     closed = squared_sums(case.evidence(), label_slopes(case.evidence()))

@@ -84,6 +84,29 @@ def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
     assert layers[0].out_channels + layers[2].out_channels == 5
 
 
+@pytest.mark.parametrize(("unit", "share"), [("macs", 0.3), ("parameters", 0.45)])
+def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(unit, share):
+    from mcprune.pruning.costs import model_costs
+    from mcprune.pruning.sites import site_map
+    from mcprune.session.footprint import macs, parameters
+
+    torch.manual_seed(0)
+    whole = Small()
+    costs = model_costs(whole, site_map(whole, "channels", 81), unit, input_shape=(81,))
+    limit = round(share * costs.whole)
+    options = {**QUICK, "epochs": 6, "budget_in": unit, "moves": "exchange=1,toggle=1"}
+    result = prune(whole, images((1, 9, 9)), limit, "channels", **options)
+    done = result.events[-1].data
+    small = result.model.model
+    met = parameters(small) if unit == "parameters" else macs(small, 81)
+    assert met == done["cost"]["kept"] == done[unit]["after"] <= limit
+    kept = np.array(done["cost"]["groups"])
+    assert (met + costs.steps(kept, 1)[kept < costs.sizes] > limit).all()
+    told = [event.data for event in result.events if event.kind == "progress"]
+    assert all(data["cost"] <= data["cost_target"] for data in told)
+    assert told[-1]["rejected_by_cost"] > 0
+
+
 def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(monkeypatch):
     """With nothing trained after the search, what is found has the masked accuracy; fresh weights forget it."""
     from mcprune.session import outcome
@@ -158,7 +181,7 @@ def test_a_shared_memory_bound_leaves_fewer_rows():
         (
             {"model": "resnet56", "width": 0.1, "sites": "channels", "budget_in": "macs", "keep": 99},
             ConfigError,
-            "budget_in='macs', but channels",
+            "keep=99 multiply-accumulates, but the smallest model, of one site of conv0",
         ),
         ({"model": "resnet56", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model resnet56"),
         ({"model": "lenet-300-100", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model lenet-300-100"),

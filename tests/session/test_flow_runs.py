@@ -151,7 +151,7 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     assert all(row["claim"] in page for row in found["rows"])
     assert page.count('style="height:') == 5
     # Again: what is finished stays as it is; a run that is gone is made anew (not always to the same bits, so its figures are left out).
-    gone = root / "runs" / "vgg13-seed0-loss-0.5.json"
+    gone = root / "parts" / "vgg13-seed0-loss-0.5.json"
     gone.unlink()
     assert main([*COMMAND, str(root)]) == 0
     said = capsys.readouterr().out
@@ -165,7 +165,7 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     assert main([*COMMAND[:4], "0.25", *COMMAND[5:], str(root)]) == 2
     assert "--force" in capsys.readouterr().err
     assert main(["reproduce", "slides", "--quick", "--out", str(root)]) == 2
-    assert "'reproduce flow'" in capsys.readouterr().err
+    assert "choose another --out" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny")

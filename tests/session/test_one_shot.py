@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mcprune.errors import ConfigError
+from mcprune.data.load import load as load_data
+from mcprune.errors import ConfigError, ModelError
 from mcprune.faces.cli import main
 from mcprune.models.registry import build
 from mcprune.pruning.gates import GatedModel
@@ -18,6 +19,7 @@ from mcprune.session.config import make_config, read_options
 from mcprune.session.dense import by_gradient, by_least_squares
 from mcprune.session.folder import load
 from mcprune.session.loop import run
+from mcprune.session.plan import make_plan
 from mcprune.session.trainer import fit
 
 SHORT = {
@@ -67,6 +69,24 @@ def test_weights_of_a_trained_net(weights):
     assert progress[-1]["moves"]["informed"][0] > 0
     # Nothing was trained in the search: the work is that of the dense training and of the judged rows.
     assert events[-1].data["harden"]["steps"] == 0
+
+
+@pytest.mark.parametrize("unit", ["parameters", "macs"])
+def test_a_budget_of_weights_in_a_cost_is_met_exactly(unit):
+    whole = 64 * 16 + 16 * 12 + 12 * 10
+    biases = {"parameters": 16 + 12 + 10, "macs": 0}[unit]
+    events = list(run(make_config(**SHORT, sites="weights", keep=300 + biases, budget_in=unit)))
+    done = events[-1].data
+    assert done["nonzero_weights"]["after"] == len(done["keep"]) == 300
+    assert done["cost"]["kept"] == done["cost"]["limit"] == 300 + biases
+    assert done["cost"]["all"] == whole + biases
+    costs = [event.data["cost"] for event in events if event.kind == "progress"]
+    assert costs[0] > costs[-1]
+
+
+def test_weights_beside_inputs_are_counted_in_sites():
+    with pytest.raises(ModelError, match="weights beside inputs"):
+        make_plan(make_config(**SHORT, sites="inputs,weights", keep=300, budget_in="macs"), load_data("digits"))
 
 
 def test_the_small_model_loads_predicts_and_stays_sparse(weights, tmp_path, capsys):

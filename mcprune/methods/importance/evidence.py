@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from mcprune.arrays import BoolArray, FloatArray, IntArray
 from mcprune.errors import ConfigError, ModelError
 from mcprune.objective.base import Objective
 from mcprune.pruning.agreement import evaluating
+from mcprune.pruning.channel_calls import NORMS
 from mcprune.pruning.owners import Owners
 
 # Logits (B, C) and targets (B,) -> one loss a row (B,), which must have a gradient.
@@ -65,6 +67,35 @@ def balanced_rows(targets: IntArray, count: int, batch: int, seed: int, turn: in
     turns = [np.array([pile[depth] for pile in piles if depth < len(pile)]) for depth in range(min(deepest, count))]
     order = np.concatenate([draw.permutation(labels) for labels in turns])[:count]
     return [order[first : first + batch] for first in range(0, len(order), batch)]
+
+
+@contextmanager
+def plain_norms(model: nn.Module) -> Iterator[None]:
+    """Inside, batch-norms in evaluation mode are x scale + shift: torch's own takes many passes for its second derivative."""
+    norms = [
+        module
+        for module in model.modules()
+        if type(module) in NORMS and not module.training and getattr(module, "running_mean", None) is not None
+    ]
+    for module in norms:
+        module.forward = partial(_plain_norm, module)
+    try:
+        yield
+    finally:
+        for module in norms:
+            del module.forward
+
+
+def _plain_norm(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    # Without parameters of its own a batch-norm has scale 1 and shift 0.
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = -norm.running_mean * scale if norm.bias is None else norm.bias - norm.running_mean * scale
+    shape = (1, -1, *(1,) * (x.dim() - 2))
+    return torch.addcmul(shift.view(shape), x, scale.view(shape))
 
 
 class Evidence:
@@ -126,7 +157,7 @@ class Evidence:
     def mean_losses(self) -> Iterator[torch.Tensor]:
         """Yield each batch's part of the mean loss over all rows, with its graph."""
         for features, targets in self.batches:
-            yield self.losses(self.logits(features), targets).sum() / self.rows
+            yield self.losses(self.logits(features, self._laid_out()), targets).sum() / self.rows
 
     def batch_gradients(self) -> Iterator[tuple[int, Tensors]]:
         """Yield the rows of each batch and its part of the mean gradient."""
@@ -151,14 +182,22 @@ class Evidence:
         chosen = self.batches[:batches]
         rows = sum(len(targets) for _, targets in chosen)
         total: Tensors = {name: torch.zeros_like(leaf) for name, leaf in self.leaves.items()}
-        for features, targets in chosen:
-            loss = self.losses(self.logits(features), targets).sum() / rows
-            slope = self._gradient(loss, create_graph=True)
-            along = sum(((slope[name] * vector[name]).sum() for name in slope), start=torch.zeros(()).to(loss))
-            if along.requires_grad:  # else the loss is linear: H is 0
-                for name, value in self._gradient(along).items():
-                    total[name] += value
+        with plain_norms(self.model):
+            for features, targets in chosen:
+                loss = self.losses(self.logits(features, self._laid_out()), targets).sum() / rows
+                slope = self._gradient(loss, create_graph=True)
+                along = sum(((slope[name] * vector[name]).sum() for name in slope), start=torch.zeros(()).to(loss))
+                if along.requires_grad:  # else the loss is linear: H is 0
+                    for name, value in self._gradient(along).items():
+                        total[name] += value
         return total
+
+    def _laid_out(self) -> Tensors:
+        """The leaves with channels last in maps: convolutions take them so as they are, and all that follows stays so."""
+        return {
+            name: leaf.contiguous(memory_format=torch.channels_last) if leaf.dim() == 4 else leaf
+            for name, leaf in self.leaves.items()
+        }
 
     def _gradient(self, value: torch.Tensor, create_graph: bool = False) -> Tensors:
         found = torch.autograd.grad(value, list(self.leaves.values()), create_graph=create_graph, allow_unused=True)
