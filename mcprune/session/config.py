@@ -30,6 +30,7 @@ from mcprune.session.fields import (
     schedule_text,
     site_names,
 )
+from mcprune.session.groups import groups_option
 from mcprune.session.options_gradient import unused
 from mcprune.session.options_importance import ImportanceOptions
 from mcprune.session.options_oneshot import OneShotOptions, unused_frozen
@@ -230,6 +231,12 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         None,
         description="sites that are dropped in any case, by name or index",
         json_schema_extra={"group": "chain", "placeholder": "SITE,..."},
+    )
+    groups: Annotated[dict[str, dict[str, Any]] | None, BeforeValidator(groups_option)] = Field(
+        None,
+        description="sites that are kept or dropped together, as NAME=SITE,...[:COST] joined by ;, or a TOML file of them; "
+        "keep is then the most that the kept may cost, a group without a cost its number of sites (docs/budgets.md)",
+        json_schema_extra={"group": "chain", "placeholder": "FILE|NAME=SITE,...[:COST];..."},
     )
     moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
         {"exchange": 1.0},

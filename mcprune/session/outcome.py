@@ -196,7 +196,8 @@ def cost_of(plan: Plan, mask: BoolArray | None = None) -> dict[str, Any] | None:
     if mask is None:
         return told
     counts = costs.counts(mask)
-    return {**told, "kept": int(costs.of(counts)), "groups": counts.tolist()}
+    found = {**told, "kept": int(costs.of(counts)), "groups": counts.tolist()}
+    return found if plan.ties is None else {**found, "names": plan.ties.names(mask)}
 
 
 def conclude(

@@ -84,6 +84,7 @@ class Search:
             if data.weights is None
             else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device),
             never=None if plan.fixed is None else plan.fixed.dropped,
+            ties=plan.ties,
         )
         self.judges = EvaluationRows(
             data.x_train[judge],

@@ -15,6 +15,7 @@ from mcprune.errors import NumericalError
 from mcprune.methods.base import Joint
 from mcprune.methods.saving import Saved, copied, restore_optimizer, save_optimizer
 from mcprune.pruning.gates import GatedModel
+from mcprune.pruning.ties import TiedCosts
 from mcprune.session.rows import RowOrder
 
 
@@ -58,6 +59,8 @@ class Trainer:
         Of the rows in the loss; their scale has no say.
     never : ndarray of int64, optional
         Dropped sites that no row gets in a trade.
+    ties : TiedCosts, optional
+        Groups of sites that are traded whole, and fixed ones that are not traded.
     seed : int
         The order of the rows and the trades are a function of it.
     """
@@ -76,6 +79,7 @@ class Trainer:
         jitter: float = 0.0,
         weights: torch.Tensor | None = None,
         never: IntArray | None = None,
+        ties: TiedCosts | None = None,
     ) -> None:
         self.gated = gated
         self.features = features
@@ -86,6 +90,7 @@ class Trainer:
         self.perturb = perturb
         self.jitter = jitter
         self.never = never
+        self.ties = ties
         self.steps = 0
         self._seed = seed
         self._draw = np.random.default_rng([seed, 1])
@@ -133,7 +138,8 @@ class Trainer:
         NumericalError
             The loss is not finite.
         """
-        kept, dropped = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
+        is_kept = weights > 0 if self.ties is None else self.ties.whole_items(weights > 0)
+        kept, dropped = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
         if self.never is not None:
             dropped = np.setdiff1d(dropped, self.never)
         trades = (
@@ -181,6 +187,12 @@ class Trainer:
         if self.gated.sites.weights:
             once = trade(gates, kept, dropped, trades, 1, self._draw)[0]
             return self.gated(shaken(self.features[rows], self.jitter), torch.from_numpy(once).to(self.features))  # type: ignore[no-any-return]
+        if self.ties is not None:
+            traded = trade(gates[self.ties.first], kept, dropped, trades, len(rows), self._draw)
+            free = self.ties.owner >= 0
+            whole = np.repeat(gates[None], len(rows), axis=0)
+            whole[:, free] = traded[:, self.ties.owner[free]]
+            return self.gated(shaken(self.features[rows], self.jitter), torch.from_numpy(whole).to(self.features))  # type: ignore[no-any-return]
         pool = dropped
         if dropped.size > TRADED_FROM:
             pool = np.sort(self._draw.choice(dropped, TRADED_FROM, replace=False))
