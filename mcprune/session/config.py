@@ -429,6 +429,12 @@ class RunConfig(OneShotOptions, ImportanceOptions):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the classifier lives", json_schema_extra={"group": "run"}
     )
+    amp: bool = Field(
+        False,
+        description="bfloat16 (torch's autocast) in forward passes of backprop, of the search and the retraining; "
+        "candidates and results stay float32",
+        json_schema_extra={"group": "classifier"},
+    )
     threads: int | None = Field(
         None,
         ge=1,

@@ -107,6 +107,7 @@ class Refit:
             jitter=config.retrain_jitter or 0.0,
             view=self.warp(mask),
             is_asked=self.is_asked,
+            amp=config.amp,
         )
         return model
 

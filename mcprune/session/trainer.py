@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,8 @@ class Trainer:
         Dropped sites that no row gets in a trade.
     ties : TiedCosts, optional
         Groups of sites that are traded whole, and fixed ones that are not traded.
+    amp : bool
+        Forward passes of the steps in bfloat16 where torch's autocast says so; parameters and losses stay float32.
     seed : int
         The order of the rows and the trades are a function of it.
     """
@@ -80,6 +83,7 @@ class Trainer:
         weights: torch.Tensor | None = None,
         never: IntArray | None = None,
         ties: TiedCosts | None = None,
+        amp: bool = False,
     ) -> None:
         self.gated = gated
         self.features = features
@@ -91,6 +95,7 @@ class Trainer:
         self.jitter = jitter
         self.never = never
         self.ties = ties
+        self.amp = amp
         self.steps = 0
         self._seed = seed
         self._draw = np.random.default_rng([seed, 1])
@@ -156,12 +161,13 @@ class Trainer:
         with noise(self._seed, self.steps):
             for _ in range(count):
                 rows = self._batches.next()
-                if joint is not None:
-                    logits = self.gated(shaken(self.features[rows], self.jitter), joint.gates(len(rows)))
-                elif trades and dropped.size:
-                    logits = self._traded(rows, gates, kept, dropped, trades)
-                else:
-                    logits = self.gated(shaken(self.features[rows], self.jitter), plain)
+                with mixed(self.features, self.amp):
+                    if joint is not None:
+                        logits = self.gated(shaken(self.features[rows], self.jitter), joint.gates(len(rows)))
+                    elif trades and dropped.size:
+                        logits = self._traded(rows, gates, kept, dropped, trades)
+                    else:
+                        logits = self.gated(shaken(self.features[rows], self.jitter), plain)
                 loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
                 self._optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss if joint is None else loss + joint.penalty())
@@ -231,6 +237,8 @@ def put_tensors(model: nn.Module, parameters: Mapping[str, torch.Tensor], buffer
 
 def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
     """Return the mean cross-entropy of a batch, each row times its weight; weights have the mean 1 over all rows."""
+    if logits.dtype == torch.bfloat16:
+        logits = logits.float()
     if weights is None:
         return functional.cross_entropy(logits, targets)
     return (functional.cross_entropy(logits, targets, reduction="none") * weights).mean()
@@ -239,6 +247,11 @@ def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
 def shaken(rows: torch.Tensor, jitter: float) -> torch.Tensor:
     """Return rows with normal noise of that standard deviation, drawn from torch's global state; the rows themselves at 0."""
     return rows + jitter * torch.randn_like(rows) if jitter else rows
+
+
+def mixed(features: torch.Tensor, is_on: bool) -> AbstractContextManager[Any]:
+    """Return the context of forward passes of backprop: bfloat16 by torch's autocast on the rows' device, or nothing."""
+    return torch.autocast(features.device.type, dtype=torch.bfloat16) if is_on else nullcontext()
 
 
 @contextmanager
@@ -268,11 +281,12 @@ def fit(
     view: Callable[[torch.Tensor], torch.Tensor] | None = None,
     is_asked: Callable[[], bool] = lambda: False,
     weights: torch.Tensor | None = None,
+    amp: bool = False,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
 
     `view` gives the features of the rows of a step, whose numbers it is given, in place of those rows themselves.
-    `weights` (rows,) are those of the rows in the loss; their scale has no say.
+    `weights` (rows,) are those of the rows in the loss; their scale has no say. With `amp` forward passes are in bfloat16.
 
     Raises
     ------
@@ -296,7 +310,9 @@ def fit(
             for first in range(0, steps * size, size):
                 part = order[first : first + size]
                 seen = features[part] if view is None else view(part)
-                loss = mean_loss(model(shaken(seen, jitter)), targets[part], None if scaled is None else scaled[part])
+                with mixed(features, amp):
+                    logits = model(shaken(seen, jitter))
+                loss = mean_loss(logits, targets[part], None if scaled is None else scaled[part])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
