@@ -6,7 +6,7 @@ small models, retrained, stands beside as well. With --consensus R each seed run
 chain, and decides whether it would be worth an option. A seed changes the split of the rows as well as the search.
 
     python benchmarks/stability.py --out benchmarks/results/stability.json
-    python benchmarks/stability.py --data mnist --keep 50 --seeds 5
+    python benchmarks/stability.py --data mnist --rows 6000 --keep 50 --consensus 3
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from common import command, parser, report, row
 
 WAYS: dict[str, dict[str, str]] = {
     "chain": {},
-    "gradient path": {"--method": "gradient"},
+    "straight-through gradient": {"--method": "gradient", "--gate-kind": "straight-through"},
     "importance: magnitude": {"--method": "importance", "--measure": "magnitude"},
     "importance: loss": {"--method": "importance", "--measure": "loss"},
     "importance: fisher": {"--method": "importance", "--measure": "fisher"},
@@ -95,25 +95,51 @@ def judged(data: str, keep: list[int], seed: int) -> float:
     return statistics.mean(scores)
 
 
+def some(data: str, rows: int, folder: Path) -> str:
+    """Write so many rows that are no given test part into the folder, drawn by a fixed seed; return the file."""
+    from mcprune.data.load import load
+
+    whole = load(data)
+    own = np.setdiff1d(np.arange(len(whole.targets)), [] if whole.test_rows is None else whole.test_rows)
+    drawn = np.sort(np.random.default_rng(2024).permutation(own)[:rows])
+    out = folder / f"{data}.npz"
+    shape = whole.image_shape or whole.features.shape[1:]
+    np.savez(out, X=whole.features[drawn].reshape(len(drawn), *shape), y=np.asarray(whole.targets)[drawn])
+    return str(out)
+
+
 def main() -> None:
     """Run all ways and seeds and report."""
     options = parser(__doc__ or "", with_plot=False)
     options.add_argument("--data", default="breast-cancer")
+    options.add_argument("--rows", type=int, default=0, help="so many rows of the data, drawn once (default: all)")
     options.add_argument("--keep", type=int, default=8)
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument(
         "--consensus", type=int, default=0, metavar="R", help="also: R chains a seed and what they agree on"
     )
-    options.add_argument(
-        "--ways", default="", help="names with commas (default: all; --quick: without the gradient path)"
-    )
+    options.add_argument("--ways", default="", help="names with commas (default: all; --quick: without the gradient)")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="another option of run")
     given = options.parse_args()
     more = {f"--{name.removeprefix('--')}": value for name, _, value in (part.partition("=") for part in given.set)}
     more |= {"--data": given.data, "--keep": str(given.keep), "--threads": str(given.threads)}
+    told = {**more, "rows": given.rows} if given.rows else dict(more)
+    with tempfile.TemporaryDirectory() as folder:
+        if given.rows:
+            more["--data"] = some(given.data, given.rows, Path(folder))
+        found, figures = measured(given, more)
+    size = found[0]["N"] if found else given.keep
+    figures.append(row("random sets: Jaccard overlap, about", given.keep / (2 * size - given.keep), "", None, "higher"))
+    report(figures, given.threads, given.out, options=told, runs=[{**run, "weights": None} for run in found])
+
+
+def measured(given: Any, more: dict[str, str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Run all ways and seeds; return the runs and the figures."""
     ways = [way for way in given.ways.split(",") if way]
-    ways = ways or [way for way in WAYS if not (given.quick and way in ("gradient path", "importance: fisher"))]
+    ways = ways or [
+        way for way in WAYS if not (given.quick and way in ("straight-through gradient", "importance: fisher"))
+    ]
     seeds = 3 if given.quick else given.seeds
     found: list[dict[str, Any]] = []
     figures = []
@@ -143,7 +169,7 @@ def main() -> None:
         }
         for name, sets in both.items():
             overlap = jaccard([set(each) for each in sets])
-            scores = [judged(given.data, each, place) for place, each in enumerate(sets)]
+            scores = [judged(more["--data"], each, place) for place, each in enumerate(sets)]
             print(f"{name}: overlap {overlap:.3f}, validation accuracy {statistics.mean(scores):.4f}", flush=True)
             figures.append(row(f"{name}: Jaccard overlap", overlap, "", None, "higher", f"{seeds} seeds"))
             figures.append(
@@ -156,9 +182,7 @@ def main() -> None:
                     spread=statistics.stdev(scores),
                 )
             )
-    size = found[0]["N"] if found else given.keep
-    figures.append(row("random sets: Jaccard overlap, about", given.keep / (2 * size - given.keep), "", None, "higher"))
-    report(figures, given.threads, given.out, options=more, runs=[{**run, "weights": None} for run in found])
+    return found, figures
 
 
 if __name__ == "__main__":

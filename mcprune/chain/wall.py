@@ -53,6 +53,7 @@ def count_rows(position: FloatArray, group: IntArray, counts: IntArray) -> None:
 @kernel
 def close_rows(
     position: FloatArray, size: AnyArray, sites: AnyArray, weights: FloatArray, counts: IntArray, limit: int,
+    least: int, least_in_all: int,
     group: IntArray, first: IntArray, second: IntArray, each: IntArray, changes: AnyArray, closed: BoolArray,
 ) -> None:  # fmt: skip
     """Counts that each candidate would change (R, K, G), and whether it lies behind the wall (R, K): then its size is 0."""
@@ -72,10 +73,14 @@ def close_rows(
             if not moved:
                 continue
             after[groups] = 1
+            in_all = 0
             for g in range(groups):
                 after[g] = counts[r, g] + changes[r, k, g]
-                if after[g] < 1:
+                in_all += after[g]
+                if after[g] < least:
                     closed[r, k] = True
+            if in_all < least_in_all:
+                closed[r, k] = True
             if closed[r, k] or total_cost(after, first, second, each) > limit:
                 closed[r, k] = True
                 size[r, k] = 0
@@ -89,10 +94,13 @@ class Wall:
     terms : CostTerms
     counts : ndarray of int64, shape (R, G + 1)
         Kept sites of each group; the last column is 1.
+    least, least_in_all : int
+        Sites that each group must keep, and that all must keep together.
     """
 
-    def __init__(self, terms: CostTerms, replicas: int) -> None:
+    def __init__(self, terms: CostTerms, replicas: int, least: int = 1, least_in_all: int = 0) -> None:
         self.terms = terms
+        self.least, self.least_in_all = least, least_in_all
         groups = int(terms.group.max()) + 1
         self.counts = np.zeros((replicas, groups + 1), np.int64)
         self._changes = np.zeros((replicas, 0, groups), np.int64)
@@ -106,7 +114,7 @@ class Wall:
         count_rows(state.position, self.terms.group, self.counts)
 
     def close(self, state: ChainState, moves: Moves, limit: int) -> BoolArray:
-        """Make null moves, in place, of the candidates that would cost more than `limit` or empty a group.
+        """Make null moves, in place, of the candidates that would cost more than `limit` or keep too few sites.
 
         Parameters
         ----------
@@ -125,8 +133,8 @@ class Wall:
         self._changes = np.empty((replicas, ahead, self.counts.shape[1] - 1), np.int64)
         closed = np.empty((replicas, ahead), np.bool_)
         close_rows(
-            state.position, moves.size, moves.sites, moves.weights, self.counts, int(limit), *self.terms,
-            self._changes, closed,
+            state.position, moves.size, moves.sites, moves.weights, self.counts, int(limit), self.least, self.least_in_all,
+            *self.terms, self._changes, closed,
         )  # fmt: skip
         return closed
 
@@ -136,8 +144,8 @@ class Wall:
         self.counts[rows, :-1] += self._changes[rows, index[rows]]
 
 
-def new_wall(terms: CostTerms, state: ChainState) -> Wall:
-    """Return the wall of a state.
+def new_wall(terms: CostTerms, state: ChainState, least: int = 1, least_in_all: int = 0) -> Wall:
+    """Return the wall of a state; each group must keep `least` sites, and all together `least_in_all`.
 
     Raises
     ------
@@ -149,6 +157,6 @@ def new_wall(terms: CostTerms, state: ChainState) -> Wall:
         raise ConfigError(
             f"costs of {terms.group.size} sites, but there are {sites}. Describe the costs of these sites."
         )
-    wall = Wall(terms, replicas)
+    wall = Wall(terms, replicas, least, least_in_all)
     wall.refresh(state)
     return wall

@@ -30,7 +30,7 @@ COLUMNS: Columns = (
     ("accepted", "acceptance", ".1%", 8),
     ("proposals/s", "proposals_per_second", ",.0f", 11),
 )
-COSTS = {"parameters": "parameters", "macs": "multiply-accumulates"}
+COSTS = {"parameters": "parameters", "macs": "multiply-accumulates", "sites": "sites", "cost": "units of cost"}
 # Of a budget that is a cost: there is no sum of gates to reach.
 COST_COLUMNS: Columns = (
     *COLUMNS[:3],
@@ -235,6 +235,8 @@ def harden_line(data: Data, objective: str | None = None) -> str:
     kept, total = number(data.get("kept"), ",d"), number(data.get("N"), ",d")
     if cost := data.get("cost"):
         groups = "-".join(f"{count:,}" for count in cost["groups"])
+        if "names" in cost:
+            groups = ", ".join(cost["names"]) or "none"
         away = f"{groups} of the groups: {cost['kept']:,} of at most {cost['limit']:,} {COSTS[cost['in']]}"
     value = data.get("validation_objective")
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"

@@ -2,7 +2,8 @@
 
 As `pool` does it for a count of sites, between blocks: a pool is drawn and each site's toggle judged alone. Dropping takes what
 raises the loss least for each unit of cost that it saves, of which no more counts than is still in excess; growing takes what
-lowers it most for each unit, of what still fits. At T > 0 each change of loss gets T times Gumbel noise first.
+lowers it most for each unit, of what still fits. Groups may be emptied where the costs allow it (`Costs.least`). At T > 0 each
+change of loss gets T times Gumbel noise first.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _eligible(
     """Return the sites that may go or come, and about how many of them must."""
     group = costs.terms.group
     if excess > 0:
-        saved = np.where(counts > 1, -costs.steps(counts, -1), 0)
+        saved = np.where(counts > costs.least, -costs.steps(counts, -1), 0)
         sites = np.flatnonzero(is_kept & (saved[group] > 0))
         return sites, min(math.ceil(excess / max(int(saved.max()), 1)), max(1, sites.size // part))
     if not may_grow:
@@ -127,7 +128,7 @@ def _chosen(
         worth = way * costs.steps(counts, way)
         if is_over:
             # What would be saved beyond the excess is not needed now.
-            can, worth = (counts > 1) & (most > 0) & (worth > 0), np.minimum(worth, -room)
+            can, worth = (counts > costs.least) & (most > 0) & (worth > 0), np.minimum(worth, -room)
         else:
             can = (counts < costs.sizes) & (worth <= room)
         open_ = left & can[group]

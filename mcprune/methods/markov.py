@@ -82,8 +82,9 @@ class Markov:
         self.state = state.new_state(start, sharpness=self.sharpness)
         self.chains = np.arange(settings.replicas)
         self.blocks = 0
-        self.wall = None if settings.cost is None else wall.new_wall(settings.cost.costs.terms, self.state)
-        self.last_target = sites if settings.cost is None else settings.cost.costs.whole
+        costs = None if settings.cost is None else settings.cost.costs
+        self.wall = None if costs is None else wall.new_wall(costs.terms, self.state, costs.least, costs.least_in_all)
+        self.last_target = sites if costs is None else costs.whole
         self.site_scores = site_scores
         self.groups = groups
         self.hard_groups = groups if hard_groups is None else hard_groups
@@ -358,6 +359,8 @@ class Markov:
         """Drop the cheapest of a pool, or take back the best, until each replica keeps n(t) sites."""
         # The moves themselves may go below n(t): that is theirs, and only a wave takes sites back.
         rises = target > self.last_target
+        if self.settings.cost is not None and not self.settings.cost.costs.least:
+            rises = target != self.last_target  # what goes may be large: the gap that it leaves is filled
         self.last_target = target
         for turn in range(4096):
             bounds: dict[str, Any] = {

@@ -19,7 +19,7 @@ from mcprune.chain.wall import CostTerms
 from mcprune.pruning.sites import SiteMap
 
 UNITS = ("parameters", "macs")
-WORDS = {"parameters": "parameters", "macs": "multiply-accumulates"}
+WORDS = {"parameters": "parameters", "macs": "multiply-accumulates", "sites": "sites", "cost": "units of cost"}
 
 
 class Layer(NamedTuple):
@@ -52,18 +52,22 @@ class Costs:
 
     Attributes
     ----------
-    unit : "parameters" or "macs"
+    unit : "parameters" or "macs"; "sites" or "cost" for items (`pruning.ties`)
     terms : CostTerms
     sizes : ndarray of int64, shape (G,)
         Sites of each group.
     dead : int or None
         The cost where a group that the terms read has no site left; None: the terms hold there too.
+    least, least_in_all : int
+        Sites that each group must keep, and that all must keep together.
     """
 
     unit: str
     terms: CostTerms
     sizes: IntArray
     dead: int | None = None
+    least: int = 1
+    least_in_all: int = 0
 
     @property
     def words(self) -> str:
@@ -118,7 +122,8 @@ class Costs:
         """
         group = self.terms.group
         mask = np.zeros(group.size, bool)
-        mask[[next(int(site) for site in order if group[site] == g) for g in range(self.sizes.size)]] = True
+        if self.least:
+            mask[[next(int(site) for site in order if group[site] == g) for g in range(self.sizes.size)]] = True
         counts = self.counts(mask)
         for site in order:
             if not mask[site]:

@@ -30,6 +30,7 @@ from mcprune.session.fields import (
     schedule_text,
     site_names,
 )
+from mcprune.session.groups import groups_option
 from mcprune.session.options_gradient import unused
 from mcprune.session.options_importance import ImportanceOptions
 from mcprune.session.options_oneshot import OneShotOptions, unused_frozen
@@ -239,6 +240,12 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         description="sites that are dropped in any case, by name or index",
         json_schema_extra={"group": "chain", "placeholder": "SITE,..."},
     )
+    groups: Annotated[dict[str, dict[str, Any]] | None, BeforeValidator(groups_option)] = Field(
+        None,
+        description="sites that are kept or dropped together, as NAME=SITE,...[:COST] joined by ;, or a TOML file of them; "
+        "keep is then the most that the kept may cost, a group without a cost its number of sites (docs/budgets.md)",
+        json_schema_extra={"group": "chain", "placeholder": "FILE|NAME=SITE,...[:COST];..."},
+    )
     moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
         {"exchange": 1.0},
         description="shares of the moves, such as exchange=3,toggle=1",
@@ -429,6 +436,12 @@ class RunConfig(OneShotOptions, ImportanceOptions):
     seed: int = Field(0, ge=0, lt=2**32, description="the run is a function of it", json_schema_extra={"group": "run"})
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the classifier lives", json_schema_extra={"group": "run"}
+    )
+    amp: bool = Field(
+        False,
+        description="bfloat16 (torch's autocast) in forward passes of backprop, of the search and the retraining; "
+        "candidates and results stay float32",
+        json_schema_extra={"group": "classifier"},
     )
     threads: int | None = Field(
         None,

@@ -109,6 +109,7 @@ class Refit:
             jitter=config.retrain_jitter or 0.0,
             view=self.warp(mask),
             is_asked=self.is_asked,
+            amp=config.amp,
         )
         return model
 
@@ -198,7 +199,8 @@ def cost_of(plan: Plan, mask: BoolArray | None = None) -> dict[str, Any] | None:
     if mask is None:
         return told
     counts = costs.counts(mask)
-    return {**told, "kept": int(costs.of(counts)), "groups": counts.tolist()}
+    found = {**told, "kept": int(costs.of(counts)), "groups": counts.tolist()}
+    return found if plan.ties is None else {**found, "names": plan.ties.names(mask)}
 
 
 def conclude(

@@ -26,6 +26,7 @@ from mcprune.objective.named import make_objective
 from mcprune.objective.texts import PLAIN
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.sites import SiteMap, site_map
+from mcprune.pruning.ties import TiedCosts
 from mcprune.session import plan_defaults as defaults
 from mcprune.session.classifiers import evaluation_rows, fresh_classifier, shrunken
 from mcprune.session.config import RunConfig
@@ -33,7 +34,7 @@ from mcprune.session.constraints import Constraints, check_groups, constraints
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
 from mcprune.session.options_oneshot import check_one_shot
-from mcprune.session.plan_budget import settle_budget
+from mcprune.session.plan_budget import settle_budget, settle_ties
 from mcprune.session.plan_chain import evaluation_case
 from mcprune.session.plan_gradient import settle
 from mcprune.session.plan_importance import settle_importance, settle_start
@@ -65,6 +66,12 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     cost: CostBudget | None = None  # the budget, where it is a cost
     ranks: Ranks | None = None  # the processes that share the candidates; None: this one alone
+
+    @property
+    def ties(self) -> TiedCosts | None:
+        """The groups of sites that are kept or dropped together; None where each site is on its own."""
+        costs = None if self.cost is None else self.cost.costs
+        return costs if isinstance(costs, TiedCosts) else None
 
     @property
     def falls(self) -> bool:
@@ -131,7 +138,8 @@ def make_plan(
         raise ConfigError(
             f"retrain_warp={config.retrain_warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
         )
-    keep, cost = settle_budget(config, classifier, sites, prepared)
+    tied = settle_ties(config, sites, prepared.feature_names, prepared.name)
+    keep, cost = (sites.size, tied) if tied else settle_budget(config, classifier, sites, prepared)
     if config.keep is None and cost is None:
         keep = max(keep, groups)
     if cost is None and keep < groups:
@@ -145,7 +153,11 @@ def make_plan(
         )
     if max(parse(config.delta).start, parse(config.delta).end) > defaults.LARGEST_DELTA:
         raise ConfigError(f"delta={config.delta} is beyond all weights; choose at most {defaults.LARGEST_DELTA:g}")
-    fixed = constraints(config.must_keep, config.must_drop, sites.names(prepared.feature_names), keep)
+    fixed = (
+        constraints(config.must_keep, config.must_drop, sites.names(prepared.feature_names), keep)
+        if tied is None
+        else None
+    )
     if fixed is not None:
         check_groups(fixed, sites, keep)
     objective = make_objective(

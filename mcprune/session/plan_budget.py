@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -13,6 +14,7 @@ from mcprune.methods.cost_pool import CostBudget
 from mcprune.pruning.costs import model_costs
 from mcprune.pruning.sites import SiteMap
 from mcprune.session.config import RunConfig
+from mcprune.session.groups import settle_groups
 
 # Groups that a message names.
 NAMED = 4
@@ -51,15 +53,52 @@ def settle_budget(
         raise ConfigError(
             f"{met}, but the smallest model, of {one}, has {smallest:,}; choose {smallest:,} <= keep <= {whole:,}"
         )
+    return sites.size, _under_a_wall(config, CostBudget(costs, limit))
+
+
+def settle_ties(config: RunConfig, sites: SiteMap, feature_names: Sequence[str], name: str) -> CostBudget | None:
+    """Return the budget of a search among groups of tied sites, whose costs are `TiedCosts`; None without groups.
+
+    Raises
+    ------
+    ConfigError
+        Groups that do not fit the sites or the budget, or options that contradict them.
+    """
+    if config.groups is None:
+        return None
+    if config.budget_in != "sites":
+        raise ConfigError(
+            f"groups with budget_in={config.budget_in}: groups bring costs of their own; leave --budget-in or --groups out"
+        )
+    if sites.channels or sites.weights:
+        raise ConfigError(f"groups with sites={config.sites!r}: inputs and units can be tied; leave --groups out")
+    if config.start is not None or config.propose_by is not None:
+        raise ConfigError("--start and --propose-by score single sites: leave them out, or leave --groups out")
+    names = sites.names(feature_names)
+    given = (config.must_keep or (), config.must_drop or ())
+    limit = config.keep
+    if limit is None:
+        all_of_it = settle_groups(config.groups, names, 2**31, *given)
+        limit = max(all_of_it.smallest, all_of_it.whole // 4)
+    costs = settle_groups(config.groups, names, limit, *given)
+    if limit > costs.whole:
+        raise ConfigError(
+            f"keep={limit:,}, but all that {name!r} may keep costs {costs.whole:,}; choose keep of at most {costs.whole:,}"
+        )
+    return _under_a_wall(config, CostBudget(costs, limit))
+
+
+def _under_a_wall(config: RunConfig, budget: CostBudget) -> CostBudget:
+    """Return the budget; options that contradict a wall are refused."""
+    option = "groups" if config.groups is not None else f"budget_in={config.budget_in}"
     if config.budget_drops == "chain":
         raise ConfigError(
-            f"budget_in={config.budget_in} with budget_drops=chain: a cost is a wall, which the chain cannot come from above; "
+            f"{option} with budget_drops=chain: a cost is a wall, which the chain cannot come from above; "
             "use --budget-drops pool"
         )
     alpha = parse(config.alpha)
     if "alpha" in config.model_fields_set and max(alpha.start, alpha.end) > 0:
         raise ConfigError(
-            f"alpha={config.alpha} with budget_in={config.budget_in}: a cost is a wall, and nothing pushes towards it; "
-            "leave --alpha out"
+            f"alpha={config.alpha} with {option}: a cost is a wall, and nothing pushes towards it; leave --alpha out"
         )
-    return sites.size, CostBudget(costs, limit)
+    return budget

@@ -17,12 +17,14 @@ from mcprune.evaluate.choose import Case, choose, examine, named
 from mcprune.evaluate.full import FullEvaluator
 from mcprune.evaluate.ranks import SharedEvaluator
 from mcprune.methods.ahead import fitting
+from mcprune.methods.cost_pool import CostBudget
 from mcprune.methods.fixed import FixedMarkov
 from mcprune.methods.gradient import Gradient
 from mcprune.methods.importance.method import Importance
 from mcprune.methods.importance.scorer import Scorer
 from mcprune.methods.importance.starts import SiteWeights, Started
 from mcprune.methods.markov import ChainSettings, Markov
+from mcprune.methods.tied import TiedMarkov
 from mcprune.objective.base import Rows
 from mcprune.objective.texts import PLAIN
 from mcprune.pruning.sites import SiteMap
@@ -185,8 +187,11 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
 def make_chain(plan: Plan) -> Markov:
     """Return the chain of a plan, at its start."""
     config, keep = plan.config, plan.keep
-    fixed = plan.fixed
+    fixed, ties, cost = plan.fixed, plan.ties, plan.cost
     size = plan.sites.size if fixed is None else fixed.free.size
+    if ties is not None and cost is not None:
+        size = keep = len(ties.items)
+        cost = CostBudget(ties.of_items, cost.limit)
     keep -= 0 if fixed is None else fixed.kept.size
     sharpness = {
         "sigmoid": Schedule("constant", 1.0, 1.0),
@@ -218,11 +223,13 @@ def make_chain(plan: Plan) -> Markov:
         learned="informed" in config.moves,
         warm_up=config.warm_up if config.warm_up is not None else 0.5,
         pressure=config.budget_pressure,
-        cost=plan.cost,
+        cost=cost,
         falling_decisions=max(1, config.decisions // FALLING) if config.frozen else 0,
         trials=min(TRIALS, config.decisions) if config.informed_by == "trials" and "informed" in config.moves else 0,
         pool_limit=config.pool_limit or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
     )
+    if ties is not None:
+        return TiedMarkov(ties, settings, evaluator, canonical, plan.objective.lower_bound)
     weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
     if fixed is not None:
         bound = plan.objective.lower_bound

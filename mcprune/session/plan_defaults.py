@@ -39,6 +39,8 @@ def one_shot(config: RunConfig, rows: int, sites: SiteMap) -> dict[str, Any]:
         settled |= {name: value for name, value in longer.items() if name not in given}
     if sites.weights and "moves" not in given and config.preset == "default":
         settled["moves"] = {"informed": 0.9, "exchange": 0.1}
+    if config.groups is not None and "moves" not in given and config.preset == "default":
+        settled["moves"] = {"exchange": 0.75, "toggle": 0.25}  # trades of unequal groups leave gaps
     if config.informed_by == "auto":
         tries = bool(sites.weights) and "informed" in settled.get("moves", config.moves) and config.propose_by is None
         settled["informed_by"] = "trials" if tries else "chain"
@@ -86,7 +88,7 @@ def falling_budget(config: RunConfig, rows: int, *, may_rise: bool = True) -> di
     # Under a cost waves bring back mostly inputs, cheap while few units read them (docs/budgets.md).
     # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
     # A frozen classifier has nothing to train of what comes back.
-    may_rise = may_rise and config.budget_in == "sites" and not config.frozen
+    may_rise = may_rise and config.budget_in == "sites" and config.groups is None and not config.frozen
     is_usual = may_rise and falls and temperature.start == temperature.end == 0 and rows >= LARGE
     waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)

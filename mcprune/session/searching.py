@@ -129,6 +129,8 @@ class Search:
             else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device),
             never=None if plan.fixed is None else plan.fixed.dropped,
             ranks=ranks_that_train(plan),
+            ties=plan.ties,
+            amp=config.amp,
         )
         self.judges = EvaluationRows(
             data.x_train[judge],
@@ -398,6 +400,7 @@ class Search:
             seed=config.seed,
             is_asked=is_asked,
             weights=self.trainer.weights,
+            amp=config.amp,
         )
         plan.spent_forwards += 3 * (config.pretrain or 0) * len(self.trainer.targets)
         found = self._accuracy(np.ones(plan.sites.size, bool))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from mcprune.evaluate.ranks import Ranks
 from mcprune.methods.base import Joint
 from mcprune.methods.saving import Saved, alike, copied, restore_optimizer, save_optimizer
 from mcprune.pruning.gates import GatedModel
+from mcprune.pruning.ties import TiedCosts
 from mcprune.session.rows import RowOrder
 from mcprune.session.sharing import SharedSteps
 
@@ -60,6 +62,10 @@ class Trainer:
         Of the rows in the loss; their scale has no say.
     never : ndarray of int64, optional
         Dropped sites that no row gets in a trade.
+    ties : TiedCosts, optional
+        Groups of sites that are traded whole, and fixed ones that are not traded.
+    amp : bool
+        Forward passes of the steps in bfloat16 where torch's autocast says so; parameters and losses stay float32.
     seed : int
         The order of the rows and the trades are a function of it.
     ranks : Ranks, optional
@@ -86,6 +92,8 @@ class Trainer:
         weights: torch.Tensor | None = None,
         never: IntArray | None = None,
         ranks: Ranks | None = None,
+        ties: TiedCosts | None = None,
+        amp: bool = False,
     ) -> None:
         self.gated = gated
         self.features = features
@@ -96,6 +104,8 @@ class Trainer:
         self.perturb = perturb
         self.jitter = jitter
         self.never = never
+        self.ties = ties
+        self.amp = amp
         self.steps = 0
         self._seed = seed
         self._draw = np.random.default_rng([seed, 1])
@@ -144,7 +154,8 @@ class Trainer:
         NumericalError
             The loss is not finite.
         """
-        kept, dropped = np.flatnonzero(weights > 0), np.flatnonzero(weights <= 0)
+        is_kept = weights > 0 if self.ties is None else self.ties.whole_items(weights > 0)
+        kept, dropped = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
         if self.never is not None:
             dropped = np.setdiff1d(dropped, self.never)
         trades = (
@@ -174,7 +185,8 @@ class Trainer:
                 if self._shared is not None:  # drawn for all rows before, so that the draws are those of one process
                     part = self._shared.part(len(rows))
                     rows, seen, shown = rows[part], seen[part], shown[part] if shown.dim() > 1 else shown
-                with nullcontext() if self._shared is None else self._shared.draws(self._seed, self.steps):
+                drawn = nullcontext() if self._shared is None else self._shared.draws(self._seed, self.steps)
+                with drawn, mixed(self.features, self.amp):
                     logits = (
                         self.gated(seen, shown) if columns is None else self.gated.of_columns(seen * shown, columns)
                     )
@@ -208,6 +220,12 @@ class Trainer:
         if self.gated.sites.weights:
             once = trade(gates, kept, dropped, trades, 1, self._draw)[0]
             return None, torch.from_numpy(once).to(self.features), None
+        if self.ties is not None:
+            traded = trade(gates[self.ties.first], kept, dropped, trades, len(rows), self._draw)
+            free = self.ties.owner >= 0
+            whole = np.repeat(gates[None], len(rows), axis=0)
+            whole[:, free] = traded[:, self.ties.owner[free]]
+            return None, torch.from_numpy(whole).to(self.features), None
         pool = dropped
         if dropped.size > TRADED_FROM:
             pool = np.sort(self._draw.choice(dropped, TRADED_FROM, replace=False))
@@ -246,6 +264,8 @@ def put_tensors(model: nn.Module, parameters: Mapping[str, torch.Tensor], buffer
 
 def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
     """Return the mean cross-entropy of a batch, each row times its weight; weights have the mean 1 over all rows."""
+    if logits.dtype == torch.bfloat16:
+        logits = logits.float()
     if weights is None:
         return functional.cross_entropy(logits, targets)
     return (functional.cross_entropy(logits, targets, reduction="none") * weights).mean()
@@ -254,6 +274,11 @@ def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
 def shaken(rows: torch.Tensor, jitter: float) -> torch.Tensor:
     """Return rows with normal noise of that standard deviation, drawn from torch's global state; the rows themselves at 0."""
     return rows + jitter * torch.randn_like(rows) if jitter else rows
+
+
+def mixed(features: torch.Tensor, is_on: bool) -> AbstractContextManager[Any]:
+    """Return the context of forward passes of backprop: bfloat16 by torch's autocast on the rows' device, or nothing."""
+    return torch.autocast(features.device.type, dtype=torch.bfloat16) if is_on else nullcontext()
 
 
 @contextmanager
@@ -283,11 +308,12 @@ def fit(
     view: Callable[[torch.Tensor], torch.Tensor] | None = None,
     is_asked: Callable[[], bool] = lambda: False,
     weights: torch.Tensor | None = None,
+    amp: bool = False,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
 
     `view` gives the features of the rows of a step, whose numbers it is given, in place of those rows themselves.
-    `weights` (rows,) are those of the rows in the loss; their scale has no say.
+    `weights` (rows,) are those of the rows in the loss; their scale has no say. With `amp` forward passes are in bfloat16.
 
     Raises
     ------
@@ -311,7 +337,9 @@ def fit(
             for first in range(0, steps * size, size):
                 part = order[first : first + size]
                 seen = features[part] if view is None else view(part)
-                loss = mean_loss(model(shaken(seen, jitter)), targets[part], None if scaled is None else scaled[part])
+                with mixed(features, amp):
+                    logits = model(shaken(seen, jitter))
+                loss = mean_loss(logits, targets[part], None if scaled is None else scaled[part])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()

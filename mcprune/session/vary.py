@@ -17,7 +17,7 @@ from mcprune.session.fields import nearest
 from mcprune.session.options_gradient import check_options
 
 # What would change the question or its measure, and what changes no mask.
-OTHER_QUESTION = ("data", "target", "test", "validation", "sites", "keep", "budget_in", "seed")
+OTHER_QUESTION = ("data", "target", "test", "validation", "sites", "keep", "budget_in", "groups", "seed")
 NO_MASK = (
     "out",
     "force",

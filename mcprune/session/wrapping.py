@@ -49,6 +49,8 @@ def search_estimator(
     ConfigError, ModelError
         An estimator that cannot be fitted on columns, a way that does not exist.
     """
+    if config.groups is not None:
+        raise ConfigError("groups are for a network of mcprune's own: leave estimator out, or the option groups")
     if way not in WAYS:
         raise ConfigError(f"evaluation={way!r} is unknown; choose 'refit' or 'mask'")
     sites, keep = rows.features.shape[1], config.keep or 1
