@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Past(Desk):
         run = read_recorded(folder)
         try:
             self._read(run)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             path = str(Path(folder) / EVENTS)
             raise FolderError(f"{path!r} is not the record of a run ({brief(error)}); give another folder") from None
         self._run["folder"] = str(folder)
@@ -56,7 +57,7 @@ class Past(Desk):
         self._run |= {
             "is_chain": is_chain,
             "is_past": True,
-            "image_shape": run.image_shape,
+            "image_shape": run.image_shape if _is_of_inputs(run) else None,
             "without": going if run.done is None else ended,
         }
         for text in run.notes:
@@ -77,7 +78,7 @@ class Past(Desk):
         """Return a progress event as a row of the series; acceptance by move since the last one."""
         row: dict[str, float | None] = {name: data[name] for name in SAME}
         row |= {"step": data["proposals"], "rate": data["proposals_per_second"], "validation": self._validation}
-        row |= {name: (data["alpha"] or 0.0) * data[name] for name in ("sel", "rej")}
+        row |= {name: (data["alpha"] or 0.0) * (data[name] or 0.0) for name in ("sel", "rej")}
         if not self._run["is_chain"]:
             config, before = run.start["config"], last or {"block": 0, "seconds": 0.0}
             steps = config["train_steps"]
@@ -91,7 +92,7 @@ class Past(Desk):
                 row[f"move {name}"] = (accepted - was[1]) / (proposed - was[0])
         return row
 
-    def _change(self, run: Recorded, knob: Mapping[str, Any]) -> None:
+    def _change(self, run: Recorded, knob: dict[str, Any]) -> None:
         """Take a change into the log, with what the record says of the time around it."""
         before, after = run.around(knob)
         blocks = run.series("block")
@@ -99,31 +100,32 @@ class Past(Desk):
         def figures(part: Any) -> dict[str, Any]:
             found = {name: run.series(name)[part] for name in ("acceptance", "loss", "cla")}
             known = {name: values[np.isfinite(values)] for name, values in found.items()}
-            return plain({name: float(values.mean()) if values.size else None for name, values in known.items()})
+            return {name: float(values.mean()) if values.size else None for name, values in known.items()}
 
         entry = {**plain(knob), "number": len(self._log) + 1, "origin": "record", "before_figures": figures(before)}
         entry["effect"] = {**figures(after), "blocks": int(blocks[after[-1]] - knob["block"])} if after.size else None
         self._log.append(entry)
 
     def _finish(self, run: Recorded) -> None:
-        if not run.progress:
+        last, gates, keep = run.progress[-1] if run.progress else None, run.gates(), run.keep()
+        if last is None:
             return
-        last, gates = run.progress[-1], run.gates()
         at_end = (gates[-1] if len(gates) else np.zeros(0)) / 255.0
         if run.done is not None:
             weights = np.asarray(read_json(run.folder, MASK)["weights"], np.float64)
             if weights.shape != (run.N,):  # before anything of that size is made
                 raise ValueError(f"{MASK} has {weights.size} weights, {run.N} were expected")
             at_end = 1.0 / (1.0 + np.exp(-np.clip(weights, -50, 50)))
-        kept = np.zeros(run.N, bool)
-        kept[np.asarray(run.keep() or [], np.int64)] = True
+        is_told = run.N <= SHOWN and keep is not None
+        kept = np.zeros(run.N if is_told else 0, bool)
+        if is_told:
+            kept[np.asarray(keep, np.int64)] = True
         share = gates.mean(axis=0, dtype=np.float64) / 255.0 if len(gates) else kept.astype(np.float64)
-        is_told = run.N <= SHOWN and run.keep() is not None
         names = ("block", "acceptance", "delta", "temperature", "alpha", "seconds_left")
         self._latest = {
             **{name: last[name] for name in names},
             "row": self._row(run, last, run.progress[-2] if len(run.progress) > 1 else None),
-            "near_hard": last["near_hard"],
+            "near_hard": last.get("near_hard"),
             "constant_since": self._log[-1]["step"] if self._log else 0,
             "hints": [],
             **shown(at_end, kept, share if is_told else None),
@@ -133,3 +135,9 @@ class Past(Desk):
             self._latest["seconds_left"] = None
         if is_told:
             self._run["names"] = site_names(run, features(run))
+
+
+def _is_of_inputs(run: Recorded) -> bool:
+    """Whether the shape of the image, if there is one, has a pixel for each input: a page would draw as many as it says."""
+    first = run.start["sites"][0]
+    return run.image_shape is not None and math.prod(run.image_shape) == first["size"] and first["kind"] == "inputs"
