@@ -1,6 +1,5 @@
 """The page from Python: a run beside the caller, steered, with the result of `prune`; results that show themselves."""
 
-import time
 import urllib.request
 
 import numpy as np
@@ -25,8 +24,6 @@ def test_a_run_beside_the_caller_is_steered_and_gives_what_prune_gives(tuning):
         assert b"<title>mcprune" in answer.read()
     assert policy.endswith("frame-ancestors http://127.0.0.1:* http://localhost:*")
     assert tuning.address.replace("&", "&amp;") in tuning._repr_html_()
-    while tuning.status != "paused":
-        time.sleep(0.01)
     assert tuning.turn(moves={"site": 2.0, "exchange": 2.0}, temperature=1e-3) == {
         "moves": {"site": 0.5, "exchange": 0.5},
         "temperature": 1e-3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from html import escape
 from typing import Any
 
@@ -41,11 +42,15 @@ class Tuning:
     def turn(self, **knobs: Any) -> dict[str, Any]:
         """Turn knobs from the next block on, as the page does; return them as they were taken.
 
+        Waits until the chain is there: data are loaded and the engine is compiled first.
+
         Raises
         ------
         ConfigError
             What is refused, with the reason.
         """
+        while self._desk.status == "starting" and self._thread.is_alive():
+            time.sleep(0.02)
         status, answer = self._desk.post(knobs)
         if status != 200:
             reasons = answer.get("refused") or {"": answer.get("error", "refused")}

@@ -275,6 +275,7 @@
 
   for (const [name, , where] of FIGURES) {
     const box = make("div", "", where || "");
+    box.hidden = where === "backprop"; // until it is known what runs
     figures[name] = make("dd", "-");
     box.append(make("dt", name), figures[name]);
     $("figures").append(box);
