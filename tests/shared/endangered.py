@@ -210,7 +210,7 @@ def _run_readers(run: Path) -> list[Reader]:
     def report(at: Path) -> None:
         recorded = read_recorded(at)
         check(recorded)
-        write_page(at / "report.html", {"run": recorded}, {"run": features(at)}, {})
+        write_page(at / "report.html", {"run": recorded}, {"run": features(recorded)}, {})
 
     def jobs(at: Path) -> None:
         made = Jobs(at, "bench", [Job("one", {"data": "wine", "keep": 4})])
