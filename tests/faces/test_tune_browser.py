@@ -14,8 +14,6 @@ expect.set_options(timeout=60_000)
 LONG = [
     "--epochs",
     "100000",
-    "--budget",
-    "constant",
     "--hidden",
     "24,12",
     "--compare",
@@ -31,7 +29,7 @@ WAIT = 60_000  # milliseconds; a loaded machine only waits longer
 class Run:
     """`mcprune tune` in a process of its own."""
 
-    def __init__(self, folder, *more):
+    def __init__(self, folder, *more, budget=("--budget", "constant")):
         command = [
             sys.executable,
             "-m",
@@ -45,7 +43,7 @@ class Run:
             str(folder),
         ]
         self.process = subprocess.Popen(
-            [*command, *LONG, *more], stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "30"}
+            [*command, *LONG, *budget, *more], stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "30"}
         )
         self.address = self.process.stdout.readline().rstrip("\n")
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", self.address)
@@ -229,7 +227,7 @@ def test_all_is_reached_by_the_keyboard(steered):
 
 
 def test_a_run_without_a_chain_says_why_it_has_no_knobs_and_a_dead_server_is_noticed(tmp_path, browser):
-    run = Run(tmp_path / "run", "--method", "gradient", "--schedule", "fixed")
+    run = Run(tmp_path / "run", "--method", "gradient", "--schedule", "fixed", budget=())
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(WAIT)
     faults = []
