@@ -65,7 +65,7 @@ def _short(value: Any) -> str:
     return (
         number(value, ".4g")
         if not isinstance(value, dict)
-        else ", ".join(f"{key} {share}" for key, share in value.items())
+        else ", ".join(f"{key} {number(share, '.3g')}" for key, share in value.items())
     )
 
 
