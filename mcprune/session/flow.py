@@ -120,7 +120,8 @@ class Store:
         return {**found, "device": device.type}
 
     def _key(self, unit: Unit) -> dict[str, Any]:
-        asked = self.setting.asked(unit.network)
+        # Threads too: torch's last bits depend on them, and so early in training other bits drop other channels.
+        asked = {**self.setting.asked(unit.network), "threads": self.setting.threads}
         # The look of an unpruned run is at these fractions.
         key = asked if unit.measure else {**asked, "fractions": list(self.setting.fractions)}
         return dict(json.loads(json.dumps(key)))

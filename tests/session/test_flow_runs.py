@@ -150,7 +150,7 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     assert "Plotly.newPlot" in page
     assert all(row["claim"] in page for row in found["rows"])
     assert page.count('style="height:') == 5
-    # Again: what is finished stays as it is; a run that is gone is made anew (not always to the same bits, so its figures are left out).
+    # Again: what is finished stays as it is; a run that is gone is made anew, to the same bits.
     gone = root / "parts" / "vgg13-seed0-loss-0.5.json"
     gone.unlink()
     assert main([*COMMAND, str(root)]) == 0
@@ -158,9 +158,12 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     assert said.count("finished before") == len(MEASURES)
     again = results(root)
     assert again["unfinished"] == []
-    kept = [[run for run in one["runs"] if run["measure"] != "loss"] for one in (found, again)]
-    assert len(kept[0]) == len(MEASURES)
-    assert kept[0] == kept[1]
+    both = [[{**run, "seconds": 0} for run in one["runs"]] for one in (found, again)]
+    assert len(both[0]) == 1 + len(MEASURES)
+    assert both[0] == both[1]
+    # Another number of threads may come to other bits.
+    assert main([*COMMAND[:6], "2", *COMMAND[7:], str(root)]) == 2
+    assert "threads = 1, not 2" in capsys.readouterr().err
     # Other options are refused, and replaced where that is asked for.
     assert main([*COMMAND[:4], "0.25", *COMMAND[5:], str(root)]) == 2
     assert "--force" in capsys.readouterr().err
