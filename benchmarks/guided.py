@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import sys
 import time
 import traceback
@@ -137,7 +138,8 @@ def _child(reader, names, root, seconds, seed, bounded, room, told, said, corpus
                 return (data[:1] + draw.choice(list(reader.spoilers[name]))(data[1:], draw))[:longest]
         return bytes(atheris.Mutate(data, longest))
 
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of the reader before
+    folder.mkdir()
     output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
