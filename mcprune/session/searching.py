@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from mcprune.arrays import BoolArray, Float32Array, IntArray
+from mcprune.arrays import BoolArray, IntArray
 from mcprune.chain.floor import hardened
 from mcprune.errors import ConfigError
-from mcprune.evaluate.ranks import Ranks
 from mcprune.methods.base import Batch, Joint, MaskUpdate
 from mcprune.methods.markov import Markov
 from mcprune.methods.saving import Saved, alike, checked
@@ -27,16 +24,15 @@ from mcprune.session.keeper import Keeper
 from mcprune.session.pace import Pace
 from mcprune.session.plan import Plan
 from mcprune.session.ranks import agreed
-from mcprune.session.rows import EvaluationRows, judge_split
+from mcprune.session.rows import judge_split
 from mcprune.session.scoring import coded_groups, value_of
+from mcprune.session.search_parts import counted, make_judges, make_trainer, near_hard, told_progress, told_update
 from mcprune.session.steering import Knobs, Steering
-from mcprune.session.trainer import Trainer, accuracy, fit
+from mcprune.session.trainer import accuracy, fit
 
 # At most so many progress events, and so many looks at the validation part, whatever the length of the run.
 PROGRESS_EVENTS, VALIDATIONS = 400, 40
-# The gates themselves are told so many times at most, and only where they are few: a line of text should stay one.
-GATES, MOST_GATES = 60, 16_384
-NEAR = 0.01
+GATES = 60  # the gates themselves are told so many times at most
 GUESSED_ROWS = 2048  # on which the effects of the sites are guessed
 RENEW = 8  # blocks for which a frozen classifier is judged on the same rows
 # What of a search is kept as it is.
@@ -44,54 +40,6 @@ PLAIN = (
     "blocks_done", "told", "over", "is_warm", "turned_at", "proposals", "accepted", "nonfinite", "null_moves", "by_bound", "walled",
     "judged_rows", "adapted", "searched", "seconds", "usual",
 )  # fmt: skip
-
-
-def near_hard(gates: Float32Array) -> float:
-    """Return the share of the gates within .01 of 0 or 1."""
-    return float(((gates <= NEAR) | (gates >= 1.0 - NEAR)).mean())
-
-
-def coded(gates: Float32Array) -> str | None:
-    """Return gates (N,) as base64 of a byte each, 0..255 for 0..1; None where they are too many."""
-    if gates.size > MOST_GATES:
-        return None
-    return base64.b64encode(np.rint(255.0 * gates.astype(np.float64)).astype(np.uint8).tobytes()).decode("ascii")
-
-
-def ranks_that_train(plan: Plan) -> Ranks | None:
-    """Return the processes that share the steps of backprop; None where each makes all of them.
-
-    Raises
-    ------
-    ConfigError
-        They should be shared, but this process is alone.
-    """
-    if plan.config.train_ranks == "each":
-        return None
-    if plan.ranks is None:
-        raise ConfigError(
-            "train_ranks='shared' is for several processes, and this one is alone; begin with torchrun --nproc-per-node=N -m mcprune, "
-            "or use --train-ranks each"
-        )
-    return plan.ranks
-
-
-def counted(saved: Any, name: str) -> list[int]:
-    """Return a saved pair of counts; ValueError where it is none."""
-    first, second = saved
-    return [alike(first, 0, name), alike(second, 0, name)]
-
-
-def told_update(saved: Mapping[str, Any]) -> MaskUpdate:
-    """Return what a saved block has done; ValueError or TypeError where it says something else than numbers."""
-    found = MaskUpdate(**saved)
-    for name, value in found._asdict().items():
-        kind = dict if name == "moves" else dict | None if name == "adapted" else int | float | None
-        if not isinstance(value, kind):
-            raise ValueError(f"{name} of the last block is {str(value)[:40]!r}")
-    for name, pair in found.moves.items():
-        counted(pair, name)
-    return found
 
 
 class Search:
@@ -114,33 +62,8 @@ class Search:
         fitted, judge = judge_split(data.y_train, config.judge_on, config.judge_share, config.seed)
         if self.joint is not None:
             judge = judge[:0]
-        self.trainer = Trainer(
-            plan.gated,
-            plan.rows(data.x_train[fitted]),
-            torch.from_numpy(data.y_train[fitted]).to(plan.device),
-            batch_size=plan.batch_size,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            perturb=config.perturb,
-            jitter=config.jitter or 0.0,
-            seed=config.seed,
-            weights=None
-            if data.weights is None
-            else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device),
-            never=None if plan.fixed is None else plan.fixed.dropped,
-            ranks=ranks_that_train(plan),
-            ties=plan.ties,
-            amp=config.amp,
-        )
-        self.judges = EvaluationRows(
-            data.x_train[judge],
-            data.y_train[judge],
-            device=plan.device,
-            seed=config.seed,
-            jitter=config.jitter or 0.0,
-            weights=None if data.weights is None else data.weights[judge],
-            groups=None if data.groups is None else data.groups[judge],
-        )
+        self.trainer = make_trainer(plan, fitted)
+        self.judges = make_judges(plan, judge)
         self.x_validation = plan.rows(data.x_validation)
         self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
         self.blocks_done = 0
@@ -165,7 +88,7 @@ class Search:
         # The median of the last blocks: some of the first ones compile the engine.
         self._times: deque[float] = deque(maxlen=31)
         self.usual = 0.0
-        self._began = 0.0
+        self.began = 0.0  # when the data were being loaded, by the clock that never goes back
         self._not_told = (0, [0, 0])  # told and window behind the last block, before it was told of
 
     def run(self, interrupt: Interrupt, began: float, keeper: Keeper | None = None) -> Iterator[Event]:
@@ -180,7 +103,7 @@ class Search:
             Saves the search between two blocks.
         """
         plan, config = self.plan, self.plan.config
-        self._began = began
+        self.began = began
         began_search = began if self.last is None else time.monotonic() - self.searched
         self.steering.begin(self.knobs)
         self.keeper = keeper
@@ -267,7 +190,7 @@ class Search:
 
     def _tell(self, update: MaskUpdate, reason: str) -> Iterator[Event]:
         """Tell of the last block if it is due, and why the search ends early, if it does."""
-        plan, method = self.plan, self.method
+        plan = self.plan
         if plan.ranks is not None and not plan.ranks.is_first:
             return
         blocks = self.pace.blocks
@@ -282,43 +205,7 @@ class Search:
             self.told = self.blocks_done
             yield Event(
                 events.PROGRESS,
-                {
-                    "block": self.blocks_done,
-                    "blocks": blocks,
-                    "epoch": plan.epochs * self.blocks_done / plan.blocks,
-                    "epochs": math.ceil(plan.epochs * blocks / plan.blocks),
-                    "loss": update.loss,
-                    "cla": update.cla,
-                    "sel": update.sel,
-                    "rej": update.rej,
-                    "alpha": update.alpha,
-                    "lambda": update.strength,
-                    "delta": update.delta,
-                    "temperature": update.temperature,
-                    "gate_sum": update.gate_sum,
-                    "near_hard": near_hard(method.training_gates()),
-                    "kept": update.kept,
-                    "target": update.target,
-                    "cost": update.cost,
-                    "cost_target": update.cost_target,
-                    "proposals": self.proposals,
-                    "accepted": self.accepted,
-                    "acceptance": window[1] / window[0] if window[0] else math.nan,
-                    "moves": {name: list(total) for name, total in self.moves.items()},
-                    "nonfinite": self.nonfinite,
-                    "null_moves": self.null_moves,
-                    "rejected_by_bound": self.by_bound,
-                    "rejected_by_cost": self.walled,
-                    "adapted": update.adapted,
-                    "proposals_per_second": update.proposals / max(self.usual, 1e-9),
-                    "forwards": self.forwards(),
-                    "validation_accuracy": on_validation,
-                    "validation_at_n": at_n,
-                    "validation_objective": self.objective() if is_look else None,
-                    "gates": coded(method.training_gates()) if is_shown else None,
-                    "seconds": time.monotonic() - self._began,
-                    "seconds_left": self.usual * (blocks - self.blocks_done),
-                },
+                told_progress(self, update, window, on_validation, at_n, is_look=is_look, is_shown=is_shown),
             )
         self.told = self.blocks_done
         if is_last and self.blocks_done < blocks:
@@ -328,7 +215,7 @@ class Search:
         """Return all that the search's future depends on, copied; between two blocks only."""
         return {
             **{name: getattr(self, name) for name in PLAIN},
-            "seconds": time.monotonic() - self._began,
+            "seconds": time.monotonic() - self.began,
             "moves": self.moves,
             "window": self.window,
             "last": None if self.last is None else self.last._asdict(),
@@ -368,8 +255,8 @@ class Search:
         self.method.restore(saved["method"])
         for name in PLAIN:
             setattr(self, name, alike(saved[name], getattr(self, name), name))
-        if self.blocks_done > self.plan.blocks:
-            raise ValueError(f"{self.blocks_done:,} of {self.plan.blocks:,} blocks are done")
+        if self.blocks_done > self.pace.blocks:  # more than at the start may be planned
+            raise ValueError(f"{self.blocks_done:,} of {self.pace.blocks:,} blocks are done")
         self.moves = {str(name): counted(pair, "moves") for name, pair in saved["moves"].items()}
         self.window = counted(saved["window"], "window")
         self.last = None if saved["last"] is None else told_update(saved["last"])

@@ -19,7 +19,7 @@ from mcprune.faces.tune.window import EFFECT, HINT, Window, hints
 from mcprune.methods.base import MaskUpdate
 from mcprune.session import events
 from mcprune.session.events import Event, plain
-from mcprune.session.searching import near_hard
+from mcprune.session.search_parts import near_hard
 from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, limits, meaning
 
 EVERY = 0.1  # seconds between two messages with figures

@@ -1,0 +1,177 @@
+"""What a search is made of and what it tells: its trainer, the rows that judge, its progress, and saved counts read back."""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mcprune.arrays import Float32Array, IntArray
+from mcprune.errors import ConfigError
+from mcprune.evaluate.ranks import Ranks
+from mcprune.methods.base import MaskUpdate
+from mcprune.methods.saving import alike
+from mcprune.session.plan import Plan
+from mcprune.session.rows import EvaluationRows
+from mcprune.session.trainer import Trainer
+
+if TYPE_CHECKING:  # a search is made of these parts
+    from mcprune.session.searching import Search
+
+NEAR = 0.01
+MOST_GATES = 16_384  # more are not told: a line of text should stay one
+
+
+def near_hard(gates: Float32Array) -> float:
+    """Return the share of the gates within .01 of 0 or 1."""
+    return float(((gates <= NEAR) | (gates >= 1.0 - NEAR)).mean())
+
+
+def coded(gates: Float32Array) -> str | None:
+    """Return gates (N,) as base64 of a byte each, 0..255 for 0..1; None where they are too many."""
+    if gates.size > MOST_GATES:
+        return None
+    return base64.b64encode(np.rint(255.0 * gates.astype(np.float64)).astype(np.uint8).tobytes()).decode("ascii")
+
+
+def ranks_that_train(plan: Plan) -> Ranks | None:
+    """Return the processes that share the steps of backprop; None where each makes all of them.
+
+    Raises
+    ------
+    ConfigError
+        They should be shared, but this process is alone.
+    """
+    if plan.config.train_ranks == "each":
+        return None
+    if plan.ranks is None:
+        raise ConfigError(
+            "train_ranks='shared' is for several processes, and this one is alone; begin with torchrun --nproc-per-node=N -m mcprune, "
+            "or use --train-ranks each"
+        )
+    return plan.ranks
+
+
+def counted(saved: Any, name: str) -> list[int]:
+    """Return a saved pair of counts; ValueError where it is none."""
+    first, second = saved
+    return [alike(first, 0, name), alike(second, 0, name)]
+
+
+def told_update(saved: Mapping[str, Any]) -> MaskUpdate:
+    """Return what a saved block has done; ValueError or TypeError where it says something else than numbers."""
+    found = MaskUpdate(**saved)
+    for name, value in found._asdict().items():
+        kind = dict if name == "moves" else dict | None if name == "adapted" else int | float | None
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} of the last block is {str(value)[:40]!r}")
+    for name, pair in found.moves.items():
+        counted(pair, name)
+    return found
+
+
+def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
+    """Return what trains the plan's classifier on these of its training rows."""
+    config, data = plan.config, plan.prepared
+    weights = (
+        None if data.weights is None else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device)
+    )
+    return Trainer(
+        plan.gated,
+        plan.rows(data.x_train[fitted]),
+        torch.from_numpy(data.y_train[fitted]).to(plan.device),
+        batch_size=plan.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        perturb=config.perturb,
+        jitter=config.jitter or 0.0,
+        seed=config.seed,
+        weights=weights,
+        never=None if plan.fixed is None else plan.fixed.dropped,
+        ranks=ranks_that_train(plan),
+        ties=plan.ties,
+        amp=config.amp,
+    )
+
+
+def make_judges(plan: Plan, judge: IntArray) -> EvaluationRows:
+    """Return the evaluation batches of these of the plan's training rows."""
+    config, data = plan.config, plan.prepared
+    return EvaluationRows(
+        data.x_train[judge],
+        data.y_train[judge],
+        device=plan.device,
+        seed=config.seed,
+        jitter=config.jitter or 0.0,
+        weights=None if data.weights is None else data.weights[judge],
+        groups=None if data.groups is None else data.groups[judge],
+    )
+
+
+def told_progress(
+    search: Search,
+    update: MaskUpdate,
+    window: list[int],
+    on_validation: float | None,
+    at_n: float | None,
+    *,
+    is_look: bool,
+    is_shown: bool,
+) -> dict[str, Any]:
+    """Return what the event `progress` says behind the last block (docs/events.md).
+
+    Parameters
+    ----------
+    search : Search
+    update : MaskUpdate
+        Of the last block.
+    window : list of int
+        Proposals since the last such event, and those of them that were accepted.
+    on_validation, at_n : float or None
+        Accuracy of the hard mask, and of one of exactly n sites, where they were looked at.
+    is_look, is_shown : bool
+        Whether the validation rows are looked at, and the gates told.
+    """
+    plan, blocks = search.plan, search.pace.blocks
+    return {
+        "block": search.blocks_done,
+        "blocks": blocks,
+        "epoch": plan.epochs * search.blocks_done / plan.blocks,
+        "epochs": math.ceil(plan.epochs * blocks / plan.blocks),
+        "loss": update.loss,
+        "cla": update.cla,
+        "sel": update.sel,
+        "rej": update.rej,
+        "alpha": update.alpha,
+        "lambda": update.strength,
+        "delta": update.delta,
+        "temperature": update.temperature,
+        "gate_sum": update.gate_sum,
+        "near_hard": near_hard(search.method.training_gates()),
+        "kept": update.kept,
+        "target": update.target,
+        "cost": update.cost,
+        "cost_target": update.cost_target,
+        "proposals": search.proposals,
+        "accepted": search.accepted,
+        "acceptance": window[1] / window[0] if window[0] else math.nan,
+        "moves": {name: list(total) for name, total in search.moves.items()},
+        "nonfinite": search.nonfinite,
+        "null_moves": search.null_moves,
+        "rejected_by_bound": search.by_bound,
+        "rejected_by_cost": search.walled,
+        "adapted": update.adapted,
+        "proposals_per_second": update.proposals / max(search.usual, 1e-9),
+        "forwards": search.forwards(),
+        "validation_accuracy": on_validation,
+        "validation_at_n": at_n,
+        "validation_objective": search.objective() if is_look else None,
+        "gates": coded(search.method.training_gates()) if is_shown else None,
+        "seconds": time.monotonic() - search.began,
+        "seconds_left": search.usual * (blocks - search.blocks_done),
+    }
