@@ -239,7 +239,7 @@ def test_a_run_without_a_chain_says_why_it_has_no_knobs_and_a_dead_server_is_not
         expect(page.locator("#knob-form")).to_be_hidden()
         first = figure(page, "steps")
         until(lambda: figure(page, "steps") > first)
-        page.wait_for_selector("#weights .scatterlayer .trace")
+        page.wait_for_selector("#weights .scatterlayer .trace", state="attached")  # a flat line has no height
         assert page.evaluate("document.querySelectorAll('#acceptance .main-svg').length") == 0
         run.process.kill()
         expect(page.locator("#status")).to_contain_text("connection lost")
