@@ -15,12 +15,15 @@ Label = str | int | bool | float
 # only what Python would print for the number counts as one: '007' and '1_000' stay texts
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+LONGEST = 300  # letters of a number: Python reads no integer of more than 4,300 digits, and no float goes so far
 _MISSING = frozenset({"", "nan", "na", "n/a"})
 
 
 def typed(texts: Sequence[str]) -> list[str] | list[int] | list[bool] | list[float]:
     """The texts of a csv column as int, float or bool if every one of them reads as such, else unchanged."""
     met = set(texts)
+    if any(len(each) > LONGEST for each in met):
+        return list(texts)
     if all(_INTEGER.fullmatch(each) for each in met):
         return [int(each) for each in texts]
     if all(_FLOAT.fullmatch(each) and any(c.isdigit() for c in each) for each in met):
