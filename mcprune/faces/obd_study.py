@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any, TextIO
 
 from mcprune.errors import ConfigError
 from mcprune.faces.outputs import write
-from mcprune.faces.studies import integers
+from mcprune.faces.studies import folder_of, integers
 
 
 def reproduce_obd(given: Any) -> int:
@@ -38,7 +37,7 @@ def reproduce_obd(given: Any) -> int:
         data=data, seeds=tuple(dict.fromkeys(seeds)), quick=given.quick, threads=given.threads, **more
     )
     setting.config(0)
-    root = Path(given.out or "runs/reproduce-obd")
+    root = folder_of(given.out, "runs/reproduce-obd")
     study = obd.Study(root, setting, load(data), force=given.force)
     is_over = False
     try:

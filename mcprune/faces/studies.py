@@ -114,7 +114,11 @@ def bench(arguments: list[str]) -> int:
     seconds = given.time if given.time is not None else float(usual["time"])
     accuracies = shares("--accuracies", given.accuracies)
     wanted = [name for part in given.methods.split(",") if (name := part.strip())]
-    variants = dict(map(_variant, given.variant))
+    variants: dict[str, dict[str, Any]] = {}
+    for name, options in map(_variant, given.variant):
+        if name in variants or name in wanted:
+            raise ConfigError(f"--variant: there is another method {name!r}; give this one a name of its own")
+        variants[name] = options
 
     from mcprune.faces.bench_table import lines, table
     from mcprune.session import bench as comparison
@@ -129,7 +133,7 @@ def bench(arguments: list[str]) -> int:
             )
         methods[name] = comparison.CONTENDERS[name]
     what = comparison.Bench({**methods, **variants}, keeps, seeds, seconds, accuracies, shared)
-    root = Path(given.out or f"runs/bench-{Path(shared['data']).name.split('.')[0] or 'data'}")
+    root = folder_of(given.out, f"runs/bench-{Path(shared['data']).name.split('.')[0] or 'data'}")
     jobs = Jobs(root, "bench", what.jobs(), force=given.force)
 
     def conclude(final: bool) -> None:
@@ -176,7 +180,7 @@ def reproduce(arguments: list[str]) -> int:
     from mcprune.session.jobs import Jobs
 
     setting = slides.Setting(data=data, keep=keep[0], seeds=seeds, quick=given.quick, threads=given.threads)
-    root = Path(given.out or "runs/reproduce-slides")
+    root = folder_of(given.out, "runs/reproduce-slides")
     jobs = Jobs(root, "reproduce slides", slides.jobs(setting), force=given.force)
 
     def conclude(final: bool) -> None:
@@ -220,6 +224,35 @@ def _end(jobs: Any, root: Path, code: int) -> int:
     return code
 
 
+def folder_of(out: str | None, usual: str) -> Path:
+    """Return the folder of a study: the one that was given, or the usual one.
+
+    Raises
+    ------
+    ConfigError
+        An empty name was given.
+    """
+    if out is not None and not out.strip():
+        raise ConfigError(f"--out is empty; name a folder, or leave it out for {usual}")
+    return Path(usual if out is None else out)
+
+
+# What a comparison gives to all its methods: another value would be another question, or would not be used.
+COMMON = {
+    "data",
+    "target",
+    "test",
+    "validation",
+    "keep",
+    "seed",
+    "max_time",
+    "compare",
+    "out",
+    "force",
+    "checkpoint_every",
+}
+
+
 def _variant(text: str) -> tuple[str, dict[str, Any]]:
     name, colon, rest = text.partition(":")
     parts = [part.partition("=") for part in rest.split(";") if part.strip()]
@@ -227,7 +260,12 @@ def _variant(text: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"--variant needs NAME:OPTION=VALUE;OPTION=VALUE, met {text!r}")
     if not all(letter.isalnum() or letter in " -_.,+" for letter in name) or name.strip(".") == "":
         raise ConfigError(f"--variant: the name {name!r} becomes a folder's; use letters, digits, spaces and - _ . , +")
-    return name.strip(), {key.strip().replace("-", "_"): value.strip() for key, _, value in parts}
+    options = {key.strip().replace("-", "_"): value.strip() for key, _, value in parts}
+    if common := sorted(COMMON & set(options)):
+        raise ConfigError(
+            f"--variant {name.strip()!r} sets {common[0]}, which all methods of a comparison have alike; leave it out of the variant"
+        )
+    return name.strip(), options
 
 
 def _seconds(text: str) -> float:

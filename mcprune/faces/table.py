@@ -9,6 +9,8 @@ from mcprune.errors import FolderError, brief
 from mcprune.faces.picture import picture
 from mcprune.faces.text import number, ranges, some, wrapped
 
+COSTS = {"parameters": "parameters", "macs": "multiply-accumulates", "sites": "sites", "cost": "units of cost"}
+
 HEADER = ["", "sites kept", "test accuracy", "spread", "masks", "seconds"]
 MOST = 200  # names or ranges of indices that are listed; mask.json has them all
 NEEDED = ("rows", "keep", "names", "sites", "N")
@@ -86,6 +88,8 @@ def size_lines(result: Mapping[str, Any]) -> list[str]:
             before, after = result[name]["before"], result[name]["after"]
             share = f" ({after / before:.1%})" if before else ""
             lines.append(f"{words}: {before:,} before, {after:,} after{share}")
+    if cost := result.get("cost"):  # of single weights, the small model also holds those that are 0
+        lines.append(f"budget: {cost['kept']:,} of at most {cost['limit']:,} {COSTS[cost['in']]}")
     return lines
 
 

@@ -459,7 +459,8 @@ class RunConfig(OneShotOptions, ImportanceOptions):
     max_time: float | None = Field(
         None,
         gt=0,
-        description="seconds for the search; a chain that would not be done plans fewer blocks, others end early and harden",
+        description="seconds for the search, of a chain from behind its first block on; a chain that would not be done plans fewer "
+        "blocks, others end early and harden",
         json_schema_extra={"group": "run"},
     )
     checkpoint_every: Annotated[str, BeforeValidator(interval_text)] = Field(

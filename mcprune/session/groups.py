@@ -32,6 +32,8 @@ def _of_text(text: str) -> dict[str, Any]:
     for part in filter(None, (each.strip() for each in text.split(";"))):
         name, has_sites, rest = part.partition("=")
         sites, has_cost, cost = rest.rpartition(":")
+        if not name.strip():
+            raise ValueError(f"no name in {part!r}; write {FORM}")
         if not has_sites or name.strip() in found:
             raise ValueError(f"{'two groups of one name' if has_sites else 'no sites'} in {part!r}; write {FORM}")
         given: dict[str, Any] = {

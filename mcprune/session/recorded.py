@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from mcprune.arrays import FloatArray, IntArray
 from mcprune.errors import FolderError
 from mcprune.session import events
 from mcprune.session.measures import Bytes
-from mcprune.session.records import EVENTS
+from mcprune.session.records import BEGUN, EVENTS
 
 NUMBERS = (
     "block", "epoch", "loss", "cla", "sel", "rej", "alpha", "lambda", "delta", "temperature", "gate_sum", "kept", "target", "proposals",
@@ -122,6 +123,11 @@ def read_recorded(folder: str | Path) -> Recorded:
     try:
         lines = (path / EVENTS).read_bytes().split(b"\n")
     except FileNotFoundError:
+        if (path / BEGUN).exists():
+            raise FolderError(
+                f"the run in {str(folder)!r} was cut off before its first block: there is nothing to show yet; go on with "
+                f"mcprune resume {shlex.quote(str(folder))}"
+            ) from None
         raise FolderError(
             f"{str(folder)!r} has no {EVENTS}: no run is there; give the folder of a run, such as runs/digits"
         ) from None

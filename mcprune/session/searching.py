@@ -34,6 +34,7 @@ from mcprune.session.trainer import accuracy, fit
 PROGRESS_EVENTS, VALIDATIONS = 400, 40
 GATES = 60  # the gates themselves are told so many times at most
 GUESSED_ROWS = 2048  # on which the effects of the sites are guessed
+FEW = 0.1  # of the planned blocks; a search that has had fewer was none
 RENEW = 8  # blocks for which a frozen classifier is judged on the same rows
 # What of a search is kept as it is.
 PLAIN = (
@@ -135,6 +136,8 @@ class Search:
             self.blocks_done = block + 1
             self._times.append(time.monotonic() - block_began)
             self.usual = sorted(self._times)[len(self._times) // 2]
+            if not block and isinstance(self.method, Markov):
+                began_search = time.monotonic()  # what was loaded and compiled up to here is no time of the search
             self.searched = time.monotonic() - began_search
             is_late = config.max_time is not None and self.searched >= config.max_time
             is_late = is_late and self.blocks_done > self.steering.repeats_until
@@ -332,7 +335,15 @@ class Search:
         keeper.save(self)
 
     def notes(self) -> Iterator[Event]:
-        """Say what turning knobs at a temperature means."""
+        """Say what turning knobs at a temperature means, and what a time that is far too short does."""
+        if self.pace.blocks < FEW * self.plan.blocks:
+            yield Event(
+                events.NOTE,
+                {
+                    "text": f"only {self.pace.blocks:,} of {self.plan.blocks:,} blocks fitted into --max-time: the mask was hardly "
+                    "searched for; give more time, or fewer --epochs"
+                },
+            )
         if self.turned_at is not None and self.is_warm:
             text = (
                 "tuned while it ran: at a temperature above 0 the visits follow one law only while the knobs rest, here"

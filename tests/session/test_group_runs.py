@@ -75,6 +75,7 @@ def test_the_same_groups_from_text_file_and_python(tmp_path):
         ("--keep 9 --groups a=0-7:1.5", ("1.5", "whole number")),
         ("--keep 9 --groups a=0-7;a=8", ("two groups of one name",)),
         ("--keep 9 --groups a=", ("names no sites",)),
+        ("--keep 9 --groups =0-3", ("no name",)),
         ("--keep 9 --groups nowhere.toml", ("nowhere.toml", "cannot be read")),
         ("--keep 99 --groups a=0-7:5", ("keep=99", "61")),
         ("--keep 6 --groups a=0-7:5 --must-keep a --must-drop 3", ("both name", "'a'")),
