@@ -176,7 +176,7 @@ class Page:
         self.told = []
         self.run = threading.Thread(target=self._run, args=(make_config(**{**TUNED, **options, "out": str(folder)}),))
         self.run.start()
-        self.until(lambda: self.desk.status in ("running", "paused"))
+        self.until(lambda: self.desk.status in ("running", "paused"), seconds=600.0)  # a busy machine may be compiling
 
     def _run(self, config):
         from mcprune.session.loop import run
