@@ -30,7 +30,7 @@ from mcprune.session.fields import (
     schedule_text,
     site_names,
 )
-from mcprune.session.groups import groups_option
+from mcprune.session.group_texts import groups_option
 from mcprune.session.options_gradient import unused
 from mcprune.session.options_importance import ImportanceOptions
 from mcprune.session.options_oneshot import OneShotOptions, unused_frozen
@@ -242,7 +242,7 @@ class RunConfig(OneShotOptions, ImportanceOptions):
     )
     groups: Annotated[dict[str, dict[str, Any]] | None, BeforeValidator(groups_option)] = Field(
         None,
-        description="sites that are kept or dropped together, as NAME=SITE,...[:COST] joined by ;, or a TOML file of them; "
+        description="sites that are kept or dropped together, as NAME=SITE,...:COST joined by ;, or a TOML file of them; "
         "keep is then the most that the kept may cost, a group without a cost its number of sites (docs/budgets.md)",
         json_schema_extra={"group": "chain", "placeholder": "FILE|NAME=SITE,...[:COST];..."},
     )

@@ -108,7 +108,7 @@ def test_a_finished_run_is_looked_at_and_not_steered(tuned, tmp_path):
     with refused.value as answer:
         assert answer.code == 409
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 0
 
 

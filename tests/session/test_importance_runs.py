@@ -147,7 +147,7 @@ REFUSED = {
     "did you mean 'fisher'": {"start": "fishr"},
     "do not fit into 3 epochs": {"method": "importance", "rounds": 4},
     "must fall from at most 64": {"method": "importance", "counts": (10, 20)},
-    "keep=2 is below the 3 sites": {"method": "importance", "sites": "inputs,units", "keep": 2},
+    "keep=2, but 3 layers must keep one site each": {"method": "importance", "sites": "inputs,units", "keep": 2},
     "only --method importance watches": {"start": "loss-tracked"},
     "--moves has none": {"propose_by": "obd"},
     "--start-after 3 leaves the chain none": {"start": "obd", "start_after": 3},
