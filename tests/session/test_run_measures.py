@@ -157,7 +157,7 @@ def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypat
 
 
 def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(monkeypatch, quick):
-    """By a clock that blocks alone move: an epoch would take 6 s of 10."""
+    """By a clock that blocks alone move: an epoch would take 6 s of 10, a block .5 s, and the first block counts in no time."""
     from mcprune.session.plan import make_plan
     from mcprune.session.searching import Search
 
@@ -173,7 +173,7 @@ def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(mo
     monkeypatch.setattr(filling.time, "monotonic", lambda: now[0])
     fitted = filling.fitting_epochs(config, load("digits"))
     assert fitted.epochs == 1
-    assert 0.5 < now[0] < 2.0
+    assert 0.5 < now[0] <= 2.0
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
