@@ -263,6 +263,34 @@ def bars(run: Recorded, names: Sequence[str]) -> Figure | None:
     return {"data": [bar], "layout": layout(height=110 + 18 * len(order), xaxis=x, yaxis=axis, bargap=0.25)}
 
 
+def by_layer(run: Recorded) -> Figure | None:
+    """Return a bar for each group of sites, as kept and dropped shares of it; None where no mask was told."""
+    keep = run.keep()
+    if keep is None:
+        return None
+    sizes = np.array([group["size"] for group in run.start["sites"]])
+    kept = np.histogram(keep, np.concatenate([[0], np.cumsum(sizes)]))[0]
+    places = list(range(len(sizes)))
+    parts = (("kept", kept, COLOURS[0]), ("dropped", sizes - kept, "#c3cad5"))
+    data = [
+        {
+            "type": "bar", "orientation": "h", "name": name, "x": (counts / sizes).tolist(), "y": places, "marker": {"color": colour},
+            "customdata": [f"{count:,} of {size:,} {name}" for count, size in zip(counts.tolist(), sizes.tolist(), strict=True)],
+            "hovertemplate": "%{customdata}<extra></extra>",
+        }
+        for name, counts, colour in parts
+    ]  # fmt: skip
+    alike = len({group["kind"] for group in run.start["sites"]}) == 1
+    titles = [
+        f"{html.escape(str(group['layer']) if alike and group.get('layer') else group_title(group))}: {count:,} of {group['size']:,}"
+        for group, count in zip(run.start["sites"], kept.tolist(), strict=True)
+    ]
+    axis = {"tickvals": places, "ticktext": titles, "autorange": "reversed", "automargin": True}
+    x = {"range": [0, 1.01], "tickformat": ".0%", "nticks": 6, "tickangle": 0}
+    drawn = layout(height=130 + 20 * len(places), xaxis=x, yaxis=axis, bargap=0.25, barmode="stack")
+    return {"data": data, "layout": {**drawn, "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}}}
+
+
 def site_names(run: Recorded, features: Sequence[str] | None) -> list[str]:
     """Return a name for each site: the kept ones' own, the inputs' from the data, else the group's and a number."""
     names = [f"{group_title(group)} {index}" for group in run.start["sites"] for index in range(group["size"])]

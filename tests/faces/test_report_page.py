@@ -303,3 +303,18 @@ def test_what_is_settled_begins_behind_the_last_change_and_the_fall_of_n(runs):
     assert {event["target"] for event in run.progress[first:]} == {16}
     later = run._replace(knobs=[{**run.knobs[-1], "block": 14}])
     assert later.progress[later.settled_from()]["block"] == 15
+
+
+def test_single_weights_are_counted_by_layer_and_not_listed(tmp_path):
+    folder = tmp_path / "weights"
+    options = ["--sites", "weights", "--keep", "200", "--hidden", "8", "--epochs", "2", "--compare", "no", "--threads", "1"]
+    assert main(["run", *options, "--quiet", "--out", str(folder)]) == 0
+    page = read(write_report(str(folder), out=str(tmp_path / "page.html")))
+    run = read_recorded(folder)
+    (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
+    sizes = [group["size"] for group in run.start["sites"]]
+    kept, dropped = (np.array(trace["x"]) * sizes for trace in chart["data"])
+    assert kept.sum() == pytest.approx(200)
+    assert kept[0] == pytest.approx(sum(site < sizes[0] for site in run.done["keep"]))
+    assert kept + dropped == pytest.approx(sizes)
+    assert "How many weights of each layer are kept." in page.text

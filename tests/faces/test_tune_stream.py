@@ -11,6 +11,7 @@ from mcprune.faces.tune.stream import POINTS, Message, Series, Stream
 from mcprune.faces.tune.window import Window, hints
 from mcprune.methods.base import MaskUpdate
 from mcprune.session.checkpoint import read_checkpoint
+from mcprune.session.events import PACE, Event
 
 
 class Reader:
@@ -94,6 +95,15 @@ def test_figures_come_at_most_ten_times_a_second(page):
     assert steps == sorted(set(steps))
     # Blocks of this run take some milliseconds: the stream does not tell of each.
     assert page.desk._block > 2 * len(ticks)
+
+
+def test_an_open_page_is_told_when_the_clock_plans_other_blocks(page):
+    reader = Reader(page)
+    planned = page.desk.state()["run"]["blocks"]
+    page.desk.hear(Event(PACE, {"block": 3, "blocks": planned + 7, "before": planned, "progress": 0.1}))
+    told = [data.get("blocks") for _, kind, data in reader.read(30) if kind == "tick"]
+    reader.close()
+    assert told[-1] == planned + 7
 
 
 def test_pause_step_resume_and_stop(still):

@@ -343,6 +343,7 @@ class Desk(Steering):
         self._latest = {
             "row": row,
             "block": self._block,
+            "blocks": self._run.get("blocks"),
             "acceptance": accepted / proposed if proposed else None,
             "delta": delta,
             "temperature": temperature,

@@ -137,6 +137,10 @@
       if (figures[name].textContent !== text) figures[name].textContent = text;
     }
     if (status === "running" || status === "paused") showHints(latest.hints);
+    if (latest.blocks && latest.blocks !== run.blocks) { // the clock has planned others
+      run.blocks = latest.blocks;
+      shape();
+    }
     $("progress").value = run.blocks ? latest.block / run.blocks : 0;
     const left = Number.isFinite(latest.seconds_left) && status !== "testing" && status !== "done" ? `, ${clock(latest.seconds_left)} left` : "";
     $("blocks").textContent = `block ${count(latest.block)} of ${count(run.blocks)}${left}`;
