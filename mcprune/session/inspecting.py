@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from mcprune.pruning.channels import ChannelGroup, channel_groups
 from mcprune.pruning.costs import CONVOLUTIONS, UNITS, model_costs
 from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.pruning.weight_sites import weight_layers
+from mcprune.session.folder import SmallModel
 from mcprune.session.footprint import parameters
 
 HEADER = ("kind", "place", "sites", "parameters each", "MACs each", "together with, or why not")
@@ -81,7 +83,7 @@ class Inspection:
                 f"{place.sites:,}",
                 "-" if place.parameters is None else f"{place.parameters:,}",
                 "-" if place.macs is None else f"{place.macs:,}",
-                f"no: {place.blocked}"[:WHY_WIDTH] if place.blocked else ", ".join(place.parts),
+                f"no: {place.blocked}" if place.blocked else ", ".join(place.parts),
             ]
             for place in self.places
         ]
@@ -93,7 +95,7 @@ class Inspection:
 
     def __str__(self) -> str:
         """The table as plain text."""
-        table = [list(HEADER), *self.rows()]
+        table = [list(HEADER), *([*cells, shorten(why, WHY_WIDTH, placeholder=" ...")] for *cells, why in self.rows())]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
@@ -146,6 +148,8 @@ def inspect(model: nn.Module, example: Any) -> Inspection:
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module")
+    if isinstance(model, SmallModel):  # what a run left: the network inside
+        model = model.model
     shape = _row(example)
     positions = _positions(model, shape)
     total = sum(count * _weight(model, name)[0].numel() for name, count in positions.items())

@@ -82,3 +82,24 @@ def test_the_command_prints_the_table(capsys):
     told = capsys.readouterr().out
     assert "MLP: 610 parameters, 592 multiply-accumulates a row" in told
     assert main(["inspect", "--model", "vgg13"]) == 2
+
+
+class Hidden(nn.Module):
+    """A module whose layers are one deeper, so that what a unit costs is not known."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, rows):
+        return self.inner(rows)
+
+
+def test_what_a_run_left_is_seen_through_and_reasons_are_whole():
+    small = mcprune.prune(None, "wine", keep=5, epochs=2, hidden=(6, 4), retrain_epochs=1, threads=1).model
+    found = mcprune.inspect(small, (5,))
+    assert found.rows() == mcprune.inspect(small.model, (5,)).rows()
+    assert not any(place.blocked for place in found.places)
+    reasons = [why for *_, why in mcprune.inspect(Hidden(Hidden(small.model)), (5,)).rows() if why.startswith("no: ")]
+    assert reasons
+    assert all(why.endswith(".") for why in reasons)
