@@ -49,6 +49,11 @@ def show(config: RunConfig, stream: TextIO) -> None:
     )
     output.table(HEADER, [cells(row, rows[0], evaluator.name) for row in rows])
     away: list[str] = []
+    if plan.config.method != "markov":
+        away += wrapped(
+            f"note: --method {plan.config.method} proposes nothing, so it uses none of these: the figures are what a chain would have",
+            output.width,
+        )
     for row in rows:
         if row.reason:
             away += wrapped(f"{row.name} does not serve: {row.reason}", output.width)

@@ -98,3 +98,10 @@ def test_memory_cuts_what_is_proposed_ahead_where_moves_are_dense():
     for shares, most in (({"uniform": 1.0}, 5), ({"exchange": 1.0}, 16)):
         plan = make_plan(make_config(**given, moves=shares), rows)
         assert candidates_ahead(plan.config, plan.sites.size) == evaluation_case(plan).ahead == most
+
+
+def test_a_method_that_proposes_nothing_is_said_to_use_no_evaluator(capsys, monkeypatch):
+    monkeypatch.setattr("mcprune.faces.evaluators.SECONDS", 0.001)
+    for method, is_said in (("gradient", True), ("markov", False)):
+        assert main(["evaluators", "--data", "wine", "--keep", "5", "--method", method, "--hidden", "4"]) == 0
+        assert ("uses none of these" in " ".join(capsys.readouterr().out.split())) is is_said
