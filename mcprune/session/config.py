@@ -206,6 +206,20 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         description="images while retraining: shifts of up to so many pixels, turns of 8 degrees and scales of 8% times that",
         json_schema_extra={"group": "classifier"},
     )
+    retrain_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Adam's step while retraining; it rises to twice that and falls to 0 [that of --learning-rate]",
+        json_schema_extra={"group": "classifier"},
+    )
+    retrain_distill: float = Field(
+        0.0,
+        ge=0,
+        le=20,
+        description="the small classifier learns the outputs of one on all sites, trained first, in place of the labels: the temperature "
+        "of these outputs, such as 2; 0: the labels",
+        json_schema_extra={"group": "classifier"},
+    )
     retrain_epochs: int | None = Field(
         None,
         ge=1,

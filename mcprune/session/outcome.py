@@ -20,6 +20,7 @@ from mcprune.pruning.weight_sites import hold_zeros, nonzero_weights
 from mcprune.session import events
 from mcprune.session.classifiers import fresh_classifier, shrunken
 from mcprune.session.dense import by_gradient, by_least_squares
+from mcprune.session.distill import Lessons
 from mcprune.session.events import Event
 from mcprune.session.folder import RunFolder, SmallModel
 from mcprune.session.footprint import macs, parameters
@@ -28,12 +29,14 @@ from mcprune.session.plan import Plan
 from mcprune.session.plan_chain import site_groups
 from mcprune.session.records import CONFIG, EVENTS, MASK, RESULT
 from mcprune.session.scoring import coded_groups, value_of
-from mcprune.session.trainer import accuracy, fit
+from mcprune.session.trainer import accuracy, fit, noise
 from mcprune.session.warp import Warp
 
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
 COMPARE_SHARE = 0.1
+# Of a classifier that teaches the small one: it learns for so many passes at most, under so much dropout at least.
+TEACHER_EPOCHS, TEACHER_DROPOUT = 20, 0.2
 RETRAINED = ("fresh", "found")  # updates that train a small classifier for --retrain-epochs
 FOUND = ("hard mask, as found", "hard mask, updated", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, as found", "magnitude, updated")
@@ -67,17 +70,17 @@ class Refit:
         data = plan.prepared
         self.is_asked = is_asked
         self.plan = plan
+        self._teacher: nn.Module | None = None
         self.x = torch.from_numpy(np.concatenate([data.x_train, data.x_validation])).to(plan.device)
         self.y = torch.from_numpy(np.concatenate([data.y_train, data.y_validation])).to(plan.device)
         self.x_test, self.y_test = plan.rows(data.x_test), torch.from_numpy(data.y_test).to(plan.device)
 
-    def fresh(self, seed: int) -> nn.Module:
-        """Return an untrained classifier of the run's kind on all sites."""
+    def fresh(self, seed: int, dropout: float | None = None) -> nn.Module:
+        """Return an untrained classifier of the run's kind on all sites, of the dropout of retraining or of another."""
         plan = self.plan
         if not plan.is_users_model:
-            return fresh_classifier(plan.config, plan.prepared, seed, dropout=plan.config.retrain_dropout).to(
-                plan.device
-            )
+            share = plan.config.retrain_dropout if dropout is None else dropout
+            return fresh_classifier(plan.config, plan.prepared, seed, dropout=share).to(plan.device)
         model = copy.deepcopy(plan.origin)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -97,21 +100,42 @@ class Refit:
         plan, config = self.plan, self.plan.config
         is_found = may_be_found and config.update == "found"
         model = self.cut(plan.model, mask) if is_found else self.small(mask, seed)
+        self.fit(model, mask, seed, plan.retrain_epochs, lessons=self.lessons(mask) if config.retrain_distill else None)
+        return model
+
+    def fit(self, model: nn.Module, mask: BoolArray, seed: int, epochs: int, lessons: Lessons | None = None, rate: float = 0.0) -> None:
+        """Train a model on what the mask keeps, in place, as the options say, or at another rate."""
+        config = self.plan.config
         fit(
             model,
             self.columns(self.x, mask),
             self.y,
-            epochs=plan.retrain_epochs,
-            batch_size=plan.batch_size,
-            learning_rate=config.learning_rate,
+            epochs=epochs,
+            batch_size=self.plan.batch_size,
+            learning_rate=rate or config.retrain_rate or config.learning_rate,
             weight_decay=config.weight_decay,
             seed=seed,
             jitter=config.retrain_jitter or 0.0,
-            view=self.warp(mask),
+            view=None if lessons is not None else self.warp(mask),
             is_asked=self.is_asked,
             amp=config.amp,
+            lessons=lessons,
         )
-        return model
+
+    def lessons(self, mask: BoolArray) -> Lessons:
+        """Return what a whole classifier teaches the small one; it is trained when it is first asked for."""
+        config, everything = self.plan.config, np.ones_like(mask)
+        if self._teacher is None:
+            self._teacher = self.fresh(config.seed, dropout=max(config.retrain_dropout or 0.0, TEACHER_DROPOUT))
+            self.fit(
+                self._teacher,
+                everything,
+                config.seed,
+                min(self.plan.retrain_epochs, TEACHER_EPOCHS),
+                rate=config.learning_rate,
+            )
+        with noise(config.seed, 1):
+            return Lessons(self._teacher, self.x, self.inputs(mask), config.retrain_distill, self.warp(everything))
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
         """Return a model on what the mask keeps, physically smaller; of dropped weights it holds zeros."""

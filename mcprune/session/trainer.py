@@ -18,6 +18,7 @@ from mcprune.methods.base import Joint
 from mcprune.methods.saving import Saved, alike, copied, restore_optimizer, save_optimizer
 from mcprune.pruning.gates import GatedModel
 from mcprune.pruning.ties import TiedCosts
+from mcprune.session.distill import Lessons
 from mcprune.session.rows import RowOrder
 from mcprune.session.sharing import SharedSteps
 
@@ -309,11 +310,14 @@ def fit(
     is_asked: Callable[[], bool] = lambda: False,
     weights: torch.Tensor | None = None,
     amp: bool = False,
+    lessons: Lessons | None = None,
 ) -> None:
     """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
 
     `view` gives the features of the rows of a step, whose numbers it is given, in place of those rows themselves.
     `weights` (rows,) are those of the rows in the loss; their scale has no say. With `amp` forward passes are in bfloat16.
+    `lessons` give features and a teacher's probabilities in place of the rows and their labels; the loss is then the cross-entropy with
+    these, both at the lessons' temperature T, times T^2, so that its gradients keep their size.
 
     Raises
     ------
@@ -336,10 +340,14 @@ def fit(
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
             for first in range(0, steps * size, size):
                 part = order[first : first + size]
-                seen = features[part] if view is None else view(part)
+                if lessons is not None:
+                    seen, wanted = lessons(part)
+                else:
+                    seen, wanted = features[part] if view is None else view(part), targets[part]
                 with mixed(features, amp):
                     logits = model(shaken(seen, jitter))
-                loss = mean_loss(logits, targets[part], None if scaled is None else scaled[part])
+                heat = 1.0 if lessons is None else lessons.temperature
+                loss = heat**2 * mean_loss(logits / heat, wanted, None if scaled is None else scaled[part])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
