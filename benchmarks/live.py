@@ -34,6 +34,7 @@ WATCHED = {False: 600.0, True: 30.0}
 LONG = ["--keep", "16", "--epochs", "1000000"]
 # What is run: some 4 s of search when quick, else about a minute, which is longer than a browser takes to start beside it.
 TASKS = {False: ["--data", "mnist", "--keep", "50", "--epochs", "45"], True: ["--keep", "16", "--epochs", "300"]}
+USUAL = ["--budget", "geometric"]
 BASE = ["--threads", "1", "--compare", "no", "--retrain-epochs", "1", "--budget", "constant"]
 
 
@@ -181,6 +182,15 @@ def watch(folder: Path, seconds: float) -> dict[str, Any]:
         live.kill()
 
 
+def usual_rows(runs: list[dict[str, float]]) -> list[dict[str, Any]]:
+    """Return the rows of how soon a run with a falling n(t) answers."""
+    words = f"slowest of {len(runs)} runs, n(t) falling"
+    return [
+        row("first data after the printed address", max(run["first"] for run in runs), "s", 1.5, "lower", words),
+        row("a knob in force and told, from its POST, slowest of 5", max(run["knob"] for run in runs), "ms", 200, "lower", words),
+    ]
+
+
 def browser_rows(
     pairs: list[dict[str, Any]], memory: dict[str, Any] | None, seconds: float, missing: str
 ) -> list[dict[str, Any]]:
@@ -225,7 +235,8 @@ def main() -> None:
             if number < BROWSERS[chosen.quick] and not missing:
                 both["browser"] = one(Path(place) / f"{number}-browser", watched="browser", more=more)
             print(*(f"{name} {part['rate']:,.0f}/s" for name, part in sorted(both.items())), flush=True)
-        knobs = one(Path(place) / "knobs", watched="knobs", more=more)
+        # A person's run: its n(t) falls, where `BASE` drops all but n of the sites in the first block, which no page can hasten.
+        usual = [one(Path(place) / f"usual-{run}", watched="knobs", more=[*more, *USUAL]) for run in range(3)]
         idle = one(Path(place) / "idle", watched="idle", more=more)
         memory = None if missing else watch(Path(place) / "memory", seconds)
     ratios = [pair["reader"]["rate"] / pair["nobody"]["rate"] for pair in pairs]
@@ -251,8 +262,7 @@ def main() -> None:
         row("proposals/s with nobody", free, "1/s", None, "higher"),
         row("proposals/s with a reader and 200 idle connections / with none", idle["rate"] / free, "x", 0.9, "higher"),
         row("updates a second", statistics.median(pair["reader"]["updates"] for pair in pairs), "1/s", 5, "higher"),
-        row("first data after the printed address", max(pair["reader"]["first"] for pair in pairs), "s", 1.5, "lower"),
-        row("a knob in force and told, from its POST, slowest of 5", knobs["knob"], "ms", 200, "lower"),
+        *usual_rows(usual),
         *browser_rows(pairs, memory, seconds, missing),
     ]
     report(rows, 1, chosen.out, options=[*BASE, *more])

@@ -192,6 +192,11 @@ def make_plan(
     all_rows = rows + len(prepared.y_validation)
     retrain_steps = max(1, all_rows // min(batch_size, all_rows))
     one_shot = defaults.one_shot(config, rows, sites)
+    if config.retrain_distill and (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
+        raise ConfigError(
+            f"retrain_distill={config.retrain_distill:g} teaches the classifier that is retrained, and --update {update} retrains none; "
+            "leave --retrain-distill out, or use --update fresh"
+        )
     # Found weights know the task already: as long as the search is long enough.
     usual_retrain = (
         epochs
