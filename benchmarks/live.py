@@ -187,7 +187,14 @@ def usual_rows(runs: list[dict[str, float]]) -> list[dict[str, Any]]:
     words = f"slowest of {len(runs)} runs, n(t) falling"
     return [
         row("first data after the printed address", max(run["first"] for run in runs), "s", 1.5, "lower", words),
-        row("a knob in force and told, from its POST, slowest of 5", max(run["knob"] for run in runs), "ms", 200, "lower", words),
+        row(
+            "a knob in force and told, from its POST, slowest of 5",
+            max(run["knob"] for run in runs),
+            "ms",
+            200,
+            "lower",
+            words,
+        ),
     ]
 
 

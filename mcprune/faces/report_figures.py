@@ -288,7 +288,10 @@ def by_layer(run: Recorded) -> Figure | None:
     axis = {"tickvals": places, "ticktext": titles, "autorange": "reversed", "automargin": True}
     x = {"range": [0, 1.01], "tickformat": ".0%", "nticks": 6, "tickangle": 0}
     drawn = layout(height=130 + 20 * len(places), xaxis=x, yaxis=axis, bargap=0.25, barmode="stack")
-    return {"data": data, "layout": {**drawn, "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}}}
+    return {
+        "data": data,
+        "layout": {**drawn, "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}},
+    }
 
 
 def site_names(run: Recorded, features: Sequence[str] | None) -> list[str]:

@@ -200,13 +200,19 @@ def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None])
         page.figure(picture)
     only_pixels = len(first.start["sites"]) == 1 and shapes[label] is not None
     inner = sum(group["size"] for group in first.start["sites"] if group["kind"] != "inputs")
-    if inner > figures.BARS and (chart := figures.by_layer(first)) is not None:  # single ones have no names that say anything
+    if (
+        inner > figures.BARS and (chart := figures.by_layer(first)) is not None
+    ):  # single ones have no names that say anything
         kinds = ", ".join(dict.fromkeys(group["kind"] for group in first.start["sites"]))
         page.words(f"How many {kinds} of each layer are kept.")
         page.figure(chart)
     is_table = first.start["sites"][0]["kind"] == "inputs" and shapes[label] is None
     has_names = inner <= figures.BARS or is_table
-    if has_names and not only_pixels and (chart := figures.bars(first, figures.site_names(first, features[label]))) is not None:
+    if (
+        has_names
+        and not only_pixels
+        and (chart := figures.bars(first, figures.site_names(first, features[label]))) is not None
+    ):
         page.words(
             f"Blue sites are kept; the order is by the mean of the gates over the search (at most {figures.BARS} are shown)."
         )

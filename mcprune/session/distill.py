@@ -18,7 +18,7 @@ class Lessons:
     """Rows for the small model and the teacher's outputs on them; of warped images, several copies, of which each step draws.
 
     A small model is too small for the labels of all rows: trained for long it learns noise in them. The teacher's outputs say
-    which classes a row resembles. Warped copies are labelled once, before the training, so that a step costs no more than without a teacher.
+    which classes a row resembles. Warped copies are labelled once, before the training, so a step costs as much as without.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ class Lessons:
         teacher.eval()
         with torch.no_grad():
             for _ in range(copies):
-                for part in torch.arange(len(rows), device=rows.device).split(PART):
+                for first in range(0, len(rows), PART):
+                    part = torch.arange(first, min(first + PART, len(rows)), device=rows.device)
                     full = rows[part] if warp is None else warp(part)
                     seen.append(full[:, chosen])
                     said.append(functional.softmax(teacher(full).float() / temperature, dim=1))

@@ -103,7 +103,15 @@ class Refit:
         self.fit(model, mask, seed, plan.retrain_epochs, lessons=self.lessons(mask) if config.retrain_distill else None)
         return model
 
-    def fit(self, model: nn.Module, mask: BoolArray, seed: int, epochs: int, lessons: Lessons | None = None, rate: float = 0.0) -> None:
+    def fit(
+        self,
+        model: nn.Module,
+        mask: BoolArray,
+        seed: int,
+        epochs: int,
+        lessons: Lessons | None = None,
+        rate: float = 0.0,
+    ) -> None:
         """Train a model on what the mask keeps, in place, as the options say, or at another rate."""
         config = self.plan.config
         fit(

@@ -307,7 +307,20 @@ def test_what_is_settled_begins_behind_the_last_change_and_the_fall_of_n(runs):
 
 def test_single_weights_are_counted_by_layer_and_not_listed(tmp_path):
     folder = tmp_path / "weights"
-    options = ["--sites", "weights", "--keep", "200", "--hidden", "8", "--epochs", "2", "--compare", "no", "--threads", "1"]
+    options = [
+        "--sites",
+        "weights",
+        "--keep",
+        "200",
+        "--hidden",
+        "8",
+        "--epochs",
+        "2",
+        "--compare",
+        "no",
+        "--threads",
+        "1",
+    ]
     assert main(["run", *options, "--quiet", "--out", str(folder)]) == 0
     page = read(write_report(str(folder), out=str(tmp_path / "page.html")))
     run = read_recorded(folder)
