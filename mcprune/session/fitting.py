@@ -20,6 +20,7 @@ from mcprune.arrays import BoolArray, FloatArray, IntArray
 from mcprune.data.prepare import Prepared
 from mcprune.data.scale import Scaler
 from mcprune.data.split import Parts
+from mcprune.errors import ConfigError
 from mcprune.models.registry import build
 from mcprune.objective.texts import PLAIN
 from mcprune.session.config import RunConfig, make_config
@@ -134,7 +135,12 @@ def config_of(rows: Rows, keep: int, seed: int, options: dict[str, Any]) -> RunC
     plain = rows.weights is None and objective == PLAIN
     # Nothing is timed: a fit should be as quick as it is repeatable.
     given.setdefault("evaluator", "fused" if plain else FOR_WEIGHTS if objective == PLAIN else "full")
-    return make_config(**given)
+    config = make_config(**given)
+    if config.retrain_distill:
+        raise ConfigError(
+            "retrain_distill: no estimator is taught; leave it out, or use `mcprune.prune` or `mcprune run`"
+        )
+    return config
 
 
 def search_mask(
@@ -178,7 +184,7 @@ def train_small(plan: Plan, mask: BoolArray) -> nn.Module:
             torch.from_numpy(data.y_train),
             epochs=plan.retrain_epochs,
             batch_size=plan.batch_size,
-            learning_rate=config.learning_rate,
+            learning_rate=config.retrain_rate or config.learning_rate,
             weight_decay=config.weight_decay,
             seed=config.seed,
             jitter=config.retrain_jitter or 0.0,

@@ -167,7 +167,7 @@ class Sweeper:
             model = refit.small(mask, seed)
             fit(
                 model, refit.columns(plan.rows(data.x_train), mask), torch.from_numpy(data.y_train).to(plan.device),
-                epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=settled.learning_rate,
+                epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=settled.retrain_rate or settled.learning_rate,
                 weight_decay=settled.weight_decay, seed=seed, jitter=settled.retrain_jitter or 0.0,
                 is_asked=refit.is_asked,
             )  # fmt: skip

@@ -109,3 +109,10 @@ def test_the_rate_of_retraining_is_its_own(quick):
     first, same, other = ([value.detach() for value in net.parameters()] for net in nets)
     assert all((a == b).all() for a, b in zip(first, same, strict=True))  # --learning-rate is 2e-3
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+def test_an_estimator_says_that_it_is_not_taught():
+    from mcprune import MarkovPrunedClassifier
+
+    with pytest.raises(ConfigError, match="no estimator is taught"):
+        MarkovPrunedClassifier(keep=2, options={"retrain_distill": 2.0}).fit(rows(60).numpy(), np.arange(60) % 2)
