@@ -34,7 +34,7 @@ WATCHED = {False: 600.0, True: 30.0}
 LONG = ["--keep", "16", "--epochs", "1000000"]
 # What is run: some 4 s of search when quick, else about a minute, which is longer than a browser takes to start beside it.
 TASKS = {False: ["--data", "mnist", "--keep", "50", "--epochs", "45"], True: ["--keep", "16", "--epochs", "300"]}
-USUAL = ["--budget", "geometric"]
+USUAL = ["--budget", "geometric", "--threads", str(os.cpu_count() or 1)]
 BASE = ["--threads", "1", "--compare", "no", "--retrain-epochs", "1", "--budget", "constant"]
 
 
@@ -242,7 +242,7 @@ def main() -> None:
             if number < BROWSERS[chosen.quick] and not missing:
                 both["browser"] = one(Path(place) / f"{number}-browser", watched="browser", more=more)
             print(*(f"{name} {part['rate']:,.0f}/s" for name, part in sorted(both.items())), flush=True)
-        # A person's run: its n(t) falls, where `BASE` drops all but n of the sites in the first block, which no page can hasten.
+        # A person's run: all cores, and n(t) falls, where `BASE` drops all but n of the sites in the first block, which no page can hasten.
         usual = [one(Path(place) / f"usual-{run}", watched="knobs", more=[*more, *USUAL]) for run in range(3)]
         idle = one(Path(place) / "idle", watched="idle", more=more)
         memory = None if missing else watch(Path(place) / "memory", seconds)
