@@ -25,7 +25,7 @@ from common import parser, report, row  # isort: skip
 
 DELAY = 1e-3  # seconds, one way
 RATE = 125e6  # bytes a second
-FULL = {"inputs": 784, "rows": 12_000, "hidden": [512], "evaluation_rows": 4096, "blocks": 24, "pings": 400}
+FULL = {"inputs": 256, "rows": 8_000, "hidden": [512], "evaluation_rows": 1024, "blocks": 16, "pings": 400}
 QUICK = {"inputs": 128, "rows": 2_000, "hidden": [64], "evaluation_rows": 1024, "blocks": 4, "pings": 50}
 
 
