@@ -194,8 +194,8 @@ def make_plan(
     one_shot = defaults.one_shot(config, rows, sites)
     if config.retrain_distill and (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
         raise ConfigError(
-            f"retrain_distill={config.retrain_distill:g} teaches the classifier that is retrained, and --update {update} retrains none; "
-            "leave --retrain-distill out, or use --update fresh"
+            f"retrain_distill={config.retrain_distill:g} teaches the classifier that is retrained, and nothing is under --update {update}"
+            f"{', as single weights and a trained start have it' if config.update == 'auto' else ''}; leave --retrain-distill out"
         )
     # Found weights know the task already: as long as the search is long enough.
     usual_retrain = (

@@ -124,6 +124,8 @@ def test_an_existing_folder_is_kept_without_force_and_with_it_if_others_files_ar
     with pytest.raises(FolderError, match=r"'notes\.txt'.*no run wrote"):
         next(run(quick(out=str(folder), epochs=1, force=True)))
     (folder / "notes.txt").unlink()
+    (folder / "small.onnx").write_text("an export of the earlier model")
+    before["small.onnx"] = (folder / "small.onnx").read_bytes()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     list(run(quick(out=str(folder), epochs=1, force=True, seed=3)))
     assert (folder / "mask.json").read_bytes() != before["mask.json"]
