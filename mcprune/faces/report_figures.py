@@ -20,6 +20,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 WIDE = 30.0  # a panel whose values span more than so many times the least of them is logarithmic
 MARKS = 60  # more changes than these would hide the curves
 BARS = 64
+DROPPED = "#c3cad5"  # the colour of what is not kept
 FEWEST = 10  # values of a series whose autocorrelation is shown
 
 
@@ -256,7 +257,7 @@ def bars(run: Recorded, names: Sequence[str]) -> Figure | None:
     places = list(range(len(order)))
     bar = {
         "type": "bar", "orientation": "h", "x": lengths[order].tolist(), "y": places,
-        "marker": {"color": [COLOURS[0] if kept[site] else "#c3cad5" for site in order]}, "hovertemplate": "%{y}: %{x:.2f}<extra></extra>",
+        "marker": {"color": [COLOURS[0] if kept[site] else DROPPED for site in order]}, "hovertemplate": "%{y}: %{x:.2f}<extra></extra>",
     }  # fmt: skip
     axis = {"tickvals": places, "ticktext": text, "autorange": "reversed"}
     x = {"title": "mean gate over the search" if share is not None else "kept", "range": [0, 1.02]}
@@ -271,7 +272,7 @@ def by_layer(run: Recorded) -> Figure | None:
     sizes = np.array([group["size"] for group in run.start["sites"]])
     kept = np.histogram(keep, np.concatenate([[0], np.cumsum(sizes)]))[0]
     places = list(range(len(sizes)))
-    parts = (("kept", kept, COLOURS[0]), ("dropped", sizes - kept, "#c3cad5"))
+    parts = (("kept", kept, COLOURS[0]), ("dropped", sizes - kept, DROPPED))
     data = [
         {
             "type": "bar", "orientation": "h", "name": name, "x": (counts / sizes).tolist(), "y": places, "marker": {"color": colour},

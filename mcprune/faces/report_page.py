@@ -198,21 +198,16 @@ def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None])
     if picture is not None:
         page.words("Dark: kept, or a gate of 1. Channels stand below each other.")
         page.figure(picture)
-    only_pixels = len(first.start["sites"]) == 1 and shapes[label] is not None
-    inner = sum(group["size"] for group in first.start["sites"] if group["kind"] != "inputs")
-    if (
-        inner > figures.BARS and (chart := figures.by_layer(first)) is not None
-    ):  # single ones have no names that say anything
-        kinds = ", ".join(dict.fromkeys(group["kind"] for group in first.start["sites"]))
-        page.words(f"How many {kinds} of each layer are kept.")
+    groups = first.start["sites"]
+    only_pixels = len(groups) == 1 and shapes[label] is not None
+    has_many = sum(group["size"] for group in groups if group["kind"] != "inputs") > figures.BARS
+    if has_many and (chart := figures.by_layer(first)) is not None:
+        page.words(f"How many {', '.join(dict.fromkeys(group['kind'] for group in groups))} of each layer are kept.")
         page.figure(chart)
-    is_table = first.start["sites"][0]["kind"] == "inputs" and shapes[label] is None
-    has_names = inner <= figures.BARS or is_table
-    if (
-        has_names
-        and not only_pixels
-        and (chart := figures.bars(first, figures.site_names(first, features[label]))) is not None
-    ):
+    # Of many inner sites, single ones have no names that say anything; columns of a table beside them have.
+    is_named = not has_many or (groups[0]["kind"] == "inputs" and shapes[label] is None)
+    chart = figures.bars(first, figures.site_names(first, features[label])) if is_named and not only_pixels else None
+    if chart is not None:
         page.words(
             f"Blue sites are kept; the order is by the mean of the gates over the search (at most {figures.BARS} are shown)."
         )

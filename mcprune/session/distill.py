@@ -1,4 +1,4 @@
-"""Distillation: a wide classifier on all inputs teaches the small model its soft outputs (Hinton, Vinyals & Dean, 2015)."""
+"""Distillation: a whole classifier on all inputs teaches the small model its soft outputs (Hinton, Vinyals & Dean, 2015)."""
 
 from __future__ import annotations
 

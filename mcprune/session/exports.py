@@ -20,11 +20,9 @@ from mcprune.session.export_writers import WRITERS, Export, Rows, Source, Wish
 from mcprune.session.folder import SmallModel, load_described
 from mcprune.session.footprint import whole_model
 from mcprune.session.loop import FROM_PYTHON
-from mcprune.session.records import CONFIG, read_result
+from mcprune.session.records import CONFIG, ENDINGS, EXPORT, read_result
 
-ENDINGS = {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
 FORMATS = tuple(ENDINGS)
-NAME = "small"  # of the file in the run's folder
 ROWS = 1000  # that both are compared on
 
 
@@ -109,10 +107,10 @@ def _target(source: Source, to: str, out: str | os.PathLike[str] | None, *, forc
             return target  # it is there already: it was read
         taken = [target / name for name in (WEIGHTS, DESCRIPTION) if (target / name).exists()]
     else:
-        target = Path(out) if out is not None else (source.folder or Path()) / (NAME + ENDINGS[to])
+        target = Path(out) if out is not None else (source.folder or Path()) / (EXPORT + ENDINGS[to])
         if target.is_dir():
             raise FolderError(
-                f"--out {str(target)!r} is a folder; name a file, such as {str(target / (NAME + ENDINGS[to]))!r}"
+                f"--out {str(target)!r} is a folder; name a file, such as {str(target / (EXPORT + ENDINGS[to]))!r}"
             )
         if not target.parent.is_dir():
             raise FolderError(f"there is no folder {str(target.parent)!r}; make it, or choose another --out")

@@ -184,7 +184,7 @@ def train_small(plan: Plan, mask: BoolArray) -> nn.Module:
             torch.from_numpy(data.y_train),
             epochs=plan.retrain_epochs,
             batch_size=plan.batch_size,
-            learning_rate=config.retrain_rate or config.learning_rate,
+            learning_rate=plan.retrain_rate,
             weight_decay=config.weight_decay,
             seed=config.seed,
             jitter=config.retrain_jitter or 0.0,

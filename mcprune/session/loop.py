@@ -29,6 +29,7 @@ from mcprune.session.pilots import in_time
 from mcprune.session.plan import Plan, make_plan
 from mcprune.session.plan_chain import make_method, site_groups
 from mcprune.session.ranks import enter
+from mcprune.session.refit import is_default
 from mcprune.session.rescue import rescued
 from mcprune.session.searching import Search
 from mcprune.session.steering import Steering
@@ -179,7 +180,7 @@ def start_event(search: Search, folder: RunFolder | None) -> Event:
             "epochs": plan.epochs,
             "blocks": plan.blocks,
             "config": plan.config.model_dump(),
-            "objective": None if outcome.is_default(plan) else plan.objective.words,
+            "objective": None if is_default(plan) else plan.objective.words,
             **search.method.description(),
         },
     )

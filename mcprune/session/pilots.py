@@ -15,10 +15,10 @@ from mcprune.arrays import BoolArray
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.pruning.gates import GatedModel
 from mcprune.session.config import RunConfig
-from mcprune.session.outcome import Refit
 from mcprune.session.plan import Plan
 from mcprune.session.plan_defaults import EPOCHS
 from mcprune.session.plan_gradient import settle
+from mcprune.session.refit import Refit
 from mcprune.session.trainer import accuracy, fit
 
 # What the pilots try, each with the defaults of its kind.

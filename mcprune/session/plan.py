@@ -74,6 +74,11 @@ class Plan:
         return costs if isinstance(costs, TiedCosts) else None
 
     @property
+    def retrain_rate(self) -> float:
+        """Adam's step while retraining."""
+        return self.config.retrain_rate or self.config.learning_rate
+
+    @property
     def falls(self) -> bool:
         """Whether the budget is below the whole model."""
         return self.cost.limit < self.cost.costs.whole if self.cost is not None else self.keep < self.sites.size

@@ -13,11 +13,12 @@ CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "resu
 BEGUN = "begun.json"  # what was asked for; there until the run has come to its end
 CHECKPOINT, OLDER = "checkpoint.safetensors", "checkpoint-older.safetensors"  # the last two, until the end
 REPORT = "report.html"  # of `mcprune report`, where it was called
-EXPORTS = ("small.pt2", "small.onnx", "small.h")  # of `mcprune export`: of the run's model, so they go with it
+# Of `mcprune export`, where it was called without a name: of the run's model, so what is one file goes with it.
+EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
 HALF = (".new", ".part", ".part.new")  # ends of files that are being written
 BEFORE = ".before"  # an earlier run under --force, until the new one has a mask
 FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
-ALL_FILES = (BEGUN, *FILES, CHECKPOINT, OLDER, REPORT, *EXPORTS)
+ALL_FILES = (BEGUN, *FILES, CHECKPOINT, OLDER, REPORT, *(EXPORT + ending for ending in ENDINGS.values() if ending))
 
 
 def _is_ours(name: str) -> bool:

@@ -24,6 +24,7 @@ from mcprune.session.keeper import Keeper
 from mcprune.session.pace import Pace
 from mcprune.session.plan import Plan
 from mcprune.session.ranks import agreed
+from mcprune.session.refit import is_default
 from mcprune.session.rows import judge_split
 from mcprune.session.scoring import coded_groups, value_of
 from mcprune.session.search_parts import counted, make_judges, make_trainer, near_hard, told_progress, told_update
@@ -420,7 +421,7 @@ class Search:
     def objective(self, mask: BoolArray | None = None) -> float | None:
         """Return the objective on the validation part, of a mask or of the sites kept now; None for plain cross-entropy."""
         plan = self.plan
-        if outcome.is_default(plan) or not len(self.y_validation):
+        if is_default(plan) or not len(self.y_validation):
             return None
         chosen = self.method.position() > 0 if mask is None else mask
         groups = coded_groups(plan.objective, plan.prepared.x_validation)

@@ -21,8 +21,8 @@ from mcprune.session.interrupt import Interrupt
 from mcprune.session.jobs import write_json
 from mcprune.session.loop import search
 from mcprune.session.machine import cores, versions
-from mcprune.session.outcome import Refit
 from mcprune.session.plan import make_plan
+from mcprune.session.refit import Refit
 from mcprune.session.study import Study, Taken
 from mcprune.session.trainer import accuracy, fit
 from mcprune.session.vary import Vary, corners
@@ -167,7 +167,7 @@ class Sweeper:
             model = refit.small(mask, seed)
             fit(
                 model, refit.columns(plan.rows(data.x_train), mask), torch.from_numpy(data.y_train).to(plan.device),
-                epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=settled.retrain_rate or settled.learning_rate,
+                epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=plan.retrain_rate,
                 weight_decay=settled.weight_decay, seed=seed, jitter=settled.retrain_jitter or 0.0,
                 is_asked=refit.is_asked,
             )  # fmt: skip

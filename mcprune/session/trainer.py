@@ -346,8 +346,12 @@ def fit(
                     seen, wanted = features[part] if view is None else view(part), targets[part]
                 with mixed(features, amp):
                     logits = model(shaken(seen, jitter))
-                heat = 1.0 if lessons is None else lessons.temperature
-                loss = heat**2 * mean_loss(logits / heat, wanted, None if scaled is None else scaled[part])
+                shares = None if scaled is None else scaled[part]
+                if lessons is None:
+                    loss = mean_loss(logits, wanted, shares)
+                else:
+                    heat = lessons.temperature
+                    loss = heat**2 * mean_loss(logits / heat, wanted, shares)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()

@@ -14,9 +14,9 @@ from mcprune.session import plan_defaults as planning
 from mcprune.session import recipe
 from mcprune.session.classifiers import classifier_words
 from mcprune.session.config import make_config
-from mcprune.session.outcome import Refit
 from mcprune.session.plan import make_plan
 from mcprune.session.plan_chain import budget_over_time
+from mcprune.session.refit import Refit
 from mcprune.session.trainer import Trainer, fit
 
 
