@@ -8,7 +8,7 @@ import pytest
 
 from mcprune.errors import NumericalError
 from mcprune.evaluate.fused import FusedEvaluator
-from mcprune.session import outcome
+from mcprune.session import refit
 from mcprune.session.config import make_config
 from mcprune.session.loop import run
 from mcprune.session.records import CHECKPOINT
@@ -95,7 +95,7 @@ def test_candidates_that_are_not_finite_are_rejected_and_counted(tmp_path, monke
 def test_a_retraining_that_diverges_keeps_the_mask_and_goes_on(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(outcome, "fit", not_finite)
+        patch.setattr(refit, "fit", not_finite)
         with pytest.raises(NumericalError):
             list(run(config(folder)))
     mask = (folder / "mask.json").read_bytes()

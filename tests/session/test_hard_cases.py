@@ -79,11 +79,11 @@ class Raw(nn.Module):
 
 
 def test_retraining_starts_where_the_users_model_started(monkeypatch):
-    from mcprune.session import outcome
+    from mcprune.session import refit
 
     seen = []
-    fresh = outcome.Refit.fresh
-    monkeypatch.setattr(outcome.Refit, "fresh", lambda self, seed: seen.append(fresh(self, seed)) or seen[-1])
+    fresh = refit.Refit.fresh
+    monkeypatch.setattr(refit.Refit, "fresh", lambda self, seed: seen.append(fresh(self, seed)) or seen[-1])
     model = Raw()
     mcprune.prune(model, table(), keep=2, **QUICK)
     assert seen
