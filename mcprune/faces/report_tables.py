@@ -32,11 +32,15 @@ def changes(page: Page, label: str, run: Recorded) -> None:
     page.words(text, quiet=False)
     page.words(
         f"Acceptance and L_tot: over at most {AROUND} progress events on each side, none beyond the next change. L_tot also follows "
-        "the classifier, which trains, and n(t)."
+        "the classifier, which trains, and n(t). Of several changes in front of one block the last has what all of them did."
     )
     rows = []
     for knob in run.knobs[:CHANGES]:
         effects = [_mean(run.series(name)[part]) for name in ("acceptance", "loss") for part in run.around(knob)]
+        told = [
+            f"{number(effects[0], '.2%')} to {number(effects[1], '.2%')}",
+            f"{number(effects[2], '.4f')} to {number(effects[3], '.4f')}",
+        ]
         for name, value in knob["knobs"].items():
             rows.append(
                 [
@@ -44,9 +48,8 @@ def changes(page: Page, label: str, run: Recorded) -> None:
                     f"{run.epoch_of(knob['block']):.1f}",
                     f"{knob['step']:,}",
                     str(name),
-                    f"{_short(knob['before'].get(name))} to {_short(value)}",
-                    f"{number(effects[0], '.2%')} to {number(effects[1], '.2%')}",
-                    f"{number(effects[2], '.4f')} to {number(effects[3], '.4f')}",
+                    f"{_short(name, knob['before'].get(name))} to {_short(name, value)}",
+                    *(["-", "-"] if run.is_superseded(knob) else told),
                 ]
             )
     page.table(["block", "epoch", "proposal", "knob", "change", "acceptance", "L_tot"], rows)
@@ -59,14 +62,13 @@ def _mean(found: Any) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def _short(value: Any) -> str:
+def _short(name: str, value: Any) -> str:
+    """Return a knob's value in words."""
     if value is None:
-        return "off"
-    return (
-        number(value, ".4g")
-        if not isinstance(value, dict)
-        else ", ".join(f"{key} {number(share, '.3g')}" for key, share in value.items())
-    )
+        return "as configured" if name == "evaluation_rows" else "off"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number(share, '.3g')}" for key, share in value.items())
+    return number(value, ",d" if isinstance(value, int) else ".4g")
 
 
 def diagnosis(page: Page, runs: Runs) -> None:

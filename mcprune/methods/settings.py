@@ -59,27 +59,27 @@ def check(settings: ChainSettings) -> None:
     """
     if settings.cost is not None and not settings.pooled:
         raise ConfigError(
-            f"a budget in {settings.cost.costs.words} is a wall, which the chain cannot come from above; use --budget-drops pool"
+            f"a budget in {settings.cost.costs.words} is a wall, which the chain cannot come from above; use budget_drops pool"
         )
     ends = (settings.temperature.start, settings.temperature.end)
     if settings.replicas > 1 and min(ends) <= 0:
         raise ConfigError(
             f"replicas={settings.replicas} at temperature {settings.temperature}: replicas swap by their temperatures, so all "
-            "must be above 0; give --temperature a positive value, such as 1e-4, or use --replicas 1"
+            "must be above 0; give temperature a positive value, such as 1e-4, or use one replica"
         )
     if settings.replicas > 1 and not max(ends) < settings.hottest:
         raise ConfigError(
             f"hottest={settings.hottest:g}, but the coldest replica's temperature is {settings.temperature}; choose a hottest "
-            "above it, or lower --temperature"
+            "above it, or lower temperature"
         )
     if settings.adapt_delta is None:
         return
     if not settings.plan.probabilities[list(stepsize.USERS)].any():
         raise ConfigError(
-            "adapt_delta is given, but none of the moves uses delta; add uniform, block or site to --moves, or leave "
-            "--adapt-delta out"
+            "adapt_delta is given, but none of the moves uses delta; give uniform, block or site a share of the moves, or leave "
+            "adapt_delta out"
         )
     if settings.delta.start != settings.delta.end:
         raise ConfigError(
-            f"adapt_delta is given, but delta={settings.delta} is a schedule of its own; give --delta one number to start from"
+            f"adapt_delta is given, but delta={settings.delta} is a schedule of its own; give delta one number to start from"
         )

@@ -43,7 +43,7 @@ def move_shares(value: Any) -> dict[str, float]:
         pairs = [part.split("=", 1) if "=" in part else (part, "1") for part in value.split(",") if part.strip()]
         value = {name.strip(): share for name, share in pairs}
     if not isinstance(value, dict) or not value:
-        raise ValueError(f"name=share pairs are needed, such as exchange=3,toggle=1; met {value!r}")
+        raise ValueError(f"shares by name are needed, such as exchange=3,toggle=1; met {value!r:.60}")
     shares: dict[str, float] = {}
     for name, share in value.items():
         if name not in KINDS:
@@ -51,9 +51,9 @@ def move_shares(value: Any) -> dict[str, float]:
         try:
             shares[name] = float(share)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"the share of {name} must be a number, met {share!r}") from None
+            raise ValueError(f"the share of {name} must be a number, met {share!r:.60}") from None
         if not math.isfinite(shares[name]) or shares[name] < 0:
-            raise ValueError(f"the share of {name} must be finite and not negative, met {share!r}")
+            raise ValueError(f"the share of {name} must be finite and not negative, met {share!r:.60}")
     largest = max(shares.values())
     if not largest > 0:
         raise ValueError("the shares must not all be zero")

@@ -98,6 +98,11 @@ class Recorded(NamedTuple):
         after = np.flatnonzero((blocks > knob["block"]) & (blocks <= high))[:AROUND]
         return before, after
 
+    def is_superseded(self, knob: Told) -> bool:
+        """Tell whether another change followed before a block was done: what both did is told with the last one."""
+        place = self.knobs.index(knob)
+        return place + 1 < len(self.knobs) and self.knobs[place + 1]["block"] == knob["block"]
+
     def settled_from(self) -> int:
         """Return the place of the first progress event from which on n(t) is n and no knob was turned any more."""
         last = self.knobs[-1]["block"] if self.knobs else -1

@@ -146,11 +146,16 @@ class Knobs:
         values = self._complete(values)
         settings = self._settings(values)
         was = self.values()
+        if self.method.step_size is not None:  # an adapted delta stands where it has come to
+            was["delta"] = float(self.method.step_size.delta[0])
+        changed = set(values)
+        if values.get("adapt_delta") is not None and was["adapt_delta"] is None:
+            changed.add("delta")  # which moves from now on, and to which an undo returns
         self.method.steer(settings)
         self._moves = values.get("moves", self._moves)
         self.rows = values.get("evaluation_rows", self.rows)
         self.turned |= values
-        return values, {name: was[name] for name in values}
+        return values, {name: was[name] for name in was if name in changed}
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values with what follows from them: an adapted delta that is switched off stays where it is."""
@@ -172,7 +177,8 @@ class Knobs:
             size = self.plan.sites.size
             if config.budget_drops == "chain" and set(config.moves) <= {"exchange", "informed"}:
                 raise ConfigError(
-                    "under --budget-drops chain some move must change the count: exchanges alone never do"
+                    "the chain itself drops the sites of this run (budget_drops chain), so some move must change the count: "
+                    "exchanges alone never do; give toggle, site, block or uniform a share"
                 )
             new["plan"] = move_plan(config, size)
             new["speculate"] = candidates_ahead(config, size)
@@ -315,12 +321,14 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
     if value is None and name in ("evaluation_rows", "adapt_delta"):
         return None, ""
     said = ""
+    if name == "moves" and not isinstance(value, dict):
+        raise ConfigError(f'moves takes shares by name, such as {{"exchange": 3, "toggle": 1}}, met {_brief(value)}; {meaning(name)}')
     if (
         isinstance(value, bool)
         or value is None
         or (isinstance(value, str) and (name not in SCHEDULED or len(value) > 80))
     ):
-        raise ConfigError(f"{name} takes a number, met {str(value)[:40]!r}; {meaning(name)}")
+        raise ConfigError(f"{name} takes a number, met {_brief(value)}; {meaning(name)}")
     if isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name} must be finite, met {value}; {meaning(name)}")
@@ -328,8 +336,8 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
         inside = value if low is None or value >= low else low
         inside = inside if high is None or inside <= high else high
         if inside != value:
-            inside = type(value)(inside)
-            said = f"{value:.6g} is out of the range of {name}: its end {inside:g} is taken"
+            inside = int(inside) if float(inside).is_integer() else float(inside)
+            said = f"{_brief(value)} is out of the range of {name}: its end {inside:g} is taken"
             value = inside
         value += 0  # of -0.0, which would be told and shown as such, 0.0
     try:
@@ -338,7 +346,8 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
         text = (
             error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
         )
-        met = "" if "met " in text else f", met {str(value)[:40]}"
+        text = text.rstrip(".")
+        met = "" if "met " in text or repr(value) in text else f", met {_brief(value)}"
         raise ConfigError(f"{name}: {text}{met}; {meaning(name)}") from None
     if name in SCHEDULED:
         schedule = parse(found)
@@ -348,3 +357,13 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
             raise ConfigError(f"{name}: {found} leaves the range {low:g} to {high:g}; {meaning(name)}")
         found = _plain(schedule)
     return found, said
+
+
+def _brief(value: Any) -> str:
+    """Return a value as a message shows it, however long it is."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return f"{value:.6g}"
+        except OverflowError:
+            return "a number beyond 1e308"
+    return repr(value)[:40]

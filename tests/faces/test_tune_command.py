@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -81,7 +82,11 @@ def test_a_paused_run_waits_and_ctrl_c_hardens_it(tuned, tmp_path):
     process = tuned("--port", "0", "--paused", "--quiet", "--out", str(tmp_path / "run"), *SHORT, "--epochs", "100000")
     address = process.stdout.readline().strip()
     assert get(address)[0] == 200
-    state = json.loads(get(address, "state")[1])
+    # The address is printed before the search begins: the data are loaded first.
+    end = time.monotonic() + 120
+    while (state := json.loads(get(address, "state")[1]))["status"] == "starting":
+        assert time.monotonic() < end
+        time.sleep(0.05)
     assert state["status"] == "paused"
     assert state["latest"] == {}
     process.send_signal(signal.SIGINT)
@@ -152,6 +157,7 @@ def test_what_cannot_be_is_one_message(tmp_path, capsys):
         ([str(tmp_path / "nothing")], "there is no folder"),
         ([str(tmp_path)], "no run is there"),
         ([str(tmp_path), "--keep", "3"], "--keep is for a new run"),
+        ([str(tmp_path), "--paused"], "--paused is for a new run"),
         (["--prot", "1"], "did you mean '--port'?"),
     ):
         assert main(["tune", "--no-browser", *arguments]) == 2

@@ -131,6 +131,7 @@ def test_what_is_no_object_of_numbers_is_refused(paused, body):
         ({"moves": {"sight": 1}}, "moves"),
         ({"moves": {}}, "moves"),
         ({"moves": 3}, "moves"),
+        ({"moves": {"site": 10**400}}, "moves"),
         ({"evaluation_rows": 1.5}, "evaluation_rows"),
         ({"adapt_delta": 0.3}, "adapt_delta"),  # no move of this run uses delta
         ({"seed": 3}, "seed"),
@@ -154,6 +155,10 @@ def test_a_refused_knob_says_why_and_changes_nothing(paused, knobs, named):
         ("temperature", -1e308, 0.0),
         ("evaluation_rows", -3, 1),
         ("budget_pressure", 1e9, 4.0),
+        ("budget_pressure", 0, 0.25),
+        ("budget_pressure", -1, 0.25),
+        ("delta", 10**400, 1e6),
+        ("evaluation_rows", -(10**400), 1),
     ],
 )
 def test_what_is_out_of_range_is_clamped_and_said(paused, name, given, becomes):
@@ -163,6 +168,22 @@ def test_what_is_out_of_range_is_clamped_and_said(paused, name, given, becomes):
     assert "out of the range" in answer["clamped"][name]
     paused.until(lambda: paused.desk.knobs.values()[name] == becomes)
     assert paused.post("/control", {"action": "undo"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"moves": "x"}, "moves takes shares by name, such as {"),
+        ({"moves": None}, "moves takes shares by name"),
+        ({"temperature": "abc"}, "'abc' is not a number"),
+        ({"adapt_delta": 0.3}, "give uniform, block or site a share"),
+    ],
+)
+def test_a_refusal_has_the_words_of_the_page_and_not_of_the_command_line(paused, knobs, said):
+    (text,) = paused.post("/knobs", knobs)[1]["refused"].values()
+    assert said in text
+    assert "--" not in text
+    assert ".," not in text
 
 
 @pytest.mark.parametrize(

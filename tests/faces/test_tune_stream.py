@@ -1,5 +1,6 @@
 """The live page's stream and orders: nothing is missed, a steered run is the server's and repeats, many connections do no harm."""
 
+import base64
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from mcprune.faces.cli import main
 from mcprune.faces.tune import guard
+from mcprune.faces.tune.past import Past
 from mcprune.faces.tune.stream import POINTS, Message, Series, Stream
 from mcprune.faces.tune.window import Window, hints
 from mcprune.methods.base import MaskUpdate
@@ -158,6 +160,62 @@ def test_the_effect_of_a_change_is_told_after_its_window(page):
     assert page.desk._latest["constant_since"] >= entry["step"]
 
 
+def test_of_changes_at_one_block_the_last_has_what_they_did(still, tmp_path):
+    for _ in range(40):
+        still.post("/control", {"action": "step"})
+    still.until(lambda: still.desk._block == 40 and still.desk.status == "paused")
+    for temperature in (0.5, 1.0):
+        assert still.post("/knobs", {"temperature": temperature})[0] == 200
+    still.until(lambda: len(still.desk._log) == 2)
+    first, last = still.desk._log
+    assert first["block"] == last["block"] == 40
+    assert [entry["superseded"] for entry in (first, last)] == [True, False]
+    assert last["before_figures"] == first["before_figures"]
+    assert last["before_figures"]["loss"] is not None
+    still.post("/control", {"action": "resume"})
+    still.until(lambda: last["effect"])
+    assert first["effect"] is None
+    still.post("/control", {"action": "stop"})
+    still.until(lambda: still.desk.status == "done")
+    told = [entry["effect"] for entry in Past(tmp_path / "run").state()["log"]]
+    assert [effect is None for effect in told] == [True, False]
+
+
+def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still):
+    reader = Reader(still)
+    for _ in range(3):
+        still.post("/control", {"action": "step"})
+    still.until(lambda: still.desk._block == 3 and still.desk.status == "paused")
+    assert still.desk._latest["row"]["kept"] > 16  # the control: n(t) is still falling
+    still.post("/control", {"action": "stop"})
+    told = next(data for _, kind, data in reader if kind == "hardened")
+    reader.close()
+    mask = np.unpackbits(np.frombuffer(base64.b64decode(told["mask"]), np.uint8))[:64]
+    assert told["row"]["kept"] == mask.sum() == 16
+    assert told["seconds_left"] is None
+    still.until(lambda: still.desk.status == "done")
+    assert np.flatnonzero(mask).tolist() == still.told[-1].data["keep"]
+
+
+def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
+    assert page.post("/knobs", {"moves": {"site": 1}, "delta": 0.5})[0] == 200
+    assert page.post("/knobs", {"adapt_delta": 0.3})[0] == 200
+    page.until(lambda: page.desk._latest.get("delta") not in (None, 0.5) and page.desk._log[1:])
+    assert page.post("/control", {"action": "pause"})[0] == 200
+    page.until(lambda: page.desk.status == "paused")
+    stood = float(page.desk.knobs.method.step_size.delta[0])
+    assert stood != 0.5
+    assert page.post("/knobs", {"delta": 2.0})[0] == 200
+    page.until(lambda: page.desk.knobs.values()["delta"] == 2.0)
+    assert page.desk.knobs.values()["adapt_delta"] is None
+    assert page.post("/control", {"action": "undo"})[0] == 200
+    page.until(lambda: page.desk.knobs.values()["adapt_delta"] == 0.3)
+    assert page.desk.knobs.method.step_size.delta[0] == stood
+    assert page.post("/control", {"action": "undo"})[0] == 200  # of switching it on
+    page.until(lambda: page.desk.knobs.values()["adapt_delta"] is None)
+    assert page.desk.knobs.values()["delta"] == 0.5
+
+
 def test_a_checkpoint_is_written_whole(still, tmp_path):
     still.post("/control", {"action": "checkpoint"})
     still.until(lambda: any("no checkpoint" in note for note in still.desk._notes))  # no block is done yet
@@ -214,6 +272,7 @@ def test_two_hundred_connections_left_open_are_closed_and_stop_nothing(page, mon
 def test_more_event_streams_than_are_served_are_refused(page):
     readers = [Reader(page) for _ in range(32)]
     assert page.ask("GET", "/events")[0] == 503
+    assert page.ask("HEAD", "/events")[0] == 503  # from which a page learns why
     for reader in readers:
         reader.close()
     page.until(lambda: page.desk.stream.readers == 0)

@@ -67,6 +67,10 @@ def tune(arguments: list[str]) -> int:
             raise ConfigError(
                 f"{option(next(iter(options)))} is for a new run, but {own['folder']!r} is looked at; leave one of them out"
             )
+        if own["paused"]:
+            raise ConfigError(
+                f"--paused is for a new run, but {own['folder']!r} is looked at, where nothing runs; leave --paused out"
+            )
         return _look(own, port)
     config = make_config(**options)
 

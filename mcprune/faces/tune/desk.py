@@ -27,10 +27,11 @@ LOGGED, PENDING = 200, 64
 # Why a run has no knobs.
 WITHOUT = {
     "gradient": "This run trains its gates by backprop (--method gradient): nothing is proposed, so there is no chain whose knobs could be "
-    "turned; alpha follows its schedule. The page watches it all the same; pause, one step, checkpoint and stop serve.",
+    "turned; alpha follows its schedule.",
     "other": "This run ranks its sites by a measure and drops the lowest (--method importance): there is no chain whose knobs could be "
-    "turned. The page watches it all the same; pause, one step, checkpoint and stop serve.",
+    "turned.",
 }
+MEANWHILE = "The page watches it all the same; pause, one step, checkpoint and stop serve."  # while it runs
 ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
 AVERAGED = ("loss", "cla", "sel", "rej")
 
@@ -95,6 +96,7 @@ class Desk(Steering):
             "meanings": {name: meaning(name) for name in KNOBS},
             "is_chain": bool(knobs.names),
             "without": "" if knobs.names else WITHOUT.get(plan.config.method, WITHOUT["other"]),
+            "meanwhile": "" if knobs.names else MEANWHILE,
         }
         self._gates = Gates(size)
         self._counted = (time.monotonic(), 0)
@@ -191,6 +193,7 @@ class Desk(Steering):
             )
         elif event.kind == events.HARDEN:
             self._tell(time.monotonic())
+            self._show_hardened()
             self._become("testing")
         elif event.kind == events.ROW:
             self._rows.append(plain(data))
@@ -286,16 +289,23 @@ class Desk(Steering):
 
     def _turned(self, data: dict[str, Any]) -> None:
         origin = self._origins.popleft() if self._origins else "replay"
-        if self._pending is not None:
-            self._close_effect()
+        before = plain(self._effect.figures())
+        if (last := self._pending) is not None:
+            if last["block"] == data["block"]:  # no block between them: what they do together is told with this one
+                before, last["superseded"] = last["before_figures"], True
+                self._pending = None
+                self.stream.publish("effect", dict(last))
+            else:
+                self._close_effect()
         if origin != "undo":
             self._undo.append(data["before"])
         entry = {
             **plain(data),
             "number": len(self._log) + 1,
             "origin": origin,
-            "before_figures": plain(self._effect.figures()),
+            "before_figures": before,
             "effect": None,
+            "superseded": False,
         }
         del self._log[: max(0, len(self._log) - LOGGED + 1)]
         self._log.append(entry)
@@ -310,6 +320,17 @@ class Desk(Steering):
         if entry is not None and self._effect.updates:
             entry["effect"] = {**plain(self._effect.figures()), "blocks": len(self._effect.updates)}
             self.stream.publish("effect", dict(entry))
+
+    def _show_hardened(self) -> None:
+        """Publish the mask and the count as they are after hardening: a search that was stopped early kept others before it."""
+        if self.knobs is None or self._gates is None or not self._latest:
+            return
+        position = self.knobs.method.position()
+        row = {**self._latest["row"], "kept": float((position > 0).sum())}
+        self._latest = {
+            **self._latest, "row": row, "seconds_left": None, "hints": [], **self._gates.told(position),
+        }  # fmt: skip
+        self.stream.publish("hardened", self._latest)
 
     def _tell(self, now: float) -> None:
         """Publish the figures since the last time."""

@@ -57,6 +57,7 @@ class Past(Desk):
         self._run |= {
             "is_chain": is_chain,
             "is_past": True,
+            "is_ended": run.done is not None,
             "image_shape": run.image_shape if _is_of_inputs(run) else None,
             "without": going if run.done is None else ended,
         }
@@ -103,7 +104,10 @@ class Past(Desk):
             return {name: float(values.mean()) if values.size else None for name, values in known.items()}
 
         entry = {**plain(knob), "number": len(self._log) + 1, "origin": "record", "before_figures": figures(before)}
-        entry["effect"] = {**figures(after), "blocks": int(blocks[after[-1]] - knob["block"])} if after.size else None
+        entry["superseded"] = run.is_superseded(knob)
+        entry["effect"] = None
+        if after.size and not entry["superseded"]:
+            entry["effect"] = {**figures(after), "blocks": int(blocks[after[-1]] - knob["block"])}
         self._log.append(entry)
 
     def _finish(self, run: Recorded) -> None:

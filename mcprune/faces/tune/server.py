@@ -124,10 +124,10 @@ class Server:
         return JSONResponse(plain(answer), status)
 
     async def _events(self, request: Request) -> Response:
-        if request.method == "HEAD":
-            return Response(media_type="text/event-stream")
         if self.desk.stream.readers >= READERS:
             return PlainTextResponse(f"{READERS} pages are open already; close one\n", 503)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id") or request.query_params.get("last-event-id") or ""
         return StreamingResponse(self._follow(last), media_type="text/event-stream")
 

@@ -16,6 +16,7 @@
     ["steps/s", (t) => count(t.row.rate), "backprop"], ["steps", (t) => count(t.row.step), "backprop"],
   ];
   const HELD = 3000; // milliseconds for which a hint stays at least, so that it can be read and nothing jumps
+  const APART = ["lost", "full", "foreign"]; // no stream comes from the run
   const BUTTONS = ["pause", "step", "checkpoint", "undo", "stop"];
   const figures = {};
   const hints = new Map(); // by their words without figures: the text, and when it was last told
@@ -57,17 +58,21 @@
   const say = (text) => { $("said").textContent = text; };
 
   async function order(action) {
+    // Before the answer: what the run tells of it may come sooner.
+    say({ checkpoint: "to be saved behind this block", stop: "ends behind this block" }[action] || "");
     const answer = await post("control", { action });
-    const done = { checkpoint: "to be saved behind this block", stop: "ends behind this block" };
-    say(answer.error || done[action] || (action === "undo" ? `back to ${words(answer.accepted)}` : ""));
+    if (answer.error) say(answer.error);
+    else if (action === "undo") say(`back to ${words(answer.accepted)}`);
   }
 
   function become(name) {
     const isNews = name !== status;
     status = name;
     const isOpen = name === "running" || name === "paused";
-    const names = { testing: "hardened: retraining and testing", lost: "connection lost, trying again", starting: "starting" };
-    if (name === "lost") say("The run's process does not answer: it has ended, or its machine sleeps. What is shown is the last that was told.");
+    const names = { testing: "hardened: retraining and testing", lost: "connection lost, trying again", full: "too many pages", foreign: "no longer served", starting: "starting" };
+    if (name === "full") say("As many pages as are served look at this run already: close one of them. This page tries again every two seconds.");
+    else if (name === "foreign") say("Another run is served at this address now, or this one again: open the address that it has printed.");
+    else if (name === "lost") say("The run's process does not answer: it has ended, or its machine sleeps. What is shown is the last that was told.");
     else if (name === "paused" && !latest) say("The run waits in front of its first block. Turn knobs if you like, then press Resume.");
     else if (name === "running" && !latest) say("The first block is being done: the engine is compiled, which takes a moment where it is new.");
     else if (isNews && name !== "paused") say("");
@@ -81,8 +86,13 @@
     if (isOver) {
       hints.clear();
       showHints([]);
-      if (run.is_chain && !run.is_past) { $("without").textContent = "The search has ended: the knobs turn no more."; $("without").hidden = false; }
+      if (!run.is_past) {
+        $("without").textContent = run.is_chain ? "The search has ended: the knobs turn no more." : run.without;
+        $("without").hidden = !$("without").textContent;
+      }
+      if (isNews && log.length) showLog();
     }
+    if (latest) { isNew = true; showLaw(); }
     BUTTONS.forEach((id) => { $(id).disabled = !isOpen; });
     $("undo").disabled = !isOpen || !undoable;
     $("checkpoint").disabled = !isOpen || !run.folder;
@@ -108,7 +118,8 @@
       const [before, after] = [entry.before_figures, entry.effect];
       const text = after
         ? `over ${after.blocks} blocks: accepted ${percent(before.acceptance)} → ${percent(after.acceptance)}, L_tot ${fixed(before.loss, 4)} → ${fixed(after.loss, 4)}`
-        : status === "running" || status === "paused" ? "what it does is being watched for 32 blocks" : "";
+        : entry.superseded ? "another change came before the next block: what they do together is told there"
+          : status === "running" || status === "paused" ? "what it does is being watched for 32 blocks" : "";
       box.append(make("div", text));
       return box;
     });
@@ -142,7 +153,7 @@
       shape();
     }
     $("progress").value = run.blocks ? latest.block / run.blocks : 0;
-    const left = Number.isFinite(latest.seconds_left) && status !== "testing" && status !== "done" ? `, ${clock(latest.seconds_left)} left` : "";
+    const left = Number.isFinite(latest.seconds_left) && (status === "running" || status === "paused") ? `, ${clock(latest.seconds_left)} left` : "";
     $("blocks").textContent = `block ${count(latest.block)} of ${count(run.blocks)}${left}`;
     showLaw();
     Knobs.follow(latest);
@@ -168,7 +179,7 @@
     document.querySelectorAll(".chain").forEach((part) => { part.hidden = !isChain; });
     document.querySelectorAll(".backprop").forEach((part) => { part.hidden = isChain; });
     $("without").hidden = !run.without;
-    $("without").textContent = run.without || "";
+    $("without").textContent = [run.without, run.meanwhile].filter(Boolean).join(" ");
     $("changes").hidden = !isChain;
     document.querySelector("main").classList.toggle("flat", !isChain); // nothing stands beside the view
     $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";
@@ -243,6 +254,7 @@
       showOutcome();
     },
     tick(data) { if (!latest) say(""); latest = data; isNew = true; Charts.tick(data); },
+    hardened(data) { latest = data; isNew = true; Charts.histogram(data.histogram); },
     status(data) { become(data.status); showOutcome(); },
     note(data) {
       notes = [...notes, data.text].slice(-50);
@@ -263,17 +275,28 @@
     done(data) { rows = data.rows; showOutcome(); },
   };
 
+  // An event source does not tell why it was refused; a request for the head alone does.
+  async function why() {
+    const kinds = { 503: "full", 403: "foreign" };
+    try {
+      const answer = await fetch(`events?token=${encodeURIComponent(token)}`, { method: "HEAD", cache: "no-store" });
+      become(kinds[answer.status] || "lost");
+    } catch {
+      become("lost");
+    }
+  }
+
   function connect() {
     source = new EventSource(`events?token=${encodeURIComponent(token)}`);
     let before = status;
     for (const [kind, hear] of Object.entries(heard)) source.addEventListener(kind, (event) => hear(JSON.parse(event.data)));
-    source.onopen = () => { if (status === "lost") become(before); };
+    source.onopen = () => { if (APART.includes(status)) become(before); };
     source.onerror = () => {
       if (status === "done" || status === "failed") { source.close(); return; } // the run has ended, and its process too
-      if (status !== "lost") before = status;
-      become("lost");
+      if (!APART.includes(status)) before = status;
       // A refused stream is not tried again by the browser.
-      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+      if (source.readyState === EventSource.CLOSED) why().then(() => setTimeout(connect, 2000));
+      else become("lost");
     };
   }
 

@@ -68,11 +68,11 @@ const Knobs = (() => {
     const unit = make("div", { class: "quiet", id: `${name}-unit` }, scale.unit);
     const set = make("fieldset", { id: `${name}-set` },
       make("div", { class: "knob-top" }, make("label", { for: name }, scale.title), box), range, unit, said);
-    const speak = () => range.setAttribute("aria-valuetext", box.value || unit.textContent);
+    const speak = () => range.setAttribute("aria-valuetext", box.value || [box.placeholder && `as configured, ${box.placeholder}`, unit.textContent].filter(Boolean).join(": "));
     range.addEventListener("input", () => { held = name; box.value = toValue(scale, Number(range.value)); speak(); });
     range.addEventListener("change", () => { held = null; post(name, { [name]: toValue(scale, Number(range.value)) }); });
     range.addEventListener("blur", () => { held = null; });
-    box.addEventListener("input", () => { parts[name].isTyped = true; });
+    box.addEventListener("input", () => { parts[name].isTyped = true; say(name, ""); });
     box.addEventListener("blur", () => { parts[name].isTyped = false; });
     box.addEventListener("change", () => {
       parts[name].isTyped = false;
@@ -119,8 +119,15 @@ const Knobs = (() => {
     const said = make("div", { id: "adapt_delta-said", class: "refused", role: "alert" });
     const set = make("fieldset", { id: "adapt_delta-set" }, make("div", { class: "row" },
       box, make("label", { for: "auto-delta" }, "auto-delta, to accept"), wanted), said);
-    box.addEventListener("change", () => post("adapt_delta", { adapt_delta: box.checked ? Number(wanted.value) : null }));
-    wanted.addEventListener("change", () => { if (box.checked) post("adapt_delta", { adapt_delta: Number(wanted.value) }); });
+    const order = () => {
+      if (wanted.value.trim() !== "") { post("adapt_delta", { adapt_delta: Number(wanted.value) }); return; }
+      say("adapt_delta", "give the acceptance that it is to aim at, such as 0.3");
+      show(Knobs.values, true);
+      wanted.value = Knobs.values.adapt_delta ?? 0.3;
+    };
+    box.addEventListener("change", () => { if (box.checked) order(); else post("adapt_delta", { adapt_delta: null }); });
+    wanted.addEventListener("input", () => say("adapt_delta", ""));
+    wanted.addEventListener("change", () => { if (box.checked || wanted.value.trim() === "") order(); });
     parts.adapt_delta = { set, box, wanted, said };
     return set;
   }

@@ -86,10 +86,11 @@ const Picture = (() => {
     const kept = Uint8Array.from({ length: run.N }, (_, site) => (packed[site >> 3] >> (7 - (site & 7))) & 1);
     const first = run.sites[0];
     const isImage = run.image_shape && first.kind === "inputs";
+    const when = !run.is_past ? "now" : run.is_ended ? "at the end" : "when it told last";
     const often = run.is_past ? "mean gate over the search" : "how often lately";
     words.textContent = isImage
-      ? `${count}. Full colour: kept ${run.is_past ? "at the end" : "now"}; the shade behind: ${often}.`
-      : `${count}. Bars: ${often}; blue: kept ${run.is_past ? "at the end" : "now"}.`;
+      ? `${count}. Full colour: kept ${when}; the shade behind: ${often}.`
+      : `${count}. Bars: ${often}; blue: kept ${when}.`;
     if (isImage) canvas(kept, share, 0, run.image_shape).setAttribute("aria-label", `${count}, as a picture of the inputs`);
     const rest = isImage ? first.size : 0;
     if (run.N > rest) bars(kept, share, rest, run.N - rest);
