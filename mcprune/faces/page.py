@@ -44,7 +44,7 @@ FONT = {"family": "system-ui, sans-serif", "size": 12, "color": "#1d2433"}
 # On a narrow screen panels that stand side by side go below each other, each as high as it was.
 DRAW = """
 const NARROW = matchMedia("(max-width: 640px)");
-const GAP = 62;
+const GAP = 84;
 function stacked(wide) {
   const layout = structuredClone(wide);
   const panels = Object.keys(wide).filter((x) => x.startsWith("xaxis") && wide[x].domain)

@@ -135,7 +135,7 @@ def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
         axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", **scale}
     titles = [panel_title(_title(panel, len(runs)), domain) for panel, domain in zip(told, domains, strict=True)]
     drawn = layout(height=90 + 240 * rows, annotations=titles, shapes=shapes, **axes)
-    return {"data": data, "layout": {**drawn, "legend": {"orientation": "h", "y": -0.22 / rows, "yanchor": "top"}}}
+    return {"data": data, "layout": {**drawn, "legend": {"orientation": "h", "y": -0.29 / rows, "yanchor": "top"}}}
 
 
 def _title(panel: Panel, runs: int) -> str:

@@ -148,14 +148,11 @@ class Knobs:
         was = self.values()
         if self.method.step_size is not None:  # an adapted delta stands where it has come to
             was["delta"] = float(self.method.step_size.delta[0])
-        changed = set(values)
-        if values.get("adapt_delta") is not None and was["adapt_delta"] is None:
-            changed.add("delta")  # which moves from now on, and to which an undo returns
         self.method.steer(settings)
         self._moves = values.get("moves", self._moves)
         self.rows = values.get("evaluation_rows", self.rows)
         self.turned |= values
-        return values, {name: was[name] for name in was if name in changed}
+        return values, {name: was[name] for name in values}
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values with what follows from them: an adapted delta that is switched off stays where it is."""
@@ -165,8 +162,8 @@ class Knobs:
             complete["adapt_delta"] = None
         if complete.get("adapt_delta", "") is None and size is not None:
             complete.setdefault("delta", float(size.delta[0]))
-        if complete.get("adapt_delta") is not None and settings.delta.kind != "constant":
-            complete.setdefault("delta", settings.delta.end)
+        if complete.get("adapt_delta") is not None and settings.adapt_delta is None:
+            complete.setdefault("delta", settings.delta.end)  # from where it moves, and to where an undo returns
         return complete
 
     def _settings(self, values: Mapping[str, Any]) -> ChainSettings:

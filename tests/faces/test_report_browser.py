@@ -9,6 +9,14 @@ from mcprune.faces.report import write_report
 pytestmark = pytest.mark.browser
 
 
+# How many titles of panels lie on each other.
+OVERLAPS = """(() => {
+  const boxes = [...document.querySelectorAll('.annotation')].map((one) => one.getBoundingClientRect());
+  return boxes.filter((one, place) => boxes.slice(place + 1).some((other) => one.left < other.right && other.left < one.right
+    && one.top < other.bottom && other.top < one.bottom)).length;
+})() TELL"""
+
+
 def until(page, words):
     """Wait until an expression is true: the page's policy forbids playwright's own way, which evaluates texts in the page."""
     for _ in range(600):
@@ -38,6 +46,8 @@ def test_every_figure_is_drawn_without_a_network(browser, story, tmp_path):
     refused = page.evaluate("fetch('https://example.org/').then(() => 'open', () => 'refused')")
     page.set_viewport_size({"width": 400, "height": 900})
     until(page, "document.documentElement.scrollWidth <= 400")
+    until(page, "document.querySelector('#figure2').clientHeight > 800")  # panels below each other
+    until(page, OVERLAPS.replace("TELL", "=== 0"))
     page.screenshot(path=str(tmp_path / "report-400.png"), full_page=True)
     page.close()
     assert len(figures) >= 4

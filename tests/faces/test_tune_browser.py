@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -117,7 +119,7 @@ def test_a_person_steers_a_run(steered, tmp_path):
     # Site moves at a temperature, by the keyboard; then delta by dragging: larger steps are accepted less often.
     page.locator("#move-exchange").focus()
     page.keyboard.press("Home")
-    expect(page.locator("#moves-said")).to_contain_text("name=share")  # no move at all is refused, and said there
+    expect(page.locator("#moves-said")).to_contain_text("shares by name")  # no move at all is refused, and said there
     page.locator("#move-uniform").focus()
     page.keyboard.press("End")
     expect(page.locator("#log .entry b").first).to_contain_text("uniform")
@@ -226,6 +228,68 @@ def test_all_is_reached_by_the_keyboard(steered):
     assert wanted <= reached
 
 
+def test_a_run_is_stopped_early_after_a_checkpoint_and_a_page_too_many_says_so(tmp_path, browser):
+    run = Run(tmp_path / "run", "--keep", "16", "--paused", budget=())  # n(t) falls for long
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(WAIT)
+    readers = []
+    try:
+        page = context.new_page()
+        page.goto(run.address)
+        expect(page.locator("#status")).to_have_text("paused")
+        page.locator("#wanted").fill("")
+        page.keyboard.press("Tab")
+        expect(page.locator("#adapt_delta-said")).to_contain_text("such as 0.3")
+        expect(page.locator("#auto-delta")).not_to_be_checked()
+        expect(page.locator("#wanted")).to_have_value("0.3")
+        assert "as configured" in page.locator("#evaluation_rows-range").get_attribute("aria-valuetext")
+        page.locator("#temperature").fill("0.1")
+        page.keyboard.press("Enter")
+        expect(page.locator("#log .entry")).to_have_count(1)
+        page.locator("#temperature").fill("0.2")
+        page.keyboard.press("Enter")
+        expect(page.locator("#log .entry")).to_have_count(2)
+        expect(page.locator("#log .entry").last).to_contain_text("another change came before the next block")
+        page.get_by_role("button", name="One step").click()
+        until(lambda: figure(page, "kept") > 16)
+        expect(page.locator("#law")).to_contain_text("still falling")
+        page.get_by_role("button", name="Checkpoint now").click()
+        expect(page.locator("#said")).to_contain_text(re.compile("^checkpoint"))
+        time.sleep(0.5)  # the answer to the button must not take its place
+        expect(page.locator("#said")).to_contain_text(re.compile("^checkpoint"))
+
+        # As many pages as are served: one more says why it sees nothing, and comes in when one goes.
+        while True:
+            try:
+                readers.append(urllib.request.urlopen(run.address.replace("/?", "/events?"), timeout=30))
+            except urllib.error.HTTPError as error:
+                error.close()
+                break
+            assert len(readers) < 40
+        other = context.new_page()
+        other.goto(run.address)
+        expect(other.locator("#status")).to_have_text("too many pages")
+        expect(other.locator("#said")).to_contain_text("close one")
+        readers.pop().close()
+        page.get_by_role("button", name="Resume").click()  # by what it is told next the server sees that one has gone
+        page.get_by_role("button", name="Pause").click()
+        expect(other.locator("#status")).to_have_text("paused")
+        other.close()
+
+        page.evaluate("() => { const stop = document.getElementById('stop'); stop.click(); stop.click(); }")
+        expect(page.locator("#status")).to_have_text("done", timeout=WAIT)
+        expect(page.locator("#mask-words")).to_contain_text("16 of 64 sites are kept")
+        assert figure(page, "kept") == 16
+        assert page.locator("#law").is_hidden()
+        assert "left" not in page.locator("#blocks").inner_text()
+        page.screenshot(path=str(tmp_path / "stopped.png"), full_page=True)
+    finally:
+        for reader in readers:
+            reader.close()
+        context.close()
+        run.close()
+
+
 def test_a_run_without_a_chain_says_why_it_has_no_knobs_and_a_dead_server_is_noticed(tmp_path, browser):
     run = Run(tmp_path / "run", "--method", "gradient", "--schedule", "fixed", budget=())
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
@@ -236,6 +300,7 @@ def test_a_run_without_a_chain_says_why_it_has_no_knobs_and_a_dead_server_is_not
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(run.address)
         expect(page.locator("#without")).to_contain_text("no chain whose knobs could be turned")
+        expect(page.locator("#without")).to_contain_text("checkpoint and stop serve")
         expect(page.locator("#knob-form")).to_be_hidden()
         first = figure(page, "steps")
         until(lambda: figure(page, "steps") > first)

@@ -199,6 +199,7 @@ def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still):
 
 def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
     assert page.post("/knobs", {"moves": {"site": 1}, "delta": 0.5})[0] == 200
+    page.until(lambda: page.desk.knobs.values()["delta"] == 0.5)
     assert page.post("/knobs", {"adapt_delta": 0.3})[0] == 200
     page.until(lambda: page.desk._latest.get("delta") not in (None, 0.5) and page.desk._log[1:])
     assert page.post("/control", {"action": "pause"})[0] == 200
