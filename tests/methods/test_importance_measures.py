@@ -504,3 +504,34 @@ def test_closed_squares_meet_vmap_on_float32(monkeypatch):
     opened = squared_sums(case.evidence(), label_slopes(case.evidence()))
     for name, value in closed.items():
         torch.testing.assert_close(value, opened[name], rtol=1e-8, atol=1e-12)
+
+
+class Backwards(torch.autograd.Function):
+    """A square that torch knows the gradients of, and no forward mode."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(context, slope):
+        (x,) = context.saved_tensors
+        return 2 * x * slope
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return Backwards.apply(x)
+
+
+@pytest.mark.parametrize(("activation", "has_forward"), [(nn.Tanh, True), (Squared, False), (lambda: nn.LogSoftmax(1), False)])
+def test_hessian_products_are_the_same_with_and_without_forward_mode(activation, has_forward):
+    case = single_weights(activation)
+    evidence, plain = case.evidence(), case.evidence()
+    plain._has_forward = False
+    products, wanted = evidence.hessian_gradient, plain.hessian_gradient
+    assert evidence._has_forward == has_forward
+    for name, value in wanted.items():
+        assert value.abs().max() > 1e-6
+        torch.testing.assert_close(products[name], value, rtol=1e-9, atol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -219,7 +220,9 @@ class Evidence:
     ) -> torch.Tensor:
         """Return v . g by forward mode up to the logits, with its graph."""
         with forward.dual_level():
-            pairs = {name: forward.make_dual(leaf, vector[name]) for name, leaf in self.leaves.items()}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of what the first dual tensor loads
+                pairs = {name: forward.make_dual(leaf, vector[name]) for name, leaf in self.leaves.items()}
             logits, tangent = forward.unpack_dual(self.logits(features, _laid_out(pairs)))
         if tangent is None:
             return torch.zeros_like(logits).detach().sum()
