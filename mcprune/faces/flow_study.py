@@ -23,7 +23,7 @@ def flow_parser() -> Parser:
         "are dropped early in training by six importance measures, and training goes on. Each observation becomes a row with what was "
         "run, what was measured, a threshold and a verdict (holds, does not hold, unclear). Runs lie below --out, with results.json and "
         "page.html; the same command goes on where it stopped. --scale small are narrow networks on 5,000 images of CIFAR-10, "
-        "an estimated half an hour on 2 cores; --scale paper is the paper's size, for a GPU, and has not been run yet.",
+        "three quarters of an hour on one core; --scale paper is the paper's size, for a GPU, and has not been run yet.",
     )
     parser.option("--scale", choices=("small", "paper"), help="how large (default: small)")
     parser.option("--data", metavar="TEXT", help="data set of square images (default: cifar-10, with --quick digits)")
