@@ -281,6 +281,7 @@ def test_a_run_is_stopped_early_after_a_checkpoint_and_a_page_too_many_says_so(t
         expect(page.locator("#mask-words")).to_contain_text("16 of 64 sites are kept")
         assert figure(page, "kept") == 16
         assert page.locator("#law").is_hidden()
+        assert page.locator("#adapt_delta-said").inner_text() == ""
         assert "left" not in page.locator("#blocks").inner_text()
         page.screenshot(path=str(tmp_path / "stopped.png"), full_page=True)
     finally:

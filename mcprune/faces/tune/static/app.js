@@ -90,7 +90,7 @@
         $("without").textContent = run.is_chain ? "The search has ended: the knobs turn no more." : run.without;
         $("without").hidden = !$("without").textContent;
       }
-      if (isNews && log.length) showLog();
+      if (isNews) { Object.keys(Knobs.values).forEach((name) => Knobs.hush(name)); showLog(); }
     }
     if (latest) { isNew = true; showLaw(); }
     BUTTONS.forEach((id) => { $(id).disabled = !isOpen; });

@@ -153,7 +153,7 @@ const Charts = (() => {
     start,
     reset(state) { series = state; all(); },
     tick(latest) { add(latest.row); histogram = latest.histogram; all(); },
-    histogram(bins) { histogram = bins; },
+    histogram(bins) { histogram = bins; all(); },
     unit(name) { unit = name; all(); },
     marks(steps) { marks = steps.slice(-60); all(); },
     length: () => (series.columns.step || []).length,
