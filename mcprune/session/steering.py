@@ -319,7 +319,9 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
         return None, ""
     said = ""
     if name == "moves" and not isinstance(value, dict):
-        raise ConfigError(f'moves takes shares by name, such as {{"exchange": 3, "toggle": 1}}, met {_brief(value)}; {meaning(name)}')
+        raise ConfigError(
+            f'moves takes shares by name, such as {{"exchange": 3, "toggle": 1}}, met {_brief(value)}; {meaning(name)}'
+        )
     if (
         isinstance(value, bool)
         or value is None

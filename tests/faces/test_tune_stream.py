@@ -152,8 +152,8 @@ def test_a_change_is_seen_by_all_recorded_and_undone(still):
 def test_the_effect_of_a_change_is_told_after_its_window(page):
     page.until(lambda: page.desk._block > 40)
     assert page.post("/knobs", {"temperature": 1.0})[0] == 200
-    page.until(lambda: page.desk._log and page.desk._log[0]["effect"])
-    entry = page.desk._log[0]
+    page.until(lambda: page.desk._changes.entries and page.desk._changes.entries[0]["effect"])
+    entry = page.desk._changes.entries[0]
     # At temperature 1 nearly everything is accepted, at 0 little: the log must show which way it went.
     assert entry["effect"]["acceptance"] > 0.8 > entry["before_figures"]["acceptance"]
     page.until(lambda: any("random walk" in hint for hint in page.desk._latest["hints"]))
@@ -166,8 +166,8 @@ def test_of_changes_at_one_block_the_last_has_what_they_did(still, tmp_path):
     still.until(lambda: still.desk._block == 40 and still.desk.status == "paused")
     for temperature in (0.5, 1.0):
         assert still.post("/knobs", {"temperature": temperature})[0] == 200
-    still.until(lambda: len(still.desk._log) == 2)
-    first, last = still.desk._log
+    still.until(lambda: len(still.desk._changes.entries) == 2)
+    first, last = still.desk._changes.entries
     assert first["block"] == last["block"] == 40
     assert [entry["superseded"] for entry in (first, last)] == [True, False]
     assert last["before_figures"] == first["before_figures"]
@@ -201,7 +201,7 @@ def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
     assert page.post("/knobs", {"moves": {"site": 1}, "delta": 0.5})[0] == 200
     page.until(lambda: page.desk.knobs.values()["delta"] == 0.5)
     assert page.post("/knobs", {"adapt_delta": 0.3})[0] == 200
-    page.until(lambda: page.desk._latest.get("delta") not in (None, 0.5) and page.desk._log[1:])
+    page.until(lambda: page.desk._latest.get("delta") not in (None, 0.5) and page.desk._changes.entries[1:])
     assert page.post("/control", {"action": "pause"})[0] == 200
     page.until(lambda: page.desk.status == "paused")
     stood = float(page.desk.knobs.method.step_size.delta[0])

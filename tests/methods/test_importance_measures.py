@@ -525,7 +525,9 @@ class Squared(nn.Module):
         return Backwards.apply(x)
 
 
-@pytest.mark.parametrize(("activation", "has_forward"), [(nn.Tanh, True), (Squared, False), (lambda: nn.LogSoftmax(1), False)])
+@pytest.mark.parametrize(
+    ("activation", "has_forward"), [(nn.Tanh, True), (Squared, False), (lambda: nn.LogSoftmax(1), False)]
+)
 def test_hessian_products_are_the_same_with_and_without_forward_mode(activation, has_forward):
     case = single_weights(activation)
     evidence, plain = case.evidence(), case.evidence()

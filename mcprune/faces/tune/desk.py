@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcprune.errors import ConfigError
+from mcprune.faces.tune.changes import Changes
 from mcprune.faces.tune.gates import SHOWN, Gates
 from mcprune.faces.tune.stream import Series, Stream
-from mcprune.faces.tune.window import EFFECT, HINT, Window, hints
+from mcprune.faces.tune.window import HINT, Window, hints
 from mcprune.methods.base import MaskUpdate
 from mcprune.session import events
 from mcprune.session.events import Event, plain
@@ -23,7 +24,7 @@ from mcprune.session.search_parts import near_hard
 from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, limits, meaning
 
 EVERY = 0.1  # seconds between two messages with figures
-LOGGED, PENDING = 200, 64
+PENDING = 64  # orders that wait for the end of a block
 # Why a run has no knobs.
 WITHOUT = {
     "gradient": "This run trains its gates by backprop (--method gradient): nothing is proposed, so there is no chain whose knobs could be "
@@ -53,18 +54,16 @@ class Desk(Steering):
         self._is_paused = is_paused
         self._steps = 0
         self._is_stopped = self._checkpoint = False
-        self._changes: deque[tuple[dict[str, Any], str]] = deque()
+        self._ordered: deque[tuple[dict[str, Any], str]] = deque()
         self._origins: deque[str] = deque()
-        self._undo: list[dict[str, Any]] = []
-        self._log: list[dict[str, Any]] = []
+        self._changes = Changes(lambda entry: self.stream.publish("effect", dict(entry)))
         self._notes: deque[str] = deque(maxlen=50)
         self._rows: list[dict[str, Any]] = []
         self._run: dict[str, Any] = {}
         self._done: dict[str, Any] | None = None
         self._series = Series()
         self._latest: dict[str, Any] = {}
-        self._lately, self._effect = Window(HINT), Window(EFFECT)
-        self._pending: dict[str, Any] | None = None  # the change whose effect is being watched
+        self._lately = Window(HINT)
         self._sums: dict[str, float] = {}
         self._blocks = 0  # since the last message
         self._block = self._proposals = 0
@@ -109,10 +108,10 @@ class Desk(Steering):
         with self._turn:
             while True:
                 is_held = self._is_paused and not self._steps and not self._is_stopped and not is_asked()
-                if self._changes or self._checkpoint:
-                    orders = Orders(tuple(values for values, _ in self._changes), self._checkpoint, is_held)
-                    self._origins.extend(origin for _, origin in self._changes)
-                    self._changes.clear()
+                if self._ordered or self._checkpoint:
+                    orders = Orders(tuple(values for values, _ in self._ordered), self._checkpoint, is_held)
+                    self._origins.extend(origin for _, origin in self._ordered)
+                    self._ordered.clear()
                     self._checkpoint = False
                     if not is_held:
                         self._steps = max(0, self._steps - 1)
@@ -137,7 +136,7 @@ class Desk(Steering):
     def observe(self, update: MaskUpdate, block: int, proposals: int) -> None:
         """See `Steering.observe`; cheap but for ten times a second."""
         self._lately.add(update)
-        self._effect.add(update)
+        self._changes.add(update, block)
         self._blocks += 1
         for name in AVERAGED:
             self._sums[name] = self._sums.get(name, 0.0) + getattr(update, name)
@@ -148,8 +147,6 @@ class Desk(Steering):
         if (update.delta, update.temperature) != self._rest[:2]:
             self._rest = (update.delta, update.temperature, proposals - update.proposals)
         self._block, self._proposals, self._update = block, proposals, update
-        if self._pending is not None and block - self._pending["block"] >= EFFECT:
-            self._close_effect()
         now = time.monotonic()
         if now - self._told >= EVERY or (self._is_paused and self._steps == 0):
             self._tell(now)
@@ -227,7 +224,7 @@ class Desk(Steering):
             return 409, {"error": f"the run is {self.status}"}
         if action == "undo":
             with self._turn:
-                before = self._undo.pop() if self._undo else None
+                before = self._changes.take_back()
             if before is None:
                 return 409, {"error": "there is no change to undo"}
             return self._order(before, "undo", {"accepted": before})
@@ -248,7 +245,7 @@ class Desk(Steering):
     def now(self, name: str) -> float | None:
         """Return where a knob stands that is a number: as ordered last, or as a schedule has moved it."""
         with self._turn:
-            for values, _ in reversed(self._changes):
+            for values, _ in reversed(self._ordered):
                 if name in values:
                     return float(values[name])
         value = self.knobs.values().get(name) if self.knobs is not None else None
@@ -262,8 +259,8 @@ class Desk(Steering):
             "knobs": self.knobs.values() if self.knobs is not None else {},
             "series": self._series.copy(),
             "latest": self._latest,
-            "log": [dict(entry) for entry in self._log],
-            "can_undo": len(self._undo),
+            "log": self._changes.copy(),
+            "can_undo": self._changes.undoable,
             "notes": list(self._notes),
             "rows": list(self._rows),
             "done": self._done,
@@ -273,9 +270,9 @@ class Desk(Steering):
 
     def _order(self, values: dict[str, Any], origin: str, answer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._turn:
-            if len(self._changes) >= PENDING:
+            if len(self._ordered) >= PENDING:
                 return 429, {"error": "too many changes wait for the end of a block"}
-            self._changes.append((dict(values), origin))
+            self._ordered.append((dict(values), origin))
             self._turn.notify_all()
         return 200, answer
 
@@ -288,38 +285,10 @@ class Desk(Steering):
         self.stream.publish("note", {"text": text})
 
     def _turned(self, data: dict[str, Any]) -> None:
-        origin = self._origins.popleft() if self._origins else "replay"
-        before = plain(self._effect.figures())
-        if (last := self._pending) is not None:
-            if last["block"] == data["block"]:  # no block between them: what they do together is told with this one
-                before, last["superseded"] = last["before_figures"], True
-                self._pending = None
-                self.stream.publish("effect", dict(last))
-            else:
-                self._close_effect()
-        if origin != "undo":
-            self._undo.append(data["before"])
-        entry = {
-            **plain(data),
-            "number": len(self._log) + 1,
-            "origin": origin,
-            "before_figures": before,
-            "effect": None,
-            "superseded": False,
-        }
-        del self._log[: max(0, len(self._log) - LOGGED + 1)]
-        self._log.append(entry)
-        self._pending = entry
-        self._effect, self._lately = Window(EFFECT), Window(HINT)
+        entry = self._changes.turned(data, self._origins.popleft() if self._origins else "replay")
+        self._lately = Window(HINT)
         values = self.knobs.values() if self.knobs is not None else {}
-        self.stream.publish("knob", {"entry": dict(entry), "knobs": values, "can_undo": len(self._undo)})
-
-    def _close_effect(self) -> None:
-        """The window behind the last change is over: say what it did."""
-        entry, self._pending = self._pending, None
-        if entry is not None and self._effect.updates:
-            entry["effect"] = {**plain(self._effect.figures()), "blocks": len(self._effect.updates)}
-            self.stream.publish("effect", dict(entry))
+        self.stream.publish("knob", {"entry": dict(entry), "knobs": values, "can_undo": self._changes.undoable})
 
     def _show_hardened(self) -> None:
         """Publish the mask and the count as they are after hardening: a search that was stopped early kept others before it."""
@@ -370,7 +339,7 @@ class Desk(Steering):
             "temperature": temperature,
             "alpha": update.alpha,
             "constant_since": rest,
-            "is_tuned": bool(self._log),
+            "is_tuned": bool(self._changes.entries),
             "seconds_left": self._seconds_left,
             "near_hard": near_hard(self.knobs.method.training_gates()),
             "hints": hints(self._lately, self.knobs.values(), self.knobs.plan.sites.size),

@@ -103,12 +103,17 @@ class Past(Desk):
             known = {name: values[np.isfinite(values)] for name, values in found.items()}
             return {name: float(values.mean()) if values.size else None for name, values in known.items()}
 
-        entry = {**plain(knob), "number": len(self._log) + 1, "origin": "record", "before_figures": figures(before)}
+        entry = {
+            **plain(knob),
+            "number": len(self._changes.entries) + 1,
+            "origin": "record",
+            "before_figures": figures(before),
+        }
         entry["superseded"] = run.is_superseded(knob)
         entry["effect"] = None
         if after.size and not entry["superseded"]:
             entry["effect"] = {**figures(after), "blocks": int(blocks[after[-1]] - knob["block"])}
-        self._log.append(entry)
+        self._changes.entries.append(entry)
 
     def _finish(self, run: Recorded) -> None:
         last, gates, keep = run.progress[-1] if run.progress else None, run.gates(), run.keep()
@@ -130,7 +135,7 @@ class Past(Desk):
             **{name: last[name] for name in names},
             "row": self._row(run, last, run.progress[-2] if len(run.progress) > 1 else None),
             "near_hard": last.get("near_hard"),
-            "constant_since": self._log[-1]["step"] if self._log else 0,
+            "constant_since": run.knobs[-1]["step"] if run.knobs else 0,
             "hints": [],
             **shown(at_end, kept, share if is_told else None),
         }

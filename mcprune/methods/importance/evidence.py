@@ -222,13 +222,16 @@ class Evidence:
         with forward.dual_level():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of what the first dual tensor loads
-                pairs = {name: forward.make_dual(leaf, vector[name]) for name, leaf in self.leaves.items()}
-            logits, tangent = forward.unpack_dual(self.logits(features, _laid_out(pairs)))
+                dual: Callable[..., torch.Tensor] = forward.make_dual
+                pairs = {name: dual(leaf, vector[name]) for name, leaf in self.leaves.items()}
+            apart: Callable[..., tuple[torch.Tensor, torch.Tensor | None]] = forward.unpack_dual
+            logits, tangent = apart(self.logits(features, _laid_out(pairs)))
         if tangent is None:
             return torch.zeros_like(logits).detach().sum()
         # The loss itself the other way: it is small, and log-softmax has no forward mode that can be gone back through.
         (slope,) = torch.autograd.grad(self.losses(logits, targets).sum(), logits, create_graph=True)
-        return (slope * tangent).sum()
+        along: torch.Tensor = (slope * tangent).sum()
+        return along
 
     def _slopes_of(self, along: torch.Tensor) -> Tensors:
         """Return the gradient of v . g; nothing where the loss is linear, for H is 0."""
