@@ -70,9 +70,9 @@ def export(
     """
     if to not in FORMATS:
         raise ConfigError(f"to={to!r} is no format; choose one of {', '.join(FORMATS)}")
+    source = _source(what)
     if to == "onnx":
         need_onnx()
-    source = _source(what)
     target = _target(source, to, out, force=force)
     met = _rows(source, rows)
     return WRITERS[to](Wish(to, source, target, met, scaled, bits, measure))

@@ -202,6 +202,11 @@ def make_plan(
             f"retrain_distill={config.retrain_distill:g} teaches the classifier that is retrained, and nothing is under --update {update}"
             f"{', as single weights and a trained start have it' if config.update == 'auto' else ''}; leave --retrain-distill out"
         )
+    if config.retrain_warp and (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
+        raise ConfigError(
+            f"retrain_warp={config.retrain_warp:g} is of the classifier that is retrained, and nothing is under --update {update}; "
+            "leave --retrain-warp out"
+        )
     # Found weights know the task already: as long as the search is long enough.
     usual_retrain = (
         epochs

@@ -96,6 +96,8 @@ def test_a_run_is_taught_and_what_retrains_nothing_is_refused(quick):
     for more in ({"update": "gradient"}, {}):  # which weights have by default
         with pytest.raises(ConfigError, match=r"retrain_distill=2 .*nothing is under --update gradient"):
             make_plan(quick(sites="weights", keep=50, retrain_distill=2.0, **more), load("digits"))
+        with pytest.raises(ConfigError, match=r"retrain_warp=1 .*nothing is under --update gradient"):
+            make_plan(quick(sites="weights", keep=50, retrain_warp=1.0, **more), load("digits"))
 
 
 def test_the_rate_of_retraining_is_its_own(quick):
