@@ -32,7 +32,9 @@ def reproduce_obd(given: Any) -> int:
     from mcprune.session import obd
 
     data = given.data or ("digits" if given.quick else "mnist")
-    more = obd.QUICK if given.quick else {}
+    more = dict(obd.QUICK if given.quick else {})
+    if given.chain is not None:
+        more["chain_percents"] = _percents(given.chain)
     setting = obd.Setting(
         data=data, seeds=tuple(dict.fromkeys(seeds)), quick=given.quick, threads=given.threads, **more
     )
@@ -58,6 +60,14 @@ def reproduce_obd(given: Any) -> int:
         print("mcprune: the other parts are finished; the same command tries the failed ones again", file=sys.stderr)
     print(root / "page.html")
     return 1 if found["failures"] else 0
+
+
+def _percents(text: str) -> tuple[int, ...]:
+    """Return the percentages of --chain, ascending."""
+    found = tuple(sorted(set(integers("--chain", text, 1))))
+    if found[-1] > 99:
+        raise ConfigError(f"--chain takes percentages from 1 to 99, met {found[-1]}; give at most 99")
+    return found
 
 
 def _line(number: int, count: int, told: Any, stream: TextIO) -> None:
