@@ -130,8 +130,8 @@ def read_recorded(folder: str | Path) -> Recorded:
     except FileNotFoundError:
         if (path / BEGUN).exists():
             raise FolderError(
-                f"the run in {str(folder)!r} was cut off before its first block: there is nothing to show yet; go on with "
-                f"mcprune resume {shlex.quote(str(folder))}"
+                f"the run in {str(folder)!r} has told of no block yet: it waits in front of its first one, or was cut off there, and "
+                f"then mcprune resume {shlex.quote(str(folder))} goes on with it"
             ) from None
         raise FolderError(
             f"{str(folder)!r} has no {EVENTS}: no run is there; give the folder of a run, such as runs/digits"

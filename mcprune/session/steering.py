@@ -107,6 +107,18 @@ class Knobs:
             "adapt_delta": settings.adapt_delta,
         }
 
+    def limits(self, name: str) -> tuple[float | None, float | None]:
+        """Return the range of a knob in this run: as declared, and no more rows than there are to judge on."""
+        low, high = limits(name)
+        return (low, float(self.judging_rows)) if name == "evaluation_rows" else (low, high)
+
+    @property
+    def judging_rows(self) -> int:
+        """Rows that a candidate can be judged on at most."""
+        config = self.plan.config
+        share = config.judge_share if config.judge_on == "held-out" else 1.0
+        return max(1, round(share * len(self.plan.prepared.y_train)))
+
     def check(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
         """Return what the changes become, what was clamped into its range, and what is refused, each with the reason.
 
@@ -121,7 +133,7 @@ class Knobs:
                 refused[str(name)[:40]] = f"there is no such knob; the knobs are: {known}"
                 continue
             try:
-                values[name], said = _checked(name, value)
+                values[name], said = _checked(name, value, self.limits(name))
                 if said:
                     clamped[name] = said
             except ConfigError as error:
@@ -312,8 +324,8 @@ def meaning(name: str) -> str:
     return str(RunConfig.model_fields[name].description).split(" [")[0]
 
 
-def _checked(name: str, value: Any) -> tuple[Any, str]:
-    """Return a value as the option's declaration takes it, and what was said where it was clamped."""
+def _checked(name: str, value: Any, ends: tuple[float | None, float | None]) -> tuple[Any, str]:
+    """Return a value as the option's declaration takes it, and what was said where it was clamped into its range."""
     field: FieldInfo = RunConfig.model_fields[name]
     if value is None and name in ("evaluation_rows", "adapt_delta"):
         return None, ""
@@ -331,7 +343,7 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
     if isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name} must be finite, met {value}; {meaning(name)}")
-        low, high = limits(name)
+        low, high = ends
         inside = value if low is None or value >= low else low
         inside = inside if high is None or inside <= high else high
         if inside != value:
@@ -346,13 +358,13 @@ def _checked(name: str, value: Any) -> tuple[Any, str]:
             error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
         )
         text = text.rstrip(".")
-        met = "" if "met " in text or repr(value) in text else f", met {_brief(value)}"
+        met = "" if "met " in text or (isinstance(value, str) and repr(value) in text) else f", met {_brief(value)}"
         raise ConfigError(f"{name}: {text}{met}; {meaning(name)}") from None
     if name in SCHEDULED:
         schedule = parse(found)
-        low, high = limits(name)
-        ends = (schedule.start, schedule.end)
-        if min(ends) < (low or 0.0) or (high is not None and max(ends) > high):
+        low, high = ends
+        met_ends = (schedule.start, schedule.end)
+        if min(met_ends) < (low or 0.0) or (high is not None and max(met_ends) > high):
             raise ConfigError(f"{name}: {found} leaves the range {low:g} to {high:g}; {meaning(name)}")
         found = _plain(schedule)
     return found, said

@@ -135,6 +135,20 @@ def test_another_setting_is_refused_and_replaced_by_force(studied, capsys, monke
     assert {one["net"]: one["accuracy"] for one in results(studied)["dense"]} == dense
 
 
+@pytest.mark.usefixtures("tiny")
+def test_the_chain_searches_at_the_percentages_that_are_named(studied, capsys):
+    made = {path.name for path in studied.rglob("*-chain*.json")}
+    rows = results(studied)["rows"]
+    assert main(command(studied, "--chain", "90")) == 0
+    assert results(studied)["setting"]["chain_percents"] == [90]
+    new = {"plain-seed0-chain90.json", "dropout-seed0-chain90.json"}
+    assert {path.name for path in studied.rglob("*-chain*.json")} == made | new  # nothing is lost
+    assert main(["reproduce", "slides", "--quick", "--chain", "90", "--out", str(studied)]) == 2
+    assert "--chain belongs to reproduce obd" in capsys.readouterr().err
+    assert main(command(studied)) == 0
+    assert results(studied)["rows"] == rows
+
+
 class Reader(HTMLParser):
     """The tags of a page, with their attributes."""
 
@@ -152,7 +166,7 @@ def test_the_page_needs_nothing_from_elsewhere(studied):
     page = Reader(text)
     assert not [tag for tag, attrs in page.tags if {"src", "href", "srcset"} & set(attrs)]
     assert "default-src 'none'" in text
-    figures = json.loads(re.search(r"const FIGURES = (.*?);\nfor \(const", text, re.S)[1].replace("<\\/", "</"))
+    figures = json.loads(re.search(r"const FIGURES = (.*?);\nconst NARROW", text, re.S)[1].replace("<\\/", "</"))
     assert len(figures) >= 3
     shown = {trace["name"] for figure in figures.values() for trace in figure["data"]}
     assert {"OBD, all layers", "magnitude, layer-wise", "the chain", "OBD, all layers, dropout"} <= shown
@@ -185,6 +199,8 @@ def test_a_part_that_fails_does_not_stop_the_others(tmp_path, capsys, monkeypatc
     ("more", "told"),
     [
         (["--keep", "16"], "--keep belongs to reproduce slides"),
+        (["--chain", "50,100"], "--chain takes percentages from 1 to 99, met 100"),
+        (["--chain", "half"], "--chain needs whole numbers"),
         (["--seeds", "-1"], "--seeds needs numbers of at least 0"),
         (["--threads", "none"], "threads"),
         (["--data", "nothing-of-that-name"], "nothing-of-that-name"),

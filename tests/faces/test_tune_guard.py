@@ -9,6 +9,8 @@ from mcprune.errors import ConfigError
 from mcprune.faces.tune.guard import BODY
 from mcprune.faces.tune.server import PORT, listen
 
+ROWS = 350  # of digits that judge candidates: the held-out ones
+
 
 @pytest.fixture(scope="module")
 def paused(tmp_path_factory, page_class):
@@ -159,6 +161,7 @@ def test_a_refused_knob_says_why_and_changes_nothing(paused, knobs, named):
         ("budget_pressure", -1, 0.25),
         ("delta", 10**400, 1e6),
         ("evaluation_rows", -(10**400), 1),
+        ("evaluation_rows", 99999999, ROWS),
     ],
 )
 def test_what_is_out_of_range_is_clamped_and_said(paused, name, given, becomes):

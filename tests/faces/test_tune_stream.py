@@ -113,9 +113,8 @@ def test_pause_step_resume_and_stop(still):
     assert desk._block == 0
     for block in (1, 2, 3):
         assert still.post("/control", {"action": "step"})[0] == 200
-        still.until(lambda wanted=block: desk._block == wanted and desk.status == "paused")
-    latest = desk.state()["latest"]
-    assert latest["block"] == 3
+        still.until(lambda wanted=block: desk.state()["latest"].get("block") == wanted and desk.status == "paused")
+    assert desk._block == 3
     assert still.post("/control", {"action": "resume"})[0] == 200
     still.until(lambda: desk._block > 10)
     assert still.post("/control", {"action": "pause"})[0] == 200
@@ -181,7 +180,7 @@ def test_of_changes_at_one_block_the_last_has_what_they_did(still, tmp_path):
     assert [effect is None for effect in told] == [True, False]
 
 
-def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still):
+def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still, tmp_path):
     reader = Reader(still)
     for _ in range(3):
         still.post("/control", {"action": "step"})
@@ -195,6 +194,40 @@ def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still):
     assert told["seconds_left"] is None
     still.until(lambda: still.desk.status == "done")
     assert np.flatnonzero(mask).tolist() == still.told[-1].data["keep"]
+    hardened = next(event.data for event in still.told if event.kind == "harden")
+    assert told["row"]["validation"] == hardened["validation_accuracy"]
+    assert told["row"]["gate_sum"] == told["row"]["target"] == 16  # not those of the gates before it
+    assert still.desk.state()["run"]["stopped"] == {"reason": "stop", "block": 4}
+    past = Past(tmp_path / "run").state()
+    assert past["run"]["stopped"].items() >= still.desk.state()["run"]["stopped"].items()
+    assert past["latest"]["row"]["validation"] == hardened["validation_accuracy"]
+
+
+def test_an_undo_takes_back_the_newest_change_even_if_it_is_not_made_yet(still):
+    desk = still.desk
+    assert still.post("/knobs", {"temperature": 0.5})[0] == 200
+    still.until(lambda: desk.knobs.values()["temperature"] == 0.5)
+    assert desk.post({"alpha": 7.0})[0] == 200
+    waiting = desk._ordered and desk._ordered[-1][0] == {"alpha": 7.0}
+    answer = desk.control("undo")
+    # Paused, the run takes an order within a tenth of a second: it was taken back before, or undone after it.
+    assert answer == (200, {"accepted": {"alpha": 1.0}})
+    still.until(lambda: not desk._ordered and desk.knobs.values()["alpha"] == 1.0)
+    assert desk.knobs.values()["temperature"] == 0.5
+    assert len(desk._changes.entries) in ((1,) if waiting else (1, 3))
+    assert still.post("/control", {"action": "undo"})[0] == 200
+    still.until(lambda: desk.knobs.values()["temperature"] == 0.0)
+
+
+def test_the_last_change_has_its_effect_when_the_search_ends_before_its_window(still):
+    assert still.post("/knobs", {"alpha": 3.0})[0] == 200
+    for _ in range(5):
+        still.post("/control", {"action": "step"})
+    still.until(lambda: still.desk._block == 5)
+    still.post("/control", {"action": "stop"})
+    still.until(lambda: still.desk.status == "done")
+    assert still.desk._changes.entries[0]["effect"]["blocks"] == 6
+    assert still.desk._latest["constant_since"] == 0
 
 
 def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):

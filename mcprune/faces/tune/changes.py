@@ -46,7 +46,7 @@ class Changes:
         """A block has been done, `block` of them so far."""
         self._window.add(update)
         if self._watched is not None and block - self._watched["block"] >= EFFECT:
-            self._close()
+            self.close()
 
     def turned(self, data: Mapping[str, Any], origin: str) -> dict[str, Any]:
         """Log a change, as its event tells it; return its entry. An undo opens no way back."""
@@ -56,7 +56,7 @@ class Changes:
                 before, last["superseded"] = last["before_figures"], True
                 self._tell(last)
             else:
-                self._close()
+                self.close()
         if origin != "undo":
             self._ways_back.append(data["before"])
         self._count += 1
@@ -68,8 +68,8 @@ class Changes:
         self._watched, self._window = entry, Window(EFFECT)
         return entry
 
-    def _close(self) -> None:
-        """The window behind the last change is over: say what it did."""
+    def close(self) -> None:
+        """The window behind the last change is over, or the search is: say what it did."""
         entry, self._watched = self._watched, None
         if entry is not None and self._window.updates:
             entry["effect"] = {**plain(self._window.figures()), "blocks": len(self._window.updates)}

@@ -21,7 +21,7 @@ from mcprune.methods.base import MaskUpdate
 from mcprune.session import events
 from mcprune.session.events import Event, plain
 from mcprune.session.search_parts import near_hard
-from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, limits, meaning
+from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, meaning
 
 EVERY = 0.1  # seconds between two messages with figures
 PENDING = 64  # orders that wait for the end of a block
@@ -35,6 +35,13 @@ WITHOUT = {
 MEANWHILE = "The page watches it all the same; pause, one step, checkpoint and stop serve."  # while it runs
 ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
 AVERAGED = ("loss", "cla", "sel", "rej")
+
+
+def hardened_row(data: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the figures that hold for the hard mask, of the event `harden`."""
+    kept = float(data["kept"])
+    known = data.get("validation_accuracy")
+    return {"kept": kept, "gate_sum": kept, "target": kept} | ({} if known is None else {"validation": known})
 
 
 class Desk(Steering):
@@ -82,8 +89,7 @@ class Desk(Steering):
         plan = knobs.plan
         size = plan.sites.size
         image = plan.prepared.image_shape
-        share = plan.config.judge_share if plan.config.judge_on == "held-out" else 1.0
-        judging = max(1, round(share * len(plan.prepared.y_train)))
+        judging = knobs.judging_rows
         self._run |= {
             "image_shape": list(image) if image else None,
             "names": list(plan.sites.names(plan.prepared.feature_names)) if size <= SHOWN else None,
@@ -91,7 +97,7 @@ class Desk(Steering):
             "rows_configured": [
                 min(rows, judging) for rows in (plan.config.evaluation_rows_early, plan.config.evaluation_rows)
             ],
-            "limits": {name: limits(name) for name in KNOBS},
+            "limits": {name: knobs.limits(name) for name in KNOBS},
             "meanings": {name: meaning(name) for name in KNOBS},
             "is_chain": bool(knobs.names),
             "without": "" if knobs.names else WITHOUT.get(plan.config.method, WITHOUT["other"]),
@@ -190,8 +196,14 @@ class Desk(Steering):
             )
         elif event.kind == events.HARDEN:
             self._tell(time.monotonic())
-            self._show_hardened()
+            self._changes.close()
+            self._show_hardened(data)
+            for values, _ in self._ordered:
+                self._note(f"the search had ended before this change was made: {', '.join(values)}")
             self._become("testing")
+        elif event.kind == events.STOPPED:
+            self._run["stopped"] = plain(data)
+            self.stream.publish("stopped", self._run["stopped"])
         elif event.kind == events.ROW:
             self._rows.append(plain(data))
             self.stream.publish("row", self._rows[-1])
@@ -223,11 +235,7 @@ class Desk(Steering):
         if self.status not in ("running", "paused", "starting"):
             return 409, {"error": f"the run is {self.status}"}
         if action == "undo":
-            with self._turn:
-                before = self._changes.take_back()
-            if before is None:
-                return 409, {"error": "there is no change to undo"}
-            return self._order(before, "undo", {"accepted": before})
+            return self._take_back()
         with self._turn:
             if action == "pause":
                 self._is_paused = True
@@ -241,6 +249,22 @@ class Desk(Steering):
                 self._is_stopped = True
             self._turn.notify_all()
         return 200, {"done": action}
+
+    def _take_back(self) -> tuple[int, dict[str, Any]]:
+        """Undo the newest change: one that waits for the end of a block is not made at all."""
+        with self._turn:
+            if self._ordered and self._ordered[-1][1] != "undo":
+                values, _ = self._ordered.pop()
+                standing = self.knobs.values() if self.knobs is not None else {}
+                for waiting, _ in self._ordered:
+                    standing |= waiting
+                return 200, {"accepted": {name: standing.get(name) for name in values}}
+            if len(self._ordered) >= PENDING:
+                return 429, {"error": "too many changes wait for the end of a block"}
+            before = self._changes.take_back()
+        if before is None:
+            return 409, {"error": "there is no change to undo"}
+        return self._order(before, "undo", {"accepted": before})
 
     def now(self, name: str) -> float | None:
         """Return where a knob stands that is a number: as ordered last, or as a schedule has moved it."""
@@ -287,17 +311,22 @@ class Desk(Steering):
     def _turned(self, data: dict[str, Any]) -> None:
         entry = self._changes.turned(data, self._origins.popleft() if self._origins else "replay")
         self._lately = Window(HINT)
+        self._rest = (*self._rest[:2], data["step"])
         values = self.knobs.values() if self.knobs is not None else {}
+        if self._latest:  # what was said before it is no longer so, and while the run is paused no figures follow
+            told = {
+                name: values[name] for name in ("delta", "temperature", "alpha") if isinstance(values.get(name), float)
+            }
+            self._latest = {**self._latest, **told, "hints": [], "constant_since": data["step"]}
         self.stream.publish("knob", {"entry": dict(entry), "knobs": values, "can_undo": self._changes.undoable})
 
-    def _show_hardened(self) -> None:
-        """Publish the mask and the count as they are after hardening: a search that was stopped early kept others before it."""
+    def _show_hardened(self, data: Mapping[str, Any]) -> None:
+        """Publish what is there after hardening: a search that was stopped early had kept other sites before it."""
         if self.knobs is None or self._gates is None or not self._latest:
             return
-        position = self.knobs.method.position()
-        row = {**self._latest["row"], "kept": float((position > 0).sum())}
         self._latest = {
-            **self._latest, "row": row, "seconds_left": None, "hints": [], **self._gates.told(position),
+            **self._latest, "row": self._latest["row"] | hardened_row(data), "seconds_left": None, "hints": [],
+            **self._gates.told(self.knobs.method.position()),
         }  # fmt: skip
         self.stream.publish("hardened", self._latest)
 

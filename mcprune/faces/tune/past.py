@@ -12,7 +12,7 @@ import numpy as np
 from mcprune.errors import FolderError, brief
 from mcprune.faces.report import features
 from mcprune.faces.report_figures import site_names
-from mcprune.faces.tune.desk import Desk
+from mcprune.faces.tune.desk import Desk, hardened_row
 from mcprune.faces.tune.gates import SHOWN, shown
 from mcprune.session import events
 from mcprune.session.events import Event, plain
@@ -58,6 +58,7 @@ class Past(Desk):
             "is_chain": is_chain,
             "is_past": True,
             "is_ended": run.done is not None,
+            "stopped": run.stopped,
             "image_shape": run.image_shape if _is_of_inputs(run) else None,
             "without": going if run.done is None else ended,
         }
@@ -140,7 +141,7 @@ class Past(Desk):
             **shown(at_end, kept, share if is_told else None),
         }
         if run.done is not None:
-            self._latest["row"]["kept"] = len(run.done["keep"])
+            self._latest["row"] |= hardened_row(run.harden or {"kept": len(run.done["keep"])})
             self._latest["seconds_left"] = None
         if is_told:
             self._run["names"] = site_names(run, features(run))

@@ -218,7 +218,8 @@ async def _object(request: Request) -> dict[str, Any]:
     try:
         found = json.loads(await request.body(), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        return {"error": f"the body is not JSON: {error}"}
+        why = "a number has too many digits" if "limit" in str(error) and "digits" in str(error) else error
+        return {"error": f"the body is not JSON: {why}"}
     if not isinstance(found, dict) or "error" in found:
         return {"error": "the body must be a JSON object of names and values"}
     return found

@@ -4,15 +4,15 @@
 (() => {
   const token = new URLSearchParams(location.search).get("token") || "";
   const $ = (id) => document.getElementById(id);
-  // Name, value, where it is shown: for a chain, for backprop, or (nothing) always.
+  // Name, value, where it is shown: for a chain, where none is, under a weight of the loss, a schedule of it, or (nothing) always.
   const FIGURES = [
     ["L_tot", (t) => fixed(t.row.loss, 4)], ["L_cla", (t) => fixed(t.row.cla, 4)],
     ["validation", (t) => fixed(t.row.validation, 4)], ["sum of gates", (t) => fixed(t.row.gate_sum, 1)],
     ["n(t)", (t) => count(t.row.target)], ["kept", (t) => count(t.row.kept)],
     ["accepted", (t) => percent(t.acceptance), "chain"], ["proposals/s", (t) => count(t.row.rate), "chain"],
     ["proposals", (t) => count(t.row.step), "chain"], ["delta", (t) => short(t.delta), "chain"],
-    ["temperature", (t) => short(t.temperature), "chain"], ["alpha", (t) => short(t.alpha)],
-    ["lambda", (t) => short(t.row.lambda), "backprop"], ["near 0 or 1", (t) => percent(t.near_hard), "backprop"],
+    ["temperature", (t) => short(t.temperature), "chain"], ["alpha", (t) => short(t.alpha), "weighted"],
+    ["lambda", (t) => short(t.row.lambda), "schedule"], ["near 0 or 1", (t) => percent(t.near_hard), "backprop"],
     ["steps/s", (t) => count(t.row.rate), "backprop"], ["steps", (t) => count(t.row.step), "backprop"],
   ];
   const HELD = 3000; // milliseconds for which a hint stays at least, so that it can be read and nothing jumps
@@ -92,6 +92,7 @@
       }
       if (isNews) { Object.keys(Knobs.values).forEach((name) => Knobs.hush(name)); showLog(); }
     }
+    if (APART.includes(name)) { hints.clear(); showHints([]); }
     if (latest) { isNew = true; showLaw(); }
     BUTTONS.forEach((id) => { $(id).disabled = !isOpen; });
     $("undo").disabled = !isOpen || !undoable;
@@ -133,7 +134,7 @@
     const parts = [];
     if (latest.temperature > 0) {
       parts.push(`Tuning at a temperature above 0 breaks stationarity: the chain's visits follow one law only while the knobs rest. `
-        + `Delta and temperature have been constant since proposal ${count(latest.constant_since)}.`);
+        + `Delta, temperature and the other knobs have been constant since proposal ${count(latest.constant_since)}.`);
       if (latest.row.target > run.n) parts.push("n(t) is still falling, so the law changes in every block.");
     } else {
       parts.push("Temperature 0: only strict decreases are accepted, so there is no law to disturb.");
@@ -177,17 +178,22 @@
   function shape() {
     const isChain = run.is_chain !== false;
     document.querySelectorAll(".chain").forEach((part) => { part.hidden = !isChain; });
+    const isRanked = run.method === "importance";
     document.querySelectorAll(".backprop").forEach((part) => { part.hidden = isChain; });
+    document.querySelectorAll(".weighted").forEach((part) => { part.hidden = isRanked; });
+    document.querySelectorAll(".schedule").forEach((part) => { part.hidden = isChain || isRanked; });
     $("without").hidden = !run.without;
     $("without").textContent = [run.without, run.meanwhile].filter(Boolean).join(" ");
     $("changes").hidden = !isChain;
     document.querySelector("main").classList.toggle("flat", !isChain); // nothing stands beside the view
     $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";
     $("sites-words").textContent = isChain ? "n(t) is how many may be kept now; it falls to n, and the chain chooses which."
-      : "Dotted: the n that was asked for; kept are the gates above one half.";
+      : isRanked ? "What is left after each round of scoring; the last one leaves the n that was asked for."
+        : "Dotted: the n that was asked for; kept are the gates above one half.";
     $("losses-words").textContent = run.objective
       ? `L_tot = L_cla + alpha (L_sel + L_rej); L_cla is here: ${run.objective}.`
-      : isChain ? "L_tot = L_cla + alpha (L_sel + L_rej) on the rows that judge; the chain lowers L_tot." : "L_tot = L_cla + alpha (L_sel + L_rej) on the training batches.";
+      : isRanked ? "L_cla, on the training batches, is all that is lowered; the sites go by their scores."
+        : isChain ? "L_tot = L_cla + alpha (L_sel + L_rej) on the rows that judge; the chain lowers L_tot." : "L_tot = L_cla + alpha (L_sel + L_rej) on the training batches.";
     $("validation-words").textContent = run.blocks && !run.is_past
       ? `Measured some 40 times in a run, here every ${count(Math.max(1, Math.floor(run.blocks / 40)))} blocks.` : "Measured some 40 times in a run.";
     $("rate-title").textContent = isChain ? "Proposals per second" : "Steps of backprop per second";
@@ -201,9 +207,10 @@
     $("outcome").classList.toggle("failed", isFailed);
     $("outcome-title").textContent = isFailed ? "The run has failed" : "What came out";
     const folder = run.folder;
+    const early = run.stopped ? `Stopped early, after block ${count(run.stopped.block)} of ${count(run.blocks)}. ` : "";
     $("outcome-words").textContent = isFailed ? notes[notes.length - 1] || ""
-      : status !== "done" ? "The search has ended; this fills as the tests end."
-        : folder ? `Written to ${folder}. A page to keep: mcprune report ${folder}` : "";
+      : status !== "done" ? `${early}The search has ended; this fills as the tests end.`
+        : folder ? early + `Written to ${folder}. A page to keep: mcprune report ${folder}` : "";
     showRows();
   }
 
@@ -254,6 +261,7 @@
       showOutcome();
     },
     tick(data) { if (!latest) say(""); latest = data; isNew = true; Charts.tick(data); },
+    stopped(data) { run.stopped = data; showOutcome(); },
     hardened(data) { latest = data; isNew = true; Charts.histogram(data.histogram); },
     status(data) { become(data.status); showOutcome(); },
     note(data) {
@@ -266,6 +274,13 @@
       log = [...log.filter((entry) => entry.number !== data.entry.number), data.entry].slice(-200);
       undoable = data.can_undo;
       Knobs.show(data.knobs);
+      if (latest) { // what was said before it is no longer so, and while the run is paused no figures follow
+        for (const name of ["delta", "temperature", "alpha"]) if (typeof data.knobs[name] === "number") latest[name] = data.knobs[name];
+        latest.hints = [];
+        latest.constant_since = data.entry.step;
+        hints.clear();
+        isNew = true;
+      }
       if (data.entry.origin === "undo") Object.keys(data.entry.knobs).forEach((name) => Knobs.hush(name));
       become(status);
       showLog();
@@ -302,7 +317,7 @@
 
   for (const [name, , where] of FIGURES) {
     const box = make("div", "", where || "");
-    box.hidden = where === "backprop"; // until it is known what runs
+    box.hidden = where === "backprop" || where === "schedule"; // until it is known what runs
     figures[name] = make("dd", "-");
     box.append(make("dt", name), figures[name]);
     $("figures").append(box);

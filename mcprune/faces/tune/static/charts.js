@@ -30,6 +30,7 @@ const Charts = (() => {
   const urgent = new Set(ORDER); // not drawn yet, or in other colours: at once
   const at = {}; // when each was drawn last
   let drawn = 0;
+  let toldAt = 0;
   let freeAt = 0;
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -59,7 +60,7 @@ const Charts = (() => {
     const lines = LINES[id] || Object.keys(series.columns).filter((name) => name.startsWith("move "))
       .map((name, place) => [name, name.slice(5), place % 6 + 1]);
     return lines.map(([name, title, hue]) => ({
-      type: "scatter", mode: "lines", name: title, x: series.columns.step || [], y: series.columns[name] || [],
+      type: "scatter", mode: id === "validation" ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns.step || [], y: series.columns[name] || [],
       // The first lies under the others: where they agree it shows as an edge.
       line: { width: hue === 1 && id in LINES && lines.length > 1 ? 4 : 1.6, color: colour(`--c${hue}`), dash: name === "target" ? "dot" : "solid" },
       opacity: hue === 1 && id in LINES && lines.length > 1 ? 0.55 : 1,
@@ -74,8 +75,8 @@ const Charts = (() => {
   }
 
   function shareRange() {
-    // Before the first measurement plotly would show -100% to 300%.
-    return (series.columns.validation || []).some(Number.isFinite) ? {} : { range: [0, 1], autorange: false };
+    // Before the second measurement plotly would show -100% to 300%.
+    return new Set((series.columns.validation || []).filter(Number.isFinite)).size > 1 ? {} : { range: [0, 1], autorange: false };
   }
 
   function barRange() {
@@ -118,7 +119,8 @@ const Charts = (() => {
     const first = there.find((id) => urgent.has(id) && seen.has(id)) || there.find((id) => urgent.has(id));
     if (first) return first;
     const ready = there.filter((id) => dirty.has(id)).sort((one, other) => (at[one] || 0) - (at[other] || 0));
-    return ready.find((id) => seen.has(id) !== wantsHidden) || (wantsHidden ? ready[0] : undefined);
+    const isQuiet = performance.now() - toldAt > 1000; // nothing comes: what is scrolled away can be drawn too
+    return ready.find((id) => seen.has(id) !== wantsHidden) || (wantsHidden || isQuiet ? ready[0] : undefined);
   }
 
   function frame() {
@@ -152,7 +154,7 @@ const Charts = (() => {
   return {
     start,
     reset(state) { series = state; all(); },
-    tick(latest) { add(latest.row); histogram = latest.histogram; all(); },
+    tick(latest) { toldAt = performance.now(); add(latest.row); histogram = latest.histogram; all(); },
     histogram(bins) { histogram = bins; all(); },
     unit(name) { unit = name; all(); },
     marks(steps) { marks = steps.slice(-60); all(); },

@@ -25,7 +25,7 @@ const Knobs = (() => {
     element.append(...children);
     return element;
   };
-  const short = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value));
+  const short = (value) => (Number.isInteger(value) && Math.abs(value) < 1e9 ? String(value) : typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value));
 
   function toPlace(scale, value) {
     if (typeof value !== "number") return 0;
@@ -77,7 +77,7 @@ const Knobs = (() => {
     box.addEventListener("change", () => {
       parts[name].isTyped = false;
       const value = box.value.trim() === "" ? NaN : Number(box.value);
-      if (Number.isFinite(value)) post(name, { [name]: value }); else { say(name, "give a number"); show(Knobs.values, true); }
+      if (Number.isFinite(value)) post(name, { [name]: value }); else { say(name, "give a finite number"); show(Knobs.values, true); }
     });
     parts[name] = { set, range, box, said, unit, speak };
     return set;
@@ -86,13 +86,19 @@ const Knobs = (() => {
   function mixture() {
     const set = make("fieldset", { id: "moves-set" }, make("legend", {}, "mixture of moves"));
     const rows = {};
+    // A slider shows whole percents; one that was not moved stands for the share as it is.
+    const shown = (one) => Math.round(100 * ((Knobs.values.moves || {})[one] || 0));
+    const share = (one) => {
+      const place = Number(rows[one].range.value);
+      return place === shown(one) ? 100 * ((Knobs.values.moves || {})[one] || 0) : place;
+    };
     for (const move of MOVES) {
       const range = make("input", { type: "range", id: `move-${move}`, min: 0, max: 100, step: 1, "aria-describedby": "moves-said" });
       const out = make("output", { for: `move-${move}` });
       range.addEventListener("input", () => { held = "moves"; label(); });
       range.addEventListener("change", () => {
         held = null;
-        const shares = Object.fromEntries(MOVES.map((one) => [one, Number(rows[one].range.value)]).filter(([, share]) => share > 0));
+        const shares = Object.fromEntries(MOVES.map((one) => [one, share(one)]).filter(([, part]) => part > 0));
         post("moves", { moves: shares });
       });
       range.addEventListener("blur", () => { held = null; });
@@ -100,9 +106,10 @@ const Knobs = (() => {
       set.append(make("div", { class: "share" }, make("label", { for: `move-${move}` }, move), range, out));
     }
     const label = () => {
-      const total = MOVES.reduce((sum, one) => sum + Number(rows[one].range.value), 0);
+      const total = MOVES.reduce((sum, one) => sum + share(one), 0);
       for (const one of MOVES) {
-        const text = total ? `${Math.round(100 * Number(rows[one].range.value) / total)}%` : "-";
+        const part = 100 * share(one) / total;
+        const text = total ? (part > 0 && part < 1 ? "<1%" : `${Math.round(part)}%`) : "-";
         rows[one].out.textContent = text;
         rows[one].range.setAttribute("aria-valuetext", text);
       }
@@ -120,14 +127,14 @@ const Knobs = (() => {
     const set = make("fieldset", { id: "adapt_delta-set" }, make("div", { class: "row" },
       box, make("label", { for: "auto-delta" }, "auto-delta, to accept"), wanted), said);
     const order = () => {
-      if (wanted.value.trim() !== "") { post("adapt_delta", { adapt_delta: Number(wanted.value) }); return; }
-      say("adapt_delta", "give the acceptance that it is to aim at, such as 0.3");
+      if (Number(wanted.value) > 0 && Number(wanted.value) < 1) { post("adapt_delta", { adapt_delta: Number(wanted.value) }); return; }
+      say("adapt_delta", "give the acceptance that it is to aim at, above 0 and below 1, such as 0.3");
       show(Knobs.values, true);
       wanted.value = Knobs.values.adapt_delta ?? 0.3;
     };
     box.addEventListener("change", () => { if (box.checked) order(); else post("adapt_delta", { adapt_delta: null }); });
     wanted.addEventListener("input", () => say("adapt_delta", ""));
-    wanted.addEventListener("change", () => { if (box.checked || wanted.value.trim() === "") order(); });
+    wanted.addEventListener("change", () => { if (box.checked || !(Number(wanted.value) > 0 && Number(wanted.value) < 1)) order(); });
     parts.adapt_delta = { set, box, wanted, said };
     return set;
   }
