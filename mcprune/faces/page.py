@@ -53,7 +53,13 @@ function stacked(wide) {
   if (new Set(panels.map(({ x }) => wide[x].domain[0])).size < 2) return layout;
   const around = wide.margin.t + wide.margin.b, before = wide.height - around;
   const heights = panels.map(({ y }) => (wide[y].domain[1] - wide[y].domain[0]) * before);
-  const after = heights.reduce((sum, height) => sum + height + GAP, -GAP);
+  // A legend of a panel's own stands below it; one for all panels below the last.
+  const owned = panels.map(({ x }) => {
+    const name = `legend${x.slice(5)}`;
+    return Object.keys(wide).filter((key) => /^legend\\d/.test(key)).length && wide[name] ? name : "";
+  });
+  const gaps = owned.map((name) => GAP + (name ? 50 : 0));
+  const after = heights.reduce((sum, height, place) => sum + height + (place + 1 < panels.length ? gaps[place] : 0), 0);
   let above = 0;
   panels.forEach(({ x, y }, place) => {
     const [left, right] = wide[x].domain, top = wide[y].domain[1];
@@ -63,10 +69,12 @@ function stacked(wide) {
       const isIts = note.xref === "paper" && Math.abs(note.x - (left + right) / 2) < 1e-6 && Math.abs(note.y - top) < 1e-6;
       if (isIts) Object.assign(layout.annotations[number], { x: 0.5, y: 1 - above / after });
     });
-    above += heights[place] + GAP;
+    above += heights[place];
+    if (owned[place]) Object.assign(layout[owned[place]], { x: 0, y: 1 - (above + 58) / after });
+    above += gaps[place];
   });
   layout.height = after + around;
-  if (layout.legend && layout.legend.y < 0) layout.legend.y *= before / after;
+  if (!owned.some(Boolean) && layout.legend && layout.legend.y < 0) layout.legend.y *= before / after;
   return layout;
 }
 for (const [id, figure] of Object.entries(FIGURES)) {

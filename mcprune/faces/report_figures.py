@@ -114,6 +114,7 @@ def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
                     html.escape(name if alone else label),
                     COLOURS[(dash if alone else number) % len(COLOURS)],
                     showlegend=len(panel.lines) > 1 if alone else place == 0 and dash == 0,
+                    legend=f"legend{suffix}" if alone else "legend",  # of several runs one serves all panels
                     hovertemplate="%{x:.1f}: %{y:.5g}<extra>" + html.escape(f"{label}: {name}") + "</extra>",
                     **own,
                 )
@@ -135,7 +136,23 @@ def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
         axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", **scale}
     titles = [panel_title(_title(panel, len(runs)), domain) for panel, domain in zip(told, domains, strict=True)]
     drawn = layout(height=90 + 240 * rows, annotations=titles, shapes=shapes, **axes)
-    return {"data": data, "layout": {**drawn, "legend": {"orientation": "h", "y": -0.29 / rows, "yanchor": "top"}}}
+    if len(runs) > 1:
+        return {"data": data, "layout": {**drawn, "legend": below(0.0, 0.0, rows, is_last=True)}}
+    legends = {
+        f"legend{place + 1 if place else ''}": below(x[0], y[0], rows, is_last=place >= len(told) - columns)
+        for place, (x, y) in enumerate(domains)
+    }
+    return {"data": data, "layout": {**drawn, **legends}}
+
+
+def below(left: float, bottom: float, rows: int, *, is_last: bool) -> Figure:
+    """Return a legend below a panel, and below the title of its axis if it has one."""
+    return {
+        "orientation": "h",
+        "x": left,
+        "y": bottom - (0.29 if is_last else 0.12) / rows,
+        "yanchor": "top",
+    }
 
 
 def _title(panel: Panel, runs: int) -> str:

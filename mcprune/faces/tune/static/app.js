@@ -83,6 +83,7 @@
     const isOver = Boolean(run.is_past) || ["testing", "done", "failed"].includes(name);
     document.querySelector(".controls").classList.toggle("over", isOver);
     $("knobs").classList.toggle("over", isOver);
+    document.querySelector("main").classList.toggle("over", isOver);
     if (isOver) {
       hints.clear();
       showHints([]);
@@ -255,6 +256,7 @@
       Knobs.show(state.knobs, true);
       Charts.reset(state.series);
       $("notes").replaceChildren(...notes.map((note) => make("li", note)));
+      $("says").hidden = !notes.length;
       if (state.latest.row) { latest = state.latest; isNew = true; Charts.histogram(latest.histogram); }
       become(state.status);
       showLog();
@@ -268,6 +270,7 @@
       notes = [...notes, data.text].slice(-50);
       if (/^(no )?checkpoint|^refused/.test(data.text)) say(data.text);
       $("notes").append(make("li", data.text));
+      $("says").hidden = false;
       while ($("notes").children.length > 50) $("notes").firstChild.remove();
     },
     knob(data) {

@@ -60,7 +60,7 @@ const Charts = (() => {
     const lines = LINES[id] || Object.keys(series.columns).filter((name) => name.startsWith("move "))
       .map((name, place) => [name, name.slice(5), place % 6 + 1]);
     return lines.map(([name, title, hue]) => ({
-      type: "scatter", mode: id === "validation" ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns.step || [], y: series.columns[name] || [],
+      type: "scatter", mode: id === "validation" && shareRange().range ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns.step || [], y: series.columns[name] || [],
       // The first lies under the others: where they agree it shows as an edge.
       line: { width: hue === 1 && id in LINES && lines.length > 1 ? 4 : 1.6, color: colour(`--c${hue}`), dash: name === "target" ? "dot" : "solid" },
       opacity: hue === 1 && id in LINES && lines.length > 1 ? 0.55 : 1,
