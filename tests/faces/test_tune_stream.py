@@ -184,7 +184,7 @@ def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still, tmp_path)
     reader = Reader(still)
     for _ in range(3):
         still.post("/control", {"action": "step"})
-    still.until(lambda: still.desk._block == 3 and still.desk.status == "paused")
+    still.until(lambda: still.desk._latest.get("block") == 3 and still.desk.status == "paused")
     assert still.desk._latest["row"]["kept"] > 16  # the control: n(t) is still falling
     still.post("/control", {"action": "stop"})
     told = next(data for _, kind, data in reader if kind == "hardened")
