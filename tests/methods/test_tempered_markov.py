@@ -204,7 +204,7 @@ def test_scores_from_outside_take_the_place_of_the_learned_ones(temperature, ben
 
 
 def test_what_does_not_go_together_is_refused(bench):
-    with pytest.raises(ConfigError, match=r"replicas=3 at temperature 0.*--temperature"):
+    with pytest.raises(ConfigError, match=r"replicas=3 at temperature 0.*give temperature a positive value"):
         bench.chain(**ladder(temperature=warm(0.0)))
     with pytest.raises(ConfigError, match="must be above 0"):
         bench.chain(**ladder(temperature=Schedule("linear", 0.01, 0.0)))

@@ -147,7 +147,7 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     assert found["unfinished"] == []
     assert found["failures"] == {}
     page = (root / "page.html").read_text(encoding="utf-8")
-    assert "Plotly.newPlot" in page
+    assert "Plotly.react" in page
     assert all(row["claim"] in page for row in found["rows"])
     assert page.count('style="height:') == 5
     # Again: what is finished stays as it is; a run that is gone is made anew, to the same bits.
