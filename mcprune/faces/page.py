@@ -54,10 +54,8 @@ function stacked(wide) {
   const around = wide.margin.t + wide.margin.b, before = wide.height - around;
   const heights = panels.map(({ y }) => (wide[y].domain[1] - wide[y].domain[0]) * before);
   // A legend of a panel's own stands below it; one for all panels below the last.
-  const owned = panels.map(({ x }) => {
-    const name = `legend${x.slice(5)}`;
-    return Object.keys(wide).filter((key) => /^legend\\d/.test(key)).length && wide[name] ? name : "";
-  });
+  const hasOwn = Object.keys(wide).some((key) => /^legend\\d/.test(key));
+  const owned = panels.map(({ x }) => (hasOwn && wide[`legend${x.slice(5)}`] ? `legend${x.slice(5)}` : ""));
   const gaps = owned.map((name) => GAP + (name ? 50 : 0));
   const after = heights.reduce((sum, height, place) => sum + height + (place + 1 < panels.length ? gaps[place] : 0), 0);
   let above = 0;
@@ -74,7 +72,7 @@ function stacked(wide) {
     above += gaps[place];
   });
   layout.height = after + around;
-  if (!owned.some(Boolean) && layout.legend && layout.legend.y < 0) layout.legend.y *= before / after;
+  if (!hasOwn && layout.legend && layout.legend.y < 0) layout.legend.y *= before / after;
   return layout;
 }
 for (const [id, figure] of Object.entries(FIGURES)) {

@@ -29,7 +29,7 @@ from mcprune.pruning.sites import SiteMap, site_map
 from mcprune.pruning.ties import TiedCosts
 from mcprune.session import plan_defaults as defaults
 from mcprune.session.classifiers import evaluation_rows, fresh_classifier, shrunken
-from mcprune.session.config import RunConfig
+from mcprune.session.config import RunConfig, option
 from mcprune.session.constraints import Constraints, check_groups, constraints
 from mcprune.session.machine import cores, pick_device
 from mcprune.session.options_gradient import check_options
@@ -197,16 +197,14 @@ def make_plan(
     all_rows = rows + len(prepared.y_validation)
     retrain_steps = max(1, all_rows // min(batch_size, all_rows))
     one_shot = defaults.one_shot(config, rows, sites)
-    if config.retrain_distill and (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
-        raise ConfigError(
-            f"retrain_distill={config.retrain_distill:g} teaches the classifier that is retrained, and nothing is under --update {update}"
-            f"{', as single weights and a trained start have it' if config.update == 'auto' else ''}; leave --retrain-distill out"
-        )
-    if config.retrain_warp and (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
-        raise ConfigError(
-            f"retrain_warp={config.retrain_warp:g} is of the classifier that is retrained, and nothing is under --update {update}; "
-            "leave --retrain-warp out"
-        )
+    if (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
+        why = ", as single weights and a trained start have it" if config.update == "auto" else ""
+        for name, told in (("retrain_distill", "teaches"), ("retrain_warp", "is of")):
+            if value := getattr(config, name):
+                raise ConfigError(
+                    f"{name}={value:g} {told} the classifier that is retrained, and nothing is under --update {update}{why}; "
+                    f"leave {option(name)} out"
+                )
     # Found weights know the task already: as long as the search is long enough.
     usual_retrain = (
         epochs

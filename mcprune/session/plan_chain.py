@@ -42,13 +42,19 @@ FALLING = 16  # a frozen classifier's blocks make so many times fewer decisions 
 TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
 
 
+def judging_rows(plan: Plan) -> int:
+    """Return how many rows a candidate can be judged on at most."""
+    config = plan.config
+    share = config.judge_share if config.judge_on == "held-out" else 1.0
+    return max(1, round(share * len(plan.prepared.y_train)))
+
+
 def evaluation_case(plan: Plan) -> Case:
     """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
     config, data = plan.config, plan.prepared
-    share = config.judge_share if config.judge_on == "held-out" else 1.0
     early = config.budget == "geometric" and plan.falls
     most = config.evaluation_rows_early if early else config.evaluation_rows
-    rows = max(1, min(most, round(share * len(data.y_train))))
+    rows = min(most, judging_rows(plan))
     chosen: slice | np.ndarray = slice(rows)
     if config.objective != PLAIN or data.weights is not None:  # of all classes, also where the file is sorted by class
         chosen = np.linspace(0, len(data.y_train) - 1, rows).round().astype(np.int64)

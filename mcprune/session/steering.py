@@ -20,7 +20,7 @@ from mcprune.methods.settings import ChainSettings, check
 from mcprune.session.config import RunConfig, read_options
 from mcprune.session.events import KNOB, PACE
 from mcprune.session.plan import Plan
-from mcprune.session.plan_chain import candidates_ahead, move_plan
+from mcprune.session.plan_chain import candidates_ahead, judging_rows, move_plan
 from mcprune.session.records import CONFIG, EVENTS
 
 SCHEDULED = ("delta", "temperature", "alpha")
@@ -110,14 +110,7 @@ class Knobs:
     def limits(self, name: str) -> tuple[float | None, float | None]:
         """Return the range of a knob in this run: as declared, and no more rows than there are to judge on."""
         low, high = limits(name)
-        return (low, float(self.judging_rows)) if name == "evaluation_rows" else (low, high)
-
-    @property
-    def judging_rows(self) -> int:
-        """Rows that a candidate can be judged on at most."""
-        config = self.plan.config
-        share = config.judge_share if config.judge_on == "held-out" else 1.0
-        return max(1, round(share * len(self.plan.prepared.y_train)))
+        return (low, float(judging_rows(self.plan))) if name == "evaluation_rows" else (low, high)
 
     def check(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
         """Return what the changes become, what was clamped into its range, and what is refused, each with the reason.

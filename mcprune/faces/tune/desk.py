@@ -20,6 +20,7 @@ from mcprune.faces.tune.window import HINT, Window, hints
 from mcprune.methods.base import MaskUpdate
 from mcprune.session import events
 from mcprune.session.events import Event, plain
+from mcprune.session.plan_chain import judging_rows
 from mcprune.session.search_parts import near_hard
 from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, meaning
 
@@ -89,7 +90,7 @@ class Desk(Steering):
         plan = knobs.plan
         size = plan.sites.size
         image = plan.prepared.image_shape
-        judging = knobs.judging_rows
+        judging = judging_rows(plan)
         self._run |= {
             "image_shape": list(image) if image else None,
             "names": list(plan.sites.names(plan.prepared.feature_names)) if size <= SHOWN else None,

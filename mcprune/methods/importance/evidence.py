@@ -168,7 +168,7 @@ class Evidence:
     def mean_losses(self) -> Iterator[torch.Tensor]:
         """Yield each batch's part of the mean loss over all rows, with its graph."""
         for features, targets in self.batches:
-            yield self.losses(self.logits(features, self._laid_out()), targets).sum() / self.rows
+            yield self.losses(self.logits(features, _laid_out(self.leaves)), targets).sum() / self.rows
 
     def batch_gradients(self) -> Iterator[tuple[int, Tensors]]:
         """Yield the rows of each batch and its part of the mean gradient."""
@@ -210,7 +210,7 @@ class Evidence:
                 return self._slopes_of(self._slope_ahead(vector, features, targets))
             except RuntimeError:
                 self._has_forward = False
-        loss = self.losses(self.logits(features, self._laid_out()), targets).sum()
+        loss = self.losses(self.logits(features, _laid_out(self.leaves)), targets).sum()
         slopes = self._gradient(loss, create_graph=True)
         along = [(slopes[name] * vector[name]).sum() for name in slopes]
         return self._slopes_of(torch.stack(along).sum())
@@ -236,9 +236,6 @@ class Evidence:
     def _slopes_of(self, along: torch.Tensor) -> Tensors:
         """Return the gradient of v . g; nothing where the loss is linear, for H is 0."""
         return self._gradient(along) if along.requires_grad else {}
-
-    def _laid_out(self) -> Tensors:
-        return _laid_out(self.leaves)
 
     def _gradient(self, value: torch.Tensor, create_graph: bool = False) -> Tensors:
         found = torch.autograd.grad(value, list(self.leaves.values()), create_graph=create_graph, allow_unused=True)
