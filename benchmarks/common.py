@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 def machine(threads: int) -> dict[str, Any]:
     """Return what the figures depend on."""
-    from mcprune.session.machine import cores, versions
+    from mcprune.environment import cores, versions
 
     model = platform.processor() or "unknown"
     info = Path("/proc/cpuinfo")

@@ -17,12 +17,12 @@ from common import parser, report, row
 
 from mcprune.data.load import load
 from mcprune.errors import McpruneError
+from mcprune.exporters.footprint import in_turns
+from mcprune.exporters.graphs import program_of, write_onnx, write_torch
 from mcprune.models.registry import build
-from mcprune.pruning.gates import GatedModel, hard_gates
-from mcprune.pruning.shrink import shrink
-from mcprune.pruning.sites import site_map
-from mcprune.session.export_graphs import program_of, write_onnx, write_torch
-from mcprune.session.footprint import in_turns
+from mcprune.sites.gates import GatedModel, hard_gates
+from mcprune.sites.site_map import site_map
+from mcprune.surgery.shrink import shrink
 
 NETWORKS = {
     "mlp": ("units", {"hidden": (256, 128)}),

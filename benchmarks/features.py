@@ -58,10 +58,10 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.svm import SVC
 
+    from mcprune.config.schema import make_config
     from mcprune.models.registry import build
-    from mcprune.session.config import make_config
-    from mcprune.session.plan import make_plan
-    from mcprune.session.trainer import accuracy, fit
+    from mcprune.session.build.plan import make_plan
+    from mcprune.training.trainer import accuracy, fit
 
     x = np.concatenate([data.x_train, data.x_validation])[:, keep]
     y = np.concatenate([data.y_train, data.y_validation])
@@ -85,7 +85,7 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
 def magnitude(data: Any, seed: int) -> np.ndarray:
     """Return the pixels with the largest first-layer norm times deviation in a network trained on all of them."""
     from mcprune.models.registry import build
-    from mcprune.session.trainer import fit
+    from mcprune.training.trainer import fit
 
     model = build("mlp", data.n_inputs, data.n_classes, (128, 64), "relu", 0.0, seed)
     rows, classes = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
@@ -173,7 +173,7 @@ def main() -> None:
     """Search, judge, print, write; go on where an earlier run with the same options stopped."""
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
-    from mcprune.session.machine import cores, use_threads
+    from mcprune.environment import cores, use_threads
 
     asked = parser(__doc__ or "")
     asked.add_argument("--data", choices=tuple(BARS), help="one data set (both)")

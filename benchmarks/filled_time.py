@@ -21,8 +21,8 @@ QUICK = [("digits", 16, 4)]
 def filled(data: str, keep: int, seconds: float, root: Path) -> dict[str, Any]:
     """Make one run as `bench` does; its figures."""
     from mcprune.data.load import load
-    from mcprune.session.jobs import Job, Jobs
-    from mcprune.session.measures import read_run
+    from mcprune.storage.run_metrics import read_run
+    from mcprune.studies.jobs import Job, Jobs
 
     options = {"data": data, "keep": keep, "max_time": seconds, "threads": 1, "compare": "no", "retrain_epochs": 2}
     jobs = Jobs(root, "filled time", [Job("chain", options)])

@@ -29,10 +29,10 @@ WIDTH, HEIGHT, LEFT, TOP = 520, 190, 60, 30
 
 def one(name: str, value: float, seed: int) -> dict[str, Any]:
     """Search once; what the events tell of it."""
+    from mcprune.config.schema import make_config
     from mcprune.data.load import load
-    from mcprune.session import events
-    from mcprune.session.config import make_config
     from mcprune.session.loop import run_on
+    from mcprune.storage import events
 
     config = make_config(**{**COMMON, **LADDERS[name]["options"], name: value, "seed": seed})
     for event in run_on(config, load("digits"), None):

@@ -33,7 +33,7 @@ def dense(data: Any, seed: int) -> Any:
     import torch
 
     from mcprune.models.registry import build
-    from mcprune.session.trainer import fit
+    from mcprune.training.trainer import fit
 
     model = build("mlp", data.n_inputs, data.n_classes, HIDDEN, seed=seed, bias=False)
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
@@ -43,7 +43,7 @@ def dense(data: Any, seed: int) -> Any:
 
 def by_magnitude(model: Any, keep: int) -> np.ndarray:
     """Return the mask of the largest weights of all layers together."""
-    from mcprune.pruning.sites import site_map
+    from mcprune.sites.site_map import site_map
 
     layers = dict(model.named_modules())
     groups = site_map(model, "weights", 1).weights
@@ -55,8 +55,8 @@ def by_measure(name: str, model: Any, data: Any, keep: int) -> np.ndarray:
     import torch
 
     from mcprune.methods.importance.scorer import Scorer, ScoreSettings
-    from mcprune.objective.classification import CrossEntropy
-    from mcprune.pruning.sites import site_map
+    from mcprune.objectives.classification import CrossEntropy
+    from mcprune.sites.site_map import site_map
 
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
     scorer = Scorer(model, site_map(model, "weights", data.n_inputs), x, y, CrossEntropy(), ScoreSettings(name))
@@ -72,7 +72,7 @@ def highest(scores: np.ndarray, keep: int) -> np.ndarray:
 
 def by_chain(model: Any, dataset: Any, keep: int, seed: int, epochs: int) -> tuple[np.ndarray, float, float]:
     """Return the chain's mask, its seconds on the clock and of the processor."""
-    from mcprune.session.api import prune
+    from mcprune.api import prune
 
     began, used = time.monotonic(), time.process_time()
     result = prune(
@@ -94,11 +94,11 @@ def tests(model: Any, mask: np.ndarray, data: Any, seed: int, is_updated: bool) 
     """Return test accuracies of a mask: as found and, if asked for, after least squares, after a short gradient update."""
     import torch
 
-    from mcprune.pruning.gates import GatedModel
-    from mcprune.pruning.shrink import shrink
-    from mcprune.pruning.sites import site_map
-    from mcprune.session.dense import by_gradient, by_least_squares
-    from mcprune.session.trainer import accuracy
+    from mcprune.sites.gates import GatedModel
+    from mcprune.sites.site_map import site_map
+    from mcprune.surgery.shrink import shrink
+    from mcprune.training.finetune import by_gradient, by_least_squares
+    from mcprune.training.trainer import accuracy
 
     sites, chosen = site_map(model, "weights", data.n_inputs), torch.from_numpy(mask)
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
@@ -135,8 +135,8 @@ def main() -> None:
 
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
-    from mcprune.session.machine import use_threads
-    from mcprune.session.trainer import accuracy
+    from mcprune.environment import use_threads
+    from mcprune.training.trainer import accuracy
 
     use_threads(1)
     dataset = load("mnist")

@@ -74,7 +74,7 @@ def problem(data: str, seed: int, quick: bool) -> tuple[dict[str, Any], Any]:
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
     from mcprune.models.registry import build
-    from mcprune.session.trainer import adam
+    from mcprune.training.trainer import adam
 
     chosen = DATA[data]
     n, count = int(chosen["n"]), int(chosen["rows"])  # type: ignore[call-overload]
@@ -125,10 +125,10 @@ class Plain:
 def chain(arrays: dict[str, Any], seconds: float, seed: int, *, is_fused: bool, falls: bool) -> dict[str, Any]:
     """Exchange moves from the same mask, at temperature 0 or one that falls: the engine alone, the classifier stands still."""
     from mcprune.chain import engine, moves, state
-    from mcprune.evaluate.fused import FusedEvaluator
-    from mcprune.objective.classification import CrossEntropy
-    from mcprune.pruning.gates import GatedModel
-    from mcprune.pruning.sites import site_map
+    from mcprune.evaluators.fused import FusedEvaluator
+    from mcprune.objectives.classification import CrossEntropy
+    from mcprune.sites.gates import GatedModel
+    from mcprune.sites.site_map import site_map
 
     plan, chains, most = moves.move_plan(exchange=1.0), np.zeros(1, np.int64), 32 if is_fused else 1
     start = np.where(arrays["start"], 4.0, -4.0)[None]
@@ -193,7 +193,7 @@ def peer(name: str, arrays: dict[str, Any], seconds: float, seed: int, python: P
 def retrained(prepared: Any, keep: np.ndarray, seed: int, quick: bool) -> dict[str, float]:
     """Accuracy of a fresh MLP 128-64 on the kept inputs: on validation and on test rows."""
     from mcprune.models.registry import build
-    from mcprune.session.trainer import accuracy, fit
+    from mcprune.training.trainer import accuracy, fit
 
     def rows(part: str) -> tuple[torch.Tensor, torch.Tensor]:
         x = np.ascontiguousarray(getattr(prepared, f"x_{part}")[:, keep])
@@ -274,7 +274,7 @@ def rows_of(data: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Make the environment, run, print, write."""
-    from mcprune.session.machine import use_threads
+    from mcprune.environment import use_threads
 
     asked = parser(__doc__ or "")
     asked.add_argument(

@@ -33,15 +33,15 @@ def one_rank(job: dict[str, Any]) -> None:
     """Be a rank: time blocks of decisions, and messages of the usual size; rank 0 prints what it found."""
     import numpy as np
 
+    from mcprune.config.schema import make_config
     from mcprune.data.load import from_arrays
-    from mcprune.evaluate import ranks as shared
-    from mcprune.methods.ahead import consumed
-    from mcprune.session.config import make_config
-    from mcprune.session.machine import use_threads
-    from mcprune.session.plan import make_plan
-    from mcprune.session.plan_chain import make_method
+    from mcprune.distributed import evaluation as shared
+    from mcprune.environment import use_threads
+    from mcprune.methods.markov.lookahead import consumed
+    from mcprune.session.build.markov import make_method
+    from mcprune.session.build.plan import make_plan
     from mcprune.session.ranks import enter, met, place_of
-    from mcprune.session.searching import Search
+    from mcprune.session.search import Search
 
     class Slow(shared.Ranks):
         """Waits as long as a network would take, in front of each message: a ring passes it on size - 1 times."""
@@ -137,7 +137,7 @@ def measured(size: int, job: dict[str, Any], *, netem: bool) -> dict[str, Any]:
 
 def predicted(alone: dict[str, Any], size: int, ping: float, cores: int) -> float:
     """Return the decisions a second of `size` ranks, from the costs of one and of a message (docs/scale.md)."""
-    from mcprune.methods.ahead import consumed
+    from mcprune.methods.markov.lookahead import consumed
 
     speed = min(1.0, cores / size)  # of each rank
     sizes = [1, 2, 4, 8, 16, 32, 64]
@@ -156,7 +156,7 @@ def main() -> None:
         one_rank(json.loads(os.environ["RANKS_JOB"]))
         return
     options = parser(str(__doc__).splitlines()[0], with_plot=False).parse_args()
-    from mcprune.session.machine import cores
+    from mcprune.environment import cores
 
     netem, base = has_netem(), QUICK if options.quick else FULL
     rows = []

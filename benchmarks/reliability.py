@@ -72,7 +72,7 @@ def child(work: Any) -> int:
 
 def go(folder: Path, options: dict[str, Any], at: int | None = None, told: Path | None = None) -> None:
     """Begin the run, or go on with it; see `counted`."""
-    from mcprune.session.config import make_config
+    from mcprune.config.schema import make_config
     from mcprune.session.loop import run
     from mcprune.session.resume import events_of, has_ended, open_run
 
@@ -174,10 +174,10 @@ def kills(count: int, seed: int, limit: float = math.inf) -> dict[str, Any]:
 
 def costs(data: str, epochs: int) -> dict[str, float]:
     """Return the seconds of a search and of its checkpoints, their bytes, and how long a resume takes to its first new event."""
-    from mcprune.session.config import make_config
-    from mcprune.session.folder import RunFolder
+    from mcprune.config.schema import make_config
     from mcprune.session.loop import run
     from mcprune.session.resume import events_of, open_run
+    from mcprune.storage.folder import RunFolder
 
     root = Path(tempfile.mkdtemp())
     spent: list[float] = []

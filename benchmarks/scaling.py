@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as functional
 
 from mcprune.chain import engine, moves, state
-from mcprune.evaluate.fused import FusedEvaluator
+from mcprune.environment import use_threads
+from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.models.mlp import MLP
-from mcprune.objective.classification import CrossEntropy
-from mcprune.pruning.gates import GatedModel
-from mcprune.pruning.sites import site_map
-from mcprune.session.machine import use_threads
+from mcprune.objectives.classification import CrossEntropy
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import site_map
 
 BASE: dict[str, Any] = {"N": 784, "B": 1024, "K": 16, "widths": (256, 128)}
 SIZES: dict[str, tuple[Any, ...]] = {

@@ -83,9 +83,9 @@ def main() -> None:
     from mcprune.methods.importance.registry import REGISTRY, score
     from mcprune.methods.importance.scorer import BATCH
     from mcprune.models.registry import build
-    from mcprune.objective.classification import CrossEntropy
-    from mcprune.pruning.owners import Owners
-    from mcprune.pruning.sites import site_map
+    from mcprune.objectives.classification import CrossEntropy
+    from mcprune.sites.owners import Owners
+    from mcprune.sites.site_map import site_map
 
     torch.set_num_threads(given.threads)
     model = build("vgg13", INPUTS, 10, image_shape=SHAPE, width=scale).eval()

@@ -43,7 +43,7 @@ def scores(plan: Any, mask: np.ndarray) -> dict[str, float]:
     from sklearn.neighbors import KNeighborsClassifier
 
     from mcprune.models.registry import build
-    from mcprune.session.trainer import accuracy, fit
+    from mcprune.training.trainer import accuracy, fit
 
     data = plan.prepared
     x, xv = (np.ascontiguousarray(part[:, mask]) for part in (data.x_train, data.x_validation))
@@ -65,7 +65,7 @@ def scores(plan: Any, mask: np.ndarray) -> dict[str, float]:
 
 def more_rows(prepared: Any, copies: int, warp: float, mix: float, seed: int) -> Any:
     """Return the data with `copies` - 1 changed copies of the training rows behind them, in a random order."""
-    from mcprune.session.warp import Warp
+    from mcprune.training.augment import Warp
 
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
@@ -90,14 +90,14 @@ def more_rows(prepared: Any, copies: int, warp: float, mix: float, seed: int) ->
 
 def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str, Any]:
     """Search with the variant's options, then judge."""
+    from mcprune.config.schema import make_config
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
-    from mcprune.session.config import make_config
+    from mcprune.environment import use_threads
+    from mcprune.session.build.markov import make_method
+    from mcprune.session.build.plan import make_plan
     from mcprune.session.interrupt import Interrupt
-    from mcprune.session.machine import use_threads
-    from mcprune.session.plan import make_plan
-    from mcprune.session.plan_chain import make_method
-    from mcprune.session.searching import Search
+    from mcprune.session.search import Search
 
     given = {"validation": "0.33", **dict(part.split("=", 1) for part in variant.split(";") if "=" in part)}
     copies, warp, mix = (float(given.pop(name, 0)) for name in ("copies", "warp", "mix"))

@@ -24,14 +24,14 @@ CHOSEN = {"replicas": REPLICAS, "temperature": 3e-4, "hottest": 3e-3, "swap_ever
 def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
     """Search once; judge the coldest replica's mask and the best replica's."""
     from mcprune.chain import state
+    from mcprune.config.schema import make_config
     from mcprune.data.load import load
-    from mcprune.evaluate.base import gates_of
-    from mcprune.session.config import make_config
+    from mcprune.environment import use_threads
+    from mcprune.evaluators.base import gates_of
+    from mcprune.session.build.markov import make_method
+    from mcprune.session.build.plan import make_plan
     from mcprune.session.interrupt import Interrupt
-    from mcprune.session.machine import use_threads
-    from mcprune.session.plan import make_plan
-    from mcprune.session.plan_chain import make_method
-    from mcprune.session.searching import Search
+    from mcprune.session.search import Search
 
     plan = make_plan(make_config(data="digits", keep=16, seed=seed, threads=1, **CHOSEN), load("digits"))
     use_threads(1)

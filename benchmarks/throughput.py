@@ -23,20 +23,20 @@ import torch
 import torch.nn.functional as functional
 
 from mcprune.chain import engine, moves, state
+from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays, load
+from mcprune.environment import use_threads
 from mcprune.errors import ModelError
-from mcprune.evaluate import choose
-from mcprune.evaluate.base import Evaluator
-from mcprune.evaluate.fused import FusedEvaluator
-from mcprune.evaluate.graph import GraphEvaluator
-from mcprune.methods.ahead import Ahead
+from mcprune.evaluators import choose
+from mcprune.evaluators.base import Evaluator
+from mcprune.evaluators.cuda_graph import GraphEvaluator
+from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.methods.base import Batch
-from mcprune.session.config import make_config
+from mcprune.methods.markov.lookahead import Ahead
+from mcprune.session.build.markov import make_method
+from mcprune.session.build.plan import Plan, make_plan
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.machine import use_threads
-from mcprune.session.plan import Plan, make_plan
-from mcprune.session.plan_chain import make_method
-from mcprune.session.searching import Search
+from mcprune.session.search import Search
 
 ACCEPTANCES = (0.0, 0.001, 0.01, 0.1)
 CHAINS = np.zeros(1, np.int64)

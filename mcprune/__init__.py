@@ -8,40 +8,40 @@ from typing import TYPE_CHECKING, Any
 from mcprune.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from mcprune.api import Mask as Mask
+    from mcprune.api import Result as Result
+    from mcprune.api import prune as prune
+    from mcprune.api import resume as resume
+    from mcprune.config.schema import RunConfig as RunConfig
+    from mcprune.config.schema import make_config as make_config
+    from mcprune.dashboard.notebook import tune as tune
     from mcprune.errors import McpruneError as McpruneError
-    from mcprune.faces.estimator import MarkovPrunedClassifier as MarkovPrunedClassifier
-    from mcprune.faces.estimator import MarkovSelector as MarkovSelector
-    from mcprune.faces.tune.notebook import tune as tune
-    from mcprune.session.api import Mask as Mask
-    from mcprune.session.api import Result as Result
-    from mcprune.session.api import prune as prune
-    from mcprune.session.api import resume as resume
-    from mcprune.session.config import RunConfig as RunConfig
-    from mcprune.session.config import make_config as make_config
-    from mcprune.session.events import Event as Event
-    from mcprune.session.exports import export as export
-    from mcprune.session.folder import SmallModel as SmallModel
-    from mcprune.session.folder import load as load
-    from mcprune.session.inspecting import inspect as inspect
+    from mcprune.estimators.sklearn import MarkovPrunedClassifier as MarkovPrunedClassifier
+    from mcprune.estimators.sklearn import MarkovSelector as MarkovSelector
+    from mcprune.exporters.export import export as export
+    from mcprune.exporters.inspect import inspect as inspect
     from mcprune.session.loop import run as run
+    from mcprune.storage.events import Event as Event
+    from mcprune.storage.folder import SmallModel as SmallModel
+    from mcprune.storage.folder import load as load
 
 _HOMES = {
-    "Event": "mcprune.session.events",
-    "MarkovPrunedClassifier": "mcprune.faces.estimator",
-    "MarkovSelector": "mcprune.faces.estimator",
-    "Mask": "mcprune.session.api",
+    "Event": "mcprune.storage.events",
+    "MarkovPrunedClassifier": "mcprune.estimators.sklearn",
+    "MarkovSelector": "mcprune.estimators.sklearn",
+    "Mask": "mcprune.api",
     "McpruneError": "mcprune.errors",
-    "Result": "mcprune.session.api",
-    "RunConfig": "mcprune.session.config",
-    "SmallModel": "mcprune.session.folder",
-    "export": "mcprune.session.exports",
-    "inspect": "mcprune.session.inspecting",
-    "load": "mcprune.session.folder",
-    "make_config": "mcprune.session.config",
-    "prune": "mcprune.session.api",
-    "resume": "mcprune.session.api",
+    "Result": "mcprune.api",
+    "RunConfig": "mcprune.config.schema",
+    "SmallModel": "mcprune.storage.folder",
+    "export": "mcprune.exporters.export",
+    "inspect": "mcprune.exporters.inspect",
+    "load": "mcprune.storage.folder",
+    "make_config": "mcprune.config.schema",
+    "prune": "mcprune.api",
+    "resume": "mcprune.api",
     "run": "mcprune.session.loop",
-    "tune": "mcprune.faces.tune.notebook",
+    "tune": "mcprune.dashboard.notebook",
 }
 __all__ = ["__version__", *_HOMES]
 

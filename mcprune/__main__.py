@@ -9,7 +9,7 @@ def main() -> int:
     # Threads of OpenMP that spin while they wait slow every other pool down; this must stand before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        from mcprune.faces.cli import main as command
+        from mcprune.cli.main import main as command
 
         return command(sys.argv[1:])
     except KeyboardInterrupt:  # while modules are imported; later the command line sees to it

@@ -6,7 +6,7 @@ plain faces.
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, BoolArray, FloatArray
+from mcprune.types import AnyArray, BoolArray, FloatArray
 
 __all__ = ["accept_flags", "accept_probability"]
 

@@ -11,8 +11,8 @@ a dropped hard gate can be taken out of the sum again.
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, FloatArray
 from mcprune.chain import kernels
+from mcprune.types import AnyArray, FloatArray
 
 __all__ = ["modified_rejection_loss", "pruning_loss", "rejection_loss", "selection_loss", "whole_sums"]
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, FloatArray, IntArray
 from mcprune.chain.moves import KINDS
 from mcprune.chain.state import ChainState, StepInfo
 from mcprune.errors import ConfigError
+from mcprune.types import AnyArray, FloatArray, IntArray
 
 __all__ = ["BestSoFar", "Tally", "autocorrelation", "autocorrelation_time", "effective_sample_size"]
 

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, FloatArray, IntArray
 from mcprune.chain import kernels
 from mcprune.chain.moves import KINDS, MovePlan, Moves, per_replica, score_buffers, widest
 from mcprune.chain.philox import check_chains, check_seed
 from mcprune.chain.state import ChainState, StepInfo
 from mcprune.errors import ConfigError, NumericalError
+from mcprune.types import AnyArray, FloatArray, IntArray
 
 __all__ = ["TableInfo", "advance", "run_table", "set_loss", "thresholds"]
 

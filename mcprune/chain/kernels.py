@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numba
 import numpy as np
 
-from mcprune.arrays import AnyArray, FloatArray, IntArray
 from mcprune.chain.jit import kernel, parallel_kernel
+from mcprune.types import AnyArray, FloatArray, IntArray
 
 # What the random numbers of one step are for: those of different purposes never meet, whatever a move
 # consumes.

@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, FloatArray, IntArray
 from mcprune.chain import kernels
 from mcprune.chain.kernels import BLOCK, EXCHANGE, INFORMED, SITE, TOGGLE, UNIFORM
 from mcprune.chain.kinds import KINDS
 from mcprune.chain.philox import check_chains, check_seed
 from mcprune.chain.state import ChainState
 from mcprune.errors import ConfigError
+from mcprune.types import AnyArray, FloatArray, IntArray
 
 __all__ = [
     "BLOCK",

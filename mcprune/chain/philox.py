@@ -6,10 +6,10 @@ the same chain. The rounds themselves are compiled in `kernels.philox`.
 
 import numpy as np
 
-from mcprune.arrays import FloatArray, IntArray
 from mcprune.chain import kernels
 from mcprune.chain.kernels import ACCEPT, BATCH, MASK, MOVE_CHOICE, SITE_CHOICE, SWAP, VALUE
 from mcprune.errors import ConfigError
+from mcprune.types import FloatArray, IntArray
 
 __all__ = [
     "ACCEPT",

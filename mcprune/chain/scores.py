@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, FloatArray
 from mcprune.chain.kernels import EXCHANGE, INFORMED, TOGGLE
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import StepInfo
 from mcprune.errors import ConfigError
+from mcprune.types import AnyArray, FloatArray
 
 __all__ = ["ADD", "REMOVE", "SiteStatistics", "count", "end_block", "floored", "new_statistics", "scores"]
 

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from mcprune.chain import kernels
 from mcprune.errors import ConfigError, NumericalError
+from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 __all__ = ["ChainState", "StepInfo", "kept_count", "mask", "new_state", "refresh"]
 

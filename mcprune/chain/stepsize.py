@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import FloatArray, IntArray
 from mcprune.chain.kernels import BLOCK, SITE, UNIFORM
 from mcprune.errors import ConfigError
+from mcprune.types import FloatArray, IntArray
 
 __all__ = ["USERS", "StepSize", "adapt", "new_step_size"]
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, FloatArray, IntArray
 from mcprune.chain import philox
 from mcprune.errors import ConfigError
+from mcprune.types import AnyArray, FloatArray, IntArray
 
 __all__ = ["Ladder", "adapt", "forget", "new_ladder", "swap", "swap_probability", "temperatures"]
 

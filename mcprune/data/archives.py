@@ -7,9 +7,9 @@ from typing import IO
 
 import numpy as np
 
-from mcprune.arrays import AnyArray
 from mcprune.data.checks import nearest, some
 from mcprune.errors import DataError
+from mcprune.types import AnyArray
 
 _MAX_DEFLATE = 1032  # see idx.py
 MOST_HEADER = 10_000  # bytes, numpy's own bound for a header that nobody vouches for

@@ -6,10 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, IntArray
 from mcprune.data.checks import as_features, distinct_names, some
 from mcprune.data.targets import Label, encode
 from mcprune.errors import DataError
+from mcprune.types import AnyArray, IntArray
 
 ImageShape = tuple[int, ...]
 

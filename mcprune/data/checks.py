@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mcprune.arrays import AnyArray
 from mcprune.errors import DataError
+from mcprune.types import AnyArray
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 # a column is kept in float64 if its spread is below this fraction of its size: float32 (2^-24 = 6e-8) then

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mcprune.arrays import AnyArray
 from mcprune.data.base import Dataset, assemble
 from mcprune.errors import DataError
+from mcprune.types import AnyArray
 
 SHAPE = (3, 32, 32)
 _PIXELS = 3072

@@ -16,10 +16,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mcprune.arrays import AnyArray
 from mcprune.data.base import Dataset, ImageShape, assemble
 from mcprune.data.checks import some
 from mcprune.errors import DataError
+from mcprune.types import AnyArray
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 # DEFLATE cannot shrink by more than 1032 (RFC 1951: 258 bytes for at least two bits), so a header that claims

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.arrays import AnyArray
 from mcprune.data import cifar, idx
 from mcprune.data.archives import array_names, read_npy, read_npz
 from mcprune.data.base import Dataset, Layout, assemble, flat_rows
@@ -16,6 +15,7 @@ from mcprune.data.digits import BUNDLED, load_bundled
 from mcprune.data.named import NAMED, load_named
 from mcprune.data.tables import Columns, read_table, target_column, text_in_feature
 from mcprune.errors import ConfigError, DataError
+from mcprune.types import AnyArray
 
 NAMES = (*BUNDLED, *NAMED)
 ALIASES = {"cifar10": "cifar-10"}
@@ -24,6 +24,9 @@ _KINDS = (
     "a folder of IDX files (train-images-idx3-ubyte ...) or of CIFAR batches (data_batch_1.bin ...), "
     "or a .csv, .tsv, .parquet or .npz (X, y) file"
 )
+
+
+FROM_PYTHON = "arrays"  # `data` of a run whose rows were given as arrays: a name that no loader knows
 
 
 def load(spec: str | os.PathLike[str], *, target: str | None = None) -> Dataset:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import AnyArray
 from mcprune.data import cifar, idx
 from mcprune.data.base import Dataset, ImageShape, assemble
 from mcprune.errors import DataError
+from mcprune.types import AnyArray
 
 # where Debian's dataset-* packages put their files
 DEBIAN = Path("/usr/share/datasets")

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcprune.arrays import Float32Array, FloatArray, IntArray
 from mcprune.data.base import Dataset, ImageShape
 from mcprune.data.scale import Scaler, fit_scaler
 from mcprune.data.split import Parts, split
 from mcprune.data.targets import Label
+from mcprune.types import Float32Array, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

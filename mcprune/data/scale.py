@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, Float32Array, FloatArray, IntArray
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, DataError
+from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
 KINDS = ("auto", "standard", "unit", "none")
 _CHUNK = 1 << 21  # values at a time, so that float64 never holds a whole data set

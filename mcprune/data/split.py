@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.arrays import BoolArray, FloatArray, IntArray
 from mcprune.data.base import Dataset
 from mcprune.data.checks import some
 from mcprune.errors import ConfigError, DataError
+from mcprune.types import BoolArray, FloatArray, IntArray
 
 
 class Parts(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from mcprune.arrays import AnyArray
 from mcprune.data.checks import distinct_names, nearest, some
 from mcprune.data.targets import typed
 from mcprune.errors import DataError, brief
+from mcprune.types import AnyArray
 
 TARGET_NAMES = ("target", "label", "class", "y")
 _MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?"})

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.arrays import AnyArray, IntArray
 from mcprune.data.checks import some
 from mcprune.errors import DataError
+from mcprune.types import AnyArray, IntArray
 
 Label = str | int | bool | float
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from mcprune.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from mcprune.objective.base import Rows
+from mcprune.objectives.base import Rows
+from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import torch

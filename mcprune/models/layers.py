@@ -8,6 +8,36 @@ from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
 
+Stage = tuple[str, nn.Module]
+
+# f(x)_i depends on x_i alone, the same for every i.
+ELEMENTWISE: tuple[type[nn.Module], ...] = (
+    nn.ReLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.GELU,
+    nn.Softplus,
+    nn.SiLU,
+    nn.ELU,
+    nn.LeakyReLU,
+    nn.SELU,
+    nn.CELU,
+    nn.Mish,
+    nn.ReLU6,
+    nn.Hardtanh,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.Softsign,
+    nn.LogSigmoid,
+    nn.Softshrink,
+    nn.Hardshrink,
+    nn.Tanhshrink,
+    nn.Threshold,
+    nn.Identity,
+    nn.Dropout,  # in evaluation, and on average in training, it is the identity
+    nn.AlphaDropout,
+)
+
 
 class Constant(nn.Module):
     """The same output for every row: what is left of a network when every unit of one of its layers is

@@ -11,32 +11,33 @@ from typing import Any
 
 import torch
 
-from mcprune.arrays import BoolArray
+from mcprune.config.gradient import check_options
+from mcprune.config.schema import RunConfig
 from mcprune.data.base import Dataset
+from mcprune.data.load import FROM_PYTHON
 from mcprune.data.load import load as load_data
+from mcprune.distributed.evaluation import Ranks
+from mcprune.environment import use_threads, versions
 from mcprune.errors import FolderError, McpruneError, RanksError
-from mcprune.evaluate.ranks import Ranks
-from mcprune.session import events, outcome
-from mcprune.session.classifiers import classifier_words
-from mcprune.session.config import RunConfig
-from mcprune.session.events import Event
-from mcprune.session.folder import RunFolder
+from mcprune.session import finalize as outcome
+from mcprune.session.build.markov import make_method, site_groups
+from mcprune.session.build.plan import Plan, make_plan
+from mcprune.session.checkpoint_writer import Keeper
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.keeper import Keeper
-from mcprune.session.machine import use_threads, versions
-from mcprune.session.options_gradient import check_options
+from mcprune.session.orphaned_mask import rescued
 from mcprune.session.pilots import in_time
-from mcprune.session.plan import Plan, make_plan
-from mcprune.session.plan_chain import make_method, site_groups
 from mcprune.session.ranks import enter
-from mcprune.session.refit import is_default
-from mcprune.session.rescue import rescued
-from mcprune.session.searching import Search
+from mcprune.session.retrain import is_default
+from mcprune.session.search import Search
 from mcprune.session.steering import Steering
+from mcprune.storage import events
+from mcprune.storage.events import Event
+from mcprune.storage.folder import RunFolder
+from mcprune.training.classifiers import classifier_words
+from mcprune.types import BoolArray
 from mcprune.version import VERSION
 
 MOST_NAMES = 4096  # of inputs in `start`
-FROM_PYTHON = "arrays"  # `data` of a run whose rows were given as arrays: a name that no loader knows
 
 
 def run(config: RunConfig, steering: Steering | None = None, ranks: Ranks | None = None) -> Iterator[Event]:
@@ -48,7 +49,7 @@ def run(config: RunConfig, steering: Steering | None = None, ranks: Ranks | None
     steering : Steering, optional
         Who turns the knobs of the run, such as a `Replay`.
     ranks : Ranks, optional
-        The processes of the run, of which this is rank 0; the others `follow` (session/following.py).
+        The processes of the run, of which this is rank 0; the others `follow` (session/worker.py).
 
     Yields
     ------

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.arrays import BoolArray
+from mcprune.config.schema import RunConfig
 from mcprune.errors import ConfigError, NumericalError
-from mcprune.pruning.gates import GatedModel
-from mcprune.session.config import RunConfig
-from mcprune.session.plan import Plan
-from mcprune.session.plan_defaults import EPOCHS
-from mcprune.session.plan_gradient import settle
-from mcprune.session.refit import Refit
-from mcprune.session.trainer import accuracy, fit
+from mcprune.session.build.defaults import EPOCHS
+from mcprune.session.build.gradient import settle
+from mcprune.session.build.plan import Plan
+from mcprune.session.retrain import Refit
+from mcprune.sites.gates import GatedModel
+from mcprune.training.trainer import accuracy, fit
+from mcprune.types import BoolArray
 
 # What the pilots try, each with the defaults of its kind.
 CANDIDATES: dict[str, dict[str, Any]] = {

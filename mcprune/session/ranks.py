@@ -1,7 +1,7 @@
 """Several processes of one run: how torchrun starts them, what they make sure of first, and what they agree on behind each block.
 
 Every rank trains the same classifier on the same rows, or on its part of them (sharing.py), and holds the same chain; the candidates
-are shared out (evaluate/ranks.py).
+are shared out (distributed/evaluation.py).
 Rank 0 alone writes, tells and measures. What clocks and signals decide is decided once: when to stop, how many candidates are
 judged ahead, which evaluator judges.
 """
@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from mcprune.config.schema import RunConfig, recorded_options
+from mcprune.distributed.evaluation import BLOCK, Ranks
+from mcprune.environment import circumstances, cores, versions
 from mcprune.errors import ConfigError, DeviceError, RanksError
-from mcprune.evaluate.ranks import BLOCK, Ranks
-from mcprune.methods.saving import arrays_of
-from mcprune.session.config import RunConfig, recorded_options
+from mcprune.session.build.plan import Plan
+from mcprune.session.checkpoint_writer import fingerprint
 from mcprune.session.interrupt import CODES, Interrupt
-from mcprune.session.keeper import fingerprint
-from mcprune.session.machine import circumstances, cores, versions
-from mcprune.session.plan import Plan
+from mcprune.state import arrays_of
 
 if TYPE_CHECKING:
-    from mcprune.session.searching import Search
+    from mcprune.session.search import Search
 
 TIMEOUT = 300.0  # seconds
 # Blocks after which the classifiers are compared, behind the first and the last one too; the chains are behind every block.

@@ -12,27 +12,27 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from mcprune.config.schema import RunConfig, make_config
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
+from mcprune.distributed.evaluation import Ranks
+from mcprune.environment import circumstances, use_threads
 from mcprune.errors import ConfigError, FolderError, McpruneError
-from mcprune.evaluate.ranks import Ranks
-from mcprune.session import events
-from mcprune.session.checkpoint import packed, read_checkpoint
-from mcprune.session.config import RunConfig, make_config
-from mcprune.session.disk import Lock
-from mcprune.session.events import Event
-from mcprune.session.folder import Mark, RunFolder
-from mcprune.session.keeper import fingerprint
+from mcprune.session.build.markov import make_method
+from mcprune.session.build.plan import make_plan
+from mcprune.session.checkpoint_writer import fingerprint
+from mcprune.session.finalize import Outcome
 from mcprune.session.loop import began_anew, searched_and_concluded, told_in
-from mcprune.session.machine import circumstances, use_threads
-from mcprune.session.outcome import Outcome
-from mcprune.session.plan import make_plan
-from mcprune.session.plan_chain import make_method
 from mcprune.session.ranks import enter
-from mcprune.session.records import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
-from mcprune.session.searching import Search
+from mcprune.session.search import Search
 from mcprune.session.steering import Replay, Steering, change_of
-from mcprune.session.trainer import put_tensors
+from mcprune.storage import events
+from mcprune.storage.atomic import Lock
+from mcprune.storage.checkpoint import packed, read_checkpoint
+from mcprune.storage.events import Event
+from mcprune.storage.folder import Mark, RunFolder
+from mcprune.storage.layout import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
+from mcprune.training.trainer import put_tensors
 
 
 class Opened(NamedTuple):

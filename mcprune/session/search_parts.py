@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mcprune.arrays import Float32Array, IntArray
+from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError
-from mcprune.evaluate.ranks import Ranks
 from mcprune.methods.base import MaskUpdate
-from mcprune.methods.saving import alike
-from mcprune.session.plan import Plan
-from mcprune.session.rows import EvaluationRows
-from mcprune.session.trainer import Trainer
+from mcprune.session.build.plan import Plan
+from mcprune.state import alike
+from mcprune.training.batches import EvaluationRows
+from mcprune.training.trainer import Trainer
+from mcprune.types import Float32Array, IntArray
 
 if TYPE_CHECKING:  # a search is made of these parts
-    from mcprune.session.searching import Search
+    from mcprune.session.search import Search
 
 NEAR = 0.01
 MOST_GATES = 16_384  # more are not told: a line of text should stay one

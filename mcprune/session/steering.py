@@ -13,15 +13,15 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from mcprune.chain.schedules import Schedule, parse
+from mcprune.config.schema import RunConfig, read_options
 from mcprune.errors import ConfigError, FolderError, McpruneError, brief
 from mcprune.methods.base import MaskUpdate
-from mcprune.methods.markov import Markov
-from mcprune.methods.settings import ChainSettings, check
-from mcprune.session.config import RunConfig, read_options
-from mcprune.session.events import KNOB, PACE
-from mcprune.session.plan import Plan
-from mcprune.session.plan_chain import candidates_ahead, judging_rows, move_plan
-from mcprune.session.records import CONFIG, EVENTS
+from mcprune.methods.markov.method import Markov
+from mcprune.methods.markov.settings import ChainSettings, check
+from mcprune.session.build.markov import candidates_ahead, judging_rows, move_plan
+from mcprune.session.build.plan import Plan
+from mcprune.storage.events import KNOB, PACE
+from mcprune.storage.layout import CONFIG, EVENTS
 
 SCHEDULED = ("delta", "temperature", "alpha")
 KNOBS = (*SCHEDULED, "moves", "evaluation_rows", "budget_pressure", "adapt_delta")

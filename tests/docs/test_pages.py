@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcprune.faces.cli import main
-from mcprune.faces.options_page import page
+from mcprune.cli.main import main
+from mcprune.cli.options_page import page
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TUTORIALS = ["index.md", "tutorials/table.md", "tutorials/trigger.md", "tutorials/cnn.md"]
@@ -45,12 +45,12 @@ def test_most_blocks_of_the_tutorials_are_run():
 
 def test_the_options_page_is_that_of_the_code():
     assert (DOCS / "options.md").read_text() == page(), (
-        "made anew by: python -m mcprune.faces.options_page > docs/options.md"
+        "made anew by: python -m mcprune.cli.options_page > docs/options.md"
     )
 
 
 def test_the_options_page_has_every_option_with_a_default():
-    from mcprune.session.config import RunConfig, option
+    from mcprune.config.schema import RunConfig, option
 
     rows = [line for line in page().splitlines() if line.startswith("| `--")]
     assert {row.split("`")[1] for row in rows} == {option(name) for name in RunConfig.model_fields}

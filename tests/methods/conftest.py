@@ -10,17 +10,17 @@ from torch import nn
 
 from mcprune.chain import moves
 from mcprune.chain.schedules import Schedule
-from mcprune.evaluate.full import FullEvaluator
-from mcprune.evaluate.fused import FusedEvaluator
-from mcprune.evaluate.graph import GraphEvaluator
-from mcprune.evaluate.incremental import IncrementalEvaluator
-from mcprune.evaluate.suffix import SuffixEvaluator
+from mcprune.evaluators.cuda_graph import GraphEvaluator
+from mcprune.evaluators.full import FullEvaluator
+from mcprune.evaluators.fused import FusedEvaluator
+from mcprune.evaluators.incremental import IncrementalEvaluator
+from mcprune.evaluators.suffix import SuffixEvaluator
 from mcprune.methods.base import Batch
-from mcprune.methods.markov import ChainSettings, Markov
+from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.models.mlp import MLP
-from mcprune.objective.classification import CrossEntropy
-from mcprune.pruning.gates import GatedModel
-from mcprune.pruning.sites import site_map
+from mcprune.objectives.classification import CrossEntropy
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import site_map
 
 N_INPUTS, HIDDEN, CLASSES = 14, (11, 7), 3
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 import mcprune
+from mcprune.cli.main import main
+from mcprune.config.schema import make_config
 from mcprune.errors import FolderError
-from mcprune.faces.cli import main
-from mcprune.session.config import make_config
-from mcprune.session.disk import Lock
 from mcprune.session.loop import run
-from mcprune.session.records import BEGUN, CHECKPOINT, FILES, OLDER
 from mcprune.session.resume import events_of, has_ended, open_run
 from mcprune.session.steering import Replay
+from mcprune.storage.atomic import Lock
+from mcprune.storage.layout import BEGUN, CHECKPOINT, FILES, OLDER
 
 SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
 CLOCKS = {"seconds", "seconds_left", "proposals_per_second", "forwards", "folder", "out"}
@@ -276,7 +276,7 @@ def test_two_processes_do_not_go_on_with_one_run_and_the_lock_dies_with_its_hold
     folder = tmp_path / "run"
     leave(folder, 5)
     script = (
-        "import pathlib, sys, mcprune.session.disk as disk\n"
+        "import pathlib, sys, mcprune.storage.atomic as disk\n"
         f"lock = disk.Lock(pathlib.Path({str(folder)!r}))\n"
         "print(1, flush=True)\n"
         "sys.stdin.read()"

@@ -6,14 +6,14 @@ import math
 import numpy as np
 import pytest
 
+from mcprune.config.schema import make_config
 from mcprune.errors import NumericalError
-from mcprune.evaluate.fused import FusedEvaluator
-from mcprune.session import refit
-from mcprune.session.config import make_config
+from mcprune.evaluators.fused import FusedEvaluator
+from mcprune.session import retrain as refit
 from mcprune.session.loop import run
-from mcprune.session.records import CHECKPOINT
 from mcprune.session.resume import events_of, open_run
-from mcprune.session.trainer import Trainer
+from mcprune.storage.layout import CHECKPOINT
+from mcprune.training.trainer import Trainer
 
 SHORT = {
     "epochs": 8,

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from mcprune.cli.main import main
+from mcprune.config.schema import make_config
 from mcprune.errors import FolderError
-from mcprune.faces.cli import main
 from mcprune.session import resume
-from mcprune.session.checkpoint import read_checkpoint, write_checkpoint
-from mcprune.session.config import make_config
 from mcprune.session.loop import run
-from mcprune.session.records import BEGUN, CHECKPOINT, OLDER
 from mcprune.session.resume import events_of, open_run
+from mcprune.storage.checkpoint import read_checkpoint, write_checkpoint
+from mcprune.storage.layout import BEGUN, CHECKPOINT, OLDER
 
 SHORT = {"epochs": 8, "retrain_epochs": 1, "compare": "no", "hidden": (8,), "keep": 16, "threads": 1}
 

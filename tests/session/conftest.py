@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcprune.session.config import RunConfig, make_config
-from mcprune.session.events import Event
+from mcprune.config.schema import RunConfig, make_config
 from mcprune.session.loop import run
+from mcprune.storage.events import Event
 
 QUICK: dict[str, Any] = {
     "epochs": 12,

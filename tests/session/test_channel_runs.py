@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from mcprune.api import prune
+from mcprune.cli.main import main
+from mcprune.config.schema import make_config, read_options
 from mcprune.data.base import assemble
 from mcprune.errors import ConfigError, ModelError
-from mcprune.faces.cli import main
 from mcprune.models.networks import NETWORKS
-from mcprune.session.api import prune
-from mcprune.session.config import make_config, read_options
-from mcprune.session.folder import load
-from mcprune.session.plan import make_plan
+from mcprune.session.build.plan import make_plan
+from mcprune.storage.folder import load
 
 QUICK = {"epochs": 1, "retrain_epochs": 1, "batch_size": 16, "decisions": 8, "speculate": 4, "threads": 1, "pool": 2}
 
@@ -86,9 +86,9 @@ def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
 
 @pytest.mark.parametrize(("unit", "share"), [("macs", 0.3), ("parameters", 0.45)])
 def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(unit, share):
-    from mcprune.pruning.costs import model_costs
-    from mcprune.pruning.sites import site_map
-    from mcprune.session.footprint import macs, parameters
+    from mcprune.exporters.footprint import macs, parameters
+    from mcprune.sites.costs import model_costs
+    from mcprune.sites.site_map import site_map
 
     torch.manual_seed(0)
     whole = Small()
@@ -109,7 +109,7 @@ def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(
 
 def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(monkeypatch):
     """With nothing trained after the search, what is found has the masked accuracy; fresh weights forget it."""
-    from mcprune.session import refit
+    from mcprune.session import retrain as refit
 
     monkeypatch.setattr(refit, "fit", lambda *_, **__: None)
     data = images((1, 9, 9), 400)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from mcprune.cli.main import main
 from mcprune.data.load import load
 from mcprune.errors import ConfigError, ModelError
-from mcprune.faces.cli import main
-from mcprune.pruning.portable import load_model
-from mcprune.session.footprint import macs
+from mcprune.exporters.footprint import macs
+from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run
-from mcprune.session.plan import make_plan
+from mcprune.surgery.model_files import load_model
 
 WIDTHS = {"sites": "inputs,units", "hidden": (24, 12)}
 WHOLE = {"macs": 64 * 24 + 24 * 12 + 12 * 10, "parameters": 64 * 24 + 24 * 12 + 12 * 10 + 24 + 12 + 10}

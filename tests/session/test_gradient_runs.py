@@ -9,15 +9,15 @@ import pytest
 import torch
 
 import mcprune
+from mcprune.cli.main import main
+from mcprune.config.schema import make_config, read_options
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, NumericalError
-from mcprune.faces.cli import main
 from mcprune.session import pilots
-from mcprune.session.config import make_config, read_options
+from mcprune.session.build.markov import make_method
+from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run
-from mcprune.session.plan import make_plan
-from mcprune.session.plan_chain import make_method
-from mcprune.session.records import read_result
+from mcprune.storage.layout import read_result
 
 SCHEDULES = ("fixed", "ratio", "mu-lambda", "decade", "stall", "ramp")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
@@ -78,8 +78,8 @@ def test_every_kind_of_gate_and_of_site(kind, sites, keep, size, quick, tmp_path
 @pytest.mark.parametrize("keep", [4, 64])
 def test_a_layer_whose_gates_have_all_closed_keeps_its_best_unit(keep, quick):
     """The sum of the gates says nothing of where they are: a rising penalty may close a whole layer, and then nothing passes."""
-    from mcprune.chain import floor
-    from mcprune.session.searching import Search
+    from mcprune.chain import min_per_layer as floor
+    from mcprune.session.search import Search
 
     plan = make_plan(quick(method="gradient", sites="inputs,units", keep=keep), load_data("digits"))
     search = Search(plan, make_method(plan))
@@ -291,7 +291,7 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
 
 def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypatch):
     """Under a clock of its own: a block takes 0.05 s, ten times what an epoch's timing promised, and training takes none."""
-    from mcprune.session.searching import Search
+    from mcprune.session.search import Search
 
     now, share = [0.0], 0.4
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.005)
@@ -319,7 +319,7 @@ def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypa
 def test_auto_takes_the_time_of_a_chain_when_none_is_given(quick, monkeypatch):
     config = quick(method="gradient", schedule="auto", epochs=None)
     plan = make_plan(config, load_data("digits"))
-    from mcprune.session.searching import Search
+    from mcprune.session.search import Search
 
     seconds = pilots._chain_seconds(plan, lambda plan: Search(plan, make_method(plan)))
     assert 0 < seconds < 600

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import mcprune
+from mcprune.cli.main import main
+from mcprune.config.schema import make_config
 from mcprune.data.load import load
-from mcprune.faces.cli import main
-from mcprune.session.config import make_config
+from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run
-from mcprune.session.plan import make_plan
 
 # The rows of an 8 x 8 image as layers of a detector.
 LAYERS = {f"layer{row}": {"sites": [f"{8 * row}-{8 * row + 7}"], "cost": 2 + row % 3} for row in range(8)}
@@ -97,11 +97,11 @@ def test_groups_that_cannot_be_are_one_line(given, words, tmp_path, capsys):
 
 
 def test_training_trades_whole_groups_and_never_what_must_be_dropped(quick):
-    from mcprune.session.searching import Search
+    from mcprune.session.search import Search
 
     config = quick(keep=11, groups=LAYERS, must_drop=["layer4"], perturb=0.5)
     plan = make_plan(config, load("digits"))
-    from mcprune.session.plan_chain import make_method
+    from mcprune.session.build.markov import make_method
 
     search = Search(plan, make_method(plan))
     seen = []

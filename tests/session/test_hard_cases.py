@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 import mcprune
+from mcprune.cli.arguments import run_options
+from mcprune.config.schema import make_config, read_options, write_config
 from mcprune.data.load import from_arrays
 from mcprune.errors import ConfigError, DataError, FolderError, ModelError
-from mcprune.faces.arguments import run_options
-from mcprune.session.config import make_config, read_options, write_config
-from mcprune.session.folder import RunFolder
 from mcprune.session.loop import run_on
+from mcprune.storage.folder import RunFolder
 
 QUICK = {"epochs": 3, "retrain_epochs": 3, "compare": "no"}
 
@@ -79,7 +79,7 @@ class Raw(nn.Module):
 
 
 def test_retraining_starts_where_the_users_model_started(monkeypatch):
-    from mcprune.session import refit
+    from mcprune.session import retrain as refit
 
     seen = []
     fresh = refit.Refit.fresh

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from mcprune.cli.main import main
+from mcprune.config.measures import MEASURES
+from mcprune.config.schema import make_config, read_options
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, ModelError
-from mcprune.faces.cli import main
-from mcprune.methods.importance.names import MEASURES
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
 from mcprune.methods.importance.starts import SiteWeights, Started, ranks
-from mcprune.objective.classification import CrossEntropy, ErrorRate
-from mcprune.session.config import make_config, read_options
+from mcprune.objectives.classification import CrossEntropy, ErrorRate
+from mcprune.session.build.markov import make_method
+from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run, run_on
-from mcprune.session.plan import make_plan
-from mcprune.session.plan_chain import make_method
-from mcprune.session.records import read_result
+from mcprune.storage.layout import read_result
 
 SHORT = {
     "epochs": 3,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import mcprune
+from mcprune.cli.main import main
 from mcprune.errors import ConfigError, ObjectiveError
-from mcprune.faces.cli import main
 
 SHORT = {"epochs": 2, "retrain_epochs": 1, "hidden": 16, "keep": 9}
 
@@ -91,7 +91,7 @@ def test_rows_that_are_sorted_by_class_hold_every_class():
 
 def test_a_fault_of_its_own_keeps_its_traceback(monkeypatch):
     """Only what the user can mend becomes an error of ours."""
-    monkeypatch.setattr("mcprune.objective.ranking.one_minus_auc", lambda found: 1 / 0)
+    monkeypatch.setattr("mcprune.objectives.ranking.one_minus_auc", lambda found: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         mcprune.prune(None, "digits", **SHORT, objective="auc")
 
@@ -132,8 +132,8 @@ def test_a_chain_among_fixed_sites_empties_no_layer():
 
 
 def test_channels_that_are_free_keep_one_in_each_layer():
-    from mcprune.chain import floor
-    from mcprune.session.constraints import open_groups
+    from mcprune.chain import min_per_layer as floor
+    from mcprune.sites.fixed import open_groups
 
     group = np.array([0, 0, 0, 1, 1, 2, 2])
     kept, free = np.array([3]), np.array([0, 1, 4, 5, 6])

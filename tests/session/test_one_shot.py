@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
+from mcprune.api import prune
+from mcprune.cli.main import main
+from mcprune.config.schema import make_config, read_options
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, ModelError
-from mcprune.faces.cli import main
 from mcprune.models.registry import build
-from mcprune.pruning.gates import GatedModel
-from mcprune.pruning.sites import site_map
-from mcprune.pruning.weight_sites import nonzero_weights
-from mcprune.session.api import prune
-from mcprune.session.config import make_config, read_options
-from mcprune.session.dense import by_gradient, by_least_squares
-from mcprune.session.folder import load
+from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run
-from mcprune.session.plan import make_plan
-from mcprune.session.trainer import fit
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import site_map
+from mcprune.sites.weights import nonzero_weights
+from mcprune.storage.folder import load
+from mcprune.training.finetune import by_gradient, by_least_squares
+from mcprune.training.trainer import fit
 
 SHORT = {
     "pretrain": 12,

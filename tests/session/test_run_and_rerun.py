@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import mcprune
+from mcprune.config.schema import make_config, read_options
 from mcprune.data.load import load as load_data
 from mcprune.data.prepare import prepare
 from mcprune.errors import ConfigError, DataError, FolderError, NumericalError
-from mcprune.session.config import make_config, read_options
-from mcprune.session.events import KINDS
+from mcprune.session.build.markov import make_method
+from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run
-from mcprune.session.plan import make_plan
-from mcprune.session.plan_chain import make_method
-from mcprune.session.records import FILES, read_result
+from mcprune.storage.events import KINDS
+from mcprune.storage.layout import FILES, read_result
 
 
 def test_the_events_and_the_files_of_a_run(finished):

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from mcprune.cli.main import main
 from mcprune.errors import ConfigError, FolderError
-from mcprune.faces.cli import main
 from mcprune.session.loop import run
-from mcprune.session.records import FILES
 from mcprune.session.steering import KNOBS, Knobs, Replay, read_replay
+from mcprune.storage.layout import FILES
 
 TURNS = {
     2: [{"budget_pressure": 3.0}],
@@ -22,7 +22,7 @@ TURNS = {
 
 @pytest.fixture(scope="module")
 def steered(tmp_path_factory):
-    from mcprune.session.config import make_config
+    from mcprune.config.schema import make_config
 
     folder = tmp_path_factory.mktemp("steered") / "run"
     options = {"budget_until": 0.3, "waves": 3}

@@ -5,19 +5,19 @@ import pytest
 import torch
 
 from mcprune.chain.schedules import Schedule, Waves
+from mcprune.config.schema import make_config
 from mcprune.data.load import load
 from mcprune.errors import ConfigError
 from mcprune.models.mlp import MLP
-from mcprune.pruning.gates import GatedModel
-from mcprune.pruning.sites import site_map
-from mcprune.session import plan_defaults as planning
-from mcprune.session import recipe
-from mcprune.session.classifiers import classifier_words
-from mcprune.session.config import make_config
-from mcprune.session.plan import make_plan
-from mcprune.session.plan_chain import budget_over_time
-from mcprune.session.refit import Refit
-from mcprune.session.trainer import Trainer, fit
+from mcprune.session.build import defaults as planning
+from mcprune.session.build import grayscale as recipe
+from mcprune.session.build.markov import budget_over_time
+from mcprune.session.build.plan import make_plan
+from mcprune.session.retrain import Refit
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import site_map
+from mcprune.training.classifiers import classifier_words
+from mcprune.training.trainer import Trainer, fit
 
 
 def planned(**options):

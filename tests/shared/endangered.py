@@ -188,16 +188,16 @@ def _data_readers() -> list[Reader]:
 def _run_readers(run: Path) -> list[Reader]:
     from sklearn.datasets import load_wine
 
-    from mcprune.faces.cli import main
-    from mcprune.faces.report import features
-    from mcprune.faces.report_page import check, write_page
-    from mcprune.faces.tune.past import Past
-    from mcprune.session.config import make_config, read_options
-    from mcprune.session.folder import load as load_small
-    from mcprune.session.jobs import Job, Jobs
-    from mcprune.session.measures import read_run
-    from mcprune.session.recorded import read_recorded
+    from mcprune.cli.main import main
+    from mcprune.cli.report import features
+    from mcprune.config.schema import make_config, read_options
+    from mcprune.dashboard.recorded import Past
+    from mcprune.report.run_page import check, write_page
     from mcprune.session.steering import read_replay
+    from mcprune.storage.event_log import read_recorded
+    from mcprune.storage.folder import load as load_small
+    from mcprune.storage.run_metrics import read_run
+    from mcprune.studies.jobs import Job, Jobs
 
     held = {path.name: path.read_bytes() for path in run.iterdir()}
     rows = load_wine().data[:3]
@@ -285,10 +285,10 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
     """A checkpoint alone, and the folder of a run that was cut off: opened, and its search going on for some blocks."""
     import mcprune
     from mcprune.data.load import load
-    from mcprune.session.checkpoint import read_checkpoint
     from mcprune.session.interrupt import Interrupt
-    from mcprune.session.records import BEGUN, CHECKPOINT, EVENTS
     from mcprune.session.resume import open_run, restored
+    from mcprune.storage.checkpoint import read_checkpoint
+    from mcprune.storage.layout import BEGUN, CHECKPOINT, EVENTS
 
     options: dict[str, Any] = {
         "data": "wine",
@@ -343,8 +343,8 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
 
 def _sweep_reader(root: Path) -> Reader:
     """The journal of a sweep that has told two trials."""
-    from mcprune.session.study import Study
-    from mcprune.session.vary import read_all
+    from mcprune.studies.sweep.study import Study
+    from mcprune.studies.sweep.vary import read_all
 
     setting = {"objective": "found", "options": {"data": "wine"}, "seeds": [0]}
     varied = read_all(["perturb=0:0.3"], {"data": "wine"})
@@ -377,7 +377,7 @@ def _sweep_reader(root: Path) -> Reader:
 
 
 def _right_digests(files: dict[str, bytes]) -> None:
-    from mcprune.pruning.portable import _digest
+    from mcprune.surgery.model_files import _digest
 
     with contextlib.suppress(ValueError, RecursionError, TypeError, AttributeError):
         content = json.loads(files["model.json"])
@@ -390,7 +390,7 @@ def _inside_checkpoint(data: bytes, draw: random.Random) -> bytes:
     import torch
     from safetensors.torch import load, save
 
-    from mcprune.session.checkpoint import _digest
+    from mcprune.storage.checkpoint import _digest
 
     tensors = load(data)
     about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]

@@ -52,7 +52,7 @@ def spoil(kind):
     import torch
 
     from mcprune.chain import moves
-    from mcprune.session.trainer import Trainer
+    from mcprune.training.trainer import Trainer
 
     if kind == "seed":
         propose = moves.propose
@@ -79,11 +79,11 @@ def spoil(kind):
 
 
 def main(job):
+    from mcprune.config.schema import make_config
     from mcprune.errors import McpruneError
-    from mcprune.session.config import make_config
-    from mcprune.session.following import follow
     from mcprune.session.loop import run
     from mcprune.session.ranks import met, place_of
+    from mcprune.session.worker import follow
 
     place = place_of(os.environ)
     try:

@@ -15,12 +15,12 @@ import torch.nn.functional as functional
 from torch import nn
 from torch.func import functional_call
 
-from mcprune.arrays import BoolArray, FloatArray, IntArray
 from mcprune.errors import ConfigError, ModelError
-from mcprune.objective.base import Objective
-from mcprune.pruning.agreement import evaluating
-from mcprune.pruning.channel_calls import NORMS
-from mcprune.pruning.owners import Owners
+from mcprune.objectives.base import Objective
+from mcprune.sites.channel_calls import NORMS
+from mcprune.sites.compare import evaluating
+from mcprune.sites.owners import Owners
+from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Logits (B, C) and targets (B,) -> one loss a row (B,), which must have a gradient.
 RowLosses: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

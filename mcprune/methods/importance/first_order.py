@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mcprune.arrays import FloatArray
 from mcprune.errors import ConfigError
 from mcprune.methods.importance.evidence import Evidence, Tensors
-from mcprune.pruning.owners import Owners
+from mcprune.sites.owners import Owners
+from mcprune.types import FloatArray
 
 
 def magnitude(evidence: Evidence) -> FloatArray:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mcprune.arrays import BoolArray, Float32Array, FloatArray
 from mcprune.methods.base import Batch, MaskUpdate
 from mcprune.methods.importance.scorer import Scorer
 from mcprune.methods.importance.selection import select
-from mcprune.methods.saving import Saved, checked, copied
+from mcprune.state import Saved, checked, copied
+from mcprune.types import BoolArray, Float32Array, FloatArray
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mcprune.arrays import FloatArray, IntArray
+from mcprune.config.measures import MEASURES, check_name
 from mcprune.errors import NumericalError
 from mcprune.methods.importance import first_order, second_order
 from mcprune.methods.importance.evidence import Evidence
-from mcprune.methods.importance.names import MEASURES, check_name
-from mcprune.pruning.agreement import evaluating
+from mcprune.sites.compare import evaluating
+from mcprune.types import FloatArray, IntArray
 
 SHOWN = 5
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mcprune.arrays import BoolArray, FloatArray, IntArray
 from mcprune.methods.importance import registry
 from mcprune.methods.importance.evidence import Evidence, balanced_rows, row_losses
 from mcprune.methods.importance.first_order import require_batch_norm
-from mcprune.objective.base import Objective
-from mcprune.pruning.owners import Owners
-from mcprune.pruning.sites import SiteMap
+from mcprune.objectives.base import Objective
+from mcprune.sites.owners import Owners
+from mcprune.sites.site_map import SiteMap
+from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Rows of one batch: 2,560 rows make the 20 batches that the measures were compared with.
 BATCH = 128

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.arrays import FloatArray
 from mcprune.methods.importance.evidence import Evidence, Tensors
 from mcprune.methods.importance.samples import label_slopes, softmax_roots, squared_sums
 from mcprune.models.mlp import MLP
+from mcprune.types import FloatArray
 
 # Up to so many owned weights the Hessian's diagonal is taken from as many Hessian-vector products.
 EXACT_UP_TO = 10_000

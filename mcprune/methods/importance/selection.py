@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mcprune.arrays import BoolArray, FloatArray, IntArray
 from mcprune.errors import ConfigError
-from mcprune.pruning.sites import SiteGroup
+from mcprune.sites.site_map import SiteGroup
+from mcprune.types import BoolArray, FloatArray, IntArray
 
 
 def select(

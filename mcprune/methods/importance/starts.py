@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.arrays import FloatArray
 from mcprune.chain import state
 from mcprune.methods.base import Batch, MaskUpdate
 from mcprune.methods.importance.scorer import Scorer
 from mcprune.methods.importance.selection import select
-from mcprune.methods.markov import Markov
+from mcprune.methods.markov.method import Markov
+from mcprune.types import FloatArray
 
 
 class Started(Markov):

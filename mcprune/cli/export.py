@@ -1,0 +1,89 @@
+"""`mcprune export`: the small model of a run as a file for another program."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mcprune.cli.parser import Parser
+from mcprune.report.terminal import choose
+from mcprune.report.text import wrapped
+
+if TYPE_CHECKING:
+    from mcprune.exporters.writers import Export
+
+DESCRIPTION = (
+    "Write the small model of a run for another program, read it back in that program's runtime and compare it on rows of the run's "
+    "data: outputs that differ by more than 1e-5 are an error. Formats: safetensors (with JSON), torch (a torch.export program), onnx "
+    "(needs the extra onnx), c (a header of integers, for perceptrons with ReLU). Its time is measured beside the whole model's."
+)
+
+
+def export(arguments: list[str]) -> int:
+    """Run the command; see `DESCRIPTION`."""
+    parser = Parser("mcprune export", DESCRIPTION)
+    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    parser.option("--to", default="onnx", metavar="FORMAT", help="safetensors, torch, onnx or c (default: onnx)")
+    parser.option(
+        "--out",
+        metavar="FILE",
+        help="what to write, for safetensors a folder (default: small with an ending, in FOLDER)",
+    )
+    parser.option(
+        "--rows",
+        metavar="FILE",
+        help="rows to compare on, as mcprune predict takes them (default: 1,000 of the run's data)",
+    )
+    parser.option("--scaled", action="store_true", help="leave the scaling out: inputs come scaled (default: no)")
+    parser.option("--bits", type=int, default=8, metavar="8|16", help="bits of each weight of --to c (default: 8)")
+    parser.option("--no-times", action="store_true", help="do not time the small model and the whole one (default: no)")
+    parser.option("--force", action="store_true", help="replace a file that exists (default: no)")
+    given = parser.read(arguments)
+
+    from mcprune.exporters.export import export as make
+
+    made = make(
+        given.folder,
+        given.to,
+        given.out,
+        rows=given.rows,
+        scaled=given.scaled,
+        bits=given.bits,
+        measure=not given.no_times,
+        force=given.force,
+    )
+    output = choose(sys.stdout)
+    output.lines([line for text in lines(made) for line in wrapped(text, output.width, "")])
+    if made.seconds:
+        output.lines([""])
+        output.table(["rows at once", "whole", "small", "times faster"], table(made.seconds))
+    return 0
+
+
+def lines(made: Export) -> list[str]:
+    """Return what was written and how it agrees."""
+    is_rounded = made.to == "c"
+    off = f"outputs within {made.worst:.1e}" + (" of the floats" if is_rounded else "")
+    return [
+        f"written: {made.path}",
+        f"compared on {made.rows:,} rows ({made.origin}): {off}, {made.same:.2%} in the same class",
+        *made.words,
+    ]
+
+
+def table(seconds: Mapping[int, tuple[float, float]]) -> list[list[str]]:
+    """Return the rows of times: microseconds of a batch."""
+    out = []
+    for rows, (whole, small) in seconds.items():
+        is_known = math.isfinite(whole)
+        out.append(
+            [
+                f"{rows:,}",
+                f"{1e6 * whole:,.2f} us" if is_known else "-",
+                f"{1e6 * small:,.2f} us",
+                f"{whole / small:.2f}" if is_known else "-",
+            ]
+        )
+    return out

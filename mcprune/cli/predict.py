@@ -1,0 +1,99 @@
+"""Predictions for new rows, written as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from mcprune.errors import FolderError
+from mcprune.report.terminal import write
+from mcprune.types import AnyArray
+
+HEADER = ("row", "prediction", "probability")
+
+
+def predict(folder: str, file: str, *, out: str | None = None, force: bool = False) -> None:
+    """Classify the rows of a file with the small model of a run.
+
+    Parameters
+    ----------
+    folder : str
+        The run's folder.
+    file : str
+        The new rows, in the layout of the run's data; the target column may be missing.
+    out : str, optional
+        The CSV file to write, in UTF-8; it appears whole or not at all. By default: standard output.
+    force : bool
+        Replace `out` if it exists.
+
+    Raises
+    ------
+    FolderError
+        A folder without a whole run; `out` exists or cannot be written.
+    DataError
+        A file that cannot be read, or whose rows do not fit the model.
+    """
+    target = None if out is None else _target(out, force=force)
+
+    from mcprune.data.load import read_features
+    from mcprune.storage.folder import load
+
+    model = load(folder)
+    probabilities = np.asarray(model.probabilities(read_features(file, model)))
+    if target is not None:
+        _write_whole(target, probabilities, model.labels)
+        return
+    if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")  # the same bytes as with --out, whatever the locale
+    text = io.StringIO()
+    write_csv(text, probabilities, model.labels)
+    write(sys.stdout, text.getvalue())
+
+
+def write_csv(stream: TextIO, probabilities: AnyArray, labels: tuple[Any, ...]) -> None:
+    """Write a line a row: its number from 0, the likeliest class (the first of equals), its probability.
+
+    Parameters
+    ----------
+    stream : text file
+    probabilities : ndarray, shape (rows, C)
+    labels : tuple of length C
+        The classes as they stood in the data.
+    """
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(HEADER)
+    best = probabilities.argmax(axis=1)
+    chosen = probabilities[np.arange(len(best)), best]
+    writer.writerows(
+        (row, labels[index], f"{share:.6f}") for row, (index, share) in enumerate(zip(best, chosen, strict=True))
+    )
+
+
+def _target(out: str, *, force: bool) -> Path:
+    path = Path(out)
+    if path.is_dir():
+        raise FolderError(f"--out {out!r} is a folder. Name a file, such as {str(path / 'predictions.csv')!r}")
+    if path.exists() and not force:
+        raise FolderError(f"--out {out!r} exists already. Choose another name, or add --force to replace it")
+    if not path.parent.is_dir():
+        raise FolderError(f"--out {out!r}: there is no folder {str(path.parent)!r}. Make it, or choose another place")
+    return path
+
+
+def _write_whole(path: Path, probabilities: AnyArray, labels: tuple[Any, ...]) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            with part.open("x", encoding="utf-8", newline="") as stream:
+                write_csv(stream, probabilities, labels)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise FolderError(f"--out {str(path)!r} cannot be written: {error.strerror}. Choose another place") from None

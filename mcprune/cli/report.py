@@ -1,0 +1,94 @@
+"""`mcprune report`: one HTML page of a run, or of several over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcprune.cli.parser import Parser
+from mcprune.errors import ConfigError, FolderError
+from mcprune.storage.layout import REPORT
+
+if TYPE_CHECKING:
+    pass
+
+DESCRIPTION = (
+    "Write one HTML page of a run that needs no network: what was asked, the table, the kept sites, all curves with marks where a knob was "
+    "turned, acceptance and autocorrelation, the small model against the whole one (parameters, multiplications, time on this "
+    "machine), options, versions and the command that repeats it. A run that has not ended is shown as far as it is."
+)
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Run the command; see `DESCRIPTION`."""
+    parser = Parser("mcprune report", DESCRIPTION)
+    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    parser.option(
+        "--out", metavar="FILE", help=f"where to write (default: {REPORT} in the run's folder, replaced if it is there)"
+    )
+    parser.option("--force", action="store_true", help="replace the file of --out if it exists (default: no)")
+    parser.option(
+        "--compare",
+        metavar="FOLDER",
+        nargs="+",
+        default=[],
+        help="further runs, drawn over the first; after the first FOLDER",
+    )
+    parsed = parser.read(list(arguments))
+    print(f"written to {write_report(parsed.folder, parsed.compare, out=parsed.out, force=parsed.force)}")
+    return 0
+
+
+def write_report(folder: str, others: Sequence[str] = (), *, out: str | None = None, force: bool = False) -> Path:
+    """Write the page and return where.
+
+    Parameters
+    ----------
+    folder : str
+        The run's folder.
+    others : sequence of str
+        Folders of runs that are drawn over it.
+    out : str, optional
+        The file; by default report.html in `folder`, which is replaced.
+    force : bool
+        Replace `out` if it exists.
+
+    Raises
+    ------
+    FolderError
+        A folder without a run, or whose record is broken; a file that exists or cannot be written.
+    ConfigError
+        A folder that is named twice.
+    """
+    target = Path(folder) / REPORT if out is None else _target(out, force=force)
+    folders = [folder, *others]
+    seen: set[Path] = set()
+    for name in folders:
+        if Path(name).resolve() in seen:
+            raise ConfigError(f"--compare names {name!r}, which is in the page already; name each run once")
+        seen.add(Path(name).resolve())
+
+    from mcprune.report.run_page import check, write_page
+    from mcprune.storage.event_log import features, read_recorded
+
+    runs = {name: read_recorded(name) for name in folders}
+    for run in runs.values():
+        check(run)
+
+    from mcprune.exporters.footprint import footprints
+
+    costs = {name: footprints(run.folder, run.start, run.done) for name, run in runs.items() if run.done is not None}
+    write_page(target, runs, {name: features(run) for name, run in runs.items()}, costs)
+    return target
+
+
+def _target(out: str, *, force: bool) -> Path:
+    path = Path(out)
+    if path.is_dir():
+        raise FolderError(f"--out {out!r} is a folder. Name a file, such as {str(path / REPORT)!r}")
+    if path.exists() and not force:
+        raise FolderError(f"--out {out!r} exists already. Choose another name, or add --force to replace it")
+    if not path.parent.is_dir():
+        raise FolderError(f"--out {out!r}: there is no folder {str(path.parent)!r}. Make it, or choose another place")
+    return path

@@ -1,0 +1,70 @@
+"""`mcprune resume`: go on with a run that was cut off."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mcprune.cli.parser import Parser
+from mcprune.errors import ConfigError
+
+
+def resume(arguments: list[str]) -> int:
+    """Run the command and return its exit code, that of `mcprune run`."""
+    parser = Parser(
+        "mcprune resume",
+        "Go on with a run that was killed, interrupted, or ended by an error, from its last checkpoint to the end that it would have "
+        "had: on the same machine, threads and versions to the same bits. What was told before is told again first.",
+    )
+    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    parser.option(
+        "--older",
+        action="store_true",
+        help="pass over the last checkpoint: take the one before it, or begin anew (default: no)",
+    )
+    parser.option(
+        "--anyway",
+        action="store_true",
+        help="go on although versions, threads, device or data are others: the bits may differ (default: no)",
+    )
+    parser.option(
+        "--quiet",
+        action="store_true",
+        help="print errors and, at the end, the run's folder; nothing else (default: no)",
+    )
+    parser.option("--json", action="store_true", help="print the events as JSON lines, nothing else (default: no)")
+    parser.option(
+        "--rank-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="with torchrun: seconds after which a process that says nothing is given up (default: 300)",
+    )
+    given = parser.read(arguments)
+    if given.quiet and given.json:
+        raise ConfigError("--quiet prints nothing and --json everything; leave one of them out")
+
+    if given.rank_timeout is not None and not 0 < given.rank_timeout <= 1e6:
+        raise ConfigError(f"rank_timeout={given.rank_timeout:g}; choose 0 < seconds <= 1e6")
+    if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+        from mcprune.session.ranks import place_of
+
+        place = place_of(os.environ)
+        if place is not None:
+            from mcprune.cli.ranks import resume_shared
+
+            return resume_shared(place, given)
+
+    from mcprune.cli.screen import choose_screen, watch
+    from mcprune.session.resume import events_of, has_ended, open_run
+
+    if has_ended(given.folder):
+        print(
+            f"the run in {given.folder} has ended: nothing is left to resume; mcprune show {given.folder}",
+            file=sys.stderr,
+        )
+        return 0
+    opened = open_run(given.folder, older=given.older, anyway=given.anyway)
+    for text in opened.words if not given.quiet else ():
+        print(f"mcprune: {text}", file=sys.stderr)
+    with choose_screen(sys.stdout, quiet=given.quiet, json=given.json) as screen:
+        return watch(events_of(opened), screen)

@@ -1,0 +1,33 @@
+"""The command `score`: a run whose mask one look by an importance measure makes."""
+
+from __future__ import annotations
+
+import sys
+
+from mcprune.cli.arguments import run_options, run_parser
+from mcprune.errors import ConfigError
+
+DESCRIPTION = (
+    "Train a classifier, score its sites by an importance measure (--measure, docs/importance.md), keep the n highest and say how "
+    "accurate what is left is, as found and retrained. It is mcprune run --method importance --rounds 1 --recover 0, and takes all "
+    "of its options; --rounds and --recover train on between several looks."
+)
+
+
+def score(arguments: list[str]) -> int:
+    """Run `mcprune score` and return its exit code."""
+    options, quiet, json = run_options(arguments, run_parser("score", DESCRIPTION))
+    if options.setdefault("method", "importance") != "importance":
+        raise ConfigError(f"mcprune score is for --method importance, met {options['method']!r}; use mcprune run")
+    if "counts" not in options:
+        options.setdefault("rounds", 1)
+    options.setdefault("recover", 0)
+
+    from mcprune.cli.screen import choose_screen, watch
+    from mcprune.config.schema import make_config
+
+    config = make_config(**options)
+    with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
+        from mcprune.session.loop import run
+
+        return watch(run(config), screen)

@@ -1,0 +1,152 @@
+"""The command line of `sweep`: a line for each trial, the best of them as a table, what mattered, the page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcprune.cli.arguments import run_options, run_parser
+from mcprune.cli.parser import Parser
+from mcprune.cli.studies import integers
+from mcprune.config.schema import make_config, option
+from mcprune.errors import ConfigError
+from mcprune.report.terminal import choose, write
+from mcprune.report.text import wrapped
+from mcprune.studies.sweep import vary
+from mcprune.studies.sweep.table import best_trials, cells, command, header, summary
+
+if TYPE_CHECKING:
+    from mcprune.studies.sweep.runs import Told
+
+OWN = ("vary", "trials", "seeds", "score", "prune")
+# Options of run that make no sense here, and what to do instead.
+REFUSED = {
+    "seed": "give --seeds, which takes one or several",
+    "force": "a sweep replaces nothing: choose another --out, or remove its folder",
+    "compare": "a sweep compares trials with each other; leave it out",
+}
+DESCRIPTION = (
+    "Try values of options with Optuna (TPE) and rank them by validation accuracy; no test row is looked at, and the parts of the data are "
+    "drawn by the first of --seeds in every search. All options of run hold for every trial but those that --vary names. The journal in "
+    "--out is shared: the same command in several processes, or on several machines with the folder in common, works on one sweep; "
+    "after an end or an interruption it goes on. Failed trials are recorded and count. It needs the extra sweep (optuna)."
+)
+
+
+def sweep_parser() -> Parser:
+    """Return the parser of `mcprune sweep`: its own options and those of `run`."""
+    parser = run_parser("sweep", DESCRIPTION)
+    parser.usage = "mcprune sweep --vary NAME=LOW:HIGH [--vary ...] [--trials N] [options of run]"
+    for action in parser._actions:
+        if action.dest in REFUSED or action.dest == "json":
+            action.help = argparse.SUPPRESS
+        elif action.dest == "out":
+            action.help = "folder of the sweep, shared by its processes (default: sweeps/NAME)"
+        elif action.dest == "quiet":
+            action.help = "print errors and, at the end, the page; nothing else (default: no)"
+    own = parser.add_argument_group("sweep")
+    parser.option(
+        "--vary", metavar="NAME=VALUES", action="append", default=[], group=own,
+        help="an option and its values: LOW:HIGH, log:LOW:HIGH, or a list ONE,OTHER (ONE|OTHER where a value has commas), as in "
+        "--vary temperature=log:1e-5:1e-2 --vary perturb=0:0.3 --vary gates=hard,sharpened; give it once for each (default: none)",
+    )  # fmt: skip
+    parser.option(
+        "--trials", metavar="INTEGER", default="20", group=own, help="of all processes together (default: 20)"
+    )
+    parser.option(
+        "--seeds", metavar="INTEGER,...", group=own, help="a search for each in a trial; the mean counts (default: 0, or that of --config)"
+    )  # fmt: skip
+    parser.option(
+        "--score", metavar="{retrained,found}", choices=("retrained", "found"), default="retrained", group=own,
+        help="validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows; or of the hard mask with "
+        "the classifier of the search, which costs less (default: retrained)",
+    )  # fmt: skip
+    parser.option(
+        "--prune", action="store_true", group=own,
+        help="end a trial whose mean over its first seeds is below the median of earlier trials (default: no)",
+    )  # fmt: skip
+    return parser
+
+
+def sweep(arguments: list[str]) -> int:
+    """Run `mcprune sweep` and return its exit code: 0, or 1 if no trial came to its end."""
+    parser = sweep_parser()
+    options, quiet, json = run_options(arguments, parser)
+    given = vars(parser.read(arguments))
+    own = {name: options.pop(name) for name in OWN}
+    for name, remedy in REFUSED.items():
+        if name in given:
+            raise ConfigError(f"{option(name)} is not for mcprune sweep: {remedy}")
+    # What a run has written as config.toml may be given as the file: its seed is the sweep's, and what varies stands above it.
+    file_seed = str(options.get("seed", 0))
+    varying = {vary.read(text).name for text in own["vary"]}
+    options = {
+        name: value for name, value in options.items() if name in given or not (name in REFUSED or name in varying)
+    }
+    if json:
+        raise ConfigError("--json is for mcprune run; a sweep writes results.json")
+    trials = integers("--trials", own["trials"], 1)
+    if len(trials) > 1:
+        raise ConfigError(f"--trials needs one number, met {own['trials']!r}")
+    seeds = integers("--seeds", own["seeds"] if own["seeds"] is not None else file_seed, 0)
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds needs different numbers, met {own['seeds']!r}")
+    if own["prune"] and len(seeds) < 2:
+        raise ConfigError("--prune ends a trial after a part of its seeds, so it needs at least two of --seeds")
+
+    out = options.pop("out", None)
+    for seed in seeds:
+        config = make_config(**options, seed=seed)
+    varied = vary.read_all(own["vary"], options)
+    root = Path(out or f"sweeps/{Path(config.data).name.split('.')[0] or 'data'}")
+    from mcprune.studies.sweep.study import import_optuna
+
+    import_optuna()  # before torch and the data are waited for
+
+    from mcprune.data.load import load
+    from mcprune.studies.sweep.page import write_page
+    from mcprune.studies.sweep.runs import PAGE, Sweep, Sweeper, with_own_name
+
+    what = Sweep(options, varied, seeds, own["score"], own["prune"])
+    sweeper = Sweeper(what, load(config.data, target=config.target), root)
+    is_over = False
+    try:
+        for told in sweeper.run(trials[0]):
+            if not quiet:
+                write(sys.stdout, _line(told, trials[0]) + "\n")
+        is_over = True
+    finally:
+        found = sweeper.write_results()
+        with_own_name(root / PAGE, lambda path: write_page(path, found))
+        if is_over and not quiet:
+            report(found, root)
+    print(root / PAGE)
+    return 0 if found["best"] is not None else 1
+
+
+def _line(told: Told, trials: int) -> str:
+    words = ", ".join(f"{name} {shown(name, value)}" for name, value in told.values.items())
+    score = "" if told.score is None else f"{told.score:.4f}"
+    what = {"complete": score, "pruned": f"pruned at {score}", "failed": f"failed: {told.message}"}[told.state]
+    return f"[{told.place + 1}/{trials}] {what}; {words}; {told.seconds:.1f} s"
+
+
+def report(found: Mapping[str, Any], root: Path) -> None:
+    """Write the best trials, the importances, the failures and the command line of the best."""
+    output = choose(sys.stdout)
+    output.lines([""])
+    if found["best"] is not None:
+        output.table(header(found), [cells(trial) for trial in best_trials(found)])
+        output.lines([""])
+    for text in summary(found):
+        output.lines(wrapped(text, output.width, ""))
+    if found["best"] is not None:
+        output.lines(
+            ["the best was chosen by validation rows; its test accuracy is that of", f"  {command(found)}", ""]
+        )
+    for trial in found["trials"]:
+        if trial["state"] == "failed":
+            output.lines(wrapped(f"failed: trial {trial['place'] + 1}: {trial['message']}", output.width, ""))

@@ -1,0 +1,161 @@
+"""`mcprune tune`: a run with its page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, TextIO
+
+from mcprune.cli.arguments import run_options, run_parser
+from mcprune.cli.parser import Parser
+from mcprune.config.schema import make_config, option
+from mcprune.errors import ConfigError, McpruneError
+from mcprune.storage.events import Event
+
+DESCRIPTION = (
+    "Run as `mcprune run` does, and serve a page on this machine on which the run is watched and steered: delta, temperature, alpha, "
+    "the mixture of moves, the evaluation batch, the pressure of n(t); pause, step, stop. Every change is recorded with its block, "
+    "and `mcprune run --replay FOLDER` repeats the run."
+)
+OWN = ("folder", "port", "host", "browser", "paused")
+# After the run the page is served as long as someone looks at it; so long may a page take to come back.
+GONE = 3.0
+TERMINATED = 128 + 15  # exit code after SIGTERM
+
+
+def tune_parser() -> Parser:
+    """Return the parser: the options of run, and the page's own."""
+    parser = run_parser("tune", DESCRIPTION)
+    page = parser.add_argument_group("page")
+    parser.option("folder", metavar="FOLDER", nargs="?", help="look at a run that has ended, in place of running")
+    parser.option(
+        "--port",
+        metavar="INTEGER",
+        group=page,
+        help="of the page (default: 8765, or the next free one; 0: any free one)",
+    )
+    parser.option(
+        "--host",
+        metavar="NAME",
+        group=page,
+        help="address to listen on; others than this machine need the token too (default: 127.0.0.1)",
+    )
+    parser.option(
+        "--no-browser",
+        action="store_false",
+        dest="browser",
+        group=page,
+        help="do not open a browser (default: open one where there is a display)",
+    )
+    parser.option("--paused", action="store_true", group=page, help="wait in front of the first block (default: no)")
+    return parser
+
+
+def tune(arguments: list[str]) -> int:
+    """Run the command; see `DESCRIPTION`."""
+    options, quiet, json = run_options(arguments, tune_parser())
+    own = {name: options.pop(name, None) for name in OWN}
+    port = _port(own["port"])
+    if own["folder"] is not None:
+        if options:
+            raise ConfigError(
+                f"{option(next(iter(options)))} is for a new run, but {own['folder']!r} is looked at; leave one of them out"
+            )
+        if own["paused"]:
+            raise ConfigError(
+                f"--paused is for a new run, but {own['folder']!r} is looked at, where nothing runs; leave --paused out"
+            )
+        return _look(own, port)
+    config = make_config(**options)
+
+    from mcprune.cli.screen import choose_screen, watch
+    from mcprune.dashboard.controller import Desk
+    from mcprune.dashboard.server import Server
+    from mcprune.session.loop import run
+
+    desk = Desk(is_paused=bool(own["paused"]))
+    server = Server(desk, own["host"] or "127.0.0.1", port)
+    server.start()
+    try:
+        told = heard(run(config, desk), desk)
+        first = next(told)
+        # Before the screen, which would wrap it. JSON lines stay alone on standard output.
+        stream = sys.stderr if json else sys.stdout
+        _announce(server, own, stream)
+        with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
+            code = watch(chain([first], told), screen)
+        if code != TERMINATED:  # who ends the process does not wait for a page to be closed
+            _linger(desk)
+        return code
+    finally:
+        server.stop()
+
+
+def _look(own: dict[str, Any], port: int | None) -> int:
+    """Serve a run that has ended until Ctrl-C."""
+    from mcprune.dashboard.recorded import Past
+    from mcprune.dashboard.server import Server
+
+    server = Server(Past(own["folder"]), own["host"] or "127.0.0.1", port)
+    server.start()
+    try:
+        _announce(server, own, sys.stdout)
+        print("Ctrl-C ends it", file=sys.stderr, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        return 0
+    finally:
+        server.stop()
+
+
+def _announce(server: Any, own: dict[str, Any], stream: TextIO) -> None:
+    """Say where the page is, on a line alone, and open it where there is a display."""
+    if server.note:
+        print(f"note: {server.note}", file=sys.stderr, flush=True)
+    print(server.address, file=stream, flush=True)
+    if own["browser"] is not False and has_display():
+        threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+
+
+def heard(events: Iterator[Event], desk: Any) -> Iterator[Event]:
+    """Pass the events on, heard by the desk."""
+    try:
+        for event in events:
+            desk.hear(event)
+            yield event
+    except McpruneError as error:
+        desk.fail(str(error))
+        raise
+    finally:
+        getattr(events, "close", lambda: None)()
+
+
+def _linger(desk: Any) -> None:
+    """Serve on while a page is open: its last figures can still be read, and a reload finds them."""
+    seen = time.monotonic() if desk.stream.readers else -GONE
+    if desk.stream.readers:
+        print("the page stays while it is open; Ctrl-C ends it", file=sys.stderr, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        while time.monotonic() - seen < GONE:
+            if desk.stream.readers:
+                seen = time.monotonic()
+            time.sleep(0.1)
+
+
+def has_display() -> bool:
+    """Tell whether a browser could show itself: without a display webbrowser would take over the terminal."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _port(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
+        raise ConfigError(f"--port takes a number from 0 to 65535, met {text!r}")
+    return int(text)

@@ -1,0 +1,144 @@
+"""Reading what a person may write for an option: schedules, moves, widths, sizes."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+import numpy as np
+
+from mcprune.chain.kinds import KINDS
+from mcprune.chain.schedules import Schedule
+from mcprune.chain.schedules import parse as parse_schedule
+from mcprune.objectives.specs import check_text
+
+UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def schedule_text(value: Any) -> str:
+    """Accept a number or `kind:start:end[:until]` and return its canonical text, checked."""
+    if isinstance(value, Schedule):
+        value = str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"a number or kind:start:end[:until] is needed, met {value!r}")
+    schedule = parse_schedule(str(value))
+    if min(schedule.start, schedule.end) < 0:
+        raise ValueError(f"it must not be negative, met {value!r}")
+    return str(schedule)
+
+
+def positive_schedule_text(value: Any) -> str:
+    """Accept what `schedule_text` does, but neither end may be 0."""
+    text = schedule_text(value)
+    schedule = parse_schedule(text)
+    if min(schedule.start, schedule.end) == 0:
+        raise ValueError(f"it must be above 0, met {value!r}")
+    return text
+
+
+def move_shares(value: Any) -> dict[str, float]:
+    """Accept a mapping or 'exchange=3,toggle=1'; shares are scaled to a sum of 1."""
+    if isinstance(value, str):
+        pairs = [part.split("=", 1) if "=" in part else (part, "1") for part in value.split(",") if part.strip()]
+        value = {name.strip(): share for name, share in pairs}
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"shares by name are needed, such as exchange=3,toggle=1; met {value!r:.60}")
+    shares: dict[str, float] = {}
+    for name, share in value.items():
+        if name not in KINDS:
+            raise ValueError(f"there is no move {name!r}{nearest(name, KINDS)}; the moves are {', '.join(KINDS)}")
+        try:
+            shares[name] = float(share)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"the share of {name} must be a number, met {share!r:.60}") from None
+        if not math.isfinite(shares[name]) or shares[name] < 0:
+            raise ValueError(f"the share of {name} must be finite and not negative, met {share!r:.60}")
+    largest = max(shares.values())
+    if not largest > 0:
+        raise ValueError("the shares must not all be zero")
+    if not math.isfinite(sum(shares.values())):  # by the largest first: the sum would overflow
+        shares = {name: share / largest for name, share in shares.items()}
+    total = sum(shares.values())
+    return {name: share / total for name, share in shares.items() if share > 0}
+
+
+def interval_text(value: Any) -> str:
+    """Accept auto, a time such as 30s, 2m or 1h, or a number of epochs; see `interval`."""
+    text = str(value).strip().lower()
+    if text != "auto":
+        interval(text)
+    return text
+
+
+def interval(text: str) -> tuple[str, float]:
+    """Return what an interval counts, `seconds` or `epochs`, and how many.
+
+    Raises
+    ------
+    ValueError
+        It is neither a time nor a number, or not above 0.
+    """
+    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    try:
+        size = float(text[:-1] if scale else text) * (scale or 1.0)
+    except ValueError:
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise ValueError(f"a time such as 30s, 2m or 1h, a number of epochs, or auto is needed; met {text!r}")
+    return ("seconds" if scale else "epochs"), size
+
+
+def objective_text(value: Any) -> Any:
+    """Accept the text of an objective, its name checked."""
+    return check_text(value) if isinstance(value, str) else value
+
+
+def site_names(value: Any) -> Any:
+    """Accept names or indices of sites, as a list or as 'a,b'; none of them is None."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, int):
+        value = [value]
+    if value is None or not isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        return value
+    return tuple(str(one) for one in value) or None
+
+
+def layer_widths(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return (value,) if isinstance(value, int) else value
+
+
+def byte_count(value: Any) -> Any:
+    """Accept a number of bytes or a text such as 512M or 2G."""
+    if isinstance(value, str):
+        text = value.strip().lower().removesuffix("ib").removesuffix("b")
+        scale = UNITS.get(text[-1:], 1)
+        number = text[:-1] if text[-1:] in UNITS else text
+        try:
+            size = float(number) * scale
+            return int(size)
+        except (ValueError, OverflowError):
+            raise ValueError(f"a number of bytes is needed, such as 512M or 2G; met {value!r}") from None
+    return value
+
+
+def nearest(name: str, names: Any) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest of the names, or nothing."""
+    found = difflib.get_close_matches(str(name), [str(other) for other in names], n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def shown(name: str, value: Any) -> str:
+    """Return a value as the command line takes it: 128,64 or exchange=3,toggle=1 or 1G."""
+    if isinstance(value, dict):
+        return ",".join(f"{key}={share:g}" for key, share in value.items())
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    if name == "max_memory":
+        for letter, size in reversed(UNITS.items()):
+            if value % size == 0:
+                return f"{value // size}{letter.upper()}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,50 @@
+"""What the page shows of the sites: a histogram of their gates, the mask, and how often each was kept lately."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from mcprune.types import BoolArray, FloatArray
+
+SHOWN = 65_536  # sites whose mask is sent; of more only the counts
+BINS = 20
+RECENT = 0.05  # weight of the latest look in each site's share
+
+
+class Gates:
+    """Follows the gates of `size` sites from one message to the next.
+
+    Parameters
+    ----------
+    size : int
+    """
+
+    def __init__(self, size: int) -> None:
+        self.is_shown = size <= SHOWN
+        self._share: FloatArray | None = None
+
+    def told(self, position: FloatArray) -> dict[str, Any]:
+        """Return what a message holds of pruner weights, shape (size,)."""
+        kept = position > 0
+        if self.is_shown:
+            share = kept.astype(np.float64) if self._share is None else self._share
+            self._share = share + RECENT * (kept - share)
+        some = position[:: max(1, position.size // SHOWN)]
+        return shown(1.0 / (1.0 + np.exp(-np.clip(some, -50, 50))), kept, self._share)
+
+
+def shown(gates: FloatArray, kept: BoolArray, share: FloatArray | None) -> dict[str, Any]:
+    """Return the histogram of gates (0..1), and the mask and the shares (0..1) as text; without shares the histogram alone."""
+    found: dict[str, Any] = {"histogram": np.histogram(gates, BINS, (0.0, 1.0))[0].tolist()}
+    if share is not None:
+        found["mask"] = _packed(np.packbits(kept))
+        found["share"] = _packed(np.round(255 * share).astype(np.uint8))
+    return found
+
+
+def _packed(values: Any) -> str:
+    """Return the bytes of an array as text."""
+    return base64.b64encode(values.tobytes()).decode("ascii")

@@ -1,0 +1,1 @@
+"""Several processes of one run: shared evaluation and data-parallel training."""

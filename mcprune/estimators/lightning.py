@@ -1,0 +1,51 @@
+"""A callback for Lightning: when training ends, the chain chooses what of the network to keep. Needs the package lightning."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from mcprune.errors import ConfigError
+
+try:
+    from lightning.pytorch.callbacks import Callback
+except ImportError as error:
+    raise ConfigError(f"the Lightning callback needs lightning ({error}); pip install 'mcprune[lightning]'") from None
+
+
+class PruneAfterFit(Callback):  # type: ignore[misc]
+    """Prune a trained network on the loader that it was trained with.
+
+    Parameters
+    ----------
+    keep : int
+    sites : str
+        As in `mcprune.prune`.
+    network : str
+        Name of the LightningModule's attribute that is the classifier of flat rows (B, N); "" for the module itself.
+    **options
+        Further options of `mcprune.prune`. By default `frozen=True`: the trained weights are judged as they are.
+
+    Attributes
+    ----------
+    result : Result or None
+        After the fit. The fitted module is left as it is: the network is copied.
+    """
+
+    def __init__(self, keep: int, sites: str = "inputs", *, network: str = "model", **options: Any) -> None:
+        self.keep, self.sites, self.network = keep, sites, network
+        self.options = {"frozen": True, **options}
+        self.result: Any = None
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Run the chain once the trainer has taken its last step."""
+        from mcprune.api import prune
+
+        network = getattr(pl_module, self.network, None) if self.network else pl_module
+        if network is None:
+            raise ConfigError(
+                f"{type(pl_module).__name__} has no attribute {self.network!r}; name its network, network='net'"
+            )
+        self.result = prune(
+            copy.deepcopy(network).cpu(), trainer.train_dataloader, self.keep, self.sites, **self.options
+        )

@@ -1,0 +1,108 @@
+"""The chain around any scikit-learn classifier: no torch model is trained, the evaluator fits and judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcprune.chain.schedules import Schedule, parse
+from mcprune.config.schema import RunConfig
+from mcprune.errors import ConfigError
+from mcprune.estimators.fitting import Rows
+from mcprune.evaluators.fitted import WAYS, FittedEvaluator, seeded
+from mcprune.methods.base import Batch
+from mcprune.methods.markov.fixed import FixedMarkov
+from mcprune.methods.markov.method import ChainSettings, Markov
+from mcprune.objectives.base import Rows as ObjectiveRows
+from mcprune.objectives.named import make_objective
+from mcprune.session.build.markov import move_plan
+from mcprune.sites.fixed import constraints
+from mcprune.training.batches import judge_split
+from mcprune.training.metrics import coded_groups
+from mcprune.types import BoolArray
+
+# Blocks of a search, and its decisions in exchanges that there are at n: each mask is fitted once, however often it is met.
+BLOCKS, EXCHANGES, FEWEST, MOST = 24, 3, 192, 4_800
+
+
+def search_estimator(
+    rows: Rows,
+    labels: Sequence[Any],
+    names: Sequence[str],
+    estimator: Any,
+    objective: str | Callable[..., Any],
+    config: RunConfig,
+    *,
+    way: str = "refit",
+    n_jobs: int | None = None,
+) -> tuple[BoolArray, int]:
+    """Return the mask of exactly `config.keep` columns, and how many masks were judged.
+
+    `labels` and `names` are those of classes and columns.
+    The objective is that of the estimator on `config.judge_share` of the rows, on which it is never fitted.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        An estimator that cannot be fitted on columns, a way that does not exist.
+    """
+    if config.groups is not None:
+        raise ConfigError("groups are for a network of mcprune's own: leave estimator out, or the option groups")
+    if way not in WAYS:
+        raise ConfigError(f"evaluation={way!r} is unknown; choose 'refit' or 'mask'")
+    sites, keep = rows.features.shape[1], config.keep or 1
+    fit, judge = judge_split(rows.targets, "held-out", config.judge_share, config.seed)
+    parts = [
+        (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])
+        for part in (fit, judge)
+    ]
+    fixed = constraints(config.must_keep, config.must_drop, names, keep)
+    kept = 0 if fixed is None else fixed.kept.size
+    free = sites if fixed is None else fixed.free.size
+    exchanges = (keep - kept) * (free - keep + kept)
+    blocks = config.epochs or BLOCKS
+    decisions = min(MOST, max(FEWEST, EXCHANGES * exchanges)) // blocks
+    if "decisions" in config.model_fields_set:
+        decisions = config.decisions
+    settings = ChainSettings(
+        plan=move_plan(config, free),
+        delta=parse(config.delta),
+        temperature=parse(config.temperature),
+        alpha=parse(config.alpha),
+        sharpness=None,
+        target=Schedule("geometric", float(free), float(keep - kept), config.budget_until or 0.5)
+        if keep - kept < free
+        else Schedule("constant", float(free), float(free)),
+        keep=keep - kept,
+        modified=False,
+        pooled=True,
+        pool=config.pool,
+        start_weight=config.start_weight,
+        decisions=max(1, decisions),
+        speculate=config.speculate,
+        seed=config.seed,
+        learned="informed" in config.moves,
+    )
+    judged = make_objective(objective, labels, names, is_weighted=rows.weights is not None)
+    groups = coded_groups(judged, rows.features)
+    told = [None if one is None else torch.from_numpy(one[judge]) for one in (rows.weights, groups)]
+    judged.begin(ObjectiveRows(*told))
+    with FittedEvaluator(
+        seeded(estimator, config.seed), judged, parts[0], parts[1], classes=len(labels), way=way, n_jobs=n_jobs
+    ) as evaluator:
+        # It is its own canonical evaluator: no decision is settled by another.
+        bound = judged.lower_bound
+        chain = (
+            Markov(sites, settings, evaluator, evaluator, bound)  # type: ignore[arg-type]
+            if fixed is None
+            else FixedMarkov(fixed.free, fixed.kept, sites, settings, evaluator, evaluator, bound)
+        )
+        batch = Batch(None, evaluator.targets)  # type: ignore[arg-type]
+        if exchanges:
+            for block in range(blocks):
+                chain.update(batch, (block + 1) / blocks)
+        mask = chain.harden(batch)
+        return np.asarray(mask), evaluator.fits

@@ -1,0 +1,73 @@
+"""The contract of an evaluator, and how weights become gates."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mcprune.chain.moves import Moves
+from mcprune.chain.state import ChainState
+from mcprune.types import Float32Array, FloatArray
+
+if TYPE_CHECKING:
+    import torch
+
+
+def gates_of(weights: FloatArray, sharpness: float) -> Float32Array:
+    """Return the gates sigmoid(sharpness * w) in float32; infinite sharpness gives hard gates (w > 0).
+
+    Parameters
+    ----------
+    weights : ndarray of float64, any shape
+    sharpness : float, above 0, possibly infinite
+    """
+    if math.isinf(sharpness):
+        return (weights > 0).astype(np.float32)
+    # The two branches keep exp from overflowing.
+    small = np.exp(-np.abs(sharpness * weights))
+    return np.where(weights >= 0, 1.0 / (1.0 + small), small / (1.0 + small)).astype(np.float32)
+
+
+class Evaluator(Protocol):
+    """L_cla of candidates on one evaluation batch under one classifier.
+
+    Attributes
+    ----------
+    name : str
+    error : float
+        Bound on |loss - canonical loss|, relative to max(1, loss); zero for the canonical evaluator.
+    """
+
+    name: str
+    error: float
+
+    def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
+        """Take a new batch, and the classifier as it is now; what was known of the old ones is forgotten.
+
+        Parameters
+        ----------
+        features : tensor of float32, shape (B, ...)
+        targets : tensor of int64, shape (B,)
+        position : ndarray, shape (R, N)
+            Where the chains stand.
+        sharpness : float
+            Of the gates, until the next `begin`.
+        """
+        ...
+
+    def current(self) -> FloatArray:
+        """Return L_cla at the position, shape (R,)."""
+        ...
+
+    def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
+        """Return L_cla of each candidate, shape (R, K); a null move's value is not used.
+
+        `limits` (R, K) are the losses up to which candidates are accepted, for an evaluator that can use them.
+        """
+        ...
+
+    def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
+        """Follow the chains: replica r took candidate index[r] (-1: stayed) and stands at position[r] now."""
+        ...

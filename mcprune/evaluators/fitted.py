@@ -1,0 +1,211 @@
+"""Candidates judged by any classifier with scikit-learn's `fit` and `predict`: masks are refitted, or masked out at the mean.
+
+`refit` fits a clone on the kept columns for every candidate: what the classifier could do with them. `mask` fits once on all
+columns and puts the dropped ones at their mean: one prediction for many candidates, but it tells what the classifier that saw
+everything loses, which misjudges columns that stand in for each other. Both judge on rows that were not fitted on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from mcprune.chain import moves as chain_moves
+from mcprune.chain.moves import Moves
+from mcprune.chain.state import ChainState
+from mcprune.errors import ModelError
+from mcprune.objectives.base import Objective, losses_of
+from mcprune.types import BoolArray, FloatArray, IntArray
+
+SMALLEST = 1e-12  # probability whose logarithm stands for that of 0
+STACKED_VALUES = 1 << 23  # of stacked rows in one prediction
+WAYS = ("refit", "mask")
+
+
+def seeded(estimator: Any, seed: int) -> Any:
+    """Return a clone in which every `random_state` that is None is set: a candidate must have one value."""
+    copy = clone(estimator)
+    parameters = copy.get_params(deep=True)
+    open_ = {
+        name: seed
+        for name, value in parameters.items()
+        if value is None and (name == "random_state" or name.endswith("__random_state"))
+    }
+    return copy.set_params(**open_) if open_ else copy
+
+
+def takes_weights(estimator: Any) -> bool:
+    """Whether `fit` takes sample weights, where the estimator is not a Pipeline."""
+    return bool(has_fit_parameter(estimator, "sample_weight"))
+
+
+def fitted(estimator: Any, features: FloatArray, targets: IntArray, weights: FloatArray | None) -> Any:
+    """Return a fitted clone.
+
+    Raises
+    ------
+    ModelError
+        The estimator raises; the message names it and what it said.
+    """
+    copy = clone(estimator)
+    try:
+        return copy.fit(features, targets) if weights is None else copy.fit(features, targets, sample_weight=weights)
+    except Exception as error:  # the user's own
+        raise _fault(estimator, f"on rows of shape {features.shape}", error) from error
+
+
+def outputs(estimator: Any, features: FloatArray, classes: int) -> FloatArray:
+    """Return logarithms of probabilities (rows, C), or decision values, or 0 and -1 of the classes answered.
+
+    Raises
+    ------
+    ModelError
+        The estimator raises.
+    """
+    try:
+        known = np.asarray(estimator.classes_)
+        if hasattr(estimator, "predict_proba"):
+            found = np.log(np.clip(estimator.predict_proba(features), SMALLEST, 1.0))
+        elif hasattr(estimator, "decision_function"):
+            found = np.asarray(estimator.decision_function(features), np.float64)
+            if found.ndim == 1:
+                found = np.stack([-found, found], axis=1) / 2
+        else:
+            found = -(np.asarray(estimator.predict(features))[:, None] != known).astype(np.float64)
+    except Exception as error:  # the user's own
+        raise _fault(estimator, f"predicting rows of shape {features.shape}", error) from error
+    if known.size == classes:
+        return np.asarray(found, np.float64)
+    full = np.full((len(features), classes), np.log(SMALLEST))
+    full[:, known] = found
+    return full
+
+
+def _fault(estimator: Any, where: str, error: Exception) -> ModelError:
+    said = (str(error).splitlines() or [""])[0]
+    return ModelError(
+        f"estimator={type(estimator).__name__} raised {type(error).__name__} {where}: {said}; "
+        "give a classifier that fits and predicts any of the columns alone"
+    )
+
+
+def _refitted(
+    estimator: Any, parts: tuple[FloatArray, IntArray, FloatArray | None, FloatArray], kept: IntArray, classes: int
+) -> FloatArray:
+    x_fit, y_fit, weights, x_judge = parts
+    one = fitted(estimator, x_fit[:, kept], y_fit, weights)
+    return outputs(one, x_judge[:, kept], classes)
+
+
+class FittedEvaluator:
+    """Evaluator of one chain's hard masks; also the canonical one. Masks that were met keep their value.
+
+    Parameters
+    ----------
+    estimator : a scikit-learn classifier
+    objective : Objective
+        It has begun on the judging rows.
+    fit, judge : (features, targets, weights)
+        float64 (rows, N), class indices, weights or None.
+    classes : int
+    way : 'refit' or 'mask'
+    n_jobs : int or None
+        Processes of joblib among which the candidates of a batch are shared, for `refit`.
+    """
+
+    name = "estimator"
+    error = 0.0
+
+    def __init__(
+        self,
+        estimator: Any,
+        objective: Objective,
+        fit: tuple[FloatArray, IntArray, FloatArray | None],
+        judge: tuple[FloatArray, IntArray, FloatArray | None],
+        *,
+        classes: int,
+        way: str = "refit",
+        n_jobs: int | None = None,
+    ) -> None:
+        self.estimator, self.objective, self.classes, self.way = estimator, objective, classes, way
+        self._fit, self._judge = fit, judge
+        self.targets = torch.from_numpy(judge[1])
+        self._known: dict[bytes, float] = {}
+        self._pool = Parallel(n_jobs=n_jobs)
+        self.fits = 0
+        if way == "mask":
+            self._whole = fitted(estimator, *fit)
+            self._mean = np.average(fit[0], axis=0, weights=fit[2])
+
+    def __enter__(self) -> FittedEvaluator:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self._pool.__exit__(*args)
+
+    def begin(self, features: Any, targets: Any, position: FloatArray, sharpness: float) -> None:
+        """See `Evaluator.begin`; the rows are always the judging ones, and the gates hard."""
+        self.position = position
+
+    def current(self) -> FloatArray:
+        """See `Evaluator.current`."""
+        return self.at(self.position)
+
+    def at(self, weights: FloatArray) -> FloatArray:
+        """Return the objective of the masks of weight vectors, shape (K, N) -> (K,)."""
+        return self.values(weights > 0)
+
+    def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
+        """See `Evaluator.losses`."""
+        replicas, count, sites = *moves.size.shape, state.position.shape[1]
+        dense = chain_moves.dense(state, moves).reshape(replicas * count, sites)
+        out = np.full(replicas * count, np.nan)
+        changed = np.flatnonzero(moves.size.ravel() > 0)
+        out[changed] = self.values(dense[changed] > 0)
+        return out.reshape(replicas, count)
+
+    def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
+        """See `Evaluator.moved`."""
+        self.position = position
+
+    def values(self, masks: BoolArray) -> FloatArray:
+        """Return the objective of each mask (K, N); a mask without a column is judged by the classes' shares."""
+        keys = [mask.tobytes() for mask in masks]
+        new = {key: mask for key, mask in zip(keys, masks, strict=True) if key not in self._known}
+        if new:
+            chosen = np.stack(list(new.values()))
+            logits = self._masked(chosen) if self.way == "mask" else self._refits(chosen)
+            for key, one in zip(new, logits, strict=True):
+                self._known[key] = float(
+                    losses_of(self.objective, torch.from_numpy(one)[None], self.targets, new[key][None])[0]
+                )
+            self.fits += len(new)
+        return np.array([self._known[key] for key in keys])
+
+    def _refits(self, masks: BoolArray) -> list[FloatArray]:
+        parts = (*self._fit, self._judge[0])
+        kept = [np.flatnonzero(mask) for mask in masks]
+        tasks = [delayed(_refitted)(self.estimator, parts, one, self.classes) for one in kept if one.size]
+        found = iter(self._pool(tasks))
+        return [next(found) if one.size else self._shares() for one in kept]
+
+    def _masked(self, masks: BoolArray) -> list[FloatArray]:
+        rows, columns = self._judge[0].shape
+        chunk = max(1, STACKED_VALUES // max(1, rows * columns))
+        out: list[FloatArray] = []
+        for first in range(0, len(masks), chunk):
+            part = masks[first : first + chunk]
+            stacked = np.where(part[:, None], self._judge[0], self._mean).reshape(len(part) * rows, columns)
+            out.extend(outputs(self._whole, stacked, self.classes).reshape(len(part), rows, self.classes))
+        return out
+
+    def _shares(self) -> FloatArray:
+        counts = np.bincount(self._fit[1], weights=self._fit[2], minlength=self.classes)
+        logs = np.log(np.clip(counts / counts.sum(), SMALLEST, 1.0))
+        return np.repeat(logs[None], len(self._judge[1]), axis=0)

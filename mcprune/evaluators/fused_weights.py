@@ -1,0 +1,220 @@
+"""The fused evaluator where single weights of a multilayer perceptron are the sites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from mcprune.chain.moves import Moves
+from mcprune.chain.state import ChainState
+from mcprune.errors import ModelError
+from mcprune.evaluators import weight_kernels
+from mcprune.evaluators.base import gates_of
+from mcprune.evaluators.fused import MOST_SITES, linear_chain
+from mcprune.objectives.base import Objective
+from mcprune.sites.gates import GatedModel
+from mcprune.types import Float32Array, FloatArray
+
+ACTIVATIONS = {
+    weight_kernels.RELU: torch.relu,
+    weight_kernels.TANH: torch.tanh,
+    weight_kernels.SIGMOID: torch.sigmoid,
+    weight_kernels.SOFTPLUS: functional.softplus,
+}
+# Accepted moves after which a position is computed anew although nothing else has changed: rounding adds up.
+REFRESH = 1000
+
+
+class Cache:
+    """What is known of one replica's position."""
+
+    def __init__(self, gates: Float32Array, position: FloatArray) -> None:
+        self.gates, self.position = gates, position.copy()
+        self.signals: tuple[Float32Array, ...] = ()
+        self.pre: tuple[Float32Array, ...] = ()
+        self.weights: tuple[Float32Array, ...] = ()
+        self.base = np.empty(0, np.float32)
+        self.loss = np.nan
+        self.accepted = 0
+
+
+class FusedWeightsEvaluator:
+    """Sparse updates of single weights on a multilayer perceptron under mean cross-entropy, on the CPU.
+
+    Parameters
+    ----------
+    gated : GatedModel
+        Its sites are weights and nothing else.
+    objective : Objective
+        Only mean cross-entropy.
+    wrong_rate : float, optional
+        Must be None: every candidate sees every row that it changes.
+
+    Raises
+    ------
+    ModelError
+        A model, objective, device or choice of sites that it cannot serve; the message says why.
+
+    Notes
+    -----
+    A loss is that of the position plus the changes of the rows that change, so a move that changes none is an exact tie. While
+    batch, classifier and position stay as they are (a frozen classifier), `begin` computes nothing.
+    """
+
+    name = "fused"
+    error = 1e-6
+
+    def __init__(self, gated: GatedModel, objective: Objective, *, wrong_rate: float | None = None) -> None:
+        if objective.name != "cross-entropy":
+            raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}")
+        if {group.kind for group in gated.sites.groups} != {"weights"}:
+            raise ModelError("weights are sites beside other kinds")
+        if wrong_rate is not None:
+            raise ModelError("weights are sites, whose candidates see every row: no staged decisions")
+        self.layers, self.code = linear_chain(gated.model)
+        if self.layers[0].weight.device.type != "cpu":
+            raise ModelError("the classifier is not on the CPU")
+        names = {name: module for name, module in gated.model.named_modules()}
+        places = {id(layer): place for place, layer in enumerate(self.layers)}
+        level, outs, ins = [], [], []
+        self.groups = []
+        for group in gated.sites.weights:
+            place = places.get(id(names[group.layer]))
+            if place is None:
+                raise ModelError(f"layer {group.layer!r}, whose weights are sites, is not in the chain")
+            self.groups.append((group, place))
+            out, into = np.divmod(np.arange(group.size), group.shape[1])
+            level.append(np.full(group.size, place, np.int64))
+            outs.append(out)
+            ins.append(into)
+        self.level, self.outs, self.ins = (np.concatenate(part).astype(np.int64) for part in (level, outs, ins))
+        self.gated = gated
+        self._known: tuple[Any, ...] = ()
+        self.replicas: list[Cache] = []
+
+    @torch.no_grad()
+    def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
+        """See `Evaluator.begin`; what is still true is kept."""
+        parameters = tuple((parameter.data_ptr(), parameter._version) for parameter in self.gated.model.parameters())
+        batch = tuple((part.data_ptr(), part.shape, part._version) for part in (features, targets))
+        known = (parameters, batch, sharpness)
+        if self._known != known:
+            self.replicas = []
+            self._known = known
+            self._rows = features, targets  # holds on to them: another batch cannot come to lie in their place
+            self.sharpness = sharpness
+            self._take(features, targets)
+        kept = self.replicas if len(self.replicas) == len(position) else [None] * len(position)
+        self.replicas = [
+            one
+            if one is not None and one.accepted < REFRESH and np.array_equal(one.position, weights)
+            else self._cache(weights)
+            for one, weights in zip(kept, position, strict=True)
+        ]
+
+    def current(self) -> FloatArray:
+        """See `Evaluator.current`."""
+        return np.array([cache.loss for cache in self.replicas])
+
+    def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
+        """See `Evaluator.losses`."""
+        out = np.full(moves.size.shape, np.nan)
+        for replica, cache in enumerate(self.replicas):
+            if moves.sites.shape[2] > MOST_SITES:
+                for k in np.flatnonzero(moves.size[replica]):
+                    out[replica, k] = self._dense(state.position[replica], moves, replica, int(k))
+                continue
+            sites = np.maximum(moves.sites[replica], 0)
+            steps = self.raw[sites] * (gates_of(moves.weights[replica], self.sharpness) - cache.gates[sites])
+            arguments = self._arguments(cache, moves.size[replica], sites, steps.astype(np.float32))
+            changes = weight_kernels.candidate_changes(*arguments)
+            out[replica] = cache.loss + changes / self.total
+        return out
+
+    def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
+        """See `Evaluator.moved`."""
+        for replica in np.flatnonzero(index >= 0).tolist():
+            k, cache = int(index[replica]), self.replicas[replica]
+            size = int(moves.size[replica, k])
+            if size > MOST_SITES:
+                self.replicas[replica] = self._cache(position[replica])
+                continue
+            sites = moves.sites[replica, k, :size]
+            gates = gates_of(moves.weights[replica, k, :size], self.sharpness)
+            steps = (self.raw[sites] * (gates - cache.gates[sites])).astype(np.float32)
+            change = weight_kernels.settle(*self._arguments(cache, size, sites, steps))
+            cache.loss += change / self.total
+            cache.gates[sites] = gates
+            cache.position[sites] = moves.weights[replica, k, :size]
+            for site in sites:
+                cache.weights[self.level[site]][self.ins[site], self.outs[site]] = self.raw[site] * cache.gates[site]
+            cache.accepted += 1
+
+    def _arguments(self, cache: Cache, *move: Any) -> list[Any]:
+        return [
+            cache.signals, cache.pre, cache.base, self.labels, cache.weights, self.level, self.outs, self.ins, self.code,
+            self.total, *move,
+        ]  # fmt: skip
+
+    def _take(self, features: torch.Tensor, targets: torch.Tensor) -> None:
+        """Lay a batch and the classifier's weights out for the kernels."""
+        self.total = len(targets)
+        self.padded = -(-self.total // 16) * 16
+        self.flat = features.flatten(1) if features.dim() != 2 else features
+        self.inputs = np.zeros((self.flat.shape[1], self.padded), np.float32)
+        self.inputs[:, : self.total] = self.flat.T.numpy()
+        self.labels = np.zeros(self.padded, np.int32)
+        self.labels[: self.total] = targets.numpy()
+        self.targets = targets
+        self.raw = np.concatenate([self.layers[place].weight.numpy().ravel() for _, place in self.groups])
+
+    def _weights(self, gates: Float32Array) -> list[torch.Tensor]:
+        """Return the weights (out, in) of each layer times their gates."""
+        out = [layer.weight.detach() for layer in self.layers]
+        for group, place in self.groups:
+            out[place] = out[place] * torch.from_numpy(gates[group.start : group.stop]).view(group.shape)
+        return out
+
+    @torch.no_grad()
+    def _forward(self, weights: list[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return (pre-activations (B, units) of each layer, loss of each row)."""
+        signal = self.flat
+        out: list[torch.Tensor] = []
+        for weight, layer in zip(weights, self.layers, strict=True):
+            if out:
+                signal = ACTIVATIONS[self.code](out[-1])
+            # Inputs that no kept weight reads are left out where that pays.
+            read = None if out else (weight != 0).any(dim=0)
+            if read is not None and 2 * int(read.sum()) < len(read):
+                out.append(functional.linear(signal.T[read].T, weight[:, read], layer.bias))
+            else:
+                out.append(functional.linear(signal, weight, layer.bias))
+        return out, functional.cross_entropy(out[-1], self.targets, reduction="none")
+
+    def _cache(self, position: FloatArray) -> Cache:
+        cache = Cache(gates_of(position, self.sharpness), position)
+        weights = self._weights(cache.gates)
+        pre, losses = self._forward(weights)
+        cache.pre = tuple(self._by_unit(values) for values in pre)
+        signals = (self._by_unit(ACTIVATIONS[self.code](values)) for values in pre[:-1])
+        cache.signals = (self.inputs, *signals)
+        cache.weights = tuple(np.ascontiguousarray(weight.numpy().T) for weight in weights)
+        cache.base = np.zeros(self.padded, np.float32)
+        cache.base[: self.total] = losses.numpy()
+        cache.loss = float(np.mean(cache.base[: self.total], dtype=np.float64))
+        return cache
+
+    def _by_unit(self, values: torch.Tensor) -> Float32Array:
+        out = np.zeros((values.shape[1], self.padded), np.float32)
+        out[:, : self.total] = values.T.numpy()
+        return out
+
+    def _dense(self, position: FloatArray, moves: Moves, replica: int, k: int) -> float:
+        """Loss of a move that changes many sites: one forward pass."""
+        gates = gates_of(position, self.sharpness)
+        sites = moves.sites[replica, k, : moves.size[replica, k]]
+        gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)
+        return float(np.mean(self._forward(self._weights(gates))[1].numpy(), dtype=np.float64))

@@ -1,0 +1,144 @@
+"""The first Linear behind a group of sites: where a sparse move is a low-rank change of a pre-activation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from mcprune.errors import ModelError
+from mcprune.evaluators.stages import Stages, judging
+from mcprune.sites.gates import GatedModel
+
+# What may stand between the sites and their Linear: each column of it depends on that column alone.
+POINTWISE = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.SiLU, nn.GELU, nn.Mish, nn.Hardtanh, nn.Tanh, nn.Sigmoid),
+    *(nn.Softplus, nn.Dropout, nn.Identity),
+)
+
+
+class Level(NamedTuple):
+    """A group of sites and what it feeds."""
+
+    start: int  # flat index of the group's first site
+    stop: int
+    place: int  # of the module whose output is gated; -1: the inputs
+    between: tuple[nn.Module, ...]
+    linear: nn.Linear
+    at: int  # place of that Linear
+
+
+def chain_levels(stages: Stages) -> list[Level]:
+    """Return the levels of a chain of layers, the inputs first.
+
+    Raises
+    ------
+    ModelError
+        Something else than a Linear is the first to see a group's sites.
+    """
+    if stages.gated.sites.channels:
+        raise ModelError(
+            "channels are sites, and dropping one changes whole maps, which is no low-rank update of a Linear"
+        )
+    out = []
+    for group in stages.gated.sites.groups:
+        places = [p for p, other in stages.groups.items() if other == group] if group.kind == "units" else [-1]
+        if len(places) > 1:
+            raise ModelError(f"layer {group.layer!r} runs twice")
+        allowed = (*POINTWISE, nn.BatchNorm1d) if group.kind == "units" else (nn.Flatten, nn.Dropout, nn.Identity)
+        at = places[0] + 1
+        between: list[nn.Module] = []
+        while at < len(stages.modules) and type(stages.modules[at]) in allowed:
+            between.append(stages.modules[at])
+            at += 1
+        linear = stages.modules[at] if at < len(stages.modules) else None
+        check_linear(linear, group.size, group.layer or "the inputs")
+        assert isinstance(linear, nn.Linear)
+        out.append(Level(group.start, group.stop, places[0], tuple(between), linear, at))
+    return out
+
+
+def check_linear(module: nn.Module | None, width: int, behind: str) -> None:
+    """Refuse what is not a plain float32 Linear of that width, without hooks.
+
+    Raises
+    ------
+    ModelError
+        What was met.
+    """
+    if type(module) is not nn.Linear:
+        raise ModelError(f"a {type(module).__name__} is the first to see {behind}, not a Linear layer")
+    if module.in_features != width or module.weight.dtype != torch.float32:
+        raise ModelError(f"the Linear behind {behind} is {module} in {module.weight.dtype}")
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise ModelError(f"the Linear behind {behind} has hooks of its own")
+
+
+def columns(modules: tuple[nn.Module, ...], x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Return what becomes of some columns (..., m) of a level's gated outputs in front of its Linear."""
+    for module in modules:
+        if isinstance(module, nn.BatchNorm1d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            scale = torch.rsqrt(module.running_var[index] + module.eps)
+            if module.weight is not None:
+                scale = scale * module.weight[index]
+            x = (x - module.running_mean[index]) * scale
+            if module.bias is not None:
+                x = x + module.bias[index]
+        elif isinstance(module, nn.ReLU | nn.ReLU6 | nn.LeakyReLU | nn.ELU | nn.SELU | nn.SiLU | nn.Mish | nn.Hardtanh):
+            x = module(x.clone() if module.inplace else x)
+        else:
+            x = module(x)
+    return x
+
+
+@contextmanager
+def answering(linear: nn.Linear, output: torch.Tensor) -> Iterator[None]:
+    """Inside, the layer answers `output` whatever it is given: the model goes on from there."""
+    linear.forward = lambda _: output  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        del linear.forward
+
+
+@torch.no_grad()
+def first_linear(gated: GatedModel, x: torch.Tensor) -> nn.Linear:
+    """Return the Linear through which a model of any kind sees its inputs, and through nothing else.
+
+    The layer is the one that is given the rows as they are; that nothing else sees them is tried: with that layer's answer
+    put in its place, rows of NaN must give the same outputs.
+
+    Raises
+    ------
+    ModelError
+        There is none.
+    """
+    seen: list[nn.Linear] = []
+    flat = x.flatten(1)
+
+    def hook(layer: nn.Module, given: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
+        if isinstance(layer, nn.Linear) and given[0].shape == flat.shape and torch.equal(given[0], flat):
+            seen.append(layer)
+
+    handles = [m.register_forward_hook(hook) for m in gated.model.modules() if isinstance(m, nn.Linear)]
+    try:
+        with judging(gated.model):
+            wanted = gated.model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(seen) != 1:
+        raise ModelError(f"{len(seen)} Linear layers see the inputs as they are, not 1")
+    check_linear(seen[0], flat.shape[1], "the inputs")
+    pre = functional.linear(flat, seen[0].weight, seen[0].bias)
+    with judging(gated.model), answering(seen[0], pre):
+        found = gated.model(torch.full_like(x, torch.nan))
+    if not torch.equal(found, wanted):
+        raise ModelError("the inputs are seen by more than their first Linear layer")
+    return seen[0]

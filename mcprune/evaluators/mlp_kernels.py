@@ -1,0 +1,480 @@
+"""Compiled evaluation of sparse moves on a multilayer perceptron, thread by thread over candidates.
+
+Everything is float32, and widths are padded to multiples of 16, so that the inner loops have no remainder; the logits'
+padding is hugely negative, so that its exponential is 0. `pre` holds each layer's outputs before the gates, one array a
+layer, the logits last: (B, out) by row of the batch, but the last hidden layer and the logits (out, B), rows padded to a
+multiple of 16, because moves that enter there go through 16 rows at once (`_through_lanes`). A move changes the signals of a few sites of
+one level (level 0 the inputs, level l the units of hidden layer l): the next layer's pre-activation gets one row of the
+weights for each changed site, and only what lies above is computed again. A row of the batch on which none of these
+signals changes keeps its loss.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
+from mcprune.evaluators.simd import pack_relu, sum_exp, tile_16, tile_32, tile_64, tile_128
+from mcprune.evaluators.simd_rows import (
+    MOST_CLASSES,
+    entropies,
+    lift_1,
+    lift_2,
+    lift_any,
+    panel_1,
+    panel_2,
+    panel_4,
+    panel_6,
+    panel_10,
+    panel_12,
+    pick_1,
+    pick_2,
+    pick_any,
+)
+
+RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
+BLOCK = 16  # rows that go through the layers together
+PICKING = 1.5  # 16 rows that lie here and there cost as much as so many groups of 16 side by side
+
+
+@contracted_inline
+def _scalar(value: Any, code: int) -> Any:
+    """Return the activation of one number."""
+    one = np.float32(1.0)
+    if code == RELU:
+        return max(value, np.float32(0.0))
+    if code == TANH:
+        return np.float32(np.tanh(value))
+    if code == SIGMOID:
+        return one / (one + np.exp(-value))
+    return max(value, np.float32(0.0)) + np.log(one + np.exp(-abs(value)))
+
+
+@contracted_inline
+def _affine(
+    values: Any, first: int, index: Any, count: int, weights: Any, start: Any, start_row: int, out: Any, row: int
+) -> None:
+    """out[row] = start[start_row] + the sum over k of values[first + k] weights[index[k]]."""
+    column, width = 0, weights.shape[1]
+    while column + 128 <= width:
+        tile_128(values, first, index, count, weights, column, start, start_row, out, row)
+        column += 128
+    while column + 64 <= width:
+        tile_64(values, first, index, count, weights, column, start, start_row, out, row)
+        column += 64
+    while column + 32 <= width:
+        tile_32(values, first, index, count, weights, column, start, start_row, out, row)
+        column += 32
+    while column + 16 <= width:
+        tile_16(values, first, index, count, weights, column, start, start_row, out, row)
+        column += 16
+
+
+@contracted_kernel
+def _next_layer(
+    sums: Any, count: int, gates: Any, gate_row: int, weights: Any, bias: Any, code: int, values: Any, index: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Pre-activations of one layer (count, in) to those of the next (count, out), for a block of rows.
+
+    Zero signals are skipped: after a ReLU half of them are, or more.
+    """
+    width = weights.shape[0]
+    for q in range(count):
+        if code == RELU:
+            found = pack_relu(sums, q, gates, gate_row, width, values, index)
+        else:
+            found = width
+            for r in range(width):
+                values[r] = _scalar(gates[gate_row, r] * sums[q, r], code)
+                index[r] = r
+        _affine(values, 0, index, found, weights, bias, 0, out, q)
+
+
+@contracted_inline
+def _step(
+    unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gates: Any, gates: Any, code: int, steps: Any,
+    place: int, active: Any,
+) -> None:  # fmt: skip
+    """Change of one site's signal on every row, into steps[:, place]; rows where there is one become active."""
+    if lowest == 0:
+        change = gate - first_gates[unit]
+        for b in range(steps.shape[0]):
+            value = change * features[unit, b]
+            steps[b, place] = value
+            active[b] |= value != np.float32(0.0)
+    else:
+        z = pre[lowest - 1]
+        old = gates[lowest - 1, unit]
+        for b in range(steps.shape[0]):
+            value = _scalar(gate * z[b, unit], code) - _scalar(old * z[b, unit], code)
+            steps[b, place] = value
+            active[b] |= value != np.float32(0.0)
+
+
+@contracted_kernel
+def _entry(
+    below: Any, steps: Any, rows: Any, first: int, count: int, found: int, entry_row: Any, entry: Any, out: Any
+) -> None:  # fmt: skip
+    """First pre-activations that change, for a block of rows: the old ones and a few rows of the weights."""
+    flat = steps.reshape(steps.size)
+    for q in range(count):
+        b = rows[first + q]
+        _affine(flat, b * steps.shape[1], entry_row, found, entry, below, b, out, q)
+
+
+@contracted_kernel
+def _store(block: Any, rows: Any, first: int, count: int, pre: Any) -> None:
+    """Keep a block of pre-activations."""
+    for q in range(count):
+        b = rows[first + q]
+        for r in range(pre.shape[1]):
+            pre[b, r] = block[q, r]
+
+
+@contracted_kernel
+def _store_lanes(block: Any, rows: Any, first: int, count: int, pre: Any) -> None:
+    """Keep a block of pre-activations (row, unit) by unit."""
+    for r in range(pre.shape[0]):
+        for q in range(count):
+            pre[r, rows[first + q]] = block[q, r]
+
+
+@contracted_kernel
+def mean_loss(values: Any, count: int) -> float:
+    """Mean of the first rows' losses in one fixed order, so that a move that changes no row changes no bit of the mean."""
+    a = b = c = d = e = f = g = h = 0.0
+    whole = count - count % 8
+    for q in range(0, whole, 8):  # eight sums side by side: one alone waits for each addition
+        a += values[q]
+        b += values[q + 1]
+        c += values[q + 2]
+        d += values[q + 3]
+        e += values[q + 4]
+        f += values[q + 5]
+        g += values[q + 6]
+        h += values[q + 7]
+    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for q in range(whole, count):
+        total += values[q]
+    return float(total / count)
+
+
+@contracted_kernel
+def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float, quantile: float) -> bool:
+    """Whether the mean change over all rows is above `room`, by the first `seen` rows of a batch in random order.
+
+    The mean over the part differs from that over the whole with variance s^2 (1/seen - 1/total), s^2 that of the rows'
+    changes (drawing without replacement); `quantile` standard deviations make the chance of a wrong rejection small.
+    """
+    mean = drift / seen
+    variance = max(spread / seen - mean * mean, 0.0)
+    return bool(mean - quantile * np.sqrt(variance * (1.0 / seen - 1.0 / total)) > room)
+
+
+@contracted_inline
+def _aligned(size: int) -> Any:
+    """Return an uninitialised vector that starts at a cache line."""
+    room = np.empty(size + 16, np.float32)
+    start = (-room.ctypes.data % 64) // 4
+    return room[start : start + size]
+
+
+@contracted_inline
+def _to_classes(signals: Any, units: int, weights: Any, bias: Any, classes: int, logits: Any) -> None:
+    """The last layer on 16 rows: signals (units * 16,) to logits (classes * 16,)."""
+    c = 0
+    while MOST_CLASSES >= 12 and c + 12 <= classes:
+        panel_12(signals, units, weights, bias, c, logits)
+        c += 12
+    while MOST_CLASSES >= 10 and c + 10 <= classes:
+        panel_10(signals, units, weights, bias, c, logits)
+        c += 10
+    while c + 6 <= classes:
+        panel_6(signals, units, weights, bias, c, logits)
+        c += 6
+    while c + 4 <= classes:
+        panel_4(signals, units, weights, bias, c, logits)
+        c += 4
+    while c + 2 <= classes:
+        panel_2(signals, units, weights, bias, c, logits)
+        c += 2
+    while c < classes:
+        panel_1(signals, units, weights, bias, c, logits)
+        c += 1
+
+
+@contracted_kernel
+def _lane_steps(
+    features: Any, pre: Any, first_gates: Any, gates: Any, unit: int, gate: Any, lowest: int, is_by_unit: bool, code: int,
+    step: Any, active: Any, rows: int,
+) -> None:  # fmt: skip
+    """Change of one site's signal on every row, into step; rows where there is one become active."""
+    if lowest == 0:
+        change = gate - first_gates[unit]
+        for b in range(rows):
+            step[b] = change * features[unit, b]
+    else:
+        z, old = pre[lowest - 1], gates[lowest - 1, unit]
+        for b in range(rows):
+            value = z[unit, b] if is_by_unit else z[b, unit]
+            step[b] = _scalar(gate * value, code) - _scalar(old * value, code)
+    for b in range(rows):
+        active[b] |= step[b] != np.float32(0.0)
+
+
+@contracted_kernel
+def _active_rows(active: Any, total_rows: int, must_be_all: bool) -> Any:
+    """Return (rows, how many): those that change, if picking them pays; else all, those of the padding too."""
+    groups = active.view(np.uint64)
+    count = met = 0
+    for g in range(0, groups.shape[0], 2):
+        met += 16 if groups[g] | groups[g + 1] else 0
+    for b in range(total_rows):
+        count += active[b]
+    if must_be_all or met <= PICKING * count:
+        return np.arange(active.shape[0]).astype(np.int32), active.shape[0]
+    rows = np.zeros((count + 15) // 16 * 16, np.int32)
+    found = 0
+    for b in range(total_rows):
+        if active[b]:
+            rows[found] = b
+            found += 1
+    return rows, count
+
+
+@contracted_inline
+def _enter(
+    below: Any, rows: Any, first: int, units: int, steps: Any, found: int, entry_row: Any, entry: Any, gates: Any,
+    gate_row: int, is_relu: bool, is_kept: bool, is_picked: bool, out: Any,
+) -> None:  # fmt: skip
+    """Signals of 16 rows where the move enters."""
+    if is_picked:
+        if found == 1:
+            pick_1(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
+        elif found == 2:
+            pick_2(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
+        else:
+            pick_any(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
+    elif found == 1:
+        lift_1(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+    elif found == 2:
+        lift_2(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+    else:
+        lift_any(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+
+
+@contracted_kernel
+def _through_lanes(
+    features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
+    lowest: int, size: int, sites: Any, changed: Any, weights: Any, bias: Any, code: int, settling: bool, limit: float,
+    now: float, looks: Any, quantile: float,
+) -> tuple[float, int]:  # fmt: skip
+    """What `_walk` does, for a move that enters at the last hidden layer or at the logits."""
+    total_rows, padded, layers = targets.shape[0], base.shape[0], len(weights)
+    top = layers - 1
+    steps = _aligned(size * padded).reshape((np.int64(size), padded))
+    steps[:, total_rows:] = np.float32(0.0)
+    active = np.zeros(padded, np.uint8)
+    entry_row = np.empty(size, np.int32)
+    found = 0
+    for m in range(size):
+        unit = local[sites[m]]
+        if level[sites[m]] == lowest:
+            _lane_steps(
+                features, pre, first_gates, gates, unit, changed[m], lowest, lowest == top, code, steps[found], active,
+                total_rows,
+            )  # fmt: skip
+            entry_row[found] = unit
+            found += 1
+    if found < size:  # gates on the way up change every row
+        active[:] = 1
+    for m in range(size):
+        unit, stage = local[sites[m]], level[sites[m]]
+        if stage > 0:
+            gates[stage - 1, unit] = changed[m]
+        elif settling:
+            first_gates[unit] = changed[m]
+    rows, count = _active_rows(active, total_rows, settling)
+    is_picked = count < padded
+    wanted, before, moved = labels, base, active
+    if is_picked:
+        for q in range(count):
+            for m in range(found):
+                steps[m, q] = steps[m, rows[q]]  # rows rise, so nothing is written over before it is read
+        wanted, before, moved = labels[rows], base[rows], np.ones(rows.size, np.uint8)
+        steps[:, count : rows.size] = np.float32(0.0)
+    classes = pre[top].shape[0]
+    logits = _aligned(16 * classes)
+    # The gates of the stage behind the logits are all 1, and so nothing happens to what enters there.
+    is_relu, units = lowest < top and code == RELU, pre[lowest].shape[0]
+    signals = logits if lowest == top else _aligned(16 * units)
+    groups = active.view(np.uint64)
+    mine = base if settling else np.empty(rows.size, np.float32)
+    look = 0
+    drift = spread = 0.0
+    for first in range(0, count, 16):
+        if is_picked or groups[first // 8] | groups[first // 8 + 1]:
+            _enter(
+                pre[lowest], rows, first, units, steps, found, entry_row, weights[lowest], gates, lowest, is_relu, settling,
+                is_picked, signals,
+            )  # fmt: skip
+            if lowest < top:
+                if not is_relu:
+                    for r in range(16 * units):
+                        signals[r] = _scalar(signals[r], code)
+                _to_classes(signals, units, weights[top], bias[top], classes, logits)
+                if settling:
+                    for c in range(classes):
+                        for q in range(16):
+                            pre[top][c, first + q] = logits[16 * c + q]
+            entropies(logits, classes, wanted, first, moved, before, mine)
+        else:
+            mine[first : first + 16] = base[first : first + 16]
+        if look < looks.shape[0]:
+            for q in range(first, min(first + 16, count)):
+                change = np.float64(mine[q]) - before[q]
+                drift += change
+                spread += change * change
+            seen = rows[first + 16] if first + 16 < count else total_rows
+            if seen >= looks[look] and seen < total_rows:
+                if _is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
+                    return now + drift / seen, seen
+                while look < looks.shape[0] and looks[look] <= seen:
+                    look += 1
+    if is_picked:
+        all_rows = base.copy()
+        for q in range(count):
+            all_rows[rows[q]] = mine[q]
+        return mean_loss(all_rows, total_rows), total_rows
+    return mean_loss(mine, total_rows), total_rows
+
+
+@contracted_kernel
+def _walk(
+    features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int, settling: bool, limit: float, now: float,
+    looks: Any, quantile: float,
+) -> tuple[float, int]:  # fmt: skip
+    """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too.
+
+    With looks (row counts) the mean so far may reject it early, see `_is_hopeless`. Returns the loss (when rejected early an
+    estimate above the limit) and how many rows it rests on.
+    """
+    total_rows, layers = targets.shape[0], len(weights)
+    lowest = layers
+    for m in range(size):
+        lowest = min(lowest, level[sites[m]])
+    if lowest >= layers - 2:
+        return _through_lanes(
+            features, targets, labels, pre, base, gates, first_gates, level, local, lowest, size, sites, changed, weights,
+            bias, code, settling, limit, now, looks, quantile,
+        )  # fmt: skip
+    steps = np.empty((total_rows, size), np.float32)
+    active = np.zeros(total_rows, np.uint8)
+    entry_row = np.empty(size, np.int32)
+    found = 0
+    for m in range(size):
+        if level[sites[m]] == lowest:
+            _step(
+                local[sites[m]], changed[m], lowest, features, pre, first_gates, gates, code, steps, found, active
+            )  # fmt: skip
+            entry_row[found] = local[sites[m]]
+            found += 1
+    # Sites of the lowest level change signals; those above (a mixed move) change gates on the way up, on every row.
+    is_every = found < size
+    rows = np.empty(total_rows, np.int64)
+    count = 0
+    for b in range(total_rows):
+        if is_every or active[b]:
+            rows[count] = b
+            count += 1
+    mine = base if settling else base.copy()
+    for m in range(size):
+        unit, stage = local[sites[m]], level[sites[m]]
+        if stage > 0:
+            gates[stage - 1, unit] = changed[m]
+        elif settling:
+            first_gates[unit] = changed[m]
+    widest = 0
+    for layer in range(layers):
+        widest = max(widest, weights[layer].shape[1])
+    block, other = np.empty((BLOCK, widest), np.float32), np.empty((BLOCK, widest), np.float32)
+    spare = np.empty(widest + 16, np.float32)
+    picked = np.empty(widest + 16, np.int32)
+    look = 0
+    drift = spread = 0.0
+    # Blocks of rows go through a layer together: fetching an array of a tuple costs as much as a row of small layers.
+    for first in range(0, count, BLOCK):
+        part = min(BLOCK, count - first)
+        _entry(pre[lowest], steps, rows, first, part, found, entry_row, weights[lowest], block)
+        for layer in range(lowest + 1, layers):
+            if settling and layer < layers - 1:
+                _store(block, rows, first, part, pre[layer - 1])
+            elif settling:
+                _store_lanes(block, rows, first, part, pre[layer - 1])
+            _next_layer(block, part, gates, layer - 1, weights[layer], bias[layer], code, spare, picked, other)
+            block, other = other, block
+        for q in range(part):
+            b = rows[first + q]
+            top, total = sum_exp(block, q, weights[layers - 1].shape[1])
+            value = np.log(total) + top - block[q, targets[b]]
+            change = np.float64(value) - base[b]
+            drift += change
+            spread += change * change
+            mine[b] = value
+        if settling:
+            _store_lanes(block, rows, first, part, pre[layers - 1])
+        # Rows before the next active one are known: the inactive ones among them change by nothing.
+        seen = rows[first + part] if first + part < count else total_rows
+        if look < looks.shape[0] and seen >= looks[look] and seen < total_rows:
+            if _is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
+                return now + drift / seen, seen
+            while look < looks.shape[0] and looks[look] <= seen:
+                look += 1
+    return mean_loss(mine, total_rows), total_rows
+
+
+@contracted_parallel_kernel
+def candidate_losses(
+    features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: Any,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int, limits: Any, now: float, looks: Any,
+    quantile: float,
+) -> Any:  # fmt: skip
+    """Mean loss of each candidate.
+
+    features (N, B) by input; targets (B,), labels the same as int32 and padded; base (B padded) loss of each row now; pre,
+    weights, bias: tuples with an array for each layer, (B, out) or (out, B padded), (in, out), (1, out); gates (layers,
+    widest) of the units of each layer, 1 where none is a site;
+    first_gates (N,) of the inputs; level, local (S,) of every site; size (K,), sites (K, M), changed (K, M) new gates;
+    limits (K,) loss below which a candidate is accepted, now the loss of the position, looks (S,) rising row counts at which
+    a candidate may be rejected early (empty: never). Returns the losses (K,) float64, NaN where nothing changes, and the
+    rows that each rests on (K,).
+    """
+    out = np.empty(size.shape[0])
+    seen = np.zeros(size.shape[0], np.int64)
+    for k in numba.prange(size.shape[0]):
+        if size[k] == 0:
+            out[k] = np.nan
+        else:
+            out[k], seen[k] = _walk(
+                features, targets, labels, pre, base, gates.copy(), first_gates, level, local, size[k], sites[k], changed[k],
+                weights, bias, code, False, limits[k], now, looks, quantile,
+            )  # fmt: skip
+    return out, seen
+
+
+@contracted_kernel
+def settle(
+    features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
+    sites: Any, changed: Any, weights: Any, bias: Any, code: int,
+) -> float:  # fmt: skip
+    """Make one sparse move in place: pre, base, gates and first_gates become those of the new position."""
+    loss, _ = _walk(
+        features, targets, labels, pre, base, gates, first_gates, level, local, size, sites, changed,
+        weights, bias, code, True, np.inf, 0.0, np.empty(0, np.int64), 0.0,
+    )  # fmt: skip
+    return loss

@@ -1,0 +1,288 @@
+"""Compiled evaluation of moves of single weights on a multilayer perceptron, candidate by candidate.
+
+A weight (o, i) of a layer that changes by d changes pre-activation o by d times signal i, on the rows where that is not 0; from
+there on it is a change of one signal. Rows on which no signal changes keep their loss, units that no changed signal reaches
+through a weight other than 0 keep theirs. Arrays lie by unit, (units, rows), so that loops run over rows side by side; rows are
+padded to a multiple of 16. `signals[l]` enters layer l (0: the inputs), `pre[l]` comes out of it before the activation, the last
+being the logits; `weights[l]` (in, out) are the weights times their gates.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
+from mcprune.evaluators.simd_rows import entropies
+
+RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3  # as in mlp_kernels: kernels of one file only call each other
+BLOCK = 256  # rows that go through the layers together
+SHARE = 16  # candidates that share their scratch memory
+
+
+@contracted_inline
+def _act(value: Any, code: int) -> Any:
+    """Return the activation of one number."""
+    one = np.float32(1.0)
+    if code == RELU:
+        return max(value, np.float32(0.0))
+    if code == TANH:
+        return np.float32(np.tanh(value))
+    if code == SIGMOID:
+        return one / (one + np.exp(-value))
+    return max(value, np.float32(0.0)) + np.log(one + np.exp(-abs(value)))
+
+
+@contracted_kernel
+def _add(row: Any, change: Any, out: Any) -> None:
+    for b in range(out.size):
+        out[b] += change * row[b]
+
+
+@contracted_kernel
+def _scale(row: Any, change: Any, out: Any) -> None:
+    for b in range(out.size):
+        out[b] = change * row[b]
+
+
+@contracted_kernel
+def _relu_steps(sums: Any, signal: Any, step: Any) -> None:
+    for b in range(step.size):
+        step[b] = max(sums[b] + step[b], np.float32(0.0)) - signal[b]
+
+
+@contracted_kernel
+def _any_steps(sums: Any, signal: Any, step: Any, code: int) -> None:
+    for b in range(step.size):
+        step[b] = _act(sums[b] + step[b], code) - signal[b]
+
+
+@contracted_kernel
+def _mark(values: Any, active: Any) -> None:
+    for b in range(active.size):
+        active[b] |= values[b] != np.float32(0.0)
+
+
+@contracted_kernel
+def _active_rows(active: Any, total: int, rows: Any) -> int:
+    """Write the rows that change, rising, then zeros up to a multiple of 16; return how many change."""
+    count = 0
+    groups = active.view(np.uint64)
+    for g in range(groups.size):
+        if groups[g] != 0:
+            for b in range(8 * g, 8 * g + 8):
+                rows[count] = b
+                count += active[b] if b < total else 0
+    rows[count : count + 16] = 0
+    return count
+
+
+@contracted_kernel
+def _gather(row: Any, rows: Any, first: int, part: int, out: Any) -> None:
+    for q in range(part):
+        out[q] = row[rows[first + q]]
+
+
+@contracted_kernel
+def _gather_add(row: Any, change: Any, rows: Any, first: int, part: int, out: Any) -> None:
+    for q in range(part):
+        out[q] += change * row[rows[first + q]]
+
+
+@contracted_kernel
+def _axpy(values: Any, change: Any, part: int, out: Any) -> None:
+    for q in range(part):
+        out[q] += change * values[q]
+
+
+@contracted_kernel
+def _rise(sums: Any, signal: Any, rows: Any, first: int, part: int, code: int, out: Any) -> bool:
+    """Changes of a unit's signal on a block of rows; whether there are any."""
+    found = False
+    for q in range(part):
+        value = _act(sums[q], code) - signal[rows[first + q]]
+        out[q] = value
+        found |= value != np.float32(0.0)
+    return found
+
+
+@contracted_kernel
+def _place(values: Any, part: int, classes: int, c: int, logits: Any) -> None:
+    """Logits of class c, sixteen rows beside the same sixteen of the next class."""
+    for g in range(0, part, 16):
+        start = g * classes + 16 * c
+        for q in range(16):
+            logits[start + q] = values[g + q]
+
+
+@contracted_kernel
+def _walk(
+    signals: Any, pre: Any, base: Any, labels: Any, weights: Any, level: Any, outs: Any, ins: Any, code: int, total: int,
+    size: int, sites: Any, steps_of: Any, settling: bool, scratch: Any,
+) -> float:  # fmt: skip
+    """Sum over the rows of the change of loss of one candidate; when settling everything becomes the candidate's."""
+    steps, active, rows, units, now, then, now_units, then_units, sums, logits, wanted, before, mine, moved = scratch
+    top = len(pre) - 1
+    classes = pre[top].shape[0]
+    lowest = top
+    for m in range(size):
+        lowest = min(lowest, level[sites[m]])
+    found = 0
+    for m in range(size):
+        site = sites[m]
+        if level[site] == lowest:
+            place = 0
+            while place < found and units[place] != outs[site]:
+                place += 1
+            if place == found:
+                units[found] = outs[site]
+                found += 1
+                _scale(signals[lowest][ins[site]], steps_of[m], steps[place])
+            else:
+                _add(signals[lowest][ins[site]], steps_of[m], steps[place])
+    active[:] = 0
+    for p in range(found):
+        if lowest < top:
+            sums_of, signal_of = pre[lowest][units[p]], signals[lowest + 1][units[p]]
+            if settling:
+                step = steps[p].copy()
+            if code == RELU:
+                _relu_steps(sums_of, signal_of, steps[p])
+            else:
+                _any_steps(sums_of, signal_of, steps[p], code)
+            if settling:  # also where the signal stays
+                for b in range(step.size):
+                    sums_of[b] += step[b]
+                    signal_of[b] += steps[p, b]
+        _mark(steps[p], active)
+    for m in range(size):
+        if level[sites[m]] > lowest:
+            _mark(signals[level[sites[m]]][ins[sites[m]]], active)
+    count = _active_rows(active, total, rows)
+    change = 0.0
+    for first in range(0, count, BLOCK):
+        real = min(BLOCK, count - first)
+        part = (real + 15) // 16 * 16
+        many = found
+        for p in range(found):
+            _gather(steps[p], rows, first, part, now[p])
+            now_units[p] = units[p]
+        if lowest == top:
+            for c in range(classes):
+                _gather(pre[top][c], rows, first, part, sums)
+                for p in range(found):
+                    if units[p] == c:
+                        _axpy(now[p], np.float32(1.0), part, sums)
+                if settling:
+                    for q in range(real):
+                        pre[top][c, rows[first + q]] = sums[q]
+                _place(sums, part, classes, c, logits)
+        for layer in range(lowest + 1, top + 1):
+            matrix = weights[layer]
+            reached = 0
+            for u in range(matrix.shape[1]):
+                touched = layer == top
+                if touched:
+                    _gather(pre[layer][u], rows, first, part, sums)
+                for p in range(many):
+                    weight = matrix[now_units[p], u]
+                    if weight != np.float32(0.0):
+                        if not touched:
+                            _gather(pre[layer][u], rows, first, part, sums)
+                            touched = True
+                        _axpy(now[p], weight, part, sums)
+                for m in range(size):
+                    site = sites[m]
+                    if level[site] == layer and outs[site] == u:
+                        if not touched:
+                            _gather(pre[layer][u], rows, first, part, sums)
+                            touched = True
+                        # W h becomes (W + d) (h + e): W e was added above, d h and d e are added here.
+                        _gather_add(signals[layer][ins[site]], steps_of[m], rows, first, part, sums)
+                        # When settling, the signals of layers below have been moved already: they hold h + e.
+                        if not settling:
+                            for p in range(many):
+                                if now_units[p] == ins[site]:
+                                    _axpy(now[p], steps_of[m], part, sums)
+                if not touched:
+                    continue
+                if settling:
+                    for q in range(real):
+                        pre[layer][u, rows[first + q]] = sums[q]
+                if layer == top:
+                    _place(sums, part, classes, u, logits)
+                elif _rise(sums, signals[layer + 1][u], rows, first, part, code, then[reached]):
+                    then_units[reached] = u
+                    if settling:
+                        for q in range(real):
+                            signals[layer + 1][u, rows[first + q]] += then[reached, q]
+                    reached += 1
+            now, then, now_units, then_units = then, now, then_units, now_units
+            many = reached
+        for q in range(part):
+            b = rows[first + q]
+            wanted[q], before[q] = labels[b], base[b]
+        for q in range(0, part, 16):
+            entropies(logits[q * classes :], classes, wanted, q, moved, before, mine)
+        for q in range(real):
+            change += np.float64(mine[q]) - np.float64(before[q])
+            if settling:
+                base[rows[first + q]] = mine[q]
+    return change
+
+
+@contracted_kernel
+def _scratch(signals: Any, pre: Any, most: int) -> Any:
+    """Return the arrays that a candidate works in."""
+    padded = pre[0].shape[1]
+    widest = most
+    for layer in range(len(pre)):
+        widest = max(widest, pre[layer].shape[0])
+    classes = pre[len(pre) - 1].shape[0]
+    return (
+        np.empty((most, padded), np.float32), np.zeros(padded, np.uint8), np.empty(padded + 16, np.int32),
+        np.empty(most, np.int64), np.empty((widest, BLOCK), np.float32), np.empty((widest, BLOCK), np.float32),
+        np.empty(widest, np.int64), np.empty(widest, np.int64), np.empty(BLOCK, np.float32),
+        np.empty(BLOCK * classes, np.float32), np.empty(BLOCK, np.int32), np.empty(BLOCK, np.float32),
+        np.empty(BLOCK, np.float32), np.ones(BLOCK, np.uint8),
+    )  # fmt: skip
+
+
+@contracted_parallel_kernel
+def candidate_changes(
+    signals: Any, pre: Any, base: Any, labels: Any, weights: Any, level: Any, outs: Any, ins: Any, code: int, total: int,
+    size: Any, sites: Any, steps_of: Any,
+) -> Any:  # fmt: skip
+    """Sum over the rows of each candidate's change of loss, (K,) float64; NaN where it changes no site.
+
+    signals, pre (units, B padded) of each layer; base (B padded,) loss of each row, labels (B padded,) int32; weights (in, out);
+    level, outs, ins (N,) layer, output and input of every site; total B; size (K,), sites (K, M), steps_of (K, M) the changes of
+    their weights.
+    """
+    count = size.shape[0]
+    out = np.empty(count)
+    for share in numba.prange((count + SHARE - 1) // SHARE):
+        scratch = _scratch(signals, pre, sites.shape[1])
+        for k in range(share * SHARE, min((share + 1) * SHARE, count)):
+            if size[k] == 0:
+                out[k] = np.nan
+            else:
+                out[k] = _walk(
+                    signals, pre, base, labels, weights, level, outs, ins, code, total, size[k], sites[k], steps_of[k],
+                    False, scratch,
+                )  # fmt: skip
+    return out
+
+
+@contracted_kernel
+def settle(
+    signals: Any, pre: Any, base: Any, labels: Any, weights: Any, level: Any, outs: Any, ins: Any, code: int, total: int,
+    size: int, sites: Any, steps_of: Any,
+) -> float:  # fmt: skip
+    """Make one move in place, but for `weights`, and return the sum of its changes of loss."""
+    scratch = _scratch(signals, pre, sites.size)
+    return _walk(
+        signals, pre, base, labels, weights, level, outs, ins, code, total, size, sites, steps_of, True, scratch
+    )  # fmt: skip

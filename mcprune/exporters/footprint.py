@@ -1,0 +1,175 @@
+"""What a model costs: its parameters, its multiplications, and its time on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from mcprune.errors import McpruneError
+from mcprune.models.registry import build
+from mcprune.storage.folder import SmallModel, load_described
+
+BATCHES = (1, 256)
+ROWS = 2  # with which products are counted: some models take a single one for a batch
+ROUNDS = 31
+LEAST = 1e-3  # seconds of a round: below that the clock is coarse
+
+
+class Footprint(NamedTuple):
+    """A model's parameters, multiply-accumulates of a row (in linear and convolution layers), and seconds of a batch by its rows."""
+
+    parameters: int
+    macs: int
+    seconds: dict[int, float]
+
+
+class Footprints(NamedTuple):
+    """Of the whole model and the small one, in that order; None where one cannot be had, with the reason."""
+
+    whole: Footprint | None
+    small: Footprint | None
+    missing: str
+    threads: int
+    torch: str
+
+
+def parameters(model: nn.Module) -> int:
+    """Return how many numbers a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def macs(model: nn.Module, width: int) -> int:
+    """Return how many multiply-accumulates a row of `width` inputs takes in linear and convolution layers."""
+    total = 0
+
+    def count(module: nn.Module, _: Any, out: torch.Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        # Each output value is a product with one row of the weights.
+        total += out.numel() * (weight.numel() // weight.shape[0])
+
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, kinds)]
+    like = next(model.parameters(), torch.zeros(()))
+    was_training = model.training
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(ROWS, width, dtype=like.dtype, device=like.device))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return total // ROWS
+
+
+def latencies(models: Sequence[tuple[nn.Module, int]], rows: int, *, rounds: int = ROUNDS) -> list[float]:
+    """Return the seconds that a batch takes in each model: the median over rounds in which they take turns.
+
+    Parameters
+    ----------
+    models : sequence of (nn.Module, int)
+        With the width of a row; on the CPU.
+    rows : int
+        Of the batch.
+    rounds : int
+        Each calls every model for at least a millisecond.
+    """
+    with torch.inference_mode():
+        batches = [torch.rand(rows, width) for _, width in models]
+        return in_turns(
+            [partial(model.eval(), batch) for (model, _), batch in zip(models, batches, strict=True)], rounds
+        )
+
+
+def in_turns(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> list[float]:
+    """Return the seconds of each call: the median over rounds in which they take turns, each for at least a millisecond."""
+    repeats = []
+    for call in calls:
+        call()  # the first one prepares
+        began = time.perf_counter()
+        call()
+        repeats.append(max(1, round(LEAST / max(time.perf_counter() - began, 1e-7))))
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for place, call in enumerate(calls):
+            began = time.perf_counter()
+            for _ in range(repeats[place]):
+                call()
+            times[place].append((time.perf_counter() - began) / repeats[place])
+    return [sorted(found)[len(found) // 2] for found in times]
+
+
+def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) -> Footprints:
+    """Measure the small model of a run's folder and, where the classifier was mcprune's own, the whole one, untrained.
+
+    Parameters
+    ----------
+    folder : Path
+    start, done : mapping
+        The run's events.
+    """
+    threads = start.get("threads")
+    threads = threads if isinstance(threads, int) and 1 <= threads <= 1024 else 1
+    version = str(torch.__version__)
+    try:
+        small, description = load_described(folder)
+    except McpruneError as error:
+        return Footprints(None, None, f"the small model cannot be loaded: {error}", threads, version)
+    models = [(small.model, small.keep.size)]
+    whole, missing = whole_model(small, description["model"], start["config"], done)
+    if whole is not None:
+        models.insert(0, (whole, small.n_inputs))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        times = {rows: latencies(models, rows) for rows in BATCHES}
+        found = [
+            Footprint(
+                parameters(model),
+                macs(model, width),
+                {rows: times[rows][place] for rows in BATCHES},
+            )
+            for place, (model, width) in enumerate(models)
+        ]
+    finally:
+        torch.set_num_threads(before)
+    return Footprints(found[0] if whole is not None else None, found[-1], missing, threads, version)
+
+
+def whole_model(
+    small: SmallModel, description: Mapping[str, Any], config: Mapping[str, Any], done: Mapping[str, Any]
+) -> tuple[nn.Module | None, str]:
+    """Return an untrained classifier as the run's whole one was; None with the reason where it is not known.
+
+    Parameters
+    ----------
+    small : SmallModel
+    description : mapping
+        Of the small model, in model.json.
+    config : mapping
+        The run's options.
+    done : mapping
+        The last event, or result.json.
+    """
+    if description.get("kind") != "custom":
+        try:
+            whole = build(
+                config.get("model", "mlp"), small.n_inputs, len(small.labels), config["hidden"], config["activation"],
+                bias=config.get("bias", "yes") == "yes", width=config.get("width") or 1.0, image_shape=small.image_shape,
+            )  # fmt: skip
+        except (McpruneError, KeyError, TypeError, ValueError) as error:
+            return None, f"the whole model cannot be built from the options: {error}"
+        counted = parameters(whole)
+        if counted == (done.get("parameters") or {}).get("before"):
+            return whole.eval(), ""
+    return (
+        None,
+        "the classifier came from Python, so the folder cannot tell what the whole one was; its time is not measured",
+    )

@@ -1,0 +1,288 @@
+"""What of a model can be pruned: possible sites of every kind, what one of them costs, and what cannot be dropped and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.errors import ConfigError, ModelError
+from mcprune.exporters.footprint import parameters
+from mcprune.sites.channels import ChannelGroup, channel_groups
+from mcprune.sites.compare import evaluating, home
+from mcprune.sites.compare import run as run_model
+from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
+from mcprune.sites.site_map import SiteMap, site_map
+from mcprune.sites.weights import weight_layers
+from mcprune.storage.folder import SmallModel
+
+HEADER = ("kind", "place", "sites", "parameters each", "MACs each", "together with, or why not")
+WHY_WIDTH = 160
+
+
+@dataclass(frozen=True)
+class Place:
+    """Sites of one kind that lie in one place, or a place where there can be none.
+
+    Attributes
+    ----------
+    kind : "inputs", "units", "channels" or "weights"
+    layer : str
+        The module's name, as `sites="units:NAME"` takes it; "" for inputs.
+    sites : int
+    parameters, macs : int or None
+        What dropping one site of the whole model saves, in parameters and in multiply-accumulates of a row; None: not known.
+    parts : tuple of str
+        Other modules whose parameters go with these sites.
+    blocked : str
+        Why these cannot be dropped; "" if they can.
+    """
+
+    kind: str
+    layer: str
+    sites: int
+    parameters: int | None
+    macs: int | None
+    parts: tuple[str, ...] = ()
+    blocked: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` has found; `print` shows a table, a notebook too.
+
+    Attributes
+    ----------
+    name : str
+        The model's class.
+    parameters, macs : int
+        Of the whole model, for one row.
+    places : tuple of Place
+    notes : tuple of str
+        Kinds that the model has no place for at all, and why.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    places: tuple[Place, ...]
+    notes: tuple[str, ...]
+
+    def rows(self) -> list[list[str]]:
+        """Return the table's cells, in the order of `HEADER`."""
+        return [
+            [
+                place.kind,
+                place.layer or "the row",
+                f"{place.sites:,}",
+                "-" if place.parameters is None else f"{place.parameters:,}",
+                "-" if place.macs is None else f"{place.macs:,}",
+                f"no: {place.blocked}" if place.blocked else ", ".join(place.parts),
+            ]
+            for place in self.places
+        ]
+
+    @property
+    def title(self) -> str:
+        """The model in a line."""
+        return f"{self.name}: {self.parameters:,} parameters, {self.macs:,} multiply-accumulates a row"
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        table = [list(HEADER), *([*cells, shorten(why, WHY_WIDTH, placeholder=" ...")] for *cells, why in self.rows())]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
+        ]
+        return "\n".join([self.title, "", *lines, *([""] if self.notes else []), *self.notes])
+
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in self.rows())
+        head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<p><b>{escape(self.title)}</b></p><table><tr>{head}</tr>{cells}</table>{notes}"
+
+
+def inspect(model: nn.Module, example: Any) -> Inspection:
+    """List what of a model can be pruned.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    example : tensor, array or sequence of int
+        Rows as the model takes them, (B, ...); or the shape of one row, such as (784,) or (3, 32, 32).
+
+    Returns
+    -------
+    Inspection
+
+    Raises
+    ------
+    ConfigError
+        The model or the example is none.
+    ModelError
+        The model cannot be run on such rows.
+
+    Examples
+    --------
+    >>> import mcprune
+    >>> from mcprune.models.registry import build
+    >>> print(mcprune.inspect(build("mlp", 4, 2, (3,)), (4,)))  # doctest: +NORMALIZE_WHITESPACE
+    MLP: 23 parameters, 18 multiply-accumulates a row
+    <BLANKLINE>
+    kind     place     sites  parameters each  MACs each  together with, or why not
+    inputs   the row   4      3                3
+    units    layers.0  3      7                6
+    weights  layers.0  12     1                1
+    weights  layers.2  6      1                1
+    <BLANKLINE>
+    channels: the model has no convolution
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module")
+    if isinstance(model, SmallModel):  # what a run left: the network inside
+        model = model.model
+    shape = _row(example)
+    positions = _positions(model, shape)
+    total = sum(count * _weight(model, name)[0].numel() for name, count in positions.items())
+    places: list[Place] = [_inputs(model, shape)]
+    notes: list[str] = []
+    for kind, find in (("units", _units), ("channels", _channels), ("weights", _weights)):
+        try:
+            places += find(model, shape, positions)
+        except ModelError as error:
+            notes.append(f"{kind}: {error}")
+    if not any(isinstance(layer, CONVOLUTIONS) for layer in model.modules()):
+        notes = [note for note in notes if not note.startswith("channels:")] + [
+            "channels: the model has no convolution"
+        ]
+    numbers = parameters(model)
+    return Inspection(type(model).__name__, numbers, total, tuple(places), tuple(notes))
+
+
+def _row(example: Any) -> tuple[int, ...]:
+    is_shape = isinstance(example, tuple | list | torch.Size) and all(isinstance(side, int) for side in example)
+    shape = tuple(example) if is_shape else tuple(getattr(example, "shape", np.shape(example)))[1:]
+    if not shape or min(shape) < 1:
+        raise ConfigError(
+            f"an example of shape {shape} holds no rows; give rows (B, ...), or the shape of one, such as (3, 32, 32)"
+        )
+    return shape
+
+
+def _weight(model: nn.Module, name: str) -> torch.Tensor:
+    return model.get_submodule(name).get_parameter("weight")
+
+
+def _positions(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
+    """Return, for each linear or convolution layer that runs, how many values it gives for one row."""
+    found: dict[str, int] = {}
+    hooks = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
+
+            def note(_module: nn.Module, _inputs: Any, out: torch.Tensor, name: str = name) -> None:
+                found[name] = found.get(name, 0) + out[0].numel()
+
+            hooks.append(layer.register_forward_hook(note))
+    dtype, device = home(model)
+    try:
+        with torch.no_grad(), evaluating(model):
+            run_model(lambda: model(torch.zeros(2, *shape, dtype=dtype, device=device)), model, shape)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _saved(model: nn.Module, sites: SiteMap, shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return parameters and multiply-accumulates that one site less of each group saves."""
+    both = [model_costs(model, sites, unit, input_shape=shape) for unit in UNITS]
+    steps = [costs.steps(costs.sizes, -1) for costs in both]
+    return [(-int(parameters), -int(macs)) for parameters, macs in zip(*steps, strict=True)]
+
+
+def _inputs(model: nn.Module, shape: tuple[int, ...]) -> Place:
+    count = math.prod(shape)
+    try:
+        ((parameters, macs),) = _saved(model, site_map(model, "inputs", count), shape)
+    except ModelError:
+        # The small model puts what is kept into zeros: less is measured, nothing is saved behind.
+        return Place("inputs", "", count, 0, 0, ("nothing is saved: its first layer cannot be cut",))
+    return Place("inputs", "", count, parameters, macs)
+
+
+def _units(model: nn.Module, shape: tuple[int, ...], _: dict[str, int]) -> list[Place]:
+    every = site_map(model, "units", math.prod(shape))
+    if any(isinstance(layer, CONVOLUTIONS) for layer in model.modules()):
+        return _traced_units(model, shape, every)
+    out = []
+    for group in every.units:
+        try:
+            ((parameters, macs),) = _saved(model, site_map(model, f"units:{group.layer}", math.prod(shape)), shape)
+            out.append(Place("units", group.layer, group.size, parameters, macs))
+        except ModelError as error:
+            out.append(Place("units", group.layer, group.size, None, None, (), str(error)))
+    return out
+
+
+def _traced_units(model: nn.Module, shape: tuple[int, ...], every: SiteMap) -> list[Place]:
+    """Units beside convolutions: as the forward pass says."""
+    traced = {part: group for group in channel_groups(model, shape) if group.kind == "units" for part in group.parts}
+    out = []
+    for site in every.units:
+        group = traced.get(site.layer)
+        why = "its readers are not known" if group is None else group.blocked
+        saved: tuple[int | None, int | None] = (
+            (None, None) if group is None or why else _of_group(model, group, {name: 1 for name in traced})
+        )
+        out.append(
+            Place(
+                "units", site.layer, site.size, saved[0], saved[1], () if why or group is None else group.parts[1:], why
+            )
+        )
+    return out
+
+
+def _channels(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]) -> list[Place]:
+    if not any(isinstance(layer, CONVOLUTIONS) for layer in model.modules()):
+        return []
+    places = {name: max(1, count // len(_weight(model, name))) for name, count in positions.items()}
+    out = []
+    for group in channel_groups(model, shape):
+        if group.kind == "channels":
+            saved: tuple[int | None, int | None] = (None, None) if group.blocked else _of_group(model, group, places)
+            out.append(Place("channels", group.layer, group.size, saved[0], saved[1], group.parts[1:], group.blocked))
+    return out
+
+
+def _of_group(model: nn.Module, group: ChannelGroup, places: dict[str, int]) -> tuple[int, int]:
+    """Return parameters and multiply-accumulates of one channel: its slices, and the columns that read it."""
+    parameters = macs = 0
+    for name in group.parts:
+        layer = model.get_submodule(name)
+        parameters += sum(tensor.numel() // group.size for tensor in layer.parameters(recurse=False))
+        if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
+            macs += layer.weight[0].numel() * places.get(name, 1)
+    for reader in group.readers:
+        weight = _weight(model, reader.layer)
+        column = weight[:, 0].numel() * reader.spread
+        parameters += column
+        macs += column * places.get(reader.layer, 1)
+    return parameters, macs
+
+
+def _weights(model: nn.Module, _: tuple[int, ...], positions: dict[str, int]) -> list[Place]:
+    out = []
+    for name, shape in weight_layers(model):
+        places = positions.get(name, 0) // shape[0]
+        out.append(Place("weights", name, math.prod(shape), 1, places))
+    return out

@@ -1,0 +1,1 @@
+"""Gates trained by backprop as a way to a mask."""

@@ -1,0 +1,1 @@
+"""The Markov chain as a way to a mask."""

@@ -1,0 +1,135 @@
+"""Following the budget n(t): of a pool of kept sites, those whose removal costs least are dropped; of a pool of dropped ones,
+those whose return lowers the loss most are taken back.
+
+At T = 0 the cheapest are taken, which is the best of a pool and not the serial chain's first acceptance; it happens between
+blocks, where n(t) changes. At T > 0 the choice is the Gumbel form of drawing without replacement with weights exp(-loss/T).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mcprune.chain import min_per_layer as floors
+from mcprune.chain import moves, philox, state
+from mcprune.evaluators.base import Evaluator
+from mcprune.types import BoolArray, FloatArray, IntArray
+
+# The part of the kept sites that goes at once, each judged alone; of single weights a smaller one, which do each other's work.
+PART, PART_GUESSED = 8, 32
+
+
+def toggles(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Moves:
+    """Return the toggles of the given sites of each replica as its candidates; their running sums are not filled in.
+
+    K is the most that a replica has; the others are filled up with null moves.
+    """
+    shape = len(sites), max(part.size for part in sites)
+    out = moves.Moves(
+        kind=np.full(shape, moves.TOGGLE, np.int8),
+        size=np.zeros(shape, np.int32),
+        sites=np.full((*shape, 1), -1, np.int64),
+        weights=np.full((*shape, 1), np.nan),
+        log_ratio=np.zeros(shape),
+        sums=np.full((*shape, 3), np.nan),
+    )
+    for replica, part in enumerate(sites):
+        out.size[replica, : part.size] = 1
+        out.sites[replica, : part.size, 0] = part
+        out.weights[replica, : part.size, 0] = -current.position[replica, part]
+    return out
+
+
+def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatArray) -> IntArray:
+    """Return the indices of the `need` toggles with the smallest losses, perturbed by T times Gumbel noise.
+
+    A non-finite loss comes last; ties go to the lowest index.
+    """
+    score = np.where(np.isfinite(losses), losses, np.inf)
+    if temperature > 0:
+        score = score + temperature * np.log(-np.log(uniforms))
+    return np.argsort(score, kind="stable")[:need]
+
+
+def follow(
+    current: state.ChainState,
+    evaluator: Evaluator,
+    *,
+    target: int,
+    pool: int,
+    temperature: FloatArray | float,
+    sharpness: float,
+    seed: int,
+    block: int,
+    chains: IntArray | None = None,
+    may_grow: bool = False,
+    floor: IntArray | None = None,
+    limit: int = 0,
+    guesses: FloatArray | None = None,
+) -> int:
+    """Drop kept sites of each replica, in place, until `target` are left; return how many toggles were evaluated.
+
+    `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ... With
+    `may_grow` a replica that keeps fewer than `target` takes sites back. Above `limit` sites (0: none) a pool holds no more
+    than that, or than must go: those whose last known changes of loss `guesses` (N,) are the lowest, which are renewed in place.
+    No group of `floor` (N,) loses its last site.
+
+    The caller begins the evaluator anew afterwards. A site's toggle is judged alone, so at most an eighth of the kept
+    sites (with guesses a 32nd) go at once and the evaluator must have begun at the current position; call again while more are left.
+    """
+    replicas = current.position.shape[0]
+    warmth = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (replicas,))
+    drawn: list[IntArray] = []
+    noise: list[FloatArray] = []
+    needs: list[int] = []
+    for replica, chain in enumerate(range(replicas) if chains is None else chains.tolist()):
+        is_kept = current.position[replica] > 0
+        excess = int(is_kept.sum()) - target
+        free = is_kept if floor is None else is_kept & ~floors.last_ones(is_kept, floor)
+        sites = np.flatnonzero(free if excess > 0 else ~is_kept)
+        part = PART if guesses is None else PART_GUESSED
+        most = max(1, sites.size // part) if excess > 0 else sites.size if may_grow else 0
+        need = min(abs(excess), most, sites.size)
+        draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * sites.size if need else 0)
+        size = max(pool * need, need)
+        order = draws[: sites.size]
+        if limit and sites.size > limit:
+            size = max(min(size, limit), need)
+            order = order if guesses is None else guesses[sites]
+        drawn.append(np.sort(sites[np.argsort(order, kind="stable")[:size]]) if need else sites[:0])
+        noise.append(draws[sites.size : sites.size + drawn[-1].size])
+        needs.append(need)
+    if not any(needs):
+        return 0
+    losses = evaluator.losses(current, toggles(current, drawn))
+    if guesses is not None:
+        now = evaluator.current()
+        for replica, sites in enumerate(drawn):
+            change = losses[replica, : sites.size] - now[replica]
+            guesses[sites] = np.where(np.isfinite(change), change, np.inf)
+    for replica, (sites, need) in enumerate(zip(drawn, needs, strict=True)):
+        falls = floor is not None and need and current.position[replica, sites[0]] > 0
+        ranked = cheapest(
+            losses[replica, : sites.size], sites.size if falls else need, float(warmth[replica]), noise[replica]
+        )
+        chosen = sites[ranked]
+        if falls and floor is not None:  # together the cheapest may be all that a group has
+            chosen = _spared(current.position[replica] > 0, chosen, need, floor)
+        current.position[replica, chosen] *= -1.0
+        if guesses is not None:
+            guesses[chosen] *= -1.0  # what is done can be undone
+    state.refresh(current, sharpness=sharpness)
+    return sum(sites.size for sites in drawn)
+
+
+def _spared(kept: BoolArray, order: IntArray, need: int, floor: IntArray) -> IntArray:
+    """Return the first `need` sites of an order that can go without emptying a group, as many as there are."""
+    left = floors.counts(kept, floor)
+    chosen: list[int] = []
+    for site in order.tolist():
+        number = int(floor[site])
+        if len(chosen) < need and (number < 0 or left[number] > 1):
+            chosen.append(site)
+            left[number] -= number >= 0
+    return np.array(chosen, np.int64)

@@ -1,0 +1,85 @@
+"""What the chain is a function of, besides the losses, and what of it does not go together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mcprune.chain import moves, stepsize
+from mcprune.chain.schedules import Schedule, Waves
+from mcprune.errors import ConfigError
+from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.types import FloatArray
+
+# Scores (add, remove), each (N,), at a share of the run.
+ScoreHook: TypeAlias = Callable[[float], tuple[FloatArray, FloatArray]]
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """Everything that the chain is a function of, besides the losses."""
+
+    plan: moves.MovePlan
+    delta: Schedule
+    temperature: Schedule
+    alpha: Schedule
+    sharpness: Schedule | None  # None: hard gates
+    target: Schedule | Waves  # n(t), or cost(t)
+    keep: int
+    modified: bool
+    pooled: bool  # the count follows n(t) by dropping the cheapest of a pool
+    pool: int
+    start_weight: float
+    decisions: int
+    speculate: int
+    seed: int
+    replicas: int = 1  # R; the temperature is the coldest's
+    hottest: float = math.inf  # temperature of the hottest of several
+    swap_every: int = 0  # consumed proposals between rounds of swaps; 0: only at the ends of blocks
+    adapt_delta: float | None = None  # the acceptance that delta is adapted to
+    learned: bool = False  # `informed` draws by the chain's own statistics
+    warm_up: float = 0.5  # share of the run during which ladder, delta and (at T > 0) scores are adapted
+    pressure: float = 1.0  # n(t) is n (n(t) as planned / n)^(1 / pressure)
+    cost: CostBudget | None = None  # the budget is a cost: a wall, and alpha is 0
+    trials: int = 0  # sites that are tried one by one in front of a block, for `informed` and the pool; 0: none
+    falling_decisions: int = 0  # decisions of a block while n(t) is above n; 0: as many as later
+    pool_limit: int = 0  # most sites that the pool judges at once; 0: no limit
+    keeps_adapting: bool = False  # delta is adapted after the warm-up too: a person has switched it on
+
+
+def check(settings: ChainSettings) -> None:
+    """Refuse settings that do not go together.
+
+    Raises
+    ------
+    ConfigError
+        Several replicas without 0 < temperature < hottest, or an adapted delta that no move uses or a schedule changes.
+    """
+    if settings.cost is not None and not settings.pooled:
+        raise ConfigError(
+            f"a budget in {settings.cost.costs.words} is a wall, which the chain cannot come from above; use --budget-drops pool"
+        )
+    ends = (settings.temperature.start, settings.temperature.end)
+    if settings.replicas > 1 and min(ends) <= 0:
+        raise ConfigError(
+            f"replicas={settings.replicas} at temperature {settings.temperature}: replicas swap by their temperatures, so all "
+            "must be above 0; give temperature a positive value, such as 1e-4, or use one replica"
+        )
+    if settings.replicas > 1 and not max(ends) < settings.hottest:
+        raise ConfigError(
+            f"hottest={settings.hottest:g}, but the coldest replica's temperature is {settings.temperature}; choose a hottest "
+            "above it, or lower temperature"
+        )
+    if settings.adapt_delta is None:
+        return
+    if not settings.plan.probabilities[list(stepsize.USERS)].any():
+        raise ConfigError(
+            "adapt_delta is given, but none of the moves uses delta; give uniform, block or site a share of the moves, or leave "
+            "adapt_delta out"
+        )
+    if settings.delta.start != settings.delta.end:
+        raise ConfigError(
+            f"adapt_delta is given, but delta={settings.delta} is a schedule of its own; give delta one number to start from"
+        )

@@ -1,0 +1,76 @@
+"""The contract of an objective."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+from mcprune.types import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Rows(NamedTuple):
+    """What an objective is told of the rows of a batch besides their classes; None where there is nothing to tell."""
+
+    weights: torch.Tensor | None = None  # (B,), not negative
+    groups: torch.Tensor | None = None  # (B,) int64, for objectives that compare groups of rows
+
+
+class Objective(Protocol):
+    """Something to be minimised that can be computed from a classifier's outputs; no gradient is asked for.
+
+    Attributes
+    ----------
+    name : str
+    lower_bound : float or None
+        No value can be smaller; None where nothing is known.
+    words : str
+        What the value is, for people.
+    is_stepped : bool
+        One row on the other side of a threshold changes the value by more than rounding: evaluators that are not exact
+        cannot serve it.
+    reads_mask : bool
+        It has `masked_losses` too, which is to be called with the masks (K, N); only the full evaluator does.
+    """
+
+    name: str
+    lower_bound: float | None
+    words: str
+    is_stepped: bool
+    reads_mask: bool
+
+    def begin(self, rows: Rows) -> None:
+        """Take what there is to know of the rows that the next calls of `losses` are about; not called where that is nothing."""
+        ...
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
+        """Return one value for each candidate.
+
+        Parameters
+        ----------
+        logits : tensor, shape (K, B, C)
+            Outputs of K candidates on the same B rows.
+        targets : tensor of int64, shape (B,)
+
+        Returns
+        -------
+        ndarray of float64, shape (K,)
+            A candidate's value must not depend on which others stand beside it, to the last bit.
+        """
+        ...
+
+
+class MaskedObjective(Objective, Protocol):
+    """An objective that reads the mask."""
+
+    def masked_losses(self, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray | None) -> FloatArray:
+        """Do what `losses` does with the masks (K, N) at hand."""
+        ...
+
+
+def losses_of(objective: Objective, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray) -> FloatArray:
+    """Return the value of each candidate, shape (K,), of an objective that may read the masks (K, N)."""
+    if objective.reads_mask:
+        return cast(MaskedObjective, objective).masked_losses(logits, targets, masks)
+    return objective.losses(logits, targets)

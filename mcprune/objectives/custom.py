@@ -1,0 +1,149 @@
+"""A user's own objective: `def objective(predictions, targets, mask) -> float`."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import numbers
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcprune.errors import ObjectiveError
+from mcprune.objectives.base import Rows
+from mcprune.types import BoolArray, FloatArray
+
+AGAIN = 64  # one call in so many is made twice: its value must be a function of what it is given
+
+
+class OwnObjective:
+    """Ask a function for the value of each candidate.
+
+    Parameters
+    ----------
+    function : callable
+        (predictions, targets, mask) -> a number to be minimised: float64 probabilities (B, C), int64 classes (B,), and bool
+        (N,), True for a kept site; all read-only. With two parameters it is not given the mask, and then the evaluators
+        that know only outputs serve it too. An attribute `lower_bound`, if it has one, is believed.
+    name : str
+        For messages.
+    """
+
+    is_stepped = True
+    lower_bound: float | None
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        if not callable(function):
+            raise ObjectiveError(f"objective={name!r} is a {type(function).__name__}, no function; give one to call")
+        try:
+            count = len(inspect.signature(function).parameters)
+        except (TypeError, ValueError):  # some built-in functions do not tell
+            count = 3
+        self.reads_mask = count != 2
+        self.function = function
+        self.name = self.words = name
+        bound = getattr(function, "lower_bound", None)
+        self.lower_bound = float(bound) if isinstance(bound, numbers.Real) else None
+        self._calls = 0
+
+    def begin(self, rows: Rows) -> None:
+        """See `Objective.begin`; the function is not told."""
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
+        """Return the function's value of each candidate, shape (K,); see `Objective.losses`."""
+        return self.masked_losses(logits, targets, None)
+
+    def masked_losses(self, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray | None) -> FloatArray:
+        """Do the same with masks (K, N); outputs that are not finite give NaN, and the function is not asked.
+
+        Raises
+        ------
+        ObjectiveError
+            The function raises, gives no finite number, or two numbers for the same candidate.
+        """
+        predictions = torch.softmax(logits.double(), dim=2).cpu().numpy()
+        classes = targets.cpu().numpy()
+        finite = torch.isfinite(logits).all(dim=2).all(dim=1).cpu().numpy()
+        out = np.full(len(predictions), np.nan)
+        for k in np.flatnonzero(finite).tolist():
+            given = [_fixed(predictions[k]), _fixed(classes)]
+            if self.reads_mask and masks is not None:
+                given.append(_fixed(masks[k]))
+            out[k] = self._value(given)
+            if self._calls % AGAIN == 0 and (again := self._value(given)) != out[k]:
+                raise ObjectiveError(
+                    f"objective {self.name!r} gave {float(out[k])} and then {again} for the same candidate: it depends on hidden "
+                    "state, such as random numbers or a counter; make it a function of its arguments alone"
+                )
+            self._calls += 1
+        return out
+
+    def _value(self, given: list[Any]) -> float:
+        try:
+            value = self.function(*given)
+        except Exception as error:  # the user's own code
+            said = (str(error).splitlines() or [""])[0]
+            raise ObjectiveError(
+                f"objective {self.name!r} raised {type(error).__name__}: {said}{_where(error)}; it is called with "
+                f"{', '.join(f'{part.dtype} {part.shape}' for part in given)}"
+            ) from error
+        if isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 0:
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+            raise ObjectiveError(
+                f"objective {self.name!r} gave a {type(value).__name__}{shape}; it must give one real number"
+            )
+        if not np.isfinite(float(value)):
+            raise ObjectiveError(
+                f"objective {self.name!r} gave {float(value)} for outputs that are finite; give every candidate a finite "
+                "number, such as a large one where it is undefined"
+            )
+        return float(value)
+
+
+def _fixed(values: Any) -> Any:
+    """Return a read-only view: what is changed in place would be another candidate's, too."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
+def _where(error: Exception) -> str:
+    """Return the user's own line, the last one of the traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})" if trace is not None else ""
+
+
+def from_file(text: str) -> OwnObjective:
+    """Return the objective of `file.py:name`; the file is run.
+
+    Raises
+    ------
+    ObjectiveError
+        No such file or function, or a file that raises.
+    """
+    path, _, name = text.rpartition(":")
+    if not path:
+        path, name = name, "objective"
+    if not Path(path).is_file():
+        raise ObjectiveError(f"objective={text!r}: there is no file {path!r}; give FILE.py:NAME of a function")
+    spec = importlib.util.spec_from_file_location("mcprune_own_objective", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code
+        said = (str(error).splitlines() or [""])[0]
+        raise ObjectiveError(
+            f"objective={text!r}: {path} cannot be run, {type(error).__name__}: {said}; mend it"
+        ) from error
+    if not hasattr(module, name):
+        raise ObjectiveError(f"objective={text!r}: {path} has no {name!r}; give FILE.py:NAME of a function in it")
+    return OwnObjective(getattr(module, name), text)

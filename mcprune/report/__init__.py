@@ -1,0 +1,1 @@
+"""What a person reads: text, tables, the terminal, HTML pages, figures."""

@@ -1,0 +1,323 @@
+"""The figures of a report: curves with marks where a knob was turned, masks, autocorrelation."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mcprune.chain.diagnostics import autocorrelation, autocorrelation_time
+from mcprune.report.page import COLOURS, CYCLE, Figure, bytes_array, grid, layout, line, panel_title
+from mcprune.report.summary import group_title
+from mcprune.storage.event_log import Recorded
+from mcprune.types import FloatArray
+
+Runs = Mapping[str, Recorded]
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+WIDE = 30.0  # a panel whose values span more than so many times the least of them is logarithmic
+MARKS = 60  # more changes than these would hide the curves
+BARS = 64
+DROPPED = "#c3cad5"  # the colour of what is not kept
+FEWEST = 10  # values of a series whose autocorrelation is shown
+
+
+class Panel(NamedTuple):
+    """A panel: its title, and its lines as (name, field)."""
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+
+
+LOSSES = (
+    Panel("L_tot", (("L_tot", "loss"),)),
+    Panel("L_cla", (("L_cla", "cla"),)),
+    Panel("alpha L_sel", (("alpha L_sel", "sel"),)),
+    Panel("alpha L_rej", (("alpha L_rej", "rej"),)),
+)
+BUDGET = (
+    Panel("gates", (("sum of gates", "gate_sum"), ("n(t)", "target"), ("kept", "kept"))),
+    Panel("validation accuracy", (("of the kept sites", "validation_accuracy"), ("of exactly n", "validation_at_n"))),
+)
+KNOBS = (
+    Panel("alpha", (("alpha", "alpha"),)),
+    Panel("delta", (("delta", "delta"),)),
+    Panel("temperature", (("temperature", "temperature"),)),
+    Panel("lambda", (("lambda", "lambda"),)),
+)
+
+
+def work_panels(runs: Runs) -> list[Panel]:
+    """Return the panels of acceptance, in all and by move, and of speed."""
+    moves = list(dict.fromkeys(name for run in runs.values() for event in run.progress for name in event["moves"]))
+    return [
+        Panel("acceptance", (("all moves", "acceptance"),)),
+        *([Panel("acceptance by move", tuple((name, f"move {name}") for name in moves))] if len(moves) > 1 else []),
+        Panel("proposals a second", (("proposals a second", "proposals_per_second"),)),
+        Panel("millions of sample-forwards", (("forwards", "forwards"),)),
+    ]
+
+
+def values(run: Recorded, field: str) -> FloatArray:
+    """Return what a panel shows of a run, shape (progress events,); NaN where it is not known."""
+    if field in ("sel", "rej"):
+        return run.series("alpha") * run.series(field)
+    if field == "forwards":
+        return run.series(field) / 1e6
+    if field == "proposals_per_second" and not run.series("proposals").any():
+        return np.full(len(run.progress), np.nan)  # nothing is proposed on the gradient path
+    if field.startswith("move "):
+        pairs = np.array([event["moves"].get(field[5:], (0, 0)) for event in run.progress], np.float64).reshape(-1, 2)
+        proposed, accepted = np.diff(pairs, axis=0, prepend=np.zeros((1, 2))).T
+        shares = np.full(len(pairs), np.nan)
+        np.divide(accepted, proposed, out=shares, where=proposed > 0)
+        return shares
+    return run.series(field)
+
+
+def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
+    """Return panels over the epochs, those left out of which no run tells anything; None if that is all of them.
+
+    A run alone has a colour for each line; of several each has a colour, and the lines of a panel differ in their dashes.
+    """
+    told = [
+        panel
+        for panel in panels
+        if any(np.isfinite(values(run, field)).any() for run in runs.values() for _, field in panel.lines)
+    ]
+    if not told:
+        return None
+    columns = min(2, len(told))
+    rows = -(-len(told) // columns)
+    domains = grid(len(told), columns, gap_x=0.09, gap_y=0.22 / rows)
+    data: list[Figure] = []
+    axes: Figure = {}
+    shapes: list[Figure] = []
+    for place, panel in enumerate(told):
+        suffix = "" if place == 0 else str(place + 1)
+        own = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+        found: list[FloatArray] = []
+        for number, (label, run) in enumerate(runs.items()):
+            x = run.series("epoch")
+            for dash, (name, field) in enumerate(panel.lines):
+                y = values(run, field)
+                known = np.isfinite(y)
+                if not known.any():
+                    continue
+                found.append(y[known])
+                alone = len(runs) == 1
+                trace = line(
+                    x[known].tolist(),
+                    y[known].tolist(),
+                    html.escape(name if alone else label),
+                    COLOURS[(dash if alone else number) % len(COLOURS)],
+                    showlegend=len(panel.lines) > 1 if alone else place == 0 and dash == 0,
+                    legend=f"legend{suffix}" if alone else "legend",  # of several runs one serves all panels
+                    hovertemplate="%{x:.1f}: %{y:.5g}<extra>" + html.escape(f"{label}: {name}") + "</extra>",
+                    **own,
+                )
+                trace["line"]["dash"] = DASHES[dash % len(DASHES)]
+                if alone and len(panel.lines) > 1:  # so that each is seen where they lie on each other
+                    trace["line"]["width"] = max(1.4, 3.6 - dash)
+                if panel in KNOBS:
+                    trace["line"]["shape"] = "vh"  # a value holds for the block that ends there
+                if known.sum() <= 60:
+                    trace["mode"], trace["marker"] = "lines+markers", {"size": 4}
+                data.append(trace)
+            shapes += marks(run, suffix, COLOURS[number % len(COLOURS)] if len(runs) > 1 else "#8b95a5")
+        x_domain, y_domain = domains[place]
+        all_values = np.concatenate(found)
+        is_log = all_values.min() > 0 and all_values.max() > WIDE * all_values.min()
+        scale = {"type": "log", "exponentformat": "power"} if is_log else {"type": "linear"}
+        last = place >= len(told) - columns
+        axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "title": "epoch" if last else ""}
+        axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", **scale}
+    titles = [panel_title(_title(panel, len(runs)), domain) for panel, domain in zip(told, domains, strict=True)]
+    drawn = layout(height=90 + 240 * rows, annotations=titles, shapes=shapes, **axes)
+    if len(runs) > 1:
+        return {"data": data, "layout": {**drawn, "legend": below(0.0, 0.0, rows, is_last=True)}}
+    legends = {
+        f"legend{place + 1 if place else ''}": below(x[0], y[0], rows, is_last=place >= len(told) - columns)
+        for place, (x, y) in enumerate(domains)
+    }
+    return {"data": data, "layout": {**drawn, **legends}}
+
+
+def below(left: float, bottom: float, rows: int, *, is_last: bool) -> Figure:
+    """Return a legend below a panel, and below the title of its axis if it has one."""
+    return {
+        "orientation": "h",
+        "x": left,
+        "y": bottom - (0.29 if is_last else 0.12) / rows,
+        "yanchor": "top",
+    }
+
+
+def _title(panel: Panel, runs: int) -> str:
+    """Return a panel's title; where colours are runs it names the lines too, in the order of their dashes."""
+    names = ", ".join(name for name, _ in panel.lines)
+    return html.escape(f"{panel.title}: {names}" if runs > 1 and len(panel.lines) > 1 else panel.title)
+
+
+def marks(run: Recorded, suffix: str, colour: str) -> list[Figure]:
+    """Return a thin line at each of the first changes of a knob."""
+    return [
+        {
+            "type": "line", "xref": f"x{suffix}", "yref": f"y{suffix} domain", "x0": x, "x1": x, "y0": 0, "y1": 1,
+            "line": {"color": colour, "width": 1, "dash": "dot"},
+        }
+        for x in sorted({run.epoch_of(knob["block"]) for knob in run.knobs[:MARKS]})
+    ]  # fmt: skip
+
+
+def settled(run: Recorded, field: str = "loss") -> FloatArray:
+    """Return a field since n(t) is n and the knobs rest, without what is not known."""
+    found = run.series(field)[run.settled_from() :]
+    return found[np.isfinite(found)]
+
+
+def correlations(runs: Runs) -> Figure | None:
+    """Return the autocorrelation of L_tot and of L_cla over lags in progress events; None where no run tells enough."""
+    data: list[Figure] = []
+    for number, (label, run) in enumerate(runs.items()):
+        for dash, (field, name) in enumerate((("loss", "L_tot"), ("cla", "L_cla"))):
+            series = settled(run, field)
+            shares = autocorrelation(series) if len(series) >= FEWEST else None
+            if shares is None:
+                continue
+            tau = autocorrelation_time(series)
+            shown = int(np.clip(10 * tau, 20, len(series) // 2 + 1))
+            colour = COLOURS[(dash if len(runs) == 1 else number) % len(COLOURS)]
+            title = html.escape(name if len(runs) == 1 else f"{label}: {name}")
+            trace = line(list(range(shown)), shares[:shown].tolist(), title, colour)
+            trace["line"]["dash"] = DASHES[dash]
+            data.append(trace)
+    if not data:
+        return None
+    return {
+        "data": data,
+        "layout": layout(
+            height=300, showlegend=True, xaxis={"title": "lag, progress events"}, yaxis={"title": "autocorrelation"}
+        ),
+    }
+
+
+def mean_gates(run: Recorded) -> FloatArray | None:
+    """Return the mean of each gate over the moments at which the gates were told, shape (N,), 0..1; None if they never were."""
+    gates = run.gates()
+    return gates.mean(axis=0, dtype=np.float64) / 255 if len(gates) else None
+
+
+def masks(runs: Runs, shapes: Mapping[str, Sequence[int] | None]) -> Figure | None:
+    """Return the kept pixels of the runs on images, and of a run alone the mean gates; None where no run has an image.
+
+    Channels stand below each other.
+    """
+    panels: list[tuple[str, FloatArray]] = []
+    for label, run in runs.items():
+        shape, keep = shapes[label], run.keep()
+        size = run.start["sites"][0]["size"] if run.start["sites"][0]["kind"] == "inputs" else 0
+        if shape is None or keep is None or int(np.prod(shape)) != size:
+            continue
+        flat = (-1, shape[-1])
+        kept = np.isin(np.arange(size), keep).astype(np.float64)
+        panels.append(("kept" if len(runs) == 1 else html.escape(label), kept.reshape(flat)))
+        share = mean_gates(run)
+        if len(runs) == 1 and share is not None:
+            panels.append(("mean gate over the search", share[:size].reshape(flat)))
+    if not panels:
+        return None
+    columns = max(2, min(4, len(panels)))
+    domains = grid(len(panels), columns, gap_x=0.03, gap_y=0.1)
+    data: list[Figure] = []
+    axes: Figure = {}
+    bare = {
+        "showticklabels": False,
+        "ticks": "",
+        "showgrid": False,
+        "zeroline": False,
+        "mirror": True,
+        "constrain": "domain",
+    }
+    for place, (_, picture) in enumerate(panels):
+        suffix = "" if place == 0 else str(place + 1)
+        x_domain, y_domain = domains[place]
+        axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "linecolor": "#8b95a5", **bare}
+        axes[f"yaxis{suffix}"] = {
+            "domain": y_domain, "anchor": f"x{suffix}", "linecolor": "#8b95a5", "autorange": "reversed",
+            "scaleanchor": f"x{suffix}", **bare,
+        }  # fmt: skip
+        gap = 1 if max(picture.shape) <= 64 else 0
+        data.append(
+            {
+                "type": "heatmap", "z": bytes_array(np.rint(255 * picture)), "zmin": 0, "zmax": 255, "showscale": False,
+                "xgap": gap, "ygap": gap, "hovertemplate": "row %{y}, column %{x}<extra></extra>",
+                "xaxis": f"x{suffix}", "yaxis": f"y{suffix}", **CYCLE,
+            }
+        )  # fmt: skip
+    titles = [panel_title(title, domain) for (title, _), domain in zip(panels, domains, strict=True)]
+    return {"data": data, "layout": layout(height=70 + 300 * -(-len(panels) // columns), annotations=titles, **axes)}
+
+
+def bars(run: Recorded, names: Sequence[str]) -> Figure | None:
+    """Return a bar for each site, kept ones first, then by the mean of their gates; at most `BARS` of them."""
+    keep = run.keep()
+    if keep is None:
+        return None
+    kept = np.isin(np.arange(run.N), keep)
+    share = mean_gates(run)
+    lengths: Any = kept.astype(np.float64) if share is None else share
+    order = np.lexsort((np.arange(run.N), -lengths, ~kept))[:BARS]
+    text = [html.escape(names[site][:40]) for site in order]
+    places = list(range(len(order)))
+    bar = {
+        "type": "bar", "orientation": "h", "x": lengths[order].tolist(), "y": places,
+        "marker": {"color": [COLOURS[0] if kept[site] else DROPPED for site in order]}, "hovertemplate": "%{y}: %{x:.2f}<extra></extra>",
+    }  # fmt: skip
+    axis = {"tickvals": places, "ticktext": text, "autorange": "reversed"}
+    x = {"title": "mean gate over the search" if share is not None else "kept", "range": [0, 1.02]}
+    return {"data": [bar], "layout": layout(height=110 + 18 * len(order), xaxis=x, yaxis=axis, bargap=0.25)}
+
+
+def by_layer(run: Recorded) -> Figure | None:
+    """Return a bar for each group of sites, as kept and dropped shares of it; None where no mask was told."""
+    keep = run.keep()
+    if keep is None:
+        return None
+    sizes = np.array([group["size"] for group in run.start["sites"]])
+    kept = np.histogram(keep, np.concatenate([[0], np.cumsum(sizes)]))[0]
+    places = list(range(len(sizes)))
+    parts = (("kept", kept, COLOURS[0]), ("dropped", sizes - kept, DROPPED))
+    data = [
+        {
+            "type": "bar", "orientation": "h", "name": name, "x": (counts / sizes).tolist(), "y": places, "marker": {"color": colour},
+            "customdata": [f"{count:,} of {size:,} {name}" for count, size in zip(counts.tolist(), sizes.tolist(), strict=True)],
+            "hovertemplate": "%{customdata}<extra></extra>",
+        }
+        for name, counts, colour in parts
+    ]  # fmt: skip
+    alike = len({group["kind"] for group in run.start["sites"]}) == 1
+    titles = [
+        f"{html.escape(str(group['layer']) if alike and group.get('layer') else group_title(group))}: {count:,} of {group['size']:,}"
+        for group, count in zip(run.start["sites"], kept.tolist(), strict=True)
+    ]
+    axis = {"tickvals": places, "ticktext": titles, "autorange": "reversed", "automargin": True}
+    x = {"range": [0, 1.01], "tickformat": ".0%", "nticks": 6, "tickangle": 0}
+    drawn = layout(height=130 + 20 * len(places), xaxis=x, yaxis=axis, bargap=0.25, barmode="stack")
+    return {
+        "data": data,
+        "layout": {**drawn, "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}},
+    }
+
+
+def site_names(run: Recorded, features: Sequence[str] | None) -> list[str]:
+    """Return a name for each site: the kept ones' own, the inputs' from the data, else the group's and a number."""
+    names = [f"{group_title(group)} {index}" for group in run.start["sites"] for index in range(group["size"])]
+    first = run.start["sites"][0]
+    if features is not None and first["kind"] == "inputs" and len(features) == first["size"]:
+        names[: first["size"]] = map(str, features)
+    if run.done is not None:
+        for site, name in zip(run.done["keep"], run.done["names"], strict=True):
+            names[site] = str(name)
+    return names

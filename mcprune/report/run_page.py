@@ -1,0 +1,311 @@
+"""The page of a report: what was asked, what came out, how the run went, what the small model costs, how to repeat it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcprune.exporters.footprint import Footprints
+from mcprune.report import figures, tables
+from mcprune.report import summary as table
+from mcprune.report.page import Page
+from mcprune.report.text import duration, number
+from mcprune.storage.event_log import Recorded
+from mcprune.storage.layout import CONFIG
+from mcprune.storage.run_metrics import jaccard
+
+Runs = Mapping[str, Recorded]
+REASONS = {
+    "interrupt": "it was interrupted (Ctrl-C)",
+    "terminate": "it was terminated (SIGTERM)",
+    "max_time": "its time was up",
+    "stop": "it was stopped on the live page",
+    "replay": "the run that it repeats had ended there",
+}
+
+
+def check(run: Recorded) -> None:
+    """Refuse a run whose result cannot be shown.
+
+    Raises
+    ------
+    FolderError
+        Naming what is wrong with it.
+    """
+    if run.done is not None:
+        table.check(result(run), str(run.folder))
+
+
+def result(run: Recorded) -> dict[str, Any]:
+    """Return what `table` shows of a run that has ended."""
+    assert run.done is not None
+    return {**run.done, **{name: run.start[name] for name in ("name", "N", "n", "sites")}}
+
+
+def write_page(
+    path: Path, runs: Runs, features: Mapping[str, Sequence[str] | None], costs: Mapping[str, Footprints]
+) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : Path
+    runs : mapping of str to Recorded
+        By their folders; the first is the one that is reported, the others are drawn over it.
+    features : mapping
+        The names of all inputs, None where they are not known.
+    costs : mapping
+        What the models of the runs that have ended cost.
+    """
+    label, run = next(iter(runs.items()))
+    start = run.start
+    page = Page(f"mcprune report: {start['name']}, {run.n:,} of {run.N:,} sites", state(run))
+    if len(runs) > 1:
+        page.words(f"The run in {label}; {len(runs) - 1} more drawn over it: {', '.join(list(runs)[1:])}.", quiet=False)
+    for name, other in list(runs.items())[1:]:
+        page.words(f"{name}: {state(other)}")
+    page.heading("What was asked")
+    page.table(["", "" if len(runs) == 1 else label, *list(runs)[1:]], asked(runs), left=True)
+    page.heading("What came out")
+    _outcome(page, runs, features)
+    _curves(page, runs)
+    for name, other in runs.items():
+        tables.changes(page, name if len(runs) > 1 else "", other)
+    tables.diagnosis(page, runs)
+    tables.costs(page, runs, costs)
+    _configuration(page, runs, costs)
+    page.write(path)
+
+
+def state(run: Recorded) -> str:
+    """Say whether the run has ended, and how."""
+    last = run.progress[-1] if run.progress else None
+    parts = []
+    if run.done is not None:
+        parts.append(f"The run has ended after {duration(run.done.get('seconds'))}.")
+    elif run.harden is not None:
+        parts.append(
+            "This run is unfinished: its search has ended, but it has not told its last figures. It may be going on."
+        )
+    else:
+        done = (
+            f"{last['block']:,} of {number(run.start.get('blocks'), ',d')} blocks were told"
+            if last
+            else "no block was told"
+        )
+        parts.append(f"This run is unfinished: {done}. It may be going on, or it was broken off.")
+    if run.stopped is not None:
+        reason = str(run.stopped.get("reason"))
+        parts.append(f"The search ended early, at block {run.stopped.get('block')}: {REASONS.get(reason, reason)}.")
+    if run.done is not None and run.done.get("is_cut_short"):
+        parts.append("What followed the search was cut short.")
+    if run.is_torn:
+        parts.append("The last line of its events was cut off and is left out.")
+    return " ".join(parts)
+
+
+def asked(runs: Runs) -> list[list[str]]:
+    """Return the table of what was asked, a column a run."""
+    rows = (
+        ("data", lambda run: run.start["name"]),
+        ("rows", lambda run: ", ".join(f"{count:,} {part}" for part, count in run.start.get("rows", {}).items())),
+        ("sites", lambda run: f"keep {run.n:,} of {run.N:,} ({', '.join(map(table.group_title, run.start['sites']))})"),
+        ("classifier", lambda run: run.start.get("classifier")),
+        ("method", lambda run: _option(run, "method") + (f", {way}" if (way := _option(run, "schedule")) != "-" else "")),
+        ("moves", _moves),
+        ("delta, temperature", lambda run: _start(run, "delta", "temperature") if _is_chain(run) else "-"),
+        ("alpha", lambda run: _start(run, "alpha")),
+        ("epochs, blocks", lambda run: f"{number(run.start.get('epochs'), ',d')}, {number(run.start.get('blocks'), ',d')}"),
+        ("evaluator", lambda run: run.start.get("evaluator")),
+        ("device, threads", lambda run: f"{run.start.get('device')}, {run.start.get('threads')}"),
+        ("seed", lambda run: _option(run, "seed")),
+    )  # fmt: skip
+    return [[name, *(str(tell(run) or "-") for run in runs.values())] for name, tell in rows]
+
+
+def _is_chain(run: Recorded) -> bool:
+    return str(_config(run).get("method", "markov")) == "markov"
+
+
+def _moves(run: Recorded) -> str:
+    moves = _config(run).get("moves") or {} if _is_chain(run) else {}
+    return ", ".join(f"{name} {number(share, 'g')}" for name, share in moves.items())
+
+
+def _start(run: Recorded, *names: str) -> str:
+    turned = any(name in knob["knobs"] for knob in run.knobs for name in names)
+    return ", ".join(_option(run, name) for name in names) + (" at first, turned later" if turned else "")
+
+
+def _config(run: Recorded) -> dict[str, Any]:
+    return dict(run.start["config"])
+
+
+def _option(run: Recorded, name: str) -> str:
+    value = _config(run).get(name)
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None]) -> None:
+    first = next(iter(runs.values()))
+    for name, run in runs.items():
+        if len(runs) > 1:
+            page.words(f"{name}:", quiet=False)
+        rows = run.rows if run.done is None else run.done["rows"]
+        if rows:
+            objective = run.start.get("objective")
+            page.table(table.header(objective), [table.cells(row, objective) for row in rows])
+        else:
+            page.words("Nothing was tested yet.")
+    _sites(page, runs, features)
+    if first.done is not None:
+        shown = result(first)
+        lines = [
+            *table.harden_lines(shown),
+            *table.size_lines(shown),
+            *table.weights_line(shown.get("nonzero_weights")),
+            *table.adapted_lines(shown.get("adapted")),
+        ]
+        for text in filter(None, lines):
+            page.words(text.strip())
+    if len(runs) > 1 and (mine := first.keep()) is not None:
+        pairs = [
+            [name, f"{jaccard(mine, keep):.3f}", f"{len(set(mine) & set(keep)):,}"]
+            for name, run in list(runs.items())[1:]
+            if (keep := run.keep()) is not None and run.N == first.N
+        ]
+        if pairs:
+            page.words("Overlap of the masks with that of the first run: |A and B| / |A or B|, and |A and B|.")
+            page.table(["", "overlap", "in both"], pairs)
+
+
+def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None]) -> None:
+    label, first = next(iter(runs.items()))
+    if first.keep() is None:
+        page.words("Which sites are kept was not told yet.")
+        return
+    if first.done is None:
+        page.words(
+            "The run has no result yet: shown are the gates above one half when they were told last.", quiet=False
+        )
+    shapes = {name: run.image_shape for name, run in runs.items()}
+    picture = figures.masks(runs, shapes)
+    if picture is not None:
+        page.words("Dark: kept, or a gate of 1. Channels stand below each other.")
+        page.figure(picture)
+    groups = first.start["sites"]
+    only_pixels = len(groups) == 1 and shapes[label] is not None
+    has_many = sum(group["size"] for group in groups if group["kind"] != "inputs") > figures.BARS
+    if has_many and (chart := figures.by_layer(first)) is not None:
+        page.words(f"How many {', '.join(dict.fromkeys(group['kind'] for group in groups))} of each layer are kept.")
+        page.figure(chart)
+    # Of many inner sites, single ones have no names that say anything; columns of a table beside them have.
+    is_named = not has_many or (groups[0]["kind"] == "inputs" and shapes[label] is None)
+    chart = figures.bars(first, figures.site_names(first, features[label])) if is_named and not only_pixels else None
+    if chart is not None:
+        page.words(
+            f"Blue sites are kept; the order is by the mean of the gates over the search (at most {figures.BARS} are shown)."
+        )
+        page.figure(chart)
+    if first.done is not None and not (only_pixels and picture is not None):
+        page.code("\n".join(table.kept_lines(result(first), width=110, unicode=True)))
+
+
+def _curves(page: Page, runs: Runs) -> None:
+    if not any(run.progress for run in runs.values()):
+        page.heading("Curves")
+        page.words("No block was told yet, so there are none.")
+        return
+    turned = any(run.knobs for run in runs.values())
+    words = "Dotted upright lines: a knob was turned. " if turned else ""
+    several = (
+        "A colour is a run; lines of a panel differ in their dashes, in the order of its title: solid, dashed, dotted. "
+        if len(runs) > 1
+        else ""
+    )
+    hidden = max(len(run.knobs) for run in runs.values()) - figures.MARKS
+    cut = f"The first {figures.MARKS} changes of a run are marked. " if hidden > 0 else ""
+    for title, panels, text in (
+        (
+            "Losses",
+            figures.LOSSES,
+            "L_tot = L_cla + alpha (L_sel + L_rej) in nats, each block on its own evaluation batch "
+            "(on the gradient path: its training batches). ",
+        ),
+        ("Sites and accuracy", figures.BUDGET, "n(t), the sum of the gates and the kept sites; validation accuracy of hard masks. "),
+        ("Knobs", figures.KNOBS, "As they stood at each block. "),
+        ("Work", figures.work_panels(runs), "Acceptance since the progress event before; speed by the usual time of a block. "),
+    ):  # fmt: skip
+        figure = figures.curves(runs, panels)
+        if figure is not None:
+            page.heading(title)
+            page.words(
+                f"{text}{words}{several}{cut}Axes are logarithmic where values span more than a factor of {figures.WIDE:g}."
+            )
+            page.figure(figure)
+
+
+def _configuration(page: Page, runs: Runs, costs: Mapping[str, Footprints]) -> None:
+    for label, run in runs.items():
+        texts = [text for text in run.notes if text]
+        if texts:
+            page.heading("Notes of the run" + (f": {label}" if len(runs) > 1 else ""))
+            page.code("\n".join(texts))
+    page.heading("To run it again")
+    for label, run in runs.items():
+        text, command = again(label, run)
+        page.words(text)
+        if command:
+            page.code(command)
+    page.heading("Options")
+    if len(runs) > 1:
+        page.words("Options that differ come first.")
+    names = sorted(
+        {
+            name
+            for run in runs.values()
+            for name in _config(run)
+            if any(_option(other, name) != "-" for other in runs.values())
+        }
+    )
+    named = [found for run in runs.values() if (found := _read_options(run)) is not None]
+    if len(named) == len(runs):
+        names = [name for name in names if any(name.rstrip("_") in found for found in named)]
+    names.sort(key=lambda name: len({_option(run, name) for run in runs.values()}) == 1)
+    head = [""] if len(runs) == 1 else list(runs)
+    page.table(["option", *head], [[name, *(_option(run, name) for run in runs.values())] for name in names], left=True)
+    page.heading("Versions of the run")
+    told = {name: run.start.get("versions") or {} for name, run in runs.items()}
+    kinds = list(dict.fromkeys(kind for found in told.values() for kind in found))
+    page.table(
+        ["", *head], [[kind, *(str(found.get(kind, "-")) for found in told.values())] for kind in kinds], left=True
+    )
+
+
+def _read_options(run: Recorded) -> set[str] | None:
+    """Return the options that the run read, as its config.toml names them; None where it cannot be read."""
+    try:
+        text = (run.folder / CONFIG).read_text(encoding="utf-8")
+        return {name.rstrip("_") for name in tomllib.loads(text)}
+    except (OSError, ValueError):
+        return None
+
+
+def again(label: str, run: Recorded) -> tuple[str, str]:
+    """Return in words how the run is repeated, and the command; no command where the data came from Python."""
+    if _config(run).get("data") == "arrays":
+        return (
+            f"{label}: its data came from Python as arrays, so it is repeated there: mcprune.prune with these options.",
+            "",
+        )
+    folder, out = shlex.quote(label), shlex.quote(label.rstrip("/") + "-again")
+    if run.knobs or run.paces or run.stopped is not None:
+        return "The same run with its steering, its pace and its end:", f"mcprune run --replay {folder} --out {out}"
+    return (
+        "The same options, the same mask:",
+        f"mcprune run --config {shlex.quote(str(Path(label) / 'config.toml'))} --out {out}",
+    )

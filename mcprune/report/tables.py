@@ -1,0 +1,161 @@
+"""The tables of a report: what changes of knobs did, how the chain moved, what the models cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mcprune.chain.diagnostics import autocorrelation_time
+from mcprune.exporters.footprint import Footprint, Footprints
+from mcprune.report import figures
+from mcprune.report.page import Page
+from mcprune.report.text import number
+from mcprune.storage.event_log import AROUND, Recorded
+
+Runs = Mapping[str, Recorded]
+CHANGES = 100  # rows of the table of changes
+
+
+def changes(page: Page, label: str, run: Recorded) -> None:
+    """Tell of each change of a knob, and of what was measured before and behind it."""
+    if not run.knobs:
+        return
+    page.heading("Changes of knobs" + (f": {label}" if label else ""))
+    last = run.knobs[-1]
+    text = f"Delta, temperature and the other knobs rest from block {last['block']:,} (proposal {last['step']:,}) on. "
+    warm = bool((run.series("temperature") > 0).any())
+    if warm:
+        text += "At a temperature above 0 tuning breaks stationarity: only what follows obeys one law. "
+    page.words(text, quiet=False)
+    page.words(
+        f"Acceptance and L_tot: over at most {AROUND} progress events on each side, none beyond the next change. L_tot also follows "
+        "the classifier, which trains, and n(t). Of several changes in front of one block the last has what all of them did."
+    )
+    rows = []
+    for knob in run.knobs[:CHANGES]:
+        effects = [_mean(run.series(name)[part]) for name in ("acceptance", "loss") for part in run.around(knob)]
+        told = [
+            f"{number(effects[0], '.2%')} to {number(effects[1], '.2%')}",
+            f"{number(effects[2], '.4f')} to {number(effects[3], '.4f')}",
+        ]
+        for name, value in knob["knobs"].items():
+            rows.append(
+                [
+                    f"{knob['block']:,}",
+                    f"{run.epoch_of(knob['block']):.1f}",
+                    f"{knob['step']:,}",
+                    str(name),
+                    f"{_short(name, knob['before'].get(name))} to {_short(name, value)}",
+                    *(["-", "-"] if run.is_superseded(knob) else told),
+                ]
+            )
+    page.table(["block", "epoch", "proposal", "knob", "change", "acceptance", "L_tot"], rows)
+    if len(run.knobs) > CHANGES:
+        page.words(f"{len(run.knobs) - CHANGES:,} later changes are in its events.jsonl.")
+
+
+def _mean(found: Any) -> float:
+    known = found[np.isfinite(found)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _short(name: str, value: Any) -> str:
+    """Return a knob's value in words."""
+    if value is None:
+        return "as configured" if name == "evaluation_rows" else "off"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number(share, '.3g')}" for key, share in value.items())
+    return number(value, ",d" if isinstance(value, int) else ".4g")
+
+
+def diagnosis(page: Page, runs: Runs) -> None:
+    """Tell of acceptance by move, and of how long the loss remembers; nothing where no run proposes anything."""
+    chains = {name: run for name, run in runs.items() if run.progress and run.progress[-1].get("proposals")}
+    if not chains:
+        return
+    page.heading("Acceptance and autocorrelation")
+    rows = []
+    for label, run in chains.items():
+        last = run.progress[-1]
+        pairs = {**last["moves"], "all": [last["proposals"], last["accepted"]]}
+        for name, (proposed, accepted) in pairs.items():
+            share = accepted / proposed if proposed else None
+            rows.append([label, name, f"{proposed:,}", f"{accepted:,}", number(share, ".2%")])
+    skipped = int(len(runs) == 1)  # a run alone needs no name
+    page.table(["run", "move", "proposed", "accepted", "acceptance"][skipped:], [row[skipped:] for row in rows])
+    rows = []
+    for label, run in chains.items():
+        for field, name in (("loss", "L_tot"), ("cla", "L_cla")):
+            series = figures.settled(run, field)
+            tau = autocorrelation_time(series) if len(series) >= figures.FEWEST else math.nan
+            gap = float(np.median(np.diff(run.series("block")))) if len(run.progress) > 1 else 1.0
+            from_block = run.progress[run.settled_from() - 1]["block"] if run.settled_from() else 0
+            trust = "-" if math.isnan(tau) else "yes" if len(series) >= 50 * tau else "no, too short"
+            rows.append(
+                [
+                    label,
+                    name,
+                    f"{from_block:,}",
+                    f"{len(series):,}",
+                    number(tau, ".1f"),
+                    number(tau * gap, ".1f"),
+                    number(len(series) / tau if tau else None, ".1f"),
+                    trust,
+                ]
+            )
+    head = ["run", "series", "from block", "values", "tau, values", "tau, blocks", "worth", "50 tau long"]
+    page.table(head[skipped:], [row[skipped:] for row in rows])
+    page.words(
+        "tau: integrated autocorrelation time of the progress events' values since n(t) is n and the knobs rest; worth: values "
+        f"over tau, as if independent; - where fewer than {figures.FEWEST} values were told or they do not change. The classifier trains "
+        "meanwhile and each block has its own batch, so tau tells how long the loss remembers in this run, not the mixing of a chain "
+        "on a fixed loss; at T = 0 the chain only descends, and there is no law to mix under."
+    )
+    figure = figures.correlations(chains)
+    if figure is not None:
+        page.figure(figure)
+
+
+def costs(page: Page, runs: Runs, found: Mapping[str, Footprints]) -> None:
+    """Tell what the models cost before and after."""
+    page.heading("The model before and after")
+    for label, run in runs.items():
+        if len(runs) > 1:
+            page.words(f"{label}:", quiet=False)
+        if label not in found:
+            page.words("The run has not ended, so there is no small model yet.")
+            continue
+        cost = found[label]
+        told = (run.done or {}).get("parameters") or {}
+        rows = [
+            _cost_row("parameters", told.get("before"), told.get("after"), ",d"),
+            _cost_row("MACs a row", _macs(cost.whole), _macs(cost.small), ",d"),
+        ]
+        for batch in cost.small.seconds if cost.small else ():
+            before, after = _microseconds(cost.whole, batch), _microseconds(cost.small, batch)
+            rows.append(_cost_row(f"a batch of {batch:,}, microseconds", before, after, ",.1f"))
+        page.table(["", "all sites", "small", "small / all"], rows)
+        if cost.missing:
+            page.words(f"Left out: {cost.missing.rstrip('.')}.", quiet=False)
+        if cost.small:
+            page.words(
+                f"Time of a forward pass of a batch in float32, measured on the machine that wrote this page: CPU, {cost.threads} "
+                f"thread{'s' if cost.threads > 1 else ''}, torch {cost.torch}; the median of rounds in which both models take turns. "
+                "Picking the kept inputs out of full rows is not counted. MACs: multiply-accumulates of linear and convolution layers."
+            )
+
+
+def _cost_row(name: str, before: Any, after: Any, form: str) -> list[str]:
+    share = number(after / before, ".1%") if before and after is not None else "-"
+    return [name, number(before, form), number(after, form), share]
+
+
+def _macs(model: Footprint | None) -> int | None:
+    return None if model is None else model.macs
+
+
+def _microseconds(model: Footprint | None, batch: int) -> float | None:
+    return None if model is None else 1e6 * model.seconds[batch]

@@ -1,0 +1,131 @@
+"""Where text goes: plain lines to a file or pipe, rich ones to a terminal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from mcprune.errors import FolderError
+from mcprune.report import summary as table
+from mcprune.report.text import columns
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Output(Protocol):
+    """What the screen and the final report need of the place they are written to."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def unicode(self) -> bool: ...
+    def lines(self, lines: Iterable[str]) -> None: ...
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
+
+
+def speaks_unicode(stream: TextIO) -> bool:
+    """Tell whether block characters may be written to the stream."""
+    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write a text at once.
+
+    Raises
+    ------
+    BrokenPipeError
+        The reader is gone.
+    FolderError
+        The text cannot be written for another reason, such as a full disk.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FolderError(f"the output cannot be written: {error.strerror}. Send it elsewhere") from None
+
+
+class PlainOutput:
+    """Lines of plain text, each flushed, so that who reads them through a pipe sees them at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.width = max(shutil.get_terminal_size((100, 24)).columns, 20)
+        self.unicode = speaks_unicode(stream)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            write(self._stream, line + "\n")
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self.lines(columns(list(header), [list(row) for row in rows]))
+
+
+class RichOutput:
+    """A terminal. Texts are shown as they are: brackets in the name of a column are no markup."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.unicode = not console.options.ascii_only
+
+    @property
+    def width(self) -> int:
+        return self.console.width
+
+    def lines(self, lines: Iterable[str]) -> None:
+        from rich.text import Text
+
+        for line in lines:
+            self.console.print(Text(line), soft_wrap=True)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for place, name in enumerate(header):
+            drawn.add_column(Text(name), justify="right" if place else "left", no_wrap=place > 0)
+        for row in rows:
+            drawn.add_row(*map(Text, row))
+        self.console.print(drawn)
+
+
+def choose(stream: TextIO) -> PlainOutput | RichOutput:
+    """Return the output for a stream; a terminal that cannot move its cursor gets plain lines."""
+    if not stream.isatty():
+        return PlainOutput(stream)
+    from rich.console import Console
+
+    console = Console(file=stream, markup=False, emoji=False, highlight=False)
+    return PlainOutput(stream) if console.is_dumb_terminal else RichOutput(console)
+
+
+def report(output: Output, result: Mapping[str, Any]) -> None:
+    """Write the final report: the table, what is kept, the sizes, where everything lies.
+
+    Parameters
+    ----------
+    output : Output
+    result : mapping
+        The data of a `done` event with name, N, n and sites of the `start` event, as `read_result` gives it.
+    """
+    output.lines([""])
+    objective = result.get("objective")
+    output.table(table.header(objective), [table.cells(row, objective) for row in result["rows"]])
+    output.lines(
+        [
+            "",
+            *table.kept_lines(result, width=output.width, unicode=output.unicode),
+            "",
+            *table.harden_lines(result),
+            *table.size_lines(result),
+            *table.weights_line(result.get("nonzero_weights")),
+            *table.adapted_lines(result.get("adapted")),
+            *table.files_line(result.get("folder"), result.get("files") or []),
+        ]
+    )

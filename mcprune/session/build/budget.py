@@ -1,0 +1,104 @@
+"""From `--keep` and `--budget-in` to a budget that the sites can meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from mcprune.chain.schedules import parse
+from mcprune.data.prepare import Prepared
+from mcprune.errors import ConfigError
+from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.sites.costs import model_costs
+from mcprune.sites.site_map import SiteMap
+from mcprune.config.schema import RunConfig
+from mcprune.sites.groups import settle_groups
+
+# Groups that a message names.
+NAMED = 4
+
+
+def settle_budget(
+    config: RunConfig, model: nn.Module, sites: SiteMap, prepared: Prepared
+) -> tuple[int, CostBudget | None]:
+    """Return n, the sites to keep, and None; or with a budget that is a cost N, which bounds nothing, and that budget.
+
+    Raises
+    ------
+    ConfigError
+        A budget above the whole model or below the smallest one, or options that contradict a cost.
+    ModelError
+        What the model costs without some of its sites is not known.
+    """
+    if config.budget_in == "sites":
+        keep = config.keep if config.keep is not None else max(1, sites.size // 4)
+        if keep > sites.size:
+            raise ConfigError(
+                f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.sites!r}; "
+                f"choose 1 <= keep <= {sites.size}"
+            )
+        return keep, None
+    is_traced = bool(sites.channels or sites.weights)  # by running the network on rows
+    costs = model_costs(model, sites, config.budget_in, input_shape=(prepared.n_inputs,) if is_traced else None)
+    smallest, whole = costs.smallest, costs.whole
+    limit = config.keep if config.keep is not None else max(smallest, math.ceil(whole / 4))
+    met = f"keep={limit:,} {costs.words}"
+    if limit > whole:
+        raise ConfigError(f"{met}, but the whole model has {whole:,}; choose {smallest:,} <= keep <= {whole:,}")
+    if limit < smallest:
+        some = ["one input" if group.kind == "inputs" else f"one site of {group.layer}" for group in sites.groups]
+        one = " and ".join(some if len(some) <= NAMED else [*some[:NAMED], f"of {len(some) - NAMED} more places"])
+        raise ConfigError(
+            f"{met}, but the smallest model, of {one}, has {smallest:,}; choose {smallest:,} <= keep <= {whole:,}"
+        )
+    return sites.size, _under_a_wall(config, CostBudget(costs, limit))
+
+
+def settle_ties(config: RunConfig, sites: SiteMap, feature_names: Sequence[str], name: str) -> CostBudget | None:
+    """Return the budget of a search among groups of tied sites, whose costs are `TiedCosts`; None without groups.
+
+    Raises
+    ------
+    ConfigError
+        Groups that do not fit the sites or the budget, or options that contradict them.
+    """
+    if config.groups is None:
+        return None
+    if config.budget_in != "sites":
+        raise ConfigError(
+            f"groups with budget_in={config.budget_in}: groups bring costs of their own; leave --budget-in or --groups out"
+        )
+    if sites.channels or sites.weights:
+        raise ConfigError(f"groups with sites={config.sites!r}: inputs and units can be tied; leave --groups out")
+    if config.start is not None or config.propose_by is not None:
+        raise ConfigError("--start and --propose-by score single sites: leave them out, or leave --groups out")
+    names = sites.names(feature_names)
+    given = (config.must_keep or (), config.must_drop or ())
+    limit = config.keep
+    if limit is None:
+        all_of_it = settle_groups(config.groups, names, 2**31, *given)
+        limit = max(all_of_it.smallest, all_of_it.whole // 4)
+    costs = settle_groups(config.groups, names, limit, *given)
+    if limit > costs.whole:
+        raise ConfigError(
+            f"keep={limit:,}, but all that {name!r} may keep costs {costs.whole:,}; choose keep of at most {costs.whole:,}"
+        )
+    return _under_a_wall(config, CostBudget(costs, limit))
+
+
+def _under_a_wall(config: RunConfig, budget: CostBudget) -> CostBudget:
+    """Return the budget; options that contradict a wall are refused."""
+    option = "groups" if config.groups is not None else f"budget_in={config.budget_in}"
+    if config.budget_drops == "chain":
+        raise ConfigError(
+            f"{option} with budget_drops=chain: a cost is a wall, which the chain cannot come from above; "
+            "use --budget-drops pool"
+        )
+    alpha = parse(config.alpha)
+    if "alpha" in config.model_fields_set and max(alpha.start, alpha.end) > 0:
+        raise ConfigError(
+            f"alpha={config.alpha} with {option}: a cost is a wall, and nothing pushes towards it; leave --alpha out"
+        )
+    return budget

@@ -1,0 +1,43 @@
+"""The search that serves grey images: other defaults than those of images on a black ground (docs/what-makes-a-good-mask.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcprune.data.prepare import Prepared
+from mcprune.config.schema import RunConfig
+
+# Where fewer pixels than this share are black, hardly any is rarely lit: noise and waves, which cost such pixels, bring nothing.
+BLACK = 2.0 / 3.0
+NO_NOISE: dict[str, Any] = {"jitter": 0.0, "retrain_jitter": 0.0}
+# In place of the noise a small perceptron is kept from remembering its rows by dropout, and then has use for more epochs.
+RETRAINED: dict[str, Any] = {"retrain_dropout": 0.2, "retrain_epochs": 60}
+PLAIN: dict[str, Any] = {"waves": 0, "epochs": 30, "pool": 8, "evaluation_rows_early": 1024}
+
+
+def is_grey(prepared: Prepared) -> bool:
+    """Whether the rows are images that are not mostly black; only the first 5,000 training rows are looked at."""
+    return prepared.image_shape is not None and float((prepared.x_train[:5000] == 0).mean()) < BLACK
+
+
+def for_grey_images(config: RunConfig, prepared: Prepared, *, is_own: bool) -> RunConfig:
+    """Return the options with what grey images want in place of what was not given.
+
+    Parameters
+    ----------
+    config : RunConfig
+    prepared : Prepared
+        Of many rows: on few the usual search has neither waves nor noise while it goes on.
+    is_own : bool
+        The classifier is mcprune's own perceptron, so that it may be searched with at any width.
+    """
+    if not is_grey(prepared) or config.frozen:
+        return config
+    wanted = dict(NO_NOISE)
+    if is_own and config.sites == "inputs" and config.update in ("auto", "fresh"):
+        wanted |= RETRAINED
+    is_plain = config.method == "markov" and config.sites == "inputs" and config.budget_in == "sites"
+    if is_plain and is_own:
+        wanted |= {**PLAIN, "search_hidden": config.hidden}
+    left = {name: value for name, value in wanted.items() if name not in config.model_fields_set}
+    return config.model_copy(update=left)

@@ -1,0 +1,268 @@
+"""From a plan to its method at the start: evaluators, moves, n(t), the chain."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from mcprune.chain import moves
+from mcprune.chain.schedules import Schedule, Waves, parse
+from mcprune.data.prepare import Prepared
+from mcprune.errors import ConfigError, ModelError
+from mcprune.evaluators.base import Evaluator
+from mcprune.evaluators.choose import Case, choose, examine, named
+from mcprune.evaluators.full import FullEvaluator
+from mcprune.distributed.evaluation import SharedEvaluator
+from mcprune.methods.markov.lookahead import fitting
+from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.methods.markov.fixed import FixedMarkov
+from mcprune.methods.gradient.method import Gradient
+from mcprune.methods.importance.method import Importance
+from mcprune.methods.importance.scorer import Scorer
+from mcprune.methods.importance.starts import SiteWeights, Started
+from mcprune.methods.markov.method import ChainSettings, Markov
+from mcprune.methods.markov.tied import TiedMarkov
+from mcprune.objectives.base import Rows
+from mcprune.objectives.specs import PLAIN
+from mcprune.sites.site_map import SiteMap
+from mcprune.config.schema import RunConfig
+from mcprune.sites.fixed import open_groups
+from mcprune.session.build.defaults import WAVES_UNTIL
+from mcprune.session.build.gradient import make_gradient
+from mcprune.session.build.importance import make_importance, make_scorer
+
+if TYPE_CHECKING:  # a plan is made with the first of these functions
+    from mcprune.session.build.plan import Plan
+
+# Sites tried in front of a block; sites from which a pool is bounded, and its bounds.
+FALLING = 16  # a frozen classifier's blocks make so many times fewer decisions while n(t) falls: it falls the faster
+TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
+
+
+def judging_rows(plan: Plan) -> int:
+    """Return how many rows a candidate can be judged on at most."""
+    config = plan.config
+    share = config.judge_share if config.judge_on == "held-out" else 1.0
+    return max(1, round(share * len(plan.prepared.y_train)))
+
+
+def evaluation_case(plan: Plan) -> Case:
+    """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
+    config, data = plan.config, plan.prepared
+    early = config.budget == "geometric" and plan.falls
+    most = config.evaluation_rows_early if early else config.evaluation_rows
+    rows = min(most, judging_rows(plan))
+    chosen: slice | np.ndarray = slice(rows)
+    if config.objective != PLAIN or data.weights is not None:  # of all classes, also where the file is sorted by class
+        chosen = np.linspace(0, len(data.y_train) - 1, rows).round().astype(np.int64)
+    return Case(
+        gated=plan.gated,
+        objective=plan.objective,
+        # Input by input, as EvaluationRows lays them out.
+        features=plan.rows(np.ascontiguousarray(data.x_train[chosen].T)).T,
+        targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
+        plan=move_plan(config, plan.sites.size),
+        keep=plan.keep if plan.cost is None else max(1, plan.sites.size // 4),
+        start_weight=config.start_weight,
+        sharpness={"sigmoid": 1.0, "sharpened": parse(config.sharpness).value(0.5), "hard": math.inf}[config.gates],
+        ahead=candidates_ahead(config, plan.sites.size),
+        max_memory=config.max_memory,
+        wrong_rate=config.wrong_rate if config.decide == "staged" else None,
+        rows=_told(data, chosen),
+    )
+
+
+def _told(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
+    """Return what the objective is told of the chosen training rows."""
+    weights, groups = (None if one is None else torch.from_numpy(one[chosen]) for one in (data.weights, data.groups))
+    return None if weights is None and groups is None else Rows(weights, groups)
+
+
+def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
+    """Return the evaluator that judges and the canonical one; of several ranks one that shares the candidates.
+
+    Raises
+    ------
+    ModelError
+        The evaluator that was asked for cannot serve.
+    ConfigError
+        Options that contradict each other.
+    """
+    evaluator, canonical = _own_evaluators(plan)
+    ranks = plan.ranks
+    if ranks is None:
+        return evaluator, canonical
+    name = ranks.told(evaluator.name)  # rank 0's clock has chosen
+    if name != evaluator.name:
+        evaluator = named(name, evaluation_case(plan), canonical)
+    shared = SharedEvaluator(evaluator, ranks)
+    return shared, cast(FullEvaluator, shared) if evaluator is canonical else canonical
+
+
+def _own_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
+    config = plan.config
+    canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
+    if config.decide == "staged":
+        if config.evaluator not in ("auto", "fused"):
+            raise ConfigError(
+                f"--decide staged cannot use --evaluator {config.evaluator}, which sees every row; leave --evaluator out"
+            )
+        plan.notes.append(f"decide: staged, approximate: a wrong rejection has a chance of about {config.wrong_rate:g}")
+    case = evaluation_case(plan)
+    if config.evaluator != "auto":
+        return named(config.evaluator, case, canonical), canonical
+    if config.decide == "staged":
+        row = examine("fused", case, canonical)
+        if row.evaluator is None:
+            raise ModelError(f"--decide staged needs the fused evaluator, which cannot serve this run: {row.reason}")
+        return row.evaluator, canonical
+    evaluator, why = choose(case, canonical)
+    if why:
+        plan.notes.append(f"evaluator: {why}")
+    return evaluator, canonical
+
+
+def move_plan(config: RunConfig, sites: int) -> moves.MovePlan:
+    """Return the mixture of moves; `informed` draws from equal scores until the chain has better ones."""
+    equal = np.ones(sites) if "informed" in config.moves else None
+    plan: moves.MovePlan = moves.move_plan(
+        **config.moves,
+        block_size=config.move_sites,
+        box=config.weight_bound,
+        add=equal,
+        remove=equal,
+    )
+    return plan
+
+
+def candidates_ahead(config: RunConfig, sites: int) -> int:
+    """Return the most candidates that are evaluated ahead: no more than asked for, in a block, or in `max_memory`."""
+    widest = moves.widest(move_plan(config, sites), sites)
+    return min(config.speculate, config.decisions, fitting(config.max_memory, config.replicas, widest))
+
+
+def budget_over_time(config: RunConfig, sites: int, keep: int) -> Schedule | Waves:
+    """Return n(t): its fall from all sites, and the waves after it where there is room and a pool to follow them."""
+    if config.budget == "constant" or keep == sites:
+        return Schedule("constant", float(keep), float(keep))
+    fall = Schedule("geometric", float(sites), float(keep), config.budget_until or 0.5)
+    if not config.waves:
+        return fall
+    # n(t) never rises above all sites.
+    return Waves(fall, min(config.wave_height, sites / keep - 1.0), config.waves, WAVES_UNTIL)
+
+
+def scorer_of(plan: Plan, measure: str) -> Scorer:
+    """Return what scores the sites of a plan by a measure, on its training rows."""
+    data = plan.prepared
+    targets = torch.from_numpy(data.y_train).to(plan.device)
+    return make_scorer(plan.config, measure, plan.model, plan.sites, plan.rows(data.x_train), targets, plan.objective)
+
+
+def make_method(plan: Plan) -> Markov | Gradient | Importance:
+    """Return the method of a plan, at its start."""
+    config = plan.config
+    if config.method == "markov":
+        chain = make_chain(plan)
+        if plan.ranks is not None:
+            chain.share(plan.ranks.agree)
+        return chain
+    if config.method == "importance":
+        return make_importance(
+            config,
+            scorer_of(plan, config.measure or "loss"),
+            keep=plan.keep,
+            epochs=plan.epochs,
+            epoch_steps=max(1, len(plan.prepared.y_train) // plan.batch_size),
+            steps=plan.blocks * config.train_steps,
+        )
+    return make_gradient(
+        config,
+        sites=plan.sites.size,
+        keep=plan.keep,
+        rows=len(plan.prepared.y_train),
+        steps=plan.blocks * config.train_steps,
+        device=plan.device,
+        floor=plan.sites.hard_floor,
+    )
+
+
+def make_chain(plan: Plan) -> Markov:
+    """Return the chain of a plan, at its start."""
+    config, keep = plan.config, plan.keep
+    fixed, ties, cost = plan.fixed, plan.ties, plan.cost
+    size = plan.sites.size if fixed is None else fixed.free.size
+    if ties is not None and cost is not None:
+        size = keep = len(ties.items)
+        cost = CostBudget(ties.of_items, cost.limit)
+    keep -= 0 if fixed is None else fixed.kept.size
+    sharpness = {
+        "sigmoid": Schedule("constant", 1.0, 1.0),
+        "sharpened": parse(config.sharpness),
+        "hard": None,
+    }[config.gates]
+    whole, end = (size, keep) if plan.cost is None else (plan.cost.costs.whole, plan.cost.limit)
+    target = budget_over_time(config, whole, end)
+    evaluator, canonical = make_evaluators(plan)
+    settings = ChainSettings(
+        plan=move_plan(config, size),
+        delta=parse(config.delta),
+        temperature=parse(config.temperature),
+        alpha=parse(config.alpha),
+        sharpness=sharpness,
+        target=target,
+        keep=keep,
+        modified=config.rejection == "modified",
+        pooled=config.budget_drops == "pool",
+        pool=config.pool,
+        start_weight=config.start_weight,
+        decisions=config.decisions,
+        speculate=candidates_ahead(config, size),
+        seed=config.seed,
+        replicas=config.replicas,
+        hottest=config.hottest if config.hottest is not None else math.inf,
+        swap_every=config.swap_every or 0,
+        adapt_delta=config.adapt_delta,
+        learned="informed" in config.moves,
+        warm_up=config.warm_up if config.warm_up is not None else 0.5,
+        pressure=config.budget_pressure,
+        cost=cost,
+        falling_decisions=max(1, config.decisions // FALLING) if config.frozen else 0,
+        trials=min(TRIALS, config.decisions) if config.informed_by == "trials" and "informed" in config.moves else 0,
+        pool_limit=config.pool_limit or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
+    )
+    if ties is not None:
+        return TiedMarkov(ties, settings, evaluator, canonical, plan.objective.lower_bound)
+    weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
+    if fixed is not None:
+        bound = plan.objective.lower_bound
+        return FixedMarkov(
+            fixed.free,
+            fixed.kept,
+            plan.sites.size,
+            settings,
+            evaluator,
+            canonical,
+            bound,
+            groups=open_groups(plan.sites.floor, fixed.kept, fixed.free),
+            hard_groups=open_groups(plan.sites.hard_floor, fixed.kept, fixed.free),
+        )
+    chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights, plan.sites.floor)
+    if config.start is None:
+        return Markov(*chain, hard_groups=plan.sites.hard_floor)
+    return Started(
+        *chain,
+        hard_groups=plan.sites.hard_floor,
+        scorer=scorer_of(plan, config.start),
+        begin=(config.start_after or 0) / plan.epochs,
+        how="layerwise" if config.layerwise else "global",
+        floor=config.floor or 1,
+    )
+
+
+def site_groups(sites: SiteMap) -> list[dict[str, Any]]:
+    """Return the groups of sites as the events show them."""
+    return [{"kind": group.kind, "layer": group.layer, "size": group.size} for group in sites.groups]

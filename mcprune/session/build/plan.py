@@ -1,0 +1,303 @@
+"""From a configuration and a data set to a run that can start: every `auto` settled, every refusal made, nothing written."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.types import Float32Array
+from mcprune.chain.min_per_layer import best_mask
+from mcprune.chain.schedules import parse
+from mcprune.data.base import Dataset
+from mcprune.data.prepare import Prepared, prepare
+from mcprune.errors import ConfigError, ModelError
+from mcprune.evaluators.choose import refuse_random
+from mcprune.distributed.evaluation import Ranks
+from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.objectives.base import Objective
+from mcprune.objectives.named import make_objective
+from mcprune.objectives.specs import PLAIN
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import SiteMap, site_map
+from mcprune.sites.ties import TiedCosts
+from mcprune.session.build import defaults
+from mcprune.training.classifiers import evaluation_rows, fresh_classifier, shrunken
+from mcprune.config.schema import RunConfig, option
+from mcprune.sites.fixed import Constraints, check_groups, constraints
+from mcprune.environment import cores, pick_device
+from mcprune.config.gradient import check_options
+from mcprune.config.oneshot import check_one_shot
+from mcprune.session.build.budget import settle_budget, settle_ties
+from mcprune.session.build.markov import evaluation_case
+from mcprune.session.build.gradient import settle
+from mcprune.session.build.importance import settle_importance, settle_start
+from mcprune.session.build.grayscale import for_grey_images
+from mcprune.training.batches import HELD_OUT_BELOW
+from mcprune.training.metrics import coded_groups, try_objective
+
+
+@dataclass
+class Plan:
+    """A run that can start."""
+
+    config: RunConfig  # nothing is None but target, max_time and out
+    prepared: Prepared
+    model: nn.Module
+    origin: nn.Module  # as it was before the search
+    sites: SiteMap
+    gated: GatedModel
+    objective: Objective
+    device: torch.device
+    keep: int  # n; N where the budget is a cost
+    epochs: int
+    blocks: int
+    batch_size: int
+    retrain_epochs: int
+    is_users_model: bool
+    fixed: Constraints | None = None  # sites that must be kept or dropped
+    spent_forwards: int = 0  # on pilots, before the search
+    notes: list[str] = field(default_factory=list)
+    cost: CostBudget | None = None  # the budget, where it is a cost
+    ranks: Ranks | None = None  # the processes that share the candidates; None: this one alone
+
+    @property
+    def ties(self) -> TiedCosts | None:
+        """The groups of sites that are kept or dropped together; None where each site is on its own."""
+        costs = None if self.cost is None else self.cost.costs
+        return costs if isinstance(costs, TiedCosts) else None
+
+    @property
+    def retrain_rate(self) -> float:
+        """Adam's step while retraining."""
+        return self.config.retrain_rate or self.config.learning_rate
+
+    @property
+    def falls(self) -> bool:
+        """Whether the budget is below the whole model."""
+        return self.cost.limit < self.cost.costs.whole if self.cost is not None else self.keep < self.sites.size
+
+    def rows(self, features: Float32Array) -> torch.Tensor:
+        """Return scaled rows as the model takes them, on the run's device."""
+        return torch.from_numpy(features).to(self.device)
+
+
+def make_plan(
+    config: RunConfig,
+    dataset: Dataset | Prepared,
+    model: nn.Module | None = None,
+    *,
+    split_seed: int | None = None,
+    function: Callable[..., Any] | None = None,
+) -> Plan:
+    """Settle everything that the configuration leaves open.
+
+    Parameters
+    ----------
+    config : RunConfig
+    dataset : Dataset, or Prepared where its parts are made already
+    model : nn.Module, optional
+        The user's own classifier of (B, N) rows; by default an MLP of `config.hidden`.
+    split_seed : int, optional
+        Draws the training, validation and test parts; by default `config.seed` does.
+    function : callable, optional
+        The objective, where it is a function that was given from Python.
+
+    Raises
+    ------
+    McpruneError
+        What cannot be run.
+    """
+    check_options(config)
+    check_one_shot(config)
+    if config.frozen and model is None and config.pretrain is None:
+        raise ConfigError(
+            "frozen=true, but the built-in classifier starts untrained; give --pretrain EPOCHS, or pass a trained model from Python"
+        )
+    device = pick_device(config.device)
+    split = config.seed if split_seed is None else split_seed
+    prepared = (
+        dataset
+        if isinstance(dataset, Prepared)
+        else prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
+    )
+    notes = [prepared.note] if prepared.note else []
+    if len(prepared.y_train) >= defaults.LARGE:
+        config = for_grey_images(config, prepared, is_own=model is None and config.model == "mlp")
+    searched = defaults.search_hidden(config, len(prepared.y_train), model is not None)
+    classifier = model if model is not None else fresh_classifier(config, prepared, config.seed, hidden=searched)
+    classifier = classifier.to(device)
+    sites = site_map(classifier, config.sites, prepared.n_inputs)
+    floor = sites.floor
+    groups = len(sites.groups)
+    if model is not None:
+        _try_model(classifier, prepared, device)
+        refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
+    if config.retrain_warp and prepared.image_shape is None:
+        raise ConfigError(
+            f"retrain_warp={config.retrain_warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
+        )
+    tied = settle_ties(config, sites, prepared.feature_names, prepared.name)
+    keep, cost = (sites.size, tied) if tied else settle_budget(config, classifier, sites, prepared)
+    if config.keep is None and cost is None:
+        keep = max(keep, groups)
+    if cost is None and keep < groups:
+        raise ConfigError(
+            f"keep={keep}, but {groups} layers must keep one site each, or no network is left; choose {groups} <= keep <= {sites.size}"
+        )
+    if config.budget_drops == "chain" and keep < sites.size and set(config.moves) <= {"exchange", "informed"}:
+        raise ConfigError(
+            "budget_drops=chain, but exchanges never change how many sites are kept, so the chain could not reach "
+            f"{keep}; add another move, such as --moves exchange=3,toggle=1, or use --budget-drops pool"
+        )
+    if max(parse(config.delta).start, parse(config.delta).end) > defaults.LARGEST_DELTA:
+        raise ConfigError(f"delta={config.delta} is beyond all weights; choose at most {defaults.LARGEST_DELTA:g}")
+    fixed = (
+        constraints(config.must_keep, config.must_drop, sites.names(prepared.feature_names), keep)
+        if tied is None
+        else None
+    )
+    if fixed is not None:
+        check_groups(fixed, sites, keep)
+    objective = make_objective(
+        function or config.objective,
+        prepared.labels,
+        prepared.feature_names,
+        is_weighted=prepared.weights is not None,
+    )
+    prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
+    alone = cost is None and config.start is None and config.propose_by is None
+    if fixed is not None and not alone:
+        raise ConfigError(
+            "must_keep and must_drop are for a count of sites: leave them out, or leave out the budget in a cost, --start and "
+            "--propose-by"
+        )
+    origin = copy.deepcopy(classifier)
+    if (model is not None or sites.channels) and sites.size > 1:  # now rather than after the search
+        first = np.arange(sites.size) > 0
+        first = first if floor is None else best_mask(first.astype(float), max(sites.size - 1, groups), floor)
+        shrunken(classifier, sites, first, prepared.n_inputs)
+    # The gradient path is not judged: all rows train.
+    judge_on = config.judge_on if config.method == "markov" else "train"
+    rows = len(prepared.y_train)
+    if judge_on == "auto":
+        judge_on = "held-out" if rows < HELD_OUT_BELOW else "train"
+        notes.append(f"judge_on: {judge_on} ({rows:,} training rows)")
+    fitted = rows if judge_on == "train" else rows - round(config.judge_share * rows)
+    batch_size = max(1, min(config.batch_size or (256 if rows >= defaults.LARGE else 64), fitted))
+    steps = max(1, fitted // batch_size)
+    usual = defaults.LARGE_EPOCHS if rows >= defaults.LARGE and config.method == "markov" else defaults.EPOCHS
+    epochs = config.epochs or max(usual, math.ceil(defaults.SEARCH_STEPS / steps))
+    all_rows = rows + len(prepared.y_validation)
+    retrain_steps = max(1, all_rows // min(batch_size, all_rows))
+    one_shot = defaults.one_shot(config, rows, sites)
+    if (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
+        why = ", as single weights and a trained start have it" if config.update == "auto" else ""
+        for name, told in (("retrain_distill", "teaches"), ("retrain_warp", "is of")):
+            if value := getattr(config, name):
+                raise ConfigError(
+                    f"{name}={value:g} {told} the classifier that is retrained, and nothing is under --update {update}{why}; "
+                    f"leave {option(name)} out"
+                )
+    # Found weights know the task already: as long as the search is long enough.
+    usual_retrain = (
+        epochs
+        if one_shot.get("update", config.update) == "found"
+        else max(defaults.EPOCHS, math.ceil(defaults.RETRAIN_STEPS / retrain_steps))
+    )
+    retrain = config.retrain_epochs or usual_retrain
+    # Noise on the pixels was found to help perceptrons that see single pixels; batch-norms need none.
+    is_pixels = prepared.image_shape is not None and not sites.channels
+    evaluated = evaluation_rows(config, classifier, sites, prepared, notes)
+    train_steps = min(config.train_steps, epochs * steps)
+    # Steps on small batches of few rows are too short to share between threads.
+    threads = config.threads or (cores() if rows >= defaults.LARGE else 1)
+    if threads > defaults.THREADS_A_CORE * cores():
+        notes.append(f"threads: {cores()}, the cores at hand; {threads} would spend their time waiting for each other")
+        threads = cores()
+    settled = config.model_copy(
+        update={
+            **one_shot,
+            "keep": keep if cost is None else cost.limit,
+            "search_hidden": searched,
+            "jitter": config.jitter
+            if config.jitter is not None
+            else defaults.JITTER * (is_pixels and rows >= defaults.LARGE and not config.frozen),
+            "retrain_jitter": config.retrain_jitter
+            if config.retrain_jitter is not None
+            else defaults.RETRAIN_JITTER * is_pixels,
+            "retrain_dropout": config.dropout if config.retrain_dropout is None else config.retrain_dropout,
+            **evaluated,
+            "judge_on": judge_on,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "retrain_epochs": retrain,
+            "threads": threads,
+            "device": device.type,
+            "train_steps": train_steps,
+            **(
+                settle(config, epochs, epochs * steps)
+                if config.method == "gradient"
+                else settle_importance(config, epochs, sites, keep)
+                if config.method == "importance"
+                else {
+                    **settle_start(config, epochs, sites, keep),
+                    **(budget := defaults.falling_budget(config, rows, may_rise=not sites.channels)),
+                    **defaults.adaptation(config, budget["budget_until"], cost is not None or keep < sites.size),
+                    **({} if cost is None else {"alpha": "0.0"}),
+                }
+            ),
+        }
+    )
+    plan = Plan(
+        config=settled,
+        prepared=prepared,
+        model=classifier,
+        origin=origin,
+        sites=sites,
+        gated=GatedModel(classifier, sites),
+        objective=objective,
+        device=device,
+        keep=keep,
+        cost=cost,
+        epochs=epochs,
+        blocks=max(1, math.ceil(epochs * steps / train_steps)),
+        batch_size=batch_size,
+        retrain_epochs=retrain,
+        is_users_model=model is not None,
+        notes=notes,
+        fixed=fixed,
+    )
+    if config.objective != PLAIN or function is not None:  # now rather than after the first blocks
+        try_objective(plan.gated, objective, evaluation_case(plan))
+        notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
+    return plan
+
+
+def _try_model(model: nn.Module, prepared: Prepared, device: torch.device) -> None:
+    """Run the user's model on two rows: it must give one output a class."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            out = model(torch.from_numpy(prepared.x_train[:2]).to(device))
+    except Exception as error:  # the user's own code
+        said = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"the model cannot be run on rows of {prepared.n_inputs} features ({type(error).__name__}: {said}); "
+            "wrap it so that it takes (B, N)"
+        ) from error
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError(
+            "the model has no parameter that can be trained; give one with parameters, none frozen by mistake"
+        )
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (2, prepared.n_classes):
+        met = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ModelError(
+            f"the model gives {met} for 2 rows; it must give (2, {prepared.n_classes}), one output a class"
+        )

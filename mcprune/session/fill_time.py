@@ -1,0 +1,135 @@
+"""How many epochs of a chain fill a given time, learned from short searches; and a chain that may plan more where they do not."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from mcprune.config.schema import RunConfig
+from mcprune.data.base import Dataset
+from mcprune.session.build.defaults import EPOCHS, SEARCH_STEPS
+from mcprune.session.build.plan import Plan, make_plan
+from mcprune.session.interrupt import Interrupt
+from mcprune.session.loop import searching
+from mcprune.session.pilots import MOST
+from mcprune.session.steering import Steering
+from mcprune.sites.gates import GatedModel
+
+# Of a chain's time: what a trial may take to learn how long an epoch lasts, and what its epochs are planned to fill.
+TRIAL, FILLED = 0.05, 0.95
+LONGEST = 0.1  # of the time, the longest trial: what has not done an epoch by then is compressed, as any run is
+TRIALS = 4  # at most: the first are short, and tell little where an epoch is a few steps
+
+
+class Filling(Steering):
+    """Lets a chain plan more epochs than at the start where its time is not filled, up to `epochs`."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def most_blocks(self, plan: Plan) -> int:
+        """See `Steering.most_blocks`."""
+        return math.ceil(plan.blocks * self.epochs / plan.epochs)
+
+
+class Fitted(NamedTuple):
+    """How many epochs of a chain fit into its time, the most that it may plan, and the forwards of the trials."""
+
+    epochs: int
+    most: int
+    forwards: int
+
+
+def fitting_epochs(config: RunConfig, dataset: Dataset) -> Fitted:
+    """Return how many epochs of a chain fit into `max_time`, learned from whole searches of few epochs.
+
+    A short search has all phases of a long one: n(t) falling on small evaluation batches, then exchanges on large ones. It has
+    as many fewer waves of n(t), and looks at the validation rows, as it has fewer epochs: what a pool evaluates follows the waves and not
+    the epochs, and forty waves and looks in an epoch or two are most of their time. What is still wrong the run's own pace mends.
+    No more epochs are planned than the gradient path would plan, which stops at 8 times the usual ones.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With max_time, without epochs.
+    dataset : Dataset
+    """
+    assert config.max_time is not None
+    began = time.monotonic()
+    plan = make_plan(config, dataset)
+    setup = time.monotonic() - began
+    usual = max(EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.blocks * plan.config.train_steps // plan.epochs)))
+    most, epochs, expected, forwards = MOST * usual, 1, plan.epochs, 0
+    made: list[tuple[float, float]] = []  # epochs and seconds of a trial
+    for _ in range(TRIALS):
+        done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.max_time)
+        forwards += rows
+        made.append((done, seconds))
+        expected = max(1, min(most, math.floor(FILLED * config.max_time * done / seconds)))
+        wanted = min(math.floor(TRIAL * config.max_time * done / seconds), most)
+        if wanted < 2 * epochs or done < epochs:
+            break
+        epochs = wanted
+    fixed, each = _fixed_and_each(made)
+    left = FILLED * config.max_time - (time.monotonic() - began) - setup - ready - fixed
+    return Fitted(max(1, min(most, math.floor(left / each))), most, forwards)
+
+
+def _fixed_and_each(made: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the seconds that any search takes, as its fall of n(t) does, and those that an epoch adds, from the last two trials."""
+    epochs, seconds = made[-1]
+    mean = seconds / epochs
+    if len(made) == 1 or epochs <= made[-2][0]:  # the last one was compressed
+        return 0.0, mean
+    before, earlier = made[-2]
+    # One slow trial must not make an epoch look free.
+    each = min(max((seconds - earlier) / (epochs - before), mean / 4.0), mean)
+    return seconds - each * epochs, each
+
+
+def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple[float, float, float, int]:
+    """Search for a few epochs, or for `limit` seconds, on a copy of the plan's classifier.
+
+    Returns
+    -------
+    epochs : float
+        That were done.
+    seconds, ready : float
+        Of the search, and of making it.
+    forwards : int
+
+    Notes
+    -----
+    The waves, and the times between two looks, are as long, in epochs, as those of a search of `expected` epochs.
+    """
+    began = time.monotonic()
+    share = epochs / plan.epochs
+    changes: dict[str, Any] = {"epochs": epochs, "max_time": limit}
+    if plan.config.waves:
+        changes["waves"] = max(1, round(plan.config.waves * epochs / max(expected, epochs)))
+    if plan.config.start_after is not None:
+        changes["start_after"] = plan.config.start_after * share
+    model = copy.deepcopy(plan.origin).to(plan.device)
+    alone = replace(
+        plan,
+        config=plan.config.model_copy(update=changes),
+        model=model,
+        gated=GatedModel(model, plan.sites),
+        epochs=epochs,
+        blocks=max(1, math.ceil(plan.blocks * share)),
+        notes=[],
+    )
+    search = searching(alone.config, alone, began)
+    search.looks = max(1, round(search.looks * epochs / max(expected, epochs)))
+    ready = time.monotonic()
+    with Interrupt() as interrupt:
+        for _ in search.run(interrupt, ready):
+            pass
+    if interrupt.is_asked:
+        raise KeyboardInterrupt
+    done = epochs * min(1.0, search.blocks_done / alone.blocks)
+    return done, max(time.monotonic() - ready, 1e-6), ready - began, search.forwards()

@@ -1,0 +1,175 @@
+"""Small classifiers on what a mask keeps: fresh or cut, retrained by labels or by a teacher, updated, tested."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.models.registry import describe, from_description
+from mcprune.objectives.specs import PLAIN
+from mcprune.session.build.plan import Plan
+from mcprune.sites.weights import hold_zeros
+from mcprune.training.augment import Warp
+from mcprune.training.classifiers import fresh_classifier, shrunken
+from mcprune.training.distill import Lessons
+from mcprune.training.finetune import by_gradient, by_least_squares
+from mcprune.training.metrics import coded_groups, value_of
+from mcprune.training.trainer import accuracy, fit, noise
+from mcprune.types import BoolArray
+
+# Of a classifier that teaches the small one: it learns for so many passes at most, under so much dropout at least.
+TEACHER_EPOCHS, TEACHER_DROPOUT = 20, 0.2
+
+
+class Refit:
+    """Fresh classifiers on what a mask keeps, trained on the training and validation rows, tested once."""
+
+    def __init__(self, plan: Plan, is_asked: Callable[[], bool]) -> None:
+        data = plan.prepared
+        self.is_asked = is_asked
+        self.plan = plan
+        self._teacher: nn.Module | None = None
+        self.x = torch.from_numpy(np.concatenate([data.x_train, data.x_validation])).to(plan.device)
+        self.y = torch.from_numpy(np.concatenate([data.y_train, data.y_validation])).to(plan.device)
+        self.x_test, self.y_test = plan.rows(data.x_test), torch.from_numpy(data.y_test).to(plan.device)
+
+    def fresh(self, seed: int, dropout: float | None = None) -> nn.Module:
+        """Return an untrained classifier of the run's kind on all sites, of the dropout of retraining or of another."""
+        plan = self.plan
+        if not plan.is_users_model:
+            share = plan.config.retrain_dropout if dropout is None else dropout
+            return fresh_classifier(plan.config, plan.prepared, seed, dropout=share).to(plan.device)
+        model = copy.deepcopy(plan.origin)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for module in model.modules():
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+        return model
+
+    def inputs(self, mask: BoolArray) -> np.ndarray:
+        """Return the kept inputs' columns; all where inputs are no sites."""
+        group = self.plan.sites.inputs
+        return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.prepared.n_inputs)
+
+    def train(self, mask: BoolArray, seed: int, *, may_be_found: bool = False) -> nn.Module:
+        """Return a small classifier on what the mask keeps, trained afresh, or on from the search's weights if the options say so."""
+        plan, config = self.plan, self.plan.config
+        is_found = may_be_found and config.update == "found"
+        model = self.cut(plan.model, mask) if is_found else self.small(mask, seed)
+        lessons = self.lessons(mask) if config.retrain_distill else None
+        self.fit(model, mask, seed, plan.retrain_epochs, plan.retrain_rate, lessons)
+        return model
+
+    def fit(
+        self, model: nn.Module, mask: BoolArray, seed: int, epochs: int, rate: float, lessons: Lessons | None = None
+    ) -> None:
+        """Train a model on what the mask keeps, in place, by the labels or by lessons."""
+        config = self.plan.config
+        fit(
+            model,
+            self.columns(self.x, mask),
+            self.y,
+            epochs=epochs,
+            batch_size=self.plan.batch_size,
+            learning_rate=rate,
+            weight_decay=config.weight_decay,
+            seed=seed,
+            jitter=config.retrain_jitter or 0.0,
+            view=None if lessons is not None else self.warp(mask),
+            is_asked=self.is_asked,
+            amp=config.amp,
+            lessons=lessons,
+        )
+
+    def lessons(self, mask: BoolArray) -> Lessons:
+        """Return what a whole classifier teaches the small one; it is trained when it is first asked for."""
+        config, everything = self.plan.config, np.ones_like(mask)
+        if self._teacher is None:
+            teacher = self.fresh(config.seed, dropout=max(config.retrain_dropout or 0.0, TEACHER_DROPOUT))
+            epochs = min(self.plan.retrain_epochs, TEACHER_EPOCHS)
+            self.fit(teacher, everything, config.seed, epochs, config.learning_rate)
+            self._teacher = teacher
+        with noise(config.seed, 1):
+            return Lessons(self._teacher, self.x, self.inputs(mask), config.retrain_distill, self.warp(everything))
+
+    def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
+        """Return a model on what the mask keeps, physically smaller; of dropped weights it holds zeros."""
+        small = shrunken(model, self.plan.sites, mask, self.plan.prepared.n_inputs)
+        if self.plan.sites.weights:
+            hold_zeros(small)
+        return small
+
+    def warp(self, mask: BoolArray) -> Warp | None:
+        """Return what moves, turns and scales the images of a step; None where that is off."""
+        strength = self.plan.config.retrain_warp
+        return Warp(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
+
+    def small(self, mask: BoolArray, seed: int) -> nn.Module:
+        """Return a small fresh classifier on what the mask keeps, untrained.
+
+        It is made small before training, from a fresh start: its first weights keep the scale of the whole one's, so they
+        are drawn anew where a layer of a built-in classifier got narrower.
+        """
+        plan = self.plan
+        model = self.fresh(seed)
+        if not mask.all():
+            model = self.cut(model, mask)
+            is_ours = not plan.is_users_model and not plan.sites.weights  # whose zeros must stay
+            if is_ours and (plan.sites.channels or hasattr(model, "widths")):
+                model = from_description(describe(model), seed).to(plan.device)
+        return model
+
+    def updated(self, mask: BoolArray, seed: int) -> nn.Module:
+        """Return the small model of the search's classifier, its kept values updated as the configuration says."""
+        plan, config = self.plan, self.plan.config
+        chosen, model = torch.from_numpy(mask), plan.model
+        if config.update == "least-squares":
+            model = by_least_squares(model, plan.sites, chosen, self.x)
+        elif config.update == "gradient":
+            model = by_gradient(
+                model,
+                plan.sites,
+                chosen,
+                self.x,
+                self.y,
+                epochs=config.update_epochs or 1,
+                batch_size=plan.batch_size,
+                learning_rate=config.learning_rate,
+                weight_decay=config.weight_decay,
+                seed=seed,
+                jitter=config.retrain_jitter or 0.0,
+                is_asked=self.is_asked,
+            )
+        return self.cut(model, mask)
+
+    def test(self, model: nn.Module, mask: BoolArray) -> float:
+        """Return the test accuracy of a small model that takes what the mask keeps."""
+        return accuracy(model, self.columns(self.x_test, mask), self.y_test)
+
+    def value(self, model: nn.Module, mask: BoolArray, *, is_gated: bool = False) -> float | None:
+        """Return the objective on the test part, of a small model or of the whole one under the mask; None for the default."""
+        objective = self.plan.objective
+        if is_default(self.plan):
+            return None
+        rows = self.x_test if is_gated else self.columns(self.x_test, mask)
+        groups = coded_groups(objective, self.plan.prepared.x_test)
+        gates = self.plan.gated.hard_gates(mask) if is_gated else None
+        return value_of(objective, model, rows, self.y_test, mask=mask, gates=gates, groups=groups)
+
+    def columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
+        """Return the kept inputs of full rows."""
+        columns = self.inputs(mask)
+        return (
+            rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
+        )
+
+
+def is_default(plan: Plan) -> bool:
+    """Whether the chain minimises plain cross-entropy, whose value beside accuracy is not told."""
+    return plan.config.objective == PLAIN

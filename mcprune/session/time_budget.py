@@ -1,0 +1,139 @@
+"""How far a chain's schedules are behind each block, and the blocks that are still planned, which the clock may change.
+
+A schedule that the clock cuts off leaves a mask that was never searched for: n(t) is still falling, or up on a wave. So where the
+blocks at hand will not all be done within `--max-time`, fewer are planned and what is left of every schedule goes by the faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from itertools import pairwise
+from typing import Any
+
+from mcprune.state import Saved
+
+# Blocks whose times are known before anything is planned by them, and the most that are looked back on.
+KNOWN, BACK = 3, 31
+AIM = 0.98  # of the time is planned: the last block must not meet the clock
+# Fewer blocks are planned where those at hand would take so much more than what is left. While n(t) falls, blocks are unlike those to come:
+# only what is far too much is believed then.
+TOO_MUCH, FAR_TOO_MUCH = 1.05, 1.5
+LAST = 0.25  # of the time: if n(t) still falls then, there is nothing to wait for
+TOO_LITTLE = 0.93  # more are planned where they would take less than this share of it
+STEP = 0.02  # of the time lies between two changes, and no change is made for less than half of that
+
+
+class Pace:
+    """The share of the schedules that is done behind each block.
+
+    Parameters
+    ----------
+    blocks : int
+        That are planned.
+    most : int, optional
+        More are never planned; by default no more than at the start.
+    settled : float
+        The share of the run from which blocks are like those to come.
+
+    Attributes
+    ----------
+    blocks : int
+        That are planned now.
+    """
+
+    def __init__(self, blocks: int, most: int | None = None, settled: float = 0.0) -> None:
+        self.blocks = blocks
+        self.most = max(blocks, most or 0)
+        self.settled = settled
+        self._since, self._share = 0, 0.0  # from this block, and this share, on equal shares are done in each block
+        self._changed = 0.0  # seconds, at the last change
+        self._is_settled = settled <= 0.0
+        self._early = 0.0  # seconds of a block while n(t) fell; 0 where that is not known
+        self._ends: deque[float] = deque(maxlen=BACK + 1)  # seconds behind the last blocks
+
+    def progress(self, block: int) -> float:
+        """Return the share that is done behind so many blocks; block / blocks as long as nothing was changed."""
+        if block >= self.blocks:
+            return 1.0
+        return self._share + (1.0 - self._share) * (block - self._since) / (self.blocks - self._since)
+
+    def turn(self, block: int, blocks: int) -> None:
+        """Plan so many blocks in all from behind `block` on.
+
+        Raises
+        ------
+        ValueError
+            None of them would be left.
+        """
+        if blocks <= block:
+            raise ValueError(f"{blocks} blocks are planned behind block {block}: one at least must be left")
+        self._share, self._since = self.progress(block), block
+        self.blocks = blocks
+
+    def wanted(self, block: int, seconds: float, limit: float) -> int:
+        """Return how many blocks should be planned, 0 where it may stay as it is.
+
+        Parameters
+        ----------
+        block : int
+            Blocks done.
+        seconds : float
+            Of the search so far.
+        limit : float
+            Its time.
+        """
+        if not self._is_settled and self.progress(block) >= self.settled:
+            self._is_settled = True
+            self._early = self._usual() if len(self._ends) > KNOWN else 0.0
+            self._ends.clear()  # those blocks were others
+        self._ends.append(seconds)
+        left = AIM * limit - seconds
+        is_known = len(self._ends) > KNOWN
+        if not (is_known or self._early) or block >= self.blocks or seconds - self._changed < STEP * limit:
+            return 0
+        each = self._usual() if is_known else self._early
+        need = each * (self.blocks - block)
+        if need > (TOO_MUCH if self._is_settled or left < LAST * limit else FAR_TOO_MUCH) * left:
+            wanted = block + max(1, math.floor(left / each))
+        elif self._is_settled and len(self._ends) > BACK // 2 and need < TOO_LITTLE * left:
+            wanted = min(self.most, block + math.floor(left / each))
+        else:
+            return 0
+        if wanted == self.blocks or abs(need - each * (wanted - block)) < 0.5 * STEP * limit:
+            return 0
+        self._changed = seconds
+        return wanted
+
+    def _usual(self) -> float:
+        """Return the mean seconds of a block, what is told and saved between two included.
+
+        The longest counts as the second longest: a machine may stand still for a moment. More may not be left out, since a block in which
+        a wave of n(t) rises takes much longer than the others.
+        """
+        times = sorted(later - earlier for earlier, later in pairwise(self._ends))
+        times[-1] = times[-2]
+        return max(math.fsum(times) / len(times), 1e-9)
+
+    def save(self) -> Saved:
+        """Return all that the pace depends on, but for the times of the last blocks."""
+        return {
+            "blocks": self.blocks,
+            "most": self.most,
+            "since": self._since,
+            "share": self._share,
+            "changed": self._changed,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `save` gave.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is something else.
+        """
+        self.blocks, self.most, self._since = (int(saved[name]) for name in ("blocks", "most", "since"))
+        self._share, self._changed = float(saved["share"]), float(saved["changed"])
+        self._is_settled = self._share >= self.settled
+        self._ends.clear()

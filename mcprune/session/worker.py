@@ -1,0 +1,65 @@
+"""A rank beside rank 0: it does the same work on the same data, judges its part of the candidates, and writes and tells nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from mcprune.config.schema import RunConfig, make_config
+from mcprune.data.load import load as load_data
+from mcprune.distributed.evaluation import Ranks
+from mcprune.session.build.plan import make_plan
+from mcprune.session.interrupt import CODES, Interrupt
+from mcprune.session.loop import searching
+from mcprune.session.ranks import enter
+from mcprune.session.resume import restored
+from mcprune.session.steering import Replay, Steering
+from mcprune.storage.checkpoint import unpacked
+
+
+def follow(ranks: Ranks, config: RunConfig | None = None, steering: Steering | None = None) -> int:
+    """Do what rank 0 does until its search has ended in a mask; what comes after that is rank 0's alone.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    config : RunConfig, optional
+        What this rank was asked for; None for `mcprune resume`. Where rank 0 goes on with a run, its options count.
+    steering : Steering, optional
+        As rank 0 has it.
+
+    Returns
+    -------
+    int
+        The exit code: 130 or 143 if the search was interrupted or terminated, on whatever rank.
+
+    Raises
+    ------
+    McpruneError
+        As on rank 0; RanksError where rank 0 is gone.
+    """
+    told = ranks.told(None)
+    held = None
+    if told["options"] is not None:
+        content = ranks.first(b"")
+        config = make_config(**told["options"])
+        steering = Replay.of(told["steering"])
+        held = unpacked(Path("the checkpoint of rank 0"), content) if content else None
+    assert config is not None
+    began = time.monotonic()
+    dataset = load_data(config.data, target=config.target)
+    if held is None:
+        plan = make_plan(config, dataset)
+        enter(plan, config, ranks)
+        search = searching(config, plan, began, steering)
+    else:
+        assert steering is not None
+        where = Path("the folder of rank 0")
+        search = restored(held, dataset, steering, where, is_forced=bool(told["is_forced"]), ranks=ranks)
+    del dataset
+    with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+        for _ in search.run(interrupt, began):
+            pass
+        search.harden()
+    return CODES.get(interrupt.reason, 0)

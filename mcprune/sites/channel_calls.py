@@ -1,0 +1,171 @@
+"""What one call of a forward pass does to the channels that it meets: the table that `channels` goes by."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as functional
+from torch import fx, nn
+
+from mcprune.models.layers import ELEMENTWISE
+from mcprune.models.mlp import MLP
+
+Shapes = Mapping[fx.Node, tuple[int, ...]]
+
+
+class Way(Enum):
+    """PASS hands each channel on by itself and leaves 0 at 0; NORM too, but with parameters a channel, and 0 may become
+    something else; MAKE reads all channels and makes new ones; TIE is a sum; NUMBER gives no tensor of channels."""
+
+    PASS = 1
+    NORM = 2
+    MAKE = 3
+    TIE = 4
+    NUMBER = 5
+    UNKNOWN = 6
+
+
+class Call(NamedTuple):
+    """What a call does; `spread` multiplies the numbers for each channel, `reason` says why it is not known."""
+
+    way: Way
+    reason: str = ""
+    spread: int = 1
+
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+# Each place of a map on its own channel, and 0 where all was 0; with the number of dimensions of their maps.
+POOLS: dict[type[nn.Module], int] = {
+    **{nn.MaxPool1d: 1, nn.AvgPool1d: 1, nn.AdaptiveAvgPool1d: 1, nn.AdaptiveMaxPool1d: 1, nn.ZeroPad1d: 1},
+    **{nn.MaxPool2d: 2, nn.AvgPool2d: 2, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveMaxPool2d: 2, nn.ZeroPad2d: 2},
+    **{nn.MaxPool3d: 3, nn.AvgPool3d: 3, nn.AdaptiveAvgPool3d: 3, nn.AdaptiveMaxPool3d: 3},
+    **{nn.ReflectionPad2d: 2, nn.ReplicationPad2d: 2, nn.UpsamplingNearest2d: 2, nn.UpsamplingBilinear2d: 2},
+}
+POOL_FUNCTIONS = {
+    *(functional.max_pool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d, functional.adaptive_max_pool2d),
+    *(torch.max_pool2d, functional.interpolate),
+}
+# Functions of one tensor, number by number, that leave 0 at 0 whatever their other arguments are.
+ZERO_FUNCTIONS = {
+    *(functional.relu, functional.relu_, functional.relu6, functional.leaky_relu, functional.elu, functional.selu),
+    *(functional.celu, functional.gelu, functional.silu, functional.mish, functional.hardswish, functional.tanh),
+    *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d, functional.softsign),
+    *(torch.relu, torch.relu_, torch.tanh, torch.clone),
+}
+ZERO_METHODS = {"relu", "relu_", "tanh", "tanh_", "contiguous", "clone"}
+SUMS = {operator.add, operator.iadd, torch.add}
+NUMBERS = {"size", "dim", "numel", "ndimension"}
+
+
+def call_of(node: fx.Node, modules: Mapping[str, nn.Module], shapes: Shapes) -> Call:
+    """What a node of a graph does to the channels of its inputs."""
+    if node.op == "call_module":
+        if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], fx.Node):
+            return Call(Way.UNKNOWN, f"layer {node.target!r} takes more than one value")
+        before, after = shapes.get(node.args[0]), shapes.get(node)
+        if before is None or after is None:
+            return Call(Way.UNKNOWN)
+        return _layer(str(node.target), modules[str(node.target)], before, after)
+    if node not in shapes:
+        is_number = node.target in NUMBERS or node.target in (getattr, operator.getitem) or not _tensors(node, shapes)
+        return Call(Way.NUMBER if is_number else Way.UNKNOWN)
+    return _operation(node, shapes)
+
+
+def _layer(name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[int, ...]) -> Call:
+    kind = type(layer)
+    if kind in CONVOLUTIONS:
+        assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        if len(before) != len(layer.kernel_size) + 2:
+            return Call(Way.UNKNOWN, f"layer {name!r} reads values of {len(before)} dimensions")
+        if layer.groups == 1:
+            return Call(Way.MAKE)
+        if layer.groups == layer.in_channels == layer.out_channels:
+            return Call(Way.NORM)
+        return Call(
+            Way.UNKNOWN, f"layer {name!r} convolves in {layer.groups} groups, which is only understood depthwise"
+        )
+    if kind in NORMS:
+        return Call(Way.NORM) if len(before) > 1 else Call(Way.UNKNOWN)
+    if kind is nn.Linear or kind is MLP:
+        if kind is nn.Linear and len(before) != 2:
+            return Call(Way.UNKNOWN, f"layer {name!r} is a Linear that reads values of {len(before)} dimensions")
+        spread = math.prod(before[2:])
+        return (
+            Call(Way.MAKE, spread=spread) if spread == 1 else Call(Way.UNKNOWN, f"a Flatten is missing before {name!r}")
+        )
+    if isinstance(layer, nn.PReLU) and kind is nn.PReLU:
+        return Call(Way.PASS if layer.num_parameters == 1 else Way.NORM)
+    if kind in DROPOUTS:
+        return Call(Way.PASS)
+    if kind in ELEMENTWISE:
+        if not _keeps_zero(layer):
+            return Call(Way.UNKNOWN, f"layer {name!r} ({kind.__name__}) makes something of a dropped channel's 0")
+        return Call(Way.PASS)
+    if kind in POOLS and len(before) == len(after) == POOLS[kind] + 2 and before[1] == after[1]:
+        return Call(Way.PASS)
+    if kind is nn.Flatten:
+        return _reshaped(before, after)
+    return Call(Way.UNKNOWN)
+
+
+def _keeps_zero(layer: nn.Module) -> bool:
+    with torch.no_grad():
+        return bool((layer(torch.zeros(1)) == 0).all())
+
+
+def _reshaped(before: tuple[int, ...], after: tuple[int, ...]) -> Call:
+    """Dimensions 1 and more laid one after the other, as a Flatten does: each channel's numbers stay together."""
+    if before == after:
+        return Call(Way.PASS)
+    if len(before) > 1 and after == (before[0], math.prod(before[1:])):
+        return Call(Way.PASS, spread=math.prod(before[2:]))
+    return Call(Way.UNKNOWN)
+
+
+def _operation(node: fx.Node, shapes: Shapes) -> Call:
+    """A function or a method."""
+    tensors = _tensors(node, shapes)
+    after = shapes[node]
+    if node.target in SUMS or (node.op == "call_method" and node.target in ("add", "add_")):
+        both = [each for each in node.args if isinstance(each, fx.Node) and each in shapes]
+        is_plain = len(both) == len(node.args) == 2 and not node.kwargs
+        same = is_plain and shapes[both[0]] == shapes[both[1]] and len(after) > 1
+        return Call(Way.TIE) if same else Call(Way.UNKNOWN)
+    if len(tensors) != 1 or not node.args or node.args[0] is not tensors[0]:
+        return Call(Way.UNKNOWN)
+    before = shapes[tensors[0]]
+    if node.op == "call_function":
+        if node.target in ZERO_FUNCTIONS and before == after:
+            return Call(Way.PASS)
+        if node.target in POOL_FUNCTIONS and len(before) == len(after) >= 4 and before[1] == after[1]:
+            return Call(Way.PASS)
+        if node.target in (torch.flatten, torch.reshape):
+            return _reshaped(before, after)
+        if node.target is torch.mean:
+            return _mean(node, before, after)
+        return Call(Way.UNKNOWN)
+    if node.target in ZERO_METHODS and before == after:
+        return Call(Way.PASS)
+    if node.target in ("flatten", "view", "reshape"):
+        return _reshaped(before, after)
+    return _mean(node, before, after) if node.target == "mean" else Call(Way.UNKNOWN)
+
+
+def _mean(node: fx.Node, before: tuple[int, ...], after: tuple[int, ...]) -> Call:
+    """A mean over the places of a map, as a global pool."""
+    given: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dims = (given,) if isinstance(given, int) else tuple(given) if isinstance(given, list | tuple) else ()
+    is_inner = bool(dims) and all(isinstance(each, int) and each % len(before) > 1 for each in dims)
+    return Call(Way.PASS) if is_inner and after[:2] == before[:2] else Call(Way.UNKNOWN)
+
+
+def _tensors(node: fx.Node, shapes: Shapes) -> list[fx.Node]:
+    return [each for each in node.all_input_nodes if each in shapes]

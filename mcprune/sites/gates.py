@@ -1,0 +1,250 @@
+"""A classifier seen through gates: every site's signal is multiplied by a number between 0 and 1."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import nn
+from torch.func import functional_call
+from torch.utils.hooks import RemovableHandle
+
+from mcprune.errors import ConfigError, ModelError
+from mcprune.models.mlp import MLP
+from mcprune.sites.site_map import SiteGroup, SiteMap
+from mcprune.types import BoolArray
+
+
+def hard_gates(
+    mask: BoolArray | torch.Tensor, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Gates 1 where the mask keeps and 0 where it drops, same shape as the mask."""
+    return as_mask(mask).to(device=device, dtype=dtype)
+
+
+def as_mask(mask: BoolArray | torch.Tensor) -> torch.Tensor:
+    """The mask as a tensor on the CPU; an array is copied, so it may be read-only or reversed."""
+    if isinstance(mask, torch.Tensor):
+        return mask.detach().cpu()
+    return torch.from_numpy(np.array(mask, order="C"))
+
+
+class GatedModel(nn.Module):
+    """A classifier whose forward pass takes gates.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any classifier of (B, ...) rows. It is shared, not copied; its parameters are the only ones.
+    sites : SiteMap
+        Inputs are multiplied where they enter (the flattened row; it gets its shape back). Units are
+        multiplied at the OUTPUT of their Linear layer, before the activation: a dropped unit of a sigmoid
+        layer still sends 0.5. Channels are multiplied at the outputs of the modules that their group names
+        in ``gated``. Single weights are multiplied while the model runs; it keeps its own.
+
+    Raises
+    ------
+    ModelError
+        If a layer of ``sites`` is missing in the model or has another width.
+
+    Notes
+    -----
+    Hooks exist on the model's layers only while ``forward`` runs, so outside of it the model is exactly the
+    user's. Two threads must not run one model at the same time.
+    """
+
+    def __init__(self, model: nn.Module, sites: SiteMap) -> None:
+        super().__init__()
+        self.model = model
+        self.sites = sites
+        self._inputs = sites.inputs
+        modules = dict(model.named_modules())
+        for group in sites.units:
+            layer = modules.get(group.layer)
+            if not isinstance(layer, nn.Linear) or layer.out_features != group.size:
+                met = "there is no such layer" if layer is None else f"it is {layer}"
+                raise ModelError(
+                    f"the sites want layer {group.layer!r} to be a Linear with {group.size} outputs, but "
+                    f"{met}. Plan the sites anew with site_map(model, ...)."
+                )
+        for group in sites.channels:
+            missing = [name for name in (*group.parts, *group.gated) if name not in modules]
+            width = len(getattr(modules.get(group.layer), "weight", ()))
+            if missing or width != group.size:
+                met = f"{missing[0]!r} is missing" if missing else f"it has {width}"
+                raise ModelError(
+                    f"the sites want layer {group.layer!r} to have {group.size} channels, but {met}. "
+                    "Plan the sites anew with site_map(model, ...)."
+                )
+        for group in sites.weights:
+            weight = getattr(modules.get(group.layer), "weight", None)
+            if not isinstance(weight, torch.Tensor) or tuple(weight.shape) != group.shape:
+                met = "there is none" if weight is None else f"it has shape {tuple(weight.shape)}"
+                raise ModelError(
+                    f"the sites want the weight of layer {group.layer!r} to have shape {group.shape}, but {met}. "
+                    "Plan the sites anew with site_map(model, ...)."
+                )
+
+    def hard_gates(self, mask: BoolArray | torch.Tensor) -> torch.Tensor:
+        """`hard_gates` in the dtype and on the device of the model's parameters."""
+        for parameter in self.model.parameters():
+            return hard_gates(mask, dtype=parameter.dtype, device=parameter.device)
+        return hard_gates(mask)
+
+    def forward(self, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        """Logits of the gated classifier.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, ...)
+            If inputs are sites, the sides after the first multiply to their number.
+        gates : Tensor, shape (N,) or (B, N)
+            One gate a site for all rows, or for each row (not where weights are sites: all rows share them). Taken to the
+            dtype of what it multiplies; gradients flow.
+
+        Returns
+        -------
+        Tensor, shape (B, C)
+            With all gates 1 it equals ``model(x)`` bit for bit.
+
+        Raises
+        ------
+        ConfigError
+            If shapes do not fit.
+        ModelError
+            If the model's forward pass does not call a layer whose outputs are gated (attention blocks read the
+            weights of some Linear layers without calling them): its gates would silently do nothing.
+        """
+        if gates.shape[-1:] != (self.sites.size,) or (gates.dim() == 2 and gates.shape[0] != x.shape[0]):
+            raise ConfigError(
+                f"gates of shape {tuple(gates.shape)} for {self.sites.size} sites and {x.shape[0]} rows. "
+                f"Give ({self.sites.size},) or ({x.shape[0]}, {self.sites.size})."
+            )
+        if self._inputs is not None:
+            x = self._gate_inputs(x, gates, self._inputs)
+        places = self.sites.units + self.sites.channels
+        weights = self._gated_weights(gates)
+        if not places:
+            return self._run(x, weights)
+        called: set[str] = set()
+        handles = []
+        try:
+            for group in places:
+                handles += gate_hooks(self.model, group, gates, called)
+            logits = self._run(x, weights)
+        finally:
+            for handle in handles:
+                handle.remove()
+        missing = next((name for group in places for name in group.places if name not in called), None)
+        if missing is not None:
+            raise ModelError(
+                f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on "
+                "its outputs would do nothing. Name the layers that are to have sites, without this one."
+            )
+        return logits
+
+    def _run(self, x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = functional_call(self.model, weights, (x,)) if weights else self.model(x)
+        return logits
+
+    def _gated_weights(self, gates: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The weights that are sites, by their names as parameters, times their gates."""
+        out = {}
+        for group in self.sites.weights:
+            if gates.dim() != 1:
+                raise ConfigError(
+                    f"gates of shape {tuple(gates.shape)}, but weights are sites, which all rows share. "
+                    f"Give ({self.sites.size},)."
+                )
+            weight = self.model.get_submodule(group.layer).weight
+            assert isinstance(weight, torch.Tensor)
+            name = f"{group.layer}.weight" if group.layer else "weight"
+            out[name] = weight * _like(gates[group.start : group.stop].view(group.shape), weight)
+        return out
+
+    @property
+    def takes_columns(self) -> bool:
+        """Whether `of_columns` serves: a plain MLP whose sites are its inputs and nothing else."""
+        return type(self.model) is MLP and [group.kind for group in self.sites.groups] == ["inputs"]
+
+    def of_columns(self, x: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Logits of gated rows that hold some inputs only, the others being 0.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, M)
+            The inputs `columns` of each row, already multiplied by their gates.
+        columns : Tensor of int64, shape (M,)
+
+        Returns
+        -------
+        Tensor, shape (B, C)
+            Those of ``forward`` up to rounding: the sums leave the zeros out.
+        """
+        assert isinstance(self.model, MLP)
+        first = self.model.layers[0]
+        assert isinstance(first, nn.Linear)
+        signal = functional.linear(x, first.weight.index_select(1, columns), first.bias)
+        logits: torch.Tensor = self.model.layers[1:](signal)
+        return logits
+
+    def _gate_inputs(self, x: torch.Tensor, gates: torch.Tensor, group: SiteGroup) -> torch.Tensor:
+        flat = x.flatten(1)
+        if flat.shape[1] != group.size:
+            raise ConfigError(
+                f"rows of shape {tuple(x.shape[1:])} hold {flat.shape[1]} features, but {group.size} inputs "
+                "are sites. Give the rows that the sites were planned for."
+            )
+        chosen = gates[..., group.start : group.stop]
+        return (flat * _like(chosen, flat)).view(x.shape)
+
+
+def _like(gates: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
+    return gates.to(signal.dtype) if signal.is_floating_point() else gates
+
+
+def gate_hooks(
+    model: nn.Module,
+    group: SiteGroup,
+    gates: torch.Tensor,
+    called: set[str],
+    within: Callable[[str], bool] | None = None,
+) -> list[RemovableHandle]:
+    """Set the forward hooks that gate a group of units or channels, and note the names of the modules that are called.
+
+    Parameters
+    ----------
+    model : nn.Module
+    group : SiteGroup
+    gates : Tensor, shape (N,) or (B, N)
+        Of all sites.
+    called : set of str
+    within : function of a name to bool, optional
+        Which of the group's modules; by default all.
+    """
+    chosen = gates[..., group.start : group.stop]
+    names = [name for name in group.places if within is None or within(name)]
+    return [
+        model.get_submodule(name).register_forward_hook(_multiplier(chosen, group.kind, name, called)) for name in names
+    ]
+
+
+def gated_signal(signal: torch.Tensor, gates: torch.Tensor, kind: str) -> torch.Tensor:
+    """Units (B, ..., size) or channels (B, size, ...) times their gates (size,) or (B, size)."""
+    chosen = _like(gates, signal)
+    if kind == "channels":
+        chosen = chosen.view(*chosen.shape, *(1,) * (signal.dim() - 2))
+    elif chosen.dim() == 2 and signal.dim() > 2:
+        chosen = chosen.view(chosen.shape[0], *(1,) * (signal.dim() - 2), chosen.shape[1])
+    return signal * chosen
+
+
+def _multiplier(
+    gates: torch.Tensor, kind: str, name: str, called: set[str]
+) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
+    def hook(_layer: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        called.add(name)
+        return gated_signal(output, gates, kind)
+
+    return hook

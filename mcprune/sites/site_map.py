@@ -1,0 +1,277 @@
+"""Sites: what can be dropped, and where each kind of it lies in the one flat vector that the chain moves."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from mcprune.errors import ConfigError, ModelError
+from mcprune.sites.channels import choose_groups
+from mcprune.sites.weights import element_names, size_of, weight_layers
+from mcprune.types import AnyArray, IntArray
+
+KINDS = ("inputs", "units", "channels", "weights")
+
+
+@dataclass(frozen=True)
+class SiteGroup:
+    """Sites of one kind in one place: flat indices start .. start + size - 1.
+
+    Attributes
+    ----------
+    kind : "inputs", "units", "channels" or "weights"
+    layer : str
+        Name of the place: the module, as ``model.named_modules()`` gives it, whose outputs (units, channels) or whose
+        elements of ``weight`` (weights, row by row) are the sites; "" for inputs.
+    start, size : int
+    parts : tuple of str
+        Modules with parameters that belong to these sites, one slice of dimension 0 a site: the layer itself, its
+        batch-norm, depthwise layers behind it, and layers whose outputs are added to its. Empty for inputs and weights.
+    gated : tuple of str
+        Modules whose outputs (dimension 1) the gates multiply. Empty for inputs and weights.
+    shape : tuple of int
+        Of the weight whose elements are the sites; empty for other kinds.
+    """
+
+    kind: str
+    layer: str
+    start: int
+    size: int
+    parts: tuple[str, ...] = ()
+    gated: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+
+    @property
+    def stop(self) -> int:
+        """One past the last flat index."""
+        return self.start + self.size
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Modules whose outputs are gated: units at their own layer, channels where the model's structure says."""
+        return self.gated if self.kind == "channels" else (self.layer,)
+
+
+@dataclass(frozen=True)
+class SiteMap:
+    """All sites of a run; groups are contiguous and in order.
+
+    Attributes
+    ----------
+    groups : tuple of SiteGroup
+    """
+
+    groups: tuple[SiteGroup, ...]
+
+    @property
+    def size(self) -> int:
+        """N, the number of sites."""
+        return self.groups[-1].stop if self.groups else 0
+
+    @property
+    def inputs(self) -> SiteGroup | None:
+        """The group of inputs, if inputs are sites."""
+        return next((group for group in self.groups if group.kind == "inputs"), None)
+
+    @property
+    def units(self) -> tuple[SiteGroup, ...]:
+        """The groups of hidden units, in the model's order."""
+        return tuple(group for group in self.groups if group.kind == "units")
+
+    @property
+    def channels(self) -> tuple[SiteGroup, ...]:
+        """The groups of channels, in the model's order."""
+        return tuple(group for group in self.groups if group.kind == "channels")
+
+    @property
+    def weights(self) -> tuple[SiteGroup, ...]:
+        """The groups of single weights, in the model's order."""
+        return tuple(group for group in self.groups if group.kind == "weights")
+
+    @property
+    def floor(self) -> IntArray | None:
+        """The group of each site (N,) that must keep one site at least, -1 for sites of other groups; None without any.
+
+        Layers without a channel cannot be built. An emptied layer of units leaves a constant, unless it is in such a model.
+        """
+        if not self.channels:
+            return None
+        group = np.full(self.size, -1, np.int64)
+        for number, each in enumerate(self.groups):
+            if each.kind in ("channels", "units"):
+                group[each.start : each.stop] = number
+        return group
+
+    @property
+    def hard_floor(self) -> IntArray | None:
+        """The group of each site (N,), each of which a hard mask keeps one site of; None of a single group.
+
+        Nothing but a constant passes a layer of units that is empty, so a mask that empties one is no choice of sites. Unlike `floor`
+        this has no say in what is tried on the way to the mask.
+        """
+        if len(self.groups) < 2:
+            return None
+        return np.repeat(np.arange(len(self.groups)), [group.size for group in self.groups])
+
+    def names(self, feature_names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """One name a site.
+
+        Parameters
+        ----------
+        feature_names : sequence of str, optional
+            Names of the inputs; without them an input is called ``input[3]``. Unit 3 of layers.0 is
+            ``layers.0[3]``, its weight for input 7 ``layers.0.weight[3,7]``.
+
+        Raises
+        ------
+        ConfigError
+            If there are not as many feature names as inputs.
+        """
+        names: list[str] = []
+        for group in self.groups:
+            if group.kind == "inputs" and feature_names is not None:
+                if len(feature_names) != group.size:
+                    raise ConfigError(
+                        f"{len(feature_names)} feature names for {group.size} inputs. Give one name for each input."
+                    )
+                names.extend(str(name) for name in feature_names)
+            elif group.kind == "weights":
+                names.extend(element_names(group.layer, group.shape))
+            else:
+                prefix = group.layer or "input"
+                names.extend(f"{prefix}[{index}]" for index in range(group.size))
+        return tuple(names)
+
+    @overload
+    def split(self, vector: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
+    @overload
+    def split(self, vector: AnyArray) -> tuple[AnyArray, ...]: ...
+    def split(self, vector: torch.Tensor | AnyArray) -> tuple[torch.Tensor | AnyArray, ...]:
+        """Views of ``vector`` (..., N), one (..., size) for each group.
+
+        Raises
+        ------
+        ConfigError
+            If the last side is not N.
+        """
+        if vector.ndim == 0 or vector.shape[-1] != self.size:
+            raise ConfigError(
+                f"a vector of shape {tuple(vector.shape)} for {self.size} sites. Its last side must be {self.size}."
+            )
+        return tuple(vector[..., group.start : group.stop] for group in self.groups)
+
+
+def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequence[int] | None = None) -> SiteMap:
+    """Plan the sites of a model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any classifier; for ``units`` it must have Linear layers.
+    kinds : str
+        ``inputs``, ``units``, ``inputs,units``, or ``units:NAME,NAME`` with module names:
+        ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one, which gives the
+        logits. ``channels`` are those of every group of convolutions that belong together, or of the groups
+        that hold the named layers. ``weights`` are those of every Linear and Conv2d, one site an element, or of the
+        named ones.
+    n_inputs : int
+        Features of one row, flattened.
+    input_shape : sequence of int, optional
+        Shape of one row as the model takes it, by default flat; ``channels`` are found by running the model on such rows.
+
+    Returns
+    -------
+    SiteMap
+        Inputs first, then layers in the model's order, whatever order ``kinds`` names them in: equal choices
+        number their sites equally.
+
+    Raises
+    ------
+    ConfigError
+        If ``kinds`` cannot be read.
+    ModelError
+        If a layer is missing, is not a Linear, is the last Linear, or has no shape yet; or if channels are
+        tied in a way that is not understood.
+    """
+    named = _parse(kinds)
+    groups: list[SiteGroup] = []
+
+    def add(kind: str, layer: str, size: int, parts: tuple[str, ...] = (), gated: tuple[str, ...] = ()) -> None:
+        groups.append(SiteGroup(kind, layer, groups[-1].stop if groups else 0, size, parts, gated))
+
+    if "inputs" in named:
+        if n_inputs < 1:
+            raise ConfigError(f"n_inputs={n_inputs}, but inputs are to be sites. Give the number of features of a row.")
+        add("inputs", "", n_inputs)
+    if "units" in named:
+        for name, layer in _unit_layers(model, named["units"]):
+            add("units", name, layer.out_features, (name,), (name,))
+    if "channels" in named:
+        for found in choose_groups(model, named["channels"], input_shape or (n_inputs,)):
+            add("channels", found.layer, found.size, found.parts, found.gated)
+    if "weights" in named:
+        for name, shape in weight_layers(model, named["weights"]):
+            start = groups[-1].stop if groups else 0
+            groups.append(SiteGroup("weights", name, start, size_of(shape), shape=shape))
+    return SiteMap(tuple(groups))
+
+
+def _parse(kinds: str) -> dict[str, tuple[str, ...]]:
+    """Read ``kinds`` into the layers named for each kind; none named means all that can be."""
+    remedy = (
+        'Write "inputs", "units", "channels", "weights", some of them, or layer names as in "units:layers.0,layers.2".'
+    )
+    named: dict[str, list[str]] = {}
+    listing = ""
+    for token in (part.strip() for part in kinds.split(",")):
+        kind, colon, name = (part.strip() for part in token.partition(":"))
+        if kind in KINDS:
+            if kind in named:
+                raise ConfigError(f"sites={kinds!r} names {kind!r} twice. {remedy}")
+            if colon and (kind == "inputs" or not name):
+                raise ConfigError(f"sites={kinds!r}: {token!r} cannot be read. {remedy}")
+            named[kind] = [name] if colon else []
+            listing = kind if colon else ""
+        elif listing and token and not colon:
+            named[listing].append(token)
+        else:
+            near = difflib.get_close_matches(kind, KINDS, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"sites={kinds!r}: {token!r} is no kind of site.{guess} {remedy}")
+    if any(len(set(layers)) != len(layers) for layers in named.values()):
+        raise ConfigError(f"sites={kinds!r} names a layer twice. {remedy}")
+    return {kind: tuple(layers) for kind, layers in named.items()}
+
+
+def _unit_layers(model: nn.Module, named: tuple[str, ...]) -> list[tuple[str, nn.Linear]]:
+    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    hidden = linear[:-1]
+    listing = ", ".join(name for name, _ in hidden)
+    if not hidden:
+        raise ModelError(
+            f"{type(model).__name__} has {len(linear)} Linear layer(s), so none is hidden and there are no "
+            "units to drop. "
+            'Choose sites = "inputs", or a model with a hidden Linear layer.'
+        )
+    for name in named:
+        if name == linear[-1][0]:
+            raise ModelError(
+                f"layer {name!r} is the last Linear: its outputs are the logits, which are not dropped. "
+                f"Choose among {listing}."
+            )
+        if name not in dict(hidden):
+            kind = type(dict(model.named_modules())[name]).__name__ if name in dict(model.named_modules()) else None
+            met = f"is a {kind}, not a Linear" if kind else "does not exist"
+            raise ModelError(f"layer {name!r} {met} in {type(model).__name__}. Choose among {listing}.")
+    chosen = [(name, layer) for name, layer in hidden if not named or name in named]
+    for name, layer in chosen:
+        if is_lazy(layer.weight):
+            raise ModelError(
+                f"layer {name!r} has no shape yet. Run the model once on a row before its units become sites."
+            )
+    return chosen

@@ -1,0 +1,152 @@
+"""Costs of masks over channels, and over single weights, from the layers that the forward pass uses.
+
+A convolution between two groups of channels costs kernel x places for each pair of a kept channel here and one there; a depthwise
+one for each channel of its group; a Linear behind a Flatten the places of a map for each channel. A single weight is a parameter,
+and a multiply-accumulate wherever its output is computed. What no site changes is a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from mcprune.errors import ModelError
+from mcprune.sites.channel_calls import CONVOLUTIONS, NORMS
+from mcprune.sites.channels import ChannelGroup, channel_groups
+from mcprune.sites.compare import evaluating, home
+from mcprune.sites.cost_terms import Costs, Layer, costs_of
+from mcprune.sites.site_map import SiteMap
+
+PRODUCTS = (nn.Linear, *CONVOLUTIONS)
+
+
+def traced_costs(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]) -> Costs:
+    """Return the costs of a network whose sites are channels, and units and inputs beside them, or single weights.
+
+    Parameters
+    ----------
+    model : nn.Module
+    sites : SiteMap
+    unit : "parameters" or "macs"
+    rows : sequence of int
+        Shape of one row as the model takes it.
+
+    Returns
+    -------
+    Costs
+        Of channels exactly what the network has that is cut physically. Of weights what is not 0, with all biases and all that
+        is no site: a network that loses units besides has less. Inputs in front of a network with channels save nothing.
+
+    Raises
+    ------
+    ModelError
+        Weights beside other sites, whose cost is no function of kept counts; or sites that are not the model's.
+    """
+    if not sites.weights:
+        return _of_channels(model, sites, unit, rows)
+    other = next((group.kind for group in sites.groups if group.kind != "weights"), None)
+    if other is not None:
+        raise ModelError(
+            f"what {type(model).__name__} costs with weights beside {other} as sites depends on which are kept, not on how many; "
+            "give the budget in sites, or take one kind of site"
+        )
+    return _of_weights(model, sites, unit, rows)
+
+
+def positions(model: nn.Module, rows: Sequence[int]) -> dict[str, int]:
+    """Return how often each linear or convolution layer uses its weights for one row: the places of its map.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be run on such rows.
+    """
+    found: dict[str, int] = {}
+    hooks = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, PRODUCTS):
+
+            def note(module: nn.Module, _: object, out: torch.Tensor, name: str = name) -> None:
+                found[name] = found.get(name, 0) + out[0].numel() // len(_weight(module))
+
+            hooks.append(layer.register_forward_hook(note))
+    dtype, device = home(model)
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(torch.zeros(2, *rows, dtype=dtype, device=device))
+    except RuntimeError as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"{type(model).__name__} could not be run on rows of shape {tuple(rows)}: {said}. Pass input_shape=..., the shape of one "
+            "row as the model takes it, such as (1, 28, 28)."
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _weight(layer: nn.Module) -> torch.Tensor:
+    return layer.get_parameter("weight")
+
+
+def _of_weights(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]) -> Costs:
+    places = positions(model, rows) if unit == "macs" else {}
+    layers = [
+        Layer(None, place, 1, 1, places.get(group.layer, 0 if unit == "macs" else 1))
+        for place, group in enumerate(sites.groups)
+    ]
+    return costs_of([*layers, _rest(model, layers, sites, unit, places)], sites, unit)
+
+
+def _of_channels(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]) -> Costs:
+    found = {group.layer: group for group in channel_groups(model, rows)}
+    # Which group of sites a layer reads, with the columns of each channel, and which it makes or hands on.
+    reads: dict[str, tuple[int, int]] = {}
+    writes: dict[str, int] = {}
+    for place, site in enumerate(sites.groups):
+        if site.kind == "inputs":
+            continue
+        group: ChannelGroup | None = found.get(site.layer)
+        if group is None or group.blocked or group.size != site.size:
+            why = "there are none such" if group is None else group.blocked or f"it has {group.size}"
+            raise ModelError(
+                f"what {type(model).__name__} costs without some {site.kind} of layer {site.layer!r} is not known: {why}. Plan the "
+                "sites anew with site_map(model, ...), or give the budget in sites."
+            )
+        writes |= dict.fromkeys(group.parts, place)
+        reads |= {reader.layer: (place, reader.spread) for reader in group.readers}
+    places = positions(model, rows) if unit == "macs" else {}
+    layers = [
+        _layer(model.get_submodule(name), reads.get(name), writes.get(name), places.get(name, 1))
+        for name in sorted({*reads, *writes})
+    ]
+    return costs_of([*layers, _rest(model, layers, sites, unit, places)], sites, unit)
+
+
+def _layer(layer: nn.Module, reads: tuple[int, int] | None, writes: int | None, places: int) -> Layer:
+    """One layer between groups: numbers for each pair of channels, or of each channel where it makes none from others."""
+    if not isinstance(layer, PRODUCTS):
+        width = layer.num_features if isinstance(layer, NORMS) else _weight(layer).numel()
+        return Layer(None, writes, 0, 1, 1, sum(tensor.numel() for tensor in layer.parameters(recurse=False)) // width)
+    weight = _weight(layer)
+    signals = weight[0].numel()
+    if reads is not None:
+        signals = reads[1] * weight[0, 0].numel()
+    outputs = 1 if writes is not None else len(weight)
+    return Layer(None if reads is None else reads[0], writes, signals, outputs, places, int(layer.bias is not None))
+
+
+def _rest(model: nn.Module, layers: list[Layer], sites: SiteMap, unit: str, places: dict[str, int]) -> Layer:
+    """What no site changes: the whole model's numbers without those of the layers."""
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    if unit == "macs":
+        held = {name: _weight(model.get_submodule(name)).numel() for name in places}
+        whole = sum(places[name] * count for name, count in held.items())
+    counted = costs_of(layers, sites, unit).whole
+    assert counted <= whole, (counted, whole)
+    return (
+        Layer(None, None, 0, 1, 1, whole - counted) if unit == "parameters" else Layer(None, None, whole - counted, 1)
+    )

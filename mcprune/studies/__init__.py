@@ -1,0 +1,1 @@
+"""Comparisons made of many runs: bench, sweep, reproduce."""

@@ -1,0 +1,332 @@
+"""The page of a comparison: table, curves, gates over time, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcprune.report.page import COLOURS, CYCLE, Figure, Page, bytes_array, grid, layout, line, panel_title
+from mcprune.storage.run_metrics import RunFigures, gates_over_time, jaccard
+from mcprune.studies.bench import table as bench_table
+from mcprune.studies.bench.runs import Bench
+from mcprune.studies.jobs import Jobs
+
+Runs = Mapping[str, RunFigures]
+PANELS = (("cla", "L_cla"), ("sel", "L_sel"), ("rej", "L_rej"), ("loss", "L_tot"))
+COLUMNS = 4
+
+
+def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[str, Any]) -> None:
+    """Write the page of what is finished.
+
+    Parameters
+    ----------
+    path : Path
+    bench : Bench
+    jobs : Jobs
+    runs : mapping of str to RunFigures
+        By the job's name; at least one.
+    found : mapping
+        What results.json holds.
+    """
+    data = bench.shared.get("data", "digits")
+    machine = found["machine"]
+    page = Page(
+        f"mcprune bench: {data}, n = {', '.join(map(str, bench.keeps))}",
+        f"{len(runs)} of {len(jobs.jobs)} runs; {bench.seconds:g} s for each search, seeds {', '.join(map(str, bench.seeds))}; "
+        f"{machine['cores']} cores, mcprune {machine['mcprune']}, torch {machine['torch']}. The chain's time includes the short "
+        "trials that learn how many epochs fit; that of the gradient path includes the timing of its steps, and of auto the pilots. "
+        "Retraining is not part of it.",
+    )
+    for text in [*filter(None, found["first"]), *found["misses"]]:
+        page.words(text, quiet=False)
+    for name, message in found["failures"].items():
+        page.words(f"failed: {name}: {message}", quiet=False)
+    for keep in bench.keeps:
+        rows = [row for row in found["table"] if row["n"] == keep]
+        if not rows:
+            continue
+        page.heading(f"n = {keep}")
+        best = max(range(len(rows)), key=lambda place: rows[place]["retrained"])
+        page.table(bench_table.HEADER, [bench_table.cells(row) for row in rows], best)
+        page.words(
+            "Time and sample-forwards until a mask of exactly n sites first had the validation accuracy; - where none had it."
+        )
+        page.table(bench_table.time_header(rows), [bench_table.time_cells(row) for row in rows])
+    page.words(
+        "as found, retrained: test accuracy of the hard mask with the classifier of the search, and of a fresh one on what is kept; "
+        "spread: standard deviation over seeds; |sum - n|: of the gates before hardening; kept before: gates above one half then; decided: "
+        "gates within .01 of 0 or 1 then; Mforwards: millions of rows through the classifier, a row of backprop counting three and a "
+        "candidate all rows of its batch, whatever the evaluator saves; overlap: mean Jaccard overlap of two seeds' masks; "
+        "cut: runs that met the clock before their last epoch."
+    )
+    colours = {method: COLOURS[place % len(COLOURS)] for place, method in enumerate(bench.methods)}
+    keep = next(keep for keep in bench.keeps if any(run.n == keep for run in runs.values()))
+    mine = {method: of_method(jobs, runs, method, keep) for method in bench.methods}
+    firsts = {method: found_runs[0] for method, found_runs in mine.items() if found_runs}
+    page.heading(f"Accuracy over the search, n = {keep}")
+    page.words(
+        "Validation accuracy of a hard mask of exactly n sites with the classifier of the moment, one line a seed; the chain has such a "
+        "mask when n(t) has come down to n. Diamonds: the end of the search at the test accuracy after retraining."
+    )
+    page.figure(accuracy_curves(mine, colours))
+    page.heading("Accuracy against n")
+    page.figure(accuracy_by_n(found["table"], bench.methods, colours))
+    page.heading(f"Losses, n = {keep}, seed {bench.seeds[0]}")
+    page.words(
+        "Of the chain on its evaluation batches with hard gates, of the gradient path on its training batches; zeros are not drawn. "
+        "L_tot = L_cla + alpha (L_sel + L_rej), and alpha differs."
+    )
+    page.figure(loss_curves(firsts, colours))
+    page.heading(f"alpha over the epochs, n = {keep}, seed {bench.seeds[0]}")
+    page.figure(alpha_curves(firsts, colours))
+    told = {method: run for method, run in firsts.items() if len(gates_over_time(run)[0])}
+    if told:  # a run of very many sites does not tell them
+        page.heading(f"Gates over the epochs, n = {keep}, seed {bench.seeds[0]}")
+        page.words(
+            "A row is a site, dark where its gate is open; the sites are in the order of how long they were open."
+        )
+        page.figure(gate_maps(told))
+    page.heading(f"Masks, n = {keep}")
+    page.words("Dark: kept by every seed; white: by none.")
+    page.figure(mask_pictures(mine))
+    page.heading(f"Overlap of the masks of two methods, n = {keep}")
+    page.words("Mean Jaccard overlap over all pairs of runs; on the diagonal over pairs of seeds.")
+    page.figure(overlaps(mine))
+    page.write(path)
+
+
+def of_method(jobs: Jobs, runs: Runs, method: str, keep: int) -> list[RunFigures]:
+    """Return a method's finished runs at n, in the order of the seeds."""
+    names = [job.name for job in jobs.jobs if job.about["method"] == method and job.about["n"] == keep]
+    return [runs[name] for name in names if name in runs]
+
+
+def accuracy_curves(mine: Mapping[str, Sequence[RunFigures]], colours: Mapping[str, str]) -> Figure:
+    """Return validation accuracy against wall time (left) and sample-forwards (right)."""
+    data = []
+    for method, runs in mine.items():
+        for number, run in enumerate(runs):
+            for side, (axis, unit) in enumerate((("seconds", 1.0), ("forwards", 1e6))):
+                x = [getattr(point, axis) / unit for point in run.curve]
+                own = {"xaxis": f"x{side + 1}", "yaxis": f"y{side + 1}"}
+                is_shown = side == 0 and number == 0
+                data.append(
+                    line(
+                        x,
+                        [point.accuracy for point in run.curve],
+                        method,
+                        colours[method],
+                        showlegend=is_shown,
+                        opacity=0.75,
+                        **own,
+                    )
+                )
+                end = {"symbol": "diamond", "size": 9, "color": colours[method], "line": {"color": "#fff", "width": 1}}
+                data.append(
+                    {
+                        "type": "scatter",
+                        "mode": "markers",
+                        "x": [getattr(run, axis) / unit],
+                        "y": [run.retrained],
+                        "name": method,
+                        "legendgroup": method,
+                        "showlegend": False,
+                        "marker": end,
+                        **own,
+                    }
+                )
+    ends = [run.retrained for runs in mine.values() for run in runs]
+    lowest = max(0.0, min(ends) - 0.12)
+    y = {"title": "accuracy", "range": [lowest, min(1.0, max(ends) + 0.02)]}
+    return {
+        "data": data,
+        "layout": layout(
+            height=470,
+            xaxis={"title": "seconds of search", "domain": [0, 0.47]},
+            xaxis2={"title": "millions of sample-forwards", "domain": [0.53, 1], "anchor": "y2", "type": "log"},
+            yaxis=y,
+            yaxis2={**y, "title": "", "anchor": "x2", "matches": "y"},
+        ),
+    }
+
+
+def accuracy_by_n(
+    table: Sequence[Mapping[str, Any]], methods: Sequence[str] | Mapping[str, Any], colours: Mapping[str, str]
+) -> Figure:
+    """Return retrained accuracy against n, a line a method, bars of one standard deviation."""
+    data = []
+    for method in methods:
+        rows = sorted((row for row in table if row["method"] == method), key=lambda row: int(row["n"]))
+        if rows:
+            bars = {"type": "data", "array": [row["retrained_spread"] or 0.0 for row in rows], "thickness": 1.2}
+            found = line(
+                [row["n"] for row in rows], [row["retrained"] for row in rows], method, colours[method], error_y=bars
+            )
+            data.append({**found, "mode": "lines+markers", "marker": {"size": 8}})
+    counts = sorted({row["n"] for row in table})
+    x = {"title": "n, sites kept", "type": "log", "tickvals": counts, "ticktext": list(map(str, counts))}
+    if len(counts) == 1:  # side by side instead of on top of each other
+        x = {"title": f"method, at n = {counts[0]}"}
+        for trace in data:
+            trace["x"] = [trace["name"]]
+    title = {"title": "test accuracy after retraining"}
+    return {"data": data, "layout": layout(xaxis=x, yaxis=title, showlegend=len(counts) > 1)}
+
+
+def loss_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) -> Figure:
+    """Return L_cla, L_sel, L_rej and L_tot over the epochs."""
+    domains = grid(len(PANELS), 2, gap_x=0.08, gap_y=0.16)
+    data: list[Figure] = []
+    axes: Figure = {}
+    for place, (key, _) in enumerate(PANELS):
+        suffix = "" if place == 0 else str(place + 1)
+        for method, run in firsts.items():
+            x = [event["epoch"] for event in run.progress]
+            y = [event[key] if event[key] is not None and event[key] > 1e-7 else None for event in run.progress]
+            data.append(
+                line(x, y, method, colours[method], showlegend=place == 0, xaxis=f"x{suffix}", yaxis=f"y{suffix}")
+            )
+        x_domain, y_domain = domains[place]
+        axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "title": "epoch" if place > 1 else ""}
+        axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", "type": "log", "exponentformat": "power"}
+    titles = [panel_title(title, domain) for (_, title), domain in zip(PANELS, domains, strict=True)]
+    return {"data": data, "layout": layout(height=640, annotations=titles, **axes)}
+
+
+def alpha_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) -> Figure:
+    """Return alpha over the epochs."""
+    data = [
+        line(
+            [event["epoch"] for event in run.progress],
+            [event["alpha"] for event in run.progress],
+            method,
+            colours[method],
+        )
+        for method, run in firsts.items()
+    ]
+    return {
+        "data": data,
+        "layout": layout(xaxis={"title": "epoch"}, yaxis={"title": "alpha", "type": "log", "exponentformat": "power"}),
+    }
+
+
+def gate_maps(firsts: Mapping[str, RunFigures]) -> Figure:
+    """Return a heat map of the gates over the epochs for each method."""
+    columns = min(COLUMNS, len(firsts))
+    domains = grid(len(firsts), columns, gap_x=0.045, gap_y=0.075)
+    data: list[Figure] = []
+    axes: Figure = {}
+    for place, run in enumerate(firsts.values()):
+        suffix = "" if place == 0 else str(place + 1)
+        epochs, gates = gates_over_time(run)
+        open_for = gates.astype(np.float64).mean(axis=0)
+        order = np.lexsort((open_for, np.isin(np.arange(run.N), run.keep)))
+        x_domain, y_domain = domains[place]
+        axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}"}
+        axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", "showticklabels": False, "ticks": ""}
+        data.append(
+            {
+                "type": "heatmap",
+                "x": epochs,
+                "z": bytes_array(gates[:, order].T),
+                "zmin": 0,
+                "zmax": 255,
+                "showscale": place == 0,
+                "xaxis": f"x{suffix}",
+                "yaxis": f"y{suffix}",
+                "hoverinfo": "x",
+                **CYCLE,
+                "colorbar": {
+                    "tickvals": [0, 127.5, 255],
+                    "ticktext": ["0", "½", "1"],
+                    "thickness": 10,
+                    "title": {"text": "gate"},
+                },
+            }
+        )
+    titles = [panel_title(method, domain) for method, domain in zip(firsts, domains, strict=True)]
+    return {"data": data, "layout": layout(height=70 + 235 * -(-len(firsts) // columns), annotations=titles, **axes)}
+
+
+def picture_shape(run: RunFigures) -> tuple[int, int]:
+    """Return rows and columns of the picture of a mask: the image's (channels below each other), else a row of all sites."""
+    shape = run.image_shape
+    if shape is None or int(np.prod(shape)) != run.N:
+        return 1, run.N
+    return (shape[0], shape[1]) if len(shape) == 2 else (shape[0] * shape[1], shape[2])
+
+
+def mask_pictures(mine: Mapping[str, Sequence[RunFigures]]) -> Figure:
+    """Return for each method the share of its seeds that keep a site."""
+    shown = {method: runs for method, runs in mine.items() if runs}
+    columns = min(6, len(shown))
+    domains = grid(len(shown), columns, gap_x=0.02, gap_y=0.1)
+    data: list[Figure] = []
+    axes: Figure = {}
+    for place, runs in enumerate(shown.values()):
+        suffix = "" if place == 0 else str(place + 1)
+        share = np.mean([np.isin(np.arange(run.N), run.keep) for run in runs], axis=0)
+        x_domain, y_domain = domains[place]
+        is_image = picture_shape(runs[0])[0] > 1
+        bare = {
+            "showticklabels": False,
+            "ticks": "",
+            "showgrid": False,
+            "zeroline": False,
+            "mirror": True,
+            "linecolor": "#8b95a5",
+        }
+        axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "constrain": "domain", **bare}
+        axes[f"yaxis{suffix}"] = {
+            "domain": y_domain,
+            "anchor": f"x{suffix}",
+            "autorange": "reversed",
+            "constrain": "domain",
+            **bare,
+            **({"scaleanchor": f"x{suffix}"} if is_image else {}),
+        }
+        data.append(
+            {
+                "type": "heatmap",
+                "z": bytes_array(np.rint(255 * share).reshape(picture_shape(runs[0]))),
+                "zmin": 0,
+                "zmax": 255,
+                "showscale": False,
+                "xaxis": f"x{suffix}",
+                "yaxis": f"y{suffix}",
+                "xgap": 1,
+                "ygap": 1,
+                "hoverinfo": "x+y",
+                **CYCLE,
+            }
+        )
+    titles = [panel_title(method, domain) for method, domain in zip(shown, domains, strict=True)]
+    return {"data": data, "layout": layout(height=60 + 215 * -(-len(shown) // columns), annotations=titles, **axes)}
+
+
+def overlaps(mine: Mapping[str, Sequence[RunFigures]]) -> Figure:
+    """Return the mean overlap of the masks of each pair of methods."""
+    shown = {method: runs for method, runs in mine.items() if runs}
+    names = list(shown)
+    values: list[list[float | None]] = []
+    for one in names:
+        row: list[float | None] = []
+        for other in names:
+            pairs = [
+                jaccard(first.keep, second.keep)
+                for place, first in enumerate(shown[one])
+                for number, second in enumerate(shown[other])
+                if one != other or place < number
+            ]
+            row.append(sum(pairs) / len(pairs) if pairs else None)
+        values.append(row)
+    text = [["" if value is None else f"{value:.2f}" for value in row] for row in values]
+    data = {
+        "type": "heatmap", "x": names, "y": names, "z": values, "text": text, "texttemplate": "%{text}", "zmin": 0, "zmax": 1,
+        "colorbar": {"thickness": 10}, **CYCLE,
+    }  # fmt: skip
+    return {"data": [data], "layout": layout(height=120 + 34 * len(names), yaxis={"autorange": "reversed"})}

@@ -1,0 +1,207 @@
+"""The comparison of the chain with every variant of the gradient path: which runs it makes, and what it makes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcprune.config.measures import MEASURES
+from mcprune.errors import ConfigError
+from mcprune.storage.run_metrics import RunFigures, mean, overlap, reached, read_run, spread
+from mcprune.studies.jobs import Job, Jobs, write_json
+
+RESULTS = "results.json"
+# Each method with its options; everything else is at its default.
+METHODS: dict[str, dict[str, Any]] = {
+    "markov": {"method": "markov"},
+    **{
+        schedule: {"method": "gradient", "schedule": schedule}
+        for schedule in ("fixed", "ratio", "mu-lambda", "decade", "stall", "ramp")
+    },
+    **{
+        kind: {"method": "gradient", "schedule": "ramp", "gate_kind": kind}
+        for kind in ("annealed", "hard-concrete", "straight-through")
+    },
+    "auto": {"method": "gradient", "schedule": "auto"},
+}
+# Contenders by request: each measure in rounds, after which the classifier recovers.
+IMPORTANCE: dict[str, dict[str, Any]] = {name: {"method": "importance", "measure": name} for name in MEASURES}
+CONTENDERS = {**METHODS, **IMPORTANCE}
+# Options of `run` that hold for all methods.
+SHARED = (
+    "data", "target", "test", "validation", "scale", "sites", "hidden", "activation", "dropout", "batch_size", "learning_rate",
+    "weight_decay", "retrain_epochs", "device", "threads", "max_memory",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A comparison.
+
+    Attributes
+    ----------
+    methods : dict
+        Options of each method by its name.
+    keeps, seeds : tuple of int
+        Every method runs for each n and each seed.
+    seconds : float
+        For each search; epochs and schedules are scaled to it.
+    accuracies : tuple of float
+        Validation accuracies whose time is told.
+    shared : dict
+        Options that all runs have.
+    """
+
+    methods: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(METHODS))
+    keeps: tuple[int, ...] = (50,)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    seconds: float = 180.0
+    accuracies: tuple[float, ...] = (0.9, 0.94, 0.96)
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def jobs(self) -> list[Job]:
+        """Return the runs, seed by seed, so that an interrupted comparison has all methods for the first seeds.
+
+        Raises
+        ------
+        ConfigError
+            There is nothing to run, or something twice.
+        """
+        for name, values in (("methods", list(self.methods)), ("keep", self.keeps), ("seeds", self.seeds)):
+            if not values or len(set(values)) < len(values):
+                raise ConfigError(
+                    f"--{name} needs a list without repetitions, met {','.join(map(str, values)) or 'nothing'}"
+                )
+        return [
+            Job(
+                f"n{keep}-{method}-seed{seed}",
+                {**self.shared, "compare": "no", "max_time": self.seconds, **options, "keep": keep, "seed": seed},
+                {"method": method, "n": keep, "seed": seed},
+            )
+            for seed in self.seeds
+            for keep in self.keeps
+            for method, options in self.methods.items()
+        ]
+
+
+def finished_runs(jobs: Jobs) -> dict[str, RunFigures]:
+    """Return the figures of every finished run by the name of its job."""
+    names = [job.name for job in jobs.jobs if jobs.finished(job.name)]
+    return {name: read_run(jobs.folder(name), jobs.spent(name)) for name in names}
+
+
+def summary(bench: Bench, jobs: Jobs, runs: Mapping[str, RunFigures]) -> list[dict[str, Any]]:
+    """Return a row for each n and method: means over the seeds that are finished.
+
+    `retrained_spread` is a sample standard deviation; `times` holds, for each of `accuracies`, the mean seconds and forwards of the seeds
+    that reached it and how many did; `overlap` is the mean Jaccard overlap of the masks of two seeds.
+    """
+    rows = []
+    for keep in bench.keeps:
+        for method in bench.methods:
+            mine = [
+                runs[job.name]
+                for job in jobs.jobs
+                if job.about["method"] == method and job.about["n"] == keep and job.name in runs
+            ]
+            if mine:
+                rows.append({"method": method, "n": keep, "seeds": len(mine), **_row(mine, bench.accuracies)})
+    return rows
+
+
+def _row(mine: Sequence[RunFigures], accuracies: Sequence[float]) -> dict[str, Any]:
+    times = []
+    for accuracy in accuracies:
+        points = [point for run in mine if (point := reached(run.curve, accuracy)) is not None]
+        times.append(
+            {
+                "accuracy": accuracy,
+                "count": len(points),
+                "seconds": mean([point.seconds for point in points]),
+                "forwards": mean([point.forwards for point in points]),
+            }
+        )
+    return {
+        "found": mean([run.found for run in mine]),
+        "retrained": mean([run.retrained for run in mine]),
+        "retrained_spread": spread([run.retrained for run in mine]),
+        "away": mean([run.away for run in mine]),
+        "kept_before": [run.kept_before for run in mine],
+        "near_hard": mean([run.near_hard for run in mine]),
+        "seconds": mean([run.seconds for run in mine]),
+        "forwards": mean([run.forwards for run in mine]),
+        "epochs": mean([run.epochs for run in mine]),
+        "cut": sum(run.is_cut for run in mine),
+        "times": times,
+        "overlap": overlap([run.keep for run in mine]),
+    }
+
+
+def winner_words(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
+    """Say which method has the highest retrained accuracy at n, and how far the next one is; '' where nothing is finished."""
+    ranked = sorted((row for row in rows if row["n"] == keep), key=lambda row: -row["retrained"])
+    if not ranked:
+        return ""
+    best = ranked[0]
+    text = f"n = {keep}: {best['method']} is first with {best['retrained']:.4f} after retraining"
+    if len(ranked) == 1:
+        return text
+    second = ranked[1]
+    text += f", {second['method']} second with {second['retrained']:.4f}, {best['retrained'] - second['retrained']:.4f} below"
+    if best["retrained_spread"] is None or second["retrained_spread"] is None:
+        return text
+    error = math.sqrt(best["retrained_spread"] ** 2 / best["seeds"] + second["retrained_spread"] ** 2 / second["seeds"])
+    return text + f" (standard error of the difference {error:.4f})"
+
+
+def misses_words(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
+    """Say which methods had another number of gates above one half than n before hardening."""
+    missed = []
+    for row in rows:
+        before = row["kept_before"]
+        if row["n"] == keep and any(count != keep for count in before):
+            low, high = min(before), max(before)
+            missed.append(f"{row['method']} {low}" + (f"-{high}" if high > low else ""))
+    return f"n = {keep}: not at n before hardening: {', '.join(missed) or 'none'}"
+
+
+def write_results(root: Path, bench: Bench, jobs: Jobs, runs: Mapping[str, RunFigures]) -> dict[str, Any]:
+    """Write results.json and return what it holds."""
+    from mcprune.environment import cores, versions
+
+    table = summary(bench, jobs, runs)
+    found = {
+        "setting": {
+            "methods": bench.methods,
+            "keep": list(bench.keeps),
+            "seeds": list(bench.seeds),
+            "seconds": bench.seconds,
+            "accuracies": list(bench.accuracies),
+            "shared": bench.shared,
+        },
+        "machine": {"cores": cores(), **versions()},
+        "table": table,
+        "first": [winner_words(table, keep) for keep in bench.keeps],
+        "misses": [misses_words(table, keep) for keep in bench.keeps],
+        "failures": jobs.failures(),
+        "runs": [
+            {
+                "name": job.name,
+                **job.about,
+                **{
+                    name: getattr(run, name)
+                    for name in (
+                        "found", "retrained", "away", "kept_before", "near_hard", "seconds", "forwards", "epochs", "is_cut", "keep",
+                    )
+                },
+                "curve": [list(point) for point in run.curve],
+            }
+            for job in jobs.jobs
+            if (run := runs.get(job.name)) is not None
+        ],
+    }  # fmt: skip
+    write_json(root / RESULTS, found)
+    return found

@@ -1,0 +1,326 @@
+"""Many runs, one after the other, each in its own folder: what is finished is not repeated, what was cut off goes on from its checkpoint,
+what fails does not stop the rest."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcprune.config.gradient import check_options
+from mcprune.config.schema import RunConfig, make_config
+from mcprune.data.base import Dataset
+from mcprune.errors import ConfigError, FolderError, McpruneError
+from mcprune.session.build.plan import make_plan
+from mcprune.session.fill_time import Filling, fitting_epochs
+from mcprune.session.interrupt import CODES
+from mcprune.session.loop import run_on
+from mcprune.session.resume import Opened, events_of, open_run
+from mcprune.storage import events
+from mcprune.storage.layout import RESULT, check_free, read_json
+
+JOBS, RUNS = "jobs.json", "runs"
+WARM = 2.0  # seconds of the search before all others; a chain's has one block at n in any case
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is to be made.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder.
+    options : dict
+        As `make_config` takes them, without `out` and `force`. With `max_time` and no `epochs` as many epochs are planned
+        as fit into the time: by the run itself on the gradient path, from short trials (a part of the time) for a chain.
+    about : dict
+        What the job is to those who made it: method, n, seed.
+    """
+
+    name: str
+    options: dict[str, Any]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def config(self, folder: Path | None = None) -> RunConfig:
+        """Return the configuration of the run.
+
+        Raises
+        ------
+        ConfigError
+            Options that cannot be run.
+        """
+        given = {**self.options, **({} if folder is None else {"out": str(folder), "force": True})}
+        config = make_config(**given)
+        check_options(config)
+        return config
+
+    def key(self) -> dict[str, Any]:
+        """Return the given options in JSON's types, which tell whether a finished run is this one."""
+        found: dict[str, Any] = json.loads(self.config().model_dump_json(exclude_unset=True))
+        return found
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of a job: `made` now, `kept` from before, or `failed`; with the message of the failure."""
+
+    job: Job
+    status: str
+    message: str = ""
+
+
+class Jobs:
+    """The jobs below one folder.
+
+    Parameters
+    ----------
+    root : Path
+        Runs go to root/runs/NAME; root/jobs.json remembers what each was asked for.
+    kind : str
+        What the runs are for: a folder of another kind is refused.
+    jobs : sequence of Job
+    force : bool
+        Runs of the same name that had other options are replaced; else they are refused.
+
+    Raises
+    ------
+    ConfigError
+        A job whose options cannot be run, or a finished run of the same name had other options.
+    FolderError
+        The folder holds something else, or cannot be written.
+    """
+
+    def __init__(self, root: Path, kind: str, jobs: Sequence[Job], *, force: bool = False) -> None:
+        self.root, self.kind, self.jobs = root, kind, list(jobs)
+        self._warm: set[str] = set()
+        keys = {job.name: job.key() for job in self.jobs}  # refuses what cannot be run before anything is
+        self.known = self._read()
+        for name, key in keys.items():
+            other = self.known.get(name, {}).get("options")
+            if other is not None and other != key:
+                if not force and self.finished(name):
+                    raise ConfigError(_difference(root, name, other, key))
+                self.known[name] = {}
+        self._keys = keys
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of a run."""
+        return self.root / RUNS / name
+
+    def finished(self, name: str) -> bool:
+        """Tell whether the run has come to its end, with the options that jobs.json remembers."""
+        if not self.known.get(name) or not (self.folder(name) / RESULT).exists():
+            return False
+        try:
+            return not read_json(self.folder(name), RESULT)["is_cut_short"]
+        except (FolderError, KeyError):  # half written: made again
+            return False
+
+    def failures(self) -> dict[str, str]:
+        """Return the message of each job that failed when it was last tried."""
+        found = {job.name: self.known.get(job.name, {}).get("error") for job in self.jobs}
+        return {name: error for name, error in found.items() if error}
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse, before anything runs, what no job could do with the data: an n above the sites, for instance.
+
+        Raises
+        ------
+        McpruneError
+            For some n no job that is left can be planned; the error of the first of them.
+        """
+        left: dict[Any, list[Job]] = {}
+        for job in self.jobs:
+            if not self.finished(job.name):
+                left.setdefault(job.options.get("keep"), []).append(job)
+        for alike in left.values():
+            first: McpruneError | None = None
+            for job in alike:
+                try:
+                    make_plan(job.config(), dataset)
+                    break
+                except McpruneError as error:
+                    first = first or error
+            else:
+                assert first is not None
+                raise first
+
+    def run(self, dataset: Dataset) -> Iterator[Told]:
+        """Make what is not finished, in order; a run that was cut off goes on from its last checkpoint.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Ctrl-C; the run that went on goes on from its last checkpoint the next time.
+        """
+        for job in self.jobs:
+            if self.finished(job.name):
+                yield Told(job, "kept")
+                continue
+            record: dict[str, Any] = {"options": self._keys[job.name]}
+            try:
+                record |= self._make(job, dataset)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"; finished runs stay in {self.root}, and the same command goes on with the others"
+                ) from None
+            except Exception as error:
+                # Whatever it is, the other methods still have their turn.
+                record["error"] = str(error) if isinstance(error, McpruneError) else f"{type(error).__name__}: {error}"
+                if not isinstance(error, McpruneError):
+                    record["traceback"] = traceback.format_exc()
+            self.known[job.name] = record
+            self._write()
+            yield Told(job, "failed" if "error" in record else "made", record.get("error", ""))
+
+    def spent(self, name: str) -> tuple[float, int]:
+        """Return the seconds and the sample-forwards that a run's trials took before it."""
+        record = self.known.get(name, {})
+        return float(record.get("trial_seconds", 0.0)), int(record.get("trial_forwards", 0))
+
+    def _make(self, job: Job, dataset: Dataset) -> dict[str, Any]:
+        config = job.config(self.folder(job.name))
+        folder = self.folder(job.name)
+        kind = "/".join(
+            map(str, (config.method, config.preset, config.moves, config.sites, config.model, config.objective))
+        )
+        if kind not in self._warm:  # compiling and loading is nobody's work
+            _warm_up(config, dataset)
+            self._warm.add(kind)
+        opened = self._begun(job.name)
+        if opened is not None:
+            for event in events_of(opened, dataset):
+                _refuse_interrupt(event)
+            return {name: value for name, value in self.known[job.name].items() if name.startswith("trial_")}
+        began = time.monotonic()
+        record: dict[str, Any] = {}
+        steering = None
+        if config.method == "markov" and config.max_time is not None and config.epochs is None:
+            fitted = fitting_epochs(config, dataset)
+            spent = time.monotonic() - began
+            update = {"epochs": fitted.epochs, "max_time": _time_left(config.max_time, spent)}
+            config = config.model_copy(update=update)
+            record = {"trial_seconds": spent, "trial_forwards": fitted.forwards}
+            steering = Filling(fitted.most)
+        # Written first: a run that is killed here is told apart from one with other options.
+        self.known[job.name] = {"options": self._keys[job.name], **record}
+        self._write()
+        (folder / RESULT).unlink(missing_ok=True)
+        check_free(folder, force=True)
+        for event in run_on(config, dataset, folder, steering=steering):
+            _refuse_interrupt(event)
+        return record
+
+    def _begun(self, name: str) -> Opened | None:
+        """Return the run of that name where one with these options was cut off behind a checkpoint that is good here; locked."""
+        record = self.known.get(name, {})
+        if not record.get("options") or "error" in record:
+            return None
+        for older in (False, True):
+            with suppress(FolderError):
+                opened = open_run(self.folder(name), older=older)
+                if opened.held is not None and _is_of(opened.options, self._keys[name], record):
+                    return opened
+                opened.folder.close()
+        return None
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        path = self.root / JOBS
+        if not path.exists():
+            check_free(self.root, force=False)
+            return {}
+        held = read_json(self.root, JOBS)
+        known = held.get("jobs")
+        if held.get("kind") != self.kind or not isinstance(known, dict):
+            raise FolderError(
+                f"the folder {str(self.root)!r} holds runs of {str(held.get('kind'))!r}, not of {self.kind!r}; choose another --out"
+            )
+        if not all(_is_record(record) for record in known.values()):
+            raise FolderError(f"{str(path)!r} was changed: its records of runs are broken; choose another --out")
+        return known
+
+    def _write(self) -> None:
+        write_json(self.root / JOBS, {"kind": self.kind, "jobs": self.known})
+
+
+def _is_of(begun: Mapping[str, Any], wanted: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Whether a run that was begun with some options is the job that wants others: a kill may have left an earlier run in its place."""
+    expected = dict(wanted)
+    if "trial_seconds" in record:
+        expected |= {"epochs": begun.get("epochs"), "max_time": _time_left(wanted["max_time"], record["trial_seconds"])}
+    return {name: value for name, value in begun.items() if name != "force"} == expected
+
+
+def _time_left(seconds: float, spent: float) -> float:
+    """Return what trials have left of a search's time."""
+    return max(seconds - spent, 0.05 * seconds)
+
+
+def _is_record(record: object) -> bool:
+    """Whether a value of jobs.json is one that `Jobs` writes."""
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("options", {}), dict)
+        and isinstance(record.get("error", ""), str)
+        and all(
+            type(number := record.get(name, 0)) in (int, float) and 0 <= number < 1e15
+            for name in ("trial_seconds", "trial_forwards")
+        )
+    )
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step: beside it, then renamed.
+
+    Raises
+    ------
+    FolderError
+        It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".new")
+        beside.write_text(json.dumps(events.plain(dict(value)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise FolderError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}; make room, or choose another --out"
+        ) from None
+
+
+def _warm_up(config: RunConfig, dataset: Dataset) -> None:
+    """Search for an epoch, or as much of one as a moment allows, and write nothing, so that what is compiled and loaded is."""
+    short: dict[str, Any] = {"epochs": 1, "max_time": WARM, "out": None, "force": False}
+    if config.schedule == "auto":
+        short |= {"schedule": None, "pilot_share": None}
+    # They may be longer than the search.
+    for name in ("window_epochs", "decade_epochs", "stall_epochs", "rounds", "counts", "recover"):
+        short[name] = None
+    running = run_on(config.model_copy(update=short), dataset, None)
+    try:
+        for event in running:
+            _refuse_interrupt(event)
+            if event.kind == events.HARDEN:
+                break
+    finally:
+        running.close()  # type: ignore[attr-defined]
+
+
+def _refuse_interrupt(event: events.Event) -> None:
+    asked = event.kind == events.STOPPED and event.data["reason"] in CODES
+    if asked or (event.kind == events.DONE and event.data["is_cut_short"]):
+        raise KeyboardInterrupt
+
+
+def _difference(root: Path, name: str, met: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    different = next(key for key in {**met, **wanted} if met.get(key) != wanted.get(key))
+    return (
+        f"{str(root)!r} holds the run {name!r} with {different} = {met.get(different, 'its default')}, not "
+        f"{wanted.get(different, 'its default')}; choose another --out, or replace such runs with --force"
+    )

@@ -1,0 +1,1 @@
+"""The observations of a paper on gradient flow, measured."""

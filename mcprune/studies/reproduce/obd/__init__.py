@@ -1,0 +1,1 @@
+"""The statements of a post on Optimal Brain Damage, measured."""

@@ -1,0 +1,130 @@
+"""`reproduce slides`: the runs in the slides' own setting, and their statements as rows with verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcprune.storage.run_metrics import read_run
+from mcprune.studies.jobs import Job, Jobs, write_json
+from mcprune.studies.reproduce.slides.claims import Runs, rows, summary_words
+
+RESULTS = "results.json"
+ALPHAS = ("0.1", "1", "10", "100", "1000")
+LAMBDAS = ("1e5", "1e6", "1e7")
+# 20 epochs for each of lambda = 1 ... 1e7; means over 10 epochs; gates start at sigmoid(4) = .982 and have no wall.
+EPOCHS, DECADE, WINDOW, START, NO_WALL = 160, 20, 10, 4.0, 1000.0
+# Adam's usual step; digits make a tenth of the steps of MNIST in an epoch, and get ten times the step.
+RATES = {"digits": 1e-2}
+RATE = 1e-3
+CHAIN_SECONDS, CHAIN_SECONDS_QUICK = 180.0, 4.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is reproduced on which data; `threads` as `run` takes it."""
+
+    data: str
+    keep: int
+    seeds: tuple[int, ...] = (0,)
+    quick: bool = False
+    threads: Any = None
+
+    @property
+    def rate(self) -> float:
+        """The pruner's learning rate."""
+        return RATES.get(self.data, RATE)
+
+    def words(self) -> str:
+        """Say what the setting is, and which part of it the slides do not give."""
+        seconds = CHAIN_SECONDS_QUICK if self.quick else CHAIN_SECONDS
+        return (
+            f"{self.data}, n = {self.keep}, seeds {', '.join(map(str, self.seeds))}. As on the slides: gates sigmoid(w) close to 1 at "
+            f"the start (w = {START:g}), L_tot = L_cla + alpha L_pru, lambda x10 every {DECADE} epochs from 1 to 1e7 (so {EPOCHS} epochs "
+            f"for every run of the gradient path), means over the last {WINDOW} epochs, no wall for the weights. Not on the slides, so "
+            f"chosen here: the data, n, the classifier (an MLP of 128 and 64 units), Adam for both, {self.rate:g} as the pruner's step "
+            f"and 2e-3, decaying at the end, as the classifier's, and the {seconds:g} s that each chain gets."
+        )
+
+
+def jobs(setting: Setting) -> list[Job]:
+    """Return every run of the setting: for each seed the gradient path's, then the two chains."""
+    found = []
+    for seed in setting.seeds:
+        shared: dict[str, Any] = {"data": setting.data, "keep": setting.keep, "seed": seed, "compare": "no"}
+        if setting.threads is not None:
+            shared["threads"] = setting.threads
+        for name, options in _gradient(setting.rate).items():
+            found.append(Job(f"{name}-seed{seed}", {**shared, **options}, {"run": name, "seed": seed}))
+        seconds = CHAIN_SECONDS_QUICK if setting.quick else CHAIN_SECONDS
+        for name, options in {"chain-slides": {"preset": "slides"}, "chain": {}}.items():
+            found.append(
+                Job(f"{name}-seed{seed}", {**shared, **options, "max_time": seconds}, {"run": name, "seed": seed})
+            )
+    return found
+
+
+def _gradient(rate: float) -> dict[str, dict[str, Any]]:
+    """Return the gradient path's runs by name."""
+    plain: dict[str, dict[str, Any]] = {
+        **{f"fixed-{alpha}": {"schedule": "fixed", "alpha": alpha} for alpha in ALPHAS},
+        "fixed-1-modified": {"schedule": "fixed", "alpha": "1", "rejection": "modified"},
+        "ratio": {"schedule": "ratio"},
+        "ratio-slow": {"schedule": "ratio", "pruner_learning_rate": rate / 4},
+        "ratio-fast": {"schedule": "ratio", "pruner_learning_rate": rate * 4},
+        "ratio-modified": {"schedule": "ratio", "rejection": "modified"},
+        **{f"lambda-{value}": {"schedule": "mu-lambda", "lambda_": float(value)} for value in LAMBDAS},
+        "decade": {"schedule": "decade", "decade_epochs": DECADE},
+        "decade-literal": {"schedule": "decade", "decade_epochs": DECADE, "window_kind": "literal"},
+        "stall": {"schedule": "stall"},
+        "ramp": {"schedule": "ramp"},
+    }
+    common: dict[str, Any] = {
+        "method": "gradient", "epochs": EPOCHS, "start_weight": START, "pruner_bound": NO_WALL, "pruner_optimizer": "adam",
+        "pruner_learning_rate": rate,
+    }  # fmt: skip
+    windowed = {"window_epochs": WINDOW}
+    return {
+        name: {**common, **(windowed if options["schedule"] not in ("fixed", "ramp") else {}), **options}
+        for name, options in plain.items()
+    }
+
+
+def finished_runs(work: Jobs) -> Runs:
+    """Return the finished runs: by name, then by seed."""
+    found: dict[str, dict[int, Any]] = {}
+    for job in work.jobs:
+        if work.finished(job.name):
+            run = read_run(work.folder(job.name), work.spent(job.name))
+            found.setdefault(job.about["run"], {})[job.about["seed"]] = run
+    return found
+
+
+def write_results(root: Path, setting: Setting, work: Jobs) -> tuple[Mapping[str, Any], Runs]:
+    """Write results.json; return what it holds, and the runs."""
+    from mcprune.environment import cores, versions
+
+    runs = finished_runs(work)
+    made = rows(runs, setting.keep)
+    found = {
+        "source": "deepPP slides of May 2023",
+        "setting": {
+            "data": setting.data, "keep": setting.keep, "seeds": list(setting.seeds), "quick": setting.quick, "words": setting.words(),
+        },
+        "machine": {"cores": cores(), **versions()},
+        "rows": made,
+        "summary": summary_words(made),
+        "failures": work.failures(),
+        "runs": [
+            {
+                "run": name, "seed": seed, "kept_before": run.kept_before, "near_hard": run.near_hard, "away": run.away, "found": run.found,
+                "retrained": run.retrained, "seconds": run.seconds, "epochs": run.epochs,
+            }
+            for name, by_seed in runs.items()
+            for seed, run in by_seed.items()
+        ],
+    }  # fmt: skip
+    write_json(root / RESULTS, found)
+    return found, runs

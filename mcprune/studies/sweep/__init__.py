@@ -1,0 +1,1 @@
+"""Search over options with Optuna."""

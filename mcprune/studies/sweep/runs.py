@@ -1,0 +1,205 @@
+"""Offline tuning: which options give the best masks by validation accuracy, found by Optuna in a folder that processes share."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mcprune.config.schema import make_config
+from mcprune.data.base import Dataset
+from mcprune.environment import cores, versions
+from mcprune.errors import ConfigError, McpruneError
+from mcprune.session.build.plan import make_plan
+from mcprune.session.interrupt import Interrupt
+from mcprune.session.loop import search
+from mcprune.session.retrain import Refit
+from mcprune.studies.jobs import write_json
+from mcprune.studies.sweep.study import Study, Taken
+from mcprune.studies.sweep.vary import Vary, corners
+from mcprune.training.trainer import accuracy, fit
+
+RESULTS, PAGE = "results.json", "page.html"
+OBJECTIVES = {
+    "retrained": "validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows",
+    "found": "validation accuracy of the hard mask with the classifier of the search",
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is asked.
+
+    Attributes
+    ----------
+    options : dict
+        Options of `run` that stay, unchecked as `make_config` takes them, without seed, out and force.
+    varied : tuple of Vary
+    seeds : tuple of int
+        A search for each in every trial; the parts of the data are drawn by the first alone, so that no search
+        sees test rows of another.
+    objective : str
+        A name of `OBJECTIVES`.
+    prune : bool
+        A trial whose mean over its first seeds is below the median of the trials before it ends there.
+    """
+
+    options: dict[str, Any]
+    varied: tuple[Vary, ...]
+    seeds: tuple[int, ...] = (0,)
+    objective: str = "retrained"
+    prune: bool = False
+
+    def setting(self) -> dict[str, Any]:
+        """Return, in JSON's types, what all processes of a sweep must share."""
+        given = make_config(**self.options)
+        return {
+            "options": given.model_dump(mode="json", include=set(self.options)),
+            "vary": {vary.name: vary.plain() for vary in self.varied},
+            "seeds": list(self.seeds),
+            "objective": self.objective,
+            "prune": self.prune,
+        }
+
+
+class Told(NamedTuple):
+    """What became of a trial: `complete`, `pruned` or `failed`; the mean over seeds, each score, the seconds, the message."""
+
+    place: int  # among the trials that count, from 0
+    number: int
+    state: str
+    values: dict[str, Any]
+    score: float | None
+    scores: list[float]
+    seconds: float
+    message: str = ""
+
+
+@dataclass
+class Sweeper:
+    """A process's part in a sweep.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    dataset : Dataset
+    root : Path
+        The folder that the processes share.
+
+    Raises
+    ------
+    ConfigError
+        Options that cannot be run with the data, another sweep in the folder, or Optuna missing.
+    FolderError
+        The folder holds something else or cannot be written.
+    """
+
+    sweep: Sweep
+    dataset: Dataset
+    root: Path
+    study: Study = field(init=False)
+
+    def __post_init__(self) -> None:
+        first = next(corners(self.sweep.varied))
+        config = make_config(**{**self.sweep.options, **first, "seed": self.sweep.seeds[0]})
+        plan = make_plan(config, self.dataset)  # an n above the sites, for instance: refused before anything is made
+        if not len(plan.prepared.y_validation):
+            raise ConfigError("no row is left for validation, by which trials are judged; give a larger --validation")
+        self.study = Study(self.root, self.sweep.setting(), self.sweep.varied)
+
+    def run(self, trials: int) -> Iterator[Told]:
+        """Make trials until the sweep has so many, those of other processes included; each is told.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Ctrl-C; the trial that went on is not counted and made anew by the next process.
+        """
+        taken = None
+        try:
+            while (taken := self.study.take(trials)) is not None:
+                yield self._try(taken)
+        except KeyboardInterrupt:
+            if taken is not None:
+                self.study.give_up(taken)
+            raise KeyboardInterrupt(f"; finished trials stay in {self.root}, and the same command goes on") from None
+
+    def _try(self, taken: Taken) -> Told:
+        began = time.monotonic()
+        scores: list[float] = []
+        try:
+            for seed in self.sweep.seeds:
+                scores.append(self._score(taken.values, seed))
+                if self.sweep.prune and len(scores) < len(self.sweep.seeds) and taken.is_hopeless(scores):
+                    return self._tell(taken, "pruned", scores, began)
+        except Exception as error:
+            # Whatever it is, the other trials still have their turn.
+            message = str(error) if isinstance(error, McpruneError) else f"{type(error).__name__}: {error}"
+            trace = "" if isinstance(error, McpruneError) else traceback.format_exc()
+            return self._tell(taken, "failed", scores, began, message, trace)
+        return self._tell(taken, "complete", scores, began)
+
+    def _tell(
+        self, taken: Taken, state: str, scores: list[float], began: float, message: str = "", trace: str = ""
+    ) -> Told:
+        score = float(np.mean(scores)) if scores and state != "failed" else None
+        told = Told(taken.place, taken.number, state, taken.values, score, scores, time.monotonic() - began, message)
+        self.study.tell(taken, told._asdict(), trace)
+        return told
+
+    def _score(self, values: dict[str, Any], seed: int) -> float:
+        """Return the validation accuracy of one search; no test row has a part in it."""
+        config = make_config(**{**self.sweep.options, **values, "seed": seed, "compare": "no"})
+        with Interrupt() as interrupt:
+            plan, mask, found = search(config, self.dataset, interrupt, split_seed=self.sweep.seeds[0])
+            if self.sweep.objective == "found":
+                assert found is not None  # __post_init__ has seen to it
+                return found
+            refit, data, settled = Refit(plan, lambda: interrupt.is_asked), plan.prepared, plan.config
+            model = refit.small(mask, seed)
+            fit(
+                model, refit.columns(plan.rows(data.x_train), mask), torch.from_numpy(data.y_train).to(plan.device),
+                epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=plan.retrain_rate,
+                weight_decay=settled.weight_decay, seed=seed, jitter=settled.retrain_jitter or 0.0,
+                is_asked=refit.is_asked,
+            )  # fmt: skip
+            rows = refit.columns(plan.rows(data.x_validation), mask)
+            return accuracy(model, rows, torch.from_numpy(data.y_validation).to(plan.device))
+
+    def results(self) -> dict[str, Any]:
+        """Return what results.json holds: the setting, every trial of every process, the best first, importances."""
+        trials = self.study.trials()
+        ranked = sorted(
+            (trial for trial in trials if trial["state"] == "complete"),
+            key=lambda trial: (-trial["score"], trial["place"]),
+        )
+        return {
+            "setting": self.sweep.setting(),
+            "objective": OBJECTIVES[self.sweep.objective],
+            "machine": {"cores": cores(), **versions()},
+            "best": ranked[0] if ranked else None,
+            "ranking": [trial["number"] for trial in ranked],
+            "importances": self.study.importances(),
+            "trials": trials,
+        }
+
+    def write_results(self) -> dict[str, Any]:
+        """Write results.json and return what it holds."""
+        found = self.results()
+        with_own_name(self.root / RESULTS, lambda path: write_json(path, found))
+        return found
+
+
+def with_own_name(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a file under a name of this process beside `path`, then rename it: others may write it as well."""
+    own = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
+    write(own)
+    own.replace(path)

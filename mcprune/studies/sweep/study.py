@@ -1,0 +1,258 @@
+"""Optuna's part of a sweep: one study in a journal in a folder, from which processes and machines take trials."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcprune.errors import ConfigError, FolderError, brief
+from mcprune.storage.events import plain
+from mcprune.storage.layout import check_free
+from mcprune.studies.sweep.vary import Vary
+
+JOURNAL, NAME = "journal.log", "sweep"
+STARTUP = 8  # random trials before the model of the sampler
+MEDIAN_OF = 4  # finished trials before one can be pruned
+# A trial of another machine that tells nothing for so long, in seconds, is taken for dead; here the process itself is asked.
+DEAD_AFTER = 86_400.0
+LEAST_TRIALS = 4  # for importances
+
+
+@dataclass
+class Taken:
+    """A trial that this process has taken."""
+
+    trial: Any
+    place: int  # among those that count; it seeds the sampler
+    number: int
+    values: dict[str, Any]
+
+    def is_hopeless(self, scores: Sequence[float]) -> bool:
+        """Report the mean over the seeds so far, and return whether it is below the median of earlier trials'."""
+        self.trial.report(float(np.mean(scores)), len(scores))
+        return bool(self.trial.should_prune())
+
+
+class Study:
+    """The study of a folder.
+
+    Trials that were interrupted, whose process died, or that were one too many where two processes took the last one at once,
+    are failed in the journal and count for nothing. What the sampler proposes is a function of the seed, the
+    place of the trial and the finished trials: a sweep that was stopped proposes what it would have proposed.
+
+    Parameters
+    ----------
+    root : Path
+    setting : mapping
+        What all processes must share, in JSON's types.
+    varied : sequence of Vary
+
+    Raises
+    ------
+    ConfigError
+        Optuna is missing, or the folder holds a sweep of another setting.
+    FolderError
+        The folder holds something else or cannot be written.
+    """
+
+    def __init__(self, root: Path, setting: Mapping[str, Any], varied: Sequence[Vary]) -> None:
+        self.optuna = import_optuna()
+        self.root, self.setting, self.varied, self.seed = root, setting, varied, int(setting["seeds"][0])
+        path = root / JOURNAL
+        if not path.exists():
+            check_free(root, force=False)
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        self.optuna.logging.set_verbosity(self.optuna.logging.ERROR)
+        pruner = self.optuna.pruners.MedianPruner(n_startup_trials=MEDIAN_OF, n_warmup_steps=0)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self.study = self.optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(path))),
+                study_name=NAME, direction="maximize", pruner=pruner, load_if_exists=True,
+            )  # fmt: skip
+            held = self.study.user_attrs.get("setting")
+            if held is None:
+                self.study.set_user_attr("setting", held := dict(setting))
+            self._check(held)
+        except OSError as error:
+            raise FolderError(
+                f"{str(root)!r} cannot be written: {error.strerror or error}; choose another --out"
+            ) from None
+        except Exception as error:  # Optuna replays whatever the journal holds
+            raise FolderError(
+                f"{str(path)!r} is no journal of a sweep ({brief(error)}); choose another --out"
+            ) from None
+        _same(root, held, setting)
+
+    def _check(self, held: object) -> None:
+        """Refuse what no sweep writes: the rest of mcprune takes the attributes as they are."""
+        if not isinstance(held, dict):
+            raise ValueError("its setting is no table")
+        for trial in self._counted():
+            if trial.state.name == "COMPLETE":
+                float(trial.value)
+            by, told = trial.user_attrs.get("by", {"host": "", "pid": 0}), trial.user_attrs.get("told")
+            is_told = told is None or (
+                isinstance(told, dict)
+                and {"place", "number", "state", "values", "score", "scores"} <= told.keys()
+                and isinstance(told["values"], dict)
+                and (told["state"] != "complete" or type(told["score"]) in (int, float))
+            )
+            if not (is_told and type(trial.user_attrs.get("place", 0)) is int and type(by["pid"]) is int):
+                raise ValueError(f"trial {trial.number} is none of a sweep")
+
+    def take(self, trials: int) -> Taken | None:
+        """Take the next trial; None where `trials` are finished or being made.
+
+        Raises
+        ------
+        ConfigError
+            A process that began at the same time has written another setting.
+        """
+        _same(self.root, self.study.user_attrs["setting"], self.setting)
+        self._bury()
+        if len(self._counted()) >= trials:
+            return None
+        from optuna.trial import TrialState
+
+        trial = self.study.ask()
+        trial.set_user_attr("by", _me())
+        # The journal orders the trials: of two processes that took the last one, the higher number steps back.
+        before = [other for other in self._counted() if other.number < trial.number]
+        if len(before) >= trials:
+            trial.set_user_attr("void", "one too many")
+            self.study.tell(trial, state=TrialState.FAIL)
+            return None
+        place = _free_place(before)
+        trial.set_user_attr("place", place)
+        # Set after asking, which draws nothing: values are drawn one by one below.
+        self.study.sampler = self.optuna.samplers.TPESampler(
+            seed=(10_007 * self.seed + place) % 2**32, n_startup_trials=STARTUP, multivariate=False
+        )
+        return Taken(trial, place, trial.number, {vary.name: _suggest(trial, vary) for vary in self.varied})
+
+    def tell(self, taken: Taken, told: Mapping[str, Any], trace: str) -> None:
+        """Record what became of a trial."""
+        from optuna.trial import TrialState
+
+        taken.trial.set_user_attr("told", plain({**told, "traceback": trace} if trace else dict(told)))
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[told["state"]]
+        value = told["score"] if told["state"] == "complete" else None
+        self.study.tell(taken.trial, value, state=state, skip_if_finished=True)
+
+    def give_up(self, taken: Taken) -> None:
+        """Record that a trial was interrupted: it does not count, and another one takes its place."""
+        self._void(taken.number, "interrupted")
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Return what was told of each trial that counts and is finished, in their order, whoever made it."""
+        return [trial.user_attrs["told"] for trial in self._counted() if "told" in trial.user_attrs]
+
+    def importances(self) -> dict[str, float] | None:
+        """Return each varied option's share of the variance that a forest of trees on the trials explains (fANOVA), highest first.
+
+        None where fewer than 4 trials are complete, or all have the same score.
+        """
+        from optuna.trial import TrialState
+
+        values = [trial.value for trial in self.study.get_trials(states=(TrialState.COMPLETE,))]
+        if len(values) < LEAST_TRIALS or len(set(values)) < 2:
+            return None
+        evaluator = self.optuna.importance.FanovaImportanceEvaluator(seed=0)
+        found = self.optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+        return {str(name): float(share) for name, share in found.items()}
+
+    def _counted(self) -> list[Any]:
+        return [trial for trial in self.study.get_trials(deepcopy=False) if "void" not in trial.user_attrs]
+
+    def _bury(self) -> None:
+        """Give up trials whose process is gone."""
+        for trial in self._counted():
+            if trial.state.is_finished():
+                continue
+            by = trial.user_attrs.get("by", {"host": "", "pid": 0})
+            here = by["host"] == platform.node()
+            if not _lives(by["pid"]) if here else time.time() - trial.datetime_start.timestamp() > DEAD_AFTER:
+                self._void(trial.number, "its process ended")
+
+    def _void(self, number: int, why: str) -> None:
+        from optuna.trial import Trial, TrialState
+
+        # Trials are made anew by id: those of other processes are known as frozen ones alone.
+        found = self.study.get_trials(deepcopy=False)[number]
+        if not found.state.is_finished():
+            Trial(self.study, found._trial_id).set_user_attr("void", why)
+            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def import_optuna() -> Any:
+    """Return Optuna.
+
+    Raises
+    ------
+    ConfigError
+        It is not installed; the message has the line that installs it.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError(
+            'mcprune sweep needs optuna, which is not installed; install it by: pip install -c constraints.txt ".[sweep]"'
+        ) from None
+    return optuna
+
+
+def _suggest(trial: Any, vary: Vary) -> Any:
+    if vary.kind == "choice":
+        return trial.suggest_categorical(vary.name, vary.choices)
+    if vary.kind == "int":
+        return int(trial.suggest_int(vary.name, int(vary.low), int(vary.high), log=vary.is_log))
+    return float(trial.suggest_float(vary.name, vary.low, vary.high, log=vary.is_log))
+
+
+def _me() -> dict[str, Any]:
+    return {"host": platform.node(), "pid": os.getpid()}
+
+
+def _free_place(before: Sequence[Any]) -> int:
+    """Return the lowest place that no trial of a lower number has; one that has not said it yet takes the lowest free one."""
+    taken = {trial.user_attrs["place"] for trial in before if "place" in trial.user_attrs}
+    free = (place for place in itertools.count() if place not in taken)
+    silent = sum("place" not in trial.user_attrs for trial in before)
+    return next(itertools.islice(free, silent, None))
+
+
+def _lives(pid: int) -> bool:
+    if os.name == "nt":  # there signal 0 is no question
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _same(root: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for part, value in wanted.items():
+        other = held.get(part)
+        if other == value:
+            continue
+        name, met, want = part, other, value
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            name = next(key for key in {**other, **value} if other.get(key) != value.get(key))
+            met, want = other.get(name, "its default"), value.get(name, "its default")
+        raise ConfigError(
+            f"{str(root)!r} holds a sweep with {part if name == part else f'{part} {name}'} = {met}, not {want}; choose another --out"
+        )

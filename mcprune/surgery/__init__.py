@@ -1,0 +1,1 @@
+"""The physically smaller model: cutting, folding, saving and loading without pickle."""

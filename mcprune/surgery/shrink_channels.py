@@ -1,0 +1,155 @@
+"""Cutting dropped channels out of a network: every layer that makes them loses rows, every layer that reads them loses columns."""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from mcprune.errors import ConfigError, ModelError
+from mcprune.models.layers import Scatter
+from mcprune.sites.channel_calls import CONVOLUTIONS, NORMS
+from mcprune.sites.channels import ChannelGroup, channel_groups
+from mcprune.sites.compare import home, require_agreement
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import SiteGroup, SiteMap
+
+
+def shrink_channels(
+    model: nn.Module, sites: SiteMap, mask: torch.Tensor, *, input_shape: Sequence[int] | None = None
+) -> nn.Module:
+    """A copy of the model without the dropped channels (and units, and inputs) whose outputs, in evaluation, are the masked ones.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is; its groups of channels must be those of the sites.
+    sites : SiteMap
+        With channels, maybe units of Linear layers and inputs besides.
+    mask : Tensor of bool, shape (N,)
+    input_shape : sequence of int, optional
+        Shape of one row as the model takes it; without it a leading Unflatten must say it.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class, with narrower layers; behind a `Scatter` where inputs are dropped.
+
+    Raises
+    ------
+    ConfigError
+        If a layer keeps no channel.
+    ModelError
+        If the model is not understood, or its outputs differ from the masked model's on random rows, in float64.
+    """
+    rows = tuple(input_shape) if input_shape is not None else _rows(model, sites)
+    original = copy.deepcopy(model).cpu().double().eval()
+    found = {group.layer: group for group in channel_groups(original, rows)}
+    small = copy.deepcopy(original)
+    for site in sites.groups:
+        if site.kind == "inputs":
+            continue
+        group = found.get(site.layer)
+        kept = mask[site.start : site.stop].nonzero().flatten()
+        _check(site, group, kept, model)
+        if group is not None and kept.numel() < site.size:
+            cut(small, group, kept)
+    inputs = sites.inputs
+    if inputs is not None:
+        small = Scatter(small, mask[inputs.start : inputs.stop].nonzero().flatten().tolist(), rows)
+    require_agreement(GatedModel(original, sites), small.eval(), mask, rows, torch.float64)
+    dtype, device = home(model)
+    return small.to(device=device, dtype=dtype).train(model.training)
+
+
+def _rows(model: nn.Module, sites: SiteMap) -> tuple[int, ...]:
+    if sites.inputs is not None:
+        return (sites.inputs.size,)
+    first = next(iter(model.children()), None)
+    if isinstance(model, nn.Sequential) and isinstance(first, nn.Unflatten):
+        size = 1
+        for side in first.unflattened_size:
+            size *= int(side)
+        return (size,)
+    raise ModelError(
+        f"{type(model).__name__} does not say how long a row is. Pass input_shape=..., the shape of one row as the model "
+        "takes it, such as (1, 28, 28)."
+    )
+
+
+def _check(site: SiteGroup, group: ChannelGroup | None, kept: torch.Tensor, model: nn.Module) -> None:
+    """Refuse sites that are not the model's own, and a layer without a channel."""
+    name = type(model).__name__
+    if group is None or group.blocked or group.size != site.size:
+        met = "there is none such" if group is None else group.blocked or f"it has {group.size}"
+        raise ModelError(
+            f"the {site.kind} of layer {site.layer!r} cannot be cut out of {name}: {met}. "
+            'Leave them out of the sites, or choose sites = "inputs".'
+        )
+    if group.gated != site.places or (site.kind == "channels" and group.parts != site.parts):
+        if site.kind == "units":
+            raise ModelError(
+                f"the units of layer {site.layer!r} of {name} are gated there, but {group.gated[-1]!r} behind it would make "
+                "something of their 0. Leave them out of the sites."
+            )
+        raise ModelError(
+            f"the channels of layer {site.layer!r} of {name} belong to {', '.join(group.parts)} and are gated at "
+            f"{', '.join(group.gated)}, but the sites say {', '.join(site.parts)} and {', '.join(site.places)}. "
+            "Plan the sites anew with site_map(model, ...)."
+        )
+    if not kept.numel():
+        raise ConfigError(
+            f"the mask keeps none of the {site.size} {site.kind} of layer {site.layer!r}, and a network without them cannot "
+            "be built. Keep one of them at least."
+        )
+
+
+def cut(model: nn.Module, group: ChannelGroup, kept: torch.Tensor) -> None:
+    """Leave only the kept channels of a group in a model, in place.
+
+    Parameters
+    ----------
+    model : nn.Module
+    group : ChannelGroup
+    kept : Tensor of int64
+        Rising.
+    """
+    for name in group.parts:
+        _cut_rows(model.get_submodule(name), kept)
+    for reader in group.readers:
+        columns = (kept[:, None] * reader.spread + torch.arange(reader.spread)).flatten()
+        _cut_columns(model.get_submodule(reader.layer), columns)
+
+
+def _keep(layer: nn.Module, name: str, pick: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensor = getattr(layer, name, None)
+    if isinstance(tensor, nn.Parameter):
+        setattr(layer, name, nn.Parameter(pick(tensor.detach()).clone(), tensor.requires_grad))
+    elif isinstance(tensor, torch.Tensor):
+        setattr(layer, name, pick(tensor).clone())
+
+
+def _cut_rows(layer: nn.Module, kept: torch.Tensor) -> None:
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        _keep(layer, name, lambda tensor: tensor[kept])
+    count = kept.numel()
+    if isinstance(layer, NORMS):
+        layer.num_features = count
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = count
+    elif isinstance(layer, nn.Linear):
+        layer.out_features = count
+    else:
+        assert isinstance(layer, CONVOLUTIONS)
+        if layer.groups > 1:  # depthwise
+            layer.groups = layer.in_channels = count
+        layer.out_channels = count
+
+
+def _cut_columns(layer: nn.Module, columns: torch.Tensor) -> None:
+    _keep(layer, "weight", lambda tensor: tensor[:, columns])
+    if isinstance(layer, nn.Linear):
+        layer.in_features = columns.numel()
+    else:
+        assert isinstance(layer, CONVOLUTIONS)
+        layer.in_channels = columns.numel()

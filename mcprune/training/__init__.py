@@ -1,0 +1,1 @@
+"""Backprop on the classifier: batches, steps, retraining, fine-tuning, distillation, metrics."""

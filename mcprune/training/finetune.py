@@ -1,0 +1,183 @@
+"""A classifier trained before the search, and the short update of what a mask has left of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from mcprune.errors import ModelError
+from mcprune.sites.compare import evaluating
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import SiteMap
+from mcprune.training.trainer import fit
+
+# Of the mean square of the inputs of a layer, added to the diagonal of the normal equations.
+RIDGE = 1e-4
+PART = 8192
+
+
+class Held(nn.Module):
+    """A gated classifier under one fixed mask: what the mask drops gets no gradient, and so stays out while it trains."""
+
+    def __init__(self, model: nn.Module, sites: SiteMap, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.gated = GatedModel(model, sites)
+        self.gates = self.gated.hard_gates(mask)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C) of rows (B, ...)."""
+        logits: torch.Tensor = self.gated(x, self.gates)
+        return logits
+
+
+def by_gradient(
+    model: nn.Module,
+    sites: SiteMap,
+    mask: torch.Tensor,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
+    jitter: float = 0.0,
+    is_asked: Callable[[], bool] = lambda: False,
+) -> nn.Module:
+    """Return a copy of the model whose kept parts are trained on from their values, under the mask.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    sites : SiteMap
+    mask : Tensor of bool, shape (N,)
+    features : Tensor, shape (rows, ...); targets : Tensor of int64, shape (rows,)
+    epochs, batch_size, learning_rate, weight_decay, seed, jitter, is_asked
+        As for `trainer.fit`.
+    """
+    out = copy.deepcopy(model)
+    fit(
+        Held(out, sites, mask),
+        features,
+        targets,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        seed=seed,
+        jitter=jitter,
+        is_asked=is_asked,
+    )
+    return out
+
+
+@torch.no_grad()
+def by_least_squares(
+    model: nn.Module, sites: SiteMap, mask: torch.Tensor, features: torch.Tensor, *, ridge: float = RIDGE
+) -> nn.Module:
+    """Return a copy in which each Linear layer's kept weights give, as nearly as they can, what the layer gave before.
+
+    Layer after layer the kept weights w of each output, and its bias, minimise sum over the rows of (x w + b - y)^2, with x what
+    enters the layer under the mask (layers in front updated already) and y what it gave with all sites kept; plus
+    `ridge` times the mean square of x times |w - w_trained|^2.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    sites : SiteMap
+    mask : Tensor of bool, shape (N,)
+    features : Tensor, shape (rows, ...)
+    ridge : float
+
+    Raises
+    ------
+    ModelError
+        The model has a layer whose weights are sites and no Linear, or one that is called more than once.
+    """
+    for group in sites.weights:
+        if not isinstance(model.get_submodule(group.layer), nn.Linear):
+            raise ModelError(
+                f"layer {group.layer!r} is no Linear layer: least squares update Linear layers only; choose --update gradient"
+            )
+    out = copy.deepcopy(model)
+    kept = {group.layer: mask[group.start : group.stop].view(group.shape) for group in sites.weights}
+    masked, whole = Held(out, sites, mask), model
+    with evaluating(out), evaluating(whole):
+        for name in _call_order(masked, features[:2]):
+            layer = out.get_submodule(name)
+            assert isinstance(layer, nn.Linear)
+            width, has_bias = layer.in_features, layer.bias is not None
+            gram = torch.zeros(width + 1, width + 1, dtype=torch.float64)
+            product = torch.zeros(width + 1, layer.out_features, dtype=torch.float64)
+            for first in range(0, len(features), PART):
+                rows = features[first : first + PART]
+                with _caught(layer) as met:
+                    masked(rows)
+                with _caught(whole.get_submodule(name)) as wanted:
+                    whole(rows)
+                x = met["inputs"].reshape(-1, width).double()
+                y = wanted["output"].reshape(-1, layer.out_features).double()
+                x = torch.cat([x, torch.full((len(x), 1), float(has_bias), dtype=torch.float64, device=x.device)], 1)
+                gram += (x.T @ x).cpu()
+                product += (x.T @ y).cpu()
+            scale = ridge * float(gram.diagonal()[:-1].mean())
+            chosen = kept.get(name, torch.ones(layer.weight.shape, dtype=torch.bool)).cpu()
+            for unit in range(layer.out_features):
+                index = torch.cat([chosen[unit].nonzero().flatten(), torch.tensor([width])[: int(has_bias)]])
+                if not len(index):
+                    continue
+                start = layer.weight[unit].double().cpu()
+                if layer.bias is not None:
+                    start = torch.cat([start, layer.bias[unit : unit + 1].double().cpu()])
+                start = start[index]
+                matrix = gram[index][:, index] + scale * torch.eye(len(index), dtype=torch.float64)
+                solved = torch.linalg.solve(matrix, product[index, unit] + scale * start)
+                where = index if not has_bias else index[:-1]
+                layer.weight[unit, where.to(layer.weight.device)] = solved[: len(where)].to(layer.weight)
+                if layer.bias is not None:
+                    layer.bias[unit] = solved[-1].to(layer.bias)
+    return out
+
+
+def _call_order(masked: Held, rows: torch.Tensor) -> list[str]:
+    """The Linear layers in the order in which they are called, each once."""
+    order: list[str] = []
+    handles = [
+        layer.register_forward_hook(lambda *_, name=name: order.append(name))
+        for name, layer in masked.gated.model.named_modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    try:
+        masked(rows)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(set(order)) < len(order):
+        twice = next(name for name in order if order.count(name) > 1)
+        raise ModelError(
+            f"layer {twice!r} is called more than once: least squares cannot serve; choose --update gradient"
+        )
+    return order
+
+
+@contextmanager
+def _caught(layer: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """Inside, what enters the layer and what it gives."""
+    met: dict[str, torch.Tensor] = {}
+
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        # In front of the gates of its units, whose hook comes later.
+        met["inputs"], met["output"] = inputs[0].detach(), output.detach()
+
+    handle = layer.register_forward_hook(hook)
+    try:
+        yield met
+    finally:
+        handle.remove()

@@ -1,0 +1,85 @@
+"""The value of a run's objective beside accuracy: tried before the run, and on rows that the search does not see."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.errors import ObjectiveError
+from mcprune.evaluators.choose import Case
+from mcprune.evaluators.full import FullEvaluator
+from mcprune.objectives.base import Objective, Rows, losses_of
+from mcprune.objectives.decisions import WorstGroup
+from mcprune.sites.gates import GatedModel
+from mcprune.types import AnyArray, BoolArray, IntArray
+
+PART = 8192  # rows at a time
+MOST_GROUPS = 1000
+
+
+def coded_groups(objective: Objective, features: AnyArray) -> IntArray | None:
+    """Return the group of each row (rows,) where the objective compares the values of an input; else None.
+
+    Raises
+    ------
+    ObjectiveError
+        An input of too many values to be groups.
+    """
+    if not isinstance(objective, WorstGroup) or objective.column is None:
+        return None
+    values, groups = np.unique(features[:, objective.column], return_inverse=True)
+    if values.size > MOST_GROUPS:
+        raise ObjectiveError(
+            f"objective={objective.name!r}: {objective.shown!r} has {values.size:,} values, too many for groups; choose a "
+            "column of few values, or put it in bins"
+        )
+    return np.asarray(groups, np.int64)
+
+
+def try_objective(gated: GatedModel, objective: Objective, case: Case) -> None:
+    """Ask for the objective of the untrained classifier with all sites kept, before anything is written.
+
+    Raises
+    ------
+    ObjectiveError
+        It cannot be computed here.
+    """
+    full = FullEvaluator(gated, objective, max_memory=case.max_memory)
+    case.begun(full)
+    full.at(np.full((1, gated.sites.size), case.start_weight))
+
+
+@torch.no_grad()
+def value_of(
+    objective: Objective,
+    model: nn.Module,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    mask: BoolArray,
+    gates: torch.Tensor | None = None,
+    groups: IntArray | None = None,
+) -> float | None:
+    """Return the objective of a classifier on rows of its own; None where it is not defined there.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With `gates` (N,) a GatedModel.
+    features : tensor, shape (rows, ...)
+        As the model takes them.
+    mask : ndarray of bool, shape (N,)
+    groups : ndarray of int64, shape (rows,), optional
+    """
+    if not len(targets):
+        return None
+    model.eval()
+    parts = [features[first : first + PART] for first in range(0, len(targets), PART)]
+    logits = torch.cat([model(part) if gates is None else model(part, gates) for part in parts])[None]
+    objective.begin(Rows(None, None if groups is None else torch.from_numpy(groups).to(targets.device)))
+    try:
+        losses = losses_of(objective, logits, targets, mask[None])
+    except ObjectiveError:  # a class that is not among these rows
+        return None
+    return float(losses[0])

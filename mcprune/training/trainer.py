@@ -1,0 +1,378 @@
+"""Backprop on the classifier: steps under perturbed masks while the chain runs, and fresh fits on what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from mcprune.distributed.data_parallel import SharedSteps
+from mcprune.distributed.evaluation import Ranks
+from mcprune.errors import NumericalError
+from mcprune.methods.base import Joint
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.ties import TiedCosts
+from mcprune.state import Saved, alike, copied, restore_optimizer, save_optimizer
+from mcprune.training.batches import RowOrder
+from mcprune.training.distill import Lessons
+from mcprune.types import Float32Array, FloatArray, IntArray
+
+
+def trade(
+    gates: Float32Array, kept: IntArray, dropped: IntArray, count: int, rows: int, draw: np.random.Generator
+) -> Float32Array:
+    """Return gates (rows, N) in which every row trades `count` kept sites for dropped ones.
+
+    A classifier that never sees a dropped site has stale weights for it, and no exchange is judged fairly. Draws are with
+    replacement: a row may trade fewer, or end a site above or below the others.
+    """
+    out = np.repeat(gates[None], rows, axis=0)
+    if count and kept.size and dropped.size:
+        row = np.arange(rows)[:, None]
+        out_sites = kept[draw.integers(0, kept.size, (rows, count))]
+        in_sites = dropped[draw.integers(0, dropped.size, (rows, count))]
+        out[row, in_sites] = gates[out_sites]
+        out[row, out_sites] = gates[in_sites]
+    return out
+
+
+# A step trades in from so many dropped sites: the others' columns need not be multiplied by zeros.
+TRADED_FROM = 64
+
+
+class Trainer:
+    """Steps of Adam on a gated classifier.
+
+    Parameters
+    ----------
+    gated : GatedModel
+    features : tensor, shape (rows, ...); targets : tensor of int64, shape (rows,)
+    batch_size : int
+    learning_rate, weight_decay : float
+        The rate is constant over the first part of the run and falls linearly to 2% over the last 40%.
+    perturb : float
+        Share of the kept sites that each row trades for dropped ones.
+    jitter : float
+        Standard deviation of the normal noise that each input gets anew in each step, in units of the scaled inputs.
+    weights : tensor of float32, shape (rows,), optional
+        Of the rows in the loss; their scale has no say.
+    never : ndarray of int64, optional
+        Dropped sites that no row gets in a trade.
+    ties : TiedCosts, optional
+        Groups of sites that are traded whole, and fixed ones that are not traded.
+    amp : bool
+        Forward passes of the steps in bfloat16 where torch's autocast says so; parameters and losses stay float32.
+    seed : int
+        The order of the rows and the trades are a function of it.
+    ranks : Ranks, optional
+        The processes that share the rows of each step; all must be made alike.
+
+    Raises
+    ------
+    ConfigError
+        A step has too few rows for so many processes.
+    """
+
+    def __init__(
+        self,
+        gated: GatedModel,
+        features: torch.Tensor,
+        targets: torch.Tensor,
+        *,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        perturb: float,
+        seed: int,
+        jitter: float = 0.0,
+        weights: torch.Tensor | None = None,
+        never: IntArray | None = None,
+        ranks: Ranks | None = None,
+        ties: TiedCosts | None = None,
+        amp: bool = False,
+    ) -> None:
+        self.gated = gated
+        self.features = features
+        self.targets = targets
+        self.weights = None if weights is None else weights / weights.mean()
+        self.batch_size = min(batch_size, len(targets))
+        self.learning_rate = learning_rate
+        self.perturb = perturb
+        self.jitter = jitter
+        self.never = never
+        self.ties = ties
+        self.amp = amp
+        self.steps = 0
+        self._seed = seed
+        self._draw = np.random.default_rng([seed, 1])
+        self._batches = RowOrder(len(targets), self.batch_size, np.random.default_rng([seed, 2]), features.device)
+        self._optimizer = adam(gated.model, learning_rate, weight_decay)
+        self._shared = None if ranks is None else SharedSteps(ranks, self.batch_size)
+
+    def save(self) -> Saved:
+        """Return the classifier, the optimizer, the steps made, the order of the rows and the random stream, copied.
+
+        The learning rate and torch's own random numbers are functions of the progress and the steps.
+        """
+        model = self.gated.model
+        return {
+            "steps": self.steps,
+            "draw": self._draw.bit_generator.state,
+            "order": self._batches.save(),
+            "parameters": {name: copied(value) for name, value in model.named_parameters()},
+            "buffers": {name: copied(value) for name, value in model.named_buffers()},
+            "optimizer": save_optimizer(self._optimizer),
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from what `save` of a trainer of the same rows gave.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is of another classifier.
+        """
+        put_tensors(self.gated.model, saved["parameters"], saved["buffers"])
+        restore_optimizer(self._optimizer, saved["optimizer"])
+        self.steps = alike(saved["steps"], 0, "steps")
+        self._draw.bit_generator.state = saved["draw"]
+        self._batches.restore(saved["order"])
+
+    def run(
+        self, count: int, gates: Float32Array, weights: FloatArray, progress: float, joint: Joint | None = None
+    ) -> None:
+        """Make `count` steps under masks that are traded from `gates` (N,); a site is kept where its weight is positive.
+
+        With `joint` its gates take their place, its penalty is added to the loss, and it moves after each step.
+
+        Raises
+        ------
+        NumericalError
+            The loss is not finite.
+        """
+        is_kept = weights > 0 if self.ties is None else self.ties.whole_items(weights > 0)
+        kept, dropped = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
+        if self.never is not None:
+            dropped = np.setdiff1d(dropped, self.never)
+        trades = (
+            round(self.perturb * kept.size)
+            if self.perturb < 0.5 / max(kept.size, 1)
+            else max(1, round(self.perturb * kept.size))
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
+        self.gated.model.train()
+        plain = torch.from_numpy(gates).to(self.features)
+        watch = getattr(joint, "watch", None)
+        loss = torch.zeros(())
+        with noise(self._seed, self.steps):
+            for _ in range(count):
+                rows = self._batches.next()
+                seen, columns = None, None
+                if joint is not None:
+                    seen = shaken(self.features[rows], self.jitter)
+                    shown = joint.gates(len(rows))
+                elif trades and dropped.size:
+                    seen, shown, columns = self._traded(rows, gates, kept, dropped, trades)
+                else:
+                    shown = plain
+                if seen is None:
+                    seen = shaken(self.features[rows], self.jitter)
+                if self._shared is not None:  # drawn for all rows before, so that the draws are those of one process
+                    part = self._shared.part(len(rows))
+                    rows, seen, shown = rows[part], seen[part], shown[part] if shown.dim() > 1 else shown
+                drawn = nullcontext() if self._shared is None else self._shared.draws(self._seed, self.steps)
+                with drawn, mixed(self.features, self.amp):
+                    logits = (
+                        self.gated(seen, shown) if columns is None else self.gated.of_columns(seen * shown, columns)
+                    )
+                loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
+                if self._shared is not None:
+                    loss = loss * (len(rows) / self.batch_size)
+                self._optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss if joint is None else loss + joint.penalty())
+                if self._shared is not None:
+                    loss = self._shared.add_up(self.gated.model, loss)
+                if watch is not None:
+                    watch()
+                self._optimizer.step()
+                if joint is not None:
+                    joint.stepped(loss.detach())
+                self.steps += 1
+        if not bool(torch.isfinite(loss)):
+            raise NumericalError(
+                f"the classifier's loss is {loss.item()} at training step {self.steps}; lower --learning-rate "
+                f"(it is {self.learning_rate:g}) or --weight-decay, or look for huge values in the data (--scale standard)"
+            )
+
+    def _traded(
+        self, rows: torch.Tensor, gates: Float32Array, kept: IntArray, dropped: IntArray, trades: int
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
+        """Return features (None: the rows' own), gates, and which inputs they are of, of a batch in which each row trades.
+
+        Inputs that are 0 in all rows are left out where that pays. Weights are shared by the rows: where they are sites, the batch
+        trades once.
+        """
+        if self.gated.sites.weights:
+            once = trade(gates, kept, dropped, trades, 1, self._draw)[0]
+            return None, torch.from_numpy(once).to(self.features), None
+        if self.ties is not None:
+            traded = trade(gates[self.ties.first], kept, dropped, trades, len(rows), self._draw)
+            free = self.ties.owner >= 0
+            whole = np.repeat(gates[None], len(rows), axis=0)
+            whole[:, free] = traded[:, self.ties.owner[free]]
+            return None, torch.from_numpy(whole).to(self.features), None
+        pool = dropped
+        if dropped.size > TRADED_FROM:
+            pool = np.sort(self._draw.choice(dropped, TRADED_FROM, replace=False))
+        live = np.concatenate([kept, pool])
+        is_exact = not gates[dropped].any()  # soft gates let something through everywhere
+        if not (is_exact and self.gated.takes_columns and 2 * live.size < gates.size):
+            traded = trade(gates, kept, pool, trades, len(rows), self._draw)
+            return None, torch.from_numpy(traded).to(self.features), None
+        places = np.arange(live.size)
+        traded = trade(gates[live], places[: kept.size], places[kept.size :], trades, len(rows), self._draw)
+        columns = torch.from_numpy(live).to(rows.device)
+        part = shaken(self.features.index_select(0, rows).index_select(1, columns), self.jitter)
+        return part, torch.from_numpy(traded).to(part), columns
+
+
+@torch.no_grad()
+def put_tensors(model: nn.Module, parameters: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]) -> None:
+    """Put parameters and buffers into a model by name, in place.
+
+    Raises
+    ------
+    ValueError
+        The names, shapes or types are not the model's.
+    """
+    for kind, held, given in (
+        ("parameter", dict(model.named_parameters()), parameters),
+        ("buffer", dict(model.named_buffers()), buffers),
+    ):
+        if set(held) != set(given):
+            raise ValueError(f"the classifier has other {kind}s: {sorted(set(held) ^ set(given))[0]!r}")
+        for name, value in held.items():
+            if value.shape != given[name].shape or value.dtype != given[name].dtype:
+                raise ValueError(f"the {kind} {name!r} is {tuple(given[name].shape)}, not {tuple(value.shape)}")
+            value.copy_(given[name])
+
+
+def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean cross-entropy of a batch, each row times its weight; weights have the mean 1 over all rows."""
+    if logits.dtype == torch.bfloat16:
+        logits = logits.float()
+    if weights is None:
+        return functional.cross_entropy(logits, targets)
+    return (functional.cross_entropy(logits, targets, reduction="none") * weights).mean()
+
+
+def shaken(rows: torch.Tensor, jitter: float) -> torch.Tensor:
+    """Return rows with normal noise of that standard deviation, drawn from torch's global state; the rows themselves at 0."""
+    return rows + jitter * torch.randn_like(rows) if jitter else rows
+
+
+def mixed(features: torch.Tensor, is_on: bool) -> AbstractContextManager[Any]:
+    """Return the context of forward passes of backprop: bfloat16 by torch's autocast on the rows' device, or nothing."""
+    return torch.autocast(features.device.type, dtype=torch.bfloat16) if is_on else nullcontext()
+
+
+@contextmanager
+def noise(seed: int, step: int) -> Iterator[None]:
+    """Set torch's global random state, from which dropout draws, by seed and step inside; put it back after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed((seed << 32) + step)
+        yield
+
+
+def adam(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Return Adam (AdamW with a weight decay) in one fused kernel: the loop over tensors costs more than the sums."""
+    return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def fit(
+    model: nn.Module,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
+    jitter: float = 0.0,
+    view: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    is_asked: Callable[[], bool] = lambda: False,
+    weights: torch.Tensor | None = None,
+    amp: bool = False,
+    lessons: Lessons | None = None,
+) -> None:
+    """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
+
+    `view` gives the features of the rows of a step, whose numbers it is given, in place of those rows themselves.
+    `weights` (rows,) are those of the rows in the loss; their scale has no say. With `amp` forward passes are in bfloat16.
+    `lessons` give features and a teacher's probabilities in place of the rows and their labels; the loss is then the cross-entropy with
+    these, both at the lessons' temperature T, times T^2, so that its gradients keep their size.
+
+    Raises
+    ------
+    NumericalError
+        The loss is not finite.
+    KeyboardInterrupt
+        `is_asked` has become true: the user wants to end.
+    """
+    rows = len(targets)
+    size = min(batch_size, rows)
+    steps = rows // size
+    optimizer = adam(model, learning_rate, weight_decay)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * learning_rate, total_steps=epochs * steps)
+    draw = np.random.default_rng([seed, 3])
+    model.train()
+    loss = torch.zeros(())
+    scaled = None if weights is None else weights / weights.mean()
+    with noise(seed, 0):
+        for _ in range(epochs):
+            order = torch.from_numpy(draw.permutation(rows)).to(features.device)
+            for first in range(0, steps * size, size):
+                part = order[first : first + size]
+                if lessons is not None:
+                    seen, wanted = lessons(part)
+                else:
+                    seen, wanted = features[part] if view is None else view(part), targets[part]
+                with mixed(features, amp):
+                    logits = model(shaken(seen, jitter))
+                shares = None if scaled is None else scaled[part]
+                if lessons is None:
+                    loss = mean_loss(logits, wanted, shares)
+                else:
+                    heat = lessons.temperature
+                    loss = heat**2 * mean_loss(logits / heat, wanted, shares)
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                optimizer.step()
+                cycle.step()
+                if is_asked():
+                    raise KeyboardInterrupt
+    model.eval()
+    if not bool(torch.isfinite(loss)):
+        raise NumericalError(f"the classifier's loss became {loss.item()} while retraining; lower --learning-rate")
+
+
+@torch.no_grad()
+def accuracy(
+    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None
+) -> float:
+    """Return the share of right answers, in parts of 8,192 rows (512 where there are maps); `gates` (N,) for a GatedModel."""
+    model.eval()
+    rows = 512 if any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in model.modules()) else 8192
+    right = 0
+    for first in range(0, len(targets), rows):
+        part = features[first : first + rows]
+        logits = model(part) if gates is None else model(part, gates)
+        right += int((logits.argmax(dim=1) == targets[first : first + rows]).sum())
+    return right / max(len(targets), 1)

@@ -1,0 +1,120 @@
+import pytest
+
+from mcprune.cli.arguments import run_options, run_parser
+from mcprune.config.parsing import shown
+from mcprune.config.presets import PRESETS
+from mcprune.config.schema import RunConfig, make_config, option
+from mcprune.errors import ConfigError
+
+FIELDS = RunConfig.model_fields
+
+
+def config_of(*arguments):
+    return make_config(**run_options(list(arguments))[0])
+
+
+def test_nothing_given_is_the_default():
+    assert run_options([]) == ({}, False, False)
+    assert config_of() == RunConfig()
+
+
+@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.default not in (None, False)])
+def test_the_default_in_the_help_can_be_typed_and_is_the_default(name):
+    assert config_of(option(name), shown(name, FIELDS[name].default)) == RunConfig()
+
+
+def test_every_option_has_its_meaning_and_default_in_the_help():
+    text = " ".join(run_parser().format_help().split())
+    for name, field in FIELDS.items():
+        assert f" {option(name)}" in text
+        meaning = field.description.split(" [")[0]
+        if field.default is None:
+            default = field.description.split("[")[1].rstrip("]") if "[" in field.description else "none"
+        else:
+            default = "no" if field.default is False else shown(name, field.default)
+        assert " ".join(f"{meaning} (default: {default})".split()) in text
+    for name in ("--config", "--quiet", "--json"):
+        assert name in text
+
+
+@pytest.mark.parametrize("preset", [name for name, options in PRESETS.items() if options])
+def test_what_the_help_says_of_a_preset_gives_the_preset(preset):
+    text = " ".join(run_parser().format_help().split())
+    sentence = text.split(f"--preset {preset}: ")[1].split(". A TOML")[0].split()
+    assert config_of(*sentence) == config_of("--preset", preset).model_copy(update={"preset": "default"})
+
+
+def test_the_command_line_stands_over_the_file_over_the_preset_over_the_default(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('preset = "slides"\nalpha = 3.0\nseed = 7\nforce = true\nhidden = [32]\n')
+    default, preset = RunConfig(), config_of("--preset", "slides")
+    config = config_of("--config", str(file), "--seed", "8", "--no-force")
+    assert (config.seed, config.force) == (8, False)  # the command line
+    assert (config.alpha, config.hidden) == (config_of("--alpha", "3").alpha, (32,))  # the file
+    assert config.moves == preset.moves != default.moves  # the preset
+    assert config.batch_size == default.batch_size
+
+
+def test_values_reach_their_fields():
+    config = config_of(
+        *("--hidden", "32,16", "--moves", "exchange=3,toggle=1", "--max-memory", "512M"),
+        *("--delta=linear:1:0.5", "--keep", "5", "--force", "--target", "-odd-"),
+    )
+    assert config.hidden == (32, 16)
+    assert config.moves == {"exchange": 0.75, "toggle": 0.25}
+    assert config.max_memory == 2**29
+    assert config.delta.startswith("linear")
+    assert (config.keep, config.force, config.target) == (5, True, "-odd-")
+
+
+def test_flags_of_the_screen_are_not_of_the_run():
+    assert run_options(["--json", "--quiet"]) == ({}, True, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--kep", "5"], ["'--kep'", "'--keep'"]),
+        (["--batch_size=5"], ["'--batch_size'", "'--batch-size'"]),
+        (["--kee", "5"], ["'--kee'", "'--keep'"]),  # no abbreviations: they would hide a wrong name
+        (["--keep"], ["--keep", "expected one argument"]),
+        (["digits"], ["'digits'", "--data"]),
+        (["--force=yes"], ["--force", "'yes'"]),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(arguments, parts):
+    with pytest.raises(ConfigError) as error:
+        run_options(arguments)
+    text = str(error.value)
+    assert all(part in text for part in [*parts, "mcprune run --help"])
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--keep", "many"], ["--keep", "'many'", "integer"]),
+        (["--keep", "0"], ["--keep", "'0'"]),
+        (["--keep", "-3"], ["--keep", "'-3'"]),
+        (["--keep", "1.5"], ["--keep", "'1.5'"]),
+        (["--delta", "-1"], ["--delta", "-1"]),
+        (["--delta", "-inf"], ["--delta", "-inf"]),
+        (["--temperature", "nan"], ["--temperature", "nan"]),
+        (["--learning-rate", "inf"], ["--learning-rate", "'inf'"]),
+        (["--seed", "-1"], ["--seed", "'-1'"]),
+        (["--device", "gpu"], ["--device", "'gpu'", "'cuda'"]),
+        (["--moves", "exchnge=1"], ["--moves", "'exchnge'", "'exchange'"]),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_option(arguments, parts):
+    with pytest.raises(ConfigError) as error:
+        config_of(*arguments)
+    assert all(part in str(error.value) for part in parts)
+
+
+def test_a_file_that_is_missing_or_has_a_wrong_key(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        run_options(["--config", str(tmp_path / "none.toml")])
+    (tmp_path / "run.toml").write_text("kep = 3\n")
+    with pytest.raises(ConfigError, match="'keep'"):
+        run_options(["--config", str(tmp_path / "run.toml")])

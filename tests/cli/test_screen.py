@@ -1,0 +1,202 @@
+import io
+import json
+import math
+
+import pytest
+from rich.console import Console
+
+from mcprune.cli.live import LiveScreen
+from mcprune.cli.screen import JsonScreen, PlainScreen, QuietScreen, Screen, choose_screen, knob_line, watch
+from mcprune.errors import FolderError
+from mcprune.report.terminal import PlainOutput, RichOutput, choose
+from mcprune.storage.events import KINDS, Event
+
+
+def shown(events, make=lambda stream: PlainScreen(PlainOutput(stream))):
+    stream = io.StringIO()
+    with make(stream) as screen:
+        code = watch(iter(events), screen)
+    return code, stream.getvalue()
+
+
+def progress_lines(text):
+    return [line for line in text.splitlines() if "/80 " in line]
+
+
+def test_a_finished_run_is_told_from_start_to_end(story):
+    code, text = shown(story())
+    assert code == 0
+    for part in (
+        "digits, 8 of 192 sites to keep (inputs + units of layers.0)",
+        "1,221 training",
+        "note: a [bold] note",
+        "hard mask: 8 of 192 sites (the sum of gates was 9.5, 1.5 away)",
+        "inputs: 4 of 64 kept",
+        "units of layers.0: 4 of 128 kept",
+        "0, 3-5",
+        "17,226 before, 1,234 after",
+        "runs/digits",
+    ):
+        assert part in text
+    (random,) = [line for line in text.splitlines() if line.startswith("random masks  ")]
+    assert random.split()[2:] == ["8", "0.8312", "0.0211", "5", "10.0"]
+
+
+def test_figures_stand_under_their_titles(story):
+    _, text = shown(story())
+    header = next(line for line in text.splitlines() if "L_cla" in line)
+    line = progress_lines(text)[0]
+    for title, figure in [
+        ("L_cla", "0.2500"),
+        ("L_rej", "-"),
+        ("gate sum", "61.5"),
+        ("proposals/s", "12,346"),
+    ]:
+        end = header.index(title) + len(title)
+        assert line[:end].endswith(figure)
+        assert line[end : end + 1] in (" ", "")
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.5, 3.0, 60.0])
+def test_lines_of_progress_are_few_and_the_last_block_is_among_them(story, seconds):
+    events = story(blocks=1000)
+    for event in events:
+        if event.kind == "progress":
+            event.data["seconds"] = seconds / 1000 * event.data["block"]
+    lines = progress_lines(shown(events)[1])
+    # at most one each 2 s and one each tenth, at least one each 10 s, and the first and the last always
+    assert 2 + seconds // 10 - 1 <= len(lines) <= 2 + max(min(seconds / 2, 10), seconds / 10)
+    assert lines[-1].split()[0] == "80.0/80"
+
+
+def test_json_is_one_strict_object_a_line_and_nothing_else(story):
+    events = story()
+    _, text = shown(events, JsonScreen)
+    lines = text.splitlines()
+    assert len(lines) == len(events)
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    for line, event in zip(lines, events, strict=True):
+        record = json.loads(line, parse_constant=refuse)
+        assert record.pop("event") == event.kind
+        assert record.keys() == event.data.keys()
+        if event.kind == "progress":
+            assert math.isnan(event.data["rej"])
+            assert record["rej"] is None
+
+
+def test_quiet_prints_the_folder_alone(story):
+    assert shown(story(), QuietScreen) == (0, "runs/digits\n")
+
+
+@pytest.mark.parametrize(("reason", "code"), [("interrupt", 130), ("max_time", 0)])
+def test_only_an_interrupt_changes_the_exit_code(story, reason, code):
+    found, text = shown(story(stop=reason))
+    assert found == code
+    assert "after block 10: what is found so far is hardened and saved" in text
+    assert "written to runs/digits" in text
+
+
+def test_a_kind_of_event_from_a_later_version_is_passed_over(story):
+    events = story()
+    events.insert(3, Event("weather", {"text": "fair"}))
+    assert shown(events)[1] == shown(story())[1]
+
+
+def test_a_turned_knob_is_a_line():
+    data = {
+        "block": 1200,
+        "knobs": {"delta": 0.5, "moves": {"site": 0.25, "exchange": 0.75}},
+        "before": {"delta": "linear:1:0.1", "moves": {"site": 1.0}},
+    }
+    assert knob_line(data) == "block 1,200: delta linear:1:0.1 -> 0.5, moves site 100% -> site 25% exchange 75%"
+
+
+def test_a_changed_pace_is_a_line():
+    from mcprune.cli.screen import pace_line
+
+    line = pace_line({"block": 1200, "blocks": 1500, "before": 4000, "progress": 0.3})
+    assert line.startswith("block 1,200: 1,500 blocks are planned, not 4,000")
+    assert "--max-time" in line
+
+
+def test_every_documented_kind_has_a_hook_on_the_plain_screen():
+    assert all(hasattr(PlainScreen, "on_" + kind) for kind in KINDS)
+
+
+def test_the_run_is_closed_when_the_screen_cannot_go_on(story):
+    closed = []
+
+    def events():
+        try:
+            yield from story()
+        finally:
+            closed.append(True)
+
+    class Gone(Screen):
+        def show(self, event):
+            if event.kind == "progress":
+                raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        watch(events(), Gone())
+    assert closed == [True]
+
+
+class Full(io.StringIO):
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+def test_an_output_that_takes_no_more_is_named(story):
+    with pytest.raises(FolderError, match="No space left"):
+        shown(story(), lambda _: JsonScreen(Full()))
+
+
+class Coded(io.StringIO):
+    encoding = "iso-8859-1"
+
+
+def test_other_encodings_get_ascii(story):
+    stream = Coded()
+    with PlainScreen(PlainOutput(stream)) as screen:
+        watch(iter(story()), screen)
+    assert stream.getvalue().isascii()
+    assert "##" in stream.getvalue()
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+def test_the_kind_of_stream_decides_about_the_display(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(choose_screen(Terminal()), LiveScreen)
+    assert isinstance(choose_screen(io.StringIO()), PlainScreen)
+    assert isinstance(choose_screen(Terminal(), quiet=True), QuietScreen)
+    assert isinstance(choose_screen(Terminal(), quiet=True, json=True), JsonScreen)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(choose(Terminal()), PlainOutput)
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_the_live_screen_shows_the_figures_and_leaves_the_report(story, width):
+    stream = Terminal()
+    console = Console(file=stream, force_terminal=True, width=width, height=40, color_system=None, markup=False)
+    screen = LiveScreen(RichOutput(console))
+    with screen:
+        for event in story():
+            screen.show(event)
+            if event.kind == "progress":
+                screen._live.refresh()
+    text = stream.getvalue()
+    for part in ("gate sum", "61.5", "note: a [bold] note", "units of layers.0: 4 of 128 kept"):
+        assert part in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
+    # After the display was taken away the search is told in one line and the report follows.
+    assert text.index("search: 1,280 proposals, 60 accepted") < text.index("17,226 before")

@@ -1,0 +1,203 @@
+"""Every option: what is refused, and in what order the sources stand."""
+
+import math
+import tomllib
+from typing import get_args
+
+import annotated_types
+import pytest
+from pydantic import BeforeValidator
+
+from mcprune.config.presets import PRESETS
+from mcprune.config.schema import RunConfig, make_config, nearest, option, read_options, write_config
+from mcprune.errors import ConfigError
+
+FIELDS = RunConfig.model_fields
+
+
+def kinds(field):
+    return {part for part in (field.annotation, *get_args(field.annotation)) if part is not type(None)}
+
+
+def is_read_from_text(field):
+    return any(isinstance(part, BeforeValidator) for part in field.metadata)
+
+
+TEXTS = {"objective", "must_keep", "must_drop"}  # read from text, and a site may be called "nan"
+NUMERIC = [
+    name
+    for name, field in FIELDS.items()
+    if name not in TEXTS and (kinds(field) & {int, float} or is_read_from_text(field))
+]
+SCHEDULES = ["delta", "temperature", "alpha", "sharpness"]
+BOUNDS = [
+    (name, part)
+    for name, field in FIELDS.items()
+    for part in field.metadata
+    if isinstance(part, annotated_types.Ge | annotated_types.Gt | annotated_types.Le | annotated_types.Lt)
+]
+
+
+def refused(name, value):
+    with pytest.raises(ConfigError) as error:
+        make_config(**{name: value})
+    text = str(error.value)
+    assert text.startswith(f"{name}: ")
+    assert option(name) in text
+    assert "met " in text
+    assert "\n" not in text
+    return text
+
+
+def test_all_that_should_be_a_number_is_among_the_numeric_options():
+    assert len(NUMERIC) >= 26
+    assert {"keep", "seed", "hidden", "moves", "max_memory", "max_time", "learning_rate", *SCHEDULES} <= set(NUMERIC)
+    assert not {"data", "target", "sites", "out", "force", "device"} & set(NUMERIC)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity", "many", True, [], {}])
+@pytest.mark.parametrize("name", NUMERIC)
+def test_what_is_no_finite_number_is_refused(name, value):
+    if name in ("hidden", "search_hidden") and value == []:
+        assert getattr(make_config(**{name: value}), name) == ()  # no hidden layer is a classifier like another
+        return
+    refused(name, value)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(
+    "value",
+    *[
+        [
+            "linear:1:nan",
+            "linear:inf:1",
+            "geometric:1:2:nan",
+            "linear:1:-1",
+            -1,
+            "geometric:0:1",
+            "linear:1",
+            "sine:1:2",
+        ]
+    ],
+)
+def test_schedules_are_checked_at_both_ends(name, value):
+    refused(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("moves", {"exchange": math.nan}),
+        ("moves", {"exchange": -1}),
+        ("moves", "exchange=inf"),
+        ("moves", {"exchange": 0}),
+        ("hidden", (8, 0)),
+        ("hidden", "8,many"),
+        ("sharpness", 0),
+        ("sharpness", "linear:1:0"),
+        ("max_memory", "12Q"),
+        ("keep", 2.5),
+        ("seed", 2**32),
+        ("preset", "slide"),
+        ("device", "gpu"),
+        ("out", ""),
+    ],
+)
+def test_values_out_of_range(name, value):
+    refused(name, value)
+
+
+@pytest.mark.parametrize(("name", "bound"), BOUNDS, ids=lambda part: str(part))
+def test_a_bound_parts_what_is_accepted_from_what_is_not(name, bound):
+    whole = int in kinds(FIELDS[name])
+    step = 1 if whole else 1e-6
+    inside, outside = {
+        annotated_types.Ge: lambda: (bound.ge, bound.ge - step),
+        annotated_types.Gt: lambda: (bound.gt + step, bound.gt),
+        annotated_types.Le: lambda: (bound.le, bound.le + step),
+        annotated_types.Lt: lambda: (bound.lt - step, bound.lt),
+    }[type(bound)]()
+    assert getattr(make_config(**{name: inside}), name) == inside
+    refused(name, outside)
+
+
+def test_every_number_has_a_bound_or_a_reader_of_its_own():
+    assert {name for name, _ in BOUNDS} | {name for name in NUMERIC if is_read_from_text(FIELDS[name])} == set(NUMERIC)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("kep", "keep"), ("learning-rate", "learning_rate"), ("speculat", "speculate"), ("Seed", "seed")],
+)
+def test_an_unknown_name_gets_the_nearest_right_one(wrong, right, tmp_path):
+    with pytest.raises(ConfigError, match=f"'{wrong}'.*did you mean '{right}'"):
+        make_config(**{wrong: 1})
+    (tmp_path / "run.toml").write_text(f"{wrong} = 1\n")
+    with pytest.raises(ConfigError, match=f"'{wrong}'.*did you mean '{right}'"):
+        read_options(tmp_path / "run.toml")
+
+
+def test_a_name_like_no_other_gets_no_guess_and_a_move_gets_one():
+    with pytest.raises(ConfigError, match=r"no option 'zzzz'$"):
+        make_config(zzzz=1)
+    assert nearest("zzzz", FIELDS) == ""
+    assert "did you mean 'exchange'" in refused("moves", "exchnge=1")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"keep = ", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (b"keep = 1\nkeep = 2\n", "is not TOML"),
+        (b"[chain]\ndelta = 1\n", "'chain', which is no option"),
+    ],
+)
+def test_a_file_that_is_no_list_of_options(content, words, tmp_path):
+    (tmp_path / "run.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=words):
+        read_options(tmp_path / "run.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_options(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_tomls_own_words_for_no_number_are_refused(value, tmp_path):
+    (tmp_path / "run.toml").write_text(f"learning_rate = {value}\n")
+    with pytest.raises(ConfigError, match=r"learning_rate: .*finite"):
+        make_config(**read_options(tmp_path / "run.toml"))
+
+
+def test_given_options_stand_over_the_file_over_the_preset_over_the_default(tmp_path):
+    (tmp_path / "run.toml").write_text('preset = "slides"\nalpha = 3\nseed = 7\n')
+    config = make_config(**{**read_options(tmp_path / "run.toml"), "seed": 8})
+    default, slides = RunConfig(), make_config(preset="slides")
+    assert config.seed == 8 != 7
+    assert config.alpha == "3" != slides.alpha != default.alpha
+    assert config.gates == slides.gates == "sigmoid" != default.gates
+    assert config.pool == slides.pool == default.pool
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_is_written_reads_back_equal(preset, tmp_path):
+    config = make_config(
+        preset=preset,
+        hidden=(),
+        moves="site=1,toggle=2",
+        delta="linear:1:0.1:0.3",
+        max_memory="1.5G",
+        max_time=0.1,
+        data='a "quoted" \\ näme.csv',
+    )
+    write_config(config, tmp_path / "config.toml")
+    assert make_config(**read_options(tmp_path / "config.toml")) == config
+    written = tomllib.loads((tmp_path / "config.toml").read_text(encoding="utf-8"))
+    assert set(FIELDS) - set(written) == {name for name in FIELDS if getattr(config, name) is None}
+
+
+def test_a_configuration_cannot_be_changed_and_shares_nothing():
+    one, other = RunConfig(), RunConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        one.seed = 3
+    one.moves["site"] = 1.0
+    assert other.moves == {"exchange": 1.0}

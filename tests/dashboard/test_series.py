@@ -1,0 +1,372 @@
+"""The live page's stream and orders: nothing is missed, a steered run is the server's and repeats, many connections do no harm."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from mcprune.cli.main import main
+from mcprune.dashboard import security as guard
+from mcprune.dashboard.recorded import Past
+from mcprune.dashboard.series import POINTS, Message, Series, Stream
+from mcprune.dashboard.window import Window, hints
+from mcprune.methods.base import MaskUpdate
+from mcprune.storage.checkpoint import read_checkpoint
+from mcprune.storage.events import PACE, Event
+
+
+class Reader:
+    """One raw client of the event stream."""
+
+    def __init__(self, page, last=None):
+        self.line = page.connect()
+        again = f"Last-Event-ID: {last}\r\n" if last else ""
+        self.line.sendall(
+            f"GET /events?token={page.server.token} HTTP/1.1\r\nHost: 127.0.0.1:{page.server.port}\r\n{again}\r\n".encode()
+        )
+        self.file = self.line.makefile("rb")
+        assert b" 200 " in self.file.readline()
+
+    def __iter__(self):
+        """Yield (id, kind, data) of each message."""
+        found = {}
+        for line in self.file:
+            name, _, value = line.decode().rstrip("\r\n").partition(": ")
+            if name in ("id", "event", "data"):
+                found[name] = value
+            elif not name and found.get("data"):
+                yield found.get("id"), found["event"], json.loads(found["data"])
+                found = {}
+
+    def read(self, count):
+        return [message for message, _ in zip(self, range(count), strict=False)]
+
+    def close(self):
+        self.file.close()
+        self.line.close()
+
+
+@pytest.fixture
+def page(tmp_path, page_class):
+    page = page_class(tmp_path / "run", budget="constant")  # exchanges are there from the start
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def still(tmp_path, page_class):
+    page = page_class(tmp_path / "run", is_paused=True)
+    page.until(lambda: page.desk.status == "paused")
+    yield page
+    page.close()
+
+
+def test_a_reader_gets_the_state_then_figures_and_misses_nothing_when_it_comes_back(page):
+    whole, first = Reader(page), Reader(page)
+    head = first.read(6)
+    assert head[0][1] == "state"
+    assert head[0][2]["run"]["N"] == 64
+    assert {"loss", "cla", "kept", "target", "rate", "move exchange"} <= set(head[-1][2]["row"])
+    first.close()
+    second = Reader(page, last=head[-1][0])
+    tail = second.read(6)
+    second.close()
+    seen = [name for name, *_ in whole.read(30)]
+    whole.close()
+    # One who never left saw the same messages in the same order, each once.
+    both = [name for name, *_ in head + tail]
+    assert len(set(both)) == len(both)
+    common = seen[seen.index(both[1]) :][: len(both) - 1]
+    assert common == both[1:]
+
+
+@pytest.mark.parametrize("last", ["other-3", "x", "-1", "9" * 400, "{boot}-99999999"])
+def test_an_unknown_last_id_gets_the_whole_state(page, last):
+    reader = Reader(page, last=last.format(boot=page.desk.stream.last.split("-")[0]))
+    assert reader.read(1)[0][1] == "state"
+    reader.close()
+
+
+def test_figures_come_at_most_ten_times_a_second(page):
+    page.until(lambda: page.desk._series.rows >= 15)
+    ticks = [
+        message.data for message in page.desk.stream.after(f"{page.desk.stream._boot}-0") if message.kind == "tick"
+    ]
+    steps = [tick["block"] for tick in ticks]
+    assert steps == sorted(set(steps))
+    # Blocks of this run take some milliseconds: the stream does not tell of each.
+    assert page.desk._block > 2 * len(ticks)
+
+
+def test_an_open_page_is_told_when_the_clock_plans_other_blocks(page):
+    reader = Reader(page)
+    planned = page.desk.state()["run"]["blocks"]
+    page.desk.hear(Event(PACE, {"block": 3, "blocks": planned + 7, "before": planned, "progress": 0.1}))
+    told = [data.get("blocks") for _, kind, data in reader.read(30) if kind == "tick"]
+    reader.close()
+    assert told[-1] == planned + 7
+
+
+def test_pause_step_resume_and_stop(still):
+    desk = still.desk
+    assert desk._block == 0
+    for block in (1, 2, 3):
+        assert still.post("/control", {"action": "step"})[0] == 200
+        still.until(lambda wanted=block: desk.state()["latest"].get("block") == wanted and desk.status == "paused")
+    assert desk._block == 3
+    assert still.post("/control", {"action": "resume"})[0] == 200
+    still.until(lambda: desk._block > 10)
+    assert still.post("/control", {"action": "pause"})[0] == 200
+    still.until(lambda: desk.status == "paused")
+    at = desk._block
+    assert still.post("/control", {"action": "stop"})[0] == 200
+    still.until(lambda: desk.status == "done")
+    stopped = next(event.data for event in still.told if event.kind == "stopped")
+    assert stopped == {"reason": "stop", "block": at + 1}
+    rows = {row["name"] for row in still.told[-1].data["rows"]}
+    assert "hard mask, retrained" in rows  # it was asked to harden, not interrupted
+    assert still.post("/knobs", {"alpha": 2.0})[0] == 409
+    assert still.post("/control", {"action": "pause"})[0] == 409
+
+
+def test_a_change_is_seen_by_all_recorded_and_undone(still):
+    one, other = Reader(still), Reader(still)
+    before = still.desk.knobs.values()
+    assert still.post("/knobs", {"delta": 0.5, "moves": {"site": 1, "exchange": 3}})[0] == 200
+    heard = [next(message for message in reader if message[1] == "knob")[2] for reader in (one, other)]
+    assert heard[0] == heard[1]
+    assert heard[0]["knobs"]["delta"] == 0.5
+    assert heard[0]["knobs"]["moves"] == {"site": 0.25, "exchange": 0.75}
+    assert still.post("/control", {"action": "undo"})[0] == 200
+    undone = next(message for message in one if message[1] == "knob")[2]
+    assert undone["entry"]["origin"] == "undo"
+    assert undone["knobs"] == before == still.desk.knobs.values()
+    assert still.post("/control", {"action": "undo"})[0] == 409
+    assert [event.data["block"] for event in still.told if event.kind == "knob"] == [0, 0]
+    one.close()
+    other.close()
+
+
+def test_the_effect_of_a_change_is_told_after_its_window(page):
+    page.until(lambda: page.desk._block > 40)
+    assert page.post("/knobs", {"temperature": 1.0})[0] == 200
+    page.until(lambda: page.desk._changes.entries and page.desk._changes.entries[0]["effect"])
+    entry = page.desk._changes.entries[0]
+    # At temperature 1 nearly everything is accepted, at 0 little: the log must show which way it went.
+    assert entry["effect"]["acceptance"] > 0.8 > entry["before_figures"]["acceptance"]
+    page.until(lambda: any("random walk" in hint for hint in page.desk._latest["hints"]))
+    assert page.desk._latest["constant_since"] >= entry["step"]
+
+
+def test_of_changes_at_one_block_the_last_has_what_they_did(still, tmp_path):
+    for _ in range(40):
+        still.post("/control", {"action": "step"})
+    still.until(lambda: still.desk._block == 40 and still.desk.status == "paused")
+    for temperature in (0.5, 1.0):
+        assert still.post("/knobs", {"temperature": temperature})[0] == 200
+    still.until(lambda: len(still.desk._changes.entries) == 2)
+    first, last = still.desk._changes.entries
+    assert first["block"] == last["block"] == 40
+    assert [entry["superseded"] for entry in (first, last)] == [True, False]
+    assert last["before_figures"] == first["before_figures"]
+    assert last["before_figures"]["loss"] is not None
+    still.post("/control", {"action": "resume"})
+    still.until(lambda: last["effect"])
+    assert first["effect"] is None
+    still.post("/control", {"action": "stop"})
+    still.until(lambda: still.desk.status == "done")
+    told = [entry["effect"] for entry in Past(tmp_path / "run").state()["log"]]
+    assert [effect is None for effect in told] == [True, False]
+
+
+def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still, tmp_path):
+    reader = Reader(still)
+    for _ in range(3):
+        still.post("/control", {"action": "step"})
+    still.until(lambda: still.desk._latest.get("block") == 3 and still.desk.status == "paused")
+    assert still.desk._latest["row"]["kept"] > 16  # the control: n(t) is still falling
+    still.post("/control", {"action": "stop"})
+    told = next(data for _, kind, data in reader if kind == "hardened")
+    reader.close()
+    mask = np.unpackbits(np.frombuffer(base64.b64decode(told["mask"]), np.uint8))[:64]
+    assert told["row"]["kept"] == mask.sum() == 16
+    assert told["seconds_left"] is None
+    still.until(lambda: still.desk.status == "done")
+    assert np.flatnonzero(mask).tolist() == still.told[-1].data["keep"]
+    hardened = next(event.data for event in still.told if event.kind == "harden")
+    assert told["row"]["validation"] == hardened["validation_accuracy"]
+    assert told["row"]["gate_sum"] == told["row"]["target"] == 16  # not those of the gates before it
+    assert still.desk.state()["run"]["stopped"] == {"reason": "stop", "block": 4}
+    past = Past(tmp_path / "run").state()
+    assert past["run"]["stopped"].items() >= still.desk.state()["run"]["stopped"].items()
+    assert past["latest"]["row"]["validation"] == hardened["validation_accuracy"]
+
+
+def test_an_undo_takes_back_the_newest_change_even_if_it_is_not_made_yet(still):
+    desk = still.desk
+    assert still.post("/knobs", {"temperature": 0.5})[0] == 200
+    still.until(lambda: desk.knobs.values()["temperature"] == 0.5)
+    assert desk.post({"alpha": 7.0})[0] == 200
+    waiting = desk._ordered and desk._ordered[-1][0] == {"alpha": 7.0}
+    answer = desk.control("undo")
+    # Paused, the run takes an order within a tenth of a second: it was taken back before, or undone after it.
+    assert answer == (200, {"accepted": {"alpha": 1.0}})
+    still.until(lambda: not desk._ordered and desk.knobs.values()["alpha"] == 1.0)
+    assert desk.knobs.values()["temperature"] == 0.5
+    assert len(desk._changes.entries) in ((1,) if waiting else (1, 3))
+    assert still.post("/control", {"action": "undo"})[0] == 200
+    still.until(lambda: desk.knobs.values()["temperature"] == 0.0)
+
+
+def test_the_last_change_has_its_effect_when_the_search_ends_before_its_window(still):
+    assert still.post("/knobs", {"alpha": 3.0})[0] == 200
+    for _ in range(5):
+        still.post("/control", {"action": "step"})
+    still.until(lambda: still.desk._block == 5)
+    still.post("/control", {"action": "stop"})
+    still.until(lambda: still.desk.status == "done")
+    assert still.desk._changes.entries[0]["effect"]["blocks"] == 6
+    assert still.desk._latest["constant_since"] == 0
+
+
+def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
+    assert page.post("/knobs", {"moves": {"site": 1}, "delta": 0.5})[0] == 200
+    page.until(lambda: page.desk.knobs.values()["delta"] == 0.5)
+    assert page.post("/knobs", {"adapt_delta": 0.3})[0] == 200
+    page.until(lambda: page.desk._latest.get("delta") not in (None, 0.5) and page.desk._changes.entries[1:])
+    assert page.post("/control", {"action": "pause"})[0] == 200
+    page.until(lambda: page.desk.status == "paused")
+    stood = float(page.desk.knobs.method.step_size.delta[0])
+    assert stood != 0.5
+    assert page.post("/knobs", {"delta": 2.0})[0] == 200
+    page.until(lambda: page.desk.knobs.values()["delta"] == 2.0)
+    assert page.desk.knobs.values()["adapt_delta"] is None
+    assert page.post("/control", {"action": "undo"})[0] == 200
+    page.until(lambda: page.desk.knobs.values()["adapt_delta"] == 0.3)
+    assert page.desk.knobs.method.step_size.delta[0] == stood
+    assert page.post("/control", {"action": "undo"})[0] == 200  # of switching it on
+    page.until(lambda: page.desk.knobs.values()["adapt_delta"] is None)
+    assert page.desk.knobs.values()["delta"] == 0.5
+
+
+def test_a_checkpoint_is_written_whole(still, tmp_path):
+    still.post("/control", {"action": "checkpoint"})
+    still.until(lambda: any("no checkpoint" in note for note in still.desk._notes))  # no block is done yet
+    still.post("/control", {"action": "step"})
+    still.until(lambda: still.desk._block == 1)
+    still.post("/control", {"action": "checkpoint"})
+    file = tmp_path / "run" / "checkpoint.safetensors"
+    still.until(file.exists)
+    search = read_checkpoint(file)["search"]
+    assert search["blocks_done"] == 1
+    assert search["method"]["state"]["position"].shape == (1, 64)
+    assert not list(file.parent.glob("*.new")) + list(file.parent.glob("*.part"))
+
+
+def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
+    page = page_class(tmp_path / "run", is_paused=True, epochs=400)
+    for order in (
+        {"temperature": 1e-3, "moves": {"exchange": 2, "site": 1}},
+        {"budget_pressure": 4.0},
+        {"adapt_delta": 0.4},
+    ):
+        assert page.post("/knobs", order)[0] == 200
+        at = page.desk._block
+        page.post("/control", {"action": "resume"})
+        page.until(lambda since=at: page.desk._block > since + 60)
+        page.post("/control", {"action": "pause"})
+        page.until(lambda: page.desk.status == "paused")
+    page.close()
+    assert next(event.data["block"] for event in page.told if event.kind == "knob") == 0
+    assert sum(event.kind == "knob" for event in page.told) == 3
+    assert main(["run", "--quiet", "--replay", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
+    mask = (tmp_path / "run" / "mask.json").read_bytes()
+    assert (tmp_path / "again" / "mask.json").read_bytes() == mask
+    # The control: the same options without the steering lead elsewhere.
+    plain = ["run", "--quiet", "--config", str(tmp_path / "run" / "config.toml"), "--out", str(tmp_path / "plain")]
+    assert main(plain) == 0
+    assert (tmp_path / "plain" / "mask.json").read_bytes() != mask
+
+
+def test_two_hundred_connections_left_open_are_closed_and_stop_nothing(page, monkeypatch):
+    monkeypatch.setattr(guard, "PATIENCE", 0.5)
+    lines = [page.connect() for _ in range(200)]
+    for number, line in enumerate(lines):
+        if number % 2:
+            line.sendall(b"GET / HTTP/1.1\r\nHost: ")  # half a request
+    at = page.desk._block
+    page.until(lambda: page.desk._block > at + 20)
+    assert page.ask("GET", "/state")[0] == 200
+    for line in lines:
+        assert line.recv(1) == b""  # the server has closed it
+        line.close()
+
+
+def test_more_event_streams_than_are_served_are_refused(page):
+    readers = [Reader(page) for _ in range(32)]
+    assert page.ask("GET", "/events")[0] == 503
+    assert page.ask("HEAD", "/events")[0] == 503  # from which a page learns why
+    for reader in readers:
+        reader.close()
+    page.until(lambda: page.desk.stream.readers == 0)
+    Reader(page).close()  # there is room again
+
+
+def test_the_series_keep_their_bound_and_an_even_distance():
+    series = Series(points=16)
+    for step in range(1000):
+        series.add({"step": float(step), **({"late": 1.0} if step >= 500 else {})})
+        assert len(series.columns["step"]) < 16
+        assert len({len(column) for column in series.columns.values()}) == 1
+    steps = np.array(series.columns["step"])
+    assert steps[0] == 0
+    assert set(np.diff(steps)) == {series.stride}
+    assert series.columns["late"][0] is None
+    assert POINTS <= 1000
+
+
+def test_the_buffer_is_bounded_and_says_when_something_is_gone():
+    stream = Stream(kept=3)
+    first = stream.last
+    for number in range(3):
+        stream.publish("tick", number)
+    assert [message.data for message in stream.after(first)] == [0, 1, 2]
+    assert stream.after(stream.last) == []
+    stream.publish("tick", 3)
+    assert stream.after(first) is None
+
+
+def test_a_message_is_made_into_bytes_once():
+    message = Message("a-1", "tick", {"loss": float("nan")})
+    assert message.bytes() is message.bytes()
+    assert message.bytes() == b'id: a-1\nevent: tick\ndata: {"loss":null}\n\n'
+
+
+def block(accepted, moves="site", temperature=0.0, spread=float("nan")):
+    shares = {moves: (1000, accepted)}
+    base = dict.fromkeys(MaskUpdate._fields[:8], 1.0) | dict.fromkeys(MaskUpdate._fields[8:15], 0)
+    return MaskUpdate(**{**base, "moves": shares, "temperature": temperature, "spread": spread, "proposals": 1000})
+
+
+@pytest.mark.parametrize(
+    ("update", "moves", "said"),
+    [
+        (block(5), {"site": 1.0}, "smaller delta"),
+        (block(700), {"site": 1.0}, "larger"),
+        (block(300, temperature=0.1, spread=0.01), {"site": 1.0}, "random walk"),
+        (block(0, "exchange")._replace(kept=9, null_moves=900), {"exchange": 1.0}, "All sites are kept so far"),
+        (
+            block(0, "exchange")._replace(kept=8, null_moves=900),
+            {"exchange": 1.0},
+            "90% of the moves are not available",
+        ),
+        (block(0, "exchange"), {"exchange": 1.0}, "small temperature"),
+        (block(300, temperature=0.001, spread=0.01), {"site": 1.0}, None),
+    ],
+)
+def test_hints_say_which_way(update, moves, said):
+    window = Window(4)
+    window.add(update)
+    found = " ".join(hints(window, {"moves": moves}, 9))
+    assert said in found if said else not found

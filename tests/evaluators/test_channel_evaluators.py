@@ -1,0 +1,127 @@
+"""Evaluators where channels are sites: the suffix by blocks has the canonical bits, the others say why they cannot serve."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcprune.chain import moves, state
+from mcprune.errors import ModelError
+from mcprune.evaluators.base import gates_of
+from mcprune.evaluators.choose import NAMES, Case, examine
+from mcprune.evaluators.full import FullEvaluator
+from mcprune.evaluators.stages import Stages, activations
+from mcprune.evaluators.suffix import SuffixEvaluator
+from mcprune.models.networks import Residual
+from mcprune.objectives.classification import CrossEntropy
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import site_map
+
+PLAN = moves.move_plan(exchange=0.5, toggle=0.5)
+
+
+def block(inputs, outputs, stride):
+    """A residual block whose body begins by working in place, as some networks' do."""
+    body = nn.Sequential(
+        *(nn.ReLU(inplace=True), nn.Conv2d(inputs, 5, 3, stride, 1), nn.BatchNorm2d(5), nn.ReLU()),
+        *(nn.Conv2d(5, outputs, 3, 1, 1), nn.BatchNorm2d(outputs)),
+    )
+    return Residual(body, nn.Identity() if stride == 1 else nn.Conv2d(inputs, outputs, 1, stride))
+
+
+@pytest.fixture
+def case():
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        *(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+        *(block(4, 4, 1), block(4, 6, 2), nn.Sequential(nn.Conv2d(6, 3, 3, padding=1), nn.ReLU()), nn.Flatten()),
+        nn.Linear(48, 3),
+    )
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_()
+    sites = site_map(model, "channels", 64)
+    return Case(
+        *(GatedModel(model, sites), CrossEntropy(), torch.randn(40, 64), torch.randint(0, 3, (40,)), PLAN),
+        **{"keep": 12, "start_weight": 4.0, "sharpness": np.inf, "ahead": 8},
+    )
+
+
+@pytest.mark.parametrize("sharpness", [np.inf, 0.7])
+def test_the_suffix_by_blocks_has_the_canonical_bits_also_after_moves(case, sharpness):
+    size = case.gated.sites.size
+    current = state.new_state(np.random.default_rng(0).normal(0.0, 2.0, (2, size)), sharpness=sharpness)
+    full, suffix = FullEvaluator(case.gated, case.objective), SuffixEvaluator(case.gated, case.objective)
+    for one in (full, suffix):
+        one.begin(case.features, case.targets, current.position, sharpness)
+    for step in range(6):
+        batch = moves.propose(current, 12, plan=PLAN, delta=1.0, sharpness=sharpness, seed=step, chains=np.arange(2))
+        wanted, found = full.losses(current, batch), suffix.losses(current, batch)
+        np.testing.assert_array_equal(found[batch.size > 0], wanted[batch.size > 0])
+        dense = moves.dense(current, batch)
+        index = np.array([step, -1 if step % 2 else step + 1])
+        for replica in np.flatnonzero(index >= 0):
+            current.position[replica] = dense[replica, index[replica]]
+        state.refresh(current, sharpness=sharpness)
+        suffix.moved(current.position, batch, index)
+        full.moved(current.position, batch, index)
+        np.testing.assert_array_equal(suffix.current(), full.current())
+
+
+def test_what_lies_before_the_first_changed_block_does_not_run_again(case):
+    stages = Stages(case.gated)
+    starts = {group.layer: stages.starts()[group.start] for group in case.gated.sites.groups}
+    # Tied channels are felt from the stem on, inner ones from their block's entry on.
+    assert starts == {"1": 2, "4.body.1": 4, "5.body.1": 5, "5.body.4": 5, "6.0": 6}
+    calls = []
+    for place in (2, 4, 5):
+        case.gated.model[place].register_forward_hook(lambda *_, place=place: calls.append(place))
+    suffix = case.begun(SuffixEvaluator(case.gated, case.objective))
+    group = case.gated.sites.groups[2]
+    kept = case.current.position[0, group.start : group.stop] > 0
+    site = group.start + int(np.argmin(kept))
+    batch = case.candidates(1)
+    batch.size[:], batch.sites[0, 0, 0], batch.weights[0, 0, 0] = 1, site, -case.current.position[0, site]
+    calls.clear()
+    found = suffix.losses(case.current, batch)
+    assert calls == [5]
+    gates = gates_of(case.current.position[0], np.inf)
+    gates[site] = 1.0 - gates[site]
+    logits = case.gated(case.features, torch.from_numpy(gates)) if not case.gated.model.eval().training else None
+    assert found[0, 0] == case.objective.losses(logits[None].detach(), case.targets)[0]
+
+
+def test_those_that_cannot_serve_say_why(case):
+    canonical = FullEvaluator(case.gated, case.objective)
+    rows = {name: examine(name, case, canonical) for name in NAMES}
+    assert {name for name, row in rows.items() if row.evaluator is not None} == {"suffix", "full"}
+    assert rows["suffix"].difference == 0.0
+    for name in ("incremental", "graph"):
+        assert "dropping one changes whole maps" in rows[name].reason
+    assert "knows no convolutions" in rows["fused"].reason
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 4, 3), nn.Linear(144, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x.view(-1, 1, 8, 8))).flatten(1))
+
+
+def test_a_model_that_is_no_chain_is_left_to_full():
+    model = Own()
+    gated = GatedModel(model, site_map(model, "channels", 64))
+    with pytest.raises(ModelError, match="Own is no chain of modules, so nothing lies before its channels"):
+        SuffixEvaluator(gated, CrossEntropy())
+
+
+def test_memory_counts_the_maps(case):
+    # The 5 planes of 8 x 8 inside of the first block are the widest; 4 of them are 256, three times in front of it.
+    whole, widest = activations(case.gated.model, case.features)
+    assert widest == 5 * 64
+    assert whole > 3 * 256
+    full = FullEvaluator(case.gated, case.objective, max_memory=1)
+    case.begun(full)
+    assert full.chunk(case.gated.sites.size) == 1

@@ -1,0 +1,334 @@
+"""`mcprune report`: what the page says of finished, unfinished, steered and compared runs, and what it refuses."""
+
+import html.parser
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mcprune.cli.main import main
+from mcprune.cli.report import write_report
+from mcprune.errors import ConfigError, FolderError
+from mcprune.report import figures as report_figures
+from mcprune.report import run_page as report_page
+from mcprune.storage.event_log import read_recorded
+
+SHORT = {"epochs": 12, "retrain_epochs": 2, "compare": "no", "hidden": (24, 12), "threads": 1}
+
+
+class Read(html.parser.HTMLParser):
+    """The tags of a page, its words, and its scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.scripts, self.inside = [], [], {}, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside = dict(attrs).get("id", "") if tag == "script" else "" if tag == "style" else None
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside is None:
+            self.words.append(data)
+        else:
+            self.scripts[self.inside] = data
+
+    @property
+    def text(self):
+        return "\n".join(self.words)
+
+    @property
+    def figures(self):
+        script = self.scripts["figures"]
+        return json.JSONDecoder().raw_decode(script[script.index("{") :])[0]
+
+
+def read(path):
+    return Read(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A steered chain on images, stopped early, and a gradient run on a table."""
+    from mcprune.config.schema import make_config
+    from mcprune.session.loop import run
+    from mcprune.session.steering import Replay
+
+    folder = tmp_path_factory.mktemp("reported")
+    turns = {3: [{"temperature": 1e-3}], 9: [{"delta": 0.25}]}
+    moves = {"exchange": 0.5, "uniform": 0.5}
+    chain = make_config(**SHORT, keep=16, budget_until=0.3, moves=moves, out=str(folder / "chain"))
+    list(run(chain, Replay(turns, end=17)))
+    options = {**SHORT, "epochs": 40, "method": "gradient", "schedule": "fixed", "data": "wine", "keep": 4}
+    list(run(make_config(**options, out=str(folder / "gradient"))))
+    return folder
+
+
+@pytest.fixture
+def copied(runs, tmp_path):
+    """A copy of the chain's folder, to be broken."""
+    return shutil.copytree(runs / "chain", tmp_path / "run", ignore=shutil.ignore_patterns("report*"))
+
+
+def curve(figure, name):
+    """The one line of that name in a figure."""
+    (found,) = [trace for trace in figure["data"] if trace["name"] == name]
+    return found
+
+
+def test_the_page_of_a_steered_run(runs, capsys):
+    assert main(["report", str(runs / "chain")]) == 0
+    path = runs / "chain" / "report.html"
+    assert capsys.readouterr().out == f"written to {path}\n"
+    page, run = read(path), read_recorded(runs / "chain")
+    assert "digits, 16 of 64 sites" in page.text
+    assert "the run that it repeats had ended there" in page.text
+    assert "rest from block 9" in page.text
+    assert "breaks stationarity" in page.text
+    assert f"mcprune run --replay {runs / 'chain'} --out {runs / 'chain'}-again" in page.text
+    for row in run.done["rows"]:
+        assert f"{row['accuracy']:.4f}" in page.words
+    assert f"{run.done['parameters']['before']:,}" in page.words
+    figures = list(page.figures.values())
+    told = [event["loss"] for event in run.progress]
+    (losses,) = [
+        figure
+        for figure in figures
+        if any(trace.get("name") == "L_tot" and "xaxis" in trace for trace in figure["data"])
+    ]
+    assert curve(losses, "L_tot")["y"] == pytest.approx(told)
+    marks = {shape["x0"] for shape in losses["layout"]["shapes"]}
+    assert marks == {run.epoch_of(3), run.epoch_of(9)}
+    knobs = next(figure for figure in figures if any(trace.get("name") == "delta" for trace in figure["data"]))
+    delta = curve(knobs, "delta")
+    assert {y for x, y in zip(delta["x"], delta["y"], strict=True) if x <= run.epoch_of(9)} == {1.0}
+    assert {y for x, y in zip(delta["x"], delta["y"], strict=True) if x > run.epoch_of(9)} == {0.25}
+    assert {shape["type"] for figure in figures for shape in figure["layout"].get("shapes", [])} == {"line"}
+
+
+def test_the_page_needs_nothing_from_outside(runs, tmp_path):
+    page = read(write_report(str(runs / "chain"), [str(runs / "gradient")], out=str(tmp_path / "page.html")))
+    assert not [
+        tag for tag, attrs in page.tags if tag in ("link", "iframe", "img") or "src" in attrs or "href" in attrs
+    ]
+    (policy,) = [attrs["content"] for _, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none';")
+    assert "http" not in policy
+    assert len(page.scripts["plotly"]) > 1e6
+
+
+def test_the_acceptance_of_the_moves_adds_up_to_what_was_accepted(runs):
+    run = read_recorded(runs / "chain")
+    for name, (proposed, accepted) in run.progress[-1]["moves"].items():
+        shares = report_figures.values(run, f"move {name}")
+        totals = np.array([0, *(event["moves"].get(name, [0, 0])[0] for event in run.progress)])
+        assert np.nansum(shares * np.diff(totals)) == pytest.approx(accepted)
+        assert totals[-1] == proposed
+
+
+def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
+    page = read(write_report(str(runs / "gradient"), out=str(tmp_path / "page.html")))
+    run = read_recorded(runs / "gradient")
+    (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
+    labels = chart["layout"]["yaxis"]["ticktext"]
+    assert sorted(labels[:4]) == sorted(run.done["names"])
+    assert "alcohol" in labels
+    assert len(labels) == 13
+    names = {trace.get("name") for figure in page.figures.values() for trace in figure["data"]}
+    assert "alpha" in names
+    assert not names & {"delta", "temperature", "proposals a second", "all moves"}
+    assert "Acceptance and autocorrelation" not in page.text
+
+
+def test_an_unfinished_run_on_a_table_has_its_names(runs, tmp_path):
+    folder = shutil.copytree(runs / "gradient", tmp_path / "run", ignore=shutil.ignore_patterns("report*"))
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    told = [line for line in lines if '"event": "start"' in line[:30] or '"event": "progress"' in line[:30]]
+    (folder / "events.jsonl").write_text("\n".join(told) + "\n", encoding="utf-8")
+    for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
+        (folder / name).unlink()
+    page = read(write_report(str(folder)))
+    (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
+    assert "alcohol" in chart["layout"]["yaxis"]["ticktext"]
+
+
+def test_compared_runs_have_a_colour_each(runs, tmp_path):
+    folders = [str(runs / "chain"), str(runs / "gradient")]
+    out = tmp_path / "page.html"
+    assert main(["report", folders[0], "--out", str(out), "--compare", folders[1]]) == 0
+    page = read(out)
+    losses = next(figure for figure in page.figures.values() if figure["layout"].get("shapes"))
+    assert {trace["name"] for trace in losses["data"]} == set(folders)
+    assert len({trace["line"]["color"] for trace in losses["data"]}) == 2
+    with pytest.raises(ConfigError, match="name each run once"):
+        write_report(folders[0], [folders[0] + "/."], out=str(tmp_path / "other.html"))
+
+
+def test_an_unfinished_run_says_so_and_a_torn_line_is_left_out(copied, tmp_path):
+    lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    progress = [place for place, line in enumerate(lines) if '"event": "progress"' in line[:30]]
+    kept = lines[: progress[11] + 1]
+    (copied / "events.jsonl").write_text("\n".join(kept) + "\n" + lines[progress[12]][:77], encoding="utf-8")
+    for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
+        (copied / name).unlink()
+    page = read(write_report(str(copied)))
+    run = read_recorded(copied)
+    assert "This run is unfinished: 12 of" in page.text
+    assert "last line of its events was cut off" in page.text
+    assert "there is no small model yet" in page.text
+    assert run.is_torn
+    assert len(run.progress) == 12
+    pictures = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "heatmap"]
+    assert [trace["z"]["shape"] for trace in pictures[0]["data"]] == ["8, 8", "8, 8"]  # kept, and the mean gates
+    assert "gates above one half when they were told last" in page.text
+    # Its control: the same without the torn line.
+    (copied / "events.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    assert not read_recorded(copied).is_torn
+    (copied / "events.jsonl").write_text(lines[0] + "\n", encoding="utf-8")
+    assert "no block was told" in read(write_report(str(copied))).text
+
+
+def test_an_unfinished_run_of_an_earlier_version_on_images_has_bars(copied):
+    """The control of the picture: without the shape in `start` nobody knows of it before the end."""
+    lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    start = {
+        name: value for name, value in json.loads(lines[0]).items() if name not in ("image_shape", "feature_names")
+    }
+    told = [json.dumps(start), *(line for line in lines[1:] if '"event": "progress"' in line[:30])]
+    (copied / "events.jsonl").write_text("\n".join(told) + "\n", encoding="utf-8")
+    kinds = {figure["data"][0]["type"] for figure in read(write_report(str(copied))).figures.values()}
+    assert "bar" in kinds
+    assert "heatmap" not in kinds
+
+
+def changed(line, **fields):
+    return json.dumps({**json.loads(line), **fields})
+
+
+@pytest.mark.parametrize(
+    ("damage", "part"),
+    [
+        (lambda lines: [*lines[:2], lines[2][:40], *lines[3:]], "line 3 of .*it is not JSON"),
+        (lambda lines: [*lines[:2], "[1, 2]", *lines[3:]], "line 3 of .*it is no event"),
+        (lambda lines: lines[1:], "0 starts"),
+        (lambda lines: [lines[0], *lines], "2 starts"),
+        (lambda lines: [], "0 starts"),
+        (lambda lines: [lines[0][:50]], "line 1 of .*it is not JSON"),
+        (lambda lines: [changed(lines[0], N=65), *lines[1:]], "do not fit its 65 sites"),
+        (lambda lines: [changed(lines[0], sites="x"), *lines[1:]], "'sites' is of another kind"),
+        (lambda lines: [*lines[:-2], changed(lines[-2]), changed(lines[-1], keep=[999] * 16)], "cannot be shown"),
+        (lambda lines: [*lines[:-1], changed(lines[-1], image_shape=[8, 0.5])], "'image_shape' is no shape"),
+        (lambda lines: [changed(lines[0], image_shape="8x8"), *lines[1:]], "'image_shape' is no shape"),
+        (lambda lines: [changed(lines[0], feature_names=3), *lines[1:]], "'feature_names' is no list of names"),
+        (lambda lines: [line.replace('"alpha": 1.0', '"alpha": 1e400') for line in lines], "'alpha' is no number"),
+    ],
+)
+def test_a_broken_record_is_one_clear_error(copied, damage, part, capsys):
+    lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    (copied / "events.jsonl").write_text("\n".join(damage(lines)) + "\n", encoding="utf-8")
+    with pytest.raises(FolderError, match=part):
+        write_report(str(copied))
+    assert main(["report", str(copied)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (copied / "report.html").exists()
+
+
+@pytest.mark.parametrize("field", ["loss", "acceptance", "kept", "moves", "gates", "proposals"])
+def test_a_field_of_another_kind_is_named(copied, field):
+    lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    place = next(place for place, line in enumerate(lines) if '"event": "progress"' in line[:30])
+    lines[place] = changed(lines[place], **{field: ["x"]})
+    (copied / "events.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(FolderError, match=f"line {place + 1} of .*{field}"):
+        write_report(str(copied))
+
+
+def test_folders_and_files_that_will_not_do(runs, tmp_path, capsys):
+    with pytest.raises(FolderError, match="there is no folder"):
+        write_report(str(tmp_path / "nowhere"))
+    with pytest.raises(FolderError, match=r"has no events.jsonl: no run is there"):
+        write_report(str(tmp_path))
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(FolderError, match="exists already"):
+        write_report(str(runs / "chain"), out=str(tmp_path / "mine.html"))
+    assert (tmp_path / "mine.html").read_text() == "mine"
+    with pytest.raises(FolderError, match="is a folder"):
+        write_report(str(runs / "chain"), out=str(tmp_path))
+    with pytest.raises(FolderError, match="there is no folder"):
+        write_report(str(runs / "chain"), out=str(tmp_path / "a" / "b.html"))
+    assert main(["report"]) == 2
+    assert "FOLDER" in capsys.readouterr().err
+
+
+def test_the_small_model_that_is_gone_is_said_not_measured(copied):
+    (copied / "model.safetensors").unlink()
+    assert "the small model cannot be loaded" in read(write_report(str(copied))).text
+
+
+def test_names_cannot_become_tags(copied):
+    lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    lines[0] = changed(lines[0], name="</script><img src=x>")
+    (copied / "events.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    page = read(write_report(str(copied)))
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert "</script><img src=x>" in page.text
+
+
+def test_a_report_does_not_stand_in_the_way_of_force(copied):
+    from mcprune.storage.layout import check_free
+
+    write_report(str(copied))
+    check_free(copied, force=True)
+    (copied / "letter.txt").touch()
+    with pytest.raises(FolderError, match=r"letter\.txt"):
+        check_free(copied, force=True)
+
+
+def test_the_command_that_repeats_a_run_follows_what_it_was(runs):
+    gradient, chain = read_recorded(runs / "gradient"), read_recorded(runs / "chain")
+    assert report_page.again("a b/", gradient)[1] == "mcprune run --config 'a b/config.toml' --out 'a b-again'"
+    assert "--replay" in report_page.again("a", chain)[1]
+    gradient.start["config"]["data"] = "arrays"
+    assert report_page.again("a", gradient)[1] == ""
+
+
+def test_what_is_settled_begins_behind_the_last_change_and_the_fall_of_n(runs):
+    run = read_recorded(runs / "chain")
+    first = run.settled_from()
+    assert run.progress[first]["block"] > 9
+    assert {event["target"] for event in run.progress[first:]} == {16}
+    later = run._replace(knobs=[{**run.knobs[-1], "block": 14}])
+    assert later.progress[later.settled_from()]["block"] == 15
+
+
+def test_single_weights_are_counted_by_layer_and_not_listed(tmp_path):
+    folder = tmp_path / "weights"
+    options = [
+        "--sites",
+        "weights",
+        "--keep",
+        "200",
+        "--hidden",
+        "8",
+        "--epochs",
+        "2",
+        "--compare",
+        "no",
+        "--threads",
+        "1",
+    ]
+    assert main(["run", *options, "--quiet", "--out", str(folder)]) == 0
+    page = read(write_report(str(folder), out=str(tmp_path / "page.html")))
+    run = read_recorded(folder)
+    (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
+    sizes = [group["size"] for group in run.start["sites"]]
+    kept, dropped = (np.array(trace["x"]) * sizes for trace in chart["data"])
+    assert kept.sum() == pytest.approx(200)
+    assert kept[0] == pytest.approx(sum(site < sizes[0] for site in run.done["keep"]))
+    assert kept + dropped == pytest.approx(sizes)
+    assert "How many weights of each layer are kept." in page.text
