@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from mcprune.cli.parser import Parser
+from mcprune.config.parsing import shown
 from mcprune.config.presets import PRESETS
 from mcprune.config.schema import RunConfig, option, read_options
 

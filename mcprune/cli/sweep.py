@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
 from mcprune.cli.studies import integers
+from mcprune.config.parsing import shown
 from mcprune.config.schema import make_config, option
 from mcprune.errors import ConfigError
 from mcprune.report.terminal import choose, write
