@@ -91,7 +91,7 @@ def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
 
 def test_what_is_not_put_back_is_missed(tmp_path, monkeypatch):
     """The control: each part of a checkpoint counts, so that one which were forgotten would be seen."""
-    from mcprune.methods.markov.method import saving as chain_saving
+    from mcprune.methods.markov import saving as chain_saving
     from mcprune.training.batches import EvaluationRows, RowOrder
 
     config = make_config(**{**SHORT, **TEMPERED, "out": str(tmp_path / "whole")})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcprune.chain import budget
-from mcprune.methods.gradient.method import alphas
+from mcprune.methods.gradient import alphas
 from mcprune.session.build.gradient import make_alpha
 from mcprune.storage.run_metrics import RunFigures
 from mcprune.studies.reproduce.slides import runs as slides

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mcprune.methods.gradient.method import penalties
+from mcprune.methods.gradient import penalties
 
 ROOT = Path(__file__).parents[2]
 

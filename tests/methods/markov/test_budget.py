@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mcprune.chain import state
-from mcprune.methods.markov.method import budget as pool
+from mcprune.methods.markov import budget as pool
 
 N = 20
 

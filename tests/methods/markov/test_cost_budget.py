@@ -9,8 +9,8 @@ from scipy.stats import chi2
 from mcprune.chain import state
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.errors import ConfigError
+from mcprune.methods.markov import cost_budget as cost_pool
 from mcprune.methods.markov.cost_budget import CostBudget
-from mcprune.methods.markov.method import cost_budget as cost_pool
 from mcprune.models.mlp import MLP
 from mcprune.sites.costs import model_costs
 from mcprune.sites.site_map import site_map
