@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from torch import nn
 
 from mcprune.chain.schedules import parse
+from mcprune.config.schema import RunConfig
 from mcprune.data.prepare import Prepared
 from mcprune.errors import ConfigError
 from mcprune.methods.markov.cost_budget import CostBudget
 from mcprune.sites.costs import model_costs
-from mcprune.sites.site_map import SiteMap
-from mcprune.config.schema import RunConfig
 from mcprune.sites.groups import settle_groups
+from mcprune.sites.site_map import SiteMap
 
 # Groups that a message names.
 NAMED = 4

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from mcprune.chain.schedules import parse
+from mcprune.config.schema import RunConfig
 from mcprune.errors import ConfigError
 from mcprune.sites.site_map import SiteMap
-from mcprune.config.schema import RunConfig
 
 # Passes over the rows, and for few rows as many as make so many steps of backprop.
 EPOCHS, SEARCH_STEPS, RETRAIN_STEPS = 30, 2_000, 2_500

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from mcprune.types import IntArray
 from mcprune.chain.schedules import Schedule, parse
+from mcprune.config.gradient import LARGEST, SCHEDULES
+from mcprune.config.schema import RunConfig
 from mcprune.errors import ConfigError
 from mcprune.methods.gradient.alphas import Alpha, Constant, Decades, Stall, Strength, Timed, Windowed
 from mcprune.methods.gradient.method import Gradient, GradientSettings
-from mcprune.config.schema import RunConfig
-from mcprune.config.gradient import LARGEST, SCHEDULES
+from mcprune.types import IntArray
 
 # The slides' run: lambda from 1 to 1e7 in eight parts of 20 epochs, means over 10 epochs.
 PARTS, WINDOW = 8, 10

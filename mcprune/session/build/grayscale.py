@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcprune.data.prepare import Prepared
 from mcprune.config.schema import RunConfig
+from mcprune.data.prepare import Prepared
 
 # Where fewer pixels than this share are black, hardly any is rarely lit: noise and waves, which cost such pixels, bring nothing.
 BLACK = 2.0 / 3.0

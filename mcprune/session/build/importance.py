@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from mcprune.config.importance import UNSCORED
+from mcprune.config.schema import RunConfig
 from mcprune.errors import ConfigError
 from mcprune.methods.importance.method import Importance, ImportanceSettings
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
 from mcprune.methods.importance.selection import counts, given_counts
 from mcprune.objectives.base import Objective
 from mcprune.sites.site_map import SiteMap
-from mcprune.config.schema import RunConfig
-from mcprune.config.importance import UNSCORED
 
 MEASURE, ROUNDS, ROWS = "loss", 10, 2560
 

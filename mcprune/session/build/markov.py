@@ -10,29 +10,29 @@ import torch
 
 from mcprune.chain import moves
 from mcprune.chain.schedules import Schedule, Waves, parse
+from mcprune.config.schema import RunConfig
 from mcprune.data.prepare import Prepared
+from mcprune.distributed.evaluation import SharedEvaluator
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluators.base import Evaluator
 from mcprune.evaluators.choose import Case, choose, examine, named
 from mcprune.evaluators.full import FullEvaluator
-from mcprune.distributed.evaluation import SharedEvaluator
-from mcprune.methods.markov.lookahead import fitting
-from mcprune.methods.markov.cost_budget import CostBudget
-from mcprune.methods.markov.fixed import FixedMarkov
 from mcprune.methods.gradient.method import Gradient
 from mcprune.methods.importance.method import Importance
 from mcprune.methods.importance.scorer import Scorer
 from mcprune.methods.importance.starts import SiteWeights, Started
+from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.methods.markov.fixed import FixedMarkov
+from mcprune.methods.markov.lookahead import fitting
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.methods.markov.tied import TiedMarkov
 from mcprune.objectives.base import Rows
 from mcprune.objectives.specs import PLAIN
-from mcprune.sites.site_map import SiteMap
-from mcprune.config.schema import RunConfig
-from mcprune.sites.fixed import open_groups
 from mcprune.session.build.defaults import WAVES_UNTIL
 from mcprune.session.build.gradient import make_gradient
 from mcprune.session.build.importance import make_importance, make_scorer
+from mcprune.sites.fixed import open_groups
+from mcprune.sites.site_map import SiteMap
 
 if TYPE_CHECKING:  # a plan is made with the first of these functions
     from mcprune.session.build.plan import Plan

@@ -12,35 +12,35 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.types import Float32Array
 from mcprune.chain.min_per_layer import best_mask
 from mcprune.chain.schedules import parse
+from mcprune.config.gradient import check_options
+from mcprune.config.oneshot import check_one_shot
+from mcprune.config.schema import RunConfig, option
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, prepare
+from mcprune.distributed.evaluation import Ranks
+from mcprune.environment import cores, pick_device
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluators.choose import refuse_random
-from mcprune.distributed.evaluation import Ranks
 from mcprune.methods.markov.cost_budget import CostBudget
 from mcprune.objectives.base import Objective
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
+from mcprune.session.build import defaults
+from mcprune.session.build.budget import settle_budget, settle_ties
+from mcprune.session.build.gradient import settle
+from mcprune.session.build.grayscale import for_grey_images
+from mcprune.session.build.importance import settle_importance, settle_start
+from mcprune.session.build.markov import evaluation_case
+from mcprune.sites.fixed import Constraints, check_groups, constraints
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap, site_map
 from mcprune.sites.ties import TiedCosts
-from mcprune.session.build import defaults
-from mcprune.training.classifiers import evaluation_rows, fresh_classifier, shrunken
-from mcprune.config.schema import RunConfig, option
-from mcprune.sites.fixed import Constraints, check_groups, constraints
-from mcprune.environment import cores, pick_device
-from mcprune.config.gradient import check_options
-from mcprune.config.oneshot import check_one_shot
-from mcprune.session.build.budget import settle_budget, settle_ties
-from mcprune.session.build.markov import evaluation_case
-from mcprune.session.build.gradient import settle
-from mcprune.session.build.importance import settle_importance, settle_start
-from mcprune.session.build.grayscale import for_grey_images
 from mcprune.training.batches import HELD_OUT_BELOW
+from mcprune.training.classifiers import evaluation_rows, fresh_classifier, shrunken
 from mcprune.training.metrics import coded_groups, try_objective
+from mcprune.types import Float32Array
 
 
 @dataclass
