@@ -91,8 +91,12 @@ def _command(arguments: list[str]) -> int:
     }
     if arguments and arguments[0] in commands:
         _refuse_ranks(arguments)
+
+        from mcprune.session.interrupt import own_signals
+
         try:
-            return commands[arguments[0]](arguments[1:])
+            with own_signals():
+                return commands[arguments[0]](arguments[1:])
         except SystemExit as leave:  # how argparse leaves after --help
             return int(leave.code or 0)
     return _top(arguments, list(commands))

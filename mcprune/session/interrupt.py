@@ -1,16 +1,34 @@
-"""Signals that ask a run to end: the first one after the current step, the second one at once."""
+"""Signals that ask a run to end: the first one after the current step, the second one at once.
+
+Only the command line owns the signals of its process (`own_signals`). A run that a program starts leaves the program's
+handlers alone: Ctrl-C raises KeyboardInterrupt in it, and SIGTERM does what the program says.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 # What a run that was ended so says of it, and the exit code of the command.
 REASONS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminate"}
 CODES = {reason: 128 + number for number, reason in REASONS.items()}
+
+
+_owners: list[None] = []  # not empty while a command of this process owns the signals
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Let every `Interrupt` inside take SIGINT and SIGTERM: for a process that is one command and nothing else."""
+    _owners.append(None)
+    try:
+        yield
+    finally:
+        _owners.pop()
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,6 +39,8 @@ class Terminated(KeyboardInterrupt):
 
 class Interrupt:
     """Ask the run to end after the current step: the first signal is noted, the second one interrupts at once.
+
+    Outside of `own_signals`, and in another thread than the main one, no signal is taken: `ask` alone asks.
 
     Parameters
     ----------
@@ -40,7 +60,7 @@ class Interrupt:
         self.reason = ""
         self._signals = signals or (signal.SIGINT,)
         self._previous: dict[signal.Signals, Any] = {}
-        self._is_installed = threading.current_thread() is threading.main_thread()
+        self._is_installed = bool(_owners) and threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Interrupt:
         for number in self._signals if self._is_installed else ():
