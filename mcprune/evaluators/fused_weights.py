@@ -24,15 +24,15 @@ ACTIVATIONS = {
     weight_kernels.SIGMOID: torch.sigmoid,
     weight_kernels.SOFTPLUS: functional.softplus,
 }
-# Accepted moves after which a position is computed anew although nothing else has changed: rounding adds up.
+# Accepted moves after which a position is computed again within a block: rounding adds up.
 REFRESH = 1000
 
 
 class Cache:
     """What is known of one replica's position."""
 
-    def __init__(self, gates: Float32Array, position: FloatArray) -> None:
-        self.gates, self.position = gates, position.copy()
+    def __init__(self, gates: Float32Array) -> None:
+        self.gates = gates
         self.signals: tuple[Float32Array, ...] = ()
         self.pre: tuple[Float32Array, ...] = ()
         self.weights: tuple[Float32Array, ...] = ()
@@ -60,8 +60,9 @@ class FusedWeightsEvaluator:
 
     Notes
     -----
-    A loss is that of the position plus the changes of the rows that change, so a move that changes none is an exact tie. While
-    batch, classifier and position stay as they are (a frozen classifier), `begin` computes nothing.
+    A loss is that of the position plus the changes of the rows that change, so a move that changes none is an exact tie. Every
+    `begin` computes the position again: a fused optimizer changes parameters without a trace, and the rounding of one block must
+    not depend on the blocks before it, or a resumed run would round otherwise.
     """
 
     name = "fused"
@@ -91,29 +92,14 @@ class FusedWeightsEvaluator:
             outs.append(out)
             ins.append(into)
         self.level, self.outs, self.ins = (np.concatenate(part).astype(np.int64) for part in (level, outs, ins))
-        self.gated = gated
-        self._known: tuple[Any, ...] = ()
         self.replicas: list[Cache] = []
 
     @torch.no_grad()
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
-        """See `Evaluator.begin`; what is still true is kept."""
-        parameters = tuple((parameter.data_ptr(), parameter._version) for parameter in self.gated.model.parameters())
-        batch = tuple((part.data_ptr(), part.shape, part._version) for part in (features, targets))
-        known = (parameters, batch, sharpness)
-        if self._known != known:
-            self.replicas = []
-            self._known = known
-            self._rows = features, targets  # holds on to them: another batch cannot come to lie in their place
-            self.sharpness = sharpness
-            self._take(features, targets)
-        kept = self.replicas if len(self.replicas) == len(position) else [None] * len(position)
-        self.replicas = [
-            one
-            if one is not None and one.accepted < REFRESH and np.array_equal(one.position, weights)
-            else self._cache(weights)
-            for one, weights in zip(kept, position, strict=True)
-        ]
+        """See `Evaluator.begin`."""
+        self.sharpness = sharpness
+        self._take(features, targets)
+        self.replicas = [self._cache(weights) for weights in position]
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
@@ -139,7 +125,7 @@ class FusedWeightsEvaluator:
         for replica in np.flatnonzero(index >= 0).tolist():
             k, cache = int(index[replica]), self.replicas[replica]
             size = int(moves.size[replica, k])
-            if size > MOST_SITES:
+            if size > MOST_SITES or cache.accepted >= REFRESH:
                 self.replicas[replica] = self._cache(position[replica])
                 continue
             sites = moves.sites[replica, k, :size]
@@ -148,7 +134,6 @@ class FusedWeightsEvaluator:
             change = weight_kernels.settle(*self._arguments(cache, size, sites, steps))
             cache.loss += change / self.total
             cache.gates[sites] = gates
-            cache.position[sites] = moves.weights[replica, k, :size]
             for site in sites:
                 cache.weights[self.level[site]][self.ins[site], self.outs[site]] = self.raw[site] * cache.gates[site]
             cache.accepted += 1
@@ -195,7 +180,7 @@ class FusedWeightsEvaluator:
         return out, functional.cross_entropy(out[-1], self.targets, reduction="none")
 
     def _cache(self, position: FloatArray) -> Cache:
-        cache = Cache(gates_of(position, self.sharpness), position)
+        cache = Cache(gates_of(position, self.sharpness))
         weights = self._weights(cache.gates)
         pre, losses = self._forward(weights)
         cache.pre = tuple(self._by_unit(values) for values in pre)

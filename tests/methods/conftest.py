@@ -13,6 +13,7 @@ from mcprune.chain.schedules import Schedule
 from mcprune.evaluators.cuda_graph import GraphEvaluator
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.fused import FusedEvaluator
+from mcprune.evaluators.fused_weights import FusedWeightsEvaluator
 from mcprune.evaluators.incremental import IncrementalEvaluator
 from mcprune.evaluators.suffix import SuffixEvaluator
 from mcprune.methods.base import Batch
@@ -74,7 +75,7 @@ class Bench:
         canonical = FullEvaluator(gated, CrossEntropy())
         judge = {
             "full": lambda: canonical,
-            "fused": lambda: FusedEvaluator(gated, CrossEntropy()),
+            "fused": lambda: (FusedWeightsEvaluator if kinds == "weights" else FusedEvaluator)(gated, CrossEntropy()),
             "suffix": lambda: SuffixEvaluator(gated, CrossEntropy()),
             "incremental": lambda: IncrementalEvaluator(gated, CrossEntropy()),
             "stacked": lambda: IncrementalEvaluator(gated, CrossEntropy(), stacked=True),

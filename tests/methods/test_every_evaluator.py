@@ -1,7 +1,11 @@
 """One chain, whoever judges and however many candidates ahead: the trace is that of the canonical evaluator at K = 1."""
 
+import copy
+
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from mcprune.chain.schedules import Schedule
 
@@ -44,3 +48,35 @@ def test_an_evaluator_that_errs_by_more_than_it_states_changes_the_trace(bench):
 
     chain.evaluator.losses = noisy
     assert not np.array_equal(bench.trace(chain)[0], wanted)
+
+
+@pytest.mark.parametrize("evaluator", [*EVALUATORS, "full", "fused weights"])
+def test_a_block_is_judged_by_the_classifier_as_it_is_now(evaluator, bench):
+    """Each block between two steps of a fused optimizer, which changes parameters without a trace."""
+    name, _, kinds = evaluator.partition(" ")
+    chain = copy.deepcopy(bench.chain(name, kinds=kinds or "inputs,units", decisions=4, speculate=4))
+    gated = chain.canonical.gated
+    optimizer = torch.optim.AdamW(gated.model.parameters(), lr=0.05, fused=True)
+    losses = []
+    for block in range(4):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(gated.model(bench.batch.features), bench.batch.targets).backward()
+        optimizer.step()
+        before = chain.position().copy()
+        judged = record(chain.evaluator)
+        chain.update(bench.batch, (block + 1) / 4)
+        losses.append(float(chain.canonical.at(before[None])[0]))
+        assert abs(judged[0] - losses[-1]) < 1e-2 * (name == "bf16") + 1e-5, block
+    assert min(np.abs(np.diff(losses))) > 1e-3  # the classifier did change
+
+
+def record(evaluator):
+    """What an evaluator gives as the loss of the position from now on."""
+    current, given = type(evaluator).current, []
+
+    def watched():
+        given.append(float(current(evaluator)[0]))
+        return np.array(given[-1:])
+
+    evaluator.current = watched
+    return given
