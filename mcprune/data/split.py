@@ -7,6 +7,7 @@ import numpy as np
 from mcprune.data.base import Dataset
 from mcprune.data.checks import some
 from mcprune.errors import ConfigError, DataError
+from mcprune.random import Stream, generator
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 
@@ -106,7 +107,7 @@ def _shuffled_by_class(targets: IntArray, free: BoolArray, seed: int) -> IntArra
     # sorting by uniforms needs only numpy's stream of doubles, which is steadier over numpy's versions than
     # its shuffles
     rows = np.flatnonzero(free)
-    keys: FloatArray = np.random.default_rng(seed).random(len(targets))[rows]
+    keys: FloatArray = generator(seed, Stream.SPLIT).random(len(targets))[rows]
     return rows[np.lexsort((keys, targets[rows]))].astype(np.int64)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import nn
 
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError
+from mcprune.random import step_noise
 
 # A norm over the batch needs two rows.
 LEAST_ROWS = 2
@@ -51,9 +51,7 @@ class SharedSteps:
     @contextmanager
     def draws(self, seed: int, step: int) -> Iterator[None]:
         """Set torch's global random state, from which dropout draws, by rank too inside: parts must not drop alike; put it back after."""
-        number = int(np.random.SeedSequence([seed, step, self.ranks.rank]).generate_state(1, np.uint64)[0])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(number)
+        with step_noise(seed, step, self.ranks.rank):
             yield
 
     @torch.no_grad()

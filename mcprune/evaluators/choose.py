@@ -25,6 +25,7 @@ from mcprune.evaluators.incremental import IncrementalEvaluator
 from mcprune.evaluators.stages import judging
 from mcprune.evaluators.suffix import SuffixEvaluator
 from mcprune.objectives.base import Objective, Rows
+from mcprune.random import Stream, generator
 from mcprune.sites.gates import GatedModel
 
 NAMES = ("fused", "suffix", "incremental", "graph", "full")
@@ -55,7 +56,7 @@ class Case:
     def __post_init__(self) -> None:
         """Stand where a run spends most of its time: n sites kept, here at random ones."""
         sites = self.gated.sites.size
-        kept = np.random.default_rng(0).permutation(sites) < max(1, min(self.keep, sites - 1))
+        kept = generator(0, Stream.TRIALS).permutation(sites) < max(1, min(self.keep, sites - 1))
         self.current = state.new_state(
             np.where(kept, self.start_weight, -self.start_weight)[None], sharpness=self.sharpness
         )

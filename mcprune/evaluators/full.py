@@ -24,6 +24,7 @@ from mcprune.evaluators.stages import activations, judging
 from mcprune.models.mlp import MLP
 from mcprune.models.networks import Residual
 from mcprune.objectives.base import Objective, losses_of
+from mcprune.random import Stream, generator
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray
 
@@ -122,7 +123,7 @@ class FullEvaluator:
         """Whether a stack of `count` candidates has the bits of the loop and is faster, on this model and batch shape."""
         key = (count, sites, self.features.shape, self.features.stride(), self.features.dtype, torch.get_num_threads())
         if key not in self._pays_for:
-            draw = np.random.default_rng(0)
+            draw = generator(0, Stream.TRIALS)
             soft = draw.random((count, sites), dtype=np.float32)
             trials = [torch.from_numpy(gates).to(self.features) for gates in (soft, np.round(soft))]
             with torch.no_grad(), judging(self.gated.model):

@@ -16,6 +16,7 @@ from mcprune.errors import ConfigError, FolderError, McpruneError, brief
 from mcprune.exporters.footprint import whole_model
 from mcprune.exporters.graphs import need_onnx
 from mcprune.exporters.writers import WRITERS, Export, Rows, Source, Wish
+from mcprune.random import Stream, generator
 from mcprune.storage.folder import SmallModel, load_described
 from mcprune.storage.layout import CONFIG, ENDINGS, EXPORT, read_result
 from mcprune.surgery.model_files import DESCRIPTION, WEIGHTS
@@ -142,7 +143,7 @@ def _rows(source: Source, given: str | os.PathLike[str] | AnyArray | None) -> Ro
                 reason = f"{options['data']!r} is not what it was when the run was made"
         except (McpruneError, KeyError) as error:
             reason = f"the run's data cannot be read again ({brief(error)})"
-    draw = np.random.default_rng(0)
+    draw = generator(0, Stream.TRIALS)
     scaler = small.scaler
     wide = draw.normal(size=(ROWS, small.keep.size)) if scaler.kind != "unit" else draw.random((ROWS, small.keep.size))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -19,6 +19,7 @@ from mcprune.exporters.c_header import compiled, compiler, header
 from mcprune.exporters.footprint import BATCHES, in_turns
 from mcprune.exporters.graphs import Deployed, Runner, program_of, write_onnx, write_torch
 from mcprune.exporters.integers import integer_net, reference_logits
+from mcprune.random import Stream, generator
 from mcprune.storage.folder import SmallModel
 from mcprune.surgery.model_files import load_model, save_model
 from mcprune.types import AnyArray, Float32Array, IntArray
@@ -108,7 +109,7 @@ def compare(run: Runner, rows: Float32Array, wanted: AnyArray) -> tuple[float, f
 
 def _timed(small: Runner, n: int, whole: Runner | None, width: int) -> dict[int, tuple[float, float]]:
     """Return seconds of whole and small by the rows of a batch; they take turns, on one thread."""
-    draw = np.random.default_rng(0)
+    draw = generator(0, Stream.TRIALS)
     out = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -253,7 +254,7 @@ def _whole_in_c(wish: Wish) -> float:
     whole, width = wish.source.whole, wish.source.small.n_inputs
     if whole is None:
         return UNKNOWN
-    rows = np.random.default_rng(0).random((len(wish.met.raw), width), np.float32)
+    rows = generator(0, Stream.TRIALS).random((len(wish.met.raw), width), np.float32)
     scaler = None if wish.scaled else _unscaled(width)
     labels = wish.source.small.labels
     text = header(integer_net(whole, rows, wish.bits), scaler, (), labels, rows)

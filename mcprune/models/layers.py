@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
+from mcprune.random import weights_generator
 
 Stage = tuple[str, nn.Module]
 
@@ -145,7 +146,7 @@ def initialise(model: nn.Module, seed: int) -> nn.Module:
     """
     if not 0 <= seed < 2**63:
         raise ConfigError(f"seed={seed} is outside 0..2**63-1. Choose a seed that is not negative, such as 0.")
-    generator = torch.Generator(device="cpu").manual_seed(seed)
+    generator = weights_generator(seed)
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):

@@ -13,6 +13,7 @@ from torch import nn
 
 from mcprune.chain.min_per_layer import best_mask, hardened
 from mcprune.exporters.footprint import macs, parameters
+from mcprune.random import Stream, generator
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import Interrupt
@@ -203,7 +204,7 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     whole = refit.train(everything, seed)
     yield row("all sites", size, [refit.test(whole, everything)], since, [refit.value(whole, everything)])
     since = time.monotonic()
-    draw = np.random.default_rng([seed, 7])
+    draw = generator(seed, Stream.RIVAL_MASKS)
     scores: list[float] = []
     values: list[float | None] = []
     for number in range(RANDOM_MASKS):

@@ -11,6 +11,7 @@ from torch import nn
 
 from mcprune.models.registry import describe, from_description
 from mcprune.objectives.specs import PLAIN
+from mcprune.random import step_noise, torch_seed
 from mcprune.session.build.plan import Plan
 from mcprune.sites.weights import hold_zeros
 from mcprune.training.augment import Warp
@@ -18,7 +19,7 @@ from mcprune.training.classifiers import fresh_classifier, shrunken
 from mcprune.training.distill import Lessons
 from mcprune.training.finetune import by_gradient, by_least_squares
 from mcprune.training.metrics import coded_groups, value_of
-from mcprune.training.trainer import accuracy, fit, noise
+from mcprune.training.trainer import accuracy, fit
 from mcprune.types import BoolArray
 
 # Of a classifier that teaches the small one: it learns for so many passes at most, under so much dropout at least.
@@ -44,8 +45,7 @@ class Refit:
             share = plan.config.retrain_dropout if dropout is None else dropout
             return fresh_classifier(plan.config, plan.prepared, seed, dropout=share).to(plan.device)
         model = copy.deepcopy(plan.origin)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch_seed(seed):
             for module in model.modules():
                 reset = getattr(module, "reset_parameters", None)
                 if callable(reset):
@@ -95,7 +95,7 @@ class Refit:
             epochs = min(self.plan.retrain_epochs, TEACHER_EPOCHS)
             self.fit(teacher, everything, config.seed, epochs, config.learning_rate)
             self._teacher = teacher
-        with noise(config.seed, 1):
+        with step_noise(config.seed, 1):
             return Lessons(self._teacher, self.x, self.inputs(mask), config.retrain_distill, self.warp(everything))
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError
+from mcprune.random import weights_generator
 
 if TYPE_CHECKING:
     from mcprune.sites.gates import GatedModel
@@ -53,7 +54,7 @@ def _mismatch(model: nn.Module, met: str) -> str:
 
 def random_rows(rows: tuple[int, ...]) -> torch.Tensor:
     """(32, *rows) normal deviates, float64, always the same."""
-    generator = torch.Generator(device="cpu").manual_seed(0)
+    generator = weights_generator(0)
     return torch.randn((CHECKED_ROWS, *rows), generator=generator, dtype=torch.float64, device="cpu")
 
 

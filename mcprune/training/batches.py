@@ -10,6 +10,7 @@ import torch
 
 from mcprune.methods.base import Batch
 from mcprune.objectives.base import Rows
+from mcprune.random import Stream, generator
 from mcprune.state import alike
 from mcprune.types import Float32Array, FloatArray, IntArray
 
@@ -25,7 +26,7 @@ def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tu
     rows = np.arange(len(targets))
     if judge_on == "train":
         return rows, rows
-    draw = np.random.default_rng([seed, 4])
+    draw = generator(seed, Stream.EVALUATION_SPLIT)
     judges = []
     for label in np.unique(targets):
         members = draw.permutation(rows[targets == label])
@@ -100,16 +101,16 @@ class EvaluationRows:
         weights: FloatArray | None = None,
         groups: IntArray | None = None,
     ) -> None:
-        order = np.random.default_rng([seed, 5]).permutation(len(targets))
+        order = generator(seed, Stream.EVALUATION_ORDER).permutation(len(targets))
         columns = np.ascontiguousarray(features[order].T)
         if jitter:
-            draw = np.random.default_rng([seed, 7])
+            draw = generator(seed, Stream.EVALUATION_NOISE)
             for column in columns:
                 column += np.float32(jitter) * draw.standard_normal(column.size, dtype=np.float32)
         self.features = torch.from_numpy(columns).to(device)
         self.targets = torch.from_numpy(targets[order]).to(device)
         self.told = [None if one is None else torch.from_numpy(one[order]).to(device) for one in (weights, groups)]
-        self._draw = np.random.default_rng([seed, 6])
+        self._draw = generator(seed, Stream.EVALUATION_BATCHES)
 
     def save(self) -> dict[str, Any]:
         """Return the state of the stream that draws the places of the batches."""

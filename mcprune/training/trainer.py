@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from mcprune.distributed.data_parallel import SharedSteps
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import NumericalError
 from mcprune.methods.base import Joint
+from mcprune.random import Stream, generator, step_noise
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.ties import TiedCosts
 from mcprune.state import Saved, alike, copied, restore_optimizer, save_optimizer
@@ -109,8 +110,8 @@ class Trainer:
         self.amp = amp
         self.steps = 0
         self._seed = seed
-        self._draw = np.random.default_rng([seed, 1])
-        self._batches = RowOrder(len(targets), self.batch_size, np.random.default_rng([seed, 2]), features.device)
+        self._draw = generator(seed, Stream.MASK_NOISE)
+        self._batches = RowOrder(len(targets), self.batch_size, generator(seed, Stream.TRAINING_ORDER), features.device)
         self._optimizer = adam(gated.model, learning_rate, weight_decay)
         self._shared = None if ranks is None else SharedSteps(ranks, self.batch_size)
 
@@ -170,7 +171,7 @@ class Trainer:
         plain = torch.from_numpy(gates).to(self.features)
         watch = getattr(joint, "watch", None)
         loss = torch.zeros(())
-        with noise(self._seed, self.steps):
+        with step_noise(self._seed, self.steps):
             for _ in range(count):
                 rows = self._batches.next()
                 seen, columns = None, None
@@ -282,14 +283,6 @@ def mixed(features: torch.Tensor, is_on: bool) -> AbstractContextManager[Any]:
     return torch.autocast(features.device.type, dtype=torch.bfloat16) if is_on else nullcontext()
 
 
-@contextmanager
-def noise(seed: int, step: int) -> Iterator[None]:
-    """Set torch's global random state, from which dropout draws, by seed and step inside; put it back after."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((seed << 32) + step)
-        yield
-
-
 def adam(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """Return Adam (AdamW with a weight decay) in one fused kernel: the loop over tensors costs more than the sums."""
     return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
@@ -331,11 +324,11 @@ def fit(
     steps = rows // size
     optimizer = adam(model, learning_rate, weight_decay)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * learning_rate, total_steps=epochs * steps)
-    draw = np.random.default_rng([seed, 3])
+    draw = generator(seed, Stream.FIT_ORDER)
     model.train()
     loss = torch.zeros(())
     scaled = None if weights is None else weights / weights.mean()
-    with noise(seed, 0):
+    with step_noise(seed, 0):
         for _ in range(epochs):
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
             for first in range(0, steps * size, size):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mcprune.errors import ConfigError
+from mcprune.random import step_noise
 from mcprune.training.augment import Warp
-from mcprune.training.trainer import noise
 
 
 def ramps(rows, channels, height, width):
@@ -22,7 +22,7 @@ def test_nothing_moves_at_a_tiny_strength_and_the_pixels_are_those_asked_for(sha
     images, _ = ramps(20, int(np.prod(shape[:-2])), 6, 9)
     columns = np.array([0, 17, 53, images.shape[1] - 1])
     part = torch.tensor([3, 3, 0, 19, 7, 8, 9, 10, 11])
-    with noise(0, 0):
+    with step_noise(0, 0):
         seen = Warp(images, shape, columns, 1e-6)(part)
     torch.testing.assert_close(seen, images[part][:, columns], atol=1e-4, rtol=0)
 
@@ -31,9 +31,9 @@ def test_ramps_are_shifted_turned_and_scaled_within_their_bounds():
     images, draw = ramps(64, 1, 31, 31)
     middle = np.array([15 * 31 + 15])
     part = torch.arange(64)
-    with noise(1, 0):
+    with step_noise(1, 0):
         first = Warp(images, (31, 31), middle, 2.0)(part)[:, 0].numpy()
-    with noise(1, 0):
+    with step_noise(1, 0):
         again = Warp(images, (31, 31), middle, 2.0)(part)[:, 0].numpy()
     np.testing.assert_array_equal(first, again)
     # The middle is only shifted: by up to 2 pixels each way, on a ramp the same as b dy + c dx.
@@ -42,7 +42,7 @@ def test_ramps_are_shifted_turned_and_scaled_within_their_bounds():
     assert (np.abs(change) <= most + 1e-4).all()
     assert (np.abs(change) > 0.2 * most).mean() > 0.3
     # At the corner turns add to that.
-    with noise(1, 0):
+    with step_noise(1, 0):
         corner = Warp(images, (31, 31), np.array([0]), 2.0)(part)[:, 0].numpy() - images[:, 0].numpy()
     assert np.abs(corner).mean() > np.abs(change).mean()
 

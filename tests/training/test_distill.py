@@ -7,11 +7,12 @@ from torch import nn
 
 from mcprune.data.load import load
 from mcprune.errors import ConfigError
+from mcprune.random import step_noise
 from mcprune.session.build.plan import make_plan
 from mcprune.training import distill
 from mcprune.training.augment import Warp
 from mcprune.training.distill import Lessons
-from mcprune.training.trainer import fit, noise
+from mcprune.training.trainer import fit
 
 
 def linear(inputs, outputs, seed):
@@ -37,16 +38,16 @@ def test_lessons_are_the_teachers_softened_outputs_on_full_rows():
 def test_warped_copies_are_labelled_as_they_are_seen_and_bounded_in_memory(monkeypatch):
     images, teacher = rows(40, 36).abs(), linear(36, 3, 1)
     everything = np.arange(36)
-    with noise(0, 0):
+    with step_noise(0, 0):
         lessons = Lessons(teacher, images, everything, 3.0, Warp(images, (6, 6), everything, 1.0))
     assert lessons.copies == distill.COPIES
-    with noise(0, 1):
+    with step_noise(0, 1):
         seen, said = lessons(torch.arange(40).repeat(20))
     torch.testing.assert_close(said, torch.softmax(teacher(seen) / 3.0, dim=1))
     first = seen[::40]
     assert len(torch.unique(first, dim=0)) > 5  # row 0 comes in several copies
     monkeypatch.setattr(distill, "HELD", 3 * 4 * 40 * 36)
-    with noise(0, 0):
+    with step_noise(0, 0):
         assert Lessons(teacher, images, everything, 3.0, Warp(images, (6, 6), everything, 1.0)).copies == 3
 
 

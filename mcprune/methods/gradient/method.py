@@ -16,6 +16,7 @@ from mcprune.methods.base import Batch, MaskUpdate
 from mcprune.methods.gradient.alphas import Alpha
 from mcprune.methods.gradient.gate_kinds import GATE_KINDS
 from mcprune.methods.gradient.penalties import Pruning, pruning_losses
+from mcprune.random import Stream, torch_generator
 from mcprune.state import Saved, checked, copied, restore_optimizer, save_optimizer
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
@@ -75,7 +76,7 @@ class Gradient:
         self.crossed = np.zeros(sites, np.int64)
         self._crossed = torch.zeros(sites, dtype=torch.int64, device=device)
         self._above = self.weights.detach() > 0
-        self._draw = torch.Generator(device).manual_seed((settings.seed << 20) + 8)
+        self._draw = torch_generator(settings.seed, Stream.GATE_NOISE, device)
         self._optimizer = _optimizer(self.weights, settings)
         self._now = (0.0, torch.zeros((), device=device), torch.zeros((), device=device))  # alpha, sel, rej
         self._epoch = torch.zeros(2, dtype=torch.float64, device=device)  # sums of L_cla and L_pru over this epoch

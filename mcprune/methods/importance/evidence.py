@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.objectives.base import Objective
+from mcprune.random import Stream, generator
 from mcprune.sites.channel_calls import NORMS
 from mcprune.sites.compare import evaluating
 from mcprune.sites.owners import Owners
@@ -62,7 +63,7 @@ def balanced_rows(targets: IntArray, count: int, batch: int, seed: int, turn: in
         Indices, no row twice. Classes take turns, so every batch has within one row as many of one class as of another,
         until a class has no more rows.
     """
-    draw = np.random.default_rng([seed, 11, turn])
+    draw = generator(seed, Stream.SCORE_ROWS, turn)
     piles = [draw.permutation(np.flatnonzero(targets == label)) for label in np.unique(targets)]
     deepest = max(len(pile) for pile in piles)
     # Turn by turn, each turn in another order: the first rows of an incomplete turn belong to no class in particular.

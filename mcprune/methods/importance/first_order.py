@@ -7,6 +7,7 @@ import torch
 
 from mcprune.errors import ConfigError
 from mcprune.methods.importance.evidence import Evidence, Tensors
+from mcprune.random import Stream, generator
 from mcprune.sites.owners import Owners
 from mcprune.types import FloatArray
 
@@ -85,7 +86,7 @@ def loss_tracked(evidence: Evidence) -> FloatArray:
 
 def random(evidence: Evidence) -> FloatArray:
     """Uniform numbers of the seed: the rival of all measures."""
-    return np.random.default_rng([evidence.seed, 12]).random(evidence.owners.sites.size)
+    return generator(evidence.seed, Stream.RANDOM_SCORES).random(evidence.owners.sites.size)
 
 
 def _products(evidence: Evidence) -> Tensors:

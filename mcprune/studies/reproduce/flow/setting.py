@@ -13,6 +13,7 @@ from mcprune.data.scale import fit_scaler
 from mcprune.data.split import split
 from mcprune.errors import ConfigError, DataError
 from mcprune.models.networks import NETWORKS
+from mcprune.random import Stream, generator
 from mcprune.types import Float32Array, IntArray
 
 RANDOM, MAGNITUDE, LOSS, WEIGHTED, GRASP, NORM = (
@@ -193,7 +194,7 @@ def _balanced(rows: IntArray, targets: IntArray, count: int) -> IntArray:
     """Return so many of the rows, as many of each class as there are; all for 0."""
     if not count or count >= len(rows):
         return rows
-    draw = np.random.default_rng([0, 31])
+    draw = generator(0, Stream.STUDY_SUBSET)
     order = draw.permutation(rows)
     place = np.empty(len(order), np.int64)
     for label in np.unique(targets[order]):

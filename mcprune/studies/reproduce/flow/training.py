@@ -25,6 +25,7 @@ from mcprune.methods.importance.scorer import Scorer, ScoreSettings
 from mcprune.methods.importance.selection import counts, select
 from mcprune.models.registry import build
 from mcprune.objectives.classification import CrossEntropy
+from mcprune.random import Stream, generator
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.owners import Owners
 from mcprune.sites.site_map import SiteMap, site_map
@@ -39,7 +40,7 @@ MEANT = "10"  # the horizon that verdicts and the scatter are about
 AT_ONCE = 1000  # rows that are evaluated at once
 SHOWN = 1500  # points of a scatter
 FLOW_STEP = 1e-4  # rate of the single plain step against the whole gradient
-LOOK, ROUND, DRAW = 1000, 2000, 21  # streams of random rows
+LOOK, ROUND, DRAW = 1000, 2000, 21  # turns of `balanced_rows`
 LOWEST = 0.25  # the share that counts as slowest
 AUGMENT = 4  # pixels
 
@@ -125,7 +126,7 @@ class Study:
         return curve
 
     def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        draw = np.random.default_rng([self.seed, DRAW, epoch])
+        draw = generator(self.seed, Stream.STUDY_ROWS, epoch)
         order = draw.permutation(len(self.y))
         size = min(self.size.batch, len(order))
         for start in range(0, len(order) - size + 1, size):  # a rest would be too few rows for batch-norm

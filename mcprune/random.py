@@ -1,0 +1,85 @@
+"""Named random streams: a run draws for many purposes from one seed, and no two purposes share their numbers.
+
+The chain itself draws from counter-based streams of its own (`chain/philox.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum, unique
+
+import numpy as np
+import torch
+
+
+@unique
+class Stream(IntEnum):
+    """What random numbers are drawn for. The numbers are part of a run's definition: a new purpose takes a new one."""
+
+    SPLIT = 0  # training, validation and test rows
+    MASK_NOISE = 1  # sites that training rows swap
+    TRAINING_ORDER = 2  # rows of the steps of the search
+    FIT_ORDER = 3  # rows of pretraining and retraining
+    EVALUATION_SPLIT = 4  # rows held out for evaluation
+    EVALUATION_ORDER = 5
+    EVALUATION_BATCHES = 6
+    EVALUATION_NOISE = 7
+    GATE_NOISE = 8
+    RIVAL_MASKS = 9  # random masks that a result is compared with
+    TRIALS = 10  # rows and candidates that something is tried on; no result depends on them
+    SCORE_ROWS = 11
+    RANDOM_SCORES = 12
+    STUDY_ROWS = 21
+    STUDY_SUBSET = 31
+
+
+def generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:
+    """Return numpy's generator of a stream.
+
+    Parameters
+    ----------
+    seed : int, at least 0
+    stream : Stream
+    *more : int
+        Such as the number of an epoch: each has numbers of its own.
+    """
+    return np.random.default_rng([seed, stream, *more])
+
+
+def torch_generator(seed: int, stream: Stream, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return torch's generator of a stream."""
+    return torch.Generator(device).manual_seed((seed << 20) + stream)
+
+
+def weights_generator(seed: int) -> torch.Generator:
+    """Return torch's generator for the initial weights of a built-in classifier, on the CPU."""
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+@contextmanager
+def torch_seed(number: int) -> Iterator[None]:
+    """Set torch's global state, from which dropout and new layers draw, inside; put it back after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number)
+        yield
+
+
+@contextmanager
+def step_noise(seed: int, step: int, rank: int | None = None) -> Iterator[None]:
+    """Set torch's global state by the step of training inside; put it back after.
+
+    torch's generator on the CPU reads the low 32 bits of its seed: there runs of all seeds share these numbers, unless `rank` is given.
+
+    Parameters
+    ----------
+    seed, step : int
+        Training steps made before, by the trainer that draws.
+    rank : int, optional
+        Of several processes that each draw for their own rows.
+    """
+    number = (seed << 32) + step
+    if rank is not None:
+        number = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+    with torch_seed(number):
+        yield

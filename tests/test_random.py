@@ -1,0 +1,67 @@
+"""Every random stream has a name and a number of its own."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import mcprune
+from mcprune.random import Stream, generator, step_noise, torch_generator
+
+ROOT = Path(mcprune.__file__).parent
+MAKERS = {"default_rng", "manual_seed", "SeedSequence", "RandomState", "fork_rng"}
+
+
+def calls(tree):
+    """Calls in a module that make or seed a generator, and those that name a stream by anything but the table."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if (
+            name in MAKERS
+            or ast.unparse(node.func).startswith(("random.", "np.random."))
+            or (name in ("generator", "torch_generator") and not ast.unparse(node.args[1]).startswith("Stream."))
+        ):
+            yield node
+
+
+def test_no_stream_is_made_outside_the_table():
+    for path in ROOT.rglob("*.py"):
+        if path != ROOT / "random.py":
+            found = [ast.unparse(node) for node in calls(ast.parse(path.read_text(encoding="utf-8")))]
+            assert not found, f"{path}: {found}"
+
+
+def test_the_search_for_calls_finds_them():
+    """The control."""
+    makers = ("np.random.default_rng([seed, 7])", "generator(seed, 7)", "torch.Generator().manual_seed(7)")
+    source = "\n".join([*makers, "generator(seed, Stream.SPLIT)"])
+    assert len(list(calls(ast.parse(source)))) == 3
+
+
+def test_all_streams_differ():
+    assert len({int(stream) for stream in Stream}) == len(Stream)
+    draws = {tuple(generator(3, stream).random(4)) for stream in Stream}
+    assert len(draws) == len(Stream)
+    assert len({tuple(torch.rand(4, generator=torch_generator(3, s)).tolist()) for s in Stream}) == len(Stream)
+
+
+def test_a_stream_depends_on_the_seed_and_what_else_is_given():
+    draws = [generator(*numbers).random() for numbers in [(0, Stream.SCORE_ROWS, 1), (0, Stream.SCORE_ROWS, 2)]]
+    draws += [generator(seed, Stream.SCORE_ROWS).random() for seed in (0, 1)]
+    assert len(set(draws)) == 4
+    assert generator(5, Stream.MASK_NOISE).random() == np.random.default_rng([5, 1]).random()
+
+
+def test_torch_draws_by_step_and_rank_and_goes_on_as_before():
+    torch.manual_seed(0)
+    wanted = torch.rand(3)
+    torch.manual_seed(0)
+    drawn = []
+    for arguments in [(1, 0), (1, 1), (1, 0, 0), (1, 0, 1), (2, 0, 1)]:
+        with step_noise(*arguments):
+            drawn.append(tuple(torch.rand(2).tolist()))
+    assert len(set(drawn)) == 5
+    assert torch.equal(torch.rand(3), wanted)
