@@ -22,8 +22,7 @@ BAR, AIM = 0.019, 0.016
 SITES = {
     "--sites": "inputs,units",
     "--hidden": "300,100",
-    "--keep": str(LIMIT),
-    "--budget-in": "macs",
+    "--macs": str(LIMIT),
     "--compare": "no",
 }
 OPTIONS = {"--moves": "exchange=3,toggle=1", "--epochs": "20", "--budget-until": "0.6", "--retrain-epochs": "200"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Self, TextIO
 
+from mcprune.config.budgets import COST_UNITS
 from mcprune.report import summary as table
 from mcprune.report.terminal import Output, PlainOutput, choose, report, write
 from mcprune.report.text import duration, number, wrapped
@@ -165,7 +166,7 @@ def start_lines(data: Data) -> list[str]:
     groups = " + ".join(table.group_title(group) for group in data["sites"])
     keep = f"{data['n']:,} of {data['N']:,} sites to keep ({groups})"
     if cost := data.get("cost"):
-        keep = f"at most {cost['limit']:,} of {cost['all']:,} {table.COSTS[cost['in']]} to keep, {data['N']:,} sites ({groups})"
+        keep = f"at most {cost['limit']:,} of {cost['all']:,} {COST_UNITS[cost['in']]} to keep, {data['N']:,} sites ({groups})"
     parts = f"{rows['train']:,} training, {rows['validation']:,} validation, {rows['test']:,} test rows"
     threads = data.get("threads")
     device = f"{data['device']}, {threads} thread{'' if threads == 1 else 's'}" if threads else str(data["device"])
@@ -234,7 +235,7 @@ def harden_line(data: Data, objective: str | None = None) -> str:
         groups = "-".join(f"{count:,}" for count in cost["groups"])
         if "names" in cost:
             groups = ", ".join(cost["names"]) or "none"
-        away = f"{groups} of the groups: {cost['kept']:,} of at most {cost['limit']:,} {table.COSTS[cost['in']]}"
+        away = f"{groups} of the groups: {cost['kept']:,} of at most {cost['limit']:,} {COST_UNITS[cost['in']]}"
     value = data.get("validation_objective")
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
     return f"hard mask: {kept} of {total} sites ({away}); validation accuracy {accuracy}{beside}"

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from mcprune.config.budgets import site_counts
 from mcprune.config.gradient import unused
 from mcprune.config.groups import groups_option
 from mcprune.config.importance import ImportanceOptions
@@ -101,16 +102,24 @@ class RunConfig(OneShotOptions, ImportanceOptions):
         description="what may be dropped: inputs, units, channels, weights, some of them, or as units:LAYER,... of the last three",
         json_schema_extra={"group": "sites"},
     )
-    keep: int | None = Field(
+    keep: Annotated[int | dict[str, int] | None, BeforeValidator(site_counts)] = Field(
+        None,
+        description="n, how many sites to keep; or a number for each kind of site, such as inputs=6,units=20; beside --macs or "
+        "--parameters it counts the inputs where these are one of several kinds [a quarter of all, without a bound on costs]",
+        json_schema_extra={"group": "sites", "placeholder": "INTEGER|KIND=INTEGER,..."},
+    )
+    macs: int | None = Field(
         None,
         ge=1,
-        le=2**31,
-        description="n, how many sites to keep, or what the kept model may cost (--budget-in) [a quarter of all]",
-        json_schema_extra={"group": "sites"},
+        le=2**62,
+        description="most multiply-accumulates that the kept model may need for a row [no bound]",
+        json_schema_extra={"group": "chain"},
     )
-    budget_in: Literal["sites", "parameters", "macs"] = Field(
-        "sites",
-        description="what --keep counts: sites, or parameters or MACs (multiplications) of the kept model",
+    parameters: int | None = Field(
+        None,
+        ge=1,
+        le=2**62,
+        description="most parameters that the kept model may have [no bound]",
         json_schema_extra={"group": "chain"},
     )
 

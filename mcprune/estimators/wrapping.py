@@ -53,7 +53,9 @@ def search_estimator(
         raise ConfigError("groups are for a network of mcprune's own: leave estimator out, or the option groups")
     if way not in WAYS:
         raise ConfigError(f"evaluation={way!r} is unknown; choose 'refit' or 'mask'")
-    sites, keep = rows.features.shape[1], config.keep or 1
+    if not isinstance(config.keep, int):
+        raise ConfigError(f"keep={config.keep!r}, but a number of columns is needed; give keep one number")
+    sites, keep = rows.features.shape[1], config.keep
     fit, judge = judge_split(rows.targets, "held-out", config.judge_share, config.seed)
     parts = [
         (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcprune.config.budgets import COST_UNITS
 from mcprune.errors import FolderError, brief
 from mcprune.report.picture import picture
 from mcprune.report.text import number, ranges, some, wrapped
-
-COSTS = {"parameters": "parameters", "macs": "multiply-accumulates", "sites": "sites", "cost": "units of cost"}
 
 HEADER = ["", "sites kept", "test accuracy", "spread", "masks", "seconds"]
 MOST = 200  # names or ranges of indices that are listed; mask.json has them all
@@ -89,7 +88,7 @@ def size_lines(result: Mapping[str, Any]) -> list[str]:
             share = f" ({after / before:.1%})" if before else ""
             lines.append(f"{words}: {before:,} before, {after:,} after{share}")
     if cost := result.get("cost"):  # of single weights, the small model also holds those that are 0
-        lines.append(f"budget: {cost['kept']:,} of at most {cost['limit']:,} {COSTS[cost['in']]}")
+        lines.append(f"budget: {cost['kept']:,} of at most {cost['limit']:,} {COST_UNITS[cost['in']]}")
     return lines
 
 

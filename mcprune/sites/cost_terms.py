@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.chain.cost_constraint import CostTerms
+from mcprune.config.budgets import COST_UNITS
 from mcprune.sites.site_map import SiteMap
 from mcprune.types import AnyArray, BoolArray, IntArray
 
 UNITS = ("parameters", "macs")
-WORDS = {"parameters": "parameters", "macs": "multiply-accumulates", "sites": "sites", "cost": "units of cost"}
 
 
 class Layer(NamedTuple):
@@ -72,7 +72,7 @@ class Costs:
     @property
     def words(self) -> str:
         """The unit in words."""
-        return WORDS[self.unit]
+        return COST_UNITS[self.unit]
 
     @property
     def whole(self) -> int:

@@ -13,12 +13,12 @@ from mcprune.errors import ConfigError, ModelError
 from mcprune.models.layers import ELEMENTWISE
 from mcprune.sites.channel_calls import CONVOLUTIONS
 from mcprune.sites.compare import evaluating, home
-from mcprune.sites.cost_terms import UNITS, WORDS, Costs, Layer, costs_of
+from mcprune.sites.cost_terms import UNITS, Costs, Layer, costs_of
 from mcprune.sites.layer_chains import chain_of, row_shape
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.traced_costs import traced_costs
 
-__all__ = ["CONVOLUTIONS", "UNITS", "WORDS", "Costs", "Layer", "costs_of", "model_costs"]
+__all__ = ["CONVOLUTIONS", "UNITS", "Costs", "Layer", "costs_of", "model_costs"]
 
 
 def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Sequence[int] | None = None) -> Costs:
@@ -41,7 +41,7 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
         What the model costs without some of the sites is not known.
     """
     if unit not in UNITS:
-        raise ConfigError(f"budget_in={unit!r} is none of {', '.join(UNITS)}. Choose one of them.")
+        raise ConfigError(f"The unit {unit!r} is none of {', '.join(UNITS)}. Choose one of them.")
     shape = tuple(input_shape) if input_shape is not None else None
     if sites.weights or sites.channels:
         return traced_costs(model, sites, unit, shape or _flat(model, sites))

@@ -32,7 +32,7 @@ KINDS = {
     "fused": {"evaluator": "fused", "temperature": "1e-3"},
     "full": {"evaluator": "full"},
     "replicas": {"temperature": "3e-4", "replicas": 4, "swap_every": 16, "moves": "informed=2,site=1,exchange=1"},
-    "cost": {"sites": "inputs,units", "budget_in": "parameters", "keep": 300},
+    "cost": {"sites": "inputs,units", "keep": None, "parameters": 300},
 }
 # What so many ranks try: processes take longer to begin than to run.
 TRIED = {1: ("full",), 2: tuple(KINDS), 3: ("fused", "replicas")}

@@ -94,8 +94,8 @@ def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(
     whole = Small()
     costs = model_costs(whole, site_map(whole, "channels", 81), unit, input_shape=(81,))
     limit = round(share * costs.whole)
-    options = {**QUICK, "epochs": 6, "budget_in": unit, "moves": "exchange=1,toggle=1"}
-    result = prune(whole, images((1, 9, 9)), limit, "channels", **options)
+    options = {**QUICK, "epochs": 6, unit: limit, "moves": "exchange=1,toggle=1"}
+    result = prune(whole, images((1, 9, 9)), None, "channels", **options)
     done = result.events[-1].data
     small = result.model.model
     met = parameters(small) if unit == "parameters" else macs(small, 81)
@@ -179,9 +179,9 @@ def test_a_shared_memory_bound_leaves_fewer_rows():
             "keep=9, but 30 layers must keep one",
         ),
         (
-            {"model": "resnet56", "width": 0.1, "sites": "channels", "budget_in": "macs", "keep": 99},
+            {"model": "resnet56", "width": 0.1, "sites": "channels", "macs": 99},
             ConfigError,
-            "keep=99 multiply-accumulates, but the smallest model, of one site of conv0",
+            "macs=99, but the smallest model, of one site of conv0",
         ),
         ({"model": "resnet56", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model resnet56"),
         ({"model": "lenet-300-100", "hidden": (4,)}, ConfigError, "--hidden does nothing under --model lenet-300-100"),

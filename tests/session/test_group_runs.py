@@ -82,7 +82,7 @@ def test_the_same_groups_from_text_file_and_python(tmp_path):
         ("--keep 4 --groups a=0-7:5 --must-keep a", ("must_keep costs 5", "keep=4")),
         ("--keep 5 --groups a=0-7:5 --must-keep a", ("nothing is left",)),
         ("--keep 6 --groups a=0-7:5 --method gradient", ("--groups", "--method markov")),
-        ("--keep 6 --groups a=0-7:5 --budget-in macs", ("budget_in=macs",)),
+        ("--keep 6 --groups a=0-7:5 --macs 99", ("--macs",)),
         ("--keep 6 --groups a=0-7:5 --alpha 2", ("--alpha",)),
         ("--keep 6 --groups a=0-7:5 --start fisher", ("--start",)),
     ],

@@ -75,7 +75,7 @@ def test_weights_of_a_trained_net(weights):
 def test_a_budget_of_weights_in_a_cost_is_met_exactly(unit):
     whole = 64 * 16 + 16 * 12 + 12 * 10
     biases = {"parameters": 16 + 12 + 10, "macs": 0}[unit]
-    events = list(run(make_config(**SHORT, sites="weights", keep=300 + biases, budget_in=unit)))
+    events = list(run(make_config(**SHORT, sites="weights", **{unit: 300 + biases})))
     done = events[-1].data
     assert done["nonzero_weights"]["after"] == len(done["keep"]) == 300
     assert done["cost"]["kept"] == done["cost"]["limit"] == 300 + biases
@@ -86,7 +86,7 @@ def test_a_budget_of_weights_in_a_cost_is_met_exactly(unit):
 
 def test_weights_beside_inputs_are_counted_in_sites():
     with pytest.raises(ModelError, match="weights beside inputs"):
-        make_plan(make_config(**SHORT, sites="inputs,weights", keep=300, budget_in="macs"), load_data("digits"))
+        make_plan(make_config(**SHORT, sites="inputs,weights", macs=300), load_data("digits"))
 
 
 def test_the_small_model_loads_predicts_and_stays_sparse(weights, tmp_path, capsys):

@@ -1,8 +1,7 @@
-"""From `--keep` and `--budget-in` to a budget that the sites can meet."""
+"""From `--keep`, `--macs` and `--parameters` to a budget that the sites can satisfy."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import nn
@@ -32,7 +31,10 @@ def settle_budget(
     ModelError
         What the model costs without some of its sites is not known.
     """
-    if config.budget_in == "sites":
+    limits = _limits(config)
+    if len(limits) + (config.keep is not None) > 1 or isinstance(config.keep, dict):
+        raise ConfigError("Budgets cannot be combined yet. Give one of --keep N, --macs N and --parameters N.")
+    if not limits:
         keep = config.keep if config.keep is not None else max(1, sites.size // 4)
         if keep > sites.size:
             raise ConfigError(
@@ -40,20 +42,28 @@ def settle_budget(
                 f"choose 1 <= keep <= {sites.size}"
             )
         return keep, None
+    unit, limit = next(iter(limits.items()))
     is_traced = bool(sites.channels or sites.weights)  # by running the network on rows
-    costs = model_costs(model, sites, config.budget_in, input_shape=(prepared.n_inputs,) if is_traced else None)
+    costs = model_costs(model, sites, unit, input_shape=(prepared.n_inputs,) if is_traced else None)
     smallest, whole = costs.smallest, costs.whole
-    limit = config.keep if config.keep is not None else max(smallest, math.ceil(whole / 4))
-    met = f"keep={limit:,} {costs.words}"
     if limit > whole:
-        raise ConfigError(f"{met}, but the whole model has {whole:,}; choose {smallest:,} <= keep <= {whole:,}")
+        raise ConfigError(
+            f"{unit}={limit:,}, but the whole model has {whole:,} {costs.words}; choose {smallest:,} <= {unit} <= {whole:,}"
+        )
     if limit < smallest:
         some = ["one input" if group.kind == "inputs" else f"one site of {group.layer}" for group in sites.groups]
         one = " and ".join(some if len(some) <= NAMED else [*some[:NAMED], f"of {len(some) - NAMED} more places"])
         raise ConfigError(
-            f"{met}, but the smallest model, of {one}, has {smallest:,}; choose {smallest:,} <= keep <= {whole:,}"
+            f"{unit}={limit:,}, but the smallest model, of {one}, has {smallest:,} {costs.words}; "
+            f"choose {smallest:,} <= {unit} <= {whole:,}"
         )
     return sites.size, _under_a_wall(config, CostBudget(costs, limit))
+
+
+def _limits(config: RunConfig) -> dict[str, int]:
+    """Return the bounds on costs by unit."""
+    given = {"macs": config.macs, "parameters": config.parameters}
+    return {unit: limit for unit, limit in given.items() if limit is not None}
 
 
 def settle_ties(config: RunConfig, sites: SiteMap, feature_names: Sequence[str], name: str) -> CostBudget | None:
@@ -66,10 +76,10 @@ def settle_ties(config: RunConfig, sites: SiteMap, feature_names: Sequence[str],
     """
     if config.groups is None:
         return None
-    if config.budget_in != "sites":
-        raise ConfigError(
-            f"groups with budget_in={config.budget_in}: groups bring costs of their own; leave --budget-in or --groups out"
-        )
+    if limits := _limits(config):
+        raise ConfigError(f"groups with --{next(iter(limits))}: groups bring costs of their own; leave one of them out")
+    if isinstance(config.keep, dict):
+        raise ConfigError("groups with keep for each kind of site: groups have one budget; give --keep one number")
     if sites.channels or sites.weights:
         raise ConfigError(f"groups with sites={config.sites!r}: inputs and units can be tied; leave --groups out")
     if config.start is not None or config.propose_by is not None:
@@ -90,7 +100,7 @@ def settle_ties(config: RunConfig, sites: SiteMap, feature_names: Sequence[str],
 
 def _under_a_wall(config: RunConfig, budget: CostBudget) -> CostBudget:
     """Return the budget; options that contradict a wall are refused."""
-    option = "groups" if config.groups is not None else f"budget_in={config.budget_in}"
+    option = "groups" if config.groups is not None else f"{budget.costs.unit}={budget.limit}"
     if config.budget_drops == "chain":
         raise ConfigError(
             f"{option} with budget_drops=chain: a cost is a wall, which the chain cannot come from above; "

@@ -88,7 +88,8 @@ def falling_budget(config: RunConfig, rows: int, *, may_rise: bool = True) -> di
     # Under a cost waves bring back mostly inputs, cheap while few units read them (docs/budgets.md).
     # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
     # A frozen classifier has nothing to train of what comes back.
-    may_rise = may_rise and config.budget_in == "sites" and config.groups is None and not config.frozen
+    is_bounded = any(bound is not None for bound in (config.macs, config.parameters, config.groups))
+    may_rise = may_rise and not is_bounded and not config.frozen
     is_usual = may_rise and falls and temperature.start == temperature.end == 0 and rows >= LARGE
     waves = config.waves if config.waves is not None else WAVES if is_usual else 0
     until = config.budget_until or (0.3 if waves else 0.5)

@@ -36,7 +36,7 @@ def for_grey_images(config: RunConfig, prepared: Prepared, *, is_own: bool) -> R
     wanted = dict(NO_NOISE)
     if is_own and config.sites == "inputs" and config.update in ("auto", "fresh"):
         wanted |= RETRAINED
-    is_plain = config.method == "markov" and config.sites == "inputs" and config.budget_in == "sites"
+    is_plain = config.method == "markov" and config.sites == "inputs" and config.macs is config.parameters is None
     if is_plain and is_own:
         wanted |= {**PLAIN, "search_hidden": config.hidden}
     left = {name: value for name, value in wanted.items() if name not in config.model_fields_set}

@@ -224,7 +224,7 @@ def make_plan(
     settled = config.model_copy(
         update={
             **one_shot,
-            "keep": keep if cost is None else cost.limit,
+            **({"keep": keep} if cost is None else {} if tied is None else {"keep": cost.limit}),
             "search_hidden": searched,
             "jitter": config.jitter
             if config.jitter is not None

@@ -17,7 +17,7 @@ from mcprune.config.schema import RunConfig, field_name, make_config, option
 from mcprune.errors import ConfigError
 
 # What would change the question or its measure, and what changes no mask.
-OTHER_QUESTION = ("data", "target", "test", "validation", "sites", "keep", "budget_in", "groups", "seed")
+OTHER_QUESTION = ("data", "target", "test", "validation", "sites", "keep", "macs", "parameters", "groups", "seed")
 NO_MASK = (
     "out",
     "force",
