@@ -232,15 +232,17 @@ def _result(
 ) -> Result:
     """Run to the end and return what came out; torch's threads and the model's mode are put back."""
     told: list[Event] = []
-    threads, was_training = torch.get_num_threads(), model is not None and model.training
+    threads = torch.get_num_threads()
+    # Module by module: users freeze normalisations by putting them, and nothing else, into evaluation mode.
+    modes = [] if model is None else [(module, module.training) for module in model.modules()]
     try:
         for event in running:
             hear(event)
             told.append(event)
     finally:
         torch.set_num_threads(threads)
-        if model is not None:
-            model.train(was_training)
+        for module, mode in modes:
+            module.training = mode
     end = ends[0]
     rows = told[-1].data["rows"]
     return Result(

@@ -64,7 +64,14 @@ class SharedSteps:
             A rank is gone, or says nothing.
         """
         slopes = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        norms = [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+        # Frozen ones are in evaluation mode: a mean of equal numbers may be rounded.
+        norms = [
+            buffer
+            for module in model.modules()
+            if module.training
+            for name, buffer in module.named_buffers(recurse=False)
+            if name in ("running_mean", "running_var")
+        ]
         held = [*slopes, *norms, loss.detach()]
         kind = torch.float64 if any(one.dtype == torch.float64 for one in held) else torch.float32
         total = self.ranks.summed(torch.cat([one.reshape(-1).to("cpu", kind) for one in held]))

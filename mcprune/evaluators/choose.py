@@ -22,8 +22,8 @@ from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.evaluators.fused_weights import FusedWeightsEvaluator
 from mcprune.evaluators.incremental import IncrementalEvaluator
-from mcprune.evaluators.stages import judging
 from mcprune.evaluators.suffix import SuffixEvaluator
+from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective, Rows
 from mcprune.random import Stream, generator
 from mcprune.sites.gates import GatedModel
@@ -258,7 +258,7 @@ def refuse_random(model: nn.Module, features: torch.Tensor) -> None:
     ModelError
         The outputs of two passes over the same rows differ by more than rounding.
     """
-    with judging(model):
+    with evaluating(model):
         one, other = model(features), model(features)
     away = (one - other).abs() / one.abs().clamp(min=1.0)
     # NaN is no answer at all and is met later. A GPU may sum in another order each time.

@@ -21,7 +21,7 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.evaluators.incremental import IncrementalEvaluator
 from mcprune.evaluators.lowrank import POINTWISE, Level, columns
-from mcprune.evaluators.stages import judging
+from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import FloatArray
@@ -157,7 +157,7 @@ class GraphEvaluator(IncrementalEvaluator):
         local[: few.size, : found.shape[1]], new[: few.size, : found.shape[1]] = found, gates
         one.local.copy_(torch.from_numpy(local))
         one.new.copy_(torch.from_numpy(new))
-        with judging(self.gated.model):
+        with evaluating(self.gated.model):
             if device.type != "cuda":
                 one.out = self._compute(one)
             else:

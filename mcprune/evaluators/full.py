@@ -20,8 +20,9 @@ from torch import nn
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluators.base import gates_of
-from mcprune.evaluators.stages import activations, judging
+from mcprune.evaluators.stages import activations
 from mcprune.models.mlp import MLP
+from mcprune.models.modes import evaluating
 from mcprune.models.networks import Residual
 from mcprune.objectives.base import Objective, losses_of
 from mcprune.random import Stream, generator
@@ -126,7 +127,7 @@ class FullEvaluator:
             draw = generator(0, Stream.TRIALS)
             soft = draw.random((count, sites), dtype=np.float32)
             trials = [torch.from_numpy(gates).to(self.features) for gates in (soft, np.round(soft))]
-            with torch.no_grad(), judging(self.gated.model):
+            with torch.no_grad(), evaluating(self.gated.model):
                 self._pays_for[key] = all(
                     torch.equal(self._stack(gates), self._loop(gates)) for gates in trials
                 ) and is_faster(lambda: self._stack(trials[0]), lambda: self._loop(trials[0]))
@@ -148,7 +149,7 @@ class FullEvaluator:
         """Return L_cla for gates of shape (K, N)."""
         out = np.empty(gates.shape[0])
         chunk = self.chunk(gates.shape[1])
-        with judging(self.gated.model):
+        with evaluating(self.gated.model):
             first = 0
             while first < gates.shape[0]:
                 part = torch.from_numpy(gates[first : first + chunk]).to(self.features)

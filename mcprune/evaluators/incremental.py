@@ -16,7 +16,8 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.evaluators.base import gates_of
 from mcprune.evaluators.lowrank import Level, answering, chain_levels, check_linear, columns, first_linear
-from mcprune.evaluators.stages import Stages, judging
+from mcprune.evaluators.stages import Stages
+from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray
@@ -116,7 +117,7 @@ class IncrementalEvaluator:
     def _several(self, moves: Moves, replica: int, chosen: np.ndarray, out: FloatArray) -> None:
         """Fill in the losses of some candidates of a replica, one by one or in stacks."""
         cache = self.replicas[replica]
-        with judging(self.gated.model):
+        with evaluating(self.gated.model):
             if self.features.is_cuda if self.stacked is None else self.stacked:
                 self._stacks(cache, moves, replica, chosen, out)
                 return
@@ -138,7 +139,7 @@ class IncrementalEvaluator:
             if cache.accepted % REFRESH == 0:
                 self.replicas[replica] = self._cache(position[replica])
                 continue
-            with judging(self.gated.model):
+            with evaluating(self.gated.model):
                 sites, new = self._sparse(moves, replica, k)
                 rows, found, kept = self._candidate(cache, sites, new, keep=True)
             cache.gates[sites] = new
@@ -156,7 +157,7 @@ class IncrementalEvaluator:
 
     def _cache(self, weights: FloatArray) -> Cache:
         cache = Cache(torch.from_numpy(gates_of(weights, self.sharpness)).to(self.features))
-        with judging(self.gated.model):
+        with evaluating(self.gated.model):
             if self.stages is None:
                 level = self.levels[0]
                 cache.pre[0] = functional.linear(self.flat * cache.gates, level.linear.weight, level.linear.bias)

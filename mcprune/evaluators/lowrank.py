@@ -11,7 +11,8 @@ import torch.nn.functional as functional
 from torch import nn
 
 from mcprune.errors import ModelError
-from mcprune.evaluators.stages import Stages, judging
+from mcprune.evaluators.stages import Stages
+from mcprune.models.modes import evaluating
 from mcprune.sites.gates import GatedModel
 
 # What may stand between the sites and their Linear: each column of it depends on that column alone.
@@ -128,7 +129,7 @@ def first_linear(gated: GatedModel, x: torch.Tensor) -> nn.Linear:
 
     handles = [m.register_forward_hook(hook) for m in gated.model.modules() if isinstance(m, nn.Linear)]
     try:
-        with judging(gated.model):
+        with evaluating(gated.model):
             wanted = gated.model(x)
     finally:
         for handle in handles:
@@ -137,7 +138,7 @@ def first_linear(gated: GatedModel, x: torch.Tensor) -> nn.Linear:
         raise ModelError(f"{len(seen)} Linear layers see the inputs as they are, not 1")
     check_linear(seen[0], flat.shape[1], "the inputs")
     pre = functional.linear(flat, seen[0].weight, seen[0].bias)
-    with judging(gated.model), answering(seen[0], pre):
+    with evaluating(gated.model), answering(seen[0], pre):
         found = gated.model(torch.full_like(x, torch.nan))
     if not torch.equal(found, wanted):
         raise ModelError("the inputs are seen by more than their first Linear layer")

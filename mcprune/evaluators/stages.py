@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mcprune.errors import ModelError
 from mcprune.models.mlp import MLP
+from mcprune.models.modes import evaluating
 from mcprune.sites.gates import GatedModel, gate_hooks, gated_signal
 from mcprune.sites.site_map import SiteGroup
 
@@ -186,20 +186,9 @@ def activations(model: nn.Module, x: torch.Tensor) -> tuple[int, int]:
 
     hooks = [layer.register_forward_hook(count) for layer in model.modules() if not any(layer.children())]
     try:
-        with judging(model):
+        with evaluating(model):
             model(x[:1])
     finally:
         for hook in hooks:
             hook.remove()
     return sum(sizes), max(sizes)
-
-
-@contextmanager
-def judging(model: nn.Module) -> Iterator[None]:
-    """The model runs in evaluation mode inside: dropout is off, batch-norm uses its running statistics."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -14,7 +14,8 @@ from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluators.base import gates_of
 from mcprune.evaluators.full import activation_width
-from mcprune.evaluators.stages import Stages, judging
+from mcprune.evaluators.stages import Stages
+from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray
@@ -119,7 +120,7 @@ class SuffixEvaluator:
             if at in self._kept_places or at in self.stages.inner:
                 before[at] = x
 
-        with judging(self.gated.model):
+        with evaluating(self.gated.model):
             signal, first = self._enter(replica, place, gates)
             logits = self.stages.run(signal, gates, first, keep)
         self._loss[replica] = self.objective.losses(logits[None], self.targets)[0]
@@ -134,7 +135,7 @@ class SuffixEvaluator:
         """Return L_cla of candidates (K, N) that all start at one place."""
         chosen = self._tensor(gates)
         rows = len(self.targets)
-        with judging(self.gated.model):
+        with evaluating(self.gated.model):
             if len(chosen) == 1:
                 signal, first = self._enter(replica, place, chosen[0])
                 logits = self.stages.run(signal, chosen[0], first)[None]

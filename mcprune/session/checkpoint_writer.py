@@ -113,6 +113,7 @@ def about(plan: Plan, search: Search) -> dict[str, Any]:
         held["origin"] = {
             "parameters": {name: copied(value) for name, value in model.named_parameters()},
             "buffers": {name: copied(value) for name, value in model.named_buffers()},
+            "frozen": [name for name, value in model.named_parameters() if not value.requires_grad],
         }
     return held
 

@@ -230,6 +230,7 @@ def restored(
                 "put them back, or use --anyway"
             )
         if model is not None:
+            _check_frozen(plan.origin, held["origin"]["frozen"], path)
             put_tensors(plan.origin, held["origin"]["parameters"], held["origin"]["buffers"])
         enter(plan, given, ranks)
         trained_by, size = held.get("training_ranks"), 1 if ranks is None else ranks.size
@@ -250,6 +251,17 @@ def restored(
             "resume with --older, or run again"
         ) from error
     return search
+
+
+def _check_frozen(model: nn.Module, frozen: list[str], path: Path) -> None:
+    """Refuse a model given again of which other parameters are frozen: another part of it would be trained."""
+    now = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    if different := now ^ set(frozen):
+        name = min(different)
+        raise ConfigError(
+            f"parameter {name!r} of the model has requires_grad={name not in now}, but when the run in {str(path)!r} was begun it had "
+            f"{name in now}. Set requires_grad as it was then."
+        )
 
 
 def tell_all(opened: Opened, ranks: Ranks) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mcprune.models.modes import redraw
 from mcprune.models.registry import describe, from_description
 from mcprune.objectives.specs import PLAIN
 from mcprune.random import step_noise, torch_seed
@@ -39,17 +40,16 @@ class Refit:
         self.x_test, self.y_test = plan.rows(data.x_test), torch.from_numpy(data.y_test).to(plan.device)
 
     def fresh(self, seed: int, dropout: float | None = None) -> nn.Module:
-        """Return an untrained classifier of the run's kind on all sites, of the dropout of retraining or of another."""
+        """Return an untrained classifier of the run's kind on all sites, of the dropout of retraining or of another.
+
+        Of a user's own classifier the trainable parameters are drawn afresh; what is frozen is kept.
+        """
         plan = self.plan
         if not plan.is_users_model:
             share = plan.config.retrain_dropout if dropout is None else dropout
             return fresh_classifier(plan.config, plan.prepared, seed, dropout=share).to(plan.device)
         model = copy.deepcopy(plan.origin)
-        with torch_seed(seed):
-            for module in model.modules():
-                reset = getattr(module, "reset_parameters", None)
-                if callable(reset):
-                    reset()
+        redraw(model, seed)
         return model
 
     def inputs(self, mask: BoolArray) -> np.ndarray:

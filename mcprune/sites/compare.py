@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.random import weights_generator
+from mcprune.models.modes import evaluating as evaluating
 
 if TYPE_CHECKING:
     from mcprune.sites.gates import GatedModel
@@ -81,15 +81,3 @@ def run(forward: Callable[[], object], model: nn.Module, rows: tuple[int, ...]) 
             "Wrap it in a module that returns the logits alone."
         )
     return result
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside of the block, every layer's own mode again after it."""
-    modes = [(layer, layer.training) for layer in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for layer, mode in modes:
-            layer.training = mode

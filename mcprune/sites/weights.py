@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mcprune.errors import ModelError
+from mcprune.models.modes import evaluating
 from mcprune.types import FloatArray
 
 if TYPE_CHECKING:
@@ -168,12 +169,10 @@ def effects(gated: GatedModel, rows: torch.Tensor) -> FloatArray:
 
     for name, group in groups.items():
         handles.append(gated.model.get_submodule(name).register_forward_pre_hook(hook(group)))
-    was_training = gated.model.training
-    gated.model.eval()
     try:
-        gated.model(rows)
+        with evaluating(gated.model):
+            gated.model(rows)
     finally:
-        gated.model.train(was_training)
         for handle in handles:
             handle.remove()
     known = np.isfinite(out)

@@ -85,7 +85,7 @@ def by_least_squares(
 
     Layer after layer the kept weights w of each output, and its bias, minimise sum over the rows of (x w + b - y)^2, with x what
     enters the layer under the mask (layers in front updated already) and y what it gave with all sites kept; plus
-    `ridge` times the mean square of x times |w - w_trained|^2.
+    `ridge` times the mean square of x times |w - w_trained|^2. Frozen weights and biases stay as they are.
 
     Parameters
     ----------
@@ -113,7 +113,10 @@ def by_least_squares(
         for name in _call_order(masked, features[:2]):
             layer = out.get_submodule(name)
             assert isinstance(layer, nn.Linear)
-            width, has_bias = layer.in_features, layer.bias is not None
+            if not layer.weight.requires_grad:
+                continue
+            width, has_bias = layer.in_features, layer.bias is not None and layer.bias.requires_grad
+            fixed_bias = None if layer.bias is None or has_bias else layer.bias.double()
             gram = torch.zeros(width + 1, width + 1, dtype=torch.float64)
             product = torch.zeros(width + 1, layer.out_features, dtype=torch.float64)
             for first in range(0, len(features), PART):
@@ -124,6 +127,7 @@ def by_least_squares(
                     whole(rows)
                 x = met["inputs"].reshape(-1, width).double()
                 y = wanted["output"].reshape(-1, layer.out_features).double()
+                y = y if fixed_bias is None else y - fixed_bias
                 x = torch.cat([x, torch.full((len(x), 1), float(has_bias), dtype=torch.float64, device=x.device)], 1)
                 gram += (x.T @ x).cpu()
                 product += (x.T @ y).cpu()
@@ -134,14 +138,14 @@ def by_least_squares(
                 if not len(index):
                     continue
                 start = layer.weight[unit].double().cpu()
-                if layer.bias is not None:
+                if layer.bias is not None and has_bias:
                     start = torch.cat([start, layer.bias[unit : unit + 1].double().cpu()])
                 start = start[index]
                 matrix = gram[index][:, index] + scale * torch.eye(len(index), dtype=torch.float64)
                 solved = torch.linalg.solve(matrix, product[index, unit] + scale * start)
                 where = index if not has_bias else index[:-1]
                 layer.weight[unit, where.to(layer.weight.device)] = solved[: len(where)].to(layer.weight)
-                if layer.bias is not None:
+                if layer.bias is not None and has_bias:
                     layer.bias[unit] = solved[-1].to(layer.bias)
     return out
 

@@ -16,6 +16,7 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import NumericalError
 from mcprune.methods.base import Joint
 from mcprune.random import Stream, generator, step_noise
+from mcprune.models.modes import is_fully_frozen, trainable_parameters, use_training_mode
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.ties import TiedCosts
 from mcprune.state import Saved, alike, copied, restore_optimizer, save_optimizer
@@ -167,7 +168,7 @@ class Trainer:
         )
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
-        self.gated.model.train()
+        use_training_mode(self.gated.model)
         plain = torch.from_numpy(gates).to(self.features)
         watch = getattr(joint, "watch", None)
         loss = torch.zeros(())
@@ -196,7 +197,9 @@ class Trainer:
                 if self._shared is not None:
                     loss = loss * (len(rows) / self.batch_size)
                 self._optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss if joint is None else loss + joint.penalty())
+                total = loss if joint is None else loss + joint.penalty()
+                if total.requires_grad:  # not where both the classifier and the mask are fixed
+                    torch.autograd.backward(total)
                 if self._shared is not None:
                     loss = self._shared.add_up(self.gated.model, loss)
                 if watch is not None:
@@ -285,7 +288,9 @@ def mixed(features: torch.Tensor, is_on: bool) -> AbstractContextManager[Any]:
 
 def adam(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """Return Adam (AdamW with a weight decay) in one fused kernel: the loop over tensors costs more than the sums."""
-    return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    # As a group, since a bare list must not be empty, and that of a frozen classifier is.
+    groups = [{"params": trainable_parameters(model)}]
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def fit(
@@ -305,7 +310,7 @@ def fit(
     amp: bool = False,
     lessons: Lessons | None = None,
 ) -> None:
-    """Train a fresh classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
+    """Train the trainable parameters of a classifier in place: Adam under one cycle of the learning rate (up to twice `learning_rate`).
 
     `view` gives the features of the rows of a step, whose numbers it is given, in place of those rows themselves.
     `weights` (rows,) are those of the rows in the loss; their scale has no say. With `amp` forward passes are in bfloat16.
@@ -319,6 +324,9 @@ def fit(
     KeyboardInterrupt
         `is_asked` has become true: the user wants to end.
     """
+    if is_fully_frozen(model):
+        model.eval()
+        return
     rows = len(targets)
     size = min(batch_size, rows)
     steps = rows // size
@@ -326,6 +334,8 @@ def fit(
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * learning_rate, total_steps=epochs * steps)
     draw = generator(seed, Stream.FIT_ORDER)
     model.train()
+    draw = np.random.default_rng([seed, 3])
+    use_training_mode(model)
     loss = torch.zeros(())
     scaled = None if weights is None else weights / weights.mean()
     with step_noise(seed, 0):

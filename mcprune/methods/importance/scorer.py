@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from mcprune.errors import ConfigError
 from mcprune.methods.importance import registry
 from mcprune.methods.importance.evidence import Evidence, balanced_rows, row_losses
 from mcprune.methods.importance.first_order import require_batch_norm
@@ -64,6 +65,8 @@ class Scorer:
         self.measure = registry.measure(settings.measure)
         if settings.measure == "bn-scale":  # now rather than after the training
             require_batch_norm(self.owners)
+        if settings.measure == "loss-tracked":
+            _require_gradients(self.owners)
         self._losses = row_losses(objective, settings.measure) if self.measure.needs_gradient else _no_losses
         self._labels: IntArray = targets.cpu().numpy()
         self._classes = int(self._labels.max()) + 1 if self._labels.size else 1
@@ -96,6 +99,16 @@ class Scorer:
         )
         self.forwards += round(3 * self.measure.work(self._classes) * evidence.rows)
         return registry.score(self.settings.measure, evidence)
+
+
+def _require_gradients(owners: Owners) -> None:
+    """Refuse sites of frozen parameters, whose gradients no training step computes."""
+    frozen = [name for name, tensor in owners.parameters.items() if not tensor.requires_grad]
+    if frozen:
+        raise ConfigError(
+            f"measure=loss-tracked reads the gradients of training steps, but {frozen[0]!r} is frozen and gets none. "
+            "Use measure=loss, which computes its own."
+        )
 
 
 def _no_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -23,12 +23,16 @@ THREADS_A_CORE = 4  # more is a mistake; up to there a run of a larger machine i
 LARGE = 20_000  # rows from which a batch of backprop is large by default
 
 
-def one_shot(config: RunConfig, rows: int, sites: SiteMap) -> dict[str, Any]:
-    """Return what the kind of sites and a frozen classifier settle: the update, long blocks on many rows, informed moves."""
+def one_shot(config: RunConfig, rows: int, sites: SiteMap, *, is_fixed: bool = False) -> dict[str, Any]:
+    """Return what the kind of sites and a frozen classifier settle: the update, long blocks on many rows, informed moves.
+
+    Where the classifier `is_fixed`, no parameter of it can be trained.
+    """
     given = config.model_fields_set
     settled: dict[str, Any] = {}
     if config.update == "auto":
-        settled["update"] = "gradient" if config.frozen or sites.weights else "found" if sites.channels else "fresh"
+        usual = "gradient" if config.frozen or sites.weights else "found" if sites.channels else "fresh"
+        settled["update"] = "none" if is_fixed else usual
     if settled.get("update", config.update) == "gradient" and config.update_epochs is None:
         settled["update_epochs"] = max(UPDATE_EPOCHS, math.ceil(UPDATE_STEPS * (config.batch_size or 64) / rows))
     if config.method != "markov":

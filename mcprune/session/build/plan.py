@@ -21,9 +21,10 @@ from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, prepare
 from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import cores, pick_device
-from mcprune.errors import ConfigError, ModelError
+from mcprune.errors import ConfigError
 from mcprune.evaluators.choose import refuse_random
 from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.models.modes import is_fully_frozen
 from mcprune.objectives.base import Objective
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
@@ -33,6 +34,7 @@ from mcprune.session.build.gradient import settle
 from mcprune.session.build.grayscale import for_grey_images
 from mcprune.session.build.importance import settle_importance, settle_start
 from mcprune.session.build.markov import evaluation_case
+from mcprune.session.build.own_model import check_frozen, check_model, redraw_note
 from mcprune.sites.fixed import Constraints, check_groups, constraints
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap, site_map
@@ -133,11 +135,13 @@ def make_plan(
     searched = defaults.search_hidden(config, len(prepared.y_train), model is not None)
     classifier = model if model is not None else fresh_classifier(config, prepared, config.seed, hidden=searched)
     classifier = classifier.to(device)
+    if model is not None:
+        check_model(classifier, torch.from_numpy(prepared.x_train[:2]).to(device), prepared.n_classes)
+        check_frozen(config, classifier)
     sites = site_map(classifier, config.sites, prepared.n_inputs)
     floor = sites.floor
     groups = len(sites.groups)
     if model is not None:
-        _try_model(classifier, prepared, device)
         refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
     if config.retrain_warp and prepared.image_shape is None:
         raise ConfigError(
@@ -196,7 +200,7 @@ def make_plan(
     epochs = config.epochs or max(usual, math.ceil(defaults.SEARCH_STEPS / steps))
     all_rows = rows + len(prepared.y_validation)
     retrain_steps = max(1, all_rows // min(batch_size, all_rows))
-    one_shot = defaults.one_shot(config, rows, sites)
+    one_shot = defaults.one_shot(config, rows, sites, is_fixed=is_fully_frozen(classifier))
     if (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
         why = ", as single weights and a trained start have it" if config.update == "auto" else ""
         for name, told in (("retrain_distill", "teaches"), ("retrain_warp", "is of")):
@@ -255,6 +259,8 @@ def make_plan(
             ),
         }
     )
+    if model is not None and settled.update == "fresh" and (note := redraw_note(classifier)):
+        notes.append(note)
     plan = Plan(
         config=settled,
         prepared=prepared,
@@ -278,26 +284,3 @@ def make_plan(
         try_objective(plan.gated, objective, evaluation_case(plan))
         notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
     return plan
-
-
-def _try_model(model: nn.Module, prepared: Prepared, device: torch.device) -> None:
-    """Run the user's model on two rows: it must give one output a class."""
-    model.eval()
-    try:
-        with torch.no_grad():
-            out = model(torch.from_numpy(prepared.x_train[:2]).to(device))
-    except Exception as error:  # the user's own code
-        said = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"the model cannot be run on rows of {prepared.n_inputs} features ({type(error).__name__}: {said}); "
-            "wrap it so that it takes (B, N)"
-        ) from error
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ModelError(
-            "the model has no parameter that can be trained; give one with parameters, none frozen by mistake"
-        )
-    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (2, prepared.n_classes):
-        met = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ModelError(
-            f"the model gives {met} for 2 rows; it must give (2, {prepared.n_classes}), one output a class"
-        )

@@ -1,0 +1,123 @@
+"""Frozen parts of a classifier, and training mode, evaluation mode and redrawing that leave them alone.
+
+A parameter with ``requires_grad=False`` is frozen. A module is frozen if it has parameters, in itself or inside, and all of them are
+frozen. Modules inside a frozen one are frozen too, and so is a normalisation without parameters that follows a frozen layer.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from mcprune.random import torch_seed
+
+
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Parameters that take a gradient, in the model's order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def has_frozen_parameters(model: nn.Module) -> bool:
+    """Whether at least one parameter is frozen."""
+    return any(not parameter.requires_grad for parameter in model.parameters())
+
+
+def is_fully_frozen(model: nn.Module) -> bool:
+    """Whether no parameter takes a gradient; a model without parameters counts as frozen."""
+    return not trainable_parameters(model)
+
+
+def frozen_modules(model: nn.Module) -> list[nn.Module]:
+    """All frozen modules of a model, as the head of this file defines them."""
+    out: list[nn.Module] = []
+    # Registration order stands for call order: exact in an nn.Sequential, where such normalisations occur.
+    is_after_frozen = False
+
+    def collect(module: nn.Module) -> None:
+        nonlocal is_after_frozen
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            out.extend(module.modules())
+            is_after_frozen = True
+            return
+        if module._parameters and any(each is not None for each in module._parameters.values()):
+            is_after_frozen = False
+        elif not parameters and getattr(module, "running_mean", None) is not None and is_after_frozen:
+            out.append(module)
+        for child in module.children():
+            collect(child)
+
+    collect(model)
+    return out
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; after it every module has its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def use_training_mode(model: nn.Module) -> None:
+    """Put a model into training mode, its frozen modules into evaluation mode.
+
+    So running statistics of frozen normalisations stay as they are, and no dropout acts inside a frozen extractor.
+    """
+    model.train()
+    for module in frozen_modules(model):
+        module.training = False
+
+
+def redraw(model: nn.Module, seed: int) -> None:
+    """Draw a model's trainable parameters afresh by each module's own ``reset_parameters``, in place.
+
+    Frozen parameters, and the buffers of frozen modules, stay as they are to the bit. So do trainable parameters of modules without
+    ``reset_parameters`` (`undrawn_parameters` names them).
+
+    Parameters
+    ----------
+    model : nn.Module
+    seed : int
+        Of torch's global random state inside; it is put back after.
+    """
+    with kept_frozen(model), torch_seed(seed):
+        for module in model.modules():
+            if isinstance(module, nn.MultiheadAttention):
+                module._reset_parameters()
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+
+
+def undrawn_parameters(model: nn.Module) -> list[str]:
+    """Names of trainable parameters of which `redraw` leaves something as it is."""
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in trainable_parameters(copied):
+            parameter.fill_(math.nan)
+    redraw(copied, 0)
+    return [name for name, parameter in copied.named_parameters() if bool(parameter.isnan().any())]
+
+
+@contextmanager
+def kept_frozen(model: nn.Module) -> Iterator[None]:
+    """Put frozen parameters and the buffers of frozen modules back to their values when the block ends."""
+    tensors: list[torch.Tensor] = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    tensors += [buffer for module in frozen_modules(model) for buffer in module._buffers.values() if buffer is not None]
+    saved = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in saved:
+                tensor.copy_(value)

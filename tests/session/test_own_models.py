@@ -1,0 +1,202 @@
+"""Runs on a user's own classifier: what comes frozen stays as it came."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import mcprune
+from mcprune.errors import ConfigError
+
+SHORT = {"epochs": 3, "retrain_epochs": 3, "threads": 1, "seed": 0}
+
+
+def table(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(rows, 8)), draw.integers(0, 3, rows)
+    x[:, 1] += 2 * y
+    x[:, 6] -= 1.5 * y
+    return x.astype(np.float32), y
+
+
+DATA = table()
+
+
+def train(net: nn.Module, steps: int = 150) -> nn.Module:
+    x, y = torch.from_numpy(DATA[0]), torch.from_numpy(DATA[1])
+    adam = torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(steps):
+        adam.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        adam.step()
+    return net
+
+
+def extractor_and_head() -> nn.Sequential:
+    """A trained and frozen extractor, normalised, in front of a trainable head."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.2))
+    net = train(nn.Sequential(body, nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)))
+    body.requires_grad_(False)
+    return net
+
+
+def tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
+    """The kept units of a first hidden layer, where units alone are sites."""
+    kept = np.flatnonzero(result.mask.kept)
+    return kept[kept < width]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"update": "found"},
+        {"update": "gradient", "update_epochs": 2},
+        {"update": "least-squares"},
+        {"update": "none"},
+        {"frozen": True},
+        {"pretrain": 2},
+        {"method": "gradient"},
+        {"method": "importance", "rounds": 2},
+        {"retrain_distill": 2.0},
+        {"weight_decay": 0.1},
+    ],
+    ids=lambda options: "-".join(map(str, [*options, *options.values()])) or "default",
+)
+@pytest.mark.parametrize(("sites", "keep"), [("inputs", 4), ("units", 6)])
+def test_a_frozen_extractor_is_kept_in_the_search_the_cut_and_the_retraining(sites, keep, options):
+    net = extractor_and_head()
+    before = tensors(net[0])
+    result = mcprune.prune(net, DATA, keep=keep, sites=sites, **SHORT, **options)
+    assert all(torch.equal(value, before[name]) for name, value in net[0].state_dict().items())
+    linear, norm = (
+        next(m for m in result.model.modules() if isinstance(m, kind)) for kind in (nn.Linear, nn.BatchNorm1d)
+    )
+    rows = slice(None) if sites == "inputs" else kept_units(result, 6)
+    columns = result.mask.keep if sites == "inputs" else slice(None)
+    torch.testing.assert_close(linear.weight, before["0.weight"][rows][:, columns], rtol=0, atol=0)
+    torch.testing.assert_close(linear.bias, before["0.bias"][rows], rtol=0, atol=0)
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        torch.testing.assert_close(getattr(norm, name), before[f"1.{name}"][rows], rtol=0, atol=0)
+    assert not linear.weight.requires_grad
+    assert not norm.weight.requires_grad
+
+
+def test_frozen_weights_as_sites_are_kept_or_zero():
+    net = extractor_and_head()
+    before = net[0][0].weight.clone()
+    result = mcprune.prune(net, DATA, keep=60, sites="weights", **SHORT)
+    assert torch.equal(net[0][0].weight, before)
+    mask = torch.from_numpy(result.mask.kept[: before.numel()]).view(before.shape)
+    small = result.model.model[0][0].weight if isinstance(result.model.model[0], nn.Sequential) else None
+    if small is None:  # units without a kept weight were cut as well
+        small = next(m for m in result.model.modules() if isinstance(m, nn.Linear)).weight
+        rows = [row for row in range(6) if any(torch.equal(before[row] * mask[row], each) for each in small)]
+        assert len(rows) == len(small)
+    else:
+        assert torch.equal(small, before * mask)
+
+
+def test_a_frozen_middle_layer_and_half_a_layer():
+    torch.manual_seed(1)
+    net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)))
+    net[2].requires_grad_(False)
+    net[4].bias.requires_grad_(False)
+    before = tensors(net)
+    result = mcprune.prune(net, DATA, keep=4, **SHORT)
+    small = result.model.model
+    assert torch.equal(small[2].weight, before["2.weight"])
+    assert torch.equal(small[2].bias, before["2.bias"])
+    assert torch.equal(small[4].bias, before["4.bias"])
+    assert not torch.equal(small[4].weight, before["4.weight"])
+    assert not torch.equal(small[0].bias, before["0.bias"])
+
+
+def test_channels_of_a_frozen_convolution():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Unflatten(1, (1, 2, 4)), nn.Conv2d(1, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU())
+    net = train(nn.Sequential(body, nn.Flatten(), nn.Linear(40, 3)), 30)
+    body.requires_grad_(False)
+    before = tensors(body)
+    result = mcprune.prune(net, DATA, keep=3, sites="channels", **SHORT)
+    small, kept = result.model.model[0], result.mask.keep
+    assert torch.equal(small[1].weight, before["1.weight"][kept])
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        assert torch.equal(getattr(small[2], name), before[f"2.{name}"][kept])
+
+
+@pytest.mark.parametrize("sites", ["inputs", "units", "weights"])
+def test_a_mask_over_a_model_that_is_frozen_altogether(sites):
+    net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))).requires_grad_(False)
+    before = tensors(net)
+    result = mcprune.prune(
+        net, DATA, keep=5 if sites != "weights" else 30, sites=sites, frozen=True, scale="none", **SHORT
+    )
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert list(result.figures) == ["dense", "hard mask, as found"]
+    x = torch.from_numpy(DATA[0])
+    if sites == "inputs":
+        gated = net(x * torch.from_numpy(result.mask.kept))
+        small = result.model(result.model.select(DATA[0]))
+        torch.testing.assert_close(small, gated, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["gradient", "importance"])
+def test_other_methods_on_a_model_that_is_frozen_altogether(method):
+    net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))).requires_grad_(False)
+    before = tensors(net)
+    result = mcprune.prune(net, DATA, keep=4, method=method, **SHORT)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert result.mask.keep.size == 4
+    assert list(result.figures) == ["hard mask, as found"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "Pass frozen=True"),
+        ({"frozen": True, "update": "least-squares"}, "Use update='none'"),
+        ({"frozen": True, "update": "fresh"}, "Use update='none'"),
+        ({"frozen": True, "pretrain": 2}, "Leave pretrain out"),
+    ],
+)
+def test_training_what_is_frozen_altogether_is_refused(options, message):
+    net = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)).requires_grad_(False)
+    with pytest.raises(ConfigError, match=message):
+        mcprune.prune(net, DATA, keep=4, **SHORT, **options)
+
+
+def test_tracked_losses_of_frozen_layers_are_refused():
+    with pytest.raises(ConfigError, match="measure=loss"):
+        mcprune.prune(extractor_and_head(), DATA, keep=4, method="importance", measure="loss-tracked", **SHORT)
+
+
+def test_modules_that_the_user_put_into_evaluation_mode_are_so_again():
+    net = extractor_and_head().train()
+    net[0].eval()
+    modes = [module.training for module in net.modules()]
+    mcprune.prune(net, DATA, keep=4, **SHORT)
+    assert [module.training for module in net.modules()] == modes
+
+
+def test_parameters_that_nothing_draws_afresh_are_said():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.full((8,), 2.0))
+            self.layer = nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.layer(self.scale * x)
+
+    net = Scaled()
+    result = mcprune.prune(copy.deepcopy(net), DATA, keep=4, **SHORT)
+    notes = [event.data["text"] for event in result.events if event.kind == "note"]
+    assert any("'scale'" in note and "reset_parameters" in note for note in notes)
