@@ -12,7 +12,7 @@ from torch import nn
 from mcprune.models.modes import redraw
 from mcprune.models.registry import describe, from_description
 from mcprune.objectives.specs import PLAIN
-from mcprune.random import step_noise, torch_seed
+from mcprune.random import step_noise
 from mcprune.session.build.plan import Plan
 from mcprune.sites.weights import hold_zeros
 from mcprune.training.augment import Warp

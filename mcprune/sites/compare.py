@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError
-from mcprune.random import weights_generator
 from mcprune.models.modes import evaluating as evaluating
+from mcprune.random import weights_generator
 
 if TYPE_CHECKING:
     from mcprune.sites.gates import GatedModel

@@ -15,8 +15,8 @@ from mcprune.distributed.data_parallel import SharedSteps
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import NumericalError
 from mcprune.methods.base import Joint
-from mcprune.random import Stream, generator, step_noise
 from mcprune.models.modes import is_fully_frozen, trainable_parameters, use_training_mode
+from mcprune.random import Stream, generator, step_noise
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.ties import TiedCosts
 from mcprune.state import Saved, alike, copied, restore_optimizer, save_optimizer

@@ -8,7 +8,10 @@ import torch
 from torch import nn
 
 import mcprune
+from mcprune.config.schema import make_config
+from mcprune.data.load import from_arrays
 from mcprune.errors import ConfigError
+from mcprune.session.loop import run_on
 
 SHORT = {"epochs": 3, "retrain_epochs": 3, "threads": 1, "seed": 0}
 
@@ -200,3 +203,18 @@ def test_parameters_that_nothing_draws_afresh_are_said():
     result = mcprune.prune(copy.deepcopy(net), DATA, keep=4, **SHORT)
     notes = [event.data["text"] for event in result.events if event.kind == "note"]
     assert any("'scale'" in note and "reset_parameters" in note for note in notes)
+
+
+def test_a_resume_with_other_parameters_frozen_is_refused(tmp_path):
+    net = extractor_and_head()
+    again = copy.deepcopy(net).requires_grad_(True)
+    folder = tmp_path / "run"
+    running = run_on(
+        make_config(**SHORT, keep=4, checkpoint_every="1", out=str(folder)), from_arrays(*DATA), folder, model=net
+    )
+    for event in running:
+        if event.kind == "progress":
+            break
+    running.close()
+    with pytest.raises(ConfigError, match=r"'0.0.bias' of the model has requires_grad=True.*it had False"):
+        mcprune.resume(folder, DATA, again)
