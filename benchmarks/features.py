@@ -68,11 +68,11 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
     xt, yt = np.ascontiguousarray(data.x_test[:, keep]), data.y_test
     plan = make_plan(make_config(keep=KEEP, seed=seed), data)
     own = plan.config
-    model = build("mlp", keep.size, data.n_classes, (128, 64), "relu", own.retrain_dropout or 0.0, seed)
+    model = build("mlp", keep.size, data.n_classes, (128, 64), "relu", own.retrain.dropout or 0.0, seed)
     rows, classes = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y)
     fit(
-        model, rows, classes, epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=own.learning_rate,
-        weight_decay=own.weight_decay, seed=seed, jitter=own.retrain_jitter or 0.0,
+        model, rows, classes, epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=own.train.learning_rate,
+        weight_decay=own.train.weight_decay, seed=seed, jitter=own.retrain.input_noise or 0.0,
     )  # fmt: skip
     out = {"MLP": accuracy(model, torch.from_numpy(xt), torch.from_numpy(yt))}
     out["ExtraTrees"] = float(ExtraTreesClassifier(50, random_state=seed, n_jobs=JOBS).fit(x, y).score(xt, yt))

@@ -81,7 +81,7 @@ def by_chain(model: Any, dataset: Any, keep: int, seed: int, epochs: int) -> tup
         keep=keep,
         sites="weights",
         frozen=True,
-        update="none",
+        finetune="none",
         epochs=epochs,
         batch_size=BATCH,
         seed=seed,

@@ -28,10 +28,10 @@ SITES = {
 OPTIONS = {"--moves": "exchange=3,toggle=1", "--epochs": "20", "--budget-until": "0.6", "--retrain-epochs": "200"}
 OPTIONS |= {
     "--retrain-warp": "1",
-    "--retrain-jitter": "0",
+    "--retrain-input-noise": "0",
     "--retrain-dropout": "0",
     "--retrain-distill": "2",
-    "--retrain-rate": "4e-3",
+    "--retrain-learning-rate": "4e-3",
 }
 QUICK = {**OPTIONS, "--epochs": "2", "--retrain-epochs": "4"}
 

@@ -102,7 +102,9 @@ def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str
     given = {"validation": "0.33", **dict(part.split("=", 1) for part in variant.split(";") if "=" in part)}
     copies, warp, mix = (float(given.pop(name, 0)) for name in ("copies", "warp", "mix"))
     config = make_config(data=data, keep=keep, seed=seed, threads=threads, **given)
-    prepared = prepare(load(data), seed=seed, validation=config.validation, test=config.test, scale=config.scale)
+    prepared = prepare(
+        load(data), seed=seed, validation=config.data.validation, test=config.data.test, scale=config.data.scale
+    )
     plan = make_plan(config, more_rows(prepared, int(copies), warp, mix, seed) if copies > 1 else prepared)
     use_threads(threads)
     began, cpu = time.monotonic(), time.process_time()

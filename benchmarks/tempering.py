@@ -48,7 +48,7 @@ def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
         search.trainer.run = in_turn  # type: ignore[method-assign]
     for _ in search.run(Interrupt(), time.monotonic()):
         pass
-    method._begin(search.judges.batch(plan.config.evaluation_rows))
+    method._begin(search.judges.batch(plan.evaluation.rows))
     losses = method.evaluator.current()
     by_rung = losses[np.argsort(method.ladder.rung)]
     told = {

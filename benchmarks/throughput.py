@@ -52,7 +52,7 @@ class Bench:
             "hidden": hidden,
             # The stated net searches too, and on rows as they are: with jitter no row is unchanged by a move.
             "search_hidden": hidden,
-            "jitter": 0.0,
+            "input_noise": 0.0,
             "keep": keep,
             "sites": sites,
             "epochs": epochs,
@@ -234,7 +234,7 @@ draw = np.random.default_rng(0)
 x = draw.normal(size=(20, 1_000_000)).astype(np.float32)
 model = torch.nn.Sequential(torch.nn.Linear(1_000_000, 2))
 mcprune.prune(model, (x, np.arange(20) % 2), keep=500_000, budget="constant", budget_drops="chain", epochs=2, threads=1,
-              moves={"uniform": 1.0, "exchange": 1.0, "block": 1.0}, speculate=64, judge_on="train", retrain_epochs=1,
+              moves={"uniform": 1.0, "exchange": 1.0, "block": 1.0}, lookahead=64, eval_on="train", retrain_epochs=1,
               evaluator=EVALUATOR)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -340,7 +340,7 @@ def main() -> None:
     add("the same, staged decisions, wrong decisions measured at most 1%", 20.0, ladder(wide, both, quick, 0.01), note)
     units = Bench(data, "256,128", 96, "units:layers.0", 1024, epochs)
     add("the same net, units of the first hidden layer, exact", 15.0, ladder(units, both, quick))
-    small = Bench("digits", "64", 16, "inputs", 1024, 60, judge_on="train", test=0.1, validation=0.05)
+    small = Bench("digits", "64", 16, "inputs", 1024, 60, eval_on="train", test=0.1, validation=0.05)
     add("64-64-10, B = 1,024, inputs, exact", 12.0, ladder(small, both, quick))
     add("uniform moves (every site changes)", 1.05, ladder(wide, moves.move_plan(uniform=1.0), True))
     rows += gpu_rows(data, quick)
@@ -356,9 +356,9 @@ def main() -> None:
         row("wrong decisions of staged decisions", wrong, "share", 0.01, "lower", f"{lost:.1%} of what is accepted")
     )
     rows += every_evaluator(wide, both, limit, quick)
-    noisy = Bench(data, "256,128", 50, "inputs", 1024, epochs, decisions=64, jitter=0.1)
+    noisy = Bench(data, "256,128", 50, "inputs", 1024, epochs, decisions=64, input_noise=0.1)
     add("784-256-128-10, rows with a jitter of .1, site and exchange moves, exact", None, ladder(noisy, both, quick))
-    dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, judge_on="train")
+    dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, eval_on="train")
     add("dense random rows, 784-256-128-10, exchange, exact", None, ladder(dense, moves.move_plan(exchange=1.0), quick))
     figure = plots.lines(
         curves, "Decisions a second over those of the plain loop", "acceptance (0 drawn at 1e-4)", "times the plain loop",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mcprune.api import Result as Result
     from mcprune.api import prune as prune
     from mcprune.api import resume as resume
-    from mcprune.config.schema import RunConfig as RunConfig
+    from mcprune.config.schema import Config as Config
     from mcprune.config.schema import make_config as make_config
     from mcprune.dashboard.notebook import tune as tune
     from mcprune.errors import McpruneError as McpruneError
@@ -32,7 +32,7 @@ _HOMES = {
     "Mask": "mcprune.api",
     "McpruneError": "mcprune.errors",
     "Result": "mcprune.api",
-    "RunConfig": "mcprune.config.schema",
+    "Config": "mcprune.config.schema",
     "SmallModel": "mcprune.storage.folder",
     "export": "mcprune.exporters.export",
     "inspect": "mcprune.exporters.inspect",

@@ -122,7 +122,7 @@ def prune(
     sites : str
         "inputs", "units", "channels", some of them, "units:LAYER,..." or "channels:LAYER,...".
     **options
-        Any other option of `RunConfig`. Nothing is written unless `out` names a folder. `objective` may be a function
+        Any other option of `Config`. Nothing is written unless `out` names a folder. `objective` may be a function
         (predictions, targets, mask) -> float, see docs/objectives.md.
 
     Returns
@@ -163,8 +163,8 @@ def prune_steered(
         given["objective"] = FUNCTION + getattr(function, "__name__", type(function).__name__)
     given["data"] = os.fspath(data) if isinstance(data, str | os.PathLike) else FROM_PYTHON
     config = make_config(**given)
-    dataset = _dataset(data, config.target, config.max_memory)
-    path = Path(config.out) if config.out else None
+    dataset = _dataset(data, config.data.target, config.runtime.max_memory)
+    path = Path(config.runtime.out) if config.runtime.out else None
     ends: list[Outcome] = []
     return _result(
         run_on(config, dataset, path, model=model, ends=ends, steering=steering, function=function),
@@ -215,7 +215,11 @@ def resume(
     opened = open_run(folder, older=older, anyway=anyway)
     ends: list[Outcome] = []
     try:
-        dataset = None if data is None else _dataset(data, opened.folder.config.target, opened.folder.config.max_memory)
+        dataset = (
+            None
+            if data is None
+            else _dataset(data, opened.folder.config.data.target, opened.folder.config.runtime.max_memory)
+        )
         return _result(
             events_of(opened, dataset, model, ends, objective), ends, model, Path(folder), lambda event: None
         )

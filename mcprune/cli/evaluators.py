@@ -6,7 +6,7 @@ import math
 from typing import TextIO
 
 from mcprune.chain import moves
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.data.load import load
 from mcprune.environment import use_threads
 from mcprune.evaluators.choose import Row, survey
@@ -21,7 +21,7 @@ SECONDS = 0.2  # of timing, for each evaluator and kind of move
 HEADER = ["evaluator", "one-site moves/s", "exchange moves/s", "times the loop", "off canonical", ""]
 
 
-def show(config: RunConfig, stream: TextIO) -> None:
+def show(config: Config, stream: TextIO) -> None:
     """Measure the evaluators for a run of this configuration and print the table.
 
     Raises
@@ -29,21 +29,23 @@ def show(config: RunConfig, stream: TextIO) -> None:
     McpruneError
         What `mcprune run` would refuse, an evaluator asked for by name that cannot serve among it.
     """
-    plan = make_plan(config, load(config.data, target=config.target))
-    use_threads(plan.config.threads or 1)
+    plan = make_plan(config, load(config.data.source, target=config.data.target))
+    use_threads(plan.config.runtime.threads or 1)
     case = evaluation_case(plan)
     evaluator, _ = make_evaluators(plan)
     # Under hard gates a site move changes nothing unless its weight crosses 0, as a toggle's does.
     single = moves.move_plan(toggle=1.0) if math.isinf(case.sharpness) else moves.move_plan(site=1.0)
     mixtures = {"site": single, "exchange": moves.move_plan(exchange=1.0)}
-    rows = survey(case, FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory), mixtures, SECONDS)
+    rows = survey(
+        case, FullEvaluator(plan.gated, plan.objective, max_memory=config.runtime.max_memory), mixtures, SECONDS
+    )
     output = choose(stream)
-    sites = f"{plan.sites.size:,} sites ({config.sites})"
+    sites = f"{plan.sites.size:,} sites ({config.problem.sites})"
     words = classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model)
     output.lines(
         [
             f"{plan.prepared.name}: {sites}, classifier {words}, evaluation batch of "
-            f"{len(case.targets):,} rows; {plan.device}, {plan.config.threads} threads, {case.ahead} candidates ahead",
+            f"{len(case.targets):,} rows; {plan.device}, {plan.config.runtime.threads} threads, {case.ahead} candidates ahead",
             "",
         ]
     )

@@ -31,9 +31,14 @@ def inspect(arguments: list[str]) -> int:
     from mcprune.models.registry import build
 
     config = make_config(data=given.data, **({"hidden": given.hidden} if given.hidden else {}))
-    data = load(config.data)
+    data = load(config.data.source)
     model = build(
-        given.model, data.n_inputs, len(data.labels), config.hidden, width=given.width, image_shape=data.image_shape
+        given.model,
+        data.n_inputs,
+        len(data.labels),
+        config.model.hidden,
+        width=given.width,
+        image_shape=data.image_shape,
     )
     found = look(model, (data.n_inputs,))
     output = choose(sys.stdout)

@@ -13,7 +13,7 @@ from mcprune.errors import ConfigError, McpruneError
 from mcprune.version import VERSION
 
 if TYPE_CHECKING:
-    from mcprune.config.schema import RunConfig
+    from mcprune.config.schema import Config
     from mcprune.session.steering import Steering
 
 INTERRUPTED, BROKEN_PIPE, REFUSED = 130, 141, 2
@@ -174,7 +174,7 @@ def _is_shared() -> bool:
     return "RANK" in os.environ or "WORLD_SIZE" in os.environ
 
 
-def _run_shared(config: RunConfig, steering: Steering | None, *, quiet: bool, json: bool) -> int:
+def _run_shared(config: Config, steering: Steering | None, *, quiet: bool, json: bool) -> int:
     from mcprune.session.ranks import place_of
 
     place = place_of(os.environ)

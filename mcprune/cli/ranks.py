@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mcprune.cli.screen import choose_screen, watch
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.errors import FolderError, McpruneError
 from mcprune.session.loop import folder_of, run
 from mcprune.session.ranks import Place, about_options, met
@@ -17,10 +17,10 @@ from mcprune.session.worker import follow
 from mcprune.storage.layout import BEGUN, read_json
 
 
-def run_shared(place: Place, config: RunConfig, steering: Steering | None, *, quiet: bool, json: bool) -> int:
+def run_shared(place: Place, config: Config, steering: Steering | None, *, quiet: bool, json: bool) -> int:
     """Do this rank's part of a run; begun anew by torchrun, go on with it from its last checkpoint. Returns the exit code."""
     about = {"command": "run", **about_options(config)}
-    with _named(place), met(place, about, config.device, config.rank_timeout) as ranks:
+    with _named(place), met(place, about, config.runtime.device, config.runtime.rank_timeout) as ranks:
         if not ranks.is_first:
             return follow(ranks, config, steering)
         folder = folder_of(config)

@@ -12,7 +12,7 @@ from typing import Any
 from mcprune.cli.arguments import meaning, placeholder
 from mcprune.cli.parser import Parser, nearest
 from mcprune.config.measures import MEASURES
-from mcprune.config.schema import RunConfig, option
+from mcprune.config.options import OPTIONS
 from mcprune.errors import ConfigError
 
 QUICK: dict[str, Any] = {"data": "digits", "keep": "16", "time": 1.5}
@@ -60,14 +60,14 @@ def bench_parser() -> Parser:
     _common(parser, "runs/bench-NAME")
     shared = parser.add_argument_group("options of run that hold for all methods")
     for name in SHARED:
-        field = RunConfig.model_fields[name]
-        text = meaning(name, field)
+        entry = OPTIONS[name]
+        text = meaning(entry)
         if name == "data":
             text = text.replace("(default: digits)", "(default: mnist, with --quick digits)")
         if name == "retrain_epochs":
             text = text.removesuffix(")") + f", with --quick {QUICK_RETRAIN})"
         more: dict[str, Any] = {"dest": name, "group": shared, "default": argparse.SUPPRESS, "help": text}
-        parser.option(option(name), metavar=placeholder(field), **more)
+        parser.option(entry.flag, metavar=placeholder(entry), **more)
     return parser
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
 from mcprune.cli.studies import integers
+from mcprune.config.options import option
 from mcprune.config.parsing import shown
-from mcprune.config.schema import make_config, option
+from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
 from mcprune.report.terminal import choose, write
 from mcprune.report.text import wrapped
@@ -52,7 +53,7 @@ def sweep_parser() -> Parser:
     parser.option(
         "--vary", metavar="NAME=VALUES", action="append", default=[], group=own,
         help="an option and its values: LOW:HIGH, log:LOW:HIGH, or a list ONE,OTHER (ONE|OTHER where a value has commas), as in "
-        "--vary temperature=log:1e-5:1e-2 --vary perturb=0:0.3 --vary gates=hard,sharpened; give it once for each (default: none)",
+        "--vary temperature=log:1e-5:1e-2 --vary mask_noise=0:0.3 --vary gates=hard,sharpened; give it once for each (default: none)",
     )  # fmt: skip
     parser.option(
         "--trials", metavar="INTEGER", default="20", group=own, help="of all processes together (default: 20)"
@@ -102,7 +103,7 @@ def sweep(arguments: list[str]) -> int:
     for seed in seeds:
         config = make_config(**options, seed=seed)
     varied = vary.read_all(own["vary"], options)
-    root = Path(out or f"sweeps/{Path(config.data).name.split('.')[0] or 'data'}")
+    root = Path(out or f"sweeps/{Path(config.data.source).name.split('.')[0] or 'data'}")
     from mcprune.studies.sweep.study import import_optuna
 
     import_optuna()  # before torch and the data are waited for
@@ -112,7 +113,7 @@ def sweep(arguments: list[str]) -> int:
     from mcprune.studies.sweep.runs import PAGE, Sweep, Sweeper, with_own_name
 
     what = Sweep(options, varied, seeds, own["score"], own["prune"])
-    sweeper = Sweeper(what, load(config.data, target=config.target), root)
+    sweeper = Sweeper(what, load(config.data.source, target=config.data.target), root)
     is_over = False
     try:
         for told in sweeper.run(trials[0]):

@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
-from mcprune.config.schema import make_config, option
+from mcprune.config.options import option
+from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.storage.events import Event
 

@@ -33,16 +33,16 @@ def site_counts(value: Any) -> Any:
     if isinstance(value, str) and "=" in value:
         parts = [part.partition("=") for part in value.split(",") if part.strip()]
         if len({kind.strip() for kind, _, _ in parts}) < len(parts):
-            raise ValueError(f"a kind of site is named twice, met {value!r}; write {FORM}")
+            raise ValueError(f"a kind of site is named twice, got {value!r}; write {FORM}")
         value = {kind.strip(): number.strip() for kind, _, number in parts}
     if not isinstance(value, Mapping):
         return _count(value)
     if not value:
-        raise ValueError(f"{FORM} is needed, met {value!r}")
+        raise ValueError(f"{FORM} is needed, got {value!r}")
     for kind in value:
         if kind not in SITE_KINDS:
             raise ValueError(
-                f"{str(kind)!r:.40} is no kind of site, met {dict(value)!r:.60}; the kinds are {', '.join(SITE_KINDS)}"
+                f"{str(kind)!r:.40} is no kind of site, got {dict(value)!r:.60}; the kinds are {', '.join(SITE_KINDS)}"
             )
     return {str(kind): _count(number) for kind, number in value.items()}
 
@@ -54,7 +54,7 @@ def _count(value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         number = None
     if number is None:
-        raise ValueError(f"{FORM} is needed, met {value!r:.60}")
+        raise ValueError(f"{FORM} is needed, got {value!r:.60}")
     if not 1 <= number <= LARGEST:
-        raise ValueError(f"a number of sites from 1 to {LARGEST:,} is needed, met {value!r:.60}")
+        raise ValueError(f"a number of sites from 1 to {LARGEST:,} is needed, got {value!r:.60}")
     return number

@@ -18,7 +18,7 @@ def groups_option(value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, Mapping) or not value:
-        raise ValueError(f"groups of sites are needed, as {FORM}; met {value!r}")
+        raise ValueError(f"groups of sites are needed, as {FORM}; got {value!r}")
     return {str(name): _group(str(name), given) for name, given in value.items()}
 
 
@@ -44,7 +44,7 @@ def _of_file(path: Path) -> Any:
     except OSError as error:
         raise ValueError(f"the file {str(path)!r} cannot be read ({error.strerror}); give {FORM}") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the file {str(path)!r} is not TOML ({error}); mend that place") from None
+        raise ValueError(f"the file {str(path)!r} is not TOML ({error}); correct that place") from None
     return read["groups"] if set(read) == {"groups"} else read
 
 

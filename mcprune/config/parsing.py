@@ -11,6 +11,7 @@ import numpy as np
 from mcprune.chain.kinds import KINDS
 from mcprune.chain.schedules import Schedule
 from mcprune.chain.schedules import parse as parse_schedule
+from mcprune.config.measures import check_name
 from mcprune.objectives.specs import check_text
 
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -21,10 +22,10 @@ def schedule_text(value: Any) -> str:
     if isinstance(value, Schedule):
         value = str(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"a number or kind:start:end[:until] is needed, met {value!r}")
+        raise ValueError(f"a number or kind:start:end[:until] is needed, got {value!r}")
     schedule = parse_schedule(str(value))
     if min(schedule.start, schedule.end) < 0:
-        raise ValueError(f"it must not be negative, met {value!r}")
+        raise ValueError(f"it must not be negative, got {value!r}")
     return str(schedule)
 
 
@@ -33,7 +34,7 @@ def positive_schedule_text(value: Any) -> str:
     text = schedule_text(value)
     schedule = parse_schedule(text)
     if min(schedule.start, schedule.end) == 0:
-        raise ValueError(f"it must be above 0, met {value!r}")
+        raise ValueError(f"it must be above 0, got {value!r}")
     return text
 
 
@@ -43,7 +44,7 @@ def move_shares(value: Any) -> dict[str, float]:
         pairs = [part.split("=", 1) if "=" in part else (part, "1") for part in value.split(",") if part.strip()]
         value = {name.strip(): share for name, share in pairs}
     if not isinstance(value, dict) or not value:
-        raise ValueError(f"shares by name are needed, such as exchange=3,toggle=1; met {value!r:.60}")
+        raise ValueError(f"shares by name are needed, such as exchange=3,toggle=1; got {value!r:.60}")
     shares: dict[str, float] = {}
     for name, share in value.items():
         if name not in KINDS:
@@ -51,9 +52,9 @@ def move_shares(value: Any) -> dict[str, float]:
         try:
             shares[name] = float(share)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"the share of {name} must be a number, met {share!r:.60}") from None
+            raise ValueError(f"the share of {name} must be a number, got {share!r:.60}") from None
         if not math.isfinite(shares[name]) or shares[name] < 0:
-            raise ValueError(f"the share of {name} must be finite and not negative, met {share!r:.60}")
+            raise ValueError(f"the share of {name} must be finite and not negative, got {share!r:.60}")
     largest = max(shares.values())
     if not largest > 0:
         raise ValueError("the shares must not all be zero")
@@ -85,13 +86,25 @@ def interval(text: str) -> tuple[str, float]:
     except ValueError:
         size = math.nan
     if not 0 < size < math.inf:
-        raise ValueError(f"a time such as 30s, 2m or 1h, a number of epochs, or auto is needed; met {text!r}")
+        raise ValueError(f"a time such as 30s, 2m or 1h, a number of epochs, or auto is needed; got {text!r}")
     return ("seconds" if scale else "epochs"), size
 
 
 def objective_text(value: Any) -> Any:
     """Accept the text of an objective, its name checked."""
     return check_text(value) if isinstance(value, str) else value
+
+
+def proposals_text(value: Any) -> Any:
+    """Accept auto, chain, probes, or the name of a measure; None is auto."""
+    if value is None:
+        return "auto"
+    return value if not isinstance(value, str) or value in ("auto", "chain", "probes") else check_name(value)
+
+
+def rate_or_none(value: Any) -> Any:
+    """Accept a number, or the text none."""
+    return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
 def site_names(value: Any) -> Any:
@@ -121,7 +134,7 @@ def byte_count(value: Any) -> Any:
             size = float(number) * scale
             return int(size)
         except (ValueError, OverflowError):
-            raise ValueError(f"a number of bytes is needed, such as 512M or 2G; met {value!r}") from None
+            raise ValueError(f"a number of bytes is needed, such as 512M or 2G; got {value!r}") from None
     return value
 
 
@@ -133,6 +146,8 @@ def nearest(name: str, names: Any) -> str:
 
 def shown(name: str, value: Any) -> str:
     """Return a value as the command line takes it: 128,64 or exchange=3,toggle=1 or 1G."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ",".join(f"{key}={share:g}" for key, share in value.items())
     if isinstance(value, tuple | list):

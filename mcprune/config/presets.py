@@ -13,6 +13,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "gates": "sigmoid",
         "budget": "constant",
         "budget_drops": "chain",
-        "perturb": 0.0,
+        "mask_noise": 0.0,
     },
 }

@@ -95,9 +95,7 @@ class Desk(Steering):
             "image_shape": list(image) if image else None,
             "names": list(plan.sites.names(plan.prepared.feature_names)) if size <= SHOWN else None,
             "judging_rows": judging,
-            "rows_configured": [
-                min(rows, judging) for rows in (plan.config.evaluation_rows_early, plan.config.evaluation_rows)
-            ],
+            "rows_configured": [min(rows, judging) for rows in (plan.evaluation.early_rows, plan.evaluation.rows)],
             "limits": {name: knobs.limits(name) for name in KNOBS},
             "meanings": {name: meaning(name) for name in KNOBS},
             "is_chain": bool(knobs.names),
@@ -352,7 +350,7 @@ class Desk(Steering):
             "validation": self._validation,
         }
         if not self._run["is_chain"]:  # time goes by steps of backprop, and so does the speed
-            steps = self.knobs.plan.config.train_steps
+            steps = self.knobs.plan.config.train.steps
             row |= {"step": float(self._block * steps), "rate": steps * blocks / max(now - since, 1e-6)}
             row |= {"alpha": update.alpha, "lambda": update.strength}
         for name, (proposed, accepted) in self._moves.items():

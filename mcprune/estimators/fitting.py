@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.config.schema import RunConfig, make_config
+from mcprune.config.schema import Config, make_config
 from mcprune.data.prepare import Prepared
 from mcprune.data.scale import Scaler
 from mcprune.data.split import Parts
@@ -115,7 +115,7 @@ def prepared_from(
     )
 
 
-def config_of(rows: Rows, keep: int, seed: int, options: dict[str, Any]) -> RunConfig:
+def config_of(rows: Rows, keep: int, seed: int, options: dict[str, Any]) -> Config:
     """Return the options of a fit: epochs scaled to the rows, one thread, no timing of evaluators.
 
     Raises
@@ -136,7 +136,7 @@ def config_of(rows: Rows, keep: int, seed: int, options: dict[str, Any]) -> RunC
     # Nothing is timed: a fit should be as quick as it is repeatable.
     given.setdefault("evaluator", "fused" if plain else FOR_WEIGHTS if objective == PLAIN else "full")
     config = make_config(**given)
-    if config.retrain_distill:
+    if config.retrain.distill:
         raise ConfigError(
             "retrain_distill: no estimator is taught; leave it out, or use `mcprune.prune` or `mcprune run`"
         )
@@ -144,7 +144,7 @@ def config_of(rows: Rows, keep: int, seed: int, options: dict[str, Any]) -> RunC
 
 
 def search_mask(
-    config: RunConfig, prepared: Prepared, function: Callable[..., Any] | None = None
+    config: Config, prepared: Prepared, function: Callable[..., Any] | None = None
 ) -> tuple[Plan, BoolArray]:
     """Return the plan and the mask that the chain finds; torch's and numba's threads are as they were afterwards.
 
@@ -173,10 +173,16 @@ def train_small(plan: Plan, mask: BoolArray) -> nn.Module:
     config, data = plan.config, plan.prepared
     keep = np.flatnonzero(mask)
     model = build(
-        "mlp", keep.size, data.n_classes, config.hidden, config.activation, config.retrain_dropout or 0.0, config.seed
+        "mlp",
+        keep.size,
+        data.n_classes,
+        config.model.hidden,
+        config.model.activation,
+        config.retrain.dropout or 0.0,
+        config.runtime.seed,
     )
     threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads or 1)
+    torch.set_num_threads(config.runtime.threads or 1)
     try:
         fit(
             model,
@@ -185,9 +191,9 @@ def train_small(plan: Plan, mask: BoolArray) -> nn.Module:
             epochs=plan.retrain_epochs,
             batch_size=plan.batch_size,
             learning_rate=plan.retrain_rate,
-            weight_decay=config.weight_decay,
-            seed=config.seed,
-            jitter=config.retrain_jitter or 0.0,
+            weight_decay=config.train.weight_decay,
+            seed=config.runtime.seed,
+            jitter=config.retrain.input_noise or 0.0,
             weights=None if data.weights is None else torch.from_numpy(data.weights.astype(np.float32)),
         )
     finally:

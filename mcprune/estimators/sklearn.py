@@ -153,7 +153,7 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
     must_keep, must_drop : list of int or str, optional
         Columns by place or name that are kept, or dropped, in any case; `keep` counts those kept.
     options : dict, optional
-        Further options of `RunConfig`, such as {"temperature": 1e-4}.
+        Further options of `Config`, such as {"temperature": 1e-4}.
     random_state : int, RandomState or None
     n_jobs : int, optional
         Processes for `estimator` with `refit`.
@@ -216,7 +216,7 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
             from mcprune.evaluators.fitted import fitted, seeded
 
             self.estimator_ = fitted(
-                seeded(self.estimator, config.seed), rows.features[:, keep], rows.targets, rows.weights
+                seeded(self.estimator, config.runtime.seed), rows.features[:, keep], rows.targets, rows.weights
             )
         else:
             from mcprune.estimators import fitting

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mcprune.chain.schedules import Schedule, parse
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
 from mcprune.estimators.fitting import Rows
 from mcprune.evaluators.fitted import WAYS, FittedEvaluator, seeded
@@ -34,66 +34,66 @@ def search_estimator(
     names: Sequence[str],
     estimator: Any,
     objective: str | Callable[..., Any],
-    config: RunConfig,
+    config: Config,
     *,
     way: str = "refit",
     n_jobs: int | None = None,
 ) -> tuple[BoolArray, int]:
-    """Return the mask of exactly `config.keep` columns, and how many masks were judged.
+    """Return the mask of exactly `config.problem.keep` columns, and how many masks were judged.
 
     `labels` and `names` are those of classes and columns.
-    The objective is that of the estimator on `config.judge_share` of the rows, on which it is never fitted.
+    The objective is that of the estimator on `config.chain.eval_fraction` of the rows, on which it is never fitted.
 
     Raises
     ------
     ConfigError, ModelError
         An estimator that cannot be fitted on columns, a way that does not exist.
     """
-    if config.groups is not None:
+    if config.problem.groups is not None:
         raise ConfigError("groups are for a network of mcprune's own: leave estimator out, or the option groups")
     if way not in WAYS:
         raise ConfigError(f"evaluation={way!r} is unknown; choose 'refit' or 'mask'")
-    if not isinstance(config.keep, int):
-        raise ConfigError(f"keep={config.keep!r}, but a number of columns is needed; give keep one number")
-    sites, keep = rows.features.shape[1], config.keep
-    fit, judge = judge_split(rows.targets, "held-out", config.judge_share, config.seed)
+    if not isinstance(config.problem.keep, int):
+        raise ConfigError(f"keep={config.problem.keep!r}, but a number of columns is needed; give keep one number")
+    sites, keep = rows.features.shape[1], config.problem.keep
+    fit, judge = judge_split(rows.targets, "held-out", config.chain.eval_fraction, config.runtime.seed)
     parts = [
         (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])
         for part in (fit, judge)
     ]
-    fixed = constraints(config.must_keep, config.must_drop, names, keep)
+    fixed = constraints(config.problem.must_keep, config.problem.must_drop, names, keep)
     kept = 0 if fixed is None else fixed.kept.size
     free = sites if fixed is None else fixed.free.size
     exchanges = (keep - kept) * (free - keep + kept)
-    blocks = config.epochs or BLOCKS
+    blocks = config.train.epochs or BLOCKS
     decisions = min(MOST, max(FEWEST, EXCHANGES * exchanges)) // blocks
-    if "decisions" in config.model_fields_set:
-        decisions = config.decisions
+    if config.is_given("decisions"):
+        decisions = config.chain.decisions
     settings = ChainSettings(
         plan=move_plan(config, free),
-        delta=parse(config.delta),
-        temperature=parse(config.temperature),
-        alpha=parse(config.alpha),
+        delta=parse(config.chain.delta),
+        temperature=parse(config.chain.temperature),
+        alpha=parse(config.chain.alpha),
         sharpness=None,
-        target=Schedule("geometric", float(free), float(keep - kept), config.budget_until or 0.5)
+        target=Schedule("geometric", float(free), float(keep - kept), config.chain.budget_until or 0.5)
         if keep - kept < free
         else Schedule("constant", float(free), float(free)),
         keep=keep - kept,
         modified=False,
         pooled=True,
-        pool=config.pool,
-        start_weight=config.start_weight,
+        pool=config.chain.pool,
+        start_weight=config.chain.start_weight,
         decisions=max(1, decisions),
-        speculate=config.speculate,
-        seed=config.seed,
-        learned="informed" in config.moves,
+        speculate=config.chain.lookahead,
+        seed=config.runtime.seed,
+        learned="informed" in config.chain.moves,
     )
     judged = make_objective(objective, labels, names, is_weighted=rows.weights is not None)
     groups = coded_groups(judged, rows.features)
     told = [None if one is None else torch.from_numpy(one[judge]) for one in (rows.weights, groups)]
     judged.begin(ObjectiveRows(*told))
     with FittedEvaluator(
-        seeded(estimator, config.seed), judged, parts[0], parts[1], classes=len(labels), way=way, n_jobs=n_jobs
+        seeded(estimator, config.runtime.seed), judged, parts[0], parts[1], classes=len(labels), way=way, n_jobs=n_jobs
     ) as evaluator:
         # It is its own canonical evaluator: no decision is settled by another.
         bound = judged.lower_bound

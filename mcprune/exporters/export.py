@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.config.schema import read_options
+from mcprune.config.files import read_options
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON, read_features
 from mcprune.data.load import load as load_data

@@ -162,7 +162,7 @@ def whole_model(
         try:
             whole = build(
                 config.get("model", "mlp"), small.n_inputs, len(small.labels), config["hidden"], config["activation"],
-                bias=config.get("bias", "yes") == "yes", width=config.get("width") or 1.0, image_shape=small.image_shape,
+                bias=config.get("bias", True), width=config.get("width") or 1.0, image_shape=small.image_shape,
             )  # fmt: skip
         except (McpruneError, KeyError, TypeError, ValueError) as error:
             return None, f"the whole model cannot be built from the options: {error}"

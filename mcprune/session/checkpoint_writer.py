@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mcprune.config.files import recorded_options
 from mcprune.config.parsing import interval
-from mcprune.config.schema import recorded_options
 from mcprune.data.prepare import Prepared
 from mcprune.environment import circumstances
 from mcprune.session.build.plan import Plan
@@ -37,7 +37,7 @@ class Keeper:
     def __init__(self, folder: RunFolder, plan: Plan) -> None:
         self.folder = folder
         self.plan = plan
-        every = plan.config.checkpoint_every
+        every = plan.config.runtime.checkpoint_every
         self.unit, self.size = ("auto", USUAL) if every == "auto" else interval(every)
         self.mark = Mark()  # of the events when the search was last between two blocks, nothing told of the last one
         self._last = time.monotonic()
@@ -100,13 +100,15 @@ def about(plan: Plan, search: Search) -> dict[str, Any]:
     """Return what a checkpoint says of its run: what stays the same."""
     config = plan.config
     held: dict[str, Any] = {
-        "options": recorded_options(config.model_copy(update={"out": None, "force": False})),
+        "options": recorded_options(config.replace(out=None, force=False)),
         "evaluator": search.evaluator_name(),
-        "machine": circumstances(config.threads or 1, plan.device.type),
+        "machine": circumstances(config.runtime.threads or 1, plan.device.type),
         "data": fingerprint(plan.prepared),
         "is_users_model": plan.is_users_model,
         "spent_forwards": plan.spent_forwards,
-        "training_ranks": plan.ranks.size if plan.ranks is not None and config.train_ranks == "shared" else None,
+        "training_ranks": plan.ranks.size
+        if plan.ranks is not None and config.runtime.train_ranks == "shared"
+        else None,
     }
     if plan.is_users_model:  # retraining begins from it
         model = plan.origin

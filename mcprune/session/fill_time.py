@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.session.build.defaults import EPOCHS, SEARCH_STEPS
 from mcprune.session.build.plan import Plan, make_plan
@@ -44,7 +44,7 @@ class Fitted(NamedTuple):
     forwards: int
 
 
-def fitting_epochs(config: RunConfig, dataset: Dataset) -> Fitted:
+def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
     """Return how many epochs of a chain fit into `max_time`, learned from whole searches of few epochs.
 
     A short search has all phases of a long one: n(t) falling on small evaluation batches, then exchanges on large ones. It has
@@ -54,28 +54,28 @@ def fitting_epochs(config: RunConfig, dataset: Dataset) -> Fitted:
 
     Parameters
     ----------
-    config : RunConfig
+    config : Config
         With max_time, without epochs.
     dataset : Dataset
     """
-    assert config.max_time is not None
+    assert config.runtime.max_time is not None
     began = time.monotonic()
     plan = make_plan(config, dataset)
     setup = time.monotonic() - began
-    usual = max(EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.blocks * plan.config.train_steps // plan.epochs)))
+    usual = max(EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.blocks * plan.config.train.steps // plan.epochs)))
     most, epochs, expected, forwards = MOST * usual, 1, plan.epochs, 0
     made: list[tuple[float, float]] = []  # epochs and seconds of a trial
     for _ in range(TRIALS):
-        done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.max_time)
+        done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.runtime.max_time)
         forwards += rows
         made.append((done, seconds))
-        expected = max(1, min(most, math.floor(FILLED * config.max_time * done / seconds)))
-        wanted = min(math.floor(TRIAL * config.max_time * done / seconds), most)
+        expected = max(1, min(most, math.floor(FILLED * config.runtime.max_time * done / seconds)))
+        wanted = min(math.floor(TRIAL * config.runtime.max_time * done / seconds), most)
         if wanted < 2 * epochs or done < epochs:
             break
         epochs = wanted
     fixed, each = _fixed_and_each(made)
-    left = FILLED * config.max_time - (time.monotonic() - began) - setup - ready - fixed
+    left = FILLED * config.runtime.max_time - (time.monotonic() - began) - setup - ready - fixed
     return Fitted(max(1, min(most, math.floor(left / each))), most, forwards)
 
 
@@ -109,14 +109,14 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
     began = time.monotonic()
     share = epochs / plan.epochs
     changes: dict[str, Any] = {"epochs": epochs, "max_time": limit}
-    if plan.config.waves:
-        changes["waves"] = max(1, round(plan.config.waves * epochs / max(expected, epochs)))
-    if plan.config.start_after is not None:
-        changes["start_after"] = plan.config.start_after * share
+    if plan.config.chain.waves:
+        changes["waves"] = max(1, round(plan.config.chain.waves * epochs / max(expected, epochs)))
+    if plan.config.chain.start_after is not None:
+        changes["start_after"] = plan.config.chain.start_after * share
     model = copy.deepcopy(plan.origin).to(plan.device)
     alone = replace(
         plan,
-        config=plan.config.model_copy(update=changes),
+        config=plan.config.replace(**changes),
         model=model,
         gated=GatedModel(model, plan.sites),
         epochs=epochs,

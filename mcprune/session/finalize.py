@@ -29,7 +29,7 @@ from mcprune.types import BoolArray, Float32Array, FloatArray
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
 COMPARE_SHARE = 0.1
-RETRAINED = ("fresh", "found")  # updates that train a small classifier for --retrain-epochs
+RETRAINED = ("scratch", "warm")  # updates that train a small classifier for --retrain-epochs
 FOUND = ("hard mask, as found", "hard mask, updated", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, as found", "magnitude, updated")
 
@@ -95,7 +95,7 @@ def conclude(
     keep = np.flatnonzero(mask)
     names = plan.sites.names(plan.prepared.feature_names)
     since = time.monotonic()
-    if plan.config.frozen:
+    if plan.config.train.frozen:
         everything = plan.gated.hard_gates(np.ones(plan.sites.size, bool))
         yield row(
             "dense", plan.sites.size, [accuracy(plan.gated, refit.x_test, refit.y_test, everything)], since, [None]
@@ -107,23 +107,23 @@ def conclude(
     yield row("hard mask, as found", kept, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
     since = time.monotonic()
     small = None
-    is_fresh = plan.config.update in RETRAINED
+    is_fresh = plan.config.retrain.finetune in RETRAINED
     if not outcome.is_cut_short:
         try:
             small = (
-                refit.train(mask, plan.config.seed, may_be_found=True)
+                refit.train(mask, plan.config.runtime.seed, may_be_found=True)
                 if is_fresh
-                else refit.updated(mask, plan.config.seed)
+                else refit.updated(mask, plan.config.runtime.seed)
             )
         except KeyboardInterrupt:
             outcome.is_cut_short = True
     if small is None:
         yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
         small = refit.cut(plan.model, mask)
-    elif plan.config.update != "none":
+    elif plan.config.retrain.finetune != "none":
         name = "hard mask, retrained" if is_fresh else "hard mask, updated"
         yield row(name, kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
-    whole = refit.fresh(plan.config.seed) if is_fresh else plan.model
+    whole = refit.fresh(plan.config.runtime.seed) if is_fresh else plan.model
     width = plan.prepared.n_inputs
     numbers = {"before": parameters(whole), "after": parameters(small)}
     nonzero = {"before": nonzero_weights(whole), "after": nonzero_weights(small)}
@@ -198,7 +198,7 @@ def mask_content(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 
 def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
     """All sites, random masks and first-layer magnitude, each retrained in the same way."""
-    size, seed = plan.sites.size, plan.config.seed
+    size, seed = plan.sites.size, plan.config.runtime.seed
     since = time.monotonic()
     everything = np.ones(size, bool)
     whole = refit.train(everything, seed)
@@ -233,9 +233,9 @@ def _updated_rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
     mask = magnitude_mask(plan, plan.model, refit.x)
     found = accuracy(plan.gated, refit.x_test, refit.y_test, plan.gated.hard_gates(mask))
     yield row(BY_MAGNITUDE[0], int(mask.sum()), [found], since, [refit.value(plan.gated, mask, is_gated=True)])
-    if plan.config.update != "none":
+    if plan.config.retrain.finetune != "none":
         since = time.monotonic()
-        model = refit.updated(mask, plan.config.seed)
+        model = refit.updated(mask, plan.config.runtime.seed)
         yield row(BY_MAGNITUDE[1], int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
 
 
@@ -278,23 +278,23 @@ def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     """Whether to run the rivals, and the note that says why not. Their work is known beforehand: no clock decides."""
     config = plan.config
     first = next((module for module in plan.model.modules() if isinstance(module, nn.Linear)), None)
-    if config.update == "found":
+    if config.retrain.finetune == "warm":
         text = "all sites and random masks are trained afresh, which found weights do not compare with: left out"
-        return False, text + "; --update fresh --compare yes runs them"
+        return False, text + "; --finetune scratch --compare yes runs them"
     if plan.sites.inputs is None and plan.sites.channels:
         pass
-    elif plan.sites.inputs is None and config.update not in RETRAINED:
+    elif plan.sites.inputs is None and config.retrain.finetune not in RETRAINED:
         pass  # no column of inputs is measured
     elif first is None or first.in_features != plan.prepared.n_inputs:
         return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
-    if config.compare != "auto":
-        return config.compare == "yes", ""
+    if config.runtime.compare != "auto":
+        return config.runtime.compare == "yes", ""
     work = (RANDOM_MASKS + 2) * plan.retrain_epochs * len(refit.y)
-    if config.update not in RETRAINED:
-        work = (config.update_epochs or 1) * len(refit.y)
+    if config.retrain.finetune not in RETRAINED:
+        work = (plan.retrain_epochs if config.retrain.finetune == "short" else 1) * len(refit.y)
     if work <= COMPARE_SHARE * cost or len(refit.y) < 5_000:
         return True, ""
-    rivals = "all sites, random masks and magnitude" if config.update in RETRAINED else "magnitude"
+    rivals = "all sites, random masks and magnitude" if config.retrain.finetune in RETRAINED else "magnitude"
     share = "more than the search" if work > 10 * cost else f"{work / cost:.0%} of the search's work"
     return False, f"{rivals} would take {share}: left out; --compare yes runs that"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from mcprune.config.gradient import check_options
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
+from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.load import load as load_data
@@ -40,12 +40,12 @@ from mcprune.version import VERSION
 MOST_NAMES = 4096  # of inputs in `start`
 
 
-def run(config: RunConfig, steering: Steering | None = None, ranks: Ranks | None = None) -> Iterator[Event]:
+def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = None) -> Iterator[Event]:
     """Run what the configuration says and tell of it; leaving the loop ends the run and keeps what is written.
 
     Parameters
     ----------
-    config : RunConfig
+    config : Config
     steering : Steering, optional
         Who turns the knobs of the run, such as a `Replay`.
     ranks : Ranks, optional
@@ -62,25 +62,29 @@ def run(config: RunConfig, steering: Steering | None = None, ranks: Ranks | None
         What the user can mend, before anything is written where that is possible.
     """
     check_options(config)
-    folder = RunFolder(folder_of(config), config, force=config.force)
+    folder = RunFolder(folder_of(config), config, force=config.runtime.force)
     try:
         folder.job = "" if ranks is None else ranks.job
         folder.announce()
         if ranks is not None:
             ranks.told({"options": None})
-        dataset = load_data(config.data, target=config.target)
+        dataset = load_data(config.data.source, target=config.data.target)
         yield from began_anew(config, dataset, folder, steering=steering, ranks=ranks)
     finally:
         folder.close()
 
 
-def folder_of(config: RunConfig) -> Path:
+def folder_of(config: Config) -> Path:
     """Return the run's folder: `out`, or runs/NAME of the data."""
-    return Path(config.out) if config.out else Path("runs") / (Path(config.data).name.split(".")[0] or "data")
+    return (
+        Path(config.runtime.out)
+        if config.runtime.out
+        else Path("runs") / (Path(config.data.source).name.split(".")[0] or "data")
+    )
 
 
 def run_on(
-    config: RunConfig,
+    config: Config,
     dataset: Dataset,
     path: Path | None,
     model: torch.nn.Module | None = None,
@@ -89,10 +93,10 @@ def run_on(
     function: Callable[..., Any] | None = None,
 ) -> Iterator[Event]:
     """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
-    folder = None if path is None else RunFolder(path, config, force=config.force)
+    folder = None if path is None else RunFolder(path, config, force=config.runtime.force)
     try:
         if folder is not None:
-            is_named = config.data != FROM_PYTHON
+            is_named = config.data.source != FROM_PYTHON
             given = {"data": not is_named, "model": model is not None, "objective": function is not None}
             folder.announce(tuple(name for name, is_given in given.items() if is_given))
         yield from began_anew(config, dataset, folder, model, ends, steering, function)
@@ -102,7 +106,7 @@ def run_on(
 
 
 def began_anew(
-    config: RunConfig,
+    config: Config,
     dataset: Dataset,
     folder: RunFolder | None,
     model: torch.nn.Module | None = None,
@@ -176,11 +180,11 @@ def start_event(search: Search, folder: RunFolder | None) -> Event:
             "feature_names": named_features(plan),
             "classifier": classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model),
             "device": str(plan.device),
-            "threads": plan.config.threads,
+            "threads": plan.config.runtime.threads,
             "folder": None if folder is None else str(folder.path),
             "epochs": plan.epochs,
             "blocks": plan.blocks,
-            "config": plan.config.model_dump(),
+            "config": plan.config.flat(),
             "objective": None if is_default(plan) else plan.objective.words,
             **search.method.description(),
         },
@@ -223,18 +227,18 @@ def searched_and_concluded(
 
 
 def search(
-    config: RunConfig, dataset: Dataset, interrupt: Interrupt, *, split_seed: int | None = None
+    config: Config, dataset: Dataset, interrupt: Interrupt, *, split_seed: int | None = None
 ) -> tuple[Plan, BoolArray, float | None]:
     """Search alone: no test row is looked at, nothing is retrained or written.
 
     Parameters
     ----------
-    config : RunConfig
+    config : Config
     dataset : Dataset
     interrupt : Interrupt
         Entered by the caller.
     split_seed : int, optional
-        Draws the parts of the data; by default `config.seed` does.
+        Draws the parts of the data; by default `config.runtime.seed` does.
 
     Returns
     -------
@@ -254,7 +258,7 @@ def search(
     return search_planned(config, make_plan(config, dataset, split_seed=split_seed), interrupt)
 
 
-def search_planned(config: RunConfig, plan: Plan, interrupt: Interrupt) -> tuple[Plan, BoolArray, float | None]:
+def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Plan, BoolArray, float | None]:
     """Do what `search` does for a plan at hand."""
     began = time.monotonic()
     searched = searching(config, plan, began)
@@ -266,9 +270,9 @@ def search_planned(config: RunConfig, plan: Plan, interrupt: Interrupt) -> tuple
     return searched.plan, mask, away["validation_accuracy"]
 
 
-def searching(config: RunConfig, plan: Plan, began: float, steering: Steering | None = None) -> Search:
+def searching(config: Config, plan: Plan, began: float, steering: Steering | None = None) -> Search:
     """Return the search of a plan, ready to run; on the gradient path pilots may settle the plan first."""
-    use_threads(plan.config.threads or 1)
+    use_threads(plan.config.runtime.threads or 1)
     if config.method == "gradient":
         plan = in_time(plan, config, began, lambda plan: Search(plan, make_method(plan)))
     return Search(plan, make_method(plan), steering)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
+from mcprune.config.sections.markov import Markov
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.session.build.defaults import EPOCHS
 from mcprune.session.build.gradient import settle
@@ -39,14 +40,14 @@ SLOW = 1.5  # times its part of the pilots' time a pilot may take; then it is gi
 Searcher = Callable[[Plan], Any]
 
 
-def in_time(plan: Plan, given: RunConfig, began: float, searcher: Searcher) -> Plan:
+def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan:
     """Return the plan with what only a clock can settle: the pilots' choice, and the epochs that fit `--max-time`.
 
     Parameters
     ----------
     plan : Plan
         Of the gradient path, at its start; its classifier is left as it is.
-    given : RunConfig
+    given : Config
         What the user gave.
     began : float
         When the time began, by time.monotonic.
@@ -58,38 +59,38 @@ def in_time(plan: Plan, given: RunConfig, began: float, searcher: Searcher) -> P
     NumericalError
         All pilots failed.
     """
-    if plan.config.schedule != "auto":
-        if given.max_time is None or given.epochs is not None:
+    if plan.config.gradient.schedule != "auto":
+        if given.runtime.max_time is None or given.train.epochs is not None:
             return plan
-        return _fitted(plan, given, {}, given.max_time - (time.monotonic() - began), searcher)
-    share = plan.config.pilot_share or 0.4
+        return _fitted(plan, given, {}, given.runtime.max_time - (time.monotonic() - began), searcher)
+    share = plan.config.gradient.pilot_share or 0.4
     own = dict(CANDIDATES)
-    if given.epochs is not None:
+    if given.train.epochs is not None:
         total = (
             plan.epochs
             * _epoch_seconds(_changed(plan, given, own["hard-concrete, ramp"], plan.epochs), searcher)
             / (1 - share)
         )
     else:
-        total = given.max_time if given.max_time is not None else _chain_seconds(plan, searcher)
-    left = total - (time.monotonic() - began) if given.max_time is not None else total
+        total = given.runtime.max_time if given.runtime.max_time is not None else _chain_seconds(plan, searcher)
+    left = total - (time.monotonic() - began) if given.runtime.max_time is not None else total
     pilots_began = time.monotonic()
     deadline = pilots_began + share * left  # all of them together; what one takes too much the others do not get
     scores: dict[str, float] = {}
     told, forwards, failure, untried = [], 0, None, []
     for place, (name, candidate) in enumerate(own.items()):
-        if given.max_time is not None and time.monotonic() >= deadline:
+        if given.runtime.max_time is not None and time.monotonic() >= deadline:
             untried.append(name)
             told.append(f"{name}: no time for it")
             continue
         seconds = _epoch_seconds(_changed(plan, given, candidate, 1), searcher)
         slot = (
             (deadline - time.monotonic()) / (len(own) - place)
-            if given.max_time is not None
+            if given.runtime.max_time is not None
             else share * left / len(own)
         )
         epochs = max(1, min(plan.epochs, math.floor(slot / (seconds * (1 + REFIT_STEPS)))))
-        until = math.inf if given.max_time is None else time.monotonic() + SLOW * slot
+        until = math.inf if given.runtime.max_time is None else time.monotonic() + SLOW * slot
         try:
             scores[name], rows = _score(_changed(plan, given, candidate, epochs), searcher, until)
         except NumericalError as error:
@@ -108,7 +109,7 @@ def in_time(plan: Plan, given: RunConfig, began: float, searcher: Searcher) -> P
     spent = time.monotonic() - pilots_began
     final = (
         _changed(plan, given, own[best], plan.epochs)
-        if given.epochs is not None
+        if given.train.epochs is not None
         else _fitted(plan, given, own[best], left - spent, searcher)
     )
     final.notes.append(
@@ -119,7 +120,7 @@ def in_time(plan: Plan, given: RunConfig, began: float, searcher: Searcher) -> P
     return final
 
 
-def _fitted(plan: Plan, given: RunConfig, candidate: dict[str, Any], left: float, searcher: Searcher) -> Plan:
+def _fitted(plan: Plan, given: Config, candidate: dict[str, Any], left: float, searcher: Searcher) -> Plan:
     """Return the plan with as many epochs as fit into the seconds left."""
     trial = _changed(plan, given, candidate, 1)
     usual = plan.epochs  # that of no --epochs
@@ -137,15 +138,13 @@ def _fitted(plan: Plan, given: RunConfig, candidate: dict[str, Any], left: float
     return final
 
 
-def _changed(plan: Plan, given: RunConfig, candidate: dict[str, Any], epochs: int) -> Plan:
+def _changed(plan: Plan, given: Config, candidate: dict[str, Any], epochs: int) -> Plan:
     """Return the plan of a candidate with so many epochs and the plan's own classifier, untrained."""
     config = plan.config
     steps = max(1, len(plan.prepared.y_train) // plan.batch_size)
-    train_steps = min(config.train_steps, epochs * steps)
-    wanted = given.model_copy(update=candidate) if candidate else given
-    settled = config.model_copy(
-        update={"epochs": epochs, "train_steps": train_steps, **settle(wanted, epochs, epochs * steps)}
-    )
+    train_steps = min(config.train.steps, epochs * steps)
+    wanted = given.replace(**candidate) if candidate else given
+    settled = config.replace(epochs=epochs, train_steps=train_steps, **settle(wanted, epochs, epochs * steps))
     return replace(
         plan,
         config=settled,
@@ -159,7 +158,7 @@ def _alone(plan: Plan) -> Plan:
     """Return the plan on a copy of its classifier."""
     model = copy.deepcopy(plan.origin).to(plan.device)
     # A pilot ends by its own schedule, never by the clock.
-    config = plan.config.model_copy(update={"max_time": None})
+    config = plan.config.replace(max_time=None)
     return replace(plan, config=config, model=model, gated=GatedModel(model, plan.sites), notes=[])
 
 
@@ -179,14 +178,14 @@ def _epoch_seconds(plan: Plan, searcher: Searcher) -> float:
 
 def _chain_seconds(plan: Plan, searcher: Searcher) -> float:
     """Estimate the time of a chain's run of the same epochs, from a few of its blocks at the start and at the end."""
-    config = plan.config.model_copy(update={"method": "markov", "perturb": 0.05, "judge_on": "train"})
+    config = plan.config.model_copy(update={"search": Markov()})
     search = searcher(_alone(replace(plan, config=config)))
     method = search.method
     times = []
     for block in range(12):
-        rows = config.evaluation_rows_early if block % 2 else config.evaluation_rows
+        rows = plan.evaluation.early_rows if block % 2 else plan.evaluation.rows
         since = time.monotonic()
-        search.trainer.run(config.train_steps, method.training_gates(), method.position(), 0.0)
+        search.trainer.run(config.train.steps, method.training_gates(), method.position(), 0.0)
         method.update(search.judges.batch(rows), 0.5 if block % 2 else 1.0)
         times.append(time.monotonic() - since)
     return float(np.median(times[4::2]) + np.median(times[5::2])) / 2 * plan.blocks
@@ -214,13 +213,13 @@ def _score(plan: Plan, searcher: Searcher, until: float = math.inf) -> tuple[flo
         search.advance(block)
     mask: BoolArray = search.method.harden(search.judges.batch(1))
     refit = Refit(alone, lambda: False)
-    model = refit.small(mask, plan.config.seed)
+    model = refit.small(mask, plan.config.runtime.seed)
     rows, targets = alone.rows(plan.prepared.x_train), refit.y[: len(plan.prepared.y_train)]
     epochs = max(1, round(REFIT_STEPS * plan.epochs))
     try:
         fit(
             model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.batch_size,
-            learning_rate=plan.config.learning_rate, weight_decay=plan.config.weight_decay, seed=plan.config.seed,
+            learning_rate=plan.config.train.learning_rate, weight_decay=plan.config.train.weight_decay, seed=plan.config.runtime.seed,
             is_asked=is_late,
         )  # fmt: skip
     except KeyboardInterrupt:

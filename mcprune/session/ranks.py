@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from mcprune.config.schema import RunConfig, recorded_options
+from mcprune.config.files import recorded_options
+from mcprune.config.schema import Config
 from mcprune.distributed.evaluation import BLOCK, Ranks
 from mcprune.environment import circumstances, cores, versions
 from mcprune.errors import ConfigError, DeviceError, RanksError
@@ -142,9 +143,9 @@ def met(place: Place, about: Mapping[str, Any], device: str, timeout: float | No
         ranks.stop()
 
 
-def about_options(config: RunConfig) -> dict[str, Any]:
+def about_options(config: Config) -> dict[str, Any]:
     """Return what all ranks must have been given alike: every option but the folder, which is rank 0's."""
-    return recorded_options(config.model_copy(update={"out": None, "force": False, "rank_timeout": None}))
+    return recorded_options(config.replace(out=None, force=False, rank_timeout=None))
 
 
 def compare(ranks: Ranks, mine: Mapping[str, Any], what: str) -> None:
@@ -165,7 +166,7 @@ def compare(ranks: Ranks, mine: Mapping[str, Any], what: str) -> None:
                 )
 
 
-def enter(plan: Plan, given: RunConfig, ranks: Ranks | None) -> None:
+def enter(plan: Plan, given: Config, ranks: Ranks | None) -> None:
     """Make a plan one of several ranks': the same threads, data and machine, or none begins.
 
     Raises
@@ -181,14 +182,14 @@ def enter(plan: Plan, given: RunConfig, ranks: Ranks | None) -> None:
         raise ConfigError(
             f"method={plan.config.method!r} has no candidates that {ranks.size} processes could share; run it without torchrun"
         )
-    threads = plan.config.threads or 1
-    if given.threads is None:  # the cores of this machine are for all of its processes
+    threads = plan.config.runtime.threads or 1
+    if given.runtime.threads is None:  # the cores of this machine are for all of its processes
         threads = min(threads, max(1, cores() // ranks.local_size))
     threads = ranks.agree(threads)
-    plan.config = plan.config.model_copy(update={"threads": threads})
+    plan.config = plan.config.replace(threads=threads)
     compare(ranks, {"data": fingerprint(plan.prepared), **circumstances(threads, plan.device.type)}, "have")
     plan.ranks = ranks
-    also = ", and the rows of each step of backprop" if plan.config.train_ranks == "shared" else ""
+    also = ", and the rows of each step of backprop" if plan.config.runtime.train_ranks == "shared" else ""
     plan.notes.append(f"ranks: {ranks.size} processes share the candidates{also}, {threads} threads each")
 
 

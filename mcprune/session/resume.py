@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from mcprune.config.schema import RunConfig, make_config
+from mcprune.config.options import in_flat
+from mcprune.config.schema import Config, make_config
 from mcprune.data.base import Dataset
 from mcprune.data.load import load as load_data
 from mcprune.distributed.evaluation import Ranks
@@ -121,7 +122,7 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
             config = _config_of(path, held)
             block = held["search"]["blocks_done"]
             words.append(f"{path}: going on behind block {block:,} ({name})")
-            now = circumstances(config.threads or 1, str(held["machine"]["device"]))
+            now = circumstances(config.runtime.threads or 1, str(held["machine"]["device"]))
             different = [
                 f"{key} {then} then, {now.get(key)} now"
                 for key, then in held["machine"].items()
@@ -179,7 +180,7 @@ def events_of(
         if ranks is not None:
             tell_all(opened, ranks)
         if dataset is None:
-            dataset = load_data(config.data, target=config.target)
+            dataset = load_data(config.data.source, target=config.data.target)
         began = time.monotonic()
         if held is None:
             yield from began_anew(config, dataset, folder, model, ends, opened.steering, function, ranks)
@@ -218,9 +219,9 @@ def restored(
     """Return the search as a checkpoint of the run in `path` holds it; the other arguments as those of `Opened` and `events_of`."""
     config = given = _config_of(path, held)
     try:
-        if held["evaluator"] is not None and config.decide == "exact":
+        if held["evaluator"] is not None and config.chain.early_reject is None:
             # What `auto` chose by its speed then; another one may round otherwise.
-            config = config.model_copy(update={"evaluator": held["evaluator"]})
+            config = config.replace(evaluator=held["evaluator"])
         plan = make_plan(config, dataset, model, function=function)
         plan.notes.clear()
         plan.spent_forwards = int(held["spent_forwards"])
@@ -239,7 +240,7 @@ def restored(
                 f"{trained_by} processes shared the rows of each step in {str(path)!r}, {size} would end in other bits; "
                 f"torchrun --nproc-per-node={trained_by}, or use --anyway"
             )
-        use_threads(plan.config.threads or 1)
+        use_threads(plan.config.runtime.threads or 1)
         search = Search(plan, make_method(plan), steering)
         search.restore(held["search"])
     except McpruneError:
@@ -359,9 +360,9 @@ def _checked(path: Path, name: str, run_id: str) -> dict[str, Any]:
     return held
 
 
-def _config_of(path: Path, held: dict[str, Any]) -> RunConfig:
+def _config_of(path: Path, held: dict[str, Any]) -> Config:
     try:
-        return make_config(**held["options"])
+        return make_config(**in_flat(held["options"]))
     except (TypeError, ConfigError) as error:
         raise FolderError(
             f"the checkpoint in {str(path)!r} holds options that cannot be run: {error}; run again"

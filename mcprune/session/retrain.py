@@ -46,7 +46,7 @@ class Refit:
         """
         plan = self.plan
         if not plan.is_users_model:
-            share = plan.config.retrain_dropout if dropout is None else dropout
+            share = plan.config.retrain.dropout if dropout is None else dropout
             return fresh_classifier(plan.config, plan.prepared, seed, dropout=share).to(plan.device)
         model = copy.deepcopy(plan.origin)
         redraw(model, seed)
@@ -60,9 +60,9 @@ class Refit:
     def train(self, mask: BoolArray, seed: int, *, may_be_found: bool = False) -> nn.Module:
         """Return a small classifier on what the mask keeps, trained afresh, or on from the search's weights if the options say so."""
         plan, config = self.plan, self.plan.config
-        is_found = may_be_found and config.update == "found"
+        is_found = may_be_found and config.retrain.finetune == "warm"
         model = self.cut(plan.model, mask) if is_found else self.small(mask, seed)
-        lessons = self.lessons(mask) if config.retrain_distill else None
+        lessons = self.lessons(mask) if config.retrain.distill else None
         self.fit(model, mask, seed, plan.retrain_epochs, plan.retrain_rate, lessons)
         return model
 
@@ -78,12 +78,12 @@ class Refit:
             epochs=epochs,
             batch_size=self.plan.batch_size,
             learning_rate=rate,
-            weight_decay=config.weight_decay,
+            weight_decay=config.train.weight_decay,
             seed=seed,
-            jitter=config.retrain_jitter or 0.0,
+            jitter=config.retrain.input_noise or 0.0,
             view=None if lessons is not None else self.warp(mask),
             is_asked=self.is_asked,
-            amp=config.amp,
+            amp=config.train.amp,
             lessons=lessons,
         )
 
@@ -91,12 +91,12 @@ class Refit:
         """Return what a whole classifier teaches the small one; it is trained when it is first asked for."""
         config, everything = self.plan.config, np.ones_like(mask)
         if self._teacher is None:
-            teacher = self.fresh(config.seed, dropout=max(config.retrain_dropout or 0.0, TEACHER_DROPOUT))
+            teacher = self.fresh(config.runtime.seed, dropout=max(config.retrain.dropout or 0.0, TEACHER_DROPOUT))
             epochs = min(self.plan.retrain_epochs, TEACHER_EPOCHS)
-            self.fit(teacher, everything, config.seed, epochs, config.learning_rate)
+            self.fit(teacher, everything, config.runtime.seed, epochs, config.train.learning_rate)
             self._teacher = teacher
-        with step_noise(config.seed, 1):
-            return Lessons(self._teacher, self.x, self.inputs(mask), config.retrain_distill, self.warp(everything))
+        with step_noise(config.runtime.seed, 1):
+            return Lessons(self._teacher, self.x, self.inputs(mask), config.retrain.distill, self.warp(everything))
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
         """Return a model on what the mask keeps, physically smaller; of dropped weights it holds zeros."""
@@ -107,7 +107,7 @@ class Refit:
 
     def warp(self, mask: BoolArray) -> Warp | None:
         """Return what moves, turns and scales the images of a step; None where that is off."""
-        strength = self.plan.config.retrain_warp
+        strength = self.plan.config.retrain.warp
         return Warp(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
 
     def small(self, mask: BoolArray, seed: int) -> nn.Module:
@@ -129,21 +129,21 @@ class Refit:
         """Return the small model of the search's classifier, its kept values updated as the configuration says."""
         plan, config = self.plan, self.plan.config
         chosen, model = torch.from_numpy(mask), plan.model
-        if config.update == "least-squares":
+        if config.retrain.finetune == "least-squares":
             model = by_least_squares(model, plan.sites, chosen, self.x)
-        elif config.update == "gradient":
+        elif config.retrain.finetune == "short":
             model = by_gradient(
                 model,
                 plan.sites,
                 chosen,
                 self.x,
                 self.y,
-                epochs=config.update_epochs or 1,
+                epochs=plan.retrain_epochs,
                 batch_size=plan.batch_size,
-                learning_rate=config.learning_rate,
-                weight_decay=config.weight_decay,
+                learning_rate=config.train.learning_rate,
+                weight_decay=config.train.weight_decay,
                 seed=seed,
-                jitter=config.retrain_jitter or 0.0,
+                jitter=config.retrain.input_noise or 0.0,
                 is_asked=self.is_asked,
             )
         return self.cut(model, mask)
@@ -172,4 +172,4 @@ class Refit:
 
 def is_default(plan: Plan) -> bool:
     """Whether the chain minimises plain cross-entropy, whose value beside accuracy is not told."""
-    return plan.config.objective == PLAIN
+    return plan.config.problem.objective == PLAIN

@@ -53,16 +53,16 @@ class Search:
         self.steering = steering or Steering()
         self.knobs = Knobs(plan, method)
         self.turned_at: int | None = None  # proposals at the last change of a knob
-        falls = config.budget == "geometric" and plan.falls
+        falls = config.chain.budget == "geometric" and plan.falls
         self.pace = Pace(
-            plan.blocks, self.steering.most_blocks(plan), settled=(config.budget_until or 0.5) if falls else 0.0
+            plan.blocks, self.steering.most_blocks(plan), settled=(config.chain.budget_until or 0.5) if falls else 0.0
         )
         self.looks = VALIDATIONS
         self._repaced = 0  # blocks that are to be planned from the next block on; 0: as they are
         self.plan = plan
         self.method = method
         self.joint: Joint | None = method if isinstance(method, Joint) else None
-        fitted, judge = judge_split(data.y_train, config.judge_on, config.judge_share, config.seed)
+        fitted, judge = judge_split(data.y_train, plan.evaluation.on, plan.evaluation.fraction, config.runtime.seed)
         if self.joint is not None:
             judge = judge[:0]
         self.trainer = make_trainer(plan, fitted)
@@ -117,7 +117,7 @@ class Search:
         if self.is_over:
             return
         if not self.blocks_done:
-            if config.pretrain:
+            if config.train.pretrain:
                 began_training = time.monotonic()
                 text = self.pretrain(lambda: interrupt.is_asked)
                 began_search += time.monotonic() - began_training  # no time of the search
@@ -141,7 +141,7 @@ class Search:
             if not block and isinstance(self.method, Markov):
                 began_search = time.monotonic()  # what was loaded and compiled up to here is no time of the search
             self.searched = time.monotonic() - began_search
-            is_late = config.max_time is not None and self.searched >= config.max_time
+            is_late = config.runtime.max_time is not None and self.searched >= config.runtime.max_time
             is_late = is_late and self.blocks_done > self.steering.repeats_until
             self._repaced = self._new_pace()
             if plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
@@ -176,7 +176,7 @@ class Search:
 
     def _new_pace(self) -> int:
         """Return how many blocks must be planned for the schedules to end as the time does; 0 where they may stay."""
-        limit = self.plan.config.max_time
+        limit = self.plan.config.runtime.max_time
         if limit is None or not isinstance(self.method, Markov) or self.blocks_done <= self.steering.repeats_until:
             return 0
         return self.pace.wanted(self.blocks_done, self.searched, limit)
@@ -285,19 +285,19 @@ class Search:
             plan.model,
             self.trainer.features,
             self.trainer.targets,
-            epochs=config.pretrain or 0,
+            epochs=config.train.pretrain or 0,
             batch_size=plan.batch_size,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            seed=config.seed,
+            learning_rate=config.train.learning_rate,
+            weight_decay=config.train.weight_decay,
+            seed=config.runtime.seed,
             is_asked=is_asked,
             weights=self.trainer.weights,
-            amp=config.amp,
+            amp=config.train.amp,
         )
-        plan.spent_forwards += 3 * (config.pretrain or 0) * len(self.trainer.targets)
+        plan.spent_forwards += 3 * (config.train.pretrain or 0) * len(self.trainer.targets)
         found = self._accuracy(np.ones(plan.sites.size, bool))
         met = "" if found is None else f", {found:.4f} right on the validation part"
-        return f"trained for {config.pretrain:,} epochs with all sites kept{met}"
+        return f"trained for {config.train.pretrain:,} epochs with all sites kept{met}"
 
     def start(self) -> None:
         """Tell the chain what its sites may matter, now that the classifier is what the search begins with."""
@@ -355,10 +355,10 @@ class Search:
     def advance(self, block: int) -> MaskUpdate:
         """Train, and let the method work, for one block."""
         method, progress = self.method, self.pace.progress(block)
-        is_frozen = self.plan.config.frozen
+        is_frozen = self.plan.config.train.frozen
         if not is_frozen:
             self.trainer.run(
-                self.plan.config.train_steps, method.training_gates(), method.position(), progress, self.joint
+                self.plan.config.train.steps, method.training_gates(), method.position(), progress, self.joint
             )
         # What an evaluator knows of a frozen classifier on a batch stays true: the batch stays for a while.
         if self._batch is None or not is_frozen or block % RENEW == 0:
@@ -377,7 +377,7 @@ class Search:
         gates = self.method.training_gates()
         gate_sum = float(gates.astype(np.float64).sum())
         kept = int((self.method.position() > 0).sum())
-        mask = self.method.harden(self.judges.batch(self.plan.config.evaluation_rows))
+        mask = self.method.harden(self.judges.batch(self.plan.evaluation.rows))
         self.final_gates = self.method.training_gates()
         self.mask = mask
         return mask, {
@@ -449,8 +449,7 @@ class Search:
 
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
-        config = self.plan.config
-        rows = min(config.evaluation_rows, len(self.judges.targets))
+        rows = min(self.plan.evaluation.rows, len(self.judges.targets))
         return self.trainer.steps * self.plan.batch_size + self.proposals * rows / 3 / 8
 
     def _accuracy(self, mask: BoolArray) -> float | None:
@@ -462,8 +461,8 @@ class Search:
         config = self.plan.config
         if self.knobs.rows is not None:
             return self.knobs.rows
-        early = config.budget == "geometric" and progress < (config.budget_until or 0.5)
-        return config.evaluation_rows_early if early else config.evaluation_rows
+        early = config.chain.budget == "geometric" and progress < (config.chain.budget_until or 0.5)
+        return self.plan.evaluation.early_rows if early else self.plan.evaluation.rows
 
     def _count(self, update: MaskUpdate, rows: int) -> None:
         self.judged_rows += rows * update.judged

@@ -47,7 +47,7 @@ def ranks_that_train(plan: Plan) -> Ranks | None:
     ConfigError
         They should be shared, but this process is alone.
     """
-    if plan.config.train_ranks == "each":
+    if plan.config.runtime.train_ranks == "each":
         return None
     if plan.ranks is None:
         raise ConfigError(
@@ -86,16 +86,16 @@ def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
         plan.rows(data.x_train[fitted]),
         torch.from_numpy(data.y_train[fitted]).to(plan.device),
         batch_size=plan.batch_size,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        perturb=config.perturb,
-        jitter=config.jitter or 0.0,
-        seed=config.seed,
+        learning_rate=config.train.learning_rate,
+        weight_decay=config.train.weight_decay,
+        perturb=config.train.mask_noise,
+        jitter=config.train.input_noise or 0.0,
+        seed=config.runtime.seed,
         weights=weights,
         never=None if plan.fixed is None else plan.fixed.dropped,
         ranks=ranks_that_train(plan),
         ties=plan.ties,
-        amp=config.amp,
+        amp=config.train.amp,
     )
 
 
@@ -106,8 +106,8 @@ def make_judges(plan: Plan, judge: IntArray) -> EvaluationRows:
         data.x_train[judge],
         data.y_train[judge],
         device=plan.device,
-        seed=config.seed,
-        jitter=config.jitter or 0.0,
+        seed=config.runtime.seed,
+        jitter=config.train.input_noise or 0.0,
         weights=None if data.weights is None else data.weights[judge],
         groups=None if data.groups is None else data.groups[judge],
     )

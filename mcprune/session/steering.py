@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from mcprune.chain.schedules import Schedule, parse
-from mcprune.config.schema import RunConfig, read_options
+from mcprune.config.files import read_options
+from mcprune.config.options import OPTIONS
 from mcprune.errors import ConfigError, FolderError, McpruneError, brief
 from mcprune.methods.base import MaskUpdate
 from mcprune.methods.markov.method import Markov
@@ -70,7 +71,7 @@ class Steering:
 class Knobs:
     """The knobs of a run: what they are, which changes are possible, and turning them.
 
-    A knob is an option of `RunConfig`; its type, range and meaning are declared there. `evaluation_rows` sets the early batch as
+    A knob is an option of `Config`; its type, range and meaning are declared there. `evaluation_rows` sets the early batch as
     well. On the gradient path there are none.
 
     Parameters
@@ -84,7 +85,7 @@ class Knobs:
         self.method = method
         self.rows: int | None = None  # of the evaluation batch, None: as configured
         self.turned: dict[str, Any] = {}  # the last value of each knob that was turned
-        self._moves = dict(plan.config.moves)
+        self._moves = dict(plan.config.chain.moves)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -175,16 +176,16 @@ class Knobs:
         settings: ChainSettings = self.method.settings
         new: dict[str, Any] = {name: parse(values[name]) for name in SCHEDULED if name in values}
         if "moves" in values:
-            config = self.plan.config.model_copy(update={"moves": values["moves"]})
+            config = self.plan.config.replace(moves=values["moves"])
             size = self.plan.sites.size
-            if config.budget_drops == "chain" and set(config.moves) <= {"exchange", "informed"}:
+            if config.chain.budget_drops == "chain" and set(config.chain.moves) <= {"exchange", "informed"}:
                 raise ConfigError(
                     "the chain itself drops the sites of this run (budget_drops chain), so some move must change the count: "
                     "exchanges alone never do; give toggle, site, block or uniform a share"
                 )
             new["plan"] = move_plan(config, size)
             new["speculate"] = candidates_ahead(config, size)
-            new["learned"] = "informed" in config.moves
+            new["learned"] = "informed" in config.chain.moves
         if "budget_pressure" in values:
             new["pressure"] = values["budget_pressure"]
         if "adapt_delta" in values:
@@ -277,20 +278,16 @@ def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
                 changes.setdefault(change[0], []).append(change[1])
             elif event["event"] == "stopped":
                 end = int(event["block"])
-            elif event["event"] == "start" and options.get("decide", "exact") == "exact":
+            elif event["event"] == "start" and options.get("early_reject") is None:
                 # What `auto` chose by its speed then; another one may round otherwise.
-                options["evaluator"] = event["evaluator"] if event["evaluator"] in _evaluators() else "auto"
+                options["evaluator"] = (
+                    event["evaluator"] if event["evaluator"] in OPTIONS["evaluator"].choices else "auto"
+                )
     except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         raise FolderError(
             f"{str(path / EVENTS)!r} is not the record of a run ({brief(error)}); give another folder"
         ) from None
     return options, Replay(changes, end)
-
-
-def _evaluators() -> tuple[str, ...]:
-    from typing import get_args
-
-    return get_args(RunConfig.model_fields["evaluator"].annotation)
 
 
 def _plain(schedule: Schedule) -> float | str:
@@ -299,9 +296,8 @@ def _plain(schedule: Schedule) -> float | str:
 
 def limits(name: str) -> tuple[float | None, float | None]:
     """Return the range that a knob's option declares; None where a side is open or exclusive."""
-    field = RunConfig.model_fields[name]
-    extra = field.json_schema_extra
-    if isinstance(extra, dict) and isinstance(pair := extra.get("steered"), list):
+    field = OPTIONS[name].info
+    if isinstance(pair := OPTIONS[name].extra("steered"), list):
         low, high = pair
         return float(str(low)), float(str(high))
     sides: list[float | None] = [None, None]
@@ -314,12 +310,12 @@ def limits(name: str) -> tuple[float | None, float | None]:
 
 def meaning(name: str) -> str:
     """Return what a knob is, in the words of its option."""
-    return str(RunConfig.model_fields[name].description).split(" [")[0]
+    return OPTIONS[name].meaning
 
 
 def _checked(name: str, value: Any, ends: tuple[float | None, float | None]) -> tuple[Any, str]:
     """Return a value as the option's declaration takes it, and what was said where it was clamped into its range."""
-    field: FieldInfo = RunConfig.model_fields[name]
+    field: FieldInfo = OPTIONS[name].info
     if value is None and name in ("evaluation_rows", "adapt_delta"):
         return None, ""
     said = ""

@@ -6,7 +6,8 @@ import signal
 import time
 from pathlib import Path
 
-from mcprune.config.schema import RunConfig, make_config
+from mcprune.config.options import in_flat
+from mcprune.config.schema import Config, make_config
 from mcprune.data.load import load as load_data
 from mcprune.distributed.evaluation import Ranks
 from mcprune.session.build.plan import make_plan
@@ -18,13 +19,13 @@ from mcprune.session.steering import Replay, Steering
 from mcprune.storage.checkpoint import unpacked
 
 
-def follow(ranks: Ranks, config: RunConfig | None = None, steering: Steering | None = None) -> int:
+def follow(ranks: Ranks, config: Config | None = None, steering: Steering | None = None) -> int:
     """Do what rank 0 does until its search has ended in a mask; what comes after that is rank 0's alone.
 
     Parameters
     ----------
     ranks : Ranks
-    config : RunConfig, optional
+    config : Config, optional
         What this rank was asked for; None for `mcprune resume`. Where rank 0 goes on with a run, its options count.
     steering : Steering, optional
         As rank 0 has it.
@@ -43,12 +44,12 @@ def follow(ranks: Ranks, config: RunConfig | None = None, steering: Steering | N
     held = None
     if told["options"] is not None:
         content = ranks.first(b"")
-        config = make_config(**told["options"])
+        config = make_config(**in_flat(told["options"]))
         steering = Replay.of(told["steering"])
         held = unpacked(Path("the checkpoint of rank 0"), content) if content else None
     assert config is not None
     began = time.monotonic()
-    dataset = load_data(config.data, target=config.target)
+    dataset = load_data(config.data.source, target=config.data.target)
     if held is None:
         plan = make_plan(config, dataset)
         enter(plan, config, ranks)

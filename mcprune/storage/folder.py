@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.config.schema import RunConfig, write_config
+from mcprune.config.files import write_config
+from mcprune.config.schema import Config
 from mcprune.data.scale import Scaler
 from mcprune.errors import DataError, FolderError, McpruneError, brief
 from mcprune.sites.weights import hold_zeros
@@ -56,7 +57,7 @@ class RunFolder:
     Parameters
     ----------
     path : Path
-    config : RunConfig
+    config : Config
         As given; `config` is set to what it became before `begin`.
     force : bool
         A run in the folder may be replaced.
@@ -69,7 +70,7 @@ class RunFolder:
         The folder exists (without `force`) or cannot be written.
     """
 
-    def __init__(self, path: Path, config: RunConfig, *, force: bool, goes_on: tuple[Lock, str] | None = None) -> None:
+    def __init__(self, path: Path, config: Config, *, force: bool, goes_on: tuple[Lock, str] | None = None) -> None:
         if goes_on is None:
             check_free(path, force=force)
         self.path = path
@@ -136,7 +137,7 @@ class RunFolder:
                     raise FolderError(f"another run has begun in {str(self.path)!r} meanwhile; choose another --out")
                 self._write_begun()
             # `out` and `force` belong to this run, not to its repetition.
-            write_config(self.config.model_copy(update={"out": None, "force": False}), self.path / CONFIG)
+            write_config(self.config.replace(out=None, force=False), self.path / CONFIG)
             self._open(None)
         except FolderError:
             raise
@@ -251,7 +252,7 @@ class RunFolder:
 
     def _write_begun(self) -> None:
         # As given: what was left open is settled by the data, as the first time.
-        given = json.loads(self.given.model_dump_json(exclude_unset=True, exclude={"out"}))
+        given = {name: value for name, value in self.given.given().items() if name != "out"}
         content = {
             "format": "mcprune-begun",
             "schema": 1,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcprune.config.gradient import check_options
-from mcprune.config.schema import RunConfig, make_config
+from mcprune.config.schema import Config, make_config
+from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.session.build.plan import make_plan
@@ -47,7 +47,7 @@ class Job:
     options: dict[str, Any]
     about: dict[str, Any] = field(default_factory=dict)
 
-    def config(self, folder: Path | None = None) -> RunConfig:
+    def config(self, folder: Path | None = None) -> Config:
         """Return the configuration of the run.
 
         Raises
@@ -62,7 +62,7 @@ class Job:
 
     def key(self) -> dict[str, Any]:
         """Return the given options in JSON's types, which tell whether a finished run is this one."""
-        found: dict[str, Any] = json.loads(self.config().model_dump_json(exclude_unset=True))
+        found: dict[str, Any] = self.config().given()
         return found
 
 
@@ -188,7 +188,10 @@ class Jobs:
         config = job.config(self.folder(job.name))
         folder = self.folder(job.name)
         kind = "/".join(
-            map(str, (config.method, config.preset, config.moves, config.sites, config.model, config.objective))
+            map(
+                str,
+                (config.method, config.chain.moves, config.problem.sites, config.model.name, config.problem.objective),
+            )
         )
         if kind not in self._warm:  # compiling and loading is nobody's work
             _warm_up(config, dataset)
@@ -201,11 +204,11 @@ class Jobs:
         began = time.monotonic()
         record: dict[str, Any] = {}
         steering = None
-        if config.method == "markov" and config.max_time is not None and config.epochs is None:
+        if config.method == "markov" and config.runtime.max_time is not None and config.train.epochs is None:
             fitted = fitting_epochs(config, dataset)
             spent = time.monotonic() - began
-            update = {"epochs": fitted.epochs, "max_time": _time_left(config.max_time, spent)}
-            config = config.model_copy(update=update)
+            update = {"epochs": fitted.epochs, "max_time": _time_left(config.runtime.max_time, spent)}
+            config = config.replace(**update)
             record = {"trial_seconds": spent, "trial_forwards": fitted.forwards}
             steering = Filling(fitted.most)
         # Written first: a run that is killed here is told apart from one with other options.
@@ -294,15 +297,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _warm_up(config: RunConfig, dataset: Dataset) -> None:
+def _warm_up(config: Config, dataset: Dataset) -> None:
     """Search for an epoch, or as much of one as a moment allows, and write nothing, so that what is compiled and loaded is."""
     short: dict[str, Any] = {"epochs": 1, "max_time": WARM, "out": None, "force": False}
-    if config.schedule == "auto":
+    if config.gradient.schedule == "auto":
         short |= {"schedule": None, "pilot_share": None}
     # They may be longer than the search.
     for name in ("window_epochs", "decade_epochs", "stall_epochs", "rounds", "counts", "recover"):
         short[name] = None
-    running = run_on(config.model_copy(update=short), dataset, None)
+    running = run_on(config.replace(**short), dataset, None)
     try:
         for event in running:
             _refuse_interrupt(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.data.prepare import Prepared
 from mcprune.evaluators.stages import activations
 from mcprune.models.registry import build
@@ -18,7 +18,7 @@ CHANNEL_ROWS = {"evaluation_rows": 1024, "evaluation_rows_early": 512}
 
 
 def fresh_classifier(
-    config: RunConfig,
+    config: Config,
     prepared: Prepared,
     seed: int,
     hidden: tuple[int, ...] | None = None,
@@ -26,15 +26,15 @@ def fresh_classifier(
 ) -> nn.Module:
     """Return an untrained classifier as the options name it, of the options' hidden widths and dropout or of others."""
     return build(
-        config.model,
+        config.model.name,
         prepared.n_inputs,
         prepared.n_classes,
-        config.hidden if hidden is None else hidden,
-        config.activation,
-        config.dropout if dropout is None else dropout,
+        config.model.hidden if hidden is None else hidden,
+        config.model.activation,
+        config.model.dropout if dropout is None else dropout,
         seed,
-        bias=config.bias == "yes",
-        width=config.width or 1.0,
+        bias=config.model.bias,
+        width=config.model.width or 1.0,
         image_shape=prepared.image_shape,
     )
 
@@ -45,7 +45,7 @@ def shrunken(model: nn.Module, sites: SiteMap, mask: BoolArray, n_inputs: int) -
 
 
 def evaluation_rows(
-    config: RunConfig, model: nn.Module, sites: SiteMap, prepared: Prepared, notes: list[str]
+    config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared, notes: list[str]
 ) -> dict[str, int]:
     """Return how many rows judge where channels are sites: fewer by default, and no more than their maps fit in memory."""
     if not sites.channels:
@@ -53,24 +53,24 @@ def evaluation_rows(
     device = next(model.parameters()).device
     whole, widest = activations(model, torch.from_numpy(prepared.x_train[:1]).to(device))
     # The suffix evaluator keeps a map for each layer and replica; a forward pass needs a few of the widest.
-    fit = max(1, config.max_memory // (4 * (config.replicas * whole + 3 * widest)))
+    fit = max(1, config.runtime.max_memory // (4 * (config.chain.replicas * whole + 3 * widest)))
     settled = {}
     for name, usual in CHANNEL_ROWS.items():
-        wanted = getattr(config, name) if name in config.model_fields_set else usual
+        wanted = config.value(name) if config.method == "markov" and config.is_given(name) else usual
         settled[name] = min(wanted, fit)
         if settled[name] < wanted:
             notes.append(f"{name}: {settled[name]:,} of {wanted:,}, so that their maps fit in --max-memory")
     return settled
 
 
-def classifier_words(config: RunConfig, model: nn.Module, *, is_users_model: bool) -> str:
+def classifier_words(config: Config, model: nn.Module, *, is_users_model: bool) -> str:
     """Return the classifier in a few words: its class, or the widths of an MLP, and those that are searched with."""
     widths = getattr(model, "widths", None)
     if not widths and not is_users_model:
-        return f"{config.model}, width {config.width or 1.0:g}"
+        return f"{config.model.name}, width {config.model.width or 1.0:g}"
     if not widths:
         return type(model).__name__
-    is_mlp = not is_users_model and config.model == "mlp"
-    kept = (widths[0], *config.hidden, widths[-1]) if is_mlp else widths
+    is_mlp = not is_users_model and config.model.name == "mlp"
+    kept = (widths[0], *config.model.hidden, widths[-1]) if is_mlp else widths
     words = "MLP " + "-".join(map(str, kept))
     return words if tuple(kept) == tuple(widths) else f"{words}, searched with {'-'.join(map(str, widths))}"

@@ -104,7 +104,7 @@ def by_least_squares(
     for group in sites.weights:
         if not isinstance(model.get_submodule(group.layer), nn.Linear):
             raise ModelError(
-                f"layer {group.layer!r} is no Linear layer: least squares update Linear layers only; choose --update gradient"
+                f"layer {group.layer!r} is no Linear layer: least squares update Linear layers only; choose --finetune short"
             )
     out = copy.deepcopy(model)
     kept = {group.layer: mask[group.start : group.stop].view(group.shape) for group in sites.weights}
@@ -166,7 +166,7 @@ def _call_order(masked: Held, rows: torch.Tensor) -> list[str]:
     if len(set(order)) < len(order):
         twice = next(name for name in order if order.count(name) > 1)
         raise ModelError(
-            f"layer {twice!r} is called more than once: least squares cannot serve; choose --update gradient"
+            f"layer {twice!r} is called more than once: least squares cannot serve; choose --finetune short"
         )
     return order
 

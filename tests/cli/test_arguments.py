@@ -1,12 +1,11 @@
 import pytest
 
 from mcprune.cli.arguments import run_options, run_parser
+from mcprune.config.options import OPTIONS, option
 from mcprune.config.parsing import shown
 from mcprune.config.presets import PRESETS
-from mcprune.config.schema import RunConfig, make_config, option
+from mcprune.config.schema import Config, make_config
 from mcprune.errors import ConfigError
-
-FIELDS = RunConfig.model_fields
 
 
 def config_of(*arguments):
@@ -15,23 +14,27 @@ def config_of(*arguments):
 
 def test_nothing_given_is_the_default():
     assert run_options([]) == ({}, False, False)
-    assert config_of() == RunConfig()
+    assert config_of() == Config()
 
 
-@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.default not in (None, False)])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in OPTIONS.items() if entry.info.default is not None and not entry.is_flag]
+)
 def test_the_default_in_the_help_can_be_typed_and_is_the_default(name):
-    assert config_of(option(name), shown(name, FIELDS[name].default)) == RunConfig()
+    entry = OPTIONS[name]
+    method = ["--method", entry.methods[0]] if entry.methods else []
+    assert config_of(*method, option(name), shown(name, entry.info.default)) == config_of(*method)
 
 
 def test_every_option_has_its_meaning_and_default_in_the_help():
     text = " ".join(run_parser().format_help().split())
-    for name, field in FIELDS.items():
+    for name, entry in OPTIONS.items():
         assert f" {option(name)}" in text
-        meaning = field.description.split(" [")[0]
-        if field.default is None:
-            default = field.description.split("[")[1].rstrip("]") if "[" in field.description else "none"
+        meaning, description = entry.meaning, entry.info.description
+        if entry.info.default is None:
+            default = description.split("[")[1].rstrip("]") if "[" in description else "none"
         else:
-            default = "no" if field.default is False else shown(name, field.default)
+            default = shown(name, entry.info.default)
         assert " ".join(f"{meaning} (default: {default})".split()) in text
     for name in ("--config", "--quiet", "--json"):
         assert name in text
@@ -41,18 +44,20 @@ def test_every_option_has_its_meaning_and_default_in_the_help():
 def test_what_the_help_says_of_a_preset_gives_the_preset(preset):
     text = " ".join(run_parser().format_help().split())
     sentence = text.split(f"--preset {preset}: ")[1].split(". A TOML")[0].split()
-    assert config_of(*sentence) == config_of("--preset", preset).model_copy(update={"preset": "default"})
+    assert config_of(*sentence) == config_of("--preset", preset)
 
 
 def test_the_command_line_stands_over_the_file_over_the_preset_over_the_default(tmp_path):
     file = tmp_path / "run.toml"
-    file.write_text('preset = "slides"\nalpha = 3.0\nseed = 7\nforce = true\nhidden = [32]\n')
-    default, preset = RunConfig(), config_of("--preset", "slides")
+    file.write_text(
+        'preset = "slides"\n[search]\nalpha = 3.0\n[runtime]\nseed = 7\nforce = true\n[model]\nhidden = [32]\n'
+    )
+    default, preset = Config(), config_of("--preset", "slides")
     config = config_of("--config", str(file), "--seed", "8", "--no-force")
-    assert (config.seed, config.force) == (8, False)  # the command line
-    assert (config.alpha, config.hidden) == (config_of("--alpha", "3").alpha, (32,))  # the file
-    assert config.moves == preset.moves != default.moves  # the preset
-    assert config.batch_size == default.batch_size
+    assert (config.runtime.seed, config.runtime.force) == (8, False)  # the command line
+    assert (config.chain.alpha, config.model.hidden) == (config_of("--alpha", "3").chain.alpha, (32,))  # the file
+    assert config.chain.moves == preset.chain.moves != default.chain.moves  # the preset
+    assert config.train.batch_size == default.train.batch_size
 
 
 def test_values_reach_their_fields():
@@ -60,11 +65,11 @@ def test_values_reach_their_fields():
         *("--hidden", "32,16", "--moves", "exchange=3,toggle=1", "--max-memory", "512M"),
         *("--delta=linear:1:0.5", "--keep", "5", "--force", "--target", "-odd-"),
     )
-    assert config.hidden == (32, 16)
-    assert config.moves == {"exchange": 0.75, "toggle": 0.25}
-    assert config.max_memory == 2**29
-    assert config.delta.startswith("linear")
-    assert (config.keep, config.force, config.target) == (5, True, "-odd-")
+    assert config.model.hidden == (32, 16)
+    assert config.chain.moves == {"exchange": 0.75, "toggle": 0.25}
+    assert config.runtime.max_memory == 2**29
+    assert config.chain.delta.startswith("linear")
+    assert (config.problem.keep, config.runtime.force, config.data.target) == (5, True, "-odd-")
 
 
 def test_flags_of_the_screen_are_not_of_the_run():
@@ -115,6 +120,6 @@ def test_a_value_that_cannot_be_is_named_with_its_option(arguments, parts):
 def test_a_file_that_is_missing_or_has_a_wrong_key(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml"):
         run_options(["--config", str(tmp_path / "none.toml")])
-    (tmp_path / "run.toml").write_text("kep = 3\n")
+    (tmp_path / "run.toml").write_text("[problem]\nkep = 3\n")
     with pytest.raises(ConfigError, match="'keep'"):
         run_options(["--config", str(tmp_path / "run.toml")])

@@ -44,8 +44,11 @@ def test_who_does_not_serve_says_why(capsys):
             "the fused evaluator cannot serve",
         ),
         (["run", "--data", "wine", "--evaluator", "fused", "--activation", "gelu"], "see `mcprune evaluators`"),
-        (["run", "--data", "wine", "--evaluator", "graph", "--decide", "staged"], "cannot use --evaluator graph"),
-        (["run", "--data", "wine", "--activation", "gelu", "--decide", "staged"], "staged needs the fused evaluator"),
+        (["run", "--data", "wine", "--evaluator", "graph", "--early-reject", "0.01"], "cannot use --evaluator graph"),
+        (
+            ["run", "--data", "wine", "--activation", "gelu", "--early-reject", "0.01"],
+            "--early-reject needs the fused evaluator",
+        ),
         (["run", "--data", "wine", "--evaluator", "numba"], "'full', 'suffix', 'incremental', 'fused' or 'graph'"),
         (["evaluators", "--json"], "leave them out"),
     ],
@@ -76,7 +79,7 @@ def test_a_random_model_ends_before_anything_is_written_and_staged_names_are_che
     torch.manual_seed(0)
     with pytest.raises(ModelError, match="Random is random in evaluation mode"):
         mcprune.prune(Random(), mcprune_pair(), keep=2)
-    plan = make_plan(make_config(data="wine", decide="staged", evaluator="suffix"), mcprune_data())
+    plan = make_plan(make_config(data="wine", early_reject=0.01, evaluator="suffix"), mcprune_data())
     with pytest.raises(ConfigError, match="sees every row"):
         make_evaluators(plan)
 

@@ -16,7 +16,7 @@ from mcprune.cli.main import main
 
 SHORT = ["--keep", "16", "--hidden", "64", "--epochs", "3", "--retrain-epochs", "3", "--threads", "1"]
 OPTIONS = {"keep": 16, "hidden": "64", "epochs": 3, "retrain_epochs": 3, "threads": 1}
-VARY = ["--vary", "temperature=log:1e-5:1e-2", "--vary", "perturb=0:0.5", "--vary", "gates=hard,sharpened"]
+VARY = ["--vary", "temperature=log:1e-5:1e-2", "--vary", "mask_noise=0:0.5", "--vary", "gates=hard,sharpened"]
 
 
 def sweep(root, *more, vary=VARY):
@@ -226,12 +226,12 @@ def test_means_over_seeds_and_the_median(tmp_path, monkeypatch, capsys):
     asked = []
 
     def score(self, values, seed):
-        asked.append((values["perturb"], seed))
+        asked.append((values["mask_noise"], seed))
         return (1.0 if len(asked) <= 8 else 0.1) - seed / 10
 
     monkeypatch.setattr(session.Sweeper, "_score", score)
     root = tmp_path / "seeds"
-    assert sweep(root, "--trials", "5", "--seeds", "0,1", "--prune", vary=["--vary", "perturb=0:1"]) == 0
+    assert sweep(root, "--trials", "5", "--seeds", "0,1", "--prune", vary=["--vary", "mask_noise=0:1"]) == 0
     found = results(root)["trials"]
     assert [trial["state"] for trial in found] == ["complete"] * 4 + ["pruned"]
     assert [trial["score"] for trial in found[:4]] == pytest.approx([0.95] * 4)
@@ -246,27 +246,27 @@ def test_means_over_seeds_and_the_median(tmp_path, monkeypatch, capsys):
         (["--vary", "temprature=0:1"], "'temperature'"),
         (["--vary", "temperature"], "NAME=LOW:HIGH"),
         (["--vary", "temperature=-1:1"], "negative"),
-        (["--vary", "perturb=0:1.5"], "less than or equal to 1"),
+        (["--vary", "mask_noise=0:1.5"], "less than or equal to 1"),
         (["--vary", "gates=hard,soft"], "gates"),
         (["--vary", "gates=0:1"], "no numbers"),
         (["--vary", "gates=hard"], "at least two"),
-        (["--vary", "perturb=0.3:0.1"], "lower to a higher"),
-        (["--vary", "perturb=0:inf"], "finite"),
+        (["--vary", "mask_noise=0.3:0.1"], "lower to a higher"),
+        (["--vary", "mask_noise=0:inf"], "finite"),
         (["--vary", "temperature=log:0:1"], "above 0"),
         (["--vary", "decisions=1.5:8"], "whole"),
         (["--vary", "keep=4:16"], "do not compare"),
         (["--vary", "preset=default,slides"], "by their names"),
         (["--vary", "threads=1:2"], "does not change"),
-        (["--vary", "perturb=0:0.1", "--perturb", "0.2"], "given and varied"),
-        (["--vary", "perturb=0:0.1", "--vary", "perturb=0:0.2"], "twice"),
+        (["--vary", "mask_noise=0:0.1", "--mask-noise", "0.2"], "given and varied"),
+        (["--vary", "mask_noise=0:0.1", "--vary", "mask_noise=0:0.2"], "twice"),
         (["--vary", "gate-kind=sigmoid,annealed"], "--method gradient"),
-        (["--vary", "perturb=0:0.1", "--seed", "1"], "--seeds"),
-        (["--vary", "perturb=0:0.1", "--seeds", "1,1"], "different"),
-        (["--vary", "perturb=0:0.1", "--trials", "0"], "--trials"),
-        (["--vary", "perturb=0:0.1", "--prune"], "--seeds"),
-        (["--vary", "perturb=0:0.1", "--force"], "--force"),
-        (["--vary", "perturb=0:0.1", "--delta", "nan"], "delta"),
-        (["--vary", "perturb=0:0.1", "--keep", "65"], "64"),
+        (["--vary", "mask_noise=0:0.1", "--seed", "1"], "--seeds"),
+        (["--vary", "mask_noise=0:0.1", "--seeds", "1,1"], "different"),
+        (["--vary", "mask_noise=0:0.1", "--trials", "0"], "--trials"),
+        (["--vary", "mask_noise=0:0.1", "--prune"], "--seeds"),
+        (["--vary", "mask_noise=0:0.1", "--force"], "--force"),
+        (["--vary", "mask_noise=0:0.1", "--delta", "nan"], "delta"),
+        (["--vary", "mask_noise=0:0.1", "--keep", "65"], "64"),
     ],
 )
 def test_refused_before_anything_is_made(more, part, tmp_path, capsys):
@@ -301,11 +301,13 @@ def test_the_configuration_of_a_run_may_be_given(tmp_path, monkeypatch):
 
     asked = []
     monkeypatch.setattr(session.Sweeper, "_score", lambda _, values, seed: asked.append((values, seed)) or 0.5)
-    (tmp_path / "config.toml").write_text("keep = 12\nseed = 7\nperturb = 0.9\ncompare = 'yes'\n")
-    more = ["--config", str(tmp_path / "config.toml"), "--trials", "2", "--vary", "perturb=0:0.1", "--quiet"]
+    (tmp_path / "config.toml").write_text(
+        "[problem]\nkeep = 12\n[train]\nmask_noise = 0.9\n[runtime]\nseed = 7\ncompare = 'yes'\n"
+    )
+    more = ["--config", str(tmp_path / "config.toml"), "--trials", "2", "--vary", "mask_noise=0:0.1", "--quiet"]
     assert main(["sweep", *more, "--out", str(tmp_path / "sweep")]) == 0
     assert results(tmp_path / "sweep")["setting"]["options"] == {"keep": 12}
-    assert all(values["perturb"] <= 0.1 for values, _ in asked)
+    assert all(values["mask_noise"] <= 0.1 for values, _ in asked)
     assert [seed for _, seed in asked] == [7, 7]
 
 

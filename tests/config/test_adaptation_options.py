@@ -25,18 +25,18 @@ def settled(digits, **options):
 
 
 def test_the_warm_up_lasts_half_the_run_or_until_the_budget_has_fallen(digits):
-    assert settled(digits).config.warm_up == 0.5
-    assert settled(digits, budget_until=0.7).config.warm_up == 0.7
-    assert settled(digits, budget_until=0.2).config.warm_up == 0.5
-    assert settled(digits, budget="constant", budget_until=0.7, budget_drops="pool").config.warm_up == 0.5
-    assert settled(digits, budget_until=0.7, warm_up=0.1).config.warm_up == 0.1
+    assert settled(digits).config.chain.warm_up == 0.5
+    assert settled(digits, budget_until=0.7).config.chain.warm_up == 0.7
+    assert settled(digits, budget_until=0.2).config.chain.warm_up == 0.5
+    assert settled(digits, budget="constant", budget_until=0.7, budget_drops="pool").config.chain.warm_up == 0.5
+    assert settled(digits, budget_until=0.7, warm_up=0.1).config.chain.warm_up == 0.1
 
 
 def test_the_hottest_is_settled_from_the_coldest_and_only_with_replicas(digits):
     plan = settled(digits, replicas=2, temperature="linear:0.001:0.0005")
-    assert plan.config.hottest == pytest.approx(0.01)
+    assert plan.config.chain.hottest == pytest.approx(0.01)
     assert make_method(plan).state.position.shape[0] == 2
-    assert settled(digits, temperature="0.001").config.hottest is None
+    assert settled(digits, temperature="0.001").config.chain.hottest is None
     with pytest.raises(ConfigError, match="must be above 0"):
         make_method(settled(digits, replicas=2))
 

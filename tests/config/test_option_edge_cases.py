@@ -15,7 +15,7 @@ from mcprune.session.build.plan import make_plan
 def test_a_path_is_taken_where_a_text_is(tmp_path):
 
     config = mcprune.make_config(out=tmp_path / "run", data=tmp_path / "t.csv")
-    assert (config.out, config.data) == (str(tmp_path / "run"), str(tmp_path / "t.csv"))
+    assert (config.runtime.out, config.data.source) == (str(tmp_path / "run"), str(tmp_path / "t.csv"))
     (tmp_path / "t.csv").write_text("a,b,kind\n" + "".join(f"{i},{-i},{i % 2}\n" for i in range(40)))
     options = {"epochs": 2, "retrain_epochs": 2, "hidden": (4,), "threads": 1}
     result = mcprune.prune(None, tmp_path / "t.csv", keep=1, out=tmp_path / "run", **options)
@@ -26,7 +26,7 @@ def test_a_path_is_taken_where_a_text_is(tmp_path):
 @pytest.mark.parametrize(("wanted", "are_capped"), [(1, False), (THREADS_A_CORE * cores(), False), (4096, True)])
 def test_far_more_threads_than_cores_become_the_cores_with_a_note(wanted, are_capped):
     plan = make_plan(mcprune.make_config(data="wine", keep=3, threads=wanted), load("wine"))
-    assert plan.config.threads == (cores() if are_capped else wanted)
+    assert plan.config.runtime.threads == (cores() if are_capped else wanted)
     assert any("the cores at hand" in note for note in plan.notes) == are_capped
 
 

@@ -2,49 +2,49 @@
 
 import math
 import tomllib
-from typing import get_args
 
 import annotated_types
 import pytest
-from pydantic import BeforeValidator
 
+from mcprune.config.files import read_options, write_config
+from mcprune.config.options import OPTIONS, option
+from mcprune.config.parsing import nearest
 from mcprune.config.presets import PRESETS
-from mcprune.config.schema import RunConfig, make_config, nearest, option, read_options, write_config
+from mcprune.config.schema import Config, make_config
+from mcprune.config.unused import unused_options
 from mcprune.errors import ConfigError
 
-FIELDS = RunConfig.model_fields
-
-
-def kinds(field):
-    return {part for part in (field.annotation, *get_args(field.annotation)) if part is not type(None)}
-
-
-def is_read_from_text(field):
-    return any(isinstance(part, BeforeValidator) for part in field.metadata)
-
-
-TEXTS = {"objective", "must_keep", "must_drop"}  # read from text, and a site may be called "nan"
+# Read from text, and a file, a site or a measure may be called "nan".
+TEXTS = {"objective", "must_keep", "must_drop", "data", "out", "proposals"}
 NUMERIC = [
     name
-    for name, field in FIELDS.items()
-    if name not in TEXTS and (kinds(field) & {int, float} or is_read_from_text(field))
+    for name, entry in OPTIONS.items()
+    if name not in TEXTS and ({int, float} & set(entry.kinds) or entry.is_read_from_text)
 ]
 SCHEDULES = ["delta", "temperature", "alpha", "sharpness"]
 BOUNDS = [
     (name, part)
-    for name, field in FIELDS.items()
-    for part in field.metadata
+    for name, entry in OPTIONS.items()
+    for part in entry.info.metadata
     if isinstance(part, annotated_types.Ge | annotated_types.Gt | annotated_types.Le | annotated_types.Lt)
 ]
 
 
+def method_of(name):
+    return {"method": OPTIONS[name].methods[0]} if OPTIONS[name].methods else {}
+
+
+def made(name, value):
+    return make_config(**method_of(name), **{name: value}).value(name)
+
+
 def refused(name, value):
     with pytest.raises(ConfigError) as error:
-        make_config(**{name: value})
+        made(name, value)
     text = str(error.value)
     assert text.startswith(f"{name}: ")
     assert option(name) in text
-    assert "met " in text
+    assert "got " in text
     assert "\n" not in text
     return text
 
@@ -59,7 +59,7 @@ def test_all_that_should_be_a_number_is_among_the_numeric_options():
 @pytest.mark.parametrize("name", NUMERIC)
 def test_what_is_no_finite_number_is_refused(name, value):
     if name in ("hidden", "search_hidden") and value == []:
-        assert getattr(make_config(**{name: value}), name) == ()  # no hidden layer is a classifier like another
+        assert made(name, value) == ()  # no hidden layer is a classifier like another
         return
     refused(name, value)
 
@@ -109,7 +109,7 @@ def test_values_out_of_range(name, value):
 
 @pytest.mark.parametrize(("name", "bound"), BOUNDS, ids=lambda part: str(part))
 def test_a_bound_parts_what_is_accepted_from_what_is_not(name, bound):
-    whole = int in kinds(FIELDS[name])
+    whole = int in OPTIONS[name].kinds
     step = 1 if whole else 1e-6
     inside, outside = {
         annotated_types.Ge: lambda: (bound.ge, bound.ge - step),
@@ -117,22 +117,22 @@ def test_a_bound_parts_what_is_accepted_from_what_is_not(name, bound):
         annotated_types.Le: lambda: (bound.le, bound.le + step),
         annotated_types.Lt: lambda: (bound.lt - step, bound.lt),
     }[type(bound)]()
-    assert getattr(make_config(**{name: inside}), name) == inside
+    assert made(name, inside) == inside
     refused(name, outside)
 
 
 def test_every_number_has_a_bound_or_a_reader_of_its_own():
-    assert {name for name, _ in BOUNDS} | {name for name in NUMERIC if is_read_from_text(FIELDS[name])} == set(NUMERIC)
+    assert {name for name, _ in BOUNDS} | {name for name in NUMERIC if OPTIONS[name].is_read_from_text} == set(NUMERIC)
 
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("kep", "keep"), ("learning-rate", "learning_rate"), ("speculat", "speculate"), ("Seed", "seed")],
+    [("kep", "keep"), ("learning-rate", "learning_rate"), ("lookahed", "lookahead"), ("Seed", "seed")],
 )
 def test_an_unknown_name_gets_the_nearest_right_one(wrong, right, tmp_path):
     with pytest.raises(ConfigError, match=f"'{wrong}'.*did you mean '{right}'"):
         make_config(**{wrong: 1})
-    (tmp_path / "run.toml").write_text(f"{wrong} = 1\n")
+    (tmp_path / "run.toml").write_text(f"[{OPTIONS[right].section}]\n{wrong} = 1\n")
     with pytest.raises(ConfigError, match=f"'{wrong}'.*did you mean '{right}'"):
         read_options(tmp_path / "run.toml")
 
@@ -140,7 +140,7 @@ def test_an_unknown_name_gets_the_nearest_right_one(wrong, right, tmp_path):
 def test_a_name_like_no_other_gets_no_guess_and_a_move_gets_one():
     with pytest.raises(ConfigError, match=r"no option 'zzzz'$"):
         make_config(zzzz=1)
-    assert nearest("zzzz", FIELDS) == ""
+    assert nearest("zzzz", OPTIONS) == ""
     assert "did you mean 'exchange'" in refused("moves", "exchnge=1")
 
 
@@ -150,7 +150,10 @@ def test_a_name_like_no_other_gets_no_guess_and_a_move_gets_one():
         (b"keep = ", "is not TOML"),
         (b"\xff\xfe", "is not TOML"),
         (b"keep = 1\nkeep = 2\n", "is not TOML"),
-        (b"[chain]\ndelta = 1\n", "'chain', which is no option"),
+        (b"[chain]\ndelta = 1\n", "'chain', which is no section"),
+        (b"[serch]\ndelta = 1\n", "'serch', which is no section .did you mean 'search'"),
+        (b"epochs = 3\n", r"'epochs' stands outside of the sections; write it as epochs under \[train\]"),
+        (b"[data]\nepochs = 3\n", r"'epochs' in \[data\], which is no option; it is epochs of \[train\]"),
     ],
 )
 def test_a_file_that_is_no_list_of_options(content, words, tmp_path):
@@ -163,19 +166,19 @@ def test_a_file_that_is_no_list_of_options(content, words, tmp_path):
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_tomls_own_words_for_no_number_are_refused(value, tmp_path):
-    (tmp_path / "run.toml").write_text(f"learning_rate = {value}\n")
+    (tmp_path / "run.toml").write_text(f"[train]\nlearning_rate = {value}\n")
     with pytest.raises(ConfigError, match=r"learning_rate: .*finite"):
         make_config(**read_options(tmp_path / "run.toml"))
 
 
 def test_given_options_stand_over_the_file_over_the_preset_over_the_default(tmp_path):
-    (tmp_path / "run.toml").write_text('preset = "slides"\nalpha = 3\nseed = 7\n')
+    (tmp_path / "run.toml").write_text('preset = "slides"\n[search]\nalpha = 3\n[runtime]\nseed = 7\n')
     config = make_config(**{**read_options(tmp_path / "run.toml"), "seed": 8})
-    default, slides = RunConfig(), make_config(preset="slides")
-    assert config.seed == 8 != 7
-    assert config.alpha == "3" != slides.alpha != default.alpha
-    assert config.gates == slides.gates == "sigmoid" != default.gates
-    assert config.pool == slides.pool == default.pool
+    default, slides = Config(), make_config(preset="slides")
+    assert config.runtime.seed == 8 != 7
+    assert config.chain.alpha == "3" != slides.chain.alpha != default.chain.alpha
+    assert config.chain.gates == slides.chain.gates == "sigmoid" != default.chain.gates
+    assert config.chain.pool == slides.chain.pool == default.chain.pool
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -192,12 +195,17 @@ def test_what_is_written_reads_back_equal(preset, tmp_path):
     write_config(config, tmp_path / "config.toml")
     assert make_config(**read_options(tmp_path / "config.toml")) == config
     written = tomllib.loads((tmp_path / "config.toml").read_text(encoding="utf-8"))
-    assert set(FIELDS) - set(written) == {name for name in FIELDS if getattr(config, name) is None}
+    for name, section in config.sections().items():
+        unset = {field for field in type(section).model_fields if getattr(section, field) is None}
+        unread = {field for part, field in unused_options(config) if part == name}
+        assert set(type(section).model_fields) - set(written[name]) == unset | unread
 
 
 def test_a_configuration_cannot_be_changed_and_shares_nothing():
-    one, other = RunConfig(), RunConfig()
+    one, other = Config(), Config()
     with pytest.raises(ValueError, match="frozen"):
-        one.seed = 3
-    one.moves["site"] = 1.0
-    assert other.moves == {"exchange": 1.0}
+        one.runtime = other.runtime
+    with pytest.raises(ValueError, match="frozen"):
+        one.runtime.seed = 3
+    one.chain.moves["site"] = 1.0
+    assert other.chain.moves == {"exchange": 1.0}

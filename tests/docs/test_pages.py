@@ -50,11 +50,11 @@ def test_the_options_page_is_that_of_the_code():
 
 
 def test_the_options_page_has_every_option_with_a_default():
-    from mcprune.config.schema import RunConfig, option
+    from mcprune.config.options import OPTIONS
 
     rows = [line for line in page().splitlines() if line.startswith("| `--")]
-    assert {row.split("`")[1] for row in rows} == {option(name) for name in RunConfig.model_fields}
-    assert all(len(re.split(r"(?<!\\)\|", row)) == 6 and re.split(r"(?<!\\)\|", row)[4].strip() for row in rows)
+    assert {row.split("`")[1] for row in rows} == {entry.flag for entry in OPTIONS.values()}
+    assert all(len(re.split(r"(?<!\\)\|", row)) == 7 and re.split(r"(?<!\\)\|", row)[5].strip() for row in rows)
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)

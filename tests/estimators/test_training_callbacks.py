@@ -8,7 +8,7 @@ from torch import nn
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:300].astype(np.float32), Y[:300].astype(np.int64)
-QUICK = {"epochs": 1, "update": "none", "threads": 1}
+QUICK = {"epochs": 1, "finetune": "none", "threads": 1}
 
 
 def network():

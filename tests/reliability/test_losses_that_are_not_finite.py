@@ -82,7 +82,7 @@ def test_candidates_that_are_not_finite_are_rejected_and_counted(tmp_path, monke
         found[:, state.step[0] % 3 == 0] = np.inf
         return found
 
-    running = run(config(tmp_path / "run", speculate=1))
+    running = run(config(tmp_path / "run", lookahead=1))
     told = [next(running)]  # the evaluator has been checked: such a one would not have been taken
     monkeypatch.setattr(FusedEvaluator, "losses", every_third)
     told += running

@@ -26,7 +26,7 @@ def cut_off(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     config = make_config(**SHORT, checkpoint_every="0.5", out=str(root / "whole"))
     list(run(config))
-    for event in run(config.model_copy(update={"out": str(root / "cut")})):
+    for event in run(config.replace(out=str(root / "cut"))):
         if event.kind == "progress" and event.data["block"] == 6:
             break
     return root / "cut", (root / "whole" / "mask.json").read_bytes()

@@ -9,14 +9,15 @@ from torch import nn
 
 from mcprune.api import prune
 from mcprune.cli.main import main
-from mcprune.config.schema import make_config, read_options
+from mcprune.config.files import read_options
+from mcprune.config.schema import make_config
 from mcprune.data.base import assemble
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.networks import NETWORKS
 from mcprune.session.build.plan import make_plan
 from mcprune.storage.folder import load
 
-QUICK = {"epochs": 1, "retrain_epochs": 1, "batch_size": 16, "decisions": 8, "speculate": 4, "threads": 1, "pool": 2}
+QUICK = {"epochs": 1, "retrain_epochs": 1, "batch_size": 16, "decisions": 8, "lookahead": 4, "threads": 1, "pool": 2}
 
 
 def images(shape, rows=90):
@@ -57,7 +58,7 @@ def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, g
     start, done = (next(e.data for e in result.events if e.kind == kind) for kind in ("start", "done"))
     assert start["classifier"] == f"{name}, width {width}"
     assert len(start["sites"]) == groups
-    assert start["config"]["update"] == "found"
+    assert start["config"]["finetune"] == "warm"
     assert start["config"]["evaluation_rows"] == 1024
     for cost in ("parameters", "macs"):
         assert 0 < done[cost]["after"] < done[cost]["before"]
@@ -116,7 +117,7 @@ def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(mo
     figures = {}
     for way in ("found", "fresh"):
         torch.manual_seed(0)
-        options = {**QUICK, "epochs": 12, "learning_rate": 0.01, "update": way, "compare": "no"}
+        options = {**QUICK, "epochs": 12, "learning_rate": 0.01, "finetune": way, "compare": "no"}
         figures[way] = prune(Small(), data, 8, "channels", **options).figures
     assert figures["found"]["hard mask, retrained"] == figures["found"]["hard mask, as found"] > 0.8
     assert figures["fresh"]["hard mask, as found"] == figures["found"]["hard mask, as found"]
@@ -125,20 +126,20 @@ def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(mo
 
 def test_found_weights_of_a_perceptron_too():
     options = {**QUICK, "epochs": 4, "hidden": (12,), "compare": "no", "evaluator": "full"}
-    result = prune(None, "digits", 16, "inputs", update="found", **options)
+    result = prune(None, "digits", 16, "inputs", finetune="warm", **options)
     assert result.model.model.widths == (16, 12, 10)
 
 
 def test_rivals_of_fresh_networks_keep_a_channel_in_each_layer():
     torch.manual_seed(0)
-    options = {**QUICK, "update": "fresh", "compare": "yes"}
+    options = {**QUICK, "finetune": "scratch", "compare": "yes"}
     result = prune(Small(), images((1, 9, 9)), 2, "channels", **options)
     assert {"all sites", "random masks", "weight magnitude"} <= set(result.figures)
 
 
 def test_the_gradient_path_keeps_a_channel_in_each_layer():
     torch.manual_seed(0)
-    options = {key: value for key, value in QUICK.items() if key not in ("decisions", "speculate", "pool")}
+    options = {key: value for key, value in QUICK.items() if key not in ("decisions", "lookahead", "pool")}
     result = prune(Small(), images((1, 9, 9)), 3, "inputs,channels", method="gradient", **options)
     kept = result.mask.kept
     assert kept[:81].any()  # nothing passes without an input either
@@ -165,7 +166,7 @@ def test_a_shared_memory_bound_leaves_fewer_rows():
     config = make_config(model="vgg13", width=0.1, sites="channels", keep=40, max_memory=2**20, threads=1)
     plan = make_plan(config, data)
     # By hand: the first two layers have 6 maps of 32 x 32 behind three layers each, more than half of all.
-    assert 1 <= plan.config.evaluation_rows < 2**20 / (4 * 6 * 3 * 2 * 1024)
+    assert 1 <= plan.config.chain.evaluation_rows < 2**20 / (4 * 6 * 3 * 2 * 1024)
     assert any(note.startswith("evaluation_rows: ") for note in plan.notes)
 
 

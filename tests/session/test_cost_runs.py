@@ -78,7 +78,7 @@ def test_the_smallest_budget_and_the_whole_one_are_served(quick):
 def run_quietly(config):
     from mcprune.session.loop import run_on
 
-    return run_on(config, load(config.data), None)
+    return run_on(config, load(config.data.source), None)
 
 
 def test_a_model_that_is_no_chain_is_refused_before_the_search(quick):

@@ -10,7 +10,8 @@ import torch
 
 import mcprune
 from mcprune.cli.main import main
-from mcprune.config.schema import make_config, read_options
+from mcprune.config.files import read_options
+from mcprune.config.schema import make_config
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.session import pilots
@@ -129,7 +130,7 @@ def test_the_written_configuration_repeats_the_run_and_names_only_what_it_uses(q
     written = read_options(tmp_path / "one" / "config.toml")
     assert (written["schedule"], written["decade_epochs"], written["window_epochs"]) == ("decade", 6 / 8, 1)
     assert written["lambda_end"] == 1e7
-    assert not {"moves", "delta", "alpha", "perturb", "sharpness", "stall_epochs", "judge_on"} & set(written)
+    assert not {"moves", "delta", "alpha", "mask_noise", "sharpness", "stall_epochs", "eval_on"} & set(written)
     told_of(make_config(**written, out=str(tmp_path / "two")))
     for name in ("mask.json", "config.toml", "model.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -160,7 +161,7 @@ def test_a_run_is_a_function_of_its_seed(kind, quick):
         ({"schedule": "ramp", "pilot_share": 0.5}, ["--pilot-share", "auto"]),
         ({"sharpness": 3}, ["--sharpness", "--gate-kind annealed"]),
         ({"delta": 1}, ["--delta", "--method markov"]),
-        ({"perturb": 0.05}, ["--perturb", "--method markov"]),
+        ({"mask_noise": 0.05}, ["--mask-noise", "--method markov"]),
         ({"preset": "slides"}, ["--preset slides", "--method markov"]),
         ({"method": "markov", "schedule": "fixed"}, ["--schedule", "--method gradient"]),
         ({"method": "markov", "lambda": 3}, ["--lambda ", "--method gradient"]),
@@ -239,7 +240,7 @@ def test_epochs_fit_the_time_unless_they_are_given(quick, tmp_path, monkeypatch)
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
     config = quick(method="gradient", schedule="decade", max_time=0.5, out=str(tmp_path / "run"))
     assert next(run(config)).data["epochs"] == 12
-    start = next(run(config.model_copy(update={"epochs": None})))
+    start = next(run(config.replace(epochs=None)))
     assert 1 <= start.data["epochs"] <= 46
     assert start.data["config"]["decade_epochs"] == start.data["epochs"] / 8
 
@@ -270,7 +271,7 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
     score = pilots._score
 
     def failing(plan, searcher, until):
-        if plan.config.gate_kind != "sigmoid":
+        if plan.config.gradient.gate_kind != "sigmoid":
             raise NumericalError("made up")
         return score(plan, searcher, until)
 
@@ -285,7 +286,7 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
 
     monkeypatch.setattr(pilots, "_score", none_works)
     with pytest.raises(NumericalError, match="every pilot"):
-        told_of(config.model_copy(update={"force": True}))
+        told_of(config.replace(force=True))
     assert read_result(tmp_path / "run")["n"] == 16  # the earlier run is as it was
 
 
@@ -308,7 +309,7 @@ def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypa
     final = pilots.in_time(plan, config, 0.0, lambda plan: Search(plan, make_method(plan)))
     assert now[0] <= share * 2.0 + 0.3
     assert "no time for it" in final.notes[-1]
-    assert final.config.schedule == "ramp"
+    assert final.config.gradient.schedule == "ramp"
     # The control: without a bound they take several times their share.
     now[0] = 0.0
     monkeypatch.setattr(pilots, "SLOW", 1e9)

@@ -99,7 +99,7 @@ def test_groups_that_cannot_be_are_one_line(given, words, tmp_path, capsys):
 def test_training_trades_whole_groups_and_never_what_must_be_dropped(quick):
     from mcprune.session.search import Search
 
-    config = quick(keep=11, groups=LAYERS, must_drop=["layer4"], perturb=0.5)
+    config = quick(keep=11, groups=LAYERS, must_drop=["layer4"], mask_noise=0.5)
     plan = make_plan(config, load("digits"))
     from mcprune.session.build.markov import make_method
 

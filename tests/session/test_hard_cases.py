@@ -9,7 +9,8 @@ from torch import nn
 
 import mcprune
 from mcprune.cli.arguments import run_options
-from mcprune.config.schema import make_config, read_options, write_config
+from mcprune.config.files import read_options, write_config
+from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays
 from mcprune.errors import ConfigError, DataError, FolderError, ModelError
 from mcprune.session.loop import run_on
@@ -53,8 +54,8 @@ def test_a_preset_on_the_command_line_stands_above_the_file_and_below_other_opti
     write_config(make_config(), tmp_path / "run.toml")
     arguments = ["--config", str(tmp_path / "run.toml"), "--preset", "slides", "--gates", "hard"]
     config = make_config(**run_options(arguments)[0])
-    assert (config.moves, config.budget, config.gates) == ({"uniform": 1.0}, "constant", "hard")
-    assert mcprune.RunConfig(preset="slides").moves == {"uniform": 1.0}
+    assert (config.chain.moves, config.chain.budget, config.chain.gates) == ({"uniform": 1.0}, "constant", "hard")
+    assert mcprune.Config(preset="slides").moves == {"uniform": 1.0}
 
 
 def test_a_frame_is_read_by_its_names():

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mcprune.cli.main import main
+from mcprune.config.files import read_options
 from mcprune.config.measures import MEASURES
-from mcprune.config.schema import make_config, read_options
+from mcprune.config.schema import make_config
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, ModelError
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
@@ -149,7 +150,7 @@ REFUSED = {
     "must fall from at most 64": {"method": "importance", "counts": (10, 20)},
     "keep=2, but 3 layers must keep one site each": {"method": "importance", "sites": "inputs,units", "keep": 2},
     "only --method importance watches": {"start": "loss-tracked"},
-    "--moves has none": {"propose_by": "obd"},
+    "--moves has none": {"proposals": "obd"},
     "--start-after 3 leaves the chain none": {"start": "obd", "start_after": 3},
     "'inputs' has none": {"method": "importance", "measure": "bn-scale"},
 }
@@ -217,7 +218,7 @@ def test_a_falling_budget_starts_at_n_of_t(digits):
 
 
 @pytest.mark.parametrize(
-    "options", [{"start": "fisher"}, {"propose_by": "obd", "moves": {"exchange": 1, "informed": 1}}]
+    "options", [{"start": "fisher"}, {"proposals": "obd", "moves": {"exchange": 1, "informed": 1}}]
 )
 def test_the_chain_with_a_measure_ends_with_n_and_repeats(options, tmp_path):
     config = short(**options, score_rows=200, out=str(tmp_path / "run"))
@@ -225,7 +226,7 @@ def test_the_chain_with_a_measure_ends_with_n_and_repeats(options, tmp_path):
     assert data_of(told, "harden")[0]["kept"] == 20
     list(run(make_config(**{**read_options(tmp_path / "run" / "config.toml"), "out": str(tmp_path / "again")})))
     assert (tmp_path / "run" / "mask.json").read_text() == (tmp_path / "again" / "mask.json").read_text()
-    if "propose_by" in options:
+    if "proposals" in options:
         assert data_of(told, "progress")[-1]["moves"]["informed"][0] > 0
 
 
@@ -251,7 +252,7 @@ def test_site_weights_are_recomputed_at_their_times_only():
 
 def test_informed_draws_what_the_measure_ranks_high(digits):
     """With all of the weight on few sites the added ones are among them far more often than by chance."""
-    config = short(propose_by="magnitude", moves={"informed": 1}, budget="constant", temperature=0.0)
+    config = short(proposals="magnitude", moves={"informed": 1}, budget="constant", temperature=0.0)
     plan = make_plan(config, digits)
     method = make_method(plan)
     add, remove = method.site_scores(0.5)

@@ -9,7 +9,8 @@ import torch
 
 from mcprune.api import prune
 from mcprune.cli.main import main
-from mcprune.config.schema import make_config, read_options
+from mcprune.config.files import read_options
+from mcprune.config.schema import make_config
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.registry import build
@@ -48,7 +49,7 @@ def weights(tmp_path_factory):
     """A run on single weights of a trained net without biases."""
     folder = tmp_path_factory.mktemp("oneshot") / "run"
     longer = {"pretrain": 20, "epochs": 24, "decisions": 512}
-    options = {**SHORT, **longer, "sites": "weights", "keep": 300, "bias": "no", "compare": "yes"}
+    options = {**SHORT, **longer, "sites": "weights", "keep": 300, "bias": False, "compare": "yes"}
     return folder, list(run(make_config(**options, out=str(folder))))
 
 
@@ -110,7 +111,7 @@ def test_the_small_model_loads_predicts_and_stays_sparse(weights, tmp_path, caps
 def test_a_run_repeats_from_its_configuration(weights):
     folder, events = weights
     options = read_options(folder / "config.toml")
-    assert "perturb" not in options
+    assert "mask_noise" not in options
     again = list(
         run(
             make_config(
@@ -118,7 +119,7 @@ def test_a_run_repeats_from_its_configuration(weights):
                     **options,
                     "out": str(folder.parent / "again"),
                     "compare": "no",
-                    "update": "none",
+                    "finetune": "none",
                     "update_epochs": None,
                 }
             )
@@ -127,12 +128,12 @@ def test_a_run_repeats_from_its_configuration(weights):
     assert again[-1].data["keep"] == events[-1].data["keep"]
 
 
-@pytest.mark.parametrize("update", ["none", "least-squares"])
-def test_other_updates(update):
-    events = list(run(make_config(**SHORT, sites="weights:layers.0,layers.2", keep=300, update=update, out=None)))
+@pytest.mark.parametrize("finetune", ["none", "least-squares"])
+def test_other_updates(finetune):
+    events = list(run(make_config(**SHORT, sites="weights:layers.0,layers.2", keep=300, finetune=finetune, out=None)))
     found = figures(events)
-    assert ("hard mask, updated" in found) == (update != "none")
-    if update != "none":
+    assert ("hard mask, updated" in found) == (finetune != "none")
+    if finetune != "none":
         assert found["hard mask, updated"] > found["hard mask, as found"] - 0.02
 
 
@@ -211,11 +212,11 @@ def test_updates_change_what_is_kept_and_nothing_else(how):
     ("options", "message"),
     [
         ({"frozen": True}, "starts untrained; give --pretrain"),
-        ({"frozen": True, "pretrain": 2, "perturb": 0.1}, "--perturb does nothing under --frozen"),
+        ({"frozen": True, "pretrain": 2, "mask_noise": 0.1}, "--mask-noise does nothing under --frozen"),
         ({"method": "gradient", "pretrain": 2}, "--pretrain with --method gradient"),
-        ({"sites": "weights", "update": "fresh"}, "stay at 0"),
-        ({"update": "none", "update_epochs": 3}, "does nothing under --update none"),
-        ({"moves": {"exchange": 1}, "informed_by": "trials"}, "no move is informed"),
+        ({"sites": "weights", "finetune": "scratch"}, "stay at 0"),
+        ({"finetune": "none", "retrain_epochs": 3}, "does nothing under --finetune none"),
+        ({"moves": {"exchange": 1}, "proposals": "probes"}, "no move is informed"),
         ({"informed_by": "trials", "propose_by": "fisher", "moves": {"informed": 1}}, "are two ways"),
         ({"sites": "weights", "keep": 10**6}, "choose 1 <= keep <="),
     ],
@@ -227,7 +228,7 @@ def test_what_does_not_go_together(options, message, quick):
 
 def test_a_measure_of_the_trained_net_starts_the_chain():
     options = {**SHORT, "epochs": 1, "decisions": 1, "sites": "weights", "keep": 300, "compare": "yes"}
-    events = list(run(make_config(**options, start="magnitude", budget="constant", update="none")))
+    events = list(run(make_config(**options, start="magnitude", budget="constant", finetune="none")))
     found, first = figures(events), next(event.data for event in events if event.kind == "progress")
     assert first["kept"] == 300
     assert abs(found["hard mask, as found"] - found["magnitude, as found"]) < 0.1

@@ -34,7 +34,7 @@ TURNS = {
 KINDS = {
     "plain": ({}, {}),
     "tempered": (TEMPERED, {}),
-    "waves": ({"waves": 4, "budget_until": 0.3, "jitter": 0.1, "dropout": 0.2}, {}),
+    "waves": ({"waves": 4, "budget_until": 0.3, "input_noise": 0.1, "dropout": 0.2}, {}),
     "sharpened": ({"gates": "sharpened", "sites": "inputs,units", "moves": "exchange=1,toggle=1"}, {}),
     "decade": ({"method": "gradient", "schedule": "decade", "gate_kind": "hard-concrete"}, {}),
     "stall": ({"method": "gradient", "schedule": "stall", "gate_kind": "straight-through"}, {}),
@@ -77,7 +77,7 @@ def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
     steering = Replay(turns, None) if turns else None
     config = make_config(**{**SHORT, **options, "out": str(tmp_path / "whole")})
     list(run(config, steering))
-    left(config.model_copy(update={"out": str(tmp_path / "cut")}), 5, steering)
+    left(config.replace(out=str(tmp_path / "cut")), 5, steering)
     twice = 0
     for event in events_of(open_run(tmp_path / "cut")):
         twice += event.kind == "progress"
@@ -108,7 +108,7 @@ def test_what_is_not_put_back_is_missed(tmp_path, monkeypatch):
     }
     for name, (owner, attribute, instead) in forgotten.items():
         cut = tmp_path / name
-        left(config.model_copy(update={"out": str(cut)}), 5)
+        left(config.replace(out=str(cut)), 5)
         with monkeypatch.context() as patch:
             where = f"{owner}.{attribute}" if isinstance(owner, str) else None
             patch.setattr(where, instead) if where else patch.setattr(owner, attribute, instead)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import mcprune
-from mcprune.config.schema import make_config, read_options
+from mcprune.config.files import read_options
+from mcprune.config.schema import make_config
 from mcprune.data.load import load as load_data
 from mcprune.data.prepare import prepare
 from mcprune.errors import ConfigError, DataError, FolderError, NumericalError
@@ -56,8 +57,8 @@ def test_the_mask_is_n_sites_in_order_without_times_or_paths(finished):
 def test_the_written_configuration_reruns_to_the_same_bytes_in_another_process(finished, tmp_path):
     folder, _ = finished
     written = read_options(folder / "config.toml")
-    assert {"keep", "epochs", "batch_size", "retrain_epochs", "threads", "judge_on", "device"} <= set(written)
-    assert written["judge_on"] != "auto"
+    assert {"keep", "epochs", "batch_size", "retrain_epochs", "threads", "eval_on", "device"} <= set(written)
+    assert written["eval_on"] != "auto"
     assert "out" not in written
     again = tmp_path / "again"
     command = [sys.executable, "-m", "mcprune", "run", "--config", str(folder / "config.toml"), "--out", str(again)]
@@ -73,7 +74,7 @@ def test_the_written_configuration_reruns_to_the_same_bytes_in_another_process(f
 def test_speed_options_do_not_change_the_mask_and_another_seed_does(finished, quick, tmp_path):
     folder, _ = finished
     wanted = (folder / "mask.json").read_bytes()
-    for name, changes in [("full", {"evaluator": "full", "speculate": 1}), ("wide", {"speculate": 64})]:
+    for name, changes in [("full", {"evaluator": "full", "lookahead": 1}), ("wide", {"lookahead": 64})]:
         list(run(quick(out=str(tmp_path / name), **changes)))
         assert (tmp_path / name / "mask.json").read_bytes() == wanted
     list(run(quick(out=str(tmp_path / "other"), seed=1)))
@@ -199,7 +200,7 @@ def test_the_default_folder_is_named_after_the_data(quick, tmp_path, monkeypatch
         {"sites": "units", "keep": 5, "rejection": "modified", "alpha": 5},
         {"keep": 64},
         {"keep": 1, "budget": "constant", "budget_drops": "chain", "moves": "site=1"},
-        {"hidden": (), "judge_on": "train"},
+        {"hidden": (), "eval_on": "train"},
         {"activation": "gelu", "dropout": 0.2, "weight_decay": 0.01},
     ],
 )
@@ -207,9 +208,9 @@ def test_every_way_to_a_mask_keeps_exactly_n(changes, quick, tmp_path):
     config = quick(epochs=1, decisions=16, out=str(tmp_path / "run"), **{"keep": 9, **changes})
     list(run(config))
     mask = json.loads((tmp_path / "run" / "mask.json").read_text())
-    assert len(set(mask["keep"])) == mask["n"] == config.keep
+    assert len(set(mask["keep"])) == mask["n"] == config.problem.keep
     result = read_result(tmp_path / "run")
-    assert result["n"] == config.keep
+    assert result["n"] == config.problem.keep
     model = mcprune.load(tmp_path / "run")
     with torch.no_grad():
         assert model(model.select(np.zeros((2, 64)))).shape == (2, 10)
@@ -231,7 +232,7 @@ def test_options_of_the_chain_reach_it(quick):
         "weight_bound": 7.0,
         "start_weight": 2.5,
         "decisions": 33,
-        "speculate": 9,
+        "lookahead": 9,
         "seed": 11,
     }
     settings = make_method(make_plan(quick(**options), load_data("digits"))).settings
@@ -243,7 +244,7 @@ def test_options_of_the_chain_reach_it(quick):
         "pool",
         "start_weight",
         "decisions",
-        "speculate",
+        "lookahead",
         "seed",
     ):
         value = getattr(settings, name)
@@ -255,12 +256,12 @@ def test_options_of_the_chain_reach_it(quick):
 
 
 def test_staged_decisions_are_said_and_need_what_can_make_them(quick, tmp_path):
-    told = list(run(quick(out=str(tmp_path / "run"), decide="staged", wrong_rate=0.03)))
+    told = list(run(quick(out=str(tmp_path / "run"), early_reject=0.03)))
     assert any("0.03" in event.data["text"] for event in told if event.kind == "note")
     assert len(told[-1].data["keep"]) == 16
     for changes in ({"evaluator": "full"}, {"activation": "gelu"}):
-        with pytest.raises(mcprune.McpruneError, match="--decide staged"):
-            next(run(quick(out=str(tmp_path / "other"), decide="staged", **changes)))
+        with pytest.raises(mcprune.McpruneError, match="--early-reject"):
+            next(run(quick(out=str(tmp_path / "other"), early_reject=0.01, **changes)))
     assert not (tmp_path / "other").exists()
 
 

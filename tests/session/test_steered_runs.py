@@ -83,7 +83,7 @@ def test_without_one_of_the_changes_the_weights_are_others(steered):
         left = {3: [{"moves": {"exchange": 0.5, "site": 0.5}}]} if block == 3 else {}
         turns = {at: turn for at, turn in TURNS.items() if at != block} | left
         other = folder.parent / f"without-{block}"
-        list(run(config.model_copy(update={"out": str(other)}), Replay(turns, end=17)))
+        list(run(config.replace(out=str(other)), Replay(turns, end=17)))
         assert json.loads((other / "mask.json").read_text())["weights"] != want, block
 
 
@@ -103,7 +103,7 @@ def test_an_impossible_change_ends_a_replay_with_its_reason(quick, tmp_path):
     with pytest.raises(ConfigError, match="none of the moves uses delta"):
         list(run(config, Replay({2: [{"adapt_delta": 0.3}]}, end=None)))
     with pytest.raises(ConfigError, match="no knob 'speed'"):
-        list(run(config.model_copy(update={"force": True}), Replay({2: [{"speed": 0.3}]}, end=None)))
+        list(run(config.replace(force=True), Replay({2: [{"speed": 0.3}]}, end=None)))
 
 
 def test_the_gradient_path_has_no_knobs(tmp_path):
@@ -116,7 +116,7 @@ def test_a_folder_without_a_run_cannot_be_replayed(tmp_path):
         read_replay(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_replay(tmp_path)
-    (tmp_path / "config.toml").write_text("keep = 3\n")
+    (tmp_path / "config.toml").write_text("[problem]\nkeep = 3\n")
     (tmp_path / "events.jsonl").write_text("not json\n")
     with pytest.raises(FolderError, match="not the record of a run"):
         read_replay(tmp_path)

@@ -26,8 +26,8 @@ def planned(**options):
 
 def test_few_rows_search_with_the_classifier_that_is_kept():
     plan = planned()
-    assert plan.config.search_hidden == plan.config.hidden == (128, 64)
-    assert plan.config.waves == 0
+    assert plan.config.model.search_hidden == plan.config.model.hidden == (128, 64)
+    assert plan.config.chain.waves == 0
     assert isinstance(budget_over_time(plan.config, 64, 16), Schedule)
 
 
@@ -35,34 +35,45 @@ def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
     monkeypatch.setattr(planning, "LARGE", 1000)
     monkeypatch.setattr(recipe, "BLACK", 0.4)  # half of the digits' pixels are
     plan = planned()
-    assert plan.config.search_hidden == (512,)
+    assert plan.config.model.search_hidden == (512,)
     assert plan.model.widths == (64, 512, 10)
     assert (
         classifier_words(plan.config, plan.model, is_users_model=False) == "MLP 64-128-64-10, searched with 64-512-10"
     )
-    assert plan.config.waves == planning.WAVES
-    assert plan.config.budget_until == 0.3
+    assert plan.config.chain.waves == planning.WAVES
+    assert plan.config.chain.budget_until == 0.3
     assert isinstance(budget_over_time(plan.config, 64, 16), Waves)
     # What has units as sites, warmth or a gradient keeps its own classifier and rests once at n.
-    assert planned(sites="units").config.search_hidden == (128, 64)
-    assert planned(temperature="1e-4").config.waves == 0
-    assert planned(method="gradient").config.search_hidden == (128, 64)
+    assert planned(sites="units").config.model.search_hidden == (128, 64)
+    assert planned(temperature="1e-4").config.chain.waves == 0
+    assert planned(method="gradient").config.model.search_hidden == (128, 64)
 
 
 def test_grey_images_are_searched_plainly_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr(planning, "LARGE", 1000)
     config = planned().config
-    assert (config.search_hidden, config.waves, config.jitter, config.retrain_jitter) == ((128, 64), 0, 0.0, 0.0)
-    assert (config.epochs, config.pool, config.evaluation_rows_early) == (30, 8, 1024)
-    assert (config.retrain_dropout, config.retrain_epochs) == (0.2, 60)
-    told = planned(waves=7, jitter=0.05, epochs=3, pool=4).config
-    assert (told.waves, told.jitter, told.epochs, told.pool, told.retrain_jitter) == (7, 0.05, 3, 4, 0.0)
+    assert (config.model.search_hidden, config.chain.waves, config.train.input_noise, config.retrain.input_noise) == (
+        (128, 64),
+        0,
+        0.0,
+        0.0,
+    )
+    assert (config.train.epochs, config.chain.pool, config.chain.evaluation_rows_early) == (30, 8, 1024)
+    assert (config.retrain.dropout, config.retrain.epochs) == (0.2, 60)
+    told = planned(waves=7, input_noise=0.05, epochs=3, pool=4).config
+    assert (told.chain.waves, told.train.input_noise, told.train.epochs, told.chain.pool, told.retrain.input_noise) == (
+        7,
+        0.05,
+        3,
+        4,
+        0.0,
+    )
     # Units, the gradient path, and rows that are no images are left as they were, but for the noise on pixels.
-    assert planned(sites="units").config.waves == planning.WAVES
-    assert planned(method="gradient").config.jitter == 0.0
-    assert planned(sites="units").config.retrain_dropout == 0.0
-    assert planned(retrain_dropout=0.0, retrain_epochs=2).config.retrain_epochs == 2
-    assert make_plan(make_config(data="breast-cancer", keep=3), load("breast-cancer")).config.pool == 32
+    assert planned(sites="units").config.chain.waves == planning.WAVES
+    assert planned(method="gradient").config.train.input_noise == 0.0
+    assert planned(sites="units").config.retrain.dropout == 0.0
+    assert planned(retrain_dropout=0.0, retrain_epochs=2).config.retrain.epochs == 2
+    assert make_plan(make_config(data="breast-cancer", keep=3), load("breast-cancer")).config.chain.pool == 32
 
 
 @pytest.mark.parametrize(
@@ -136,10 +147,10 @@ def test_noise_is_a_function_of_the_seed_and_does_something():
 
 
 def test_only_images_are_retrained_with_noise():
-    assert planned().config.retrain_jitter == 0.1
+    assert planned().config.retrain.input_noise == 0.1
     table = make_plan(make_config(data="breast-cancer", keep=5), load("breast-cancer"))
-    assert table.config.retrain_jitter == 0.0
-    assert planned(retrain_jitter=0.0).config.retrain_jitter == 0.0
+    assert table.config.retrain.input_noise == 0.0
+    assert planned(retrain_input_noise=0.0).config.retrain.input_noise == 0.0
 
 
 def test_dropout_while_retraining_is_that_of_the_small_classifier_alone():

@@ -190,7 +190,8 @@ def _run_readers(run: Path) -> list[Reader]:
 
     from mcprune.cli.main import main
     from mcprune.cli.report import features
-    from mcprune.config.schema import make_config, read_options
+    from mcprune.config.files import read_options
+    from mcprune.config.schema import make_config
     from mcprune.dashboard.recorded import Past
     from mcprune.report.run_page import check, write_page
     from mcprune.session.steering import read_replay
@@ -347,7 +348,7 @@ def _sweep_reader(root: Path) -> Reader:
     from mcprune.studies.sweep.vary import read_all
 
     setting = {"objective": "found", "options": {"data": "wine"}, "seeds": [0]}
-    varied = read_all(["perturb=0:0.3"], {"data": "wine"})
+    varied = read_all(["mask_noise=0:0.3"], {"data": "wine"})
     is_made = (root / "journal.log").exists()
     study = Study(root, setting, varied)
     for score in () if is_made else (0.5, 0.75):

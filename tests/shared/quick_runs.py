@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcprune.config.schema import RunConfig, make_config
+from mcprune.config.schema import Config, make_config
 from mcprune.session.loop import run
 from mcprune.storage.events import Event
 
@@ -22,10 +22,10 @@ QUICK: dict[str, Any] = {
 
 
 @pytest.fixture
-def quick() -> Callable[..., RunConfig]:
+def quick() -> Callable[..., Config]:
     """Options of a run on digits that takes about a second."""
 
-    def make(**changes: Any) -> RunConfig:
+    def make(**changes: Any) -> Config:
         return make_config(**{**QUICK, **changes})
 
     return make

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.storage.events import Event
 
 KEEP = [1, 2, 10, 63, 64, 67, 68, 69]
@@ -116,13 +116,13 @@ def result() -> dict[str, Any]:
 
 
 @pytest.fixture
-def fake_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[RunConfig]]:
+def fake_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Config]]:
     """Put events in the place of the loop's; the list that comes back fills with the configurations."""
 
-    def install(make: Callable[[], Iterator[Event]]) -> list[RunConfig]:
-        asked: list[RunConfig] = []
+    def install(make: Callable[[], Iterator[Event]]) -> list[Config]:
+        asked: list[Config] = []
 
-        def run(config: RunConfig) -> Iterator[Event]:
+        def run(config: Config) -> Iterator[Event]:
             asked.append(config)
             return make()
 

@@ -145,7 +145,7 @@ def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypat
     real = filling.searching
 
     def searching(config, plan, began):
-        seen.append((config.waves, config.epochs, plan.blocks))
+        seen.append((config.chain.waves, config.train.epochs, plan.blocks))
         return real(config, plan, began)
 
     monkeypatch.setattr(filling, "searching", searching)

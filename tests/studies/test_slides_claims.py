@@ -176,13 +176,20 @@ def test_the_runs_are_the_slides_own():
     configs = {job.about["run"]: job.config() for job in asked}
     for name, config in configs.items():
         if config.method == "gradient":
-            assert (config.epochs, config.pruner_bound, config.start_weight, config.pruner_optimizer) == (
+            assert (
+                config.train.epochs,
+                config.gradient.pruner_bound,
+                config.gradient.start_weight,
+                config.gradient.pruner_optimizer,
+            ) == (
                 160,
                 1000.0,
                 4.0,
                 "adam",
             )
-            assert config.window_epochs == (None if config.schedule in ("fixed", "ramp") else 10), name
+            assert config.gradient.window_epochs == (None if config.gradient.schedule in ("fixed", "ramp") else 10), (
+                name
+            )
     decade = make_alpha(configs["decade"])
     assert isinstance(decade, alphas.Windowed)
     # lambda after 19, 20, 140 and 160 epochs: eight values from 1 to 1e7.

@@ -94,10 +94,10 @@ def test_a_run_is_taught_and_what_retrains_nothing_is_refused(quick):
     other = plain.train(mask, 0)
     assert plain._teacher is None
     assert any((a != b).any() for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    for more in ({"update": "gradient"}, {}):  # which weights have by default
-        with pytest.raises(ConfigError, match=r"retrain_distill=2 .*nothing is under --update gradient"):
+    for more in ({"finetune": "short"}, {}):  # which weights have by default
+        with pytest.raises(ConfigError, match=r"retrain_distill=2 .*nothing is under --finetune short"):
             make_plan(quick(sites="weights", keep=50, retrain_distill=2.0, **more), load("digits"))
-        with pytest.raises(ConfigError, match=r"retrain_warp=1 .*nothing is under --update gradient"):
+        with pytest.raises(ConfigError, match=r"retrain_warp=1 .*nothing is under --finetune short"):
             make_plan(quick(sites="weights", keep=50, retrain_warp=1.0, **more), load("digits"))
 
 
@@ -107,7 +107,7 @@ def test_the_rate_of_retraining_is_its_own(quick):
     mask = np.ones(64, bool)
     nets = [
         Refit(make_plan(quick(retrain_epochs=2, **more), load("digits")), lambda: False).train(mask, 0)
-        for more in ({}, {"retrain_rate": 2e-3}, {"retrain_rate": 1e-4})
+        for more in ({}, {"retrain_learning_rate": 2e-3}, {"retrain_learning_rate": 1e-4})
     ]
     first, same, other = ([value.detach() for value in net.parameters()] for net in nets)
     assert all((a == b).all() for a, b in zip(first, same, strict=True))  # --learning-rate is 2e-3

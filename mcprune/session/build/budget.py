@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from mcprune.chain.schedules import parse
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.data.prepare import Prepared
 from mcprune.errors import ConfigError
 from mcprune.methods.markov.cost_budget import CostBudget
@@ -20,7 +20,7 @@ NAMED = 4
 
 
 def settle_budget(
-    config: RunConfig, model: nn.Module, sites: SiteMap, prepared: Prepared
+    config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared
 ) -> tuple[int, CostBudget | None]:
     """Return n, the sites to keep, and None; or with a budget that is a cost N, which bounds nothing, and that budget.
 
@@ -32,13 +32,13 @@ def settle_budget(
         What the model costs without some of its sites is not known.
     """
     limits = _limits(config)
-    if len(limits) + (config.keep is not None) > 1 or isinstance(config.keep, dict):
+    if len(limits) + (config.problem.keep is not None) > 1 or isinstance(config.problem.keep, dict):
         raise ConfigError("Budgets cannot be combined yet. Give one of --keep N, --macs N and --parameters N.")
     if not limits:
-        keep = config.keep if config.keep is not None else max(1, sites.size // 4)
+        keep = config.problem.keep if config.problem.keep is not None else max(1, sites.size // 4)
         if keep > sites.size:
             raise ConfigError(
-                f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.sites!r}; "
+                f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.problem.sites!r}; "
                 f"choose 1 <= keep <= {sites.size}"
             )
         return keep, None
@@ -60,13 +60,13 @@ def settle_budget(
     return sites.size, _under_a_wall(config, CostBudget(costs, limit))
 
 
-def _limits(config: RunConfig) -> dict[str, int]:
+def _limits(config: Config) -> dict[str, int]:
     """Return the bounds on costs by unit."""
-    given = {"macs": config.macs, "parameters": config.parameters}
+    given = {"macs": config.problem.macs, "parameters": config.problem.parameters}
     return {unit: limit for unit, limit in given.items() if limit is not None}
 
 
-def settle_ties(config: RunConfig, sites: SiteMap, feature_names: Sequence[str], name: str) -> CostBudget | None:
+def settle_ties(config: Config, sites: SiteMap, feature_names: Sequence[str], name: str) -> CostBudget | None:
     """Return the budget of a search among groups of tied sites, whose costs are `TiedCosts`; None without groups.
 
     Raises
@@ -74,23 +74,25 @@ def settle_ties(config: RunConfig, sites: SiteMap, feature_names: Sequence[str],
     ConfigError
         Groups that do not fit the sites or the budget, or options that contradict them.
     """
-    if config.groups is None:
+    if config.problem.groups is None:
         return None
     if limits := _limits(config):
         raise ConfigError(f"groups with --{next(iter(limits))}: groups bring costs of their own; leave one of them out")
-    if isinstance(config.keep, dict):
+    if isinstance(config.problem.keep, dict):
         raise ConfigError("groups with keep for each kind of site: groups have one budget; give --keep one number")
     if sites.channels or sites.weights:
-        raise ConfigError(f"groups with sites={config.sites!r}: inputs and units can be tied; leave --groups out")
-    if config.start is not None or config.propose_by is not None:
-        raise ConfigError("--start and --propose-by score single sites: leave them out, or leave --groups out")
+        raise ConfigError(
+            f"groups with sites={config.problem.sites!r}: inputs and units can be tied; leave --groups out"
+        )
+    if config.chain.start is not None or config.chain.proposal_measure is not None:
+        raise ConfigError("--start and --proposals MEASURE score single sites: leave them out, or leave --groups out")
     names = sites.names(feature_names)
-    given = (config.must_keep or (), config.must_drop or ())
-    limit = config.keep
+    given = (config.problem.must_keep or (), config.problem.must_drop or ())
+    limit = config.problem.keep
     if limit is None:
-        all_of_it = settle_groups(config.groups, names, 2**31, *given)
+        all_of_it = settle_groups(config.problem.groups, names, 2**31, *given)
         limit = max(all_of_it.smallest, all_of_it.whole // 4)
-    costs = settle_groups(config.groups, names, limit, *given)
+    costs = settle_groups(config.problem.groups, names, limit, *given)
     if limit > costs.whole:
         raise ConfigError(
             f"keep={limit:,}, but all that {name!r} may keep costs {costs.whole:,}; choose keep of at most {costs.whole:,}"
@@ -98,17 +100,17 @@ def settle_ties(config: RunConfig, sites: SiteMap, feature_names: Sequence[str],
     return _under_a_wall(config, CostBudget(costs, limit))
 
 
-def _under_a_wall(config: RunConfig, budget: CostBudget) -> CostBudget:
+def _under_a_wall(config: Config, budget: CostBudget) -> CostBudget:
     """Return the budget; options that contradict a wall are refused."""
-    option = "groups" if config.groups is not None else f"{budget.costs.unit}={budget.limit}"
-    if config.budget_drops == "chain":
+    option = "groups" if config.problem.groups is not None else f"{budget.costs.unit}={budget.limit}"
+    if config.chain.budget_drops == "chain":
         raise ConfigError(
             f"{option} with budget_drops=chain: a cost is a wall, which the chain cannot come from above; "
             "use --budget-drops pool"
         )
-    alpha = parse(config.alpha)
-    if "alpha" in config.model_fields_set and max(alpha.start, alpha.end) > 0:
+    alpha = parse(config.chain.alpha)
+    if config.is_given("alpha") and max(alpha.start, alpha.end) > 0:
         raise ConfigError(
-            f"alpha={config.alpha} with {option}: a cost is a wall, and nothing pushes towards it; leave --alpha out"
+            f"alpha={config.chain.alpha} with {option}: a cost is a wall, and nothing pushes towards it; leave --alpha out"
         )
     return budget

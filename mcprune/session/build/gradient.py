@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from mcprune.chain.schedules import Schedule, parse
-from mcprune.config.gradient import LARGEST, SCHEDULES
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
+from mcprune.config.sections.gradient import LARGEST_ALPHA as LARGEST
+from mcprune.config.sections.gradient import SCHEDULES
 from mcprune.errors import ConfigError
 from mcprune.methods.gradient.alphas import Alpha, Constant, Decades, Stall, Strength, Timed, Windowed
 from mcprune.methods.gradient.method import Gradient, GradientSettings
@@ -23,12 +24,12 @@ TRAVEL, LEAST_RATE, LARGEST_RATE = 100.0, 1e-3, 0.1
 SGD_RATE = 30.0  # the gradient of a weight is of order alpha s (1 - s) / N
 
 
-def settle(config: RunConfig, epochs: int, steps: int) -> dict[str, Any]:
+def settle(config: Config, epochs: int, steps: int) -> dict[str, Any]:
     """Return what the open options of the gradient path become in a run of so many epochs and steps.
 
     Parameters
     ----------
-    config : RunConfig
+    config : Config
         With `--method gradient`. Its schedule may be `auto`: then only what pilots do not choose is settled.
     epochs, steps : int
         Of the whole run.
@@ -38,30 +39,31 @@ def settle(config: RunConfig, epochs: int, steps: int) -> dict[str, Any]:
     ConfigError
         A window or a decade longer than the run, lambda that starts above its end, an alpha that does not fit the schedule.
     """
-    schedule = config.schedule or "ramp"
-    optimizer = config.pruner_optimizer or "adam"
+    search = config.gradient
+    schedule = search.schedule or "ramp"
+    optimizer = search.pruner_optimizer or "adam"
     rate = min(LARGEST_RATE, max(LEAST_RATE, TRAVEL / steps)) if optimizer == "adam" else SGD_RATE
-    decade = config.decade_epochs or epochs / PARTS
+    decade = search.decade_epochs or epochs / PARTS
     wanted: dict[str, Any] = {
         "schedule": schedule,
-        "gate_kind": config.gate_kind or "sigmoid",
+        "gate_kind": search.gate_kind or "sigmoid",
         "pruner_optimizer": optimizer,
-        "pruner_learning_rate": config.pruner_learning_rate or float(f"{rate:.3g}"),
-        "pruner_bound": config.pruner_bound or (BOUND_DRAWN if config.gate_kind == "straight-through" else BOUND),
-        "alpha": config.alpha if "alpha" in config.model_fields_set else (FIXED if schedule == "fixed" else RAMP),
-        "lambda_": config.lambda_ or (1e5 if schedule == "mu-lambda" else 1.0),
-        "lambda_end": config.lambda_end or max(1e7, config.lambda_ or 0.0),
+        "pruner_learning_rate": search.pruner_learning_rate or float(f"{rate:.3g}"),
+        "pruner_bound": search.pruner_bound or (BOUND_DRAWN if search.gate_kind == "straight-through" else BOUND),
+        "alpha": search.alpha if search.alpha is not None else (FIXED if schedule == "fixed" else RAMP),
+        "lambda": search.lambda_ or (1e5 if schedule == "mu-lambda" else 1.0),
+        "lambda_end": search.lambda_end or max(1e7, search.lambda_ or 0.0),
         "decade_epochs": decade,
-        "window_kind": config.window_kind or "products",
-        "stall_epochs": config.stall_epochs or max(1, round(epochs / 40)),
-        "stall_tolerance": config.stall_tolerance or 0.01,
-        "stall_factor": config.stall_factor or 2.0,
-        "alpha_cap": config.alpha_cap or 1e6,
-        "pilot_share": config.pilot_share or 0.4,
+        "window_kind": search.window_kind or "products",
+        "stall_epochs": search.stall_epochs or max(1, round(epochs / 40)),
+        "stall_tolerance": search.stall_tolerance or 0.01,
+        "stall_factor": search.stall_factor or 2.0,
+        "alpha_cap": search.alpha_cap or 1e6,
+        "pilot_share": search.pilot_share or 0.4,
     }
     window = max(1, round(decade * WINDOW / 20)) if schedule == "decade" else WINDOW
-    wanted["window_epochs"] = config.window_epochs or max(1, min(window, epochs))
-    others = set().union(*SCHEDULES.values()) - SCHEDULES[schedule] - {"alpha"}
+    wanted["window_epochs"] = search.window_epochs or max(1, min(window, epochs))
+    others = {name.rstrip("_") for name in set().union(*SCHEDULES.values()) - SCHEDULES[schedule] - {"alpha"}}
     settled = {name: None if name in others else value for name, value in wanted.items()}
     _check(config, settled, epochs)
     if schedule == "auto":
@@ -69,7 +71,7 @@ def settle(config: RunConfig, epochs: int, steps: int) -> dict[str, Any]:
     return settled
 
 
-def _check(config: RunConfig, settled: dict[str, Any], epochs: int) -> None:
+def _check(config: Config, settled: dict[str, Any], epochs: int) -> None:
     schedule, alpha = settled["schedule"], parse(settled["alpha"])
     for name in ("window_epochs", "decade_epochs", "stall_epochs"):
         if settled[name] is not None and settled[name] > epochs:
@@ -77,7 +79,7 @@ def _check(config: RunConfig, settled: dict[str, Any], epochs: int) -> None:
             raise ConfigError(
                 f"{spelled} {settled[name]:g} is longer than the run of {epochs} epochs; choose at most {epochs}, or more --epochs"
             )
-    if settled["lambda_end"] is not None and settled["lambda_"] > settled["lambda_end"]:
+    if settled["lambda_end"] is not None and settled["lambda"] > settled["lambda_end"]:
         raise ConfigError(
             f"--lambda {settled['lambda_']:g} is above --lambda-end {settled['lambda_end']:g}, but it only rises; exchange them"
         )
@@ -94,30 +96,31 @@ def _check(config: RunConfig, settled: dict[str, Any], epochs: int) -> None:
         raise ConfigError(f"--alpha {settled['alpha']} is so large that L_tot overflows; choose at most {LARGEST:g}")
 
 
-def make_alpha(config: RunConfig) -> Alpha:
+def make_alpha(config: Config) -> Alpha:
     """Return the schedule of a settled configuration, at its start."""
-    if config.schedule in ("fixed", "ramp"):
-        return Timed(parse(config.alpha))
+    search = config.gradient
+    if search.schedule in ("fixed", "ramp"):
+        return Timed(parse(search.alpha or RAMP))
     rule: Strength = Constant()
-    if config.schedule == "mu-lambda":
-        rule = Constant(config.lambda_ or 1.0)
-    elif config.schedule == "decade":
-        rule = Decades(config.lambda_ or 1.0, config.lambda_end or LARGEST, config.decade_epochs or 1.0)
-    elif config.schedule == "stall":
+    if search.schedule == "mu-lambda":
+        rule = Constant(search.lambda_ or 1.0)
+    elif search.schedule == "decade":
+        rule = Decades(search.lambda_ or 1.0, search.lambda_end or LARGEST, search.decade_epochs or 1.0)
+    elif search.schedule == "stall":
         rule = Stall(
-            config.lambda_ or 1.0, config.lambda_end or LARGEST, config.stall_factor or 2.0,
-            config.stall_tolerance or 0.01, config.stall_epochs or 1,
+            search.lambda_ or 1.0, search.lambda_end or LARGEST, search.stall_factor or 2.0,
+            search.stall_tolerance or 0.01, search.stall_epochs or 1,
         )  # fmt: skip
     return Windowed(
         rule,
-        window=config.window_epochs or WINDOW,
-        products=config.window_kind != "literal",
-        cap=config.alpha_cap or LARGEST,
+        window=search.window_epochs or WINDOW,
+        products=search.window_kind != "literal",
+        cap=search.alpha_cap or LARGEST,
     )
 
 
 def make_gradient(
-    config: RunConfig,
+    config: Config,
     *,
     sites: int,
     keep: int,
@@ -130,7 +133,7 @@ def make_gradient(
 
     Parameters
     ----------
-    config : RunConfig
+    config : Config
     sites, keep : int
         N and n.
     rows : int
@@ -141,17 +144,18 @@ def make_gradient(
     floor : ndarray of int, shape (N,), optional
         See `Gradient`.
     """
+    search = config.gradient
     settings = GradientSettings(
         keep=keep,
-        gate_kind=config.gate_kind or "sigmoid",
-        sharpness=parse(config.sharpness) if config.gate_kind == "annealed" else Schedule("constant", 1.0, 1.0),
-        modified=config.rejection == "modified",
-        optimizer=config.pruner_optimizer or "adam",
-        learning_rate=config.pruner_learning_rate or LEAST_RATE,
-        start_weight=config.start_weight,
+        gate_kind=search.gate_kind or "sigmoid",
+        sharpness=parse(search.sharpness) if search.gate_kind == "annealed" else Schedule("constant", 1.0, 1.0),
+        modified=search.rejection == "modified",
+        optimizer=search.pruner_optimizer or "adam",
+        learning_rate=search.pruner_learning_rate or LEAST_RATE,
+        start_weight=search.start_weight,
         steps=steps,
-        epoch_steps=max(1, rows // min(config.batch_size or rows, rows)),
-        seed=config.seed,
-        bound=config.pruner_bound,
+        epoch_steps=max(1, rows // min(config.train.batch_size or rows, rows)),
+        seed=config.runtime.seed,
+        bound=search.pruner_bound,
     )
     return Gradient(sites, settings, make_alpha(config), device, floor)

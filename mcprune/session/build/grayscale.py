@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.data.prepare import Prepared
 
 # Where fewer pixels than this share are black, hardly any is rarely lit: noise and waves, which cost such pixels, bring nothing.
 BLACK = 2.0 / 3.0
-NO_NOISE: dict[str, Any] = {"jitter": 0.0, "retrain_jitter": 0.0}
+NO_NOISE: dict[str, Any] = {"input_noise": 0.0, "retrain_input_noise": 0.0}
 # In place of the noise a small perceptron is kept from remembering its rows by dropout, and then has use for more epochs.
 RETRAINED: dict[str, Any] = {"retrain_dropout": 0.2, "retrain_epochs": 60}
 PLAIN: dict[str, Any] = {"waves": 0, "epochs": 30, "pool": 8, "evaluation_rows_early": 1024}
@@ -20,24 +20,28 @@ def is_grey(prepared: Prepared) -> bool:
     return prepared.image_shape is not None and float((prepared.x_train[:5000] == 0).mean()) < BLACK
 
 
-def for_grey_images(config: RunConfig, prepared: Prepared, *, is_own: bool) -> RunConfig:
+def for_grey_images(config: Config, prepared: Prepared, *, is_own: bool) -> Config:
     """Return the options with what grey images want in place of what was not given.
 
     Parameters
     ----------
-    config : RunConfig
+    config : Config
     prepared : Prepared
         Of many rows: on few the usual search has neither waves nor noise while it goes on.
     is_own : bool
         The classifier is mcprune's own perceptron, so that it may be searched with at any width.
     """
-    if not is_grey(prepared) or config.frozen:
+    if not is_grey(prepared) or config.train.frozen:
         return config
     wanted = dict(NO_NOISE)
-    if is_own and config.sites == "inputs" and config.update in ("auto", "fresh"):
+    if is_own and config.problem.sites == "inputs" and config.retrain.finetune in ("auto", "scratch"):
         wanted |= RETRAINED
-    is_plain = config.method == "markov" and config.sites == "inputs" and config.macs is config.parameters is None
+    is_plain = (
+        config.method == "markov"
+        and config.problem.sites == "inputs"
+        and config.problem.macs is config.problem.parameters is None
+    )
     if is_plain and is_own:
-        wanted |= {**PLAIN, "search_hidden": config.hidden}
-    left = {name: value for name, value in wanted.items() if name not in config.model_fields_set}
-    return config.model_copy(update=left)
+        wanted |= {**PLAIN, "search_hidden": config.model.hidden}
+    left = {name: value for name, value in wanted.items() if not config.is_given(name)}
+    return config.replace(**left)

@@ -10,7 +10,7 @@ import torch
 
 from mcprune.chain import moves
 from mcprune.chain.schedules import Schedule, Waves, parse
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.data.prepare import Prepared
 from mcprune.distributed.evaluation import SharedEvaluator
 from mcprune.errors import ConfigError, ModelError
@@ -44,19 +44,20 @@ TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
 
 def judging_rows(plan: Plan) -> int:
     """Return how many rows a candidate can be judged on at most."""
-    config = plan.config
-    share = config.judge_share if config.judge_on == "held-out" else 1.0
+    share = plan.evaluation.fraction if plan.evaluation.on == "held-out" else 1.0
     return max(1, round(share * len(plan.prepared.y_train)))
 
 
 def evaluation_case(plan: Plan) -> Case:
     """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
     config, data = plan.config, plan.prepared
-    early = config.budget == "geometric" and plan.falls
-    most = config.evaluation_rows_early if early else config.evaluation_rows
+    early = config.chain.budget == "geometric" and plan.falls
+    most = plan.evaluation.early_rows if early else plan.evaluation.rows
     rows = min(most, judging_rows(plan))
     chosen: slice | np.ndarray = slice(rows)
-    if config.objective != PLAIN or data.weights is not None:  # of all classes, also where the file is sorted by class
+    if (
+        config.problem.objective != PLAIN or data.weights is not None
+    ):  # of all classes, also where the file is sorted by class
         chosen = np.linspace(0, len(data.y_train) - 1, rows).round().astype(np.int64)
     return Case(
         gated=plan.gated,
@@ -66,11 +67,13 @@ def evaluation_case(plan: Plan) -> Case:
         targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
         plan=move_plan(config, plan.sites.size),
         keep=plan.keep if plan.cost is None else max(1, plan.sites.size // 4),
-        start_weight=config.start_weight,
-        sharpness={"sigmoid": 1.0, "sharpened": parse(config.sharpness).value(0.5), "hard": math.inf}[config.gates],
+        start_weight=config.chain.start_weight,
+        sharpness={"sigmoid": 1.0, "sharpened": parse(config.chain.sharpness).value(0.5), "hard": math.inf}[
+            config.chain.gates
+        ],
         ahead=candidates_ahead(config, plan.sites.size),
-        max_memory=config.max_memory,
-        wrong_rate=config.wrong_rate if config.decide == "staged" else None,
+        max_memory=config.runtime.max_memory,
+        wrong_rate=config.chain.early_reject,
         rows=_told(data, chosen),
     )
 
@@ -104,20 +107,22 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
 
 def _own_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     config = plan.config
-    canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.max_memory)
-    if config.decide == "staged":
-        if config.evaluator not in ("auto", "fused"):
+    canonical = FullEvaluator(plan.gated, plan.objective, max_memory=config.runtime.max_memory)
+    if config.chain.early_reject is not None:
+        if config.runtime.evaluator not in ("auto", "fused"):
             raise ConfigError(
-                f"--decide staged cannot use --evaluator {config.evaluator}, which sees every row; leave --evaluator out"
+                f"--early-reject cannot use --evaluator {config.runtime.evaluator}, which sees every row; leave --evaluator out"
             )
-        plan.notes.append(f"decide: staged, approximate: a wrong rejection has a chance of about {config.wrong_rate:g}")
+        plan.notes.append(
+            f"early_reject: approximate: a wrong rejection has a chance of about {config.chain.early_reject:g}"
+        )
     case = evaluation_case(plan)
-    if config.evaluator != "auto":
-        return named(config.evaluator, case, canonical), canonical
-    if config.decide == "staged":
+    if config.runtime.evaluator != "auto":
+        return named(config.runtime.evaluator, case, canonical), canonical
+    if config.chain.early_reject is not None:
         row = examine("fused", case, canonical)
         if row.evaluator is None:
-            raise ModelError(f"--decide staged needs the fused evaluator, which cannot serve this run: {row.reason}")
+            raise ModelError(f"--early-reject needs the fused evaluator, which cannot serve this run: {row.reason}")
         return row.evaluator, canonical
     evaluator, why = choose(case, canonical)
     if why:
@@ -125,34 +130,38 @@ def _own_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     return evaluator, canonical
 
 
-def move_plan(config: RunConfig, sites: int) -> moves.MovePlan:
+def move_plan(config: Config, sites: int) -> moves.MovePlan:
     """Return the mixture of moves; `informed` draws from equal scores until the chain has better ones."""
-    equal = np.ones(sites) if "informed" in config.moves else None
+    equal = np.ones(sites) if "informed" in config.chain.moves else None
     plan: moves.MovePlan = moves.move_plan(
-        **config.moves,
-        block_size=config.move_sites,
-        box=config.weight_bound,
+        **config.chain.moves,
+        block_size=config.chain.move_sites,
+        box=config.chain.weight_bound,
         add=equal,
         remove=equal,
     )
     return plan
 
 
-def candidates_ahead(config: RunConfig, sites: int) -> int:
+def candidates_ahead(config: Config, sites: int) -> int:
     """Return the most candidates that are evaluated ahead: no more than asked for, in a block, or in `max_memory`."""
     widest = moves.widest(move_plan(config, sites), sites)
-    return min(config.speculate, config.decisions, fitting(config.max_memory, config.replicas, widest))
+    return min(
+        config.chain.lookahead,
+        config.chain.decisions,
+        fitting(config.runtime.max_memory, config.chain.replicas, widest),
+    )
 
 
-def budget_over_time(config: RunConfig, sites: int, keep: int) -> Schedule | Waves:
+def budget_over_time(config: Config, sites: int, keep: int) -> Schedule | Waves:
     """Return n(t): its fall from all sites, and the waves after it where there is room and a pool to follow them."""
-    if config.budget == "constant" or keep == sites:
+    if config.chain.budget == "constant" or keep == sites:
         return Schedule("constant", float(keep), float(keep))
-    fall = Schedule("geometric", float(sites), float(keep), config.budget_until or 0.5)
-    if not config.waves:
+    fall = Schedule("geometric", float(sites), float(keep), config.chain.budget_until or 0.5)
+    if not config.chain.waves:
         return fall
     # n(t) never rises above all sites.
-    return Waves(fall, min(config.wave_height, sites / keep - 1.0), config.waves, WAVES_UNTIL)
+    return Waves(fall, min(config.chain.wave_height, sites / keep - 1.0), config.chain.waves, WAVES_UNTIL)
 
 
 def scorer_of(plan: Plan, measure: str) -> Scorer:
@@ -173,18 +182,18 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
     if config.method == "importance":
         return make_importance(
             config,
-            scorer_of(plan, config.measure or "loss"),
+            scorer_of(plan, config.importance.measure or "loss"),
             keep=plan.keep,
             epochs=plan.epochs,
             epoch_steps=max(1, len(plan.prepared.y_train) // plan.batch_size),
-            steps=plan.blocks * config.train_steps,
+            steps=plan.blocks * config.train.steps,
         )
     return make_gradient(
         config,
         sites=plan.sites.size,
         keep=plan.keep,
         rows=len(plan.prepared.y_train),
-        steps=plan.blocks * config.train_steps,
+        steps=plan.blocks * config.train.steps,
         device=plan.device,
         floor=plan.sites.hard_floor,
     )
@@ -201,42 +210,47 @@ def make_chain(plan: Plan) -> Markov:
     keep -= 0 if fixed is None else fixed.kept.size
     sharpness = {
         "sigmoid": Schedule("constant", 1.0, 1.0),
-        "sharpened": parse(config.sharpness),
+        "sharpened": parse(config.chain.sharpness),
         "hard": None,
-    }[config.gates]
+    }[config.chain.gates]
     whole, end = (size, keep) if plan.cost is None else (plan.cost.costs.whole, plan.cost.limit)
     target = budget_over_time(config, whole, end)
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
         plan=move_plan(config, size),
-        delta=parse(config.delta),
-        temperature=parse(config.temperature),
-        alpha=parse(config.alpha),
+        delta=parse(config.chain.delta),
+        temperature=parse(config.chain.temperature),
+        alpha=parse(config.chain.alpha),
         sharpness=sharpness,
         target=target,
         keep=keep,
-        modified=config.rejection == "modified",
-        pooled=config.budget_drops == "pool",
-        pool=config.pool,
-        start_weight=config.start_weight,
-        decisions=config.decisions,
+        modified=config.chain.rejection == "modified",
+        pooled=config.chain.budget_drops == "pool",
+        pool=config.chain.pool,
+        start_weight=config.chain.start_weight,
+        decisions=config.chain.decisions,
         speculate=candidates_ahead(config, size),
-        seed=config.seed,
-        replicas=config.replicas,
-        hottest=config.hottest if config.hottest is not None else math.inf,
-        swap_every=config.swap_every or 0,
-        adapt_delta=config.adapt_delta,
-        learned="informed" in config.moves,
-        warm_up=config.warm_up if config.warm_up is not None else 0.5,
-        pressure=config.budget_pressure,
+        seed=config.runtime.seed,
+        replicas=config.chain.replicas,
+        hottest=config.chain.hottest if config.chain.hottest is not None else math.inf,
+        swap_every=config.chain.swap_every or 0,
+        adapt_delta=config.chain.adapt_delta,
+        learned="informed" in config.chain.moves,
+        warm_up=config.chain.warm_up if config.chain.warm_up is not None else 0.5,
+        pressure=config.chain.budget_pressure,
         cost=cost,
-        falling_decisions=max(1, config.decisions // FALLING) if config.frozen else 0,
-        trials=min(TRIALS, config.decisions) if config.informed_by == "trials" and "informed" in config.moves else 0,
-        pool_limit=config.pool_limit or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
+        falling_decisions=max(1, config.chain.decisions // FALLING) if config.train.frozen else 0,
+        trials=min(TRIALS, config.chain.decisions)
+        if config.chain.proposals == "probes" and "informed" in config.chain.moves
+        else 0,
+        pool_limit=config.chain.pool_limit
+        or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
     )
     if ties is not None:
         return TiedMarkov(ties, settings, evaluator, canonical, plan.objective.lower_bound)
-    weights = None if config.propose_by is None else SiteWeights(scorer_of(plan, config.propose_by))
+    weights = (
+        None if config.chain.proposal_measure is None else SiteWeights(scorer_of(plan, config.chain.proposal_measure))
+    )
     if fixed is not None:
         bound = plan.objective.lower_bound
         return FixedMarkov(
@@ -251,15 +265,15 @@ def make_chain(plan: Plan) -> Markov:
             hard_groups=open_groups(plan.sites.hard_floor, fixed.kept, fixed.free),
         )
     chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights, plan.sites.floor)
-    if config.start is None:
+    if config.chain.start is None:
         return Markov(*chain, hard_groups=plan.sites.hard_floor)
     return Started(
         *chain,
         hard_groups=plan.sites.hard_floor,
-        scorer=scorer_of(plan, config.start),
-        begin=(config.start_after or 0) / plan.epochs,
-        how="layerwise" if config.layerwise else "global",
-        floor=config.floor or 1,
+        scorer=scorer_of(plan, config.chain.start),
+        begin=(config.chain.start_after or 0) / plan.epochs,
+        how="layerwise" if config.chain.layerwise else "global",
+        floor=config.chain.floor or 1,
     )
 
 

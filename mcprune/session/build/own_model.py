@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mcprune.config.schema import RunConfig
+from mcprune.config.schema import Config
 from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.models.modes import evaluating, is_fully_frozen, undrawn_parameters
 
@@ -54,7 +54,7 @@ def _outputs(model: nn.Module, rows: torch.Tensor) -> Any:
         ) from error
 
 
-def check_frozen(config: RunConfig, model: nn.Module) -> None:
+def check_frozen(config: Config, model: nn.Module) -> None:
     """Refuse options that train a model of which every parameter is frozen.
 
     Raises
@@ -64,15 +64,15 @@ def check_frozen(config: RunConfig, model: nn.Module) -> None:
     if not is_fully_frozen(model):
         return
     cause = "every parameter of the model has requires_grad=False, so nothing can be trained"
-    if config.method == "markov" and not config.frozen:
+    if config.method == "markov" and not config.train.frozen:
         raise ConfigError(
             f"frozen=False, but {cause}. Pass frozen=True to choose a mask for the model as it is, or set requires_grad on what is to "
             "be trained."
         )
-    if config.pretrain is not None:
-        raise ConfigError(f"pretrain={config.pretrain}, but {cause}. Leave pretrain out.")
-    if config.update not in ("auto", "none"):
-        raise ConfigError(f"update={config.update}, but {cause}. Use update='none', or leave it out.")
+    if config.train.pretrain is not None:
+        raise ConfigError(f"pretrain={config.train.pretrain}, but {cause}. Leave pretrain out.")
+    if config.retrain.finetune not in ("auto", "none"):
+        raise ConfigError(f"finetune={config.retrain.finetune}, but {cause}. Use finetune='none', or leave it out.")
 
 
 def redraw_note(model: nn.Module) -> str:

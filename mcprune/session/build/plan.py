@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from torch import nn
 
 from mcprune.chain.min_per_layer import best_mask
 from mcprune.chain.schedules import parse
-from mcprune.config.gradient import check_options
-from mcprune.config.oneshot import check_one_shot
-from mcprune.config.schema import RunConfig, option
+from mcprune.config.options import option
+from mcprune.config.schema import Config
+from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, prepare
 from mcprune.distributed.evaluation import Ranks
@@ -45,11 +45,30 @@ from mcprune.training.metrics import coded_groups, try_objective
 from mcprune.types import Float32Array
 
 
+class Evaluation(NamedTuple):
+    """Which rows evaluate candidates, whatever the method.
+
+    Attributes
+    ----------
+    on : str
+        `train` or `held-out`.
+    fraction : float
+        Of the training rows that are held out.
+    early_rows, rows : int
+        Of the evaluation batch while n(t) falls, and at the end.
+    """
+
+    on: str
+    fraction: float
+    early_rows: int
+    rows: int
+
+
 @dataclass
 class Plan:
     """A run that can start."""
 
-    config: RunConfig  # nothing is None but target, max_time and out
+    config: Config  # nothing is None but target, max_time and out
     prepared: Prepared
     model: nn.Module
     origin: nn.Module  # as it was before the search
@@ -63,6 +82,7 @@ class Plan:
     batch_size: int
     retrain_epochs: int
     is_users_model: bool
+    evaluation: Evaluation
     fixed: Constraints | None = None  # sites that must be kept or dropped
     spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
@@ -78,7 +98,7 @@ class Plan:
     @property
     def retrain_rate(self) -> float:
         """Adam's step while retraining."""
-        return self.config.retrain_rate or self.config.learning_rate
+        return self.config.retrain.learning_rate or self.config.train.learning_rate
 
     @property
     def falls(self) -> bool:
@@ -91,7 +111,7 @@ class Plan:
 
 
 def make_plan(
-    config: RunConfig,
+    config: Config,
     dataset: Dataset | Prepared,
     model: nn.Module | None = None,
     *,
@@ -102,12 +122,12 @@ def make_plan(
 
     Parameters
     ----------
-    config : RunConfig
+    config : Config
     dataset : Dataset, or Prepared where its parts are made already
     model : nn.Module, optional
-        The user's own classifier of (B, N) rows; by default an MLP of `config.hidden`.
+        The user's own classifier of (B, N) rows; by default an MLP of `config.model.hidden`.
     split_seed : int, optional
-        Draws the training, validation and test parts; by default `config.seed` does.
+        Draws the training, validation and test parts; by default `config.runtime.seed` does.
     function : callable, optional
         The objective, where it is a function that was given from Python.
 
@@ -117,70 +137,79 @@ def make_plan(
         What cannot be run.
     """
     check_options(config)
-    check_one_shot(config)
-    if config.frozen and model is None and config.pretrain is None:
+    if config.train.frozen and model is None and config.train.pretrain is None:
         raise ConfigError(
             "frozen=true, but the built-in classifier starts untrained; give --pretrain EPOCHS, or pass a trained model from Python"
         )
-    device = pick_device(config.device)
-    split = config.seed if split_seed is None else split_seed
+    device = pick_device(config.runtime.device)
+    split = config.runtime.seed if split_seed is None else split_seed
     prepared = (
         dataset
         if isinstance(dataset, Prepared)
-        else prepare(dataset, seed=split, validation=config.validation, test=config.test, scale=config.scale)
+        else prepare(
+            dataset, seed=split, validation=config.data.validation, test=config.data.test, scale=config.data.scale
+        )
     )
     notes = [prepared.note] if prepared.note else []
     if len(prepared.y_train) >= defaults.LARGE:
-        config = for_grey_images(config, prepared, is_own=model is None and config.model == "mlp")
+        config = for_grey_images(config, prepared, is_own=model is None and config.model.name == "mlp")
     searched = defaults.search_hidden(config, len(prepared.y_train), model is not None)
-    classifier = model if model is not None else fresh_classifier(config, prepared, config.seed, hidden=searched)
+    classifier = (
+        model if model is not None else fresh_classifier(config, prepared, config.runtime.seed, hidden=searched)
+    )
     classifier = classifier.to(device)
     if model is not None:
         check_model(classifier, torch.from_numpy(prepared.x_train[:2]).to(device), prepared.n_classes)
         check_frozen(config, classifier)
-    sites = site_map(classifier, config.sites, prepared.n_inputs)
+    sites = site_map(classifier, config.problem.sites, prepared.n_inputs)
     floor = sites.floor
     groups = len(sites.groups)
     if model is not None:
-        refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.evaluation_rows]).to(device))
-    if config.retrain_warp and prepared.image_shape is None:
+        refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.chain.evaluation_rows]).to(device))
+    if config.retrain.warp and prepared.image_shape is None:
         raise ConfigError(
-            f"retrain_warp={config.retrain_warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
+            f"retrain_warp={config.retrain.warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
         )
     tied = settle_ties(config, sites, prepared.feature_names, prepared.name)
     keep, cost = (sites.size, tied) if tied else settle_budget(config, classifier, sites, prepared)
-    if config.keep is None and cost is None:
+    if config.problem.keep is None and cost is None:
         keep = max(keep, groups)
     if cost is None and keep < groups:
         raise ConfigError(
             f"keep={keep}, but {groups} layers must keep one site each, or no network is left; choose {groups} <= keep <= {sites.size}"
         )
-    if config.budget_drops == "chain" and keep < sites.size and set(config.moves) <= {"exchange", "informed"}:
+    if (
+        config.chain.budget_drops == "chain"
+        and keep < sites.size
+        and set(config.chain.moves) <= {"exchange", "informed"}
+    ):
         raise ConfigError(
             "budget_drops=chain, but exchanges never change how many sites are kept, so the chain could not reach "
             f"{keep}; add another move, such as --moves exchange=3,toggle=1, or use --budget-drops pool"
         )
-    if max(parse(config.delta).start, parse(config.delta).end) > defaults.LARGEST_DELTA:
-        raise ConfigError(f"delta={config.delta} is beyond all weights; choose at most {defaults.LARGEST_DELTA:g}")
+    if max(parse(config.chain.delta).start, parse(config.chain.delta).end) > defaults.LARGEST_DELTA:
+        raise ConfigError(
+            f"delta={config.chain.delta} is beyond all weights; choose at most {defaults.LARGEST_DELTA:g}"
+        )
     fixed = (
-        constraints(config.must_keep, config.must_drop, sites.names(prepared.feature_names), keep)
+        constraints(config.problem.must_keep, config.problem.must_drop, sites.names(prepared.feature_names), keep)
         if tied is None
         else None
     )
     if fixed is not None:
         check_groups(fixed, sites, keep)
     objective = make_objective(
-        function or config.objective,
+        function or config.problem.objective,
         prepared.labels,
         prepared.feature_names,
         is_weighted=prepared.weights is not None,
     )
     prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
-    alone = cost is None and config.start is None and config.propose_by is None
+    alone = cost is None and config.chain.start is None and config.chain.proposal_measure is None
     if fixed is not None and not alone:
         raise ConfigError(
             "must_keep and must_drop are for a count of sites: leave them out, or leave out the budget in a cost, --start and "
-            "--propose-by"
+            "--proposals MEASURE"
         )
     origin = copy.deepcopy(classifier)
     if (model is not None or sites.channels) and sites.size > 1:  # now rather than after the search
@@ -188,57 +217,56 @@ def make_plan(
         first = first if floor is None else best_mask(first.astype(float), max(sites.size - 1, groups), floor)
         shrunken(classifier, sites, first, prepared.n_inputs)
     # The gradient path is not judged: all rows train.
-    judge_on = config.judge_on if config.method == "markov" else "train"
+    eval_on = config.chain.eval_on if config.method == "markov" else "train"
     rows = len(prepared.y_train)
-    if judge_on == "auto":
-        judge_on = "held-out" if rows < HELD_OUT_BELOW else "train"
-        notes.append(f"judge_on: {judge_on} ({rows:,} training rows)")
-    fitted = rows if judge_on == "train" else rows - round(config.judge_share * rows)
-    batch_size = max(1, min(config.batch_size or (256 if rows >= defaults.LARGE else 64), fitted))
+    if eval_on == "auto":
+        eval_on = "held-out" if rows < HELD_OUT_BELOW else "train"
+        notes.append(f"eval_on: {eval_on} ({rows:,} training rows)")
+    fitted = rows if eval_on == "train" else rows - round(config.chain.eval_fraction * rows)
+    batch_size = max(1, min(config.train.batch_size or (256 if rows >= defaults.LARGE else 64), fitted))
     steps = max(1, fitted // batch_size)
     usual = defaults.LARGE_EPOCHS if rows >= defaults.LARGE and config.method == "markov" else defaults.EPOCHS
-    epochs = config.epochs or max(usual, math.ceil(defaults.SEARCH_STEPS / steps))
+    epochs = config.train.epochs or max(usual, math.ceil(defaults.SEARCH_STEPS / steps))
     all_rows = rows + len(prepared.y_validation)
     retrain_steps = max(1, all_rows // min(batch_size, all_rows))
     one_shot = defaults.one_shot(config, rows, sites, is_fixed=is_fully_frozen(classifier))
-    if (update := one_shot.get("update", config.update)) not in ("fresh", "found"):
-        why = ", as single weights and a trained start have it" if config.update == "auto" else ""
+    finetune = one_shot.get("finetune", config.retrain.finetune)
+    if finetune not in ("scratch", "warm"):
+        why = ", as single weights and a trained start have it" if config.retrain.finetune == "auto" else ""
         for name, told in (("retrain_distill", "teaches"), ("retrain_warp", "is of")):
-            if value := getattr(config, name):
+            if value := config.value(name):
                 raise ConfigError(
-                    f"{name}={value:g} {told} the classifier that is retrained, and nothing is under --update {update}{why}; "
+                    f"{name}={value:g} {told} the classifier that is retrained, and nothing is under --finetune {finetune}{why}; "
                     f"leave {option(name)} out"
                 )
     # Found weights know the task already: as long as the search is long enough.
     usual_retrain = (
-        epochs
-        if one_shot.get("update", config.update) == "found"
-        else max(defaults.EPOCHS, math.ceil(defaults.RETRAIN_STEPS / retrain_steps))
+        epochs if finetune == "warm" else max(defaults.EPOCHS, math.ceil(defaults.RETRAIN_STEPS / retrain_steps))
     )
-    retrain = config.retrain_epochs or usual_retrain
+    retrain = config.retrain.epochs or one_shot.get("retrain_epochs") or usual_retrain
     # Noise on the pixels was found to help perceptrons that see single pixels; batch-norms need none.
     is_pixels = prepared.image_shape is not None and not sites.channels
     evaluated = evaluation_rows(config, classifier, sites, prepared, notes)
-    train_steps = min(config.train_steps, epochs * steps)
+    train_steps = min(config.train.steps, epochs * steps)
     # Steps on small batches of few rows are too short to share between threads.
-    threads = config.threads or (cores() if rows >= defaults.LARGE else 1)
+    threads = config.runtime.threads or (cores() if rows >= defaults.LARGE else 1)
     if threads > defaults.THREADS_A_CORE * cores():
         notes.append(f"threads: {cores()}, the cores at hand; {threads} would spend their time waiting for each other")
         threads = cores()
-    settled = config.model_copy(
-        update={
+    settled = config.replace(
+        **{
             **one_shot,
             **({"keep": keep} if cost is None else {} if tied is None else {"keep": cost.limit}),
             "search_hidden": searched,
-            "jitter": config.jitter
-            if config.jitter is not None
-            else defaults.JITTER * (is_pixels and rows >= defaults.LARGE and not config.frozen),
-            "retrain_jitter": config.retrain_jitter
-            if config.retrain_jitter is not None
+            "input_noise": config.train.input_noise
+            if config.train.input_noise is not None
+            else defaults.JITTER * (is_pixels and rows >= defaults.LARGE and not config.train.frozen),
+            "retrain_input_noise": config.retrain.input_noise
+            if config.retrain.input_noise is not None
             else defaults.RETRAIN_JITTER * is_pixels,
-            "retrain_dropout": config.dropout if config.retrain_dropout is None else config.retrain_dropout,
+            "retrain_dropout": config.model.dropout if config.retrain.dropout is None else config.retrain.dropout,
             **evaluated,
-            "judge_on": judge_on,
+            "eval_on": eval_on,
             "epochs": epochs,
             "batch_size": batch_size,
             "retrain_epochs": retrain,
@@ -259,7 +287,7 @@ def make_plan(
             ),
         }
     )
-    if model is not None and settled.update == "fresh" and (note := redraw_note(classifier)):
+    if model is not None and settled.retrain.finetune == "scratch" and (note := redraw_note(classifier)):
         notes.append(note)
     plan = Plan(
         config=settled,
@@ -279,8 +307,14 @@ def make_plan(
         is_users_model=model is not None,
         notes=notes,
         fixed=fixed,
+        evaluation=Evaluation(
+            eval_on,
+            config.chain.eval_fraction,
+            evaluated.get("evaluation_rows_early", settled.chain.evaluation_rows_early),
+            evaluated.get("evaluation_rows", settled.chain.evaluation_rows),
+        ),
     )
-    if config.objective != PLAIN or function is not None:  # now rather than after the first blocks
+    if config.problem.objective != PLAIN or function is not None:  # now rather than after the first blocks
         try_objective(plan.gated, objective, evaluation_case(plan))
         notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
     return plan

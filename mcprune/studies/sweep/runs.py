@@ -62,7 +62,7 @@ class Sweep:
         """Return, in JSON's types, what all processes of a sweep must share."""
         given = make_config(**self.options)
         return {
-            "options": given.model_dump(mode="json", include=set(self.options)),
+            "options": {name: value for name, value in given.given().items() if name in self.options},
             "vary": {vary.name: vary.plain() for vary in self.varied},
             "seeds": list(self.seeds),
             "objective": self.objective,
@@ -168,7 +168,7 @@ class Sweeper:
             fit(
                 model, refit.columns(plan.rows(data.x_train), mask), torch.from_numpy(data.y_train).to(plan.device),
                 epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=plan.retrain_rate,
-                weight_decay=settled.weight_decay, seed=seed, jitter=settled.retrain_jitter or 0.0,
+                weight_decay=settled.train.weight_decay, seed=seed, jitter=settled.retrain.input_noise or 0.0,
                 is_asked=refit.is_asked,
             )  # fmt: skip
             rows = refit.columns(plan.rows(data.x_validation), mask)

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from mcprune.config.options import option
 from mcprune.config.parsing import shown
-from mcprune.config.schema import field_name, option
 
 BEST = 10
 
@@ -41,7 +41,7 @@ def command(found: Mapping[str, Any]) -> str:
     for name, value in given.items():
         if value is not None:
             # Floats in full: a rounded temperature is another run.
-            text = repr(value) if isinstance(value, float) else shown(field_name(name), value)
+            text = repr(value) if isinstance(value, float) else shown(name, value)
             parts += [option(name), shlex.quote(text)]
     return " ".join(parts)
 

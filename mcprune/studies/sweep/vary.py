@@ -11,9 +11,10 @@ from typing import Any, get_args
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from mcprune.config.gradient import check_options
+from mcprune.config.options import OPTIONS, option
 from mcprune.config.parsing import nearest
-from mcprune.config.schema import RunConfig, field_name, make_config, option
+from mcprune.config.schema import make_config
+from mcprune.config.unused import check_options
 from mcprune.errors import ConfigError
 
 # What would change the question or its measure, and what changes no mask.
@@ -23,7 +24,7 @@ NO_MASK = (
     "force",
     "compare",
     "evaluator",
-    "speculate",
+    "lookahead",
     "max_memory",
     "threads",
     "device",
@@ -41,7 +42,7 @@ class Vary:
     Attributes
     ----------
     name : str
-        The field of RunConfig.
+        The field of Config.
     kind : str
         float, int (both over low..high, ends included) or choice.
     low, high : float
@@ -83,9 +84,9 @@ def read(text: str) -> Vary:
     name, equals, values = (part.strip() for part in text.partition("="))
     if not name or not equals or not values:
         raise ConfigError(f"--vary: {FORMS}; met {text!r}")
-    name = field_name(name.removeprefix("--").replace("-", "_"))
-    if name not in RunConfig.model_fields:
-        raise ConfigError(f"--vary: there is no option {name!r}{nearest(name, RunConfig.model_fields)}")
+    name = name.removeprefix("--").replace("-", "_")
+    if name not in OPTIONS:
+        raise ConfigError(f"--vary: there is no option {name!r}{nearest(name, OPTIONS)}")
     if name in OTHER_QUESTION:
         raise ConfigError(
             f"--vary {name}: accuracies under other values of it do not compare; sweep for each on its own"
@@ -94,7 +95,7 @@ def read(text: str) -> Vary:
         raise ConfigError("--vary preset: it stands for several options; vary these by their names")
     if name in NO_MASK:
         raise ConfigError(f"--vary {name}: it does not change what is found; give {option(name)} once, or leave it out")
-    field = RunConfig.model_fields[name]
+    field = OPTIONS[name].info
     parts = values.split(":")
     is_log = parts[0].strip().lower() == "log"
     ends = parts[1:] if is_log else parts

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from mcprune.config.schema import RunConfig, make_config
+from mcprune.config.schema import Config, make_config
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, prepare
 from mcprune.environment import cores, use_threads, versions
@@ -75,11 +75,11 @@ class Setting:
         """Return the options of the chain's runs, as `make_config` takes them."""
         threads = {} if self.threads is None else {"threads": self.threads}
         return {
-            "data": self.data, "seed": seed, "compare": "no", "sites": "weights", "frozen": True, "update": "none", "start": "obd",
+            "data": self.data, "seed": seed, "compare": "no", "sites": "weights", "frozen": True, "finetune": "none", "start": "obd",
             "budget": "constant", "batch_size": BATCH, **threads, **self.chain,
         }  # fmt: skip
 
-    def config(self, seed: int) -> RunConfig:
+    def config(self, seed: int) -> Config:
         """Return the configuration that says how rows are split and scaled, for the nets as for the chain.
 
         Raises
@@ -91,7 +91,7 @@ class Setting:
 
     def key(self) -> dict[str, Any]:
         """Return what the figures of a net depend on, besides its own name."""
-        threads = {} if self.threads is None else {"threads": int(self.config(0).threads or 0)}
+        threads = {} if self.threads is None else {"threads": int(self.config(0).runtime.threads or 0)}
         return {
             "data": self.data, "hidden": list(self.hidden), "epochs": self.epochs, "percents": list(self.percents), **threads,
         }  # fmt: skip
@@ -146,7 +146,9 @@ class Study:
         @lru_cache(maxsize=1)  # one seed's rows at a time are held
         def prepared(seed: int) -> Prepared:
             config = setting.config(seed)
-            return prepare(dataset, seed=seed, validation=config.validation, test=config.test, scale=config.scale)
+            return prepare(
+                dataset, seed=seed, validation=config.data.validation, test=config.data.test, scale=config.data.scale
+            )
 
         self.nets = {
             (net, seed): Net(root / FOLDER / f"{net}-seed{seed}.npz", setting, dataset, prepared, net, seed)
@@ -168,7 +170,7 @@ class Study:
     def run(self) -> Iterator[Any]:
         """Make what is not finished; see `Parts.run`."""
         before = torch.get_num_threads()
-        chosen = self.setting.config(0).threads or (cores() if self.dataset.n_rows >= LARGE else 1)
+        chosen = self.setting.config(0).runtime.threads or (cores() if self.dataset.n_rows >= LARGE else 1)
         use_threads(chosen)
         try:
             yield from self.parts.run()

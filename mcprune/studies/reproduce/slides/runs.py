@@ -75,7 +75,7 @@ def _gradient(rate: float) -> dict[str, dict[str, Any]]:
         "ratio-slow": {"schedule": "ratio", "pruner_learning_rate": rate / 4},
         "ratio-fast": {"schedule": "ratio", "pruner_learning_rate": rate * 4},
         "ratio-modified": {"schedule": "ratio", "rejection": "modified"},
-        **{f"lambda-{value}": {"schedule": "mu-lambda", "lambda_": float(value)} for value in LAMBDAS},
+        **{f"lambda-{value}": {"schedule": "mu-lambda", "lambda": float(value)} for value in LAMBDAS},
         "decade": {"schedule": "decade", "decade_epochs": DECADE},
         "decade-literal": {"schedule": "decade", "decade_epochs": DECADE, "window_kind": "literal"},
         "stall": {"schedule": "stall"},

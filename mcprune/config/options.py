@@ -1,0 +1,205 @@
+"""The lookup table of flat option names: the command line and Python spell options flat, the configuration has sections."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BeforeValidator, Field
+from pydantic.fields import FieldInfo
+
+from mcprune.config.parsing import nearest
+from mcprune.config.sections.base import Section
+from mcprune.config.sections.data import Data
+from mcprune.config.sections.gradient import Gradient
+from mcprune.config.sections.importance import Importance
+from mcprune.config.sections.markov import Markov
+from mcprune.config.sections.model import Model
+from mcprune.config.sections.problem import Problem
+from mcprune.config.sections.retrain import Retrain
+from mcprune.config.sections.runtime import Runtime
+from mcprune.config.sections.train import Train
+from mcprune.errors import ConfigError
+
+METHODS: dict[str, type[Section]] = {"markov": Markov, "gradient": Gradient, "importance": Importance}
+SECTIONS: dict[str, tuple[type[Section], ...]] = {
+    "data": (Data,),
+    "problem": (Problem,),
+    "model": (Model,),
+    "train": (Train,),
+    "search": tuple(METHODS.values()),
+    "retrain": (Retrain,),
+    "runtime": (Runtime,),
+}
+
+
+class Choice(Section):
+    """Options that stand for others: which kind of [search] section, and a named set of options."""
+
+    method: Literal["markov", "gradient", "importance"] = Field(
+        default="markov",
+        description="how the mask is found: by the chain, by gates trained with backprop, or by an importance measure",
+    )
+    preset: Literal["default", "slides"] = Field(
+        default="default", description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant"
+    )
+
+
+class Option(NamedTuple):
+    """An option: its flat name, where it stands, and its declaration."""
+
+    name: str
+    section: str  # empty for `preset`, which stands for other options
+    field: str
+    info: FieldInfo
+    methods: tuple[str, ...] = ()  # of [search]: the methods that read it
+
+    @property
+    def flag(self) -> str:
+        """The spelling of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The types of its values, None left out."""
+        kind = self.info.annotation
+        is_union = get_origin(kind) in (Union, types.UnionType)
+        return tuple(part for part in (get_args(kind) if is_union else (kind,)) if part is not type(None))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that it may take where they are listed; else none."""
+        kind = self.kinds[0]
+        return tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is switched on and off, without a value."""
+        return self.info.annotation is bool
+
+    @property
+    def is_read_from_text(self) -> bool:
+        """Whether a reader of its own takes what was written."""
+        return any(isinstance(part, BeforeValidator) for part in self.info.metadata)
+
+    @property
+    def meaning(self) -> str:
+        """What it means, without its default."""
+        return (self.info.description or "").split(" [")[0]
+
+    def extra(self, name: str) -> Any:
+        """Return what the declaration says beside type and range; None where it says nothing."""
+        extra = self.info.json_schema_extra
+        return extra.get(name) if isinstance(extra, dict) else None
+
+
+def _table() -> dict[str, Option]:
+    table: dict[str, Option] = {}
+    for section, classes in SECTIONS.items():
+        for kind in classes:
+            for field, info in kind.model_fields.items():
+                if field == "method":
+                    continue
+                extra = info.json_schema_extra
+                plain = f"retrain_{field}" if section == "retrain" else field.rstrip("_")
+                name = str(extra.get("flat", plain)) if isinstance(extra, dict) else plain
+                methods = tuple(key for key, other in METHODS.items() if other is kind)
+                if name in table:
+                    methods = table[name].methods + methods
+                    info = table[name].info
+                table[name] = Option(name, section, field, info, methods)
+    table["method"] = Option("method", "search", "method", Choice.model_fields["method"])
+    table["preset"] = Option("preset", "", "", Choice.model_fields["preset"])
+    return table
+
+
+OPTIONS = _table()
+_BY_PLACE = {(entry.section, entry.field): entry for entry in OPTIONS.values()}
+
+
+def option(name: str) -> str:
+    """Return the command line's spelling of an option."""
+    return "--" + name.replace("_", "-")
+
+
+def check_names(names: Mapping[str, Any]) -> None:
+    """Refuse names that are no options.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first, with the nearest right one.
+    """
+    for name in names:
+        if name not in OPTIONS:
+            raise ConfigError(f"there is no option {name!r}{nearest(name, OPTIONS)}")
+
+
+def flat_name(section: str, field: str) -> str:
+    """Return the flat name of a field of a section."""
+    return _BY_PLACE[section, field].name
+
+
+def in_sections(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return flat options by section and field; those of another method that are None are left out.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name, or an option that belongs to another method.
+    """
+    check_names(options)
+    method = str(options.get("method") or "markov")
+    nested: dict[str, dict[str, Any]] = {}
+    for name, value in options.items():
+        entry = OPTIONS[name]
+        if not entry.section:
+            continue
+        if entry.methods and method in METHODS and method not in entry.methods:
+            if value is None or value is False:
+                continue
+            owners = " or ".join(f"--method {other}" for other in entry.methods)
+            raise ConfigError(
+                f"{entry.flag} does nothing under --method {method}: it belongs to {owners}; leave it out, or change that"
+            )
+        nested.setdefault(entry.section, {})[entry.field] = value
+    return nested
+
+
+def in_flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that are in sections by their flat names, unchecked values.
+
+    Raises
+    ------
+    ConfigError
+        An unknown section or field; the text says where the option belongs.
+    """
+    options: dict[str, Any] = {}
+    for section, fields in nested.items():
+        if section in ("preset",):
+            options[section] = fields
+            continue
+        if section not in SECTIONS or not isinstance(fields, Mapping):
+            if section in OPTIONS:
+                raise ConfigError(
+                    f"the key {section!r} stands outside of the sections; write it as {OPTIONS[section].field} under "
+                    f"[{OPTIONS[section].section}]"
+                )
+            known = OPTIONS if not isinstance(fields, Mapping) else SECTIONS
+            raise ConfigError(
+                f"the key {section!r}, which is no section{nearest(section, known)}; the sections are {', '.join(SECTIONS)}"
+            )
+        for field, value in fields.items():
+            place = _BY_PLACE.get((section, field)) or _BY_PLACE.get((section, f"{field}_"))
+            if place is None:
+                fields_there = [other for part, other in _BY_PLACE if part == section]
+                elsewhere = OPTIONS.get(field)
+                hint = (
+                    f"; it is {elsewhere.field} of [{elsewhere.section}]"
+                    if elsewhere is not None and elsewhere.section
+                    else nearest(field, fields_there)
+                )
+                raise ConfigError(f"the key {field!r} in [{section}], which is no option{hint}")
+            options[place.name] = value
+    return options

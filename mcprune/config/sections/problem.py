@@ -1,0 +1,59 @@
+"""[problem]: which sites there are, how many are kept, and what is minimised."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from mcprune.config.budgets import site_counts
+from mcprune.config.groups import groups_option
+from mcprune.config.parsing import objective_text, site_names
+from mcprune.config.sections.base import Section
+
+LARGEST_COST = 2**62
+SITES = {"placeholder": "SITE,..."}
+
+
+class Problem(Section):
+    """Which sites there are, how many are kept, and what is minimised."""
+
+    sites: str = Field(
+        default="inputs",
+        min_length=1,
+        description="what may be dropped: inputs, units, channels, weights, some of them, or as units:LAYER,... of the last three",
+    )
+    keep: Annotated[int | dict[str, int] | None, BeforeValidator(site_counts)] = Field(
+        default=None,
+        description="n, how many sites to keep; or a number for each kind of site, such as inputs=6,units=20; beside --macs or "
+        "--parameters it counts the inputs where these are one of several kinds [a quarter of all, without a bound on costs]",
+        json_schema_extra={"placeholder": "INTEGER|KIND=INTEGER,..."},
+    )
+    macs: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_COST,
+        description="most multiply-accumulates that the kept model may need for a row [no bound]",
+    )
+    parameters: int | None = Field(
+        default=None, ge=1, le=LARGEST_COST, description="most parameters that the kept model may have [no bound]"
+    )
+    objective: Annotated[str, BeforeValidator(objective_text)] = Field(
+        default="cross-entropy",
+        description="what the chain minimises: NAME[:parameter] of docs/objectives.md, or FILE.py:NAME of a function",
+        json_schema_extra={"placeholder": "NAME|FILE.py:NAME"},
+    )
+    must_keep: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+        default=None,
+        description="sites that are always kept, by name or index; they count towards n",
+        json_schema_extra={**SITES},
+    )
+    must_drop: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+        default=None, description="sites that are always dropped, by name or index", json_schema_extra={**SITES}
+    )
+    groups: Annotated[dict[str, dict[str, Any]] | None, BeforeValidator(groups_option)] = Field(
+        default=None,
+        description="sites that are kept or dropped together, as NAME=SITE,...:COST joined by ;, or a TOML file of them; "
+        "keep is then the largest total cost of what is kept, a group without a cost costs its number of sites (docs/budgets.md)",
+        json_schema_extra={"placeholder": "FILE|NAME=SITE,...[:COST];..."},
+    )

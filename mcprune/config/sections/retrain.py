@@ -1,0 +1,55 @@
+"""[retrain]: how the small model is trained on what the mask keeps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mcprune.config.sections.base import LARGEST_COUNT, Section
+
+
+class Retrain(Section):
+    """How the small model is trained on what the mask keeps."""
+
+    finetune: Literal["auto", "scratch", "warm", "short", "least-squares", "none"] = Field(
+        default="auto",
+        description="what follows the mask. scratch: a fresh classifier is trained; warm: the search's weights are trained on; short: "
+        "a few passes on these weights; least-squares: each layer is refitted in closed form; auto: short for weights and "
+        "frozen classifiers, warm for channels, else scratch",
+        json_schema_extra={"flat": "finetune"},
+    )
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="passes over the rows [30, more for few rows, 60 for an MLP on 20,000 grey images or more; as the search under "
+        "--finetune warm; 5, more for few rows, under --finetune short]",
+    )
+    learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        description="Adam's learning rate; it rises to twice that and falls to 0 [that of --learning-rate]",
+    )
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="dropout in the hidden layers [that of --dropout; 0.2 for an MLP on 20,000 grey images or more]",
+    )
+    input_noise: float | None = Field(
+        default=None, ge=0, description="standard deviation of the noise on the scaled inputs [0.1 for images, else 0]"
+    )
+    warp: float = Field(
+        default=0.0,
+        ge=0,
+        le=4,
+        description="images: shifts of up to so many pixels, rotations of 8 degrees and scales of 8% times that",
+    )
+    distill: float = Field(
+        default=0.0,
+        ge=0,
+        le=20,
+        description="the small classifier learns the outputs of a classifier on all sites, trained first, in place of the labels: the "
+        "temperature of these outputs, such as 2; 0: the labels",
+    )

@@ -1,0 +1,58 @@
+"""[runtime]: machine, clock, checkpoints and the folder of the run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from mcprune.config.parsing import byte_count, interval_text
+from mcprune.config.sections.base import Section, path_text
+
+
+class Runtime(Section):
+    """Machine, clock, checkpoints and the folder of the run."""
+
+    compare: Literal["auto", "yes", "no"] = Field(
+        default="auto",
+        description="random masks and first-layer magnitude beside the result; auto: below 5,000 rows, or if they cost little",
+    )
+    evaluator: Literal["auto", "full", "suffix", "incremental", "fused", "graph"] = Field(
+        default="auto",
+        description="how candidates are evaluated; auto: the fastest that is usable (mcprune evaluators shows them)",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of all random numbers of the run")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the classifier lives")
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="threads of torch and numba [the cores at hand; 1 below 20,000 training rows]",
+    )
+    max_memory: Annotated[int, BeforeValidator(byte_count)] = Field(
+        default=2**30, ge=2**20, description="bound for one batch of candidates, such as 512M"
+    )
+    max_time: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds for the search, of a chain from the end of its first block on; a chain that would not finish plans fewer "
+        "blocks, others end early and harden [none]",
+    )
+    checkpoint_every: Annotated[str, BeforeValidator(interval_text)] = Field(
+        default="auto",
+        description="how often the run is saved for mcprune resume: a time such as 30s or 2m, or epochs as a plain number; auto: "
+        "every 30 s, less often where writing would take more than a hundredth of the time",
+        json_schema_extra={"placeholder": "TIME|EPOCHS"},
+    )
+    rank_timeout: float | None = Field(
+        default=None, gt=0, le=1e6, description="with torchrun: seconds after which a silent process is given up [300]"
+    )
+    train_ranks: Literal["each", "shared"] = Field(
+        default="each",
+        description="with torchrun. each: every process trains the whole classifier, and the run is bitwise that of one process; shared: "
+        "they share the rows of each training step, and the bits depend on the number of processes",
+    )
+    out: Annotated[str | None, BeforeValidator(path_text)] = Field(
+        default=None, min_length=1, description="folder of the run [runs/NAME]"
+    )
+    force: bool = Field(default=False, description="replace the folder if it exists")

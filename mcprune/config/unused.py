@@ -1,0 +1,145 @@
+"""Options that a run would not read: refused where they were given, left out of its record."""
+
+from __future__ import annotations
+
+from mcprune.config.options import OPTIONS, option
+from mcprune.config.schema import Config
+from mcprune.config.sections.gradient import CHOSEN_BY_AUTO, SCHEDULES
+from mcprune.config.sections.importance import UNSCORED
+from mcprune.errors import ConfigError
+
+# Options of the classifiers by name that the others do not read.
+MLP_ONLY = ("hidden", "search_hidden", "activation", "dropout", "retrain_dropout", "bias")
+OF_MODELS = {"mlp": MLP_ONLY, "lenet-300-100": MLP_ONLY[2:]}
+# Options outside of [search] that only the chain reads.
+CHAIN_TOO = ("mask_noise", "evaluator", "max_memory")
+TRAINED_ONLY = ("mask_noise", "input_noise")
+SCORES = ("score_rows", "score_temperature")
+
+
+def unused(config: Config) -> dict[str, tuple[str, str]]:
+    """Return the options that the run does not read: flat name to what it belongs to, and what is there instead."""
+    return {**_of_model(config), **_of_method(config), **_of_frozen(config), **_of_finetune(config)}
+
+
+def unused_options(config: Config) -> set[tuple[str, str]]:
+    """Return the places, section and field, of the options that the run does not read."""
+    return {(OPTIONS[name].section, OPTIONS[name].field) for name in unused(config)}
+
+
+def _of_model(config: Config) -> dict[str, tuple[str, str]]:
+    own = OF_MODELS.get(config.model.name, ("width",))
+    here = f"--model {config.model.name}"
+    others = {name: ("--model mlp", here) for name in MLP_ONLY if name not in own}
+    if "width" not in own:
+        others["width"] = ("the convolutional networks, such as --model vgg13", here)
+    return others
+
+
+def _of_method(config: Config) -> dict[str, tuple[str, str]]:
+    if config.method == "gradient":
+        return _chain_only(config) | _of_gradient(config)
+    if config.method == "importance":
+        return _chain_only(config) | _of_importance(config)
+    return _of_measures(config)
+
+
+def _chain_only(config: Config) -> dict[str, tuple[str, str]]:
+    return dict.fromkeys(CHAIN_TOO, ("--method markov", f"--method {config.method}"))
+
+
+def _of_gradient(config: Config) -> dict[str, tuple[str, str]]:
+    search = config.gradient
+    schedule, kind = search.schedule or "ramp", search.gate_kind or "sigmoid"
+    results: dict[str, tuple[str, str]] = {}
+    for field in sorted(set().union(*SCHEDULES.values()) - SCHEDULES[schedule]):
+        owners = " or ".join(other for other in SCHEDULES if field in SCHEDULES[other])
+        results[field.rstrip("_")] = (f"--schedule {owners}", f"--schedule {schedule}")
+    if schedule == "auto":
+        chosen = ("a schedule that you name, since auto chooses it", "--schedule auto")
+        results |= dict.fromkeys(CHOSEN_BY_AUTO, chosen)
+    if kind != "annealed":
+        results["sharpness"] = ("--gate-kind annealed", f"--gate-kind {kind}")
+    if kind == "hard-concrete":
+        results["rejection"] = ("the other kinds of gates", f"--gate-kind {kind}")
+    return results
+
+
+def _of_importance(config: Config) -> dict[str, tuple[str, str]]:
+    search = config.importance
+    results: dict[str, tuple[str, str]] = {}
+    if search.counts is not None:
+        results["rounds"] = ("runs without --counts, which says it", "--counts")
+    if (search.measure or "loss") in UNSCORED:
+        results |= dict.fromkeys(SCORES, ("measures that look at the loss", f"--measure {search.measure}"))
+    return results
+
+
+def _of_measures(config: Config) -> dict[str, tuple[str, str]]:
+    """Return what a chain does not read of the options of measures."""
+    search, here = config.chain, "--method markov"
+    results: dict[str, tuple[str, str]] = {}
+    if not search.measures - UNSCORED:
+        results |= dict.fromkeys(SCORES, ("--method importance, --start or --proposals", here))
+    if search.start is None:
+        results["floor"] = ("--method importance or --start", here)
+        results["start_after"] = ("--start", here)
+        if search.layerwise:  # a file may say no to what it cannot use
+            results["layerwise"] = ("--method importance or --start", here)
+    return results
+
+
+def _of_frozen(config: Config) -> dict[str, tuple[str, str]]:
+    owner = ("a run without --frozen", "--frozen")
+    return dict.fromkeys(TRAINED_ONLY, owner) if config.train.frozen else {}
+
+
+def _of_finetune(config: Config) -> dict[str, tuple[str, str]]:
+    kind = config.retrain.finetune
+    return {"retrain_epochs": ("the others", f"--finetune {kind}")} if kind in ("none", "least-squares") else {}
+
+
+def check_options(config: Config) -> None:
+    """Refuse options that were given and that the run would not read, or that contradict each other.
+
+    Raises
+    ------
+    ConfigError
+        Naming the option and what it belongs to.
+    """
+    for name, (owner, here) in unused(config).items():
+        if config.is_given(name) and config.value(name) not in (None, False):
+            raise ConfigError(
+                f"{option(name)} does nothing under {here}: it belongs to {owner}; leave it out, or change that"
+            )
+    _check_trained(config)
+    _check_finetune(config)
+    _check_probes(config)
+
+
+def _check_trained(config: Config) -> None:
+    if config.method == "markov":
+        return
+    for name in ("pretrain", "frozen"):
+        if config.value(name):
+            raise ConfigError(
+                f"--{name} with --method {config.method}, which trains the classifier as it goes; leave --{name} out, or use "
+                "--method markov"
+            )
+
+
+def _check_finetune(config: Config) -> None:
+    retrain, sites = config.retrain, config.problem.sites
+    if retrain.finetune in ("scratch", "warm") and "weights" in sites:
+        raise ConfigError(
+            f"finetune={retrain.finetune} with sites={sites!r}: dropped weights stay at 0 in a short update only; choose "
+            "--finetune short, least-squares or none"
+        )
+
+
+def _check_probes(config: Config) -> None:
+    search = config.chain
+    if search.proposals == "probes" and "informed" not in search.moves and search.is_given("moves"):
+        raise ConfigError(
+            "proposals=probes, but no move is informed; add it, such as --moves informed=3,exchange=1, or leave --proposals out"
+        )
