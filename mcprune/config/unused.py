@@ -12,7 +12,17 @@ from mcprune.errors import ConfigError
 MLP_ONLY = ("hidden", "search_hidden", "activation", "dropout", "retrain_dropout", "bias")
 OF_MODELS = {"mlp": MLP_ONLY, "lenet-300-100": MLP_ONLY[2:]}
 # Options outside of [search] that only the chain reads.
-CHAIN_TOO = ("mask_noise", "evaluator", "max_memory")
+CHAIN_TOO = (
+    "mask_noise",
+    "evaluator",
+    "max_memory",
+    "objective",
+    "must_keep",
+    "must_drop",
+    "groups",
+    "macs",
+    "parameters",
+)
 TRAINED_ONLY = ("mask_noise", "input_noise")
 SCORES = ("score_rows", "score_temperature")
 

@@ -98,7 +98,7 @@ def test_a_command_line_that_cannot_be_read(arguments, parts):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--keep", "many"], ["--keep", "'many'", "integer"]),
+        (["--keep", "many"], ["--keep", "'many'", "whole number"]),
         (["--keep", "0"], ["--keep", "'0'"]),
         (["--keep", "-3"], ["--keep", "'-3'"]),
         (["--keep", "1.5"], ["--keep", "'1.5'"]),

@@ -56,13 +56,13 @@ def test_without_costs_the_budget_is_in_sites_and_single_sites_fill_it(quick, tm
 
 
 def test_the_same_groups_from_text_file_and_python(tmp_path):
-    wanted = make_config(groups={"a": {"sites": ["x", "y"], "cost": 3}, "b": ["z"]}).groups
-    assert make_config(groups="a=x,y:3; b=z").groups == wanted
+    wanted = make_config(groups={"a": {"sites": ["x", "y"], "cost": 3}, "b": ["z"]}).problem.groups
+    assert make_config(groups="a=x,y:3; b=z").problem.groups == wanted
     file = tmp_path / "layers.toml"
     file.write_text('[a]\nsites = ["x", "y"]\ncost = 3\n[b]\nsites = ["z"]\n')
-    assert make_config(groups=str(file)).groups == wanted
+    assert make_config(groups=str(file)).problem.groups == wanted
     file.write_text('[groups]\nb = ["z"]\na = {sites = ["x", "y"], cost = 3}\n')
-    assert make_config(groups=str(file)).groups == wanted
+    assert make_config(groups=str(file)).problem.groups == wanted
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_run_repeats_from_its_configuration(weights):
                     "out": str(folder.parent / "again"),
                     "compare": "no",
                     "finetune": "none",
-                    "update_epochs": None,
+                    "retrain_epochs": None,
                 }
             )
         )
@@ -217,7 +217,6 @@ def test_updates_change_what_is_kept_and_nothing_else(how):
         ({"sites": "weights", "finetune": "scratch"}, "stay at 0"),
         ({"finetune": "none", "retrain_epochs": 3}, "does nothing under --finetune none"),
         ({"moves": {"exchange": 1}, "proposals": "probes"}, "no move is informed"),
-        ({"informed_by": "trials", "propose_by": "fisher", "moves": {"informed": 1}}, "are two ways"),
         ({"sites": "weights", "keep": 10**6}, "choose 1 <= keep <="),
     ],
 )
