@@ -115,13 +115,13 @@ def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(mo
     monkeypatch.setattr(refit, "fit", lambda *_, **__: None)
     data = images((1, 9, 9), 400)
     figures = {}
-    for way in ("found", "fresh"):
+    for way in ("warm", "scratch"):
         torch.manual_seed(0)
         options = {**QUICK, "epochs": 12, "learning_rate": 0.01, "finetune": way, "compare": "no"}
         figures[way] = prune(Small(), data, 8, "channels", **options).figures
-    assert figures["found"]["hard mask, retrained"] == figures["found"]["hard mask, as found"] > 0.8
-    assert figures["fresh"]["hard mask, as found"] == figures["found"]["hard mask, as found"]
-    assert figures["fresh"]["hard mask, retrained"] < 0.7
+    assert figures["warm"]["hard mask, retrained"] == figures["warm"]["hard mask, as found"] > 0.8
+    assert figures["scratch"]["hard mask, as found"] == figures["warm"]["hard mask, as found"]
+    assert figures["scratch"]["hard mask, retrained"] < 0.7
 
 
 def test_found_weights_of_a_perceptron_too():

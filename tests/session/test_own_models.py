@@ -60,10 +60,10 @@ def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
     "options",
     [
         {},
-        {"update": "found"},
-        {"update": "gradient", "update_epochs": 2},
-        {"update": "least-squares"},
-        {"update": "none"},
+        {"finetune": "warm"},
+        {"finetune": "short", "retrain_epochs": 2},
+        {"finetune": "least-squares"},
+        {"finetune": "none"},
         {"frozen": True},
         {"pretrain": 2},
         {"method": "gradient"},
@@ -165,8 +165,8 @@ def test_other_methods_on_a_model_that_is_frozen_altogether(method):
     ("options", "message"),
     [
         ({}, "Pass frozen=True"),
-        ({"frozen": True, "update": "least-squares"}, "Use update='none'"),
-        ({"frozen": True, "update": "fresh"}, "Use update='none'"),
+        ({"frozen": True, "finetune": "least-squares"}, "Use finetune='none'"),
+        ({"frozen": True, "finetune": "scratch"}, "Use finetune='none'"),
         ({"frozen": True, "pretrain": 2}, "Leave pretrain out"),
     ],
 )
