@@ -62,8 +62,8 @@ def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
         {},
         {"finetune": "warm"},
         {"finetune": "short", "retrain_epochs": 2},
-        {"finetune": "least-squares"},
-        {"finetune": "none"},
+        {"finetune": "least-squares", "retrain_epochs": None},
+        {"finetune": "none", "retrain_epochs": None},
         {"frozen": True},
         {"pretrain": 2},
         {"method": "gradient"},
@@ -77,7 +77,7 @@ def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
 def test_a_frozen_extractor_is_kept_in_the_search_the_cut_and_the_retraining(sites, keep, options):
     net = extractor_and_head()
     before = tensors(net[0])
-    result = mcprune.prune(net, DATA, keep=keep, sites=sites, **SHORT, **options)
+    result = mcprune.prune(net, DATA, keep=keep, sites=sites, **{**SHORT, **options})
     assert all(torch.equal(value, before[name]) for name, value in net[0].state_dict().items())
     linear, norm = (
         next(m for m in result.model.modules() if isinstance(m, kind)) for kind in (nn.Linear, nn.BatchNorm1d)
@@ -165,7 +165,7 @@ def test_other_methods_on_a_model_that_is_frozen_altogether(method):
     ("options", "message"),
     [
         ({}, "Pass frozen=True"),
-        ({"frozen": True, "finetune": "least-squares"}, "Use finetune='none'"),
+        ({"frozen": True, "finetune": "least-squares", "retrain_epochs": None}, "Use finetune='none'"),
         ({"frozen": True, "finetune": "scratch"}, "Use finetune='none'"),
         ({"frozen": True, "pretrain": 2}, "Leave pretrain out"),
     ],
