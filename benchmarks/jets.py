@@ -68,7 +68,7 @@ def one(way: str, seed: int, keep: int, data: Path, test: tuple[Any, Any], more:
             raise SystemExit(f"{way}, seed {seed}: the run ended with code {code}")
         small = mcprune.load(out)
     rows, kinds = test
-    chances = np.asarray(small.probabilities(rows), np.float64)
+    chances = np.asarray(small.predict_proba(rows), np.float64)
     place = small.labels.index(SIGNAL)
     # The log-odds, not the probability: float32 puts confident jets to exactly 1.
     others = np.delete(chances, place, axis=1).sum(axis=1)

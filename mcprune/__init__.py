@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mcprune.exporters.inspect import inspect as inspect
     from mcprune.session.loop import run as run
     from mcprune.storage.events import Event as Event
-    from mcprune.storage.folder import SmallModel as SmallModel
-    from mcprune.storage.folder import load as load
+    from mcprune.storage.pruned_model import PrunedModel as PrunedModel
+    from mcprune.storage.pruned_model import load as load
 
 _HOMES = {
     "Event": "mcprune.storage.events",
@@ -33,10 +33,10 @@ _HOMES = {
     "McpruneError": "mcprune.errors",
     "Result": "mcprune.api",
     "Config": "mcprune.config.schema",
-    "SmallModel": "mcprune.storage.folder",
+    "PrunedModel": "mcprune.storage.pruned_model",
     "export": "mcprune.exporters.export",
     "inspect": "mcprune.exporters.inspect",
-    "load": "mcprune.storage.folder",
+    "load": "mcprune.storage.pruned_model",
     "make_config": "mcprune.config.schema",
     "prune": "mcprune.api",
     "resume": "mcprune.api",

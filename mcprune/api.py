@@ -13,20 +13,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.config.schema import make_config
+from mcprune.config.schema import Config, make_config
 from mcprune.data.base import Dataset
-from mcprune.data.dataloaders import collect, is_loaders
-from mcprune.data.load import FROM_PYTHON, from_arrays
-from mcprune.data.load import load as load_data
+from mcprune.data.load import FROM_PYTHON
 from mcprune.errors import ConfigError, ModelError
 from mcprune.objectives.specs import FUNCTION
+from mcprune.session.build.dataset import dataset_of, load_dataset
 from mcprune.session.finalize import Outcome
 from mcprune.session.loop import run_on
 from mcprune.session.resume import events_of, open_run
 from mcprune.session.steering import Steering
 from mcprune.storage import events
 from mcprune.storage.events import Event
-from mcprune.storage.folder import SmallModel
+from mcprune.storage.pruned_model import PrunedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # A mask that shows itself names so many sites.
@@ -67,8 +66,9 @@ class Result:
     Attributes
     ----------
     mask : Mask
-    model : SmallModel
-        The small model, retrained: `model.predict(X)` takes full raw rows, `model(model.select(X))` gives outputs.
+    model : PrunedModel
+        The pruned model, retrained: `model.predict(X)` takes whole rows or those of the kept columns, `model(model.transform(X))`
+        gives outputs.
     figures : dict of str to float
         Test accuracy by row of the final table.
     history : list of dict
@@ -78,7 +78,7 @@ class Result:
     """
 
     mask: Mask
-    model: SmallModel
+    model: PrunedModel
     figures: dict[str, float]
     history: list[dict[str, Any]]
     events: list[Event] = field(repr=False)
@@ -91,12 +91,12 @@ class Result:
         return table + picture(self.model) + self.mask._repr_html_()
 
 
-def picture(model: SmallModel) -> str:
+def picture(model: PrunedModel) -> str:
     """Return the kept inputs of a small model as an SVG; nothing where they are no image."""
-    if model.image_shape is None or model.keep.size == model.n_inputs:
+    if model.image_shape is None or model.columns.size == model.n_inputs:
         return ""
     height, width = model.image_shape[-2:]
-    places = sorted({int(column) % (height * width) for column in model.keep})
+    places = sorted({int(column) % (height * width) for column in model.columns})
     squares = "".join(f'<rect x="{place % width}" y="{place // width}" width="1" height="1"/>' for place in places)
     return (
         f'<svg role="img" aria-label="the kept inputs" viewBox="0 0 {width} {height}" width="200" '
@@ -163,7 +163,7 @@ def prune_steered(
         given["objective"] = FUNCTION + getattr(function, "__name__", type(function).__name__)
     given["data"] = os.fspath(data) if isinstance(data, str | os.PathLike) else FROM_PYTHON
     config = make_config(**given)
-    dataset = _dataset(data, config.data.target, config.runtime.max_memory)
+    dataset = _dataset(data, config)
     path = Path(config.runtime.out) if config.runtime.out else None
     ends: list[Outcome] = []
     return _result(
@@ -215,11 +215,7 @@ def resume(
     opened = open_run(folder, older=older, anyway=anyway)
     ends: list[Outcome] = []
     try:
-        dataset = (
-            None
-            if data is None
-            else _dataset(data, opened.folder.config.data.target, opened.folder.config.runtime.max_memory)
-        )
+        dataset = None if data is None else _dataset(data, opened.folder.config)
         return _result(
             events_of(opened, dataset, model, ends, objective), ends, model, Path(folder), lambda event: None
         )
@@ -277,13 +273,7 @@ def _check_model(model: object) -> None:
         )
 
 
-def _dataset(data: Any, target: str | None, limit: int) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    if is_loaders(data):
-        return collect(data, limit)
+def _dataset(data: Any, config: Config) -> Dataset:
     if isinstance(data, str | os.PathLike):
-        return load_data(data, target=target)
-    if isinstance(data, tuple | list) and len(data) == 2:
-        return from_arrays(data[0], data[1])
-    raise ConfigError(f"data is a {type(data).__name__}; give a name or path, a Dataset, a pair (X, y) or a DataLoader")
+        return load_dataset(config.replace(data=os.fspath(data)))
+    return dataset_of(data, config)

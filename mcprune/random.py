@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum, unique
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # loading data and the chain need no torch
+    import torch
 
 
 @unique
@@ -49,17 +52,23 @@ def generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:
 
 def torch_generator(seed: int, stream: Stream, device: torch.device | str = "cpu") -> torch.Generator:
     """Return torch's generator of a stream."""
+    import torch
+
     return torch.Generator(device).manual_seed((seed << 20) + stream)
 
 
 def weights_generator(seed: int) -> torch.Generator:
     """Return torch's generator for the initial weights of a built-in classifier, on the CPU."""
+    import torch
+
     return torch.Generator("cpu").manual_seed(seed)
 
 
 @contextmanager
 def torch_seed(number: int) -> Iterator[None]:
     """Set torch's global state, from which dropout and new layers draw, inside; put it back after."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number)
         yield

@@ -7,12 +7,12 @@ from typing import TextIO
 
 from mcprune.chain import moves
 from mcprune.config.schema import Config
-from mcprune.data.load import load
 from mcprune.environment import use_threads
 from mcprune.evaluators.choose import Row, survey
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.report.terminal import choose
 from mcprune.report.text import number, wrapped
+from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import evaluation_case, make_evaluators
 from mcprune.session.build.plan import make_plan
 from mcprune.training.classifiers import classifier_words
@@ -29,7 +29,7 @@ def show(config: Config, stream: TextIO) -> None:
     McpruneError
         What `mcprune run` would refuse, an evaluator asked for by name that cannot serve among it.
     """
-    plan = make_plan(config, load(config.data.source, target=config.data.target))
+    plan = make_plan(config, load_dataset(config))
     use_threads(plan.config.runtime.threads or 1)
     case = evaluation_case(plan)
     evaluator, _ = make_evaluators(plan)

@@ -233,8 +233,13 @@ def _predict(arguments: list[str]) -> int:
     parser.option(
         "file",
         metavar="FILE",
-        help="the new rows, as the run's data was given: a table with the same columns (the target may be "
-        "missing), images, ...",
+        help="the new rows: a table with the columns that the model keeps, in any order (others are ignored), images, ...",
+    )
+    parser.option(
+        "--header",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the first line holds names; auto: the run's names decide (default: auto)",
     )
     parser.option("--out", metavar="FILE.csv", help="where to write (default: standard output)")
     parser.option("--force", action="store_true", help="replace the file of --out if it exists (default: no)")
@@ -242,7 +247,7 @@ def _predict(arguments: list[str]) -> int:
 
     from mcprune.cli.predict import predict
 
-    predict(parsed.folder, parsed.file, out=parsed.out, force=parsed.force)
+    predict(parsed.folder, parsed.file, header=parsed.header, out=parsed.out, force=parsed.force)
     return 0
 
 

@@ -18,15 +18,17 @@ from mcprune.types import AnyArray
 HEADER = ("row", "prediction", "probability")
 
 
-def predict(folder: str, file: str, *, out: str | None = None, force: bool = False) -> None:
-    """Classify the rows of a file with the small model of a run.
+def predict(folder: str, file: str, *, header: str = "auto", out: str | None = None, force: bool = False) -> None:
+    """Classify the rows of a file with the pruned model of a run.
 
     Parameters
     ----------
     folder : str
         The run's folder.
     file : str
-        The new rows, in the layout of the run's data; the target column may be missing.
+        The new rows, see `mcprune.data.new_rows.read_rows`; columns that were dropped may be missing.
+    header : 'auto', 'yes' or 'no'
+        Whether the first line of a text table holds names.
     out : str, optional
         The CSV file to write, in UTF-8; it appears whole or not at all. By default: standard output.
     force : bool
@@ -41,11 +43,14 @@ def predict(folder: str, file: str, *, out: str | None = None, force: bool = Fal
     """
     target = None if out is None else _target(out, force=force)
 
-    from mcprune.data.load import read_features
-    from mcprune.storage.folder import load
+    from mcprune.data.new_rows import read_rows
+    from mcprune.storage.pruned_model import load
 
     model = load(folder)
-    probabilities = np.asarray(model.probabilities(read_features(file, model)))
+    rows = read_rows(file, model, model.columns.tolist(), header=header)
+    for note in rows.notes:
+        print(f"note: {note}", file=sys.stderr)
+    probabilities = np.asarray(model.predict_proba(rows.values))
     if target is not None:
         _write_whole(target, probabilities, model.labels)
         return

@@ -108,12 +108,12 @@ def sweep(arguments: list[str]) -> int:
 
     import_optuna()  # before torch and the data are waited for
 
-    from mcprune.data.load import load
+    from mcprune.session.build.dataset import load_dataset
     from mcprune.studies.sweep.page import write_page
     from mcprune.studies.sweep.runs import PAGE, Sweep, Sweeper, with_own_name
 
     what = Sweep(options, varied, seeds, own["score"], own["prune"])
-    sweeper = Sweeper(what, load(config.data.source, target=config.data.target), root)
+    sweeper = Sweeper(what, load_dataset(config), root)
     is_over = False
     try:
         for told in sweeper.run(trials[0]):

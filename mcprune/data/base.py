@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from mcprune.data.checks import as_features, distinct_names, some
+from mcprune.data.columns import column_names
 from mcprune.data.targets import Label, encode
 from mcprune.errors import DataError
 from mcprune.types import AnyArray, IntArray
@@ -14,30 +14,9 @@ from mcprune.types import AnyArray, IntArray
 ImageShape = tuple[int, ...]
 
 
-class Layout(Protocol):
-    """What new rows must look like to be read with `read_features`: a Dataset, or its description from a
-    run's folder."""
-
-    @property
-    def feature_names(self) -> tuple[str, ...]: ...
-    @property
-    def target_name(self) -> str | None: ...
-    @property
-    def image_shape(self) -> ImageShape | None: ...
-
-
-@dataclass(frozen=True)
-class Description:
-    """The layout of a data set without its rows (see `Layout`)."""
-
-    feature_names: tuple[str, ...]
-    target_name: str | None = None
-    image_shape: ImageShape | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows with a class each, as they were met: not yet split or scaled.
+    """Rows with a class each, as they are in the source: not yet split or scaled.
 
     Attributes
     ----------
@@ -58,8 +37,8 @@ class Dataset:
         The rows of a test part that came with the data (MNIST's 10,000), else None.
     target_name : str or None
         The column that the targets were read from, if there was one.
-    note : str
-        What was chosen on the user's behalf, to be shown; empty if nothing was.
+    notes : tuple of str
+        What was chosen on the user's behalf, and what is odd about the columns, to be shown.
     """
 
     name: str
@@ -70,7 +49,7 @@ class Dataset:
     image_shape: ImageShape | None = None
     test_rows: IntArray | None = None
     target_name: str | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def n_rows(self) -> int:
@@ -121,7 +100,7 @@ def assemble(
     image_shape: ImageShape | None = None,
     test_rows: IntArray | None = None,
     target_name: str | None = None,
-    note: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Check everything that a classification needs, and make the Dataset.
 
@@ -143,7 +122,7 @@ def assemble(
             f"{name}: {rows} rows of features, but {len(raw_targets)} targets. Give one target for each row."
         )
     if feature_names is None:
-        names = pixel_names(image_shape) if image_shape else tuple(f"column {i + 1}" for i in range(columns))
+        names = pixel_names(image_shape) if image_shape else tuple(column_names(columns))
     else:
         names = tuple(str(each) for each in feature_names)
     if len(names) != columns:
@@ -152,7 +131,7 @@ def assemble(
     values = as_features(name, features, names)
     targets, labels = encode(name, raw_targets, target_name)
     check_classes(name, targets, labels)
-    return Dataset(name, values, targets, labels, names, image_shape, test_rows, target_name, note)
+    return Dataset(name, values, targets, labels, names, image_shape, test_rows, target_name, notes)
 
 
 def check_classes(name: str, targets: IntArray, labels: tuple[Label, ...]) -> None:

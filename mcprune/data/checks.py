@@ -10,17 +10,15 @@ from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-# a column is kept in float64 if its spread is below this fraction of its size: float32 (2^-24 = 6e-8) then
-# has under 1,700 steps
+# A column stays float64 if its spread is below this fraction of its size: float32 (2^-24 = 6e-8) then has under
+# 1,700 steps.
 BLUR = 1e-4
-
-
-LONGEST = 100  # letters of an item in a message
+MAX_LENGTH = 100  # letters of an item in a message
 
 
 def some(items: Iterable[object], most: int = 6) -> str:
-    """The first few of the items, none of them endless, and how many there are besides."""
-    listed = [text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..." for text in map(str, items)]
+    """The first few of the items, none of them endless, and how many more there are."""
+    listed = [text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..." for text in map(str, items)]
     rest = len(listed) - most
     return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -28,8 +26,13 @@ def some(items: Iterable[object], most: int = 6) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' with the nearest known word, or nothing."""
     by_lower = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
-    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
+    matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return f" Did you mean {by_lower[matches[0]]!r}?" if matches else ""
+
+
+def is_missing(cell: object) -> bool:
+    """Whether a cell of a frame is None, NaN, or pandas' NA or NaT."""
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell)
 
 
 def distinct_names(name: str, names: Sequence[str]) -> None:

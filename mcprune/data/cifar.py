@@ -20,6 +20,11 @@ SHAPE = (3, 32, 32)
 _PIXELS = 3072
 
 
+def record_bytes(label_bytes: int) -> int:
+    """Bytes of one record."""
+    return label_bytes + _PIXELS
+
+
 def batch_files(folder: Path) -> tuple[list[Path], Path | None, int]:
     """Training batches, test batch and number of label bytes; no batches at all if it is no CIFAR folder."""
     ten = sorted(folder.glob("data_batch*.bin"))
@@ -34,12 +39,12 @@ def _if_there(path: Path) -> Path | None:
 
 
 def count_records(path: Path, label_bytes: int = 1) -> int:
-    """How many whole records the file holds by its size, which is read before anything is allocated."""
+    """How many whole records the file holds by its size, which is checked before anything is allocated."""
     try:
         size = path.stat().st_size
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    record = label_bytes + _PIXELS
+    record = record_bytes(label_bytes)
     if size == 0:
         raise DataError(f"{path}: the file is empty. Copy or download it again.")
     if size % record:
@@ -63,9 +68,9 @@ def read_batch(path: Path, label_bytes: int = 1) -> tuple[AnyArray, AnyArray]:
         raw = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    if raw.size != rows * (label_bytes + _PIXELS):
+    if raw.size != rows * record_bytes(label_bytes):
         raise DataError(f"{path}: its size changed while it was read. Try again when it is complete.")
-    records = raw.reshape(rows, label_bytes + _PIXELS)
+    records = raw.reshape(rows, record_bytes(label_bytes))
     labels = records[:, label_bytes - 1]
     classes = 10 if label_bytes == 1 else 100
     wrong = np.flatnonzero(labels >= classes)

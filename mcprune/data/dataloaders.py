@@ -1,7 +1,8 @@
-"""DataLoaders as data: their batches collected once into arrays, since the chain judges many candidates on the same rows."""
+"""DataLoaders as data: their batches collected once into arrays, since the chain evaluates many candidates on the same rows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,26 +24,28 @@ def is_loaders(data: Any) -> bool:
     return isinstance(data, DataLoader) or is_pair
 
 
-def collect(data: Any, limit: int) -> Dataset:
+def collect(data: Any, limit: int, *, id_columns: str = "drop", required: Sequence[str] = ()) -> Dataset:
     """Return the rows of one or two DataLoaders as one data set.
 
     Parameters
     ----------
     data : DataLoader, or pair of DataLoader
-        Batches (features, classes, ...); what follows the classes is not looked at. Each loader is gone through once: random
-        changes of its rows are taken as they come and stay. The second one's rows are the test rows.
+        Batches (features, classes, ...); what follows the classes is ignored. Each loader is read once: random changes of its
+        rows are taken as they come and stay. The second one's rows are the test rows.
     limit : int
         Bytes that the rows may take.
+    id_columns, required
+        As in `from_arrays`.
 
     Raises
     ------
     DataError
-        Batches of another form, rows of unequal shape, more bytes than the limit, no rows at all.
+        Batches of another form, rows of unequal shape, more bytes than the limit, no rows at all, and errors of `from_arrays`.
     """
     loaders = list(data) if isinstance(data, tuple | list) else [data]
     if not all(isinstance(loader, DataLoader) for loader in loaders):
         raise DataError(
-            "one of the two is a DataLoader and the other is none; give a pair of DataLoaders, or arrays (X, y)"
+            "one of the two is a DataLoader and the other is not. Give a pair of DataLoaders, or arrays (X, y)."
         )
     parts: list[tuple[AnyArray, AnyArray]] = []
     left = limit
@@ -52,13 +55,14 @@ def collect(data: Any, limit: int) -> Dataset:
         parts.append((rows, classes))
     if len({rows.shape[1:] for rows, _ in parts}) > 1:
         raise DataError(
-            f"the rows of the two loaders have the shapes {parts[0][0].shape[1:]} and {parts[1][0].shape[1:]}"
+            f"the rows of the two loaders have the shapes {parts[0][0].shape[1:]} and {parts[1][0].shape[1:]}. "
+            "Give rows of one shape."
         )
     features, classes = (np.concatenate(each) for each in zip(*parts, strict=True))
-    made = from_arrays(features, classes, name=NAME)
+    dataset = from_arrays(features, classes, name=NAME, id_columns=id_columns, required=required)
     if len(parts) == 1:
-        return made
-    return replace(made, test_rows=np.arange(len(parts[0][1]), len(classes), dtype=np.int64))
+        return dataset
+    return replace(dataset, test_rows=np.arange(len(parts[0][1]), len(classes), dtype=np.int64))
 
 
 def _rows(loader: DataLoader[Any], left: int, limit: int) -> tuple[AnyArray, AnyArray]:
@@ -66,27 +70,31 @@ def _rows(loader: DataLoader[Any], left: int, limit: int) -> tuple[AnyArray, Any
     classes: list[AnyArray] = []
     for number, batch in enumerate(loader):
         if not isinstance(batch, tuple | list) or len(batch) < 2:
-            raise DataError(f"batch {number} of the loader is a {type(batch).__name__}; it must be (features, classes)")
+            raise DataError(
+                f"batch {number} of the loader is a {type(batch).__name__}. Give batches (features, classes)."
+            )
         features, targets = _array(batch[0]), _array(batch[1])
         if features.ndim < 2 or targets.ndim != 1 or len(features) != len(targets):
             raise DataError(
-                f"batch {number} of the loader has features of shape {features.shape} and classes of shape {targets.shape}; "
-                "it must have (B, ...) and (B,)"
+                f"batch {number} of the loader has features of shape {features.shape} and classes of shape {targets.shape}. "
+                "Give shapes (B, ...) and (B,)."
             )
         left -= features.nbytes
         if left < 0:
             raise DataError(
-                f"the loader's rows take more than {limit:,} bytes (max_memory), and all of them are kept in memory; give fewer "
-                "rows, such as torch.utils.data.Subset, or a larger max_memory"
+                f"the loader's rows take more than {limit:,} bytes (max_memory), and all of them are kept in memory. Give fewer "
+                "rows, such as torch.utils.data.Subset, or a larger max_memory."
             )
         rows.append(features)
         classes.append(targets)
     if not rows:
-        raise DataError("the loader gives no batches; give one with rows")
+        raise DataError("the loader gives no batches. Give one with rows.")
     try:
         return np.concatenate(rows), np.concatenate(classes)
     except ValueError as error:
-        raise DataError(f"the loader's batches have rows of unequal shape: {brief(error)}") from None
+        raise DataError(
+            f"the loader's batches have rows of unequal shape ({brief(error)}). Give rows of one shape."
+        ) from None
 
 
 def _array(values: Any) -> AnyArray:

@@ -2,24 +2,26 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mcprune.data import cifar, idx
-from mcprune.data.archives import array_names, read_npy, read_npz
-from mcprune.data.base import Dataset, Layout, assemble, flat_rows
-from mcprune.data.checks import as_features, nearest, some
-from mcprune.data.digits import BUNDLED, load_bundled
-from mcprune.data.named import NAMED, load_named
-from mcprune.data.tables import Columns, read_table, target_column, text_in_feature
+from mcprune.data.archives import read_npz
+from mcprune.data.base import Dataset, ImageShape, assemble, flat_rows
+from mcprune.data.checks import nearest, some
+from mcprune.data.columns import Header, column_names, column_notes, find_header, row_numbers, target_column
+from mcprune.data.frames import as_frame, column_values, frame_values, names_of, read_parquet
+from mcprune.data.named import BUNDLED, NAMED, load_bundled, load_named
+from mcprune.data.tables import Columns, Rows, read_csv, require_names, text_in_feature
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray
 
 NAMES = (*BUNDLED, *NAMED)
 ALIASES = {"cifar10": "cifar-10"}
-_TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet")
 _KINDS = (
     "a folder of IDX files (train-images-idx3-ubyte ...) or of CIFAR batches (data_batch_1.bin ...), "
     "or a .csv, .tsv, .parquet or .npz (X, y) file"
@@ -29,7 +31,36 @@ _KINDS = (
 FROM_PYTHON = "arrays"  # `data` of a run whose rows were given as arrays: a name that no loader knows
 
 
-def load(spec: str | os.PathLike[str], *, target: str | None = None) -> Dataset:
+class Reading(NamedTuple):
+    """How a table is read.
+
+    Attributes
+    ----------
+    target : str or None
+        The column that holds the class; of an .npz file, the array.
+    header : 'auto', 'yes' or 'no'
+        Whether the first line of a text table holds the columns' names.
+    id_columns : 'drop' or 'keep'
+        Columns that only number or name the rows: leave them out (arrays and frames that have some are refused, since
+        the columns of a mask are theirs), or keep them as features.
+    required : tuple of str
+        Columns that are features in any case.
+    """
+
+    target: str | None = None
+    header: str = "auto"
+    id_columns: str = "drop"
+    required: tuple[str, ...] = ()
+
+
+def load(
+    spec: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    header: str = "auto",
+    id_columns: str = "drop",
+    required: Sequence[str] = (),
+) -> Dataset:
     """Load a data set.
 
     Parameters
@@ -39,8 +70,10 @@ def load(spec: str | os.PathLike[str], *, target: str | None = None) -> Dataset:
         binary batches, or a .csv, .tsv, .parquet or .npz file (arrays X and y).
     target : str, optional
         The target column of a table, or the target array of an .npz. By default of a table the column called
-        target, label, class or y if just one of these exists, else the last column; `note` of the result says
+        target, label, class or y if just one of these exists, else the last column; `notes` of the result say
         which.
+    header, id_columns, required
+        See `Reading`.
 
     Returns
     -------
@@ -49,7 +82,7 @@ def load(spec: str | os.PathLike[str], *, target: str | None = None) -> Dataset:
     Raises
     ------
     DataError
-        Missing, empty, broken or unfit for classification; the message says what was met and what to do.
+        Missing, empty, broken or unfit for classification; the message says what was found and what to do.
     ConfigError
         `target` given for a set that has no columns to choose from.
     """
@@ -57,19 +90,22 @@ def load(spec: str | os.PathLike[str], *, target: str | None = None) -> Dataset:
     if text in NAMES:
         _no_target(text, target)
         return load_bundled(text) if text in BUNDLED else load_named(text)
+    reading = Reading(target, header, id_columns, tuple(required))
     path = existing(text)
     name = path.stem if path.is_file() else path.resolve().name
     suffix = path.suffix.lower()
     if path.is_dir():
         _no_target(text, target)
         return _load_folder(path, name)
-    if suffix in _TABLES:
-        return _load_table(path, name, target)
+    if suffix in TABLES:
+        return _load_table(path, reading).renamed(name)
     if suffix == ".npz":
-        wanted = ("X", target or "y")
-        arrays = read_npz(path, wanted)
+        classes = target or "y"
+        arrays = read_npz(path, ("X", classes))
         features, shape = flat_rows(str(path), np.atleast_1d(arrays["X"]))
-        return assemble(str(path), features, arrays[wanted[1]], image_shape=shape, target_name=target).renamed(name)
+        return _from_rows(
+            str(path), features, arrays[classes], None, reading, image_shape=shape, target_name=target
+        ).renamed(name)
     raise DataError(f"{path}: not a kind of file that mcprune reads. Give one of {', '.join(NAMES)}, {_KINDS}.")
 
 
@@ -103,78 +139,171 @@ def _no_target(text: str, target: str | None) -> None:
 
 def _load_folder(path: Path, name: str) -> Dataset:
     try:
-        met = sorted(each.name for each in path.iterdir())
+        names = sorted(each.name for each in path.iterdir())
         if cifar.batch_files(path)[0]:
             return cifar.load_folder(path, name)
         if idx.image_files(path):
             return idx.load_folder(path, name)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    held = f"it holds {some(met)}" if met else "the folder is empty"
-    raise DataError(f"{path}: no data set in this folder: {held}. Give {_KINDS}.")
+    content = f"it holds {some(names)}" if names else "the folder is empty"
+    raise DataError(f"{path}: no data set in this folder: {content}. Give {_KINDS}.")
 
 
-def _load_table(path: Path, name: str, target: str | None) -> Dataset:
-    note = ""
+def _load_table(path: Path, reading: Reading) -> Dataset:
+    notes: list[str] = []
 
-    def choose(names: list[str], named: bool) -> Columns:
-        nonlocal note
-        column, note = target_column(path, names, target)
-        return Columns([i for i in range(len(names)) if i != column], column)
+    def header_of(first: list[str], rows: Rows) -> Header:
+        if reading.header != "auto":
+            return Header(reading.header == "yes")
+        header = find_header(first, rows, reading.target)
+        notes.extend([header.note] if header.note else [])
+        return header
 
-    table = read_table(path, choose)
+    def choose(names: list[str], is_named: bool) -> Columns:
+        require_names(path, names)
+        column, note = target_column(path, names, reading.target, is_named=is_named)
+        notes.extend([note] if note else [])
+        return Columns(
+            [i for i in range(len(names)) if i != column], column, skips_identifiers=reading.id_columns == "drop"
+        )
+
+    is_parquet = path.suffix.lower() == ".parquet"
+    table = read_parquet(path, choose) if is_parquet else read_csv(path, header_of, choose)
     assert table.targets is not None  # `choose` always names one
-    made = assemble(
+    out = _row_numbers(table.names, table.features, reading)
+    left_out = [*table.identifiers, *(table.names[j] for j in out)]
+    if left_out:
+        notes.append(
+            f"left out, as {'it only numbers or names' if len(left_out) == 1 else 'they only number or name'} the rows: "
+            f"{_columns(left_out)}. If that is a measurement: --id-columns keep, or --must-keep"
+        )
+    return _assemble_table(
         str(path),
-        table.features,
+        np.delete(table.features, out, axis=1) if out else table.features,
         table.targets,
-        feature_names=table.names,
-        target_name=table.target_name,
-        note=note,
+        [name for j, name in enumerate(table.names) if j not in out],
+        table.target_name,
+        notes,
     )
-    return made.renamed(name)
 
 
-def from_arrays(X: Any, y: Any, *, name: str = "arrays", feature_names: Sequence[str] | None = None) -> Dataset:
-    """A Dataset from arrays, lists, torch tensors on the CPU or a pandas frame and series.
+def _row_numbers(names: Sequence[str], features: AnyArray, reading: Reading) -> list[int]:
+    """The columns that are left out because they number the rows; none if nothing else would be left."""
+    if reading.id_columns == "keep":
+        return []
+    numbers = [j for j in row_numbers(names, features).certain if names[j] not in reading.required]
+    return numbers if len(numbers) < len(names) else []
+
+
+def _assemble_table(
+    name: str,
+    features: AnyArray,
+    targets: AnyArray | Sequence[object],
+    names: Sequence[str],
+    target_name: str | None,
+    notes: Sequence[str],
+) -> Dataset:
+    """A table as a data set, with notes on the columns that a user would want to know of."""
+    dataset = assemble(name, features, targets, feature_names=names, target_name=target_name)
+    more = list(notes)
+    possible = [names[j] for j in row_numbers(names, features).possible]
+    if possible:
+        more.append(f"another whole number in each row: {_columns(possible)}. If it only numbers the rows: --must-drop")
+    return replace(dataset, notes=(*more, *column_notes(names, dataset.features, dataset.targets)))
+
+
+def from_arrays(
+    X: Any,
+    y: Any,
+    *,
+    name: str = FROM_PYTHON,
+    feature_names: Sequence[str] | None = None,
+    id_columns: str = "drop",
+    required: Sequence[str] = (),
+) -> Dataset:
+    """A Dataset from arrays, lists, torch tensors on the CPU, or a frame and a series of pandas, polars, pyarrow ...
 
     Parameters
     ----------
-    X : array-like, shape (rows, N), (rows, h, w) or (rows, channels, h, w)
+    X : array-like, shape (rows, N), (rows, h, w) or (rows, channels, h, w), or data frame
         Numbers; the last two shapes are images. A frame's column names become the feature names.
-    y : array-like, shape (rows,)
+    y : array-like or series, shape (rows,)
         str, int, bool or float.
     name : str
     feature_names : sequence of str, optional
+    id_columns, required
+        See `Reading`.
 
     Raises
     ------
     DataError
-        As `load`.
+        As `load`; a column that only numbers the rows.
     """
-    if hasattr(X, "iloc") and hasattr(X, "columns"):
-        feature_names = feature_names if feature_names is not None else [str(each) for each in X.columns]
-        features = _from_frame(name, X)
+    frame = as_frame(name, X)
+    if frame is not None:
+        features: AnyArray = frame_values(name, frame)
+        feature_names = names_of(frame) if feature_names is None else feature_names
     else:
         features = _as_array(name, X)
     features, shape = flat_rows(name, features)
-    series_name = getattr(y, "name", None)
-    try:
-        targets = np.asarray(y if not hasattr(y, "iloc") else y.astype(object))
-        if not isinstance(y, np.ndarray) and targets.dtype.kind in "US":
-            targets = np.array(list(y), dtype=object)  # numpy turns [1, "a"] into texts without a word
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{name}: the targets are no array ({error}). Give one class for each row.") from error
-    if targets.ndim == 0:
-        raise DataError(f"{name}: the targets are a single value. Give one class for each row.")
-    return assemble(
+    targets, target_name = _targets(name, y)
+    return _from_rows(
         name,
         features,
         targets,
-        feature_names=feature_names,
+        feature_names,
+        Reading(id_columns=id_columns, required=tuple(required)),
         image_shape=shape,
-        target_name=series_name if isinstance(series_name, str) else None,
+        target_name=target_name,
     )
+
+
+def _from_rows(
+    name: str,
+    features: AnyArray,
+    targets: AnyArray | Sequence[object],
+    feature_names: Sequence[str] | None,
+    reading: Reading,
+    *,
+    image_shape: ImageShape | None,
+    target_name: str | None,
+) -> Dataset:
+    """A Dataset of rows whose columns stay as they are, so that a mask's indices are theirs."""
+    if image_shape is not None or not features.size:
+        return assemble(
+            name, features, targets, feature_names=feature_names, image_shape=image_shape, target_name=target_name
+        )
+    names = column_names(features.shape[1]) if feature_names is None else [str(each) for each in feature_names]
+    dataset = _assemble_table(name, features, targets, names, target_name, ())
+    numbers = _row_numbers(names, features, reading)
+    if numbers:
+        first = numbers[0]
+        raise DataError(
+            f"{name}: {_columns([names[j] for j in numbers])} only numbers the rows ({some(features[:3, first], 3)}, ...), "
+            f"which is no measurement. Remove it, such as with numpy.delete(X, {first}, axis=1) or "
+            f"X.drop(columns={names[first]!r}); or pass id_columns='keep' if it is one."
+        )
+    return dataset
+
+
+def _columns(names: Sequence[str]) -> str:
+    return f"column{'' if len(names) == 1 else 's'} {some(map(repr, names), 4)}"
+
+
+def _targets(name: str, y: Any) -> tuple[AnyArray | Sequence[object], str | None]:
+    """The classes as they are, and the name of their column if they have one."""
+    column = column_values(name, y)
+    if column is not None:
+        return column
+    try:
+        # Objects: numpy turns [1, "a"] into texts and [2**63, -1] into floats without a word.
+        targets = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{name}: the targets are no array ({error}). Give one class for each row.") from error
+    if targets.ndim == 0:
+        raise DataError(f"{name}: the targets are a single value. Give one class for each row.")
+    return targets, None
 
 
 def _as_array(name: str, X: Any) -> AnyArray:
@@ -189,7 +318,7 @@ def _as_array(name: str, X: Any) -> AnyArray:
     if features.dtype.kind in "OUS" and features.ndim == 2:
         for (row, column), cell in np.ndenumerate(features):
             if cell is not None and not _is_numeric(cell):
-                raise text_in_feature(name, f"column {column + 1}", str(row + 1), cell)
+                raise text_in_feature(name, f"column {column}", str(row + 1), cell)
         return features.astype(np.float64)
     if features.dtype == object:
         hint = " Make a sparse matrix dense with .toarray()." if hasattr(X, "toarray") else ""
@@ -205,92 +334,3 @@ def _is_numeric(cell: Any) -> bool:
     except (ValueError, TypeError, OverflowError):
         return False
     return True
-
-
-def _from_frame(name: str, X: Any) -> AnyArray:
-    dtypes = [column.dtype for _, column in X.items()]
-    if all(dtype == np.uint8 for dtype in dtypes):
-        return np.asarray(X)
-    features = np.empty(X.shape, dtype=np.float64)
-    for j, (label, column) in enumerate(X.items()):
-        try:
-            if getattr(column.dtype, "kind", "O") in "mMc":
-                raise ValueError
-            features[:, j] = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        except (ValueError, TypeError):
-            cells = column.tolist()
-            row = next((i for i, cell in enumerate(cells) if not isinstance(cell, int | float)), 0)
-            raise text_in_feature(name, str(label), str(row + 1), cells[row] if cells else column.dtype) from None
-    return features
-
-
-def read_features(path: str | os.PathLike[str], layout: Layout) -> AnyArray:
-    """Features of new rows, in the columns that a Dataset had, for prediction.
-
-    Parameters
-    ----------
-    path : path
-        A .csv, .tsv or .parquet file: its columns are found by name, in any order; the target and others are
-        not looked at. Without a header it must have the N columns in order (or all columns of the original
-        file without a header). A .npz (array X) or .npy file, one IDX file of images (or .gz), one CIFAR
-        batch.
-    layout : Dataset, Description or the like
-        `feature_names`, `target_name`, `image_shape`.
-
-    Returns
-    -------
-    ndarray, shape (rows, N)
-        Unscaled: uint8, float32 or float64, as in `Dataset.features`.
-
-    Raises
-    ------
-    DataError
-        As `load`, columns missing (the nearest right name), another number of columns or shape of images.
-    """
-    file = existing(os.fspath(path))
-    suffix = file.suffix.lower()
-    if file.is_dir():
-        raise DataError(f"{file}: a folder. Give one file of rows: a table, .npz, .npy, IDX images or a CIFAR .bin.")
-    if suffix in _TABLES:
-        features = read_table(
-            file, lambda names, named: _match_columns(file, names, named, layout.feature_names)
-        ).features
-    elif suffix in (".npz", ".npy"):
-        features, _ = flat_rows(str(file), np.atleast_1d(_rows_of_archive(file)))
-    elif suffix == ".bin":
-        fine = file.stat().st_size % 3073 != 0 and file.stat().st_size % 3074 == 0
-        features, _ = cifar.read_batch(file, 2 if fine else 1)
-    else:
-        features, shape = idx.read_images(file)
-        if layout.image_shape is not None and shape != layout.image_shape:
-            raise DataError(f"{file}: images of shape {shape}, but the model was made for {layout.image_shape}.")
-    if features.shape[1] != len(layout.feature_names):
-        raise DataError(f"{file}: {features.shape[1]} columns, but the model was made for {len(layout.feature_names)}.")
-    if not len(features):
-        raise DataError(f"{file}: no rows.")
-    return as_features(str(file), features, layout.feature_names)
-
-
-def _rows_of_archive(file: Path) -> AnyArray:
-    if file.suffix.lower() == ".npy":
-        return read_npy(file)
-    names = array_names(file)
-    only = names[0] if len(names) == 1 else "X"  # an archive of one array may call it anything
-    return read_npz(file, (only,))[only]
-
-
-def _match_columns(path: Path, names: list[str], named: bool, wanted: Sequence[str]) -> Columns:
-    position = {name: i for i, name in enumerate(names)}
-    missing = [name for name in wanted if name not in position]
-    if not missing:
-        return Columns([position[name] for name in wanted], None)
-    if not named and len(names) == len(wanted):
-        return Columns(list(range(len(names))), None)
-    if not named:
-        raise DataError(
-            f"{path}: no header and {len(names)} columns, but the model was made for {len(wanted)}. Add a header line."
-        )
-    raise DataError(
-        f"{path}: {len(missing)} of {len(wanted)} feature columns are missing: {some(map(repr, missing))}."
-        f"{nearest(missing[0], names)} The file has: {some(map(repr, names), 12)}."
-    )

@@ -1,5 +1,5 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 by name: from a folder that is there already, else fetched once by
-scikit-learn."""
+"""Data sets by name: those that scikit-learn brings along, and MNIST, Fashion-MNIST and CIFAR-10 from a folder that is there
+already, else fetched once by scikit-learn."""
 
 import importlib.util
 import os
@@ -37,6 +37,30 @@ NAMED = {
     "fashion-mnist": Source(("fashion-mnist",), "Fashion-MNIST", (28, 28), 10_000, "dataset-fashion-mnist"),
     "cifar-10": Source(("cifar-10-batches-bin", "cifar-10"), "CIFAR_10", (3, 32, 32), 0, ""),
 }
+
+
+BUNDLED = ("digits", "breast-cancer", "wine")
+
+
+def load_bundled(name: str) -> Dataset:
+    """`digits` (1,797 x 64, classes 0..9), `breast-cancer` (569 x 30) or `wine` (178 x 13).
+
+    The classes of the two tables are their names ('benign', 'malignant'), so in alphabetical order: the
+    reverse of scikit-learn's numbers for breast-cancer.
+    """
+    from sklearn import datasets
+
+    if name == "digits":
+        bunch = datasets.load_digits()
+        return assemble(name, bunch.data.astype(np.float32), bunch.target, image_shape=(8, 8))
+    bunch = datasets.load_breast_cancer() if name == "breast-cancer" else datasets.load_wine()
+    return assemble(
+        name,
+        bunch.data,
+        np.asarray(bunch.target_names)[bunch.target],
+        feature_names=[str(each) for each in bunch.feature_names],
+        target_name="target",
+    )
 
 
 def load_named(name: str) -> Dataset:

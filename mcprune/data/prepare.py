@@ -1,14 +1,25 @@
-"""From a Dataset to the scaled parts that classifiers are trained and judged on."""
+"""From a Dataset to the scaled parts that classifiers are trained and judged on; the parts are a function of the seed only."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape
+from mcprune.data.checks import some
 from mcprune.data.scale import Scaler, fit_scaler
-from mcprune.data.split import Parts, split
 from mcprune.data.targets import Label
-from mcprune.types import Float32Array, FloatArray, IntArray
+from mcprune.errors import ConfigError, DataError
+from mcprune.random import Stream, generator
+from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
+
+
+class Parts(NamedTuple):
+    """Row indices of the three parts, each sorted; together every row once."""
+
+    train: IntArray
+    validation: IntArray
+    test: IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +42,7 @@ class Prepared:
     image_shape: ImageShape | None
     parts: Parts
     target_name: str | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
     weights: FloatArray | None = None  # (rows,) of the training part, above 0; None: all alike
     groups: IntArray | None = None  # (rows,) of the training part, for objectives that compare groups
 
@@ -69,5 +80,110 @@ def prepare(
         image_shape=dataset.image_shape,
         parts=parts,
         target_name=dataset.target_name,
-        note=dataset.note,
+        notes=dataset.notes,
     )
+
+
+def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Parts:
+    """Split the rows into training, validation and test part, every class in its own proportion.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        If it has `test_rows` these are the test part, whatever `test` says, and `validation` is a fraction of
+        the others.
+    seed : int, at least 0
+    validation, test : float
+        Fractions of the rows, at least 0, together below 1. A fraction of 0 gives an empty part.
+
+    Returns
+    -------
+    Parts
+        Every class has at least one training row, and one test row if there is a test part to make; a class
+        of two rows has none left for validation.
+
+    Raises
+    ------
+    ConfigError
+        A fraction or seed out of range.
+    DataError
+        Too few rows: a part would hold fewer rows than there are classes, or a class has no row to train on.
+    """
+    _check_fraction("validation", validation)
+    _check_fraction("test", test)
+    given = dataset.test_rows
+    if validation + (0.0 if given is not None else test) >= 1:
+        raise ConfigError(
+            f"validation={validation} and test={test} leave no rows to train on. Choose them so that their "
+            "sum is below 1."
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ConfigError(f"seed={seed!r} is no whole number of at least 0.")
+    free = np.ones(dataset.n_rows, dtype=np.bool_)
+    if given is not None:
+        free[given] = False
+    n_free = int(free.sum())
+    classes = dataset.n_classes
+    counts = np.bincount(dataset.targets[free], minlength=classes)
+    if (counts == 0).any():
+        lacking = some(repr(dataset.labels[i]) for i in np.flatnonzero(counts == 0))
+        raise DataError(
+            f"{dataset.name}: no training row has the class {lacking}, only the test part has. Add rows or "
+            "remove the class."
+        )
+    n_test = _allocate(counts, test, counts - 1) if given is None else np.zeros_like(counts)
+    n_validation = _allocate(counts, validation, counts - n_test - 1)
+    if given is None:
+        _check_size(dataset, "test", test, n_test, n_free)
+    _check_size(dataset, "validation", validation, n_validation, n_free)
+    order = _shuffled_by_class(dataset.targets, free, seed)
+    first = np.cumsum(counts) - counts
+    rank = np.arange(n_free) - first[dataset.targets[order]]  # the place of each row within its class
+    of_class = dataset.targets[order]
+    is_test: BoolArray = rank < n_test[of_class]
+    is_validation: BoolArray = ~is_test & (rank < (n_test + n_validation)[of_class])
+    return Parts(
+        train=np.sort(order[~is_test & ~is_validation]),
+        validation=np.sort(order[is_validation]),
+        test=np.sort(order[is_test] if given is None else given),
+    )
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 <= value < 1:  # also refuses NaN
+        raise ConfigError(f"{name}={value} is no fraction of the rows. Choose 0 <= {name} < 1.")
+
+
+def _check_size(dataset: Dataset, part: str, fraction: float, sizes: IntArray, rows: int) -> None:
+    classes = dataset.n_classes
+    if fraction == 0 or (round(fraction * rows) >= classes and sizes.any()):
+        return
+    enough = np.ceil(1000 * classes / rows) / 1000
+    remedy = f", or choose {part} of at least {enough}" if fraction < enough < 0.5 else ""
+    raise DataError(
+        f"{dataset.name}: {rows} rows of {classes} classes are too few: {part}={fraction} gives "
+        f"{min(round(fraction * rows), int(sizes.sum()))} rows, where every class should have one and keep "
+        "one to train on. "
+        f"Add rows{remedy}."
+    )
+
+
+def _shuffled_by_class(targets: IntArray, free: BoolArray, seed: int) -> IntArray:
+    # sorting by uniforms needs only numpy's stream of doubles, which is steadier over numpy's versions than
+    # its shuffles
+    rows = np.flatnonzero(free)
+    keys: FloatArray = generator(seed, Stream.SPLIT).random(len(targets))[rows]
+    return rows[np.lexsort((keys, targets[rows]))].astype(np.int64)
+
+
+def _allocate(counts: IntArray, fraction: float, most: IntArray) -> IntArray:
+    """Rows of each class for a part: in proportion by largest remainders, then at least 1 (if `most`
+    allows), at most `most`."""
+    if fraction == 0:
+        return np.zeros_like(counts)
+    ideal = counts * fraction
+    base = np.floor(ideal).astype(np.int64)
+    left = max(round(float(ideal.sum())) - int(base.sum()), 0)
+    base[np.argsort(base - ideal, kind="stable")[:left]] += 1
+    allocated: IntArray = np.clip(base, np.minimum(1, most), most)
+    return allocated

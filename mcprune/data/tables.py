@@ -1,97 +1,78 @@
-"""Tables: csv and tsv by Python's own reader (no pandas needed), parquet through pyarrow."""
+"""Text tables: csv and tsv by Python's own reader, every number as Python reads it."""
 
 import csv
-import importlib.util
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from mcprune.data.checks import distinct_names, nearest, some
-from mcprune.data.targets import typed
-from mcprune.errors import DataError, brief
+from mcprune.data.checks import distinct_names
+from mcprune.data.columns import MIN_COUNTED_ROWS, MISSING, Header, column_names, is_number
+from mcprune.data.targets import parse_labels
+from mcprune.errors import DataError
 from mcprune.types import AnyArray
-
-TARGET_NAMES = ("target", "label", "class", "y")
-_MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?"})
 
 
 class Columns(NamedTuple):
-    """Which columns of a file to read: those of the features in this order, and the target's if there is
-    one."""
+    """Which columns of a file to read: those of the features in this order, and the target's if there is one.
+
+    With `skips_identifiers` a feature column of texts that are another one in each row is left out.
+    """
 
     features: list[int]
     target: int | None
+    skips_identifiers: bool = False
 
 
 class Table(NamedTuple):
-    names: list[str]  # of the feature columns
-    features: AnyArray  # (rows, N), unchecked
-    targets: AnyArray | Sequence[object] | None  # (rows,)
+    """Columns of a file: features unchecked, shape (rows, N); the target's values, if it was to be read."""
+
+    names: list[str]
+    features: AnyArray
+    targets: AnyArray | Sequence[object] | None
     target_name: str | None
+    identifiers: tuple[str, ...] = ()  # columns of texts that were left out
 
 
 class Row(NamedTuple):
     line: int  # of the file, where the row ends
-    underscored: bool
+    text: str  # that line
     cells: list[str]
 
 
-# given the file's column names, and whether they were in the file (else 'column 1', ...)
+Rows = Callable[[], Iterator[list[str]]]
+# Of the first line's cells and the rows below it: whether it is a header.
+FindHeader = Callable[[list[str], Rows], Header]
+# Of the file's column names, and whether they were in the file (else 'column 0', ...): what to read.
 Chooser = Callable[[list[str], bool], Columns]
 
 
-def target_column(path: Path, names: Sequence[str], target: str | None) -> tuple[int, str]:
-    """Index of the target column, and a note if it was chosen on the user's behalf.
+def read_csv(path: Path, find_header: FindHeader, choose: Chooser, *, least: int = 2) -> Table:
+    """Read a text table, UTF-8, with or without a header line: cells between tabs in a .tsv, else between commas.
 
-    Without a name it is the column called target, label, class or y (in any case) if just one of these
-    exists, else the last.
+    Columns without a header are called 'column 0', 'column 1', ... Empty cells, NA and NaN are NaN. Blank lines are
+    skipped.
 
-    Raises
-    ------
-    DataError
-        No such column (the nearest right name is given).
-    """
-    if target is not None:
-        if target not in names:
-            raise DataError(
-                f"{path}: no target column {target!r}.{nearest(target, names)} The columns are: "
-                f"{some(map(repr, names), 12)}."
-            )
-        return list(names).index(target), ""
-    usual = [i for i, name in enumerate(names) if name.lower() in TARGET_NAMES]
-    if len(usual) == 1:
-        return usual[0], f"target = column {names[usual[0]]!r}, by its name"
-    why = "no column is" if not usual else "more than one column is"
-    return len(names) - 1, f"target = the last column {names[-1]!r} ({why} called {', '.join(TARGET_NAMES)})"
-
-
-def read_table(path: Path, choose: Chooser) -> Table:
-    """The chosen columns of a .csv, .tsv or .parquet file."""
-    if path.suffix.lower() == ".parquet":
-        return _read_parquet(path, choose)
-    return read_csv(path, choose, "\t" if path.suffix.lower() == ".tsv" else ",")
-
-
-def read_csv(path: Path, choose: Chooser, delimiter: str = ",") -> Table:
-    """Read a text table, UTF-8, with or without a header line.
-
-    The first line is a header unless it reads like the rows below it: all numbers, or numbers in some columns
-    and a text where the second line has a text too (numbers 0, 1, 2, ... in order are a header, as pandas
-    writes it). Columns without a header are called 'column 1', 'column 2', ... Empty cells, NA and NaN are
-    NaN. Blank lines are skipped.
+    Parameters
+    ----------
+    path : Path
+    find_header, choose : callable
+        See above.
+    least : int
+        Columns that the table must have.
 
     Raises
     ------
     DataError
-        Empty, not UTF-8, a broken line, a line with more or fewer cells, a column without a name or named
-        like another, a feature cell that is no number (its column, row and content).
+        Empty, not UTF-8, a broken line, a line with more or fewer cells, a feature cell that is no number (its column,
+        row and content), classes that differ in spaces only.
     """
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return _read_lines(path, file, choose, delimiter)
+            return _Reader(path, delimiter).read(file, find_header, choose, least)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8."
@@ -102,157 +83,149 @@ def read_csv(path: Path, choose: Chooser, delimiter: str = ",") -> Table:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _read_lines(path: Path, file: TextIO, choose: Chooser, delimiter: str) -> Table:
-    underscored = False
+class _Reader:
+    def __init__(self, path: Path, delimiter: str) -> None:
+        self.path, self.delimiter = path, delimiter
+        self.names: list[str] = []
+        self.texts: dict[int, set[str]] = {}  # of the columns of texts that may be identifiers
+        self.spellings: dict[str, str] = {}  # a class without its spaces -> with them
 
-    def lines() -> Iterator[str]:
-        nonlocal underscored
-        for line in file:
-            underscored = "_" in line
-            yield line
+    def read(self, file: TextIO, find_header: FindHeader, choose: Chooser, least: int) -> Table:
+        rows = self._rows(file)
+        start = [row for _, row in zip(range(2), rows, strict=False)]
+        if not start:
+            raise DataError(f"{self.path}: the file is empty. Give a table with a header line and rows.")
+        first = start[0].cells
+        is_header = find_header(first, self._rows_below).is_header
+        self.names = [cell.strip() for cell in first] if is_header else column_names(len(first))
+        if len(self.names) < least:
+            raise DataError(
+                f"{self.path}: one column only, {self.names[0][:60]!r}. Separate the columns by "
+                f"{'tabs' if self.delimiter == chr(9) else 'commas'} (a .tsv has tabs, a .csv commas)."
+            )
+        columns = choose(self.names, is_header)
+        return self._parse(columns, start[1:] if is_header else start, rows)
 
-    reader = csv.reader(lines(), delimiter=delimiter, skipinitialspace=True, strict=True)
-    # the reader takes no line ahead of its row, so the flag belongs to the row
-    rows = (Row(reader.line_num, underscored, row) for row in reader if row)
-    start = [pair for _, pair in zip(range(2), rows, strict=False)]
-    if not start:
-        raise DataError(f"{path}: the file is empty. Give a table with a header line and rows.")
-    first = start[0].cells
-    named = is_header(first, start[1].cells if len(start) > 1 else None)
-    names = [cell.strip() for cell in first] if named else [f"column {i + 1}" for i in range(len(first))]
-    if len(names) == 1:
-        raise DataError(
-            f"{path}: one column only, {names[0][:60]!r}. Separate the columns by "
-            f"{'tabs' if delimiter == chr(9) else 'commas'} (a .tsv has tabs, a .csv commas)."
+    def _rows(self, file: TextIO) -> Iterator[Row]:
+        line = [""]
+
+        def lines() -> Iterator[str]:
+            for line[0] in file:  # the reader takes no line ahead of its row, so the line belongs to the row
+                yield line[0]
+
+        reader = csv.reader(lines(), delimiter=self.delimiter, skipinitialspace=True, strict=True)
+        return (Row(reader.line_num, line[0], row) for row in reader if row)
+
+    def _rows_below(self) -> Iterator[list[str]]:
+        """The cells of the rows below the first line, read again."""
+        with self.path.open(newline="", encoding="utf-8-sig") as file:
+            rows = self._rows(file)
+            next(rows, None)
+            for row in rows:
+                yield row.cells
+
+    def _parse(self, columns: Columns, start: list[Row], rest: Iterator[Row]) -> Table:
+        values, targets = array("d"), []
+        features, target = list(columns.features), columns.target
+        if columns.skips_identifiers and start:
+            self.texts = {i: set() for i in features if i < len(start[0].cells) and _is_text(start[0].cells[i])}
+            features = [i for i in features if i not in self.texts]
+        count = 0
+        for source in (start, rest):
+            for row in source:
+                count += 1
+                cells = row.cells
+                if len(cells) != len(self.names):
+                    raise DataError(
+                        f"{self.path}: line {row.line} has {len(cells)} cells, the first line has {len(self.names)}. "
+                        "Every line needs as many."
+                    )
+                if target is not None:
+                    targets.append(self._label(row, target))
+                for i, texts in self.texts.items():
+                    texts.add(cells[i])
+                    if len(texts) < count:
+                        raise self._text_in_feature(i, start[0])
+                selected = [cells[i] for i in features]
+                filled = len(values)
+                try:
+                    if "_" in row.text:
+                        raise ValueError  # Python's float takes 1_000 for a number: look at each cell
+                    values.extend(map(float, selected))
+                except ValueError:
+                    del values[filled:]
+                    values.extend(
+                        self._number(cell, self.names[i], count, row.line)
+                        for i, cell in zip(features, selected, strict=True)
+                    )
+        if count < MIN_COUNTED_ROWS:
+            for i in self.texts:
+                raise self._text_in_feature(i, start[0])
+        matrix = np.frombuffer(values, dtype=np.float64).reshape(count, len(features)) if values else None
+        return Table(
+            [self.names[i] for i in features],
+            np.empty((count, len(features))) if matrix is None else matrix,
+            None if target is None else parse_labels(targets),
+            None if target is None else self.names[target],
+            tuple(self.names[i] for i in self.texts),
         )
-    if "" in names:
-        raise DataError(
-            f"{path}: column {names.index('') + 1} has no name. Name it, or remove it if it only counts the "
-            "rows (pandas: to_csv(..., index=False))."
-        )
-    distinct_names(str(path), names)
-    columns = choose(names, named)
-    return _parse(path, names, columns, start[1:] if named else start, rows)
+
+    def _label(self, row: Row, target: int) -> str:
+        """The class of a row without the spaces around it.
+
+        Raises
+        ------
+        DataError
+            Another row has the same class with other spaces.
+        """
+        label = row.cells[target]
+        if self.delimiter + " " in row.text or row.text[0] == " ":
+            plain = row.text.rstrip("\r\n").split(self.delimiter)
+            if len(plain) == len(row.cells) and '"' not in row.text:
+                label = plain[target]  # with the spaces that the reader has skipped
+        stripped = label.strip()
+        other = self.spellings.setdefault(stripped, label)
+        if other != label:
+            raise DataError(
+                f"{self.path}: the classes {other!r} and {label!r} of column {self.names[target]!r} differ in spaces "
+                "only. Write them alike, or rename one."
+            )
+        return stripped
+
+    def _number(self, cell: str, column: str, row: int, line: int) -> float:
+        if is_number(cell):
+            return float(cell)
+        if cell.strip().lower() in MISSING:
+            return float("nan")
+        raise text_in_feature(self.path, column, f"{row} (line {line})", cell.strip())
+
+    def _text_in_feature(self, column: int, row: Row) -> DataError:
+        return text_in_feature(self.path, self.names[column], f"1 (line {row.line})", row.cells[column].strip())
 
 
-def is_header(first: Sequence[str], second: Sequence[str] | None) -> bool:
-    """Whether the first line holds names (see `read_csv`)."""
-    numbers = [cell.strip() for cell in first if _is_number(cell)]
-    if not numbers or (len(numbers) > 2 and numbers == [str(i) for i in range(len(numbers))]):
-        return True
-    if len(numbers) == len(first) or second is None:
-        return False
-    return any(
-        cell.strip() and not _is_number(cell) and _is_number(below) for cell, below in zip(first, second, strict=False)
-    )
+def _is_text(cell: str) -> bool:
+    return not is_number(cell) and cell.strip().lower() not in MISSING
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def _parse(
-    path: Path,
-    names: list[str],
-    columns: Columns,
-    start: list[Row],
-    rest: Iterator[Row],
-) -> Table:
-    values, targets = array("d"), []
-    wanted, target = columns
-    count = 0
-    for source in (start, rest):
-        for line, underscored, row in source:
-            count += 1
-            if len(row) != len(names):
-                raise DataError(
-                    f"{path}: line {line} has {len(row)} cells, the first line has {len(names)}. Every line "
-                    "needs as many."
-                )
-            if target is not None:
-                targets.append(row[target].strip())
-            cells = [row[i] for i in wanted]
-            filled = len(values)
-            try:
-                if underscored:
-                    raise ValueError  # Python's float takes 1_000 for a number: look at each cell
-                values.extend(map(float, cells))
-            except ValueError:
-                del values[filled:]
-                values.extend(_number(path, cell, names[i], count, line) for i, cell in zip(wanted, cells, strict=True))
-    features = (
-        np.frombuffer(values, dtype=np.float64).reshape(count, len(wanted)) if count else np.empty((0, len(wanted)))
-    )
-    name = None if target is None else names[target]
-    return Table([names[i] for i in wanted], features, None if target is None else typed(targets), name)
-
-
-def _number(path: Path, cell: str, column: str, row: int, line: int) -> float:
-    if _is_number(cell):
-        return float(cell)
-    if cell.strip().lower() in _MISSING:
-        return float("nan")
-    raise text_in_feature(path, column, f"{row} (line {line})", cell.strip())
-
-
-def text_in_feature(where: object, column: str, row: str, met: object) -> DataError:
+def text_in_feature(where: object, column: str, row: str, cell: object) -> DataError:
     """The error for a feature cell that is no number."""
     return DataError(
-        f"{where}: the feature column {column!r} holds {str(met)[:60]!r} in row {row}, where a number is "
+        f"{where}: the feature column {column!r} holds {str(cell)[:60]!r} in row {row}, where a number is "
         "needed. Encode the column as numbers or remove it; if it is the class, name it as the target."
     )
 
 
-def _read_parquet(path: Path, choose: Chooser) -> Table:
-    if importlib.util.find_spec("pyarrow") is None:
+def require_names(where: object, names: Sequence[str]) -> None:
+    """Refuse columns without a name, or that are named alike.
+
+    Raises
+    ------
+    DataError
+        The column is named.
+    """
+    if "" in names:
         raise DataError(
-            f"{path}: reading parquet needs pyarrow, which is not installed. Install the extra by "
-            'pip install "mcprune[tables]", or save the table as .csv.'
+            f"{where}: column {list(names).index('')} (counted from 0) has no name. Name it, or remove it if it only "
+            "counts the rows (pandas: to_csv(..., index=False))."
         )
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        return _from_parquet(path, pyarrow.parquet.read_table(path), choose)
-    except DataError:
-        raise
-    except Exception as error:  # flipped bytes get as far as its decoders, which let nearly anything through
-        raise DataError(f"{path}: not a readable parquet file ({brief(error)}). Write it again.") from error
-
-
-def _from_parquet(path: Path, table: Any, choose: Chooser) -> Table:
-    table.validate(full=True)  # offsets and texts, which reading takes on trust
-    # pandas stores a frame's index as a column of its own: it numbers the rows and is no feature
-    index = (table.schema.pandas_metadata or {}).get("index_columns", [])
-    names = [str(name) for name in table.column_names if name not in index]
-    if len(names) < 2:
-        raise DataError(f"{path}: {len(names)} columns. At least one feature and the target are needed.")
-    distinct_names(str(path), names)
-    wanted, target = choose(names, True)
-    features = np.empty((table.num_rows, len(wanted)), dtype=np.float64)
-    for j, i in enumerate(wanted):
-        features[:, j] = _numbers(path, names[i], table.column(names[i]))
-    if target is None:
-        return Table([names[i] for i in wanted], features, None, None)
-    return Table([names[i] for i in wanted], features, table.column(names[target]).to_pylist(), names[target])
-
-
-def _numbers(path: Path, column: str, values: Any) -> AnyArray:
-    import pyarrow
-
-    kind = values.type.value_type if pyarrow.types.is_dictionary(values.type) else values.type
-    numeric = (
-        pyarrow.types.is_integer,
-        pyarrow.types.is_floating,
-        pyarrow.types.is_decimal,
-        pyarrow.types.is_boolean,
-    )
-    if not any(check(kind) for check in numeric):
-        cells = values.to_pylist()
-        row = next((i for i, cell in enumerate(cells) if cell is not None), 0)
-        raise text_in_feature(path, column, str(row + 1), cells[row] if cells else kind)
-    return np.array([np.nan if cell is None else float(cell) for cell in values.to_pylist()], dtype=np.float64)
+    distinct_names(str(where), names)

@@ -1,7 +1,8 @@
 """Targets of any type to class indices 0..C-1, the original values remembered in sorted order."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,54 @@ from mcprune.types import AnyArray, IntArray
 
 Label = str | int | bool | float
 
-# only what Python would print for the number counts as one: '007' and '1_000' stay texts
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
-LONGEST = 300  # letters of a number: Python reads no integer of more than 4,300 digits, and no float goes so far
+_INTEGER = re.compile(r"-?[0-9]+")
+MAX_LENGTH = 300  # letters of a number: Python reads no integer of more than 4,300 digits, and no float is longer
 _MISSING = frozenset({"", "nan", "na", "n/a"})
 
 
-def typed(texts: Sequence[str]) -> list[str] | list[int] | list[bool] | list[float]:
-    """The texts of a csv column as int, float or bool if every one of them reads as such, else unchanged."""
-    met = set(texts)
-    if any(len(each) > LONGEST for each in met):
+def parse_labels(texts: Sequence[str]) -> list[str] | list[int] | list[bool] | list[float]:
+    """Class codes as int, float or bool if every text is exactly what Python prints for its value, else unchanged.
+
+    Two texts never become one class: '3.1' and '3.10', '1' and '1.0', '7' and '007' or 'True' and 'true' stay texts.
+
+    Examples
+    --------
+    >>> parse_labels(["1", "2"]), parse_labels(["1", "2.50"])
+    ([1, 2], ['1', '2.50'])
+    """
+    distinct = set(texts)
+    if any(len(text) > MAX_LENGTH for text in distinct):
         return list(texts)
-    if all(_INTEGER.fullmatch(each) for each in met):
-        return [int(each) for each in texts]
-    if all(_FLOAT.fullmatch(each) and any(c.isdigit() for c in each) for each in met):
-        return [float(each) for each in texts]
-    if all(each.lower() in ("true", "false") for each in met):
-        return [each.lower() == "true" for each in texts]
+    parsers: tuple[Callable[[str], Any], ...] = (_integer, _float, _boolean)
+    for parse in parsers:
+        values = {text: parse(text) for text in distinct}
+        if all(value is not None and str(value) == text for text, value in values.items()):
+            return [values[text] for text in texts]
     return list(texts)
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if _INTEGER.fullmatch(text) else None
+
+
+def _float(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and (value or text != "-0.0") else None  # -0.0 equals 0.0
+
+
+def _boolean(text: str) -> bool | None:
+    return {"True": True, "False": False}.get(text)
+
+
+def label_array(labels: Sequence[Label]) -> AnyArray:
+    """Labels as an array that holds exactly these values: of objects where no type of numpy holds all of them."""
+    array = np.asarray(labels)
+    values = array.tolist()
+    is_exact = all(type(a) is type(b) and a == b for a, b in zip(values, labels, strict=True))
+    return array if is_exact else np.array(labels, dtype=object)
 
 
 def encode(
@@ -54,7 +84,7 @@ def encode(
     Raises
     ------
     DataError
-        Missing or infinite targets, mixed or unsupported types, more than one target column.
+        Missing or infinite targets, mixed or unsupported types, more than one target column, bytes that are not UTF-8.
     """
     where = f"{name}: the target" + (f" {target_name!r}" if target_name is not None else "")
     if isinstance(raw, np.ndarray):
@@ -67,7 +97,12 @@ def encode(
             return inverse.astype(np.int64), tuple(classes.tolist())
         if raw.dtype.kind not in "fUSO":
             raise DataError(f"{where} is of type {raw.dtype}. Give texts, whole numbers, truth values or numbers.")
-    values = [_plain(each) for each in raw]
+    try:
+        values = [_plain(each) for each in raw]
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} holds {error.object!r:.60}, which is not UTF-8. Decode the classes to texts."
+        ) from None
     missing = [i + 1 for i, each in enumerate(values) if _is_missing(each)]
     if missing:
         raise DataError(
@@ -76,10 +111,12 @@ def encode(
         )
     kinds = {type(each) for each in values}
     if not (kinds <= {str} or kinds <= {bool} or kinds <= {int, float}):
-        met = some(sorted(kind.__name__ for kind in kinds))
+        names = some(sorted(kind.__name__ for kind in kinds))
         raise DataError(
-            f"{where} holds values of type {met}. Give texts, whole numbers, truth values or numbers, not a mixture."
+            f"{where} holds values of type {names}. Give texts, whole numbers, truth values or numbers, not a mixture."
         )
+    if float in kinds:
+        values = [float(each) if abs(each) <= 2**53 else each for each in values]
     labels = sorted(set(values))
     index = {each: i for i, each in enumerate(labels)}
     return np.array([index[each] for each in values], dtype=np.int64), tuple(labels)
@@ -89,7 +126,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
+        return value.decode("utf-8")
     return str(value) if isinstance(value, str) else value  # numpy's and pandas' own kinds of str become str
 
 

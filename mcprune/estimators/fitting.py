@@ -17,9 +17,8 @@ import torch
 from torch import nn
 
 from mcprune.config.schema import Config, make_config
-from mcprune.data.prepare import Prepared
+from mcprune.data.prepare import Parts, Prepared
 from mcprune.data.scale import Scaler
-from mcprune.data.split import Parts
 from mcprune.errors import ConfigError
 from mcprune.models.registry import build
 from mcprune.objectives.specs import PLAIN

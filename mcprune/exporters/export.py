@@ -10,15 +10,16 @@ import numpy as np
 
 from mcprune.config.files import read_options
 from mcprune.data.base import Dataset
-from mcprune.data.load import FROM_PYTHON, read_features
+from mcprune.data.load import FROM_PYTHON
 from mcprune.data.load import load as load_data
+from mcprune.data.new_rows import read_rows
 from mcprune.errors import ConfigError, FolderError, McpruneError, brief
 from mcprune.exporters.footprint import whole_model
 from mcprune.exporters.graphs import need_onnx
 from mcprune.exporters.writers import WRITERS, Export, Rows, Source, Wish
 from mcprune.random import Stream, generator
-from mcprune.storage.folder import SmallModel, load_described
 from mcprune.storage.layout import CONFIG, ENDINGS, EXPORT, read_result
+from mcprune.storage.pruned_model import PrunedModel, load_described
 from mcprune.surgery.model_files import DESCRIPTION, WEIGHTS
 from mcprune.types import AnyArray, Float32Array
 
@@ -27,7 +28,7 @@ ROWS = 1000  # that both are compared on
 
 
 def export(
-    what: str | os.PathLike[str] | SmallModel | Any,
+    what: str | os.PathLike[str] | PrunedModel | Any,
     to: str = "onnx",
     out: str | os.PathLike[str] | None = None,
     *,
@@ -41,7 +42,7 @@ def export(
 
     Parameters
     ----------
-    what : path, SmallModel or Result
+    what : path, PrunedModel or Result
         A run's folder, or a model from Python (a `Result` is taken by its `model`).
     to : str
         "safetensors" (with JSON), "torch" (a torch.export program), "onnx", or "c" (a header of integers, for perceptrons).
@@ -89,8 +90,8 @@ def _source(what: Any) -> Source:
         except McpruneError as error:
             whole, missing = None, f"what the whole model was is not known: {error}"
         return Source(small, folder, whole, missing)
-    given = what if isinstance(what, SmallModel) else getattr(what, "model", None)
-    if not isinstance(given, SmallModel):
+    given = what if isinstance(what, PrunedModel) else getattr(what, "model", None)
+    if not isinstance(given, PrunedModel):
         raise ConfigError(f"a {type(what).__name__} cannot be exported; give a run's folder, a Result or its model")
     if any(tensor.device.type != "cpu" for tensor in given.parameters()):
         raise ConfigError("the model is not on the CPU; give it after model.cpu()")
@@ -124,11 +125,10 @@ def _rows(source: Source, given: str | os.PathLike[str] | AnyArray | None) -> Ro
     small = source.small
     if given is not None:
         is_file = isinstance(given, str | os.PathLike)
-        full = read_features(given, small) if is_file else np.asarray(given)  # type: ignore[arg-type]
-        small.select(full[:1])  # the width, in words
-        if not len(full):
-            raise ConfigError("there are no rows to compare on; give at least one")
-        return Rows(_kept(small, full[:ROWS]), None, f"of {given}" if is_file else "given")
+        kept = read_rows(given, small, small.columns.tolist()).values if is_file else small.transform(given)  # type: ignore[arg-type]
+        if not len(kept):
+            raise ConfigError("there are no rows to compare on. Give at least one.")
+        return Rows(_as_floats(kept[:ROWS]), None, f"of {given}" if is_file else "given")
     reason = "the model was given without its data"
     if source.folder is not None:
         try:
@@ -136,7 +136,13 @@ def _rows(source: Source, given: str | os.PathLike[str] | AnyArray | None) -> Ro
             if options.get("data") == FROM_PYTHON:
                 reason = "the run's data came from Python"
             else:
-                data = load_data(options["data"], target=options.get("target"))
+                data = load_data(
+                    options["data"],
+                    target=options.get("target"),
+                    header=options.get("header", "auto"),
+                    id_columns=options.get("id_columns", "drop"),
+                    required=small.feature_names,
+                )
                 fits = data.feature_names == small.feature_names and data.labels == small.labels
                 if fits:
                     return _of_data(small, data)
@@ -145,20 +151,22 @@ def _rows(source: Source, given: str | os.PathLike[str] | AnyArray | None) -> Ro
             reason = f"the run's data cannot be read again ({brief(error)})"
     draw = generator(0, Stream.TRIALS)
     scaler = small.scaler
-    wide = draw.normal(size=(ROWS, small.keep.size)) if scaler.kind != "unit" else draw.random((ROWS, small.keep.size))
+    wide = (
+        draw.normal(size=(ROWS, small.columns.size))
+        if scaler.kind != "unit"
+        else draw.random((ROWS, small.columns.size))
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = wide / np.where(scaler.factor == 0, 1.0, scaler.factor) + scaler.shift
     return Rows(raw.astype(np.float32), None, f"drawn, not real: {reason}; --rows FILE compares on real ones")
 
 
-def _of_data(small: SmallModel, data: Dataset) -> Rows:
+def _of_data(small: PrunedModel, data: Dataset) -> Rows:
     """Return rows of the data, of its test part where it has one, spread over all of them."""
     pool = np.arange(len(data.targets)) if data.test_rows is None else data.test_rows
     chosen = pool[np.linspace(0, len(pool) - 1, min(ROWS, len(pool))).astype(np.int64)]
-    return Rows(_kept(small, data.features[chosen]), data.targets[chosen], f"of {data.name}")
+    return Rows(_as_floats(small.transform(data.features[chosen])), data.targets[chosen], f"of {data.name}")
 
 
-def _kept(small: SmallModel, full: AnyArray) -> Float32Array:
-    small.select(full)  # says what is wrong with them
-    rows = full.reshape(len(full), -1)
-    return np.ascontiguousarray(rows[:, small.keep], np.float32)
+def _as_floats(kept: AnyArray) -> Float32Array:
+    return np.ascontiguousarray(kept, np.float32)

@@ -13,7 +13,7 @@ from torch import nn
 
 from mcprune.errors import McpruneError
 from mcprune.models.registry import build
-from mcprune.storage.folder import SmallModel, load_described
+from mcprune.storage.pruned_model import PrunedModel, load_described
 
 BATCHES = (1, 256)
 ROWS = 2  # with which products are counted: some models take a single one for a batch
@@ -122,7 +122,7 @@ def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) 
         small, description = load_described(folder)
     except McpruneError as error:
         return Footprints(None, None, f"the small model cannot be loaded: {error}", threads, version)
-    models = [(small.model, small.keep.size)]
+    models = [(small.model, small.columns.size)]
     whole, missing = whole_model(small, description["model"], start["config"], done)
     if whole is not None:
         models.insert(0, (whole, small.n_inputs))
@@ -144,13 +144,13 @@ def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) 
 
 
 def whole_model(
-    small: SmallModel, description: Mapping[str, Any], config: Mapping[str, Any], done: Mapping[str, Any]
+    small: PrunedModel, description: Mapping[str, Any], config: Mapping[str, Any], done: Mapping[str, Any]
 ) -> tuple[nn.Module | None, str]:
     """Return an untrained classifier as the run's whole one was; None with the reason where it is not known.
 
     Parameters
     ----------
-    small : SmallModel
+    small : PrunedModel
     description : mapping
         Of the small model, in model.json.
     config : mapping

@@ -20,7 +20,7 @@ from mcprune.sites.compare import run as run_model
 from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
 from mcprune.sites.site_map import SiteMap, site_map
 from mcprune.sites.weights import weight_layers
-from mcprune.storage.folder import SmallModel
+from mcprune.storage.pruned_model import PrunedModel
 
 HEADER = ("kind", "place", "sites", "parameters each", "MACs each", "together with, or why not")
 WHY_WIDTH = 160
@@ -148,7 +148,7 @@ def inspect(model: nn.Module, example: Any) -> Inspection:
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module")
-    if isinstance(model, SmallModel):  # what a run left: the network inside
+    if isinstance(model, PrunedModel):  # what a run left: the network inside
         model = model.model
     shape = _row(example)
     positions = _positions(model, shape)

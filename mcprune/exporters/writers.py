@@ -20,7 +20,7 @@ from mcprune.exporters.footprint import BATCHES, in_turns
 from mcprune.exporters.graphs import Deployed, Runner, program_of, write_onnx, write_torch
 from mcprune.exporters.integers import integer_net, reference_logits
 from mcprune.random import Stream, generator
-from mcprune.storage.folder import SmallModel
+from mcprune.storage.pruned_model import PrunedModel
 from mcprune.surgery.model_files import load_model, save_model
 from mcprune.types import AnyArray, Float32Array, IntArray
 
@@ -71,13 +71,13 @@ class Export(NamedTuple):
 class Source(NamedTuple):
     """A small model with what is known of its run: the untrained whole model, or why there is none."""
 
-    small: SmallModel
+    small: PrunedModel
     folder: Path | None
     whole: nn.Module | None
     missing: str
 
 
-def _reference(small: SmallModel, met: Rows, scaled: bool) -> tuple[Float32Array, AnyArray]:
+def _reference(small: PrunedModel, met: Rows, scaled: bool) -> tuple[Float32Array, AnyArray]:
     """Return the rows as the exported model takes them, and the outputs that it must give."""
     ready = np.ascontiguousarray(small.scaler.apply(met.raw.astype(np.float64)))
     return (ready if scaled else met.raw), reference_logits(small.model, ready)
@@ -186,11 +186,11 @@ def graph(wish: Wish) -> Export:
     """A torch.export program or an ONNX file."""
     small, source = wish.source.small, wish.source
     write = write_onnx if wish.to == "onnx" else write_torch
-    n, scaler = small.keep.size, small.scaler
+    n, scaler = small.columns.size, small.scaler
     model = small.model if wish.scaled else Deployed(small.model, scaler)
     extra = {
         "features": list(small.names),
-        "columns": small.keep.tolist(),
+        "columns": small.columns.tolist(),
         "labels": list(small.labels),
         "inputs": "scaled" if wish.scaled else "as they stand in the data",
         **({"scaler": scaler.to_dict()} if wish.scaled else {}),

@@ -21,8 +21,9 @@ from mcprune.session.retrain import Refit, is_default
 from mcprune.sites.weights import nonzero_weights
 from mcprune.storage import events
 from mcprune.storage.events import Event
-from mcprune.storage.folder import RunFolder, SmallModel
+from mcprune.storage.folder import RunFolder
 from mcprune.storage.layout import CONFIG, EVENTS, MASK, RESULT
+from mcprune.storage.pruned_model import PrunedModel
 from mcprune.training.trainer import accuracy
 from mcprune.types import BoolArray, Float32Array, FloatArray
 
@@ -43,13 +44,13 @@ class Outcome:
     gates: Float32Array
     cost: float
     is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
-    small: SmallModel | None = None
+    small: PrunedModel | None = None
     harden: dict[str, Any] = field(default_factory=dict)  # the data of that event
     scores: FloatArray | None = None  # of the last round, by importance
     adapted: dict[str, Any] | None = None  # what the method adapted, as the last block told it
 
     @property
-    def model(self) -> SmallModel:
+    def model(self) -> PrunedModel:
         """The small model; it is there once `conclude` has ended."""
         assert self.small is not None
         return self.small
@@ -129,7 +130,7 @@ def conclude(
     nonzero = {"before": nonzero_weights(whole), "after": nonzero_weights(small)}
     products = {"before": macs(whole, width), "after": macs(small, refit.inputs(mask).size)}
     extra = _extra(plan, refit, mask)
-    outcome.small = SmallModel(small, extra)
+    outcome.small = PrunedModel(small, extra)
     if folder is not None:
         folder.model(small, extra)
     wanted, note = (False, "") if outcome.is_cut_short else _comparisons(plan, refit, outcome.cost)

@@ -15,11 +15,11 @@ from mcprune.config.schema import Config
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
-from mcprune.data.load import load as load_data
 from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import use_threads, versions
 from mcprune.errors import FolderError, McpruneError, RanksError
 from mcprune.session import finalize as outcome
+from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method, site_groups
 from mcprune.session.build.plan import Plan, make_plan
 from mcprune.session.checkpoint_writer import Keeper
@@ -68,7 +68,7 @@ def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = 
         folder.announce()
         if ranks is not None:
             ranks.told({"options": None})
-        dataset = load_data(config.data.source, target=config.data.target)
+        dataset = load_dataset(config)
         yield from began_anew(config, dataset, folder, steering=steering, ranks=ranks)
     finally:
         folder.close()

@@ -15,10 +15,10 @@ from torch import nn
 from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
 from mcprune.data.base import Dataset
-from mcprune.data.load import load as load_data
 from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import circumstances, use_threads
 from mcprune.errors import ConfigError, FolderError, McpruneError
+from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import make_plan
 from mcprune.session.checkpoint_writer import fingerprint
@@ -180,7 +180,7 @@ def events_of(
         if ranks is not None:
             tell_all(opened, ranks)
         if dataset is None:
-            dataset = load_data(config.data.source, target=config.data.target)
+            dataset = load_dataset(config)
         began = time.monotonic()
         if held is None:
             yield from began_anew(config, dataset, folder, model, ends, opened.steering, function, ranks)

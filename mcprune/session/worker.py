@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
-from mcprune.data.load import load as load_data
 from mcprune.distributed.evaluation import Ranks
+from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.plan import make_plan
 from mcprune.session.interrupt import CODES, Interrupt
 from mcprune.session.loop import searching
@@ -49,7 +49,7 @@ def follow(ranks: Ranks, config: Config | None = None, steering: Steering | None
         held = unpacked(Path("the checkpoint of rank 0"), content) if content else None
     assert config is not None
     began = time.monotonic()
-    dataset = load_data(config.data.source, target=config.data.target)
+    dataset = load_dataset(config)
     if held is None:
         plan = make_plan(config, dataset)
         enter(plan, config, ranks)

@@ -1,4 +1,4 @@
-"""A run's folder: what is written into it, and how it is read back without pickle."""
+"""A run's folder while the run goes on: what is written into it, and when."""
 
 from __future__ import annotations
 
@@ -12,15 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from torch import nn
 
 from mcprune.config.files import write_config
 from mcprune.config.schema import Config
-from mcprune.data.scale import Scaler
-from mcprune.errors import DataError, FolderError, McpruneError, brief
-from mcprune.sites.weights import hold_zeros
+from mcprune.errors import FolderError
 from mcprune.storage.atomic import Lock, sync_folder, write_whole
 from mcprune.storage.checkpoint import write_checkpoint
 from mcprune.storage.events import Event, plain
@@ -37,8 +33,7 @@ from mcprune.storage.layout import (
     check_free,
     stale_files,
 )
-from mcprune.surgery.model_files import load_model, save_model
-from mcprune.types import AnyArray, Float32Array
+from mcprune.surgery.model_files import save_model
 
 
 class Mark(NamedTuple):
@@ -293,128 +288,3 @@ class RunFolder:
             with suppress(OSError):  # a full disk has been told of where it was met
                 os.close(self._events)
             self._events = None
-
-
-class SmallModel(nn.Module):
-    """The model that a run has left, with the way from a full raw row to its inputs and from its outputs to labels.
-
-    Attributes
-    ----------
-    model : nn.Module
-        Takes the kept inputs, scaled, in the order of `keep`: (B, n) -> (B, C).
-    keep : ndarray of int64
-        The kept inputs' columns in a full row.
-    labels : tuple
-        The classes' own values, by output.
-    names : tuple of str
-        Names of the kept inputs.
-    feature_names, target_name, image_shape
-        The layout of the data that the run was made on, as readers of new rows need it.
-    extra : dict
-        All of the above as JSON-able data.
-    """
-
-    def __init__(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.model = model
-        self.extra = dict(extra)
-        self.keep = np.asarray(extra["columns"], np.int64)
-        self.labels = tuple(extra["labels"])
-        self.names = tuple(extra["names"])
-        self.n_inputs = len(extra["feature_names"])
-        self.scaler = Scaler.from_dict(extra["scaler"])  # of the kept inputs
-        fits = len(self.names) == self.keep.size == self.scaler.shift.size
-        if not fits or self.keep.tolist() != extra["columns"] or len(set(self.keep.tolist())) != self.keep.size:
-            raise ValueError("columns, names and scaling do not fit together")
-        if self.keep.size and not 0 <= self.keep.min() <= self.keep.max() < self.n_inputs:
-            raise ValueError("a column lies outside of the rows")
-        self.feature_names = tuple(extra["feature_names"])
-        if not all(isinstance(name, str) for name in (*self.names, *self.feature_names)):
-            raise ValueError("a name of a column is no text")
-        if not all(isinstance(label, str | int | float) for label in self.labels):
-            raise ValueError("a label is neither a text nor a number")
-        self.target_name: str | None = extra["target_name"]
-        self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
-        if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
-            hold_zeros(self.model)
-        self.eval()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the outputs (B, C) for scaled kept inputs (B, n), as `select` gives them."""
-        out: torch.Tensor = self.model(x)
-        return out
-
-    def select(self, X: Any) -> torch.Tensor:
-        """Pick the kept inputs from full raw rows (B, N) and scale them: (B, n) float32.
-
-        Raises
-        ------
-        DataError
-            Rows of another width, or not finite where it matters.
-        """
-        if hasattr(X, "columns") and hasattr(X, "to_numpy"):  # a frame: by name, not by place
-            missing = [name for name in self.feature_names if name not in set(map(str, X.columns))]
-            if missing:
-                raise DataError(f"the frame has no column {missing[0]!r}; it needs the columns of the run's data")
-            X = X[[{str(name): name for name in X.columns}[name] for name in self.feature_names]].to_numpy()
-        rows = np.asarray(X)
-        rows = rows.reshape(len(rows), -1) if rows.ndim > 2 else rows
-        if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
-            raise DataError(f"rows of shape {rows.shape} were met; the model was made for {self.n_inputs} inputs a row")
-        try:
-            chosen = rows[:, self.keep].astype(np.float64)
-        except (TypeError, ValueError):
-            raise DataError("the kept columns hold something that is no number; give numeric rows") from None
-        if not np.isfinite(chosen).all():
-            row, column = np.argwhere(~np.isfinite(chosen))[0]
-            raise DataError(f"row {row}, input {self.names[column]!r} is not finite; mend or drop such rows")
-        scaled: Float32Array = self.scaler.apply(chosen)
-        return torch.from_numpy(scaled)
-
-    @torch.no_grad()
-    def probabilities(self, X: AnyArray) -> Float32Array:
-        """Return class probabilities (B, C) for full raw rows (B, N)."""
-        parameter = next(self.model.parameters(), torch.zeros(()))
-        out: Float32Array = torch.softmax(self(self.select(X).to(parameter.device)), dim=1).cpu().numpy()
-        return out
-
-    def predict(self, X: AnyArray) -> AnyArray:
-        """Return the labels (B,) of full raw rows (B, N)."""
-        chosen: AnyArray = np.asarray(self.labels)[self.probabilities(X).argmax(axis=1)]
-        return chosen
-
-
-def load(folder: str | Path) -> SmallModel:
-    """Return the small model of a run's folder; no code is run that the folder brings.
-
-    Raises
-    ------
-    FolderError
-        The folder is missing or broken.
-    """
-    return load_described(folder)[0]
-
-
-def load_described(folder: str | Path) -> tuple[SmallModel, dict[str, Any]]:
-    """Return what `load` does, and the content of model.json; errors as `load`."""
-    model, description = load_model(folder)
-    try:
-        small = SmallModel(model, description["extra"])
-        _try(small)
-    except (ArithmeticError, LookupError, TypeError, ValueError, McpruneError) as error:
-        raise FolderError(
-            f"{str(folder)!r} holds a model, but its description is broken: {brief(error)}; run again"
-        ) from None
-    return small, description
-
-
-def _try(small: SmallModel) -> None:
-    """Run one row through the model: its layers need not fit each other, nor its outputs the labels."""
-    parameter = next(small.model.parameters(), torch.zeros(()))
-    try:
-        with torch.no_grad():
-            out = small(torch.zeros(1, small.keep.size, dtype=parameter.dtype))
-    except Exception as error:  # torch raises nearly anything where shapes do not fit
-        raise ValueError(f"its layers do not take {small.keep.size} inputs ({brief(error)})") from None
-    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (1, len(small.labels)):
-        raise ValueError(f"it has {len(small.labels)} labels, but the model gives {tuple(getattr(out, 'shape', ()))}")

@@ -50,7 +50,7 @@ def test_arrays_give_a_mask_a_model_figures_and_history_and_write_nothing(table,
     assert result.figures.keys() == {"hard mask, as found", "hard mask, retrained"}
     assert result.figures["hard mask, retrained"] > 0.9
     assert result.events[0].kind == "start"
-    assert result.model(result.model.select(x)).shape == (600, 2)
+    assert result.model(result.model.transform(x)).shape == (600, 2)
 
 
 def test_the_history_holds_each_moment_as_it_was(table):

@@ -40,7 +40,7 @@ def test_what_cannot_be_collected_is_refused():
 
     with pytest.raises(DataError, match="max_memory"):
         collect(DataLoader(Endless(), batch_size=10), 10_000)
-    with pytest.raises(DataError, match=r"must be \(features, classes\)"):
+    with pytest.raises(DataError, match=r"batch 0 of the loader is a Tensor. Give batches \(features, classes\)"):
         collect(DataLoader(torch.from_numpy(X[:10])), 10_000)
     with pytest.raises(DataError, match="no batches"):
         collect(loader(0, 0), 10_000)

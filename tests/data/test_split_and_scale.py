@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from mcprune.data.base import Dataset
 from mcprune.data.load import from_arrays, load
-from mcprune.data.prepare import prepare
+from mcprune.data.prepare import prepare, split
 from mcprune.data.scale import Scaler, fit_scaler
-from mcprune.data.split import split
 from mcprune.errors import ConfigError, DataError
 
 

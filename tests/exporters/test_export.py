@@ -14,7 +14,7 @@ from mcprune.exporters.writers import compare
 from mcprune.models.registry import build
 from mcprune.sites.gates import GatedModel, hard_gates
 from mcprune.sites.site_map import site_map
-from mcprune.storage.folder import SmallModel
+from mcprune.storage.pruned_model import PrunedModel
 from mcprune.surgery.shrink import shrink
 
 N, CLASSES, KEPT = 20, 4, 6
@@ -41,7 +41,7 @@ def small_of(model, keep, **more):
         "image_shape": None,
         **more,
     }
-    return SmallModel(model, extra)
+    return PrunedModel(model, extra)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,10 @@ def test_a_torch_program_gives_the_masked_models_outputs_for_any_number_of_rows(
     assert made.rows == 1000
     run = torch.export.load(tmp_path / "a.pt2").module()
     for count in (1, 3, 1000):
-        found = run(torch.from_numpy(ROWS[:count, small.keep])).detach().numpy()
+        found = run(torch.from_numpy(ROWS[:count, small.columns])).detach().numpy()
         np.testing.assert_allclose(found, masked[:count], atol=1e-5)
     # Control: rows that are scaled twice give something else.
-    assert np.abs(run(torch.from_numpy(ROWS[:5, small.keep] * FACTOR)).detach().numpy() - masked[:5]).max() > 1e-2
+    assert np.abs(run(torch.from_numpy(ROWS[:5, small.columns] * FACTOR)).detach().numpy() - masked[:5]).max() > 1e-2
 
 
 def test_onnx_gives_the_masked_models_outputs_and_names_its_features(pruned, tmp_path):
@@ -78,7 +78,7 @@ def test_onnx_gives_the_masked_models_outputs_and_names_its_features(pruned, tmp
     assert set(made.seconds) == {1, 256}
     session = runtime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
     for count in (1, 3, 1000):
-        found = session.run(["logits"], {"kept": ROWS[:count, small.keep]})[0]
+        found = session.run(["logits"], {"kept": ROWS[:count, small.columns]})[0]
         np.testing.assert_allclose(found, masked[:count], atol=1e-5)
     said = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
     assert small.names[0] in said["mcprune.features"]
@@ -89,7 +89,7 @@ def test_onnx_gives_the_masked_models_outputs_and_names_its_features(pruned, tmp
             square = x[:, :4].unsqueeze(2) * x[:, :4].unsqueeze(1)
             return torch.linalg.eigvalsh(square)
 
-    odd = small_of(Decomposed(), small.keep.tolist())
+    odd = small_of(Decomposed(), small.columns.tolist())
     with pytest.raises(ModelError, match=r"because of the operator aten\._linalg_eigh"):
         exports.export(odd, "onnx", tmp_path / "b.onnx", rows=ROWS)
     assert not list(tmp_path.glob("b.onnx*"))
@@ -112,16 +112,16 @@ def test_the_compiled_header_is_numpys_integers(pruned, tmp_path, bits):
     made = exports.export(small, "c", tmp_path / "net.h", rows=ROWS, bits=bits, measure=False)
     assert any("numpy's integers" in words for words in made.words)
     assert made.worst < {8: 0.1, 16: 1e-3}[bits] * np.abs(masked).max()
-    ready = small.select(ROWS).numpy()
+    ready = small.scaler.apply(small.transform(ROWS))
     net = integer_net(small.model, ready, bits)
-    found = compiled((tmp_path / "net.h").read_text(), ROWS[:, small.keep], CLASSES)
+    found = compiled((tmp_path / "net.h").read_text(), ROWS[:, small.columns], CLASSES)
     np.testing.assert_array_equal(found.outputs, net.outputs(net.quantise(ready)))
 
 
 @NEEDS_C
 def test_a_header_with_one_wrong_weight_fails_its_own_test_vector(pruned):
     _, small = pruned
-    ready = small.select(ROWS).numpy()
+    ready = small.scaler.apply(small.transform(ROWS))
     net = integer_net(small.model, ready)
     text = header(net, None, small.names, small.labels, ready)
     start = text.index("mcprune_w0[")
@@ -134,7 +134,7 @@ def test_a_header_with_one_wrong_weight_fails_its_own_test_vector(pruned):
 
 def test_integers_follow_the_rule_written_out(pruned):
     _, small = pruned
-    ready = small.select(ROWS).numpy()[:50]
+    ready = small.scaler.apply(small.transform(ROWS))[:50]
     net = integer_net(small.model, ready, 8)
     for row, found in zip(net.quantise(ready), net.outputs(net.quantise(ready)), strict=True):
         signals = [int(value) for value in row]

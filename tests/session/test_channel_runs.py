@@ -15,7 +15,7 @@ from mcprune.data.base import assemble
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.networks import NETWORKS
 from mcprune.session.build.plan import make_plan
-from mcprune.storage.folder import load
+from mcprune.storage.pruned_model import load
 
 QUICK = {"epochs": 1, "retrain_epochs": 1, "batch_size": 16, "decisions": 8, "lookahead": 4, "threads": 1, "pool": 2}
 

@@ -19,7 +19,7 @@ from mcprune.session.loop import run
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.sites.weights import nonzero_weights
-from mcprune.storage.folder import load
+from mcprune.storage.pruned_model import load
 from mcprune.training.finetune import by_gradient, by_least_squares
 from mcprune.training.trainer import fit
 
@@ -99,7 +99,7 @@ def test_the_small_model_loads_predicts_and_stays_sparse(weights, tmp_path, caps
     x, y = load_digits(return_X_y=True)
     assert (small.predict(x) == y).mean() > 0.8
     optimizer = torch.optim.Adam(small.parameters(), 0.01)
-    torch.nn.functional.cross_entropy(small(small.select(x)), torch.from_numpy(y)).backward()
+    torch.nn.functional.cross_entropy(small(small.transform(x)), torch.from_numpy(y)).backward()
     optimizer.step()
     assert nonzero_weights(small.model) == 300
     table = tmp_path / "rows.csv"

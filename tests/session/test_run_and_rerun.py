@@ -91,14 +91,14 @@ def test_the_loaded_model_repeats_the_runs_own_test_accuracy(finished):
     truth = np.asarray(data.labels)[data.targets[test]]
     assert (answers == truth).mean() == accuracy["hard mask, retrained"]
     assert accuracy["hard mask, retrained"] > 0.5
-    assert model.select(data.features[test]).shape == (len(test), 16)
-    np.testing.assert_allclose(model.probabilities(data.features[:5]).sum(axis=1), 1.0, rtol=1e-5)
+    assert model.transform(data.features[test]).shape == (len(test), 16)
+    np.testing.assert_allclose(model.predict_proba(data.features[:5]).sum(axis=1), 1.0, rtol=1e-5)
     # Only the kept inputs are looked at, and they are.
     spoilt = data.features[test].copy()
-    dropped = np.setdiff1d(np.arange(64), model.keep)
+    dropped = np.setdiff1d(np.arange(64), model.columns)
     spoilt[:, dropped] = 255
     np.testing.assert_array_equal(model.predict(spoilt), answers)
-    spoilt[:, model.keep] = 0
+    spoilt[:, model.columns] = 0
     assert (model.predict(spoilt) != answers).any()
 
 
@@ -107,11 +107,11 @@ def test_loading_and_selecting_refuse_what_does_not_fit(finished, tmp_path):
         mcprune.load(tmp_path)
     model = mcprune.load(finished[0])
     with pytest.raises(DataError, match=r"\(3, 63\).*64"):
-        model.select(np.zeros((3, 63)))
+        model.transform(np.zeros((3, 63)))
     rows = np.zeros((3, 64))
-    rows[1, model.keep[2]] = np.nan
-    with pytest.raises(DataError, match=f"row 1, input '{model.names[2]}'"):
-        model.select(rows)
+    rows[1, model.columns[2]] = np.nan
+    with pytest.raises(DataError, match=rf"row 1 \(counted from 0\), column '{model.names[2]}'"):
+        model.transform(rows)
 
 
 def test_an_existing_folder_is_kept_without_force_and_with_it_if_others_files_are_in_it(quick, tmp_path):
@@ -213,7 +213,7 @@ def test_every_way_to_a_mask_keeps_exactly_n(changes, quick, tmp_path):
     assert result["n"] == config.problem.keep
     model = mcprune.load(tmp_path / "run")
     with torch.no_grad():
-        assert model(model.select(np.zeros((2, 64)))).shape == (2, 10)
+        assert model(model.transform(np.zeros((2, 64)))).shape == (2, 10)
 
 
 def test_options_of_the_chain_reach_it(quick):

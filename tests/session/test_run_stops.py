@@ -94,7 +94,7 @@ def test_ctrl_c_ends_the_search_with_a_mask_and_a_model(tmp_path):
     mask = json.loads((folder / "mask.json").read_text())
     assert len(set(mask["keep"])) == mask["n"] == 16
     model = mcprune.load(folder)
-    assert model.keep.tolist() == mask["keep"]
+    assert model.columns.tolist() == mask["keep"]
     assert lines(folder)[-1] == rest[-1]
 
 

@@ -100,7 +100,8 @@ def make_run(folder: Path) -> Path:
 
 
 def _data_readers() -> list[Reader]:
-    from mcprune.data.load import load, read_features
+    from mcprune.data.load import load
+    from mcprune.data.new_rows import read_rows
 
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (12, 3, 4), dtype=np.uint8), np.arange(12, dtype=np.uint8) % 3
@@ -138,7 +139,7 @@ def _data_readers() -> list[Reader]:
             "idx rows",
             {"rows": raw},
             {"rows": (spoil.spoil_bytes, spoil.lie_idx)},
-            lambda at: read_features(at / "rows", Layout(tuple("abcdefghijkl"), None, (3, 4))),
+            lambda at: read_rows(at / "rows", Layout(tuple("abcdefghijkl"), None, (3, 4))),
         ),
         Reader("cifar-100", {"train.bin": hundred, "test.bin": hundred}, {"train.bin": everything}, load),
         Reader(
@@ -158,7 +159,7 @@ def _data_readers() -> list[Reader]:
             "csv rows",
             {"t.csv": table},
             {"t.csv": (spoil.spoil_bytes, spoil.lie_csv)},
-            lambda at: read_features(at / "t.csv", Layout()),
+            lambda at: read_rows(at / "t.csv", Layout()),
         ),
         Reader(
             "npz",
@@ -170,7 +171,7 @@ def _data_readers() -> list[Reader]:
             "npy rows",
             {"t.npy": _npy(X)},
             {"t.npy": (spoil.spoil_bytes, spoil.lie_npy)},
-            lambda at: read_features(at / "t.npy", Layout()),
+            lambda at: read_rows(at / "t.npy", Layout()),
         ),
     ]
     with contextlib.suppress(ImportError):
@@ -189,14 +190,13 @@ def _run_readers(run: Path) -> list[Reader]:
     from sklearn.datasets import load_wine
 
     from mcprune.cli.main import main
-    from mcprune.cli.report import features
     from mcprune.config.files import read_options
     from mcprune.config.schema import make_config
     from mcprune.dashboard.recorded import Past
     from mcprune.report.run_page import check, write_page
     from mcprune.session.steering import read_replay
-    from mcprune.storage.event_log import read_recorded
-    from mcprune.storage.folder import load as load_small
+    from mcprune.storage.event_log import features, read_recorded
+    from mcprune.storage.pruned_model import load as load_small
     from mcprune.storage.run_metrics import read_run
     from mcprune.studies.jobs import Job, Jobs
 

@@ -136,9 +136,9 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Config]]:
 
 @pytest.fixture
 def fake_folder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A stand-in of storage/folder.py, to be given the functions that a test needs."""
-    folder = ModuleType("mcprune.storage.folder")
-    monkeypatch.setitem(sys.modules, "mcprune.storage.folder", folder)
+    """A stand-in of storage/pruned_model.py, to be given the functions that a test needs."""
+    folder = ModuleType("mcprune.storage.pruned_model")
+    monkeypatch.setitem(sys.modules, "mcprune.storage.pruned_model", folder)
     return folder
 
 

@@ -19,6 +19,13 @@ class Data(Section):
         json_schema_extra={"flat": "data"},
     )
     target: str | None = Field(default=None, description="column that holds the class (tables)")
+    header: Literal["auto", "yes", "no"] = Field(
+        default="auto", description="whether the first line of a csv or tsv holds names; auto: its content decides"
+    )
+    id_columns: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="columns that only number or name the rows: leave them out of a table, or keep them as inputs",
+    )
     test: float = Field(
         default=0.2,
         ge=0,

@@ -150,7 +150,7 @@ def make_plan(
             dataset, seed=split, validation=config.data.validation, test=config.data.test, scale=config.data.scale
         )
     )
-    notes = [prepared.note] if prepared.note else []
+    notes = list(prepared.notes)
     if len(prepared.y_train) >= defaults.LARGE:
         config = for_grey_images(config, prepared, is_own=model is None and config.model.name == "mlp")
     searched = defaults.search_hidden(config, len(prepared.y_train), model is not None)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mcprune.data.base import Dataset
+from mcprune.data.prepare import split
 from mcprune.data.scale import fit_scaler
-from mcprune.data.split import split
 from mcprune.errors import ConfigError, DataError
 from mcprune.models.networks import NETWORKS
 from mcprune.random import Stream, generator

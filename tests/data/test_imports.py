@@ -18,6 +18,6 @@ from_arrays(dataset.features, dataset.targets)
 
 def test_a_csv_is_loaded_and_split_with_nothing_but_numpy(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("a,b,label\n" + "".join(f"{i},{i * i},{'xyz'[i % 3]}\n" for i in range(60)))
+    path.write_text("a,b,label\n" + "".join(f"{i % 7},{i * i},{'xyz'[i % 3]}\n" for i in range(60)))
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcprune.data.cifar import read_batch
-from mcprune.data.load import load, read_features
+from mcprune.data.load import load
+from mcprune.data.new_rows import read_rows
 from mcprune.errors import DataError
 
 
@@ -32,7 +33,7 @@ def test_batches_follow_in_order_and_the_test_batch_is_the_test_part(tmp_path):
     assert dataset.features.dtype == np.uint8
     # pixel 1024 is the first of the green plane
     assert dataset.feature_names[1024] == "pixel_1_0_0"
-    np.testing.assert_array_equal(read_features(tmp_path / "test_batch.bin", dataset), last[:, 1:])
+    np.testing.assert_array_equal(read_rows(tmp_path / "test_batch.bin", dataset).values, last[:, 1:])
 
 
 def test_of_the_hundred_classes_the_fine_label_is_taken(tmp_path):

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcprune.data.idx import read_idx, read_images
-from mcprune.data.load import load, read_features
+from mcprune.data.load import load
+from mcprune.data.new_rows import read_rows
 from mcprune.errors import DataError
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
@@ -203,8 +204,8 @@ def test_every_truncation_is_noticed(tmp_path_factory, cut, packed):
 def test_new_images_are_read_for_a_model_of_the_same_shape_only(tmp_path):
     made = write_folder(tmp_path)
     dataset = load(tmp_path)
-    rows = read_features(tmp_path / "train-images-idx3-ubyte", dataset)
+    rows = read_rows(tmp_path / "train-images-idx3-ubyte", dataset).values
     np.testing.assert_array_equal(rows, made["train"][0].reshape(12, 12))
     (tmp_path / "turned").write_bytes(idx_bytes(np.zeros((2, 4, 3), dtype=np.uint8)))
     with pytest.raises(DataError, match=r"\(4, 3\), but the model was made for \(3, 4\)"):
-        read_features(tmp_path / "turned", dataset)
+        read_rows(tmp_path / "turned", dataset)

@@ -1,0 +1,151 @@
+"""Data frames of pandas, polars, pyarrow and others, through narwhals; parquet files, through pyarrow."""
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+
+from mcprune.data.checks import distinct_names, is_missing
+from mcprune.data.columns import MIN_COUNTED_ROWS
+from mcprune.data.tables import Chooser, Table, text_in_feature
+from mcprune.errors import DataError, brief
+from mcprune.types import AnyArray, FloatArray
+
+Frame = nw.DataFrame[Any]
+
+
+def as_frame(name: str, X: Any) -> Frame | None:
+    """A data frame of any kind as narwhals' own; None where X is none.
+
+    Raises
+    ------
+    DataError
+        A lazy frame, which has no rows yet; columns that are called alike.
+    """
+    if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas, which allows equal names
+        distinct_names(name, [str(each) for each in X.columns])
+    frame = nw.from_native(X, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        raise DataError(f"{name}: a lazy frame has no rows yet. Give frame.collect().")
+    if not isinstance(frame, nw.DataFrame):
+        return None
+    distinct_names(name, names_of(frame))
+    return frame
+
+
+def names_of(frame: Frame) -> tuple[str, ...]:
+    """The columns' names as texts: pandas has numbers as names too."""
+    return tuple(str(each) for each in frame.columns)
+
+
+def frame_values(name: str, frame: Frame, columns: Iterable[int] | None = None) -> AnyArray:
+    """Some columns of a frame as numbers, in the order given; missing cells are NaN.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns)
+        uint8 where all columns are, else float64.
+
+    Raises
+    ------
+    DataError
+        A column of texts, dates or other things that are no numbers: its name, the row, the content.
+    """
+    chosen = range(frame.shape[1]) if columns is None else list(columns)
+    series = [frame.get_column(frame.columns[i]) for i in chosen]
+    if series and all(each.dtype == nw.UInt8 for each in series):
+        return np.stack([each.to_numpy() for each in series], axis=1)
+    values = np.empty((frame.shape[0], len(series)))
+    for j, each in enumerate(series):
+        values[:, j] = _numbers(name, each)
+    return values
+
+
+def _numbers(name: str, series: nw.Series[Any]) -> FloatArray:
+    dtype = series.dtype
+    if dtype.is_numeric() or dtype == nw.Boolean:
+        return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
+    cells = series.to_list()
+    is_mixed = dtype in (nw.Object, nw.Categorical, nw.Enum)  # whose cells may be numbers
+    for row, cell in enumerate(cells):
+        if not is_missing(cell) and not (is_mixed and isinstance(cell, int | float | np.number)):
+            raise text_in_feature(name, str(series.name), str(row + 1), cell)
+    return np.array([np.nan if is_missing(cell) else float(cell) for cell in cells], np.float64)
+
+
+def _is_identifier(series: nw.Series[Any]) -> bool:
+    """Whether a column holds texts, another one in each row."""
+    rows = len(series)
+    return (
+        series.dtype == nw.String and rows >= MIN_COUNTED_ROWS and not series.null_count() and series.n_unique() == rows
+    )
+
+
+def column_values(name: str, y: Any) -> tuple[Sequence[object] | AnyArray, str | None] | None:
+    """The cells and the name of a series or of a frame of one column; None where y is neither.
+
+    Raises
+    ------
+    DataError
+        A frame of several columns.
+    """
+    series = nw.from_native(y, pass_through=True, allow_series=True)
+    if isinstance(series, nw.DataFrame):
+        if series.shape[1] != 1:
+            raise DataError(
+                f"{name}: the target has {series.shape[1]} columns. Give one class for each row (not one-hot)."
+            )
+        series = series.get_column(series.columns[0])
+    if not isinstance(series, nw.Series):
+        return None
+    is_integer = series.dtype.is_integer() and not series.null_count()
+    return series.to_numpy() if is_integer else series.to_list(), None if series.name is None else str(series.name)
+
+
+def read_parquet(path: Path, choose: Chooser, *, least: int = 2) -> Table:
+    """The chosen columns of a .parquet file; a pandas frame's index, which is a column there, is none of them.
+
+    Raises
+    ------
+    DataError
+        No pyarrow, not a parquet file, fewer columns than `least`, and what `frame_values` raises.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise DataError(
+            f"{path}: reading parquet needs pyarrow, which is not installed. Install the extra by "
+            'pip install "mcprune[tables]", or save the table as .csv.'
+        )
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+        table.validate(full=True)  # offsets and texts, which reading takes on trust
+        index = (table.schema.pandas_metadata or {}).get("index_columns", [])
+        return _from_parquet(
+            path, table.drop_columns([name for name in table.column_names if name in index]), choose, least
+        )
+    except DataError:
+        raise
+    except Exception as error:  # flipped bytes get as far as its decoders, which raise nearly anything
+        raise DataError(f"{path}: not a readable parquet file ({brief(error)}). Write it again.") from error
+
+
+def _from_parquet(path: Path, table: Any, choose: Chooser, least: int) -> Table:
+    names = [str(name) for name in table.column_names]
+    if len(names) < least:
+        raise DataError(f"{path}: {len(names)} columns. At least one feature and the target are needed.")
+    distinct_names(str(path), names)
+    columns = choose(names, True)
+    frame = nw.from_native(table, eager_only=True)
+    identifiers = [i for i in columns.features if columns.skips_identifiers and _is_identifier(frame[:, i])]
+    chosen = [i for i in columns.features if i not in identifiers]
+    return Table(
+        [names[i] for i in chosen],
+        frame_values(str(path), frame, chosen),
+        None if columns.target is None else frame[:, columns.target].to_list(),
+        None if columns.target is None else names[columns.target],
+        tuple(names[i] for i in identifiers),
+    )

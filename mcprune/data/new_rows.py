@@ -1,0 +1,227 @@
+"""New rows for a finished run: read from a file or taken from Python, the columns that the pruned model needs and no others."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from mcprune.data import cifar, idx
+from mcprune.data.archives import array_names, read_npy, read_npz
+from mcprune.data.base import ImageShape, flat_rows
+from mcprune.data.checks import as_features, nearest, some
+from mcprune.data.columns import Header, column_numbers, known_header
+from mcprune.data.frames import as_frame, frame_values, names_of, read_parquet
+from mcprune.data.load import TABLES, existing
+from mcprune.data.tables import Columns, Rows, read_csv
+from mcprune.errors import DataError, brief
+from mcprune.types import AnyArray
+
+
+class Layout(Protocol):
+    """What new rows look like: a Dataset, its description, or a pruned model, which knows them from its run."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]: ...
+    @property
+    def target_name(self) -> str | None: ...
+    @property
+    def image_shape(self) -> ImageShape | None: ...
+
+
+class NewRows(NamedTuple):
+    """Rows of the required columns.
+
+    Attributes
+    ----------
+    values : ndarray, shape (rows, n)
+        Unscaled and finite: uint8, float32 or float64, as in `Dataset.features`.
+    notes : tuple of str
+        What was chosen on the user's behalf.
+    """
+
+    values: AnyArray
+    notes: tuple[str, ...] = ()
+
+
+def read_rows(
+    path: str | os.PathLike[str], layout: Layout, columns: Sequence[int] | None = None, *, header: str = "auto"
+) -> NewRows:
+    """Rows of a file for prediction.
+
+    Parameters
+    ----------
+    path : path
+        A .csv, .tsv or .parquet file: its columns are found by name, in any order; the target and other columns are not
+        read. Without a header it must have the N columns in order, or all columns of the original file without a
+        header, or only the required ones in order. A .npz (array X) or .npy file, one IDX file of images (or .gz), one
+        CIFAR batch: N columns, or only the required ones.
+    layout : Layout
+    columns : sequence of int, optional
+        The required feature columns; by default all.
+    header : 'auto', 'yes' or 'no'
+        Whether the first line of a text table holds names; by default its content decides, with the names known.
+
+    Raises
+    ------
+    DataError
+        As `load`; required columns missing (the nearest right name) or with a gap, another number of columns or shape
+        of images.
+    """
+    file = existing(os.fspath(path))
+    suffix = file.suffix.lower()
+    chosen = range(len(layout.feature_names)) if columns is None else list(columns)
+    names = [layout.feature_names[i] for i in chosen]
+    notes: list[str] = []
+    if file.is_dir():
+        raise DataError(f"{file}: a folder. Give one file of rows: a table, .npz, .npy, IDX images or a CIFAR .bin.")
+    if suffix in TABLES:
+        values = _read_table(file, layout, names, header, notes)
+    elif suffix in (".npz", ".npy"):
+        values = _pick(str(file), flat_rows(str(file), np.atleast_1d(_archive(file)))[0], layout, chosen)
+    elif suffix == ".bin":
+        size = file.stat().st_size
+        is_fine = size % cifar.record_bytes(1) != 0 and size % cifar.record_bytes(2) == 0
+        values = _pick(str(file), cifar.read_batch(file, 2 if is_fine else 1)[0], layout, chosen)
+    else:
+        images, shape = idx.read_images(file)
+        if layout.image_shape is not None and shape != layout.image_shape:
+            raise DataError(f"{file}: images of shape {shape}, but the model was made for {layout.image_shape}.")
+        values = _pick(str(file), images, layout, chosen)
+    if not len(values):
+        raise DataError(f"{file}: no rows.")
+    return NewRows(as_features(str(file), values, names), tuple(notes))
+
+
+def take_rows(name: str, X: Any, layout: Layout, columns: Sequence[int]) -> AnyArray:
+    """Rows from Python for prediction: a frame by its columns' names, an array by place.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    X : data frame, or array-like of shape (rows, N), (rows, n) or images of N pixels
+    layout : Layout
+    columns : sequence of int, length n
+        The required feature columns.
+
+    Returns
+    -------
+    ndarray, shape (rows, n)
+        Finite; the other columns are not looked at.
+
+    Raises
+    ------
+    DataError
+        Required columns missing, of texts or with a gap (the row and the column are named), another number of columns.
+    """
+    names = [layout.feature_names[i] for i in columns]
+    frame = as_frame(name, X)
+    if frame is None:
+        values = _pick(name, _as_rows(name, X), layout, columns)
+    else:
+        there = names_of(frame)
+        if column_numbers(layout.feature_names) is not None and not set(names) & set(there):
+            places = _places(name, frame.shape[1], layout, names)  # the run's columns had no names
+        else:
+            places = _by_name(name, there, names)
+        values = frame_values(name, frame, places)
+    if values.dtype.kind not in "biuf":
+        try:
+            values = values.astype(np.float64)
+        except (TypeError, ValueError):
+            raise DataError(f"{name}: the columns {some(map(repr, names))} hold something that is no number.") from None
+    is_finite = np.isfinite(values)
+    if not is_finite.all():
+        row, column = np.argwhere(~is_finite)[0]
+        raise DataError(
+            f"{name}: row {row} (counted from 0), column {names[column]!r} is {values[row, column]}, where a finite number "
+            "is needed. Fill the value in, or leave such rows out."
+        )
+    return values
+
+
+def _as_rows(name: str, X: Any) -> AnyArray:
+    try:
+        rows = np.asarray(X.detach().cpu() if hasattr(X, "detach") else X)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{name}: no array ({brief(error)}). Give rows of equal length.") from None
+    return rows.reshape(len(rows), -1) if rows.ndim > 2 else rows
+
+
+def _pick(name: str, rows: AnyArray, layout: Layout, columns: Sequence[int]) -> AnyArray:
+    """The required columns of rows without names."""
+    width = len(layout.feature_names)
+    if rows.ndim == 2 and rows.shape[1] == width:
+        return rows[:, list(columns)] if len(columns) < width else rows
+    if rows.ndim == 2 and rows.shape[1] == len(columns):
+        return rows
+    some_only = f", or for the {len(columns)} columns that it keeps" if len(columns) < width else ""
+    raise DataError(
+        f"{name}: rows of shape {rows.shape}, but the model was made for {width} columns{some_only}. Give rows of that width."
+    )
+
+
+def _archive(file: Path) -> AnyArray:
+    if file.suffix.lower() == ".npy":
+        return read_npy(file)
+    names = array_names(file)
+    only = names[0] if len(names) == 1 else "X"  # an archive of one array may call it anything
+    return read_npz(file, (only,))[only]
+
+
+def _read_table(file: Path, layout: Layout, names: Sequence[str], header: str, notes: list[str]) -> AnyArray:
+    def header_of(first: list[str], rows: Rows) -> Header:
+        if header != "auto":
+            return Header(header == "yes")
+        found = known_header(first, rows, layout.feature_names, names, layout.target_name)
+        notes.extend([found.note] if found.note else [])
+        return found
+
+    def choose(there: list[str], is_named: bool) -> Columns:
+        if is_named:
+            return Columns(_by_name(file, there, names), None)
+        if len(there) == len(names) < len(layout.feature_names):
+            notes.append(f"without a header the columns are taken for the kept ones: {some(map(repr, names))}")
+        return Columns(_places(file, len(there), layout, names), None)
+
+    if file.suffix.lower() == ".parquet":
+        return read_parquet(file, choose, least=1).features
+    return read_csv(file, header_of, choose, least=1).features
+
+
+def _by_name(where: object, there: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Where the required columns stand among those that are there."""
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise DataError(
+            f"{where}: {len(missing)} of {len(names)} required columns are missing: {some(map(repr, missing))}."
+            f"{nearest(missing[0], there)} There are: {some(map(repr, there), 12)}."
+        )
+    twice = [name for name in names if list(there).count(name) > 1]
+    if twice:
+        raise DataError(f"{where}: several columns are called {some(map(repr, twice))}. Give each a name of its own.")
+    return [list(there).index(name) for name in names]
+
+
+def _places(where: object, width: int, layout: Layout, names: Sequence[str]) -> list[int]:
+    """Where the required columns stand in rows without names.
+
+    Rows may have all columns of the run's original file (where that had no header either), all N features, or only
+    the required columns.
+    """
+    numbers = column_numbers(layout.feature_names)
+    if numbers is not None:
+        target = column_numbers([layout.target_name]) if layout.target_name is not None else None
+        if width == max(*numbers, *(target or [0])) + 1:
+            return column_numbers(names) or []
+    if width == len(layout.feature_names):
+        return [layout.feature_names.index(name) for name in names]
+    if width == len(names):
+        return list(range(width))
+    kept = f", or the {len(names)} that it keeps" if len(names) < len(layout.feature_names) else ""
+    raise DataError(
+        f"{where}: no header and {width} columns, but the model was made for {len(layout.feature_names)}{kept}. "
+        "Add a header line, or say --header yes if the first line is one."
+    )

@@ -1,0 +1,175 @@
+"""The model that a run leaves: from rows of the data to labels, without the columns that were dropped; read back without pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.data.new_rows import take_rows
+from mcprune.data.scale import Scaler
+from mcprune.data.targets import label_array
+from mcprune.errors import FolderError, McpruneError, brief
+from mcprune.sites.weights import hold_zeros
+from mcprune.surgery.model_files import load_model
+from mcprune.types import AnyArray, Float32Array
+
+
+class PrunedModel(nn.Module):
+    """The pruned model of a run, from rows of the data to labels.
+
+    It measures the kept columns only: rows may be whole rows of the data or hold the kept columns alone, and what the
+    other columns hold does not matter.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Takes the kept columns, scaled: (B, n) -> (B, C).
+    columns : ndarray of int64, shape (n,)
+        The kept columns' indices in a whole row.
+    names : tuple of str, length n
+        Their names.
+    labels : tuple, length C
+        The classes' own values, by output.
+    scaler : Scaler
+        Of the kept columns.
+    feature_names : tuple of str, length N
+        Names of the columns of a whole row.
+    target_name : str or None
+    image_shape : tuple of int or None
+    extra : dict
+        All of the above as JSON-able data.
+
+    Examples
+    --------
+    >>> import mcprune
+    >>> model = mcprune.load("runs/digits")  # doctest: +SKIP
+    >>> model.predict(X)  # doctest: +SKIP
+    """
+
+    def __init__(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.extra = dict(extra)
+        self.columns = np.asarray(extra["columns"], np.int64)
+        self.labels = tuple(extra["labels"])
+        self.names = tuple(extra["names"])
+        self.n_inputs = len(extra["feature_names"])
+        self.scaler = Scaler.from_dict(extra["scaler"])
+        fits = len(self.names) == self.columns.size == self.scaler.shift.size
+        if not fits or self.columns.tolist() != extra["columns"] or len(set(extra["columns"])) != self.columns.size:
+            raise ValueError("columns, names and scaling do not fit together")
+        if self.columns.size and not 0 <= self.columns.min() <= self.columns.max() < self.n_inputs:
+            raise ValueError("a column lies outside of the rows")
+        self.feature_names = tuple(extra["feature_names"])
+        if not all(isinstance(name, str) for name in (*self.names, *self.feature_names)):
+            raise ValueError("a name of a column is no text")
+        if self.names != tuple(self.feature_names[column] for column in self.columns):
+            raise ValueError("the names of the kept columns are not those of the rows")
+        if not all(isinstance(label, str | int | float) for label in self.labels):
+            raise ValueError("a label is neither a text nor a number")
+        self.target_name: str | None = extra["target_name"]
+        self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
+        if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
+            hold_zeros(self.model)
+        self.eval()
+
+    def forward(self, x: Any) -> torch.Tensor:
+        """Outputs (B, C), before softmax, of the kept columns (B, n) as `transform` returns them, unscaled."""
+        rows = torch.as_tensor(x)
+        parameter = next(self.model.parameters(), torch.zeros(()))
+        shift, factor = (torch.from_numpy(each).to(rows.device) for each in (self.scaler.shift, self.scaler.factor))
+        scaled = ((rows.double() - shift) * factor).to(parameter.device, parameter.dtype)
+        outputs: torch.Tensor = self.model(scaled)
+        return outputs
+
+    def transform(self, X: Any) -> AnyArray:
+        """The kept columns of rows, unscaled.
+
+        Parameters
+        ----------
+        X : data frame or array-like
+            A frame (pandas, polars, pyarrow, ...) with the kept columns among others, in any order; or an array of shape
+            (rows, N) or (rows, n), or of images.
+
+        Returns
+        -------
+        ndarray, shape (rows, n)
+            In the order of `names`.
+
+        Raises
+        ------
+        DataError
+            A kept column that is missing, holds texts or has a gap (the row and the column are named), or rows of
+            another width.
+        """
+        return take_rows("the rows", X, self, self.columns.tolist())
+
+    @torch.no_grad()
+    def predict_proba(self, X: Any) -> Float32Array:
+        """Probabilities of the classes, in the order of `labels`.
+
+        Parameters
+        ----------
+        X
+            As in `transform`.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, C)
+
+        Raises
+        ------
+        DataError
+            As `transform`; a value so far outside of the training rows' range that it cannot be scaled.
+        """
+        parameter = next(self.model.parameters(), torch.zeros(()))
+        scaled = torch.from_numpy(self.scaler.apply(self.transform(X))).to(parameter.device)
+        out: Float32Array = torch.softmax(self.model(scaled), dim=1).cpu().numpy()
+        return out
+
+    def predict(self, X: Any) -> AnyArray:
+        """Labels (rows,) of rows as `transform` takes them; errors as there."""
+        labels: AnyArray = label_array(self.labels)[self.predict_proba(X).argmax(axis=1)]
+        return labels
+
+
+def load(folder: str | Path) -> PrunedModel:
+    """Return the pruned model of a run's folder; no code is run that the folder brings.
+
+    Raises
+    ------
+    FolderError
+        The folder is missing or broken.
+    """
+    return load_described(folder)[0]
+
+
+def load_described(folder: str | Path) -> tuple[PrunedModel, dict[str, Any]]:
+    """Return what `load` does, and the content of model.json; errors as `load`."""
+    model, description = load_model(folder)
+    try:
+        pruned = PrunedModel(model, description["extra"])
+        _try(pruned)
+    except (ArithmeticError, LookupError, TypeError, ValueError, McpruneError) as error:
+        raise FolderError(
+            f"{str(folder)!r} holds a model, but its description is broken: {brief(error)}. Run again."
+        ) from None
+    return pruned, description
+
+
+def _try(pruned: PrunedModel) -> None:
+    """Run one row through the model: its layers need not fit each other, nor its outputs the labels."""
+    width = pruned.columns.size
+    parameter = next(pruned.model.parameters(), torch.zeros(()))
+    try:
+        with torch.no_grad():
+            out = pruned.model(torch.zeros(1, width, dtype=parameter.dtype))
+    except Exception as error:  # torch raises nearly anything where shapes do not fit
+        raise ValueError(f"its layers do not take {width} inputs ({brief(error)})") from None
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (1, len(pruned.labels)):
+        raise ValueError(f"it has {len(pruned.labels)} labels, but the model gives {tuple(getattr(out, 'shape', ()))}")
