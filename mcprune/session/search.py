@@ -20,13 +20,12 @@ from mcprune.session.checkpoint_writer import Keeper
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.ranks import agreed
 from mcprune.session.retrain import is_default
-from mcprune.session.search_parts import counted, make_judges, make_trainer, near_hard, told_progress, told_update
+from mcprune.session.search_parts import counted, make_judges, make_trainer, near_hard, progress_event, told_update
 from mcprune.session.steering import Knobs, Steering
 from mcprune.session.time_budget import Pace
 from mcprune.sites.weights import effects
 from mcprune.state import Saved, alike, checked
-from mcprune.storage import events
-from mcprune.storage.events import Event
+from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Replanned, Stopped
 from mcprune.training.batches import judge_split
 from mcprune.training.metrics import coded_groups, value_of
 from mcprune.training.trainer import accuracy, fit
@@ -121,7 +120,7 @@ class Search:
                 began_training = time.monotonic()
                 text = self.pretrain(lambda: interrupt.is_asked)
                 began_search += time.monotonic() - began_training  # no time of the search
-                yield Event(events.NOTE, {"text": text})
+                yield Note(text)
             self.start()
         while not self.is_over:
             block = self.blocks_done
@@ -190,8 +189,7 @@ class Search:
             self.pace.turn(block, blocks)
         except ValueError as error:
             raise ConfigError(f"the pace cannot be repeated: {error}; the record was changed") from None
-        data = {"block": block, "blocks": blocks, "before": before, "progress": self.pace.progress(block)}
-        yield Event(events.PACE, data)
+        yield Replanned(block, blocks, before, self.pace.progress(block))
 
     def _tell(self, update: MaskUpdate, reason: str) -> Iterator[Event]:
         """Tell of the last block if it is due, and why the search ends early, if it does."""
@@ -208,13 +206,10 @@ class Search:
             on_validation, at_n = self.validation() if is_look else (None, None)
             window, self.window = self.window, [0, 0]
             self.told = self.blocks_done
-            yield Event(
-                events.PROGRESS,
-                told_progress(self, update, window, on_validation, at_n, is_look=is_look, is_shown=is_shown),
-            )
+            yield progress_event(self, update, window, on_validation, at_n, is_look=is_look, is_shown=is_shown)
         self.told = self.blocks_done
         if is_last and self.blocks_done < blocks:
-            yield Event(events.STOPPED, {"reason": reason, "block": self.blocks_done})
+            yield Stopped(reason, self.blocks_done)
 
     def save(self) -> Saved:
         """Return all that the search's future depends on, copied; between two blocks only."""
@@ -320,8 +315,7 @@ class Search:
                     self.steering.refused(change, error)
                     continue
                 self.turned_at = self.proposals
-                data = {"block": block, "step": self.proposals, "knobs": knobs, "before": before}
-                yield Event(events.KNOB, data)
+                yield KnobChanged(block, self.proposals, knobs, before)
             if checkpoint:
                 yield from self._checkpoint_now(block, keeper)
             again = again and not interrupt.is_asked
@@ -329,28 +323,25 @@ class Search:
     def _checkpoint_now(self, block: int, keeper: Keeper | None) -> Iterator[Event]:
         if keeper is None or not block:
             why = "this run writes no folder" if keeper is None else "the first block is not done yet"
-            yield Event(events.NOTE, {"text": f"no checkpoint: {why}"})
+            yield Note(f"no checkpoint: {why}")
             return
         # Told first, so that it stands in front of the checkpoint.
         text = f"checkpoint after block {block:,}: mcprune resume {keeper.folder.path} would go on from here"
-        yield Event(events.NOTE, {"text": text})
+        yield Note(text)
         keeper.save(self)
 
     def notes(self) -> Iterator[Event]:
         """Say what turning knobs at a temperature means, and what a time that is far too short does."""
         if self.pace.blocks < FEW * self.plan.blocks:
-            yield Event(
-                events.NOTE,
-                {
-                    "text": f"only {self.pace.blocks:,} of {self.plan.blocks:,} blocks fitted into --max-time: the mask was hardly "
-                    "searched for; give more time, or fewer --epochs"
-                },
+            yield Note(
+                f"only {self.pace.blocks:,} of {self.plan.blocks:,} blocks fitted into --max-time: the mask was hardly "
+                "searched for; give more time, or fewer --epochs"
             )
         if self.turned_at is not None and self.is_warm:
             text = (
                 "tuned while it ran: at a temperature above 0 the visits follow one law only while the knobs rest, here"
             )
-            yield Event(events.NOTE, {"text": f"{text} from proposal {self.turned_at:,} of {self.proposals:,} on"})
+            yield Note(f"{text} from proposal {self.turned_at:,} of {self.proposals:,} on")
 
     def advance(self, block: int) -> MaskUpdate:
         """Train, and let the method work, for one block."""
@@ -371,8 +362,8 @@ class Search:
         self._count(update, len(batch.targets))
         return update
 
-    def harden(self) -> tuple[BoolArray, dict[str, Any]]:
-        """Return the hard mask and what the harden event says of it."""
+    def harden(self) -> tuple[BoolArray, Hardened]:
+        """Return the hard mask and the event that describes it."""
         self.is_between = False
         gates = self.method.training_gates()
         gate_sum = float(gates.astype(np.float64).sum())
@@ -380,21 +371,21 @@ class Search:
         mask = self.method.harden(self.judges.batch(self.plan.evaluation.rows))
         self.final_gates = self.method.training_gates()
         self.mask = mask
-        return mask, {
-            "kept": int(mask.sum()),
-            "N": mask.size,
-            "gate_sum": gate_sum,
-            "away": abs(gate_sum - int(mask.sum())),
-            "cost": outcome.cost_of(self.plan, mask),
-            "kept_before": kept,
-            "near_hard": near_hard(gates),
-            "last_crossed": self.last_crossed().tolist(),
-            "steps": self.trainer.steps,
-            "forwards": self.forwards(),
-            "validation_accuracy": self._accuracy(mask),
-            "validation_objective": self.objective(mask),
-            "evaluator_error": getattr(self.method, "measured_error", None),
-        }
+        return mask, Hardened(
+            kept=int(mask.sum()),
+            n_sites=mask.size,
+            gate_sum=gate_sum,
+            gate_sum_error=abs(gate_sum - int(mask.sum())),
+            cost=None if self.plan.cost is None else outcome.cost_of(self.plan, mask),
+            kept_before=kept,
+            near_hard=near_hard(gates),
+            last_crossed=tuple(self.last_crossed().tolist()),
+            steps=self.trainer.steps,
+            forwards=self.forwards(),
+            validation_accuracy=self._accuracy(mask),
+            validation_objective=self.objective(mask),
+            evaluator_error=getattr(self.method, "measured_error", None),
+        )
 
     def validation(self) -> tuple[float | None, float | None]:
         """Return the validation accuracy of the sites with a positive weight, and that of exactly n sites.

@@ -16,6 +16,7 @@ from mcprune.errors import ConfigError
 from mcprune.methods.base import MaskUpdate
 from mcprune.session.build.plan import Plan
 from mcprune.state import alike
+from mcprune.storage.events import Adapted, Progress
 from mcprune.training.batches import EvaluationRows
 from mcprune.training.trainer import Trainer
 from mcprune.types import Float32Array, IntArray
@@ -113,7 +114,7 @@ def make_judges(plan: Plan, judge: IntArray) -> EvaluationRows:
     )
 
 
-def told_progress(
+def progress_event(
     search: Search,
     update: MaskUpdate,
     window: list[int],
@@ -122,8 +123,8 @@ def told_progress(
     *,
     is_look: bool,
     is_shown: bool,
-) -> dict[str, Any]:
-    """Return what the event `progress` says behind the last block (docs/events.md).
+) -> Progress:
+    """Return the event after the last block.
 
     Parameters
     ----------
@@ -133,45 +134,52 @@ def told_progress(
     window : list of int
         Proposals since the last such event, and those of them that were accepted.
     on_validation, at_n : float or None
-        Accuracy of the hard mask, and of one of exactly n sites, where they were looked at.
+        Accuracy of the hard mask, and of one of exactly n sites, where they were measured.
     is_look, is_shown : bool
-        Whether the validation rows are looked at, and the gates told.
+        Whether the validation rows are evaluated, and the gates included.
     """
     plan, blocks = search.plan, search.pace.blocks
-    return {
-        "block": search.blocks_done,
-        "blocks": blocks,
-        "epoch": plan.epochs * search.blocks_done / plan.blocks,
-        "epochs": math.ceil(plan.epochs * blocks / plan.blocks),
-        "loss": update.loss,
-        "cla": update.cla,
-        "sel": update.sel,
-        "rej": update.rej,
-        "alpha": update.alpha,
-        "lambda": update.strength,
-        "delta": update.delta,
-        "temperature": update.temperature,
-        "gate_sum": update.gate_sum,
-        "near_hard": near_hard(search.method.training_gates()),
-        "kept": update.kept,
-        "target": update.target,
-        "cost": update.cost,
-        "cost_target": update.cost_target,
-        "proposals": search.proposals,
-        "accepted": search.accepted,
-        "acceptance": window[1] / window[0] if window[0] else math.nan,
-        "moves": {name: list(total) for name, total in search.moves.items()},
-        "nonfinite": search.nonfinite,
-        "null_moves": search.null_moves,
-        "rejected_by_bound": search.by_bound,
-        "rejected_by_cost": search.walled,
-        "adapted": update.adapted,
-        "proposals_per_second": update.proposals / max(search.usual, 1e-9),
-        "forwards": search.forwards(),
-        "validation_accuracy": on_validation,
-        "validation_at_n": at_n,
-        "validation_objective": search.objective() if is_look else None,
-        "gates": coded(search.method.training_gates()) if is_shown else None,
-        "seconds": time.monotonic() - search.began,
-        "seconds_left": search.usual * (blocks - search.blocks_done),
-    }
+    return Progress(
+        block=search.blocks_done,
+        blocks=blocks,
+        epoch=plan.epochs * search.blocks_done / plan.blocks,
+        epochs=math.ceil(plan.epochs * blocks / plan.blocks),
+        loss=update.loss,
+        classification_loss=update.cla,
+        selection_loss=update.sel,
+        rejection_loss=update.rej,
+        alpha=update.alpha,
+        schedule_lambda=update.strength,
+        delta=update.delta,
+        temperature=update.temperature,
+        gate_sum=update.gate_sum,
+        near_hard=near_hard(search.method.training_gates()),
+        kept=update.kept,
+        target=update.target,
+        cost=update.cost,
+        cost_target=update.cost_target,
+        proposals=search.proposals,
+        accepted=search.accepted,
+        acceptance=window[1] / window[0] if window[0] else None,
+        moves={name: (total[0], total[1]) for name, total in search.moves.items()},
+        nonfinite=search.nonfinite,
+        null_moves=search.null_moves,
+        rejected_by_bound=search.by_bound,
+        rejected_by_cost=search.walled,
+        adapted=adapted_of(update.adapted),
+        proposals_per_second=update.proposals / max(search.usual, 1e-9),
+        forwards=search.forwards(),
+        validation_accuracy=on_validation,
+        validation_at_n=at_n,
+        validation_objective=search.objective() if is_look else None,
+        gates=coded(search.method.training_gates()) if is_shown else None,
+        seconds=time.monotonic() - search.began,
+        seconds_left=search.usual * (blocks - search.blocks_done),
+    )
+
+
+def adapted_of(adapted: Mapping[str, Any] | None) -> Adapted | None:
+    """Return what a method adapts, as events hold it."""
+    if adapted is None:
+        return None
+    return Adapted(**{name: tuple(value) if isinstance(value, list) else value for name, value in adapted.items()})

@@ -1,70 +1,121 @@
-"""A run as its folder tells it, finished or not: the events sorted by kind, checked; free of torch."""
+"""The reader of events.jsonl and result.json: events as typed objects, in their order; free of torch."""
 
 from __future__ import annotations
 
 import base64
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mcprune.errors import FolderError
-from mcprune.storage import events
-from mcprune.storage.layout import BEGUN, EVENTS
-from mcprune.storage.run_metrics import Bytes
+from mcprune.errors import FolderError, brief
+from mcprune.storage.events import (
+    KINDS,
+    Event,
+    Hardened,
+    KnobChanged,
+    Note,
+    Progress,
+    Replanned,
+    RunDone,
+    RunStarted,
+    Scored,
+    Stopped,
+)
+from mcprune.storage.layout import BEGUN, EVENTS, RESULT, read_json
 from mcprune.types import FloatArray, IntArray
 
-NUMBERS = (
-    "block", "epoch", "loss", "cla", "sel", "rej", "alpha", "lambda", "delta", "temperature", "gate_sum", "kept", "target", "proposals",
-    "accepted", "acceptance", "proposals_per_second", "forwards", "validation_accuracy", "validation_at_n", "seconds",
-)  # fmt: skip
-AROUND = 10  # progress events before and behind a change that are compared
-LARGEST = 1e300  # beyond it products overflow, and no run has met it
-Told = dict[str, Any]
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+COMPARED = 10  # progress events before and after a change of a knob that are compared
+LARGEST = 1e300  # a larger number was never written by a run; products of it would overflow
+Bytes = NDArray[np.uint8]
+E = TypeVar("E", bound=Event)
 
 
-class Recorded(NamedTuple):
-    """What a run has told.
+class Parsed(NamedTuple):
+    """The events of a text, and what is wrong with the line behind the last of them (empty: nothing)."""
 
-    `done` is None until the run has ended, `harden` until its search has; `knobs` are the changes by a person or a
-    replay, `paces` those by the clock; `is_torn` says that the last line was cut off and is left out.
+    events: list[Event]
+    problem: str
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """All events of a run, finished or not.
+
+    Attributes
+    ----------
+    folder : Path
+    events : tuple of Event
+        In their order; `RunStarted` is the first.
+    is_torn : bool
+        The last line was cut off while it was written, and is left out.
     """
 
     folder: Path
-    start: Told
-    progress: list[Told]
-    knobs: list[Told]
-    notes: list[str]
-    stopped: Told | None
-    harden: Told | None
-    rows: list[Told]
-    done: Told | None
-    is_torn: bool
-    paces: Sequence[Told] = ()
+    events: tuple[Event, ...]
+    is_torn: bool = False
+
+    def of(self, kind: type[E]) -> list[E]:
+        """Return the events of a kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @cached_property
+    def started(self) -> RunStarted:
+        """The first event."""
+        return self.of(RunStarted)[0]
+
+    @cached_property
+    def progress(self) -> list[Progress]:
+        """The state after blocks."""
+        return self.of(Progress)
+
+    @cached_property
+    def knob_changes(self) -> list[KnobChanged]:
+        """Changes of knobs by a person or a replay."""
+        return self.of(KnobChanged)
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """The texts of the notes."""
+        return [note.text for note in self.of(Note)]
 
     @property
-    def n(self) -> int:
-        """Sites to keep."""
-        return int(self.start["n"])
+    def is_replanned(self) -> bool:
+        """Whether the number of planned blocks was changed."""
+        return bool(self.of(Replanned))
 
     @property
-    def N(self) -> int:
-        """Sites."""
-        return int(self.start["N"])
+    def stopped(self) -> Stopped | None:
+        """Why the search ended early; None where it did not."""
+        return next(iter(self.of(Stopped)[-1:]), None)
 
     @property
-    def image_shape(self) -> list[int] | None:
-        """(height, width) or (channels, height, width) of the inputs; None where they are no images, or where it was not told."""
-        # Earlier versions told it at the end only.
-        shape: list[int] | None = self.start.get("image_shape") or (self.done or {}).get("image_shape")
-        return shape
+    def hardened(self) -> Hardened | None:
+        """The end of the search; None before."""
+        return next(iter(self.of(Hardened)[-1:]), None)
+
+    @cached_property
+    def scores(self) -> list[Scored]:
+        """The rows of the final table, in its order once the run has ended."""
+        return self.of(Scored) if self.done is None else list(self.done.scores)
+
+    @cached_property
+    def done(self) -> RunDone | None:
+        """The end of the run; None before."""
+        return next(iter(self.of(RunDone)[-1:]), None)
 
     def series(self, name: str) -> FloatArray:
         """Return a field of the progress events, shape (events,); NaN where it is not known."""
-        values = [event.get(name) for event in self.progress]
+        values = [getattr(event, name) for event in self.progress]
         return np.array([np.nan if value is None else value for value in values], np.float64)
 
     def epoch_of(self, block: float) -> float:
@@ -75,52 +126,88 @@ class Recorded(NamedTuple):
         return float(np.interp(block, np.append(0.0, blocks), np.append(0.0, epochs)))
 
     def gates(self) -> Bytes:
-        """Return the gates whenever they were told, shape (times, N), a byte each: 255 is 1."""
-        rows = [
-            np.frombuffer(base64.b64decode(text), np.uint8) for event in self.progress if (text := event.get("gates"))
-        ]
-        return np.stack(rows) if rows else np.zeros((0, self.N), np.uint8)
+        """Return the gates at all times at which they were written, shape (times, n_sites), a byte each: 255 is 1."""
+        rows = [decoded_gates(event.gates) for event in self.progress if event.gates]
+        return np.stack(rows) if rows else np.zeros((0, self.started.n_sites), np.uint8)
 
-    def keep(self) -> list[int] | None:
-        """Return the kept sites: of the result, else of the gates that were told last; None where neither is there."""
+    def indices(self) -> list[int] | None:
+        """Return the kept sites: of the result, else those with a gate above one half at the last time; None without either."""
         if self.done is not None:
-            return list(self.done["keep"])
+            return list(self.done.indices)
         gates = self.gates()
         return np.flatnonzero(gates[-1] > 127).tolist() if len(gates) else None
 
-    def around(self, knob: Told) -> tuple[IntArray, IntArray]:
-        """Return the places of at most 10 progress events before and behind a change of a knob, none beyond the next change."""
+    def compared(self, change: KnobChanged) -> tuple[IntArray, IntArray]:
+        """Return the places of at most 10 progress events before and after a change of a knob, none beyond the next change."""
         blocks = self.series("block")
-        at = sorted({one["block"] for one in self.knobs})
-        place = at.index(knob["block"])
+        at = sorted({one.block for one in self.knob_changes})
+        place = at.index(change.block)
         low, high = at[place - 1] if place else -1, at[place + 1] if place + 1 < len(at) else np.inf
-        before = np.flatnonzero((blocks <= knob["block"]) & (blocks > low))[-AROUND:]
-        after = np.flatnonzero((blocks > knob["block"]) & (blocks <= high))[:AROUND]
+        before = np.flatnonzero((blocks <= change.block) & (blocks > low))[-COMPARED:]
+        after = np.flatnonzero((blocks > change.block) & (blocks <= high))[:COMPARED]
         return before, after
 
-    def is_superseded(self, knob: Told) -> bool:
-        """Tell whether another change followed before a block was done: what both did is told with the last one."""
-        place = self.knobs.index(knob)
-        return place + 1 < len(self.knobs) and self.knobs[place + 1]["block"] == knob["block"]
+    def is_superseded(self, change: KnobChanged) -> bool:
+        """Whether another change followed before a block was done: the last of them is compared for all."""
+        place = self.knob_changes.index(change)
+        return place + 1 < len(self.knob_changes) and self.knob_changes[place + 1].block == change.block
 
     def settled_from(self) -> int:
-        """Return the place of the first progress event from which on n(t) is n and no knob was turned any more."""
-        last = self.knobs[-1]["block"] if self.knobs else -1
-        open_ = [
+        """Return the place of the first progress event from which n(t) is n and no knob is changed any more."""
+        last = self.knob_changes[-1].block if self.knob_changes else -1
+        unsettled = [
             place
             for place, event in enumerate(self.progress)
-            if event["block"] <= last or (event.get("target") or 0) != self.n
+            if event.block <= last or event.target != self.started.keep
         ]
-        return open_[-1] + 1 if open_ else 0
+        return unsettled[-1] + 1 if unsettled else 0
 
 
-def read_recorded(folder: str | Path) -> Recorded:
-    """Return what a run's folder tells; a last line that was cut off is left out.
+def decoded_gates(text: str) -> Bytes:
+    """Return the gates of a `Progress`, shape (n_sites,), a byte each: 255 is 1; ValueError where the text holds none."""
+    return np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+
+
+def parse_event(line: bytes) -> Event | None:
+    """Return the event of a line of JSON; None of a kind that is not known.
+
+    Raises
+    ------
+    ValueError
+        The line is not one that `Event.to_json` writes.
+    """
+    try:
+        content = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError("it is not JSON") from None
+    if not isinstance(content, dict) or not isinstance(content.get("event"), str):
+        raise ValueError("it is not an event")
+    kind = KINDS.get(content["event"])
+    return None if kind is None else _validated(line, kind)
+
+
+def parse_events(data: bytes) -> Parsed:
+    """Return the events of a text up to the first line that is not one."""
+    events: list[Event] = []
+    for line in data.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            event = parse_event(line)
+        except ValueError as error:
+            return Parsed(events, str(error))
+        if event is not None:
+            events.append(event)
+    return Parsed(events, "")
+
+
+def read_log(folder: str | Path) -> EventLog:
+    """Read the events of a run; a last line that was cut off is left out.
 
     Raises
     ------
     FolderError
-        The folder is missing or holds no run; a line in front of the last is broken; a field is of another kind than it should be.
+        The folder is missing or holds no run; a line before the last is broken; a field has another type than it should.
     """
     path = Path(folder)
     if not path.is_dir():
@@ -130,138 +217,113 @@ def read_recorded(folder: str | Path) -> Recorded:
     except FileNotFoundError:
         if (path / BEGUN).exists():
             raise FolderError(
-                f"the run in {str(folder)!r} has told of no block yet: it waits in front of its first one, or was cut off there, and "
-                f"then mcprune resume {shlex.quote(str(folder))} goes on with it"
+                f"the run in {str(folder)!r} has no finished block yet: it waits before its first one, or was cut off there. "
+                f"In that case mcprune resume {shlex.quote(str(folder))} continues it"
             ) from None
         raise FolderError(
-            f"{str(folder)!r} has no {EVENTS}: no run is there; give the folder of a run, such as runs/digits"
+            f"{str(folder)!r} has no {EVENTS}, so it is not the folder of a run. Give the folder of a run, such as runs/digits"
         ) from None
     except OSError as error:
-        raise FolderError(f"{str(path / EVENTS)!r} cannot be read: {error.strerror}; make it readable") from None
+        raise FolderError(f"{str(path / EVENTS)!r} cannot be read: {error.strerror}. Make it readable") from None
+    events, is_torn = _strict(path, lines)
+    starts = sum(isinstance(event, RunStarted) for event in events)
+    if starts != 1:
+        raise FolderError(f"{str(path / EVENTS)!r} has {starts} events `run_started`, but a run has one. Run again")
+    log = EventLog(path, tuple(events), is_torn)
+    _check_sizes(log)
+    return log
+
+
+def read_result(folder: str | Path) -> RunDone:
+    """Read what a finished run wrote into result.json.
+
+    Raises
+    ------
+    FolderError
+        The folder or the file is missing, or the file does not hold a result.
+    """
+    content = read_json(folder, RESULT)
+    try:
+        done = _validated(json.dumps(content).encode(), RunDone)
+    except (ValueError, RecursionError) as error:
+        raise FolderError(
+            f"{str(Path(folder) / RESULT)!r} is not the result of a run ({brief(error)}); the file was changed: run again"
+        ) from None
+    return done
+
+
+def feature_names(log: EventLog) -> tuple[str, ...] | None:
+    """Return the names of all inputs from the log, or from the pruned model beside it; None where neither has them."""
+    if log.started.feature_names is not None:
+        return log.started.feature_names
+    try:
+        names = json.loads((log.folder / "model.json").read_text(encoding="utf-8"))["extra"]["feature_names"]
+        return tuple(str(name) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _strict(path: Path, lines: list[bytes]) -> tuple[list[Event], bool]:
+    """Return the events of lines of which only the last may be cut off, and whether it is."""
     while lines and not lines[-1].strip():
         lines.pop()
-    told: list[Told] = []
-    is_torn = False
+    events: list[Event] = []
     for number, line in enumerate(lines, 1):
         try:
-            event = json.loads(line.decode("utf-8"))
-            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-                raise ValueError("it is no event")
-            told.append(_checked(event))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if number == len(lines) and isinstance(error, ValueError) and number > 1:
-                is_torn = True  # killed, or a full disk, while it was written
-                break
+            event = parse_event(line)
+        except ValueError as error:
+            if number == len(lines) and number > 1 and str(error) == "it is not JSON":
+                return events, True  # killed, or a full disk, while it was written
             raise FolderError(
-                f"line {number} of {str(path / EVENTS)!r} is broken ({_why(error)}); the file was changed: run again"
+                f"line {number} of {str(path / EVENTS)!r} is broken ({error}); the file was changed: run again"
             ) from None
-    return _sorted(path, told, is_torn=is_torn)
+        if event is not None:
+            events.append(event)
+    return events, False
 
 
-def _sorted(path: Path, told: list[Told], *, is_torn: bool) -> Recorded:
-    def of(kind: str) -> list[Told]:
-        return [event for event in told if event["event"] == kind]
-
-    def last(kind: str) -> Told | None:
-        found = of(kind)
-        return found[-1] if found else None
-
-    starts = of(events.START)
-    if len(starts) != 1:
-        raise FolderError(f"{str(path / EVENTS)!r} tells of {len(starts)} starts of a run, not of one; run again")
-    recorded = Recorded(
-        folder=path,
-        start=starts[0],
-        progress=of(events.PROGRESS),
-        knobs=of(events.KNOB),
-        notes=[str(event.get("text", "")) for event in of(events.NOTE)],
-        stopped=last(events.STOPPED),
-        harden=last(events.HARDEN),
-        rows=of(events.ROW),
-        done=last(events.DONE),
-        is_torn=is_torn,
-        paces=of(events.PACE),
-    )
+def _check_sizes(log: EventLog) -> None:
+    """Refuse a log whose parts do not fit its number of sites."""
+    start = log.started
+    sizes = [group.size for group in start.sites]
     try:
-        recorded.gates()
-        fits = all(len(row) == recorded.N for row in recorded.gates())
+        fits = all(decoded_gates(event.gates).size == start.n_sites for event in log.progress if event.gates)
     except ValueError:
         fits = False
-    if not fits or sum(group["size"] for group in recorded.start["sites"]) != recorded.N:
-        raise FolderError(f"the gates or groups in {str(path / EVENTS)!r} do not fit its {recorded.N} sites; run again")
-    return recorded
+    if not fits or min(sizes, default=0) < 1 or sum(sizes) != start.n_sites or min(start.image_shape or (1,)) < 1:
+        raise FolderError(
+            f"the sizes in {str(log.folder / EVENTS)!r} do not fit its {start.n_sites} sites; the file was changed: run again"
+        )
 
 
-def _checked(event: Told) -> Told:
-    """Return the event if the fields that are read are of the kinds that they should be."""
-    kind = event["event"]
-    if kind in (events.START, events.DONE):
-        shape = event.get("image_shape")
-        if shape is not None and not (
-            isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
-        ):
-            raise TypeError("'image_shape' is no shape")
-    if kind == events.START:
-        _need(event, {"name": str, "N": int, "n": int, "sites": list, "config": dict})
-        for group in event["sites"]:
-            _need(group, {"kind": str, "layer": str, "size": int})
-        names = event.get("feature_names")
-        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise TypeError("'feature_names' is no list of names")
-        for name in ("rows", "versions"):
-            if not isinstance(event.get(name, {}), dict):
-                raise TypeError(f"{name!r} is of another kind")
-        if not event["sites"] or not all(type(count) is int for count in event.get("rows", {}).values()):
-            raise TypeError("'sites' or 'rows' hold no counts")
-        if not isinstance(event["config"].get("moves") or {}, dict):
-            raise TypeError("'moves' is of another kind")
-    elif kind == events.PROGRESS:
-        _need(event, {"block": int, "moves": dict, "epoch": (int, float), "proposals": int, "accepted": int})
-        for name in NUMBERS:
-            value = event.get(name)
-            if isinstance(value, bool) or not (
-                value is None or (isinstance(value, int | float) and abs(value) < LARGEST)
-            ):
-                raise TypeError(f"{name!r} is no number")
-        for pair in event["moves"].values():
-            if not (isinstance(pair, list) and len(pair) == 2 and all(type(count) is int for count in pair)):
-                raise TypeError("'moves' holds no pairs of counts")
-        if not isinstance(event.get("gates"), str | None):
-            raise TypeError("'gates' is no text")
-    elif kind == events.KNOB:
-        _need(event, {"block": int, "step": int, "knobs": dict, "before": dict})
-    elif kind == events.PACE:
-        _need(event, {"block": int, "blocks": int, "before": int})
-    elif kind == events.HARDEN:
-        _need(event, {"kept": int})
-    elif kind == events.ROW:
-        _need(event, {"name": str})
-    elif kind == events.DONE:
-        _need(event, {"keep": list, "names": list, "rows": list})
+_ADAPTERS: dict[type[Event], TypeAdapter[Any]] = {}
+
+
+def _validated(line: bytes, kind: type[E]) -> E:
+    """Return the event of a line, its fields checked against their declared types; ValueError where they do not fit."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    try:
+        event: E = _ADAPTERS[kind].validate_json(line, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where!r}: {first['msg']}") from None
+    for name, value in _numbers(event.to_dict()):
+        if not abs(value) < LARGEST:
+            raise ValueError(f"{name!r} is larger than any run writes")
     return event
 
 
-def _need(event: Told, fields: dict[str, Any]) -> None:
-    for name, kinds in fields.items():
-        if name not in event:
-            raise KeyError(f"{name!r} is missing")
-        if not isinstance(event[name], kinds) or isinstance(event[name], bool):
-            raise TypeError(f"{name!r} is of another kind")
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return "it is not JSON"
-    return str(error.args[0]) if error.args else type(error).__name__
-
-
-def features(run: Recorded) -> list[str] | None:
-    """Return the names of all inputs as the run, or its small model, tells them; None where neither does."""
-    told = run.start.get("feature_names")
-    if told is not None:
-        return list(told)
-    try:
-        names = json.loads((run.folder / "model.json").read_text(encoding="utf-8"))["extra"]["feature_names"]
-        return [str(name) for name in names]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # the page then numbers them
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
+    """Yield all numbers inside a value of JSON, with the names of their fields."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _numbers(part, str(key))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _numbers(part, name)
+    elif isinstance(value, int | float):
+        yield name, value

@@ -1,48 +1,18 @@
-"""What a run tells its observers: one flat record at a time, a JSON line each. docs/events.md is the schema."""
+"""The events of a run, a frozen dataclass for each kind; docs/events.md is generated from them (cli/events_page.py).
 
-from __future__ import annotations
+A run is an iterator of events. Each is also a line of `events.jsonl` in the run's folder, and a line of `mcprune run --json`.
+"""
 
-import json
-import math
-from dataclasses import dataclass, field
-from typing import Any
+from mcprune.storage.event_parts import Adapted, BeforeAfter, CostBudget, Event, MaskCost, SiteGroup, plain
+from mcprune.storage.result_events import Hardened, RunDone, Scored
+from mcprune.storage.search_events import KnobChanged, Note, Progress, Replanned, RunStarted, Stopped
 
-import numpy as np
+KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (RunStarted, Note, Progress, KnobChanged, Replanned, Stopped, Hardened, Scored, RunDone)
+}
 
-START, NOTE, PROGRESS, KNOB, PACE, STOPPED, HARDEN, ROW, DONE = (
-    "start", "note", "progress", "knob", "pace", "stopped", "harden", "row", "done",
-)  # fmt: skip
-KINDS = (START, NOTE, PROGRESS, KNOB, PACE, STOPPED, HARDEN, ROW, DONE)
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened.
-
-    Attributes
-    ----------
-    kind : str
-        One of `KINDS`.
-    data : dict
-        Its fields, as docs/events.md lists them for the kind; plain numbers, texts, lists and dicts.
-    """
-
-    kind: str
-    data: dict[str, Any] = field(default_factory=dict)
-
-    def line(self) -> str:
-        """Return the event as one line of strict JSON: a non-finite number becomes null."""
-        return json.dumps({"event": self.kind, **plain(self.data)}, allow_nan=False, separators=(", ", ": "))
-
-
-def plain(value: Any) -> Any:
-    """Return the value in JSON's own types: arrays as lists, non-finite numbers as None."""
-    if isinstance(value, dict):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(part) for part in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+__all__ = [
+    "KINDS", "Adapted", "BeforeAfter", "CostBudget", "Event", "Hardened", "KnobChanged", "MaskCost", "Note", "Progress", "Replanned",
+    "RunDone", "RunStarted", "Scored", "SiteGroup", "Stopped", "plain",
+]  # fmt: skip

@@ -1,0 +1,170 @@
+"""The events behind the search of a run: the mask, the tests, the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mcprune.storage.event_parts import Adapted, BeforeAfter, Event, MaskCost, SiteGroup
+
+
+@dataclass(frozen=True)
+class Hardened(Event):
+    """The search has ended in a hard mask.
+
+    Attributes
+    ----------
+    kept : int, sites
+        Kept by the hard mask: n.
+    n_sites : int, sites
+        Number of sites.
+    gate_sum : float or None, sites
+        Sum of the gates before hardening.
+    gate_sum_error : float or None, sites
+        |gate_sum - n| before hardening.
+    cost : MaskCost or None
+        Cost of the mask where the budget is a cost.
+    kept_before : int, sites
+        Gates above one half before hardening; of a chain that still had to drop sites, before the last drop.
+    near_hard : float, share
+        Share of the gates within .01 of 0 or 1 before hardening.
+    last_crossed : list, steps
+        For each site, the step of backprop after which its gate last crossed one half; 0 for never.
+    steps : int, steps
+        Steps of backprop in the search.
+    forwards : int, rows
+        Work of the search, as in `progress`.
+    validation_accuracy : float or None, share
+        Of the search's classifier under the hard mask; null without validation rows.
+    validation_objective : float or None
+        The objective that `run_started` names on the same rows; null for cross-entropy.
+    evaluator_error : float or None, share of max(1, loss)
+        Largest difference between the evaluator's loss of the position and the full model's, at the end of every 8th block; null where
+        the full model itself evaluates.
+    """
+
+    kept: int
+    n_sites: int
+    gate_sum: float | None
+    gate_sum_error: float | None
+    cost: MaskCost | None
+    kept_before: int
+    near_hard: float
+    last_crossed: tuple[int, ...]
+    steps: int
+    forwards: int
+    validation_accuracy: float | None
+    validation_objective: float | None
+    evaluator_error: float | None
+
+
+@dataclass(frozen=True)
+class Scored(Event):
+    """A classifier was tested: one row of the final table.
+
+    `hard mask, as found` always comes; a row of the retrained or updated model follows unless the run was interrupted; the others come
+    with comparisons (`compare`).
+
+    Attributes
+    ----------
+    name : str
+        `all sites`; `hard mask, as found`; `hard mask, retrained` (a fresh classifier on the kept sites); `hard mask, updated` (the kept
+        trained values after a short update); `dense` (the frozen classifier with all sites); `magnitude, as found`; `magnitude, updated`;
+        `random masks`; `first-layer magnitude`; `weight magnitude`.
+    kept : int, sites
+        Kept sites.
+    accuracy : float, share
+        On the test rows; the mean over the masks if `count` is above 1.
+    spread : float or None, share
+        Sample standard deviation over the masks; null for a single one.
+    count : int, masks
+        Number of masks.
+    objective : float or None
+        The objective that `run_started` names, on the test rows (a mean if `count` is above 1); null for cross-entropy, or where it is
+        not defined on these rows.
+    seconds : float, s
+        Time spent on this row.
+    """
+
+    name: str
+    kept: int
+    accuracy: float | None
+    spread: float | None
+    count: int
+    objective: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunDone(Event):
+    """The run has ended. The last event; `result.json` in the folder holds the same fields (`folder` is null there).
+
+    A run that ends in an error has no such event.
+
+    Attributes
+    ----------
+    name : str
+        Name of the data set.
+    n_sites : int, sites
+        Number of sites.
+    sites : list
+        The groups of sites, as in `run_started`.
+    folder : str or None
+        The run's folder.
+    seconds : float, s
+        Since the data were loaded.
+    scores : list
+        The fields of the `scored` events, in the order of the final table.
+    method : str
+        `markov`, `gradient` or `importance`.
+    objective : str or None
+        As in `run_started`.
+    hardened : Hardened
+        The fields of the `hardened` event.
+    indices : list, sites
+        Flat indices of the kept sites, rising, over the groups of `sites` in their order.
+    names : list
+        Name of each kept site.
+    image_shape : list or None, pixels
+        As in `run_started`.
+    cut_short_by : str or None
+        `interrupt` or `terminate` where Ctrl-C or SIGTERM ended the search, the retraining or the comparisons early, and `mcprune resume`
+        continues; else null.
+    files : list
+        Names of the files in the folder.
+    adapted : Adapted or None
+        As in the last `progress`.
+    cost : MaskCost or None
+        As in `hardened`.
+    parameters : BeforeAfter, parameters
+        Of the classifier.
+    macs : BeforeAfter, multiply-accumulates
+        Of one row, in linear and convolution layers.
+    nonzero_weights : BeforeAfter, weights
+        Weights of linear and convolution layers that are not 0.
+    """
+
+    name: str
+    n_sites: int
+    sites: tuple[SiteGroup, ...]
+    folder: str | None
+    seconds: float
+    scores: tuple[Scored, ...]
+    method: str
+    objective: str | None
+    hardened: Hardened
+    indices: tuple[int, ...]
+    names: tuple[str, ...]
+    image_shape: tuple[int, ...] | None
+    cut_short_by: str | None
+    files: tuple[str, ...]
+    adapted: Adapted | None
+    cost: MaskCost | None
+    parameters: BeforeAfter
+    macs: BeforeAfter
+    nonzero_weights: BeforeAfter
+    outcome: object = field(default=None, repr=False, compare=False, metadata={"json": False})  # session.finalize.Outcome
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the run was cut short by a signal."""
+        return self.cut_short_by is None
