@@ -81,7 +81,7 @@ def run_rows(
                 row(f"{data}: seconds", None, "s", bars["seconds"], "lower", note=f"the run ended with code {code}")
             ]
         result = json.loads((out / "result.json").read_text())
-        scores.append(next(r["accuracy"] for r in result["rows"] if r["name"] == "hard mask, retrained"))
+        scores.append(next(r["accuracy"] for r in result["scores"] if r["name"] == "hard mask, retrained"))
         times.append(took)
         peaks.append(peak)
         print(f"  {data} seed {seed}: {took:.1f} s, {peak:.0f} MiB, retrained {scores[-1]:.4f}", flush=True)

@@ -102,7 +102,7 @@ def search(name: str, seed: int, options: list[str]) -> tuple[np.ndarray, float]
         took, _, code = command([*given, "--compare", "no", *options])
         if code:
             raise SystemExit(f"the run on {name} ended with code {code}")
-        return np.array(json.loads((out / "mask.json").read_text())["keep"]), took
+        return np.array(json.loads((out / "mask.json").read_text())["indices"]), took
 
 
 def one(name: str, data: Any, seed: int, kind: str, options: list[str], with_svc: bool) -> dict[str, Any]:

@@ -21,6 +21,8 @@ QUICK = [("digits", 16, 4)]
 def filled(data: str, keep: int, seconds: float, root: Path) -> dict[str, Any]:
     """Make one run as `bench` does; its figures."""
     from mcprune.data.load import load
+    from mcprune.storage.event_log import read_log
+    from mcprune.storage.events import Replanned
     from mcprune.storage.run_metrics import read_run
     from mcprune.studies.jobs import Job, Jobs
 
@@ -31,15 +33,14 @@ def filled(data: str, keep: int, seconds: float, root: Path) -> dict[str, Any]:
         raise SystemExit(told[0].message)
     folder = jobs.folder("chain")
     run = read_run(folder, jobs.spent("chain"))
-    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    events = [json.loads(line) for line in lines]
-    start, last = events[0], run.progress[-1]
+    log = read_log(folder)
+    start, last = log.started, run.progress[-1]
     return {
         "data": data, "n": keep, "time": seconds, "filled": run.seconds / seconds, "trial_seconds": jobs.spent("chain")[0],
-        "is_cut": run.is_cut, "epochs_planned": start["epochs"], "epochs": run.epochs,
-        "kept_at_end": last["kept"], "retrained": run.retrained,
-        "paces": [[event["block"], event["before"], event["blocks"]] for event in events if event["event"] == "pace"],
-        "targets_below_110_percent": sum(event["target"] <= 1.1 * keep for event in run.progress) / len(run.progress),
+        "is_cut": run.is_cut, "epochs_planned": start.epochs, "epochs": run.epochs,
+        "kept_at_end": last.kept, "retrained": run.retrained,
+        "paces": [[event.block, event.blocks_before, event.blocks] for event in log.of(Replanned)],
+        "targets_below_110_percent": sum(event.target <= 1.1 * keep for event in run.progress) / len(run.progress),
     }  # fmt: skip
 
 

@@ -32,20 +32,20 @@ def one(name: str, value: float, seed: int) -> dict[str, Any]:
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
     from mcprune.session.loop import run_on
-    from mcprune.storage import events
+    from mcprune.storage.events import Hardened, Progress
 
     config = make_config(**{**COMMON, **LADDERS[name]["options"], name: value, "seed": seed})
     for event in run_on(config, load("digits"), None):
-        if event.kind == events.PROGRESS:
-            last = event.data
-        if event.kind == events.HARDEN:
+        if isinstance(event, Progress):
+            last = event
+        if isinstance(event, Hardened):
             return {
                 "knob": name,
                 "value": value,
                 "seed": seed,
-                "validation": event.data["validation_accuracy"],
-                "acceptance": last["accepted"] / last["proposals"],
-                "seconds": last["seconds"],
+                "validation": event.validation_accuracy,
+                "acceptance": last.accepted / last.proposals,
+                "seconds": last.seconds,
             }
     raise AssertionError("a run ends with its mask")
 

@@ -85,7 +85,7 @@ class Live:
     def end(self) -> None:
         """Wait until the search is over; what comes after it is not waited for."""
         record = self.folder / "events.jsonl"
-        while self.process.poll() is None and not (record.exists() and '"event": "harden"' in record.read_text()):
+        while self.process.poll() is None and not (record.exists() and '"event": "hardened"' in record.read_text()):
             time.sleep(0.2)
         self.spent = self.cpu()
         self.kill()

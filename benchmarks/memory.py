@@ -79,9 +79,9 @@ def sampled(arguments: list[str]) -> dict[str, Any]:
             assert process.stdout is not None
             for line in process.stdout:
                 event = json.loads(line)
-                if event["event"] == "start":
+                if event["event"] == "run_started":
                     began = time.monotonic()
-                if event["event"] == "harden":
+                if event["event"] == "hardened":
                     out["search_seconds"] = time.monotonic() - born
                 out["blocks"] = event.get("block", out["blocks"])
                 out["proposals"] = event.get("proposals", out["proposals"])

@@ -195,7 +195,7 @@ def costs(data: str, epochs: int) -> dict[str, float]:
     )
     began, took = time.monotonic(), 0.0
     for event in run(config):
-        if event.kind == "harden":
+        if event.kind == "hardened":
             took = time.monotonic() - began
             break
     size = (root / "run" / "checkpoint.safetensors").stat().st_size

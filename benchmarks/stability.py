@@ -44,11 +44,11 @@ def one(way: str, seed: int, options: dict[str, str]) -> dict[str, Any]:
         if code:
             raise SystemExit(f"{way}, seed {seed}: the run ended with code {code}")
         mask, result = (json.loads((out / file).read_text()) for file in ("mask.json", "result.json"))
-    rows = {line["name"]: line for line in result["rows"]}
+    rows = {line["name"]: line for line in result["scores"]}
     return {
         "way": way,
         "seed": seed,
-        "keep": mask["keep"],
+        "keep": mask["indices"],
         "N": mask["N"],
         "weights": mask["weights"],
         "accuracy": rows["hard mask, retrained"]["accuracy"],

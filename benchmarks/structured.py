@@ -45,16 +45,16 @@ def one(seed: int, options: dict[str, str], data: str, threads: int) -> dict[str
         if code:
             raise SystemExit(f"seed {seed}: the run ended with code {code}")
         result = json.loads((out / "result.json").read_text())
-    rows = {line["name"]: line for line in result["rows"]}
+    rows = {line["name"]: line for line in result["scores"]}
     cost = result["cost"]
     return {
         "seed": seed,
         "architecture": "-".join(map(str, cost["groups"])),
-        "macs": cost["kept"],
+        "macs": cost["used"],
         "parameters": result["parameters"]["after"],
         "found": 1.0 - rows["hard mask, as found"]["accuracy"],
         "error": 1.0 - rows["hard mask, retrained"]["accuracy"],
-        "validation_found": 1.0 - result["harden"]["validation_accuracy"],
+        "validation_found": 1.0 - result["hardened"]["validation_accuracy"],
         "seconds": seconds,
         "memory": memory,
     }

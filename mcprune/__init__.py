@@ -22,18 +22,36 @@ if TYPE_CHECKING:
     from mcprune.exporters.inspect import inspect as inspect
     from mcprune.session.loop import run as run
     from mcprune.storage.events import Event as Event
+    from mcprune.storage.events import Hardened as Hardened
+    from mcprune.storage.events import KnobChanged as KnobChanged
+    from mcprune.storage.events import Note as Note
+    from mcprune.storage.events import Progress as Progress
+    from mcprune.storage.events import Replanned as Replanned
+    from mcprune.storage.events import RunDone as RunDone
+    from mcprune.storage.events import RunStarted as RunStarted
+    from mcprune.storage.events import Scored as Scored
+    from mcprune.storage.events import Stopped as Stopped
     from mcprune.storage.pruned_model import PrunedModel as PrunedModel
     from mcprune.storage.pruned_model import load as load
 
 _HOMES = {
     "Event": "mcprune.storage.events",
+    "Hardened": "mcprune.storage.events",
+    "KnobChanged": "mcprune.storage.events",
     "MarkovPrunedClassifier": "mcprune.estimators.sklearn",
     "MarkovSelector": "mcprune.estimators.sklearn",
     "Mask": "mcprune.api",
     "McpruneError": "mcprune.errors",
+    "Note": "mcprune.storage.events",
+    "Progress": "mcprune.storage.events",
+    "Replanned": "mcprune.storage.events",
     "Result": "mcprune.api",
     "Config": "mcprune.config.schema",
+    "RunDone": "mcprune.storage.events",
+    "RunStarted": "mcprune.storage.events",
+    "Scored": "mcprune.storage.events",
     "PrunedModel": "mcprune.storage.pruned_model",
+    "Stopped": "mcprune.storage.events",
     "export": "mcprune.exporters.export",
     "inspect": "mcprune.exporters.inspect",
     "load": "mcprune.storage.pruned_model",

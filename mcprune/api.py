@@ -19,12 +19,11 @@ from mcprune.data.load import FROM_PYTHON
 from mcprune.errors import ConfigError, ModelError
 from mcprune.objectives.specs import FUNCTION
 from mcprune.session.build.dataset import dataset_of, load_dataset
-from mcprune.session.finalize import Outcome
+from mcprune.session.finalize import outcome_of
 from mcprune.session.loop import run_on
 from mcprune.session.resume import events_of, open_run
 from mcprune.session.steering import Steering
-from mcprune.storage import events
-from mcprune.storage.events import Event
+from mcprune.storage.events import Event, Progress, RunDone
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
 
@@ -71,8 +70,8 @@ class Result:
         gives outputs.
     figures : dict of str to float
         Test accuracy by row of the final table.
-    history : list of dict
-        The progress events' fields.
+    history : list of Progress
+        The state of the run after blocks, from its events.
     events : list of Event
     folder : Path or None
     """
@@ -80,7 +79,7 @@ class Result:
     mask: Mask
     model: PrunedModel
     figures: dict[str, float]
-    history: list[dict[str, Any]]
+    history: list[Progress]
     events: list[Event] = field(repr=False)
     folder: Path | None
 
@@ -165,14 +164,7 @@ def prune_steered(
     config = make_config(**given)
     dataset = _dataset(data, config)
     path = Path(config.runtime.out) if config.runtime.out else None
-    ends: list[Outcome] = []
-    return _result(
-        run_on(config, dataset, path, model=model, ends=ends, steering=steering, function=function),
-        ends,
-        model,
-        path,
-        hear,
-    )
+    return _result(run_on(config, dataset, path, model=model, steering=steering, function=function), model, path, hear)
 
 
 def resume(
@@ -213,19 +205,15 @@ def resume(
     """
     _check_model(model)
     opened = open_run(folder, older=older, anyway=anyway)
-    ends: list[Outcome] = []
     try:
         dataset = None if data is None else _dataset(data, opened.folder.config)
-        return _result(
-            events_of(opened, dataset, model, ends, objective), ends, model, Path(folder), lambda event: None
-        )
+        return _result(events_of(opened, dataset, model, objective), model, Path(folder), lambda event: None)
     finally:
         opened.folder.close()
 
 
 def _result(
     running: Iterator[Event],
-    ends: list[Outcome],
     model: nn.Module | None,
     path: Path | None,
     hear: Callable[[Event], None],
@@ -243,13 +231,15 @@ def _result(
         torch.set_num_threads(threads)
         for module, mode in modes:
             module.training = mode
-    end = ends[0]
-    rows = told[-1].data["rows"]
+    done = told[-1]
+    assert isinstance(done, RunDone)
+    outcome = outcome_of(done)
+    mask = outcome.search.mask
     return Result(
-        mask=Mask(end.mask, np.flatnonzero(end.mask), tuple(told[-1].data["names"]), end.position),
-        model=end.model,
-        figures={row["name"]: row["accuracy"] for row in rows},
-        history=[event.data for event in told if event.kind == events.PROGRESS],
+        mask=Mask(mask, np.flatnonzero(mask), done.names, outcome.search.weights),
+        model=outcome.model,
+        figures={score.name: score.accuracy for score in done.scores if score.accuracy is not None},
+        history=[event for event in told if isinstance(event, Progress)],
         events=told,
         folder=path,
     )

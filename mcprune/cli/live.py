@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -15,11 +15,10 @@ from rich.text import Text
 from mcprune.cli.screen import COLUMNS, GRADIENT_COLUMNS, TextScreen, epoch_of
 from mcprune.report.terminal import RichOutput
 from mcprune.report.text import duration, number
+from mcprune.storage.events import Hardened, Progress, RunDone, RunStarted, Scored, Stopped
 
 if TYPE_CHECKING:
     from mcprune.dashboard.keys import Keys
-
-Data = Mapping[str, Any]
 
 REFRESH = 5  # a second
 FIGURES = (
@@ -30,8 +29,8 @@ FIGURES = (
 )
 # two figures a line, so that the display fits into 80 characters
 PAIRS = (
-    ("loss", "cla"),
-    ("sel", "rej"),
+    ("loss", "classification_loss"),
+    ("selection_loss", "rejection_loss"),
     ("gate_sum", "acceptance"),
     ("kept", "target"),
     ("validation_accuracy",),
@@ -47,7 +46,7 @@ class LiveScreen(TextScreen):
         self._label = "starting"
         self.keys: Keys | None = None  # where a person may steer
         self._spinner = Spinner("line")
-        self._latest: dict[str, Any] = {}
+        self._latest: Progress | None = None
         self._live = Live(console=output.console, refresh_per_second=REFRESH, transient=True, get_renderable=self._draw)
 
     def __enter__(self) -> LiveScreen:
@@ -57,58 +56,50 @@ class LiveScreen(TextScreen):
     def close(self) -> None:
         self._live.stop()
 
-    def on_start(self, data: Data) -> None:
-        super().on_start(data)
+    def on_run_started(self, event: RunStarted) -> None:
+        super().on_run_started(event)
         self._label = "searching"
 
-    def on_progress(self, data: Data) -> None:
+    def on_progress(self, event: Progress) -> None:
         # Validation is measured between epochs only: the last figure stands until the next.
-        fresh = {key: value for key, value in data.items() if value is not None or key != "validation_accuracy"}
-        self._latest = {**self._latest, **fresh}
+        if event.validation_accuracy is None and self._latest is not None:
+            event = replace(event, validation_accuracy=self._latest.validation_accuracy)
+        self._latest = event
 
-    def on_stopped(self, data: Data) -> None:
-        super().on_stopped(data)
+    def on_stopped(self, event: Stopped) -> None:
+        super().on_stopped(event)
         self._label = "hardening"
 
-    def on_harden(self, data: Data) -> None:
-        super().on_harden(data)
-        self._search_is_over()
+    def on_hardened(self, event: Hardened) -> None:
+        super().on_hardened(event)
+        latest, self._latest, self._label = self._latest, None, "testing"
+        if latest is not None and self.columns is COLUMNS:
+            counts = f"{latest.proposals:,} proposals, {latest.accepted:,} accepted"
+            self.output.lines([f"search: {counts}, {duration(latest.seconds)}"])
 
-    def on_row(self, data: Data) -> None:
-        self._label = f"testing (last: {data['name']}, {number(data.get('accuracy'), '.4f')})"
+    def on_scored(self, event: Scored) -> None:
+        self._label = f"testing (last: {event.name}, {number(event.accuracy, '.4f')})"
 
-    def on_done(self, data: Data) -> None:
+    def on_run_done(self, event: RunDone) -> None:
         self.close()
-        super().on_done(data)
-
-    def _search_is_over(self) -> None:
-        latest, self._latest, self._label = self._latest, {}, "testing"
-        if latest and self.columns is COLUMNS:
-            proposals, accepted = number(latest.get("proposals"), ",d"), number(latest.get("accepted"), ",d")
-            self.output.lines(
-                [f"search: {proposals} proposals, {accepted} accepted, {duration(latest.get('seconds'))}"]
-            )
+        super().on_run_done(event)
 
     def _draw(self) -> RenderableType:
-        data = self._latest
-        if not data:
+        event = self._latest
+        if event is None:
             self._spinner.update(text=Text(self._label))
             return self._spinner
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
-            Text(f"epoch {epoch_of(data)}"),
-            ProgressBar(total=max(data["blocks"], 1), completed=data["block"], width=30),
-            *(
-                [Text(f"{number(data.get('proposals_per_second'), ',.0f')} proposals/s")]
-                if self.columns is COLUMNS
-                else []
-            ),
-            Text(f"{duration(data.get('seconds_left'))} left"),
+            Text(f"epoch {epoch_of(event)}"),
+            ProgressBar(total=max(event.blocks, 1), completed=event.block, width=30),
+            *([Text(f"{event.proposals_per_second:,.0f} proposals/s")] if self.columns is COLUMNS else []),
+            Text(f"{duration(event.seconds_left)} left"),
         )
         grid = Table.grid(padding=(0, 2))
         titles = {key: (title, form) for title, key, form, _ in FIGURES}
         for pair in PAIRS if self.columns is COLUMNS else GRADIENT_PAIRS:
-            row = [Text(part) for key in pair for part in (titles[key][0], number(data.get(key), titles[key][1]))]
+            row = [Text(part) for key in pair for part in (titles[key][0], number(getattr(event, key), titles[key][1]))]
             grid.add_row(*row)
         if self.keys is None:
             return Group(bar, grid)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mcprune.cli.parser import Parser, nearest
@@ -209,9 +210,9 @@ def _show(arguments: list[str]) -> int:
 
     from mcprune.report.summary import check
     from mcprune.report.terminal import choose, report
-    from mcprune.storage.layout import read_result
+    from mcprune.storage.event_log import read_result
 
-    result = {**read_result(folder), "folder": folder}
+    result = replace(read_result(folder), folder=folder)
     check(result, folder)
     report(choose(sys.stdout), result)
     return 0

@@ -70,16 +70,16 @@ def write_report(folder: str, others: Sequence[str] = (), *, out: str | None = N
         seen.add(Path(name).resolve())
 
     from mcprune.report.run_page import check, write_page
-    from mcprune.storage.event_log import features, read_recorded
+    from mcprune.storage.event_log import feature_names, read_log
 
-    runs = {name: read_recorded(name) for name in folders}
+    runs = {name: read_log(name) for name in folders}
     for run in runs.values():
         check(run)
 
     from mcprune.exporters.footprint import footprints
 
-    costs = {name: footprints(run.folder, run.start, run.done) for name, run in runs.items() if run.done is not None}
-    write_page(target, runs, {name: features(run) for name, run in runs.items()}, costs)
+    costs = {name: footprints(run.folder, run.started, run.done) for name, run in runs.items() if run.done is not None}
+    write_page(target, runs, {name: feature_names(run) for name, run in runs.items()}, costs)
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Self, TextIO
 
 from mcprune.config.budgets import COST_UNITS
@@ -10,9 +11,19 @@ from mcprune.report import summary as table
 from mcprune.report.terminal import Output, PlainOutput, choose, report, write
 from mcprune.report.text import duration, number, wrapped
 from mcprune.session.interrupt import CODES
-from mcprune.storage.events import DONE, START, STOPPED, Event
+from mcprune.storage.events import (
+    Event,
+    Hardened,
+    KnobChanged,
+    Note,
+    Progress,
+    Replanned,
+    RunDone,
+    RunStarted,
+    Scored,
+    Stopped,
+)
 
-Data = Mapping[str, Any]
 Columns = tuple[tuple[str, str, str, int], ...]
 
 # A line of progress when a tenth of the blocks has passed, but not twice within 2 s and not later than 10 s.
@@ -20,11 +31,11 @@ SHARE, SOONEST, LATEST = 0.1, 2.0, 10.0
 REPEAT_HEADER = 20
 EPOCH = 9  # width of its column
 
-# (title, key, format, width) of the columns of progress
+# (title, field of `Progress`, format, width) of the columns of progress
 COLUMNS: Columns = (
-    ("L_cla", "cla", ".4f", 7),
-    ("L_sel", "sel", ".4f", 7),
-    ("L_rej", "rej", ".4f", 7),
+    ("L_cla", "classification_loss", ".4f", 7),
+    ("L_sel", "selection_loss", ".4f", 7),
+    ("L_rej", "rejection_loss", ".4f", 7),
     ("gate sum", "gate_sum", ",.1f", 8),
     ("kept", "kept", ",d", 6),
     ("target", "target", ",d", 6),
@@ -53,10 +64,10 @@ class Screen:
         self.close()
 
     def show(self, event: Event) -> None:
-        """Hand the event to the hook of its kind; a kind that is not known is passed over."""
+        """Show an event: call the hook of its kind, if there is one."""
         hook = getattr(self, "on_" + event.kind, None)
         if hook is not None:
-            hook(event.data)
+            hook(event)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -69,7 +80,7 @@ class JsonScreen(Screen):
         self._stream = stream
 
     def show(self, event: Event) -> None:
-        write(self._stream, event.line() + "\n")
+        write(self._stream, event.to_json() + "\n")
 
 
 class QuietScreen(Screen):
@@ -78,9 +89,9 @@ class QuietScreen(Screen):
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def on_done(self, data: Data) -> None:
-        if data.get("folder"):
-            write(self._stream, f"{data['folder']}\n")
+    def on_run_done(self, event: RunDone) -> None:
+        if event.folder:
+            write(self._stream, f"{event.folder}\n")
 
 
 class TextScreen(Screen):
@@ -88,37 +99,36 @@ class TextScreen(Screen):
 
     def __init__(self, output: Output) -> None:
         self.output = output
-        self._start: Data = {}
+        self.objective: str | None = None
         self.columns = COLUMNS
 
-    def on_start(self, data: Data) -> None:
-        self._start = data
-        self.columns = GRADIENT_COLUMNS if data.get("config", {}).get("method") == "gradient" else COLUMNS
-        self.columns = COST_COLUMNS if data.get("cost") else self.columns
-        if data.get("objective"):  # the chain judges by it: it stands where L_cla does
-            self.columns = (("objective", "cla", ".4f", 9), *self.columns[1:])
-        self.output.lines(start_lines(data))
+    def on_run_started(self, event: RunStarted) -> None:
+        self.objective = event.objective
+        self.columns = GRADIENT_COLUMNS if event.config.get("method") == "gradient" else COLUMNS
+        self.columns = COST_COLUMNS if event.cost else self.columns
+        if event.objective:  # what the chain minimises takes the place of L_cla
+            self.columns = (("objective", "classification_loss", ".4f", 9), *self.columns[1:])
+        self.output.lines(start_lines(event))
 
-    def on_note(self, data: Data) -> None:
-        self.output.lines(wrapped(f"note: {data['text']}", self.output.width, indent=""))
+    def on_note(self, event: Note) -> None:
+        self.output.lines(wrapped(f"note: {event.text}", self.output.width, indent=""))
 
-    def on_knob(self, data: Data) -> None:
-        self.output.lines(wrapped(knob_line(data), self.output.width, indent=""))
+    def on_knob_changed(self, event: KnobChanged) -> None:
+        self.output.lines(wrapped(knob_line(event), self.output.width, indent=""))
 
-    def on_pace(self, data: Data) -> None:
-        self.output.lines(wrapped(pace_line(data), self.output.width, indent=""))
+    def on_replanned(self, event: Replanned) -> None:
+        self.output.lines(wrapped(pace_line(event), self.output.width, indent=""))
 
-    def on_stopped(self, data: Data) -> None:
-        self.output.lines([stopped_line(data)])
+    def on_stopped(self, event: Stopped) -> None:
+        self.output.lines([stopped_line(event)])
 
-    def on_harden(self, data: Data) -> None:
-        self.output.lines([harden_line(data, self._start.get("objective"))])
+    def on_hardened(self, event: Hardened) -> None:
+        self.output.lines([hardened_line(event, self.objective)])
 
-    def on_done(self, data: Data) -> None:
-        start = {name: self._start.get(name) for name in ("name", "N", "n", "sites")}
-        report(self.output, {**start, **data})
-        if data.get("is_cut_short") and data.get("folder"):
-            self.output.lines([f"cut short: mcprune resume {data['folder']} goes on from where it was"])
+    def on_run_done(self, event: RunDone) -> None:
+        report(self.output, event)
+        if not event.is_complete and event.folder:
+            self.output.lines([f"cut short: mcprune resume {event.folder} continues the run"])
 
 
 class PlainScreen(TextScreen):
@@ -130,55 +140,51 @@ class PlainScreen(TextScreen):
         self._lines = 0
         self._counts = (0, 0)  # proposals and accepted ones up to the last line
 
-    def on_progress(self, data: Data) -> None:
-        if not self._is_due(data):
+    def on_progress(self, event: Progress) -> None:
+        if not self._is_due(event):
             return
         # Of all proposals since the last line: a single window may hold none that was accepted.
-        proposals, accepted = data.get("proposals"), data.get("accepted")
-        if proposals is not None and accepted is not None and proposals > self._counts[0]:
-            since = (accepted - self._counts[1]) / (proposals - self._counts[0])
-            self._counts = (proposals, accepted)
-            data = {**data, "acceptance": since}
-        self._shown = (data["block"], data["seconds"])
+        if event.proposals > self._counts[0]:
+            since = (event.accepted - self._counts[1]) / (event.proposals - self._counts[0])
+            self._counts = (event.proposals, event.accepted)
+            event = replace(event, acceptance=since)
+        self._shown = (event.block, event.seconds)
         if self._lines % REPEAT_HEADER == 0:
             self.output.lines([progress_header(self.columns)])
         self._lines += 1
-        self.output.lines([progress_line(data, self.columns)])
+        self.output.lines([progress_line(event, self.columns)])
 
-    def on_row(self, data: Data) -> None:
-        sites = number(data.get("sites"), ",d")
-        value = data.get("objective")
-        beside = "" if value is None else f", {self._start.get('objective')} {number(value, '.4f')}"
-        accuracy = number(data.get("accuracy"), ".4f")
-        self.output.lines([f"{data['name']}: test accuracy {accuracy}{beside} at {sites} sites"])
+    def on_scored(self, event: Scored) -> None:
+        value = "" if event.objective is None else f", {self.objective} {number(event.objective, '.4f')}"
+        accuracy = number(event.accuracy, ".4f")
+        self.output.lines([f"{event.name}: test accuracy {accuracy}{value} at {event.kept:,} sites"])
 
-    def _is_due(self, data: Data) -> bool:
-        if self._shown is None or data["block"] >= data["blocks"]:
+    def _is_due(self, event: Progress) -> bool:
+        if self._shown is None or event.block >= event.blocks:
             return True
-        blocks = data["block"] - self._shown[0]
-        seconds: float = data["seconds"] - self._shown[1]
-        return seconds >= LATEST or bool(seconds >= SOONEST and blocks >= SHARE * data["blocks"])
+        blocks, seconds = event.block - self._shown[0], event.seconds - self._shown[1]
+        return seconds >= LATEST or (seconds >= SOONEST and blocks >= SHARE * event.blocks)
 
 
-def start_lines(data: Data) -> list[str]:
-    """Say what is run on what."""
-    rows = data["rows"]
-    groups = " + ".join(table.group_title(group) for group in data["sites"])
-    keep = f"{data['n']:,} of {data['N']:,} sites to keep ({groups})"
-    if cost := data.get("cost"):
-        keep = f"at most {cost['limit']:,} of {cost['all']:,} {COST_UNITS[cost['in']]} to keep, {data['N']:,} sites ({groups})"
+def start_lines(event: RunStarted) -> list[str]:
+    """Return the lines that describe the run."""
+    rows, cost = event.rows, event.cost
+    groups = " + ".join(table.group_title(group) for group in event.sites)
+    keep = f"{event.keep:,} of {event.n_sites:,} sites to keep ({groups})"
+    if cost:
+        keep = f"at most {cost.limit:,} of {cost.total:,} {COST_UNITS[cost.unit]} to keep, {event.n_sites:,} sites ({groups})"
     parts = f"{rows['train']:,} training, {rows['validation']:,} validation, {rows['test']:,} test rows"
-    threads = data.get("threads")
-    device = f"{data['device']}, {threads} thread{'' if threads == 1 else 's'}" if threads else str(data["device"])
+    threads = event.threads
+    device = f"{event.device}, {threads} thread{'' if threads == 1 else 's'}" if threads else event.device
     return [
-        f"mcprune {data['version']}: {data['name']}, {keep}",
-        f"{parts}; classifier {data['classifier']}; {device}",
+        f"mcprune {event.version}: {event.name}, {keep}",
+        f"{parts}; classifier {event.classifier}; {device}",
     ]
 
 
-def epoch_of(data: Data) -> str:
+def epoch_of(event: Progress) -> str:
     """Return the epoch so far of all epochs."""
-    return f"{number(data.get('epoch'), '.1f')}/{number(data.get('epochs'), 'g')}"
+    return f"{number(event.epoch, '.1f')}/{number(event.epochs, 'g')}"
 
 
 def progress_header(columns: Columns = COLUMNS) -> str:
@@ -187,22 +193,24 @@ def progress_header(columns: Columns = COLUMNS) -> str:
     return "  ".join(["epoch".rjust(EPOCH), *titles, "time left"])
 
 
-def progress_line(data: Data, columns: Columns = COLUMNS) -> str:
+def progress_line(event: Progress, columns: Columns = COLUMNS) -> str:
     """Return one line of progress, aligned with the titles."""
-    figures = [number(data.get(key), form).rjust(width) for _, key, form, width in columns]
-    return "  ".join([epoch_of(data).rjust(EPOCH), *figures, duration(data.get("seconds_left")).rjust(9)])
+    figures = [number(getattr(event, name), form).rjust(width) for _, name, form, width in columns]
+    return "  ".join([epoch_of(event).rjust(EPOCH), *figures, duration(event.seconds_left).rjust(9)])
 
 
-def knob_line(data: Data) -> str:
-    """Say which knobs have been turned, and from what to what."""
-    turned = [f"{name} {knob(data['before'].get(name))} -> {knob(value)}" for name, value in data["knobs"].items()]
-    return f"block {number(data.get('block'), ',d')}: {', '.join(turned)}"
+def knob_line(event: KnobChanged) -> str:
+    """Return the line that names the changed knobs, with their old and new values."""
+    changes = [f"{name} {knob(event.before.get(name))} -> {knob(value)}" for name, value in event.knobs.items()]
+    return f"block {event.block:,}: {', '.join(changes)}"
 
 
-def pace_line(data: Data) -> str:
-    """Say that the clock has changed how many blocks are planned."""
-    block, before, now = (number(data.get(name), ",d") for name in ("block", "before", "blocks"))
-    return f"block {block}: {now} blocks are planned, not {before}, so that n(t) and the other schedules end with the time (--max-time)"
+def pace_line(event: Replanned) -> str:
+    """Return the line on a changed number of planned blocks."""
+    return (
+        f"block {event.block:,}: {event.blocks:,} blocks are planned, not {event.blocks_before:,}, so that n(t) and the other "
+        "schedules end with the time (--max-time)"
+    )
 
 
 def knob(value: Any) -> str:
@@ -212,8 +220,8 @@ def knob(value: Any) -> str:
     return "none" if value is None else number(value, "g")
 
 
-def stopped_line(data: Data) -> str:
-    """Say why the search ended early and what comes now."""
+def stopped_line(event: Stopped) -> str:
+    """Return the line that says why the search ended early and what comes now."""
     reasons = {
         "interrupt": "interrupted",
         "terminate": "terminated",
@@ -221,24 +229,22 @@ def stopped_line(data: Data) -> str:
         "stop": "stopped on the page",
         "replay": "ended as the run that is repeated",
     }
-    reason = reasons.get(data["reason"], str(data["reason"]))
-    return f"{reason} after block {number(data.get('block'), ',d')}: what is found so far is hardened and saved"
+    reason = reasons.get(event.reason, event.reason)
+    return f"{reason} after block {event.block:,}: the mask so far is hardened and saved"
 
 
-def harden_line(data: Data, objective: str | None = None) -> str:
-    """Say what the hard mask is and how far the sum of the gates was from it."""
-    accuracy = number(data.get("validation_accuracy"), ".4f")
-    total, off = number(data.get("gate_sum"), ",.1f"), number(data.get("away"), ",.1f")
-    away = f"the sum of gates was {total}, {off} away"
-    kept, total = number(data.get("kept"), ",d"), number(data.get("N"), ",d")
-    if cost := data.get("cost"):
-        groups = "-".join(f"{count:,}" for count in cost["groups"])
-        if "names" in cost:
-            groups = ", ".join(cost["names"]) or "none"
-        away = f"{groups} of the groups: {cost['kept']:,} of at most {cost['limit']:,} {COST_UNITS[cost['in']]}"
-    value = data.get("validation_objective")
+def hardened_line(event: Hardened, objective: str | None = None) -> str:
+    """Return the line on the hard mask, and on how far the sum of the gates was from it."""
+    detail = f"the sum of gates was {number(event.gate_sum, ',.1f')}, {number(event.gate_sum_error, ',.1f')} away"
+    if cost := event.cost:
+        groups = "-".join(f"{count:,}" for count in cost.groups)
+        if cost.names is not None:
+            groups = ", ".join(cost.names) or "none"
+        detail = f"{groups} of the groups: {cost.used:,} of at most {cost.limit:,} {COST_UNITS[cost.unit]}"
+    value = event.validation_objective
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
-    return f"hard mask: {kept} of {total} sites ({away}); validation accuracy {accuracy}{beside}"
+    accuracy = number(event.validation_accuracy, ".4f")
+    return f"hard mask: {event.kept:,} of {event.n_sites:,} sites ({detail}); validation accuracy {accuracy}{beside}"
 
 
 def choose_screen(stream: TextIO, *, quiet: bool = False, json: bool = False) -> Screen:
@@ -269,15 +275,17 @@ def watch(events: Iterator[Event], screen: Screen) -> int:
     code, folder = 0, None
     try:
         for event in events:
-            if event.kind == START:
-                folder = event.data.get("folder")
-            elif event.kind == STOPPED:
-                code = CODES.get(str(event.data.get("reason")), 0)
-            elif event.kind == DONE and event.data.get("is_cut_short"):
-                code = CODES.get(str(event.data.get("cut_short_by")), CODES["interrupt"])
+            if isinstance(event, RunStarted):
+                folder = event.folder
+            elif isinstance(event, Stopped):
+                code = CODES.get(event.reason, 0)
+            elif isinstance(event, RunDone) and event.cut_short_by is not None:
+                code = CODES[event.cut_short_by]
             screen.show(event)
     except KeyboardInterrupt as interrupt:
-        where = f"; the files written so far are in {folder}; mcprune resume {folder} goes on" if folder else ""
+        where = (
+            f"; the files written so far are in {folder}; mcprune resume {folder} continues the run" if folder else ""
+        )
         raise type(interrupt)(where) from None
     finally:
         close = getattr(events, "close", None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from mcprune.dashboard.window import EFFECT, Window
 from mcprune.methods.base import MaskUpdate
-from mcprune.storage.events import plain
+from mcprune.storage.events import KnobChanged, plain
 
 LOGGED = 200
 
@@ -48,20 +48,20 @@ class Changes:
         if self._watched is not None and block - self._watched["block"] >= EFFECT:
             self.close()
 
-    def turned(self, data: Mapping[str, Any], origin: str) -> dict[str, Any]:
-        """Log a change, as its event tells it; return its entry. An undo opens no way back."""
+    def turned(self, event: KnobChanged, origin: str) -> dict[str, Any]:
+        """Log a change and return its entry. An undo opens no way back."""
         before = plain(self._window.figures())
         if (last := self._watched) is not None:
-            if last["block"] == data["block"]:  # no block between them: what they do together is told with this one
+            if last["block"] == event.block:  # no block between them: what they do together is told with this one
                 before, last["superseded"] = last["before_figures"], True
                 self._tell(last)
             else:
                 self.close()
         if origin != "undo":
-            self._ways_back.append(data["before"])
+            self._ways_back.append(event.before)
         self._count += 1
         entry = {
-            **plain(data), "number": self._count, "origin": origin, "before_figures": before, "effect": None, "superseded": False,
+            **event.to_dict(), "number": self._count, "origin": origin, "before_figures": before, "effect": None, "superseded": False,
         }  # fmt: skip
         del self.entries[: max(0, len(self.entries) - LOGGED + 1)]
         self.entries.append(entry)

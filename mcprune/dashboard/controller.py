@@ -21,8 +21,19 @@ from mcprune.methods.base import MaskUpdate
 from mcprune.session.build.markov import judging_rows
 from mcprune.session.search_parts import near_hard
 from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, meaning
-from mcprune.storage import events
-from mcprune.storage.events import Event, plain
+from mcprune.storage.events import (
+    Event,
+    Hardened,
+    KnobChanged,
+    Note,
+    Progress,
+    Replanned,
+    RunDone,
+    RunStarted,
+    Scored,
+    Stopped,
+    plain,
+)
 
 EVERY = 0.1  # seconds between two messages with figures
 PENDING = 64  # orders that wait for the end of a block
@@ -36,13 +47,19 @@ WITHOUT = {
 MEANWHILE = "The page watches it all the same; pause, one step, checkpoint and stop serve."  # while it runs
 ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
 AVERAGED = ("loss", "cla", "sel", "rej")
+# What the page shows of the event `run_started`.
+OF_START = (
+    "version", "name", "rows", "n_sites", "keep", "sites", "classifier", "device", "threads", "folder", "epochs", "blocks", "objective",
+)  # fmt: skip
 
 
-def hardened_row(data: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the figures that hold for the hard mask, of the event `harden`."""
-    kept = float(data["kept"])
-    known = data.get("validation_accuracy")
-    return {"kept": kept, "gate_sum": kept, "target": kept} | ({} if known is None else {"validation": known})
+def hardened_row(event: Hardened) -> dict[str, float | None]:
+    """Return the figures of the hard mask."""
+    kept = float(event.kept)
+    row: dict[str, float | None] = {"kept": kept, "gate_sum": kept, "target": kept}
+    if event.validation_accuracy is not None:
+        row["validation"] = event.validation_accuracy
+    return row
 
 
 class Desk(Steering):
@@ -162,52 +179,38 @@ class Desk(Steering):
 
     def hear(self, event: Event) -> None:
         """Hear an event of the run."""
-        data = event.data
-        if event.kind == events.START:
-            wanted = (
-                "version",
-                "name",
-                "rows",
-                "N",
-                "n",
-                "sites",
-                "classifier",
-                "device",
-                "threads",
-                "folder",
-                "epochs",
-                "blocks",
-            )
-            self._run |= {key: data[key] for key in wanted}
-            self._run |= {"method": data["config"]["method"], "objective": data.get("objective")}
-        elif event.kind == events.NOTE:
-            self._note(str(data["text"]))
-        elif event.kind == events.PROGRESS:
-            if data["validation_accuracy"] is not None:
-                self._validation = data["validation_accuracy"]
-            self._seconds_left = data["seconds_left"]
-        elif event.kind == events.KNOB:
-            self._turned(data)
-        elif event.kind == events.PACE:
-            self._run["blocks"] = data["blocks"]
+        if isinstance(event, RunStarted):
+            content = event.to_dict()
+            self._run |= {name: content[name] for name in OF_START}
+            self._run |= {"method": event.config["method"]}
+        elif isinstance(event, Note):
+            self._note(event.text)
+        elif isinstance(event, Progress):
+            if event.validation_accuracy is not None:
+                self._validation = event.validation_accuracy
+            self._seconds_left = event.seconds_left
+        elif isinstance(event, KnobChanged):
+            self._turned(event)
+        elif isinstance(event, Replanned):
+            self._run["blocks"] = event.blocks
             self._note(
-                f"{data['blocks']:,} blocks are planned, not {data['before']:,}: the schedules end with --max-time"
+                f"{event.blocks:,} blocks are planned, not {event.blocks_before:,}: the schedules end with --max-time"
             )
-        elif event.kind == events.HARDEN:
+        elif isinstance(event, Hardened):
             self._tell(time.monotonic())
             self._changes.close()
-            self._show_hardened(data)
+            self._show_hardened(event)
             for values, _ in self._ordered:
                 self._note(f"the search had ended before this change was made: {', '.join(values)}")
             self._become("testing")
-        elif event.kind == events.STOPPED:
-            self._run["stopped"] = plain(data)
+        elif isinstance(event, Stopped):
+            self._run["stopped"] = event.to_dict()
             self.stream.publish("stopped", self._run["stopped"])
-        elif event.kind == events.ROW:
-            self._rows.append(plain(data))
+        elif isinstance(event, Scored):
+            self._rows.append(event.to_dict())
             self.stream.publish("row", self._rows[-1])
-        elif event.kind == events.DONE:
-            self._done = {key: plain(data[key]) for key in ("folder", "rows", "keep", "names", "parameters", "seconds")}
+        elif isinstance(event, RunDone):
+            self._done = {"scores": plain(event.scores)}
             self._become("done")
             self.stream.publish("done", self._done)
 
@@ -307,24 +310,24 @@ class Desk(Steering):
         self._notes.append(text)
         self.stream.publish("note", {"text": text})
 
-    def _turned(self, data: dict[str, Any]) -> None:
-        entry = self._changes.turned(data, self._origins.popleft() if self._origins else "replay")
+    def _turned(self, event: KnobChanged) -> None:
+        entry = self._changes.turned(event, self._origins.popleft() if self._origins else "replay")
         self._lately = Window(HINT)
-        self._rest = (*self._rest[:2], data["step"])
+        self._rest = (*self._rest[:2], event.proposals)
         values = self.knobs.values() if self.knobs is not None else {}
         if self._latest:  # what was said before it is no longer so, and while the run is paused no figures follow
             told = {
                 name: values[name] for name in ("delta", "temperature", "alpha") if isinstance(values.get(name), float)
             }
-            self._latest = {**self._latest, **told, "hints": [], "constant_since": data["step"]}
+            self._latest = {**self._latest, **told, "hints": [], "constant_since": event.proposals}
         self.stream.publish("knob", {"entry": dict(entry), "knobs": values, "can_undo": self._changes.undoable})
 
-    def _show_hardened(self, data: Mapping[str, Any]) -> None:
+    def _show_hardened(self, event: Hardened) -> None:
         """Publish what is there after hardening: a search that was stopped early had kept other sites before it."""
         if self.knobs is None or self._gates is None or not self._latest:
             return
         self._latest = {
-            **self._latest, "row": self._latest["row"] | hardened_row(data), "seconds_left": None, "hints": [],
+            **self._latest, "row": self._latest["row"] | hardened_row(event), "seconds_left": None, "hints": [],
             **self._gates.told(self.knobs.method.position()),
         }  # fmt: skip
         self.stream.publish("hardened", self._latest)

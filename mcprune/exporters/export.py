@@ -18,7 +18,8 @@ from mcprune.exporters.footprint import whole_model
 from mcprune.exporters.graphs import need_onnx
 from mcprune.exporters.writers import WRITERS, Export, Rows, Source, Wish
 from mcprune.random import Stream, generator
-from mcprune.storage.layout import CONFIG, ENDINGS, EXPORT, read_result
+from mcprune.storage.event_log import read_result
+from mcprune.storage.layout import CONFIG, ENDINGS, EXPORT
 from mcprune.storage.pruned_model import PrunedModel, load_described
 from mcprune.surgery.model_files import DESCRIPTION, WEIGHTS
 from mcprune.types import AnyArray, Float32Array

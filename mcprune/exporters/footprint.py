@@ -13,6 +13,7 @@ from torch import nn
 
 from mcprune.errors import McpruneError
 from mcprune.models.registry import build
+from mcprune.storage.events import RunDone, RunStarted
 from mcprune.storage.pruned_model import PrunedModel, load_described
 
 BATCHES = (1, 256)
@@ -106,24 +107,23 @@ def in_turns(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> lis
     return [sorted(found)[len(found) // 2] for found in times]
 
 
-def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) -> Footprints:
+def footprints(folder: Path, start: RunStarted, done: RunDone) -> Footprints:
     """Measure the small model of a run's folder and, where the classifier was mcprune's own, the whole one, untrained.
 
     Parameters
     ----------
     folder : Path
-    start, done : mapping
+    start, done : RunStarted, RunDone
         The run's events.
     """
-    threads = start.get("threads")
-    threads = threads if isinstance(threads, int) and 1 <= threads <= 1024 else 1
+    threads = start.threads if start.threads and 1 <= start.threads <= 1024 else 1
     version = str(torch.__version__)
     try:
         small, description = load_described(folder)
     except McpruneError as error:
         return Footprints(None, None, f"the small model cannot be loaded: {error}", threads, version)
     models = [(small.model, small.columns.size)]
-    whole, missing = whole_model(small, description["model"], start["config"], done)
+    whole, missing = whole_model(small, description["model"], start.config, done)
     if whole is not None:
         models.insert(0, (whole, small.n_inputs))
     before = torch.get_num_threads()
@@ -144,7 +144,7 @@ def footprints(folder: Path, start: Mapping[str, Any], done: Mapping[str, Any]) 
 
 
 def whole_model(
-    small: PrunedModel, description: Mapping[str, Any], config: Mapping[str, Any], done: Mapping[str, Any]
+    small: PrunedModel, description: Mapping[str, Any], config: Mapping[str, Any], done: RunDone
 ) -> tuple[nn.Module | None, str]:
     """Return an untrained classifier as the run's whole one was; None with the reason where it is not known.
 
@@ -155,7 +155,7 @@ def whole_model(
         Of the small model, in model.json.
     config : mapping
         The run's options.
-    done : mapping
+    done : RunDone
         The last event, or result.json.
     """
     if description.get("kind") != "custom":
@@ -167,7 +167,7 @@ def whole_model(
         except (McpruneError, KeyError, TypeError, ValueError) as error:
             return None, f"the whole model cannot be built from the options: {error}"
         counted = parameters(whole)
-        if counted == (done.get("parameters") or {}).get("before"):
+        if counted == done.parameters.before:
             return whole.eval(), ""
     return (
         None,

@@ -11,10 +11,10 @@ import numpy as np
 from mcprune.chain.diagnostics import autocorrelation, autocorrelation_time
 from mcprune.report.page import COLOURS, CYCLE, Figure, bytes_array, grid, layout, line, panel_title
 from mcprune.report.summary import group_title
-from mcprune.storage.event_log import Recorded
+from mcprune.storage.event_log import EventLog
 from mcprune.types import FloatArray
 
-Runs = Mapping[str, Recorded]
+Runs = Mapping[str, EventLog]
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 WIDE = 30.0  # a panel whose values span more than so many times the least of them is logarithmic
 MARKS = 60  # more changes than these would hide the curves
@@ -32,9 +32,9 @@ class Panel(NamedTuple):
 
 LOSSES = (
     Panel("L_tot", (("L_tot", "loss"),)),
-    Panel("L_cla", (("L_cla", "cla"),)),
-    Panel("alpha L_sel", (("alpha L_sel", "sel"),)),
-    Panel("alpha L_rej", (("alpha L_rej", "rej"),)),
+    Panel("L_cla", (("L_cla", "classification_loss"),)),
+    Panel("alpha L_sel", (("alpha L_sel", "selection_loss"),)),
+    Panel("alpha L_rej", (("alpha L_rej", "rejection_loss"),)),
 )
 BUDGET = (
     Panel("gates", (("sum of gates", "gate_sum"), ("n(t)", "target"), ("kept", "kept"))),
@@ -44,13 +44,13 @@ KNOBS = (
     Panel("alpha", (("alpha", "alpha"),)),
     Panel("delta", (("delta", "delta"),)),
     Panel("temperature", (("temperature", "temperature"),)),
-    Panel("lambda", (("lambda", "lambda"),)),
+    Panel("lambda", (("lambda", "schedule_lambda"),)),
 )
 
 
 def work_panels(runs: Runs) -> list[Panel]:
     """Return the panels of acceptance, in all and by move, and of speed."""
-    moves = list(dict.fromkeys(name for run in runs.values() for event in run.progress for name in event["moves"]))
+    moves = list(dict.fromkeys(name for run in runs.values() for event in run.progress for name in event.moves))
     return [
         Panel("acceptance", (("all moves", "acceptance"),)),
         *([Panel("acceptance by move", tuple((name, f"move {name}") for name in moves))] if len(moves) > 1 else []),
@@ -59,16 +59,16 @@ def work_panels(runs: Runs) -> list[Panel]:
     ]
 
 
-def values(run: Recorded, field: str) -> FloatArray:
+def values(run: EventLog, field: str) -> FloatArray:
     """Return what a panel shows of a run, shape (progress events,); NaN where it is not known."""
-    if field in ("sel", "rej"):
+    if field in ("selection_loss", "rejection_loss"):
         return run.series("alpha") * run.series(field)
     if field == "forwards":
         return run.series(field) / 1e6
     if field == "proposals_per_second" and not run.series("proposals").any():
         return np.full(len(run.progress), np.nan)  # nothing is proposed on the gradient path
     if field.startswith("move "):
-        pairs = np.array([event["moves"].get(field[5:], (0, 0)) for event in run.progress], np.float64).reshape(-1, 2)
+        pairs = np.array([event.moves.get(field[5:], (0, 0)) for event in run.progress], np.float64).reshape(-1, 2)
         proposed, accepted = np.diff(pairs, axis=0, prepend=np.zeros((1, 2))).T
         shares = np.full(len(pairs), np.nan)
         np.divide(accepted, proposed, out=shares, where=proposed > 0)
@@ -160,18 +160,18 @@ def _title(panel: Panel, runs: int) -> str:
     return html.escape(f"{panel.title}: {names}" if runs > 1 and len(panel.lines) > 1 else panel.title)
 
 
-def marks(run: Recorded, suffix: str, colour: str) -> list[Figure]:
+def marks(run: EventLog, suffix: str, colour: str) -> list[Figure]:
     """Return a thin line at each of the first changes of a knob."""
     return [
         {
             "type": "line", "xref": f"x{suffix}", "yref": f"y{suffix} domain", "x0": x, "x1": x, "y0": 0, "y1": 1,
             "line": {"color": colour, "width": 1, "dash": "dot"},
         }
-        for x in sorted({run.epoch_of(knob["block"]) for knob in run.knobs[:MARKS]})
+        for x in sorted({run.epoch_of(change.block) for change in run.knob_changes[:MARKS]})
     ]  # fmt: skip
 
 
-def settled(run: Recorded, field: str = "loss") -> FloatArray:
+def settled(run: EventLog, field: str = "loss") -> FloatArray:
     """Return a field since n(t) is n and the knobs rest, without what is not known."""
     found = run.series(field)[run.settled_from() :]
     return found[np.isfinite(found)]
@@ -181,7 +181,7 @@ def correlations(runs: Runs) -> Figure | None:
     """Return the autocorrelation of L_tot and of L_cla over lags in progress events; None where no run tells enough."""
     data: list[Figure] = []
     for number, (label, run) in enumerate(runs.items()):
-        for dash, (field, name) in enumerate((("loss", "L_tot"), ("cla", "L_cla"))):
+        for dash, (field, name) in enumerate((("loss", "L_tot"), ("classification_loss", "L_cla"))):
             series = settled(run, field)
             shares = autocorrelation(series) if len(series) >= FEWEST else None
             if shares is None:
@@ -203,8 +203,8 @@ def correlations(runs: Runs) -> Figure | None:
     }
 
 
-def mean_gates(run: Recorded) -> FloatArray | None:
-    """Return the mean of each gate over the moments at which the gates were told, shape (N,), 0..1; None if they never were."""
+def mean_gates(run: EventLog) -> FloatArray | None:
+    """Return the mean of each gate over the moments at which the gates were told, shape (n_sites,), 0..1; None without any."""
     gates = run.gates()
     return gates.mean(axis=0, dtype=np.float64) / 255 if len(gates) else None
 
@@ -216,12 +216,13 @@ def masks(runs: Runs, shapes: Mapping[str, Sequence[int] | None]) -> Figure | No
     """
     panels: list[tuple[str, FloatArray]] = []
     for label, run in runs.items():
-        shape, keep = shapes[label], run.keep()
-        size = run.start["sites"][0]["size"] if run.start["sites"][0]["kind"] == "inputs" else 0
-        if shape is None or keep is None or int(np.prod(shape)) != size:
+        shape, indices = shapes[label], run.indices()
+        first = run.started.sites[0]
+        size = first.size if first.kind == "inputs" else 0
+        if shape is None or indices is None or int(np.prod(shape)) != size:
             continue
         flat = (-1, shape[-1])
-        kept = np.isin(np.arange(size), keep).astype(np.float64)
+        kept = np.isin(np.arange(size), indices).astype(np.float64)
         panels.append(("kept" if len(runs) == 1 else html.escape(label), kept.reshape(flat)))
         share = mean_gates(run)
         if len(runs) == 1 and share is not None:
@@ -260,15 +261,15 @@ def masks(runs: Runs, shapes: Mapping[str, Sequence[int] | None]) -> Figure | No
     return {"data": data, "layout": layout(height=70 + 300 * -(-len(panels) // columns), annotations=titles, **axes)}
 
 
-def bars(run: Recorded, names: Sequence[str]) -> Figure | None:
+def bars(run: EventLog, names: Sequence[str]) -> Figure | None:
     """Return a bar for each site, kept ones first, then by the mean of their gates; at most `BARS` of them."""
-    keep = run.keep()
-    if keep is None:
+    indices = run.indices()
+    if indices is None:
         return None
-    kept = np.isin(np.arange(run.N), keep)
+    kept = np.isin(np.arange(run.started.n_sites), indices)
     share = mean_gates(run)
     lengths: Any = kept.astype(np.float64) if share is None else share
-    order = np.lexsort((np.arange(run.N), -lengths, ~kept))[:BARS]
+    order = np.lexsort((np.arange(len(kept)), -lengths, ~kept))[:BARS]
     text = [html.escape(names[site][:40]) for site in order]
     places = list(range(len(order)))
     bar = {
@@ -280,13 +281,14 @@ def bars(run: Recorded, names: Sequence[str]) -> Figure | None:
     return {"data": [bar], "layout": layout(height=110 + 18 * len(order), xaxis=x, yaxis=axis, bargap=0.25)}
 
 
-def by_layer(run: Recorded) -> Figure | None:
-    """Return a bar for each group of sites, as kept and dropped shares of it; None where no mask was told."""
-    keep = run.keep()
-    if keep is None:
+def by_layer(run: EventLog) -> Figure | None:
+    """Return a bar for each group of sites, as kept and dropped shares of it; None without a mask."""
+    indices = run.indices()
+    if indices is None:
         return None
-    sizes = np.array([group["size"] for group in run.start["sites"]])
-    kept = np.histogram(keep, np.concatenate([[0], np.cumsum(sizes)]))[0]
+    groups = run.started.sites
+    sizes = np.array([group.size for group in groups])
+    kept = np.histogram(indices, np.concatenate([[0], np.cumsum(sizes)]))[0]
     places = list(range(len(sizes)))
     parts = (("kept", kept, COLOURS[0]), ("dropped", sizes - kept, DROPPED))
     data = [
@@ -297,10 +299,10 @@ def by_layer(run: Recorded) -> Figure | None:
         }
         for name, counts, colour in parts
     ]  # fmt: skip
-    alike = len({group["kind"] for group in run.start["sites"]}) == 1
+    alike = len({group.kind for group in groups}) == 1
     titles = [
-        f"{html.escape(str(group['layer']) if alike and group.get('layer') else group_title(group))}: {count:,} of {group['size']:,}"
-        for group, count in zip(run.start["sites"], kept.tolist(), strict=True)
+        f"{html.escape(group.layer if alike and group.layer else group_title(group))}: {count:,} of {group.size:,}"
+        for group, count in zip(groups, kept.tolist(), strict=True)
     ]
     axis = {"tickvals": places, "ticktext": titles, "autorange": "reversed", "automargin": True}
     x = {"range": [0, 1.01], "tickformat": ".0%", "nticks": 6, "tickangle": 0}
@@ -311,13 +313,13 @@ def by_layer(run: Recorded) -> Figure | None:
     }
 
 
-def site_names(run: Recorded, features: Sequence[str] | None) -> list[str]:
+def site_names(run: EventLog, features: Sequence[str] | None) -> list[str]:
     """Return a name for each site: the kept ones' own, the inputs' from the data, else the group's and a number."""
-    names = [f"{group_title(group)} {index}" for group in run.start["sites"] for index in range(group["size"])]
-    first = run.start["sites"][0]
-    if features is not None and first["kind"] == "inputs" and len(features) == first["size"]:
-        names[: first["size"]] = map(str, features)
+    groups = run.started.sites
+    names = [f"{group_title(group)} {index}" for group in groups for index in range(group.size)]
+    if features is not None and groups[0].kind == "inputs" and len(features) == groups[0].size:
+        names[: groups[0].size] = map(str, features)
     if run.done is not None:
-        for site, name in zip(run.done["keep"], run.done["names"], strict=True):
-            names[site] = str(name)
+        for site, name in zip(run.done.indices, run.done.names, strict=True):
+            names[site] = name
     return names

@@ -14,11 +14,11 @@ from mcprune.report import figures, tables
 from mcprune.report import summary as table
 from mcprune.report.page import Page
 from mcprune.report.text import duration, number
-from mcprune.storage.event_log import Recorded
+from mcprune.storage.event_log import EventLog
 from mcprune.storage.layout import CONFIG
 from mcprune.storage.run_metrics import jaccard
 
-Runs = Mapping[str, Recorded]
+Runs = Mapping[str, EventLog]
 REASONS = {
     "interrupt": "it was interrupted (Ctrl-C)",
     "terminate": "it was terminated (SIGTERM)",
@@ -28,7 +28,7 @@ REASONS = {
 }
 
 
-def check(run: Recorded) -> None:
+def check(run: EventLog) -> None:
     """Refuse a run whose result cannot be shown.
 
     Raises
@@ -37,13 +37,7 @@ def check(run: Recorded) -> None:
         Naming what is wrong with it.
     """
     if run.done is not None:
-        table.check(result(run), str(run.folder))
-
-
-def result(run: Recorded) -> dict[str, Any]:
-    """Return what `table` shows of a run that has ended."""
-    assert run.done is not None
-    return {**run.done, **{name: run.start[name] for name in ("name", "N", "n", "sites")}}
+        table.check(run.done, str(run.folder))
 
 
 def write_page(
@@ -54,7 +48,7 @@ def write_page(
     Parameters
     ----------
     path : Path
-    runs : mapping of str to Recorded
+    runs : mapping of str to EventLog
         By their folders; the first is the one that is reported, the others are drawn over it.
     features : mapping
         The names of all inputs, None where they are not known.
@@ -62,8 +56,8 @@ def write_page(
         What the models of the runs that have ended cost.
     """
     label, run = next(iter(runs.items()))
-    start = run.start
-    page = Page(f"mcprune report: {start['name']}, {run.n:,} of {run.N:,} sites", state(run))
+    start = run.started
+    page = Page(f"mcprune report: {start.name}, {start.keep:,} of {start.n_sites:,} sites", state(run))
     if len(runs) > 1:
         page.words(f"The run in {label}; {len(runs) - 1} more drawn over it: {', '.join(list(runs)[1:])}.", quiet=False)
     for name, other in list(runs.items())[1:]:
@@ -81,27 +75,23 @@ def write_page(
     page.write(path)
 
 
-def state(run: Recorded) -> str:
+def state(run: EventLog) -> str:
     """Say whether the run has ended, and how."""
     last = run.progress[-1] if run.progress else None
     parts = []
     if run.done is not None:
-        parts.append(f"The run has ended after {duration(run.done.get('seconds'))}.")
-    elif run.harden is not None:
+        parts.append(f"The run has ended after {duration(run.done.seconds)}.")
+    elif run.hardened is not None:
         parts.append(
             "This run is unfinished: its search has ended, but it has not told its last figures. It may be going on."
         )
     else:
-        done = (
-            f"{last['block']:,} of {number(run.start.get('blocks'), ',d')} blocks were told"
-            if last
-            else "no block was told"
-        )
+        done = f"{last.block:,} of {run.started.blocks:,} blocks were recorded" if last else "no block was recorded"
         parts.append(f"This run is unfinished: {done}. It may be going on, or it was broken off.")
     if run.stopped is not None:
-        reason = str(run.stopped.get("reason"))
-        parts.append(f"The search ended early, at block {run.stopped.get('block')}: {REASONS.get(reason, reason)}.")
-    if run.done is not None and run.done.get("is_cut_short"):
+        reason = run.stopped.reason
+        parts.append(f"The search ended early, at block {run.stopped.block}: {REASONS.get(reason, reason)}.")
+    if run.done is not None and not run.done.is_complete:
         parts.append("What followed the search was cut short.")
     if run.is_torn:
         parts.append("The last line of its events was cut off and is left out.")
@@ -111,41 +101,46 @@ def state(run: Recorded) -> str:
 def asked(runs: Runs) -> list[list[str]]:
     """Return the table of what was asked, a column a run."""
     rows = (
-        ("data", lambda run: run.start["name"]),
-        ("rows", lambda run: ", ".join(f"{count:,} {part}" for part, count in run.start.get("rows", {}).items())),
-        ("sites", lambda run: f"keep {run.n:,} of {run.N:,} ({', '.join(map(table.group_title, run.start['sites']))})"),
-        ("classifier", lambda run: run.start.get("classifier")),
+        ("data", lambda run: run.started.name),
+        ("rows", lambda run: ", ".join(f"{count:,} {part}" for part, count in run.started.rows.items())),
+        ("sites", lambda run: _asked_sites(run)),
+        ("classifier", lambda run: run.started.classifier),
         ("method", lambda run: _option(run, "method") + (f", {way}" if (way := _option(run, "schedule")) != "-" else "")),
         ("moves", _moves),
         ("delta, temperature", lambda run: _start(run, "delta", "temperature") if _is_chain(run) else "-"),
         ("alpha", lambda run: _start(run, "alpha")),
-        ("epochs, blocks", lambda run: f"{number(run.start.get('epochs'), ',d')}, {number(run.start.get('blocks'), ',d')}"),
-        ("evaluator", lambda run: run.start.get("evaluator")),
-        ("device, threads", lambda run: f"{run.start.get('device')}, {run.start.get('threads')}"),
+        ("epochs, blocks", lambda run: f"{run.started.epochs:,}, {run.started.blocks:,}"),
+        ("evaluator", lambda run: run.started.evaluator),
+        ("device, threads", lambda run: f"{run.started.device}, {run.started.threads}"),
         ("seed", lambda run: _option(run, "seed")),
     )  # fmt: skip
     return [[name, *(str(tell(run) or "-") for run in runs.values())] for name, tell in rows]
 
 
-def _is_chain(run: Recorded) -> bool:
+def _asked_sites(run: EventLog) -> str:
+    start = run.started
+    return f"keep {start.keep:,} of {start.n_sites:,} ({', '.join(map(table.group_title, start.sites))})"
+
+
+def _is_chain(run: EventLog) -> bool:
     return str(_config(run).get("method", "markov")) == "markov"
 
 
-def _moves(run: Recorded) -> str:
+def _moves(run: EventLog) -> str:
     moves = _config(run).get("moves") or {} if _is_chain(run) else {}
     return ", ".join(f"{name} {number(share, 'g')}" for name, share in moves.items())
 
 
-def _start(run: Recorded, *names: str) -> str:
-    turned = any(name in knob["knobs"] for knob in run.knobs for name in names)
+def _start(run: EventLog, *names: str) -> str:
+    turned = any(name in change.knobs for change in run.knob_changes for name in names)
     return ", ".join(_option(run, name) for name in names) + (" at first, turned later" if turned else "")
 
 
-def _config(run: Recorded) -> dict[str, Any]:
-    return dict(run.start["config"])
+def _config(run: EventLog) -> dict[str, Any]:
+    return run.started.config
 
 
-def _option(run: Recorded, name: str) -> str:
+def _option(run: EventLog, name: str) -> str:
     value = _config(run).get(name)
     return "-" if value is None else value if isinstance(value, str) else json.dumps(value)
 
@@ -155,28 +150,26 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
     for name, run in runs.items():
         if len(runs) > 1:
             page.words(f"{name}:", quiet=False)
-        rows = run.rows if run.done is None else run.done["rows"]
-        if rows:
-            objective = run.start.get("objective")
-            page.table(table.header(objective), [table.cells(row, objective) for row in rows])
+        if run.scores:
+            objective = run.started.objective
+            page.table(table.header(objective), [table.cells(score, objective) for score in run.scores])
         else:
             page.words("Nothing was tested yet.")
     _sites(page, runs, features)
     if first.done is not None:
-        shown = result(first)
         lines = [
-            *table.harden_lines(shown),
-            *table.size_lines(shown),
-            *table.weights_line(shown.get("nonzero_weights")),
-            *table.adapted_lines(shown.get("adapted")),
+            *table.hardened_lines(first.done),
+            *table.size_lines(first.done),
+            *table.weights_line(first.done.nonzero_weights),
+            *table.adapted_lines(first.done.adapted),
         ]
         for text in filter(None, lines):
             page.words(text.strip())
-    if len(runs) > 1 and (mine := first.keep()) is not None:
+    if len(runs) > 1 and (mine := first.indices()) is not None:
         pairs = [
-            [name, f"{jaccard(mine, keep):.3f}", f"{len(set(mine) & set(keep)):,}"]
+            [name, f"{jaccard(mine, other):.3f}", f"{len(set(mine) & set(other)):,}"]
             for name, run in list(runs.items())[1:]
-            if (keep := run.keep()) is not None and run.N == first.N
+            if (other := run.indices()) is not None and run.started.n_sites == first.started.n_sites
         ]
         if pairs:
             page.words("Overlap of the masks with that of the first run: |A and B| / |A or B|, and |A and B|.")
@@ -185,26 +178,27 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
 
 def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None]) -> None:
     label, first = next(iter(runs.items()))
-    if first.keep() is None:
-        page.words("Which sites are kept was not told yet.")
+    if first.indices() is None:
+        page.words("Which sites are kept is not recorded yet.")
         return
     if first.done is None:
         page.words(
-            "The run has no result yet: shown are the gates above one half when they were told last.", quiet=False
+            "The run has no result yet: shown are the gates above one half at the last time that they were recorded.",
+            quiet=False,
         )
-    shapes = {name: run.image_shape for name, run in runs.items()}
+    shapes = {name: run.started.image_shape for name, run in runs.items()}
     picture = figures.masks(runs, shapes)
     if picture is not None:
         page.words("Dark: kept, or a gate of 1. Channels stand below each other.")
         page.figure(picture)
-    groups = first.start["sites"]
+    groups = first.started.sites
     only_pixels = len(groups) == 1 and shapes[label] is not None
-    has_many = sum(group["size"] for group in groups if group["kind"] != "inputs") > figures.BARS
+    has_many = sum(group.size for group in groups if group.kind != "inputs") > figures.BARS
     if has_many and (chart := figures.by_layer(first)) is not None:
-        page.words(f"How many {', '.join(dict.fromkeys(group['kind'] for group in groups))} of each layer are kept.")
+        page.words(f"How many {', '.join(dict.fromkeys(group.kind for group in groups))} of each layer are kept.")
         page.figure(chart)
     # Of many inner sites, single ones have no names that say anything; columns of a table beside them have.
-    is_named = not has_many or (groups[0]["kind"] == "inputs" and shapes[label] is None)
+    is_named = not has_many or (groups[0].kind == "inputs" and shapes[label] is None)
     chart = figures.bars(first, figures.site_names(first, features[label])) if is_named and not only_pixels else None
     if chart is not None:
         page.words(
@@ -212,22 +206,22 @@ def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None])
         )
         page.figure(chart)
     if first.done is not None and not (only_pixels and picture is not None):
-        page.code("\n".join(table.kept_lines(result(first), width=110, unicode=True)))
+        page.code("\n".join(table.kept_lines(first.done, width=110, unicode=True)))
 
 
 def _curves(page: Page, runs: Runs) -> None:
     if not any(run.progress for run in runs.values()):
         page.heading("Curves")
-        page.words("No block was told yet, so there are none.")
+        page.words("No block is recorded yet, so there are none.")
         return
-    turned = any(run.knobs for run in runs.values())
+    turned = any(run.knob_changes for run in runs.values())
     words = "Dotted upright lines: a knob was turned. " if turned else ""
     several = (
         "A colour is a run; lines of a panel differ in their dashes, in the order of its title: solid, dashed, dotted. "
         if len(runs) > 1
         else ""
     )
-    hidden = max(len(run.knobs) for run in runs.values()) - figures.MARKS
+    hidden = max(len(run.knob_changes) for run in runs.values()) - figures.MARKS
     cut = f"The first {figures.MARKS} changes of a run are marked. " if hidden > 0 else ""
     for title, panels, text in (
         (
@@ -279,14 +273,12 @@ def _configuration(page: Page, runs: Runs, costs: Mapping[str, Footprints]) -> N
     head = [""] if len(runs) == 1 else list(runs)
     page.table(["option", *head], [[name, *(_option(run, name) for run in runs.values())] for name in names], left=True)
     page.heading("Versions of the run")
-    told = {name: run.start.get("versions") or {} for name, run in runs.items()}
-    kinds = list(dict.fromkeys(kind for found in told.values() for kind in found))
-    page.table(
-        ["", *head], [[kind, *(str(found.get(kind, "-")) for found in told.values())] for kind in kinds], left=True
-    )
+    versions = [run.started.versions for run in runs.values()]
+    kinds = list(dict.fromkeys(kind for of_run in versions for kind in of_run))
+    page.table(["", *head], [[kind, *(of_run.get(kind, "-") for of_run in versions)] for kind in kinds], left=True)
 
 
-def _read_options(run: Recorded) -> set[str] | None:
+def _read_options(run: EventLog) -> set[str] | None:
     """Return the options that the run read, as its config.toml names them; None where it cannot be read."""
     try:
         text = (run.folder / CONFIG).read_text(encoding="utf-8")
@@ -295,7 +287,7 @@ def _read_options(run: Recorded) -> set[str] | None:
         return None
 
 
-def again(label: str, run: Recorded) -> tuple[str, str]:
+def again(label: str, run: EventLog) -> tuple[str, str]:
     """Return in words how the run is repeated, and the command; no command where the data came from Python."""
     if _config(run).get("data") == "arrays":
         return (
@@ -303,7 +295,7 @@ def again(label: str, run: Recorded) -> tuple[str, str]:
             "",
         )
     folder, out = shlex.quote(label), shlex.quote(label.rstrip("/") + "-again")
-    if run.knobs or run.paces or run.stopped is not None:
+    if run.knob_changes or run.is_replanned or run.stopped is not None:
         return "The same run with its steering, its pace and its end:", f"mcprune run --replay {folder} --out {out}"
     return (
         "The same options, the same mask:",

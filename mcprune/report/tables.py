@@ -13,48 +13,48 @@ from mcprune.exporters.footprint import Footprint, Footprints
 from mcprune.report import figures
 from mcprune.report.page import Page
 from mcprune.report.text import number
-from mcprune.storage.event_log import AROUND, Recorded
+from mcprune.storage.event_log import COMPARED, EventLog
 
-Runs = Mapping[str, Recorded]
+Runs = Mapping[str, EventLog]
 CHANGES = 100  # rows of the table of changes
 
 
-def changes(page: Page, label: str, run: Recorded) -> None:
+def changes(page: Page, label: str, run: EventLog) -> None:
     """Tell of each change of a knob, and of what was measured before and behind it."""
-    if not run.knobs:
+    if not run.knob_changes:
         return
     page.heading("Changes of knobs" + (f": {label}" if label else ""))
-    last = run.knobs[-1]
-    text = f"Delta, temperature and the other knobs rest from block {last['block']:,} (proposal {last['step']:,}) on. "
+    last = run.knob_changes[-1]
+    text = f"Delta, temperature and the other knobs rest from block {last.block:,} (proposal {last.proposals:,}) on. "
     warm = bool((run.series("temperature") > 0).any())
     if warm:
         text += "At a temperature above 0 tuning breaks stationarity: only what follows obeys one law. "
     page.words(text, quiet=False)
     page.words(
-        f"Acceptance and L_tot: over at most {AROUND} progress events on each side, none beyond the next change. L_tot also follows "
+        f"Acceptance and L_tot: over at most {COMPARED} progress events on each side, none beyond the next change. L_tot also follows "
         "the classifier, which trains, and n(t). Of several changes in front of one block the last has what all of them did."
     )
     rows = []
-    for knob in run.knobs[:CHANGES]:
-        effects = [_mean(run.series(name)[part]) for name in ("acceptance", "loss") for part in run.around(knob)]
+    for change in run.knob_changes[:CHANGES]:
+        effects = [_mean(run.series(name)[part]) for name in ("acceptance", "loss") for part in run.compared(change)]
         told = [
             f"{number(effects[0], '.2%')} to {number(effects[1], '.2%')}",
             f"{number(effects[2], '.4f')} to {number(effects[3], '.4f')}",
         ]
-        for name, value in knob["knobs"].items():
+        for name, value in change.knobs.items():
             rows.append(
                 [
-                    f"{knob['block']:,}",
-                    f"{run.epoch_of(knob['block']):.1f}",
-                    f"{knob['step']:,}",
-                    str(name),
-                    f"{_short(name, knob['before'].get(name))} to {_short(name, value)}",
-                    *(["-", "-"] if run.is_superseded(knob) else told),
+                    f"{change.block:,}",
+                    f"{run.epoch_of(change.block):.1f}",
+                    f"{change.proposals:,}",
+                    name,
+                    f"{_short(name, change.before.get(name))} to {_short(name, value)}",
+                    *(["-", "-"] if run.is_superseded(change) else told),
                 ]
             )
     page.table(["block", "epoch", "proposal", "knob", "change", "acceptance", "L_tot"], rows)
-    if len(run.knobs) > CHANGES:
-        page.words(f"{len(run.knobs) - CHANGES:,} later changes are in its events.jsonl.")
+    if len(run.knob_changes) > CHANGES:
+        page.words(f"{len(run.knob_changes) - CHANGES:,} later changes are in its events.jsonl.")
 
 
 def _mean(found: Any) -> float:
@@ -73,14 +73,14 @@ def _short(name: str, value: Any) -> str:
 
 def diagnosis(page: Page, runs: Runs) -> None:
     """Tell of acceptance by move, and of how long the loss remembers; nothing where no run proposes anything."""
-    chains = {name: run for name, run in runs.items() if run.progress and run.progress[-1].get("proposals")}
+    chains = {name: run for name, run in runs.items() if run.progress and run.progress[-1].proposals}
     if not chains:
         return
     page.heading("Acceptance and autocorrelation")
     rows = []
     for label, run in chains.items():
         last = run.progress[-1]
-        pairs = {**last["moves"], "all": [last["proposals"], last["accepted"]]}
+        pairs = {**last.moves, "all": (last.proposals, last.accepted)}
         for name, (proposed, accepted) in pairs.items():
             share = accepted / proposed if proposed else None
             rows.append([label, name, f"{proposed:,}", f"{accepted:,}", number(share, ".2%")])
@@ -88,11 +88,11 @@ def diagnosis(page: Page, runs: Runs) -> None:
     page.table(["run", "move", "proposed", "accepted", "acceptance"][skipped:], [row[skipped:] for row in rows])
     rows = []
     for label, run in chains.items():
-        for field, name in (("loss", "L_tot"), ("cla", "L_cla")):
+        for field, name in (("loss", "L_tot"), ("classification_loss", "L_cla")):
             series = figures.settled(run, field)
             tau = autocorrelation_time(series) if len(series) >= figures.FEWEST else math.nan
             gap = float(np.median(np.diff(run.series("block")))) if len(run.progress) > 1 else 1.0
-            from_block = run.progress[run.settled_from() - 1]["block"] if run.settled_from() else 0
+            from_block = run.progress[run.settled_from() - 1].block if run.settled_from() else 0
             trust = "-" if math.isnan(tau) else "yes" if len(series) >= 50 * tau else "no, too short"
             rows.append(
                 [
@@ -129,9 +129,9 @@ def costs(page: Page, runs: Runs, found: Mapping[str, Footprints]) -> None:
             page.words("The run has not ended, so there is no small model yet.")
             continue
         cost = found[label]
-        told = (run.done or {}).get("parameters") or {}
+        counts = None if run.done is None else run.done.parameters
         rows = [
-            _cost_row("parameters", told.get("before"), told.get("after"), ",d"),
+            _cost_row("parameters", counts and counts.before, counts and counts.after, ",d"),
             _cost_row("MACs a row", _macs(cost.whole), _macs(cost.small), ",d"),
         ]
         for batch in cost.small.seconds if cost.small else ():

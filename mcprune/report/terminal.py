@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from mcprune.errors import FolderError
 from mcprune.report import summary as table
 from mcprune.report.text import columns
+from mcprune.storage.events import RunDone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,27 +106,27 @@ def choose(stream: TextIO) -> PlainOutput | RichOutput:
     return PlainOutput(stream) if console.is_dumb_terminal else RichOutput(console)
 
 
-def report(output: Output, result: Mapping[str, Any]) -> None:
+def report(output: Output, done: RunDone) -> None:
     """Write the final report: the table, what is kept, the sizes, where everything lies.
 
     Parameters
     ----------
     output : Output
-    result : mapping
-        The data of a `done` event with name, N, n and sites of the `start` event, as `read_result` gives it.
+    done : RunDone
+        The last event of the run, or its result.json.
     """
     output.lines([""])
-    objective = result.get("objective")
-    output.table(table.header(objective), [table.cells(row, objective) for row in result["rows"]])
+    objective = done.objective
+    output.table(table.header(objective), [table.cells(score, objective) for score in done.scores])
     output.lines(
         [
             "",
-            *table.kept_lines(result, width=output.width, unicode=output.unicode),
+            *table.kept_lines(done, width=output.width, unicode=output.unicode),
             "",
-            *table.harden_lines(result),
-            *table.size_lines(result),
-            *table.weights_line(result.get("nonzero_weights")),
-            *table.adapted_lines(result.get("adapted")),
-            *table.files_line(result.get("folder"), result.get("files") or []),
+            *table.hardened_lines(done),
+            *table.size_lines(done),
+            *table.weights_line(done.nonzero_weights),
+            *table.adapted_lines(done.adapted),
+            *table.files_line(done.folder, done.files),
         ]
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.retrain import Refit, is_default
 from mcprune.sites.weights import nonzero_weights
-from mcprune.storage import events
-from mcprune.storage.events import Event
+from mcprune.storage.events import Adapted, BeforeAfter, CostBudget, Event, Hardened, MaskCost, Note, RunDone, Scored
 from mcprune.storage.folder import RunFolder
 from mcprune.storage.layout import CONFIG, EVENTS, MASK, RESULT
 from mcprune.storage.pruned_model import PrunedModel
@@ -33,83 +32,109 @@ COMPARE_SHARE = 0.1
 RETRAINED = ("scratch", "warm")  # updates that train a small classifier for --retrain-epochs
 FOUND = ("hard mask, as found", "hard mask, updated", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, as found", "magnitude, updated")
+Score = Callable[[str, int, list[float], float, list[float | None]], Scored]
 
 
-@dataclass
-class Outcome:
-    """What the search found: mask, weights and gates (N,), its work in trained rows; then the small model."""
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search ended in.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, shape (N,)
+    weights : ndarray of float64, shape (N,)
+        Of the pruner.
+    gates : ndarray of float32, shape (N,)
+        Before hardening.
+    work : float
+        In rows that went through backprop, a forward pass counting a third of one.
+    hardened : Hardened
+    scores : ndarray of float64, shape (N,), or None
+        Of the last round, by importance.
+    adapted : Adapted or None
+        What the method adapted, as in the last block.
+    """
 
     mask: BoolArray
-    position: FloatArray
+    weights: FloatArray
     gates: Float32Array
-    cost: float
-    is_cut_short: bool = False  # the user wants to end: no retraining, nothing beside it
-    small: PrunedModel | None = None
-    harden: dict[str, Any] = field(default_factory=dict)  # the data of that event
-    scores: FloatArray | None = None  # of the last round, by importance
-    adapted: dict[str, Any] | None = None  # what the method adapted, as the last block told it
-
-    @property
-    def model(self) -> PrunedModel:
-        """The small model; it is there once `conclude` has ended."""
-        assert self.small is not None
-        return self.small
+    work: float
+    hardened: Hardened
+    scores: FloatArray | None = None
+    adapted: Adapted | None = None
 
 
-def cost_of(plan: Plan, mask: BoolArray | None = None) -> dict[str, Any] | None:
-    """Return what the events say of a budget that is a cost, and of what a mask costs; None for a count of sites."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a run ended in: the result of its search, and the pruned model."""
+
+    search: SearchResult
+    model: PrunedModel
+
+
+def outcome_of(done: RunDone) -> Outcome:
+    """Return what the last event of a run in this process carries."""
+    assert isinstance(done.outcome, Outcome)
+    return done.outcome
+
+
+def cost_budget(plan: Plan) -> CostBudget:
+    """Return the budget of a plan whose budget is a cost."""
+    assert plan.cost is not None
+    costs = plan.cost.costs
+    return CostBudget(costs.unit, int(plan.cost.limit), int(costs.whole), int(costs.smallest))
+
+
+def cost_of(plan: Plan, mask: BoolArray) -> MaskCost | None:
+    """Return what a mask costs; None where the budget is a number of sites."""
     if plan.cost is None:
         return None
-    costs = plan.cost.costs
-    told = {"in": costs.unit, "limit": plan.cost.limit, "all": costs.whole, "smallest": costs.smallest}
-    if mask is None:
-        return told
+    costs, budget = plan.cost.costs, cost_budget(plan)
     counts = costs.counts(mask)
-    found = {**told, "kept": int(costs.of(counts)), "groups": counts.tolist()}
-    return found if plan.ties is None else {**found, "names": plan.ties.names(mask)}
+    names = None if plan.ties is None else tuple(map(str, plan.ties.names(mask)))
+    return MaskCost(
+        budget.unit, budget.limit, budget.total, budget.smallest, int(costs.of(counts)), tuple(counts.tolist()), names
+    )
 
 
-def conclude(
-    plan: Plan, outcome: Outcome, folder: RunFolder | None, began: float, interrupt: Interrupt
+def finalize(
+    plan: Plan, result: SearchResult, folder: RunFolder | None, began: float, interrupt: Interrupt
 ) -> Iterator[Event]:
-    """Retrain, compare, write, and leave the small model in the outcome; once interrupted, end with what there is."""
-    mask = outcome.mask
+    """Retrain, compare, write; the last event carries the `Outcome`. Once interrupted, end with what there is."""
+    mask = result.mask
     refit = Refit(plan, lambda: interrupt.is_asked)
-    rows: list[dict[str, Any]] = []
+    is_cut_short = interrupt.is_asked
+    scores: list[Scored] = []
 
-    def row(name: str, kept: int, scores: list[float], since: float, values: list[float | None]) -> Event:
-        found = [value for value in values if value is not None]
-        spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
-        rows.append(
-            {
-                "name": name,
-                "sites": kept,
-                "accuracy": float(np.mean(scores)),
-                "spread": spread,
-                "count": len(scores),
-                "objective": float(np.mean(found)) if found else None,
-                "seconds": time.monotonic() - since,
-            }
+    def score(name: str, kept: int, accuracies: list[float], since: float, values: list[float | None]) -> Scored:
+        known = [value for value in values if value is not None]
+        scores.append(
+            Scored(
+                name=name,
+                kept=kept,
+                accuracy=float(np.mean(accuracies)),
+                spread=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+                count=len(accuracies),
+                objective=float(np.mean(known)) if known else None,
+                seconds=time.monotonic() - since,
+            )
         )
-        return Event(events.ROW, rows[-1])
+        return scores[-1]
 
-    keep = np.flatnonzero(mask)
-    names = plan.sites.names(plan.prepared.feature_names)
     since = time.monotonic()
     if plan.config.train.frozen:
         everything = plan.gated.hard_gates(np.ones(plan.sites.size, bool))
-        yield row(
-            "dense", plan.sites.size, [accuracy(plan.gated, refit.x_test, refit.y_test, everything)], since, [None]
-        )
+        dense = accuracy(plan.gated, refit.x_test, refit.y_test, everything)
+        yield score("dense", plan.sites.size, [dense], since, [None])
         since = time.monotonic()
     gates = plan.gated.hard_gates(mask)
     kept = int(mask.sum())
     as_found = accuracy(plan.gated, refit.x_test, refit.y_test, gates)
-    yield row("hard mask, as found", kept, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
+    yield score("hard mask, as found", kept, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
     since = time.monotonic()
     small = None
     is_fresh = plan.config.retrain.finetune in RETRAINED
-    if not outcome.is_cut_short:
+    if not is_cut_short:
         try:
             small = (
                 refit.train(mask, plan.config.runtime.seed, may_be_found=True)
@@ -117,96 +142,97 @@ def conclude(
                 else refit.updated(mask, plan.config.runtime.seed)
             )
         except KeyboardInterrupt:
-            outcome.is_cut_short = True
+            is_cut_short = True
     if small is None:
-        yield Event(events.NOTE, {"text": "ended early: the small model is the mask as found, not retrained"})
+        yield Note("ended early: the pruned model is the mask as found, not retrained")
         small = refit.cut(plan.model, mask)
     elif plan.config.retrain.finetune != "none":
         name = "hard mask, retrained" if is_fresh else "hard mask, updated"
-        yield row(name, kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
+        yield score(name, kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
     whole = refit.fresh(plan.config.runtime.seed) if is_fresh else plan.model
     width = plan.prepared.n_inputs
-    numbers = {"before": parameters(whole), "after": parameters(small)}
-    nonzero = {"before": nonzero_weights(whole), "after": nonzero_weights(small)}
-    products = {"before": macs(whole, width), "after": macs(small, refit.inputs(mask).size)}
     extra = _extra(plan, refit, mask)
-    outcome.small = PrunedModel(small, extra)
-    if folder is not None:
-        folder.model(small, extra)
-    wanted, note = (False, "") if outcome.is_cut_short else _comparisons(plan, refit, outcome.cost)
-    if note:
-        yield Event(events.NOTE, {"text": note})
-    if wanted:
-        try:
-            yield from _rivals(plan, refit, row, kept) if is_fresh else _updated_rivals(plan, refit, row)
-        except KeyboardInterrupt:
-            outcome.is_cut_short = True
-            yield Event(events.NOTE, {"text": "the comparisons were interrupted"})
-    order = ["dense", "all sites", *FOUND, "random masks", "first-layer magnitude", "weight magnitude", *BY_MAGNITUDE]
-    rows.sort(key=lambda entry: order.index(entry["name"]))
-    done = {
-        "folder": None if folder is None else str(folder.path),
-        "seconds": time.monotonic() - began,
-        "is_cut_short": outcome.is_cut_short,
-        "cut_short_by": (interrupt.reason or "interrupt") if outcome.is_cut_short else None,
-        "rows": rows,
-        "method": plan.config.method,
-        "objective": None if is_default(plan) else plan.objective.words,
-        "harden": outcome.harden,
-        "keep": keep.tolist(),
-        "names": [names[site] for site in keep],
-        "image_shape": plan.prepared.image_shape,
-        "files": [] if folder is None else [CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"],
-        "parameters": numbers,
-        "macs": products,
-        "cost": cost_of(plan, mask),
-        "nonzero_weights": nonzero,
-        "adapted": outcome.adapted,
+    model = PrunedModel(small, extra)
+    sizes = {
+        "parameters": BeforeAfter(parameters(whole), parameters(small)),
+        "macs": BeforeAfter(macs(whole, width), macs(small, refit.inputs(mask).size)),
+        "nonzero_weights": BeforeAfter(nonzero_weights(whole), nonzero_weights(small)),
     }
     if folder is not None:
-        folder.write_json(
-            RESULT,
-            {
-                **done,
-                "folder": None,
-                "name": plan.prepared.name,
-                "N": plan.sites.size,
-                "n": kept,
-                "sites": site_groups(plan.sites),
-            },
-        )
-    yield Event(events.DONE, done)
+        folder.model(small, extra)
+    compares, note = (False, "") if is_cut_short else _comparisons(plan, refit, result.work)
+    if note:
+        yield Note(note)
+    if compares:
+        try:
+            yield from _rivals(plan, refit, score) if is_fresh else _updated_rivals(plan, refit, score)
+        except KeyboardInterrupt:
+            is_cut_short = True
+            yield Note("the comparisons were interrupted")
+    order = ["dense", "all sites", *FOUND, "random masks", "first-layer magnitude", "weight magnitude", *BY_MAGNITUDE]
+    indices, names = kept_sites(plan, mask)
+    done = RunDone(
+        name=plan.prepared.name,
+        n_sites=plan.sites.size,
+        sites=site_groups(plan.sites),
+        folder=None if folder is None else str(folder.path),
+        seconds=time.monotonic() - began,
+        scores=tuple(sorted(scores, key=lambda entry: order.index(entry.name))),
+        method=plan.config.method,
+        objective=None if is_default(plan) else plan.objective.words,
+        hardened=result.hardened,
+        indices=indices,
+        names=names,
+        image_shape=None if plan.prepared.image_shape is None else tuple(plan.prepared.image_shape),
+        cut_short_by=(interrupt.reason or "interrupt") if is_cut_short else None,
+        files=() if folder is None else (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"),
+        adapted=result.adapted,
+        cost=cost_of(plan, mask),
+        outcome=Outcome(result, model),
+        **sizes,
+    )
+    if folder is not None:
+        folder.write_json(RESULT, replace(done, folder=None).to_dict())
+    yield done
 
 
-def _kept(plan: Plan, mask: BoolArray, position: FloatArray) -> dict[str, Any]:
-    """Return what mask.json and a checkpoint say of the sites."""
-    keep = np.flatnonzero(mask)
+def kept_sites(plan: Plan, mask: BoolArray) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the flat indices and the names of the kept sites."""
     names = plan.sites.names(plan.prepared.feature_names)
-    return {"N": int(mask.size), "keep": keep, "names": [names[site] for site in keep], "weights": position}
+    indices = np.flatnonzero(mask).tolist()
+    return tuple(indices), tuple(str(names[site]) for site in indices)
 
 
-def write_mask(plan: Plan, outcome: Outcome, folder: RunFolder) -> None:
+def write_mask(plan: Plan, result: SearchResult, folder: RunFolder) -> None:
     """Write mask.json: before the retraining, which may be interrupted."""
-    folder.write_json(MASK, mask_content(plan, outcome))
+    folder.write_json(MASK, mask_content(plan, result.mask, result.weights, result.gates, result.scores))
 
 
-def mask_content(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """Return what mask.json says."""
-    kept = _kept(plan, outcome.mask, outcome.position)
-    scores = {} if outcome.scores is None else {"scores": outcome.scores}
-    return {"n": int(kept["keep"].size), **kept, "gates": outcome.gates.astype(np.float64), **scores}
+def mask_content(
+    plan: Plan, mask: BoolArray, weights: FloatArray, gates: Float32Array, scores: FloatArray | None = None
+) -> dict[str, Any]:
+    """Return the content of mask.json."""
+    indices, names = kept_sites(plan, mask)
+    return {
+        "n_sites": int(mask.size),
+        "indices": indices,
+        "names": names,
+        "weights": weights,
+        "gates": gates.astype(np.float64),
+        **({} if scores is None else {"scores": scores}),
+    }
 
 
-def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
+def _rivals(plan: Plan, refit: Refit, score: Score) -> Iterator[Event]:
     """All sites, random masks and first-layer magnitude, each retrained in the same way."""
     size, seed = plan.sites.size, plan.config.runtime.seed
     since = time.monotonic()
     everything = np.ones(size, bool)
     whole = refit.train(everything, seed)
-    yield row("all sites", size, [refit.test(whole, everything)], since, [refit.value(whole, everything)])
+    yield score("all sites", size, [refit.test(whole, everything)], since, [refit.value(whole, everything)])
     since = time.monotonic()
     draw = generator(seed, Stream.RIVAL_MASKS)
-    scores: list[float] = []
+    accuracies: list[float] = []
     values: list[float | None] = []
     for number in range(RANDOM_MASKS):
         if plan.cost is not None:
@@ -218,26 +244,26 @@ def _rivals(plan: Plan, refit: Refit, row: Any, kept: int) -> Iterator[Event]:
             mask[draw.choice(size, plan.keep, replace=False)] = True
             mask = hardened(mask.astype(np.float64), plan.keep, plan.sites.hard_floor)
         model = refit.train(mask, seed + number)
-        scores.append(refit.test(model, mask))
+        accuracies.append(refit.test(model, mask))
         values.append(refit.value(model, mask))
-    yield row("random masks", int(mask.sum()), scores, since, values)
+    yield score("random masks", int(mask.sum()), accuracies, since, values)
     since = time.monotonic()
     mask = magnitude_mask(plan, whole, refit.x)
     model = refit.train(mask, seed)
     name = "weight magnitude" if plan.sites.channels else "first-layer magnitude"
-    yield row(name, int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
+    yield score(name, int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
 
 
-def _updated_rivals(plan: Plan, refit: Refit, row: Any) -> Iterator[Event]:
+def _updated_rivals(plan: Plan, refit: Refit, score: Score) -> Iterator[Event]:
     """The mask of largest magnitude on the same trained classifier, as it is and updated in the same way."""
     since = time.monotonic()
     mask = magnitude_mask(plan, plan.model, refit.x)
     found = accuracy(plan.gated, refit.x_test, refit.y_test, plan.gated.hard_gates(mask))
-    yield row(BY_MAGNITUDE[0], int(mask.sum()), [found], since, [refit.value(plan.gated, mask, is_gated=True)])
+    yield score(BY_MAGNITUDE[0], int(mask.sum()), [found], since, [refit.value(plan.gated, mask, is_gated=True)])
     if plan.config.retrain.finetune != "none":
         since = time.monotonic()
         model = refit.updated(mask, plan.config.runtime.seed)
-        yield row(BY_MAGNITUDE[1], int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
+        yield score(BY_MAGNITUDE[1], int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
 
 
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:

@@ -1,4 +1,4 @@
-"""The run: steps of backprop, a block of chain decisions, again; then hardening, shrinking, retraining, the record."""
+"""The run: steps of backprop and blocks of the method in turns, then the hard mask, the pruned model, the tests."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from mcprune.data.load import FROM_PYTHON
 from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import use_threads, versions
 from mcprune.errors import FolderError, McpruneError, RanksError
-from mcprune.session import finalize as outcome
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method, site_groups
 from mcprune.session.build.plan import Plan, make_plan
 from mcprune.session.checkpoint_writer import Keeper
+from mcprune.session.finalize import SearchResult, cost_budget, finalize, write_mask
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.orphaned_mask import rescued
 from mcprune.session.pilots import in_time
 from mcprune.session.ranks import enter
 from mcprune.session.retrain import is_default
 from mcprune.session.search import Search
+from mcprune.session.search_parts import adapted_of
 from mcprune.session.steering import Steering
-from mcprune.storage import events
-from mcprune.storage.events import Event
+from mcprune.storage.events import Event, Note, RunDone, RunStarted
 from mcprune.storage.folder import RunFolder
 from mcprune.training.classifiers import classifier_words
 from mcprune.types import BoolArray
 from mcprune.version import VERSION
 
-MOST_NAMES = 4096  # of inputs in `start`
+MOST_NAMES = 4096  # of inputs in `run_started`
 
 
 def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = None) -> Iterator[Event]:
-    """Run what the configuration says and tell of it; leaving the loop ends the run and keeps what is written.
+    """Run a configuration; leaving the loop ends the run and keeps what is written.
 
     Parameters
     ----------
@@ -54,12 +54,19 @@ def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = 
     Yields
     ------
     Event
-        As docs/events.md lists them. The last one is `done`.
+        As docs/events.md describes them; the first is a `RunStarted`, the last a `RunDone`.
 
     Raises
     ------
     McpruneError
-        What the user can mend, before anything is written where that is possible.
+        An error that the user can mend, before anything is written where that is possible.
+
+    Examples
+    --------
+    >>> import mcprune
+    >>> for event in mcprune.run(mcprune.make_config(data="digits", keep=16)):  # doctest: +SKIP
+    ...     if isinstance(event, mcprune.Progress):
+    ...         print(event.block, event.loss)
     """
     check_options(config)
     folder = RunFolder(folder_of(config), config, force=config.runtime.force)
@@ -69,7 +76,7 @@ def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = 
         if ranks is not None:
             ranks.told({"options": None})
         dataset = load_dataset(config)
-        yield from began_anew(config, dataset, folder, steering=steering, ranks=ranks)
+        yield from start_run(config, dataset, folder, steering=steering, ranks=ranks)
     finally:
         folder.close()
 
@@ -88,34 +95,32 @@ def run_on(
     dataset: Dataset,
     path: Path | None,
     model: torch.nn.Module | None = None,
-    ends: list[outcome.Outcome] | None = None,
     steering: Steering | None = None,
     function: Callable[..., Any] | None = None,
 ) -> Iterator[Event]:
-    """Run on a data set at hand; `path` None writes nothing. What came out is appended to `ends` for who wants it."""
+    """Run on a loaded data set; a `path` of None writes nothing."""
     folder = None if path is None else RunFolder(path, config, force=config.runtime.force)
     try:
         if folder is not None:
             is_named = config.data.source != FROM_PYTHON
             given = {"data": not is_named, "model": model is not None, "objective": function is not None}
             folder.announce(tuple(name for name, is_given in given.items() if is_given))
-        yield from began_anew(config, dataset, folder, model, ends, steering, function)
+        yield from start_run(config, dataset, folder, model, steering, function)
     finally:
         if folder is not None:
             folder.close()
 
 
-def began_anew(
+def start_run(
     config: Config,
     dataset: Dataset,
     folder: RunFolder | None,
     model: torch.nn.Module | None = None,
-    ends: list[outcome.Outcome] | None = None,
     steering: Steering | None = None,
     function: Callable[..., Any] | None = None,
     ranks: Ranks | None = None,
 ) -> Iterator[Event]:
-    """Run on a data set at hand from the first step on, into a folder that the caller closes."""
+    """Run on a loaded data set from the first step on, into a folder that the caller closes."""
     began = time.monotonic()
     plan = make_plan(config, dataset, model, function=function)
     enter(plan, config, ranks)
@@ -123,21 +128,21 @@ def began_anew(
     del dataset
     if folder is not None:
         folder.config = search.plan.config
-    yield from told_in(_events(search, folder, began, ends), search, folder)
+    yield from record_events(_events(search, folder, began), search, folder)
 
 
-def told_in(told: Iterator[Event], search: Search, folder: RunFolder | None) -> Iterator[Event]:
-    """Pass the events on, written into the folder; whatever ends them early, what the search has done is saved first."""
+def record_events(events: Iterator[Event], search: Search, folder: RunFolder | None) -> Iterator[Event]:
+    """Yield the events and write them into the folder; whatever ends them early, the search is saved first."""
     if folder is None:
-        yield from told
+        yield from events
         return
     try:
-        for event in told:
+        for event in events:
             # A classifier that diverges at once leaves nothing, and an earlier run as it was.
             if search.blocks_done:
                 folder.begin()
             folder.event(event)
-            if event.kind == events.DONE and not event.data["is_cut_short"]:
+            if isinstance(event, RunDone) and event.is_complete:
                 folder.finish()
             yield event
     except FolderError as error:
@@ -148,59 +153,53 @@ def told_in(told: Iterator[Event], search: Search, folder: RunFolder | None) -> 
         with suppress(FolderError):
             if search.keeper is not None:
                 search.keeper.rescue(search)
-        if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # those can go on
+        if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # those can be resumed
             folder.restore()
         raise
 
 
-def _events(
-    search: Search, folder: RunFolder | None, began: float, ends: list[outcome.Outcome] | None
-) -> Iterator[Event]:
+def _events(search: Search, folder: RunFolder | None, began: float) -> Iterator[Event]:
     yield start_event(search, folder)
-    for note in search.plan.notes:
-        yield Event(events.NOTE, {"text": note})
-    yield from searched_and_concluded(search, folder, began, ends)
+    for text in search.plan.notes:
+        yield Note(text)
+    yield from search_and_finish(search, folder, began)
 
 
-def start_event(search: Search, folder: RunFolder | None) -> Event:
-    """Return the event that says what is run on what."""
+def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
+    """Return the first event of a run."""
     plan = search.plan
-    return Event(
-        events.START,
-        {
-            "version": VERSION,
-            "versions": versions(),
-            "name": plan.prepared.name,
-            "rows": {part: len(getattr(plan.prepared, f"y_{part}")) for part in ("train", "validation", "test")},
-            "N": plan.sites.size,
-            "n": plan.keep,
-            "cost": outcome.cost_of(plan),
-            "sites": site_groups(plan.sites),
-            "image_shape": None if plan.prepared.image_shape is None else list(plan.prepared.image_shape),
-            "feature_names": named_features(plan),
-            "classifier": classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model),
-            "device": str(plan.device),
-            "threads": plan.config.runtime.threads,
-            "folder": None if folder is None else str(folder.path),
-            "epochs": plan.epochs,
-            "blocks": plan.blocks,
-            "config": plan.config.flat(),
-            "objective": None if is_default(plan) else plan.objective.words,
-            **search.method.description(),
-        },
+    data = plan.prepared
+    return RunStarted(
+        version=VERSION,
+        versions=versions(),
+        name=data.name,
+        rows={part: len(getattr(data, f"y_{part}")) for part in ("train", "validation", "test")},
+        n_sites=plan.sites.size,
+        keep=plan.keep,
+        cost=None if plan.cost is None else cost_budget(plan),
+        sites=site_groups(plan.sites),
+        image_shape=None if data.image_shape is None else tuple(data.image_shape),
+        feature_names=named_features(plan),
+        classifier=classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model),
+        device=str(plan.device),
+        threads=plan.config.runtime.threads,
+        folder=None if folder is None else str(folder.path),
+        epochs=plan.epochs,
+        blocks=plan.blocks,
+        config=plan.config.flat(),
+        objective=None if is_default(plan) else plan.objective.words,
+        **search.method.description(),
     )
 
 
-def named_features(plan: Plan) -> list[str] | None:
-    """Return the names of the inputs; None for images, and where they are too many to be told."""
+def named_features(plan: Plan) -> tuple[str, ...] | None:
+    """Return the names of the inputs; None for images, and where there are too many for one event."""
     names = plan.prepared.feature_names
-    return None if plan.prepared.image_shape is not None or len(names) > MOST_NAMES else list(map(str, names))
+    return None if plan.prepared.image_shape is not None or len(names) > MOST_NAMES else tuple(map(str, names))
 
 
-def searched_and_concluded(
-    search: Search, folder: RunFolder | None, began: float, ends: list[outcome.Outcome] | None
-) -> Iterator[Event]:
-    """Search, from wherever the search stands; harden; retrain, compare and write."""
+def search_and_finish(search: Search, folder: RunFolder | None, began: float) -> Iterator[Event]:
+    """Search, from wherever the search is; harden; retrain, compare and write."""
     plan = search.plan
     keeper = None if folder is None else Keeper(folder, plan)
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
@@ -209,21 +208,23 @@ def searched_and_concluded(
         kept = int((search.method.position() > 0).sum())
         if search.blocks_done < search.pace.blocks and not search.is_within():
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
-            yield Event(events.NOTE, {"text": text + "; fewer --epochs plan a shorter run"})
-        mask, away = search.harden()
-        for note in getattr(search.method, "notes", list)():
-            yield Event(events.NOTE, {"text": note})
-        found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
-        found.scores = getattr(search.method, "scores", None)
+            yield Note(text + "; fewer --epochs plan a shorter run")
+        mask, hardened = search.harden()
+        for text in getattr(search.method, "notes", list)():
+            yield Note(text)
+        result = SearchResult(
+            mask=mask,
+            weights=search.method.position().copy(),
+            gates=search.final_gates,
+            work=search.cost(),
+            hardened=hardened,
+            scores=getattr(search.method, "scores", None),
+            adapted=adapted_of(search.adapted),
+        )
         if folder is not None:  # the last block has made it
-            outcome.write_mask(plan, found, folder)
-        found.harden = away
-        yield Event(events.HARDEN, away)
-        found.is_cut_short = interrupt.is_asked
-        found.adapted = search.adapted
-        yield from outcome.conclude(plan, found, folder, began, interrupt)
-    if ends is not None:
-        ends.append(found)
+            write_mask(plan, result, folder)
+        yield hardened
+        yield from finalize(plan, result, folder, began, interrupt)
 
 
 def search(
@@ -266,8 +267,8 @@ def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Pl
         pass
     if interrupt.is_asked:
         raise KeyboardInterrupt
-    mask, away = searched.harden()
-    return searched.plan, mask, away["validation_accuracy"]
+    mask, hardened = searched.harden()
+    return searched.plan, mask, hardened.validation_accuracy
 
 
 def searching(config: Config, plan: Plan, began: float, steering: Steering | None = None) -> Search:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcprune.errors import McpruneError
-from mcprune.session import finalize as outcome
+from mcprune.session.finalize import mask_content
 from mcprune.storage.atomic import write_whole
 from mcprune.storage.events import plain
 
@@ -27,8 +27,8 @@ def rescued(search: Search, path: Path) -> str:
         mask = search.harden()[0] if search.mask is None else search.mask
     except McpruneError as error:
         return f"no mask could be saved: {error}"
-    found = outcome.Outcome(mask, search.method.position().copy(), search.final_gates, search.cost())
-    text = json.dumps(plain(outcome.mask_content(plan, found)), indent=1) + "\n"
+    content = mask_content(plan, mask, search.method.position(), search.final_gates)
+    text = json.dumps(plain(content), indent=1) + "\n"
     for place in (path.parent, Path(tempfile.gettempdir())):
         file = place / f"{path.name}-mask-{uuid.uuid4().hex[:8]}.json"
         with suppress(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,15 +21,14 @@ from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import make_plan
 from mcprune.session.checkpoint_writer import fingerprint
-from mcprune.session.finalize import Outcome
-from mcprune.session.loop import began_anew, searched_and_concluded, told_in
+from mcprune.session.loop import record_events, search_and_finish, start_run
 from mcprune.session.ranks import enter
 from mcprune.session.search import Search
 from mcprune.session.steering import Replay, Steering, change_of
-from mcprune.storage import events
 from mcprune.storage.atomic import Lock
 from mcprune.storage.checkpoint import packed, read_checkpoint
-from mcprune.storage.events import Event
+from mcprune.storage.event_log import parse_event, parse_events
+from mcprune.storage.events import Event, Progress, RunDone, Stopped
 from mcprune.storage.folder import Mark, RunFolder
 from mcprune.storage.layout import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
 from mcprune.training.trainer import put_tensors
@@ -73,12 +71,12 @@ def has_ended(folder: str | Path) -> bool:
     """Tell whether a run in the folder has come to its planned end; what it then left for a resume is removed."""
     path = Path(folder)
     try:
-        if read_json(path, RESULT).get("is_cut_short"):
+        if read_json(path, RESULT).get("cut_short_by") is not None:
             return False
-        last = _read((path / EVENTS).read_bytes().splitlines()[-1])
-    except (FolderError, OSError, IndexError):
+        last = parse_event((path / EVENTS).read_bytes().splitlines()[-1])
+    except (FolderError, OSError, IndexError, ValueError):
         return False
-    if last is None or last.kind != events.DONE or last.data.get("is_cut_short"):
+    if not isinstance(last, RunDone) or not last.is_complete:
         return False
     with suppress(OSError):
         for name in (OLDER, CHECKPOINT, BEGUN):
@@ -148,7 +146,6 @@ def events_of(
     opened: Opened,
     dataset: Dataset | None = None,
     model: nn.Module | None = None,
-    ends: list[Outcome] | None = None,
     function: Callable[..., Any] | None = None,
     ranks: Ranks | None = None,
 ) -> Iterator[Event]:
@@ -161,8 +158,6 @@ def events_of(
         The data again, where the run was begun on data given from Python; else they are loaded as the first time.
     model : nn.Module, optional
         The classifier again, where the user's own was given; its weights come from the checkpoint.
-    ends : list, optional
-        Takes what came out.
     function : callable, optional
         The objective again, where it was a function.
     ranks : Ranks, optional
@@ -183,7 +178,7 @@ def events_of(
             dataset = load_dataset(config)
         began = time.monotonic()
         if held is None:
-            yield from began_anew(config, dataset, folder, model, ends, opened.steering, function, ranks)
+            yield from start_run(config, dataset, folder, model, opened.steering, function, ranks)
             return
         search = restored(
             held,
@@ -200,7 +195,7 @@ def events_of(
         folder.go_on(Mark(*held["events"]))
         yield from opened.told
         began = time.monotonic() - search.seconds
-        yield from told_in(searched_and_concluded(search, folder, began, ends), search, folder)
+        yield from record_events(search_and_finish(search, folder, began), search, folder)
     finally:
         folder.close()  # releases the lock
 
@@ -369,33 +364,17 @@ def _config_of(path: Path, held: dict[str, Any]) -> Config:
         ) from None
 
 
-def _split(path: Path, mark: Mark) -> tuple[list[Event], list[dict[str, Any]]]:
-    """Return the events up to the mark, and those behind it as far as they are whole."""
+def _split(path: Path, mark: Mark) -> tuple[list[Event], list[Event]]:
+    """Return the events up to the mark, and those after it as far as they are whole."""
     try:
         data = (path / EVENTS).read_bytes()
     except OSError:
         return [], []
-    told = [_read(line) for line in data[: mark.size].splitlines()]
-    tail: list[dict[str, Any]] = []
-    for line in data[mark.size :].split(b"\n")[:-1]:  # what follows the last end of a line is torn
-        try:
-            event = json.loads(line)
-            if not isinstance(event, dict):
-                break
-        except (ValueError, RecursionError):
-            break
-        tail.append(event)
-    return [event for event in told if event is not None], tail
+    whole = data[mark.size : data.rfind(b"\n") + 1]  # what follows the last end of a line was cut off
+    return parse_events(data[: mark.size]).events, parse_events(whole).events
 
 
-def _read(line: bytes) -> Event | None:
-    with suppress(ValueError, KeyError, TypeError):
-        data = json.loads(line)
-        return Event(data.pop("event"), data)
-    return None
-
-
-def _steering(held: dict[str, Any] | None, tail: list[dict[str, Any]]) -> Steering:
+def _steering(held: dict[str, Any] | None, tail: list[Event]) -> Steering:
     """Return what was still to be turned, and what a person, or the clock, had turned behind the checkpoint before the run was cut off."""
     try:
         found = Replay.of(dict(held["search"]["steering"]) if held is not None else {})
@@ -403,15 +382,14 @@ def _steering(held: dict[str, Any] | None, tail: list[dict[str, Any]]) -> Steeri
         raise FolderError(
             f"the checkpoint says wrongly what is still to be turned ({error}); resume with --older"
         ) from None
-    with suppress(KeyError, TypeError, ValueError):
-        for event in tail:
-            if event["event"] == events.PROGRESS:
-                found.repeats_until = max(found.repeats_until, int(event["block"]))
-            if (change := change_of(event)) is not None:
-                block, turned = change
-                found.repeats_until = max(found.repeats_until, block)
-                if turned not in found.changes.setdefault(block, []):  # a repeated one is known already
-                    found.changes[block].append(turned)
-            elif event["event"] == events.STOPPED and event["reason"] in ("stop", "max_time") and found.end is None:
-                found.end, found.why = int(event["block"]), str(event["reason"])
+    for event in tail:
+        if isinstance(event, Progress):
+            found.repeats_until = max(found.repeats_until, event.block)
+        if (change := change_of(event)) is not None:
+            block, turned = change
+            found.repeats_until = max(found.repeats_until, block)
+            if turned not in found.changes.setdefault(block, []):  # a repeated one is known already
+                found.changes[block].append(turned)
+        elif isinstance(event, Stopped) and event.reason in ("stop", "max_time") and found.end is None:
+            found.end, found.why = event.block, event.reason
     return found

@@ -14,9 +14,9 @@ from mcprune.chain.min_per_layer import hardened
 from mcprune.errors import ConfigError
 from mcprune.methods.base import Batch, Joint, MaskUpdate
 from mcprune.methods.markov.method import Markov
-from mcprune.session import finalize as outcome
 from mcprune.session.build.plan import Plan
 from mcprune.session.checkpoint_writer import Keeper
+from mcprune.session.finalize import cost_of
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.ranks import agreed
 from mcprune.session.retrain import is_default
@@ -376,7 +376,7 @@ class Search:
             n_sites=mask.size,
             gate_sum=gate_sum,
             gate_sum_error=abs(gate_sum - int(mask.sum())),
-            cost=None if self.plan.cost is None else outcome.cost_of(self.plan, mask),
+            cost=cost_of(self.plan, mask),
             kept_before=kept,
             near_hard=near_hard(gates),
             last_crossed=tuple(self.last_crossed().tolist()),

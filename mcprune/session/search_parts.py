@@ -182,4 +182,7 @@ def adapted_of(adapted: Mapping[str, Any] | None) -> Adapted | None:
     """Return what a method adapts, as events hold it."""
     if adapted is None:
         return None
-    return Adapted(**{name: tuple(value) if isinstance(value, list) else value for name, value in adapted.items()})
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in adapted.items()
+    }
+    return Adapted(**fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,14 +14,15 @@ from pydantic.fields import FieldInfo
 from mcprune.chain.schedules import Schedule, parse
 from mcprune.config.files import read_options
 from mcprune.config.options import OPTIONS
-from mcprune.errors import ConfigError, FolderError, McpruneError, brief
+from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.methods.base import MaskUpdate
 from mcprune.methods.markov.method import Markov
 from mcprune.methods.markov.settings import ChainSettings, check
 from mcprune.session.build.markov import candidates_ahead, judging_rows, move_plan
 from mcprune.session.build.plan import Plan
-from mcprune.storage.events import KNOB, PACE
-from mcprune.storage.layout import CONFIG, EVENTS
+from mcprune.storage.event_log import read_log
+from mcprune.storage.events import Event, KnobChanged, Replanned, RunStarted, Stopped
+from mcprune.storage.layout import CONFIG
 
 SCHEDULED = ("delta", "temperature", "alpha")
 KNOBS = (*SCHEDULED, "moves", "evaluation_rows", "budget_pressure", "adapt_delta")
@@ -241,18 +241,12 @@ class Replay(Steering):
         return cls(changes, saved.get("end"), str(saved.get("why", "replay")), int(saved.get("until", 0)))
 
 
-def change_of(event: Mapping[str, Any]) -> tuple[int, dict[str, Any]] | None:
-    """Return the blocks done before what a recorded event changed, and the change; None of other events.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        It is not as it was written.
-    """
-    if event["event"] == KNOB:
-        return int(event["block"]), dict(event["knobs"])
-    if event["event"] == PACE:
-        return int(event["block"]), {"blocks": int(event["blocks"])}
+def change_of(event: Event) -> tuple[int, dict[str, Any]] | None:
+    """Return the blocks done before what a recorded event changed, and the change; None of other events."""
+    if isinstance(event, KnobChanged):
+        return event.block, dict(event.knobs)
+    if isinstance(event, Replanned):
+        return event.block, {"blocks": event.blocks}
     return None
 
 
@@ -271,22 +265,14 @@ def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
     options.pop("max_time", None)  # the recorded end takes its place: a clock would end it elsewhere
     changes: dict[int, list[dict[str, Any]]] = {}
     end = None
-    try:
-        for line in (path / EVENTS).read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            if (change := change_of(event)) is not None:
-                changes.setdefault(change[0], []).append(change[1])
-            elif event["event"] == "stopped":
-                end = int(event["block"])
-            elif event["event"] == "start" and options.get("early_reject") is None:
-                # What `auto` chose by its speed then; another one may round otherwise.
-                options["evaluator"] = (
-                    event["evaluator"] if event["evaluator"] in OPTIONS["evaluator"].choices else "auto"
-                )
-    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
-        raise FolderError(
-            f"{str(path / EVENTS)!r} is not the record of a run ({brief(error)}); give another folder"
-        ) from None
+    for event in read_log(path).events:
+        if (change := change_of(event)) is not None:
+            changes.setdefault(change[0], []).append(change[1])
+        elif isinstance(event, Stopped):
+            end = event.block
+        elif isinstance(event, RunStarted) and options.get("early_reject") is None:
+            # What `auto` chose by its speed then; another one may round otherwise.
+            options["evaluator"] = event.evaluator if event.evaluator in OPTIONS["evaluator"].choices else "auto"
     return options, Replay(changes, end)
 
 

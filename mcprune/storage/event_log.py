@@ -149,7 +149,7 @@ class EventLog:
 
     def is_superseded(self, change: KnobChanged) -> bool:
         """Whether another change followed before a block was done: the last of them is compared for all."""
-        place = self.knob_changes.index(change)
+        place = next(place for place, one in enumerate(self.knob_changes) if one is change)  # equal ones may follow
         return place + 1 < len(self.knob_changes) and self.knob_changes[place + 1].block == change.block
 
     def settled_from(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +22,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if is_dataclass(value):
-        return {part.name: plain(getattr(value, part.name)) for part in fields(value) if part.metadata.get("json", True)}
+        return {
+            part.name: plain(getattr(value, part.name)) for part in fields(value) if part.metadata.get("json", True)
+        }
     return value
 
 
@@ -111,7 +113,7 @@ class Adapted:
     temperatures : list or None, nats
         The ladder, the coldest first; null for a single replica.
     swap_rates : list or None, share
-        Of each pair of neighbours, the accepted share of swaps (null before the first): since the start, and after the warm-up since its end.
+        For each pair of neighbours, the accepted share of swaps, since the start or the end of the warm-up; null before the first.
     round_trips : int or None
         Of all replicas, from the coldest temperature to the hottest and back, counted like the swaps.
     deltas : list or None, pruner weight

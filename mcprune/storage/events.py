@@ -8,8 +8,7 @@ from mcprune.storage.result_events import Hardened, RunDone, Scored
 from mcprune.storage.search_events import KnobChanged, Note, Progress, Replanned, RunStarted, Stopped
 
 KINDS: dict[str, type[Event]] = {
-    cls.kind: cls
-    for cls in (RunStarted, Note, Progress, KnobChanged, Replanned, Stopped, Hardened, Scored, RunDone)
+    cls.kind: cls for cls in (RunStarted, Note, Progress, KnobChanged, Replanned, Stopped, Hardened, Scored, RunDone)
 }
 
 __all__ = [

@@ -157,7 +157,7 @@ class RunFolder:
         if self._events is None:
             self._waiting.append(event)
             return
-        line = (event.line() + "\n").encode()
+        line = (event.to_json() + "\n").encode()
         try:
             left = memoryview(line)
             while left:

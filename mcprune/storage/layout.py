@@ -100,8 +100,3 @@ def read_json(folder: str | Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FolderError(f"{str(path / name)!r} is no JSON object; run again")
     return value
-
-
-def read_result(folder: str | Path) -> dict[str, Any]:
-    """Return what a finished run wrote into result.json; see `read_json` for errors."""
-    return read_json(folder, RESULT)

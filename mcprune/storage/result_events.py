@@ -162,7 +162,9 @@ class RunDone(Event):
     parameters: BeforeAfter
     macs: BeforeAfter
     nonzero_weights: BeforeAfter
-    outcome: object = field(default=None, repr=False, compare=False, metadata={"json": False})  # session.finalize.Outcome
+    outcome: object = field(
+        default=None, repr=False, compare=False, metadata={"json": False}
+    )  # session.finalize.Outcome
 
     @property
     def is_complete(self) -> bool:

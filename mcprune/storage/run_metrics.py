@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -13,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mcprune.errors import FolderError, brief
-from mcprune.storage.layout import EVENTS, read_result
+from mcprune.errors import FolderError
+from mcprune.storage.event_log import decoded_gates, read_log, read_result
+from mcprune.storage.events import Progress
 
 Bytes = NDArray[np.uint8]
 
@@ -51,7 +50,7 @@ class RunFigures(NamedTuple):
     last_crossed: list[int]
     steps: int
     curve: list[Point]
-    progress: list[dict[str, Any]]
+    progress: list[Progress]
     config: dict[str, Any]
     notes: list[str]
 
@@ -64,50 +63,44 @@ def read_run(folder: Path, spent: tuple[float, int] = (0.0, 0)) -> RunFigures:
     FolderError
         The folder has no finished run.
     """
-    result = read_result(folder)
-    try:
-        lines = (folder / EVENTS).read_text(encoding="utf-8").splitlines()
-        told = [json.loads(line) for line in lines]
-        rows = {row["name"]: row["accuracy"] for row in result["rows"]}
-        harden, start = result["harden"], next(event for event in told if event["event"] == "start")
-        progress = [event for event in told if event["event"] == "progress"]
-        last = progress[-1]
-        curve = [
-            Point(event["seconds"] + spent[0], event["forwards"] + spent[1], event["validation_at_n"])
-            for event in progress
-            if event["validation_at_n"] is not None
-        ]
-        end = (last["seconds"] + spent[0], last["forwards"] + spent[1])
-        if harden["validation_accuracy"] is not None:
-            curve.append(Point(*end, harden["validation_accuracy"]))
-        return RunFigures(
-            found=rows["hard mask, as found"],
-            retrained=rows["hard mask, retrained"],
-            away=harden["away"],
-            kept_before=harden["kept_before"],
-            near_hard=harden["near_hard"],
-            seconds=end[0],
-            forwards=harden["forwards"] + spent[1],
-            epochs=last["epoch"],
-            is_cut=any(event["event"] == "stopped" for event in told),
-            keep=result["keep"],
-            n=result["n"],
-            N=result["N"],
-            image_shape=tuple(result["image_shape"]) if result["image_shape"] else None,
-            last_crossed=harden["last_crossed"],
-            steps=harden["steps"],
-            curve=curve,
-            progress=progress,
-            config=start["config"],
-            notes=[event["text"] for event in told if event["event"] == "note"],
-        )
-    except (
-        ArithmeticError, AttributeError, LookupError, OSError, RecursionError, StopIteration, TypeError, ValueError,
-    ) as error:  # fmt: skip
-        why = f"{type(error).__name__}: {brief(error)}"
+    result, log = read_result(folder), read_log(folder)
+    accuracies = {score.name: score.accuracy for score in result.scores}
+    hardened, progress = result.hardened, log.progress
+    found, retrained = accuracies.get("hard mask, as found"), accuracies.get("hard mask, retrained")
+    if found is None or retrained is None or hardened.gate_sum_error is None or not progress:
         raise FolderError(
-            f"the run in {str(folder)!r} cannot be read ({why}); remove that folder and run again"
-        ) from None
+            f"the run in {str(folder)!r} has no retrained mask, or no progress; remove that folder and run again"
+        )
+    last = progress[-1]
+    curve = [
+        Point(event.seconds + spent[0], event.forwards + spent[1], event.validation_at_n)
+        for event in progress
+        if event.validation_at_n is not None
+    ]
+    end = (last.seconds + spent[0], last.forwards + spent[1])
+    if hardened.validation_accuracy is not None:
+        curve.append(Point(*end, hardened.validation_accuracy))
+    return RunFigures(
+        found=found,
+        retrained=retrained,
+        away=hardened.gate_sum_error,
+        kept_before=hardened.kept_before,
+        near_hard=hardened.near_hard,
+        seconds=end[0],
+        forwards=hardened.forwards + spent[1],
+        epochs=last.epoch,
+        is_cut=log.stopped is not None,
+        keep=list(result.indices),
+        n=len(result.indices),
+        N=result.n_sites,
+        image_shape=result.image_shape,
+        last_crossed=list(hardened.last_crossed),
+        steps=hardened.steps,
+        curve=curve,
+        progress=progress,
+        config=log.started.config,
+        notes=log.notes,
+    )
 
 
 def reached(curve: Iterable[Point], accuracy: float) -> Point | None:
@@ -140,7 +133,6 @@ def spread(values: Sequence[float]) -> float | None:
 
 def gates_over_time(run: RunFigures) -> tuple[list[float], Bytes]:
     """Return the epochs at which the gates were told, and the gates (times, N), a byte each: 255 is 1."""
-    shown = [event for event in run.progress if event.get("gates")]
-    rows = [np.frombuffer(base64.b64decode(event["gates"]), np.uint8) for event in shown]
-    gates = np.stack(rows) if rows else np.zeros((0, run.N), np.uint8)
-    return [event["epoch"] for event in shown], gates
+    shown = [(event.epoch, decoded_gates(event.gates)) for event in run.progress if event.gates]
+    gates = np.stack([row for _, row in shown]) if shown else np.zeros((0, run.N), np.uint8)
+    return [epoch for epoch, _ in shown], gates

@@ -103,8 +103,10 @@ class Progress(Event):
     ----------
     block, blocks : int, blocks
         Blocks done, and planned in all (see `replanned`).
-    epoch, epochs : float, passes
-        Passes over the training rows done (with a fraction), and planned in all (rounded up).
+    epoch : float, passes
+        Passes over the training rows done, with a fraction.
+    epochs : int, passes
+        Planned in all, rounded up.
     loss : float or None, nats
         L_tot at the current position.
     classification_loss : float or None, nats

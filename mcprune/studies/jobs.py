@@ -21,7 +21,7 @@ from mcprune.session.fill_time import Filling, fitting_epochs
 from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on
 from mcprune.session.resume import Opened, events_of, open_run
-from mcprune.storage import events
+from mcprune.storage.events import Event, Hardened, RunDone, Stopped, plain
 from mcprune.storage.layout import RESULT, check_free, read_json
 
 JOBS, RUNS = "jobs.json", "runs"
@@ -118,7 +118,7 @@ class Jobs:
         if not self.known.get(name) or not (self.folder(name) / RESULT).exists():
             return False
         try:
-            return not read_json(self.folder(name), RESULT)["is_cut_short"]
+            return read_json(self.folder(name), RESULT)["cut_short_by"] is None
         except (FolderError, KeyError):  # half written: made again
             return False
 
@@ -289,7 +289,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".new")
-        beside.write_text(json.dumps(events.plain(dict(value)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(plain(dict(value)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         beside.replace(path)
     except OSError as error:
         raise FolderError(
@@ -309,15 +309,15 @@ def _warm_up(config: Config, dataset: Dataset) -> None:
     try:
         for event in running:
             _refuse_interrupt(event)
-            if event.kind == events.HARDEN:
+            if isinstance(event, Hardened):
                 break
     finally:
         running.close()  # type: ignore[attr-defined]
 
 
-def _refuse_interrupt(event: events.Event) -> None:
-    asked = event.kind == events.STOPPED and event.data["reason"] in CODES
-    if asked or (event.kind == events.DONE and event.data["is_cut_short"]):
+def _refuse_interrupt(event: Event) -> None:
+    is_asked = isinstance(event, Stopped) and event.reason in CODES
+    if is_asked or (isinstance(event, RunDone) and not event.is_complete):
         raise KeyboardInterrupt
 
 

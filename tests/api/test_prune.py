@@ -49,16 +49,16 @@ def test_arrays_give_a_mask_a_model_figures_and_history_and_write_nothing(table,
     assert (answers == y).mean() > 0.9
     assert result.figures.keys() == {"hard mask, as found", "hard mask, retrained"}
     assert result.figures["hard mask, retrained"] > 0.9
-    assert result.events[0].kind == "start"
+    assert result.events[0].kind == "run_started"
     assert result.model(result.model.transform(x)).shape == (600, 2)
 
 
 def test_the_history_holds_each_moment_as_it_was(table):
     result = mcprune.prune(None, table, keep=2, **FEW)
-    proposed = [sum(pair[0] for pair in step["moves"].values()) for step in result.history]
-    assert proposed == [step["proposals"] for step in result.history]
+    proposed = [sum(pair[0] for pair in step.moves.values()) for step in result.history]
+    assert proposed == [step.proposals for step in result.history]
     assert len(set(proposed)) == len(proposed) > 5
-    assert [step["kept"] for step in result.history] == [step["target"] for step in result.history]
+    assert [step.kept for step in result.history] == [step.target for step in result.history]
 
 
 def test_a_frame_gives_its_names_and_lists_are_as_good(table):
@@ -82,7 +82,7 @@ def test_units_of_a_users_own_sequential(sites, table):
     assert result.mask.kept.sum() == 5
     count = sum(parameter.numel() for parameter in result.model.parameters())
     assert count < sum(parameter.numel() for parameter in model.parameters())
-    assert result.events[-1].data["parameters"] == {"before": 309, "after": count}
+    assert result.events[-1].parameters == {"before": 309, "after": count}
     x, _ = table
     assert len(result.model.predict(x)) == 600
     # It was trained in place: the hard-masked original is what the figure of the mask as found was taken on.
@@ -96,11 +96,9 @@ def test_inputs_of_any_module_through_the_canonical_evaluator(table):
     model = Skipping()
     result = mcprune.prune(model, table, keep=2, **FEW)
     assert result.mask.keep.tolist() == [3, 8]
-    assert result.events[0].data["evaluator"] == "full"
+    assert result.events[0].evaluator == "full"
     assert any(
-        "evaluator: full, since no other serves" in event.data["text"]
-        for event in result.events
-        if event.kind == "note"
+        "evaluator: full, since no other serves" in event.text for event in result.events if event.kind == "note"
     )
     assert (result.model.predict(table[0]) == table[1]).mean() > 0.9
 

@@ -108,7 +108,7 @@ def test_a_comparison_from_end_to_end(compared):
     assert found["failures"] == {}
     for run in found["runs"]:
         own = json.loads((root / "runs" / run["name"] / "result.json").read_text(encoding="utf-8"))
-        rows = {row["name"]: row["accuracy"] for row in own["rows"]}
+        rows = {row["name"]: row["accuracy"] for row in own["scores"]}
         assert (run["found"], run["retrained"]) == (rows["hard mask, as found"], rows["hard mask, retrained"])
         assert len(run["keep"]) == 16
         assert run["curve"] == sorted(run["curve"])
@@ -218,7 +218,7 @@ def test_a_fault_of_the_program_is_no_end_of_the_others_either(tmp_path, capsys,
 
 
 def test_an_interrupt_keeps_what_is_finished(tmp_path, capsys, monkeypatch):
-    from mcprune.storage.events import Event
+    from mcprune.storage.events import Stopped
     from mcprune.studies import jobs
 
     real, made = jobs.run_on, []
@@ -227,7 +227,7 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path, capsys, monkeypatch):
         if path is None or not made:
             made.extend([path] if path is not None else [])
             return real(config, dataset, path, **more)
-        return (event for event in [Event("stopped", {"reason": "interrupt", "block": 1})])
+        return (event for event in [Stopped("interrupt", block=1)])
 
     monkeypatch.setattr(jobs, "run_on", run_on)
     root = tmp_path / "bench"

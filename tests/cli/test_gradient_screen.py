@@ -1,25 +1,21 @@
 """What the screens show of the gradient path: alpha and decided gates in place of proposals."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from mcprune.cli.live import LiveScreen
 from mcprune.cli.screen import PlainScreen, watch
-from mcprune.report.summary import harden_lines
+from mcprune.report.summary import hardened_lines
 from mcprune.report.terminal import PlainOutput, RichOutput
 
-HARDEN = {"kept_before": 11, "away": 2.25, "near_hard": 0.5, "last_crossed": [0, 30, 10, 20], "steps": 1000}
+OF_PROGRESS = {"alpha": 12.5, "near_hard": 0.75, "proposals": 0, "accepted": 0, "acceptance": None}
 
 
 def gradient(story):
-    events = story(config={"method": "gradient"})
-    for event in events:
-        if event.kind == "progress":
-            event.data.update(alpha=12.5, near_hard=0.75, proposals=0, accepted=0, acceptance=None)
-        if event.kind == "done":
-            event.data.update(method="gradient", harden=HARDEN)
-    return events
+    events = story(config={"method": "gradient"}, of_progress=OF_PROGRESS)
+    return [*events[:-1], replace(events[-1], method="gradient")]
 
 
 def test_plain_lines_have_the_gradients_columns(story):
@@ -32,7 +28,7 @@ def test_plain_lines_have_the_gradients_columns(story):
     for title, figure in (("alpha", "12.5"), ("at 0 or 1", "75.0%")):
         assert line[: header.index(title) + len(title)].endswith(figure)
     assert "proposals" not in text
-    assert "before hardening: 11 gates above one half (+3 of n), |sum of gates - n| = 2.2, 50.0%" in text
+    assert "before hardening: 11 gates above one half (+3 of n), |sum of gates - n| = 1.5, 50.0%" in text
 
 
 def test_the_live_display_too(story):
@@ -47,9 +43,10 @@ def test_the_live_display_too(story):
     assert "proposals" not in stream.getvalue()
 
 
-def test_when_the_gates_were_decided():
-    lines = harden_lines({"method": "gradient", "n": 8, "harden": HARDEN})
+def test_when_the_gates_were_decided(story):
+    done = gradient(story)[-1]
+    lines = hardened_lines(done)
     assert lines[1] == "3 gates crossed one half, the last time at step 20 (median) and 30 (the last one) of 1,000"
-    still = harden_lines({"method": "gradient", "n": 8, "harden": {**HARDEN, "last_crossed": [0, 0]}})
+    still = hardened_lines(replace(done, hardened=replace(done.hardened, last_crossed=(0, 0))))
     assert still[1] == "no gate has crossed one half in 1,000 steps"
-    assert harden_lines({"method": "markov", "n": 8, "harden": HARDEN}) == harden_lines({"n": 8}) == []
+    assert hardened_lines(replace(done, method="markov")) == []

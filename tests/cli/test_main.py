@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mcprune.cli.main import main
-from mcprune.errors import DataError, FolderError
+from mcprune.errors import DataError
 from mcprune.version import VERSION
 
 
@@ -124,57 +124,55 @@ def test_an_interrupt_during_the_run_or_before_it_gives_130(fake_run, story, cap
     fake_run(lambda: interrupt(story()[:5]))
     assert main(["run"]) == 130
     assert capsys.readouterr().err == (
-        "mcprune: interrupted; the files written so far are in runs/digits; mcprune resume runs/digits goes on\n"
+        "mcprune: interrupted; the files written so far are in runs/digits; mcprune resume runs/digits continues the run\n"
     )
 
 
-def test_show_prints_the_report_of_a_folder(fake_records, result, capsys):
-    fake_records.read_result = lambda folder: result
-    assert main(["show", "moved/elsewhere"]) == 0
+def test_show_prints_the_report_of_a_folder(result, tmp_path, capsys):
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert main(["show", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "random masks" in text
     assert "inputs: 4 of 64 kept" in text
-    assert "written to moved/elsewhere" in text  # where it is, not where it was written once
+    assert f"written to {tmp_path}" in text  # where it is, not where it was written once
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda result: result.pop("rows"),
-        lambda result: result.update(rows=[{}]),
-        lambda result: result.update(rows=None),
-        lambda result: result["keep"].append(192),
+        lambda result: result.pop("scores"),
+        lambda result: result.update(scores=[{}]),
+        lambda result: result.update(scores=None),
+        lambda result: result["indices"].append(192),
         lambda result: result["names"].pop(),
         lambda result: result.update(image_shape=[2, 2]),
         lambda result: result.update(image_shape="wide"),
         lambda result: result.update(parameters={"before": "many", "after": 3}),
         lambda result: result.update(sites=[{"kind": "inputs"}]),
-        lambda result: result.update(keep=[0.5] * 8),
+        lambda result: result.update(indices=[0.5] * 8),
     ],
 )
-def test_show_refuses_a_result_that_was_spoilt(fake_records, result, capsys, spoil):
+def test_show_refuses_a_result_that_was_spoilt(result, tmp_path, capsys, spoil):
     spoil(result)
-    fake_records.read_result = lambda folder: result
-    assert main(["show", "runs/digits"]) == 2
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert main(["show", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "runs/digits" in err
+    assert str(tmp_path) in err
 
 
-def test_show_without_a_run(fake_records, capsys):
-    def missing(folder):
-        raise FolderError(f"{folder!r} holds no run")
-
-    fake_records.read_result = missing
-    assert main(["show", "nowhere"]) == 2
-    assert "'nowhere' holds no run" in capsys.readouterr().err
+def test_show_without_a_run(tmp_path, capsys):
+    assert main(["show", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert main(["show", str(tmp_path)]) == 2
+    assert "has no result.json" in capsys.readouterr().err
 
 
 def run_in_a_process(code, **more):
     """Start a process whose run yields the events that the code makes."""
     script = (
         "import sys, types\n"
-        "from mcprune.storage.events import Event\n"
+        "from mcprune.storage.events import Note\n"
         "loop = types.ModuleType('mcprune.session.loop')\n"
         f"{code}\n"
         "sys.modules['mcprune.session.loop'] = loop\n"
@@ -184,12 +182,7 @@ def run_in_a_process(code, **more):
     return [sys.executable, "-c", script, *more.get("arguments", ["run", "--json"])]
 
 
-NOTES = (
-    "def run(config):\n"
-    "    for index in range(100_000):\n"
-    "        yield Event('note', {'text': f'caf\\u00e9 {index}'})\n"
-    "loop.run = run"
-)
+NOTES = "def run(config):\n    for index in range(100_000):\n        yield Note(f'caf\\u00e9 {index}')\nloop.run = run"
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly():

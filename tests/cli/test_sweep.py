@@ -97,9 +97,9 @@ def test_the_score_is_that_of_the_run_it_names(four, tmp_path):
     data = load("digits")
     with Interrupt() as interrupt:
         _, mask, found = search(config, data, interrupt)
-    done = {event.kind: event.data for event in run_on(config, data, None) if event.kind in ("harden", "done")}
-    assert mask.nonzero()[0].tolist() == done["done"]["keep"]
-    assert found == done["harden"]["validation_accuracy"]
+    done = {event.kind: event for event in run_on(config, data, None) if event.kind in ("hardened", "run_done")}
+    assert mask.nonzero()[0].tolist() == list(done["run_done"].indices)
+    assert found == done["hardened"].validation_accuracy
 
 
 @pytest.mark.parametrize("objective", ["retrained", "found"])

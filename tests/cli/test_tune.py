@@ -128,7 +128,7 @@ def test_a_run_that_has_not_ended_is_looked_at_with_its_changes(tmp_path):
     whole = Past(tmp_path / "run")
     assert whole.state()["status"] == "done"
     lines = (tmp_path / "run" / "events.jsonl").read_text().splitlines()
-    cut = next(place for place, line in enumerate(lines) if '"event": "harden"' in line)
+    cut = next(place for place, line in enumerate(lines) if '"event": "hardened"' in line)
     (tmp_path / "run" / "events.jsonl").write_text("\n".join([*lines[:cut], lines[cut][:20]]))
     for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
         (tmp_path / "run" / name).unlink()
@@ -138,7 +138,7 @@ def test_a_run_that_has_not_ended_is_looked_at_with_its_changes(tmp_path):
     assert state["run"]["image_shape"] == [8, 8]
     assert state["latest"]["mask"]
     (entry,) = state["log"]
-    losses = [event.data["loss"] for event in told if event.kind == "progress"]
+    losses = [event.loss for event in told if event.kind == "progress"]
     assert entry["before_figures"]["loss"] == pytest.approx(sum(losses[:6]) / 6)
     assert entry["effect"]["loss"] == pytest.approx(sum(losses[6:16]) / 10)
     assert entry["effect"]["blocks"] == 10

@@ -51,7 +51,7 @@ def test_keys_steer_a_run_in_a_terminal(tmp_path):
     until(b"written to")
     assert process.wait(60) == 0
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    turned = [line["knobs"] for line in lines if line["event"] == "knob"]
+    turned = [line["knobs"] for line in lines if line["event"] == "knob_changed"]
     assert turned == [{"delta": 1.25}, {"temperature": 1e-06}, {"temperature": 0.0}, {"delta": 1.0}]
     assert next(line for line in lines if line["event"] == "stopped")["reason"] == "stop"
     after = termios.tcgetattr(theirs)

@@ -33,7 +33,7 @@ def test_a_run_beside_the_caller_is_steered_and_gives_what_prune_gives(tuning):
     tuning.resume()
     result = tuning.result()
     assert result.mask.keep.size == 16
-    assert [event.data["knobs"] for event in result.events if event.kind == "knob"][0]["temperature"] == 1e-3  # noqa: RUF015
+    assert [event.knobs for event in result.events if event.kind == "knob_changed"][0]["temperature"] == 1e-3  # noqa: RUF015
     plain = mcprune.prune(None, "digits", keep=16, epochs=30, **QUICK)
     assert not np.array_equal(plain.mask.weights, result.mask.weights)  # the steering has counted
 

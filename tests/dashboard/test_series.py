@@ -13,7 +13,7 @@ from mcprune.dashboard.series import POINTS, Message, Series, Stream
 from mcprune.dashboard.window import Window, hints
 from mcprune.methods.base import MaskUpdate
 from mcprune.storage.checkpoint import read_checkpoint
-from mcprune.storage.events import PACE, Event
+from mcprune.storage.events import Replanned
 
 
 class Reader:
@@ -102,7 +102,7 @@ def test_figures_come_at_most_ten_times_a_second(page):
 def test_an_open_page_is_told_when_the_clock_plans_other_blocks(page):
     reader = Reader(page)
     planned = page.desk.state()["run"]["blocks"]
-    page.desk.hear(Event(PACE, {"block": 3, "blocks": planned + 7, "before": planned, "progress": 0.1}))
+    page.desk.hear(Replanned(block=3, blocks=planned + 7, blocks_before=planned, progress=0.1))
     told = [data.get("blocks") for _, kind, data in reader.read(30) if kind == "tick"]
     reader.close()
     assert told[-1] == planned + 7
@@ -122,9 +122,9 @@ def test_pause_step_resume_and_stop(still):
     at = desk._block
     assert still.post("/control", {"action": "stop"})[0] == 200
     still.until(lambda: desk.status == "done")
-    stopped = next(event.data for event in still.told if event.kind == "stopped")
+    stopped = next(event for event in still.told if event.kind == "stopped")
     assert stopped == {"reason": "stop", "block": at + 1}
-    rows = {row["name"] for row in still.told[-1].data["rows"]}
+    rows = {score.name for score in still.told[-1].scores}
     assert "hard mask, retrained" in rows  # it was asked to harden, not interrupted
     assert still.post("/knobs", {"alpha": 2.0})[0] == 409
     assert still.post("/control", {"action": "pause"})[0] == 409
@@ -143,7 +143,7 @@ def test_a_change_is_seen_by_all_recorded_and_undone(still):
     assert undone["entry"]["origin"] == "undo"
     assert undone["knobs"] == before == still.desk.knobs.values()
     assert still.post("/control", {"action": "undo"})[0] == 409
-    assert [event.data["block"] for event in still.told if event.kind == "knob"] == [0, 0]
+    assert [event.block for event in still.told if event.kind == "knob_changed"] == [0, 0]
     one.close()
     other.close()
 
@@ -193,14 +193,14 @@ def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still, tmp_path)
     assert told["row"]["kept"] == mask.sum() == 16
     assert told["seconds_left"] is None
     still.until(lambda: still.desk.status == "done")
-    assert np.flatnonzero(mask).tolist() == still.told[-1].data["keep"]
-    hardened = next(event.data for event in still.told if event.kind == "harden")
-    assert told["row"]["validation"] == hardened["validation_accuracy"]
+    assert np.flatnonzero(mask).tolist() == list(still.told[-1].indices)
+    hardened = next(event for event in still.told if event.kind == "hardened")
+    assert told["row"]["validation"] == hardened.validation_accuracy
     assert told["row"]["gate_sum"] == told["row"]["target"] == 16  # not those of the gates before it
     assert still.desk.state()["run"]["stopped"] == {"reason": "stop", "block": 4}
     past = Past(tmp_path / "run").state()
     assert past["run"]["stopped"].items() >= still.desk.state()["run"]["stopped"].items()
-    assert past["latest"]["row"]["validation"] == hardened["validation_accuracy"]
+    assert past["latest"]["row"]["validation"] == hardened.validation_accuracy
 
 
 def test_an_undo_takes_back_the_newest_change_even_if_it_is_not_made_yet(still):
@@ -278,8 +278,8 @@ def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
         page.post("/control", {"action": "pause"})
         page.until(lambda: page.desk.status == "paused")
     page.close()
-    assert next(event.data["block"] for event in page.told if event.kind == "knob") == 0
-    assert sum(event.kind == "knob" for event in page.told) == 3
+    assert next(event.block for event in page.told if event.kind == "knob_changed") == 0
+    assert sum(event.kind == "knob_changed" for event in page.told) == 3
     assert main(["run", "--quiet", "--replay", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
     mask = (tmp_path / "run" / "mask.json").read_bytes()
     assert (tmp_path / "again" / "mask.json").read_bytes() == mask

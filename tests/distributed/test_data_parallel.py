@@ -56,7 +56,7 @@ def test_two_ranks_that_share_the_steps_are_alike_repeatable_and_near_one_proces
     assert [event["loss"] for event in progress(tmp_path / "one")] == [
         event["loss"] for event in progress(tmp_path / "again")
     ]
-    assert len(mask(tmp_path / "one")["keep"]) == 16
+    assert len(mask(tmp_path / "one")["indices"]) == 16
     list(run(make_config(**{**plain, "train_ranks": "each"}, out=str(tmp_path / "alone"))))
     first, alone = progress(tmp_path / "plain")[0], progress(tmp_path / "alone")[0]
     # The same rows, noise and trades: after the first block's steps only the order of sums has a part.
@@ -142,7 +142,7 @@ def test_another_number_of_ranks_does_not_go_on_to_other_bits(tmp_path, monkeypa
 
     folder = tmp_path / "run"
     for event in run(make_config(**{**SHORT, "checkpoint_every": "0.5"}, out=str(folder))):
-        if event.kind == "progress" and event.data["block"] >= 5:
+        if event.kind == "progress" and event.block >= 5:
             break
     tree = read_checkpoint(folder / CHECKPOINT)
     assert tree["training_ranks"] is None

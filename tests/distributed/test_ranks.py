@@ -107,7 +107,7 @@ def test_all_ranks_stop_behind_the_same_block(tmp_path):
     stopped = next(line for line in told(tmp_path / "signalled") if line["event"] == "stopped")
     assert stopped["block"] == 5
     assert [line["blocks"] - line["block"] for line in told(tmp_path / "late") if line["event"] == "progress"][-1] == 0
-    assert any(line["event"] == "pace" for line in told(tmp_path / "late"))
+    assert any(line["event"] == "replanned" for line in told(tmp_path / "late"))
 
 
 def test_ranks_that_were_begun_differently_do_not_begin(tmp_path):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mcprune.cli import events_page
 from mcprune.cli.main import main
 from mcprune.cli.options_page import page
+from mcprune.storage.events import KINDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TUTORIALS = ["index.md", "tutorials/table.md", "tutorials/trigger.md", "tutorials/cnn.md"]
@@ -47,6 +49,19 @@ def test_the_options_page_is_that_of_the_code():
     assert (DOCS / "options.md").read_text() == page(), (
         "made anew by: python -m mcprune.cli.options_page > docs/options.md"
     )
+
+
+def test_the_page_of_events_is_that_of_the_code():
+    assert (DOCS / "events.md").read_text() == events_page.page(), (
+        "made anew by: python -m mcprune.cli.events_page > docs/events.md"
+    )
+
+
+@pytest.mark.parametrize("cls", [*KINDS.values(), *events_page.PARTS], ids=lambda cls: cls.__name__)
+def test_every_field_of_an_event_is_documented(cls):
+    documented, own = events_page.documented(cls), events_page.own_fields(cls)
+    assert list(documented) == own
+    assert all(meaning.endswith(".") for _, meaning in documented.values())
 
 
 def test_the_options_page_has_every_option_with_a_default():

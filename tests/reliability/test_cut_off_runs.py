@@ -74,7 +74,7 @@ def test_ten_kills_at_random_moments_lose_nothing(tmp_path):
 def doing(running, block, work):
     """Go through a run, and do something behind a block."""
     for event in running:
-        if event.kind == "progress" and event.data["block"] == block:
+        if event.kind == "progress" and event.block == block:
             work()
 
 
@@ -87,7 +87,7 @@ def until(process, kind):
 
 @pytest.mark.parametrize(
     ("number", "code", "kind", "more"),
-    [(signal.SIGTERM, 143, "progress", ()), (signal.SIGINT, 130, "row", ("--checkpoint-every", "0.5"))],
+    [(signal.SIGTERM, 143, "progress", ()), (signal.SIGINT, 130, "scored", ("--checkpoint-every", "0.5"))],
 )
 def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, whole, tmp_path, capsys):
     """In the middle of the search (without any other checkpoint), and in the middle of the retraining."""
@@ -117,15 +117,15 @@ def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, who
         assert "Traceback" not in process.stderr.read()
         assert process.wait() == code
     # What was found by then is there as a whole.
-    assert len(json.loads((folder / "mask.json").read_text())["keep"]) == 16
+    assert len(json.loads((folder / "mask.json").read_text())["indices"]) == 16
     assert json.loads((folder / "result.json").read_text())["cut_short_by"] == (
         "terminate" if code == 143 else "interrupt"
     )
     assert mcprune.load(folder).keep.size == 16
     assert {BEGUN, CHECKPOINT} <= {path.name for path in folder.iterdir()}
-    if kind == "row":  # a resume may not change options, so that this one would take as long again
+    if kind == "scored":  # a resume may not change options, so that this one would take as long again
         events = [event for event, _ in zip(events_of(open_run(folder)), range(60), strict=False)]
-        assert [event.kind for event in events].count("harden") == 1
+        assert [event.kind for event in events].count("hardened") == 1
         assert json.loads((folder / "mask.json").read_text()) == json.loads(wanted[0])
         return
     assert main(["resume", str(folder), "--json"]) == 0
@@ -153,7 +153,7 @@ def test_a_file_that_may_not_grow_stops_the_run_and_resume_goes_on(where, whole,
     def limited():
         for event in run(config(folder, **changes)):
             told.append(event)
-            if (where == "mask" and event.kind == "harden") or (len(told) == 12 and where != "mask"):
+            if (where == "mask" and event.kind == "hardened") or (len(told) == 12 and where != "mask"):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (LIMITS[where], hard))
 
     try:
@@ -200,7 +200,7 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(what, whole, disk):
 
     def filled():
         for event in run(config(folder, **FULL[what])):
-            if event.kind == "harden" if what == "result" else event.data.get("block") == 5:
+            if event.kind == "hardened" if what == "result" else getattr(event, "block", None) == 5:
                 fill()
 
     with pytest.raises(FolderError, match=r"No space left on device; make room, then mcprune resume"):
@@ -252,7 +252,7 @@ def test_a_folder_that_is_taken_away_while_retraining_keeps_the_mask_that_was_fo
 
     def taken():
         for event in run(config(folder)):
-            if event.kind == "harden":
+            if event.kind == "hardened":
                 shutil.rmtree(folder)
 
     with pytest.raises(FolderError, match="is gone: ") as met:
@@ -321,26 +321,26 @@ def test_knobs_that_were_turned_behind_the_checkpoint_are_turned_again(tmp_path)
 
     person, folder = Person(turns, None), tmp_path / "run"
     for event in run(config(folder, checkpoint_every="1"), person):
-        if event.kind == "progress" and event.data["block"] == 4:
+        if event.kind == "progress" and event.block == 4:
             saved = {name: (folder / name).read_bytes() for name in (CHECKPOINT, OLDER) if (folder / name).exists()}
-        if event.kind == "progress" and event.data["block"] == 9:
+        if event.kind == "progress" and event.block == 9:
             break
     for name, data in saved.items():
         (folder / name).write_bytes(data)
     with (folder / "events.jsonl").open("ab") as file:
-        file.write(b'{"event": "knob", "block": 9, "kno')  # torn
+        file.write(b'{"event": "knob_changed", "block": 9, "kno')  # torn
     opened = open_run(folder)
     assert opened.held["search"]["blocks_done"] <= 4
     list(events_of(opened))
     assert record(folder)[0] == record(tmp_path / "whole")[0]
     assert record(folder)[3][1:] == record(tmp_path / "whole")[3][1:]
-    assert [line["block"] for line in record(folder)[3] if line["event"] == "knob"] == [2, 5, 7]
+    assert [line["block"] for line in record(folder)[3] if line["event"] == "knob_changed"] == [2, 5, 7]
 
 
 def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_path):
     folder = tmp_path / "run"
     running = run(config(folder, checkpoint_every="0.5"))
-    assert next(running).kind == "start"
+    assert next(running).kind == "run_started"
     held = (folder / BEGUN).read_bytes()
     running.close()
     assert not folder.exists()  # who leaves leaves nothing; a kill leaves what was asked for
@@ -349,7 +349,7 @@ def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_pat
     with pytest.raises(FolderError, match="run again"):
         open_run(folder)
     first = run(config(folder, checkpoint_every="0.5"))
-    assert next(first).kind == "start"
+    assert next(first).kind == "run_started"
     first.close()
     assert sorted(folder.iterdir()) == []
     (folder / BEGUN).write_bytes(held)
@@ -395,7 +395,7 @@ def test_rows_and_models_from_python_are_given_again(tmp_path):
 
     given = make_config(data="arrays", compare="no", out=str(folder), **options)
     for event in run_on(given, from_arrays(x, y), folder, model=fresh()):
-        if event.kind == "progress" and event.data["block"] == 5:
+        if event.kind == "progress" and event.block == 5:
             break
     with pytest.raises(mcprune.McpruneError, match=r"given from Python .*data=\(X, y\)"):
         mcprune.resume(folder)

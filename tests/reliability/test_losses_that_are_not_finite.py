@@ -86,9 +86,9 @@ def test_candidates_that_are_not_finite_are_rejected_and_counted(tmp_path, monke
     told = [next(running)]  # the evaluator has been checked: such a one would not have been taken
     monkeypatch.setattr(FusedEvaluator, "losses", every_third)
     told += running
-    last = [event.data for event in told if event.kind == "progress"][-1]
-    assert last["nonfinite"] > 0
-    assert math.isfinite(last["loss"])
+    last = [event for event in told if event.kind == "progress"][-1]
+    assert last.nonfinite > 0
+    assert math.isfinite(last.loss)
     assert all(math.isfinite(weight) for weight in json.loads((tmp_path / "run" / "mask.json").read_text())["weights"])
 
 
@@ -101,5 +101,5 @@ def test_a_retraining_that_diverges_keeps_the_mask_and_goes_on(tmp_path, monkeyp
     mask = (folder / "mask.json").read_bytes()
     assert (folder / CHECKPOINT).exists()
     told = list(events_of(open_run(folder)))
-    assert told[-1].kind == "done"
+    assert told[-1].kind == "run_done"
     assert (folder / "mask.json").read_bytes() == mask

@@ -27,7 +27,7 @@ def cut_off(tmp_path_factory):
     config = make_config(**SHORT, checkpoint_every="0.5", out=str(root / "whole"))
     list(run(config))
     for event in run(config.replace(out=str(root / "cut"))):
-        if event.kind == "progress" and event.data["block"] == 6:
+        if event.kind == "progress" and event.block == 6:
             break
     return root / "cut", (root / "whole" / "mask.json").read_bytes()
 
@@ -108,7 +108,7 @@ def test_with_no_good_checkpoint_the_run_begins_anew(folder, cut_off):
 def test_a_checkpoint_of_another_run_is_refused(folder, cut_off, tmp_path):
     other = make_config(**SHORT, seed=1, checkpoint_every="0.5", out=str(tmp_path / "other"))
     for event in run(other):
-        if event.kind == "progress" and event.data["block"] == 3:
+        if event.kind == "progress" and event.block == 3:
             break
     shutil.copy(tmp_path / "other" / CHECKPOINT, folder / CHECKPOINT)
     with pytest.raises(FolderError, match="of another run"):

@@ -1,6 +1,7 @@
 """The page of a report in a real browser, opened from disk."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -30,8 +31,8 @@ def test_every_figure_is_drawn_without_a_network(browser, story, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     told = story(30)
-    told[3].data.update(delta=0.5)
-    (folder / "events.jsonl").write_text("".join(event.line() + "\n" for event in told), encoding="utf-8")
+    told[3] = replace(told[3], delta=0.5)
+    (folder / "events.jsonl").write_text("".join(event.to_json() + "\n" for event in told), encoding="utf-8")
     path = write_report(str(folder))
     said, asked = [], []
     page = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -3,6 +3,7 @@
 import html.parser
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from mcprune.cli.report import write_report
 from mcprune.errors import ConfigError, FolderError
 from mcprune.report import figures as report_figures
 from mcprune.report import run_page as report_page
-from mcprune.storage.event_log import read_recorded
+from mcprune.storage.event_log import read_log
 
 SHORT = {"epochs": 12, "retrain_epochs": 2, "compare": "no", "hidden": (24, 12), "threads": 1}
 
@@ -85,17 +86,17 @@ def test_the_page_of_a_steered_run(runs, capsys):
     assert main(["report", str(runs / "chain")]) == 0
     path = runs / "chain" / "report.html"
     assert capsys.readouterr().out == f"written to {path}\n"
-    page, run = read(path), read_recorded(runs / "chain")
+    page, run = read(path), read_log(runs / "chain")
     assert "digits, 16 of 64 sites" in page.text
     assert "the run that it repeats had ended there" in page.text
     assert "rest from block 9" in page.text
     assert "breaks stationarity" in page.text
     assert f"mcprune run --replay {runs / 'chain'} --out {runs / 'chain'}-again" in page.text
-    for row in run.done["rows"]:
-        assert f"{row['accuracy']:.4f}" in page.words
-    assert f"{run.done['parameters']['before']:,}" in page.words
+    for score in run.done.scores:
+        assert f"{score.accuracy:.4f}" in page.words
+    assert f"{run.done.parameters.before:,}" in page.words
     figures = list(page.figures.values())
-    told = [event["loss"] for event in run.progress]
+    told = [event.loss for event in run.progress]
     (losses,) = [
         figure
         for figure in figures
@@ -123,20 +124,20 @@ def test_the_page_needs_nothing_from_outside(runs, tmp_path):
 
 
 def test_the_acceptance_of_the_moves_adds_up_to_what_was_accepted(runs):
-    run = read_recorded(runs / "chain")
-    for name, (proposed, accepted) in run.progress[-1]["moves"].items():
+    run = read_log(runs / "chain")
+    for name, (proposed, accepted) in run.progress[-1].moves.items():
         shares = report_figures.values(run, f"move {name}")
-        totals = np.array([0, *(event["moves"].get(name, [0, 0])[0] for event in run.progress)])
+        totals = np.array([0, *(event.moves.get(name, [0, 0])[0] for event in run.progress)])
         assert np.nansum(shares * np.diff(totals)) == pytest.approx(accepted)
         assert totals[-1] == proposed
 
 
 def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
     page = read(write_report(str(runs / "gradient"), out=str(tmp_path / "page.html")))
-    run = read_recorded(runs / "gradient")
+    run = read_log(runs / "gradient")
     (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
     labels = chart["layout"]["yaxis"]["ticktext"]
-    assert sorted(labels[:4]) == sorted(run.done["names"])
+    assert sorted(labels[:4]) == sorted(run.done.names)
     assert "alcohol" in labels
     assert len(labels) == 13
     names = {trace.get("name") for figure in page.figures.values() for trace in figure["data"]}
@@ -148,7 +149,7 @@ def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
 def test_an_unfinished_run_on_a_table_has_its_names(runs, tmp_path):
     folder = shutil.copytree(runs / "gradient", tmp_path / "run", ignore=shutil.ignore_patterns("report*"))
     lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    told = [line for line in lines if '"event": "start"' in line[:30] or '"event": "progress"' in line[:30]]
+    told = [line for line in lines if '"event": "run_started"' in line[:30] or '"event": "progress"' in line[:30]]
     (folder / "events.jsonl").write_text("\n".join(told) + "\n", encoding="utf-8")
     for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
         (folder / name).unlink()
@@ -177,7 +178,7 @@ def test_an_unfinished_run_says_so_and_a_torn_line_is_left_out(copied, tmp_path)
     for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
         (copied / name).unlink()
     page = read(write_report(str(copied)))
-    run = read_recorded(copied)
+    run = read_log(copied)
     assert "This run is unfinished: 12 of" in page.text
     assert "last line of its events was cut off" in page.text
     assert "there is no small model yet" in page.text
@@ -185,20 +186,18 @@ def test_an_unfinished_run_says_so_and_a_torn_line_is_left_out(copied, tmp_path)
     assert len(run.progress) == 12
     pictures = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "heatmap"]
     assert [trace["z"]["shape"] for trace in pictures[0]["data"]] == ["8, 8", "8, 8"]  # kept, and the mean gates
-    assert "gates above one half when they were told last" in page.text
+    assert "gates above one half at the last time that they were recorded" in page.text
     # Its control: the same without the torn line.
     (copied / "events.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
-    assert not read_recorded(copied).is_torn
+    assert not read_log(copied).is_torn
     (copied / "events.jsonl").write_text(lines[0] + "\n", encoding="utf-8")
-    assert "no block was told" in read(write_report(str(copied))).text
+    assert "no block was recorded" in read(write_report(str(copied))).text
 
 
-def test_an_unfinished_run_of_an_earlier_version_on_images_has_bars(copied):
-    """The control of the picture: without the shape in `start` nobody knows of it before the end."""
+def test_an_unfinished_run_without_an_image_has_bars(copied):
+    """The control of the picture."""
     lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    start = {
-        name: value for name, value in json.loads(lines[0]).items() if name not in ("image_shape", "feature_names")
-    }
+    start = {**json.loads(lines[0]), "image_shape": None}
     told = [json.dumps(start), *(line for line in lines[1:] if '"event": "progress"' in line[:30])]
     (copied / "events.jsonl").write_text("\n".join(told) + "\n", encoding="utf-8")
     kinds = {figure["data"][0]["type"] for figure in read(write_report(str(copied))).figures.values()}
@@ -290,20 +289,21 @@ def test_a_report_does_not_stand_in_the_way_of_force(copied):
 
 
 def test_the_command_that_repeats_a_run_follows_what_it_was(runs):
-    gradient, chain = read_recorded(runs / "gradient"), read_recorded(runs / "chain")
+    gradient, chain = read_log(runs / "gradient"), read_log(runs / "chain")
     assert report_page.again("a b/", gradient)[1] == "mcprune run --config 'a b/config.toml' --out 'a b-again'"
     assert "--replay" in report_page.again("a", chain)[1]
-    gradient.start["config"]["data"] = "arrays"
+    gradient.started.config["data"] = "arrays"
     assert report_page.again("a", gradient)[1] == ""
 
 
 def test_what_is_settled_begins_behind_the_last_change_and_the_fall_of_n(runs):
-    run = read_recorded(runs / "chain")
+    run = read_log(runs / "chain")
     first = run.settled_from()
-    assert run.progress[first]["block"] > 9
-    assert {event["target"] for event in run.progress[first:]} == {16}
-    later = run._replace(knobs=[{**run.knobs[-1], "block": 14}])
-    assert later.progress[later.settled_from()]["block"] == 15
+    assert run.progress[first].block > 9
+    assert {event.target for event in run.progress[first:]} == {16}
+    last = run.knob_changes[-1]
+    later = replace(run, events=tuple(replace(event, block=14) if event is last else event for event in run.events))
+    assert later.progress[later.settled_from()].block == 15
 
 
 def test_single_weights_are_counted_by_layer_and_not_listed(tmp_path):
@@ -324,11 +324,11 @@ def test_single_weights_are_counted_by_layer_and_not_listed(tmp_path):
     ]
     assert main(["run", *options, "--quiet", "--out", str(folder)]) == 0
     page = read(write_report(str(folder), out=str(tmp_path / "page.html")))
-    run = read_recorded(folder)
+    run = read_log(folder)
     (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
-    sizes = [group["size"] for group in run.start["sites"]]
+    sizes = [group.size for group in run.started.sites]
     kept, dropped = (np.array(trace["x"]) * sizes for trace in chart["data"])
     assert kept.sum() == pytest.approx(200)
-    assert kept[0] == pytest.approx(sum(site < sizes[0] for site in run.done["keep"]))
+    assert kept[0] == pytest.approx(sum(site < sizes[0] for site in run.done.indices))
     assert kept + dropped == pytest.approx(sizes)
     assert "How many weights of each layer are kept." in page.text

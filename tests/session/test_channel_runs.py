@@ -15,6 +15,7 @@ from mcprune.data.base import assemble
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.networks import NETWORKS
 from mcprune.session.build.plan import make_plan
+from mcprune.storage.events import BeforeAfter
 from mcprune.storage.pruned_model import load
 
 QUICK = {"epochs": 1, "retrain_epochs": 1, "batch_size": 16, "decisions": 8, "lookahead": 4, "threads": 1, "pool": 2}
@@ -55,18 +56,18 @@ def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, g
     # The maps of so many rows fit; n is near the least that there can be.
     result = prune(name, data, groups + 3, "channels", width=width, out=str(tmp_path / "run"), **QUICK)
     assert result.mask.keep.size == groups + 3
-    start, done = (next(e.data for e in result.events if e.kind == kind) for kind in ("start", "done"))
-    assert start["classifier"] == f"{name}, width {width}"
-    assert len(start["sites"]) == groups
-    assert start["config"]["finetune"] == "warm"
-    assert start["config"]["evaluation_rows"] == 1024
+    start, done = (next(e for e in result.events if e.kind == kind) for kind in ("start", "done"))
+    assert start.classifier == f"{name}, width {width}"
+    assert len(start.sites) == groups
+    assert start.config["finetune"] == "warm"
+    assert start.config["evaluation_rows"] == 1024
     for cost in ("parameters", "macs"):
-        assert 0 < done[cost]["after"] < done[cost]["before"]
+        assert 0 < getattr(done, cost).after < getattr(done, cost).before
     stored = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert (stored["macs"], stored["parameters"]) == (done["macs"], done["parameters"])
+    assert (BeforeAfter(**stored["macs"]), BeforeAfter(**stored["parameters"])) == (done.macs, done.parameters)
     # The files alone give the small network back, and the options leave out what such a network does not read.
     again = load(tmp_path / "run")
-    assert sum(p.numel() for p in again.model.parameters()) == done["parameters"]["after"]
+    assert sum(p.numel() for p in again.model.parameters()) == done.parameters.after
     rows = np.asarray(data.features)[:5]
     np.testing.assert_array_equal(again.predict(rows), result.model.predict(rows))
     assert {"hidden", "activation", "dropout", "bias"}.isdisjoint(read_options(tmp_path / "run" / "config.toml"))
@@ -77,7 +78,7 @@ def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
     data = images((1, 9, 9), 400)
     options = {**QUICK, "epochs": 12, "retrain_epochs": 4, "learning_rate": 0.01}
     result = prune(Small(), data, 5, "channels", **options)
-    assert {event.data["evaluator"] for event in result.events if event.kind == "start"} <= {"suffix", "full"}
+    assert {event.evaluator for event in result.events if event.kind == "run_started"} <= {"suffix", "full"}
     # Chance is a third; two layers share what they cut, the depthwise one with the first.
     assert result.figures["hard mask, retrained"] > 0.8
     layers = [layer for layer in result.model.model.modules() if isinstance(layer, nn.Conv2d)]
@@ -97,15 +98,15 @@ def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(
     limit = round(share * costs.whole)
     options = {**QUICK, "epochs": 6, unit: limit, "moves": "exchange=1,toggle=1"}
     result = prune(whole, images((1, 9, 9)), None, "channels", **options)
-    done = result.events[-1].data
+    done = result.events[-1]
     small = result.model.model
     met = parameters(small) if unit == "parameters" else macs(small, 81)
-    assert met == done["cost"]["kept"] == done[unit]["after"] <= limit
-    kept = np.array(done["cost"]["groups"])
+    assert met == done.cost.used == getattr(done, unit).after <= limit
+    kept = np.array(done.cost.groups)
     assert (met + costs.steps(kept, 1)[kept < costs.sizes] > limit).all()
-    told = [event.data for event in result.events if event.kind == "progress"]
-    assert all(data["cost"] <= data["cost_target"] for data in told)
-    assert told[-1]["rejected_by_cost"] > 0
+    told = [event for event in result.events if event.kind == "progress"]
+    assert all(data.cost <= data.cost_target for data in told)
+    assert told[-1].rejected_by_cost > 0
 
 
 def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(monkeypatch):
@@ -154,8 +155,8 @@ def test_no_move_of_the_chain_empties_a_layer(moves):
     options = {**QUICK, "epochs": 3, "moves": moves, "temperature": "0.5", "delta": "8"}
     result = prune(Small(), images((1, 9, 9)), 3, "channels", **options)
     for event in result.events:
-        if event.kind == "harden":
-            assert event.data["kept"] == 3
+        if event.kind == "hardened":
+            assert event.kept == 3
     kept = result.mask.kept
     assert kept[:8].any()
     assert kept[8:].any()

@@ -22,31 +22,31 @@ WHOLE = {"macs": 64 * 24 + 24 * 12 + 12 * 10, "parameters": 64 * 24 + 24 * 12 + 
 def test_the_small_model_is_within_its_budget_and_no_site_more_would_be(quick, tmp_path, unit, limit):
     told = list(run(quick(**WIDTHS, **{unit: limit}, moves="exchange=3,toggle=1", out=str(tmp_path / "run"))))
     model, _ = load_model(tmp_path / "run")
-    done = told[-1].data
-    cost, groups = done["cost"], done["cost"]["groups"]
-    assert sum(groups) == len(done["keep"])
+    done = told[-1]
+    cost, groups = done.cost, done.cost.groups
+    assert sum(groups) == len(done.indices)
     assert tuple(model.widths) == (*groups, 10)
     met = macs(model, groups[0]) if unit == "macs" else sum(parameter.numel() for parameter in model.parameters())
-    assert met == cost["kept"] <= limit == cost["limit"]
-    assert cost["all"] == WHOLE[unit]
+    assert met == cost.used <= limit == cost.limit
+    assert cost.total == WHOLE[unit]
     a, b, c = groups
     bias = int(unit == "parameters")
     more = (b, a + c + bias, b + 10 + bias)
     assert all(met + extra > limit for extra in more)
-    progress = [event.data for event in told if event.kind == "progress"]
-    assert all(data["cost"] <= data["cost_target"] for data in progress)
-    assert progress[0]["cost_target"] > progress[-1]["cost_target"] == limit
-    assert progress[-1]["rejected_by_cost"] > 0
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["n"] == sum(groups)
+    progress = [event for event in told if event.kind == "progress"]
+    assert all(data.cost <= data.cost_target for data in progress)
+    assert progress[0].cost_target > progress[-1].cost_target == limit
+    assert progress[-1].rejected_by_cost > 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["hardened"]["kept"] == sum(groups)
 
 
 def test_a_run_under_a_cost_is_repeated_by_its_own_configuration(quick, tmp_path):
     options = {**WIDTHS, "macs": 300, "compare": "yes", "retrain_epochs": 1, "epochs": 4}
-    first = list(run(quick(**options, out=str(tmp_path / "first"))))[-1].data
+    first = list(run(quick(**options, out=str(tmp_path / "first"))))[-1]
     out = str(tmp_path / "again")
     assert main(["run", "--quiet", "--config", str(tmp_path / "first" / "config.toml"), "--out", out]) == 0
-    assert json.loads((tmp_path / "again" / "result.json").read_text())["keep"] == first["keep"]
-    assert {row["name"] for row in first["rows"]} > {"random masks", "first-layer magnitude"}
+    assert json.loads((tmp_path / "again" / "result.json").read_text())["indices"] == list(first.indices)
+    assert {row.name for row in first.scores} > {"random masks", "first-layer magnitude"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_budgets_that_cannot_be_are_one_line(given, words, tmp_path, capsys):
 def test_the_smallest_budget_and_the_whole_one_are_served(quick):
     for keep in (12, WHOLE["macs"]):
         told = list(run_quietly(quick(**WIDTHS, macs=keep, epochs=2, retrain_epochs=1)))
-        assert told[-1].data["cost"]["kept"] == keep
+        assert told[-1].cost.used == keep
 
 
 def run_quietly(config):
@@ -99,7 +99,7 @@ def test_a_model_that_is_no_chain_is_refused_before_the_search(quick):
 def test_a_start_by_a_measure_is_under_the_cost(quick):
     config = quick(**WIDTHS, macs=400, start="fisher", epochs=4, retrain_epochs=1)
     told = list(run_quietly(config))
-    assert told[-1].data["cost"]["kept"] <= 400
-    costs = [event.data["cost"] for event in told if event.kind == "progress" and event.data["cost"] is not None]
+    assert told[-1].cost.used <= 400
+    costs = [event.cost for event in told if event.kind == "progress" and event.cost is not None]
     assert costs
     assert max(costs) <= WHOLE["macs"]

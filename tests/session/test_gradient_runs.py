@@ -18,7 +18,7 @@ from mcprune.session import pilots
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run
-from mcprune.storage.layout import read_result
+from mcprune.storage.event_log import read_result
 
 SCHEDULES = ("fixed", "ratio", "mu-lambda", "decade", "stall", "ramp")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
@@ -30,20 +30,20 @@ def told_of(config):
 
 
 def data_of(told, kind):
-    return [event.data for event in told if event.kind == kind]
+    return [event for event in told if event.kind == kind]
 
 
 def checked(told, n, sites):
     """What every run must end with, and the harden event's data."""
-    (harden,), (done,) = data_of(told, "harden"), data_of(told, "done")
-    assert len(set(done["keep"])) == harden["kept"] == n
-    assert harden["N"] == len(harden["last_crossed"]) == sites
-    assert all(0 <= step <= harden["steps"] for step in harden["last_crossed"])
-    assert harden["away"] == pytest.approx(abs(harden["gate_sum"] - n))
-    assert 0 <= harden["near_hard"] <= 1
+    (harden,), (done,) = data_of(told, "hardened"), data_of(told, "run_done")
+    assert len(set(done.indices)) == harden.kept == n
+    assert harden.n_sites == len(harden.last_crossed) == sites
+    assert all(0 <= step <= harden.steps for step in harden.last_crossed)
+    assert harden.gate_sum_error == pytest.approx(abs(harden.gate_sum - n))
+    assert 0 <= harden.near_hard <= 1
     # All gates start above one half: those that are below have crossed.
-    assert sum(step > 0 for step in harden["last_crossed"]) >= sites - harden["kept_before"]
-    assert done["harden"] == harden
+    assert sum(step > 0 for step in harden.last_crossed) >= sites - harden.kept_before
+    assert done.hardened == harden
     return harden
 
 
@@ -51,16 +51,16 @@ def checked(told, n, sites):
 def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
     told = told_of(quick(method="gradient", schedule=schedule, out=str(tmp_path / "run")))
     harden = checked(told, 16, 64)
-    assert json.loads((tmp_path / "run" / "mask.json").read_text())["n"] == 16
+    assert json.loads((tmp_path / "run" / "mask.json").read_text())["n_sites"] == 64
     weights = np.array(json.loads((tmp_path / "run" / "mask.json").read_text())["weights"])
-    assert (weights > 0).sum() == harden["kept_before"]
+    assert (weights > 0).sum() == harden.kept_before
     last = data_of(told, "progress")[-1]
-    assert last["proposals"] == 0
-    assert last["target"] == 16
-    assert last["alpha"] > 0
-    steps = last["blocks"] * 8
-    assert harden["steps"] == steps
-    assert harden["forwards"] == last["forwards"] == 3 * steps * 64
+    assert last.proposals == 0
+    assert last.target == 16
+    assert last.alpha > 0
+    steps = last.blocks * 8
+    assert harden.steps == steps
+    assert harden.forwards == last.forwards == 3 * steps * 64
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "annealed", "hard-concrete", "straight-through"])
@@ -107,11 +107,11 @@ def test_straight_through_gates_end_at_n_with_a_mask_that_chance_does_not_reach(
         out=str(tmp_path / "run"),
     )  # fmt: skip
     told = told_of(config)
-    assert abs(checked(told, 16, 64)["kept_before"] - 16) <= 2
-    rows = {row["name"]: row for row in data_of(told, "row")}
+    assert abs(checked(told, 16, 64).kept_before - 16) <= 2
+    rows = {row.name: row for row in data_of(told, "scored")}
     random = rows["random masks"]
     # One more random mask would lie there in 1 of 17 cases (t with 4 degrees of freedom, sqrt(6/5) wider).
-    assert rows["hard mask, retrained"]["accuracy"] > random["accuracy"] + 2 * random["spread"]
+    assert rows["hard mask, retrained"].accuracy > random.accuracy + 2 * random.spread
 
 
 def test_the_events_are_those_of_the_document(quick, tmp_path):
@@ -121,8 +121,8 @@ def test_the_events_are_those_of_the_document(quick, tmp_path):
         cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
         fields[title.strip()] = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     for event in told_of(quick(method="gradient", schedule="stall", epochs=2, out=str(tmp_path / "run"))):
-        assert set(event.data) == fields[event.kind], event.kind
-        json.loads(event.line())
+        assert set(event.to_dict()) == fields[event.kind], event.kind
+        json.loads(event.to_json())
 
 
 def test_the_written_configuration_repeats_the_run_and_names_only_what_it_uses(quick, tmp_path):
@@ -198,8 +198,8 @@ def test_errors_leave_the_command_line_with_code_2(capsys):
 
 def test_an_alpha_beyond_its_cap_is_cut_counted_and_said(quick, tmp_path):
     told = told_of(quick(method="gradient", schedule="ratio", alpha_cap=0.5, out=str(tmp_path / "run")))
-    assert max(data["alpha"] for data in data_of(told, "progress")) == 0.5
-    assert any("above its cap in 1" in note["text"] and "capped" in note["text"] for note in data_of(told, "note"))
+    assert max(data.alpha for data in data_of(told, "progress")) == 0.5
+    assert any("above its cap in 1" in note.text and "capped" in note.text for note in data_of(told, "note"))
 
 
 def test_weights_that_are_not_finite_end_the_run(quick, tmp_path):
@@ -215,34 +215,34 @@ def test_the_report_says_how_far_from_n_it_was(quick, tmp_path, capsys):
     told = told_of(quick(method="gradient", schedule="ratio", epochs=3, out=str(folder)))
     assert main(["show", str(folder)]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    harden = data_of(told, "harden")[0]
+    harden = data_of(told, "hardened")[0]
     assert (
         f"before hardening: {harden['kept_before']} gates above one half ({harden['kept_before'] - 16:+d} of n)" in text
     )
     assert f"= {harden['away']:.1f}," in text
     assert "gates crossed one half" in text or "no gate has crossed" in text
-    assert set(KEYS) <= set(read_result(folder)["harden"])
+    assert set(KEYS) <= set(read_result(folder).hardened.to_dict())
 
 
 def test_the_chain_counts_its_work_and_its_crossings_too(quick, tmp_path):
     told = told_of(quick(epochs=4, evaluator="full", out=str(tmp_path / "run")))
-    harden = data_of(told, "harden")[0]
-    assert harden["kept_before"] == 16
-    assert sum(step > 0 for step in harden["last_crossed"]) >= 48
-    trained, last = 3 * harden["steps"] * 64, data_of(told, "progress")[-1]
+    harden = data_of(told, "hardened")[0]
+    assert harden.kept_before == 16
+    assert sum(step > 0 for step in harden.last_crossed) >= 48
+    trained, last = 3 * harden.steps * 64, data_of(told, "progress")[-1]
     # The rows of a batch are those that are held out: 30% of 1,168. Every proposal but null moves is judged on them.
-    judged = (harden["forwards"] - trained) / 350
-    assert judged >= 0.8 * last["proposals"] - last["null_moves"]
-    assert harden["forwards"] == last["forwards"]
+    judged = (harden.forwards - trained) / 350
+    assert judged >= 0.8 * last.proposals - last.null_moves
+    assert harden.forwards == last.forwards
 
 
 def test_epochs_fit_the_time_unless_they_are_given(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
     config = quick(method="gradient", schedule="decade", max_time=0.5, out=str(tmp_path / "run"))
-    assert next(run(config)).data["epochs"] == 12
+    assert next(run(config)).epochs == 12
     start = next(run(config.replace(epochs=None)))
-    assert 1 <= start.data["epochs"] <= 46
-    assert start.data["config"]["decade_epochs"] == start.data["epochs"] / 8
+    assert 1 <= start.epochs <= 46
+    assert start.config["decade_epochs"] == start.epochs / 8
 
 
 def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatch):
@@ -250,20 +250,20 @@ def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatc
     config = quick(method="gradient", schedule="auto", out=str(tmp_path / "run"))
     told = told_of(config)
     checked(told, 16, 64)
-    start, note = told[0].data, next(data["text"] for data in data_of(told, "note") if "auto" in data["text"])
-    assert start["epochs"] == 12
-    assert start["config"]["schedule"] in SCHEDULES
+    start, note = told[0], next(data.text for data in data_of(told, "note") if "auto" in data.text)
+    assert start.epochs == 12
+    assert start.config["schedule"] in SCHEDULES
     assert all(name in note for name in pilots.CANDIDATES)
     figures = dict(re.findall(r"([a-z][\w ,-]*): (0\.\d{4}) after", note))
     best = re.search(r"schedule auto: (.*?) by the validation", note)[1]
     assert float(figures[best]) == max(map(float, figures.values()))
-    assert start["config"]["gate_kind"] == pilots.CANDIDATES[best]["gate_kind"]
-    assert data_of(told, "harden")[0]["forwards"] > 3 * data_of(told, "harden")[0]["steps"] * 64
+    assert start.config["gate_kind"] == pilots.CANDIDATES[best]["gate_kind"]
+    assert data_of(told, "hardened")[0].forwards > 3 * data_of(told, "hardened")[0].steps * 64
     # The resolved configuration names the choice, so it repeats without pilots.
     written = read_options(tmp_path / "run" / "config.toml")
     assert written["schedule"] != "auto"
     again = told_of(make_config(**written, out=str(tmp_path / "again")))
-    assert data_of(again, "done")[0]["keep"] == data_of(told, "done")[0]["keep"]
+    assert data_of(again, "run_done")[0].indices == data_of(told, "run_done")[0].indices
 
 
 def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, monkeypatch):
@@ -278,8 +278,8 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
     monkeypatch.setattr(pilots, "_score", failing)
     config = quick(method="gradient", schedule="auto", epochs=3, out=str(tmp_path / "run"))
     told = told_of(config)
-    assert told[0].data["config"]["gate_kind"] == "sigmoid"
-    assert any("failed" in data["text"] for data in data_of(told, "note"))
+    assert told[0].config["gate_kind"] == "sigmoid"
+    assert any("failed" in data.text for data in data_of(told, "note"))
 
     def none_works(plan, searcher, until):
         raise NumericalError("made up")
@@ -287,7 +287,7 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
     monkeypatch.setattr(pilots, "_score", none_works)
     with pytest.raises(NumericalError, match="every pilot"):
         told_of(config.replace(force=True))
-    assert read_result(tmp_path / "run")["n"] == 16  # the earlier run is as it was
+    assert len(read_result(tmp_path / "run").indices) == 16  # the earlier run is as it was
 
 
 def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypatch):

@@ -27,32 +27,32 @@ def test_layers_are_read_out_whole_within_their_costs(quick, tmp_path):
     limit = 11
     config = quick(keep=limit, groups=LAYERS, must_keep=["layer3"], must_drop=["pixel_4_0"], out=str(tmp_path / "run"))
     told = list(run(config))
-    done = told[-1].data
-    layers = layers_of(done["keep"])
+    done = told[-1]
+    layers = layers_of(done.indices)
     price = {name: group["cost"] for name, group in LAYERS.items()}
     cost = sum(price[name] for name in layers)
-    assert cost == done["cost"]["kept"] <= limit
+    assert cost == done.cost.used <= limit
     assert "layer3" in layers
     assert "layer4" not in layers
-    assert set(done["cost"]["names"]) == set(layers) - {"layer3"}
+    assert set(done.cost.names) == set(layers) - {"layer3"}
     assert all(cost + price[name] > limit for name in price if name not in (*layers, "layer4"))
-    progress = [event.data for event in told if event.kind == "progress"]
-    assert all(data["cost"] <= data["cost_target"] for data in progress)
-    assert mcprune.load(tmp_path / "run").keep.tolist() == done["keep"]
+    progress = [event for event in told if event.kind == "progress"]
+    assert all(data.cost <= data.cost_target for data in progress)
+    assert mcprune.load(tmp_path / "run").keep.tolist() == list(done.indices)
     again = str(tmp_path / "again")
     assert main(["run", "--quiet", "--config", str(tmp_path / "run" / "config.toml"), "--out", again]) == 0
-    assert json.loads((tmp_path / "again" / "result.json").read_text())["keep"] == done["keep"]
+    assert json.loads((tmp_path / "again" / "result.json").read_text())["indices"] == list(done.indices)
 
 
 def test_without_costs_the_budget_is_in_sites_and_single_sites_fill_it(quick, tmp_path):
     groups = {"top": ["0-15"], "bottom": ["pixel_7_*"]}
     config = quick(keep=19, groups=groups, epochs=3, out=str(tmp_path / "run"), compare="yes", retrain_epochs=1)
-    done = list(run(config))[-1].data
-    kept = np.isin(np.arange(64), done["keep"])
-    assert len(done["keep"]) == 19  # single sites cost 1: the budget is met exactly
+    done = list(run(config))[-1]
+    kept = np.isin(np.arange(64), done.indices)
+    assert len(done.indices) == 19  # single sites cost 1: the budget is met exactly
     assert kept[:16].all() == kept[:16].any()
     assert kept[56:].all() == kept[56:].any()
-    assert {row["name"] for row in done["rows"]} > {"random masks", "first-layer magnitude"}
+    assert {row.name for row in done.scores} > {"random masks", "first-layer magnitude"}
 
 
 def test_the_same_groups_from_text_file_and_python(tmp_path):

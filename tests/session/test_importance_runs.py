@@ -18,7 +18,7 @@ from mcprune.objectives.classification import CrossEntropy, ErrorRate
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run, run_on
-from mcprune.storage.layout import read_result
+from mcprune.storage.event_log import read_result
 
 SHORT = {
     "epochs": 3,
@@ -45,7 +45,7 @@ def unwritten(config, dataset):
 
 
 def data_of(told, kind):
-    return [event.data for event in told if event.kind == kind]
+    return [event for event in told if event.kind == kind]
 
 
 @pytest.mark.parametrize("measure", [name for name in MEASURES if name != "bn-scale"])
@@ -62,16 +62,16 @@ def test_every_measure_ends_with_exactly_n(measure, tmp_path):
         **more,
     )
     told = list(run(config))
-    (harden,), (done,) = data_of(told, "harden"), data_of(told, "done")
-    assert harden["kept"] == len(set(done["keep"])) == 20
-    kept = [point["kept"] for point in data_of(told, "progress")]
+    (harden,), (done,) = data_of(told, "hardened"), data_of(told, "run_done")
+    assert harden.kept == len(set(done.indices)) == 20
+    kept = [point.kept for point in data_of(told, "progress")]
     assert kept == 3 * [84] + 4 * [32] + 5 * [20]  # fractions p / (k p + 2 (1 - p)), p = 64 / 84
     mask = json.loads((tmp_path / "run" / "mask.json").read_text())
     assert len(mask["scores"]) == 84
-    assert (np.array(mask["weights"]) > 0).sum() == mask["n"] == 20
-    assert harden["steps"] == 12
-    assert sorted(set(harden["last_crossed"])) == [0, 4, 8]  # rounds come at the ends of epochs
-    notes = [data["text"] for data in data_of(told, "note")]
+    assert (np.array(mask["weights"]) > 0).sum() == len(mask["indices"]) == 20
+    assert harden.steps == 12
+    assert sorted(set(harden.last_crossed)) == [0, 4, 8]  # rounds come at the ends of epochs
+    notes = [data.text for data in data_of(told, "note")]
     assert any(f"{measure}: sites left after each round: 32, 20" in text for text in notes)
 
 
@@ -84,24 +84,24 @@ def test_a_rerun_from_the_folder_repeats_the_mask(tmp_path):
         list(run(short(method="importance", sites="inputs,units", score_rows=200, out=str(folder), **options)))
         list(run(make_config(**{**read_options(folder / "config.toml"), "out": str(again)})))
         assert (folder / "mask.json").read_text() == (again / "mask.json").read_text()
-        assert read_result(folder)["method"] == "importance"
+        assert read_result(folder).method == "importance"
 
 
 def test_groups_keep_their_floor_and_their_shares(digits):
     told = unwritten(short(method="importance", measure="magnitude", sites="inputs,units", floor=4), digits)
-    keep = np.array(data_of(told, "done")[0]["keep"])
+    keep = np.array(data_of(told, "run_done")[0].indices)
     counts = [((keep >= a) & (keep < b)).sum() for a, b in ((0, 64), (64, 76), (76, 84))]
     assert min(counts) >= 4
     told = unwritten(short(method="importance", measure="magnitude", sites="inputs,units", layerwise=True), digits)
-    keep = np.array(data_of(told, "done")[0]["keep"])
+    keep = np.array(data_of(told, "run_done")[0].indices)
     counts = [((keep >= a) & (keep < b)).sum() for a, b in ((0, 64), (64, 76), (76, 84))]
     assert counts == [15, 3, 2]
 
 
 def test_a_run_that_is_cut_short_still_has_n(digits):
     told = unwritten(short(method="importance", rounds=1, recover=0, max_time=1e-9), digits)
-    assert data_of(told, "harden")[0]["kept"] == 20
-    assert any("the rest is dropped by one more score" in data["text"] for data in data_of(told, "note"))
+    assert data_of(told, "hardened")[0].kept == 20
+    assert any("the rest is dropped by one more score" in data.text for data in data_of(told, "note"))
 
 
 def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
@@ -130,12 +130,12 @@ def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
 def test_importance_judges_nothing_and_counts_its_work(digits):
     told = unwritten(short(method="importance", measure="grasp", rounds=1, train_steps=1, score_rows=300), digits)
     last = data_of(told, "progress")[-1]
-    assert last["proposals"] == 0
-    assert last["alpha"] is None or np.isnan(last["alpha"])
-    assert data_of(told, "harden")[0]["forwards"] == 3 * 12 * 256 + 3 * 4 * 300  # 12 steps; grasp: 4 passes
-    at_n = [point["validation_at_n"] for point in data_of(told, "progress")]
+    assert last.proposals == 0
+    assert last.alpha is None or np.isnan(last.alpha)
+    assert data_of(told, "hardened")[0].forwards == 3 * 12 * 256 + 3 * 4 * 300  # 12 steps; grasp: 4 passes
+    at_n = [point.validation_at_n for point in data_of(told, "progress")]
     assert at_n[0] is None
-    assert at_n[-1] == last["validation_accuracy"]
+    assert at_n[-1] == last.validation_accuracy
 
 
 REFUSED = {
@@ -223,11 +223,11 @@ def test_a_falling_budget_starts_at_n_of_t(digits):
 def test_the_chain_with_a_measure_ends_with_n_and_repeats(options, tmp_path):
     config = short(**options, score_rows=200, out=str(tmp_path / "run"))
     told = list(run(config))
-    assert data_of(told, "harden")[0]["kept"] == 20
+    assert data_of(told, "hardened")[0].kept == 20
     list(run(make_config(**{**read_options(tmp_path / "run" / "config.toml"), "out": str(tmp_path / "again")})))
     assert (tmp_path / "run" / "mask.json").read_text() == (tmp_path / "again" / "mask.json").read_text()
     if "proposals" in options:
-        assert data_of(told, "progress")[-1]["moves"]["informed"][0] > 0
+        assert data_of(told, "progress")[-1].moves["informed"][0] > 0
 
 
 def test_site_weights_are_recomputed_at_their_times_only():
@@ -288,7 +288,7 @@ def test_score_is_a_run_with_a_mask_and_a_table(tmp_path, capsys):
     )
     result = read_result(folder)
     # Nothing trains after the one look, so all sites that go go at the last step.
-    assert set(result["harden"]["last_crossed"]) == {0, result["harden"]["steps"]}
+    assert set(result.hardened.last_crossed) == {0, result.hardened.steps}
     assert main(["score", "--method", "markov"]) == 2
     assert "mcprune score is for --method importance" in capsys.readouterr().err
     assert main(["score", "--measure", "obb"]) == 2

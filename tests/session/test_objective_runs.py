@@ -27,7 +27,7 @@ def test_the_table_and_the_events_name_the_objective(tmp_path, capsys):
     assert events[0]["objective"] == "1 - AUC"
     last = [one for one in events if one["event"] == "progress"][-1]
     assert 0 < last["validation_objective"] < 0.5
-    assert all(0 < row["objective"] < 0.5 for row in events[-1]["rows"])
+    assert all(0 < row["objective"] < 0.5 for row in events[-1]["scores"])
 
 
 @pytest.mark.parametrize("objective", ["error", "auc"])
@@ -98,7 +98,7 @@ def test_a_fault_of_its_own_keeps_its_traceback(monkeypatch):
 
 def test_groups_come_from_a_column():
     found = mcprune.prune(None, "digits", **SHORT, objective="worst-group:pixel_0_2")
-    assert found.events[0].data["objective"] == "error of the worst pixel_0_2"
+    assert found.events[0].objective == "error of the worst pixel_0_2"
     rows = np.random.default_rng(0).normal(size=(3000, 4))
     with pytest.raises(ObjectiveError, match="too many for groups"):
         mcprune.prune(None, (rows, rows[:, 0] > 0), keep=2, objective="worst-group:column 2")

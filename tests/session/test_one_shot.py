@@ -41,7 +41,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def figures(events):
-    return {row["name"]: row["accuracy"] for row in events[-1].data["rows"]}
+    return {row.name: row.accuracy for row in events[-1].scores}
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,11 @@ def test_weights_of_a_trained_net(weights):
     total = 64 * 16 + 16 * 12 + 12 * 10
     assert result["nonzero_weights"] == {"before": total, "after": 300}
     assert result["names"][0].startswith("layers.0.weight[")
-    assert json.loads((folder / "mask.json").read_text())["n"] == 300
-    progress = [event.data for event in events if event.kind == "progress"]
-    assert progress[-1]["moves"]["informed"][0] > 0
+    assert len(json.loads((folder / "mask.json").read_text())["indices"]) == 300
+    progress = [event for event in events if event.kind == "progress"]
+    assert progress[-1].moves["informed"][0] > 0
     # Nothing was trained in the search: the work is that of the dense training and of the judged rows.
-    assert events[-1].data["harden"]["steps"] == 0
+    assert events[-1].hardened.steps == 0
 
 
 @pytest.mark.parametrize("unit", ["parameters", "macs"])
@@ -77,11 +77,11 @@ def test_a_budget_of_weights_in_a_cost_is_met_exactly(unit):
     whole = 64 * 16 + 16 * 12 + 12 * 10
     biases = {"parameters": 16 + 12 + 10, "macs": 0}[unit]
     events = list(run(make_config(**SHORT, sites="weights", **{unit: 300 + biases})))
-    done = events[-1].data
-    assert done["nonzero_weights"]["after"] == len(done["keep"]) == 300
-    assert done["cost"]["kept"] == done["cost"]["limit"] == 300 + biases
-    assert done["cost"]["all"] == whole + biases
-    costs = [event.data["cost"] for event in events if event.kind == "progress"]
+    done = events[-1]
+    assert done.nonzero_weights.after == len(done.indices) == 300
+    assert done.cost.used == done.cost.limit == 300 + biases
+    assert done.cost.total == whole + biases
+    costs = [event.cost for event in events if event.kind == "progress"]
     assert costs[0] > costs[-1]
 
 
@@ -125,7 +125,7 @@ def test_a_run_repeats_from_its_configuration(weights):
             )
         )
     )
-    assert again[-1].data["keep"] == events[-1].data["keep"]
+    assert again[-1].indices == events[-1].indices
 
 
 @pytest.mark.parametrize("finetune", ["none", "least-squares"])
@@ -142,7 +142,7 @@ def test_frozen_classifiers_with_other_sites(sites):
     events = list(run(make_config(**SHORT, sites=sites, keep=20)))
     found = figures(events)
     assert list(found) == ["dense", "hard mask, as found", "hard mask, updated"]
-    assert events[-1].data["harden"]["steps"] == 0
+    assert events[-1].hardened.steps == 0
 
 
 def test_weights_while_the_classifier_trains():
@@ -151,7 +151,7 @@ def test_weights_while_the_classifier_trains():
     found = figures(events)
     assert "dense" not in found
     assert found["hard mask, updated"] > 0.8
-    assert events[-1].data["harden"]["steps"] > 0
+    assert events[-1].hardened.steps > 0
 
 
 def test_a_trained_model_is_taken_as_it_is():
@@ -228,6 +228,6 @@ def test_what_does_not_go_together(options, message, quick):
 def test_a_measure_of_the_trained_net_starts_the_chain():
     options = {**SHORT, "epochs": 1, "decisions": 1, "sites": "weights", "keep": 300, "compare": "yes"}
     events = list(run(make_config(**options, start="magnitude", budget="constant", finetune="none")))
-    found, first = figures(events), next(event.data for event in events if event.kind == "progress")
-    assert first["kept"] == 300
+    found, first = figures(events), next(event for event in events if event.kind == "progress")
+    assert first.kept == 300
     assert abs(found["hard mask, as found"] - found["magnitude, as found"]) < 0.1

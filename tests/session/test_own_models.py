@@ -201,7 +201,7 @@ def test_parameters_that_nothing_draws_afresh_are_said():
 
     net = Scaled()
     result = mcprune.prune(copy.deepcopy(net), DATA, keep=4, **SHORT)
-    notes = [event.data["text"] for event in result.events if event.kind == "note"]
+    notes = [event.text for event in result.events if event.kind == "note"]
     assert any("'scale'" in note and "reset_parameters" in note for note in notes)
 
 

@@ -16,7 +16,7 @@ def test_fifty_pixels_of_mnist_in_one_short_run(tmp_path):
     )
     assert result.mask.kept.shape == (784,)
     assert result.mask.kept.sum() == 50
-    assert [step["kept"] for step in result.history][-1] == 50
+    assert [step.kept for step in result.history][-1] == 50
     # Random pixels give .82, and the border of the images, which is black, tells nothing.
     assert result.figures["hard mask, retrained"] > 0.88
     rows, columns = result.mask.keep // 28, result.mask.keep % 28

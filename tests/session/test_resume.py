@@ -85,7 +85,7 @@ def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
             break
     assert {BEGUN, CHECKPOINT, OLDER} <= {path.name for path in (tmp_path / "cut").iterdir()}
     again = list(events_of(open_run(tmp_path / "cut")))
-    assert again[0].kind == "start"  # told again for who has just come
+    assert again[0].kind == "run_started"  # told again for who has just come
     assert_same(tmp_path / "cut", tmp_path / "whole")
 
 

@@ -18,8 +18,9 @@ from mcprune.errors import ConfigError, DataError, FolderError, NumericalError
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import make_plan
 from mcprune.session.loop import run
+from mcprune.storage.event_log import read_result
 from mcprune.storage.events import KINDS
-from mcprune.storage.layout import FILES, read_result
+from mcprune.storage.layout import FILES
 
 
 def test_the_events_and_the_files_of_a_run(finished):
@@ -27,29 +28,29 @@ def test_the_events_and_the_files_of_a_run(finished):
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == [event.kind for event in told]
-    assert lines == [json.loads(event.line()) for event in told]
+    assert lines == [json.loads(event.to_json()) for event in told]
     kinds = [event.kind for event in told]
-    assert kinds[0] == "start"
-    assert kinds[-1] == "done"
+    assert kinds[0] == "run_started"
+    assert kinds[-1] == "run_done"
     assert set(kinds) <= set(KINDS)
-    progress = [event.data for event in told if event.kind == "progress"]
-    assert progress[-1]["block"] == progress[-1]["blocks"] == told[0].data["blocks"]
-    assert progress[-1]["kept"] == progress[-1]["target"] == 16
-    assert progress[0]["kept"] > 16
-    assert progress[-1]["proposals"] == progress[-1]["blocks"] * 64
-    assert sum(proposed for proposed, _ in progress[-1]["moves"].values()) == progress[-1]["proposals"]
+    progress = [event for event in told if event.kind == "progress"]
+    assert progress[-1].block == progress[-1].blocks == told[0].blocks
+    assert progress[-1].kept == progress[-1].target == 16
+    assert progress[0].kept > 16
+    assert progress[-1].proposals == progress[-1].blocks * 64
+    assert sum(proposed for proposed, _ in progress[-1].moves.values()) == progress[-1].proposals
 
 
 def test_the_mask_is_n_sites_in_order_without_times_or_paths(finished):
     folder, told = finished
     text = (folder / "mask.json").read_text()
     mask = json.loads(text)
-    assert list(mask) == ["n", "N", "keep", "names", "weights", "gates"]
-    assert (mask["n"], mask["N"]) == (16, 64)
-    assert len(mask["keep"]) == len(set(mask["keep"])) == 16
-    assert mask["keep"] == sorted(mask["keep"]) == told[-1].data["keep"]
+    assert list(mask) == ["n_sites", "indices", "names", "weights", "gates"]
+    assert (len(mask["indices"]), mask["n_sites"]) == (16, 64)
+    assert len(mask["indices"]) == len(set(mask["indices"])) == 16
+    assert mask["indices"] == sorted(mask["indices"]) == list(told[-1].indices)
     weights = np.array(mask["weights"])
-    assert set(np.argsort(-weights, kind="stable")[:16]) == set(mask["keep"])
+    assert set(np.argsort(-weights, kind="stable")[:16]) == set(mask["indices"])
     assert mask["gates"] == (weights > 0).astype(float).tolist()  # hard gates, the default
     assert str(folder) not in text
 
@@ -68,7 +69,7 @@ def test_the_written_configuration_reruns_to_the_same_bytes_in_another_process(f
     assert (again / "mask.json").read_bytes() == (folder / "mask.json").read_bytes()
     assert (again / "config.toml").read_bytes() == (folder / "config.toml").read_bytes()
     assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
-    assert read_result(again)["rows"][0]["accuracy"] == read_result(folder)["rows"][0]["accuracy"]
+    assert read_result(again).scores[0].accuracy == read_result(folder).scores[0].accuracy
 
 
 def test_speed_options_do_not_change_the_mask_and_another_seed_does(finished, quick, tmp_path):
@@ -78,7 +79,7 @@ def test_speed_options_do_not_change_the_mask_and_another_seed_does(finished, qu
         list(run(quick(out=str(tmp_path / name), **changes)))
         assert (tmp_path / name / "mask.json").read_bytes() == wanted
     list(run(quick(out=str(tmp_path / "other"), seed=1)))
-    assert json.loads((tmp_path / "other" / "mask.json").read_text())["keep"] != json.loads(wanted)["keep"]
+    assert json.loads((tmp_path / "other" / "mask.json").read_text())["indices"] != json.loads(wanted)["indices"]
 
 
 def test_the_loaded_model_repeats_the_runs_own_test_accuracy(finished):
@@ -86,7 +87,7 @@ def test_the_loaded_model_repeats_the_runs_own_test_accuracy(finished):
     model = mcprune.load(folder)
     data = load_data("digits")
     test = prepare(data, seed=0, validation=0.15, test=0.2, scale="auto").parts.test
-    accuracy = {event.data["name"]: event.data["accuracy"] for event in told if event.kind == "row"}
+    accuracy = {event.name: event.accuracy for event in told if event.kind == "scored"}
     answers = model.predict(data.features[test])
     truth = np.asarray(data.labels)[data.targets[test]]
     assert (answers == truth).mean() == accuracy["hard mask, retrained"]
@@ -185,7 +186,7 @@ def test_what_cannot_be_run_does_not_cost_the_run_that_force_would_replace(
 def test_the_default_folder_is_named_after_the_data(quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     events = run(quick(data="wine", keep=3))
-    assert next(events).data["folder"] == os.path.join("runs", "wine")
+    assert next(events).folder == os.path.join("runs", "wine")
     events.close()
 
 
@@ -208,9 +209,9 @@ def test_every_way_to_a_mask_keeps_exactly_n(changes, quick, tmp_path):
     config = quick(epochs=1, decisions=16, out=str(tmp_path / "run"), **{"keep": 9, **changes})
     list(run(config))
     mask = json.loads((tmp_path / "run" / "mask.json").read_text())
-    assert len(set(mask["keep"])) == mask["n"] == config.problem.keep
+    assert len(set(mask["indices"])) == len(mask["indices"]) == config.problem.keep
     result = read_result(tmp_path / "run")
-    assert result["n"] == config.problem.keep
+    assert len(result.indices) == config.problem.keep
     model = mcprune.load(tmp_path / "run")
     with torch.no_grad():
         assert model(model.transform(np.zeros((2, 64)))).shape == (2, 10)
@@ -257,8 +258,8 @@ def test_options_of_the_chain_reach_it(quick):
 
 def test_staged_decisions_are_said_and_need_what_can_make_them(quick, tmp_path):
     told = list(run(quick(out=str(tmp_path / "run"), early_reject=0.03)))
-    assert any("0.03" in event.data["text"] for event in told if event.kind == "note")
-    assert len(told[-1].data["keep"]) == 16
+    assert any("0.03" in event.text for event in told if event.kind == "note")
+    assert len(told[-1].indices) == 16
     for changes in ({"evaluator": "full"}, {"activation": "gelu"}):
         with pytest.raises(mcprune.McpruneError, match="--early-reject"):
             next(run(quick(out=str(tmp_path / "other"), early_reject=0.01, **changes)))
@@ -267,14 +268,14 @@ def test_staged_decisions_are_said_and_need_what_can_make_them(quick, tmp_path):
 
 def test_the_comparisons_stand_beside_the_result(quick, tmp_path):
     told = list(run(quick(data="wine", keep=3, compare="yes", out=str(tmp_path / "run"))))
-    rows = told[-1].data["rows"]
-    assert [row["name"] for row in rows] == [
+    rows = told[-1].scores
+    assert [row.name for row in rows] == [
         *("all sites", "hard mask, as found", "hard mask, retrained", "random masks", "first-layer magnitude"),
     ]
-    assert [row["sites"] for row in rows] == [13, 3, 3, 3, 3]
-    assert [row["count"] for row in rows] == [1, 1, 1, 5, 1]
-    assert rows[3]["spread"] > 0
-    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert [row.kept for row in rows] == [13, 3, 3, 3, 3]
+    assert [row.count for row in rows] == [1, 1, 1, 5, 1]
+    assert rows[3].spread > 0
+    assert all(0 <= row.accuracy <= 1 for row in rows)
 
 
 def test_a_configuration_from_python_is_the_same_as_from_the_file(finished, quick):

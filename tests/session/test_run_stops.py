@@ -20,14 +20,14 @@ def lines(folder):
 def test_max_time_ends_the_search_and_hardens(quick, tmp_path):
     told = list(run(quick(out=str(tmp_path / "run"), max_time=0.3, method="gradient", **LONG)))
     stopped = next(event for event in told if event.kind == "stopped")
-    assert stopped.data["reason"] == "max_time"
-    assert 1 <= stopped.data["block"] < told[0].data["blocks"]
+    assert stopped.reason == "max_time"
+    assert 1 <= stopped.block < told[0].blocks
     kinds = [event.kind for event in told]
-    assert kinds.index("stopped") < kinds.index("harden")
+    assert kinds.index("stopped") < kinds.index("hardened")
     mask = json.loads((tmp_path / "run" / "mask.json").read_text())
-    assert len(mask["keep"]) == 16
+    assert len(mask["indices"]) == 16
     # Time limits the search: what is left of the run is done in full.
-    assert {row["name"] for row in told[-1].data["rows"]} == {"hard mask, as found", "hard mask, retrained"}
+    assert {row.name for row in told[-1].scores} == {"hard mask, as found", "hard mask, retrained"}
 
 
 @pytest.mark.parametrize("kind", ["progress", "harden", "row"])
@@ -46,7 +46,7 @@ def test_leaving_the_loop_leaves_what_is_written(kind, quick, tmp_path):
 
 def test_leaving_before_the_first_block_leaves_nothing(quick, tmp_path):
     for event in run(quick(out=str(tmp_path / "run"))):
-        assert event.kind == "start"
+        assert event.kind == "run_started"
         break
     assert list(tmp_path.iterdir()) == []
 
@@ -90,11 +90,11 @@ def test_ctrl_c_ends_the_search_with_a_mask_and_a_model(tmp_path):
         assert process.stderr.read() == ""
         assert process.wait() == 130
     assert next(line for line in rest if line["event"] == "stopped")["reason"] == "interrupt"
-    assert rest[-1]["event"] == "done"
+    assert rest[-1]["event"] == "run_done"
     mask = json.loads((folder / "mask.json").read_text())
-    assert len(set(mask["keep"])) == mask["n"] == 16
+    assert len(set(mask["indices"])) == len(mask["indices"]) == 16
     model = mcprune.load(folder)
-    assert model.columns.tolist() == mask["keep"]
+    assert model.columns.tolist() == mask["indices"]
     assert lines(folder)[-1] == rest[-1]
 
 
@@ -107,8 +107,8 @@ def test_ctrl_c_while_retraining_leaves_the_mask(tmp_path):
         told = process.stderr.read()
         assert process.wait() == 130
     assert "Traceback" not in told
-    keep = json.loads((folder / "mask.json").read_text())["keep"]
+    keep = json.loads((folder / "mask.json").read_text())["indices"]
     assert len(keep) == 16
     # What was found before is saved as a whole: the model as found, and a result that says so.
     assert mcprune.load(folder).keep.tolist() == keep
-    assert json.loads((folder / "result.json").read_text())["is_cut_short"]
+    assert json.loads((folder / "result.json").read_text())["cut_short_by"]

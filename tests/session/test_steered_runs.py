@@ -34,32 +34,32 @@ def steered(tmp_path_factory):
 
 def test_changes_are_in_force_from_their_block_on(steered):
     _, _, told = steered
-    progress = {event.data["block"]: event.data for event in told if event.kind == "progress"}
-    assert progress[3]["temperature"] == 0 < progress[4]["temperature"] == 1e-3
-    assert set(progress[3]["moves"]) == {"exchange"}
-    assert set(progress[4]["moves"]) == {"exchange", "site"}
-    assert (progress[3]["alpha"], progress[4]["alpha"]) == (1.0, 3.0)
-    assert (progress[6]["delta"], progress[7]["delta"]) == (1.0, 3.0)
+    progress = {event.block: event for event in told if event.kind == "progress"}
+    assert progress[3].temperature == 0 < progress[4].temperature == 1e-3
+    assert set(progress[3].moves) == {"exchange"}
+    assert set(progress[4].moves) == {"exchange", "site"}
+    assert (progress[3].alpha, progress[4].alpha) == (1.0, 3.0)
+    assert (progress[6].delta, progress[7].delta) == (1.0, 3.0)
     # As planned block 3 has 64 (16 / 64)^(3/18 / 0.3) = 29.6; of its way to 16 a third is left in logarithms.
-    assert (progress[2]["target"], progress[3]["target"]) == (39, 20)
-    assert progress[12]["delta"] != progress[11]["delta"]  # adapted
-    assert progress[13]["delta"] == progress[14]["delta"] == progress[17]["delta"]  # it stays where it was switched off
+    assert (progress[2].target, progress[3].target) == (39, 20)
+    assert progress[12].delta != progress[11].delta  # adapted
+    assert progress[13].delta == progress[14].delta == progress[17].delta  # it stays where it was switched off
     assert max(progress) == 17
 
 
 def test_what_follows_from_a_change_is_recorded_with_it(steered):
     folder, _, told = steered
-    knobs = [event.data for event in told if event.kind == "knob"]
-    assert [turn["block"] for turn in knobs] == [2, 3, 3, 6, 10, 12, 14]
-    assert all(turn["step"] == 64 * turn["block"] for turn in knobs)
-    assert all(set(turn["knobs"]) == set(turn["before"]) for turn in knobs)
+    knobs = [event for event in told if event.kind == "knob_changed"]
+    assert [turn.block for turn in knobs] == [2, 3, 3, 6, 10, 12, 14]
+    assert all(turn.proposals == 64 * turn.block for turn in knobs)
+    assert all(set(turn.knobs) == set(turn.before) for turn in knobs)
     off = knobs[5]
-    assert set(off["knobs"]) == {"adapt_delta", "evaluation_rows", "delta"}
-    assert off["before"]["adapt_delta"] == 0.3
-    assert off["knobs"]["delta"] != 3.0
+    assert set(off.knobs) == {"adapt_delta", "evaluation_rows", "delta"}
+    assert off.before["adapt_delta"] == 0.3
+    assert off.knobs["delta"] != 3.0
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    assert [line["knobs"] for line in lines if line["event"] == "knob"] == [turn["knobs"] for turn in knobs]
-    note = next(event.data["text"] for event in told if event.kind == "note" and "one law" in event.data["text"])
+    assert [line["knobs"] for line in lines if line["event"] == "knob_changed"] == [turn.knobs for turn in knobs]
+    note = next(event.text for event in told if event.kind == "note" and "one law" in event.text)
     assert f"from proposal {64 * 14:,} of {64 * 17:,} on" in note
 
 
@@ -89,10 +89,10 @@ def test_without_one_of_the_changes_the_weights_are_others(steered):
 
 def test_a_stop_is_replayed_where_it_was_and_not_by_the_clock(quick, tmp_path):
     told = list(run(quick(out=str(tmp_path / "run"), epochs=100_000, max_time=0.3)))
-    last = next(event.data["block"] for event in told[::-1] if event.kind == "progress")
+    last = next(event.block for event in told[::-1] if event.kind == "progress")
     options, replay = read_replay(tmp_path / "run")
     assert "max_time" not in options
-    assert [event.kind for event in told].count("pace") == sum(map(len, replay.changes.values())) > 0
+    assert [event.kind for event in told].count("replanned") == sum(map(len, replay.changes.values())) > 0
     assert replay.changes[max(replay.changes)][-1]["blocks"] >= last
     assert main(["run", "--quiet", "--replay", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "mask.json").read_bytes() == (tmp_path / "run" / "mask.json").read_bytes()

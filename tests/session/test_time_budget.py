@@ -36,7 +36,7 @@ class Clock:
 
 
 def of(told, kind):
-    return [event.data for event in told if event.kind == kind]
+    return [event for event in told if event.kind == kind]
 
 
 def told_of(**more):
@@ -52,31 +52,31 @@ def make_path(out):
 def ends_at_n(told):
     """Whether the chain was at n before it was hardened, its schedules had come to their end, and it had rested there."""
     last = of(told, "progress")[-1]
-    resting = [event for event in of(told, "progress") if event["target"] == 16]
-    return last["kept"] == last["target"] == 16 and last["block"] == last["blocks"] and len(resting) > 3
+    resting = [event for event in of(told, "progress") if event.target == 16]
+    return last.kept == last.target == 16 and last.block == last.blocks and len(resting) > 3
 
 
 def test_a_run_that_would_be_cut_comes_to_the_end_of_its_schedules(monkeypatch):
-    blocks = of(told_of(), "start")[0]["blocks"]
+    blocks = of(told_of(), "run_started")[0].blocks
     Clock(monkeypatch)
     told = told_of(max_time=0.4 * blocks * EACH)
     assert ends_at_n(told)
     assert not of(told, "stopped")
     last = of(told, "progress")[-1]
-    assert 0.36 * blocks <= last["block"] - 1 <= 0.4 * blocks
-    changes = of(told, "pace")
-    assert [change["before"] for change in changes] == [blocks, *(change["blocks"] for change in changes[:-1])]
-    assert [data["target"] for data in of(told, "progress") if data["block"] <= changes[0]["block"]][-1] > 16
+    assert 0.36 * blocks <= last.block - 1 <= 0.4 * blocks
+    changes = of(told, "replanned")
+    assert [change.blocks_before for change in changes] == [blocks, *(change.blocks for change in changes[:-1])]
+    assert [data.target for data in of(told, "progress") if data.block <= changes[0].block][-1] > 16
 
 
 def test_without_it_the_mask_was_never_searched_for(monkeypatch):
     """The control: the same run under a pace that never changes ends while n(t) falls."""
-    blocks = of(told_of(epochs=1), "start")[0]["blocks"] * 40
+    blocks = of(told_of(epochs=1), "run_started")[0].blocks * 40
     monkeypatch.setattr(Pace, "wanted", lambda *_: 0)
     monkeypatch.setattr(Search, "is_falling", False)
     Clock(monkeypatch)
     told = told_of(max_time=0.25 * blocks * EACH)
-    assert of(told, "stopped")[0]["reason"] == "max_time"
+    assert of(told, "stopped")[0].reason == "max_time"
     assert not ends_at_n(told)
 
 
@@ -84,30 +84,30 @@ def test_one_block_is_made_at_n_however_little_time_there_is(monkeypatch):
     Clock(monkeypatch)
     told = told_of(max_time=1e-9)
     last = of(told, "progress")[-1]
-    assert (last["block"], last["blocks"], last["target"], last["kept"]) == (3, 3, 16, 16)  # the first is not counted
-    assert of(told, "harden")[0]["kept_before"] == 16
-    assert [(change["block"], change["blocks"]) for change in of(told, "pace")] == [(2, 3)]
-    assert [text for note in of(told, "note") if (text := note["text"]).startswith("only 3 of ")]
+    assert (last.block, last.blocks, last.target, last.kept) == (3, 3, 16, 16)  # the first is not counted
+    assert of(told, "hardened")[0].kept_before == 16
+    assert [(change.block, change.blocks) for change in of(told, "replanned")] == [(2, 3)]
+    assert [text for note in of(told, "note") if (text := note.text).startswith("only 3 of ")]
 
 
 def test_what_the_first_block_compiles_is_no_time_of_the_search(monkeypatch):
     """A command that has to compile first gets the search that a second one gets."""
-    blocks = of(told_of(), "start")[0]["blocks"]
+    blocks = of(told_of(), "run_started")[0].blocks
     ends = []
     for first in (EACH, 1000 * EACH):
         with monkeypatch.context() as patch:
             Clock(patch, lambda block, first=first: EACH if block else first)
             told = told_of(max_time=0.4 * blocks * EACH)
         assert ends_at_n(told)
-        ends.append(of(told, "progress")[-1]["block"])
+        ends.append(of(told, "progress")[-1].block)
     assert ends[0] == ends[1]
 
 
 def test_a_run_that_fits_keeps_its_bits(monkeypatch, tmp_path):
     Clock(monkeypatch)
     plain = told_of(out=str(tmp_path / "plain"))
-    timed = told_of(out=str(tmp_path / "timed"), max_time=1.05 * of(plain, "start")[0]["blocks"] * EACH)
-    assert not of(timed, "pace")
+    timed = told_of(out=str(tmp_path / "timed"), max_time=1.05 * of(plain, "run_started")[0].blocks * EACH)
+    assert not of(timed, "replanned")
     assert (tmp_path / "plain" / "mask.json").read_bytes() == (tmp_path / "timed" / "mask.json").read_bytes()
 
 
@@ -121,24 +121,24 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     folder = tmp_path / "run"
     limit = 1.25  # 120 blocks, of which 15 take three times as long
     told = told_of(out=str(folder), max_time=limit)
-    changes = of(told, "pace")
-    assert any(change["blocks"] < change["before"] for change in changes)
+    changes = of(told, "replanned")
+    assert any(change.blocks < change.blocks_before for change in changes)
     assert ends_at_n(told)
-    assert 0.9 * limit <= of(told, "progress")[-1]["seconds"] <= 1.05 * limit
+    assert 0.9 * limit <= of(told, "progress")[-1].seconds <= 1.05 * limit
     want = (folder / "mask.json").read_bytes()
     options, replay = read_replay(folder)
     again = list(run(make_config(**options, out=str(tmp_path / "again")), replay))
-    assert of(again, "pace") == changes
+    assert of(again, "replanned") == changes
     assert (tmp_path / "again" / "mask.json").read_bytes() == want
     # Cut off behind the last change, its checkpoint in front of the first one.
     cut = tmp_path / "cut"
     slower.now = 0.0
     config = make_config(**{**OPTIONS, "max_time": limit, "checkpoint_every": "3", "out": str(cut)})
-    stop = changes[-1]["block"] + 1
+    stop = changes[-1].block + 1
     for event in run(config):
-        if event.kind == "pace" and event.data["block"] == changes[0]["block"]:
+        if event.kind == "replanned" and event.block == changes[0].block:
             (tmp_path / "early").write_bytes((cut / "checkpoint.safetensors").read_bytes())
-        if event.kind == "progress" and event.data["block"] == stop:
+        if event.kind == "progress" and event.block == stop:
             break
     (cut / "checkpoint.safetensors").write_bytes((tmp_path / "early").read_bytes())
     (cut / "checkpoint-older.safetensors").unlink(missing_ok=True)
@@ -146,11 +146,11 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     opened = open_run(cut)
     assert opened.steering.repeats_until == stop
     rest = list(events_of(opened))
-    assert of(rest, "pace")[: len(changes)] == changes
+    assert of(rest, "replanned")[: len(changes)] == changes
     assert (cut / "mask.json").read_bytes() == want
     # The control: the changes are what the mask is made of.
     lines = (folder / "events.jsonl").read_text().splitlines()
-    kept = [line for line in lines if json.loads(line)["event"] != "pace"]
+    kept = [line for line in lines if json.loads(line)["event"] != "replanned"]
     (folder / "events.jsonl").write_text("\n".join(kept) + "\n")
     options, replay = read_replay(folder)
     list(run(make_config(**options, out=str(tmp_path / "without")), replay))
@@ -167,8 +167,8 @@ def test_time_that_is_left_is_filled_where_more_may_be_planned(monkeypatch):
     Clock(monkeypatch)
     told = list(run_on(config, load("digits"), None, steering=Most()))
     last = of(told, "progress")[-1]
-    assert 2.8 <= last["seconds"] <= 3.05
-    assert last["block"] > of(told, "start")[0]["blocks"]
+    assert 2.8 <= last.seconds <= 3.05
+    assert last.block > of(told, "run_started")[0].blocks
     assert ends_at_n(told)
 
 

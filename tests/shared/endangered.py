@@ -94,7 +94,7 @@ def make_run(folder: Path) -> Path:
     for _ in mcprune.run(mcprune.make_config(**options, threads=1, out=str(folder))):
         pass
     lines = (folder / "events.jsonl").read_text().splitlines()
-    knob = {"event": "knob", "block": 2, "step": 128, "knobs": {"delta": 2.0}, "before": {"delta": 1.0}, "clamped": {}}
+    knob = {"event": "knob_changed", "block": 2, "proposals": 128, "knobs": {"delta": 2.0}, "before": {"delta": 1.0}}
     (folder / "events.jsonl").write_text("\n".join([*lines[:3], json.dumps(knob), *lines[3:]]) + "\n")
     return folder
 
@@ -195,7 +195,7 @@ def _run_readers(run: Path) -> list[Reader]:
     from mcprune.dashboard.recorded import Past
     from mcprune.report.run_page import check, write_page
     from mcprune.session.steering import read_replay
-    from mcprune.storage.event_log import features, read_recorded
+    from mcprune.storage.event_log import feature_names, read_log
     from mcprune.storage.pruned_model import load as load_small
     from mcprune.storage.run_metrics import read_run
     from mcprune.studies.jobs import Job, Jobs
@@ -211,9 +211,9 @@ def _run_readers(run: Path) -> list[Reader]:
                 raise McpruneError(said.getvalue())
 
     def report(at: Path) -> None:
-        recorded = read_recorded(at)
+        recorded = read_log(at)
         check(recorded)
-        write_page(at / "report.html", {"run": recorded}, {"run": features(recorded)}, {})
+        write_page(at / "report.html", {"run": recorded}, {"run": feature_names(recorded)}, {})
 
     def jobs(at: Path) -> None:
         made = Jobs(at, "bench", [Job("one", {"data": "wine", "keep": 4})])
@@ -304,7 +304,7 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
         if folder.exists()
         else mcprune.run(mcprune.make_config(**options, checkpoint_every="0.5", threads=1, out=str(folder)))
     ):
-        if event.kind == "progress" and event.data["block"] >= 3:
+        if event.kind == "progress" and event.block >= 3:
             break
     held = {name: (folder / name).read_bytes() for name in (BEGUN, CHECKPOINT, EVENTS)}
     asked = read_checkpoint(folder / CHECKPOINT)["options"]

@@ -7,100 +7,141 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from mcprune.config.schema import Config
-from mcprune.storage.events import Event
+from mcprune.storage.events import (
+    BeforeAfter,
+    Event,
+    Hardened,
+    Note,
+    Progress,
+    RunDone,
+    RunStarted,
+    Scored,
+    SiteGroup,
+    Stopped,
+)
 
-KEEP = [1, 2, 10, 63, 64, 67, 68, 69]
-RESULT: dict[str, Any] = {
-    "name": "digits",
-    "N": 192,
-    "n": 8,
-    "sites": [
-        {"kind": "inputs", "layer": "", "size": 64},
-        {"kind": "units", "layer": "layers.0", "size": 128},
-    ],
-    "rows": [
-        {"name": "all sites", "sites": 192, "accuracy": 0.97, "spread": None, "count": 1, "seconds": 3.25},
-        {
-            "name": "random masks",
-            "sites": 8,
-            "accuracy": 0.8312,
-            "spread": 0.0211,
-            "count": 5,
-            "seconds": 10.0,
-        },
-    ],
-    "keep": KEEP,
-    "names": [f"site {index}" for index in KEEP],
-    "image_shape": [8, 8],
-    "files": ["config.toml", "mask.json"],
-    "parameters": {"before": 17226, "after": 1234},
-    "folder": "runs/digits",
-    "seconds": 22.0,
-}
+INDICES = (1, 2, 10, 63, 64, 67, 68, 69)
+SITES = (SiteGroup("inputs", "", 64), SiteGroup("units", "layers.0", 128))
+HARDENED = Hardened(
+    kept=8,
+    n_sites=192,
+    gate_sum=9.5,
+    gate_sum_error=1.5,
+    cost=None,
+    kept_before=11,
+    near_hard=0.5,
+    last_crossed=(0,) * 189 + (30, 10, 20),
+    steps=1000,
+    forwards=192_000,
+    validation_accuracy=0.91,
+    validation_objective=None,
+    evaluator_error=None,
+)
+DONE = RunDone(
+    name="digits",
+    n_sites=192,
+    sites=SITES,
+    folder="runs/digits",
+    seconds=22.0,
+    scores=(
+        Scored("all sites", kept=192, accuracy=0.97, spread=None, count=1, objective=None, seconds=3.25),
+        Scored("random masks", kept=8, accuracy=0.8312, spread=0.0211, count=5, objective=None, seconds=10.0),
+    ),
+    method="markov",
+    objective=None,
+    hardened=HARDENED,
+    indices=INDICES,
+    names=tuple(f"site {index}" for index in INDICES),
+    image_shape=(8, 8),
+    cut_short_by=None,
+    files=("config.toml", "mask.json"),
+    adapted=None,
+    cost=None,
+    parameters=BeforeAfter(17226, 1234),
+    macs=BeforeAfter(17000, 1100),
+    nonzero_weights=BeforeAfter(17000, 17000),
+)
+STARTED = RunStarted(
+    version="0.1.0",
+    versions={"mcprune": "0.1.0"},
+    name="digits",
+    rows={"train": 1221, "validation": 216, "test": 360},
+    n_sites=192,
+    keep=8,
+    cost=None,
+    sites=SITES,
+    image_shape=None,
+    feature_names=None,
+    classifier="64-128-10",
+    device="cpu",
+    threads=2,
+    folder="runs/digits",
+    epochs=80,
+    blocks=20,
+    config={},
+    objective=None,
+    evaluator="fused",
+    canonical="full",
+)
 
 
-def progress(block: int, blocks: int, seconds: float) -> Event:
+def progress(block: int, blocks: int, seconds: float, **changes: Any) -> Progress:
     """A progress event of a run of 80 epochs."""
-    data = {
-        "block": block,
-        "blocks": blocks,
-        "epoch": 80 * block / blocks,
-        "epochs": 80,
-        "loss": 0.3,
-        "cla": 0.25,
-        "sel": 0.01,
-        "rej": float("nan"),
-        "alpha": 1.0,
-        "delta": 1.0,
-        "temperature": 0.0,
-        "gate_sum": 61.5,
-        "kept": 60,
-        "target": 59,
-        "proposals": 64 * block,
-        "accepted": 3 * block,
-        "acceptance": 0.047,
-        "moves": {"exchange": [64 * block, 3 * block]},
-        "nonfinite": 0,
-        "null_moves": 0,
-        "proposals_per_second": 12345.6,
-        "validation_accuracy": None,
-        "seconds": seconds,
-        "seconds_left": None,
-    }
-    return Event("progress", data)
+    fields: dict[str, Any] = dict(
+        block=block,
+        blocks=blocks,
+        epoch=80 * block / blocks,
+        epochs=80,
+        loss=0.3,
+        classification_loss=0.25,
+        selection_loss=0.01,
+        rejection_loss=float("nan"),
+        alpha=1.0,
+        schedule_lambda=None,
+        delta=1.0,
+        temperature=0.0,
+        gate_sum=61.5,
+        near_hard=1.0,
+        kept=60,
+        target=59,
+        cost=None,
+        cost_target=None,
+        proposals=64 * block,
+        accepted=3 * block,
+        acceptance=0.047,
+        moves={"exchange": (64 * block, 3 * block)},
+        nonfinite=0,
+        null_moves=0,
+        rejected_by_bound=0,
+        rejected_by_cost=0,
+        adapted=None,
+        proposals_per_second=12345.6,
+        forwards=192 * block,
+        validation_accuracy=None,
+        validation_at_n=None,
+        validation_objective=None,
+        gates=None,
+        seconds=seconds,
+        seconds_left=None,
+    )
+    return Progress(**{**fields, **changes})
 
 
-def made_up(blocks: int = 20, stop: str | None = None, **changes: Any) -> list[Event]:
-    """The events of a run; `stop` is the reason to end it after half of its blocks."""
-    start = {
-        "version": "0.1.0",
-        "rows": {"train": 1221, "validation": 216, "test": 360},
-        **{key: RESULT[key] for key in ("name", "N", "n", "sites", "folder")},
-        "classifier": "64-128-10",
-        "device": "cpu",
-        "threads": 2,
-        "epochs": 80,
-        "blocks": blocks,
-        "config": {},
-        **changes,
-    }
-    events = [Event("start", start), Event("note", {"text": "a [bold] note"})]
+def made_up(blocks: int = 20, stop: str | None = None, of_progress: Any = None, **changes: Any) -> list[Event]:
+    """The events of a run; `stop` is the reason to end it after half of its blocks, `changes` those of its start."""
+    events: list[Event] = [replace(STARTED, blocks=blocks, **changes), Note("a [bold] note")]
     last = blocks // 2 if stop else blocks
-    events += [progress(block, blocks, 1.0 * block) for block in range(1, last + 1)]
+    events += [progress(block, blocks, 1.0 * block, **(of_progress or {})) for block in range(1, last + 1)]
     if stop:
-        events.append(Event("stopped", {"reason": stop, "block": last}))
-    harden = {"kept": 8, "N": 192, "gate_sum": 9.5, "away": 1.5, "validation_accuracy": 0.91}
-    events.append(Event("harden", harden))
-    events += [Event("row", row) for row in RESULT["rows"]]
-    done = {key: value for key, value in RESULT.items() if key not in ("name", "N", "n", "sites")}
-    return [*events, Event("done", done)]
+        events.append(Stopped(stop, last))
+    return [*events, HARDENED, *DONE.scores, DONE]
 
 
 @pytest.fixture
@@ -111,8 +152,8 @@ def story() -> Callable[..., list[Event]]:
 
 @pytest.fixture
 def result() -> dict[str, Any]:
-    """What read_result gives, a copy of its own for each test."""
-    return deepcopy(RESULT)
+    """What result.json of that run holds, a copy of its own for each test."""
+    return DONE.to_dict()
 
 
 @pytest.fixture
@@ -140,14 +181,6 @@ def fake_folder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     folder = ModuleType("mcprune.storage.pruned_model")
     monkeypatch.setitem(sys.modules, "mcprune.storage.pruned_model", folder)
     return folder
-
-
-@pytest.fixture
-def fake_records(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A stand-in of storage/layout.py, likewise."""
-    records = ModuleType("mcprune.storage.layout")
-    monkeypatch.setitem(sys.modules, "mcprune.storage.layout", records)
-    return records
 
 
 TUNED = {

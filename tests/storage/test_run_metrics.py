@@ -88,9 +88,9 @@ def test_what_missed_n_is_named():
 def test_the_folder_of_a_real_run(finished):
     folder, told = finished
     run = read_run(folder, spent=(10.0, 1000))
-    last = [event.data for event in told if event.kind == "progress"][-1]
-    assert run.seconds == pytest.approx(last["seconds"] + 10.0)
-    assert run.forwards == last["forwards"] + 1000
+    last = [event for event in told if event.kind == "progress"][-1]
+    assert run.seconds == pytest.approx(last.seconds + 10.0)
+    assert run.forwards == last.forwards + 1000
     assert run.n == 16 == len(run.keep) == run.kept_before
     assert run.curve
     assert all(point.seconds > 10.0 for point in run.curve)

@@ -48,7 +48,7 @@ def test_a_job_that_was_killed_goes_on_and_ends_in_the_same_mask(tmp_path, whole
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     before = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    assert before[-1]["event"] != "done"
+    assert before[-1]["event"] != "run_done"
     opened, real = [], jobs.open_run
 
     def open_run(*given, **more):
@@ -71,7 +71,7 @@ def cut_off(root, monkeypatch):
     def run_on(config, dataset, path, **more):
         for event in real(config, dataset, path, **more):
             yield event
-            if path is not None and event.kind == "progress" and event.data["epoch"] > 9:
+            if path is not None and event.kind == "progress" and event.epoch > 9:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -130,7 +130,7 @@ def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
     def run_on(config, dataset, path, **more):
         for event in real(config, dataset, path, **more):
             yield event
-            if path is not None and event.kind == "progress" and event.data["seconds"] > 0.8:
+            if path is not None and event.kind == "progress" and event.seconds > 0.8:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

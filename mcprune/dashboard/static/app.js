@@ -116,7 +116,7 @@
       const box = make("div", "", "entry");
       const was = words(entry.before);
       box.append(make("b", words(entry.knobs)), document.createTextNode(entry.origin === "undo" ? " (undone)" : ` (was: ${was})`));
-      box.append(make("div", `before block ${entry.block + 1}, after ${count(entry.step)} proposals`, "quiet"));
+      box.append(make("div", `before block ${entry.block + 1}, after ${count(entry.proposals)} proposals`, "quiet"));
       const [before, after] = [entry.before_figures, entry.effect];
       const text = after
         ? `over ${after.blocks} blocks: accepted ${percent(before.acceptance)} → ${percent(after.acceptance)}, L_tot ${fixed(before.loss, 4)} → ${fixed(after.loss, 4)}`
@@ -126,7 +126,7 @@
       return box;
     });
     $("log").replaceChildren(...list);
-    Charts.marks(log.map((entry) => entry.step));
+    Charts.marks(log.map((entry) => entry.proposals));
   }
 
   function showLaw() {
@@ -136,7 +136,7 @@
     if (latest.temperature > 0) {
       parts.push(`Tuning at a temperature above 0 breaks stationarity: the chain's visits follow one law only while the knobs rest. `
         + `Delta, temperature and the other knobs have been constant since proposal ${count(latest.constant_since)}.`);
-      if (latest.row.target > run.n) parts.push("n(t) is still falling, so the law changes in every block.");
+      if (latest.row.target > run.keep) parts.push("n(t) is still falling, so the law changes in every block.");
     } else {
       parts.push("Temperature 0: only strict decreases are accepted, so there is no law to disturb.");
     }
@@ -223,7 +223,7 @@
     table.append(head);
     rows.forEach((row) => {
       const line = document.createElement("tr");
-      [row.name, count(row.sites), fixed(row.accuracy, 4)].forEach((text) => line.append(make("td", text)));
+      [row.name, count(row.kept), fixed(row.accuracy, 4)].forEach((text) => line.append(make("td", text)));
       table.append(line);
     });
     $("result").replaceChildren(table);
@@ -246,11 +246,11 @@
       rows = state.rows;
       notes = state.notes;
       undoable = state.can_undo;
-      $("name").textContent = run.name ? `${run.name}, ${count(run.n)} of ${count(run.N)} sites` : "";
+      $("name").textContent = run.name ? `${run.name}, ${count(run.keep)} of ${count(run.n_sites)} sites` : "";
       $("about").textContent = run.rows
         ? `${count(run.rows.train)} training rows; ${run.classifier}; ${run.device}, ${run.threads} thread${run.threads === 1 ? "" : "s"}${run.folder ? `; ${run.folder}` : ""}`
         : "the data are loaded and the engine is compiled";
-      if (run.N) Picture.begin(run);
+      if (run.n_sites) Picture.begin(run);
       shape();
       Knobs.limit(run);
       Knobs.show(state.knobs, true);
@@ -280,7 +280,7 @@
       if (latest) { // what was said before it is no longer so, and while the run is paused no figures follow
         for (const name of ["delta", "temperature", "alpha"]) if (typeof data.knobs[name] === "number") latest[name] = data.knobs[name];
         latest.hints = [];
-        latest.constant_since = data.entry.step;
+        latest.constant_since = data.entry.proposals;
         hints.clear();
         isNew = true;
       }
@@ -290,7 +290,7 @@
     },
     effect(data) { log = log.map((entry) => (entry.number === data.number ? data : entry)); showLog(); },
     row(data) { rows = [...rows.filter((row) => row.name !== data.name), data]; showOutcome(); },
-    done(data) { rows = data.rows; showOutcome(); },
+    done(data) { rows = data.scores; showOutcome(); },
   };
 
   // An event source does not tell why it was refused; a request for the head alone does.

@@ -79,11 +79,11 @@ const Picture = (() => {
 
   function draw(latest) {
     const words = document.getElementById("mask-words");
-    const count = `${latest.row.kept} of ${run.N} sites are kept`;
+    const count = `${latest.row.kept} of ${run.n_sites} sites are kept`;
     if (!latest.mask) { words.textContent = `${count}; there are too many sites for a picture.`; return; }
     const packed = bytes(latest.mask);
     const share = bytes(latest.share);
-    const kept = Uint8Array.from({ length: run.N }, (_, site) => (packed[site >> 3] >> (7 - (site & 7))) & 1);
+    const kept = Uint8Array.from({ length: run.n_sites }, (_, site) => (packed[site >> 3] >> (7 - (site & 7))) & 1);
     const first = run.sites[0];
     const isImage = run.image_shape && first.kind === "inputs";
     const when = !run.is_past ? "now" : run.is_ended ? "at the end" : "when it told last";
@@ -93,7 +93,7 @@ const Picture = (() => {
       : `${count}. Bars: ${often}; blue: kept ${when}.`;
     if (isImage) canvas(kept, share, 0, run.image_shape).setAttribute("aria-label", `${count}, as a picture of the inputs`);
     const rest = isImage ? first.size : 0;
-    if (run.N > rest) bars(kept, share, rest, run.N - rest);
+    if (run.n_sites > rest) bars(kept, share, rest, run.n_sites - rest);
   }
 
   return { begin(info) { run = info; }, draw };

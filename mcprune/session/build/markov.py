@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from mcprune.session.build.gradient import make_gradient
 from mcprune.session.build.importance import make_importance, make_scorer
 from mcprune.sites.fixed import open_groups
 from mcprune.sites.site_map import SiteMap
+from mcprune.storage.events import SiteGroup
 
 if TYPE_CHECKING:  # a plan is made with the first of these functions
     from mcprune.session.build.plan import Plan
@@ -277,6 +278,6 @@ def make_chain(plan: Plan) -> Markov:
     )
 
 
-def site_groups(sites: SiteMap) -> list[dict[str, Any]]:
-    """Return the groups of sites as the events show them."""
-    return [{"kind": group.kind, "layer": group.layer, "size": group.size} for group in sites.groups]
+def site_groups(sites: SiteMap) -> tuple[SiteGroup, ...]:
+    """Return the groups of sites as events hold them."""
+    return tuple(SiteGroup(group.kind, group.layer, group.size) for group in sites.groups)

@@ -15,7 +15,7 @@ from mcprune.studies.bench.runs import Bench
 from mcprune.studies.jobs import Jobs
 
 Runs = Mapping[str, RunFigures]
-PANELS = (("cla", "L_cla"), ("sel", "L_sel"), ("rej", "L_rej"), ("loss", "L_tot"))
+PANELS = (("classification_loss", "L_cla"), ("selection_loss", "L_sel"), ("rejection_loss", "L_rej"), ("loss", "L_tot"))
 COLUMNS = 4
 
 
@@ -185,8 +185,10 @@ def loss_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) ->
     for place, (key, _) in enumerate(PANELS):
         suffix = "" if place == 0 else str(place + 1)
         for method, run in firsts.items():
-            x = [event["epoch"] for event in run.progress]
-            y = [event[key] if event[key] is not None and event[key] > 1e-7 else None for event in run.progress]
+            x = [event.epoch for event in run.progress]
+            y = [
+                value if (value := getattr(event, key)) is not None and value > 1e-7 else None for event in run.progress
+            ]
             data.append(
                 line(x, y, method, colours[method], showlegend=place == 0, xaxis=f"x{suffix}", yaxis=f"y{suffix}")
             )
@@ -201,8 +203,8 @@ def alpha_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) -
     """Return alpha over the epochs."""
     data = [
         line(
-            [event["epoch"] for event in run.progress],
-            [event["alpha"] for event in run.progress],
+            [event.epoch for event in run.progress],
+            [event.alpha for event in run.progress],
             method,
             colours[method],
         )

@@ -37,7 +37,7 @@ from mcprune.session.build.defaults import LARGE
 from mcprune.session.interrupt import CODES
 from mcprune.session.steering import Steering
 from mcprune.sites.site_map import SiteMap, site_map
-from mcprune.storage.events import STOPPED
+from mcprune.storage.events import Event, Stopped
 from mcprune.studies.jobs import write_json
 from mcprune.studies.parts import FOLDER, Part, Parts
 from mcprune.studies.reproduce.obd.claims import DROPOUT, GLOBAL, LAYERWISE, PLAIN, SIGNED, Figures, rows, summary_words
@@ -393,6 +393,6 @@ class Net:
         return model
 
 
-def _refuse_interrupt(event: Any) -> None:
-    if event.kind == STOPPED and event.data["reason"] in CODES:
+def _refuse_interrupt(event: Event) -> None:
+    if isinstance(event, Stopped) and event.reason in CODES:
         raise KeyboardInterrupt

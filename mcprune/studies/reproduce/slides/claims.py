@@ -190,10 +190,11 @@ def _strengths(runs: Runs, best: float) -> Row:
     difference = None
     if "ratio" in runs:
         pairs = [
-            (one["alpha"], other["alpha"])
+            (one.alpha, other.alpha)
             for name in used
             for seed in set(runs[name]) & set(runs["ratio"])
             for one, other in zip(runs[name][seed].progress, runs["ratio"][seed].progress, strict=False)
+            if one.alpha is not None and other.alpha is not None
         ]
         difference = max((abs(a - b) / b for a, b in pairs), default=None)
     if difference is not None:
@@ -233,7 +234,7 @@ def _decade(runs: Runs, best: float, name: str, number: str) -> Row:
 def _stall(runs: Runs, best: float) -> Row:
     used = ["stall"] if "stall" in runs else []
     words, works = _told(runs, used, best, with_alpha=True)
-    last = [run.progress[-1]["lambda"] for name in used for run in runs[name].values()]
+    last = [run.progress[-1].schedule_lambda for name in used for run in runs[name].values()]
     words += "".join(f"; lambda ended at {value:g}" for value in last if value is not None)
     return _row(
         "6",
@@ -301,7 +302,8 @@ def _told(
                 f"{label}: {run.kept_before} of {run.n} kept, {run.near_hard:.0%} decided, retrained {run.retrained:.4f}: {outcomes[seed]}"
             )
             if with_alpha:
-                means, losses = alpha_means(run), [event["cla"] for event in run.progress]
+                means = alpha_means(run)
+                losses = [loss for event in run.progress if (loss := event.classification_loss) is not None]
                 parts[-1] += (
                     f" (alpha {means[0]:.3g} to {means[-1]:.3g} as L_cla went from {losses[0]:.3g} to {losses[-1]:.3g})"
                 )

@@ -60,7 +60,7 @@ def _figure(number: str, firsts: Mapping[str, RunFigures]) -> Figure | None:
     if number == "6":
         return histories(firsts, "lambda", "lambda", "kept", "gates above one half")
     if number == "3b":
-        return histories(firsts, "rej", "L_rej or L_rej'", "gate_sum", "sum of the gates", marks=True)
+        return histories(firsts, "rejection_loss", "L_rej or L_rej'", "gate_sum", "sum of the gates", marks=True)
     return histories(firsts, "alpha", "alpha", "kept", "gates above one half")
 
 
@@ -71,11 +71,19 @@ def histories(
     data: list[Figure] = []
     for place, (name, run) in enumerate(firsts.items()):
         colour = COLOURS[place % len(COLOURS)]
-        x = [event["epoch"] for event in run.progress]
-        y = [event[left] if event[left] is not None and event[left] > 0 else None for event in run.progress]
+        x = [event.epoch for event in run.progress]
+        y = [value if (value := getattr(event, left)) is not None and value > 0 else None for event in run.progress]
         data.append(line(x, y, name, colour))
         data.append(
-            line(x, [event[right] for event in run.progress], name, colour, showlegend=False, xaxis="x2", yaxis="y2")
+            line(
+                x,
+                [getattr(event, right) for event in run.progress],
+                name,
+                colour,
+                showlegend=False,
+                xaxis="x2",
+                yaxis="y2",
+            )
         )
         when = halfway(run) if marks else None
         if when is not None:
@@ -88,7 +96,7 @@ def histories(
             }
             data.append({**middle, "marker": {"color": colour, "size": 9}, "xaxis": "x2", "yaxis": "y2"})
     run = next(iter(firsts.values()))
-    last = max(run.progress[-1]["epoch"] for run in firsts.values())
+    last = max(run.progress[-1].epoch for run in firsts.values())
     wanted = line([0, last], [run.n, run.n], f"n = {run.n}", "#5b6577", xaxis="x2", yaxis="y2")
     wanted["line"] = {"color": "#5b6577", "width": 1, "dash": "dash"}
     axes: Figure = {

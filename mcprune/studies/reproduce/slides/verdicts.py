@@ -35,7 +35,7 @@ def outcome(run: RunFigures, best: float) -> str:
     is_complete = abs(run.kept_before - run.n) <= room and run.near_hard >= DECIDED
     if is_complete and run.retrained >= best - BELOW:
         return WORKS
-    lowest = min(event["kept"] for event in run.progress)
+    lowest = min(event.kept for event in run.progress)
     if is_complete or lowest < DIP * run.n or run.kept_before < run.n - room:
         return DRASTIC
     return LITTLE
@@ -43,10 +43,13 @@ def outcome(run: RunFigures, best: float) -> str:
 
 def alpha_means(run: RunFigures) -> list[float]:
     """Return the mean of alpha over each eighth of the epochs that were made."""
-    last = run.progress[-1]["epoch"]
+    last = run.progress[-1].epoch
     parts: list[list[float]] = [[] for _ in range(PARTS)]
     for event in run.progress:
-        parts[math.ceil(PARTS * event["epoch"] / last) - 1].append(event["alpha"])  # it tells of what has just ended
+        if event.alpha is not None:
+            parts[math.ceil(PARTS * event.epoch / last) - 1].append(
+                event.alpha
+            )  # an event describes the blocks before it
     return [math.fsum(part) / len(part) for part in parts if part]
 
 
@@ -59,7 +62,9 @@ def is_gradual(means: Sequence[float]) -> bool:
 def halfway(run: RunFigures) -> float | None:
     """Return the epoch at which the sum of the gates had come half of the way from N to n; None for never."""
     middle = (run.N + run.n) / 2
-    return next((event["epoch"] for event in run.progress if event["gate_sum"] <= middle), None)
+    return next(
+        (event.epoch for event in run.progress if event.gate_sum is not None and event.gate_sum <= middle), None
+    )
 
 
 def slopes(sites: int, gate: float) -> tuple[float, float, float]:
