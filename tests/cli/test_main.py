@@ -104,7 +104,7 @@ def test_an_error_of_the_run_is_told_and_a_fault_keeps_its_traceback(fake_run, c
 def test_run_hands_over_the_configuration_and_shows_the_events(fake_run, story, capsys):
     asked = fake_run(lambda: iter(story()))
     assert main(["run", "--keep", "8", "--json"]) == 0
-    assert asked[0].keep == 8
+    assert asked[0].problem.keep == 8
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["event"] for line in lines] == [event.kind for event in story()]
 

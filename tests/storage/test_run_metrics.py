@@ -180,5 +180,5 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(FolderError, match="no folder"):
         read_run(tmp_path / "nothing")
     (tmp_path / "result.json").write_text("{}")
-    with pytest.raises(FolderError, match="cannot be read"):
+    with pytest.raises(FolderError, match="is not the result of a run"):
         read_run(tmp_path)
