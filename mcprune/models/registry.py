@@ -13,6 +13,7 @@ from mcprune.models.kinds import LARGEST, build_layer, describe_layer
 from mcprune.models.layers import Scatter, initialise
 from mcprune.models.mlp import MLP
 from mcprune.models.networks import NETWORKS, Residual, build_network
+from mcprune.models.outputs import changed_place, without_last
 
 LENET = (300, 100)  # hidden widths of lenet-300-100
 MODELS = ("mlp", "lenet-300-100", *NETWORKS)
@@ -103,6 +104,9 @@ def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, Any]:
             )
         inner = model.model if isinstance(model, Scatter) else model
         body = {"kind": "custom", "class": type(inner).__name__}
+        place = changed_place(inner)
+        if place is not None:
+            body["logits_at"] = place
         if isinstance(model, Scatter):
             body = _describe_scatter(model, body)
     found = {str(tensor.dtype).removeprefix("torch.") for tensor in model.parameters()}
@@ -169,7 +173,7 @@ def skeleton(description: Mapping[str, Any], own: nn.Module | None = None) -> nn
     description : mapping
         From `describe`.
     own : nn.Module, optional
-        Put, as it is, where the description says "custom".
+        Put where the description says "custom"; without its last softmax or sigmoid where that was removed.
 
     Raises
     ------
@@ -199,7 +203,8 @@ def _build(description: object, own: nn.Module | None, depth: int) -> nn.Module:
                 f"the model is of the class {description.get('class')!r:.80}, which is not built in. "
                 "Build it with your own code and pass it as model=..."
             )
-        return own
+        place = description.get("logits_at")
+        return without_last(own, place) if isinstance(place, str) else own
     if kind == "scatter":
         keep: Any = description.get("keep")
         shape: Any = description.get("shape")

@@ -113,9 +113,9 @@ def test_a_folder_is_written_where_one_is_named(table, tmp_path):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (lambda: nn.Sequential(nn.Linear(10, 3)), r"\(2, 3\) for 2 rows; it must give \(2, 2\)"),
-        (lambda: nn.Sequential(nn.Linear(9, 2)), "cannot be run on rows of 10 features"),
-        (lambda: nn.LSTM(10, 2), "tuple for 2 rows"),
+        (lambda: nn.Sequential(nn.Linear(10, 3)), r"\(2, 3\) for 2 rows; it must return \(2, 2\)"),
+        (lambda: nn.Sequential(nn.Linear(9, 2)), "cannot be run on float32 rows of 10 features"),
+        (lambda: nn.LSTM(10, 2), "tuple of 2 for 2 rows"),
         (lambda: nn.Sequential(nn.Linear(10, 1), nn.Flatten(0)), r"\(2,\) for 2 rows"),
     ],
 )

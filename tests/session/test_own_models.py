@@ -10,7 +10,7 @@ from torch import nn
 import mcprune
 from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays
-from mcprune.errors import ConfigError
+from mcprune.errors import ConfigError, ModelError
 from mcprune.session.loop import run_on
 
 SHORT = {"epochs": 3, "retrain_epochs": 3, "threads": 1, "seed": 0}
@@ -27,8 +27,8 @@ def table(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
 DATA = table()
 
 
-def train(net: nn.Module, steps: int = 150) -> nn.Module:
-    x, y = torch.from_numpy(DATA[0]), torch.from_numpy(DATA[1])
+def train(net: nn.Module, steps: int = 150, rows: np.ndarray = DATA[0]) -> nn.Module:
+    x, y = torch.from_numpy(rows), torch.from_numpy(DATA[1])
     adam = torch.optim.Adam(net.parameters(), 0.01)
     for _ in range(steps):
         adam.zero_grad()
@@ -218,3 +218,163 @@ def test_a_resume_with_other_parameters_frozen_is_refused(tmp_path):
     running.close()
     with pytest.raises(ConfigError, match=r"'0.0.bias' of the model has requires_grad=True.*it had False"):
         mcprune.resume(folder, DATA, again)
+
+
+def notes_of(result: mcprune.Result) -> list[str]:
+    return [event.data["text"] for event in result.events if event.kind == "note"]
+
+
+class InForward(nn.Module):
+    """A softmax that no module is."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return torch.softmax(self.two(torch.relu(self.one(x))), dim=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sites"), [("module", "inputs"), ("module", "units"), ("forward", "inputs"), ("sigmoid", "units")]
+)
+def test_a_model_of_probabilities_is_trained_on_its_logits(kind, sites):
+    torch.manual_seed(0)
+    last = nn.Sigmoid() if kind == "sigmoid" else nn.Softmax(dim=1)
+    net = InForward() if kind == "forward" else nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3), last)
+    result = mcprune.prune(net, DATA, keep=4, sites=sites, **{**SHORT, "epochs": 10, "retrain_epochs": 120})
+    note = next(note for note in notes_of(result) if "logits" in note)
+    assert ("sigmoid" if kind == "sigmoid" else "softmax") in note
+    assert result.figures["hard mask, retrained"] > 0.7
+    probabilities = result.model.probabilities(DATA[0])
+    assert probabilities.max() > 0.9
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_frozen_model_of_probabilities_keeps_its_probabilities():
+    torch.manual_seed(0)
+    net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)))
+    whole = nn.Sequential(*net, nn.Softmax(dim=1)).requires_grad_(False)
+    expected = whole(torch.from_numpy(DATA[0])).numpy()
+    result = mcprune.prune(whole, DATA, keep=8, frozen=True, **SHORT)
+    np.testing.assert_allclose(result.model.probabilities(DATA[0]), expected, atol=1e-6)
+    assert isinstance(whole[3], nn.Softmax)
+
+
+def pictures(rows: int = 240) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of 6 x 6 pixels from 0 to 255, with a bright stripe whose place is the class."""
+    draw = np.random.default_rng(1)
+    x, y = draw.uniform(0, 60, (rows, 6, 6)), draw.integers(0, 3, rows)
+    for row, label in enumerate(y):
+        x[row, 2 * label] += 150
+    return x.reshape(rows, 36).astype(np.float32), y
+
+
+def cnn() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
+    )
+
+
+def trained_cnn(x: np.ndarray, y: np.ndarray) -> nn.Sequential:
+    net = cnn()
+    adam = torch.optim.Adam(net.parameters(), 1e-3)
+    for _ in range(100):
+        adam.zero_grad()
+        nn.functional.cross_entropy(net(torch.from_numpy(x)), torch.from_numpy(y)).backward()
+        adam.step()
+    return net
+
+
+@pytest.mark.parametrize("is_marked", [True, False], ids=["requires_grad=False", "frozen=True"])
+def test_a_frozen_model_is_judged_on_rows_as_they_are(is_marked):
+    x, y = pictures()
+    net = trained_cnn(x, y).requires_grad_(not is_marked)
+    result = mcprune.prune(net, (x, y), keep=30, frozen=True, **SHORT)
+    assert result.figures["dense"] == 1.0
+    assert any(note.startswith("scale: none, since") for note in notes_of(result))
+    assert result.model.scaler.kind == "none"
+    scaled = mcprune.prune(trained_cnn(x, y), (x, y), keep=30, frozen=True, scale="standard", **SHORT)
+    assert scaled.figures["dense"] < 1.0
+    assert any(note.startswith("scale: standard, as given") for note in notes_of(scaled))
+
+
+def test_a_model_that_comes_trained_gets_rows_as_they_are_though_nothing_is_frozen():
+    x, y = pictures()
+    result = mcprune.prune(trained_cnn(x, y), (x, y), keep=2, sites="channels", **SHORT)
+    assert any("the model comes trained" in note for note in notes_of(result))
+    assert result.model.scaler.kind == "none"
+
+
+def test_a_model_that_comes_untrained_gets_scaled_rows_and_a_note():
+    result = mcprune.prune(cnn(), pictures(), keep=30, **SHORT)
+    assert any(note.startswith("scale: standard, learned") and "untrained" in note for note in notes_of(result))
+    assert result.model.scaler.kind == "standard"
+
+
+def test_rows_as_they_are_are_doubted_where_scaled_ones_are_right_more_often():
+    standard = (DATA[0] - DATA[0].mean(axis=0)) / DATA[0].std(axis=0)
+    net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)), 150, standard).requires_grad_(False)
+    x = DATA[0] * 50 + np.arange(8, dtype=np.float32) * 100
+    result = mcprune.prune(net, (x, DATA[1]), keep=6, frozen=True, **SHORT)
+    note = next(note for note in notes_of(result) if note.startswith("scale: none"))
+    assert "with scale='standard'" in note
+
+
+class Returns(nn.Module):
+    """Returns what a function makes of the logits."""
+
+    def __init__(self, change, outputs: int = 3):
+        super().__init__()
+        self.layer, self.change = nn.Linear(8, outputs), change
+
+    def forward(self, x):
+        return self.change(self.layer(x))
+
+
+TWO = (DATA[0], DATA[1] % 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        (Returns(lambda out: (out, out)), DATA, r"a tuple of 2 .*such as model\(x\)\[0\]"),
+        (Returns(lambda out: {"logits": out}), DATA, r"a dict with 'logits' .*model\(x\)\['logits'\]"),
+        (Returns(lambda out: out[..., None]), DATA, r"\(2, 3, 1\).*nn.Flatten"),
+        (Returns(lambda out: out.argmax(1)), DATA, r"\(2,\).*\(2, 3\)"),
+        (Returns(lambda out: out.argsort(1)), DATA, "int64 outputs, not logits"),
+        (Returns(lambda out: out, 1), TWO, r"\(2, 1\).*two outputs \(0, z\)"),
+        (Returns(lambda out: out.squeeze(1), 1), TWO, r"\(2,\).*two outputs \(0, z\)"),
+        (nn.Sequential(nn.Linear(8, 1), nn.Sigmoid()), TWO, r"without a sigmoid"),
+        (Returns(lambda out: out).double(), DATA, r"torch.float64: pass model.float\(\)"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused_with_the_remedy(model, data, message):
+    with pytest.raises(ModelError, match=f"(?s){message}"):
+        mcprune.prune(model, data, keep=4, **SHORT)
+
+
+def test_a_program_without_modes_is_refused():
+    program = torch.export.export(nn.Sequential(nn.Linear(8, 3)), (torch.zeros(2, 8),)).module()
+    with pytest.raises(ModelError, match="cannot switch between training and evaluation mode"):
+        mcprune.prune(program, DATA, keep=4, **SHORT)
+
+
+def test_outputs_that_depend_on_the_batch_are_said():
+    net = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 3))
+    assert any("depends on the other rows" in note for note in notes_of(mcprune.prune(net, DATA, keep=4, **SHORT)))
+
+
+@pytest.mark.parametrize("sites", ["inputs", "units", "weights"])
+def test_lazy_layers_get_their_shapes(sites):
+    net = nn.Sequential(nn.LazyLinear(6), nn.ReLU(), nn.LazyLinear(3))
+    result = mcprune.prune(net, DATA, keep=7 if sites == "inputs" else 5, sites=sites, **SHORT)
+    assert result.mask.kept.size == {"inputs": 8, "units": 6, "weights": 66}[sites]
+
+
+def test_a_model_that_cannot_be_copied_is_refused():
+    net = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    net.note = net[0].weight * 2  # with a history
+    with pytest.raises(ModelError, match="cannot be copied"):
+        mcprune.prune(net, DATA, keep=4, **SHORT)

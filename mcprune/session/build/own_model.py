@@ -1,39 +1,159 @@
-"""Checks of a user's own classifier, before anything is searched or written."""
+"""A user's own classifier: what must be true of it, and the scaling of its rows, before anything is searched or written."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import nn
 
 from mcprune.config.schema import Config
+from mcprune.data.base import Dataset
+from mcprune.data.prepare import Prepared
+from mcprune.data.scale import fit_scaler
+from mcprune.data.split import split
 from mcprune.errors import ConfigError, ModelError, brief
-from mcprune.models.modes import evaluating, is_fully_frozen, undrawn_parameters
+from mcprune.models.modes import evaluating, has_frozen_parameters, is_fully_frozen, undrawn_parameters
+from mcprune.models.outputs import give_logits
 
 # Parameters that a note names.
 NAMED = 3
+# Training rows on which a model is tried.
+TRIED = 512
+# A model comes trained if its loss is below this share of that of the class frequencies.
+TRAINED_BELOW = 0.8
+# By how much more of the rows it must be right on scaled ones to be told of.
+BETTER_SCALED = 0.1
 
 
-def check_model(model: nn.Module, rows: torch.Tensor, n_classes: int) -> None:
-    """Refuse a model that cannot be copied, cannot be run on the rows, or does not give one output a class.
+class OwnModel(NamedTuple):
+    """A user's classifier as a run takes it.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Gives logits; it shares its parameters with the given one.
+    scale : str
+        As `fit_scaler` takes it.
+    notes : tuple of str
+    """
+
+    model: nn.Module
+    scale: str
+    notes: tuple[str, ...]
+
+
+def settle_own_model(
+    config: Config, model: nn.Module, dataset: Dataset | Prepared, split_seed: int, device: torch.device
+) -> OwnModel:
+    """Check a user's classifier on training rows, and settle their scaling.
 
     Parameters
     ----------
+    config : Config
     model : nn.Module
-        Lazy layers get their shapes here.
-    rows : Tensor, shape (2, N)
-    n_classes : int
+        On the device; lazy layers get their shapes here.
+    dataset : Dataset, or Prepared, whose scaling is settled already
+    split_seed : int
+    device : torch.device
 
     Raises
     ------
-    ModelError
+    ConfigError, ModelError
     """
+    if isinstance(dataset, Prepared):
+        tried, rows, targets = np.arange(0), dataset.x_train[:TRIED], dataset.y_train[:TRIED]
+    else:
+        train = split(dataset, seed=split_seed, validation=config.data.validation, test=config.data.test).train
+        tried = train[np.linspace(0, len(train) - 1, min(TRIED, len(train))).astype(np.int64)]
+        rows, targets = dataset.features[tried].astype(np.float32), dataset.targets[tried]
+    features = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+    _check_outputs(model, features[:2], len(dataset.labels))
+    _check_copy(model)
+    check_frozen(config, model)
+    changed = give_logits(model, features)
+    notes = [changed.note] if changed.note else []
+    if _depends_on_batch(changed.model, features):
+        notes.append(
+            "the model's output for a row depends on the other rows of the batch, so its losses and predictions do too; look for a "
+            "softmax over dimension 0 or a batch-norm with track_running_stats=False"
+        )
+    if isinstance(dataset, Prepared):
+        return OwnModel(changed.model, config.data.scale, tuple(notes))
+    scale, note = _settle_scale(config, changed.model, dataset, tried, features, torch.from_numpy(targets).to(device))
+    return OwnModel(changed.model, scale, (*notes, note) if note else tuple(notes))
+
+
+def _check_outputs(model: nn.Module, rows: torch.Tensor, n_classes: int) -> None:
+    """Refuse a model that cannot be run on two rows or does not give one output a class."""
     outputs = _outputs(model, rows)
-    if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != (2, n_classes):
-        got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise ModelError(f"the model gives {got} for 2 rows; it must give (2, {n_classes}), one output a class")
+    if not isinstance(outputs, torch.Tensor):
+        raise ModelError(
+            f"The model returns {_words(outputs)} for 2 rows. It must return one tensor of logits, (2, {n_classes}): pass a module "
+            f"whose forward returns that part alone{_part(outputs)}."
+        )
+    shape = tuple(outputs.shape)
+    must = f"The model returns outputs of shape {shape} for 2 rows; it must return (2, {n_classes}), one logit a class."
+    if shape in ((2,), (2, 1)) and n_classes == 2:
+        raise ModelError(
+            f"{must} A single output z for two classes is the same as two outputs (0, z): end in nn.Linear(..., 2), or return "
+            "torch.cat([torch.zeros_like(z), z], dim=1) for z of shape (B, 1), without a sigmoid."
+        )
+    if shape[:2] == (2, n_classes) and math.prod(shape[2:]) == 1 and len(shape) > 2:
+        raise ModelError(f"{must} Flatten them: nn.Sequential(model, nn.Flatten()).")
+    if shape != (2, n_classes):
+        raise ModelError(f"{must} The data have {n_classes} classes.")
+    if not outputs.is_floating_point():
+        raise ModelError(
+            f"The model returns {outputs.dtype} outputs, not logits. Return them before argmax or rounding."
+        )
+
+
+def _outputs(model: nn.Module, rows: torch.Tensor) -> Any:
+    try:
+        with evaluating(model):
+            pass
+        model.train(model.training)
+    except Exception as error:  # exported programs have no modes
+        raise ModelError(
+            f"The model cannot switch between training and evaluation mode ({type(error).__name__}: {brief(error)}). Pass the "
+            "nn.Module that it was made from."
+        ) from error
+    try:
+        with torch.no_grad(), evaluating(model):
+            return model(rows)
+    except Exception as error:  # the user's own code
+        kinds = {parameter.dtype for parameter in model.parameters()} - {torch.float32}
+        remedy = (
+            f"Its parameters are {kinds.pop()}: pass model.float()." if kinds else "Wrap it so that it takes (B, N)."
+        )
+        raise ModelError(
+            f"The model cannot be run on float32 rows of {rows.shape[1]} features ({type(error).__name__}: {brief(error)}). {remedy}"
+        ) from error
+
+
+def _words(outputs: Any) -> str:
+    if isinstance(outputs, Mapping):
+        return f"a {type(outputs).__name__} with {', '.join(map(repr, outputs))}"
+    if isinstance(outputs, tuple | list):
+        return f"a {type(outputs).__name__} of {len(outputs)}"
+    return f"a {type(outputs).__name__}"
+
+
+def _part(outputs: Any) -> str:
+    if isinstance(getattr(outputs, "logits", None), torch.Tensor):
+        return ", such as model(x).logits"
+    if isinstance(outputs, Mapping) and outputs:
+        return f", such as model(x)[{next(iter(outputs))!r}]"
+    return ", such as model(x)[0]" if isinstance(outputs, tuple | list) and outputs else ""
+
+
+def _check_copy(model: nn.Module) -> None:
     try:
         copy.deepcopy(model)
     except Exception as error:
@@ -43,15 +163,12 @@ def check_model(model: nn.Module, rows: torch.Tensor, n_classes: int) -> None:
         ) from error
 
 
-def _outputs(model: nn.Module, rows: torch.Tensor) -> Any:
-    try:
-        with torch.no_grad(), evaluating(model):
-            return model(rows)
-    except Exception as error:  # the user's own code
-        raise ModelError(
-            f"the model cannot be run on rows of {rows.shape[1]} features ({type(error).__name__}: {brief(error)}); "
-            "wrap it so that it takes (B, N)"
-        ) from error
+@torch.no_grad()
+def _depends_on_batch(model: nn.Module, rows: torch.Tensor) -> bool:
+    """Whether the first rows have other outputs in a smaller batch."""
+    with evaluating(model):
+        whole, part = model(rows)[:2], model(rows[:2])
+    return not torch.allclose(whole, part, rtol=1e-3, atol=1e-3 * max(1.0, float(whole.abs().max())), equal_nan=True)
 
 
 def check_frozen(config: Config, model: nn.Module) -> None:
@@ -73,6 +190,57 @@ def check_frozen(config: Config, model: nn.Module) -> None:
         raise ConfigError(f"pretrain={config.train.pretrain}, but {cause}. Leave pretrain out.")
     if config.retrain.finetune not in ("auto", "none"):
         raise ConfigError(f"finetune={config.retrain.finetune}, but {cause}. Use finetune='none', or leave it out.")
+
+
+def _settle_scale(
+    config: Config,
+    model: nn.Module,
+    dataset: Dataset,
+    tried: np.ndarray,
+    rows: torch.Tensor,
+    targets: torch.Tensor,
+) -> tuple[str, str]:
+    """The scaling of the rows, and what to say of it.
+
+    A model that comes trained was trained on rows as they are, as far as anybody knows: they stay so.
+    """
+    scaler = fit_scaler(dataset, tried, config.data.scale)
+    if config.data.scale != "auto":
+        note = f"scale: {config.data.scale}, as given, is applied to the rows of your own model"
+        return config.data.scale, "" if config.data.scale == "none" else note
+    right, loss = _fit_of(model, rows, targets)
+    frequencies = torch.bincount(targets, minlength=len(dataset.labels)).double() / len(targets)
+    entropy = float(-(frequencies * frequencies.clamp_min(1e-12).log()).sum())
+    if has_frozen_parameters(model):
+        why = "since parameters of the model are frozen"
+    elif config.train.frozen and config.train.pretrain is None:
+        why = "since the model is used as it came"
+    elif config.chain.start is not None and config.chain.start_after == 0:
+        why = "since the model is scored as it came"
+    elif loss < TRAINED_BELOW * entropy:
+        why = f"since the model comes trained ({right:.0%} of {len(rows):,} training rows are right)"
+    else:
+        return scaler.kind, (
+            f"scale: {scaler.kind}, learned on the training rows, since the model comes untrained; scale='none' leaves rows as they are"
+        )
+    scaled = torch.from_numpy(scaler.apply(dataset.features[tried])).to(rows.device)
+    right_scaled, _ = _fit_of(model, scaled, targets)
+    note = f"scale: none, {why}; its rows stay as they are"
+    if right_scaled > right + BETTER_SCALED:
+        note += (
+            f". But it is right on {right_scaled:.0%} of rows with scale='{scaler.kind}' and on {right:.0%} of rows as they are: "
+            "if it was trained on scaled rows, pass them scaled, or give that option"
+        )
+    return "none", note
+
+
+@torch.no_grad()
+def _fit_of(model: nn.Module, rows: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
+    """Share of rows that are right, and mean cross-entropy (infinite where it is no number)."""
+    with evaluating(model):
+        logits = model(rows).double()
+    loss = float(functional.cross_entropy(logits, targets))
+    return float((logits.argmax(dim=1) == targets).double().mean()), loss if math.isfinite(loss) else math.inf
 
 
 def redraw_note(model: nn.Module) -> str:

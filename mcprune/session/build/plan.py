@@ -34,7 +34,7 @@ from mcprune.session.build.gradient import settle
 from mcprune.session.build.grayscale import for_grey_images
 from mcprune.session.build.importance import settle_importance, settle_start
 from mcprune.session.build.markov import evaluation_case
-from mcprune.session.build.own_model import check_frozen, check_model, redraw_note
+from mcprune.session.build.own_model import redraw_note, settle_own_model
 from mcprune.sites.fixed import Constraints, check_groups, constraints
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap, site_map
@@ -143,24 +143,21 @@ def make_plan(
         )
     device = pick_device(config.runtime.device)
     split = config.runtime.seed if split_seed is None else split_seed
+    own = None if model is None else settle_own_model(config, model.to(device), dataset, split, device)
+    scale = config.data.scale if own is None else own.scale
     prepared = (
         dataset
         if isinstance(dataset, Prepared)
-        else prepare(
-            dataset, seed=split, validation=config.data.validation, test=config.data.test, scale=config.data.scale
-        )
+        else prepare(dataset, seed=split, validation=config.data.validation, test=config.data.test, scale=scale)
     )
-    notes = list(prepared.notes)
+    notes = [*prepared.notes, *(() if own is None else own.notes)]
     if len(prepared.y_train) >= defaults.LARGE:
         config = for_grey_images(config, prepared, is_own=model is None and config.model.name == "mlp")
     searched = defaults.search_hidden(config, len(prepared.y_train), model is not None)
     classifier = (
-        model if model is not None else fresh_classifier(config, prepared, config.runtime.seed, hidden=searched)
+        own.model if own is not None else fresh_classifier(config, prepared, config.runtime.seed, hidden=searched)
     )
     classifier = classifier.to(device)
-    if model is not None:
-        check_model(classifier, torch.from_numpy(prepared.x_train[:2]).to(device), prepared.n_classes)
-        check_frozen(config, classifier)
     sites = site_map(classifier, config.problem.sites, prepared.n_inputs)
     floor = sites.floor
     groups = len(sites.groups)
@@ -271,6 +268,7 @@ def make_plan(
             "batch_size": batch_size,
             "retrain_epochs": retrain,
             "threads": threads,
+            "scale": scale,
             "device": device.type,
             "train_steps": train_steps,
             **(
