@@ -127,7 +127,7 @@ def test_a_model_of_the_wrong_shape_is_refused(model, words, table):
 def test_what_is_no_model_no_data_or_no_option_is_refused(table):
     with pytest.raises(ConfigError, match=r"model is a int.*nn\.Module"):
         mcprune.prune(3, table, keep=2)
-    with pytest.raises(ConfigError, match=r"model: .*'resnet56', met 'resnet'"):
+    with pytest.raises(ConfigError, match=r"model: .*'resnet56', got 'resnet'"):
         mcprune.prune("resnet", table, keep=2)
     with pytest.raises(ConfigError, match="data is a dict"):
         mcprune.prune(None, {"X": 1}, keep=2)

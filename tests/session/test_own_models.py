@@ -147,7 +147,7 @@ def test_a_mask_over_a_model_that_is_frozen_altogether(sites):
     x = torch.from_numpy(DATA[0])
     if sites == "inputs":
         gated = net(x * torch.from_numpy(result.mask.kept))
-        small = result.model(result.model.select(DATA[0]))
+        small = result.model(result.model.transform(DATA[0]))
         torch.testing.assert_close(small, gated, rtol=1e-4, atol=1e-4)
 
 
@@ -173,7 +173,7 @@ def test_other_methods_on_a_model_that_is_frozen_altogether(method):
 def test_training_what_is_frozen_altogether_is_refused(options, message):
     net = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)).requires_grad_(False)
     with pytest.raises(ConfigError, match=message):
-        mcprune.prune(net, DATA, keep=4, **SHORT, **options)
+        mcprune.prune(net, DATA, keep=4, **{**SHORT, **options})
 
 
 def test_tracked_losses_of_frozen_layers_are_refused():
@@ -246,7 +246,7 @@ def test_a_model_of_probabilities_is_trained_on_its_logits(kind, sites):
     note = next(note for note in notes_of(result) if "logits" in note)
     assert ("sigmoid" if kind == "sigmoid" else "softmax") in note
     assert result.figures["hard mask, retrained"] > 0.7
-    probabilities = result.model.probabilities(DATA[0])
+    probabilities = result.model.predict_proba(DATA[0])
     assert probabilities.max() > 0.9
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
@@ -257,7 +257,7 @@ def test_a_frozen_model_of_probabilities_keeps_its_probabilities():
     whole = nn.Sequential(*net, nn.Softmax(dim=1)).requires_grad_(False)
     expected = whole(torch.from_numpy(DATA[0])).numpy()
     result = mcprune.prune(whole, DATA, keep=8, frozen=True, **SHORT)
-    np.testing.assert_allclose(result.model.probabilities(DATA[0]), expected, atol=1e-6)
+    np.testing.assert_allclose(result.model.predict_proba(DATA[0]), expected, atol=1e-6)
     assert isinstance(whole[3], nn.Softmax)
 
 

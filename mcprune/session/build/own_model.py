@@ -14,9 +14,8 @@ from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
-from mcprune.data.prepare import Prepared
+from mcprune.data.prepare import Prepared, split
 from mcprune.data.scale import fit_scaler
-from mcprune.data.split import split
 from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.models.modes import evaluating, has_frozen_parameters, is_fully_frozen, undrawn_parameters
 from mcprune.models.outputs import give_logits
