@@ -26,7 +26,8 @@ class Parts(NamedTuple):
 class Prepared:
     """Scaled parts. x_* are float32 (rows, N), y_* int64 (rows,); a part of fraction 0 has 0 rows.
 
-    `parts` are the rows' indices in the Dataset; the other fields are the Dataset's.
+    `parts` are the rows' indices in the Dataset; the other fields are the Dataset's. `prepare` lays the training and the
+    validation rows one behind the other in memory, since both are trained on in the end.
     """
 
     name: str
@@ -50,6 +51,18 @@ class Prepared:
     def n_inputs(self) -> int:
         return int(self.x_train.shape[1])
 
+    def all_but_test(self) -> tuple[Float32Array, IntArray]:
+        """The training rows and behind them the validation rows: features, a view where `prepare` made them, and classes."""
+        base = self.x_train.base
+        is_laid_out = (
+            isinstance(base, np.ndarray)
+            and base is self.x_validation.base
+            and base.shape == (len(self.y_train) + len(self.y_validation), self.n_inputs)
+        )
+        x = base if is_laid_out else np.concatenate([self.x_train, self.x_validation])
+        assert x is not None
+        return x, np.concatenate([self.y_train, self.y_validation])
+
     @property
     def n_classes(self) -> int:
         return len(self.labels)
@@ -64,7 +77,11 @@ def prepare(
     """
     parts = split(dataset, seed=seed, validation=validation, test=test)
     scaler = fit_scaler(dataset, parts.train, scale)
-    x_train, x_validation, x_test = (scaler.apply(dataset.features[rows]) for rows in parts)
+    n_train = len(parts.train)
+    x = np.empty((n_train + len(parts.validation), dataset.n_inputs), np.float32)
+    x_train = scaler.apply(dataset.features, parts.train, out=x[:n_train])
+    x_validation = scaler.apply(dataset.features, parts.validation, out=x[n_train:])
+    x_test = scaler.apply(dataset.features, parts.test)
     y_train, y_validation, y_test = (np.ascontiguousarray(dataset.targets[rows]) for rows in parts)
     return Prepared(
         name=dataset.name,

@@ -1,5 +1,6 @@
 """Scaling, learned on the training part only and applied alike to every part and to new rows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,20 @@ class Scaler:
     shift: FloatArray
     factor: FloatArray
 
-    def apply(self, features: AnyArray) -> Float32Array:
-        """Scaled features, shape (rows, N), computed in float64 and rounded once.
+    def apply(self, features: AnyArray, rows: IntArray | None = None, out: Float32Array | None = None) -> Float32Array:
+        """Scaled features, computed in float64 and rounded once.
+
+        Parameters
+        ----------
+        features : ndarray, shape (rows, N)
+        rows : ndarray of int64, optional
+            Which rows; by default all. They are not copied before they are scaled.
+        out : ndarray of float32, shape (rows, N), optional
+            Where to write.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, N)
 
         Raises
         ------
@@ -40,20 +53,23 @@ class Scaler:
             raise DataError(
                 f"features of shape {features.shape}, but the scaling was learned on {self.shift.size} columns."
             )
-        scaled = np.empty(features.shape, dtype=np.float32)
+        count = len(features) if rows is None else len(rows)
+        scaled = np.empty((count, features.shape[1]), dtype=np.float32) if out is None else out
         step = max(1, _CHUNK // features.shape[1])
         with np.errstate(over="ignore"):
-            for start in range(0, len(features), step):
-                part = features[start : start + step].astype(np.float64)
+            for start in range(0, count, step):
+                place = slice(start, start + step)
+                part = features[place if rows is None else rows[place]].astype(np.float64)
                 part -= self.shift
                 part *= self.factor
-                scaled[start : start + step] = part
-                if not np.isfinite(scaled[start : start + step]).all():
-                    row, column = np.argwhere(~np.isfinite(scaled[start : start + step]))[0]
+                scaled[place] = part
+                if not np.isfinite(scaled[place]).all():
+                    first, column = np.argwhere(~np.isfinite(scaled[place]))[0]
+                    row = start + first if rows is None else rows[start + first]
                     raise DataError(
-                        f"row {start + row + 1}, column {column + 1}: {features[start + row, column]} cannot "
-                        f"be scaled: the training rows differ by about {1 / self.factor[column]:.3g} there. "
-                        "Remove the column or mend the value."
+                        f"row {row} (counted from 0), column {column}: {features[row, column]} cannot be scaled, as the "
+                        f"training rows differ by about {1 / self.factor[column]:.3g} there. Remove the column or correct "
+                        "the value."
                     )
         return scaled
 
@@ -112,18 +128,22 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
         kind = "unit" if dataset.image_shape is not None else "standard"
     columns = dataset.n_inputs
     shift, factor = np.zeros(columns), np.ones(columns)
-    train = dataset.features[train_rows] if kind != "none" else dataset.features[:0]
+    count = len(train_rows)
+    step = max(1, _CHUNK // columns)
+
+    def chunks() -> Iterator[AnyArray]:
+        return (dataset.features[train_rows[start : start + step]] for start in range(0, count, step))
+
     if kind == "unit":
-        largest = max(abs(float(train.max())), abs(float(train.min())))
+        largest = max(max(abs(float(part.max())), abs(float(part.min()))) for part in chunks())
         factor /= largest if largest > 0 else 1.0
     elif kind == "standard":
-        step = max(1, _CHUNK // columns)
-        chunks = range(0, len(train), step)
-        shift = sum((train[i : i + step].sum(axis=0, dtype=np.float64) for i in chunks), np.zeros(columns)) / len(train)
-        squares = sum((((train[i : i + step] - shift) ** 2).sum(axis=0) for i in chunks), np.zeros(columns))
-        deviation = np.sqrt(squares / len(train))
-        # exact: rounding may leave a constant column a tiny deviation, and dividing by it would blow up the
-        # test rows
-        varies = (train.max(axis=0) > train.min(axis=0)) & (deviation > np.finfo(np.float32).tiny)
+        shift = sum((part.sum(axis=0, dtype=np.float64) for part in chunks()), np.zeros(columns)) / count
+        squares = sum((((part - shift) ** 2).sum(axis=0) for part in chunks()), np.zeros(columns))
+        deviation = np.sqrt(squares / count)
+        # Exact: rounding may leave a constant column a tiny deviation, and dividing by it would blow up the test rows.
+        low = np.min([part.min(axis=0) for part in chunks()], axis=0)
+        high = np.max([part.max(axis=0) for part in chunks()], axis=0)
+        varies = (high > low) & (deviation > np.finfo(np.float32).tiny)
         factor[varies] = 1.0 / deviation[varies]
     return Scaler(kind, shift, factor)

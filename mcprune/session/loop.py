@@ -75,8 +75,8 @@ def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = 
         folder.announce()
         if ranks is not None:
             ranks.told({"options": None})
-        dataset = load_dataset(config)
-        yield from start_run(config, dataset, folder, steering=steering, ranks=ranks)
+        # Not kept in a variable: the data set is freed once its parts are made.
+        yield from start_run(config, load_dataset(config), folder, steering=steering, ranks=ranks)
     finally:
         folder.close()
 

@@ -35,8 +35,7 @@ class Refit:
         self.is_asked = is_asked
         self.plan = plan
         self._teacher: nn.Module | None = None
-        self.x = torch.from_numpy(np.concatenate([data.x_train, data.x_validation])).to(plan.device)
-        self.y = torch.from_numpy(np.concatenate([data.y_train, data.y_validation])).to(plan.device)
+        self.x, self.y = (torch.from_numpy(part).to(plan.device) for part in data.all_but_test())
         self.x_test, self.y_test = plan.rows(data.x_test), torch.from_numpy(data.y_test).to(plan.device)
 
     def fresh(self, seed: int, dropout: float | None = None) -> nn.Module:

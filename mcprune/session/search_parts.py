@@ -84,7 +84,7 @@ def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
     )
     return Trainer(
         plan.gated,
-        plan.rows(data.x_train[fitted]),
+        plan.rows(data.x_train if len(fitted) == len(data.y_train) else data.x_train[fitted]),
         torch.from_numpy(data.y_train[fitted]).to(plan.device),
         batch_size=plan.batch_size,
         learning_rate=config.train.learning_rate,
@@ -104,13 +104,14 @@ def make_judges(plan: Plan, judge: IntArray) -> EvaluationRows:
     """Return the evaluation batches of these of the plan's training rows."""
     config, data = plan.config, plan.prepared
     return EvaluationRows(
-        data.x_train[judge],
-        data.y_train[judge],
+        data.x_train,
+        data.y_train,
+        rows=judge,
         device=plan.device,
         seed=config.runtime.seed,
         jitter=config.train.input_noise or 0.0,
-        weights=None if data.weights is None else data.weights[judge],
-        groups=None if data.groups is None else data.groups[judge],
+        weights=data.weights,
+        groups=data.groups,
     )
 
 

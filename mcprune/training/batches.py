@@ -16,6 +16,7 @@ from mcprune.types import Float32Array, FloatArray, IntArray
 
 # Below so many training rows a classifier remembers them, and then they judge wrongly.
 HELD_OUT_BELOW = 20_000
+LAID_OUT = 4_096  # rows that are copied at a time
 
 
 def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tuple[IntArray, IntArray]:
@@ -87,7 +88,8 @@ class EvaluationRows:
 
     The copy is transposed, (N, rows): the rows of one input lie together, as the fused evaluator reads them. With `jitter`
     it carries normal noise of that deviation, the same for all batches: a classifier that remembers its rows does not remember
-    these, so a mask is judged by what it tells of rows that are new.
+    these, so a mask is judged by what it tells of rows that are new. `rows` are the rows of `features`, `targets`, `weights` and
+    `groups` that judge; by default all.
     """
 
     def __init__(
@@ -97,12 +99,16 @@ class EvaluationRows:
         *,
         device: torch.device,
         seed: int,
+        rows: IntArray | None = None,
         jitter: float = 0.0,
         weights: FloatArray | None = None,
         groups: IntArray | None = None,
     ) -> None:
-        order = generator(seed, Stream.EVALUATION_ORDER).permutation(len(targets))
-        columns = np.ascontiguousarray(features[order].T)
+        rows = np.arange(len(targets)) if rows is None else rows
+        order = rows[generator(seed, Stream.EVALUATION_ORDER).permutation(len(rows))]
+        columns = np.empty((features.shape[1], len(order)), np.float32)
+        for start in range(0, len(order), LAID_OUT):  # no second copy of all rows at any time
+            columns[:, start : start + LAID_OUT] = features[order[start : start + LAID_OUT]].T
         if jitter:
             draw = generator(seed, Stream.EVALUATION_NOISE)
             for column in columns:

@@ -10,6 +10,7 @@ from mcprune.errors import NumericalError
 from mcprune.models.mlp import MLP
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
+from mcprune.training import batches
 from mcprune.training.batches import EvaluationRows, judge_split
 from mcprune.training.trainer import Trainer, accuracy, fit, trade
 
@@ -54,6 +55,20 @@ def test_an_evaluation_batch_is_rows_with_their_own_classes():
     assert seen == set(range(50))
     for count in (50, 500):
         assert sorted(rows.batch(count).targets.tolist()) == list(range(50))
+
+
+def test_chosen_rows_are_laid_out_as_a_copy_of_them_would_be(monkeypatch):
+    draw = np.random.default_rng(0)
+    features, targets = draw.normal(size=(300, 4)).astype(np.float32), draw.integers(0, 3, 300)
+    weights, chosen = draw.random(300), draw.permutation(300)[:123]
+    wanted = EvaluationRows(
+        features[chosen], targets[chosen], device=CPU, seed=3, jitter=0.1, weights=weights[chosen]
+    ).batch(123)
+    monkeypatch.setattr(batches, "LAID_OUT", 50)
+    rows = EvaluationRows(features, targets, rows=chosen, device=CPU, seed=3, jitter=0.1, weights=weights).batch(123)
+    assert torch.equal(rows.features, wanted.features)
+    assert torch.equal(rows.targets, wanted.targets)
+    assert torch.equal(rows.rows.weights, wanted.rows.weights)
 
 
 def test_judging_rows_carry_the_same_noise_in_every_batch_and_the_data_none():
