@@ -76,9 +76,9 @@ def by_chain(model: Any, dataset: Any, keep: int, seed: int, epochs: int) -> tup
 
     began, used = time.monotonic(), time.process_time()
     result = prune(
-        model,
         dataset,
         keep=keep,
+        model=model,
         sites="weights",
         frozen=True,
         finetune="none",
@@ -87,7 +87,7 @@ def by_chain(model: Any, dataset: Any, keep: int, seed: int, epochs: int) -> tup
         seed=seed,
         threads=1,
     )
-    return result.mask.kept, time.monotonic() - began, time.process_time() - used
+    return result.mask.support, time.monotonic() - began, time.process_time() - used
 
 
 def tests(model: Any, mask: np.ndarray, data: Any, seed: int, is_updated: bool) -> dict[str, float]:

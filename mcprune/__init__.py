@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any
 from mcprune.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from mcprune.api import Mask as Mask
-    from mcprune.api import Result as Result
+    from mcprune.api import Problem as Problem
+    from mcprune.api import fit as fit
     from mcprune.api import prune as prune
     from mcprune.api import resume as resume
+    from mcprune.api import run as run
+    from mcprune.chain.schedules import geometric as geometric
+    from mcprune.chain.schedules import linear as linear
     from mcprune.config.schema import Config as Config
     from mcprune.config.schema import make_config as make_config
+    from mcprune.config.sections.gradient import Gradient as Gradient
+    from mcprune.config.sections.importance import Importance as Importance
+    from mcprune.config.sections.markov import Markov as Markov
     from mcprune.dashboard.notebook import tune as tune
     from mcprune.errors import McpruneError as McpruneError
     from mcprune.estimators.sklearn import MarkovPrunedClassifier as MarkovPrunedClassifier
     from mcprune.estimators.sklearn import MarkovSelector as MarkovSelector
     from mcprune.exporters.export import export as export
     from mcprune.exporters.inspect import inspect as inspect
-    from mcprune.session.loop import run as run
+    from mcprune.results import Mask as Mask
+    from mcprune.results import Result as Result
     from mcprune.storage.events import Event as Event
     from mcprune.storage.events import Hardened as Hardened
     from mcprune.storage.events import KnobChanged as KnobChanged
@@ -35,30 +42,37 @@ if TYPE_CHECKING:
     from mcprune.storage.pruned_model import load as load
 
 _HOMES = {
+    "Config": "mcprune.config.schema",
     "Event": "mcprune.storage.events",
     "Hardened": "mcprune.storage.events",
     "KnobChanged": "mcprune.storage.events",
-    "MarkovPrunedClassifier": "mcprune.estimators.sklearn",
-    "MarkovSelector": "mcprune.estimators.sklearn",
-    "Mask": "mcprune.api",
-    "McpruneError": "mcprune.errors",
     "Note": "mcprune.storage.events",
     "Progress": "mcprune.storage.events",
     "Replanned": "mcprune.storage.events",
-    "Result": "mcprune.api",
-    "Config": "mcprune.config.schema",
     "RunDone": "mcprune.storage.events",
     "RunStarted": "mcprune.storage.events",
     "Scored": "mcprune.storage.events",
-    "PrunedModel": "mcprune.storage.pruned_model",
     "Stopped": "mcprune.storage.events",
+    "Gradient": "mcprune.config.sections.gradient",
+    "Importance": "mcprune.config.sections.importance",
+    "Markov": "mcprune.config.sections.markov",
+    "MarkovPrunedClassifier": "mcprune.estimators.sklearn",
+    "MarkovSelector": "mcprune.estimators.sklearn",
+    "Mask": "mcprune.results",
+    "McpruneError": "mcprune.errors",
+    "Problem": "mcprune.api",
+    "Result": "mcprune.results",
+    "PrunedModel": "mcprune.storage.pruned_model",
     "export": "mcprune.exporters.export",
+    "fit": "mcprune.api",
+    "geometric": "mcprune.chain.schedules",
     "inspect": "mcprune.exporters.inspect",
+    "linear": "mcprune.chain.schedules",
     "load": "mcprune.storage.pruned_model",
     "make_config": "mcprune.config.schema",
     "prune": "mcprune.api",
     "resume": "mcprune.api",
-    "run": "mcprune.session.loop",
+    "run": "mcprune.api",
     "tune": "mcprune.dashboard.notebook",
 }
 __all__ = ["__version__", *_HOMES]

@@ -1,11 +1,9 @@
-"""From Python: `prune` on a user's own arrays or data set, with the mask, the small model and the history in one result."""
+"""From Python: `prune` for one call; `Problem`, a search and `fit` or `run` for its parts; `resume` for a run that was cut off."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,116 +11,124 @@ import numpy as np
 import torch
 from torch import nn
 
+from mcprune.config.options import OPTIONS, check_names
 from mcprune.config.schema import Config, make_config
+from mcprune.config.sections.base import Section
+from mcprune.config.sections.gradient import Gradient
+from mcprune.config.sections.importance import Importance
+from mcprune.config.sections.markov import Markov
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.errors import ConfigError, ModelError
 from mcprune.objectives.specs import FUNCTION
+from mcprune.results import Mask, Result, metric_name
+from mcprune.session import loop
 from mcprune.session.build.dataset import dataset_of, load_dataset
 from mcprune.session.finalize import outcome_of
-from mcprune.session.loop import run_on
 from mcprune.session.resume import events_of, open_run
 from mcprune.session.steering import Steering
-from mcprune.storage.events import Event, Progress, RunDone
-from mcprune.storage.pruned_model import PrunedModel
-from mcprune.types import BoolArray, FloatArray, IntArray
+from mcprune.storage.events import Event, Progress, RunDone, Stopped
 
-# A mask that shows itself names so many sites.
-SHOWN_NAMES = 100
-
-
-@dataclass(frozen=True)
-class Mask:
-    """A hard mask over N sites that keeps exactly n.
-
-    Attributes
-    ----------
-    kept : ndarray of bool, shape (N,)
-    keep : ndarray of int64, shape (n,)
-        The kept sites' flat indices, rising.
-    names : tuple of str
-        Names of the kept sites, in the order of `keep`.
-    weights : ndarray of float64, shape (N,)
-        The pruner weights at the end of the search.
-    """
-
-    kept: BoolArray
-    keep: IntArray
-    names: tuple[str, ...]
-    weights: FloatArray
-
-    def _repr_html_(self) -> str:
-        """Show the mask in a notebook: how many sites are kept, and which."""
-        names = ", ".join(escape(name) for name in self.names[:SHOWN_NAMES])
-        more = f" and {len(self.names) - SHOWN_NAMES:,} more" if len(self.names) > SHOWN_NAMES else ""
-        return f"<p><b>{self.keep.size:,} of {self.kept.size:,} sites kept</b>: {names}{more}</p>"
+Search = Markov | Gradient | Importance
+# Sections whose options describe a problem; the others describe how it is solved.
+PROBLEM_SECTIONS = ("data", "problem", "model")
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run has found.
-
-    Attributes
-    ----------
-    mask : Mask
-    model : PrunedModel
-        The pruned model, retrained: `model.predict(X)` takes whole rows or those of the kept columns, `model(model.transform(X))`
-        gives outputs.
-    figures : dict of str to float
-        Test accuracy by row of the final table.
-    history : list of Progress
-        The state of the run after blocks, from its events.
-    events : list of Event
-    folder : Path or None
-    """
-
-    mask: Mask
-    model: PrunedModel
-    figures: dict[str, float]
-    history: list[Progress]
-    events: list[Event] = field(repr=False)
-    folder: Path | None
-
-    def _repr_html_(self) -> str:
-        """Show the result in a notebook: the figures, the picture of the kept inputs where they are an image, the mask."""
-        rows = "".join(f"<tr><td>{escape(name)}</td><td>{value:.4f}</td></tr>" for name, value in self.figures.items())
-        table = f"<table><tr><th></th><th>test accuracy</th></tr>{rows}</table>"
-        return table + picture(self.model) + self.mask._repr_html_()
-
-
-def picture(model: PrunedModel) -> str:
-    """Return the kept inputs of a small model as an SVG; nothing where they are no image."""
-    if model.image_shape is None or model.columns.size == model.n_inputs:
-        return ""
-    height, width = model.image_shape[-2:]
-    places = sorted({int(column) % (height * width) for column in model.columns})
-    squares = "".join(f'<rect x="{place % width}" y="{place // width}" width="1" height="1"/>' for place in places)
-    return (
-        f'<svg role="img" aria-label="the kept inputs" viewBox="0 0 {width} {height}" width="200" '
-        f'style="border:1px solid #888;background:#8882" fill="#3b82d0">{squares}</svg>'
-    )
-
-
-def prune(
-    model: nn.Module | str | None, data: Any, keep: int | None = None, sites: str = "inputs", **options: Any
-) -> Result:
-    """Choose which n sites of a classifier to keep.
+class Problem:
+    """A classifier, rows, the sites that may be dropped, how many are kept, and what is minimised.
 
     Parameters
     ----------
     model : nn.Module, str or None
         A torch classifier of (B, N) rows with one output a class; it is trained in place. Or the name of one, such as
-        "resnet56". None: an MLP of `hidden` widths.
+        "resnet56". None: a multilayer perceptron of `hidden` widths.
     data : str, Dataset, pair (X, y), DataLoader or pair of DataLoader
-        A data set by name or path, or features (rows, N) and classes (rows,) as arrays, lists or a pandas frame. The rows of
+        A data set by name or path, or features (rows, N) and classes (rows,) as arrays, lists or a frame. The rows of
         DataLoaders (train, or train and test) are collected into memory once, `max_memory` bytes of them at most.
-    keep : int, optional
-        n; by default a quarter of the sites.
+    keep : int or dict of str to int, optional
+        n, or a number for each kind of site; by default a quarter of the sites.
     sites : str
-        "inputs", "units", "channels", some of them, "units:LAYER,..." or "channels:LAYER,...".
+        "inputs", "units", "channels", "weights", some of them, or "units:LAYER,..." of the last three.
+    objective : str or callable
+        What the chain minimises: a name of docs/objectives.md, or a function (predictions, targets, mask) -> float.
     **options
-        Any other option of `Config`. Nothing is written unless `out` names a folder. `objective` may be a function
-        (predictions, targets, mask) -> float, see docs/objectives.md.
+        Other options of the data, of the problem and of the model, such as `must_keep`, `macs`, `test` or `hidden`.
+
+    Raises
+    ------
+    ConfigError
+        An unknown option, or one that belongs to `fit`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str | None,
+        data: Any,
+        *,
+        keep: Any = None,
+        sites: str = "inputs",
+        objective: str | Callable[..., Any] = "cross-entropy",
+        **options: Any,
+    ) -> None:
+        if isinstance(data[0] if isinstance(data, tuple) and data else data, nn.Module):
+            raise ConfigError("the rows are a model. Give the rows first: prune(X, y, keep=..., model=model)")
+        check_names(options)
+        for name in options:
+            if OPTIONS[name].section not in PROBLEM_SECTIONS:
+                raise ConfigError(f"{name} is no part of a problem. Give it to fit or run instead")
+        if isinstance(model, str):
+            model, options = None, {"model": model, **options}
+        check_model(model)
+        self.model = model
+        self.data = data
+        self.function = objective if callable(objective) else None
+        text = FUNCTION + getattr(objective, "__name__", type(objective).__name__) if callable(objective) else objective
+        # What another method does not read stays unset unless somebody chose it.
+        defaults = {"keep": None, "sites": "inputs", "objective": "cross-entropy"}
+        chosen = {"keep": _plain_number(keep), "sites": sites, "objective": text}
+        self.options = {name: value for name, value in chosen.items() if value != defaults[name]} | options
+
+    def config(self, search: Search | None, options: dict[str, Any]) -> Config:
+        """Return the checked configuration of this problem under a search and options of `fit`."""
+        check_names(options)
+        for name in options:
+            if search is not None and OPTIONS[name].section == "search":
+                raise ConfigError(f"{name} is an option of the search. Give it to {type(search).__name__}(...) instead")
+        chosen = {} if search is None else {"method": search.method, **_flat(search)}
+        source = os.fspath(self.data) if isinstance(self.data, str | os.PathLike) else FROM_PYTHON
+        return make_config(**{"compare": "no", **self.options, **chosen, **options, "data": source})
+
+    def dataset(self, config: Config) -> Dataset:
+        """Return the rows as a data set, loaded or collected where they are not in memory yet."""
+        return _dataset(self.data, config)
+
+
+def prune(
+    X: Any,
+    y: Any = None,
+    *,
+    keep: Any = None,
+    model: nn.Module | str | None = None,
+    sites: str = "inputs",
+    **options: Any,
+) -> Result:
+    """Choose which n sites of a classifier to keep.
+
+    Parameters
+    ----------
+    X : array (rows, N), frame, str, path, Dataset, pair (X, y) or DataLoader
+        Features, or without `y` a whole data set: by name or path, as a pair, or as one or two DataLoaders.
+    y : array (rows,), optional
+        Classes.
+    keep : int or dict of str to int, optional
+        n, or a number for each kind of site; by default a quarter of the sites.
+    model : nn.Module, str or None
+        The classifier, see `Problem`. None: a multilayer perceptron.
+    sites : str
+        What may be dropped, see `Problem`.
+    **options
+        Any other option of docs/options.md. Nothing is written unless `out` names a folder. `objective` may be a function
+        (predictions, targets, mask) -> float.
 
     Returns
     -------
@@ -131,40 +137,103 @@ def prune(
     Raises
     ------
     McpruneError
-        With the cause, what was met, and the remedy.
+        With the cause, what was found, and the remedy.
+    KeyboardInterrupt
+        Ctrl-C. What was written stays, and `resume` goes on with it.
 
     Examples
     --------
     >>> import mcprune
-    >>> result = mcprune.prune(None, "digits", keep=16)  # doctest: +SKIP
-    >>> result.mask.keep.size  # doctest: +SKIP
+    >>> result = mcprune.prune("digits", keep=16)  # doctest: +SKIP
+    >>> result.mask.indices.size  # doctest: +SKIP
     16
     """
-    return prune_steered(Steering(), lambda event: None, model, data, keep, sites, **options)
+    asked = {"keep": keep, "sites": sites, **options}
+    return prune_problem(X if y is None else (X, y), model, asked, Steering(), lambda event: None)
 
 
-def prune_steered(
-    steering: Steering,
-    hear: Callable[[Event], None],
-    model: nn.Module | str | None,
+def prune_problem(
     data: Any,
-    keep: int | None = None,
-    sites: str = "inputs",
+    model: nn.Module | str | None,
+    options: dict[str, Any],
+    steering: Steering,
+    on_event: Callable[[Event], None],
+) -> Result:
+    """Do what `prune` does with options by flat name, while somebody steers; `on_event` is called with every event."""
+    check_names({name: value for name, value in options.items() if name != "model"})
+    asked = {name: value for name, value in options.items() if OPTIONS[name].section in PROBLEM_SECTIONS}
+    rest = {name: value for name, value in options.items() if name not in asked}
+    return fit_steered(Problem(model, data, **asked), None, steering, on_event, **rest)
+
+
+def fit(problem: Problem, search: Search | None = None, **options: Any) -> Result:
+    """Solve a problem by a search.
+
+    Parameters
+    ----------
+    problem : Problem
+    search : Markov, Gradient or Importance, optional
+        By default the chain with its defaults.
+    **options
+        Options of training, retraining and the run, such as `epochs`, `seed`, `out` or `max_time`; without `search` also
+        options of the search, such as `method`.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    McpruneError
+        With the cause, what was found, and the remedy.
+    """
+    return fit_steered(problem, search, Steering(), lambda event: None, **options)
+
+
+def fit_steered(
+    problem: Problem,
+    search: Search | None,
+    steering: Steering,
+    on_event: Callable[[Event], None],
     **options: Any,
 ) -> Result:
-    """Do what `prune` does while somebody steers, and `hear` is told every event."""
-    if isinstance(model, str):
-        model, options = None, {"model": model, **options}
-    _check_model(model)
-    given = {"keep": _plain_number(keep), "sites": sites, "compare": "no", **options}
-    function = given["objective"] if callable(given.get("objective")) else None
-    if function is not None:
-        given["objective"] = FUNCTION + getattr(function, "__name__", type(function).__name__)
-    given["data"] = os.fspath(data) if isinstance(data, str | os.PathLike) else FROM_PYTHON
-    config = make_config(**given)
-    dataset = _dataset(data, config)
+    """Do what `fit` does while somebody steers; `on_event` is called with every event."""
+    config = problem.config(search, options)
     path = Path(config.runtime.out) if config.runtime.out else None
-    return _result(run_on(config, dataset, path, model=model, steering=steering, function=function), model, path, hear)
+    running = loop.run_on(
+        config, problem.dataset(config), path, model=problem.model, steering=steering, function=problem.function
+    )
+    return _result(running, problem.model, path, on_event)
+
+
+def run(problem: Problem | Config, search: Search | None = None, **options: Any) -> Iterator[Event]:
+    """Solve a problem and yield what happens; leaving the loop ends the run and keeps what is written.
+
+    Parameters
+    ----------
+    problem : Problem or Config
+        A configuration names its data and its built-in model, and holds all options.
+    search : Markov, Gradient or Importance, optional
+    **options
+        As those of `fit`.
+
+    Yields
+    ------
+    Event
+        See docs/events.md. The last one is `done`.
+
+    Raises
+    ------
+    McpruneError
+        With the cause, what was found, and the remedy.
+    """
+    if isinstance(problem, Config):
+        if search is not None or options:
+            raise ConfigError("a configuration holds all options. Use config.replace(...) to change them")
+        return loop.run(problem)
+    config = problem.config(search, options)
+    path = Path(config.runtime.out) if config.runtime.out else None
+    return loop.run_on(config, problem.dataset(config), path, model=problem.model, function=problem.function)
 
 
 def resume(
@@ -201,9 +270,9 @@ def resume(
     Raises
     ------
     McpruneError
-        Nothing to go on from, with the reason and what would help.
+        There is nothing to go on from, with the reason and what would help.
     """
-    _check_model(model)
+    check_model(model)
     opened = open_run(folder, older=older, anyway=anyway)
     try:
         dataset = None if data is None else _dataset(data, opened.folder.config)
@@ -212,45 +281,55 @@ def resume(
         opened.folder.close()
 
 
+def _flat(search: Section) -> dict[str, Any]:
+    """Return the options of a search that were set, by flat name."""
+    return {
+        name: getattr(search, entry.field)
+        for name, entry in OPTIONS.items()
+        if entry.section == "search" and entry.field != "method" and search.is_given(entry.field)
+    }
+
+
 def _result(
     running: Iterator[Event],
     model: nn.Module | None,
     path: Path | None,
-    hear: Callable[[Event], None],
+    on_event: Callable[[Event], None],
 ) -> Result:
-    """Run to the end and return what came out; torch's threads and the model's mode are put back."""
-    told: list[Event] = []
+    """Run to the end and return the result; torch's threads and the model's mode are put back."""
+    log: list[Event] = []
     threads = torch.get_num_threads()
     # Module by module: users freeze normalisations by putting them, and nothing else, into evaluation mode.
     modes = [] if model is None else [(module, module.training) for module in model.modules()]
     try:
         for event in running:
-            hear(event)
-            told.append(event)
+            on_event(event)
+            log.append(event)
     finally:
         torch.set_num_threads(threads)
         for module, mode in modes:
             module.training = mode
-    done = told[-1]
+    done = log[-1]
     assert isinstance(done, RunDone)
     outcome = outcome_of(done)
-    mask = outcome.search.mask
+    support = outcome.search.mask
     return Result(
-        mask=Mask(mask, np.flatnonzero(mask), done.names, outcome.search.weights),
+        mask=Mask(support, np.flatnonzero(support), done.names, outcome.search.weights),
         model=outcome.model,
-        figures={score.name: score.accuracy for score in done.scores if score.accuracy is not None},
-        history=[event for event in told if isinstance(event, Progress)],
-        events=told,
+        metrics={metric_name(score.name): score.accuracy for score in done.scores if score.accuracy is not None},
+        is_complete=done.is_complete and not any(isinstance(event, Stopped) for event in log),
+        history=[event for event in log if isinstance(event, Progress)],
+        events=log,
         folder=path,
     )
 
 
 def _plain_number(value: Any) -> Any:
-    """Return numpy's integers as int; anything else is the configuration's to judge."""
+    """Return numpy's integers as int; anything else is the configuration's to check."""
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _check_model(model: object) -> None:
+def check_model(model: object) -> None:
     if model is not None and not isinstance(model, nn.Module):
         raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module, or None for an MLP")
     if isinstance(model, torch.jit.ScriptModule):

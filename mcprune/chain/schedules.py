@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mcprune.errors import ConfigError
 
-__all__ = ["KINDS", "Schedule", "Waves", "parse"]
+__all__ = ["KINDS", "Schedule", "Waves", "geometric", "linear", "parse"]
 
 KINDS = ("constant", "linear", "geometric")
 _FORMS = "Write a number, linear:START:END, geometric:START:END, or either with :UNTIL (a share of the run)."
@@ -69,6 +69,16 @@ class Schedule:
             return _text(self.start)
         parts = [self.kind, _text(self.start), _text(self.end)]
         return ":".join(parts if self.until == 1.0 else [*parts, _text(self.until)])
+
+
+def geometric(start: float, end: float, until: float = 1.0) -> Schedule:
+    """Return a schedule with equal factors over equal times, such as `temperature=geometric(3e-3, 3e-4)`."""
+    return Schedule("geometric", float(start), float(end), until)
+
+
+def linear(start: float, end: float, until: float = 1.0) -> Schedule:
+    """Return a schedule with equal steps over equal times."""
+    return Schedule("linear", float(start), float(end), until)
 
 
 # The last wave is this share of the first one; a wave rests at the end value over this share of its length.

@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from mcprune.api import Result, prune_steered
+from mcprune.api import prune_problem
 from mcprune.dashboard.controller import Desk
 from mcprune.dashboard.server import Server
 from mcprune.errors import ConfigError, McpruneError
+from mcprune.results import Result
 
 
 class Tuning:
@@ -109,11 +110,12 @@ class Tuning:
 
 
 def tune(
-    model: nn.Module | None = None,
-    data: Any = "digits",
-    keep: int | None = None,
-    sites: str = "inputs",
+    X: Any = "digits",
+    y: Any = None,
     *,
+    keep: Any = None,
+    model: nn.Module | str | None = None,
+    sites: str = "inputs",
     is_paused: bool = False,
     port: int = 0,
     **options: Any,
@@ -125,7 +127,7 @@ def tune(
 
     Parameters
     ----------
-    model, data, keep, sites, **options
+    X, y, keep, model, sites, **options
         As of `mcprune.prune`.
     is_paused : bool
         Wait in front of the first block.
@@ -145,13 +147,14 @@ def tune(
     Examples
     --------
     >>> import mcprune
-    >>> tuning = mcprune.tune(None, "digits", keep=16, epochs=500)  # doctest: +SKIP
+    >>> tuning = mcprune.tune("digits", keep=16, epochs=500)  # doctest: +SKIP
     >>> tuning.turn(temperature=1e-4)  # doctest: +SKIP
     {'temperature': 0.0001}
-    >>> tuning.result().mask.keep.size  # doctest: +SKIP
+    >>> tuning.result().mask.indices.size  # doctest: +SKIP
     16
     """
     desk = Desk(is_paused=is_paused)
     server = Server(desk, port=port, frames="http://127.0.0.1:* http://localhost:*")
     server.start()
-    return Tuning(server, desk, lambda: prune_steered(desk, desk.hear, model, data, keep, sites, **options))
+    asked = {"keep": keep, "sites": sites, **options}
+    return Tuning(server, desk, lambda: prune_problem(X if y is None else (X, y), model, asked, desk, desk.hear))

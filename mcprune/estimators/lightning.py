@@ -47,5 +47,9 @@ class PruneAfterFit(Callback):  # type: ignore[misc]
                 f"{type(pl_module).__name__} has no attribute {self.network!r}; name its network, network='net'"
             )
         self.result = prune(
-            copy.deepcopy(network).cpu(), trainer.train_dataloader, self.keep, self.sites, **self.options
+            trainer.train_dataloader,
+            keep=self.keep,
+            sites=self.sites,
+            model=copy.deepcopy(network).cpu(),
+            **self.options,
         )

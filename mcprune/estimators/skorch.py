@@ -43,4 +43,6 @@ class PruneAfterFit(Callback):  # type: ignore[misc]
         if y is None:
             raise ConfigError("the callback needs the classes as arrays: fit with net.fit(X, y)")
         data = (np.asarray(X), np.asarray(y))
-        self.result_ = prune(copy.deepcopy(net.module_).cpu(), data, self.keep, self.sites, **self.options)
+        self.result_ = prune(
+            data, keep=self.keep, sites=self.sites, model=copy.deepcopy(net.module_).cpu(), **self.options
+        )

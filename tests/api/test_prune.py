@@ -38,23 +38,23 @@ class Skipping(nn.Module):
 def test_arrays_give_a_mask_a_model_figures_and_history_and_write_nothing(table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x, y = table
-    result = mcprune.prune(None, (x, y), keep=2, **FEW)
+    result = mcprune.prune((x, y), keep=2, **FEW)
     assert list(tmp_path.iterdir()) == []
     assert result.folder is None
-    assert result.mask.keep.tolist() == [3, 8]
-    assert np.flatnonzero(result.mask.kept).tolist() == [3, 8]
+    assert result.mask.indices.tolist() == [3, 8]
+    assert np.flatnonzero(result.mask.support).tolist() == [3, 8]
     assert result.mask.weights.shape == (10,)
     answers = result.model.predict(x)
     assert set(answers) == {"up", "down"}
     assert (answers == y).mean() > 0.9
-    assert result.figures.keys() == {"hard mask, as found", "hard mask, retrained"}
-    assert result.figures["hard mask, retrained"] > 0.9
+    assert result.metrics.keys() == {"test_accuracy", "test_accuracy_before_retraining"}
+    assert result.metrics["test_accuracy"] > 0.9
     assert result.events[0].kind == "run_started"
     assert result.model(result.model.transform(x)).shape == (600, 2)
 
 
 def test_the_history_holds_each_moment_as_it_was(table):
-    result = mcprune.prune(None, table, keep=2, **FEW)
+    result = mcprune.prune(table, keep=2, **FEW)
     proposed = [sum(pair[0] for pair in step.moves.values()) for step in result.history]
     assert proposed == [step.proposals for step in result.history]
     assert len(set(proposed)) == len(proposed) > 5
@@ -64,12 +64,12 @@ def test_the_history_holds_each_moment_as_it_was(table):
 def test_a_frame_gives_its_names_and_lists_are_as_good(table):
     x, y = table
     names = [f"column {number}" for number in range(10)]
-    frame = mcprune.prune(None, (pd.DataFrame(x, columns=names), pd.Series(y)), keep=2, **FEW)
+    frame = mcprune.prune((pd.DataFrame(x, columns=names), pd.Series(y)), keep=2, **FEW)
     assert frame.mask.names == ("column 3", "column 8")
     shuffled = pd.DataFrame(x, columns=names)
     assert (frame.model.predict(shuffled) == y).mean() > 0.9
-    lists = mcprune.prune(None, (x.tolist(), list(y)), keep=np.int64(2), **FEW)
-    assert lists.mask.keep.tolist() == frame.mask.keep.tolist()
+    lists = mcprune.prune((x.tolist(), list(y)), keep=np.int64(2), **FEW)
+    assert lists.mask.indices.tolist() == frame.mask.indices.tolist()
     np.testing.assert_array_equal(lists.mask.weights, frame.mask.weights)
 
 
@@ -77,9 +77,9 @@ def test_a_frame_gives_its_names_and_lists_are_as_good(table):
 def test_units_of_a_users_own_sequential(sites, table):
     model = sequential()
     planned = site_map(model, sites, 10)
-    result = mcprune.prune(model, table, keep=5, sites=sites, **FEW)
-    assert result.mask.kept.shape == (planned.size,)
-    assert result.mask.kept.sum() == 5
+    result = mcprune.prune(table, keep=5, model=model, sites=sites, **FEW)
+    assert result.mask.support.shape == (planned.size,)
+    assert result.mask.support.sum() == 5
     count = sum(parameter.numel() for parameter in result.model.parameters())
     assert count < sum(parameter.numel() for parameter in model.parameters())
     assert result.events[-1].parameters == {"before": 309, "after": count}
@@ -88,14 +88,14 @@ def test_units_of_a_users_own_sequential(sites, table):
     # It was trained in place: the hard-masked original is what the figure of the mask as found was taken on.
     with torch.no_grad():
         gated = GatedModel(model, planned)
-        assert gated(torch.zeros(3, 10), gated.hard_gates(result.mask.kept)).shape == (3, 2)
+        assert gated(torch.zeros(3, 10), gated.hard_gates(result.mask.support)).shape == (3, 2)
     assert not torch.equal(model[0].weight, sequential()[0].weight)
 
 
 def test_inputs_of_any_module_through_the_canonical_evaluator(table):
     model = Skipping()
-    result = mcprune.prune(model, table, keep=2, **FEW)
-    assert result.mask.keep.tolist() == [3, 8]
+    result = mcprune.prune(table, keep=2, model=model, **FEW)
+    assert result.mask.indices.tolist() == [3, 8]
     assert result.events[0].evaluator == "full"
     assert any(
         "evaluator: full, since no other serves" in event.text for event in result.events if event.kind == "note"
@@ -104,7 +104,7 @@ def test_inputs_of_any_module_through_the_canonical_evaluator(table):
 
 
 def test_a_folder_is_written_where_one_is_named(table, tmp_path):
-    result = mcprune.prune(None, table, keep=2, out=str(tmp_path / "run"), **FEW)
+    result = mcprune.prune(table, keep=2, out=str(tmp_path / "run"), **FEW)
     assert result.folder == tmp_path / "run"
     loaded = mcprune.load(result.folder)
     np.testing.assert_array_equal(loaded.predict(table[0]), result.model.predict(table[0]))
@@ -121,29 +121,29 @@ def test_a_folder_is_written_where_one_is_named(table, tmp_path):
 )
 def test_a_model_of_the_wrong_shape_is_refused(model, words, table):
     with pytest.raises(ModelError, match=words):
-        mcprune.prune(model(), table, keep=2, **FEW)
+        mcprune.prune(table, keep=2, model=model(), **FEW)
 
 
 def test_what_is_no_model_no_data_or_no_option_is_refused(table):
     with pytest.raises(ConfigError, match=r"model is a int.*nn\.Module"):
-        mcprune.prune(3, table, keep=2)
+        mcprune.prune(table, keep=2, model=3)
     with pytest.raises(ConfigError, match=r"model: .*'resnet56', got 'resnet'"):
-        mcprune.prune("resnet", table, keep=2)
+        mcprune.prune(table, keep=2, model="resnet")
     with pytest.raises(ConfigError, match="data is a dict"):
-        mcprune.prune(None, {"X": 1}, keep=2)
+        mcprune.prune({"X": 1}, keep=2)
     with pytest.raises(ConfigError, match=r"'kep'.*'keep'"):
-        mcprune.prune(None, table, kep=2)
+        mcprune.prune(table, kep=2)
     with pytest.raises(ConfigError, match=r"keep=11.*10 sites"):
-        mcprune.prune(None, table, keep=11)
+        mcprune.prune(table, keep=11)
     with pytest.raises(ModelError, match="none is hidden"):
-        mcprune.prune(nn.Sequential(nn.Linear(10, 2)), table, keep=2, sites="units")
+        mcprune.prune(table, keep=2, model=nn.Sequential(nn.Linear(10, 2)), sites="units")
     x, y = table
     with pytest.raises(DataError):
-        mcprune.prune(None, (np.where(x > 3, np.nan, x), y), keep=2)
+        mcprune.prune((np.where(x > 3, np.nan, x), y), keep=2)
     with pytest.raises(DataError):
-        mcprune.prune(None, (x, np.zeros(600)), keep=2)
+        mcprune.prune((x, np.zeros(600)), keep=2)
     with pytest.raises(NumericalError, match=r"step.*--learning-rate"):
-        mcprune.prune(None, table, keep=2, **{**FEW, "learning_rate": 1e30})
+        mcprune.prune(table, keep=2, **{**FEW, "learning_rate": 1e30})
 
 
 def test_public_names_are_no_sub_packages_and_importing_costs_nothing():
@@ -151,7 +151,7 @@ def test_public_names_are_no_sub_packages_and_importing_costs_nothing():
     assert not modules & set(mcprune.__all__)
     for name in mcprune.__all__:
         assert getattr(mcprune, name) is not None
-    assert importlib.import_module("mcprune.session.loop").run is mcprune.run
+    assert importlib.import_module("mcprune.api").run is mcprune.run
     code = "import mcprune, sys; print(*(sys.modules.keys() & {'torch', 'numpy', 'numba', 'pydantic'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

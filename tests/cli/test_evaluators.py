@@ -78,7 +78,7 @@ def test_a_random_model_ends_before_anything_is_written_and_staged_names_are_che
 
     torch.manual_seed(0)
     with pytest.raises(ModelError, match="Random is random in evaluation mode"):
-        mcprune.prune(Random(), mcprune_pair(), keep=2)
+        mcprune.prune(mcprune_pair(), keep=2, model=Random())
     plan = make_plan(make_config(data="wine", early_reject=0.01, evaluator="suffix"), mcprune_data())
     with pytest.raises(ConfigError, match="sees every row"):
         make_evaluators(plan)

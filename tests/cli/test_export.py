@@ -10,7 +10,7 @@ from mcprune.cli.main import main
 def folder(tmp_path_factory):
     """A short run on digits."""
     out = tmp_path_factory.mktemp("runs") / "digits"
-    mcprune.prune(None, "digits", keep=8, out=str(out), epochs=1, retrain_epochs=1, threads=1, hidden="8")
+    mcprune.prune("digits", keep=8, out=str(out), epochs=1, retrain_epochs=1, threads=1, hidden="8")
     return out
 
 

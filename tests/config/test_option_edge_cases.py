@@ -18,7 +18,7 @@ def test_a_path_is_taken_where_a_text_is(tmp_path):
     assert (config.runtime.out, config.data.source) == (str(tmp_path / "run"), str(tmp_path / "t.csv"))
     (tmp_path / "t.csv").write_text("a,b,kind\n" + "".join(f"{i},{-i},{i % 2}\n" for i in range(40)))
     options = {"epochs": 2, "retrain_epochs": 2, "hidden": (4,), "threads": 1}
-    result = mcprune.prune(None, tmp_path / "t.csv", keep=1, out=tmp_path / "run", **options)
+    result = mcprune.prune(tmp_path / "t.csv", keep=1, out=tmp_path / "run", **options)
     assert result.folder == tmp_path / "run"
     assert mcprune.load(tmp_path / "run").names == result.mask.names
 
@@ -35,6 +35,6 @@ def test_models_without_layers_or_numbers_are_refused():
     with pytest.warns(DeprecationWarning, match="script"):
         scripted = torch.jit.script(plain)
     with pytest.raises(ModelError, match="TorchScript"):
-        mcprune.prune(scripted, "wine", keep=3)
+        mcprune.prune("wine", keep=3, model=scripted)
     with pytest.raises(ModelError, match="'meta'"):
-        mcprune.prune(plain.to("meta"), "wine", keep=3)
+        mcprune.prune("wine", keep=3, model=plain.to("meta"))

@@ -30,7 +30,7 @@ def test_skorch_prunes_after_the_fit():
     )
     net.fit(X, Y)
     result = dict(net.callbacks_)["prune"].result_
-    assert result.mask.keep.size == 9
+    assert result.mask.indices.size == 9
     assert next(iter(net.module_.parameters())).shape == (12, 64)
     assert result.model.predict(X).shape == (300,)
 
@@ -64,5 +64,5 @@ def test_lightning_prunes_after_the_fit(tmp_path):
         default_root_dir=tmp_path,
     )
     trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=64))
-    assert callback.result.mask.keep.size == 9
+    assert callback.result.mask.indices.size == 9
     assert module.model[0].weight.shape == (12, 64)

@@ -96,7 +96,7 @@ class Hidden(nn.Module):
 
 
 def test_what_a_run_left_is_seen_through_and_reasons_are_whole():
-    small = mcprune.prune(None, "wine", keep=5, epochs=2, hidden=(6, 4), retrain_epochs=1, threads=1).model
+    small = mcprune.prune("wine", keep=5, epochs=2, hidden=(6, 4), retrain_epochs=1, threads=1).model
     found = mcprune.inspect(small, (5,))
     assert found.rows() == mcprune.inspect(small.model, (5,)).rows()
     assert not any(place.blocked for place in found.places)

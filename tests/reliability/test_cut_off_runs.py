@@ -388,7 +388,7 @@ def test_rows_and_models_from_python_are_given_again(tmp_path):
         model.load_state_dict(start)
         return model
 
-    whole = mcprune.prune(fresh(), (x, y), out=str(tmp_path / "whole"), **options)
+    whole = mcprune.prune((x, y), model=fresh(), out=str(tmp_path / "whole"), **options)
     folder = tmp_path / "run"
     from mcprune.data.load import from_arrays
     from mcprune.session.loop import run_on
@@ -405,5 +405,5 @@ def test_rows_and_models_from_python_are_given_again(tmp_path):
         mcprune.resume(folder, data=(x + 1e-3, y), model=Own())
     result = mcprune.resume(folder, data=(x, y), model=Own())
     assert np.array_equal(result.mask.weights, whole.mask.weights)
-    assert result.figures == whole.figures
+    assert result.metrics == whole.metrics
     assert [entry["loss"] for entry in result.history] == [entry["loss"] for entry in whole.history]

@@ -54,8 +54,8 @@ class Small(nn.Module):
 def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, groups, tmp_path):
     data = images(shape)
     # The maps of so many rows fit; n is near the least that there can be.
-    result = prune(name, data, groups + 3, "channels", width=width, out=str(tmp_path / "run"), **QUICK)
-    assert result.mask.keep.size == groups + 3
+    result = prune(data, keep=groups + 3, sites="channels", model=name, width=width, out=str(tmp_path / "run"), **QUICK)
+    assert result.mask.indices.size == groups + 3
     start, done = (next(e for e in result.events if e.kind == kind) for kind in ("start", "done"))
     assert start.classifier == f"{name}, width {width}"
     assert len(start.sites) == groups
@@ -77,10 +77,10 @@ def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
     torch.manual_seed(0)
     data = images((1, 9, 9), 400)
     options = {**QUICK, "epochs": 12, "retrain_epochs": 4, "learning_rate": 0.01}
-    result = prune(Small(), data, 5, "channels", **options)
+    result = prune(data, keep=5, sites="channels", model=Small(), **options)
     assert {event.evaluator for event in result.events if event.kind == "run_started"} <= {"suffix", "full"}
     # Chance is a third; two layers share what they cut, the depthwise one with the first.
-    assert result.figures["hard mask, retrained"] > 0.8
+    assert result.metrics["test_accuracy"] > 0.8
     layers = [layer for layer in result.model.model.modules() if isinstance(layer, nn.Conv2d)]
     assert layers[0].out_channels == layers[1].out_channels == layers[1].groups == layers[2].in_channels
     assert layers[0].out_channels + layers[2].out_channels == 5
@@ -97,7 +97,7 @@ def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(
     costs = model_costs(whole, site_map(whole, "channels", 81), unit, input_shape=(81,))
     limit = round(share * costs.whole)
     options = {**QUICK, "epochs": 6, unit: limit, "moves": "exchange=1,toggle=1"}
-    result = prune(whole, images((1, 9, 9)), None, "channels", **options)
+    result = prune(images((1, 9, 9)), keep=None, sites="channels", model=whole, **options)
     done = result.events[-1]
     small = result.model.model
     met = parameters(small) if unit == "parameters" else macs(small, 81)
@@ -119,30 +119,32 @@ def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(mo
     for way in ("warm", "scratch"):
         torch.manual_seed(0)
         options = {**QUICK, "epochs": 12, "learning_rate": 0.01, "finetune": way, "compare": "no"}
-        figures[way] = prune(Small(), data, 8, "channels", **options).figures
-    assert figures["warm"]["hard mask, retrained"] == figures["warm"]["hard mask, as found"] > 0.8
-    assert figures["scratch"]["hard mask, as found"] == figures["warm"]["hard mask, as found"]
-    assert figures["scratch"]["hard mask, retrained"] < 0.7
+        figures[way] = prune(data, keep=8, sites="channels", model=Small(), **options).metrics
+    assert figures["warm"]["test_accuracy"] == figures["warm"]["test_accuracy_before_retraining"] > 0.8
+    assert figures["scratch"]["test_accuracy_before_retraining"] == figures["warm"]["test_accuracy_before_retraining"]
+    assert figures["scratch"]["test_accuracy"] < 0.7
 
 
 def test_found_weights_of_a_perceptron_too():
     options = {**QUICK, "epochs": 4, "hidden": (12,), "compare": "no", "evaluator": "full"}
-    result = prune(None, "digits", 16, "inputs", finetune="warm", **options)
+    result = prune("digits", keep=16, sites="inputs", finetune="warm", **options)
     assert result.model.model.widths == (16, 12, 10)
 
 
 def test_rivals_of_fresh_networks_keep_a_channel_in_each_layer():
     torch.manual_seed(0)
     options = {**QUICK, "finetune": "scratch", "compare": "yes"}
-    result = prune(Small(), images((1, 9, 9)), 2, "channels", **options)
-    assert {"all sites", "random masks", "weight magnitude"} <= set(result.figures)
+    result = prune(images((1, 9, 9)), keep=2, sites="channels", model=Small(), **options)
+    assert {"test_accuracy_all_sites", "test_accuracy_random_masks", "test_accuracy_weight_magnitude"} <= set(
+        result.metrics
+    )
 
 
 def test_the_gradient_path_keeps_a_channel_in_each_layer():
     torch.manual_seed(0)
     options = {key: value for key, value in QUICK.items() if key not in ("decisions", "lookahead", "pool")}
-    result = prune(Small(), images((1, 9, 9)), 3, "inputs,channels", method="gradient", **options)
-    kept = result.mask.kept
+    result = prune(images((1, 9, 9)), keep=3, sites="inputs,channels", model=Small(), method="gradient", **options)
+    kept = result.mask.support
     assert kept[:81].any()  # nothing passes without an input either
     assert kept[81:89].any()
     assert kept[89:].any()
@@ -153,11 +155,11 @@ def test_the_gradient_path_keeps_a_channel_in_each_layer():
 def test_no_move_of_the_chain_empties_a_layer(moves):
     torch.manual_seed(0)
     options = {**QUICK, "epochs": 3, "moves": moves, "temperature": "0.5", "delta": "8"}
-    result = prune(Small(), images((1, 9, 9)), 3, "channels", **options)
+    result = prune(images((1, 9, 9)), keep=3, sites="channels", model=Small(), **options)
     for event in result.events:
         if event.kind == "hardened":
             assert event.kept == 3
-    kept = result.mask.kept
+    kept = result.mask.support
     assert kept[:8].any()
     assert kept[8:].any()
 

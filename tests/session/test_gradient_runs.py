@@ -141,7 +141,7 @@ def test_a_run_is_a_function_of_its_seed(kind, quick):
     options = {"compare": "no", "epochs": 3, "retrain_epochs": 1, "hidden": (24, 12), "threads": 1}
     state = torch.random.get_rng_state()
     runs = [
-        mcprune.prune(None, "digits", keep=16, method="gradient", gate_kind=kind, seed=seed, **options).mask.weights
+        mcprune.prune("digits", keep=16, method="gradient", gate_kind=kind, seed=seed, **options).mask.weights
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(runs[0], runs[1])

@@ -36,18 +36,18 @@ def test_two_runs_that_begin_in_one_folder_do_not_mix(tmp_path):
 
 def test_a_run_that_fails_under_force_brings_the_earlier_one_back(tmp_path):
     out = tmp_path / "run"
-    mcprune.prune(None, table(), keep=2, out=str(out), **QUICK)
+    mcprune.prune(table(), keep=2, out=str(out), **QUICK)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(mcprune.McpruneError):
-        mcprune.prune(None, table(), keep=2, out=str(out), force=True, **{**QUICK, "epochs": 30, "weight_decay": 1e6})
+        mcprune.prune(table(), keep=2, out=str(out), force=True, **{**QUICK, "epochs": 30, "weight_decay": 1e6})
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_a_chain_that_could_never_change_the_count_is_refused():
     with pytest.raises(ConfigError, match="never change how many"):
-        mcprune.prune(None, table(), keep=2, budget_drops="chain", **QUICK)
-    found = mcprune.prune(None, table(), keep=2, budget_drops="chain", moves="toggle=1", **QUICK)
-    assert found.mask.keep.size == 2
+        mcprune.prune(table(), keep=2, budget_drops="chain", **QUICK)
+    found = mcprune.prune(table(), keep=2, budget_drops="chain", moves="toggle=1", **QUICK)
+    assert found.mask.indices.size == 2
 
 
 def test_a_preset_on_the_command_line_stands_above_the_file_and_below_other_options(tmp_path):
@@ -62,7 +62,7 @@ def test_a_frame_is_read_by_its_names():
     pandas = pytest.importorskip("pandas")
     x, y = table()
     frame = pandas.DataFrame(x, columns=list("abcdef"))
-    model = mcprune.prune(None, (frame, y), keep=2, **QUICK).model
+    model = mcprune.prune((frame, y), keep=2, **QUICK).model
     np.testing.assert_array_equal(model.predict(frame), model.predict(frame[list("fedcba")]))
     with pytest.raises(DataError, match="no column 'a'"):
         model.predict(frame.drop(columns="a"))
@@ -86,7 +86,7 @@ def test_retraining_starts_where_the_users_model_started(monkeypatch):
     fresh = refit.Refit.fresh
     monkeypatch.setattr(refit.Refit, "fresh", lambda self, seed: seen.append(fresh(self, seed)) or seen[-1])
     model = Raw()
-    mcprune.prune(model, table(), keep=2, **QUICK)
+    mcprune.prune(table(), keep=2, model=model, **QUICK)
     assert seen
     assert not seen[0].weight.any()
     assert model.weight.any()  # the search has trained it
@@ -109,14 +109,14 @@ def test_units_that_cannot_be_cut_are_refused_before_the_search():
 def test_a_run_with_dropout_is_a_function_of_its_seed_and_leaves_torch_alone():
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    runs = [mcprune.prune(None, table(), keep=2, dropout=0.4, seed=seed, **QUICK) for seed in (0, 0, 1)]
+    runs = [mcprune.prune(table(), keep=2, dropout=0.4, seed=seed, **QUICK) for seed in (0, 0, 1)]
     losses = [[event.classification_loss for event in run.history] for run in runs]
     assert losses[0] == losses[1] != losses[2]
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_an_early_end_writes_the_gates_of_its_mask(tmp_path):
-    mcprune.prune(None, "digits", keep=16, max_time=0.05, compare="no", retrain_epochs=1, out=str(tmp_path / "run"))
+    mcprune.prune("digits", keep=16, max_time=0.05, compare="no", retrain_epochs=1, out=str(tmp_path / "run"))
     mask = json.loads((tmp_path / "run" / "mask.json").read_text())
     assert sum(mask["gates"]) == len(mask["indices"]) == 16
 
@@ -130,5 +130,5 @@ def test_masked_values_are_missing_values():
 def test_a_table_with_one_training_row_a_class_judges_on_it():
     draw = np.random.default_rng(0)
     x, y = draw.normal(size=(40, 3)), np.repeat(np.arange(10), 4)
-    result = mcprune.prune(None, (x, y), keep=1, test=0.5, validation=0.25, **QUICK)
-    assert result.mask.keep.size == 1
+    result = mcprune.prune((x, y), keep=1, test=0.5, validation=0.25, **QUICK)
+    assert result.mask.indices.size == 1

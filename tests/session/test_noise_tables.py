@@ -33,13 +33,13 @@ def shuffled(make, seed):
 @pytest.mark.parametrize("make", [clusters, product])
 def test_the_informative_inputs_are_found_among_a_hundred_of_noise(make, seed):
     x, y, wanted = shuffled(make, seed)
-    result = mcprune.prune(None, (x, y), keep=len(wanted), seed=seed, **OPTIONS)
-    assert result.mask.keep.tolist() == wanted
+    result = mcprune.prune((x, y), keep=len(wanted), seed=seed, **OPTIONS)
+    assert result.mask.indices.tolist() == wanted
 
 
 def test_they_are_not_found_where_the_classes_are_drawn_blindly():
     """The control: the answer comes from the classes."""
     x, y, wanted = shuffled(clusters, 0)
     blind = np.random.default_rng(9).permutation(y)
-    result = mcprune.prune(None, (x, blind), keep=len(wanted), seed=0, **OPTIONS)
-    assert len(set(result.mask.keep) & set(wanted)) < 4
+    result = mcprune.prune((x, blind), keep=len(wanted), seed=0, **OPTIONS)
+    assert len(set(result.mask.indices) & set(wanted)) < 4

@@ -35,8 +35,13 @@ def test_a_rank_or_a_step_is_followed_to_the_same_mask_whatever_evaluates(object
     """Both evaluators are exact; another seed is the control."""
     masks = [
         mcprune.prune(
-            None, "digits", **SHORT, sites="inputs,units", objective=objective, evaluator=one, seed=seed
-        ).mask.keep.tolist()
+            "digits",
+            sites="inputs,units",
+            objective=objective,
+            evaluator=one,
+            seed=seed,
+            **SHORT,
+        ).mask.indices.tolist()
         for one, seed in (("full", 0), ("suffix", 0), ("full", 1))
     ]
     assert masks[0] == masks[1] != masks[2]
@@ -53,7 +58,13 @@ def test_the_chain_lowers_what_it_is_given_and_not_another():
         return float(mask[~left].mean())
 
     shares = [
-        left[mcprune.prune(None, "digits", **{**SHORT, "epochs": 4}, objective=one).mask.keep].mean()
+        left[
+            mcprune.prune(
+                "digits",
+                objective=one,
+                **{**SHORT, "epochs": 4},
+            ).mask.indices
+        ].mean()
         for one in (mine, other)
     ]
     assert shares == [0.0, 1.0]
@@ -77,7 +88,12 @@ def test_a_function_that_fails_late_loses_nothing(tmp_path, capsys):
 
 def test_a_function_that_fails_at_once_writes_nothing(tmp_path):
     with pytest.raises(ObjectiveError, match="raised KeyError"):
-        mcprune.prune(None, "digits", **SHORT, out=str(tmp_path / "run"), objective=lambda p, t: {}["a"])
+        mcprune.prune(
+            "digits",
+            out=str(tmp_path / "run"),
+            objective=lambda p, t: {}["a"],
+            **SHORT,
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -85,23 +101,31 @@ def test_rows_that_are_sorted_by_class_hold_every_class():
     draw = np.random.default_rng(0)
     y = np.arange(400) // 200
     X = draw.normal(size=(400, 6)) + 2.0 * y[:, None] * (np.arange(6) < 2)
-    found = mcprune.prune(None, (X, y), keep=2, objective="auc", epochs=6, retrain_epochs=2, hidden=16)
-    assert found.mask.keep.tolist() == [0, 1]
+    found = mcprune.prune((X, y), keep=2, objective="auc", epochs=6, retrain_epochs=2, hidden=16)
+    assert found.mask.indices.tolist() == [0, 1]
 
 
 def test_a_fault_of_its_own_keeps_its_traceback(monkeypatch):
     """Only what the user can mend becomes an error of ours."""
     monkeypatch.setattr("mcprune.objectives.ranking.one_minus_auc", lambda found: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        mcprune.prune(None, "digits", **SHORT, objective="auc")
+        mcprune.prune(
+            "digits",
+            objective="auc",
+            **SHORT,
+        )
 
 
 def test_groups_come_from_a_column():
-    found = mcprune.prune(None, "digits", **SHORT, objective="worst-group:pixel_0_2")
+    found = mcprune.prune(
+        "digits",
+        objective="worst-group:pixel_0_2",
+        **SHORT,
+    )
     assert found.events[0].objective == "error of the worst pixel_0_2"
     rows = np.random.default_rng(0).normal(size=(3000, 4))
     with pytest.raises(ObjectiveError, match="too many for groups"):
-        mcprune.prune(None, (rows, rows[:, 0] > 0), keep=2, objective="worst-group:column 2")
+        mcprune.prune((rows, rows[:, 0] > 0), keep=2, objective="worst-group:column 2")
 
 
 @pytest.mark.parametrize(
@@ -109,11 +133,17 @@ def test_groups_come_from_a_column():
 )
 def test_fixed_sites_stay_and_the_count_is_exact(more):
     """Sites that the free chain drops are kept, and sites that it keeps are dropped."""
-    free = mcprune.prune(None, "digits", **SHORT, **more).mask
+    free = mcprune.prune("digits", **SHORT, **more).mask
     names = [*free.names[:3]]
     never = free.keep[:3].tolist()
     always = np.flatnonzero(~free.kept)[:2].tolist()
-    held = mcprune.prune(None, "digits", **SHORT, **more, must_keep=always, must_drop=names).mask
+    held = mcprune.prune(
+        "digits",
+        must_keep=always,
+        must_drop=names,
+        **SHORT,
+        **more,
+    ).mask
     assert held.keep.size == 9
     assert set(always) <= set(held.keep.tolist())
     assert not set(never) & set(held.keep.tolist())
@@ -123,12 +153,24 @@ def test_a_chain_among_fixed_sites_empties_no_layer():
     """In groups of 64 inputs and 8 units the one unit that is free stays, whatever the losses say; without floors it goes."""
     options = {**SHORT, "hidden": (8,), "sites": "inputs,units"}
     drop = [f"layers.0[{unit}]" for unit in range(7)]
-    held = mcprune.prune(None, "digits", **options, must_drop=drop).mask
+    held = mcprune.prune(
+        "digits",
+        must_drop=drop,
+        **options,
+    ).mask
     assert held.kept[64:].tolist() == [False] * 7 + [True]
     with pytest.raises(ConfigError, match="must_drop names all sites of layers"):
-        mcprune.prune(None, "digits", **options, must_drop=[*drop, "layers.0[7]"])
+        mcprune.prune(
+            "digits",
+            must_drop=[*drop, "layers.0[7]"],
+            **options,
+        )
     with pytest.raises(ConfigError, match="nothing is left to choose"):
-        mcprune.prune(None, "digits", **{**options, "keep": 8}, must_keep=list(range(8)))
+        mcprune.prune(
+            "digits",
+            must_keep=list(range(8)),
+            **{**options, "keep": 8},
+        )
 
 
 def test_channels_that_are_free_keep_one_in_each_layer():
@@ -160,4 +202,4 @@ def test_channels_that_are_free_keep_one_in_each_layer():
 )
 def test_what_contradicts_is_refused(options, says):
     with pytest.raises(ConfigError, match=says):
-        mcprune.prune(None, "digits", **SHORT, **options)
+        mcprune.prune("digits", **SHORT, **options)

@@ -170,10 +170,10 @@ def test_a_trained_model_is_taken_as_it_is():
         seed=0,
     )
     before = copy.deepcopy(model.state_dict())
-    result = prune(model, (x, y), keep=40, sites="weights", frozen=True, epochs=6, threads=1, scale="none")
+    result = prune((x, y), keep=40, model=model, sites="weights", frozen=True, epochs=6, threads=1, scale="none")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert result.mask.kept.sum() == 40
-    assert result.figures["hard mask, updated"] > 0.75
+    assert result.mask.support.sum() == 40
+    assert result.metrics["test_accuracy"] > 0.75
     assert nonzero_weights(result.model.model) == 40
 
 

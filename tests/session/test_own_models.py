@@ -52,7 +52,7 @@ def tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
     """The kept units of a first hidden layer, where units alone are sites."""
-    kept = np.flatnonzero(result.mask.kept)
+    kept = np.flatnonzero(result.mask.support)
     return kept[kept < width]
 
 
@@ -77,13 +77,13 @@ def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
 def test_a_frozen_extractor_is_kept_in_the_search_the_cut_and_the_retraining(sites, keep, options):
     net = extractor_and_head()
     before = tensors(net[0])
-    result = mcprune.prune(net, DATA, keep=keep, sites=sites, **{**SHORT, **options})
+    result = mcprune.prune(DATA, keep=keep, model=net, sites=sites, **{**SHORT, **options})
     assert all(torch.equal(value, before[name]) for name, value in net[0].state_dict().items())
     linear, norm = (
         next(m for m in result.model.modules() if isinstance(m, kind)) for kind in (nn.Linear, nn.BatchNorm1d)
     )
     rows = slice(None) if sites == "inputs" else kept_units(result, 6)
-    columns = result.mask.keep if sites == "inputs" else slice(None)
+    columns = result.mask.indices if sites == "inputs" else slice(None)
     torch.testing.assert_close(linear.weight, before["0.weight"][rows][:, columns], rtol=0, atol=0)
     torch.testing.assert_close(linear.bias, before["0.bias"][rows], rtol=0, atol=0)
     for name in ("weight", "bias", "running_mean", "running_var"):
@@ -95,9 +95,9 @@ def test_a_frozen_extractor_is_kept_in_the_search_the_cut_and_the_retraining(sit
 def test_frozen_weights_as_sites_are_kept_or_zero():
     net = extractor_and_head()
     before = net[0][0].weight.clone()
-    result = mcprune.prune(net, DATA, keep=60, sites="weights", **SHORT)
+    result = mcprune.prune(DATA, keep=60, model=net, sites="weights", **SHORT)
     assert torch.equal(net[0][0].weight, before)
-    mask = torch.from_numpy(result.mask.kept[: before.numel()]).view(before.shape)
+    mask = torch.from_numpy(result.mask.support[: before.numel()]).view(before.shape)
     small = result.model.model[0][0].weight if isinstance(result.model.model[0], nn.Sequential) else None
     if small is None:  # units without a kept weight were cut as well
         small = next(m for m in result.model.modules() if isinstance(m, nn.Linear)).weight
@@ -113,7 +113,7 @@ def test_a_frozen_middle_layer_and_half_a_layer():
     net[2].requires_grad_(False)
     net[4].bias.requires_grad_(False)
     before = tensors(net)
-    result = mcprune.prune(net, DATA, keep=4, **SHORT)
+    result = mcprune.prune(DATA, keep=4, model=net, **SHORT)
     small = result.model.model
     assert torch.equal(small[2].weight, before["2.weight"])
     assert torch.equal(small[2].bias, before["2.bias"])
@@ -128,8 +128,8 @@ def test_channels_of_a_frozen_convolution():
     net = train(nn.Sequential(body, nn.Flatten(), nn.Linear(40, 3)), 30)
     body.requires_grad_(False)
     before = tensors(body)
-    result = mcprune.prune(net, DATA, keep=3, sites="channels", **SHORT)
-    small, kept = result.model.model[0], result.mask.keep
+    result = mcprune.prune(DATA, keep=3, model=net, sites="channels", **SHORT)
+    small, kept = result.model.model[0], result.mask.indices
     assert torch.equal(small[1].weight, before["1.weight"][kept])
     for name in ("weight", "bias", "running_mean", "running_var"):
         assert torch.equal(getattr(small[2], name), before[f"2.{name}"][kept])
@@ -140,13 +140,13 @@ def test_a_mask_over_a_model_that_is_frozen_altogether(sites):
     net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))).requires_grad_(False)
     before = tensors(net)
     result = mcprune.prune(
-        net, DATA, keep=5 if sites != "weights" else 30, sites=sites, frozen=True, scale="none", **SHORT
+        DATA, keep=5 if sites != "weights" else 30, model=net, sites=sites, frozen=True, scale="none", **SHORT
     )
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert list(result.figures) == ["dense", "hard mask, as found"]
+    assert list(result.metrics) == ["test_accuracy_dense", "test_accuracy_before_retraining"]
     x = torch.from_numpy(DATA[0])
     if sites == "inputs":
-        gated = net(x * torch.from_numpy(result.mask.kept))
+        gated = net(x * torch.from_numpy(result.mask.support))
         small = result.model(result.model.transform(DATA[0]))
         torch.testing.assert_close(small, gated, rtol=1e-4, atol=1e-4)
 
@@ -155,10 +155,10 @@ def test_a_mask_over_a_model_that_is_frozen_altogether(sites):
 def test_other_methods_on_a_model_that_is_frozen_altogether(method):
     net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))).requires_grad_(False)
     before = tensors(net)
-    result = mcprune.prune(net, DATA, keep=4, method=method, **SHORT)
+    result = mcprune.prune(DATA, keep=4, model=net, method=method, **SHORT)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert result.mask.keep.size == 4
-    assert list(result.figures) == ["hard mask, as found"]
+    assert result.mask.indices.size == 4
+    assert list(result.metrics) == ["test_accuracy_before_retraining"]
 
 
 @pytest.mark.parametrize(
@@ -173,19 +173,19 @@ def test_other_methods_on_a_model_that_is_frozen_altogether(method):
 def test_training_what_is_frozen_altogether_is_refused(options, message):
     net = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)).requires_grad_(False)
     with pytest.raises(ConfigError, match=message):
-        mcprune.prune(net, DATA, keep=4, **{**SHORT, **options})
+        mcprune.prune(DATA, keep=4, model=net, **{**SHORT, **options})
 
 
 def test_tracked_losses_of_frozen_layers_are_refused():
     with pytest.raises(ConfigError, match="measure=loss"):
-        mcprune.prune(extractor_and_head(), DATA, keep=4, method="importance", measure="loss-tracked", **SHORT)
+        mcprune.prune(DATA, keep=4, model=extractor_and_head(), method="importance", measure="loss-tracked", **SHORT)
 
 
 def test_modules_that_the_user_put_into_evaluation_mode_are_so_again():
     net = extractor_and_head().train()
     net[0].eval()
     modes = [module.training for module in net.modules()]
-    mcprune.prune(net, DATA, keep=4, **SHORT)
+    mcprune.prune(DATA, keep=4, model=net, **SHORT)
     assert [module.training for module in net.modules()] == modes
 
 
@@ -200,7 +200,7 @@ def test_parameters_that_nothing_draws_afresh_are_said():
             return self.layer(self.scale * x)
 
     net = Scaled()
-    result = mcprune.prune(copy.deepcopy(net), DATA, keep=4, **SHORT)
+    result = mcprune.prune(DATA, keep=4, model=copy.deepcopy(net), **SHORT)
     notes = [event.text for event in result.events if event.kind == "note"]
     assert any("'scale'" in note and "reset_parameters" in note for note in notes)
 

@@ -33,16 +33,16 @@ class Spied(nn.Module):
 @pytest.mark.parametrize("amp", [False, True])
 def test_only_backprop_is_in_bfloat16(amp):
     SEEN.clear()
-    result = mcprune.prune(Spied(), load("digits"), keep=20, amp=amp, evaluator="full", **SMALL)
+    result = mcprune.prune(load("digits"), keep=20, model=Spied(), amp=amp, evaluator="full", **SMALL)
     trained = torch.bfloat16 if amp else torch.float32
     assert {kind for is_training, kind in SEEN if is_training} == {trained}
     assert {kind for is_training, kind in SEEN if not is_training} == {torch.float32}
-    assert result.mask.keep.size == 20
+    assert result.mask.indices.size == 20
     assert {parameter.dtype for parameter in result.model.model.parameters()} == {torch.float32}
 
 
 def test_a_run_in_mixed_precision_repeats_itself_and_is_another_one():
-    runs = [mcprune.prune(None, load("digits"), keep=16, amp=amp, hidden=(16,), **SMALL) for amp in (True, True, False)]
+    runs = [mcprune.prune(load("digits"), keep=16, amp=amp, hidden=(16,), **SMALL) for amp in (True, True, False)]
     first, again, plain = (next(run.model.model.parameters()).detach().numpy() for run in runs)
     np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(runs[0].mask.keep, runs[2].mask.keep) or not np.array_equal(first, plain)
+    assert not np.array_equal(runs[0].mask.indices, runs[2].mask.indices) or not np.array_equal(first, plain)

@@ -293,7 +293,7 @@ class Net:
 
     def search(self, percent: int) -> dict[str, Any]:
         """Let the chain choose which weights stay, from OBD's mask on."""
-        from mcprune.api import prune_steered
+        from mcprune.api import prune_problem
 
         model = self._read()
         if model is None:
@@ -303,16 +303,14 @@ class Net:
         options = {
             name: value for name, value in self.setting.options(self.seed).items() if name not in ("data", "sites")
         }
-        result = prune_steered(
+        result = prune_problem(
+            self.dataset,
+            copy.deepcopy(model),
+            {"keep": self._kept(sites, percent), "sites": "weights", **options},
             Steering(),
             _refuse_interrupt,
-            copy.deepcopy(model),
-            self.dataset,
-            self._kept(sites, percent),
-            "weights",
-            **options,
         )
-        right, loss = self._tested(model, sites, result.mask.kept)
+        right, loss = self._tested(model, sites, result.mask.support)
         return {"digest": self._digest, "accuracy": right, "loss": loss, "seconds": {"all": time.monotonic() - began}}
 
     def _kept(self, sites: SiteMap, percent: int) -> int:
