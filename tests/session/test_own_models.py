@@ -242,10 +242,10 @@ def test_a_model_of_probabilities_is_trained_on_its_logits(kind, sites):
     torch.manual_seed(0)
     last = nn.Sigmoid() if kind == "sigmoid" else nn.Softmax(dim=1)
     net = InForward() if kind == "forward" else nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3), last)
-    result = mcprune.prune(net, DATA, keep=4, sites=sites, **{**SHORT, "epochs": 10, "retrain_epochs": 120})
+    result = mcprune.prune(DATA, keep=4, model=net, sites=sites, **{**SHORT, "epochs": 10, "retrain_epochs": 120})
     note = next(note for note in notes_of(result) if "logits" in note)
     assert ("sigmoid" if kind == "sigmoid" else "softmax") in note
-    assert result.figures["hard mask, retrained"] > 0.7
+    assert result.metrics["test_accuracy"] > 0.7
     probabilities = result.model.predict_proba(DATA[0])
     assert probabilities.max() > 0.9
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
@@ -256,7 +256,7 @@ def test_a_frozen_model_of_probabilities_keeps_its_probabilities():
     net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)))
     whole = nn.Sequential(*net, nn.Softmax(dim=1)).requires_grad_(False)
     expected = whole(torch.from_numpy(DATA[0])).numpy()
-    result = mcprune.prune(whole, DATA, keep=8, frozen=True, **SHORT)
+    result = mcprune.prune(DATA, keep=8, model=whole, frozen=True, **SHORT)
     np.testing.assert_allclose(result.model.predict_proba(DATA[0]), expected, atol=1e-6)
     assert isinstance(whole[3], nn.Softmax)
 
@@ -291,24 +291,24 @@ def trained_cnn(x: np.ndarray, y: np.ndarray) -> nn.Sequential:
 def test_a_frozen_model_is_judged_on_rows_as_they_are(is_marked):
     x, y = pictures()
     net = trained_cnn(x, y).requires_grad_(not is_marked)
-    result = mcprune.prune(net, (x, y), keep=30, frozen=True, **SHORT)
-    assert result.figures["dense"] == 1.0
+    result = mcprune.prune((x, y), keep=30, model=net, frozen=True, **SHORT)
+    assert result.metrics["dense"] == 1.0
     assert any(note.startswith("scale: none, since") for note in notes_of(result))
     assert result.model.scaler.kind == "none"
-    scaled = mcprune.prune(trained_cnn(x, y), (x, y), keep=30, frozen=True, scale="standard", **SHORT)
+    scaled = mcprune.prune((x, y), keep=30, model=trained_cnn(x, y), frozen=True, scale="standard", **SHORT)
     assert scaled.figures["dense"] < 1.0
     assert any(note.startswith("scale: standard, as given") for note in notes_of(scaled))
 
 
 def test_a_model_that_comes_trained_gets_rows_as_they_are_though_nothing_is_frozen():
     x, y = pictures()
-    result = mcprune.prune(trained_cnn(x, y), (x, y), keep=2, sites="channels", **SHORT)
+    result = mcprune.prune((x, y), keep=2, model=trained_cnn(x, y), sites="channels", **SHORT)
     assert any("the model comes trained" in note for note in notes_of(result))
     assert result.model.scaler.kind == "none"
 
 
 def test_a_model_that_comes_untrained_gets_scaled_rows_and_a_note():
-    result = mcprune.prune(cnn(), pictures(), keep=30, **SHORT)
+    result = mcprune.prune(pictures(), keep=30, model=cnn(), **SHORT)
     assert any(note.startswith("scale: standard, learned") and "untrained" in note for note in notes_of(result))
     assert result.model.scaler.kind == "standard"
 
@@ -317,7 +317,7 @@ def test_rows_as_they_are_are_doubted_where_scaled_ones_are_right_more_often():
     standard = (DATA[0] - DATA[0].mean(axis=0)) / DATA[0].std(axis=0)
     net = train(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)), 150, standard).requires_grad_(False)
     x = DATA[0] * 50 + np.arange(8, dtype=np.float32) * 100
-    result = mcprune.prune(net, (x, DATA[1]), keep=6, frozen=True, **SHORT)
+    result = mcprune.prune((x, DATA[1]), keep=6, model=net, frozen=True, **SHORT)
     note = next(note for note in notes_of(result) if note.startswith("scale: none"))
     assert "with scale='standard'" in note
 
@@ -352,29 +352,31 @@ TWO = (DATA[0], DATA[1] % 2)
 )
 def test_outputs_that_are_no_logits_are_refused_with_the_remedy(model, data, message):
     with pytest.raises(ModelError, match=f"(?s){message}"):
-        mcprune.prune(model, data, keep=4, **SHORT)
+        mcprune.prune(data, keep=4, model=model, **SHORT)
 
 
 def test_a_program_without_modes_is_refused():
     program = torch.export.export(nn.Sequential(nn.Linear(8, 3)), (torch.zeros(2, 8),)).module()
     with pytest.raises(ModelError, match="cannot switch between training and evaluation mode"):
-        mcprune.prune(program, DATA, keep=4, **SHORT)
+        mcprune.prune(DATA, keep=4, model=program, **SHORT)
 
 
 def test_outputs_that_depend_on_the_batch_are_said():
     net = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 3))
-    assert any("depends on the other rows" in note for note in notes_of(mcprune.prune(net, DATA, keep=4, **SHORT)))
+    assert any(
+        "depends on the other rows" in note for note in notes_of(mcprune.prune(DATA, keep=4, model=net, **SHORT))
+    )
 
 
 @pytest.mark.parametrize("sites", ["inputs", "units", "weights"])
 def test_lazy_layers_get_their_shapes(sites):
     net = nn.Sequential(nn.LazyLinear(6), nn.ReLU(), nn.LazyLinear(3))
-    result = mcprune.prune(net, DATA, keep=7 if sites == "inputs" else 5, sites=sites, **SHORT)
-    assert result.mask.kept.size == {"inputs": 8, "units": 6, "weights": 66}[sites]
+    result = mcprune.prune(DATA, keep=7 if sites == "inputs" else 5, model=net, sites=sites, **SHORT)
+    assert result.mask.support.size == {"inputs": 8, "units": 6, "weights": 66}[sites]
 
 
 def test_a_model_that_cannot_be_copied_is_refused():
     net = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
     net.note = net[0].weight * 2  # with a history
     with pytest.raises(ModelError, match="cannot be copied"):
-        mcprune.prune(net, DATA, keep=4, **SHORT)
+        mcprune.prune(DATA, keep=4, model=net, **SHORT)
