@@ -12,7 +12,7 @@ LOOP = """
 import mcprune, signal
 if {handler}:
     signal.signal(signal.SIGTERM, lambda number, frame: print("the program's own handler", flush=True))
-mcprune.prune(None, "wine", keep=4, epochs=2, retrain_epochs=1, threads=1)  # what is loaded and compiled comes first
+mcprune.prune("wine", keep=4, epochs=2, retrain_epochs=1, threads=1)  # what is loaded and compiled comes first
 print("ready", flush=True)
 try:
     for seed in range(3):
@@ -22,7 +22,7 @@ except KeyboardInterrupt:
     print("raised", flush=True)
     raise
 """
-ARGUMENTS = 'None, "digits"'
+ARGUMENTS = '"digits"'
 
 
 def sent(number: signal.Signals, handler: bool = False) -> tuple[int, list[str]]:
