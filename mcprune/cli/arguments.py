@@ -8,7 +8,7 @@ from typing import Any, get_origin
 
 from mcprune.cli.parser import Parser
 from mcprune.config.files import read_options
-from mcprune.config.options import OPTIONS, SECTIONS, Option, option
+from mcprune.config.options import OPTIONS, SECTIONS, Option, expanded, option
 from mcprune.config.parsing import shown
 from mcprune.config.presets import PRESETS
 
@@ -132,6 +132,8 @@ def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dic
     """
     given = vars(parsed := (parser or run_parser()).read(arguments))
     options = {name: value for name, value in given.items() if name not in SCREEN}
+    replay = options.pop("replay", None)
+    options = expanded(options) | ({} if replay is None else {"replay": replay})
     # A preset on the command line stands above the file, as every option there does.
     preset = PRESETS.get(options.get("preset", ""), {})
     return (

@@ -9,8 +9,8 @@ from mcprune.errors import ConfigError
 
 DESCRIPTION = (
     "Train a classifier, score its sites by an importance measure (--measure, docs/importance.md), keep the n highest and say how "
-    "accurate what is left is, as found and retrained. It is mcprune run --method importance --rounds 1 --recover 0, and takes all "
-    "of its options; --rounds and --recover train on between several looks."
+    "accurate what is left is, as found and retrained. It is mcprune run --method importance --rounds 1,recover=0, and takes all "
+    "of its options; --rounds trains on between several looks."
 )
 
 
@@ -19,9 +19,9 @@ def score(arguments: list[str]) -> int:
     options, quiet, json = run_options(arguments, run_parser("score", DESCRIPTION))
     if options.setdefault("method", "importance") != "importance":
         raise ConfigError(f"mcprune score is for --method importance, met {options['method']!r}; use mcprune run")
-    if "counts" not in options:
-        options.setdefault("rounds", 1)
-    options.setdefault("recover", 0)
+    rounds = options.setdefault("rounds", "1")
+    if "recover" not in str(rounds):
+        options["rounds"] = (",".join(map(str, rounds)) if isinstance(rounds, list) else str(rounds)) + ",recover=0"
 
     from mcprune.cli.screen import choose_screen, watch
     from mcprune.config.schema import make_config

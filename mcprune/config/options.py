@@ -41,6 +41,12 @@ class Choice(Section):
         default="markov",
         description="how the mask is found: by the chain, by gates trained with backprop, or by an importance measure",
     )
+    retrain: str | None = Field(
+        default=None,
+        description="how the small model is trained: epochs, learning_rate, dropout, input_noise, warp and distill, as KEY=VALUE,...; each "
+        "also on its own, such as --retrain-epochs (docs/options.md)",
+        json_schema_extra={"placeholder": "KEY=VALUE,..."},
+    )
     preset: Literal["default", "slides"] = Field(
         default="default", description="slides: the plain rule w + delta U[-1,1] on every site, n and alpha constant"
     )
@@ -109,6 +115,7 @@ def _table() -> dict[str, Option]:
                     methods = table[name].methods + methods
                     info = table[name].info
                 table[name] = Option(name, section, field, info, methods)
+    table["retrain"] = Option("retrain", "retrain", "", Choice.model_fields["retrain"])
     table["method"] = Option("method", "search", "method", Choice.model_fields["method"])
     table["preset"] = Option("preset", "", "", Choice.model_fields["preset"])
     return table
@@ -136,6 +143,35 @@ def check_names(names: Mapping[str, Any]) -> None:
             raise ConfigError(f"there is no option {name!r}{nearest(name, OPTIONS)}")
 
 
+def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat options with `retrain`, a text or a mapping, as its parts; a part that is given on its own stands above it.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name, or a text of another form.
+    """
+    check_names(options)
+    parts: dict[str, Any] = {}
+    given = options.get("retrain")
+    if isinstance(given, str):
+        pairs = [piece.partition("=") for piece in given.split(",") if piece.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ConfigError(f"retrain: KEY=VALUE,... is needed, such as epochs=30,dropout=0.2, got {given!r}.")
+        given = {key.strip(): value.strip() for key, _, value in pairs}
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"retrain: KEY=VALUE,... or a mapping is needed, got {given!r:.60}.")
+    for key, value in (given or {}).items():
+        entry = _BY_PLACE.get(("retrain", key))
+        if entry is None or key == "finetune":
+            keys = [field for section, field in _BY_PLACE if section == "retrain" and field not in ("", "finetune")]
+            raise ConfigError(
+                f"retrain: there is no part {key!r}{nearest(key, keys)}; the parts are {', '.join(keys)}."
+            )
+        parts[entry.name] = value
+    return {**parts, **{name: value for name, value in options.items() if name != "retrain"}}
+
+
 def flat_name(section: str, field: str) -> str:
     """Return the flat name of a field of a section."""
     return _BY_PLACE[section, field].name
@@ -149,12 +185,12 @@ def in_sections(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     ConfigError
         An unknown name, or an option that belongs to another method.
     """
-    check_names(options)
+    options = expanded(options)
     method = str(options.get("method") or "markov")
     nested: dict[str, dict[str, Any]] = {}
     for name, value in options.items():
         entry = OPTIONS[name]
-        if not entry.section:
+        if not entry.field:
             continue
         if entry.methods and method in METHODS and method not in entry.methods:
             if value is None or value is False:
@@ -177,7 +213,7 @@ def in_flat(nested: Mapping[str, Any]) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     for section, fields in nested.items():
-        if section in ("preset",):
+        if section == "preset":
             options[section] = fields
             continue
         if section not in SECTIONS or not isinstance(fields, Mapping):

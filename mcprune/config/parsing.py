@@ -11,7 +11,6 @@ import numpy as np
 from mcprune.chain.kinds import KINDS
 from mcprune.chain.schedules import Schedule
 from mcprune.chain.schedules import parse as parse_schedule
-from mcprune.config.measures import check_name
 from mcprune.objectives.specs import check_text
 
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -95,13 +94,6 @@ def objective_text(value: Any) -> Any:
     return check_text(value) if isinstance(value, str) else value
 
 
-def proposals_text(value: Any) -> Any:
-    """Accept auto, chain, probes, or the name of a measure; None is auto."""
-    if value is None:
-        return "auto"
-    return value if not isinstance(value, str) or value in ("auto", "chain", "probes") else check_name(value)
-
-
 def rate_or_none(value: Any) -> Any:
     """Accept a number, or the text none."""
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
@@ -136,6 +128,13 @@ def byte_count(value: Any) -> Any:
         except (ValueError, OverflowError):
             raise ValueError(f"a number of bytes is needed, such as 512M or 2G; got {value!r}") from None
     return value
+
+
+def number_text(value: Any) -> str:
+    """Return a number as the shortest text that reads back as it; any other value as its text."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def nearest(name: str, names: Any) -> str:

@@ -11,8 +11,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "temperature": "0.0",
         "alpha": "10.0",
         "gates": "sigmoid",
-        "budget": "constant",
-        "budget_drops": "chain",
+        "keep_schedule": "constant",
+        "pool": "none",
         "mask_noise": 0.0,
     },
 }

@@ -73,11 +73,11 @@ class Config(BaseModel):
         return {name: getattr(self, name) for name in type(self).model_fields}
 
     def flat(self) -> dict[str, Any]:
-        """Return the value of every option that the method reads, by flat name."""
+        """Return the value of every option that the method reads, by flat name; options of several parts as their texts."""
         return {
-            flat_name(name, field): getattr(section, field)
+            flat_name(name, field): value
             for name, section in self.sections().items()
-            for field in type(section).model_fields
+            for field, value in section.model_dump().items()
         }
 
     def given(self) -> dict[str, Any]:
@@ -128,6 +128,8 @@ def _message(error: ValidationError, given: dict[str, Any]) -> str:
     if entry is OPTIONS["method"]:
         text = "Input should be " + ", ".join(map(repr, METHODS))
     text = text[0].lower() + text[1:] if text[:1].isupper() and not text[1:2].isupper() else text
+    if len(fields) > 1 and "; write " not in text:  # a part of an option of several
+        text = f"{fields[1].rstrip('_')}: {text}"
     got = "" if re.search(r"\b(got|met) ", text) or name not in given else f", got {given[name]!r}"
     remedy = f"; {entry.flag} is: {entry.meaning}" if entry is not None and entry.meaning else ""
     return f"{name}: {text}{got}{remedy}"

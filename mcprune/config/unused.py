@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from mcprune.config.options import OPTIONS, option
 from mcprune.config.schema import Config
-from mcprune.config.sections.gradient import CHOSEN_BY_AUTO, SCHEDULES
-from mcprune.config.sections.importance import UNSCORED
 from mcprune.errors import ConfigError
 
 # Options of the classifiers by name that the others do not read.
@@ -24,7 +22,8 @@ CHAIN_TOO = (
     "parameters",
 )
 TRAINED_ONLY = ("mask_noise", "input_noise")
-SCORES = ("score_rows", "score_temperature")
+# What --alpha auto chooses.
+CHOSEN_BY_AUTO = ("gates", "weight_bound")
 
 
 def unused(config: Config) -> dict[str, tuple[str, str]]:
@@ -47,55 +46,15 @@ def _of_model(config: Config) -> dict[str, tuple[str, str]]:
 
 
 def _of_method(config: Config) -> dict[str, tuple[str, str]]:
+    if config.method == "markov":
+        return {}
+    results = dict.fromkeys(CHAIN_TOO, ("--method markov", f"--method {config.method}"))
     if config.method == "gradient":
-        return _chain_only(config) | _of_gradient(config)
-    if config.method == "importance":
-        return _chain_only(config) | _of_importance(config)
-    return _of_measures(config)
-
-
-def _chain_only(config: Config) -> dict[str, tuple[str, str]]:
-    return dict.fromkeys(CHAIN_TOO, ("--method markov", f"--method {config.method}"))
-
-
-def _of_gradient(config: Config) -> dict[str, tuple[str, str]]:
-    search = config.gradient
-    schedule, kind = search.schedule or "ramp", search.gate_kind or "sigmoid"
-    results: dict[str, tuple[str, str]] = {}
-    for field in sorted(set().union(*SCHEDULES.values()) - SCHEDULES[schedule]):
-        owners = " or ".join(other for other in SCHEDULES if field in SCHEDULES[other])
-        results[field.rstrip("_")] = (f"--schedule {owners}", f"--schedule {schedule}")
-    if schedule == "auto":
-        chosen = ("a schedule that you name, since auto chooses it", "--schedule auto")
-        results |= dict.fromkeys(CHOSEN_BY_AUTO, chosen)
-    if kind != "annealed":
-        results["sharpness"] = ("--gate-kind annealed", f"--gate-kind {kind}")
-    if kind == "hard-concrete":
-        results["rejection"] = ("the other kinds of gates", f"--gate-kind {kind}")
-    return results
-
-
-def _of_importance(config: Config) -> dict[str, tuple[str, str]]:
-    search = config.importance
-    results: dict[str, tuple[str, str]] = {}
-    if search.counts is not None:
-        results["rounds"] = ("runs without --counts, which says it", "--counts")
-    if (search.measure or "loss") in UNSCORED:
-        results |= dict.fromkeys(SCORES, ("measures that look at the loss", f"--measure {search.measure}"))
-    return results
-
-
-def _of_measures(config: Config) -> dict[str, tuple[str, str]]:
-    """Return what a chain does not read of the options of measures."""
-    search, here = config.chain, "--method markov"
-    results: dict[str, tuple[str, str]] = {}
-    if not search.measures - UNSCORED:
-        results |= dict.fromkeys(SCORES, ("--method importance, --start or --proposals", here))
-    if search.start is None:
-        results["floor"] = ("--method importance or --start", here)
-        results["start_after"] = ("--start", here)
-        if search.layerwise:  # a file may say no to what it cannot use
-            results["layerwise"] = ("--method importance or --start", here)
+        search = config.gradient
+        if search.alpha.kind == "auto":
+            results |= dict.fromkeys(CHOSEN_BY_AUTO, ("an alpha that you name, since auto chooses it", "--alpha auto"))
+        if search.gates is not None and search.gates.kind == "hard-concrete":
+            results["rejection"] = ("the other kinds of gates", "--gates hard-concrete")
     return results
 
 
@@ -149,7 +108,7 @@ def _check_finetune(config: Config) -> None:
 
 def _check_probes(config: Config) -> None:
     search = config.chain
-    if search.proposals == "probes" and "informed" not in search.moves and search.is_given("moves"):
+    if search.proposals.name == "probes" and "informed" not in search.moves and search.is_given("moves"):
         raise ConfigError(
             "proposals=probes, but no move is informed; add it, such as --moves informed=3,exchange=1, or leave --proposals out"
         )

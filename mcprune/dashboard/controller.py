@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mcprune.config.knobs import knob_meaning
 from mcprune.dashboard.changes import Changes
 from mcprune.dashboard.gates import SHOWN, Gates
 from mcprune.dashboard.series import Series, Stream
@@ -20,7 +21,7 @@ from mcprune.errors import ConfigError
 from mcprune.methods.base import MaskUpdate
 from mcprune.session.build.markov import judging_rows
 from mcprune.session.search_parts import near_hard
-from mcprune.session.steering import KNOBS, Knobs, Orders, Steering, meaning
+from mcprune.session.steering import KNOBS, Knobs, Orders, Steering
 from mcprune.storage.events import (
     Event,
     Hardened,
@@ -114,7 +115,7 @@ class Desk(Steering):
             "judging_rows": judging,
             "rows_configured": [min(rows, judging) for rows in (plan.evaluation.early_rows, plan.evaluation.rows)],
             "limits": {name: knobs.limits(name) for name in KNOBS},
-            "meanings": {name: meaning(name) for name in KNOBS},
+            "meanings": {name: knob_meaning(name) for name in KNOBS},
             "is_chain": bool(knobs.names),
             "without": "" if knobs.names else WITHOUT.get(plan.config.method, WITHOUT["other"]),
             "meanwhile": "" if knobs.names else MEANWHILE,

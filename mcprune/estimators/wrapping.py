@@ -18,6 +18,7 @@ from mcprune.methods.markov.fixed import FixedMarkov
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.objectives.base import Rows as ObjectiveRows
 from mcprune.objectives.named import make_objective
+from mcprune.session.build.defaults import POOL
 from mcprune.session.build.markov import move_plan
 from mcprune.sites.fixed import constraints
 from mcprune.training.batches import judge_split
@@ -75,13 +76,13 @@ def search_estimator(
         temperature=parse(config.chain.temperature),
         alpha=parse(config.chain.alpha),
         sharpness=None,
-        target=Schedule("geometric", float(free), float(keep - kept), config.chain.budget_until or 0.5)
+        target=Schedule("geometric", float(free), float(keep - kept), config.chain.keep_schedule.until or 0.5)
         if keep - kept < free
         else Schedule("constant", float(free), float(free)),
         keep=keep - kept,
         modified=False,
         pooled=True,
-        pool=config.chain.pool,
+        pool=config.chain.pool.size or POOL,
         start_weight=config.chain.start_weight,
         decisions=max(1, decisions),
         speculate=config.chain.lookahead,

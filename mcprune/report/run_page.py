@@ -105,7 +105,7 @@ def asked(runs: Runs) -> list[list[str]]:
         ("rows", lambda run: ", ".join(f"{count:,} {part}" for part, count in run.started.rows.items())),
         ("sites", lambda run: _asked_sites(run)),
         ("classifier", lambda run: run.started.classifier),
-        ("method", lambda run: _option(run, "method") + (f", {way}" if (way := _option(run, "schedule")) != "-" else "")),
+        ("method", lambda run: _option(run, "method")),
         ("moves", _moves),
         ("delta, temperature", lambda run: _start(run, "delta", "temperature") if _is_chain(run) else "-"),
         ("alpha", lambda run: _start(run, "alpha")),

@@ -109,10 +109,12 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
     began = time.monotonic()
     share = epochs / plan.epochs
     changes: dict[str, Any] = {"epochs": epochs, "max_time": limit}
-    if plan.config.chain.waves:
-        changes["waves"] = max(1, round(plan.config.chain.waves * epochs / max(expected, epochs)))
-    if plan.config.chain.start_after is not None:
-        changes["start_after"] = plan.config.chain.start_after * share
+    schedule, start = plan.config.chain.keep_schedule, plan.config.chain.start
+    if schedule.regrow:
+        times = max(1, round(schedule.regrow * epochs / max(expected, epochs)))
+        changes["keep_schedule"] = schedule.but(regrow=times)
+    if start is not None and start.after is not None:
+        changes["start"] = start.but(after=start.after * share)
     model = copy.deepcopy(plan.origin).to(plan.device)
     alone = replace(
         plan,

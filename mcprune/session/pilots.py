@@ -1,4 +1,4 @@
-"""The gradient path within a time: how many epochs fit, and `--schedule auto`, the best of a few short pilots on validation rows."""
+"""The gradient path within a time: how many epochs fit, and `--alpha auto`, the best of a few short pilots on validation rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mcprune.config.schema import Config
+from mcprune.config.sections.gradient import Alpha, TrainedGates
 from mcprune.config.sections.markov import Markov
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.session.build.defaults import EPOCHS
@@ -24,11 +25,11 @@ from mcprune.types import BoolArray
 
 # What the pilots try, each with the defaults of its kind.
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "straight-through, ramp": {"schedule": "ramp", "gate_kind": "straight-through"},
-    "hard-concrete, ramp": {"schedule": "ramp", "gate_kind": "hard-concrete"},
-    "sigmoid, ramp": {"schedule": "ramp", "gate_kind": "sigmoid"},
-    "sigmoid, fixed alpha of 10": {"schedule": "fixed", "gate_kind": "sigmoid"},
-    "sigmoid, stall": {"schedule": "stall", "gate_kind": "sigmoid"},
+    "straight-through, ramp": {"alpha": Alpha(kind="ramp"), "gates": TrainedGates(kind="straight-through")},
+    "hard-concrete, ramp": {"alpha": Alpha(kind="ramp"), "gates": TrainedGates(kind="hard-concrete")},
+    "sigmoid, ramp": {"alpha": Alpha(kind="ramp"), "gates": TrainedGates(kind="sigmoid")},
+    "sigmoid, fixed alpha of 10": {"alpha": Alpha(kind="fixed"), "gates": TrainedGates(kind="sigmoid")},
+    "sigmoid, stall": {"alpha": Alpha(kind="stall"), "gates": TrainedGates(kind="sigmoid")},
 }
 # More passes than so many times the usual ones are not made, however long the time is.
 MOST = 8
@@ -59,11 +60,11 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
     NumericalError
         All pilots failed.
     """
-    if plan.config.gradient.schedule != "auto":
+    if plan.config.gradient.alpha.kind != "auto":
         if given.runtime.max_time is None or given.train.epochs is not None:
             return plan
         return _fitted(plan, given, {}, given.runtime.max_time - (time.monotonic() - began), searcher)
-    share = plan.config.gradient.pilot_share or 0.4
+    share = plan.config.gradient.alpha.pilots or 0.4
     own = dict(CANDIDATES)
     if given.train.epochs is not None:
         total = (
@@ -104,7 +105,7 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
         forwards += rows
         told.append(f"{name}: {scores[name]:.4f} after {epochs} epochs")
     if not scores and not untried:
-        raise NumericalError(f"every pilot of --schedule auto failed, the last one so: {failure}")
+        raise NumericalError(f"every pilot of --alpha auto failed, the last one so: {failure}")
     best = max(scores, key=lambda name: scores[name]) if scores else untried[0]
     spent = time.monotonic() - pilots_began
     final = (
@@ -113,7 +114,7 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
         else _fitted(plan, given, own[best], left - spent, searcher)
     )
     final.notes.append(
-        f"schedule auto: {best} by the validation accuracy of retrained pilots ({'; '.join(told)}), {spent:.0f} s; "
+        f"alpha auto: {best} by the validation accuracy of retrained pilots ({'; '.join(told)}), {spent:.0f} s; "
         f"the run takes {final.epochs} epochs"
     )
     final.spent_forwards = forwards

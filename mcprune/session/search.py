@@ -52,9 +52,11 @@ class Search:
         self.steering = steering or Steering()
         self.knobs = Knobs(plan, method)
         self.turned_at: int | None = None  # proposals at the last change of a knob
-        falls = config.chain.budget == "geometric" and plan.falls
+        falls = config.chain.keep_schedule.kind == "geometric" and plan.falls
         self.pace = Pace(
-            plan.blocks, self.steering.most_blocks(plan), settled=(config.chain.budget_until or 0.5) if falls else 0.0
+            plan.blocks,
+            self.steering.most_blocks(plan),
+            settled=(config.chain.keep_schedule.until or 0.5) if falls else 0.0,
         )
         self.looks = VALIDATIONS
         self._repaced = 0  # blocks that are to be planned from the next block on; 0: as they are
@@ -452,7 +454,7 @@ class Search:
         config = self.plan.config
         if self.knobs.rows is not None:
             return self.knobs.rows
-        early = config.chain.budget == "geometric" and progress < (config.chain.budget_until or 0.5)
+        early = config.chain.keep_schedule.kind == "geometric" and progress < (config.chain.keep_schedule.until or 0.5)
         return self.plan.evaluation.early_rows if early else self.plan.evaluation.rows
 
     def _count(self, update: MaskUpdate, rows: int) -> None:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from mcprune.chain.schedules import Schedule, parse
 from mcprune.config.files import read_options
+from mcprune.config.knobs import knob_field, knob_limits, knob_meaning
 from mcprune.config.options import OPTIONS
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.methods.base import MaskUpdate
@@ -110,7 +111,7 @@ class Knobs:
 
     def limits(self, name: str) -> tuple[float | None, float | None]:
         """Return the range of a knob in this run: as declared, and no more rows than there are to judge on."""
-        low, high = limits(name)
+        low, high = knob_limits(name)
         return (low, float(judging_rows(self.plan))) if name == "evaluation_rows" else (low, high)
 
     def check(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
@@ -178,9 +179,9 @@ class Knobs:
         if "moves" in values:
             config = self.plan.config.replace(moves=values["moves"])
             size = self.plan.sites.size
-            if config.chain.budget_drops == "chain" and set(config.chain.moves) <= {"exchange", "informed"}:
+            if config.chain.pool.is_off and set(config.chain.moves) <= {"exchange", "informed"}:
                 raise ConfigError(
-                    "the chain itself drops the sites of this run (budget_drops chain), so some move must change the count: "
+                    "the chain itself drops the sites of this run (--pool none), so some move must change the count: "
                     "exchanges alone never do; give toggle, site, block or uniform a share"
                 )
             new["plan"] = move_plan(config, size)
@@ -280,44 +281,25 @@ def _plain(schedule: Schedule) -> float | str:
     return schedule.start if schedule.kind == "constant" else str(schedule)
 
 
-def limits(name: str) -> tuple[float | None, float | None]:
-    """Return the range that a knob's option declares; None where a side is open or exclusive."""
-    field = OPTIONS[name].info
-    if isinstance(pair := OPTIONS[name].extra("steered"), list):
-        low, high = pair
-        return float(str(low)), float(str(high))
-    sides: list[float | None] = [None, None]
-    for part in field.metadata:
-        for side, mark in enumerate(("ge", "le")):
-            if (bound := getattr(part, mark, None)) is not None:
-                sides[side] = float(bound)
-    return sides[0], sides[1]
-
-
-def meaning(name: str) -> str:
-    """Return what a knob is, in the words of its option."""
-    return OPTIONS[name].meaning
-
-
 def _checked(name: str, value: Any, ends: tuple[float | None, float | None]) -> tuple[Any, str]:
     """Return a value as the option's declaration takes it, and what was said where it was clamped into its range."""
-    field: FieldInfo = OPTIONS[name].info
+    field: FieldInfo = knob_field(name)
     if value is None and name in ("evaluation_rows", "adapt_delta"):
         return None, ""
     said = ""
     if name == "moves" and not isinstance(value, dict):
         raise ConfigError(
-            f'moves takes shares by name, such as {{"exchange": 3, "toggle": 1}}, met {_brief(value)}; {meaning(name)}'
+            f'moves takes shares by name, such as {{"exchange": 3, "toggle": 1}}, met {_brief(value)}; {knob_meaning(name)}'
         )
     if (
         isinstance(value, bool)
         or value is None
         or (isinstance(value, str) and (name not in SCHEDULED or len(value) > 80))
     ):
-        raise ConfigError(f"{name} takes a number, met {_brief(value)}; {meaning(name)}")
+        raise ConfigError(f"{name} takes a number, met {_brief(value)}; {knob_meaning(name)}")
     if isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{name} must be finite, met {value}; {meaning(name)}")
+            raise ConfigError(f"{name} must be finite, met {value}; {knob_meaning(name)}")
         low, high = ends
         inside = value if low is None or value >= low else low
         inside = inside if high is None or inside <= high else high
@@ -334,13 +316,13 @@ def _checked(name: str, value: Any, ends: tuple[float | None, float | None]) -> 
         )
         text = text.rstrip(".")
         met = "" if "met " in text or (isinstance(value, str) and repr(value) in text) else f", met {_brief(value)}"
-        raise ConfigError(f"{name}: {text}{met}; {meaning(name)}") from None
+        raise ConfigError(f"{name}: {text}{met}; {knob_meaning(name)}") from None
     if name in SCHEDULED:
         schedule = parse(found)
         low, high = ends
         met_ends = (schedule.start, schedule.end)
         if min(met_ends) < (low or 0.0) or (high is not None and max(met_ends) > high):
-            raise ConfigError(f"{name}: {found} leaves the range {low:g} to {high:g}; {meaning(name)}")
+            raise ConfigError(f"{name}: {found} leaves the range {low:g} to {high:g}; {knob_meaning(name)}")
         found = _plain(schedule)
     return found, said
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mcprune.config.schema import Config, make_config
+from mcprune.config.sections.gradient import Alpha
+from mcprune.config.sections.importance import Rounds
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError, McpruneError
@@ -300,11 +302,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _warm_up(config: Config, dataset: Dataset) -> None:
     """Search for an epoch, or as much of one as a moment allows, and write nothing, so that what is compiled and loaded is."""
     short: dict[str, Any] = {"epochs": 1, "max_time": WARM, "out": None, "force": False}
-    if config.gradient.schedule == "auto":
-        short |= {"schedule": None, "pilot_share": None}
-    # They may be longer than the search.
-    for name in ("window_epochs", "decade_epochs", "stall_epochs", "rounds", "counts", "recover"):
-        short[name] = None
+    # Windows and rounds may be longer than the search.
+    if config.method == "gradient":
+        alpha = config.gradient.alpha
+        short["alpha"] = Alpha() if alpha.kind == "auto" else alpha.but(window=None, epochs=None)
+    elif config.method == "importance":
+        short["rounds"] = Rounds()
     running = run_on(config.replace(**short), dataset, None)
     try:
         for event in running:

@@ -13,9 +13,6 @@ from mcprune.sites.site_map import SiteMap
 from mcprune.surgery.shrink import shrink
 from mcprune.types import BoolArray
 
-# A forward pass through maps is dear: by default fewer rows judge than a perceptron has.
-CHANNEL_ROWS = {"evaluation_rows": 1024, "evaluation_rows_early": 512}
-
 
 def fresh_classifier(
     config: Config,
@@ -44,23 +41,14 @@ def shrunken(model: nn.Module, sites: SiteMap, mask: BoolArray, n_inputs: int) -
     return shrink(model, sites, mask, input_shape=(n_inputs,) if sites.channels or sites.weights else None)
 
 
-def evaluation_rows(
-    config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared, notes: list[str]
-) -> dict[str, int]:
-    """Return how many rows judge where channels are sites: fewer by default, and no more than their maps fit in memory."""
+def rows_that_fit(config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared) -> int | None:
+    """Return how many rows' maps fit in memory where channels are sites; None of other sites."""
     if not sites.channels:
-        return {}
+        return None
     device = next(model.parameters()).device
     whole, widest = activations(model, torch.from_numpy(prepared.x_train[:1]).to(device))
     # The suffix evaluator keeps a map for each layer and replica; a forward pass needs a few of the widest.
-    fit = max(1, config.runtime.max_memory // (4 * (config.chain.replicas * whole + 3 * widest)))
-    settled = {}
-    for name, usual in CHANNEL_ROWS.items():
-        wanted = config.value(name) if config.method == "markov" and config.is_given(name) else usual
-        settled[name] = min(wanted, fit)
-        if settled[name] < wanted:
-            notes.append(f"{name}: {settled[name]:,} of {wanted:,}, so that their maps fit in --max-memory")
-    return settled
+    return max(1, config.runtime.max_memory // (4 * (config.chain.replicas.number * whole + 3 * widest)))
 
 
 def classifier_words(config: Config, model: nn.Module, *, is_users_model: bool) -> str:

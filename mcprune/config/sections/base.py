@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from mcprune.config.measures import check_name
-from mcprune.config.parsing import positive_schedule_text, schedule_text
+from mcprune.config.parsing import schedule_text
 
 LARGEST_COUNT = 2**31
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
-PositiveScheduleText = Annotated[str, BeforeValidator(positive_schedule_text)]
-Measure = Annotated[str | None, AfterValidator(lambda name: name if name is None else check_name(name))]
+
 Width = Annotated[int, Field(ge=1, le=65536)]
 
 

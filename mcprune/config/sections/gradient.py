@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from mcprune.config.sections.base import LARGEST_COUNT, PositiveScheduleText, ScheduleText, Section
+from mcprune.chain.schedules import KINDS, parse
+from mcprune.config.parsing import nearest, positive_schedule_text, schedule_text
+from mcprune.config.sections.base import LARGEST_COUNT, Section
+from mcprune.config.sections.text import TextOption
 
 # A hundred times what the slides tried; beyond it alpha L_pru drowns L_cla, and far beyond float32 overflows.
 LARGEST_ALPHA = 1e9
+WINDOWED = {"window", "cap"}
+# The parts that each schedule reads.
+SCHEDULES: dict[str, set[str]] = {
+    "fixed": {"value"},
+    "ramp": {"value"},
+    "ratio": WINDOWED,
+    "mu-lambda": WINDOWED | {"window_kind", "lambda_"},
+    "decade": WINDOWED | {"window_kind", "lambda_", "lambda_end", "epochs"},
+    "stall": WINDOWED | {"window_kind", "lambda_", "lambda_end", "epochs", "tolerance", "factor"},
+    "auto": {"pilots"},
+}
 
 
-class Gradient(Section):
-    """Gates that backprop trains together with the classifier. None: settled by the run."""
+class Alpha(TextOption):
+    """How the weight of L_pru in L_tot changes over the run."""
 
-    method: Literal["gradient"] = "gradient"
-    alpha: ScheduleText | None = Field(
-        default=None,
-        description="weight of L_pru in L_tot; a number or kind:start:end[:until] [10 if fixed, else a ramp]",
+    head: ClassVar[tuple[str, ...]] = ("kind", "value")
+    form: ClassVar[str] = (
+        "NUMBER, geometric:START:END[:UNTIL], linear:..., or ratio, mu-lambda, decade, stall or auto with KEY=VALUE,..."
     )
-    rejection: Literal["plain", "modified"] = Field(
-        default="plain", description="L_rej, or L_rej' with the product of all gates"
-    )
-    sharpness: PositiveScheduleText = Field(
-        default="geometric:1.0:16.0", description="beta in sigmoid(beta w) with --gate-kind annealed"
-    )
-    start_weight: float = Field(default=4.0, gt=0, le=100, description="weight of every site at the start")
-    schedule: Literal["fixed", "ratio", "mu-lambda", "decade", "stall", "ramp", "auto"] | None = Field(
-        default=None,
-        description="how alpha changes over the run; auto: the best of short pilots on validation rows [ramp]",
-    )
-    gate_kind: Literal["sigmoid", "annealed", "hard-concrete", "straight-through"] | None = Field(
-        default=None, description="gates that the gradient trains [sigmoid]"
-    )
-    pruner_optimizer: Literal["adam", "sgd"] | None = Field(
-        default=None, description="optimizer of the site weights [adam]"
-    )
-    pruner_learning_rate: float | None = Field(
-        default=None, gt=0, le=1e6, description="its learning rate [scaled to the number of steps]"
-    )
-    pruner_bound: float | None = Field(
-        default=None,
-        gt=0,
-        le=1000,
-        description="the site weights (times the sharpness) are clipped to plus or minus this, so that no gate saturates for good "
-        "[7, for gates that are drawn hard 3.5]",
+
+    kind: Literal["fixed", "ramp", "ratio", "mu-lambda", "decade", "stall", "auto"] = "ramp"
+    value: Annotated[str, BeforeValidator(schedule_text)] | None = Field(
+        default=None, description="the number, or the schedule [10 if fixed, else geometric:0.02:30:0.7]"
     )
     lambda_: float | None = Field(
         default=None,
@@ -56,13 +47,14 @@ class Gradient(Section):
     lambda_end: float | None = Field(
         default=None, gt=0, le=LARGEST_ALPHA, description="lambda rises no further (decade, stall) [1e7]"
     )
-    decade_epochs: float | None = Field(
+    epochs: float | None = Field(
         default=None,
         gt=0,
         le=LARGEST_COUNT,
-        description="epochs between two jumps of lambda by 10 [an eighth of the run]",
+        description="decade: epochs between two jumps of lambda by 10 [an eighth of the run]; stall: epochs over which the variance of the "
+        "weights must have changed, else lambda rises [a 40th of the run]",
     )
-    window_epochs: int | None = Field(
+    window: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COUNT,
@@ -72,36 +64,120 @@ class Gradient(Section):
         default=None,
         description="the window holds past products lambda L_pru, or L_pru alone, so that lambda cancels [products]",
     )
-    stall_epochs: int | None = Field(
-        default=None,
-        ge=1,
-        le=LARGEST_COUNT,
-        description="epochs over which the variance of the weights must have changed, else lambda rises [a 40th of the run]",
-    )
-    stall_tolerance: float | None = Field(
+    tolerance: float | None = Field(
         default=None, gt=0, lt=1, description="relative change of the variance that counts as none [0.01]"
     )
-    stall_factor: float | None = Field(
+    factor: float | None = Field(
         default=None, gt=1, le=1e6, description="factor by which lambda rises when stalled [2]"
     )
-    alpha_cap: float | None = Field(
+    cap: float | None = Field(
         default=None, gt=0, le=LARGEST_ALPHA, description="alpha is cut to it where L_pru reaches 0 [1e6]"
     )
-    pilot_share: float | None = Field(
-        default=None, gt=0, lt=1, description="fraction of the time that the pilots of --schedule auto may take [0.4]"
+    pilots: float | None = Field(
+        default=None, gt=0, lt=1, description="auto: fraction of the time that the pilots may take [0.4]"
+    )
+
+    @classmethod
+    def parts(cls, text: str) -> dict[str, Any]:
+        """See `TextOption.parts`: a number is a fixed alpha, a schedule a ramp."""
+        first = text.split(":")[0].split(",")[0].strip()
+        if first in SCHEDULES:
+            return super().parts(text)
+        if first.isalpha() and first not in KINDS:
+            raise ValueError(f"there is no alpha {first!r}{nearest(first, SCHEDULES)}, got {text!r}; write {cls.form}")
+        kind = "ramp" if first in ("geometric", "linear") else "fixed"
+        return {"kind": kind, "value": text.strip()}
+
+    def __str__(self) -> str:
+        """See `TextOption.__str__`."""
+        text = super().__str__()
+        return self.value if self.kind in ("fixed", "ramp") and self.value is not None else text.replace(",", ":", 1)
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        for field in type(self).model_fields:
+            if field != "kind" and getattr(self, field) is not None and field not in SCHEDULES[self.kind]:
+                owners = " or ".join(kind for kind, fields in SCHEDULES.items() if field in fields)
+                raise ValueError(
+                    f"{self.key_of(field)} belongs to alpha {owners}, got {self.kind}; leave it out, or change that"
+                )
+        if self.value is not None:
+            schedule = parse(self.value)
+            if self.kind == "fixed" and schedule.kind != "constant":
+                raise ValueError(f"a fixed alpha is one number, got {self.value}; write the schedule alone for a ramp")
+            if self.kind == "ramp" and schedule.kind == "constant":
+                raise ValueError(
+                    f"a ramp is geometric:START:END[:UNTIL] or linear:..., got {self.value}; write the number alone to fix alpha"
+                )
+            if max(schedule.start, schedule.end) > LARGEST_ALPHA:
+                raise ValueError(
+                    f"it is so large that L_tot overflows, got {self.value}; choose at most {LARGEST_ALPHA:g}"
+                )
+        if self.lambda_ is not None and self.lambda_end is not None and self.lambda_ > self.lambda_end:
+            raise ValueError(
+                f"lambda={self.lambda_:g} is above lambda_end={self.lambda_end:g}, got {self}; exchange them, since lambda only rises"
+            )
+        return self
+
+
+class TrainedGates(TextOption):
+    """The gates that the gradient trains."""
+
+    head: ClassVar[tuple[str, ...]] = ("kind", "sharpness")
+    form: ClassVar[str] = "sigmoid, annealed[:SCHEDULE], hard-concrete or straight-through"
+
+    kind: Literal["sigmoid", "annealed", "hard-concrete", "straight-through"] = "sigmoid"
+    sharpness: Annotated[str, BeforeValidator(positive_schedule_text)] | None = Field(
+        default=None, description="beta in sigmoid(beta w) of annealed gates [geometric:1:16]"
+    )
+
+    @model_validator(mode="after")
+    def _check_sharpness(self) -> Self:
+        if self.sharpness is not None and self.kind != "annealed":
+            raise ValueError(f"a sharpness belongs to annealed gates, got {self}; leave it out")
+        return self
+
+
+class GateOptimizer(TextOption):
+    """The optimizer of the site weights."""
+
+    head: ClassVar[tuple[str, ...]] = ("kind", "learning_rate")
+    form: ClassVar[str] = "adam[:LEARNING_RATE] or sgd[:LEARNING_RATE]"
+
+    kind: Literal["adam", "sgd"] = "adam"
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1e6, description="its learning rate [scaled to the number of steps]"
     )
 
 
-WINDOWED = {"window_epochs", "alpha_cap"}
-# The options that each schedule reads, besides those that all read.
-SCHEDULES: dict[str, set[str]] = {
-    "fixed": {"alpha"},
-    "ramp": {"alpha"},
-    "ratio": WINDOWED,
-    "mu-lambda": WINDOWED | {"window_kind", "lambda_"},
-    "decade": WINDOWED | {"window_kind", "lambda_", "lambda_end", "decade_epochs"},
-    "stall": WINDOWED | {"window_kind", "lambda_", "lambda_end", "stall_epochs", "stall_tolerance", "stall_factor"},
-    "auto": {"pilot_share"},
-}
-# What --schedule auto chooses.
-CHOSEN_BY_AUTO = {"gate_kind", "pruner_bound"}
+class Gradient(Section):
+    """Gates that backprop trains together with the classifier. None: settled by the run."""
+
+    method: Literal["gradient"] = "gradient"
+    alpha: Alpha = Field(
+        default=Alpha(),
+        description="weight of L_pru in L_tot: a number, a schedule, or ratio, mu-lambda, decade or stall with their parts, such as "
+        "decade:epochs=20,window=10; or auto, the best of short pilots on validation rows (docs/gradient.md) [geometric:0.02:30:0.7]",
+        json_schema_extra={"placeholder": "NUMBER|SCHEDULE|KIND[:KEY=VALUE,...]"},
+    )
+    rejection: Literal["plain", "modified"] = Field(
+        default="plain", description="L_rej, or L_rej' with the product of all gates"
+    )
+    gates: TrainedGates | None = Field(
+        default=None,
+        description="gates that the gradient trains: sigmoid, annealed[:SCHEDULE], hard-concrete or straight-through [sigmoid]",
+        json_schema_extra={"placeholder": "KIND[:SCHEDULE]"},
+    )
+    gate_optimizer: GateOptimizer = Field(
+        default=GateOptimizer(),
+        description="optimizer of the site weights, and its learning rate [adam, scaled to the number of steps]",
+        json_schema_extra={"placeholder": "adam|sgd[:RATE]"},
+    )
+    start_weight: float = Field(default=4.0, gt=0, le=100, description="weight of every site at the start")
+    weight_bound: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        description="the site weights (times the sharpness) are clipped to plus or minus this, so that no gate saturates for good "
+        "[7, for straight-through gates 3.5]",
+    )

@@ -2,16 +2,153 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from mcprune.config.parsing import move_shares, proposals_text, rate_or_none
-from mcprune.config.sections.base import LARGEST_COUNT, Measure, PositiveScheduleText, ScheduleText
-from mcprune.config.sections.importance import Scoring
+from mcprune.config.parsing import move_shares, number_text, positive_schedule_text, rate_or_none
+from mcprune.config.sections.base import LARGEST_COUNT, ScheduleText, Section
+from mcprune.config.sections.measure import Proposals, Scores, Start
+from mcprune.config.sections.text import TextOption
 
 
-class Markov(Scoring):
+class KeepSchedule(TextOption):
+    """n(t): how many sites are kept over the run."""
+
+    head: ClassVar[tuple[str, ...]] = ("kind", "until")
+    form: ClassVar[str] = "geometric[:UNTIL][,regrow=TIMES[xHEIGHT]][,pressure=P] or constant"
+
+    kind: Literal["geometric", "constant"] = "geometric"
+    until: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="fraction of the run over which n(t) falls [0.3 before regrowth, else 0.5]",
+    )
+    regrow: int | None = Field(
+        default=None,
+        ge=0,
+        le=LARGEST_COUNT,
+        description="times that n(t) rises again after its fall [40 from 20,000 training rows on at temperature 0, 0 for channels]",
+    )
+    height: float = Field(
+        default=1.0, gt=0, le=1000, description="fraction of n by which n(t) rises first above it; later less"
+    )
+    pressure: float = Field(
+        default=1.0,
+        ge=0.25,
+        le=4,
+        description="n(t) is n (n(t) as planned / n)^(1/pressure): above 1 sites go earlier, below 1 later",
+    )
+
+    @classmethod
+    def parts(cls, text: str) -> dict[str, Any]:
+        """See `TextOption.parts`: regrow=40x0.5 is a number of times and a height."""
+        fields = super().parts(text)
+        times, has_height, height = str(fields.get("regrow", "")).partition("x")
+        if has_height:
+            del fields["regrow"]
+            fields |= {"height": height} | ({"regrow": times} if times.strip() else {})
+        return fields
+
+    def __str__(self) -> str:
+        """See `TextOption.__str__`."""
+        text = [number_text(part) for part in (self.kind, self.until) if part is not None]
+        height = "" if self.height == 1.0 else f"x{number_text(self.height)}"
+        regrow = (
+            f"regrow={'' if self.regrow is None else self.regrow}{height}" if self.regrow is not None or height else ""
+        )
+        pressure = "" if self.pressure == 1.0 else f"pressure={number_text(self.pressure)}"
+        return ",".join(filter(None, [":".join(text), regrow, pressure]))
+
+
+class Pool(TextOption):
+    """The sites among which the cheapest are dropped while n(t) falls."""
+
+    head: ClassVar[tuple[str, ...]] = ("size",)
+    form: ClassVar[str] = "SIZE[,limit=N], or none"
+
+    size: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="sites drawn for each one that must be dropped or comes back [32]",
+    )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="most sites evaluated at once [2048 with the fused evaluator, else 512; no limit below 2,048 sites]",
+    )
+    is_off: bool = Field(default=False, description="only accepted moves drop sites")
+
+    @classmethod
+    def parts(cls, text: str) -> dict[str, Any]:
+        """See `TextOption.parts`."""
+        return {"is_off": True} if text.strip() == "none" else super().parts(text)
+
+    def __str__(self) -> str:
+        """See `TextOption.__str__`."""
+        return "none" if self.is_off else super().__str__()
+
+
+class Replicas(TextOption):
+    """Chains on a ladder of temperatures that swap."""
+
+    head: ClassVar[tuple[str, ...]] = ("number",)
+    form: ClassVar[str] = "R[,hottest=T][,swap_every=N]"
+
+    number: int = Field(default=1, ge=1, le=1024, description="chains; 1 is a single chain")
+    hottest: float | None = Field(
+        default=None, gt=0, description="temperature of the hottest; --temperature is the coldest's [10 times that]"
+    )
+    swap_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="proposals that each replica consumes between rounds of swaps [a block's]",
+    )
+
+    @model_validator(mode="after")
+    def _check_ladder(self) -> Self:
+        for name in ("hottest", "swap_every"):
+            value = getattr(self, name)
+            if self.number == 1 and value is not None:
+                raise ValueError(
+                    f"a single chain has no ladder, got {name}={number_text(value)}; write 2 replicas or more, or leave it out"
+                )
+        return self
+
+
+class EvaluationRows(TextOption):
+    """Rows of the evaluation batch."""
+
+    head: ClassVar[tuple[str, ...]] = ("end",)
+    form: ClassVar[str] = "N[,early=N]"
+
+    end: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="rows at the end [4096]")
+    early: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="rows while n(t) falls [2048]")
+
+
+class Gates(TextOption):
+    """How a site's weight gates it while the chain evaluates candidates."""
+
+    head: ClassVar[tuple[str, ...]] = ("kind", "sharpness")
+    form: ClassVar[str] = "hard, sigmoid or sharpened[:SCHEDULE]"
+
+    kind: Literal["sigmoid", "sharpened", "hard"] = "hard"
+    sharpness: Annotated[str, BeforeValidator(positive_schedule_text)] | None = Field(
+        default=None, description="beta in sigmoid(beta w) of sharpened gates [geometric:1:16]"
+    )
+
+    @model_validator(mode="after")
+    def _check_sharpness(self) -> Self:
+        if self.sharpness is not None and self.kind != "sharpened":
+            raise ValueError(f"a sharpness belongs to sharpened gates, got {self}; leave it out")
+        return self
+
+
+class Markov(Section):
     """A Markov chain over masks, which needs no gradient. None: settled by the run."""
 
     method: Literal["markov"] = "markov"
@@ -41,22 +178,11 @@ class Markov(Scoring):
         description="in units of L_tot; 0 accepts strict decreases only; a number or kind:start:end[:until]",
         json_schema_extra={"steered": [0.0, 1e6]},
     )
-    replicas: int = Field(
-        default=1,
-        ge=1,
-        le=1024,
-        description="R, chains on a ladder of temperatures that swap (parallel tempering); 1 is a single chain",
-    )
-    hottest: float | None = Field(
-        default=None,
-        gt=0,
-        description="temperature of the hottest replica; --temperature is the coldest's [10 times that]",
-    )
-    swap_every: int | None = Field(
-        default=None,
-        ge=1,
-        le=LARGEST_COUNT,
-        description="proposals that each replica consumes between rounds of swaps [a block's]",
+    replicas: Replicas = Field(
+        default=Replicas(),
+        description="chains on a ladder of temperatures that swap (parallel tempering); hottest=T is the ladder's end, swap_every=N the "
+        "proposals between swaps [1, a single chain; else hottest 10 times the coldest, swaps after each block]",
+        json_schema_extra={"placeholder": "R[,hottest=T,swap_every=N]"},
     )
     alpha: ScheduleText = Field(
         default="1.0",
@@ -66,52 +192,23 @@ class Markov(Scoring):
     rejection: Literal["plain", "modified"] = Field(
         default="plain", description="L_rej, or L_rej' with the product of all gates"
     )
-    gates: Literal["sigmoid", "sharpened", "hard"] = Field(
-        default="hard", description="how a site's weight gates it while the chain evaluates candidates"
+    gates: Gates = Field(
+        default=Gates(),
+        description="how a site's weight gates it while the chain evaluates candidates: hard, sigmoid, or sharpened[:SCHEDULE] [hard]",
+        json_schema_extra={"placeholder": "KIND[:SCHEDULE]"},
     )
-    sharpness: PositiveScheduleText = Field(
-        default="geometric:1.0:16.0", description="beta in sigmoid(beta w) with --gates sharpened"
+    keep_schedule: KeepSchedule = Field(
+        default=KeepSchedule(),
+        description="n(t): geometric:UNTIL falls from all sites to n over this fraction of the run, regrow=TIMESxHEIGHT lets it rise again "
+        "(HEIGHT times n, first), pressure above 1 drops sites earlier; constant is n from the start "
+        "[geometric:0.5; from 20,000 training rows on at temperature 0 geometric:0.3,regrow=40x1]",
+        json_schema_extra={"placeholder": "SCHEDULE"},
     )
-    budget: Literal["geometric", "constant"] = Field(
-        default="geometric", description="n(t): falling from all sites to n, or n from the start"
-    )
-    budget_until: float | None = Field(
-        default=None, gt=0, le=1, description="fraction of the run over which n(t) falls [0.3 before waves, else 0.5]"
-    )
-    waves: int | None = Field(
-        default=None,
-        ge=0,
-        le=LARGEST_COUNT,
-        description="times that n(t) rises again after its fall, and falls "
-        "[40 from 20,000 training rows on at temperature 0, 0 for channels]",
-    )
-    wave_height: float = Field(
-        default=1.0,
-        gt=0,
-        le=1000,
-        description="fraction of n by which the first wave rises above it; later ones rise less",
-    )
-    budget_drops: Literal["pool", "chain"] = Field(
-        default="pool",
-        description="how the count follows n(t): the cheapest of a drawn pool are dropped, or only by accepted moves",
-    )
-    budget_pressure: float = Field(
-        default=1.0,
-        ge=0.25,
-        le=4,
-        description="n(t) is n (n(t) as planned / n)^(1/pressure): above 1 sites go earlier, below 1 later",
-    )
-    pool: int = Field(
-        default=32,
-        ge=1,
-        le=LARGEST_COUNT,
-        description="sites drawn into the pool for each one that must be dropped or comes back",
-    )
-    pool_limit: int | None = Field(
-        default=None,
-        ge=1,
-        le=LARGEST_COUNT,
-        description="most sites evaluated at once while n(t) falls [2048 with the fused evaluator, else 512; no limit below 2,048 sites]",
+    pool: Pool = Field(
+        default=Pool(),
+        description="how the count follows n(t): the cheapest of SIZE drawn sites for each one that must go are dropped, limit=N evaluated "
+        "at once; none: only accepted moves drop [32; limit 2048 with the fused evaluator, else 512, from 2,048 sites on]",
+        json_schema_extra={"placeholder": "SIZE[,limit=N]|none"},
     )
     start_weight: float = Field(default=4.0, gt=0, le=100, description="weight of every site at the start")
     weight_bound: float = Field(
@@ -124,11 +221,10 @@ class Markov(Scoring):
     lookahead: int = Field(
         default=16, ge=1, le=65536, description="K, candidates evaluated ahead; changes the speed, never the chain"
     )
-    evaluation_rows: int = Field(
-        default=4096, ge=1, le=LARGEST_COUNT, description="rows of the evaluation batch at the end"
-    )
-    evaluation_rows_early: int = Field(
-        default=2048, ge=1, le=LARGEST_COUNT, description="rows of the evaluation batch while n(t) falls"
+    evaluation_rows: EvaluationRows = Field(
+        default=EvaluationRows(),
+        description="rows of the evaluation batch at the end, and while n(t) falls [4096,early=2048; fewer for channels]",
+        json_schema_extra={"placeholder": "N[,early=N]"},
     )
     eval_on: Literal["auto", "train", "held-out"] = Field(
         default="auto", description="rows that evaluate a candidate; auto: held-out rows below 20,000 training rows"
@@ -143,30 +239,21 @@ class Markov(Scoring):
         description="rejects hopeless candidates after a part of the evaluation batch: approximate, with this probability that a candidate "
         "is rejected which the whole batch would accept [none: exact]",
     )
-    proposals: Annotated[str, BeforeValidator(proposals_text)] = Field(
-        default="auto",
+    proposals: Proposals = Field(
+        default=Proposals(),
         description="scores by which the informed move draws sites. chain: what the chain itself has evaluated; probes: sites tried one "
-        "by one before each block; or a measure; auto: probes for weights, else chain",
+        "by one before each block; or a measure [probes for weights, else chain]",
         json_schema_extra={"placeholder": "chain|probes|MEASURE"},
     )
-    start: Measure = Field(
+    start: Start | None = Field(
         default=None,
-        description="measure that chooses the chain's first mask, of n(t) sites (n with --budget constant) [the chain starts from all]",
-        json_schema_extra={"placeholder": "MEASURE"},
-    )
-    start_after: int | None = Field(
-        default=None,
-        ge=0,
-        le=LARGEST_COUNT,
-        description="epochs of training before --start; 0 for a model that is trained already [1]",
+        description="measure that chooses the chain's first mask, of n(t) sites, after=EPOCHS of training (1; 0 if trained already) "
+        "[the chain starts from all sites]",
+        json_schema_extra={"placeholder": "MEASURE[,after=EPOCHS,...]"},
     )
 
     @property
-    def proposal_measure(self) -> str | None:
-        """The measure of `proposals`; None where proposals come from the chain or from probes."""
-        return None if self.proposals in ("auto", "chain", "probes") else self.proposals
-
-    @property
-    def measures(self) -> set[str]:
+    def measures(self) -> tuple[Scores, ...]:
         """The measures that the chain uses."""
-        return {name for name in (self.start, self.proposal_measure) if name is not None}
+        proposals = (self.proposals,) if self.proposals.is_measure else ()
+        return proposals if self.start is None else (self.start, *proposals)

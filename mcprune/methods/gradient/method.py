@@ -132,7 +132,7 @@ class Gradient:
         position = self.position()
         if not np.isfinite(position).all():
             raise NumericalError(
-                f"a pruner weight is not finite at step {self.steps}; lower --pruner-learning-rate "
+                f"a pruner weight is not finite at step {self.steps}; lower the rate of --gate-optimizer "
                 f"(it is {self.settings.learning_rate:g}) or the weight of L_pru (alpha is {self._now[0]:g})"
             )
         cla, sel, rej = (self._block / max(self._block_steps, 1)).tolist()

@@ -54,7 +54,8 @@ def select(
     if keep < least.sum():
         names = ", ".join(repr(group.layer or "inputs") for group in groups)
         raise ConfigError(
-            f"keep={keep} would empty a group: {names} keep at least {floor} each, {least.sum():,} in all; raise --keep, or lower --floor"
+            f"keep={keep} would empty a group: {names} keep at least {floor} each, {least.sum():,} in all; "
+            "raise --keep, or lower min_per_layer"
         )
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     order = order[living[order]]
@@ -81,7 +82,7 @@ def select(
     if emptied:
         raise ConfigError(
             f"all {emptied[0].size} sites of {emptied[0].layer or 'inputs'!r} would be dropped, and nothing passes an empty layer; raise "
-            "--keep, give --floor 1 or more, or use --layerwise"
+            "--keep, give the measure min_per_layer=1 or more, or layerwise"
         )
     return mask
 
@@ -128,7 +129,7 @@ def given_counts(given: Sequence[int], sites: int, keep: int) -> tuple[int, ...]
     found = tuple(given)
     if not found or found[-1] != keep or any(a <= b for a, b in zip((sites + 1, *found), found, strict=False)):
         raise ConfigError(
-            f"--counts {','.join(map(str, found))} must fall from at most {sites} sites and end at --keep {keep}, such as "
+            f"--rounds {','.join(map(str, found))} must fall from at most {sites} sites and end at --keep {keep}, such as "
             f"{','.join(map(str, counts(sites, keep, min(3, max(1, sites - keep)))))}"
         )
     return found

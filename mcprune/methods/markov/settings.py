@@ -59,7 +59,7 @@ def check(settings: ChainSettings) -> None:
     """
     if settings.cost is not None and not settings.pooled:
         raise ConfigError(
-            f"a budget in {settings.cost.costs.words} is a wall, which the chain cannot come from above; use --budget-drops pool"
+            f"a budget in {settings.cost.costs.words} is a wall, which the chain cannot come from above; leave --pool none out"
         )
     ends = (settings.temperature.start, settings.temperature.end)
     if settings.replicas > 1 and min(ends) <= 0:

@@ -84,7 +84,7 @@ def settle_ties(config: Config, sites: SiteMap, feature_names: Sequence[str], na
         raise ConfigError(
             f"groups with sites={config.problem.sites!r}: inputs and units can be tied; leave --groups out"
         )
-    if config.chain.start is not None or config.chain.proposal_measure is not None:
+    if config.chain.start is not None or config.chain.proposals.is_measure:
         raise ConfigError("--start and --proposals MEASURE score single sites: leave them out, or leave --groups out")
     names = sites.names(feature_names)
     given = (config.problem.must_keep or (), config.problem.must_drop or ())
@@ -103,10 +103,9 @@ def settle_ties(config: Config, sites: SiteMap, feature_names: Sequence[str], na
 def _under_a_wall(config: Config, budget: CostBudget) -> CostBudget:
     """Return the budget; options that contradict a wall are refused."""
     option = "groups" if config.problem.groups is not None else f"{budget.costs.unit}={budget.limit}"
-    if config.chain.budget_drops == "chain":
+    if config.chain.pool.is_off:
         raise ConfigError(
-            f"{option} with budget_drops=chain: a cost is a wall, which the chain cannot come from above; "
-            "use --budget-drops pool"
+            f"{option} with pool=none: a cost is a wall, which the chain cannot come from above; leave --pool none out"
         )
     alpha = parse(config.chain.alpha)
     if config.is_given("alpha") and max(alpha.start, alpha.end) > 0:

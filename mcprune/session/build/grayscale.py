@@ -12,7 +12,7 @@ BLACK = 2.0 / 3.0
 NO_NOISE: dict[str, Any] = {"input_noise": 0.0, "retrain_input_noise": 0.0}
 # In place of the noise a small perceptron is kept from remembering its rows by dropout, and then has use for more epochs.
 RETRAINED: dict[str, Any] = {"retrain_dropout": 0.2, "retrain_epochs": 60}
-PLAIN: dict[str, Any] = {"waves": 0, "epochs": 30, "pool": 8, "evaluation_rows_early": 1024}
+EPOCHS, POOL, EARLY_ROWS = 30, 8, 1024
 
 
 def is_grey(prepared: Prepared) -> bool:
@@ -42,6 +42,14 @@ def for_grey_images(config: Config, prepared: Prepared, *, is_own: bool) -> Conf
         and config.problem.macs is config.problem.parameters is None
     )
     if is_plain and is_own:
-        wanted |= {**PLAIN, "search_hidden": config.model.hidden}
+        wanted |= {"epochs": EPOCHS, "search_hidden": config.model.hidden}
     left = {name: value for name, value in wanted.items() if not config.is_given(name)}
+    if is_plain and is_own:
+        chain = config.chain
+        schedule, pool, rows = chain.keep_schedule, chain.pool, chain.evaluation_rows
+        left |= {
+            "keep_schedule": schedule if schedule.regrow is not None else schedule.but(regrow=0),
+            "pool": pool if pool.size is not None else pool.but(size=POOL),
+            "evaluation_rows": rows if rows.early is not None else rows.but(early=EARLY_ROWS),
+        }
     return config.replace(**left)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from mcprune.config.schema import Config
-from mcprune.config.sections.importance import UNSCORED, Scoring
+from mcprune.config.sections.measure import UNSCORED, Ranking, Scores
 from mcprune.errors import ConfigError
 from mcprune.methods.importance.method import Importance, ImportanceSettings
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
@@ -16,7 +16,9 @@ from mcprune.methods.importance.selection import counts, given_counts
 from mcprune.objectives.base import Objective
 from mcprune.sites.site_map import SiteMap
 
-MEASURE, ROUNDS, ROWS = "loss", 10, 2560
+ROUNDS, ROWS = 10, 2560
+ScoresT = TypeVar("ScoresT", bound=Scores)
+RankingT = TypeVar("RankingT", bound=Ranking)
 
 
 def settle_importance(config: Config, epochs: int, sites: SiteMap, keep: int) -> dict[str, Any]:
@@ -27,28 +29,34 @@ def settle_importance(config: Config, epochs: int, sites: SiteMap, keep: int) ->
     ConfigError
         Rounds and epochs to recover that do not fit into the run, counts that do not fall to n, n below the floors.
     """
-    check_floor(config, sites, keep)
-    given = given_counts(config.importance.counts, sites.size, keep) if config.importance.counts is not None else None
-    asked = len(given) if given is not None else config.importance.rounds
-    recover = (
-        config.importance.recover
-        if config.importance.recover is not None
-        else min(epochs // 2, epochs - min(asked or 1, epochs))
-    )
-    rounds = asked or min(ROUNDS, max(1, epochs - recover))
+    search = config.importance
+    check_floor(search.measure, sites, keep)
+    counts = given_counts(search.rounds.counts, sites.size, keep) if search.rounds.counts is not None else None
+    number = len(counts) if counts is not None else search.rounds.number
+    recover = search.rounds.recover
+    if recover is None:
+        recover = min(epochs // 2, epochs - min(1 if number is None else number, epochs))
+    rounds = min(ROUNDS, max(1, epochs - recover)) if number is None else number
     if rounds + recover > epochs:
         raise ConfigError(
             f"{rounds} rounds of one epoch and {recover} epochs to recover do not fit into {epochs} epochs; raise --epochs, or lower "
-            f"--{'counts' if given is not None else 'rounds'} or --recover"
+            "--rounds or its recover"
         )
-    measure = config.importance.measure or MEASURE
     return {
-        "measure": measure,
-        "rounds": None if given is not None else rounds,
-        "recover": recover,
-        "floor": config.importance.floor or 1,
-        **({} if measure in UNSCORED else {"score_rows": config.importance.score_rows or ROWS}),
+        "measure": settled_ranking(search.measure),
+        "rounds": search.rounds.but(number=None if counts is not None else rounds, recover=recover),
     }
+
+
+def settled_scores(scores: ScoresT) -> ScoresT:
+    """Return a measure with the rows that it looks at."""
+    is_open = scores.rows is None and scores.name not in UNSCORED
+    return scores.but(rows=ROWS) if is_open else scores
+
+
+def settled_ranking(ranking: RankingT) -> RankingT:
+    """Return a ranking with the rows of its measure and what each group keeps at least."""
+    return settled_scores(ranking if ranking.min_per_layer is not None else ranking.but(min_per_layer=1))
 
 
 def settle_start(config: Config, epochs: int, sites: SiteMap, keep: int) -> dict[str, Any]:
@@ -60,56 +68,53 @@ def settle_start(config: Config, epochs: int, sites: SiteMap, keep: int) -> dict
         A measure that the chain cannot use, a start behind the run's end, proposals by a measure and no move that draws by it.
     """
     settled: dict[str, Any] = {}
-    for name in ("start", "proposals"):
-        if config.value(name) == "loss-tracked":
+    search = config.chain
+    for measure in search.measures:
+        if measure.name == "loss-tracked":
+            option = "--start" if measure is search.start else "--proposals"
             raise ConfigError(
-                f"--{name.replace('_', '-')} loss-tracked: only --method importance watches the steps of training; choose loss"
+                f"{option} loss-tracked: only --method importance watches the steps of training; choose loss"
             )
-    if config.chain.proposal_measure is not None and "informed" not in config.chain.moves:
-        raise ConfigError(
-            f"--proposals {config.chain.proposals} sets how the move informed draws its sites, and --moves has none; add --moves "
-            "exchange=1,informed=1"
-        )
-    if config.chain.measures - UNSCORED:
-        settled["score_rows"] = config.chain.score_rows or ROWS
-    if config.chain.start is not None:
-        check_floor(config, sites, keep)
+    if search.proposals.is_measure:
+        if "informed" not in search.moves:
+            raise ConfigError(
+                f"--proposals {search.proposals} sets how the move informed draws its sites, and --moves has none; add --moves "
+                "exchange=1,informed=1"
+            )
+        settled["proposals"] = settled_scores(search.proposals)
+    if search.start is not None:
+        check_floor(search.start, sites, keep)
         usual = 0 if config.train.frozen or config.train.pretrain else min(1, epochs - 1)  # trained already
-        after = config.chain.start_after if config.chain.start_after is not None else usual
+        after = search.start.after if search.start.after is not None else usual
         if after >= epochs:
             raise ConfigError(
-                f"--start-after {after} leaves the chain none of {epochs} epochs; lower it, or raise --epochs"
+                f"--start {search.start}: after={after:g} leaves the chain none of {epochs} epochs; lower it, or raise --epochs"
             )
-        settled |= {"start_after": after, "floor": config.chain.floor or 1}
+        settled["start"] = settled_ranking(search.start.but(after=after))
     return settled
 
 
-def scoring(config: Config) -> Scoring:
-    """Return how the method's measures score."""
-    return config.importance if config.method == "importance" else config.chain
-
-
-def check_floor(config: Config, sites: SiteMap, keep: int) -> None:
-    """Refuse an n below what the floors hold.
+def check_floor(ranking: Ranking, sites: SiteMap, keep: int) -> None:
+    """Refuse an n below what the groups of sites keep at least.
 
     Raises
     ------
     ConfigError
         Naming the groups.
     """
-    floor = scoring(config).floor or 1
+    floor = 1 if ranking.min_per_layer is None else ranking.min_per_layer
     least = sum(min(floor, group.size) for group in sites.groups)
     if keep < least:
         names = ", ".join(group.layer or "inputs" for group in sites.groups)
         raise ConfigError(
             f"keep={keep} is below the {least:,} sites that {names} keep at least ({floor} each), so a layer would be emptied; raise "
-            "--keep" + (", or lower --floor" if floor > 1 else ", or leave layers out of --sites")
+            "--keep" + (", or lower min_per_layer" if floor > 1 else ", or leave layers out of --sites")
         )
 
 
 def make_scorer(
     config: Config,
-    measure: str,
+    measure: Scores,
     model: nn.Module,
     sites: SiteMap,
     features: torch.Tensor,
@@ -117,9 +122,8 @@ def make_scorer(
     objective: Objective,
 ) -> Scorer:
     """Return what scores the sites of a run by a measure."""
-    settings = ScoreSettings(
-        measure, scoring(config).score_rows or ROWS, scoring(config).score_temperature, config.runtime.seed
-    )
+    rows = ROWS if measure.rows is None else measure.rows
+    settings = ScoreSettings(measure.name, rows, measure.temperature, config.runtime.seed)
     return Scorer(model, sites, features, targets, objective, settings)
 
 
@@ -136,13 +140,11 @@ def make_importance(
     epoch_steps, steps : int
         Steps of backprop in an epoch and in the whole run.
     """
-    size = scorer.owners.sites.size
+    size, rounds, measure = scorer.owners.sites.size, config.importance.rounds, config.importance.measure
     left = (
-        given_counts(config.importance.counts, size, keep)
-        if config.importance.counts is not None
-        else counts(size, keep, config.importance.rounds or 1)
+        given_counts(rounds.counts, size, keep) if rounds.counts is not None else counts(size, keep, rounds.number or 1)
     )
-    recover = config.importance.recover or 0
+    recover = rounds.recover or 0
     ends = [(epochs - recover - len(left) + number) * epoch_steps for number in range(1, len(left) + 1)]
     if not recover:
         ends[-1] = steps  # blocks are whole: the run may be a few steps longer than its epochs
@@ -150,8 +152,8 @@ def make_importance(
         keep=keep,
         counts=left,
         steps=tuple(ends),
-        how="layerwise" if config.importance.layerwise else "global",
-        floor=config.importance.floor or 1,
+        how="layerwise" if measure.layerwise else "global",
+        floor=measure.min_per_layer or 1,
         start_weight=config.importance.start_weight,
     )
     return Importance(scorer, settings)

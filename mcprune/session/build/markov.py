@@ -11,6 +11,7 @@ import torch
 from mcprune.chain import moves
 from mcprune.chain.schedules import Schedule, Waves, parse
 from mcprune.config.schema import Config
+from mcprune.config.sections.measure import Scores
 from mcprune.data.prepare import Prepared
 from mcprune.distributed.evaluation import SharedEvaluator
 from mcprune.errors import ConfigError, ModelError
@@ -28,7 +29,7 @@ from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.methods.markov.tied import TiedMarkov
 from mcprune.objectives.base import Rows
 from mcprune.objectives.specs import PLAIN
-from mcprune.session.build.defaults import WAVES_UNTIL
+from mcprune.session.build.defaults import POOL, REGROWN_UNTIL
 from mcprune.session.build.gradient import make_gradient
 from mcprune.session.build.importance import make_importance, make_scorer
 from mcprune.sites.fixed import open_groups
@@ -38,6 +39,7 @@ from mcprune.storage.events import SiteGroup
 if TYPE_CHECKING:  # a plan is made with the first of these functions
     from mcprune.session.build.plan import Plan
 
+SHARPNESS = "geometric:1:16"
 # Sites tried in front of a block; sites from which a pool is bounded, and its bounds.
 FALLING = 16  # a frozen classifier's blocks make so many times fewer decisions while n(t) falls: it falls the faster
 TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
@@ -52,7 +54,7 @@ def judging_rows(plan: Plan) -> int:
 def evaluation_case(plan: Plan) -> Case:
     """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
     config, data = plan.config, plan.prepared
-    early = config.chain.budget == "geometric" and plan.falls
+    early = config.chain.keep_schedule.kind == "geometric" and plan.falls
     most = plan.evaluation.early_rows if early else plan.evaluation.rows
     rows = min(most, judging_rows(plan))
     chosen: slice | np.ndarray = slice(rows)
@@ -69,9 +71,11 @@ def evaluation_case(plan: Plan) -> Case:
         plan=move_plan(config, plan.sites.size),
         keep=plan.keep if plan.cost is None else max(1, plan.sites.size // 4),
         start_weight=config.chain.start_weight,
-        sharpness={"sigmoid": 1.0, "sharpened": parse(config.chain.sharpness).value(0.5), "hard": math.inf}[
-            config.chain.gates
-        ],
+        sharpness={
+            "sigmoid": 1.0,
+            "sharpened": parse(config.chain.gates.sharpness or SHARPNESS).value(0.5),
+            "hard": math.inf,
+        }[config.chain.gates.kind],
         ahead=candidates_ahead(config, plan.sites.size),
         max_memory=config.runtime.max_memory,
         wrong_rate=config.chain.early_reject,
@@ -150,22 +154,27 @@ def candidates_ahead(config: Config, sites: int) -> int:
     return min(
         config.chain.lookahead,
         config.chain.decisions,
-        fitting(config.runtime.max_memory, config.chain.replicas, widest),
+        fitting(config.runtime.max_memory, config.chain.replicas.number, widest),
     )
 
 
 def budget_over_time(config: Config, sites: int, keep: int) -> Schedule | Waves:
     """Return n(t): its fall from all sites, and the waves after it where there is room and a pool to follow them."""
-    if config.chain.budget == "constant" or keep == sites:
+    if config.chain.keep_schedule.kind == "constant" or keep == sites:
         return Schedule("constant", float(keep), float(keep))
-    fall = Schedule("geometric", float(sites), float(keep), config.chain.budget_until or 0.5)
-    if not config.chain.waves:
+    fall = Schedule("geometric", float(sites), float(keep), config.chain.keep_schedule.until or 0.5)
+    if not config.chain.keep_schedule.regrow:
         return fall
     # n(t) never rises above all sites.
-    return Waves(fall, min(config.chain.wave_height, sites / keep - 1.0), config.chain.waves, WAVES_UNTIL)
+    return Waves(
+        fall,
+        min(config.chain.keep_schedule.height, sites / keep - 1.0),
+        config.chain.keep_schedule.regrow,
+        REGROWN_UNTIL,
+    )
 
 
-def scorer_of(plan: Plan, measure: str) -> Scorer:
+def scorer_of(plan: Plan, measure: Scores) -> Scorer:
     """Return what scores the sites of a plan by a measure, on its training rows."""
     data = plan.prepared
     targets = torch.from_numpy(data.y_train).to(plan.device)
@@ -183,7 +192,7 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
     if config.method == "importance":
         return make_importance(
             config,
-            scorer_of(plan, config.importance.measure or "loss"),
+            scorer_of(plan, config.importance.measure),
             keep=plan.keep,
             epochs=plan.epochs,
             epoch_steps=max(1, len(plan.prepared.y_train) // plan.batch_size),
@@ -211,9 +220,9 @@ def make_chain(plan: Plan) -> Markov:
     keep -= 0 if fixed is None else fixed.kept.size
     sharpness = {
         "sigmoid": Schedule("constant", 1.0, 1.0),
-        "sharpened": parse(config.chain.sharpness),
+        "sharpened": parse(config.chain.gates.sharpness or SHARPNESS),
         "hard": None,
-    }[config.chain.gates]
+    }[config.chain.gates.kind]
     whole, end = (size, keep) if plan.cost is None else (plan.cost.costs.whole, plan.cost.limit)
     target = budget_over_time(config, whole, end)
     evaluator, canonical = make_evaluators(plan)
@@ -226,32 +235,30 @@ def make_chain(plan: Plan) -> Markov:
         target=target,
         keep=keep,
         modified=config.chain.rejection == "modified",
-        pooled=config.chain.budget_drops == "pool",
-        pool=config.chain.pool,
+        pooled=not config.chain.pool.is_off,
+        pool=config.chain.pool.size or POOL,
         start_weight=config.chain.start_weight,
         decisions=config.chain.decisions,
         speculate=candidates_ahead(config, size),
         seed=config.runtime.seed,
-        replicas=config.chain.replicas,
-        hottest=config.chain.hottest if config.chain.hottest is not None else math.inf,
-        swap_every=config.chain.swap_every or 0,
+        replicas=config.chain.replicas.number,
+        hottest=config.chain.replicas.hottest if config.chain.replicas.hottest is not None else math.inf,
+        swap_every=config.chain.replicas.swap_every or 0,
         adapt_delta=config.chain.adapt_delta,
         learned="informed" in config.chain.moves,
         warm_up=config.chain.warm_up if config.chain.warm_up is not None else 0.5,
-        pressure=config.chain.budget_pressure,
+        pressure=config.chain.keep_schedule.pressure,
         cost=cost,
         falling_decisions=max(1, config.chain.decisions // FALLING) if config.train.frozen else 0,
         trials=min(TRIALS, config.chain.decisions)
-        if config.chain.proposals == "probes" and "informed" in config.chain.moves
+        if config.chain.proposals.name == "probes" and "informed" in config.chain.moves
         else 0,
-        pool_limit=config.chain.pool_limit
+        pool_limit=config.chain.pool.limit
         or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
     )
     if ties is not None:
         return TiedMarkov(ties, settings, evaluator, canonical, plan.objective.lower_bound)
-    weights = (
-        None if config.chain.proposal_measure is None else SiteWeights(scorer_of(plan, config.chain.proposal_measure))
-    )
+    weights = None if not config.chain.proposals.is_measure else SiteWeights(scorer_of(plan, config.chain.proposals))
     if fixed is not None:
         bound = plan.objective.lower_bound
         return FixedMarkov(
@@ -272,9 +279,9 @@ def make_chain(plan: Plan) -> Markov:
         *chain,
         hard_groups=plan.sites.hard_floor,
         scorer=scorer_of(plan, config.chain.start),
-        begin=(config.chain.start_after or 0) / plan.epochs,
-        how="layerwise" if config.chain.layerwise else "global",
-        floor=config.chain.floor or 1,
+        begin=(config.chain.start.after or 0) / plan.epochs,
+        how="layerwise" if config.chain.start.layerwise else "global",
+        floor=config.chain.start.min_per_layer or 1,
     )
 
 

@@ -40,7 +40,7 @@ from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap, site_map
 from mcprune.sites.ties import TiedCosts
 from mcprune.training.batches import HELD_OUT_BELOW
-from mcprune.training.classifiers import evaluation_rows, fresh_classifier, shrunken
+from mcprune.training.classifiers import fresh_classifier, rows_that_fit, shrunken
 from mcprune.training.metrics import coded_groups, try_objective
 from mcprune.types import Float32Array
 
@@ -162,7 +162,10 @@ def make_plan(
     floor = sites.floor
     groups = len(sites.groups)
     if model is not None:
-        refuse_random(classifier, torch.from_numpy(prepared.x_train[: config.chain.evaluation_rows]).to(device))
+        refuse_random(
+            classifier,
+            torch.from_numpy(prepared.x_train[: config.chain.evaluation_rows.end or defaults.END_ROWS]).to(device),
+        )
     if config.retrain.warp and prepared.image_shape is None:
         raise ConfigError(
             f"retrain_warp={config.retrain.warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
@@ -175,14 +178,10 @@ def make_plan(
         raise ConfigError(
             f"keep={keep}, but {groups} layers must keep one site each, or no network is left; choose {groups} <= keep <= {sites.size}"
         )
-    if (
-        config.chain.budget_drops == "chain"
-        and keep < sites.size
-        and set(config.chain.moves) <= {"exchange", "informed"}
-    ):
+    if config.chain.pool.is_off and keep < sites.size and set(config.chain.moves) <= {"exchange", "informed"}:
         raise ConfigError(
-            "budget_drops=chain, but exchanges never change how many sites are kept, so the chain could not reach "
-            f"{keep}; add another move, such as --moves exchange=3,toggle=1, or use --budget-drops pool"
+            "pool=none, but exchanges never change how many sites are kept, so the chain could not reach "
+            f"{keep}; add another move, such as --moves exchange=3,toggle=1, or leave --pool none out"
         )
     if max(parse(config.chain.delta).start, parse(config.chain.delta).end) > defaults.LARGEST_DELTA:
         raise ConfigError(
@@ -202,7 +201,7 @@ def make_plan(
         is_weighted=prepared.weights is not None,
     )
     prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
-    alone = cost is None and config.chain.start is None and config.chain.proposal_measure is None
+    alone = cost is None and config.chain.start is None and not config.chain.proposals.is_measure
     if fixed is not None and not alone:
         raise ConfigError(
             "must_keep and must_drop are for a count of sites: leave them out, or leave out the budget in a cost, --start and "
@@ -243,7 +242,7 @@ def make_plan(
     retrain = config.retrain.epochs or one_shot.get("retrain_epochs") or usual_retrain
     # Noise on the pixels was found to help perceptrons that see single pixels; batch-norms need none.
     is_pixels = prepared.image_shape is not None and not sites.channels
-    evaluated = evaluation_rows(config, classifier, sites, prepared, notes)
+    evaluated = defaults.evaluation_rows(config, sites, rows_that_fit(config, classifier, sites, prepared), notes)
     train_steps = min(config.train.steps, epochs * steps)
     # Steps on small batches of few rows are too short to share between threads.
     threads = config.runtime.threads or (cores() if rows >= defaults.LARGE else 1)
@@ -262,7 +261,7 @@ def make_plan(
             if config.retrain.input_noise is not None
             else defaults.RETRAIN_JITTER * is_pixels,
             "retrain_dropout": config.model.dropout if config.retrain.dropout is None else config.retrain.dropout,
-            **evaluated,
+            "evaluation_rows": evaluated,
             "eval_on": eval_on,
             "epochs": epochs,
             "batch_size": batch_size,
@@ -278,8 +277,10 @@ def make_plan(
                 if config.method == "importance"
                 else {
                     **settle_start(config, epochs, sites, keep),
-                    **(budget := defaults.falling_budget(config, rows, may_rise=not sites.channels)),
-                    **defaults.adaptation(config, budget["budget_until"], cost is not None or keep < sites.size),
+                    "keep_schedule": (schedule := defaults.keep_schedule(config, rows, may_rise=not sites.channels)),
+                    "pool": defaults.pool(config),
+                    "replicas": defaults.replicas(config),
+                    "warm_up": defaults.warm_up(config, schedule, cost is not None or keep < sites.size),
                     **({} if cost is None else {"alpha": "0.0"}),
                 }
             ),
@@ -308,8 +309,8 @@ def make_plan(
         evaluation=Evaluation(
             eval_on,
             config.chain.eval_fraction,
-            evaluated.get("evaluation_rows_early", settled.chain.evaluation_rows_early),
-            evaluated.get("evaluation_rows", settled.chain.evaluation_rows),
+            evaluated.early or defaults.EARLY_ROWS,
+            evaluated.end or defaults.END_ROWS,
         ),
     )
     if config.problem.objective != PLAIN or function is not None:  # now rather than after the first blocks

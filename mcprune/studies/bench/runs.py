@@ -18,14 +18,14 @@ RESULTS = "results.json"
 METHODS: dict[str, dict[str, Any]] = {
     "markov": {"method": "markov"},
     **{
-        schedule: {"method": "gradient", "schedule": schedule}
+        schedule: {"method": "gradient", "alpha": schedule}
         for schedule in ("fixed", "ratio", "mu-lambda", "decade", "stall", "ramp")
     },
     **{
-        kind: {"method": "gradient", "schedule": "ramp", "gate_kind": kind}
+        kind: {"method": "gradient", "alpha": "ramp", "gates": kind}
         for kind in ("annealed", "hard-concrete", "straight-through")
     },
-    "auto": {"method": "gradient", "schedule": "auto"},
+    "auto": {"method": "gradient", "alpha": "auto"},
 }
 # Contenders by request: each measure in rounds, after which the classifier recovers.
 IMPORTANCE: dict[str, dict[str, Any]] = {name: {"method": "importance", "measure": name} for name in MEASURES}

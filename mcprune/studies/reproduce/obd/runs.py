@@ -76,7 +76,7 @@ class Setting:
         threads = {} if self.threads is None else {"threads": self.threads}
         return {
             "data": self.data, "seed": seed, "compare": "no", "sites": "weights", "frozen": True, "finetune": "none", "start": "obd",
-            "budget": "constant", "batch_size": BATCH, **threads, **self.chain,
+            "keep_schedule": "constant", "batch_size": BATCH, **threads, **self.chain,
         }  # fmt: skip
 
     def config(self, seed: int) -> Config:

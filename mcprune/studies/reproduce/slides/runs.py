@@ -68,28 +68,24 @@ def jobs(setting: Setting) -> list[Job]:
 
 def _gradient(rate: float) -> dict[str, dict[str, Any]]:
     """Return the gradient path's runs by name."""
+    window = f"window={WINDOW}"
     plain: dict[str, dict[str, Any]] = {
-        **{f"fixed-{alpha}": {"schedule": "fixed", "alpha": alpha} for alpha in ALPHAS},
-        "fixed-1-modified": {"schedule": "fixed", "alpha": "1", "rejection": "modified"},
-        "ratio": {"schedule": "ratio"},
-        "ratio-slow": {"schedule": "ratio", "pruner_learning_rate": rate / 4},
-        "ratio-fast": {"schedule": "ratio", "pruner_learning_rate": rate * 4},
-        "ratio-modified": {"schedule": "ratio", "rejection": "modified"},
-        **{f"lambda-{value}": {"schedule": "mu-lambda", "lambda": float(value)} for value in LAMBDAS},
-        "decade": {"schedule": "decade", "decade_epochs": DECADE},
-        "decade-literal": {"schedule": "decade", "decade_epochs": DECADE, "window_kind": "literal"},
-        "stall": {"schedule": "stall"},
-        "ramp": {"schedule": "ramp"},
+        **{f"fixed-{alpha}": {"alpha": alpha} for alpha in ALPHAS},
+        "fixed-1-modified": {"alpha": "1", "rejection": "modified"},
+        "ratio": {"alpha": f"ratio:{window}"},
+        "ratio-slow": {"alpha": f"ratio:{window}", "gate_optimizer": f"adam:{rate / 4!r}"},
+        "ratio-fast": {"alpha": f"ratio:{window}", "gate_optimizer": f"adam:{rate * 4!r}"},
+        "ratio-modified": {"alpha": f"ratio:{window}", "rejection": "modified"},
+        **{f"lambda-{value}": {"alpha": f"mu-lambda:lambda={value},{window}"} for value in LAMBDAS},
+        "decade": {"alpha": f"decade:epochs={DECADE},{window}"},
+        "decade-literal": {"alpha": f"decade:epochs={DECADE},{window},window_kind=literal"},
+        "stall": {"alpha": f"stall:{window}"},
+        "ramp": {"alpha": "ramp"},
     }
     common: dict[str, Any] = {
-        "method": "gradient", "epochs": EPOCHS, "start_weight": START, "pruner_bound": NO_WALL, "pruner_optimizer": "adam",
-        "pruner_learning_rate": rate,
+        "method": "gradient", "epochs": EPOCHS, "start_weight": START, "weight_bound": NO_WALL, "gate_optimizer": f"adam:{rate!r}",
     }  # fmt: skip
-    windowed = {"window_epochs": WINDOW}
-    return {
-        name: {**common, **(windowed if options["schedule"] not in ("fixed", "ramp") else {}), **options}
-        for name, options in plain.items()
-    }
+    return {name: {**common, **options} for name, options in plain.items()}
 
 
 def finished_runs(work: Jobs) -> Runs:
