@@ -29,7 +29,7 @@ COMMON = {"--target": "kind", "--compare": "no", "--hidden": "64,32"}
 WAYS: dict[str, dict[str, str]] = {
     "chain, rejection": {"--objective": f"rejection:{EFFICIENCY}:{SIGNAL}", "--evaluation-rows": "8192"},
     "chain, cross-entropy": {},
-    "straight-through gradient": {"--method": "gradient", "--gate-kind": "straight-through"},
+    "straight-through gradient": {"--method": "gradient", "--gates": "straight-through"},
     "importance: magnitude": {"--method": "importance", "--measure": "magnitude"},
     "importance: loss": {"--method": "importance", "--measure": "loss"},
     "importance: fisher": {"--method": "importance", "--measure": "fisher"},

@@ -21,7 +21,7 @@ LADDERS: dict[str, dict[str, Any]] = {
     "temperature": {"values": [0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1], "options": {}},
     "delta": {
         "values": [0.1, 0.5, 1, 2, 5, 10],
-        "options": {"moves": "site=1", "temperature": 3e-4, "budget_drops": "pool"},
+        "options": {"moves": "site=1", "temperature": 3e-4, "pool": "32"},
     },
 }
 WIDTH, HEIGHT, LEFT, TOP = 520, 190, 60, 30

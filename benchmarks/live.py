@@ -34,8 +34,8 @@ WATCHED = {False: 600.0, True: 30.0}
 LONG = ["--keep", "16", "--epochs", "1000000"]
 # What is run: some 4 s of search when quick, else about a minute, which is longer than a browser takes to start beside it.
 TASKS = {False: ["--data", "mnist", "--keep", "50", "--epochs", "45"], True: ["--keep", "16", "--epochs", "300"]}
-USUAL = ["--budget", "geometric", "--threads", str(os.cpu_count() or 1)]
-BASE = ["--threads", "1", "--compare", "no", "--retrain-epochs", "1", "--budget", "constant"]
+USUAL = ["--keep-schedule", "geometric", "--threads", str(os.cpu_count() or 1)]
+BASE = ["--threads", "1", "--compare", "no", "--retrain-epochs", "1", "--keep-schedule", "constant"]
 
 
 class Live:

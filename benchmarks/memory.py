@@ -35,9 +35,10 @@ def main() -> None:
     settled = min(SETTLED, minutes * 60 / 3)
     with tempfile.TemporaryDirectory() as scratch:
         options = [
-            "--data", given.data, "--keep", "50", "--epochs", "20000", "--max-time", f"{60 * minutes:g}", "--budget-until", "0.001",
-            "--hidden", "32,16", "--search-hidden", "32,16", "--evaluator", "fused", "--evaluation-rows", "512",
-            "--evaluation-rows-early", "512", "--retrain-epochs", "1", "--compare", "no", "--threads", "1",
+            "--data", given.data, "--keep", "50", "--epochs", "20000", "--max-time", f"{60 * minutes:g}",
+            "--keep-schedule", "geometric:0.001",
+            "--hidden", "32,16", "--search-hidden", "32,16", "--evaluator", "fused", "--evaluation-rows", "512,early=512",
+            "--retrain-epochs", "1", "--compare", "no", "--threads", "1",
             "--out", str(Path(scratch) / "run"), "--json",
         ]  # fmt: skip
         seen = sampled([sys.executable, "-m", "mcprune", "run", *options])

@@ -57,7 +57,7 @@ def one_rank(job: dict[str, Any]) -> None:
     y = (x[:, :4].sum(axis=1) > 0).astype(int)
     config = make_config(
         data="arrays", keep=max(2, job["inputs"] // 8), hidden=tuple(job["hidden"]), search_hidden=tuple(job["hidden"]), threads=1,
-        evaluator=job["evaluator"], evaluation_rows=job["evaluation_rows"], lookahead=64, budget="constant", eval_on="train",
+        evaluator=job["evaluator"], evaluation_rows=job["evaluation_rows"], lookahead=64, keep_schedule="constant", eval_on="train",
     )  # fmt: skip
     place = place_of(os.environ)
     assert place is not None

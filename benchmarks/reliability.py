@@ -30,11 +30,11 @@ OFTEN = {"checkpoint_every": "0.01s"}
 KINDS: dict[str, dict[str, Any]] = {
     "T = 0": {},
     "T > 0, 3 replicas, informed, adapted": {
-        "temperature": "geometric:3e-3:3e-4", "replicas": 3, "swap_every": 16, "moves": "informed=2,site=1,exchange=1",
-        "adapt_delta": 0.4, "budget_until": 0.3, "evaluation_rows": 200, "evaluation_rows_early": 100,
+        "temperature": "geometric:3e-3:3e-4", "replicas": "3,swap_every=16", "moves": "informed=2,site=1,exchange=1",
+        "adapt_delta": 0.4, "keep_schedule": "geometric:0.3", "evaluation_rows": "200,early=100",
     },
-    "waves": {"waves": 4, "budget_until": 0.3},
-    "gradient, decade": {"method": "gradient", "schedule": "decade", "gate_kind": "hard-concrete"},
+    "waves": {"keep_schedule": "geometric:0.3,regrow=4"},
+    "gradient, decade": {"method": "gradient", "alpha": "decade", "gates": "hard-concrete"},
 }  # fmt: skip
 
 

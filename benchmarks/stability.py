@@ -23,7 +23,7 @@ from common import command, parser, report, row
 
 WAYS: dict[str, dict[str, str]] = {
     "chain": {},
-    "straight-through gradient": {"--method": "gradient", "--gate-kind": "straight-through"},
+    "straight-through gradient": {"--method": "gradient", "--gates": "straight-through"},
     "importance: magnitude": {"--method": "importance", "--measure": "magnitude"},
     "importance: loss": {"--method": "importance", "--measure": "loss"},
     "importance: fisher": {"--method": "importance", "--measure": "fisher"},

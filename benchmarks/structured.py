@@ -25,7 +25,12 @@ SITES = {
     "--macs": str(LIMIT),
     "--compare": "no",
 }
-OPTIONS = {"--moves": "exchange=3,toggle=1", "--epochs": "20", "--budget-until": "0.6", "--retrain-epochs": "200"}
+OPTIONS = {
+    "--moves": "exchange=3,toggle=1",
+    "--epochs": "20",
+    "--keep-schedule": "geometric:0.6",
+    "--retrain-epochs": "200",
+}
 OPTIONS |= {
     "--retrain-warp": "1",
     "--retrain-input-noise": "0",

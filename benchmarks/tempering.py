@@ -18,7 +18,7 @@ import numpy as np
 from study import scores
 
 REPLICAS = 4
-CHOSEN = {"replicas": REPLICAS, "temperature": 3e-4, "hottest": 3e-3, "swap_every": 16}
+CHOSEN = {"replicas": f"{REPLICAS},hottest=3e-3,swap_every=16", "temperature": 3e-4}
 
 
 def both_masks(seed: int, train: str) -> list[dict[str, Any]]:

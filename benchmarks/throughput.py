@@ -233,7 +233,7 @@ import numpy as np, torch, mcprune
 draw = np.random.default_rng(0)
 x = draw.normal(size=(20, 1_000_000)).astype(np.float32)
 model = torch.nn.Sequential(torch.nn.Linear(1_000_000, 2))
-mcprune.prune(x, np.arange(20) % 2, keep=500_000, model=model, budget="constant", budget_drops="chain", epochs=2, threads=1,
+mcprune.prune(x, np.arange(20) % 2, keep=500_000, model=model, keep_schedule="constant", pool="none", epochs=2, threads=1,
               moves={"uniform": 1.0, "exchange": 1.0, "block": 1.0}, lookahead=64, eval_on="train", retrain_epochs=1,
               evaluator=EVALUATOR)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

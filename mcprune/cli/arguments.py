@@ -39,9 +39,11 @@ def placeholder(entry: Option) -> str:
 def meaning(entry: Option) -> str:
     """Return the help of an option: meaning and default (`[...]` in a description: what None becomes)."""
     text = entry.info.description or ""
-    bracket = re.fullmatch(r"(.*?)\s*\[([^\]]*)\]", text)
-    if entry.info.default is None:
-        text, default = (bracket[1], bracket[2]) if bracket else (text, "none")
+    bracket = re.fullmatch(r"(.*?) \[([^\]]*)\]", text)
+    if bracket:
+        text, default = bracket[1], bracket[2]
+    elif entry.info.default is None:
+        default = "none"
     else:
         default = shown(entry.name, entry.info.default)
     # argparse formats its help with %, so a literal one is doubled.

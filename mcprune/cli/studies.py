@@ -49,7 +49,7 @@ def bench_parser() -> Parser:
         metavar="NAME:OPTION=VALUE;...",
         action="append",
         default=[],
-        help="one more method, such as 'chain without waves:method=markov;waves=0'; may be given several times (default: none)",
+        help="one more method, such as 'plain chain:method=markov;keep_schedule=geometric,regrow=0'; may be repeated (default: none)",
     )
     parser.option(
         "--accuracies",

@@ -19,6 +19,7 @@ from mcprune.config.sections.model import Model
 from mcprune.config.sections.problem import Problem
 from mcprune.config.sections.retrain import Retrain
 from mcprune.config.sections.runtime import Runtime
+from mcprune.config.sections.text import TextOption
 from mcprune.config.sections.train import Train
 from mcprune.errors import ConfigError
 
@@ -32,6 +33,12 @@ SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "retrain": (Retrain,),
     "runtime": (Runtime,),
 }
+
+
+def _kinds(info: FieldInfo) -> tuple[Any, ...]:
+    kind = info.annotation
+    is_union = get_origin(kind) in (Union, types.UnionType)
+    return tuple(part for part in (get_args(kind) if is_union else (kind,)) if part is not type(None))
 
 
 class Choice(Section):
@@ -59,7 +66,19 @@ class Option(NamedTuple):
     section: str  # empty for `preset`, which stands for other options
     field: str
     info: FieldInfo
-    methods: tuple[str, ...] = ()  # of [search]: the methods that read it
+    by_method: Mapping[str, FieldInfo] = {}  # of [search]: the methods that read it, each with its declaration
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that read it; none where all do."""
+        return tuple(self.by_method)
+
+    @property
+    def texts(self) -> tuple[type[TextOption], ...]:
+        """Its classes where it is written as a text of several parts."""
+        infos = self.by_method.values() or (self.info,)
+        found = [kind for info in infos for kind in _kinds(info)]
+        return tuple(kind for kind in found if isinstance(kind, type) and issubclass(kind, TextOption))
 
     @property
     def flag(self) -> str:
@@ -69,9 +88,7 @@ class Option(NamedTuple):
     @property
     def kinds(self) -> tuple[Any, ...]:
         """The types of its values, None left out."""
-        kind = self.info.annotation
-        is_union = get_origin(kind) in (Union, types.UnionType)
-        return tuple(part for part in (get_args(kind) if is_union else (kind,)) if part is not type(None))
+        return _kinds(self.info)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -110,11 +127,11 @@ def _table() -> dict[str, Option]:
                 extra = info.json_schema_extra
                 plain = f"retrain_{field}" if section == "retrain" else field.rstrip("_")
                 name = str(extra.get("flat", plain)) if isinstance(extra, dict) else plain
-                methods = tuple(key for key, other in METHODS.items() if other is kind)
+                by_method = {key: info for key, other in METHODS.items() if other is kind}
                 if name in table:
-                    methods = table[name].methods + methods
+                    by_method = {**table[name].by_method, **by_method}
                     info = table[name].info
-                table[name] = Option(name, section, field, info, methods)
+                table[name] = Option(name, section, field, info, by_method)
     table["retrain"] = Option("retrain", "retrain", "", Choice.model_fields["retrain"])
     table["method"] = Option("method", "search", "method", Choice.model_fields["method"])
     table["preset"] = Option("preset", "", "", Choice.model_fields["preset"])
@@ -139,8 +156,28 @@ def check_names(names: Mapping[str, Any]) -> None:
         Naming the first, with the nearest right one.
     """
     for name in names:
-        if name not in OPTIONS:
-            raise ConfigError(f"there is no option {name!r}{nearest(name, OPTIONS)}")
+        declaration(name)
+
+
+def declaration(name: str) -> FieldInfo:
+    """Return the declaration of an option, or of a part of one, as keep_schedule.pressure.
+
+    Raises
+    ------
+    ConfigError
+        There is none; the nearest right name is suggested.
+    """
+    base, dot, part = name.partition(".")
+    if base not in OPTIONS:
+        raise ConfigError(f"there is no option {name!r}{nearest(name, OPTIONS)}")
+    if not dot:
+        return OPTIONS[base].info
+    texts = OPTIONS[base].texts
+    for kind in texts:
+        if (field := kind.field_of(part)) in kind.model_fields:
+            return kind.model_fields[field]
+    keys = [f"{base}.{kind.key_of(field)}" for kind in texts for field in kind.model_fields]
+    raise ConfigError(f"there is no option {name!r}{nearest(name, keys)}")
 
 
 def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +206,29 @@ def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
                 f"retrain: there is no part {key!r}{nearest(key, keys)}; the parts are {', '.join(keys)}."
             )
         parts[entry.name] = value
-    return {**parts, **{name: value for name, value in options.items() if name != "retrain"}}
+    whole = {**parts, **{name: value for name, value in options.items() if name != "retrain" and "." not in name}}
+    for name, value in options.items():
+        base, dot, part = name.partition(".")
+        if dot:
+            whole[base] = _with_part(
+                OPTIONS[base], whole.get(base), part, value, str(options.get("method") or "markov")
+            )
+    return whole
+
+
+def _with_part(entry: Option, base: Any, part: str, value: Any, method: str) -> dict[str, Any]:
+    """Return an option of several parts, as given or by default, with another value of one part."""
+    info = entry.by_method.get(method, entry.info)
+    kind = next((kind for kind in _kinds(info) if isinstance(kind, type) and issubclass(kind, TextOption)), None)
+    if kind is None:
+        raise ConfigError(f"{entry.flag} has no part {part!r} under --method {method}")
+    try:
+        fields = kind.read(info.default if base is None else base)
+    except ValueError as error:
+        raise ConfigError(f"{entry.name}: {error}") from None
+    if isinstance(fields, TextOption):
+        fields = {name: getattr(fields, name) for name in kind.model_fields}
+    return {**fields, kind.field_of(part): value}
 
 
 def flat_name(section: str, field: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from mcprune.config.options import METHODS, OPTIONS, Option, check_names, flat_name, in_sections, option
+from mcprune.config.options import METHODS, OPTIONS, Option, check_names, expanded, flat_name, in_sections, option
 from mcprune.config.presets import PRESETS
 from mcprune.config.sections.base import Section
 from mcprune.config.sections.data import Data
@@ -143,8 +143,7 @@ def make_config(**options: Any) -> Config:
     ConfigError
         An unknown name (with the nearest right one), a value out of its range, or an option of another method.
     """
-    options = {name.rstrip("_"): value for name, value in options.items()}
-    check_names(options)
+    options = expanded(options)
     preset = options.pop("preset", "default")
     if preset not in PRESETS:
         known = ", ".join(map(repr, PRESETS))

@@ -30,12 +30,10 @@ def test_every_option_has_its_meaning_and_default_in_the_help():
     text = " ".join(run_parser().format_help().split())
     for name, entry in OPTIONS.items():
         assert f" {option(name)}" in text
-        meaning, description = entry.meaning, entry.info.description
-        if entry.info.default is None:
-            default = description.split("[")[1].rstrip("]") if "[" in description else "none"
-        else:
-            default = shown(name, entry.info.default)
-        assert " ".join(f"{meaning} (default: {default})".split()) in text
+        default = entry.info.description.partition(" [")[2].rstrip("]")
+        if not default:
+            default = "none" if entry.info.default is None else shown(name, entry.info.default)
+        assert " ".join(f"{entry.meaning} (default: {default})".split()) in text
     for name in ("--config", "--quiet", "--json"):
         assert name in text
 

@@ -186,7 +186,7 @@ def test_a_method_that_fails_does_not_stop_the_others(tmp_path, capsys):
         "--variant",
         "broken:learning_rate=1e30",
         "--variant",
-        "sgd:method=gradient;schedule=ratio;window_epochs=100000",
+        "sgd:method=gradient;alpha=ratio:window=100000",
     ]
     assert main([*BENCH, "--methods", "fixed", *broken, "--out", str(root)]) == 1
     captured = capsys.readouterr()
@@ -195,7 +195,7 @@ def test_a_method_that_fails_does_not_stop_the_others(tmp_path, capsys):
         assert f"failed: {name}: " in captured.err
     found = results(root)
     assert set(found["failures"]) == {"n16-broken-seed0", "n16-sgd-seed0"}
-    assert "--window-epochs" in found["failures"]["n16-sgd-seed0"]
+    assert "window=100000" in found["failures"]["n16-sgd-seed0"]
     assert [row["method"] for row in found["table"]] == ["fixed"]
     check_page(root / "page.html")
 
@@ -252,9 +252,9 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path, capsys, monkeypatch):
         (["--accuracies", "95"], "--accuracies"),
         (["--variant", "x"], "--variant"),
         (["--variant", "../x:seed=1"], "folder"),
-        (["--variant", "x:lambda_end=1"], "--lambda-end"),
-        (["--variant", "x:waves=0", "--variant", "x:perturb=.2"], "another method 'x'"),
-        (["--methods", "markov", "--variant", "markov:waves=0"], "another method 'markov'"),
+        (["--variant", "x:gate_optimizer=sgd"], "--gate-optimizer"),
+        (["--variant", "x:pool=8", "--variant", "x:mask_noise=.2"], "another method 'x'"),
+        (["--methods", "markov", "--variant", "markov:pool=8"], "another method 'markov'"),
         (["--variant", "y:keep=5;seed=9"], "keep, which all methods"),
         (["--variant", "y:out=x"], "out, which all methods"),
         (["--out", ""], "--out is empty"),
@@ -292,10 +292,10 @@ def few_runs(monkeypatch):
         for job in real(setting):
             if job.about["run"] in wanted:
                 options = {**job.options, **short}
-                if "window_epochs" in options:
-                    options["window_epochs"] = 2
-                if "decade_epochs" in options:
-                    options["decade_epochs"] = 0.5
+                if "window=" in str(options.get("alpha")):
+                    options["alpha"] = (
+                        options["alpha"].replace("window=10", "window=2").replace("epochs=20", "epochs=0.5")
+                    )
                 found.append(Job(job.name, options, job.about))
         return found
 

@@ -97,7 +97,7 @@ def mcprune_data():
 def test_memory_cuts_what_is_proposed_ahead_where_moves_are_dense():
     draw = np.random.default_rng(0)
     rows = from_arrays(draw.normal(size=(12, 40_000)).astype(np.float32), np.arange(12) % 2, name="wide")
-    given = {"data": "wine", "hidden": (2,), "max_memory": 2**24, "budget": "constant", "keep": 20_000}
+    given = {"data": "wine", "hidden": (2,), "max_memory": 2**24, "keep_schedule": "constant", "keep": 20_000}
     for shares, most in (({"uniform": 1.0}, 5), ({"exchange": 1.0}, 16)):
         plan = make_plan(make_config(**given, moves=shares), rows)
         assert candidates_ahead(plan.config, plan.sites.size) == evaluation_case(plan).ahead == most

@@ -324,5 +324,5 @@ def test_values_with_commas_and_whole_numbers():
     assert read("moves=exchange=3,toggle=1|exchange").choices == ("exchange=3,toggle=1", "exchange")
     assert read("temperature=geometric:1e-2:1e-4,0").choices == ("geometric:1e-2:1e-4", "0")
     assert (read("decisions=log:8:128").kind, read("hidden=64,32|16").kind) == ("int", "choice")
-    assert read("--budget-pressure=0.5:2").name == "budget_pressure"
+    assert read("--keep-schedule.pressure=0.5:2").name == "keep_schedule.pressure"
     assert Path("temperature").name == read("temperature=0:1").name

@@ -26,17 +26,17 @@ def settled(digits, **options):
 
 def test_the_warm_up_lasts_half_the_run_or_until_the_budget_has_fallen(digits):
     assert settled(digits).config.chain.warm_up == 0.5
-    assert settled(digits, budget_until=0.7).config.chain.warm_up == 0.7
-    assert settled(digits, budget_until=0.2).config.chain.warm_up == 0.5
-    assert settled(digits, budget="constant", budget_until=0.7, budget_drops="pool").config.chain.warm_up == 0.5
-    assert settled(digits, budget_until=0.7, warm_up=0.1).config.chain.warm_up == 0.1
+    assert settled(digits, keep_schedule="geometric:0.7").config.chain.warm_up == 0.7
+    assert settled(digits, keep_schedule="geometric:0.2").config.chain.warm_up == 0.5
+    assert settled(digits, keep_schedule="constant:0.7").config.chain.warm_up == 0.5
+    assert settled(digits, keep_schedule="geometric:0.7", warm_up=0.1).config.chain.warm_up == 0.1
 
 
 def test_the_hottest_is_settled_from_the_coldest_and_only_with_replicas(digits):
     plan = settled(digits, replicas=2, temperature="linear:0.001:0.0005")
-    assert plan.config.chain.hottest == pytest.approx(0.01)
+    assert plan.config.chain.replicas.hottest == pytest.approx(0.01)
     assert make_method(plan).state.position.shape[0] == 2
-    assert settled(digits, temperature="0.001").config.chain.hottest is None
+    assert settled(digits, temperature="0.001").config.chain.replicas.hottest is None
     with pytest.raises(ConfigError, match="must be above 0"):
         make_method(settled(digits, replicas=2))
 
@@ -45,9 +45,9 @@ def test_the_hottest_is_settled_from_the_coldest_and_only_with_replicas(digits):
     ("options", "said"),
     [
         (["--replicas", "3"], "must be above 0"),
-        (["--replicas", "3", "--temperature", "0.1", "--hottest", "0.05"], "hottest=0.05"),
-        (["--hottest", "0.05"], "hottest=0.05, but a single chain has no ladder"),
-        (["--swap-every", "8"], "swap_every=8, but a single chain has no ladder"),
+        (["--replicas", "3,hottest=0.05", "--temperature", "0.1"], "hottest=0.05"),
+        (["--replicas", "1,hottest=0.05"], "a single chain has no ladder, got hottest=0.05"),
+        (["--replicas", "1,swap_every=8"], "a single chain has no ladder, got swap_every=8"),
         (["--adapt-delta", "0.3"], "none of the moves uses delta"),
         (["--adapt-delta", "1.5"], "adapt_delta"),
         (["--warm-up", "1"], "warm_up"),
@@ -63,7 +63,7 @@ def test_what_cannot_be_run_is_one_line_and_exit_code_two(options, said, tmp_pat
 
 
 def test_a_run_with_replicas_tells_its_ladder_and_repeats(tmp_path, capsys):
-    options = ["--replicas", "3", "--temperature", "3e-3", "--swap-every", "16", "--adapt-delta", "0.4"]
+    options = ["--replicas", "3,swap_every=16", "--temperature", "3e-3", "--adapt-delta", "0.4"]
     options += ["--moves", "exchange=1,informed=1,site=1"]
     found = []
     for name in ("one", "two"):

@@ -21,7 +21,7 @@ NUMERIC = [
     for name, entry in OPTIONS.items()
     if name not in TEXTS and ({int, float} & set(entry.kinds) or entry.is_read_from_text)
 ]
-SCHEDULES = ["delta", "temperature", "alpha", "sharpness"]
+SCHEDULES = ["delta", "temperature", "alpha"]
 BOUNDS = [
     (name, part)
     for name, entry in OPTIONS.items()
@@ -93,8 +93,8 @@ def test_schedules_are_checked_at_both_ends(name, value):
         ("moves", {"exchange": 0}),
         ("hidden", (8, 0)),
         ("hidden", "8,many"),
-        ("sharpness", 0),
-        ("sharpness", "linear:1:0"),
+        ("gates", "sharpened:0"),
+        ("gates", "sharpened:linear:1:0"),
         ("max_memory", "12Q"),
         ("keep", 2.5),
         ("seed", 2**32),
@@ -177,8 +177,8 @@ def test_given_options_stand_over_the_file_over_the_preset_over_the_default(tmp_
     default, slides = Config(), make_config(preset="slides")
     assert config.runtime.seed == 8 != 7
     assert config.chain.alpha == "3" != slides.chain.alpha != default.chain.alpha
-    assert config.chain.gates == slides.chain.gates == "sigmoid" != default.chain.gates
-    assert config.chain.pool == slides.chain.pool == default.chain.pool
+    assert config.chain.gates.kind == slides.chain.gates.kind == "sigmoid" != default.chain.gates.kind
+    assert config.chain.decisions == slides.chain.decisions == default.chain.decisions
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -26,12 +26,12 @@ SHORT = {
     "hidden": [16, 8],
     "keep": 16,
     "threads": 1,
-    "budget_until": 0.3,
+    "keep_schedule": "geometric:0.3",
 }
 KINDS = {
     "fused": {"evaluator": "fused", "temperature": "1e-3"},
     "full": {"evaluator": "full"},
-    "replicas": {"temperature": "3e-4", "replicas": 4, "swap_every": 16, "moves": "informed=2,site=1,exchange=1"},
+    "replicas": {"temperature": "3e-4", "replicas": "4,swap_every=16", "moves": "informed=2,site=1,exchange=1"},
     "cost": {"sites": "inputs,units", "keep": None, "parameters": 300},
 }
 # What so many ranks try: processes take longer to begin than to run.

@@ -63,9 +63,9 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reported")
     turns = {3: [{"temperature": 1e-3}], 9: [{"delta": 0.25}]}
     moves = {"exchange": 0.5, "uniform": 0.5}
-    chain = make_config(**SHORT, keep=16, budget_until=0.3, moves=moves, out=str(folder / "chain"))
+    chain = make_config(**SHORT, keep=16, keep_schedule="geometric:0.3", moves=moves, out=str(folder / "chain"))
     list(run(chain, Replay(turns, end=17)))
-    options = {**SHORT, "epochs": 40, "method": "gradient", "schedule": "fixed", "data": "wine", "keep": 4}
+    options = {**SHORT, "epochs": 40, "method": "gradient", "alpha": "fixed", "data": "wine", "keep": 4}
     list(run(make_config(**options, out=str(folder / "gradient"))))
     return folder
 

@@ -169,7 +169,7 @@ def test_a_shared_memory_bound_leaves_fewer_rows():
     config = make_config(model="vgg13", width=0.1, sites="channels", keep=40, max_memory=2**20, threads=1)
     plan = make_plan(config, data)
     # By hand: the first two layers have 6 maps of 32 x 32 behind three layers each, more than half of all.
-    assert 1 <= plan.config.chain.evaluation_rows < 2**20 / (4 * 6 * 3 * 2 * 1024)
+    assert 1 <= plan.evaluation.rows < 2**20 / (4 * 6 * 3 * 2 * 1024)
     assert any(note.startswith("evaluation_rows: ") for note in plan.notes)
 
 

@@ -55,7 +55,7 @@ def test_a_run_under_a_cost_is_repeated_by_its_own_configuration(quick, tmp_path
         ("--macs 11", ("macs=11", "12", "one input")),
         ("--macs 1945", ("1,945", "1,944")),
         ("--macs 300 --alpha 2", ("--alpha",)),
-        ("--macs 300 --budget-drops chain --moves toggle", ("--budget-drops pool",)),
+        ("--macs 300 --pool none --moves toggle", ("--pool none",)),
         ("--macs 300 --method gradient", ("--macs", "--method markov")),
         ("--macs many", ("macs", "many")),
     ],

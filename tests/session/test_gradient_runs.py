@@ -12,6 +12,7 @@ import mcprune
 from mcprune.cli.main import main
 from mcprune.config.files import read_options
 from mcprune.config.schema import make_config
+from mcprune.config.sections.gradient import Alpha
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.session import pilots
@@ -49,7 +50,7 @@ def checked(told, n, sites):
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
-    told = told_of(quick(method="gradient", schedule=schedule, out=str(tmp_path / "run")))
+    told = told_of(quick(method="gradient", alpha=schedule, out=str(tmp_path / "run")))
     harden = checked(told, 16, 64)
     assert json.loads((tmp_path / "run" / "mask.json").read_text())["n_sites"] == 64
     weights = np.array(json.loads((tmp_path / "run" / "mask.json").read_text())["weights"])
@@ -66,10 +67,8 @@ def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
 @pytest.mark.parametrize("kind", ["sigmoid", "annealed", "hard-concrete", "straight-through"])
 @pytest.mark.parametrize(("sites", "keep", "size"), [("units", 9, 36), ("inputs,units", 30, 100)])
 def test_every_kind_of_gate_and_of_site(kind, sites, keep, size, quick, tmp_path):
-    options = {"pruner_bound": 4.6, "rejection": "modified", "pruner_optimizer": "sgd"} if kind == "annealed" else {}
-    config = quick(
-        method="gradient", gate_kind=kind, sites=sites, keep=keep, epochs=3, out=str(tmp_path / "r"), **options
-    )
+    options = {"weight_bound": 4.6, "rejection": "modified", "gate_optimizer": "sgd"} if kind == "annealed" else {}
+    config = quick(method="gradient", gates=kind, sites=sites, keep=keep, epochs=3, out=str(tmp_path / "r"), **options)
     checked(told_of(config), keep, size)
     if options:
         position = np.array(json.loads((tmp_path / "r" / "mask.json").read_text())["weights"])
@@ -103,7 +102,7 @@ def test_fewer_sites_than_layers_are_refused(quick):
 
 def test_straight_through_gates_end_at_n_with_a_mask_that_chance_does_not_reach(quick, tmp_path):
     config = quick(
-        method="gradient", gate_kind="straight-through", epochs=60, retrain_epochs=30, hidden=(64, 32), compare="yes",
+        method="gradient", gates="straight-through", epochs=60, retrain_epochs=30, hidden=(64, 32), compare="yes",
         out=str(tmp_path / "run"),
     )  # fmt: skip
     told = told_of(config)
@@ -120,17 +119,19 @@ def test_the_events_are_those_of_the_document(quick, tmp_path):
         title, *lines = section.splitlines()
         cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
         fields[title.strip()] = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    for event in told_of(quick(method="gradient", schedule="stall", epochs=2, out=str(tmp_path / "run"))):
+    for event in told_of(quick(method="gradient", alpha="stall", epochs=2, out=str(tmp_path / "run"))):
         assert set(event.to_dict()) == fields[event.kind], event.kind
         json.loads(event.to_json())
 
 
 def test_the_written_configuration_repeats_the_run_and_names_only_what_it_uses(quick, tmp_path):
-    told_of(quick(method="gradient", schedule="decade", epochs=6, out=str(tmp_path / "one")))
+    told_of(quick(method="gradient", alpha="decade", epochs=6, out=str(tmp_path / "one")))
     written = read_options(tmp_path / "one" / "config.toml")
-    assert (written["schedule"], written["decade_epochs"], written["window_epochs"]) == ("decade", 6 / 8, 1)
-    assert written["lambda_end"] == 1e7
-    assert not {"moves", "delta", "alpha", "mask_noise", "sharpness", "stall_epochs", "eval_on"} & set(written)
+    alpha = Alpha.model_validate(written["alpha"])
+    assert (alpha.kind, alpha.epochs, alpha.window) == ("decade", 6 / 8, 1)
+    assert alpha.lambda_end == 1e7
+    assert alpha.tolerance is alpha.factor is None
+    assert not {"moves", "delta", "mask_noise", "eval_on"} & set(written)
     told_of(make_config(**written, out=str(tmp_path / "two")))
     for name in ("mask.json", "config.toml", "model.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -141,7 +142,7 @@ def test_a_run_is_a_function_of_its_seed(kind, quick):
     options = {"compare": "no", "epochs": 3, "retrain_epochs": 1, "hidden": (24, 12), "threads": 1}
     state = torch.random.get_rng_state()
     runs = [
-        mcprune.prune("digits", keep=16, method="gradient", gate_kind=kind, seed=seed, **options).mask.weights
+        mcprune.prune("digits", keep=16, method="gradient", gates=kind, seed=seed, **options).mask.weights
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(runs[0], runs[1])
@@ -152,26 +153,26 @@ def test_a_run_is_a_function_of_its_seed(kind, quick):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"schedule": "fixed", "decade_epochs": 3}, ["--decade-epochs", "--schedule fixed", "decade"]),
-        ({"schedule": "ratio", "alpha": 3}, ["--alpha", "--schedule ratio", "fixed or ramp"]),
-        ({"schedule": "ramp", "stall_factor": 3}, ["--stall-factor", "stall"]),
-        ({"schedule": "mu-lambda", "lambda_end": 1e9}, ["--lambda-end", "decade or stall"]),
-        ({"schedule": "ratio", "window_kind": "literal"}, ["--window-kind", "--schedule ratio"]),
-        ({"schedule": "auto", "gate_kind": "sigmoid"}, ["--gate-kind", "auto"]),
-        ({"schedule": "ramp", "pilot_share": 0.5}, ["--pilot-share", "auto"]),
-        ({"sharpness": 3}, ["--sharpness", "--gate-kind annealed"]),
+        ({"alpha": {"kind": "fixed", "epochs": 3}}, ["epochs belongs to alpha decade or stall", "got fixed"]),
+        ({"alpha": {"kind": "ratio", "value": 3}}, ["value belongs to alpha fixed or ramp", "got ratio"]),
+        ({"alpha": "ramp:factor=3"}, ["factor belongs to alpha stall", "got ramp"]),
+        ({"alpha": "mu-lambda:lambda_end=1e9"}, ["lambda_end belongs to alpha decade or stall"]),
+        ({"alpha": "ratio:window_kind=literal"}, ["window_kind belongs to", "got ratio"]),
+        ({"alpha": "auto", "gates": "sigmoid"}, ["--gates", "auto"]),
+        ({"alpha": "ramp:pilots=0.5"}, ["pilots belongs to alpha auto"]),
+        ({"gates": "sigmoid:3"}, ["sharpness", "annealed"]),
         ({"delta": 1}, ["--delta", "--method markov"]),
         ({"mask_noise": 0.05}, ["--mask-noise", "--method markov"]),
         ({"preset": "slides"}, ["--preset slides", "--method markov"]),
-        ({"method": "markov", "schedule": "fixed"}, ["--schedule", "--method gradient"]),
-        ({"method": "markov", "lambda": 3}, ["--lambda ", "--method gradient"]),
-        ({"schedule": "ratio", "window_epochs": 13}, ["--window-epochs 13", "longer than the run of 12"]),
-        ({"schedule": "decade", "decade_epochs": 12.5}, ["--decade-epochs 12.5", "longer than the run"]),
-        ({"schedule": "stall", "stall_epochs": 99}, ["--stall-epochs 99", "longer than the run"]),
-        ({"schedule": "decade", "lambda": 10, "lambda_end": 5}, ["--lambda 10", "--lambda-end 5"]),
-        ({"schedule": "fixed", "alpha": "geometric:1:2"}, ["--schedule fixed", "--alpha"]),
-        ({"schedule": "ramp", "alpha": 7}, ["--schedule ramp", "--alpha"]),
-        ({"schedule": "fixed", "alpha": 1e31}, ["--alpha", "overflow"]),
+        ({"method": "markov", "gate_optimizer": "sgd"}, ["--gate-optimizer", "--method gradient"]),
+        ({"method": "markov", "alpha": "decade:lambda=3"}, ["alpha: ", "decade:lambda=3"]),
+        ({"alpha": "ratio:window=13"}, ["window=13", "longer than the run of 12"]),
+        ({"alpha": "decade:epochs=12.5"}, ["epochs=12.5", "longer than the run"]),
+        ({"alpha": "stall:epochs=99"}, ["epochs=99", "longer than the run"]),
+        ({"alpha": "decade:lambda=10,lambda_end=5"}, ["lambda=10", "lambda_end=5"]),
+        ({"alpha": "fixed:geometric:1:2"}, ["a fixed alpha is one number", "--alpha"]),
+        ({"alpha": "ramp:7"}, ["a ramp is geometric", "--alpha"]),
+        ({"alpha": 1e31}, ["--alpha", "overflow"]),
     ],
 )
 def test_options_that_conflict_or_do_not_fit_the_run(options, words, quick, tmp_path):
@@ -183,21 +184,27 @@ def test_options_that_conflict_or_do_not_fit_the_run(options, words, quick, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("lambda", 1e31), ("lambda", "inf"), ("lambda_end", 1e300), ("alpha_cap", 1e31), ("stall_factor", 1)],
+    ("kind", "name", "value"),
+    [
+        ("stall", "lambda", 1e31),
+        ("stall", "lambda", "inf"),
+        ("stall", "lambda_end", 1e300),
+        ("ratio", "cap", 1e31),
+        ("stall", "factor", 1),
+    ],
 )
-def test_a_lambda_that_overflows_is_refused(name, value):
-    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} is"):
-        make_config(method="gradient", **{name: value})
+def test_a_lambda_that_overflows_is_refused(kind, name, value):
+    with pytest.raises(ConfigError, match=f"alpha: {name}: .*--alpha is"):
+        make_config(method="gradient", alpha=f"{kind}:{name}={value}")
 
 
 def test_errors_leave_the_command_line_with_code_2(capsys):
-    assert main(["run", "--method", "gradient", "--schedule", "fixed", "--decade-epochs", "3"]) == 2
-    assert "--decade-epochs does nothing under --schedule fixed" in capsys.readouterr().err
+    assert main(["run", "--method", "gradient", "--alpha", "auto", "--gates", "sigmoid"]) == 2
+    assert "--gates does nothing under --alpha auto" in capsys.readouterr().err
 
 
 def test_an_alpha_beyond_its_cap_is_cut_counted_and_said(quick, tmp_path):
-    told = told_of(quick(method="gradient", schedule="ratio", alpha_cap=0.5, out=str(tmp_path / "run")))
+    told = told_of(quick(method="gradient", alpha="ratio:cap=0.5", out=str(tmp_path / "run")))
     assert max(data.alpha for data in data_of(told, "progress")) == 0.5
     assert any("above its cap in 1" in note.text and "capped" in note.text for note in data_of(told, "note"))
 
@@ -206,13 +213,13 @@ def test_weights_that_are_not_finite_end_the_run(quick, tmp_path):
     path = make_method(make_plan(quick(method="gradient"), load_data("digits")))
     with torch.no_grad():
         path.weights[3] = float("nan")
-    with pytest.raises(NumericalError, match="--pruner-learning-rate"):
+    with pytest.raises(NumericalError, match="--gate-optimizer"):
         path.update(None, 0.5)
 
 
 def test_the_report_says_how_far_from_n_it_was(quick, tmp_path, capsys):
     folder = tmp_path / "run"
-    told = told_of(quick(method="gradient", schedule="ratio", epochs=3, out=str(folder)))
+    told = told_of(quick(method="gradient", alpha="ratio", epochs=3, out=str(folder)))
     assert main(["show", str(folder)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     harden = data_of(told, "hardened")[0]
@@ -238,7 +245,7 @@ def test_the_chain_counts_its_work_and_its_crossings_too(quick, tmp_path):
 
 def test_epochs_fit_the_time_unless_they_are_given(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
-    config = quick(method="gradient", schedule="decade", max_time=0.5, out=str(tmp_path / "run"))
+    config = quick(method="gradient", alpha="decade", max_time=0.5, out=str(tmp_path / "run"))
     assert next(run(config)).epochs == 12
     start = next(run(config.replace(epochs=None)))
     assert 1 <= start.epochs <= 46
@@ -247,7 +254,7 @@ def test_epochs_fit_the_time_unless_they_are_given(quick, tmp_path, monkeypatch)
 
 def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
-    config = quick(method="gradient", schedule="auto", out=str(tmp_path / "run"))
+    config = quick(method="gradient", alpha="auto", out=str(tmp_path / "run"))
     told = told_of(config)
     checked(told, 16, 64)
     start, note = told[0], next(data.text for data in data_of(told, "note") if "auto" in data.text)
@@ -255,13 +262,13 @@ def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatc
     assert start.config["schedule"] in SCHEDULES
     assert all(name in note for name in pilots.CANDIDATES)
     figures = dict(re.findall(r"([a-z][\w ,-]*): (0\.\d{4}) after", note))
-    best = re.search(r"schedule auto: (.*?) by the validation", note)[1]
+    best = re.search(r"alpha auto: (.*?) by the validation", note)[1]
     assert float(figures[best]) == max(map(float, figures.values()))
     assert start.config["gate_kind"] == pilots.CANDIDATES[best]["gate_kind"]
     assert data_of(told, "hardened")[0].forwards > 3 * data_of(told, "hardened")[0].steps * 64
     # The resolved configuration names the choice, so it repeats without pilots.
     written = read_options(tmp_path / "run" / "config.toml")
-    assert written["schedule"] != "auto"
+    assert written["alpha"] != "auto"
     again = told_of(make_config(**written, out=str(tmp_path / "again")))
     assert data_of(again, "run_done")[0].indices == data_of(told, "run_done")[0].indices
 
@@ -271,14 +278,14 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
     score = pilots._score
 
     def failing(plan, searcher, until):
-        if plan.config.gradient.gate_kind != "sigmoid":
+        if plan.config.gradient.gates.kind != "sigmoid":
             raise NumericalError("made up")
         return score(plan, searcher, until)
 
     monkeypatch.setattr(pilots, "_score", failing)
-    config = quick(method="gradient", schedule="auto", epochs=3, out=str(tmp_path / "run"))
+    config = quick(method="gradient", alpha="auto", epochs=3, out=str(tmp_path / "run"))
     told = told_of(config)
-    assert told[0].config["gate_kind"] == "sigmoid"
+    assert told[0].config["gates"] == "sigmoid"
     assert any("failed" in data.text for data in data_of(told, "note"))
 
     def none_works(plan, searcher, until):
@@ -304,12 +311,12 @@ def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypa
         return real(search, block)
 
     monkeypatch.setattr(Search, "advance", advance)
-    config = quick(method="gradient", schedule="auto", epochs=None, max_time=2.0)
+    config = quick(method="gradient", alpha="auto", epochs=None, max_time=2.0)
     plan = make_plan(config, load_data("digits"))
     final = pilots.in_time(plan, config, 0.0, lambda plan: Search(plan, make_method(plan)))
     assert now[0] <= share * 2.0 + 0.3
     assert "no time for it" in final.notes[-1]
-    assert final.config.gradient.schedule == "ramp"
+    assert final.config.gradient.alpha.kind == "ramp"
     # The control: without a bound they take several times their share.
     now[0] = 0.0
     monkeypatch.setattr(pilots, "SLOW", 1e9)
@@ -318,7 +325,7 @@ def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypa
 
 
 def test_auto_takes_the_time_of_a_chain_when_none_is_given(quick, monkeypatch):
-    config = quick(method="gradient", schedule="auto", epochs=None)
+    config = quick(method="gradient", alpha="auto", epochs=None)
     plan = make_plan(config, load_data("digits"))
     from mcprune.session.search import Search
 

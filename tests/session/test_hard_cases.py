@@ -45,8 +45,8 @@ def test_a_run_that_fails_under_force_brings_the_earlier_one_back(tmp_path):
 
 def test_a_chain_that_could_never_change_the_count_is_refused():
     with pytest.raises(ConfigError, match="never change how many"):
-        mcprune.prune(table(), keep=2, budget_drops="chain", **QUICK)
-    found = mcprune.prune(table(), keep=2, budget_drops="chain", moves="toggle=1", **QUICK)
+        mcprune.prune(table(), keep=2, pool="none", **QUICK)
+    found = mcprune.prune(table(), keep=2, pool="none", moves="toggle=1", **QUICK)
     assert found.mask.indices.size == 2
 
 
@@ -54,7 +54,11 @@ def test_a_preset_on_the_command_line_stands_above_the_file_and_below_other_opti
     write_config(make_config(), tmp_path / "run.toml")
     arguments = ["--config", str(tmp_path / "run.toml"), "--preset", "slides", "--gates", "hard"]
     config = make_config(**run_options(arguments)[0])
-    assert (config.chain.moves, config.chain.budget, config.chain.gates) == ({"uniform": 1.0}, "constant", "hard")
+    assert (config.chain.moves, config.chain.keep_schedule.kind, config.chain.gates.kind) == (
+        {"uniform": 1.0},
+        "constant",
+        "hard",
+    )
     assert mcprune.Config(preset="slides").moves == {"uniform": 1.0}
 
 

@@ -50,16 +50,14 @@ def data_of(told, kind):
 
 @pytest.mark.parametrize("measure", [name for name in MEASURES if name != "bn-scale"])
 def test_every_measure_ends_with_exactly_n(measure, tmp_path):
-    more = {} if measure in ("magnitude", "magnitude-l1", "random", "loss-tracked") else {"score_rows": 200}
+    rows = "" if measure in ("magnitude", "magnitude-l1", "random", "loss-tracked") else ",rows=200"
     config = short(
         method="importance",
-        measure=measure,
+        measure=measure + rows,
         sites="inputs,units",
-        rounds=2,
-        recover=1,
+        rounds="2,recover=1",
         train_steps=1,
         out=str(tmp_path / "run"),
-        **more,
     )
     told = list(run(config))
     (harden,), (done,) = data_of(told, "hardened"), data_of(told, "run_done")
@@ -77,36 +75,36 @@ def test_every_measure_ends_with_exactly_n(measure, tmp_path):
 
 def test_a_rerun_from_the_folder_repeats_the_mask(tmp_path):
     for options in (
-        {"measure": "fisher", "rounds": 2},
-        {"measure": "obd", "counts": (40, 30, 20), "recover": 0, "layerwise": True},
+        {"measure": "fisher,rows=200", "rounds": 2},
+        {"measure": "obd,rows=200,layerwise", "rounds": {"counts": (40, 30, 20), "recover": 0}},
     ):
         folder, again = tmp_path / options["measure"], tmp_path / f"{options['measure']}-again"
-        list(run(short(method="importance", sites="inputs,units", score_rows=200, out=str(folder), **options)))
+        list(run(short(method="importance", sites="inputs,units", out=str(folder), **options)))
         list(run(make_config(**{**read_options(folder / "config.toml"), "out": str(again)})))
         assert (folder / "mask.json").read_text() == (again / "mask.json").read_text()
         assert read_result(folder).method == "importance"
 
 
 def test_groups_keep_their_floor_and_their_shares(digits):
-    told = unwritten(short(method="importance", measure="magnitude", sites="inputs,units", floor=4), digits)
+    told = unwritten(short(method="importance", measure="magnitude,min_per_layer=4", sites="inputs,units"), digits)
     keep = np.array(data_of(told, "run_done")[0].indices)
     counts = [((keep >= a) & (keep < b)).sum() for a, b in ((0, 64), (64, 76), (76, 84))]
     assert min(counts) >= 4
-    told = unwritten(short(method="importance", measure="magnitude", sites="inputs,units", layerwise=True), digits)
+    told = unwritten(short(method="importance", measure="magnitude,layerwise", sites="inputs,units"), digits)
     keep = np.array(data_of(told, "run_done")[0].indices)
     counts = [((keep >= a) & (keep < b)).sum() for a, b in ((0, 64), (64, 76), (76, 84))]
     assert counts == [15, 3, 2]
 
 
 def test_a_run_that_is_cut_short_still_has_n(digits):
-    told = unwritten(short(method="importance", rounds=1, recover=0, max_time=1e-9), digits)
+    told = unwritten(short(method="importance", rounds="1,recover=0", max_time=1e-9), digits)
     assert data_of(told, "hardened")[0].kept == 20
     assert any("the rest is dropped by one more score" in data.text for data in data_of(told, "note"))
 
 
 def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
     """Against gradients taken by hand in front of every step."""
-    plan = make_plan(short(method="importance", measure="loss-tracked", rounds=1, recover=0), digits)
+    plan = make_plan(short(method="importance", measure="loss-tracked", rounds="1,recover=0"), digits)
     method = make_method(plan)
     rows = torch.from_numpy(plan.prepared.x_train[:96])
     targets = torch.from_numpy(plan.prepared.y_train[:96])
@@ -128,7 +126,7 @@ def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
 
 
 def test_importance_judges_nothing_and_counts_its_work(digits):
-    told = unwritten(short(method="importance", measure="grasp", rounds=1, train_steps=1, score_rows=300), digits)
+    told = unwritten(short(method="importance", measure="grasp,rows=300", rounds=1, train_steps=1), digits)
     last = data_of(told, "progress")[-1]
     assert last.proposals == 0
     assert last.alpha is None or np.isnan(last.alpha)
@@ -143,15 +141,18 @@ REFUSED = {
     "--rounds does nothing under --method gradient": {"method": "gradient", "rounds": 2},
     "--delta does nothing under --method importance": {"method": "importance", "delta": 2},
     "--start does nothing under --method importance": {"method": "importance", "start": "obd"},
-    "--score-rows does nothing under --measure random": {"method": "importance", "measure": "random", "score_rows": 9},
-    "--start-after does nothing": {"start_after": 2},
+    "rows belongs to measures that look at the loss, got random,rows=9": {
+        "method": "importance",
+        "measure": "random,rows=9",
+    },
+    "name: field required": {"start": {"after": 2}},
     "did you mean 'fisher'": {"start": "fishr"},
     "do not fit into 3 epochs": {"method": "importance", "rounds": 4},
-    "must fall from at most 64": {"method": "importance", "counts": (10, 20)},
+    "must fall from at most 64": {"method": "importance", "rounds": (10, 20)},
     "keep=2, but 3 layers must keep one site each": {"method": "importance", "sites": "inputs,units", "keep": 2},
     "only --method importance watches": {"start": "loss-tracked"},
     "--moves has none": {"proposals": "obd"},
-    "--start-after 3 leaves the chain none": {"start": "obd", "start_after": 3},
+    "after=3 leaves the chain none": {"start": "obd,after=3"},
     "'inputs' has none": {"method": "importance", "measure": "bn-scale"},
 }
 
@@ -188,7 +189,7 @@ def first_masks(config, digits, blocks):
 
 
 def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
-    config = short(start="magnitude", start_after=1, budget="constant")
+    config = short(start="magnitude,after=1", keep_schedule="constant")
     plan, method, updates = first_masks(config, digits, 6)
     assert isinstance(method, Started)
     assert [update.kept for update in updates] == [64, 20, 20, 20, 20, 20]
@@ -211,17 +212,17 @@ def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
 
 
 def test_a_falling_budget_starts_at_n_of_t(digits):
-    _, _, updates = first_masks(short(start="magnitude", start_after=1), digits, 6)
+    _, _, updates = first_masks(short(start="magnitude,after=1"), digits, 6)
     assert updates[0].kept == 64
     assert updates[1].kept <= updates[1].target == round(np.ceil(64 * (20 / 64) ** (2 / 3)))
     assert updates[-1].kept == 20
 
 
 @pytest.mark.parametrize(
-    "options", [{"start": "fisher"}, {"proposals": "obd", "moves": {"exchange": 1, "informed": 1}}]
+    "options", [{"start": "fisher,rows=200"}, {"proposals": "obd,rows=200", "moves": {"exchange": 1, "informed": 1}}]
 )
 def test_the_chain_with_a_measure_ends_with_n_and_repeats(options, tmp_path):
-    config = short(**options, score_rows=200, out=str(tmp_path / "run"))
+    config = short(**options, out=str(tmp_path / "run"))
     told = list(run(config))
     assert data_of(told, "hardened")[0].kept == 20
     list(run(make_config(**{**read_options(tmp_path / "run" / "config.toml"), "out": str(tmp_path / "again")})))
@@ -252,7 +253,7 @@ def test_site_weights_are_recomputed_at_their_times_only():
 
 def test_informed_draws_what_the_measure_ranks_high(digits):
     """With all of the weight on few sites the added ones are among them far more often than by chance."""
-    config = short(proposals="magnitude", moves={"informed": 1}, budget="constant", temperature=0.0)
+    config = short(proposals="magnitude", moves={"informed": 1}, keep_schedule="constant", temperature=0.0)
     plan = make_plan(config, digits)
     method = make_method(plan)
     add, remove = method.site_scores(0.5)
@@ -280,11 +281,10 @@ def test_score_is_a_run_with_a_mask_and_a_table(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "hard mask, as found" in out
     options = read_options(folder / "config.toml")
-    assert (options["method"], options["measure"], options["rounds"], options["recover"]) == (
+    assert (options["method"], options["measure"], options["rounds"]) == (
         "importance",
-        "magnitude",
-        1,
-        0,
+        "magnitude,min_per_layer=1",
+        "1,recover=0",
     )
     result = read_result(folder)
     # Nothing trains after the one look, so all sites that go go at the last step.

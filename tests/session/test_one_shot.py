@@ -227,7 +227,7 @@ def test_what_does_not_go_together(options, message, quick):
 
 def test_a_measure_of_the_trained_net_starts_the_chain():
     options = {**SHORT, "epochs": 1, "decisions": 1, "sites": "weights", "keep": 300, "compare": "yes"}
-    events = list(run(make_config(**options, start="magnitude", budget="constant", finetune="none")))
+    events = list(run(make_config(**options, start="magnitude", keep_schedule="constant", finetune="none")))
     found, first = figures(events), next(event for event in events if event.kind == "progress")
     assert first.kept == 300
     assert abs(found["hard mask, as found"] - found["magnitude, as found"]) < 0.1

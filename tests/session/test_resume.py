@@ -17,14 +17,12 @@ CLOCKS = {"seconds", "seconds_left", "proposals_per_second", "forwards", "folder
 
 TEMPERED = {
     "temperature": "geometric:3e-3:3e-4",
-    "replicas": 3,
-    "swap_every": 16,
+    "replicas": "3,swap_every=16",
     "moves": "informed=2,site=1,exchange=1",
     "adapt_delta": 0.4,
-    "budget_until": 0.3,
+    "keep_schedule": "geometric:0.3",
     "warm_up": 0.6,
-    "evaluation_rows": 200,  # fewer than judge: their places are drawn
-    "evaluation_rows_early": 100,
+    "evaluation_rows": "200,early=100",  # fewer than there are: the rows are drawn
 }
 TURNS = {
     2: [{"temperature": 1e-3, "moves": {"exchange": 0.5, "site": 0.5}}],
@@ -34,11 +32,11 @@ TURNS = {
 KINDS = {
     "plain": ({}, {}),
     "tempered": (TEMPERED, {}),
-    "waves": ({"waves": 4, "budget_until": 0.3, "input_noise": 0.1, "dropout": 0.2}, {}),
+    "waves": ({"keep_schedule": "geometric:0.3,regrow=4", "input_noise": 0.1, "dropout": 0.2}, {}),
     "sharpened": ({"gates": "sharpened", "sites": "inputs,units", "moves": "exchange=1,toggle=1"}, {}),
-    "decade": ({"method": "gradient", "schedule": "decade", "gate_kind": "hard-concrete"}, {}),
-    "stall": ({"method": "gradient", "schedule": "stall", "gate_kind": "straight-through"}, {}),
-    "sgd": ({"method": "gradient", "schedule": "ramp", "pruner_optimizer": "sgd"}, {}),
+    "decade": ({"method": "gradient", "alpha": "decade", "gates": "hard-concrete"}, {}),
+    "stall": ({"method": "gradient", "alpha": "stall", "gates": "straight-through"}, {}),
+    "sgd": ({"method": "gradient", "alpha": "ramp", "gate_optimizer": "sgd"}, {}),
     "importance": ({"method": "importance"}, {}),
     "steered": ({}, TURNS),
 }

@@ -196,11 +196,11 @@ def test_the_default_folder_is_named_after_the_data(quick, tmp_path, monkeypatch
         {"preset": "slides"},
         {"preset": "slides", "temperature": 0.01},
         {"gates": "sigmoid", "moves": "site=1,block=1,exchange=1,toggle=1", "temperature": "geometric:0.1:0.001"},
-        {"gates": "sharpened", "moves": "uniform=1", "delta": "linear:2:0.1", "budget_drops": "chain"},
+        {"gates": "sharpened", "moves": "uniform=1", "delta": "linear:2:0.1", "pool": "none"},
         {"moves": "informed=1", "sites": "inputs,units", "keep": 20},
         {"sites": "units", "keep": 5, "rejection": "modified", "alpha": 5},
         {"keep": 64},
-        {"keep": 1, "budget": "constant", "budget_drops": "chain", "moves": "site=1"},
+        {"keep": 1, "keep_schedule": "constant", "pool": "none", "moves": "site=1"},
         {"hidden": (), "eval_on": "train"},
         {"activation": "gelu", "dropout": 0.2, "weight_decay": 0.01},
     ],
@@ -222,12 +222,10 @@ def test_options_of_the_chain_reach_it(quick):
         "delta": "linear:2.0:0.5",
         "temperature": "geometric:0.5:0.01:0.7",
         "alpha": "3",
-        "sharpness": "geometric:2.0:4.0",
-        "gates": "sharpened",
+        "gates": "sharpened:geometric:2.0:4.0",
         "rejection": "modified",
-        "budget_until": 0.3,
-        "budget_drops": "chain",
-        "pool": 5,
+        "keep_schedule": "geometric:0.3",
+        "pool": "none",
         "moves": "site=1,block=3",
         "move_sites": 6,
         "weight_bound": 7.0,
@@ -241,15 +239,14 @@ def test_options_of_the_chain_reach_it(quick):
         "delta",
         "temperature",
         "alpha",
-        "sharpness",
-        "pool",
         "start_weight",
         "decisions",
         "lookahead",
         "seed",
     ):
         value = getattr(settings, name)
-        assert str(value) == str(getattr(quick(**options), name)), name
+        assert str(value) == str(quick(**options).value(name)), name
+    assert str(settings.sharpness) == "geometric:2:4"
     assert str(settings.target) == "geometric:64:16:0.3"
     assert (settings.modified, settings.pooled, settings.keep) == (True, False, 16)
     assert settings.plan.probabilities.tolist() == [0, 0.75, 0.25, 0, 0, 0]

@@ -25,7 +25,7 @@ def steered(tmp_path_factory):
     from mcprune.config.schema import make_config
 
     folder = tmp_path_factory.mktemp("steered") / "run"
-    options = {"budget_until": 0.3, "waves": 3}
+    options = {"keep_schedule": "geometric:0.3,regrow=3"}
     config = make_config(
         **options, epochs=12, retrain_epochs=2, compare="no", hidden=(24, 12), keep=16, threads=1, out=str(folder)
     )

@@ -15,7 +15,7 @@ from mcprune.session.time_budget import Pace
 
 EACH = 0.01  # seconds of a block
 OPTIONS = {
-    "epochs": 40, "keep": 16, "hidden": (8,), "compare": "no", "threads": 1, "retrain_epochs": 1, "waves": 5, "budget_until": 0.3,
+    "epochs": 40, "keep": 16, "hidden": (8,), "compare": "no", "threads": 1, "retrain_epochs": 1, "keep_schedule": "geometric:0.3,regrow=5",
     "evaluator": "full", "lookahead": 8, "train_steps": 4, "decisions": 8,
 }  # fmt: skip
 

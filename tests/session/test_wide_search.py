@@ -27,7 +27,7 @@ def planned(**options):
 def test_few_rows_search_with_the_classifier_that_is_kept():
     plan = planned()
     assert plan.config.model.search_hidden == plan.config.model.hidden == (128, 64)
-    assert plan.config.chain.waves == 0
+    assert plan.config.chain.keep_schedule.regrow == 0
     assert isinstance(budget_over_time(plan.config, 64, 16), Schedule)
 
 
@@ -40,28 +40,39 @@ def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
     assert (
         classifier_words(plan.config, plan.model, is_users_model=False) == "MLP 64-128-64-10, searched with 64-512-10"
     )
-    assert plan.config.chain.waves == planning.WAVES
-    assert plan.config.chain.budget_until == 0.3
+    assert plan.config.chain.keep_schedule.regrow == planning.REGROWTHS
+    assert plan.config.chain.keep_schedule.until == 0.3
     assert isinstance(budget_over_time(plan.config, 64, 16), Waves)
     # What has units as sites, warmth or a gradient keeps its own classifier and rests once at n.
     assert planned(sites="units").config.model.search_hidden == (128, 64)
-    assert planned(temperature="1e-4").config.chain.waves == 0
+    assert planned(temperature="1e-4").config.chain.keep_schedule.regrow == 0
     assert planned(method="gradient").config.model.search_hidden == (128, 64)
 
 
 def test_grey_images_are_searched_plainly_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr(planning, "LARGE", 1000)
     config = planned().config
-    assert (config.model.search_hidden, config.chain.waves, config.train.input_noise, config.retrain.input_noise) == (
+    assert (
+        config.model.search_hidden,
+        config.chain.keep_schedule.regrow,
+        config.train.input_noise,
+        config.retrain.input_noise,
+    ) == (
         (128, 64),
         0,
         0.0,
         0.0,
     )
-    assert (config.train.epochs, config.chain.pool, config.chain.evaluation_rows_early) == (30, 8, 1024)
+    assert (config.train.epochs, config.chain.pool.size, config.chain.evaluation_rows.early) == (30, 8, 1024)
     assert (config.retrain.dropout, config.retrain.epochs) == (0.2, 60)
-    told = planned(waves=7, input_noise=0.05, epochs=3, pool=4).config
-    assert (told.chain.waves, told.train.input_noise, told.train.epochs, told.chain.pool, told.retrain.input_noise) == (
+    told = planned(keep_schedule="geometric,regrow=7", input_noise=0.05, epochs=3, pool=4).config
+    assert (
+        told.chain.keep_schedule.regrow,
+        told.train.input_noise,
+        told.train.epochs,
+        told.chain.pool.size,
+        told.retrain.input_noise,
+    ) == (
         7,
         0.05,
         3,
@@ -69,20 +80,20 @@ def test_grey_images_are_searched_plainly_unless_told_otherwise(monkeypatch):
         0.0,
     )
     # Units, the gradient path, and rows that are no images are left as they were, but for the noise on pixels.
-    assert planned(sites="units").config.chain.waves == planning.WAVES
+    assert planned(sites="units").config.chain.keep_schedule.regrow == planning.REGROWTHS
     assert planned(method="gradient").config.train.input_noise == 0.0
     assert planned(sites="units").config.retrain.dropout == 0.0
     assert planned(retrain_dropout=0.0, retrain_epochs=2).config.retrain.epochs == 2
-    assert make_plan(make_config(data="breast-cancer", keep=3), load("breast-cancer")).config.chain.pool == 32
+    assert make_plan(make_config(data="breast-cancer", keep=3), load("breast-cancer")).config.chain.pool.size == 32
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"sites": "units", "search_hidden": "64"},
-        {"waves": 3, "budget": "constant"},
-        {"waves": 3, "budget_until": 0.95},
-        {"waves": 3, "budget_drops": "chain", "moves": "toggle=1"},
+        {"keep_schedule": "constant,regrow=3"},
+        {"keep_schedule": "geometric:0.95,regrow=3"},
+        {"keep_schedule": "geometric,regrow=3", "pool": "none", "moves": "toggle=1"},
     ],
 )
 def test_options_that_nothing_could_follow_are_refused(options):

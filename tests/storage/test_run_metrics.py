@@ -140,12 +140,12 @@ def test_what_every_search_costs_is_not_taken_for_an_epoch():
 def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypatch, quick):
     from mcprune.session.build.plan import make_plan
 
-    plan = make_plan(quick(epochs=40, waves=20, budget_until=0.3), load("digits"))
+    plan = make_plan(quick(epochs=40, keep_schedule="geometric:0.3,regrow=20"), load("digits"))
     seen = []
     real = filling.searching
 
     def searching(config, plan, began):
-        seen.append((config.chain.waves, config.train.epochs, plan.blocks))
+        seen.append((config.chain.keep_schedule.regrow, config.train.epochs, plan.blocks))
         return real(config, plan, began)
 
     monkeypatch.setattr(filling, "searching", searching)

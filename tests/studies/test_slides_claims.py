@@ -178,16 +178,16 @@ def test_the_runs_are_the_slides_own():
         if config.method == "gradient":
             assert (
                 config.train.epochs,
-                config.gradient.pruner_bound,
+                config.gradient.weight_bound,
                 config.gradient.start_weight,
-                config.gradient.pruner_optimizer,
+                config.gradient.gate_optimizer.kind,
             ) == (
                 160,
                 1000.0,
                 4.0,
                 "adam",
             )
-            assert config.gradient.window_epochs == (None if config.gradient.schedule in ("fixed", "ramp") else 10), (
+            assert config.gradient.alpha.window == (None if config.gradient.alpha.kind in ("fixed", "ramp") else 10), (
                 name
             )
     decade = make_alpha(configs["decade"])

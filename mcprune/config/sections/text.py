@@ -28,6 +28,17 @@ class TextOption(Section):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: Any) -> Any:
+        return cls.read(value)
+
+    @classmethod
+    def read(cls, value: Any) -> Any:
+        """Return the fields of a text, a number, a list or a mapping, unchecked; a value of this class as it is.
+
+        Raises
+        ------
+        ValueError
+            It has another form.
+        """
         if isinstance(value, bool):
             raise ValueError(f"true and false are no value here, got {value!r}")
         if isinstance(value, int | float):

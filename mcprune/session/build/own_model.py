@@ -214,7 +214,7 @@ def _settle_scale(
         why = "since parameters of the model are frozen"
     elif config.train.frozen and config.train.pretrain is None:
         why = "since the model is used as it came"
-    elif config.chain.start is not None and config.chain.start_after == 0:
+    elif config.chain.start is not None and config.chain.start.after == 0:
         why = "since the model is scored as it came"
     elif loss < TRAINED_BELOW * entropy:
         why = f"since the model comes trained ({right:.0%} of {len(rows):,} training rows are right)"

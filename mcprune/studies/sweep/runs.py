@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from mcprune.config.options import expanded
 from mcprune.config.schema import make_config
 from mcprune.data.base import Dataset
 from mcprune.environment import cores, versions
@@ -62,7 +63,7 @@ class Sweep:
         """Return, in JSON's types, what all processes of a sweep must share."""
         given = make_config(**self.options)
         return {
-            "options": {name: value for name, value in given.given().items() if name in self.options},
+            "options": {name: value for name, value in given.given().items() if name in expanded(self.options)},
             "vary": {vary.name: vary.plain() for vary in self.varied},
             "seeds": list(self.seeds),
             "objective": self.objective,

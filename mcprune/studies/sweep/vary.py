@@ -11,9 +11,9 @@ from typing import Any, get_args
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from mcprune.config.options import OPTIONS, option
-from mcprune.config.parsing import nearest
+from mcprune.config.options import declaration, option
 from mcprune.config.schema import make_config
+from mcprune.config.sections.text import TextOption
 from mcprune.config.unused import check_options
 from mcprune.errors import ConfigError
 
@@ -85,8 +85,10 @@ def read(text: str) -> Vary:
     if not name or not equals or not values:
         raise ConfigError(f"--vary: {FORMS}; met {text!r}")
     name = name.removeprefix("--").replace("-", "_")
-    if name not in OPTIONS:
-        raise ConfigError(f"--vary: there is no option {name!r}{nearest(name, OPTIONS)}")
+    try:
+        field = declaration(name)
+    except ConfigError as error:
+        raise ConfigError(f"--vary: {error}") from None
     if name in OTHER_QUESTION:
         raise ConfigError(
             f"--vary {name}: accuracies under other values of it do not compare; sweep for each on its own"
@@ -95,7 +97,6 @@ def read(text: str) -> Vary:
         raise ConfigError("--vary preset: it stands for several options; vary these by their names")
     if name in NO_MASK:
         raise ConfigError(f"--vary {name}: it does not change what is found; give {option(name)} once, or leave it out")
-    field = OPTIONS[name].info
     parts = values.split(":")
     is_log = parts[0].strip().lower() == "log"
     ends = parts[1:] if is_log else parts
@@ -147,6 +148,8 @@ def _number_kind(field: FieldInfo) -> str | None:
     """Return int or float for an option that takes numbers (a schedule takes one too), else None."""
     kinds = [part for part in get_args(field.annotation) if part is not type(None)]
     kind = kinds[0] if type(None) in get_args(field.annotation) else field.annotation
+    if isinstance(kind, type) and issubclass(kind, TextOption):
+        return _number_kind(kind.model_fields[kind.head[0]]) if kind.head else None
     if kind is int:
         return "int"
     takes_text = any(isinstance(part, BeforeValidator) for part in field.metadata)
