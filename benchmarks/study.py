@@ -7,7 +7,7 @@ Each line of output is one run; --out collects them, and leaves out what it hold
 copies=C: the rows that train and judge the search are C times as many, all but the first copy moved and turned (warp=S, as --retrain-warp)
 or drawn by up to a share towards another row of the class (mix=M).
 
-    python benchmarks/study.py --data mnist --seeds 0,1,2 "waves=0" "search_hidden=512" "epochs=40"
+    python benchmarks/study.py --data mnist --seeds 0,1,2 "keep_schedule=geometric,regrow=0" "search_hidden=512" "epochs=40"
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ WAIT = 60_000  # milliseconds; a loaded machine only waits longer
 class Run:
     """`mcprune tune` in a process of its own."""
 
-    def __init__(self, folder, *more, budget=("--budget", "constant")):
+    def __init__(self, folder, *more, budget=("--keep-schedule", "constant")):
         command = [
             sys.executable,
             "-m",
@@ -293,7 +293,7 @@ def test_a_run_is_stopped_early_after_a_checkpoint_and_a_page_too_many_says_so(t
 
 
 def test_a_run_without_a_chain_says_why_it_has_no_knobs_and_a_dead_server_is_noticed(tmp_path, browser):
-    run = Run(tmp_path / "run", "--method", "gradient", "--schedule", "fixed", budget=())
+    run = Run(tmp_path / "run", "--method", "gradient", "--alpha", "fixed", budget=())
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(WAIT)
     faults = []

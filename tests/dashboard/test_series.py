@@ -49,7 +49,7 @@ class Reader:
 
 @pytest.fixture
 def page(tmp_path, page_class):
-    page = page_class(tmp_path / "run", budget="constant")  # exchanges are there from the start
+    page = page_class(tmp_path / "run", keep_schedule="constant")  # exchanges are there from the start
     yield page
     page.close()
 

@@ -60,7 +60,7 @@ def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, g
     assert start.classifier == f"{name}, width {width}"
     assert len(start.sites) == groups
     assert start.config["finetune"] == "warm"
-    assert start.config["evaluation_rows"] == 1024
+    assert start.config["evaluation_rows"] == "1024,early=512"
     for cost in ("parameters", "macs"):
         assert 0 < getattr(done, cost).after < getattr(done, cost).before
     stored = json.loads((tmp_path / "run" / "result.json").read_text())
