@@ -6,6 +6,7 @@ written, one thread is used, and no global state of numpy or torch is left chang
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -85,6 +86,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rows = self._rows(X.astype(np.float64), targets, weights, is_weighted)
         names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(columns)])]
+        self._warn_of_row_numbers(names, X)
         own = self.objective if callable(self.objective) else None
         name = self.objective if own is None else FUNCTION + getattr(own, "__name__", type(own).__name__)
         options = {"hidden": tuple(self.hidden), "objective": name, **(self.options or {})}
@@ -99,6 +101,22 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
             mask = self._wrapped(rows, names, config)
         self.support_: BoolArray = mask
         return plan, rows, config
+
+    def _warn_of_row_numbers(self, names: list[str], X: FloatArray) -> None:
+        """Warn of named columns that only number the rows; without names the order of the rows is nothing to go by."""
+        from mcprune.data.columns import row_numbers
+
+        if not hasattr(self, "feature_names_in_"):
+            return
+        said = {str(column) for option in (self.must_keep, self.must_drop) for column in option or ()}
+        numbers = [names[j] for j in row_numbers(names, X).certain if names[j] not in said and str(j) not in said]
+        if numbers:
+            warnings.warn(
+                f"{', '.join(map(repr, numbers[:4]))} only numbers the rows, which is no measurement. Leave it out of X, or "
+                "name it in must_drop (or in must_keep if it is one).",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _rows(self, X: FloatArray, targets: IntArray, weights: FloatArray, is_weighted: bool) -> Any:
         from mcprune.estimators import fitting

@@ -23,7 +23,6 @@ from mcprune.storage.events import Adapted, BeforeAfter, CostBudget, Event, Hard
 from mcprune.storage.folder import RunFolder
 from mcprune.storage.layout import CONFIG, EVENTS, MASK, RESULT
 from mcprune.storage.pruned_model import PrunedModel
-from mcprune.training.trainer import accuracy
 from mcprune.types import BoolArray, Float32Array, FloatArray
 
 RANDOM_MASKS = 5
@@ -32,7 +31,7 @@ COMPARE_SHARE = 0.1
 RETRAINED = ("scratch", "warm")  # updates that train a small classifier for --retrain-epochs
 FOUND = ("hard mask, as found", "hard mask, updated", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, as found", "magnitude, updated")
-Score = Callable[[str, int, list[float], float, list[float | None]], Scored]
+Score = Callable[[str, int, list[float | None], float, list[float | None]], Scored]
 
 
 @dataclass(frozen=True)
@@ -106,15 +105,16 @@ def finalize(
     is_cut_short = interrupt.is_asked
     scores: list[Scored] = []
 
-    def score(name: str, kept: int, accuracies: list[float], since: float, values: list[float | None]) -> Scored:
+    def score(name: str, kept: int, tests: list[float | None], since: float, values: list[float | None]) -> Scored:
         known = [value for value in values if value is not None]
+        accuracies = [value for value in tests if value is not None]
         scores.append(
             Scored(
                 name=name,
                 kept=kept,
-                accuracy=float(np.mean(accuracies)),
+                accuracy=float(np.mean(accuracies)) if accuracies else None,
                 spread=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-                count=len(accuracies),
+                count=len(tests),
                 objective=float(np.mean(known)) if known else None,
                 seconds=time.monotonic() - since,
             )
@@ -123,14 +123,12 @@ def finalize(
 
     since = time.monotonic()
     if plan.config.train.frozen:
-        everything = plan.gated.hard_gates(np.ones(plan.sites.size, bool))
-        dense = accuracy(plan.gated, refit.x_test, refit.y_test, everything)
+        dense = refit.test_gated(np.ones(plan.sites.size, bool))
         yield score("dense", plan.sites.size, [dense], since, [None])
         since = time.monotonic()
-    gates = plan.gated.hard_gates(mask)
     kept = int(mask.sum())
-    as_found = accuracy(plan.gated, refit.x_test, refit.y_test, gates)
-    yield score("hard mask, as found", kept, [as_found], since, [refit.value(plan.gated, mask, is_gated=True)])
+    objective = refit.value(plan.gated, mask, is_gated=True)
+    yield score("hard mask, as found", kept, [refit.test_gated(mask)], since, [objective])
     since = time.monotonic()
     small = None
     is_fresh = plan.config.retrain.finetune in RETRAINED
@@ -232,7 +230,7 @@ def _rivals(plan: Plan, refit: Refit, score: Score) -> Iterator[Event]:
     yield score("all sites", size, [refit.test(whole, everything)], since, [refit.value(whole, everything)])
     since = time.monotonic()
     draw = generator(seed, Stream.RIVAL_MASKS)
-    accuracies: list[float] = []
+    accuracies: list[float | None] = []
     values: list[float | None] = []
     for number in range(RANDOM_MASKS):
         if plan.cost is not None:
@@ -258,8 +256,8 @@ def _updated_rivals(plan: Plan, refit: Refit, score: Score) -> Iterator[Event]:
     """The mask of largest magnitude on the same trained classifier, as it is and updated in the same way."""
     since = time.monotonic()
     mask = magnitude_mask(plan, plan.model, refit.x)
-    found = accuracy(plan.gated, refit.x_test, refit.y_test, plan.gated.hard_gates(mask))
-    yield score(BY_MAGNITUDE[0], int(mask.sum()), [found], since, [refit.value(plan.gated, mask, is_gated=True)])
+    objective = refit.value(plan.gated, mask, is_gated=True)
+    yield score(BY_MAGNITUDE[0], int(mask.sum()), [refit.test_gated(mask)], since, [objective])
     if plan.config.retrain.finetune != "none":
         since = time.monotonic()
         model = refit.updated(mask, plan.config.runtime.seed)
@@ -304,6 +302,8 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
 def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     """Whether to run the rivals, and the note that says why not. Their work is known beforehand: no clock decides."""
     config = plan.config
+    if not len(refit.y_test):
+        return False, "there are no test rows (test=0): no accuracy is measured, and nothing is compared"
     first = next((module for module in plan.model.modules() if isinstance(module, nn.Linear)), None)
     if config.retrain.finetune == "warm":
         text = "all sites and random masks are trained afresh, which found weights do not compare with: left out"

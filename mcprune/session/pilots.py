@@ -66,6 +66,8 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
         return _fitted(plan, given, {}, given.runtime.max_time - (time.monotonic() - began), searcher)
     share = plan.config.gradient.alpha.pilots or 0.4
     own = dict(CANDIDATES)
+    if not len(plan.prepared.y_validation):
+        return _without_pilots(plan, given, began, searcher)
     if given.train.epochs is not None:
         total = (
             plan.epochs
@@ -118,6 +120,19 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
         f"the run takes {final.epochs} epochs"
     )
     final.spent_forwards = forwards
+    return final
+
+
+def _without_pilots(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan:
+    """Return the plan of the first candidate, where no validation rows can tell which one is best."""
+    best, options = next(iter(CANDIDATES.items()))
+    if given.train.epochs is not None or given.runtime.max_time is None:
+        final = _changed(plan, given, options, plan.epochs)
+    else:
+        final = _fitted(plan, given, options, given.runtime.max_time - (time.monotonic() - began), searcher)
+    final.notes.append(
+        f"schedule auto: {best}, as there are no validation rows (validation=0) by which pilots are judged"
+    )
     return final
 
 

@@ -147,9 +147,14 @@ class Refit:
             )
         return self.cut(model, mask)
 
-    def test(self, model: nn.Module, mask: BoolArray) -> float:
-        """Return the test accuracy of a small model that takes what the mask keeps."""
-        return accuracy(model, self.columns(self.x_test, mask), self.y_test)
+    def test(self, model: nn.Module, mask: BoolArray) -> float | None:
+        """Return the test accuracy of a small model that takes what the mask keeps; None without test rows."""
+        return accuracy(model, self.columns(self.x_test, mask), self.y_test) if len(self.y_test) else None
+
+    def test_gated(self, mask: BoolArray) -> float | None:
+        """Return the test accuracy of the search's classifier under the hard mask; None without test rows."""
+        gates = self.plan.gated.hard_gates(mask)
+        return accuracy(self.plan.gated, self.x_test, self.y_test, gates) if len(self.y_test) else None
 
     def value(self, model: nn.Module, mask: BoolArray, *, is_gated: bool = False) -> float | None:
         """Return the objective on the test part, of a small model or of the whole one under the mask; None for the default."""

@@ -72,8 +72,8 @@ class Scored(Event):
         `random masks`; `first-layer magnitude`; `weight magnitude`.
     kept : int, sites
         Kept sites.
-    accuracy : float, share
-        On the test rows; the mean over the masks if `count` is above 1.
+    accuracy : float or None, share
+        On the test rows, null without such rows; the mean over the masks if `count` is above 1.
     spread : float or None, share
         Sample standard deviation over the masks; null for a single one.
     count : int, masks

@@ -135,7 +135,7 @@ class Jobs:
         Raises
         ------
         McpruneError
-            For some n no job that is left can be planned; the error of the first of them.
+            For some n no job that is left can be planned; the error of the first of them. There are no test rows.
         """
         left: dict[Any, list[Job]] = {}
         for job in self.jobs:
@@ -145,7 +145,11 @@ class Jobs:
             first: McpruneError | None = None
             for job in alike:
                 try:
-                    make_plan(job.config(), dataset)
+                    plan = make_plan(job.config(), dataset)
+                    if not len(plan.prepared.y_test):
+                        raise ConfigError(
+                            "test=0 leaves no test rows, by which the runs are compared. Give --test above 0."
+                        )
                     break
                 except McpruneError as error:
                     first = first or error

@@ -272,3 +272,14 @@ def test_rows_without_weight_and_single_classes_are_told():
         MarkovSelector().fit(X, y, (y == 1).astype(float))
     classifier = MarkovPrunedClassifier(**QUICK).fit(X, y, (y != 1).astype(float))
     assert classifier.classes_.tolist() == [0, 2]
+
+
+def test_a_named_column_that_only_numbers_the_rows_is_warned_of():
+    X, y = make_classification(60, 4, random_state=0)
+    frame = pandas.DataFrame(X, columns=list("abcd")).reset_index()
+    selector = MarkovSelector(2, epochs=1, random_state=0)
+    with pytest.warns(UserWarning, match="'index' only numbers the rows"):
+        selector.fit(frame, y)
+    for options in ({"must_drop": ["index"]}, {"must_keep": ["index"]}, {"must_drop": [0]}):
+        MarkovSelector(2, epochs=1, random_state=0, **options).fit(frame, y)
+    selector.fit(frame.to_numpy(), y)
