@@ -16,6 +16,7 @@ from mcprune.storage.event_log import decoded_gates, read_log, read_result
 from mcprune.storage.events import Progress
 
 Bytes = NDArray[np.uint8]
+LEAST_EPOCHS = 3  # a search of fewer says nothing about its method
 
 
 class Point(NamedTuple):
@@ -43,6 +44,7 @@ class RunFigures(NamedTuple):
     forwards: int
     epochs: float
     is_cut: bool  # by the clock, before its last epoch
+    is_settled: bool  # n(t) had come down to n before the search ended
     keep: list[int]
     n: int
     N: int
@@ -90,6 +92,7 @@ def read_run(folder: Path, spent: tuple[float, int] = (0.0, 0)) -> RunFigures:
         forwards=hardened.forwards + spent[1],
         epochs=last.epoch,
         is_cut=log.stopped is not None,
+        is_settled=log.settled_from() < len(progress),
         keep=list(result.indices),
         n=len(result.indices),
         N=result.n_sites,
@@ -101,6 +104,11 @@ def read_run(folder: Path, spent: tuple[float, int] = (0.0, 0)) -> RunFigures:
         config=log.started.config,
         notes=log.notes,
     )
+
+
+def has_enough_work(run: RunFigures) -> bool:
+    """Whether a run had enough epochs, and came down to n sites, so that its accuracy says something about its method."""
+    return run.epochs >= LEAST_EPOCHS and run.is_settled
 
 
 def reached(curve: Iterable[Point], accuracy: float) -> Point | None:

@@ -116,6 +116,10 @@ def test_a_comparison_from_end_to_end(compared):
     chain = found["runs"][0]
     assert (chain["method"], chain["away"], chain["kept_before"]) == ("markov", 0.0, 16)
     assert "1 seed, 0.4 s for each search" in said
+    (ranking,) = found["ranking"]  # one seed ranks nothing
+    assert ranking["order"] == []
+    assert "no ranking" in ranking["text"]
+    assert "is first with" not in said
     assert said.rstrip().endswith("page.html")
 
 

@@ -7,7 +7,7 @@ from mcprune.data.load import load
 from mcprune.errors import FolderError
 from mcprune.session import fill_time as filling
 from mcprune.storage.run_metrics import Point, RunFigures, gates_over_time, jaccard, overlap, reached, read_run, spread
-from mcprune.studies.bench.runs import Bench, misses_words, summary, winner_words
+from mcprune.studies.bench.runs import Bench, misses_words, summary
 from mcprune.studies.jobs import Jobs
 
 CURVE = [Point(1.0, 100, 0.80), Point(2.0, 300, 0.92), Point(3.0, 350, 0.89), Point(4.0, 900, 0.95)]
@@ -17,7 +17,8 @@ def figures(**changes):
     """A made-up run."""
     given = {
         "found": 0.9, "retrained": 0.95, "away": 0.0, "kept_before": 2, "near_hard": 1.0, "seconds": 4.0, "forwards": 900, "epochs": 8.0,
-        "is_cut": False, "keep": [1, 2], "n": 2, "N": 4, "image_shape": None, "last_crossed": [0] * 4, "steps": 10, "curve": CURVE,
+        "is_cut": False, "is_settled": True, "keep": [1, 2], "n": 2, "N": 4, "image_shape": None,
+        "last_crossed": [0] * 4, "steps": 10, "curve": CURVE,
         "progress": [], "config": {}, "notes": [],
     }  # fmt: skip
     return RunFigures(**{**given, **changes})
@@ -52,6 +53,8 @@ def test_a_summary_by_hand(tmp_path):
         "n2-a-seed1": figures(retrained=0.97, kept_before=3, away=1.5, keep=[2, 3], curve=late),
     }
     (row,) = summary(bench, made, runs)
+    assert row["least_epochs"] == 8.0
+    assert row["is_settled"]
     assert row["retrained"] == pytest.approx(0.96)
     assert row["retrained_spread"] == pytest.approx(0.02 / 2**0.5)
     assert row["kept_before"] == [2, 3]
@@ -61,19 +64,6 @@ def test_a_summary_by_hand(tmp_path):
     assert (at_90["count"], at_90["seconds"], at_90["forwards"]) == (2, 3.5, 400)
     assert (at_95["count"], at_95["seconds"], at_95["forwards"]) == (1, 4.0, 900)
     assert spread([0.95, 0.97]) == row["retrained_spread"]
-
-
-def test_the_first_place_goes_by_the_retrained_accuracy():
-    rows = [
-        {"method": name, "n": 2, "retrained": value, "retrained_spread": 0.01, "seeds": 4, "found": 1 - value}
-        for name, value in (("low", 0.90), ("high", 0.95), ("middle", 0.93))
-    ]
-    words = winner_words(rows, 2)
-    assert "high is first with 0.9500" in words
-    assert "middle second" in words
-    # sqrt(.01^2 / 4 + .01^2 / 4)
-    assert "0.0200 below (standard error of the difference 0.0071)" in words
-    assert winner_words(rows, 3) == ""
 
 
 def test_what_missed_n_is_named():

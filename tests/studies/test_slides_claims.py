@@ -1,6 +1,7 @@
 """Verdicts on the statements of the slides, from made-up runs whose outcome is known; and the runs that are asked for."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,26 +26,27 @@ from mcprune.studies.reproduce.slides.verdicts import (
 FLAT, RISING = [10.0] * 8, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8]
 
 
-def run(kept=(64, 40, 16), alpha=FLAT, retrained=0.95, near_hard=1.0):
+def run(kept=(64, 40, 16), alpha=FLAT, retrained=0.95, near_hard=1.0, epochs=80.0):
     """A run of 64 sites and n = 16; `kept` and `alpha` over equal parts of 80 epochs."""
     events = []
     for step in range(80):
         count = kept[step * len(kept) // 80]
         value = alpha[step * len(alpha) // 80]
         events.append(
-            {
-                "epoch": step + 1.0,
-                "kept": count,
-                "gate_sum": count,
-                "alpha": value,
-                "cla": 1.0,
-                "rej": 0.1,
-                "lambda": 1.0,
-            }
+            SimpleNamespace(
+                epoch=step + 1.0,
+                kept=count,
+                gate_sum=count,
+                alpha=value,
+                classification_loss=1.0,
+                rejection_loss=0.1,
+                schedule_lambda=1.0,
+            )
         )
     return RunFigures(
-        found=0.9, retrained=retrained, away=0.0, kept_before=kept[-1], near_hard=near_hard, seconds=1.0, forwards=1, epochs=80.0,
-        is_cut=False, keep=list(range(16)), n=16, N=64, image_shape=None, last_crossed=[], steps=80, curve=[], progress=events, config={},
+        found=0.9, retrained=retrained, away=0.0, kept_before=kept[-1], near_hard=near_hard, seconds=1.0, forwards=1, epochs=epochs,
+        is_cut=False, is_settled=True, keep=list(range(16)), n=16, N=64,
+        image_shape=None, last_crossed=[], steps=80, curve=[], progress=events, config={},
         notes=[],
     )  # fmt: skip
 
@@ -151,6 +153,15 @@ def test_the_other_statements():
     assert verdicts(ramp=works, chain=run(kept=(64, 17)))["7b"] == NOT
 
 
+def test_a_chain_of_too_few_epochs_has_no_verdict():
+    works, short = run(), run(epochs=1.0)
+    assert verdicts(ramp=works, chain=short, chain_slides=short)["7a"] == UNCLEAR
+    assert verdicts(ramp=works, chain=short)["7b"] == UNCLEAR
+    # The control: the same accuracies after enough epochs.
+    enough = verdicts(ramp=works, chain=works, chain_slides=works)
+    assert (enough["7a"], enough["7b"]) == (HOLDS, HOLDS)
+
+
 def test_the_summary_has_every_row_once():
     made = rows({"fixed-10": {0: run()}, "decade": {0: run(kept=(64, 50))}}, 16)
     assert summary_words(made) == (
@@ -194,6 +205,6 @@ def test_the_runs_are_the_slides_own():
     assert isinstance(decade, alphas.Windowed)
     # lambda after 19, 20, 140 and 160 epochs: eight values from 1 to 1e7.
     assert [decade.rule.after(epochs, 1.0, 0.0) for epochs in (19, 20, 140, 159)] == [1.0, 10.0, 1e7, 1e7]
-    assert configs["chain-slides"].moves == {"uniform": 1.0}
+    assert configs["chain-slides"].chain.moves == {"uniform": 1.0}
     assert "0.01" in setting.words()
     assert slides.Setting("mnist", 50).rate == 1e-3

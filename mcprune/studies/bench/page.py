@@ -41,7 +41,7 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
         "trials that learn how many epochs fit; that of the gradient path includes the timing of its steps, and of auto the pilots. "
         "Retraining is not part of it.",
     )
-    for text in [*filter(None, found["first"]), *found["misses"]]:
+    for text in [*(one["text"] for one in found["ranking"] if one["text"]), *found["misses"]]:
         page.words(text, quiet=False)
     for name, message in found["failures"].items():
         page.words(f"failed: {name}: {message}", quiet=False)
@@ -50,7 +50,8 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
         if not rows:
             continue
         page.heading(f"n = {keep}")
-        best = max(range(len(rows)), key=lambda place: rows[place]["retrained"])
+        order = next(one["order"] for one in found["ranking"] if one["n"] == keep)
+        best = next((place for place, row in enumerate(rows) if row["method"] in order[:1]), None)
         page.table(bench_table.HEADER, [bench_table.cells(row) for row in rows], best)
         page.words(
             "Time and sample-forwards until a mask of exactly n sites first had the validation accuracy; - where none had it."

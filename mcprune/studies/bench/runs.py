@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from mcprune.config.measures import MEASURES
 from mcprune.errors import ConfigError
 from mcprune.storage.run_metrics import RunFigures, mean, overlap, reached, read_run, spread
+from mcprune.studies.bench.ranking import ranking
 from mcprune.studies.jobs import Job, Jobs, write_json
 
 RESULTS = "results.json"
@@ -134,27 +134,12 @@ def _row(mine: Sequence[RunFigures], accuracies: Sequence[float]) -> dict[str, A
         "seconds": mean([run.seconds for run in mine]),
         "forwards": mean([run.forwards for run in mine]),
         "epochs": mean([run.epochs for run in mine]),
+        "least_epochs": min(run.epochs for run in mine),
+        "is_settled": all(run.is_settled for run in mine),
         "cut": sum(run.is_cut for run in mine),
         "times": times,
         "overlap": overlap([run.keep for run in mine]),
     }
-
-
-def winner_words(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
-    """Say which method has the highest retrained accuracy at n, and how far the next one is; '' where nothing is finished."""
-    ranked = sorted((row for row in rows if row["n"] == keep), key=lambda row: -row["retrained"])
-    if not ranked:
-        return ""
-    best = ranked[0]
-    text = f"n = {keep}: {best['method']} is first with {best['retrained']:.4f} after retraining"
-    if len(ranked) == 1:
-        return text
-    second = ranked[1]
-    text += f", {second['method']} second with {second['retrained']:.4f}, {best['retrained'] - second['retrained']:.4f} below"
-    if best["retrained_spread"] is None or second["retrained_spread"] is None:
-        return text
-    error = math.sqrt(best["retrained_spread"] ** 2 / best["seeds"] + second["retrained_spread"] ** 2 / second["seeds"])
-    return text + f" (standard error of the difference {error:.4f})"
 
 
 def misses_words(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
@@ -173,6 +158,7 @@ def write_results(root: Path, bench: Bench, jobs: Jobs, runs: Mapping[str, RunFi
     from mcprune.environment import cores, versions
 
     table = summary(bench, jobs, runs)
+    rankings = [ranking(table, keep, bench.seconds, bench.seeds) for keep in bench.keeps]
     found = {
         "setting": {
             "methods": bench.methods,
@@ -184,7 +170,9 @@ def write_results(root: Path, bench: Bench, jobs: Jobs, runs: Mapping[str, RunFi
         },
         "machine": {"cores": cores(), **versions()},
         "table": table,
-        "first": [winner_words(table, keep) for keep in bench.keeps],
+        "ranking": [
+            {"n": keep, "order": list(one.order), "text": one.text} for keep, one in zip(bench.keeps, rankings, strict=True)
+        ],
         "misses": [misses_words(table, keep) for keep in bench.keeps],
         "failures": jobs.failures(),
         "runs": [

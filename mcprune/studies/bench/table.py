@@ -83,7 +83,7 @@ def table(found: Mapping[str, Any], stream: TextIO) -> None:
         _table(output, time_header(rows), [time_cells(row) for row in rows])
     words = [
         "",
-        *filter(None, found["first"]),
+        *(line for one in found["ranking"] if one["text"] for line in wrapped(one["text"], output.width, "")),
         *found["misses"],
         *wrapped(
             "as found, retrained: test accuracy of the hard mask, spread a standard deviation over seeds; |sum - n|: of the gates "

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mcprune.storage.run_metrics import RunFigures
+from mcprune.storage.run_metrics import LEAST_EPOCHS, RunFigures, has_enough_work
 from mcprune.studies.reproduce.slides.verdicts import (
     BELOW,
     GRADUAL,
@@ -25,6 +25,7 @@ Runs = Mapping[str, Mapping[int, RunFigures]]
 Row = dict[str, Any]
 
 HOLDS, NOT, UNCLEAR = "holds", "does not hold", "unclear"
+SHORT = f"a chain had fewer than {LEAST_EPOCHS} epochs"
 
 
 def rows(runs: Runs, keep: int) -> list[Row]:
@@ -257,8 +258,8 @@ def _chain(runs: Runs, best: float) -> Row:
         "Use Markov chain instead of back propagation to update pruner weights; weights updated only if L_tot_new < L_tot_old",
         "--preset slides: all sites at once, n constant, alpha 10, delta 1",
         words,
-        f"the slides only propose it; holds if it works for all seeds in its time. {WORKING}",
-        _verdict([HOLDS if one else NOT for name in used for one in works[name]]),
+        f"the slides only propose it; holds if it works for all seeds in its time, unclear if {SHORT}. {WORKING}",
+        _verdict([HOLDS if one else NOT for name in used for one in works[name]]) if _enough(runs, used) else UNCLEAR,
         used,
     )
 
@@ -275,14 +276,16 @@ def _both(runs: Runs, best: float, keep: int) -> Row:
             f"chain {found['chain']:.4f} with {_list(kept)} of {keep} kept before the last step; best of backprop "
             f"{gradient[name]:.4f} ({name}){plain}"
         )
-        verdict = HOLDS if set(kept) == {keep} and found["chain"] >= gradient[name] - BELOW else NOT
+        if _enough(runs, ["chain"]):
+            verdict = HOLDS if set(kept) == {keep} and found["chain"] >= gradient[name] - BELOW else NOT
     return _row(
         "7b",
         "Both strategies prune: the chain, with moves that this program adds, ends at exactly n and no worse than backprop",
         "PLAN: investigate both strategies",
         "the default chain (n(t) falls, then kept and dropped sites are exchanged) beside the best run of the gradient path",
         text,
-        f"holds if the chain is at exactly n for all seeds and its retrained accuracy at most {BELOW:g} below the best of backprop",
+        f"holds if the chain is at exactly n for all seeds and its retrained accuracy at most {BELOW:g} below the best of "
+        f"backprop, unclear if {SHORT}",
         verdict,
         list(found),
     )
@@ -308,6 +311,11 @@ def _told(
                     f" (alpha {means[0]:.3g} to {means[-1]:.3g} as L_cla went from {losses[0]:.3g} to {losses[-1]:.3g})"
                 )
     return "; ".join(parts) or "nothing: the run failed or is not finished", works
+
+
+def _enough(runs: Runs, used: Sequence[str]) -> bool:
+    """Whether every run had enough epochs for a verdict."""
+    return all(has_enough_work(run) for name in used for run in runs[name].values())
 
 
 def _verdict(parts: Sequence[str]) -> str:
