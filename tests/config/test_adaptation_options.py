@@ -11,6 +11,7 @@ from mcprune.errors import ConfigError
 from mcprune.report.summary import adapted_lines
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import make_plan
+from mcprune.storage.event_parts import Adapted
 
 SHORT = ["--keep", "9", "--hidden", "8", "--epochs", "2", "--retrain-epochs", "1", "--compare", "no", "--threads", "1"]
 
@@ -82,20 +83,20 @@ def test_a_run_with_replicas_tells_its_ladder_and_repeats(tmp_path, capsys):
     capsys.readouterr()
     assert main(["show", str(tmp_path / "one")]) == 0
     shown = capsys.readouterr().out
-    for line in adapted_lines(last):
+    for line in adapted_lines(Adapted(**last)):
         assert line in shown
     assert "swaps between neighbours: " in shown
 
 
 def test_the_lines_of_what_was_adapted():
     assert adapted_lines(None) == []
-    told = {"temperatures": [0.001, 0.1], "swap_rates": [None], "round_trips": 0, "frozen_at": None}
-    assert adapted_lines(told) == [
+    adapted = Adapted(temperatures=[0.001, 0.1], swap_rates=[None], round_trips=0, frozen_at=None)
+    assert adapted_lines(adapted) == [
         "adapted during the warm-up, not frozen: the warm-up did not end",
         "  temperatures: 0.001, 0.1",
         "  swaps between neighbours: -; round trips: 0",
     ]
-    assert adapted_lines({"deltas": [1.25], "frozen_at": 1280}) == [
+    assert adapted_lines(Adapted(deltas=[1.25], frozen_at=1280)) == [
         "adapted during the warm-up, frozen after 1,280 proposals a replica",
         "  delta: 1.25",
     ]

@@ -59,7 +59,7 @@ def test_a_preset_on_the_command_line_stands_above_the_file_and_below_other_opti
         "constant",
         "hard",
     )
-    assert mcprune.Config(preset="slides").moves == {"uniform": 1.0}
+    assert make_config(preset="slides").chain.moves == {"uniform": 1.0}
 
 
 def test_a_frame_is_read_by_its_names():
