@@ -3,51 +3,101 @@
 from __future__ import annotations
 
 import argparse
-import re
-from typing import Any, get_origin
+from typing import Any
 
+from mcprune.cli.help import (
+    FIRST,
+    group_title,
+    group_titles,
+    is_listed,
+    meaning,
+    placeholder,
+    presets_text,
+    short_meaning,
+    short_placeholder,
+)
 from mcprune.cli.parser import Parser
 from mcprune.config.files import read_options
-from mcprune.config.options import OPTIONS, SECTIONS, Option, expanded, option
-from mcprune.config.parsing import shown
+from mcprune.config.options import OPTIONS, expanded
 from mcprune.config.presets import PRESETS
 
 DESCRIPTION = (
-    "Choose which inputs, units or channels of a classifier to keep: backprop trains the classifier while a Markov "
-    "chain, which needs no gradient, decides about the sites."
+    "Choose which inputs, units, channels or weights of a classifier to keep: backprop trains the classifier while a Markov chain, "
+    "which needs no gradient, decides about the sites."
 )
-SCREEN = ("config", "quiet", "json")
+SCREEN = ("config", "quiet", "json", "help_all")
+WIDTH, TEXT_AT = 100, 30
 
 
-def placeholder(entry: Option) -> str:
-    """Return what stands for the value in the help: the choices, or the kind of value."""
-    if (named := entry.extra("placeholder")) is not None:
-        return str(named)
-    if entry.choices:
-        return "{" + ",".join(entry.choices) + "}"
-    kind = entry.kinds[0]
-    if kind is str:
-        is_schedule = entry.is_read_from_text and entry.name not in ("data", "out")
-        return "NUMBER|SCHEDULE" if is_schedule else "TEXT"
-    if kind is int:
-        return "SIZE" if entry.is_read_from_text else "INTEGER"
-    if get_origin(kind) is tuple:
-        return "INTEGER,..."
-    return "MOVE=SHARE,..." if get_origin(kind) is dict else "NUMBER"
+class Formatter(argparse.HelpFormatter):
+    """Help of at most 100 columns."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=TEXT_AT)
+        self._width = min(self._width, WIDTH)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return (
+                action.option_strings[0].replace("--", "--[no-]", 1)
+                if action.default is None
+                else action.option_strings[0]
+            )
+        return super()._format_action_invocation(action)
 
 
-def meaning(entry: Option) -> str:
-    """Return the help of an option: meaning and default (`[...]` in a description: what None becomes)."""
-    text = entry.info.description or ""
-    bracket = re.fullmatch(r"(.*?) \[([^\]]*)\]", text)
-    if bracket:
-        text, default = bracket[1], bracket[2]
-    elif entry.info.default is None:
-        default = "none"
-    else:
-        default = shown(entry.name, entry.info.default)
-    # argparse formats its help with %, so a literal one is doubled.
-    return f"{text} (default: {default})".replace("%", "%%")
+class RunParser(Parser):
+    """The parser of `run` and of the commands that take its options: a first page of help, and one of every option."""
+
+    def __init__(self, prog: str, description: str, **more: Any) -> None:
+        super().__init__(prog, description, add_help=False, formatter_class=Formatter, **more)
+        self.option(
+            "-h", "--help", action="help", group=self.add_argument_group("help"), help="show this page and exit"
+        )
+        self.option("--help-all", action=HelpAll, group=self._action_groups[-1], help="explain every option and exit")
+
+    def format_help(self) -> str:
+        """Return the first page: the options that a user meets first, and those of the command itself."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        by_name = {action.dest: action for action in self._actions}
+        formatter.start_section("options")
+        for name in FIRST:
+            action = by_name[name]
+            if action.help is not argparse.SUPPRESS:
+                is_own = action.help != meaning(OPTIONS[name]).replace("%", "%%")  # worded by the command
+                formatter.add_argument(_first_page(action, str(action.help) if is_own else short_meaning(name)))
+        formatter.end_section()
+        own = [group for group in self._action_groups if group.title not in group_titles()]
+        for group in own:
+            formatter.start_section(group.title)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+        return formatter.format_help()
+
+    def format_all(self) -> str:
+        """Return the help of every option."""
+        return super().format_help()
+
+
+def _first_page(action: argparse.Action, text: str) -> argparse.Action:
+    entry = OPTIONS[action.dest]
+    metavar = None if entry.is_flag else short_placeholder(entry)
+    return argparse.Action([entry.flag], action.dest, nargs=0 if entry.is_flag else None, metavar=metavar, help=text)
+
+
+class HelpAll(argparse.Action):
+    """Prints the help of every option and leaves."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print, and leave."""
+        assert isinstance(parser, RunParser)
+        print(parser.format_all(), end="")
+        parser.exit()
 
 
 def run_parser(command: str = "run", description: str = DESCRIPTION) -> Parser:
@@ -55,31 +105,35 @@ def run_parser(command: str = "run", description: str = DESCRIPTION) -> Parser:
 
     Another command of the same options has its own name and description.
     """
-    parser = Parser(
+    parser = RunParser(
         f"mcprune {command}",
         description,
-        epilog=presets_text() + " A TOML file holds the same options in sections (docs/options.md).",
+        epilog=f"{presets_text()} A TOML file holds the same options in sections (docs/options.md).".replace("%", "%%"),
         stray="; every value follows the name of its option, as in --data digits",
         usage=f"mcprune {command} [--data NAME|FILE|FOLDER] [--keep N] [options]",
     )
-    groups = {title: parser.add_argument_group(title) for title in SECTIONS}
+    groups = {title: parser.add_argument_group(title) for title in group_titles()}
     for name, entry in OPTIONS.items():
+        # argparse formats its help with %, so a literal one is doubled.
+        text = meaning(entry).replace("%", "%%") if is_listed(entry) else argparse.SUPPRESS
         common: dict[str, Any] = {
             "dest": name,
-            "group": groups[entry.section or "search"],
+            "group": groups[group_title(entry)],
             "default": argparse.SUPPRESS,
-            "help": meaning(entry),
+            "help": text,
         }
         if entry.is_flag:
             parser.option(entry.flag, action=argparse.BooleanOptionalAction, **common)
         else:
             parser.option(entry.flag, metavar=placeholder(entry), **common)
+    _add_screen(parser, command)
+    return parser
+
+
+def _add_screen(parser: Parser, command: str) -> None:
     screen = parser.add_argument_group("file and screen")
     parser.option(
-        "--config",
-        metavar="FILE.toml",
-        group=screen,
-        help="options from a file; the command line overrides it (default: none)",
+        "--config", metavar="FILE", group=screen, help="options from a TOML file; the command line overrides it"
     )
     if command == "run":
         parser.option(
@@ -87,34 +141,10 @@ def run_parser(command: str = "run", description: str = DESCRIPTION) -> Parser:
             metavar="FOLDER",
             group=screen,
             default=argparse.SUPPRESS,
-            help="repeat a steered run: its options, the changes of its knobs, its end (default: none)",
+            help="repeat a steered run: its options, its changes, its end",
         )
-    parser.option(
-        "--quiet",
-        action="store_true",
-        group=screen,
-        help="print errors and, at the end, the run's folder; nothing else (default: no)",
-    )
-    parser.option(
-        "--json",
-        action="store_true",
-        group=screen,
-        help="print the events as JSON lines, nothing else (default: no)",
-    )
-    return parser
-
-
-def presets_text() -> str:
-    """Say what the presets set."""
-    parts = []
-    for preset, options in PRESETS.items():
-        if options:
-            parts.append(
-                f"--preset {preset}: "
-                + " ".join(f"{option(key)} {shown(key, value)}" for key, value in options.items())
-                + "."
-            )
-    return " ".join(parts).replace("%", "%%")
+    parser.option("--quiet", action="store_true", group=screen, help="print errors and the run's folder alone")
+    parser.option("--json", action="store_true", group=screen, help="print the events as JSON lines alone")
 
 
 def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dict[str, Any], bool, bool]:

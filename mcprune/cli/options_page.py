@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from mcprune.cli.arguments import meaning, placeholder, presets_text
-from mcprune.config.options import OPTIONS, SECTIONS
+from mcprune.cli.help import default_of, is_listed, parts_of, presets_text, value_of
+from mcprune.config.options import METHODS, OPTIONS, SECTIONS, Option
 
 HEAD = """\
 # Every option
 
 The options of `mcprune run`, of a TOML file and of `mcprune.prune(..., name=value)` are one declaration, and this page is made from it by
 `python -m mcprune.cli.options_page > docs/options.md`. A value out of range, an unknown name, or an option that the run could not use is
-refused. What is left open is settled from the data when the run starts; `config.toml` in the run's folder has the settled values.
+refused. Defaults that depend on the run are settled when it starts; `config.toml` in the run's folder has the settled values.
 
 A TOML file has the sections below, with the names of the column *key*:
 
@@ -18,33 +18,42 @@ A TOML file has the sections below, with the names of the column *key*:
     keep = 16
     [search]
     temperature = "geometric:3e-3:3e-4"
+    keep_schedule = "geometric:0.3,regrow=40"
+
+An option of several parts is one text, `HEAD[:PART],KEY=VALUE,...`; in Python a mapping of its parts does as well. The rows that begin with
+a dot are its parts.
 """
+COLUMNS = "| option | key | value | meaning | default |\n|---|---|---|---|---|\n"
 
 
 def page() -> str:
     """Return the page."""
-    groups: dict[str, list[str]] = {title: [] for title in SECTIONS}
-    for entry in OPTIONS.values():
-        text = meaning(entry).replace("%%", "%")
-        text, _, default = text.rpartition(" (default: ")
-        cells = [
-            f"`{entry.flag}`",
-            f"`{entry.field.rstrip('_')}`" if entry.section else "",
-            "" if entry.is_flag else f"`{placeholder(entry)}`",
-            text,
-            default.removesuffix(")"),
-        ]
-        groups[entry.section or "search"].append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     parts = [HEAD]
-    for title, rows in groups.items():
-        if rows:
-            parts.append(
-                f"## [{title}]\n\n| option | key | value | meaning | default |\n|---|---|---|---|---|\n"
-                + "\n".join(rows)
-                + "\n"
-            )
-    parts.append("## Presets\n\n" + presets_text().replace("%%", "%") + "\n")
+    for section in SECTIONS:
+        options = [entry for entry in OPTIONS.values() if (entry.section or "search") == section and is_listed(entry)]
+        common = [entry for entry in options if not entry.methods]
+        parts.append(f"## [{section}]\n\n{COLUMNS}" + "".join(line for entry in common for line in _rows(entry)))
+        for method in METHODS if section == "search" else ():
+            own = [entry for entry in options if method in entry.methods]
+            title = f"### --method {method}\n\n"
+            parts.append(title + COLUMNS + "".join(line for entry in own for line in _rows(entry, method)))
+    parts.append("## Presets\n\n" + presets_text() + "\n")
     return "\n".join(parts)
+
+
+def _rows(entry: Option, method: str = "") -> list[str]:
+    info = entry.by_method.get(method, entry.info)
+    key = f"`{entry.field.rstrip('_')}`" if entry.field else ""
+    value = "" if entry.is_flag else f"`{value_of(info, is_path=entry.name in ('data', 'out'))}`"
+    rows = [_row(f"`{entry.flag}`", key, value, str(info.description), default_of(entry, method, parts=False))]
+    for part in parts_of(entry, method):
+        spelled = f"`{part.key}`" if entry.name == "retrain" else ""
+        rows.append(_row(f". `{part.key}`", spelled, f"`{part.value}`", part.meaning, part.default))
+    return rows
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 if __name__ == "__main__":

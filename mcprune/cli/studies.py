@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mcprune.cli.arguments import meaning, placeholder
+from mcprune.cli.help import meaning, placeholder
 from mcprune.cli.parser import Parser, nearest
 from mcprune.config.measures import MEASURES
 from mcprune.config.options import OPTIONS

@@ -35,7 +35,8 @@ SECTIONS: dict[str, tuple[type[Section], ...]] = {
 }
 
 
-def _kinds(info: FieldInfo) -> tuple[Any, ...]:
+def kinds_of(info: FieldInfo) -> tuple[Any, ...]:
+    """Return the types of an option's values, None left out."""
     kind = info.annotation
     is_union = get_origin(kind) in (Union, types.UnionType)
     return tuple(part for part in (get_args(kind) if is_union else (kind,)) if part is not type(None))
@@ -77,7 +78,7 @@ class Option(NamedTuple):
     def texts(self) -> tuple[type[TextOption], ...]:
         """Its classes where it is written as a text of several parts."""
         infos = self.by_method.values() or (self.info,)
-        found = [kind for info in infos for kind in _kinds(info)]
+        found = [kind for info in infos for kind in kinds_of(info)]
         return tuple(kind for kind in found if isinstance(kind, type) and issubclass(kind, TextOption))
 
     @property
@@ -88,7 +89,7 @@ class Option(NamedTuple):
     @property
     def kinds(self) -> tuple[Any, ...]:
         """The types of its values, None left out."""
-        return _kinds(self.info)
+        return kinds_of(self.info)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -120,6 +121,9 @@ class Option(NamedTuple):
 def _table() -> dict[str, Option]:
     table: dict[str, Option] = {}
     for section, classes in SECTIONS.items():
+        if section == "search":
+            table["method"] = Option("method", "search", "method", Choice.model_fields["method"])
+            table["preset"] = Option("preset", "", "", Choice.model_fields["preset"])
         for kind in classes:
             for field, info in kind.model_fields.items():
                 if field == "method":
@@ -132,9 +136,8 @@ def _table() -> dict[str, Option]:
                     by_method = {**table[name].by_method, **by_method}
                     info = table[name].info
                 table[name] = Option(name, section, field, info, by_method)
-    table["retrain"] = Option("retrain", "retrain", "", Choice.model_fields["retrain"])
-    table["method"] = Option("method", "search", "method", Choice.model_fields["method"])
-    table["preset"] = Option("preset", "", "", Choice.model_fields["preset"])
+        if section == "retrain":
+            table["retrain"] = Option("retrain", "retrain", "", Choice.model_fields["retrain"])
     return table
 
 
@@ -219,7 +222,7 @@ def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
 def _with_part(entry: Option, base: Any, part: str, value: Any, method: str) -> dict[str, Any]:
     """Return an option of several parts, as given or by default, with another value of one part."""
     info = entry.by_method.get(method, entry.info)
-    kind = next((kind for kind in _kinds(info) if isinstance(kind, type) and issubclass(kind, TextOption)), None)
+    kind = next((kind for kind in kinds_of(info) if isinstance(kind, type) and issubclass(kind, TextOption)), None)
     if kind is None:
         raise ConfigError(f"{entry.flag} has no part {part!r} under --method {method}")
     try:

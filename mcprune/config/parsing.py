@@ -37,8 +37,10 @@ def positive_schedule_text(value: Any) -> str:
     return text
 
 
-def move_shares(value: Any) -> dict[str, float]:
-    """Accept a mapping or 'exchange=3,toggle=1'; shares are scaled to a sum of 1."""
+def move_shares(value: Any) -> dict[str, float] | None:
+    """Accept a mapping or 'exchange=3,toggle=1', scaled to a sum of 1; None stays None."""
+    if value is None:
+        return None
     if isinstance(value, str):
         pairs = [part.split("=", 1) if "=" in part else (part, "1") for part in value.split(",") if part.strip()]
         value = {name.strip(): share for name, share in pairs}

@@ -1,7 +1,8 @@
 import pytest
 
 from mcprune.cli.arguments import run_options, run_parser
-from mcprune.config.options import OPTIONS, option
+from mcprune.cli.help import is_listed, meaning
+from mcprune.config.options import OPTIONS, SECTIONS, option
 from mcprune.config.parsing import shown
 from mcprune.config.presets import PRESETS
 from mcprune.config.schema import Config, make_config
@@ -26,21 +27,50 @@ def test_the_default_in_the_help_can_be_typed_and_is_the_default(name):
     assert config_of(*method, option(name), shown(name, entry.info.default)) == config_of(*method)
 
 
+def all_of_it():
+    return " ".join(run_parser().format_all().split())
+
+
 def test_every_option_has_its_meaning_and_default_in_the_help():
-    text = " ".join(run_parser().format_help().split())
-    for name, entry in OPTIONS.items():
-        assert f" {option(name)}" in text
-        default = entry.info.description.partition(" [")[2].rstrip("]")
-        if not default:
-            default = "none" if entry.info.default is None else shown(name, entry.info.default)
-        assert " ".join(f"{entry.meaning} (default: {default})".split()) in text
-    for name in ("--config", "--quiet", "--json"):
+    text = all_of_it()
+    for entry in OPTIONS.values():
+        if is_listed(entry):
+            assert f" {entry.flag}" in text
+            assert " ".join(meaning(entry).split()) in text
+            assert "(default: " in meaning(entry)
+    for name in ("--config", "--quiet", "--json", "--help-all"):
         assert name in text
+
+
+def test_the_first_page_of_the_help_is_one_screen_of_some_twenty_options(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        run_parser().read(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 100
+    listed = [line.split()[0] for line in lines if line.startswith("  --")]
+    of_run = [flag for flag in listed if flag[2:].replace("-", "_") in OPTIONS]
+    assert 18 <= len(of_run) <= 24
+    assert of_run[:4] == ["--data", "--target", "--keep", "--sites"]
+    assert "--help-all" in listed
+    assert not {"--gate-optimizer", "--pool", "--retrain-epochs"} & set(listed)
+
+
+def test_the_second_page_has_all_options_by_section(capsys):
+    with pytest.raises(SystemExit) as leave:
+        run_parser().read(["--help-all"])
+    assert not leave.value.code
+    text = capsys.readouterr().out
+    places = [text.index(f"[{section}]") for section in SECTIONS]
+    assert places == sorted(places)
+    assert text.index("--gate-optimizer") > text.index("[search] --method gradient")
+    assert sum(is_listed(entry) for entry in OPTIONS.values()) <= 73
 
 
 @pytest.mark.parametrize("preset", [name for name, options in PRESETS.items() if options])
 def test_what_the_help_says_of_a_preset_gives_the_preset(preset):
-    text = " ".join(run_parser().format_help().split())
+    text = all_of_it()
     sentence = text.split(f"--preset {preset}: ")[1].split(". A TOML")[0].split()
     assert config_of(*sentence) == config_of("--preset", preset)
 

@@ -36,45 +36,45 @@ class Alpha(TextOption):
 
     kind: Literal["fixed", "ramp", "ratio", "mu-lambda", "decade", "stall", "auto"] = "ramp"
     value: Annotated[str, BeforeValidator(schedule_text)] | None = Field(
-        default=None, description="the number, or the schedule [10 if fixed, else geometric:0.02:30:0.7]"
+        default=None,
+        description="the number, or the schedule",
+        json_schema_extra={"placeholder": "NUMBER|SCHEDULE"},
     )
     lambda_: float | None = Field(
         default=None,
         gt=0,
         le=LARGEST_ALPHA,
-        description="lambda, or where it starts if the schedule lets it rise [1, if constant 1e5]",
+        description="lambda, or where it starts if the schedule lets it rise",
     )
     lambda_end: float | None = Field(
-        default=None, gt=0, le=LARGEST_ALPHA, description="lambda rises no further (decade, stall) [1e7]"
+        default=None, gt=0, le=LARGEST_ALPHA, description="lambda rises no further (decade, stall)"
     )
     epochs: float | None = Field(
         default=None,
         gt=0,
         le=LARGEST_COUNT,
-        description="decade: epochs between two jumps of lambda by 10 [an eighth of the run]; stall: epochs over which the variance of the "
-        "weights must have changed, else lambda rises [a 40th of the run]",
+        description="decade: epochs between two jumps of lambda by 10; stall: epochs over which the "
+        "variance of the weights must have changed, else lambda rises",
     )
     window: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="past epochs in the means of L_cla and L_pru [10, for decade half of its epochs]",
+        description="past epochs in the means of L_cla and L_pru",
     )
     window_kind: Literal["products", "literal"] | None = Field(
         default=None,
-        description="the window holds past products lambda L_pru, or L_pru alone, so that lambda cancels [products]",
+        description="the window holds past products lambda L_pru, or L_pru alone, so that lambda cancels",
     )
     tolerance: float | None = Field(
-        default=None, gt=0, lt=1, description="relative change of the variance that counts as none [0.01]"
+        default=None, gt=0, lt=1, description="relative change of the variance that counts as none"
     )
-    factor: float | None = Field(
-        default=None, gt=1, le=1e6, description="factor by which lambda rises when stalled [2]"
-    )
+    factor: float | None = Field(default=None, gt=1, le=1e6, description="factor by which lambda rises when stalled")
     cap: float | None = Field(
-        default=None, gt=0, le=LARGEST_ALPHA, description="alpha is cut to it where L_pru reaches 0 [1e6]"
+        default=None, gt=0, le=LARGEST_ALPHA, description="alpha is cut to it where L_pru reaches 0"
     )
     pilots: float | None = Field(
-        default=None, gt=0, lt=1, description="auto: fraction of the time that the pilots may take [0.4]"
+        default=None, gt=0, lt=1, description="auto: fraction of the time that the pilots may take"
     )
 
     @classmethod
@@ -128,7 +128,9 @@ class TrainedGates(TextOption):
 
     kind: Literal["sigmoid", "annealed", "hard-concrete", "straight-through"] = "sigmoid"
     sharpness: Annotated[str, BeforeValidator(positive_schedule_text)] | None = Field(
-        default=None, description="beta in sigmoid(beta w) of annealed gates [geometric:1:16]"
+        default=None,
+        description="beta in sigmoid(beta w) of annealed gates",
+        json_schema_extra={"placeholder": "SCHEDULE"},
     )
 
     @model_validator(mode="after")
@@ -145,9 +147,7 @@ class GateOptimizer(TextOption):
     form: ClassVar[str] = "adam[:LEARNING_RATE] or sgd[:LEARNING_RATE]"
 
     kind: Literal["adam", "sgd"] = "adam"
-    learning_rate: float | None = Field(
-        default=None, gt=0, le=1e6, description="its learning rate [scaled to the number of steps]"
-    )
+    learning_rate: float | None = Field(default=None, gt=0, le=1e6, description="its learning rate")
 
 
 class Gradient(Section):
@@ -156,8 +156,9 @@ class Gradient(Section):
     method: Literal["gradient"] = "gradient"
     alpha: Alpha = Field(
         default=Alpha(),
-        description="weight of L_pru in L_tot: a number, a schedule, or ratio, mu-lambda, decade or stall with their parts, such as "
-        "decade:epochs=20,window=10; or auto, the best of short pilots on validation rows (docs/gradient.md) [geometric:0.02:30:0.7]",
+        description="weight of L_pru in L_tot: a number, a schedule, or ratio, mu-lambda, decade or stall with their parts, "
+        "such as decade:epochs=20,window=10; or auto, the best of short pilots on validation rows "
+        "(docs/gradient.md)",
         json_schema_extra={"placeholder": "NUMBER|SCHEDULE|KIND[:KEY=VALUE,...]"},
     )
     rejection: Literal["plain", "modified"] = Field(
@@ -165,12 +166,12 @@ class Gradient(Section):
     )
     gates: TrainedGates | None = Field(
         default=None,
-        description="gates that the gradient trains: sigmoid, annealed[:SCHEDULE], hard-concrete or straight-through [sigmoid]",
+        description="gates that the gradient trains: sigmoid, annealed[:SCHEDULE], hard-concrete or straight-through",
         json_schema_extra={"placeholder": "KIND[:SCHEDULE]"},
     )
     gate_optimizer: GateOptimizer = Field(
         default=GateOptimizer(),
-        description="optimizer of the site weights, and its learning rate [adam, scaled to the number of steps]",
+        description="optimizer of the site weights, and its learning rate",
         json_schema_extra={"placeholder": "adam|sgd[:RATE]"},
     )
     start_weight: float = Field(default=4.0, gt=0, le=100, description="weight of every site at the start")
@@ -178,6 +179,6 @@ class Gradient(Section):
         default=None,
         gt=0,
         le=1000,
-        description="the site weights (times the sharpness) are clipped to plus or minus this, so that no gate saturates for good "
-        "[7, for straight-through gates 3.5]",
+        description="the site weights (times the sharpness) are clipped to plus or minus this, so that no gate saturates for "
+        "good",
     )

@@ -21,7 +21,7 @@ class Rounds(TextOption):
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="rounds of training for an epoch, scoring and dropping [10, or as many as there are epochs for]",
+        description="rounds of training for an epoch, scoring and dropping",
     )
     counts: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(layer_widths)] = Field(
         default=None, min_length=1, description="sites left after each round, falling to n"
@@ -30,7 +30,7 @@ class Rounds(TextOption):
         default=None,
         ge=0,
         le=LARGEST_COUNT,
-        description="epochs of training after the last round [half of the run, or what the rounds leave]",
+        description="epochs of training after the last round",
     )
 
     @classmethod
@@ -62,7 +62,7 @@ class Importance(Section):
     )
     rounds: Rounds = Field(
         default=Rounds(),
-        description="rounds of training for an epoch, scoring and dropping; or the sites left after each, falling to n; recover=EPOCHS of "
-        "training follow [10 rounds, or as many as there are epochs for; recover half of the run]",
+        description="rounds of training for an epoch, scoring and dropping; or the sites left after each, falling to n; "
+        "recover=EPOCHS of training follow",
         json_schema_extra={"placeholder": "N|N1,N2,...[,recover=EPOCHS]"},
     )

@@ -23,13 +23,13 @@ class KeepSchedule(TextOption):
         default=None,
         gt=0,
         le=1,
-        description="fraction of the run over which n(t) falls [0.3 before regrowth, else 0.5]",
+        description="fraction of the run over which n(t) falls",
     )
     regrow: int | None = Field(
         default=None,
         ge=0,
         le=LARGEST_COUNT,
-        description="times that n(t) rises again after its fall [40 from 20,000 training rows on at temperature 0, 0 for channels]",
+        description="times that n(t) rises again after its fall",
     )
     height: float = Field(
         default=1.0, gt=0, le=1000, description="fraction of n by which n(t) rises first above it; later less"
@@ -72,15 +72,15 @@ class Pool(TextOption):
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="sites drawn for each one that must be dropped or comes back [32]",
+        description="sites drawn for each one that must be dropped or comes back",
     )
     limit: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="most sites evaluated at once [2048 with the fused evaluator, else 512; no limit below 2,048 sites]",
+        description="most sites evaluated at once",
     )
-    is_off: bool = Field(default=False, description="only accepted moves drop sites")
+    is_off: bool = False  # only accepted moves drop sites
 
     @classmethod
     def parts(cls, text: str) -> dict[str, Any]:
@@ -100,13 +100,13 @@ class Replicas(TextOption):
 
     number: int = Field(default=1, ge=1, le=1024, description="chains; 1 is a single chain")
     hottest: float | None = Field(
-        default=None, gt=0, description="temperature of the hottest; --temperature is the coldest's [10 times that]"
+        default=None, gt=0, description="temperature of the hottest; --temperature is the coldest's"
     )
     swap_every: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="proposals that each replica consumes between rounds of swaps [a block's]",
+        description="proposals that each replica consumes between rounds of swaps",
     )
 
     @model_validator(mode="after")
@@ -126,8 +126,8 @@ class EvaluationRows(TextOption):
     head: ClassVar[tuple[str, ...]] = ("end",)
     form: ClassVar[str] = "N[,early=N]"
 
-    end: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="rows at the end [4096]")
-    early: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="rows while n(t) falls [2048]")
+    end: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="rows at the end")
+    early: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="rows while n(t) falls")
 
 
 class Gates(TextOption):
@@ -138,7 +138,9 @@ class Gates(TextOption):
 
     kind: Literal["sigmoid", "sharpened", "hard"] = "hard"
     sharpness: Annotated[str, BeforeValidator(positive_schedule_text)] | None = Field(
-        default=None, description="beta in sigmoid(beta w) of sharpened gates [geometric:1:16]"
+        default=None,
+        description="beta in sigmoid(beta w) of sharpened gates",
+        json_schema_extra={"placeholder": "SCHEDULE"},
     )
 
     @model_validator(mode="after")
@@ -157,7 +159,7 @@ class Markov(Section):
     )
     move_sites: int = Field(default=8, ge=1, le=LARGEST_COUNT, description="sites changed by a block move")
     delta: ScheduleText = Field(
-        default="1.0",
+        default="1",
         description="proposal half-width; a number or kind:start:end[:until]",
         json_schema_extra={"steered": [0.0, 1e6]},
     )
@@ -165,27 +167,27 @@ class Markov(Section):
         default=None,
         gt=0,
         lt=1,
-        description="acceptance rate that delta is adapted to during the warm-up [delta stays as set]",
+        description="acceptance rate that delta is adapted to during the warm-up",
     )
     warm_up: float | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="fraction of the run during which ladder, delta and scores adapt [half, or until n(t) has fallen if later]",
+        description="fraction of the run during which ladder, delta and scores adapt",
     )
     temperature: ScheduleText = Field(
-        default="0.0",
+        default="0",
         description="in units of L_tot; 0 accepts strict decreases only; a number or kind:start:end[:until]",
         json_schema_extra={"steered": [0.0, 1e6]},
     )
     replicas: Replicas = Field(
         default=Replicas(),
-        description="chains on a ladder of temperatures that swap (parallel tempering); hottest=T is the ladder's end, swap_every=N the "
-        "proposals between swaps [1, a single chain; else hottest 10 times the coldest, swaps after each block]",
+        description="chains on a ladder of temperatures that swap (parallel tempering); hottest=T is the ladder's end, "
+        "swap_every=N the proposals between swaps",
         json_schema_extra={"placeholder": "R[,hottest=T,swap_every=N]"},
     )
     alpha: ScheduleText = Field(
-        default="1.0",
+        default="1",
         description="weight of L_pru in L_tot; a number or kind:start:end[:until]",
         json_schema_extra={"steered": [0.0, 1e9]},
     )
@@ -194,20 +196,19 @@ class Markov(Section):
     )
     gates: Gates = Field(
         default=Gates(),
-        description="how a site's weight gates it while the chain evaluates candidates: hard, sigmoid, or sharpened[:SCHEDULE] [hard]",
+        description="how a site's weight gates it while the chain evaluates candidates: hard, sigmoid, or sharpened[:SCHEDULE]",
         json_schema_extra={"placeholder": "KIND[:SCHEDULE]"},
     )
     keep_schedule: KeepSchedule = Field(
         default=KeepSchedule(),
-        description="n(t): geometric:UNTIL falls from all sites to n over this fraction of the run, regrow=TIMESxHEIGHT lets it rise again "
-        "(HEIGHT times n, first), pressure above 1 drops sites earlier; constant is n from the start "
-        "[geometric:0.5; from 20,000 training rows on at temperature 0 geometric:0.3,regrow=40x1]",
+        description="n(t): geometric:UNTIL falls from all sites to n over this fraction of the run, regrow=TIMESxHEIGHT lets "
+        "it rise again (HEIGHT times n, first), pressure above 1 drops sites earlier; constant is n from the start",
         json_schema_extra={"placeholder": "SCHEDULE"},
     )
     pool: Pool = Field(
         default=Pool(),
-        description="how the count follows n(t): the cheapest of SIZE drawn sites for each one that must go are dropped, limit=N evaluated "
-        "at once; none: only accepted moves drop [32; limit 2048 with the fused evaluator, else 512, from 2,048 sites on]",
+        description="how the count follows n(t): the cheapest of SIZE drawn sites for each one that must go are dropped, "
+        "limit=N evaluated at once; none: only accepted moves drop",
         json_schema_extra={"placeholder": "SIZE[,limit=N]|none"},
     )
     start_weight: float = Field(default=4.0, gt=0, le=100, description="weight of every site at the start")
@@ -223,11 +224,12 @@ class Markov(Section):
     )
     evaluation_rows: EvaluationRows = Field(
         default=EvaluationRows(),
-        description="rows of the evaluation batch at the end, and while n(t) falls [4096,early=2048; fewer for channels]",
+        description="rows of the evaluation batch at the end, and while n(t) falls",
         json_schema_extra={"placeholder": "N[,early=N]"},
     )
     eval_on: Literal["auto", "train", "held-out"] = Field(
-        default="auto", description="rows that evaluate a candidate; auto: held-out rows below 20,000 training rows"
+        default="auto",
+        description="training rows that evaluate a candidate: all of them, or rows that are held out from training",
     )
     eval_fraction: float = Field(
         default=0.3, gt=0, lt=1, description="fraction of the training rows held out to evaluate candidates"
@@ -236,19 +238,19 @@ class Markov(Section):
         default=None,
         gt=0,
         lt=0.5,
-        description="rejects hopeless candidates after a part of the evaluation batch: approximate, with this probability that a candidate "
-        "is rejected which the whole batch would accept [none: exact]",
+        description="rejects hopeless candidates after a part of the evaluation batch: approximate, with this probability "
+        "that a candidate is rejected which the whole batch would accept",
     )
     proposals: Proposals = Field(
         default=Proposals(),
-        description="scores by which the informed move draws sites. chain: what the chain itself has evaluated; probes: sites tried one "
-        "by one before each block; or a measure [probes for weights, else chain]",
+        description="scores by which the informed move draws sites. chain: what the chain itself has evaluated; probes: sites "
+        "tried one by one before each block; or a measure",
         json_schema_extra={"placeholder": "chain|probes|MEASURE"},
     )
     start: Start | None = Field(
         default=None,
-        description="measure that chooses the chain's first mask, of n(t) sites, after=EPOCHS of training (1; 0 if trained already) "
-        "[the chain starts from all sites]",
+        description="measure that chooses the chain's first mask, of n(t) sites, after=EPOCHS of training (1; 0 if trained "
+        "already)",
         json_schema_extra={"placeholder": "MEASURE[,after=EPOCHS,...]"},
     )
 

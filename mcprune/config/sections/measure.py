@@ -27,13 +27,13 @@ class Scores(TextOption):
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="training rows that a score looks at, balanced over the classes [2560]",
+        description="training rows that a score looks at, balanced over the classes",
     )
     temperature: float | None = Field(
         default=None,
         gt=0,
         le=1e6,
-        description="by which the logits are divided while sites are scored [200 for grasp, else 1]",
+        description="by which the logits are divided while sites are scored",
     )
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class Ranking(Scores):
         default=False, description="each group of sites keeps its share, in place of one ranking of all"
     )
     min_per_layer: int | None = Field(
-        default=None, ge=1, le=LARGEST_COUNT, description="sites that each group keeps at least [1]"
+        default=None, ge=1, le=LARGEST_COUNT, description="sites that each group keeps at least"
     )
 
 
@@ -66,7 +66,7 @@ class Start(Ranking):
         default=None,
         ge=0,
         le=LARGEST_COUNT,
-        description="epochs of training before; 0 for a model that is trained already [1]",
+        description="epochs of training before; 0 for a model that is trained already",
     )
 
 

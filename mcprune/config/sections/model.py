@@ -20,14 +20,14 @@ class Model(Section):
         default=None,
         gt=0,
         le=16,
-        description="multiplies the channels of every layer of a convolutional network, such as 0.25 [1]",
+        description="multiplies the channels of every layer of a convolutional network, such as 0.25",
     )
     hidden: Annotated[tuple[Width, ...], BeforeValidator(layer_widths)] = Field(
         default=(128, 64), description="widths of the hidden layers"
     )
     search_hidden: Annotated[tuple[Width, ...] | None, BeforeValidator(layer_widths)] = Field(
         default=None,
-        description="widths while inputs are searched [512 for a chain on 20,000 training rows or more, else those of --hidden]",
+        description="widths while inputs are searched",
     )
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "softplus"] = Field(
         default="relu", description="activation of the hidden layers"

@@ -25,18 +25,18 @@ class Problem(Section):
     )
     keep: Annotated[int | dict[str, int] | None, BeforeValidator(site_counts)] = Field(
         default=None,
-        description="n, how many sites to keep; or a number for each kind of site, such as inputs=6,units=20; beside --macs or "
-        "--parameters it counts the inputs where these are one of several kinds [a quarter of all, without a bound on costs]",
+        description="n, how many sites to keep; or a number for each kind of site, such as inputs=6,units=20; beside --macs "
+        "or --parameters it counts the inputs where these are one of several kinds",
         json_schema_extra={"placeholder": "INTEGER|KIND=INTEGER,..."},
     )
     macs: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COST,
-        description="most multiply-accumulates that the kept model may need for a row [no bound]",
+        description="most multiply-accumulates that the kept model may need for a row",
     )
     parameters: int | None = Field(
-        default=None, ge=1, le=LARGEST_COST, description="most parameters that the kept model may have [no bound]"
+        default=None, ge=1, le=LARGEST_COST, description="most parameters that the kept model may have"
     )
     objective: Annotated[str, BeforeValidator(objective_text)] = Field(
         default="cross-entropy",

@@ -15,30 +15,28 @@ class Retrain(Section):
     finetune: Literal["auto", "scratch", "warm", "short", "least-squares", "none"] = Field(
         default="auto",
         description="what follows the mask. scratch: a fresh classifier is trained; warm: the search's weights are trained on; short: "
-        "a few passes on these weights; least-squares: each layer is refitted in closed form; auto: short for weights and "
-        "frozen classifiers, warm for channels, else scratch",
+        "a few passes on these weights; least-squares: each layer is refitted in closed form",
         json_schema_extra={"flat": "finetune"},
     )
     epochs: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="passes over the rows [30, more for few rows, 60 for an MLP on 20,000 grey images or more; as the search under "
-        "--finetune warm; 5, more for few rows, under --finetune short]",
+        description="passes over the rows",
     )
     learning_rate: float | None = Field(
         default=None,
         gt=0,
-        description="Adam's learning rate; it rises to twice that and falls to 0 [that of --learning-rate]",
+        description="Adam's learning rate; it rises to twice that and falls to 0",
     )
     dropout: float | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="dropout in the hidden layers [that of --dropout; 0.2 for an MLP on 20,000 grey images or more]",
+        description="dropout in the hidden layers",
     )
     input_noise: float | None = Field(
-        default=None, ge=0, description="standard deviation of the noise on the scaled inputs [0.1 for images, else 0]"
+        default=None, ge=0, description="standard deviation of the noise on the scaled inputs"
     )
     warp: float = Field(
         default=0.0,

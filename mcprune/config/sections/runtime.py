@@ -27,7 +27,7 @@ class Runtime(Section):
         default=None,
         ge=1,
         le=4096,
-        description="threads of torch and numba [the cores at hand; 1 below 20,000 training rows]",
+        description="threads of torch and numba",
     )
     max_memory: Annotated[int, BeforeValidator(byte_count)] = Field(
         default=2**30, ge=2**20, description="bound for one batch of candidates, such as 512M"
@@ -35,8 +35,8 @@ class Runtime(Section):
     max_time: float | None = Field(
         default=None,
         gt=0,
-        description="seconds for the search, of a chain from the end of its first block on; a chain that would not finish plans fewer "
-        "blocks, others end early and harden [none]",
+        description="seconds for the search, of a chain from the end of its first block on; a chain that would not finish "
+        "plans fewer blocks, others end early and harden",
     )
     checkpoint_every: Annotated[str, BeforeValidator(interval_text)] = Field(
         default="auto",
@@ -45,7 +45,7 @@ class Runtime(Section):
         json_schema_extra={"placeholder": "TIME|EPOCHS"},
     )
     rank_timeout: float | None = Field(
-        default=None, gt=0, le=1e6, description="with torchrun: seconds after which a silent process is given up [300]"
+        default=None, gt=0, le=1e6, description="with torchrun: seconds after which a silent process is given up"
     )
     train_ranks: Literal["each", "shared"] = Field(
         default="each",
@@ -53,6 +53,6 @@ class Runtime(Section):
         "they share the rows of each training step, and the bits depend on the number of processes",
     )
     out: Annotated[str | None, BeforeValidator(path_text)] = Field(
-        default=None, min_length=1, description="folder of the run [runs/NAME]"
+        default=None, min_length=1, description="folder of the run"
     )
     force: bool = Field(default=False, description="replace the folder if it exists")

@@ -10,14 +10,12 @@ from mcprune.config.sections.base import LARGEST_COUNT, Section
 class Train(Section):
     """How the classifier is trained during the search."""
 
-    epochs: int | None = Field(
-        default=None, ge=1, le=LARGEST_COUNT, description="passes over the training rows [30, more for few rows]"
-    )
+    epochs: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="passes over the training rows")
     batch_size: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="rows in a training step [256 from 20,000 training rows on, else 64]",
+        description="rows in a training step",
     )
     learning_rate: float = Field(
         default=2e-3,
@@ -31,14 +29,14 @@ class Train(Section):
     input_noise: float | None = Field(
         default=None,
         ge=0,
-        description="standard deviation of the normal noise on the scaled inputs during the search, on training and evaluation rows "
-        "[0.1 for images from 20,000 training rows on, else 0]",
+        description="standard deviation of the normal noise on the scaled inputs during the search, on training and "
+        "evaluation rows",
     )
     pretrain: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="passes over the training rows with all sites kept, before the search [none]",
+        description="passes over the training rows with all sites kept, before the search",
     )
     frozen: bool = Field(
         default=False,

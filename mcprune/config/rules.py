@@ -1,0 +1,304 @@
+"""Defaults that depend on the run: a table of rules, used to compute them and to word them in the help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+# Training rows from which a run is large: a batch of backprop is large by default, and every training row may evaluate candidates.
+LARGE = 20_000
+# Passes over the rows; for few rows as many as make so many training steps.
+SEARCH_STEPS, RETRAIN_STEPS, SHORT_STEPS = 2_000, 2_500, 500
+SHORT_BATCH = 64  # of the steps of a short update
+HOTTEST = 10.0  # times the temperature of the coldest replica
+REGROWN_UNTIL = 0.9  # fraction of the run at which n(t) is at rest
+LARGEST_DELTA = 1e6
+THREADS_A_CORE = 4  # more is a mistake; up to there a run of a larger machine is repeated as it was
+SEARCH_WIDTH = 512  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
+GREY_DROPOUT = 0.2
+# Of the parts of alpha: the run has so many decades; means over so many epochs, half of a decade.
+DECADES, WINDOW = 8, 10
+# The way that a site weight could go in a run under Adam: several times from one end to the other.
+TRAVEL, LEAST_RATE, LARGEST_RATE = 100.0, 1e-3, 0.1
+SGD_RATE = 30.0  # the gradient of a site weight is of order alpha s (1 - s) / N
+
+
+class Case(NamedTuple):
+    """What the rules look at: a configuration and the facts of its run, as yes or no.
+
+    Attributes
+    ----------
+    is_chain : bool
+        The method is the chain.
+    is_large : bool
+        There are `LARGE` training rows or more.
+    is_grey : bool
+        Of many rows, images that are not mostly black, and the classifier is trained during the search.
+    is_pixels : bool
+        Rows are images whose single pixels are read: no channels are sites.
+    is_frozen : bool
+        The classifier is not trained during the search.
+    is_fixed : bool
+        No parameter of the user's model can be trained.
+    is_own_mlp : bool
+        The classifier is mcprune's own MLP.
+    has_channels, has_weights, has_groups : bool
+        Kinds of sites, and tied sites.
+    only_inputs : bool
+        Inputs alone are sites.
+    is_counted : bool
+        The budget is a number of sites: no bound on costs, no groups.
+    is_cold : bool
+        The temperature is 0 throughout.
+    is_followed : bool
+        n(t) falls, and a pool follows it.
+    may_be_fresh : bool
+        The small model is trained from scratch unless the kind of sites forbids it.
+    """
+
+    is_chain: bool
+    is_large: bool
+    is_grey: bool
+    is_pixels: bool
+    is_frozen: bool
+    is_fixed: bool
+    is_own_mlp: bool
+    has_channels: bool
+    has_weights: bool
+    has_groups: bool
+    only_inputs: bool
+    is_counted: bool
+    is_cold: bool
+    is_followed: bool
+    may_be_fresh: bool
+
+    @property
+    def is_grey_search(self) -> bool:
+        """Whether a chain searches the inputs of the built-in MLP on grey images."""
+        is_ours = self.only_inputs and self.is_own_mlp and (self.is_counted or self.has_groups)
+        return self.is_grey and self.is_chain and is_ours
+
+    @property
+    def is_grey_scratch(self) -> bool:
+        """Whether an MLP of mcprune's own is trained from scratch on what is kept of grey images."""
+        # In place of noise dropout keeps a small MLP from remembering its rows; it then has use for more epochs.
+        return self.is_grey and self.only_inputs and self.is_own_mlp and self.may_be_fresh
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a wider classifier searches than the one that is kept."""
+        may_differ = self.only_inputs and self.is_own_mlp and self.is_chain
+        return may_differ and self.is_large and not self.is_frozen and not self.is_grey_search
+
+    @property
+    def regrows(self) -> bool:
+        """Whether n(t) rises again after its fall."""
+        # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
+        # On few rows regrowth has not helped: the blocks are too few to train what comes back.
+        # Under a cost it brings back mostly inputs, cheap while few units read them (docs/budgets.md).
+        # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
+        # A frozen classifier has nothing to train of what comes back.
+        may = self.is_counted and not self.has_channels and not self.is_frozen and not self.is_grey_search
+        return may and self.is_followed and self.is_cold and self.is_large
+
+
+class Rule(NamedTuple, Generic[T]):
+    """A value, and when it holds: in words for the help, and as a test. The first rule that holds counts."""
+
+    value: T
+    words: str = ""
+    holds: Callable[[Case], bool] = lambda case: True
+
+
+class Default(NamedTuple, Generic[T]):
+    """The rules of an option, what is added in words, and the words for a value where it is no plain number.
+
+    Attributes
+    ----------
+    rules : tuple of Rule
+        The last one holds always.
+    note : str
+        What the run does with the value, such as raising it for few rows.
+    """
+
+    rules: tuple[Rule[T], ...] = ()
+    note: str = ""
+
+    def pick(self, case: Case) -> T:
+        """Return the value of the first rule that holds."""
+        return next(rule.value for rule in self.rules if rule.holds(case))
+
+    def __str__(self) -> str:
+        """Return the default as the help words it."""
+        parts = [
+            f"{worded(rule.value)}{f' for {rule.words}' if rule.words else '' if len(self.rules) == 1 else ' otherwise'}"
+            for rule in self.rules
+        ]
+        return ", ".join(filter(None, [*parts, self.note]))
+
+
+def worded(value: Any) -> str:
+    """Return a default value as the command line takes it."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={share:g}" for name, share in value.items())
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+MANY = f"{LARGE:,} training rows or more"
+GREY = f"{LARGE:,} or more grey images"
+FROZEN = "a frozen classifier"
+
+EPOCHS = Default(
+    (
+        Rule(30, f"a chain on the inputs of {GREY}", lambda case: case.is_grey_search),
+        Rule(12, f"a chain on {MANY}", lambda case: case.is_chain and case.is_large),
+        Rule(30),
+    ),
+    f"more where these make fewer than {SEARCH_STEPS:,} training steps",
+)
+BATCH_SIZE = Default((Rule(256, MANY, lambda case: case.is_large), Rule(64)), "at most the training rows")
+INPUT_NOISE = Default(
+    (
+        Rule(
+            0.1,
+            f"{LARGE:,} or more images that are mostly black",
+            lambda case: case.is_pixels and case.is_large and not case.is_frozen and not case.is_grey,
+        ),
+        Rule(0.0),
+    )
+)
+SEARCH_HIDDEN = Default(
+    (Rule(f"{SEARCH_WIDTH}", f"a chain on the inputs of {MANY}", lambda case: case.is_wide), Rule("that of --hidden"))
+)
+FINETUNE: Default[str] = Default(
+    (
+        Rule("none", "a model without trainable parameters", lambda case: case.is_fixed),
+        Rule("short", "weights and frozen classifiers", lambda case: case.is_frozen or case.has_weights),
+        Rule("warm", "channels", lambda case: case.has_channels),
+        Rule("scratch"),
+    )
+)
+RETRAIN_EPOCHS = Default(
+    (
+        Rule(60, f"an MLP on {GREY}", lambda case: case.is_grey_scratch),
+        Rule(30),
+    ),
+    f"more where these make fewer than {RETRAIN_STEPS:,} training steps; --epochs under --finetune warm, "
+    f"5 or {SHORT_STEPS} steps under --finetune short",
+)
+SHORT_EPOCHS = 5
+RETRAIN_DROPOUT = Default(
+    (
+        Rule(f"{GREY_DROPOUT:g}", f"an MLP on {GREY}", lambda case: case.is_grey_scratch),
+        Rule("that of --dropout"),
+    )
+)
+# Noise on the pixels helps classifiers that see single pixels; batch-norms need none.
+RETRAIN_INPUT_NOISE = Default(
+    (Rule(0.1, f"images, but not {GREY}", lambda case: case.is_pixels and not case.is_grey), Rule(0.0))
+)
+MOVES: Default[dict[str, float]] = Default(
+    (
+        # Trades of unequal groups leave gaps.
+        Rule({"exchange": 0.75, "toggle": 0.25}, "groups", lambda case: case.has_groups),
+        Rule({"informed": 0.9, "exchange": 0.1}, "weights", lambda case: case.has_weights),
+        Rule({"exchange": 1.0}),
+    )
+)
+CHAIN_ALPHA = Default((Rule("0", "a bound on costs, or groups", lambda case: not case.is_counted), Rule("1")))
+# Nothing goes stale between the blocks of a frozen classifier: they may be long, and their rows many.
+DECISIONS = Default((Rule(1024, FROZEN, lambda case: case.is_frozen), Rule(64)))
+LOOKAHEAD = Default((Rule(256, FROZEN, lambda case: case.is_frozen), Rule(16)))
+PROPOSALS: Default[str] = Default((Rule("probes", "weights", lambda case: case.has_weights), Rule("chain")))
+REGROW = Default(
+    (
+        Rule(
+            40, f"a chain at temperature 0 on {MANY}, not of channels, costs or grey images", lambda case: case.regrows
+        ),
+        Rule(0),
+    )
+)
+UNTIL, UNTIL_REGROWTH = 0.5, 0.3
+POOL = Default((Rule(8, f"the inputs of {GREY}", lambda case: case.is_grey_search), Rule(32)))
+POOL_LIMIT: Default[int] = Default((), "2048 with the fused evaluator, else 512, none below 2,048 sites")
+END_ROWS = Default(
+    (
+        # A forward pass through maps is expensive.
+        Rule(1024, "channels", lambda case: case.has_channels),
+        Rule(8192, FROZEN, lambda case: case.is_frozen and case.is_chain),
+        Rule(4096),
+    )
+)
+EARLY_ROWS = Default(
+    (
+        Rule(512, "channels", lambda case: case.has_channels),
+        Rule(1024, f"the inputs of {GREY}", lambda case: case.is_grey_search),
+        Rule(2048),
+    )
+)
+EVAL_ON: Default[str] = Default((Rule("train", MANY, lambda case: case.is_large), Rule("held-out")))
+SHARPNESS = Default((Rule("geometric:1:16"),))
+SCORE_ROWS = Default((Rule(2560),))
+MIN_PER_LAYER = Default((Rule(1),))
+ROUNDS = Default((Rule(10),), "fewer where there are not so many epochs")
+FIXED_ALPHA, RAMP = "10", "geometric:0.02:30:0.7"
+BOUND, BOUND_DRAWN = 7.0, 3.5  # with straight-through gates it sets how many sites a row trades
+
+# The defaults of options, and of parts of options, by name; an option that is missing here has its default in its declaration.
+DEFAULTS: dict[str, Default[Any]] = {
+    "keep": Default((), "a quarter of all sites, without a bound on costs"),
+    "search_hidden": SEARCH_HIDDEN,
+    "epochs": EPOCHS,
+    "batch_size": BATCH_SIZE,
+    "input_noise": INPUT_NOISE,
+    "finetune": FINETUNE,
+    "retrain_epochs": RETRAIN_EPOCHS,
+    "retrain_learning_rate": Default((), "that of --learning-rate"),
+    "retrain_dropout": RETRAIN_DROPOUT,
+    "retrain_input_noise": RETRAIN_INPUT_NOISE,
+    "moves": MOVES,
+    "alpha": CHAIN_ALPHA,
+    "warm_up": Default((), "0.5, or until n(t) has fallen if that is later"),
+    "decisions": DECISIONS,
+    "lookahead": LOOKAHEAD,
+    "eval_on": EVAL_ON,
+    "proposals": PROPOSALS,
+    "keep_schedule.until": Default((), f"{UNTIL_REGROWTH:g} before regrowth, else {UNTIL:g}"),
+    "keep_schedule.regrow": REGROW,
+    "pool.size": POOL,
+    "pool.limit": POOL_LIMIT,
+    "evaluation_rows.end": END_ROWS,
+    "evaluation_rows.early": EARLY_ROWS,
+    "replicas.hottest": Default((), f"{HOTTEST:g} times --temperature"),
+    "replicas.swap_every": Default((), "a block's proposals"),
+    "gates.sharpness": SHARPNESS,
+    "start.after": Default((), "1, or 0 for a classifier that is trained already"),
+    "measure.rows": SCORE_ROWS,
+    "measure.temperature": Default((), "200 for grasp, else 1"),
+    "measure.min_per_layer": MIN_PER_LAYER,
+    "rounds.number": ROUNDS,
+    "rounds.recover": Default((), "half of the run, or what the rounds leave"),
+    "gradient.gates": Default((Rule("sigmoid"),)),
+    "gradient.alpha": Default((), RAMP),
+    "alpha.value": Default((), f"{FIXED_ALPHA} if fixed, {RAMP} if a ramp"),
+    "alpha.lambda": Default((), "1, for mu-lambda 1e5"),
+    "alpha.lambda_end": Default((), "1e7"),
+    "alpha.epochs": Default((), "an eighth of the run for decade, a 40th for stall"),
+    "alpha.window": Default((), f"{WINDOW}, half of a decade's epochs"),
+    "alpha.window_kind": Default((Rule("products"),)),
+    "alpha.tolerance": Default((Rule(0.01),)),
+    "alpha.factor": Default((Rule(2.0),)),
+    "alpha.cap": Default((Rule(1e6),)),
+    "alpha.pilots": Default((Rule(0.4),)),
+    "gate_optimizer.learning_rate": Default((), f"scaled to the number of steps, {SGD_RATE:g} with sgd"),
+    "gradient.weight_bound": Default((), f"{BOUND:g}, {BOUND_DRAWN:g} for straight-through gates"),
+    "device": Default((), "the GPU where there is one"),
+    "threads": Default((Rule("all cores", MANY, lambda case: case.is_large), Rule("1"))),
+    "width": Default((Rule(1.0),)),
+    "rank_timeout": Default((Rule(300.0),)),
+    "out": Default((), "runs/NAME of the data"),
+}
