@@ -21,9 +21,9 @@ def cores() -> int:
 
 def use_threads(threads: int) -> int:
     """Cap torch's and numba's pools, which would fight for the cores otherwise; return what numba could grant."""
-    torch.set_num_threads(threads)
     granted = min(threads, int(numba.config.NUMBA_NUM_THREADS))
-    numba.set_num_threads(granted)
+    numba.set_num_threads(granted)  # first: starting numba's threads sets the number of torch's too
+    torch.set_num_threads(threads)
     return granted
 
 

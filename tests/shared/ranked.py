@@ -17,12 +17,12 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def together(size, job, limit=560):
-    """Begin `size` ranks of a job; return (exit code, stdout, stderr) of each."""
+def together(size, job, limit=560, script=__file__):
+    """Begin `size` ranks of a job, each running the script on it; return (exit code, stdout, stderr) of each."""
     port = str(free_port())
     ranks = [
         subprocess.Popen(
-            [sys.executable, __file__, json.dumps(job)],
+            [sys.executable, script, json.dumps(job)],
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
