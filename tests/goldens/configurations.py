@@ -54,16 +54,14 @@ COMMON = {
 FUSED = {"evaluator": "fused"}
 LADDER = {
     "temperature": "geometric:3e-3:3e-4",
-    "replicas": 3,
-    "swap_every": 16,
+    "replicas": "3,swap_every=16",
     "moves": "informed=2,site=1,exchange=1",
 }
 ADAPTED = {
     "adapt_delta": 0.4,
-    "budget_until": 0.3,
+    "keep_schedule": "geometric:0.3",
     "warm_up": 0.6,
-    "evaluation_rows": 200,  # fewer than there are, so that the rows are drawn
-    "evaluation_rows_early": 100,
+    "evaluation_rows": "200,early=100",  # fewer than there are, so that the rows are drawn
 }
 WIDTHS = {"sites": "inputs,units", "moves": "exchange=3,toggle=1"}
 # The rows of an 8 x 8 image as tied groups with costs.
@@ -71,7 +69,7 @@ LINES = {f"line{row}": {"sites": [f"{8 * row}-{8 * row + 7}"], "cost": 2 + row %
 TURNS = {
     2: [{"temperature": 1e-3, "moves": {"exchange": 0.5, "site": 0.5}}],
     4: [{"adapt_delta": 0.3}, {"blocks": 18}],
-    7: [{"alpha": 3.0, "budget_pressure": 1.5}],
+    7: [{"alpha": 3.0, "pressure": 1.5}],
 }
 
 
@@ -92,7 +90,7 @@ CHANNELS = {
     "hidden": None,
     "decisions": 16,
     "lookahead": 4,
-    "pool": 4,
+    "pool": "4",
     "evaluator": "suffix",
 }
 
@@ -100,13 +98,13 @@ CHANNELS = {
 INPUTS = {
     "inputs": Configuration(FUSED),
     "waves": Configuration(
-        {"waves": 4, "budget_until": 0.3, "input_noise": 0.1, "dropout": 0.2, "evaluator": "incremental"}
+        {"keep_schedule": "geometric:0.3,regrow=4", "input_noise": 0.1, "dropout": 0.2, "evaluator": "incremental"}
     ),
     "slides": Configuration({"preset": "slides", "evaluator": "full"}),
     "tempered": Configuration({**LADDER, **ADAPTED, **FUSED}),
     "chain-drops": Configuration(
         {
-            "budget_drops": "chain",
+            "pool": "none",
             "moves": "exchange=1,toggle=1,site=1,block=1",
             "temperature": "1e-3",
             "gates": "sharpened",
@@ -160,22 +158,22 @@ KINDS = {
     ),
 }
 GRADIENT = {
-    "straight-through": Configuration({"method": "gradient", "schedule": "stall", "gate_kind": "straight-through"}),
-    "hard-concrete": Configuration({"method": "gradient", "schedule": "decade", "gate_kind": "hard-concrete"}),
-    "ramp": Configuration({"method": "gradient", "sites": "inputs,units", "keep": 30, "pruner_optimizer": "sgd"}),
+    "straight-through": Configuration({"method": "gradient", "alpha": "stall", "gates": "straight-through"}),
+    "hard-concrete": Configuration({"method": "gradient", "alpha": "decade", "gates": "hard-concrete"}),
+    "ramp": Configuration({"method": "gradient", "sites": "inputs,units", "keep": 30, "gate_optimizer": "sgd"}),
 }
 MEASURES = {
     "importance": Configuration(
-        {"method": "importance", "measure": "loss", "rounds": 4, "sites": "inputs,units", "score_rows": 200, "keep": 30}
+        {"method": "importance", "measure": "loss,rows=200", "rounds": "4", "sites": "inputs,units", "keep": 30}
     ),
-    "start": Configuration({**FUSED, "start": "magnitude", "start_after": 3}),
+    "start": Configuration({**FUSED, "start": "magnitude,after=3"}),
     "start-units": Configuration(
-        {"sites": "units", "keep": 12, "start": "obd", "start_after": 3, "score_rows": 200, "evaluator": "suffix"}
+        {"sites": "units", "keep": 12, "start": "obd,after=3,rows=200", "evaluator": "suffix"}
     ),
     "start-macs": Configuration(
-        {**WIDTHS, "macs": 401, "keep": None, "start": "magnitude", "start_after": 2, "evaluator": "full"}
+        {**WIDTHS, "macs": 401, "keep": None, "start": "magnitude,after=2", "evaluator": "full"}
     ),
-    "propose-fisher": Configuration({**FUSED, "proposals": "fisher", "moves": "informed=1", "score_rows": 100}),
+    "propose-fisher": Configuration({**FUSED, "proposals": "fisher,rows=100", "moves": "informed=1"}),
     "propose-trials": Configuration({**FUSED, "proposals": "probes", "moves": "informed=3,exchange=1"}),
 }
 STEERED = {
@@ -183,7 +181,7 @@ STEERED = {
     "stopped": Configuration({**LADDER, **ADAPTED, **FUSED}, turns={3: [{"adapt_delta": 0.3}]}, end=9),
 }
 SHARED = {
-    "ranks": Configuration({**LADDER, **FUSED, "replicas": 4}, ranks=2, is_slow=True),
+    "ranks": Configuration({**LADDER, **FUSED, "replicas": "4,swap_every=16"}, ranks=2, is_slow=True),
     "ranks-shared": Configuration({**FUSED, "train_ranks": "shared", "dropout": 0.1}, ranks=2, is_slow=True),
 }
 CONFIGURATIONS = {**INPUTS, **CONSTRAINED, **KINDS, **GRADIENT, **MEASURES, **STEERED, **SHARED}

@@ -74,7 +74,11 @@ def run_here(configuration: Configuration, folder: Path, hear: Hear) -> None:
     else:
         data = options.pop("data")
         prune_problem(
-            data, configuration.network(), options, steering, lambda event: hear(event.kind, json.loads(event.to_json()))
+            data,
+            configuration.network(),
+            options,
+            steering,
+            lambda event: hear(event.kind, json.loads(event.to_json())),
         )
 
 
