@@ -1,76 +1,27 @@
-"""The table of `mcprune evaluators`: who serves, how fast, how exactly, who is picked."""
+"""`mcprune evaluators`: how candidates of a run can be evaluated, and how fast."""
 
 from __future__ import annotations
 
-import math
-from typing import TextIO
+import sys
 
-from mcprune.chain import moves
-from mcprune.config.schema import Config
-from mcprune.environment import use_threads
-from mcprune.evaluators.choose import Row, survey
-from mcprune.evaluators.full import FullEvaluator
-from mcprune.report.terminal import choose
-from mcprune.report.text import number, wrapped
-from mcprune.session.build.dataset import load_dataset
-from mcprune.session.build.markov import evaluation_case, make_evaluators
-from mcprune.session.build.plan import make_plan
-from mcprune.training.classifiers import classifier_words
+from mcprune.cli.arguments import run_options, run_parser
+from mcprune.errors import ConfigError
 
-SECONDS = 0.2  # of timing, for each evaluator and kind of move
-HEADER = ["evaluator", "one-site moves/s", "exchange moves/s", "times the loop", "off canonical", ""]
+DESCRIPTION = (
+    "Show which evaluators can serve a run of these options, how fast each evaluates candidates on its model and data "
+    "(untrained; in evaluation mode, so dropout is off and batch-norm uses its running statistics), how far its "
+    "losses are from the canonical ones, and which one the run would use. Nothing is written."
+)
 
 
-def show(config: Config, stream: TextIO) -> None:
-    """Measure the evaluators for a run of this configuration and print the table.
+def evaluators(arguments: list[str]) -> int:
+    """Run the command and return its exit code."""
+    options, quiet, json = run_options(arguments, run_parser("evaluators", DESCRIPTION))
+    if quiet or json:
+        raise ConfigError("--quiet and --json are for mcprune run. Leave them out of mcprune evaluators")
 
-    Raises
-    ------
-    McpruneError
-        What `mcprune run` would refuse, an evaluator asked for by name that cannot serve among it.
-    """
-    plan = make_plan(config, load_dataset(config))
-    use_threads(plan.config.runtime.threads or 1)
-    case = evaluation_case(plan)
-    evaluator, _ = make_evaluators(plan)
-    # Under hard gates a site move changes nothing unless its weight crosses 0, as a toggle's does.
-    single = moves.move_plan(toggle=1.0) if math.isinf(case.sharpness) else moves.move_plan(site=1.0)
-    mixtures = {"site": single, "exchange": moves.move_plan(exchange=1.0)}
-    rows = survey(
-        case, FullEvaluator(plan.gated, plan.objective, max_memory=config.runtime.max_memory), mixtures, SECONDS
-    )
-    output = choose(stream)
-    sites = f"{plan.sites.size:,} sites ({config.problem.sites})"
-    words = classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model)
-    output.lines(
-        [
-            f"{plan.prepared.name}: {sites}, classifier {words}, evaluation batch of "
-            f"{len(case.targets):,} rows; {plan.device}, {plan.config.runtime.threads} threads, {case.ahead} candidates ahead",
-            "",
-        ]
-    )
-    output.table(HEADER, [cells(row, rows[0], evaluator.name) for row in rows])
-    away: list[str] = []
-    if plan.config.method != "markov":
-        away += wrapped(
-            f"note: --method {plan.config.method} proposes nothing, so it uses none of these: the figures are what a chain would have",
-            output.width,
-        )
-    for row in rows:
-        if row.reason:
-            away += wrapped(f"{row.name} does not serve: {row.reason}", output.width)
-    output.lines([*away, *(f"note: {note}" for note in plan.notes)])
+    from mcprune.cli.evaluators_table import show
+    from mcprune.config.schema import make_config
 
-
-def cells(row: Row, loop: Row, picked: str) -> list[str]:
-    """Return one row of the table; an evaluator that does not serve has no figures."""
-    last = "picked" if row.name == picked else "" if row.evaluator is not None else "does not serve"
-    ratios = [rate / loop.rates[name] for name, rate in row.rates.items()]
-    return [
-        row.name,
-        number(row.rates.get("site"), ",.0f"),
-        number(row.rates.get("exchange"), ",.0f"),
-        " / ".join(f"{ratio:.2f}" for ratio in ratios) or "-",
-        number(row.difference, ".1e"),
-        last,
-    ]
+    show(make_config(**options), sys.stdout)
+    return 0

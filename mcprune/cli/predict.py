@@ -1,4 +1,4 @@
-"""Predictions for new rows, written as CSV."""
+"""`mcprune predict`: predictions for new rows, written as CSV."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from mcprune.cli.parser import Parser
 from mcprune.errors import FolderError
 from mcprune.report.terminal import write
 from mcprune.types import AnyArray
@@ -18,7 +19,33 @@ from mcprune.types import AnyArray
 HEADER = ("row", "prediction", "probability")
 
 
-def predict(folder: str, file: str, *, header: str = "auto", out: str | None = None, force: bool = False) -> None:
+def predict(arguments: list[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = Parser(
+        "mcprune predict",
+        "Classify new rows with the pruned model of a run and write a CSV with the columns row (from 0), "
+        "prediction (the class as it stood in the data) and probability (of that class).",
+    )
+    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    parser.option(
+        "file",
+        metavar="FILE",
+        help="the new rows: a table with the columns that the model keeps, in any order (others are ignored), images, ...",
+    )
+    parser.option(
+        "--header",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the first line holds names; auto: the run's names decide (default: auto)",
+    )
+    parser.option("--out", metavar="FILE.csv", help="where to write (default: standard output)")
+    parser.option("--force", action="store_true", help="replace the file of --out if it exists (default: no)")
+    parsed = parser.read(arguments)
+    predict_rows(parsed.folder, parsed.file, header=parsed.header, out=parsed.out, force=parsed.force)
+    return 0
+
+
+def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | None = None, force: bool = False) -> None:
     """Classify the rows of a file with the pruned model of a run.
 
     Parameters

@@ -104,7 +104,7 @@ def test_memory_cuts_what_is_proposed_ahead_where_moves_are_dense():
 
 
 def test_a_method_that_proposes_nothing_is_said_to_use_no_evaluator(capsys, monkeypatch):
-    monkeypatch.setattr("mcprune.cli.evaluators.SECONDS", 0.001)
+    monkeypatch.setattr("mcprune.cli.evaluators_table.SECONDS", 0.001)
     for method, is_said in (("gradient", True), ("markov", False)):
         assert main(["evaluators", "--data", "wine", "--keep", "5", "--method", method, "--hidden", "4"]) == 0
         assert ("uses none of these" in " ".join(capsys.readouterr().out.split())) is is_said

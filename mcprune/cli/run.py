@@ -1,0 +1,75 @@
+"""`mcprune run`: choose the sites, test the result, save the pruned model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mcprune.cli.arguments import run_options
+
+if TYPE_CHECKING:
+    from mcprune.config.schema import Config
+    from mcprune.session.steering import Steering
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and return its exit code."""
+    options, quiet, json = run_options(arguments)
+    folder = options.pop("replay", None)
+
+    from mcprune.cli.screen import choose_screen, watch
+    from mcprune.config.schema import make_config
+    from mcprune.dashboard import keys
+
+    if folder is not None:
+        return _replay(str(folder), options, quiet=quiet, json=json)
+    config = make_config(**options)
+    if _is_shared():
+        return _run_shared(config, None, quiet=quiet, json=json)
+    screen = choose_screen(sys.stdout, quiet=quiet, json=json)
+    with screen:  # the live screen turns while torch is imported
+        from mcprune.session.loop import run
+
+        if hasattr(screen, "keys") and keys.can_be_used():
+            from mcprune.cli.tune import heard
+            from mcprune.dashboard.controller import Desk
+
+            with keys.Keys(desk := Desk()) as screen.keys:
+                return watch(heard(run(config, desk), desk), screen)
+        return watch(run(config), screen)
+
+
+def _replay(folder: str, options: dict[str, Any], *, quiet: bool, json: bool) -> int:
+    from mcprune.cli.screen import choose_screen, watch
+    from mcprune.config.schema import make_config
+    from mcprune.session.loop import run
+    from mcprune.session.steering import read_replay
+
+    recorded, steering = read_replay(folder)
+    config = make_config(**{**recorded, **options})
+    if _is_shared():
+        return _run_shared(config, steering, quiet=quiet, json=json)
+    with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
+        return watch(run(config, steering), screen)
+
+
+def _is_shared() -> bool:
+    """Whether torchrun may have started this process as one of several."""
+    return "RANK" in os.environ or "WORLD_SIZE" in os.environ
+
+
+def _run_shared(config: Config, steering: Steering | None, *, quiet: bool, json: bool) -> int:
+    from mcprune.session.ranks import place_of
+
+    place = place_of(os.environ)
+    if place is not None:
+        from mcprune.cli.ranks import run_shared
+
+        return run_shared(place, config, steering, quiet=quiet, json=json)
+
+    from mcprune.cli.screen import choose_screen, watch
+    from mcprune.session.loop import run
+
+    with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
+        return watch(run(config, steering), screen)
