@@ -104,12 +104,11 @@ class LiveScreen(TextScreen):
         if self.keys is None:
             return Group(bar, grid)
         grid.add_row(*(Text(part) for part in self._steered()))
-        return Group(bar, grid, Text(self.keys.said, overflow="ellipsis", no_wrap=True))
+        return Group(bar, grid, Text(self.keys.message, overflow="ellipsis", no_wrap=True))
 
     def _steered(self) -> list[str]:
         """Return the knobs of the keys: as they stand, which may be ahead of the last figures."""
-        desk = self.keys.desk if self.keys is not None else None
-        found = []
+        cells = []
         for name in ("delta", "temperature"):
-            found += [name, number(desk.now(name) if desk is not None else None, ".4g")]
-        return found
+            cells += [name, number(None if self.keys is None else self.keys.controller.value(name), ".4g")]
+        return cells

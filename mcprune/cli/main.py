@@ -26,17 +26,22 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("run", (("run", "choose the sites, test the result, save the pruned model"),)),
     "resume": Command("resume", (("resume FOLDER", "continue a run that was cut off"),)),
-    "tune": Command("tune", (("tune [FOLDER]", "run with a page in the browser on which the run is watched and steered"),)),
+    "tune": Command(
+        "tune", (("tune [FOLDER]", "run with a page in the browser on which the run is watched and steered"),)
+    ),
     "show": Command("show", (("show FOLDER", "print the table and the picture of a finished run"),)),
     "report": Command(
-        "report", (("report FOLDER", "write a page of a run: its curves, its mask, the pruned model against the whole one"),)
+        "report",
+        (("report FOLDER", "write a page of a run: its curves, its mask, the pruned model against the whole one"),),
     ),
     "predict": Command("predict", (("predict FOLDER FILE", "classify new rows with the pruned model"),)),
     "export": Command(
         "export", (("export FOLDER", "write the pruned model for another program: ONNX, torch, C, safetensors"),)
     ),
     "inspect": Command("inspect", (("inspect", "list what of a network can be pruned, and what each site costs"),)),
-    "evaluators": Command("evaluators", (("evaluators", "show how candidates of a run can be evaluated, and how fast"),)),
+    "evaluators": Command(
+        "evaluators", (("evaluators", "show how candidates of a run can be evaluated, and how fast"),)
+    ),
     "score": Command(
         "score", (("score", "train a classifier, score its sites by an importance measure, keep the n highest"),)
     ),

@@ -20,7 +20,6 @@ def run(arguments: list[str]) -> int:
 
     from mcprune.cli.screen import choose_screen, watch
     from mcprune.config.schema import make_config
-    from mcprune.dashboard import keys
 
     if folder is not None:
         return _replay(str(folder), options, quiet=quiet, json=json)
@@ -31,12 +30,14 @@ def run(arguments: list[str]) -> int:
     with screen:  # the live screen turns while torch is imported
         from mcprune.session.loop import run
 
-        if hasattr(screen, "keys") and keys.can_be_used():
-            from mcprune.cli.tune import heard
-            from mcprune.dashboard.controller import Desk
+        if hasattr(screen, "keys"):
+            from mcprune.cli.tune import watched
+            from mcprune.dashboard.controller import RunController
+            from mcprune.dashboard.keys import Keys, can_be_used
 
-            with keys.Keys(desk := Desk()) as screen.keys:
-                return watch(heard(run(config, desk), desk), screen)
+            if can_be_used():
+                with Keys(controller := RunController()) as screen.keys:
+                    return watch(watched(run(config, controller), controller), screen)
         return watch(run(config), screen)
 
 

@@ -10,7 +10,7 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
@@ -18,6 +18,10 @@ from mcprune.config.options import option
 from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.storage.events import Event
+
+if TYPE_CHECKING:
+    from mcprune.dashboard.controller import RunController
+    from mcprune.dashboard.series import Stream
 
 DESCRIPTION = (
     "Run as `mcprune run` does, and serve a page on this machine on which the run is watched and steered: delta, temperature, alpha, "
@@ -76,23 +80,23 @@ def tune(arguments: list[str]) -> int:
     config = make_config(**options)
 
     from mcprune.cli.screen import choose_screen, watch
-    from mcprune.dashboard.controller import Desk
+    from mcprune.dashboard.controller import RunController
     from mcprune.dashboard.server import Server
     from mcprune.session.loop import run
 
-    desk = Desk(is_paused=bool(own["paused"]))
-    server = Server(desk, own["host"] or "127.0.0.1", port)
+    controller = RunController(is_paused=bool(own["paused"]))
+    server = Server(controller.view, controller, own["host"] or "127.0.0.1", port)
     server.start()
     try:
-        told = heard(run(config, desk), desk)
-        first = next(told)
+        events = watched(run(config, controller), controller)
+        first = next(events)
         # Before the screen, which would wrap it. JSON lines stay alone on standard output.
         stream = sys.stderr if json else sys.stdout
         _announce(server, own, stream)
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
-            code = watch(chain([first], told), screen)
+            code = watch(chain([first], events), screen)
         if code != TERMINATED:  # who ends the process does not wait for a page to be closed
-            _linger(desk)
+            _linger(controller.view.stream)
         return code
     finally:
         server.stop()
@@ -100,10 +104,10 @@ def tune(arguments: list[str]) -> int:
 
 def _look(own: dict[str, Any], port: int | None) -> int:
     """Serve a run that has ended until Ctrl-C."""
-    from mcprune.dashboard.recorded import Past
+    from mcprune.dashboard.recorded import NoRequests, RecordedRun
     from mcprune.dashboard.server import Server
 
-    server = Server(Past(own["folder"]), own["host"] or "127.0.0.1", port)
+    server = Server(RecordedRun(own["folder"]), NoRequests(), own["host"] or "127.0.0.1", port)
     server.start()
     try:
         _announce(server, own, sys.stdout)
@@ -124,27 +128,27 @@ def _announce(server: Any, own: dict[str, Any], stream: TextIO) -> None:
         threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
 
 
-def heard(events: Iterator[Event], desk: Any) -> Iterator[Event]:
-    """Pass the events on, heard by the desk."""
+def watched(events: Iterator[Event], controller: RunController) -> Iterator[Event]:
+    """Yield the events, each shown on the page first."""
     try:
         for event in events:
-            desk.hear(event)
+            controller.on_event(event)
             yield event
     except McpruneError as error:
-        desk.fail(str(error))
+        controller.view.fail(str(error))
         raise
     finally:
         getattr(events, "close", lambda: None)()
 
 
-def _linger(desk: Any) -> None:
-    """Serve on while a page is open: its last figures can still be read, and a reload finds them."""
-    seen = time.monotonic() if desk.stream.readers else -GONE
-    if desk.stream.readers:
+def _linger(stream: Stream) -> None:
+    """Serve while a page is open: its last figures can still be read and reloaded."""
+    seen = time.monotonic() if stream.readers else -GONE
+    if stream.readers:
         print("the page stays while it is open; Ctrl-C ends it", file=sys.stderr, flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         while time.monotonic() - seen < GONE:
-            if desk.stream.readers:
+            if stream.readers:
                 seen = time.monotonic()
             time.sleep(0.1)
 

@@ -1,76 +1,113 @@
-"""The changes of knobs in a run: what each did in the blocks behind it, and the way back."""
+"""The log of changed knobs: what was measured before and after each change, and the way back."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from mcprune.dashboard.window import EFFECT, Window
+from mcprune.dashboard.window import COMPARED, Figures, Window
 from mcprune.methods.base import MaskUpdate
-from mcprune.storage.events import KnobChanged, plain
+from mcprune.storage.events import KnobChanged
 
 LOGGED = 200
 
 
-class Changes:
-    """The log of changes, the latest `LOGGED` of them; of the run's thread but for `take_back` and `copy`.
+@dataclass
+class Change:
+    """An entry of the log.
+
+    Attributes
+    ----------
+    number : int
+        Of all changes, from 1.
+    origin : str
+        `page`, `undo`, `replay`, or `record` for a recorded run.
+    block, proposals : int
+        Done, and consumed, before the change.
+    knobs, before : dict
+        New and old values by knob.
+    unused : dict of str to str
+        Changed knobs that nothing uses now, with the reason.
+    figures_before, figures_after : Figures or None
+        Means over the blocks before and after the change; None where they are not known yet, or belong to a later change.
+    blocks_after : int
+        Blocks that `figures_after` is the mean of.
+    is_superseded : bool
+        Another change followed before a block was done: that one is compared for both.
+    """
+
+    number: int
+    origin: str
+    block: int
+    proposals: int
+    knobs: dict[str, Any]
+    before: dict[str, Any]
+    unused: dict[str, str]
+    figures_before: Figures | None
+    figures_after: Figures | None = None
+    blocks_after: int = 0
+    is_superseded: bool = False
+
+
+class ChangeLog:
+    """The latest `LOGGED` changes; of the run's thread but for `take_back`.
 
     Parameters
     ----------
-    tell : callable
-        Called with an entry once it is known what the change did.
+    publish : callable
+        Called with an entry that has changed.
     """
 
-    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        self.entries: list[dict[str, Any]] = []
-        self._tell = tell
+    def __init__(self, publish: Callable[[Change], None]) -> None:
+        self.entries: list[Change] = []
+        self.origins: deque[str] = deque()  # of the changes that the run has taken, until their events come
+        self._publish = publish
         self._count = 0
         self._ways_back: list[dict[str, Any]] = []
-        self._window = Window(EFFECT)
-        self._watched: dict[str, Any] | None = None  # the change whose effect is not known yet
+        self._window = Window(COMPARED)
+        self._open: Change | None = None  # the change whose blocks after it are not all done
 
     @property
-    def undoable(self) -> int:
+    def can_undo(self) -> int:
         """Changes that can be taken back."""
         return len(self._ways_back)
 
     def take_back(self) -> dict[str, Any] | None:
-        """Return where the knobs of the last change stood before it, and forget the way there; None if there is none."""
+        """Return the values before the last change, and forget that way back; None if there is none."""
         return self._ways_back.pop() if self._ways_back else None
 
-    def copy(self) -> list[dict[str, Any]]:
-        """Return the entries as they are now."""
-        return [dict(entry) for entry in self.entries]
-
-    def add(self, update: MaskUpdate, block: int) -> None:
-        """A block has been done, `block` of them so far."""
+    def add_block(self, update: MaskUpdate, block: int) -> None:
+        """Take in a block, `block` of them done so far."""
         self._window.add(update)
-        if self._watched is not None and block - self._watched["block"] >= EFFECT:
+        if self._open is not None and block - self._open.block >= COMPARED:
             self.close()
 
-    def turned(self, event: KnobChanged, origin: str) -> dict[str, Any]:
+    def add_change(self, event: KnobChanged, unused: dict[str, str]) -> Change:
         """Log a change and return its entry. An undo opens no way back."""
-        before = plain(self._window.figures())
-        if (last := self._watched) is not None:
-            if last["block"] == event.block:  # no block between them: what they do together is told with this one
-                before, last["superseded"] = last["before_figures"], True
-                self._tell(last)
+        origin = self.origins.popleft() if self.origins else "replay"
+        figures = self._window.figures() if self._window.updates else None
+        if (last := self._open) is not None:
+            if last.block == event.block:
+                figures, last.is_superseded = last.figures_before, True
+                self._publish(last)
             else:
                 self.close()
         if origin != "undo":
             self._ways_back.append(event.before)
         self._count += 1
-        entry = {
-            **event.to_dict(), "number": self._count, "origin": origin, "before_figures": before, "effect": None, "superseded": False,
-        }  # fmt: skip
+        entry = Change(
+            self._count, origin, event.block, event.proposals, event.knobs, event.before, unused, figures_before=figures
+        )
         del self.entries[: max(0, len(self.entries) - LOGGED + 1)]
         self.entries.append(entry)
-        self._watched, self._window = entry, Window(EFFECT)
+        self._open, self._window = entry, Window(COMPARED)
         return entry
 
     def close(self) -> None:
-        """The window behind the last change is over, or the search is: say what it did."""
-        entry, self._watched = self._watched, None
+        """Compare the last change with the blocks since: its window is full, or the search has ended."""
+        entry, self._open = self._open, None
         if entry is not None and self._window.updates:
-            entry["effect"] = {**plain(self._window.figures()), "blocks": len(self._window.updates)}
-            self._tell(entry)
+            entry.figures_after, entry.blocks_after = self._window.figures(), len(self._window.updates)
+            self._publish(entry)

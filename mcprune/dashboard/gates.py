@@ -26,23 +26,23 @@ class Gates:
         self.is_shown = size <= SHOWN
         self._share: FloatArray | None = None
 
-    def told(self, position: FloatArray) -> dict[str, Any]:
-        """Return what a message holds of pruner weights, shape (size,)."""
+    def message(self, position: FloatArray) -> dict[str, Any]:
+        """Return the part of a message on pruner weights, shape (size,)."""
         kept = position > 0
         if self.is_shown:
             share = kept.astype(np.float64) if self._share is None else self._share
             self._share = share + RECENT * (kept - share)
         some = position[:: max(1, position.size // SHOWN)]
-        return shown(1.0 / (1.0 + np.exp(-np.clip(some, -50, 50))), kept, self._share)
+        return message_of(1.0 / (1.0 + np.exp(-np.clip(some, -50, 50))), kept, self._share)
 
 
-def shown(gates: FloatArray, kept: BoolArray, share: FloatArray | None) -> dict[str, Any]:
+def message_of(gates: FloatArray, kept: BoolArray, share: FloatArray | None) -> dict[str, Any]:
     """Return the histogram of gates (0..1), and the mask and the shares (0..1) as text; without shares the histogram alone."""
-    found: dict[str, Any] = {"histogram": np.histogram(gates, BINS, (0.0, 1.0))[0].tolist()}
+    message: dict[str, Any] = {"histogram": np.histogram(gates, BINS, (0.0, 1.0))[0].tolist()}
     if share is not None:
-        found["mask"] = _packed(np.packbits(kept))
-        found["share"] = _packed(np.round(255 * share).astype(np.uint8))
-    return found
+        message["mask"] = _packed(np.packbits(kept))
+        message["share"] = _packed(np.round(255 * share).astype(np.uint8))
+    return message
 
 
 def _packed(values: Any) -> str:

@@ -6,10 +6,9 @@ import os
 import select
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from mcprune.dashboard.controller import Desk
+from mcprune.dashboard.controller import NotNow, Refused, RunController
 
 HELP = "keys: + - delta, T t temperature up and down, p pause, q stop and save"
 FACTOR = 1.25  # of one key
@@ -18,16 +17,21 @@ SMALLEST = 1e-6
 
 
 class Keys:
-    """Reads keys of the terminal in a thread of its own, and hands them to a desk; nothing where there is no terminal.
+    """Reads keys of the terminal in a thread of its own, and requests what they mean.
 
     Parameters
     ----------
-    desk : Desk
+    controller : RunController
+
+    Attributes
+    ----------
+    message : str
+        What the last key did, for the display.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.said = HELP
+    def __init__(self, controller: RunController) -> None:
+        self.controller = controller
+        self.message = HELP
         self._terminal: Any = None
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._read, name="mcprune-keys", daemon=True)
@@ -63,38 +67,37 @@ class Keys:
                     self.press(letter)
 
     def press(self, key: str) -> None:
-        """Do what a key means, and keep what came of it for the display."""
-        if key == "p":
-            status, answer = self.desk.control("resume" if self.desk.status == "paused" else "pause")
-        elif key == "q":
-            status, answer = self.desk.control("stop")
-        elif key in "+=-":
-            status, answer = self._turn("delta", 1.0 / FACTOR if key == "-" else FACTOR)
-        elif key in "tT":
-            status, answer = self._turn("temperature", FACTOR if key == "T" else 1.0 / FACTOR)
-        else:
-            return
-        if status == 200:
-            turned = answer.get("accepted")
-            text = ", ".join(f"{name} {value:.4g}" for name, value in turned.items()) if turned else key_words(key)
-        else:
-            text = str(answer.get("error") or "; ".join(answer["refused"].values()))
-        self.said = f"{text}  ({HELP})"
+        """Request what a key means, and keep the outcome for the display."""
+        try:
+            text = self._request(key)
+        except Refused as refusal:
+            text = str(refusal)
+        if text:
+            self.message = f"{text}  ({HELP})"
 
-    def _turn(self, name: str, factor: float) -> tuple[int, dict[str, Any]]:
-        """Multiply a knob; one that a schedule or the adaptation moves goes on from where it is."""
-        now = self.desk.now(name)
+    def _request(self, key: str) -> str:
+        if key == "p":
+            self.controller.act("resume" if self.controller.view.status == "paused" else "pause")
+            return "pause or resume"
+        if key == "q":
+            self.controller.act("stop")
+            return "stopping after this block"
+        if key in "+=-":
+            return self._multiply("delta", 1.0 / FACTOR if key == "-" else FACTOR)
+        if key in "tT":
+            return self._multiply("temperature", FACTOR if key == "T" else 1.0 / FACTOR)
+        return ""
+
+    def _multiply(self, name: str, factor: float) -> str:
+        """Multiply a knob; one that a schedule or the adaptation moves starts from where it is."""
+        now = self.controller.value(name)
         if now is None:
-            return 409, {"error": "the chain does not run yet"}
+            raise NotNow("the search does not run yet")
         value = now * factor
         if name == "temperature" and value < SMALLEST:
             value = SMALLEST if factor > 1 else 0.0
-        return self.desk.post({name: float(f"{value:.4g}")})
-
-
-def key_words(key: str) -> str:
-    """Return what a key that turns no knob has asked for."""
-    return {"p": "pause or go on", "q": "stopping after this block"}[key]
+        accepted = self.controller.change({name: float(f"{value:.4g}")})
+        return ", ".join(f"{knob} {new:.4g}" for knob, new in accepted.knobs.items())
 
 
 def can_be_used() -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from typing import Any
 
 from torch import nn
 
 from mcprune.api import prune_problem
-from mcprune.dashboard.controller import Desk
+from mcprune.dashboard.controller import Refused, RunController
 from mcprune.dashboard.server import Server
-from mcprune.errors import ConfigError, McpruneError
+from mcprune.errors import McpruneError
 from mcprune.results import Result
 
 
@@ -25,10 +27,10 @@ class Tuning:
         Of the page, token and all; any browser on this machine may open it.
     """
 
-    def __init__(self, server: Server, desk: Desk, work: Any) -> None:
+    def __init__(self, server: Server, controller: RunController, work: Callable[[], Result]) -> None:
         self.address = server.address
         self._server = server
-        self._desk = desk
+        self._controller = controller
         self._work = work
         self._result: Result | None = None
         self._error: BaseException | None = None
@@ -38,46 +40,43 @@ class Tuning:
     @property
     def status(self) -> str:
         """starting, running, paused, testing, done or failed."""
-        return self._desk.status
+        return self._controller.view.status
 
-    def turn(self, **knobs: Any) -> dict[str, Any]:
-        """Turn knobs from the next block on, as the page does; return them as they were taken.
+    def change(self, **knobs: Any) -> dict[str, Any]:
+        """Change knobs from the next block on, as the page does; return their values as accepted.
 
-        Waits until the chain is there: data are loaded and the engine is compiled first.
+        Waits until the search runs: data are loaded and the engine is compiled first.
 
         Raises
         ------
         ConfigError
-            What is refused, with the reason.
+            A change that is refused, with the reason.
         """
-        while self._desk.status == "starting" and self._thread.is_alive():
+        while self.status == "starting" and self._thread.is_alive():
             time.sleep(0.02)
-        status, answer = self._desk.post(knobs)
-        if status != 200:
-            reasons = answer.get("refused") or {"": answer.get("error", "refused")}
-            raise ConfigError("; ".join(str(reason) for reason in reasons.values()))
-        return dict(answer["accepted"])
+        return self._controller.change(knobs).knobs
 
     def pause(self) -> None:
-        """Wait in front of the next block."""
-        self._desk.control("pause")
+        """Wait before the next block."""
+        self._controller.act("pause")
 
     def resume(self) -> None:
-        """Go on."""
-        self._desk.control("resume")
+        """Continue after a pause."""
+        self._controller.act("resume")
 
     def stop(self) -> Result:
         """End the search after this block, and return what `result` does."""
-        self._desk.control("stop")
+        with suppress(Refused):  # it is over already
+            self._controller.act("stop")
         return self.result()
 
     def result(self) -> Result:
-        """Wait for the end of the run and return what it has found; the page stays.
+        """Wait for the end of the run and return its result; the page stays open.
 
         Raises
         ------
         McpruneError
-            What ended the run.
+            The error that ended the run.
         """
         self._thread.join()
         if self._error is not None:
@@ -87,7 +86,8 @@ class Tuning:
 
     def close(self) -> None:
         """Stop the run if it goes on, and the page's server."""
-        self._desk.control("stop")
+        with suppress(Refused):
+            self._controller.act("stop")
         self._thread.join()
         self._server.stop()
 
@@ -102,10 +102,10 @@ class Tuning:
         try:
             self._result = self._work()
         except McpruneError as error:
-            self._desk.fail(str(error))
+            self._controller.view.fail(str(error))
             self._error = error
         except BaseException as error:
-            self._desk.fail(f"{type(error).__name__}: {error}")
+            self._controller.view.fail(f"{type(error).__name__}: {error}")
             self._error = error
 
 
@@ -120,9 +120,9 @@ def tune(
     port: int = 0,
     **options: Any,
 ) -> Tuning:
-    """Do what `prune` does beside the caller, with a page on which it is watched and steered.
+    """Run `prune` in a thread, with a page on which the run is watched and steered.
 
-    In a notebook the returned object shows the page in a frame. A page in a frame needs a notebook on this machine: others open
+    In a notebook the returned object shows the page in a frame. This needs a notebook on this machine: from another machine open
     `address` through a tunnel.
 
     Parameters
@@ -130,31 +130,32 @@ def tune(
     X, y, keep, model, sites, **options
         As of `mcprune.prune`.
     is_paused : bool
-        Wait in front of the first block.
+        Wait before the first block.
     port : int
         Of the page; 0 is any free one.
 
     Returns
     -------
     Tuning
-        `result()` waits for the end and gives what `prune` returns.
+        `result()` waits for the end and returns what `prune` returns.
 
     Raises
     ------
     McpruneError
-        With the cause, what was met, and the remedy; what is met later is raised by `result()`.
+        With the cause and the remedy; errors of the run itself are raised by `result()`.
 
     Examples
     --------
     >>> import mcprune
     >>> tuning = mcprune.tune("digits", keep=16, epochs=500)  # doctest: +SKIP
-    >>> tuning.turn(temperature=1e-4)  # doctest: +SKIP
+    >>> tuning.change(temperature=1e-4)  # doctest: +SKIP
     {'temperature': 0.0001}
     >>> tuning.result().mask.indices.size  # doctest: +SKIP
     16
     """
-    desk = Desk(is_paused=is_paused)
-    server = Server(desk, port=port, frames="http://127.0.0.1:* http://localhost:*")
+    controller = RunController(is_paused=is_paused)
+    server = Server(controller.view, controller, port=port, frames="http://127.0.0.1:* http://localhost:*")
     server.start()
     asked = {"keep": keep, "sites": sites, **options}
-    return Tuning(server, desk, lambda: prune_problem(X if y is None else (X, y), model, asked, desk, desk.hear))
+    data = X if y is None else (X, y)
+    return Tuning(server, controller, lambda: prune_problem(data, model, asked, controller, controller.on_event))

@@ -1,151 +1,179 @@
-"""A recorded run on the page, ended or not: its record in the place of a chain, nothing to be turned."""
+"""A recorded run on the page, finished or not: its events take the place of a search, and nothing can be changed."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcprune.dashboard.controller import Desk, hardened_row
-from mcprune.dashboard.gates import SHOWN, shown
+from mcprune.dashboard.changes import Change
+from mcprune.dashboard.controller import Accepted, NotNow
+from mcprune.dashboard.gates import SHOWN, message_of
+from mcprune.dashboard.view import RunView, hardened_figures
+from mcprune.dashboard.window import Figures
 from mcprune.errors import FolderError, brief
+from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.report.figures import site_names
 from mcprune.storage.event_log import EventLog, feature_names, read_log
 from mcprune.storage.events import KnobChanged, Note, Progress
 from mcprune.storage.layout import EVENTS, MASK, read_json
+from mcprune.types import IntArray
 
-SAME = ("loss", "gate_sum", "kept", "target")
+SAME = ("loss", "classification_loss", "gate_sum", "kept", "target")
+DONE = "The run is finished, so its knobs can no longer be changed."
+UNFINISHED = (
+    "This run is not finished, or not in this folder. The page shows what was recorded when it was started. Nothing can be changed from "
+    "here; mcprune resume {folder} continues a run that was cut off."
+)
 
 
-class Past(Desk):
-    """A desk that has heard what a run has told so far; it refuses all orders.
+class RecordedRun(RunView):
+    """The view of a run in a folder.
 
     Parameters
     ----------
     folder : str or Path
-        Of a run that has ended, or not.
 
     Raises
     ------
     FolderError
-        The folder holds no such run.
+        The folder holds no run.
     """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        run = read_log(folder)
+        log = read_log(folder)
         try:
-            self._read(run)
+            self._read(log)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             path = str(Path(folder) / EVENTS)
-            raise FolderError(f"{path!r} is not the record of a run ({brief(error)}); give another folder") from None
+            raise FolderError(
+                f"{path!r} is not the record of a run ({brief(error)}). Give the folder of another run"
+            ) from None
         self._run["folder"] = str(folder)
 
-    def _read(self, run: EventLog) -> None:
-        self.hear(run.started)
-        is_chain = run.started.config["method"] == "markov"
-        ended = "The run has ended: its knobs can no longer be turned."
-        going = (
-            "This run has not ended, or not in this folder: shown is what it had told when this page was started. Nothing can be turned "
-            f"from here; mcprune resume {run.folder} goes on with a run that was broken off."
-        )
+    def _read(self, log: EventLog) -> None:
+        start = log.started
+        self.on_event(start)
         self._run |= {
-            "is_chain": is_chain,
-            "is_past": True,
-            "is_ended": run.done is not None,
-            "stopped": None if run.stopped is None else run.stopped.to_dict(),
-            "image_shape": run.started.image_shape if _is_of_inputs(run) else None,
-            "without": going if run.done is None else ended,
+            "method": start.config["method"],
+            "is_chain": start.config["method"] == "markov",
+            "is_recorded": True,
+            "is_done": log.done is not None,
+            "stopped": None if log.stopped is None else log.stopped.to_dict(),
+            "image_shape": start.image_shape if _has_image(log) else None,
+            "no_knobs": DONE if log.done is not None else UNFINISHED.format(folder=log.folder),
         }
-        for text in run.notes:
-            self.hear(Note(text))
-        for event, last in zip(run.progress, [None, *run.progress], strict=False):
-            self.hear(event)
-            self._series.add(self._row(run, event, last))
-        for change in run.knob_changes:
-            self._change(run, change)
-        for score in run.scores:
-            self.hear(score)
-        if run.done is not None:
-            self.hear(run.done)
-        self._become("unfinished" if run.done is None else "done")
-        self._finish(run)
+        for text in log.notes:
+            self.on_event(Note(text))
+        for event, last in zip(log.progress, [None, *log.progress], strict=False):
+            self.on_event(event)
+            self.series.add(self._figures(log, event, last))
+        moves = dict(start.config.get("moves") or {})
+        for change in log.knob_changes:
+            moves = change.knobs.get("moves", moves)
+            self._add_change(log, change, moves)
+        for score in log.scores:
+            self.on_event(score)
+        if log.done is not None:
+            self.on_event(log.done)
+        self.become("unfinished" if log.done is None else "done")
+        self._finish(log)
 
-    def _row(self, run: EventLog, event: Progress, last: Progress | None) -> dict[str, float | None]:
-        """Return a progress event as a row of the series; acceptance by move since the last one."""
-        row: dict[str, float | None] = {name: getattr(event, name) for name in SAME}
-        row |= {"cla": event.classification_loss, "validation": self._validation}
-        row |= {"step": event.proposals, "rate": event.proposals_per_second}
-        alpha = event.alpha or 0.0
-        row |= {"sel": alpha * (event.selection_loss or 0.0), "rej": alpha * (event.rejection_loss or 0.0)}
+    def _figures(self, log: EventLog, event: Progress, last: Progress | None) -> dict[str, float | None]:
+        """Return a progress event as a row of the series, with the acceptance by move since the last one."""
+        figures: dict[str, float | None] = {name: getattr(event, name) for name in SAME}
+        figures |= {
+            "x": event.proposals,
+            "rate": event.proposals_per_second,
+            "validation_accuracy": self._validation,
+            "selection_loss": (event.alpha or 0.0) * (event.selection_loss or 0.0),
+            "rejection_loss": (event.alpha or 0.0) * (event.rejection_loss or 0.0),
+        }
         if not self._run["is_chain"]:
-            steps = run.started.config["train_steps"]
-            row |= {"step": event.block * steps, "alpha": event.alpha, "lambda": event.schedule_lambda}
+            steps = log.started.config["train_steps"]
+            figures |= {"x": event.block * steps, "alpha": event.alpha, "schedule_lambda": event.schedule_lambda}
             block, seconds = (0, 0.0) if last is None else (last.block, last.seconds)
-            row["rate"] = steps * (event.block - block) / max(event.seconds - seconds, 1e-9)
+            figures["rate"] = steps * (event.block - block) / max(event.seconds - seconds, 1e-9)
         for name, (proposed, accepted) in event.moves.items():
-            was = (0, 0) if last is None else last.moves.get(name, (0, 0))
-            if proposed > was[0]:
-                row[f"move {name}"] = (accepted - was[1]) / (proposed - was[0])
-        return row
+            before = (0, 0) if last is None else last.moves.get(name, (0, 0))
+            if proposed > before[0]:
+                figures[f"move {name}"] = (accepted - before[1]) / (proposed - before[0])
+        return figures
 
-    def _change(self, run: EventLog, change: KnobChanged) -> None:
-        """Take a change into the log, with the figures before and after it."""
-        before, after = run.compared(change)
-        blocks = run.series("block")
+    def _add_change(self, log: EventLog, event: KnobChanged, moves: Mapping[str, float]) -> None:
+        """Log a change, with the figures of the progress events before and after it."""
+        before, after = log.compared(event)
 
-        def figures(part: Any) -> dict[str, Any]:
-            found = {name: run.series(name)[part] for name in ("acceptance", "loss")}
-            known = {name: values[np.isfinite(values)] for name, values in found.items()}
-            return {name: float(values.mean()) if values.size else None for name, values in known.items()}
+        def means(part: IntArray) -> Figures | None:
+            series = [log.series(name)[part] for name in ("acceptance", "loss")]
+            known = [values[np.isfinite(values)] for values in series]
+            return Figures(*(float(values.mean()) if values.size else None for values in known)) if part.size else None
 
-        entry = {
-            **change.to_dict(),
-            "number": len(self._changes.entries) + 1,
-            "origin": "record",
-            "before_figures": figures(before),
-        }
-        entry["superseded"] = run.is_superseded(change)
-        entry["effect"] = None
-        if after.size and not entry["superseded"]:
-            entry["effect"] = {**figures(after), "blocks": int(blocks[after[-1]] - change.block)}
-        self._changes.entries.append(entry)
+        targets = log.series("target")[before]
+        entry = Change(
+            number=len(self.changes.entries) + 1,
+            origin="record",
+            block=event.block,
+            proposals=event.proposals,
+            knobs=event.knobs,
+            before=event.before,
+            unused=unused_knobs(
+                event.knobs, moves, is_at_target=bool(targets.size) and targets[-1] == log.started.keep
+            ),
+            figures_before=means(before),
+            is_superseded=log.is_superseded(event),
+        )
+        if after.size and not entry.is_superseded:
+            entry.figures_after = means(after)
+            entry.blocks_after = int(log.series("block")[after[-1]] - event.block)
+        self.changes.entries.append(entry)
 
-    def _finish(self, run: EventLog) -> None:
-        last, gates, indices = run.progress[-1] if run.progress else None, run.gates(), run.indices()
-        size = run.started.n_sites
-        if last is None:
+    def _finish(self, log: EventLog) -> None:
+        if not log.progress:
             return
+        last, gates, indices, size = log.progress[-1], log.gates(), log.indices(), log.started.n_sites
         at_end = (gates[-1] if len(gates) else np.zeros(0)) / 255.0
-        if run.done is not None:
-            weights = np.asarray(read_json(run.folder, MASK)["weights"], np.float64)
+        if log.done is not None:
+            weights = np.asarray(read_json(log.folder, MASK)["weights"], np.float64)
             if weights.shape != (size,):  # before anything of that size is made
-                raise ValueError(f"{MASK} has {weights.size} weights, {size} were expected")
+                raise ValueError(f"{MASK} has {weights.size} weights for {size} sites")
             at_end = 1.0 / (1.0 + np.exp(-np.clip(weights, -50, 50)))
-        is_told = size <= SHOWN and indices is not None
-        kept = np.zeros(size if is_told else 0, bool)
-        if is_told:
+        kept = np.zeros(0, bool)
+        if is_shown := size <= SHOWN and indices is not None:
+            kept = np.zeros(size, bool)
             kept[np.asarray(indices, np.int64)] = True
+            self._run["names"] = site_names(log, feature_names(log))
         share = gates.mean(axis=0, dtype=np.float64) / 255.0 if len(gates) else kept.astype(np.float64)
-        names = ("block", "acceptance", "delta", "temperature", "alpha", "seconds_left")
-        self._latest = {
+        names = ("block", "acceptance", "delta", "temperature", "alpha", "seconds_left", "near_hard")
+        self.latest = {
             **{name: getattr(last, name) for name in names},
-            "row": self._row(run, last, run.progress[-2] if len(run.progress) > 1 else None),
-            "near_hard": last.near_hard,
-            "constant_since": run.knob_changes[-1].proposals if run.knob_changes else 0,
+            "figures": self._figures(log, last, log.progress[-2] if len(log.progress) > 1 else None),
+            "constant_since": log.knob_changes[-1].proposals if log.knob_changes else 0,
             "hints": [],
-            **shown(at_end, kept, share if is_told else None),
+            **message_of(at_end, kept, share if is_shown else None),
         }
-        if run.done is not None:
-            self._latest["row"] |= hardened_row(run.done.hardened)
-            self._latest["seconds_left"] = None
-        if is_told:
-            self._run["names"] = site_names(run, feature_names(run))
+        if log.done is not None:
+            self.latest["figures"] |= hardened_figures(log.done.hardened)
+            self.latest["seconds_left"] = None
 
 
-def _is_of_inputs(run: EventLog) -> bool:
-    """Whether the shape of the image, if there is one, has a pixel for each input: a page would draw as many as it says."""
-    first, shape = run.started.sites[0], run.started.image_shape
+class NoRequests:
+    """The requests of a recorded run: there are none."""
+
+    def change(self, changes: Mapping[str, Any]) -> Accepted:
+        """Refuse."""
+        raise NotNow("the run is recorded; its knobs cannot be changed")
+
+    def act(self, action: str) -> Accepted | None:
+        """Refuse."""
+        raise NotNow("the run is recorded")
+
+
+def _has_image(log: EventLog) -> bool:
+    """Whether there is an image shape with a pixel for each input: a page draws as many pixels as the shape has."""
+    first, shape = log.started.sites[0], log.started.image_shape
     return shape is not None and math.prod(shape) == first.size and first.kind == "inputs"

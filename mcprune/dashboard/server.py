@@ -1,4 +1,4 @@
-"""The page's server: a thread of the run's process that reads the desk's stream and takes its orders."""
+"""The page's server: a thread of the run's process that shows a view and hands on the requests of the page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,14 +18,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from mcprune.dashboard.controller import Desk
+from mcprune.dashboard.controller import Accepted, Invalid, NotNow, Refused, Requests, TooMany
 from mcprune.dashboard.security import Guard, impatient
 from mcprune.dashboard.series import Message
+from mcprune.dashboard.view import RunView
 from mcprune.errors import ConfigError
 from mcprune.storage.events import plain
 
 PORT, TRIES = 8765, 50
 READERS = 32  # event streams at a time
+STATUS: dict[type[Refused], int] = {NotNow: 409, Invalid: 422, TooMany: 429}
 KEEP_ALIVE = 15.0  # seconds
 TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -35,16 +37,19 @@ TYPES = {
 
 
 class Server:
-    """Serves a desk from a thread.
+    """Serves the page of a run from a thread.
 
     Parameters
     ----------
-    desk : Desk
+    view : RunView
+        What the page shows.
+    requests : Requests
+        Who takes what the page asks for.
     host : str
     port : int or None
         None: 8765, or the next free one; 0: any free one.
     frames : str
-        Pages that may hold this one in a frame, as the policy `frame-ancestors` names them.
+        Pages that may hold this one in a frame, in the words of the policy `frame-ancestors`.
 
     Raises
     ------
@@ -52,8 +57,16 @@ class Server:
         The address cannot be listened on.
     """
 
-    def __init__(self, desk: Desk, host: str = "127.0.0.1", port: int | None = None, frames: str = "'none'") -> None:
-        self.desk = desk
+    def __init__(
+        self,
+        view: RunView,
+        requests: Requests,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        frames: str = "'none'",
+    ) -> None:
+        self.view = view
+        self.requests = requests
         self.token = secrets.token_urlsafe(24)
         self._socket, self.note = listen(host, port)
         self.port = int(self._socket.getsockname()[1])
@@ -82,12 +95,12 @@ class Server:
         return f"http://{'127.0.0.1' if name in ('0.0.0.0', '[::]') else name}:{self.port}/?token={self.token}"
 
     def start(self) -> None:
-        """Begin to serve; the socket listens already, so a browser may come at once."""
+        """Start to serve; the socket listens already, so a browser may connect at once."""
         self._thread.start()
 
     def stop(self) -> None:
         """End all streams and the thread."""
-        self.desk.stream.close()
+        self.view.stream.close()
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(5.0)
@@ -102,29 +115,23 @@ class Server:
 
     async def _file(self, request: Request) -> Response:
         # Only names of the list are served: no path is ever made from what was asked.
-        found = self._static.get(request.path_params["name"])
-        if found is None or found.suffix == ".html":
+        file = self._static.get(request.path_params["name"])
+        if file is None or file.suffix == ".html":
             return PlainTextResponse("there is no such file\n", 404)
-        content = await asyncio.to_thread(found.read_bytes)
-        return Response(content, media_type=TYPES[found.suffix])
+        content = await asyncio.to_thread(file.read_bytes)
+        return Response(content, media_type=TYPES[file.suffix])
 
     async def _state(self, request: Request) -> Response:
-        return JSONResponse(plain(self.desk.state()))
+        return JSONResponse(plain(self.view.state()))
 
     async def _knobs(self, request: Request) -> Response:
-        status, answer = 400, await _object(request)
-        if "error" not in answer:
-            status, answer = self.desk.post(answer)
-        return JSONResponse(plain(answer), status)
+        return await _answered(request, self.requests.change)
 
     async def _control(self, request: Request) -> Response:
-        status, answer = 400, await _object(request)
-        if "error" not in answer:
-            status, answer = self.desk.control(str(answer.get("action"))[:40])
-        return JSONResponse(plain(answer), status)
+        return await _answered(request, lambda body: self.requests.act(str(body.get("action"))[:40]))
 
     async def _events(self, request: Request) -> Response:
-        if self.desk.stream.readers >= READERS:
+        if self.view.stream.readers >= READERS:
             return PlainTextResponse(f"{READERS} pages are open already; close one\n", 503)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
@@ -132,8 +139,8 @@ class Server:
         return StreamingResponse(self._follow(last), media_type="text/event-stream")
 
     async def _follow(self, last: str) -> AsyncIterator[bytes]:
-        """Yield what came after `last`, or the whole state, and then what comes."""
-        stream, loop, news = self.desk.stream, asyncio.get_running_loop(), asyncio.Event()
+        """Yield the messages after `last`, or the whole state, and then all that follow."""
+        stream, loop, news = self.view.stream, asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
             if not loop.is_closed():
@@ -147,8 +154,8 @@ class Server:
                 is_closed = stream.is_closed
                 missed = stream.after(last)
                 if missed is None:
-                    last = stream.last  # before the state: what comes meanwhile is told twice rather than never
-                    yield Message(last, "state", self.desk.state()).bytes()
+                    last = stream.last  # before the state: what comes meanwhile is sent twice rather than never
+                    yield Message(last, "state", self.view.state()).bytes()
                 elif missed:
                     last = missed[-1].name
                     yield b"".join(message.bytes() for message in missed)
@@ -209,25 +216,37 @@ def hosts(host: str, port: int) -> set[str]:
     return {f"{name}:{port}" for name in names}
 
 
-async def _object(request: Request) -> dict[str, Any]:
-    """Return the body's JSON object, or an object with an `error`."""
+async def _answered(request: Request, ask: Callable[[dict[str, Any]], Accepted | None]) -> Response:
+    """Return the answer to a request whose body is a JSON object."""
+    try:
+        accepted = ask(_object(await request.body()))
+    except ValueError as error:
+        return JSONResponse({"error": str(error)}, 400)
+    except Refused as refusal:
+        reasons = refusal.reasons if isinstance(refusal, Invalid) else None
+        return JSONResponse({"error": str(refusal), "refused": reasons}, STATUS[type(refusal)])
+    return JSONResponse(plain({} if accepted is None else {"accepted": accepted.knobs, "clamped": accepted.clamped}))
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; ValueError where it is none."""
 
     def refuse(text: str) -> NoReturn:
-        raise ValueError(f"{text} is no number of JSON")
+        raise ValueError(f"{text} is not a number of JSON")
 
     try:
-        found = json.loads(await request.body(), parse_constant=refuse)
+        content = json.loads(body, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         why = "a number has too many digits" if "limit" in str(error) and "digits" in str(error) else error
-        return {"error": f"the body is not JSON: {why}"}
-    if not isinstance(found, dict) or "error" in found:
-        return {"error": "the body must be a JSON object of names and values"}
-    return found
+        raise ValueError(f"the body is not JSON: {why}") from None
+    if not isinstance(content, dict):
+        raise ValueError("the body must be a JSON object of names and values")
+    return content
 
 
 def _files() -> dict[str, Path]:
-    """Return what is served under /static, by name; plotly's script comes from its own package."""
+    """Return the files under /static, by name; plotly's script comes from its own package."""
     own = Path(str(files("mcprune.dashboard") / "static"))
-    found = {path.name: path for path in own.iterdir() if path.suffix in TYPES}
-    found["plotly.min.js"] = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
-    return found
+    served = {path.name: path for path in own.iterdir() if path.suffix in TYPES}
+    served["plotly.min.js"] = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
+    return served

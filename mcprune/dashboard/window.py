@@ -1,18 +1,25 @@
-"""Sums over the last blocks, what they say in plain words, and what a change of a knob did."""
+"""Means over the last blocks, and hints on what looks wrong."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from mcprune.methods.base import MaskUpdate
+from mcprune.methods.markov.knob_use import USES_DELTA
 
-# Blocks before and behind a change that are compared; blocks that a hint looks at.
-EFFECT, HINT = 32, 128
-USES_DELTA = ("uniform", "block", "site")
-# Fewer proposals than these tell nothing of an acceptance.
-ENOUGH = 1000
+COMPARED, HINTED = 32, 128  # blocks before and after a change that are compared; blocks that a hint is about
+ENOUGH = 1000  # fewer proposals are no estimate of an acceptance
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Means over some blocks: the accepted share of the proposals, and L_tot; None where they are not known."""
+
+    acceptance: float | None
+    loss: float | None
 
 
 class Window:
@@ -38,42 +45,44 @@ class Window:
         values = [value for update in self.updates if math.isfinite(value := getattr(update, name))]
         return sum(values) / len(values) if values else math.nan
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> Figures:
         """Return what the log of changes compares."""
-        return {"acceptance": self.acceptance()[1], "loss": self.mean("loss"), "cla": self.mean("cla")}
+        return Figures(
+            *(value if math.isfinite(value) else None for value in (self.acceptance()[1], self.mean("loss")))
+        )
 
 
 def hints(window: Window, knobs: dict[str, Any], size: int | None = None) -> list[str]:
-    """Say in plain words what looks wrong and which way a knob should go; `size` is how many sites there are."""
+    """Return what looks wrong and which way a knob should go, a sentence each; `size` is the number of sites."""
     if not window.updates or not knobs:
         return []
-    found = []
+    texts = []
     latest = window.updates[-1]
     proposed, share = window.acceptance(USES_DELTA)
     if proposed >= ENOUGH and share < 0.01:
-        found.append(f"Under 1% of the moves that use delta are accepted ({share:.2%}): try a smaller delta.")
+        texts.append(f"Under 1% of the moves that use delta are accepted ({share:.2%}): try a smaller delta.")
     elif proposed >= ENOUGH and share > 0.6:
-        found.append(
+        texts.append(
             f"{share:.0%} of the moves that use delta are accepted: try a larger delta, these steps are too timid."
         )
     spread = window.mean("spread")
     if latest.temperature > 0 and 0 < spread < latest.temperature:
-        found.append(
+        texts.append(
             f"The temperature ({latest.temperature:.2g}) is above the usual change of the loss ({spread:.2g}): this is a random walk; "
             "lower the temperature."
         )
     proposed, share = window.acceptance()
     nulls = sum(update.null_moves for update in window.updates)
     if latest.temperature == 0 and proposed >= ENOUGH and share == 0.0 and nulls < proposed / 2:
-        found.append(
-            "Nothing was accepted lately: no tried change lowers the loss. A small temperature would let the chain move on."
+        texts.append(
+            "Nothing was accepted lately: no proposal lowers the loss. A small temperature would let the chain move on."
         )
     if latest.kept == size and nulls > 0.2 * max(proposed, 1):
-        found.append(
+        texts.append(
             "All sites are kept so far: until n(t) falls there is nothing to exchange, and the classifier learns."
         )
     elif proposed >= ENOUGH and nulls > 0.2 * proposed:
-        found.append(
+        texts.append(
             f"{nulls / proposed:.0%} of the moves are not available now: an exchange needs a kept and a dropped site."
         )
-    return found
+    return texts

@@ -10,34 +10,41 @@ import numpy as np
 
 from mcprune.chain.diagnostics import autocorrelation_time
 from mcprune.exporters.footprint import Footprint, Footprints
+from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.report import figures
 from mcprune.report.page import Page
 from mcprune.report.text import number
 from mcprune.storage.event_log import COMPARED, EventLog
+from mcprune.storage.events import KnobChanged
+from mcprune.types import FloatArray
 
 Runs = Mapping[str, EventLog]
 CHANGES = 100  # rows of the table of changes
 
 
 def changes(page: Page, label: str, run: EventLog) -> None:
-    """Tell of each change of a knob, and of what was measured before and behind it."""
+    """Write the table of changed knobs, with the acceptance and L_tot before and after each change."""
     if not run.knob_changes:
         return
     page.heading("Changes of knobs" + (f": {label}" if label else ""))
     last = run.knob_changes[-1]
-    text = f"Delta, temperature and the other knobs rest from block {last.block:,} (proposal {last.proposals:,}) on. "
+    text = f"Delta, temperature and the other knobs are constant since block {last.block:,} (proposal {last.proposals:,}). "
     warm = bool((run.series("temperature") > 0).any())
     if warm:
-        text += "At a temperature above 0 tuning breaks stationarity: only what follows obeys one law. "
+        text += "At a temperature above 0 a change breaks stationarity: the chain follows one law only after the last of them. "
     page.words(text, quiet=False)
     page.words(
-        f"Acceptance and L_tot: over at most {COMPARED} progress events on each side, none beyond the next change. L_tot also follows "
-        "the classifier, which trains, and n(t). Of several changes in front of one block the last has what all of them did."
+        f"Acceptance and L_tot before and after a change: means over at most {COMPARED} progress events on each side, none beyond the "
+        "next change. A difference need not be due to the change, since the classifier trains and n(t) falls meanwhile. Of several changes "
+        "before one block the last is compared for all. A knob that nothing uses at that time has no effect."
     )
     rows = []
+    moves = dict(run.started.config.get("moves") or {})
     for change in run.knob_changes[:CHANGES]:
+        moves = change.knobs.get("moves", moves)
+        unused = unused_knobs(change.knobs, moves, is_at_target=_is_at_target(run, change))
         effects = [_mean(run.series(name)[part]) for name in ("acceptance", "loss") for part in run.compared(change)]
-        told = [
+        figures_of_change = [
             f"{number(effects[0], '.2%')} to {number(effects[1], '.2%')}",
             f"{number(effects[2], '.4f')} to {number(effects[3], '.4f')}",
         ]
@@ -49,7 +56,13 @@ def changes(page: Page, label: str, run: EventLog) -> None:
                     f"{change.proposals:,}",
                     name,
                     f"{_short(name, change.before.get(name))} to {_short(name, value)}",
-                    *(["-", "-"] if run.is_superseded(change) else told),
+                    *(
+                        ["no effect", unused[name]]
+                        if name in unused
+                        else ["-", "-"]
+                        if run.is_superseded(change)
+                        else figures_of_change
+                    ),
                 ]
             )
     page.table(["block", "epoch", "proposal", "knob", "change", "acceptance", "L_tot"], rows)
@@ -57,8 +70,14 @@ def changes(page: Page, label: str, run: EventLog) -> None:
         page.words(f"{len(run.knob_changes) - CHANGES:,} later changes are in its events.jsonl.")
 
 
-def _mean(found: Any) -> float:
-    known = found[np.isfinite(found)]
+def _is_at_target(run: EventLog, change: KnobChanged) -> bool:
+    """Whether n(t) had reached n before a change."""
+    targets = run.series("target")[run.series("block") <= change.block]
+    return bool(targets.size) and bool(targets[-1] == run.started.keep)
+
+
+def _mean(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
 
 

@@ -92,7 +92,7 @@ def test_a_paused_run_waits_and_ctrl_c_hardens_it(tuned, tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 130
-    assert json.loads((tmp_path / "run" / "mask.json").read_text())["n"] == 16
+    assert json.loads((tmp_path / "run" / "mask.json").read_text())["n_sites"] == 64
 
 
 def test_a_finished_run_is_looked_at_and_not_steered(tuned, tmp_path):
@@ -103,7 +103,7 @@ def test_a_finished_run_is_looked_at_and_not_steered(tuned, tmp_path):
     state = json.loads(get(address, "state")[1])
     assert state["status"] == "done"
     assert state["knobs"] == {}
-    assert state["latest"]["row"]["kept"] == 16
+    assert state["latest"]["figures"]["kept"] == 16
     assert len(state["series"]["columns"]["loss"]) > 3
     request = urllib.request.Request(
         address.replace("?", "knobs?"), b'{"delta": 1}', {"Content-Type": "application/json"}, method="POST"
@@ -119,29 +119,29 @@ def test_a_finished_run_is_looked_at_and_not_steered(tuned, tmp_path):
 
 def test_a_run_that_has_not_ended_is_looked_at_with_its_changes(tmp_path):
     from mcprune.config.schema import make_config
-    from mcprune.dashboard.recorded import Past
+    from mcprune.dashboard.recorded import RecordedRun
     from mcprune.session.loop import run
     from mcprune.session.steering import Replay
 
     options = {"epochs": 12, "hidden": (8,), "retrain_epochs": 1, "compare": "no", "threads": 1, "keep": 16}
     told = list(run(make_config(**options, out=str(tmp_path / "run")), Replay({6: [{"alpha": 2.0}]}, None)))
-    whole = Past(tmp_path / "run")
+    whole = RecordedRun(tmp_path / "run")
     assert whole.state()["status"] == "done"
     lines = (tmp_path / "run" / "events.jsonl").read_text().splitlines()
     cut = next(place for place, line in enumerate(lines) if '"event": "hardened"' in line)
     (tmp_path / "run" / "events.jsonl").write_text("\n".join([*lines[:cut], lines[cut][:20]]))
     for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
         (tmp_path / "run" / name).unlink()
-    state = Past(tmp_path / "run").state()
+    state = RecordedRun(tmp_path / "run").state()
     assert state["status"] == "unfinished"
-    assert "mcprune resume" in state["run"]["without"]
+    assert "mcprune resume" in state["run"]["no_knobs"]
     assert state["run"]["image_shape"] == [8, 8]
     assert state["latest"]["mask"]
-    (entry,) = state["log"]
+    (entry,) = state["changes"]
     losses = [event.loss for event in told if event.kind == "progress"]
-    assert entry["before_figures"]["loss"] == pytest.approx(sum(losses[:6]) / 6)
-    assert entry["effect"]["loss"] == pytest.approx(sum(losses[6:16]) / 10)
-    assert entry["effect"]["blocks"] == 10
+    assert entry["figures_before"]["loss"] == pytest.approx(sum(losses[:6]) / 6)
+    assert entry["figures_after"]["loss"] == pytest.approx(sum(losses[6:16]) / 10)
+    assert entry["blocks_after"] == 10
 
 
 def test_what_cannot_be_is_one_message(tmp_path, capsys):

@@ -7,15 +7,16 @@ import time
 import pytest
 
 from mcprune.dashboard import security as guard
-from mcprune.dashboard.controller import Desk
+from mcprune.dashboard.controller import RunController
 from mcprune.dashboard.server import Server
 
 
 class Served:
-    """A server whose desk waits for a run that never comes."""
+    """A server whose controller waits for a run that never comes."""
 
     def __init__(self):
-        self.server = Server(Desk(), port=0)
+        self.controller = RunController()
+        self.server = Server(self.controller.view, self.controller, port=0)
         self.server.start()
         self.host = f"Host: 127.0.0.1:{self.server.port}\r\n".encode()
         self.token = f"X-Mcprune-Token: {self.server.token}\r\n".encode()
@@ -100,7 +101,7 @@ def test_a_body_in_chunks_cannot_hide_a_second_request(served):
     inside = b'POST /control HTTP/1.1\r\nContent-Length: 17\r\n\r\n{"action":"stop"}'
     answer = served.raw(smuggled + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inside)
     assert [status(answer), answer.count(b"HTTP/1.1 ")] == [400, 2]  # the second one has no host
-    assert not served.server.desk._is_stopped
+    assert not served.controller._is_stopped
 
 
 def test_three_hundred_requests_in_one_line_are_answered_in_turn(served):
@@ -153,15 +154,15 @@ def test_of_too_many_connections_the_one_that_has_waited_longest_goes(served, mo
         assert lines[0].recv(1) == b""
         lines[-1].sendall(b"GET /state HTTP/1.1\r\n" + served.good + served.close)  # the latest is served
         assert lines[-1].recv(12) == b"HTTP/1.1 200"
-        assert served.server.desk.stream.readers == 1  # who is served already stays
+        assert served.server.view.stream.readers == 1  # who is served already stays
         for line in lines:
             line.close()
-    until(lambda: served.server.desk.stream.readers == 0)
+    until(lambda: served.server.view.stream.readers == 0)
 
 
 def test_the_head_of_the_events_is_no_reader(served):
     assert status(served.raw(b"HEAD /events HTTP/1.1\r\n" + served.good + served.close)) == 200
-    assert served.server.desk.stream.readers == 0
+    assert served.server.view.stream.readers == 0
 
 
 def test_nothing_of_it_is_printed(served, caplog):

@@ -142,7 +142,7 @@ def test_a_person_steers_a_run(steered, tmp_path):
     expect(page.locator("#hints")).to_contain_text("larger")
     drag(page, "delta-range", 0.98)
     until(lambda: figure(page, "accepted") < 40)
-    expect(page.locator("#log .entry").first).to_contain_text("over 32 blocks")
+    expect(page.locator("#log .entry").first).to_contain_text("before / 32 blocks after")
 
     # Pause, one step, resume.
     page.get_by_role("button", name="Pause").click()
@@ -301,8 +301,8 @@ def test_a_run_without_a_chain_says_why_it_has_no_knobs_and_a_dead_server_is_not
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(run.address)
-        expect(page.locator("#without")).to_contain_text("no chain whose knobs could be turned")
-        expect(page.locator("#without")).to_contain_text("checkpoint and stop serve")
+        expect(page.locator("#no-knobs")).to_contain_text("there are no knobs of a chain")
+        expect(page.locator("#no-knobs")).to_contain_text("Checkpoint and Stop work")
         expect(page.locator("#knob-form")).to_be_hidden()
         first = figure(page, "steps")
         until(lambda: figure(page, "steps") > first)

@@ -43,7 +43,7 @@ def test_keys_steer_a_run_in_a_terminal(tmp_path):
     until(b"temperature 0 ")
     os.write(ours, b"x")  # no key: nothing happens
     os.write(ours, b"p")
-    until(b"pause or go on")
+    until(b"pause or resume")
     os.write(ours, b"-")
     until(b"delta 1 ")
     os.write(ours, b"p")

@@ -24,12 +24,12 @@ def test_a_run_beside_the_caller_is_steered_and_gives_what_prune_gives(tuning):
         assert b"<title>mcprune" in answer.read()
     assert policy.endswith("frame-ancestors http://127.0.0.1:* http://localhost:*")
     assert tuning.address.replace("&", "&amp;") in tuning._repr_html_()
-    assert tuning.turn(moves={"site": 2.0, "exchange": 2.0}, temperature=1e-3) == {
+    assert tuning.change(moves={"site": 2.0, "exchange": 2.0}, temperature=1e-3) == {
         "moves": {"site": 0.5, "exchange": 0.5},
         "temperature": 1e-3,
     }
     with pytest.raises(ConfigError, match="no such knob"):
-        tuning.turn(speed=3)
+        tuning.change(speed=3)
     tuning.resume()
     result = tuning.result()
     assert result.mask.indices.size == 16

@@ -15,7 +15,7 @@ ROWS = 350  # of digits that judge candidates: the held-out ones
 @pytest.fixture(scope="module")
 def paused(tmp_path_factory, page_class):
     page = page_class(tmp_path_factory.mktemp("tune") / "run", is_paused=True)
-    page.until(lambda: page.desk.status == "paused")
+    page.until(lambda: page.view.status == "paused")
     yield page
     page.close()
 
@@ -61,7 +61,7 @@ def test_a_prefix_and_two_tokens_are_wrong(paused):
     ):
         assert paused.ask("GET", "/?" + query, token=None)[0] in (400, 403, 431)
     assert paused.ask("POST", "/control", {"action": "stop"}, token=None)[0] == 403
-    assert paused.desk.status == "paused"
+    assert paused.view.status == "paused"
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_what_is_no_object_of_numbers_is_refused(paused, body):
     ],
 )
 def test_a_refused_knob_says_why_and_changes_nothing(paused, knobs, named):
-    before = paused.desk.knobs.values()
+    before = paused.view.knobs.values()
     body = json.dumps(knobs).replace("Infinity", "1e999").encode()
     status, answer = paused.post("/knobs", body)
     assert status == 422
     assert len(answer["refused"][named]) > 10
-    assert paused.desk.knobs.values() == before
+    assert paused.view.knobs.values() == before
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_is_out_of_range_is_clamped_and_said(paused, name, given, becomes):
     assert status == 200
     assert answer["accepted"] == {name: becomes}
     assert "out of the range" in answer["clamped"][name]
-    paused.until(lambda: paused.desk.knobs.values()[name] == becomes)
+    paused.until(lambda: paused.view.knobs.values()[name] == becomes)
     assert paused.post("/control", {"action": "undo"})[0] == 200
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from mcprune.cli.main import main
 from mcprune.dashboard import security as guard
-from mcprune.dashboard.recorded import Past
+from mcprune.dashboard.recorded import RecordedRun
 from mcprune.dashboard.series import POINTS, Message, Series, Stream
 from mcprune.dashboard.window import Window, hints
 from mcprune.methods.base import MaskUpdate
 from mcprune.storage.checkpoint import read_checkpoint
-from mcprune.storage.events import Replanned
+from mcprune.storage.events import Replanned, Stopped
 
 
 class Reader:
@@ -57,7 +57,7 @@ def page(tmp_path, page_class):
 @pytest.fixture
 def still(tmp_path, page_class):
     page = page_class(tmp_path / "run", is_paused=True)
-    page.until(lambda: page.desk.status == "paused")
+    page.until(lambda: page.view.status == "paused")
     yield page
     page.close()
 
@@ -66,8 +66,8 @@ def test_a_reader_gets_the_state_then_figures_and_misses_nothing_when_it_comes_b
     whole, first = Reader(page), Reader(page)
     head = first.read(6)
     assert head[0][1] == "state"
-    assert head[0][2]["run"]["N"] == 64
-    assert {"loss", "cla", "kept", "target", "rate", "move exchange"} <= set(head[-1][2]["row"])
+    assert head[0][2]["run"]["n_sites"] == 64
+    assert {"loss", "classification_loss", "kept", "target", "rate", "move exchange"} <= set(head[-1][2]["figures"])
     first.close()
     second = Reader(page, last=head[-1][0])
     tail = second.read(6)
@@ -83,47 +83,47 @@ def test_a_reader_gets_the_state_then_figures_and_misses_nothing_when_it_comes_b
 
 @pytest.mark.parametrize("last", ["other-3", "x", "-1", "9" * 400, "{boot}-99999999"])
 def test_an_unknown_last_id_gets_the_whole_state(page, last):
-    reader = Reader(page, last=last.format(boot=page.desk.stream.last.split("-")[0]))
+    reader = Reader(page, last=last.format(boot=page.view.stream.last.split("-")[0]))
     assert reader.read(1)[0][1] == "state"
     reader.close()
 
 
 def test_figures_come_at_most_ten_times_a_second(page):
-    page.until(lambda: page.desk._series.rows >= 15)
-    ticks = [
-        message.data for message in page.desk.stream.after(f"{page.desk.stream._boot}-0") if message.kind == "tick"
+    page.until(lambda: page.view.series.rows >= 15)
+    messages = [
+        message.data for message in page.view.stream.after(f"{page.view.stream._boot}-0") if message.kind == "figures"
     ]
-    steps = [tick["block"] for tick in ticks]
+    steps = [message["block"] for message in messages]
     assert steps == sorted(set(steps))
     # Blocks of this run take some milliseconds: the stream does not tell of each.
-    assert page.desk._block > 2 * len(ticks)
+    assert page.view.block > 2 * len(messages)
 
 
 def test_an_open_page_is_told_when_the_clock_plans_other_blocks(page):
     reader = Reader(page)
-    planned = page.desk.state()["run"]["blocks"]
-    page.desk.hear(Replanned(block=3, blocks=planned + 7, blocks_before=planned, progress=0.1))
-    told = [data.get("blocks") for _, kind, data in reader.read(30) if kind == "tick"]
+    planned = page.view.state()["run"]["blocks"]
+    page.view.on_event(Replanned(block=3, blocks=planned + 7, blocks_before=planned, progress=0.1))
+    told = [data.get("blocks") for _, kind, data in reader.read(30) if kind == "figures"]
     reader.close()
     assert told[-1] == planned + 7
 
 
 def test_pause_step_resume_and_stop(still):
-    desk = still.desk
-    assert desk._block == 0
+    view = still.view
+    assert view.block == 0
     for block in (1, 2, 3):
         assert still.post("/control", {"action": "step"})[0] == 200
-        still.until(lambda wanted=block: desk.state()["latest"].get("block") == wanted and desk.status == "paused")
-    assert desk._block == 3
+        still.until(lambda wanted=block: view.state()["latest"].get("block") == wanted and view.status == "paused")
+    assert view.block == 3
     assert still.post("/control", {"action": "resume"})[0] == 200
-    still.until(lambda: desk._block > 10)
+    still.until(lambda: view.block > 10)
     assert still.post("/control", {"action": "pause"})[0] == 200
-    still.until(lambda: desk.status == "paused")
-    at = desk._block
+    still.until(lambda: view.status == "paused")
+    at = view.block
     assert still.post("/control", {"action": "stop"})[0] == 200
-    still.until(lambda: desk.status == "done")
+    still.until(lambda: view.status == "done")
     stopped = next(event for event in still.told if event.kind == "stopped")
-    assert stopped == {"reason": "stop", "block": at + 1}
+    assert stopped == Stopped("stop", at + 1)
     rows = {score.name for score in still.told[-1].scores}
     assert "hard mask, retrained" in rows  # it was asked to harden, not interrupted
     assert still.post("/knobs", {"alpha": 2.0})[0] == 409
@@ -132,16 +132,16 @@ def test_pause_step_resume_and_stop(still):
 
 def test_a_change_is_seen_by_all_recorded_and_undone(still):
     one, other = Reader(still), Reader(still)
-    before = still.desk.knobs.values()
+    before = still.view.knobs.values()
     assert still.post("/knobs", {"delta": 0.5, "moves": {"site": 1, "exchange": 3}})[0] == 200
-    heard = [next(message for message in reader if message[1] == "knob")[2] for reader in (one, other)]
+    heard = [next(message for message in reader if message[1] == "knob_changed")[2] for reader in (one, other)]
     assert heard[0] == heard[1]
     assert heard[0]["knobs"]["delta"] == 0.5
     assert heard[0]["knobs"]["moves"] == {"site": 0.25, "exchange": 0.75}
     assert still.post("/control", {"action": "undo"})[0] == 200
-    undone = next(message for message in one if message[1] == "knob")[2]
+    undone = next(message for message in one if message[1] == "knob_changed")[2]
     assert undone["entry"]["origin"] == "undo"
-    assert undone["knobs"] == before == still.desk.knobs.values()
+    assert undone["knobs"] == before == still.view.knobs.values()
     assert still.post("/control", {"action": "undo"})[0] == 409
     assert [event.block for event in still.told if event.kind == "knob_changed"] == [0, 0]
     one.close()
@@ -149,112 +149,123 @@ def test_a_change_is_seen_by_all_recorded_and_undone(still):
 
 
 def test_the_effect_of_a_change_is_told_after_its_window(page):
-    page.until(lambda: page.desk._block > 40)
+    page.until(lambda: page.view.block > 40)
     assert page.post("/knobs", {"temperature": 1.0})[0] == 200
-    page.until(lambda: page.desk._changes.entries and page.desk._changes.entries[0]["effect"])
-    entry = page.desk._changes.entries[0]
+    page.until(lambda: page.view.changes.entries and page.view.changes.entries[0].figures_after)
+    entry = page.view.changes.entries[0]
     # At temperature 1 nearly everything is accepted, at 0 little: the log must show which way it went.
-    assert entry["effect"]["acceptance"] > 0.8 > entry["before_figures"]["acceptance"]
-    page.until(lambda: any("random walk" in hint for hint in page.desk._latest["hints"]))
-    assert page.desk._latest["constant_since"] >= entry["step"]
+    assert entry.figures_after.acceptance > 0.8 > entry.figures_before.acceptance
+    page.until(lambda: any("random walk" in hint for hint in page.view.latest["hints"]))
+    assert page.view.latest["constant_since"] >= entry.proposals
+
+
+def test_a_change_that_nothing_uses_claims_no_effect(page):
+    """Exchanges alone: delta is no part of them, though acceptance and L_tot move on while the classifier trains."""
+    assert page.post("/knobs", {"delta": 8.0, "temperature": 1e-3})[0] == 200
+    page.until(lambda: page.view.changes.entries)
+    entry = page.view.changes.entries[0]
+    assert entry.unused == {"delta": "no move of the mixture uses it"}
+    assert page.post("/knobs", {"moves": {"site": 1, "exchange": 1}, "delta": 2.0})[0] == 200
+    page.until(lambda: page.view.changes.entries[1:])
+    assert page.view.changes.entries[1].unused == {}  # the control
 
 
 def test_of_changes_at_one_block_the_last_has_what_they_did(still, tmp_path):
     for _ in range(40):
         still.post("/control", {"action": "step"})
-    still.until(lambda: still.desk._block == 40 and still.desk.status == "paused")
+    still.until(lambda: still.view.block == 40 and still.view.status == "paused")
     for temperature in (0.5, 1.0):
         assert still.post("/knobs", {"temperature": temperature})[0] == 200
-    still.until(lambda: len(still.desk._changes.entries) == 2)
-    first, last = still.desk._changes.entries
-    assert first["block"] == last["block"] == 40
-    assert [entry["superseded"] for entry in (first, last)] == [True, False]
-    assert last["before_figures"] == first["before_figures"]
-    assert last["before_figures"]["loss"] is not None
+    still.until(lambda: len(still.view.changes.entries) == 2)
+    first, last = still.view.changes.entries
+    assert first.block == last.block == 40
+    assert [entry.is_superseded for entry in (first, last)] == [True, False]
+    assert last.figures_before == first.figures_before
+    assert last.figures_before.loss is not None
     still.post("/control", {"action": "resume"})
-    still.until(lambda: last["effect"])
-    assert first["effect"] is None
+    still.until(lambda: last.figures_after)
+    assert first.figures_after is None
     still.post("/control", {"action": "stop"})
-    still.until(lambda: still.desk.status == "done")
-    told = [entry["effect"] for entry in Past(tmp_path / "run").state()["log"]]
-    assert [effect is None for effect in told] == [True, False]
+    still.until(lambda: still.view.status == "done")
+    after = [entry["figures_after"] for entry in RecordedRun(tmp_path / "run").state()["changes"]]
+    assert [figures is None for figures in after] == [True, False]
 
 
 def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still, tmp_path):
     reader = Reader(still)
     for _ in range(3):
         still.post("/control", {"action": "step"})
-    still.until(lambda: still.desk._latest.get("block") == 3 and still.desk.status == "paused")
-    assert still.desk._latest["row"]["kept"] > 16  # the control: n(t) is still falling
+    still.until(lambda: still.view.latest.get("block") == 3 and still.view.status == "paused")
+    assert still.view.latest["figures"]["kept"] > 16  # the control: n(t) is still falling
     still.post("/control", {"action": "stop"})
     told = next(data for _, kind, data in reader if kind == "hardened")
     reader.close()
     mask = np.unpackbits(np.frombuffer(base64.b64decode(told["mask"]), np.uint8))[:64]
-    assert told["row"]["kept"] == mask.sum() == 16
+    assert told["figures"]["kept"] == mask.sum() == 16
     assert told["seconds_left"] is None
-    still.until(lambda: still.desk.status == "done")
+    still.until(lambda: still.view.status == "done")
     assert np.flatnonzero(mask).tolist() == list(still.told[-1].indices)
     hardened = next(event for event in still.told if event.kind == "hardened")
-    assert told["row"]["validation"] == hardened.validation_accuracy
-    assert told["row"]["gate_sum"] == told["row"]["target"] == 16  # not those of the gates before it
-    assert still.desk.state()["run"]["stopped"] == {"reason": "stop", "block": 4}
-    past = Past(tmp_path / "run").state()
-    assert past["run"]["stopped"].items() >= still.desk.state()["run"]["stopped"].items()
-    assert past["latest"]["row"]["validation"] == hardened.validation_accuracy
+    assert told["figures"]["validation_accuracy"] == hardened.validation_accuracy
+    assert told["figures"]["gate_sum"] == told["figures"]["target"] == 16  # not those of the gates before it
+    assert still.view.state()["run"]["stopped"] == {"reason": "stop", "block": 4}
+    past = RecordedRun(tmp_path / "run").state()
+    assert past["run"]["stopped"].items() >= still.view.state()["run"]["stopped"].items()
+    assert past["latest"]["figures"]["validation_accuracy"] == hardened.validation_accuracy
 
 
 def test_an_undo_takes_back_the_newest_change_even_if_it_is_not_made_yet(still):
-    desk = still.desk
+    view = still.view
     assert still.post("/knobs", {"temperature": 0.5})[0] == 200
-    still.until(lambda: desk.knobs.values()["temperature"] == 0.5)
-    assert desk.post({"alpha": 7.0})[0] == 200
-    waiting = desk._ordered and desk._ordered[-1][0] == {"alpha": 7.0}
-    answer = desk.control("undo")
-    # Paused, the run takes an order within a tenth of a second: it was taken back before, or undone after it.
-    assert answer == (200, {"accepted": {"alpha": 1.0}})
-    still.until(lambda: not desk._ordered and desk.knobs.values()["alpha"] == 1.0)
-    assert desk.knobs.values()["temperature"] == 0.5
-    assert len(desk._changes.entries) in ((1,) if waiting else (1, 3))
+    still.until(lambda: view.knobs.values()["temperature"] == 0.5)
+    controller = still.controller
+    assert controller.change({"alpha": 7.0}).knobs == {"alpha": 7.0}
+    waiting = controller._pending and controller._pending[-1][0] == {"alpha": 7.0}
+    # Paused, the run takes a change within a tenth of a second: it was taken back before, or undone after it.
+    assert controller.act("undo").knobs == {"alpha": 1.0}
+    still.until(lambda: not controller._pending and view.knobs.values()["alpha"] == 1.0)
+    assert view.knobs.values()["temperature"] == 0.5
+    assert len(view.changes.entries) in ((1,) if waiting else (1, 3))
     assert still.post("/control", {"action": "undo"})[0] == 200
-    still.until(lambda: desk.knobs.values()["temperature"] == 0.0)
+    still.until(lambda: view.knobs.values()["temperature"] == 0.0)
 
 
 def test_the_last_change_has_its_effect_when_the_search_ends_before_its_window(still):
     assert still.post("/knobs", {"alpha": 3.0})[0] == 200
     for _ in range(5):
         still.post("/control", {"action": "step"})
-    still.until(lambda: still.desk._block == 5)
+    still.until(lambda: still.view.block == 5)
     still.post("/control", {"action": "stop"})
-    still.until(lambda: still.desk.status == "done")
-    assert still.desk._changes.entries[0]["effect"]["blocks"] == 6
-    assert still.desk._latest["constant_since"] == 0
+    still.until(lambda: still.view.status == "done")
+    assert still.view.changes.entries[0].blocks_after == 6
+    assert still.view.latest["constant_since"] == 0
 
 
 def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
     assert page.post("/knobs", {"moves": {"site": 1}, "delta": 0.5})[0] == 200
-    page.until(lambda: page.desk.knobs.values()["delta"] == 0.5)
+    page.until(lambda: page.view.knobs.values()["delta"] == 0.5)
     assert page.post("/knobs", {"adapt_delta": 0.3})[0] == 200
-    page.until(lambda: page.desk._latest.get("delta") not in (None, 0.5) and page.desk._changes.entries[1:])
+    page.until(lambda: page.view.latest.get("delta") not in (None, 0.5) and page.view.changes.entries[1:])
     assert page.post("/control", {"action": "pause"})[0] == 200
-    page.until(lambda: page.desk.status == "paused")
-    stood = float(page.desk.knobs.method.step_size.delta[0])
+    page.until(lambda: page.view.status == "paused")
+    stood = float(page.view.knobs.method.step_size.delta[0])
     assert stood != 0.5
     assert page.post("/knobs", {"delta": 2.0})[0] == 200
-    page.until(lambda: page.desk.knobs.values()["delta"] == 2.0)
-    assert page.desk.knobs.values()["adapt_delta"] is None
+    page.until(lambda: page.view.knobs.values()["delta"] == 2.0)
+    assert page.view.knobs.values()["adapt_delta"] is None
     assert page.post("/control", {"action": "undo"})[0] == 200
-    page.until(lambda: page.desk.knobs.values()["adapt_delta"] == 0.3)
-    assert page.desk.knobs.method.step_size.delta[0] == stood
+    page.until(lambda: page.view.knobs.values()["adapt_delta"] == 0.3)
+    assert page.view.knobs.method.step_size.delta[0] == stood
     assert page.post("/control", {"action": "undo"})[0] == 200  # of switching it on
-    page.until(lambda: page.desk.knobs.values()["adapt_delta"] is None)
-    assert page.desk.knobs.values()["delta"] == 0.5
+    page.until(lambda: page.view.knobs.values()["adapt_delta"] is None)
+    assert page.view.knobs.values()["delta"] == 0.5
 
 
 def test_a_checkpoint_is_written_whole(still, tmp_path):
     still.post("/control", {"action": "checkpoint"})
-    still.until(lambda: any("no checkpoint" in note for note in still.desk._notes))  # no block is done yet
+    still.until(lambda: any("no checkpoint" in note for note in still.view.notes))  # no block is done yet
     still.post("/control", {"action": "step"})
-    still.until(lambda: still.desk._block == 1)
+    still.until(lambda: still.view.block == 1)
     still.post("/control", {"action": "checkpoint"})
     file = tmp_path / "run" / "checkpoint.safetensors"
     still.until(file.exists)
@@ -272,11 +283,11 @@ def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
         {"adapt_delta": 0.4},
     ):
         assert page.post("/knobs", order)[0] == 200
-        at = page.desk._block
+        at = page.view.block
         page.post("/control", {"action": "resume"})
-        page.until(lambda since=at: page.desk._block > since + 60)
+        page.until(lambda since=at: page.view.block > since + 60)
         page.post("/control", {"action": "pause"})
-        page.until(lambda: page.desk.status == "paused")
+        page.until(lambda: page.view.status == "paused")
     page.close()
     assert next(event.block for event in page.told if event.kind == "knob_changed") == 0
     assert sum(event.kind == "knob_changed" for event in page.told) == 3
@@ -295,8 +306,8 @@ def test_two_hundred_connections_left_open_are_closed_and_stop_nothing(page, mon
     for number, line in enumerate(lines):
         if number % 2:
             line.sendall(b"GET / HTTP/1.1\r\nHost: ")  # half a request
-    at = page.desk._block
-    page.until(lambda: page.desk._block > at + 20)
+    at = page.view.block
+    page.until(lambda: page.view.block > at + 20)
     assert page.ask("GET", "/state")[0] == 200
     for line in lines:
         assert line.recv(1) == b""  # the server has closed it
@@ -309,7 +320,7 @@ def test_more_event_streams_than_are_served_are_refused(page):
     assert page.ask("HEAD", "/events")[0] == 503  # from which a page learns why
     for reader in readers:
         reader.close()
-    page.until(lambda: page.desk.stream.readers == 0)
+    page.until(lambda: page.view.stream.readers == 0)
     Reader(page).close()  # there is room again
 
 

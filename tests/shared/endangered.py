@@ -192,7 +192,7 @@ def _run_readers(run: Path) -> list[Reader]:
     from mcprune.cli.main import main
     from mcprune.config.files import read_options
     from mcprune.config.schema import make_config
-    from mcprune.dashboard.recorded import Past
+    from mcprune.dashboard.recorded import RecordedRun
     from mcprune.report.run_page import check, write_page
     from mcprune.session.steering import read_replay
     from mcprune.storage.event_log import feature_names, read_log
@@ -269,7 +269,7 @@ def _run_readers(run: Path) -> list[Reader]:
                 "result.json": (spoil.spoil_json,),
                 "events.jsonl": (spoil.spoil_json_lines,),
             },
-            Past,
+            RecordedRun,
         ),
         Reader(
             "figures",

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from mcprune.config.schema import Config
+from mcprune.errors import ConfigError
 from mcprune.storage.events import (
     BeforeAfter,
     Event,
@@ -200,33 +202,35 @@ class Page:
     def __init__(self, folder, is_paused=False, **options):
         # Torch is behind these: only who opens a page waits for it.
         from mcprune.config.schema import make_config
-        from mcprune.dashboard.controller import Desk
+        from mcprune.dashboard.controller import RunController
         from mcprune.dashboard.server import Server
 
-        self.desk = Desk(is_paused=is_paused)
-        self.server = Server(self.desk, port=0)
+        self.controller = RunController(is_paused=is_paused)
+        self.view = self.controller.view
+        self.server = Server(self.view, self.controller, port=0)
         self.server.start()
         self.told = []
         self.run = threading.Thread(target=self._run, args=(make_config(**{**TUNED, **options, "out": str(folder)}),))
         self.run.start()
-        self.until(lambda: self.desk.status in ("running", "paused"), seconds=600.0)  # a busy machine may be compiling
+        self.until(lambda: self.view.status in ("running", "paused"), seconds=600.0)  # a busy machine may be compiling
 
     def _run(self, config):
         from mcprune.session.loop import run
 
-        for event in run(config, self.desk):
-            self.desk.hear(event)
+        for event in run(config, self.controller):
+            self.controller.on_event(event)
             self.told.append(event)
 
     def until(self, is_so, seconds=60.0):
         """Wait until something is so, which the threads bring about."""
         end = time.monotonic() + seconds
         while not is_so():
-            assert time.monotonic() < end, f"still {self.desk.status}"
+            assert time.monotonic() < end, f"still {self.view.status}"
             time.sleep(0.005)
 
     def close(self):
-        self.desk.control("stop")
+        with suppress(ConfigError):  # it may be over
+            self.controller.act("stop")
         self.run.join(60.0)
         self.server.stop()
 

@@ -1,33 +1,33 @@
-/* The page: hears the run's messages, shows them, sends orders. All state is the server's. */
+/* The page: receives the run's messages, shows them, sends requests. All state is the server's. */
 "use strict";
 
 (() => {
   const token = new URLSearchParams(location.search).get("token") || "";
   const $ = (id) => document.getElementById(id);
-  // Name, value, where it is shown: for a chain, where none is, under a weight of the loss, a schedule of it, or (nothing) always.
+  // Title, value, and the runs that show it: with a chain, without one, with a weight of L_pru, with a schedule of it, or (nothing) all.
   const FIGURES = [
-    ["L_tot", (t) => fixed(t.row.loss, 4)], ["L_cla", (t) => fixed(t.row.cla, 4)],
-    ["validation", (t) => fixed(t.row.validation, 4)], ["sum of gates", (t) => fixed(t.row.gate_sum, 1)],
-    ["n(t)", (t) => count(t.row.target)], ["kept", (t) => count(t.row.kept)],
-    ["accepted", (t) => percent(t.acceptance), "chain"], ["proposals/s", (t) => count(t.row.rate), "chain"],
-    ["proposals", (t) => count(t.row.step), "chain"], ["delta", (t) => short(t.delta), "chain"],
+    ["L_tot", (t) => fixed(t.figures.loss, 4)], ["L_cla", (t) => fixed(t.figures.classification_loss, 4)],
+    ["validation", (t) => fixed(t.figures.validation_accuracy, 4)], ["sum of gates", (t) => fixed(t.figures.gate_sum, 1)],
+    ["n(t)", (t) => count(t.figures.target)], ["kept", (t) => count(t.figures.kept)],
+    ["accepted", (t) => percent(t.acceptance), "chain"], ["proposals/s", (t) => count(t.figures.rate), "chain"],
+    ["proposals", (t) => count(t.figures.x), "chain"], ["delta", (t) => short(t.delta), "chain"],
     ["temperature", (t) => short(t.temperature), "chain"], ["alpha", (t) => short(t.alpha), "weighted"],
-    ["lambda", (t) => short(t.row.lambda), "schedule"], ["near 0 or 1", (t) => percent(t.near_hard), "backprop"],
-    ["steps/s", (t) => count(t.row.rate), "backprop"], ["steps", (t) => count(t.row.step), "backprop"],
+    ["lambda", (t) => short(t.figures.schedule_lambda), "schedule"], ["near 0 or 1", (t) => percent(t.near_hard), "backprop"],
+    ["steps/s", (t) => count(t.figures.rate), "backprop"], ["steps", (t) => count(t.figures.x), "backprop"],
   ];
-  const HELD = 3000; // milliseconds for which a hint stays at least, so that it can be read and nothing jumps
+  const HINT_STAYS = 3000; // milliseconds at least, so that a hint can be read and nothing jumps
   const APART = ["lost", "full", "foreign"]; // no stream comes from the run
   const BUTTONS = ["pause", "step", "checkpoint", "undo", "stop"];
   const figures = {};
-  const hints = new Map(); // by their words without figures: the text, and when it was last told
+  const hints = new Map(); // by their words without numbers: the text, and when it last came
   let run = {};
   let status = "connecting";
   let latest = null;
-  let log = [];
-  let undoable = 0;
+  let changes = [];
+  let canUndo = 0;
   let source = null;
   let isNew = false;
-  let rows = [];
+  let scores = [];
   let notes = [];
 
   const fixed = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : "-");
@@ -51,15 +51,15 @@
       const text = await answer.text();
       try { return JSON.parse(text); } catch { return { error: text.trim() }; }
     } catch {
-      return { error: "the run does not answer" };
+      return { error: "The run does not answer." };
     }
   }
 
   const say = (text) => { $("said").textContent = text; };
 
-  async function order(action) {
-    // Before the answer: what the run tells of it may come sooner.
-    say({ checkpoint: "to be saved behind this block", stop: "ends behind this block" }[action] || "");
+  async function request(action) {
+    // Before the answer: the run's own message may come sooner.
+    say({ checkpoint: "will be saved after this block", stop: "ends after this block" }[action] || "");
     const answer = await post("control", { action });
     if (answer.error) say(answer.error);
     else if (action === "undo") say(`back to ${words(answer.accepted)}`);
@@ -70,33 +70,33 @@
     status = name;
     const isOpen = name === "running" || name === "paused";
     const names = { testing: "hardened: retraining and testing", lost: "connection lost, trying again", full: "too many pages", foreign: "no longer served", starting: "starting" };
-    if (name === "full") say("As many pages as are served look at this run already: close one of them. This page tries again every two seconds.");
-    else if (name === "foreign") say("Another run is served at this address now, or this one again: open the address that it has printed.");
-    else if (name === "lost") say("The run's process does not answer: it has ended, or its machine sleeps. What is shown is the last that was told.");
-    else if (name === "paused" && !latest) say("The run waits in front of its first block. Turn knobs if you like, then press Resume.");
-    else if (name === "running" && !latest) say("The first block is being done: the engine is compiled, which takes a moment where it is new.");
+    if (name === "full") say("Too many pages show this run already. Close one of them; this page tries again every two seconds.");
+    else if (name === "foreign") say("Another run is served at this address now. Open the address that it has printed.");
+    else if (name === "lost") say("The run's process does not answer: it has ended, or its machine sleeps. The page shows the last message.");
+    else if (name === "paused" && !latest) say("The run waits before its first block. Change knobs if you like, then press Resume.");
+    else if (name === "running" && !latest) say("The first block has begun. A new installation compiles its engine first, which takes a moment.");
     else if (isNews && name !== "paused") say("");
     $("status").textContent = names[name] || name;
     $("status").className = `status ${name}`;
     document.title = `${run.name || "run"} ${name} - mcprune`;
     $("pause").textContent = name === "paused" ? "Resume" : "Pause";
-    const isOver = Boolean(run.is_past) || ["testing", "done", "failed"].includes(name);
+    const isOver = Boolean(run.is_recorded) || ["testing", "done", "failed"].includes(name);
     document.querySelector(".controls").classList.toggle("over", isOver);
     $("knobs").classList.toggle("over", isOver);
     document.querySelector("main").classList.toggle("over", isOver);
     if (isOver) {
       hints.clear();
       showHints([]);
-      if (!run.is_past) {
-        $("without").textContent = run.is_chain ? "The search has ended: the knobs turn no more." : run.without;
-        $("without").hidden = !$("without").textContent;
+      if (!run.is_recorded) {
+        $("no-knobs").textContent = run.is_chain ? "The search has ended, so the knobs can no longer be changed." : run.no_knobs;
+        $("no-knobs").hidden = !$("no-knobs").textContent;
       }
-      if (isNews) { Object.keys(Knobs.values).forEach((name) => Knobs.hush(name)); showLog(); }
+      if (isNews) { Object.keys(Knobs.values).forEach((name) => Knobs.clear(name)); showLog(); }
     }
     if (APART.includes(name)) { hints.clear(); showHints([]); }
     if (latest) { isNew = true; showLaw(); }
     BUTTONS.forEach((id) => { $(id).disabled = !isOpen; });
-    $("undo").disabled = !isOpen || !undoable;
+    $("undo").disabled = !isOpen || !canUndo;
     $("checkpoint").disabled = !isOpen || !run.folder;
     Knobs.enable(isOpen);
   }
@@ -110,23 +110,31 @@
     }).join("; ");
   }
 
+  function comparison(entry) {
+    // Knobs that nothing uses now can have no effect: then nothing is compared, since whatever differs has other causes.
+    const unused = Object.entries(entry.unused);
+    const reasons = unused.map(([name, reason]) => `${name} has no effect now: ${reason}`);
+    if (unused.length && unused.length === Object.keys(entry.knobs).length) return reasons.join("; ");
+    const [before, after] = [entry.figures_before, entry.figures_after];
+    if (after) {
+      const pair = (name, format) => `${format(before ? before[name] : null)} / ${format(after[name])}`;
+      reasons.push(`before / ${entry.blocks_after} blocks after: accepted ${pair("acceptance", percent)}, L_tot ${pair("loss", (value) => fixed(value, 4))}`);
+    } else if (entry.is_superseded) reasons.push("another change came before the next block: compared there");
+    else if (status === "running" || status === "paused") reasons.push("the next 32 blocks will be compared with those before");
+    return reasons.join("; ");
+  }
+
   function showLog() {
-    if (!log.length) return;
-    const list = log.slice(-100).reverse().map((entry) => {
+    if (!changes.length) return;
+    const list = changes.slice(-100).reverse().map((entry) => {
       const box = make("div", "", "entry");
-      const was = words(entry.before);
-      box.append(make("b", words(entry.knobs)), document.createTextNode(entry.origin === "undo" ? " (undone)" : ` (was: ${was})`));
-      box.append(make("div", `before block ${entry.block + 1}, after ${count(entry.proposals)} proposals`, "quiet"));
-      const [before, after] = [entry.before_figures, entry.effect];
-      const text = after
-        ? `over ${after.blocks} blocks: accepted ${percent(before.acceptance)} → ${percent(after.acceptance)}, L_tot ${fixed(before.loss, 4)} → ${fixed(after.loss, 4)}`
-        : entry.superseded ? "another change came before the next block: what they do together is told there"
-          : status === "running" || status === "paused" ? "what it does is being watched for 32 blocks" : "";
-      box.append(make("div", text));
+      box.append(make("b", words(entry.knobs)), document.createTextNode(entry.origin === "undo" ? " (undone)" : ` (was: ${words(entry.before)})`));
+      box.append(make("div", `after block ${count(entry.block)}, after ${count(entry.proposals)} proposals`, "quiet"));
+      box.append(make("div", comparison(entry)));
       return box;
     });
     $("log").replaceChildren(...list);
-    Charts.marks(log.map((entry) => entry.proposals));
+    Charts.marks(changes.map((entry) => entry.proposals));
   }
 
   function showLaw() {
@@ -134,11 +142,11 @@
     if ($("law").hidden) return;
     const parts = [];
     if (latest.temperature > 0) {
-      parts.push(`Tuning at a temperature above 0 breaks stationarity: the chain's visits follow one law only while the knobs rest. `
-        + `Delta, temperature and the other knobs have been constant since proposal ${count(latest.constant_since)}.`);
-      if (latest.row.target > run.keep) parts.push("n(t) is still falling, so the law changes in every block.");
+      parts.push(`A change of a knob at a temperature above 0 breaks stationarity: the chain's visits follow one law only while the knobs stay as `
+        + `they are. Delta, temperature and the other knobs have been constant since proposal ${count(latest.constant_since)}.`);
+      if (latest.figures.target > run.keep) parts.push("n(t) is still falling, so the law changes in every block.");
     } else {
-      parts.push("Temperature 0: only strict decreases are accepted, so there is no law to disturb.");
+      parts.push("Temperature 0: only strict decreases are accepted, so there is no stationary law to disturb.");
     }
     const text = parts.join(" ");
     if ($("law").textContent !== text) $("law").textContent = text;
@@ -150,7 +158,7 @@
       if (figures[name].textContent !== text) figures[name].textContent = text;
     }
     if (status === "running" || status === "paused") showHints(latest.hints);
-    if (latest.blocks && latest.blocks !== run.blocks) { // the clock has planned others
+    if (latest.blocks && latest.blocks !== run.blocks) { // replanned
       run.blocks = latest.blocks;
       shape();
     }
@@ -161,21 +169,21 @@
     Knobs.follow(latest);
   }
 
-  function showHints(told) {
+  function showHints(current) {
     const now = performance.now();
     const kinds = [...hints.keys()].join();
-    for (const text of told) hints.set(text.replace(/[\d.%e+-]+/g, ""), { text, at: now });
-    for (const [kind, hint] of hints) if (now - hint.at > HELD) hints.delete(kind);
+    for (const text of current) hints.set(text.replace(/[\d.%e+-]+/g, ""), { text, at: now });
+    for (const [kind, hint] of hints) if (now - hint.at > HINT_STAYS) hints.delete(kind);
     const texts = [...hints.values()].map((hint) => hint.text);
     const list = $("hints");
     if (list.children.length === texts.length) {
       texts.forEach((text, place) => { if (list.children[place].textContent !== text) list.children[place].textContent = text; });
     } else list.replaceChildren(...texts.map((text) => make("li", text)));
-    // Read out when there is another one, not at every change of a figure in it.
+    // Read out when there is another hint, not at every change of a number in it.
     if ([...hints.keys()].join() !== kinds) $("hints-said").textContent = texts.join(" ");
   }
 
-  // What the run is decides what there is to see.
+  // The kind of run decides what is shown.
   function shape() {
     const isChain = run.is_chain !== false;
     document.querySelectorAll(".chain").forEach((part) => { part.hidden = !isChain; });
@@ -183,53 +191,53 @@
     document.querySelectorAll(".backprop").forEach((part) => { part.hidden = isChain; });
     document.querySelectorAll(".weighted").forEach((part) => { part.hidden = isRanked; });
     document.querySelectorAll(".schedule").forEach((part) => { part.hidden = isChain || isRanked; });
-    $("without").hidden = !run.without;
-    $("without").textContent = [run.without, run.meanwhile].filter(Boolean).join(" ");
+    $("no-knobs").hidden = !run.no_knobs;
+    $("no-knobs").textContent = run.no_knobs || "";
     $("changes").hidden = !isChain;
     document.querySelector("main").classList.toggle("flat", !isChain); // nothing stands beside the view
     $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";
-    $("sites-words").textContent = isChain ? "n(t) is how many may be kept now; it falls to n, and the chain chooses which."
-      : isRanked ? "What is left after each round of scoring; the last one leaves the n that was asked for."
-        : "Dotted: the n that was asked for; kept are the gates above one half.";
+    $("sites-words").textContent = isChain ? "n(t) sites may be kept at this time; it falls to n, and the chain chooses which."
+      : isRanked ? "Kept after each round of scoring; the last round leaves n."
+        : "Dotted: n. Kept: gates above one half.";
     $("losses-words").textContent = run.objective
-      ? `L_tot = L_cla + alpha (L_sel + L_rej); L_cla is here: ${run.objective}.`
-      : isRanked ? "L_cla, on the training batches, is all that is lowered; the sites go by their scores."
-        : isChain ? "L_tot = L_cla + alpha (L_sel + L_rej) on the rows that judge; the chain lowers L_tot." : "L_tot = L_cla + alpha (L_sel + L_rej) on the training batches.";
-    $("validation-words").textContent = run.blocks && !run.is_past
+      ? `L_tot = L_cla + alpha (L_sel + L_rej), where L_cla is: ${run.objective}.`
+      : isRanked ? "Only L_cla, on the training batches, is minimised; sites are dropped by their scores."
+        : isChain ? "L_tot = L_cla + alpha (L_sel + L_rej) on the evaluation rows; the chain minimises L_tot." : "L_tot = L_cla + alpha (L_sel + L_rej) on the training batches.";
+    $("validation-words").textContent = run.blocks && !run.is_recorded
       ? `Measured some 40 times in a run, here every ${count(Math.max(1, Math.floor(run.blocks / 40)))} blocks.` : "Measured some 40 times in a run.";
     $("rate-title").textContent = isChain ? "Proposals per second" : "Steps of backprop per second";
-    $("rate-words").textContent = isChain ? "Decisions of the chain, the classifier's training included." : "";
+    $("rate-words").textContent = isChain ? "Decisions of the chain; the time includes the classifier's training." : "";
     Charts.unit(isChain ? "proposals" : "steps of backprop");
   }
 
   function showOutcome() {
     const isFailed = status === "failed";
-    $("outcome").hidden = !rows.length && !isFailed;
+    $("outcome").hidden = !scores.length && !isFailed;
     $("outcome").classList.toggle("failed", isFailed);
-    $("outcome-title").textContent = isFailed ? "The run has failed" : "What came out";
+    $("outcome-title").textContent = isFailed ? "The run has failed" : "Result";
     const folder = run.folder;
     const early = run.stopped ? `Stopped early, after block ${count(run.stopped.block)} of ${count(run.blocks)}. ` : "";
     $("outcome-words").textContent = isFailed ? notes[notes.length - 1] || ""
-      : status !== "done" ? `${early}The search has ended; this fills as the tests end.`
-        : folder ? early + `Written to ${folder}. A page to keep: mcprune report ${folder}` : "";
-    showRows();
+      : status !== "done" ? `${early}The search has ended; the table fills as the tests end.`
+        : folder ? early + `Written to ${folder}. For a page to keep: mcprune report ${folder}` : "";
+    showScores();
   }
 
-  function showRows() {
-    if (!rows.length) { $("result").replaceChildren(); return; }
+  function showScores() {
+    if (!scores.length) { $("result").replaceChildren(); return; }
     const table = document.createElement("table");
     const head = document.createElement("tr");
     ["", "sites", "test accuracy"].forEach((title) => head.append(make("th", title)));
     table.append(head);
-    rows.forEach((row) => {
+    scores.forEach((score) => {
       const line = document.createElement("tr");
-      [row.name, count(row.kept), fixed(row.accuracy, 4)].forEach((text) => line.append(make("td", text)));
+      [score.name, count(score.kept), fixed(score.accuracy, 4)].forEach((text) => line.append(make("td", text)));
       table.append(line);
     });
     $("result").replaceChildren(table);
   }
 
-  // At most one drawing of the figures and of the mask for each frame of the screen.
+  // The figures and the mask are drawn at most once for each frame of the screen.
   function frame() {
     if (isNew && latest && !document.hidden) {
       isNew = false;
@@ -239,17 +247,17 @@
     requestAnimationFrame(frame);
   }
 
-  const heard = {
+  const receive = {
     state(state) {
       run = state.run;
-      log = state.log;
-      rows = state.rows;
+      changes = state.changes;
+      scores = state.scores;
       notes = state.notes;
-      undoable = state.can_undo;
+      canUndo = state.can_undo;
       $("name").textContent = run.name ? `${run.name}, ${count(run.keep)} of ${count(run.n_sites)} sites` : "";
       $("about").textContent = run.rows
         ? `${count(run.rows.train)} training rows; ${run.classifier}; ${run.device}, ${run.threads} thread${run.threads === 1 ? "" : "s"}${run.folder ? `; ${run.folder}` : ""}`
-        : "the data are loaded and the engine is compiled";
+        : "Loading the data and compiling the engine.";
       if (run.n_sites) Picture.begin(run);
       shape();
       Knobs.limit(run);
@@ -257,12 +265,12 @@
       Charts.reset(state.series);
       $("notes").replaceChildren(...notes.map((note) => make("li", note)));
       $("says").hidden = !notes.length;
-      if (state.latest.row) { latest = state.latest; isNew = true; Charts.histogram(latest.histogram); }
+      if (state.latest.figures) { latest = state.latest; isNew = true; Charts.histogram(latest.histogram); }
       become(state.status);
       showLog();
       showOutcome();
     },
-    tick(data) { if (!latest) say(""); latest = data; isNew = true; Charts.tick(data); },
+    figures(data) { if (!latest) say(""); latest = data; isNew = true; Charts.add(data); },
     stopped(data) { run.stopped = data; showOutcome(); },
     hardened(data) { latest = data; isNew = true; Charts.histogram(data.histogram); },
     status(data) { become(data.status); showOutcome(); },
@@ -273,27 +281,27 @@
       $("says").hidden = false;
       while ($("notes").children.length > 50) $("notes").firstChild.remove();
     },
-    knob(data) {
-      log = [...log.filter((entry) => entry.number !== data.entry.number), data.entry].slice(-200);
-      undoable = data.can_undo;
+    knob_changed(data) {
+      changes = [...changes.filter((entry) => entry.number !== data.entry.number), data.entry].slice(-200);
+      canUndo = data.can_undo;
       Knobs.show(data.knobs);
-      if (latest) { // what was said before it is no longer so, and while the run is paused no figures follow
+      if (latest) { // the hints are out of date, and while the run is paused no figures follow
         for (const name of ["delta", "temperature", "alpha"]) if (typeof data.knobs[name] === "number") latest[name] = data.knobs[name];
         latest.hints = [];
         latest.constant_since = data.entry.proposals;
         hints.clear();
         isNew = true;
       }
-      if (data.entry.origin === "undo") Object.keys(data.entry.knobs).forEach((name) => Knobs.hush(name));
+      if (data.entry.origin === "undo") Object.keys(data.entry.knobs).forEach((name) => Knobs.clear(name));
       become(status);
       showLog();
     },
-    effect(data) { log = log.map((entry) => (entry.number === data.number ? data : entry)); showLog(); },
-    row(data) { rows = [...rows.filter((row) => row.name !== data.name), data]; showOutcome(); },
-    done(data) { rows = data.scores; showOutcome(); },
+    compared(data) { changes = changes.map((entry) => (entry.number === data.number ? data : entry)); showLog(); },
+    scored(data) { scores = [...scores.filter((score) => score.name !== data.name), data]; showOutcome(); },
+    run_done(data) { scores = data.scores; showOutcome(); },
   };
 
-  // An event source does not tell why it was refused; a request for the head alone does.
+  // An event source does not say why it was refused; a request for the head alone does.
   async function why() {
     const kinds = { 503: "full", 403: "foreign" };
     try {
@@ -307,7 +315,7 @@
   function connect() {
     source = new EventSource(`events?token=${encodeURIComponent(token)}`);
     let before = status;
-    for (const [kind, hear] of Object.entries(heard)) source.addEventListener(kind, (event) => hear(JSON.parse(event.data)));
+    for (const [kind, handle] of Object.entries(receive)) source.addEventListener(kind, (event) => handle(JSON.parse(event.data)));
     source.onopen = () => { if (APART.includes(status)) become(before); };
     source.onerror = () => {
       if (status === "done" || status === "failed") { source.close(); return; } // the run has ended, and its process too
@@ -320,16 +328,16 @@
 
   for (const [name, , where] of FIGURES) {
     const box = make("div", "", where || "");
-    box.hidden = where === "backprop" || where === "schedule"; // until it is known what runs
+    box.hidden = where === "backprop" || where === "schedule"; // until the kind of run is known
     figures[name] = make("dd", "-");
     box.append(make("dt", name), figures[name]);
     $("figures").append(box);
   }
-  $("pause").addEventListener("click", () => order(status === "paused" ? "resume" : "pause"));
-  ["step", "checkpoint", "undo"].forEach((id) => $(id).addEventListener("click", () => order(id)));
+  $("pause").addEventListener("click", () => request(status === "paused" ? "resume" : "pause"));
+  ["step", "checkpoint", "undo"].forEach((id) => $(id).addEventListener("click", () => request(id)));
   $("stop").addEventListener("click", () => {
-    // Pressed twice within four seconds: it cannot be taken back.
-    if ($("stop").dataset.sure) { order("stop"); return; }
+    // To be pressed twice within four seconds, since it cannot be undone.
+    if ($("stop").dataset.sure) { request("stop"); return; }
     $("stop").dataset.sure = "1";
     $("stop").textContent = "Press again to stop";
     setTimeout(() => { delete $("stop").dataset.sure; $("stop").textContent = "Stop and harden"; }, 4000);

@@ -1,15 +1,15 @@
-/* Curves over the proposals, drawn by plotly in turns so that the page never takes the cores from the chain. */
+/* Curves over the proposals, drawn by plotly one after the other so that the page never takes the cores from the chain. */
 "use strict";
 
 const Charts = (() => {
   const SHARE = 0.2; // of the time at most goes into drawing
   const UNSEEN = 8; // one drawing in so many is of a chart that is scrolled away
   const LINES = {
-    losses: [["loss", "L_tot", 1], ["cla", "L_cla", 2], ["sel", "alpha L_sel", 3], ["rej", "alpha L_rej", 4]],
+    losses: [["loss", "L_tot", 1], ["classification_loss", "L_cla", 2], ["selection_loss", "alpha L_sel", 3], ["rejection_loss", "alpha L_rej", 4]],
     sites: [["gate_sum", "sum of gates", 1], ["target", "n(t)", 2], ["kept", "kept", 3]],
-    validation: [["validation", "validation accuracy", 3]],
+    validation: [["validation_accuracy", "validation accuracy", 3]],
     rate: [["rate", "per second", 5]],
-    weights: [["alpha", "alpha", 1], ["lambda", "lambda", 2]],
+    weights: [["alpha", "alpha", 1], ["schedule_lambda", "lambda", 2]],
   };
   const AXES = {
     losses: { title: { text: "nats" }, rangemode: "tozero" },
@@ -30,20 +30,20 @@ const Charts = (() => {
   const urgent = new Set(ORDER); // not drawn yet, or in other colours: at once
   const at = {}; // when each was drawn last
   let drawn = 0;
-  let toldAt = 0;
+  let cameAt = 0;
   let freeAt = 0;
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  function add(row) {
-    // The same thinning as the server's: a full series loses every second point, and then takes every second one.
+  function append(row) {
+    // The same thinning as the server's: a full series loses every second point, and from then on takes every second one.
     series.rows += 1;
     if ((series.rows - 1) % series.stride) return;
     const columns = series.columns;
-    const length = columns.step ? columns.step.length : 0;
+    const length = columns.x ? columns.x.length : 0;
     for (const name of Object.keys(row)) columns[name] ??= new Array(length).fill(null);
     for (const name of Object.keys(columns)) columns[name].push(row[name] ?? null);
-    if (columns.step.length >= series.points) {
+    if (columns.x.length >= series.points) {
       for (const name of Object.keys(columns)) columns[name] = columns[name].filter((_, place) => place % 2 === 0);
       series.stride *= 2;
     }
@@ -60,8 +60,8 @@ const Charts = (() => {
     const lines = LINES[id] || Object.keys(series.columns).filter((name) => name.startsWith("move "))
       .map((name, place) => [name, name.slice(5), place % 6 + 1]);
     return lines.map(([name, title, hue]) => ({
-      type: "scatter", mode: id === "validation" && shareRange().range ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns.step || [], y: series.columns[name] || [],
-      // The first lies under the others: where they agree it shows as an edge.
+      type: "scatter", mode: id === "validation" && shareRange().range ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns.x || [], y: series.columns[name] || [],
+      // The first line is wide and lies under the others: where they agree it shows as an edge.
       line: { width: hue === 1 && id in LINES && lines.length > 1 ? 4 : 1.6, color: colour(`--c${hue}`), dash: name === "target" ? "dot" : "solid" },
       opacity: hue === 1 && id in LINES && lines.length > 1 ? 0.55 : 1,
     }));
@@ -76,7 +76,7 @@ const Charts = (() => {
 
   function shareRange() {
     // Before the second measurement plotly would show -100% to 300%.
-    return new Set((series.columns.validation || []).filter(Number.isFinite)).size > 1 ? {} : { range: [0, 1], autorange: false };
+    return new Set((series.columns.validation_accuracy || []).filter(Number.isFinite)).size > 1 ? {} : { range: [0, 1], autorange: false };
   }
 
   function barRange() {
@@ -119,7 +119,7 @@ const Charts = (() => {
     const first = there.find((id) => urgent.has(id) && seen.has(id)) || there.find((id) => urgent.has(id));
     if (first) return first;
     const ready = there.filter((id) => dirty.has(id)).sort((one, other) => (at[one] || 0) - (at[other] || 0));
-    const isQuiet = performance.now() - toldAt > 1000; // nothing comes: what is scrolled away can be drawn too
+    const isQuiet = performance.now() - cameAt > 1000; // nothing comes: what is scrolled away can be drawn too
     return ready.find((id) => seen.has(id) !== wantsHidden) || (wantsHidden || isQuiet ? ready[0] : undefined);
   }
 
@@ -154,11 +154,11 @@ const Charts = (() => {
   return {
     start,
     reset(state) { series = state; all(); },
-    tick(latest) { toldAt = performance.now(); add(latest.row); histogram = latest.histogram; all(); },
+    add(latest) { cameAt = performance.now(); append(latest.figures); histogram = latest.histogram; all(); },
     histogram(bins) { histogram = bins; all(); },
     unit(name) { unit = name; all(); },
     marks(steps) { marks = steps.slice(-60); all(); },
-    length: () => (series.columns.step || []).length,
+    length: () => (series.columns.x || []).length,
     rows: () => series.rows,
   };
 })();

@@ -1,21 +1,21 @@
-/* The knobs: a slider and a number each; what the server holds is what is shown, and what it refuses is said beside the knob. */
+/* The knobs: a slider and a number each. They show the server's values; what it refuses is written beside the knob. */
 "use strict";
 
 const Knobs = (() => {
   const STEPS = 1000;
   const MOVES = ["exchange", "site", "toggle", "block", "uniform", "informed"];
   const USES_DELTA = ["site", "block", "uniform"];
-  // Where the sliders end; the number beside takes all that the option's declaration takes.
+  // The ends of the sliders; the number beside takes everything that the option takes.
   const SCALES = {
     delta: { title: "delta", unit: "half-width of a proposal, log scale", low: 1e-3, high: 20 },
     temperature: { title: "temperature", unit: "nats, log scale; far left: exactly 0", low: 1e-7, high: 1, zero: true },
     alpha: { title: "alpha", unit: "weight of L_pru, log scale; far left: exactly 0", low: 1e-3, high: 1e3, zero: true },
-    evaluation_rows: { title: "evaluation batch", unit: "rows that judge a candidate", low: 16, high: 4096, whole: true },
-    budget_pressure: { title: "n(t) pressure", unit: "1: as planned; above: fewer sites sooner", low: 0.25, high: 4 },
+    evaluation_rows: { title: "evaluation batch", unit: "rows on which a candidate is evaluated", low: 16, high: 4096, whole: true },
+    budget_pressure: { title: "n(t) pressure", unit: "1: as planned; above 1: n(t) falls sooner", low: 0.25, high: 4 },
   };
   const parts = {};
   let send = async () => ({});
-  let held = null; // the knob that a finger is on
+  let touched = null; // the knob that a finger is on
 
   const make = (kind, attributes = {}, ...children) => {
     const element = document.createElement(kind);
@@ -69,15 +69,15 @@ const Knobs = (() => {
     const set = make("fieldset", { id: `${name}-set` },
       make("div", { class: "knob-top" }, make("label", { for: name }, scale.title), box), range, unit, said);
     const speak = () => range.setAttribute("aria-valuetext", box.value || [box.placeholder && `as configured, ${box.placeholder}`, unit.textContent].filter(Boolean).join(": "));
-    range.addEventListener("input", () => { held = name; box.value = toValue(scale, Number(range.value)); speak(); });
-    range.addEventListener("change", () => { held = null; post(name, { [name]: toValue(scale, Number(range.value)) }); });
-    range.addEventListener("blur", () => { held = null; });
+    range.addEventListener("input", () => { touched = name; box.value = toValue(scale, Number(range.value)); speak(); });
+    range.addEventListener("change", () => { touched = null; post(name, { [name]: toValue(scale, Number(range.value)) }); });
+    range.addEventListener("blur", () => { touched = null; });
     box.addEventListener("input", () => { parts[name].isTyped = true; say(name, ""); });
     box.addEventListener("blur", () => { parts[name].isTyped = false; });
     box.addEventListener("change", () => {
       parts[name].isTyped = false;
       const value = box.value.trim() === "" ? NaN : Number(box.value);
-      if (Number.isFinite(value)) post(name, { [name]: value }); else { say(name, "give a finite number"); show(Knobs.values, true); }
+      if (Number.isFinite(value)) post(name, { [name]: value }); else { say(name, "Give a finite number."); show(Knobs.values, true); }
     });
     parts[name] = { set, range, box, said, unit, speak };
     return set;
@@ -86,7 +86,7 @@ const Knobs = (() => {
   function mixture() {
     const set = make("fieldset", { id: "moves-set" }, make("legend", {}, "mixture of moves"));
     const rows = {};
-    // A slider shows whole percents; one that was not moved stands for the share as it is.
+    // A slider shows whole percents; one that was not moved keeps its exact share.
     const shown = (one) => Math.round(100 * ((Knobs.values.moves || {})[one] || 0));
     const share = (one) => {
       const place = Number(rows[one].range.value);
@@ -95,13 +95,13 @@ const Knobs = (() => {
     for (const move of MOVES) {
       const range = make("input", { type: "range", id: `move-${move}`, min: 0, max: 100, step: 1, "aria-describedby": "moves-said" });
       const out = make("output", { for: `move-${move}` });
-      range.addEventListener("input", () => { held = "moves"; label(); });
+      range.addEventListener("input", () => { touched = "moves"; label(); });
       range.addEventListener("change", () => {
-        held = null;
+        touched = null;
         const shares = Object.fromEntries(MOVES.map((one) => [one, share(one)]).filter(([, part]) => part > 0));
         post("moves", { moves: shares });
       });
-      range.addEventListener("blur", () => { held = null; });
+      range.addEventListener("blur", () => { touched = null; });
       rows[move] = { range, out };
       set.append(make("div", { class: "share" }, make("label", { for: `move-${move}` }, move), range, out));
     }
@@ -128,7 +128,7 @@ const Knobs = (() => {
       box, make("label", { for: "auto-delta" }, "auto-delta, to accept"), wanted), said);
     const order = () => {
       if (Number(wanted.value) > 0 && Number(wanted.value) < 1) { post("adapt_delta", { adapt_delta: Number(wanted.value) }); return; }
-      say("adapt_delta", "give the acceptance that it is to aim at, above 0 and below 1, such as 0.3");
+      say("adapt_delta", "Give the acceptance to aim at, above 0 and below 1, such as 0.3.");
       show(Knobs.values, true);
       wanted.value = Knobs.values.adapt_delta ?? 0.3;
     };
@@ -156,11 +156,11 @@ const Knobs = (() => {
   }
 
   function limit(run) {
-    if (run.rows_configured) {
-      parts.evaluation_rows.box.placeholder = [...new Set(run.rows_configured)].join("–");
-      SCALES.evaluation_rows.usual = run.rows_configured[1];
+    if (run.evaluation_rows_configured) {
+      parts.evaluation_rows.box.placeholder = [...new Set(run.evaluation_rows_configured)].join("–");
+      SCALES.evaluation_rows.usual = run.evaluation_rows_configured[1];
     }
-    if (run.judging_rows) SCALES.evaluation_rows.high = Math.max(32, Math.min(run.judging_rows, 60000));
+    if (run.evaluation_rows_limit) SCALES.evaluation_rows.high = Math.max(32, Math.min(run.evaluation_rows_limit, 60000));
     for (const [name, text] of Object.entries(run.meanings || {})) parts[name]?.set.setAttribute("title", text);
   }
 
@@ -169,7 +169,7 @@ const Knobs = (() => {
     const names = Object.keys(values);
     document.getElementById("knob-form").hidden = !names.length;
     for (const name of Object.keys(SCALES)) {
-      if (!(name in values) || (held === name && !force)) continue;
+      if (!(name in values) || (touched === name && !force)) continue;
       const { range, box, unit, speak } = parts[name];
       const value = values[name];
       const isPlan = typeof value === "string";
@@ -185,7 +185,7 @@ const Knobs = (() => {
       }
       speak();
     }
-    if (values.moves && (held !== "moves" || force)) {
+    if (values.moves && (touched !== "moves" || force)) {
       for (const move of MOVES) parts.moves.rows[move].range.value = Math.round(100 * (values.moves[move] || 0));
       parts.moves.label();
     }
@@ -196,10 +196,10 @@ const Knobs = (() => {
   }
 
   function follow(latest) {
-    // What a schedule or auto-delta has made of a knob since.
+    // The values to which a schedule or auto-delta has moved a knob.
     for (const name of ["delta", "temperature", "alpha"]) {
       const isMoving = typeof Knobs.values[name] === "string" || (name === "delta" && Knobs.values.adapt_delta !== null);
-      if (!isMoving || held === name || latest[name] === null || parts[name].isTyped) continue;
+      if (!isMoving || touched === name || latest[name] === null || parts[name].isTyped) continue;
       parts[name].box.value = short(latest[name]);
       parts[name].range.value = toPlace(SCALES[name], latest[name]);
       parts[name].speak();
@@ -210,7 +210,7 @@ const Knobs = (() => {
     document.querySelectorAll("#knob-form input").forEach((input) => { input.disabled = !is; });
   }
 
-  const hush = (name) => { if (parts[name]) say(name, ""); };
+  const clear = (name) => { if (parts[name]) say(name, ""); };
 
-  return { build, limit, show, hush, follow, enable, values: {}, short };
+  return { build, limit, show, clear, follow, enable, values: {}, short };
 })();

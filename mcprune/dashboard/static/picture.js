@@ -54,7 +54,7 @@ const Picture = (() => {
       const element = document.createElement("ul");
       element.className = "bars";
       element.tabIndex = 0;
-      element.setAttribute("aria-label", "Sites by how often they were kept lately");
+      element.setAttribute("aria-label", "Sites by the share of recent blocks in which they were kept");
       items = list.map(() => {
         const item = document.createElement("li");
         const [label, bed, fill] = ["span", "span", "div"].map((kind) => document.createElement(kind));
@@ -72,22 +72,22 @@ const Picture = (() => {
       const part = Math.round(share[site] / 2.55);
       item.className = kept[site] ? "in" : "out";
       label.textContent = run.names ? run.names[site] : `site ${site}`;
-      label.title = `${label.textContent}: ${kept[site] ? "kept" : "dropped"}, ${run.is_past ? `mean gate ${part}%` : `kept ${part}% of the time lately`}`;
+      label.title = `${label.textContent}: ${kept[site] ? "kept" : "dropped"}, ${run.is_recorded ? `mean gate ${part}%` : `kept in ${part}% of recent blocks`}`;
       fill.style.width = `${part}%`;
     });
   }
 
   function draw(latest) {
     const words = document.getElementById("mask-words");
-    const count = `${latest.row.kept} of ${run.n_sites} sites are kept`;
+    const count = `${latest.figures.kept} of ${run.n_sites} sites are kept`;
     if (!latest.mask) { words.textContent = `${count}; there are too many sites for a picture.`; return; }
     const packed = bytes(latest.mask);
     const share = bytes(latest.share);
     const kept = Uint8Array.from({ length: run.n_sites }, (_, site) => (packed[site >> 3] >> (7 - (site & 7))) & 1);
     const first = run.sites[0];
     const isImage = run.image_shape && first.kind === "inputs";
-    const when = !run.is_past ? "now" : run.is_ended ? "at the end" : "when it told last";
-    const often = run.is_past ? "mean gate over the search" : "how often lately";
+    const when = !run.is_recorded ? "now" : run.is_done ? "at the end" : "at the last record";
+    const often = run.is_recorded ? "mean gate over the search" : "share of recent blocks in which a site was kept";
     words.textContent = isImage
       ? `${count}. Full colour: kept ${when}; the shade behind: ${often}.`
       : `${count}. Bars: ${often}; blue: kept ${when}.`;

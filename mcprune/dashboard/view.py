@@ -1,0 +1,281 @@
+"""What the page shows of a run: figures, curves, the mask, the log of changes; and the messages to open pages.
+
+The run's thread writes, at most ten times a second; the server's threads read.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from typing import Any
+
+from mcprune.config.knobs import knob_meaning
+from mcprune.dashboard.changes import ChangeLog
+from mcprune.dashboard.gates import SHOWN, Gates
+from mcprune.dashboard.series import Series, Stream
+from mcprune.dashboard.window import HINTED, Window, hints
+from mcprune.methods.base import MaskUpdate
+from mcprune.methods.markov.knob_use import unused_knobs
+from mcprune.session.build.markov import judging_rows
+from mcprune.session.search_parts import near_hard
+from mcprune.session.steering import KNOBS, Knobs
+from mcprune.storage.events import (
+    Event,
+    Hardened,
+    KnobChanged,
+    Note,
+    Progress,
+    Replanned,
+    RunDone,
+    RunStarted,
+    Scored,
+    Stopped,
+    plain,
+)
+
+EVERY = 0.1  # seconds between two messages with figures
+NOTES = 50
+# Why a run has no knobs.
+NO_KNOBS = {
+    "gradient": "This run trains its gates by backprop (--method gradient). Nothing is proposed, so there are no knobs of a chain to turn; "
+    "alpha follows its schedule.",
+    "importance": "This run scores its sites by an importance measure and drops the lowest (--method importance). There are no knobs of a "
+    "chain to turn.",
+}
+STILL = "Pause, One step, Checkpoint and Stop work all the same."
+# What the page shows of the event `run_started`.
+OF_START = (
+    "version", "name", "rows", "n_sites", "keep", "sites", "classifier", "device", "threads", "folder", "epochs", "blocks", "objective",
+)  # fmt: skip
+AVERAGED = {"loss": "loss", "classification_loss": "cla", "selection_loss": "sel", "rejection_loss": "rej"}
+
+
+def hardened_figures(event: Hardened) -> dict[str, float | None]:
+    """Return the figures of the hard mask."""
+    kept = float(event.kept)
+    figures: dict[str, float | None] = {"kept": kept, "gate_sum": kept, "target": kept}
+    if event.validation_accuracy is not None:
+        figures["validation_accuracy"] = event.validation_accuracy
+    return figures
+
+
+class RunView:
+    """See the module.
+
+    Attributes
+    ----------
+    stream : Stream
+        Messages to open pages.
+    status : str
+        starting, running, paused, testing, done, failed; of a recorded run unfinished or done.
+    knobs : Knobs or None
+        None before the search starts.
+    latest : dict
+        The figures of the last message.
+    """
+
+    def __init__(self) -> None:
+        self.stream = Stream()
+        self.status = "starting"
+        self.knobs: Knobs | None = None
+        self.latest: dict[str, Any] = {}
+        self.series = Series()
+        self.changes = ChangeLog(lambda entry: self.stream.publish("compared", plain(entry)))
+        self.notes: deque[str] = deque(maxlen=NOTES)
+        self.block = 0
+        self._run: dict[str, Any] = {}
+        self._scores: list[dict[str, Any]] = []
+        self._recent = Window(HINTED)
+        self._sums: dict[str, float] = {}
+        self._blocks = 0  # since the last message
+        self._proposals = 0
+        self._update: MaskUpdate | None = None
+        self._moves: dict[str, list[int]] = {}
+        self._published, self._counted = 0.0, (0.0, 0)
+        self._gates: Gates | None = None
+        self._validation: float | None = None
+        self._constant = (math.nan, math.nan, 0)  # delta, temperature, and the proposal since which they are so
+        self._seconds_left: float | None = None
+
+    # -- the run's thread --------------------------------------------------------------------------------------------------
+
+    def on_start(self, knobs: Knobs) -> None:
+        """The search is about to start."""
+        plan = knobs.plan
+        size, image, rows = plan.sites.size, plan.prepared.image_shape, judging_rows(plan)
+        method = plan.config.method
+        self._run |= {
+            "method": method,
+            "image_shape": list(image) if image else None,
+            "names": list(plan.sites.names(plan.prepared.feature_names)) if size <= SHOWN else None,
+            "evaluation_rows_limit": rows,
+            "evaluation_rows_configured": [
+                min(one, rows) for one in (plan.evaluation.early_rows, plan.evaluation.rows)
+            ],
+            "limits": {name: knobs.limits(name) for name in KNOBS},
+            "meanings": {name: knob_meaning(name) for name in KNOBS},
+            "is_chain": bool(knobs.names),
+            "no_knobs": "" if knobs.names else f"{NO_KNOBS[method]} {STILL}",
+        }
+        self._gates = Gates(size)
+        self._counted = (time.monotonic(), 0)
+        self.knobs = knobs
+        self.become("running")
+        self.stream.publish("state", self.state())
+
+    def on_block(self, update: MaskUpdate, block: int, proposals: int) -> None:
+        """A block has been done, `block` of them so far and `proposals` of all replicas."""
+        self._recent.add(update)
+        self.changes.add_block(update, block)
+        self._blocks += 1
+        for name, field in AVERAGED.items():
+            self._sums[name] = self._sums.get(name, 0.0) + getattr(update, field)
+        for name, (proposed, accepted) in update.moves.items():
+            total = self._moves.setdefault(name, [0, 0])
+            total[0] += proposed
+            total[1] += accepted
+        if (update.delta, update.temperature) != self._constant[:2]:
+            self._constant = (update.delta, update.temperature, proposals - update.proposals)
+        self.block, self._proposals, self._update = block, proposals, update
+        if time.monotonic() - self._published >= EVERY:
+            self.publish_figures()
+
+    def on_event(self, event: Event) -> None:
+        """Take in an event of the run."""
+        if isinstance(event, RunStarted):
+            content = event.to_dict()
+            self._run |= {name: content[name] for name in OF_START}
+        elif isinstance(event, Note):
+            self.note(event.text)
+        elif isinstance(event, Progress):
+            if event.validation_accuracy is not None:
+                self._validation = event.validation_accuracy
+            self._seconds_left = event.seconds_left
+        elif isinstance(event, KnobChanged):
+            self._on_knob_changed(event)
+        elif isinstance(event, Replanned):
+            self._run["blocks"] = event.blocks
+        elif isinstance(event, Hardened):
+            self.publish_figures()
+            self.changes.close()
+            self._publish_hardened(event)
+            self.become("testing")
+        elif isinstance(event, Stopped):
+            self._run["stopped"] = event.to_dict()
+            self.stream.publish(event.kind, self._run["stopped"])
+        elif isinstance(event, Scored):
+            self._scores.append(event.to_dict())
+            self.stream.publish(event.kind, self._scores[-1])
+        elif isinstance(event, RunDone):
+            self._scores = plain(event.scores)
+            self.become("done")
+            self.stream.publish(event.kind, {"scores": self._scores})
+
+    def fail(self, message: str) -> None:
+        """The run has ended in an error."""
+        self.note(message)
+        self.become("failed")
+
+    def become(self, status: str) -> None:
+        """Change the status."""
+        self.status = status
+        self.stream.publish("status", {"status": status})
+
+    def note(self, text: str) -> None:
+        """Show a sentence of the run."""
+        self.notes.append(text)
+        self.stream.publish("note", {"text": text})
+
+    def skip_time(self) -> None:
+        """Leave out the time since the last message: a pause does not slow the rate."""
+        self._counted = (time.monotonic(), self._counted[1])
+
+    def publish_figures(self) -> None:
+        """Publish the figures since the last time."""
+        now, update, blocks = time.monotonic(), self._update, self._blocks
+        if update is None or not blocks or self.knobs is None or self._gates is None:
+            return
+        plan, seconds = self.knobs.plan, max(now - self._counted[0], 1e-6)
+        mean = {name: total / blocks for name, total in self._sums.items()}
+        alpha = update.alpha if math.isfinite(update.alpha) else 0.0
+        figures: dict[str, float | None] = {
+            "x": float(self._proposals),
+            "rate": (self._proposals - self._counted[1]) / seconds,
+            **mean,
+            "selection_loss": alpha * mean["selection_loss"],
+            "rejection_loss": alpha * mean["rejection_loss"],
+            "gate_sum": update.gate_sum,
+            "target": float(update.target),
+            "kept": float(update.kept),
+            "validation_accuracy": self._validation,
+        }
+        if not self._run["is_chain"]:  # the axis is steps of backprop
+            steps = plan.config.train.steps
+            figures |= {"x": float(self.block * steps), "rate": steps * blocks / seconds}
+            figures |= {"alpha": update.alpha, "schedule_lambda": update.strength}
+        for name, (proposed, accepted) in self._moves.items():
+            figures[f"move {name}"] = accepted / proposed if proposed else None
+        proposed, accepted = (sum(pair[side] for pair in self._moves.values()) for side in (0, 1))
+        self.series.add(plain(figures))
+        delta, temperature, since = self._constant
+        self.latest = {
+            "figures": figures,
+            "block": self.block,
+            "blocks": self._run.get("blocks"),
+            "acceptance": accepted / proposed if proposed else None,
+            "delta": delta,
+            "temperature": temperature,
+            "alpha": update.alpha,
+            "constant_since": since,
+            "seconds_left": self._seconds_left,
+            "near_hard": near_hard(self.knobs.method.training_gates()),
+            "hints": hints(self._recent, self.knobs.values(), plan.sites.size),
+            **self._gates.message(self.knobs.method.position()),
+        }
+        self.stream.publish("figures", self.latest)
+        self._published, self._counted = now, (now, self._proposals)
+        self._sums, self._moves, self._blocks = {}, {}, 0
+
+    def _on_knob_changed(self, event: KnobChanged) -> None:
+        values = self.knobs.values() if self.knobs is not None else {}
+        is_at_target = (
+            self._update is not None and self.knobs is not None and self._update.target == self.knobs.plan.keep
+        )
+        unused = unused_knobs(event.knobs, values.get("moves", {}), is_at_target=is_at_target)
+        entry = self.changes.add_change(event, unused)
+        self._recent = Window(HINTED)
+        self._constant = (*self._constant[:2], event.proposals)
+        if self.latest:  # the hints are out of date, and while the run is paused no figures follow
+            numbers = {
+                name: values[name] for name in ("delta", "temperature", "alpha") if isinstance(values.get(name), float)
+            }
+            self.latest = {**self.latest, **numbers, "hints": [], "constant_since": event.proposals}
+        message = {"entry": plain(entry), "knobs": values, "can_undo": self.changes.can_undo}
+        self.stream.publish(event.kind, message)
+
+    def _publish_hardened(self, event: Hardened) -> None:
+        """Publish the hard mask: a search that was stopped early had kept other sites before."""
+        if self.knobs is None or self._gates is None or not self.latest:
+            return
+        self.latest = {
+            **self.latest, "figures": self.latest["figures"] | hardened_figures(event), "seconds_left": None, "hints": [],
+            **self._gates.message(self.knobs.method.position()),
+        }  # fmt: skip
+        self.stream.publish(event.kind, self.latest)
+
+    # -- the server's threads ----------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a page needs when it opens."""
+        return {
+            "run": dict(self._run),
+            "status": self.status,
+            "knobs": self.knobs.values() if self.knobs is not None else {},
+            "series": self.series.copy(),
+            "latest": self.latest,
+            "changes": [plain(entry) for entry in list(self.changes.entries)],
+            "can_undo": self.changes.can_undo,
+            "notes": list(self.notes),
+            "scores": list(self._scores),
+        }

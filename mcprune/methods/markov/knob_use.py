@@ -1,0 +1,37 @@
+"""Which knobs of a chain have no effect under the present mixture of moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+USES_DELTA = ("uniform", "block", "site")  # moves whose step has the half-width delta
+CHANGES_COUNT = (*USES_DELTA, "toggle")  # moves that can change L_pru: an exchange keeps the sum of the gates
+
+
+def unused_knobs(names: Iterable[str], moves: Mapping[str, float], *, is_at_target: bool = False) -> dict[str, str]:
+    """Return those knobs that change nothing now, each with the reason.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The knobs.
+    moves : mapping of str to float
+        Shares of the mixture, by kind of move.
+    is_at_target : bool
+        Whether n(t) has reached n.
+
+    Examples
+    --------
+    >>> unused_knobs(["delta", "temperature"], {"exchange": 1.0})
+    {'delta': 'no move of the mixture uses it'}
+    """
+    present = {name for name, share in moves.items() if share > 0}
+    reasons = {
+        "delta": ("no move of the mixture uses it", USES_DELTA),
+        "adapt_delta": ("no move of the mixture uses delta", USES_DELTA),
+        "alpha": ("no move of the mixture changes L_pru", CHANGES_COUNT),
+    }
+    unused = {name: reasons[name][0] for name in names if name in reasons and not present & set(reasons[name][1])}
+    if is_at_target and "budget_pressure" in names:
+        unused["budget_pressure"] = "n(t) has reached n"
+    return unused
