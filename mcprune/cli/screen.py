@@ -101,9 +101,12 @@ class TextScreen(Screen):
         self.output = output
         self.objective: str | None = None
         self.columns = COLUMNS
+        self._planned: int | None = None  # blocks at the start
+        self._replanned: int | None = None  # blocks, as changed last
 
     def on_run_started(self, event: RunStarted) -> None:
         self.objective = event.objective
+        self._planned = event.blocks
         self.columns = GRADIENT_COLUMNS if event.config.get("method") == "gradient" else COLUMNS
         self.columns = COST_COLUMNS if event.cost else self.columns
         if event.objective:  # what the chain minimises takes the place of L_cla
@@ -117,12 +120,14 @@ class TextScreen(Screen):
         self.output.lines(wrapped(knob_line(event), self.output.width, indent=""))
 
     def on_replanned(self, event: Replanned) -> None:
-        self.output.lines(wrapped(pace_line(event), self.output.width, indent=""))
+        self._replanned = event.blocks  # shown once, at the end of the search
 
     def on_stopped(self, event: Stopped) -> None:
         self.output.lines([stopped_line(event)])
 
     def on_hardened(self, event: Hardened) -> None:
+        if self._planned is not None and self._replanned not in (None, self._planned):
+            self.output.lines(wrapped(replanned_line(self._planned, self._replanned), self.output.width, indent=""))
         self.output.lines([hardened_line(event, self.objective)])
 
     def on_run_done(self, event: RunDone) -> None:
@@ -205,12 +210,10 @@ def knob_line(event: KnobChanged) -> str:
     return f"block {event.block:,}: {', '.join(changes)}"
 
 
-def pace_line(event: Replanned) -> str:
-    """Return the line on a changed number of planned blocks."""
-    return (
-        f"block {event.block:,}: {event.blocks:,} blocks are planned, not {event.blocks_before:,}, so that n(t) and the other "
-        "schedules end with the time (--max-time)"
-    )
+def replanned_line(planned: int, done: int) -> str:
+    """Return the line on a search whose number of blocks was fitted to the time."""
+    how = "compressed" if done < planned else "stretched"
+    return f"--max-time: {done:,} blocks in place of {planned:,}; n(t) and the other schedules were {how} to fit"
 
 
 def knob(value: Any) -> str:

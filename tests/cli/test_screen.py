@@ -119,12 +119,19 @@ def test_a_turned_knob_is_a_line():
     assert knob_line(event) == "block 1,200: delta linear:1:0.1 -> 0.5, moves site 100% -> site 25% exchange 75%"
 
 
-def test_a_changed_pace_is_a_line():
-    from mcprune.cli.screen import pace_line
-
-    line = pace_line(Replanned(block=1200, blocks=1500, blocks_before=4000, progress=0.3))
-    assert line.startswith("block 1,200: 1,500 blocks are planned, not 4,000")
-    assert "--max-time" in line
+def test_what_did_not_fit_into_the_time_is_one_line(story):
+    events = story(blocks=20)
+    for block in range(2, 15):  # thirteen of them, as one run had
+        place = next(at for at, event in enumerate(events) if getattr(event, "block", 0) == block)
+        events.insert(place + 1, Replanned(block, blocks=40 - block, blocks_before=41 - block, progress=0.3))
+    lines = shown(events)[1].splitlines()
+    assert [line for line in lines if "--max-time" in line] == [
+        "--max-time: 26 blocks in place of 20; n(t) and the other schedules were stretched to fit"
+    ]
+    assert len(lines) == len(shown(story(blocks=20))[1].splitlines()) + 1
+    # A number of blocks that comes back to the planned one is not worth a line.
+    again = [*events[:-4], Replanned(20, 20, 26, 1.0), *events[-4:]]
+    assert "--max-time" not in shown(again)[1]
 
 
 def test_every_documented_kind_has_a_hook_on_the_plain_screen():
