@@ -220,11 +220,11 @@ async def _answered(request: Request, ask: Callable[[dict[str, Any]], Accepted |
     """Return the answer to a request whose body is a JSON object."""
     try:
         accepted = ask(_object(await request.body()))
-    except ValueError as error:
-        return JSONResponse({"error": str(error)}, 400)
-    except Refused as refusal:
+    except Refused as refusal:  # a ValueError too
         reasons = refusal.reasons if isinstance(refusal, Invalid) else None
         return JSONResponse({"error": str(refusal), "refused": reasons}, STATUS[type(refusal)])
+    except ValueError as error:
+        return JSONResponse({"error": str(error)}, 400)
     return JSONResponse(plain({} if accepted is None else {"accepted": accepted.knobs, "clamped": accepted.clamped}))
 
 
