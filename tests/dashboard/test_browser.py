@@ -270,7 +270,7 @@ def test_a_run_is_stopped_early_after_a_checkpoint_and_a_page_too_many_says_so(t
         other = context.new_page()
         other.goto(run.address)
         expect(other.locator("#status")).to_have_text("too many pages")
-        expect(other.locator("#said")).to_contain_text("close one")
+        expect(other.locator("#said")).to_contain_text("Close one")
         readers.pop().close()
         page.get_by_role("button", name="Resume").click()  # by what it is told next the server sees that one has gone
         page.get_by_role("button", name="Pause").click()
