@@ -69,7 +69,7 @@ LINES = {f"line{row}": {"sites": [f"{8 * row}-{8 * row + 7}"], "cost": 2 + row %
 TURNS = {
     2: [{"temperature": 1e-3, "moves": {"exchange": 0.5, "site": 0.5}}],
     4: [{"adapt_delta": 0.3}, {"blocks": 18}],
-    7: [{"alpha": 3.0, "pressure": 1.5}],
+    7: [{"alpha": 3.0, "budget_pressure": 1.5}],
 }
 
 
