@@ -1,4 +1,4 @@
-"""`mcprune predict`: predictions for new rows, written as CSV."""
+"""`mcprune predict`: predictions for new rows as CSV."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | Non
     header : 'auto', 'yes' or 'no'
         Whether the first line of a text table holds names.
     out : str, optional
-        The CSV file to write, in UTF-8; it appears whole or not at all. By default: standard output.
+        The CSV file to write, in UTF-8, completely or not at all; by default standard output.
     force : bool
         Replace `out` if it exists.
 
     Raises
     ------
     FolderError
-        A folder without a whole run; `out` exists or cannot be written.
+        A folder without a finished run; `out` exists or cannot be written.
     DataError
-        A file that cannot be read, or whose rows do not fit the model.
+        A file that cannot be read, or rows that do not fit the model.
     """
     target = None if out is None else _target(out, force=force)
 
@@ -79,7 +79,7 @@ def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | Non
         print(f"note: {note}", file=sys.stderr)
     probabilities = np.asarray(model.predict_proba(rows.values))
     if target is not None:
-        _write_whole(target, probabilities, model.labels)
+        _write_file(target, probabilities, model.labels)
         return
     if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # the same bytes as with --out, whatever the locale
@@ -89,14 +89,14 @@ def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | Non
 
 
 def write_csv(stream: TextIO, probabilities: AnyArray, labels: tuple[Any, ...]) -> None:
-    """Write a line a row: its number from 0, the likeliest class (the first of equals), its probability.
+    """Write a line for each row: its number from 0, the most probable class (of equals the first), its probability.
 
     Parameters
     ----------
     stream : text file
     probabilities : ndarray, shape (rows, C)
     labels : tuple of length C
-        The classes as they stood in the data.
+        The classes as in the data.
     """
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(HEADER)
@@ -110,15 +110,17 @@ def write_csv(stream: TextIO, probabilities: AnyArray, labels: tuple[Any, ...]) 
 def _target(out: str, *, force: bool) -> Path:
     path = Path(out)
     if path.is_dir():
-        raise FolderError(f"--out {out!r} is a folder. Name a file, such as {str(path / 'predictions.csv')!r}")
+        raise FolderError(f"--out {out!r} is a folder. Name a file, such as {str(path / 'predictions.csv')!r}.")
     if path.exists() and not force:
-        raise FolderError(f"--out {out!r} exists already. Choose another name, or add --force to replace it")
+        raise FolderError(f"--out {out!r} exists already. Choose another name, or add --force to replace it.")
     if not path.parent.is_dir():
-        raise FolderError(f"--out {out!r}: there is no folder {str(path.parent)!r}. Make it, or choose another place")
+        raise FolderError(
+            f"--out {out!r}: there is no folder {str(path.parent)!r}. Create it, or choose another place."
+        )
     return path
 
 
-def _write_whole(path: Path, probabilities: AnyArray, labels: tuple[Any, ...]) -> None:
+def _write_file(path: Path, probabilities: AnyArray, labels: tuple[Any, ...]) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         try:
@@ -128,4 +130,4 @@ def _write_whole(path: Path, probabilities: AnyArray, labels: tuple[Any, ...]) -
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise FolderError(f"--out {str(path)!r} cannot be written: {error.strerror}. Choose another place") from None
+        raise FolderError(f"--out {str(path)!r} cannot be written: {error.strerror}. Choose another place.") from None

@@ -1,6 +1,5 @@
-"""Data sets: found, checked, split and scaled; numpy arrays in, numpy arrays out.
+"""Data sets: loaded, checked, split and scaled; numpy arrays in, numpy arrays out.
 
-`load.py` opens whatever the user names, `split.py` makes the parts, `scale.py` learns the scaling on the
-training part, `prepare.py` does the last two in one call. Nothing is re-exported here, so that a module and
-the function in it never stand for each other.
+`load.py` opens what the user names and ends in a `Dataset` (`base.py`), `prepare.py` splits and scales it, `new_rows.py`
+reads rows for prediction. Nothing is re-exported here, so that a module and a function never have one name.
 """

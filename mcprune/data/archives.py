@@ -1,4 +1,4 @@
-"""Numpy's .npz and .npy files: never by pickle, and no header is believed beyond what the file can hold."""
+"""Numpy's .npz and .npy files: never by pickle, and never beyond the memory that the file's size allows."""
 
 import math
 import zipfile
@@ -12,16 +12,16 @@ from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
 _MAX_DEFLATE = 1032  # see idx.py
-MOST_HEADER = 10_000  # bytes, numpy's own bound for a header that nobody vouches for
+MAX_HEADER = 10_000  # bytes, numpy's own bound for a header that is not trusted
 
 
 def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, AnyArray]:
-    """The named arrays of an archive.
+    """Read the named arrays of an archive.
 
     Raises
     ------
     DataError
-        No such archive or array (the nearest right name), arrays of Python objects, truncated or broken
+        No such archive or array (the nearest name is suggested), arrays of Python objects, truncated or broken
         content.
     """
     try:
@@ -51,7 +51,7 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, AnyArray]:
 
 
 def array_names(path: Path) -> list[str]:
-    """The names of an archive's arrays."""
+    """Return the names of an archive's arrays."""
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
@@ -64,36 +64,38 @@ def _broken(path: Path, error: Exception) -> DataError:
 
 
 def read_npy(path: Path) -> AnyArray:
-    """The array of one .npy file; errors as `read_npz`."""
+    """Read the array of one .npy file; errors as `read_npz`."""
     try:
         with path.open("rb") as file:
             return _read_npy(str(path), file, path.stat().st_size)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the path and its permissions."
+        ) from error
 
 
 def _read_npy(where: str, file: IO[bytes], size: int) -> AnyArray:
     try:
         version = np.lib.format.read_magic(file)
         length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
-        if length > MOST_HEADER:  # the reader would make room for as much as is claimed
+        if length > MAX_HEADER:  # the reader would allocate as much as is claimed
             raise DataError(f"{where} is broken: its header claims {length:,} bytes. Write it again.")
         file.seek(8)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
         if dtype.hasobject:
             raise DataError(
-                f"{where} holds Python objects, which only pickle could read, and mcprune never does. Save "
+                f"{where} holds Python objects, which only pickle can read, and mcprune never uses pickle. Save "
                 "numbers or texts: X.astype(float), y.astype(str)."
             )
-        if dtype.itemsize == 0 and dtype.kind != "O":  # any number of nothings fits into any file, and takes memory
-            raise DataError(f"{where} holds values of no size ({dtype}). Save numbers or texts.")
+        if dtype.itemsize == 0 and dtype.kind != "O":  # any number of them fits into any file, but takes memory
+            raise DataError(f"{where} holds values without a size ({dtype}). Save numbers or texts.")
         claimed = math.prod(shape) * dtype.itemsize
-        held = size - file.tell()
-        if claimed > held:
-            said = " x ".join(map(str, shape))
+        available = size - file.tell()
+        if claimed > available:
+            sides = " x ".join(map(str, shape))
             raise DataError(
-                f"{where} is truncated: its header claims {said} = {claimed:,} bytes, there are {held:,}. "
+                f"{where} is truncated: its header claims {sides} = {claimed:,} bytes, there are {available:,}. "
                 "Write it again."
             )
         file.seek(0)
@@ -101,7 +103,7 @@ def _read_npy(where: str, file: IO[bytes], size: int) -> AnyArray:
         return array
     except DataError:
         raise
-    except Exception as error:  # numpy's header parser and the unpacker behind the file let anything through
+    except Exception as error:  # numpy's header parser and the unpacker of the file raise nearly anything
         raise DataError(
             f"{where} is broken ({str(error).splitlines()[0][:120] if str(error) else 'no content'}). Write it again."
         ) from error

@@ -22,8 +22,8 @@ class Dataset:
     ----------
     name : str
     features : ndarray, shape (rows, N)
-        uint8 where the source holds bytes, else float32; float64 only where float32 would blur a column (a
-        time stamp, say: large values that differ little). All finite.
+        uint8 where the source has bytes, else float32; float64 only where float32 would blur a column (such as
+        time stamps: large values that differ little). All finite.
     targets : ndarray of int64, shape (rows,)
         The class index, 0..C-1.
     labels : tuple
@@ -34,9 +34,9 @@ class Dataset:
     image_shape : tuple or None
         (height, width) or (channels, height, width), their product is N; None for tables.
     test_rows : ndarray of int64 or None
-        The rows of a test part that came with the data (MNIST's 10,000), else None.
+        The rows of the test part that the data have of their own (MNIST's 10,000), else None.
     target_name : str or None
-        The column that the targets were read from, if there was one.
+        The column that the targets were read from, if there is one.
     notes : tuple of str
         What was chosen on the user's behalf, and what is odd about the columns, to be shown.
     """
@@ -53,18 +53,21 @@ class Dataset:
 
     @property
     def n_rows(self) -> int:
+        """Number of rows."""
         return int(self.features.shape[0])
 
     @property
     def n_inputs(self) -> int:
+        """Number of feature columns, N."""
         return int(self.features.shape[1])
 
     @property
     def n_classes(self) -> int:
+        """Number of classes, C."""
         return len(self.labels)
 
     def renamed(self, name: str) -> "Dataset":
-        """The same rows under another name (while a file is checked, messages name it by its path)."""
+        """Return the same rows under another name (while a file is checked, messages name it by its path)."""
         return replace(self, name=name)
 
 
@@ -74,7 +77,7 @@ def pixel_names(shape: ImageShape) -> tuple[str, ...]:
 
 
 def flat_rows(name: str, features: AnyArray) -> tuple[AnyArray, ImageShape | None]:
-    """Features as (rows, N), with the image shape if they came as (rows, h, w) or (rows, channels, h, w)."""
+    """Return features as (rows, N), and the image shape if they are (rows, h, w) or (rows, channels, h, w)."""
     if features.ndim == 2:
         return features, None
     if features.ndim not in (3, 4):
@@ -112,7 +115,7 @@ def assemble(
     """
     rows, columns = features.shape
     if columns == 0:
-        raise DataError(f"{name}: no feature columns are left beside the target. At least one is needed.")
+        raise DataError(f"{name}: there are no feature columns. Give at least one besides the target.")
     if rows == 0:
         raise DataError(f"{name}: no rows. Give at least a few rows of every class.")
     if isinstance(raw_targets, np.ndarray) and raw_targets.ndim == 0:

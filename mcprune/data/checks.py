@@ -1,6 +1,7 @@
-"""What several loaders check, and how their messages name things."""
+"""Checks and parts of messages that several loaders share."""
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -17,38 +18,39 @@ MAX_LENGTH = 100  # letters of an item in a message
 
 
 def some(items: Iterable[object], most: int = 6) -> str:
-    """The first few of the items, none of them endless, and how many more there are."""
+    """Return the first few of the items, long ones shortened, and how many more there are."""
     listed = [text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..." for text in map(str, items)]
     rest = len(listed) - most
     return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """' Did you mean ...?' with the nearest known word, or nothing."""
+    """Return ' Did you mean ...?' with the nearest known word, or an empty text."""
     by_lower = {each.lower(): each for each in known}
     matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
     return f" Did you mean {by_lower[matches[0]]!r}?" if matches else ""
 
 
 def is_missing(cell: object) -> bool:
-    """Whether a cell of a frame is None, NaN, or pandas' NA or NaT."""
-    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell)
+    """Return whether a cell of a frame is None, NaN, or pandas' NA or NaT."""
+    is_nan = isinstance(cell, float) and math.isnan(cell)
+    return cell is None or is_nan or type(cell).__name__ in ("NAType", "NaTType")
 
 
 def distinct_names(name: str, names: Sequence[str]) -> None:
-    """Refuse columns that could not be told apart in a mask."""
+    """Refuse columns of one name: a mask could not name them."""
     twice = [repr(each) for each, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"{name}: several columns are called {some(twice)}. Give every column a name of its own.")
 
 
 def as_features(name: str, features: AnyArray, names: Sequence[str]) -> AnyArray:
-    """Finite features as uint8, float32 or, where float32 would blur a column, float64; shape (rows, N) kept.
+    """Return finite features as uint8, float32 or, where float32 would blur a column, float64; the shape is kept.
 
     Raises
     ------
     DataError
-        A type that is no number; values that are NaN, infinite or beyond float32's range (which columns and
+        A type that is not a number; values that are NaN, infinite or beyond float32's range (which columns and
         rows, how many).
     """
     if features.dtype == np.uint8:

@@ -21,12 +21,12 @@ _PIXELS = 3072
 
 
 def record_bytes(label_bytes: int) -> int:
-    """Bytes of one record."""
+    """Return the bytes of one record."""
     return label_bytes + _PIXELS
 
 
 def batch_files(folder: Path) -> tuple[list[Path], Path | None, int]:
-    """Training batches, test batch and number of label bytes; no batches at all if it is no CIFAR folder."""
+    """Return training batches, test batch and number of label bytes; no batches if it is not a CIFAR folder."""
     ten = sorted(folder.glob("data_batch*.bin"))
     if ten:
         return ten, _if_there(folder / "test_batch.bin"), 1
@@ -39,11 +39,13 @@ def _if_there(path: Path) -> Path | None:
 
 
 def count_records(path: Path, label_bytes: int = 1) -> int:
-    """How many whole records the file holds by its size, which is checked before anything is allocated."""
+    """Return how many records the file has by its size, which is checked before anything is allocated."""
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the path and its permissions."
+        ) from error
     record = record_bytes(label_bytes)
     if size == 0:
         raise DataError(f"{path}: the file is empty. Copy or download it again.")
@@ -56,7 +58,7 @@ def count_records(path: Path, label_bytes: int = 1) -> int:
 
 
 def read_batch(path: Path, label_bytes: int = 1) -> tuple[AnyArray, AnyArray]:
-    """Pixels (rows, 3072) and labels (rows,), uint8 both; of CIFAR-100's two labels the fine one.
+    """Read pixels (rows, 3072) and labels (rows,), both uint8; of CIFAR-100's two labels the fine one.
 
     Raises
     ------
@@ -67,7 +69,9 @@ def read_batch(path: Path, label_bytes: int = 1) -> tuple[AnyArray, AnyArray]:
     try:
         raw = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the path and its permissions."
+        ) from error
     if raw.size != rows * record_bytes(label_bytes):
         raise DataError(f"{path}: its size changed while it was read. Try again when it is complete.")
     records = raw.reshape(rows, record_bytes(label_bytes))
@@ -83,7 +87,7 @@ def read_batch(path: Path, label_bytes: int = 1) -> tuple[AnyArray, AnyArray]:
 
 
 def load_folder(folder: Path, name: str) -> Dataset:
-    """A folder with data_batch_*.bin and test_batch.bin, or with train.bin and test.bin (CIFAR-100)."""
+    """Load a folder with data_batch_*.bin and test_batch.bin, or with train.bin and test.bin (CIFAR-100)."""
     train, test, label_bytes = batch_files(folder)
     counts = [count_records(path, label_bytes) for path in (*train, *([test] if test else []))]
     features = np.empty((sum(counts), _PIXELS), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What the columns of a table are: whether the first line names them, which one is the target, which number the rows."""
+"""Columns of a table: whether the first line names them, which one is the target, and which only number the rows."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -16,9 +16,9 @@ MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?"})
 
 MIN_HEADER_NUMBERS = 5  # numbers in a constant step that count as a header where they do not start at 0
 MIN_COUNTED_ROWS = 10  # fewer rows that rise by a constant step may do so by chance
-_SAMPLE = 1_000  # rows by which candidates are chosen
+_SAMPLE = 1_000  # rows that candidates are found in
 _GENERATED = re.compile(r"column (\d+)")
-# Names that people and programs give to row numbers and identifiers; the values decide together with the name.
+# Usual names of row numbers and identifiers; a column is one only if its values agree.
 _ROW_NUMBER = re.compile(
     r"unnamed: ?\d+|level_\d+|index|idx|#|no\.?|nr\.?|s\.?no\.?|serial([ _.-]?(no|nr|number))?|u?uid|pk|key"
     r"|(row|line|record|obs|observation|sample|case|subject|patient)([ _.-]?(id|no|nr|num|number|index|names?))?"
@@ -29,18 +29,18 @@ _CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
 
 
 def column_names(count: int) -> list[str]:
-    """Names of columns that have none: 'column 0', 'column 1', ..."""
+    """Return names for columns without: 'column 0', 'column 1', ..."""
     return [f"column {i}" for i in range(count)]
 
 
 def column_numbers(names: Iterable[str]) -> list[int] | None:
-    """The numbers in names that `column_names` made; None if one of them is another name."""
+    """Return the numbers in names of `column_names`; None if one is another name."""
     matches = [_GENERATED.fullmatch(name) for name in names]
     return None if None in matches else [int(match[1]) for match in matches if match]
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell of a text table reads as a number: '1_000' does not, though Python reads it."""
+    """Return whether a cell of a text table is a number; '1_000', which Python reads, is not."""
     try:
         float(cell)
     except ValueError:
@@ -59,22 +59,22 @@ class Header(NamedTuple):
 
 
 def find_header(first: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]], target: str | None = None) -> Header:
-    """Whether the first line of a table that nothing is known of holds names.
+    """Decide whether the first line of an unknown table is a header.
 
     Parameters
     ----------
     first : sequence of str
         Its cells.
     rows : callable
-        Gives the lines behind it; called, and read to the end, only where the first line alone does not tell.
+        Returns the lines below; called only where the first line alone does not decide.
     target : str, optional
-        The target column's name as the user says it.
+        Name of the target column that the user asks for.
 
     Notes
     -----
-    A line without numbers is a header, and so is one that holds the target's name. Numbers 0, 1, 2, ... are a header
-    (pandas writes them), also in another constant step if there are five or more, unless the next line is like it.
-    In a line of numbers and texts, the texts decide: in a row the class stands again in another row, a name does not.
+    A line without numbers is a header, and so is one with the target's name. Numbers 0, 1, 2, ... are a header (pandas
+    writes them), and five or more numbers in another constant step too, unless the next line is alike. In a line of
+    numbers and texts the texts decide: the class of a row occurs in other rows as well, the name of a column does not.
     """
     cells = [cell.strip() for cell in first]
     numbers = [cell for cell in cells if is_number(cell)]
@@ -88,7 +88,7 @@ def find_header(first: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]
     names = some(repr(cells[i]) for i in texts)
     return Header(
         True,
-        f"the first line is taken for a header: {names} {'stands' if len(texts) == 1 else 'stand'} in no row below. "
+        f"the first line is read as a header: {names} {'occurs' if len(texts) == 1 else 'occur'} in no row below. "
         "If it is a row: --header no",
     )
 
@@ -98,7 +98,7 @@ def _numbers_only(cells: list[str], rows: Callable[[], Iterable[Sequence[str]]])
     is_even = _rises_evenly(cells) and (second is None or not _rises_evenly(second))
     if is_even and cells[:2] == ["0", "1"]:
         return Header(True)
-    text = f"the first line ({some(cells, 3)}) holds numbers only and is taken for a"
+    text = f"the first line ({some(cells, 3)}) has only numbers and is read as a"
     if is_even and len(cells) >= MIN_HEADER_NUMBERS:
         return Header(True, f"{text} header, as they rise by a constant step. If it is a row: --header no")
     if len(cells) >= MIN_HEADER_NUMBERS and _rises(cells) and second is not None and not _rises(second):
@@ -119,7 +119,7 @@ def _rises_evenly(cells: Sequence[str]) -> bool:
 
 
 def _repeats(cells: list[str], columns: list[int], rows: Callable[[], Iterable[Sequence[str]]]) -> bool:
-    """Whether one of the first line's cells stands again in its own column."""
+    """Return whether one of the first line's cells occurs again in its own column."""
     return any(i < len(row) and row[i].strip() == cells[i] for row in rows() for i in columns)
 
 
@@ -130,7 +130,7 @@ def known_header(
     required: Sequence[str],
     target: str | None,
 ) -> Header:
-    """Whether the first line of new rows holds names, where the names of the columns are known from a run.
+    """Decide whether the first line of new rows is a header, with the names that are known from a run.
 
     Parameters
     ----------
@@ -142,9 +142,9 @@ def known_header(
 
     Notes
     -----
-    Names such as 900, 905, 910 look like a row. They are a header if all that are required are there and the other
-    numbers are known names too, or if all of the run's columns are there. If the next line reads so as well, such as
-    in a table of ranks, it must be the run's order too.
+    Names such as 900, 905, 910 look like a row. They are a header if all required names are present and the other
+    numbers are known names too, or if all names of the run are present. If the next line passes as well, as in a table
+    of ranks, the names must also be in the run's order.
     """
     cells = [cell.strip() for cell in first]
     known = {*names, target} - {None}
@@ -159,26 +159,26 @@ def known_header(
     order = [name for name in names if name in cells]
     if _names_columns(second, known, names, required) and [cell for cell in cells if cell in names] != order:
         return Header(False)
-    text = f"the first line ({some(cells, 3)}) is taken for a header, as it holds names of the run's columns"
+    text = f"the first line ({some(cells, 3)}) is read as a header, as it has names of the run's columns"
     return Header(True, f"{text}. If it is a row: --header no")
 
 
 def _names_columns(cells: list[str], known: set[str | None], names: Sequence[str], required: Sequence[str]) -> bool:
     if len(set(cells)) < len(cells):
         return False
-    there = set(cells)
-    if there.issuperset(names):
+    present = set(cells)
+    if present.issuperset(names):
         return True
     matches = sum(cell in known for cell in cells)
-    # Some may be missing, which an error will say: a row hardly holds several of the run's names by chance.
-    return matches == len(cells) if there.issuperset(required) else matches >= max(2, (len(cells) + 1) // 2)
+    # A missing name is reported later: a row hardly has several of the run's names by chance.
+    return matches == len(cells) if present.issuperset(required) else matches >= max(2, (len(cells) + 1) // 2)
 
 
 # --- the target
 
 
 def target_column(path: Path, names: Sequence[str], target: str | None, *, is_named: bool = True) -> tuple[int, str]:
-    """Index of the target column, and a note if it was chosen on the user's behalf.
+    """Return the index of the target column, and a note if it was chosen on the user's behalf.
 
     Without a name it is the column called target, label, class or y (in any case) if just one of these
     exists, else the last.
@@ -186,7 +186,7 @@ def target_column(path: Path, names: Sequence[str], target: str | None, *, is_na
     Raises
     ------
     DataError
-        No such column (the nearest right name is given).
+        No such column (the nearest name is suggested).
     """
     if target is not None:
         if target not in names:
@@ -207,24 +207,23 @@ def target_column(path: Path, names: Sequence[str], target: str | None, *, is_na
 
 
 class RowNumbers(NamedTuple):
-    """Columns that number the rows, and columns that may."""
+    """Indices of columns that number the rows, and of columns that may do so."""
 
     certain: list[int]
     possible: list[int]
 
 
 def is_identifier_name(name: str) -> bool:
-    """Whether a column is called as row numbers and identifiers are: 'Unnamed: 0', 'index', 'PatientID', ..."""
+    """Return whether a name is usual for row numbers or identifiers: 'Unnamed: 0', 'index', 'PatientID', ..."""
     name = name.strip()
     return bool(_ROW_NUMBER.fullmatch(name) or _CAMEL_ID.fullmatch(name))
 
 
 def row_numbers(names: Sequence[str], features: AnyArray) -> RowNumbers:
-    """Which columns only number the rows: whole numbers, another one in each row.
+    """Find columns that only number the rows: whole numbers, different in each row.
 
-    Certain are those that rise or fall by a constant step from row to row, in ten rows or more, and those that are
-    called as identifiers are. Possible are the others that are a permutation of successive numbers, or that rise or
-    fall throughout.
+    Certain are columns that rise or fall by a constant step over ten rows or more, and columns whose name is usual for
+    identifiers. Possible are others that are a permutation of successive numbers, or that rise or fall throughout.
 
     Parameters
     ----------
@@ -254,7 +253,7 @@ def _is_whole(column: AnyArray) -> bool:
 
 
 def column_notes(names: Sequence[str], features: AnyArray, targets: IntArray) -> tuple[str, ...]:
-    """Notes on columns that a user would want to know of: copies of the target, constants, duplicates.
+    """Return notes on copies of the target, constant columns and duplicates.
 
     Parameters
     ----------
@@ -263,7 +262,7 @@ def column_notes(names: Sequence[str], features: AnyArray, targets: IntArray) ->
     targets : ndarray of int64, shape (rows,)
         Class indices.
     """
-    sample, classes = features[:_SAMPLE], np.unique(targets[:_SAMPLE])  # candidates; only these are read to the end
+    sample, classes = features[:_SAMPLE], np.unique(targets[:_SAMPLE])  # only candidates are compared in all rows
     is_constant = (sample == sample[0]).all(axis=0)
     is_copy = ~is_constant
     for one in classes:
@@ -274,8 +273,8 @@ def column_notes(names: Sequence[str], features: AnyArray, targets: IntArray) ->
     notes = []
     if copies:
         notes.append(
-            f"{_columns(names, copies)} {'tells' if len(copies) == 1 else 'tell'} the class exactly, one value for each "
-            "class. If it is a copy of the target: --must-drop, or remove it"
+            f"{_columns(names, copies)} {'determines' if len(copies) == 1 else 'determine'} the class, with one value for "
+            "each class. If it is a copy of the target: --must-drop, or remove it"
         )
     if constant:
         notes.append(f"{_columns(names, constant)} {'has' if len(constant) == 1 else 'have'} one value in all rows")
@@ -289,7 +288,7 @@ def column_notes(names: Sequence[str], features: AnyArray, targets: IntArray) ->
         else:
             twins.append(f"{names[j]!r} and {names[twin]!r}")
     if twins:
-        notes.append(f"equal in all rows: columns {some(twins, 3)}. One may stand for the other in the result")
+        notes.append(f"equal in all rows: columns {some(twins, 3)}. Either may be kept in place of the other")
     return tuple(notes)
 
 

@@ -18,14 +18,14 @@ Frame = nw.DataFrame[Any]
 
 
 def as_frame(name: str, X: Any) -> Frame | None:
-    """A data frame of any kind as narwhals' own; None where X is none.
+    """Return a data frame of any library as a narwhals frame; None if X is not a frame.
 
     Raises
     ------
     DataError
-        A lazy frame, which has no rows yet; columns that are called alike.
+        A lazy frame, which has no rows yet; columns of one name.
     """
-    if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas, which allows equal names
+    if hasattr(X, "columns") and hasattr(X, "iloc"):  # pandas allows equal names
         distinct_names(name, [str(each) for each in X.columns])
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
@@ -37,12 +37,12 @@ def as_frame(name: str, X: Any) -> Frame | None:
 
 
 def names_of(frame: Frame) -> tuple[str, ...]:
-    """The columns' names as texts: pandas has numbers as names too."""
+    """Return the columns' names as texts: pandas allows numbers."""
     return tuple(str(each) for each in frame.columns)
 
 
 def frame_values(name: str, frame: Frame, columns: Iterable[int] | None = None) -> AnyArray:
-    """Some columns of a frame as numbers, in the order given; missing cells are NaN.
+    """Return columns of a frame as numbers, in the order of `columns`; missing cells are NaN.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def frame_values(name: str, frame: Frame, columns: Iterable[int] | None = None) 
     Raises
     ------
     DataError
-        A column of texts, dates or other things that are no numbers: its name, the row, the content.
+        A column of texts, dates or anything else but numbers: its name, the row and the cell.
     """
     chosen = range(frame.shape[1]) if columns is None else list(columns)
     series = [frame.get_column(frame.columns[i]) for i in chosen]
@@ -77,7 +77,7 @@ def _numbers(name: str, series: nw.Series[Any]) -> FloatArray:
 
 
 def _is_identifier(series: nw.Series[Any]) -> bool:
-    """Whether a column holds texts, another one in each row."""
+    """Return whether a column has texts that are different in each row."""
     rows = len(series)
     return (
         series.dtype == nw.String and rows >= MIN_COUNTED_ROWS and not series.null_count() and series.n_unique() == rows
@@ -85,7 +85,7 @@ def _is_identifier(series: nw.Series[Any]) -> bool:
 
 
 def column_values(name: str, y: Any) -> tuple[Sequence[object] | AnyArray, str | None] | None:
-    """The cells and the name of a series or of a frame of one column; None where y is neither.
+    """Return the cells and the name of a series, or of a frame of one column; None if y is neither.
 
     Raises
     ------
@@ -106,12 +106,12 @@ def column_values(name: str, y: Any) -> tuple[Sequence[object] | AnyArray, str |
 
 
 def read_parquet(path: Path, choose: Chooser, *, least: int = 2) -> Table:
-    """The chosen columns of a .parquet file; a pandas frame's index, which is a column there, is none of them.
+    """Read columns of a .parquet file; the stored index of a pandas frame is not one of them.
 
     Raises
     ------
     DataError
-        No pyarrow, not a parquet file, fewer columns than `least`, and what `frame_values` raises.
+        No pyarrow, not a parquet file, fewer columns than `least`, and errors of `frame_values`.
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise DataError(
@@ -122,7 +122,7 @@ def read_parquet(path: Path, choose: Chooser, *, least: int = 2) -> Table:
 
     try:
         table = pyarrow.parquet.read_table(path)
-        table.validate(full=True)  # offsets and texts, which reading takes on trust
+        table.validate(full=True)  # offsets and texts, which reading does not check
         index = (table.schema.pandas_metadata or {}).get("index_columns", [])
         return _from_parquet(
             path, table.drop_columns([name for name in table.column_names if name in index]), choose, least

@@ -22,27 +22,28 @@ from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-# DEFLATE cannot shrink by more than 1032 (RFC 1951: 258 bytes for at least two bits), so a header that claims
-# more lies
+# DEFLATE cannot compress by more than 1032 (RFC 1951: 258 bytes for at least two bits): a header that claims more
+# is wrong.
 _MAX_DEFLATE = 1032
 _CHUNK = 1 << 22
 
 
 def is_gzip(path: Path) -> bool:
+    """Return whether a file starts as gzip files do."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 def read_idx(path: Path) -> AnyArray:
-    """The array of one IDX file, in native byte order.
+    """Read the array of one IDX file, in native byte order.
 
-    Never takes more memory than the file's real size allows: the header's claim is held against it first, and
-    a gzipped file is unpacked no further than the claim.
+    No more memory is allocated than the file's size allows: the header is checked against it first, and a gzipped
+    file is unpacked no further than the header claims.
 
     Raises
     ------
     DataError
-        Not an IDX file, truncated, longer than its header says, broken gzip, unreadable.
+        Not an IDX file, truncated, longer than its header claims, broken gzip, unreadable.
     """
     try:
         size = path.stat().st_size
@@ -56,7 +57,9 @@ def read_idx(path: Path) -> AnyArray:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: broken or truncated gzip file ({error}). Copy or download it again.") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the path and its permissions."
+        ) from error
 
 
 def _read(path: Path, file: BinaryIO, size: int, *, exact: bool) -> AnyArray:
@@ -75,16 +78,18 @@ def _read(path: Path, file: BinaryIO, size: int, *, exact: bool) -> AnyArray:
     dtype = np.dtype(_TYPES[magic[2]])
     header = 4 + 4 * magic[3]
     claimed = math.prod(shape) * dtype.itemsize
-    said = " x ".join(map(str, shape))
+    sides = " x ".join(map(str, shape))
     if (
         not claimed and math.prod(filter(None, shape)) * dtype.itemsize >= 2**63
     ):  # an empty array that numpy cannot shape
-        raise DataError(f"{path}: the header claims {said}, which is no size. Copy or download the file again.")
-    if header + claimed > size or (exact and header + claimed < size):
-        held = f"{size - header:,}" if exact else f"at most {size - header:,}"
-        fault = "truncated" if header + claimed > size else "longer than it says"
         raise DataError(
-            f"{path}: {fault}: the header claims {said} = {claimed:,} bytes, the file holds {held}. Copy or "
+            f"{path}: the header claims {sides}, which is not a possible size. Copy or download the file again."
+        )
+    if header + claimed > size or (exact and header + claimed < size):
+        available = f"{size - header:,}" if exact else f"at most {size - header:,}"
+        fault = "truncated" if header + claimed > size else "longer than its header claims"
+        raise DataError(
+            f"{path}: {fault}: the header claims {sides} = {claimed:,} bytes, the file has {available}. Copy or "
             "download it again."
         )
     data = bytearray()
@@ -92,19 +97,19 @@ def _read(path: Path, file: BinaryIO, size: int, *, exact: bool) -> AnyArray:
         piece = file.read(min(_CHUNK, claimed - len(data)))
         if not piece:
             raise DataError(
-                f"{path}: truncated: the header claims {said} = {claimed:,} bytes, the file holds "
+                f"{path}: truncated: the header claims {sides} = {claimed:,} bytes, the file has "
                 f"{len(data):,}. Copy or download it again."
             )
         data += piece
     if file.read(1):  # this read also makes gzip check its sum
         raise DataError(
-            f"{path}: longer than it says: the header claims {said} = {claimed:,} bytes. Copy or download it again."
+            f"{path}: longer than its header claims, {sides} = {claimed:,} bytes. Copy or download it again."
         )
     return np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
 def read_images(path: Path) -> tuple[AnyArray, ImageShape | None]:
-    """The images of one IDX file as (rows, N) with their shape (None for a two-dimensional file: a table)."""
+    """Read the images of one IDX file as (rows, N), and their shape (None for a two-dimensional file: a table)."""
     array = read_idx(path)
     if array.ndim < 2:
         raise DataError(
@@ -112,14 +117,14 @@ def read_images(path: Path) -> tuple[AnyArray, ImageShape | None]:
         )
     if 0 in array.shape:
         raise DataError(
-            f"{path}: the header says {' x '.join(map(str, array.shape))}: no images. Copy or download the file again."
+            f"{path}: the header claims {' x '.join(map(str, array.shape))}: no images. Copy or download the file again."
         )
     shape = tuple(int(size) for size in array.shape[1:])
     return array.reshape(array.shape[0], -1), shape if len(shape) > 1 else None
 
 
 def read_labels(path: Path) -> AnyArray:
-    """The labels of one IDX file, shape (rows,)."""
+    """Read the labels of one IDX file, shape (rows,)."""
     array = read_idx(path)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise DataError(
@@ -130,23 +135,22 @@ def read_labels(path: Path) -> AnyArray:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The IDX image files of a folder, a plain file before its gzipped twin."""
-    found: dict[str, Path] = {}
+    """Return the IDX image files of a folder; of a plain and a gzipped file of one name, the plain one."""
+    images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         name = path.name.lower()
         if "images" in name and ("idx" in name or "ubyte" in name) and path.is_file():
-            found.setdefault(name.removesuffix(".gz"), path)
-    return list(found.values())
+            images.setdefault(name.removesuffix(".gz"), path)
+    return list(images.values())
 
 
 def load_folder(folder: Path, name: str) -> Dataset:
-    """A folder of IDX files: train-images*, train-labels*, and t10k-* or test-* for a given test part.
+    """Load a folder of IDX files: train-images*, train-labels*, and t10k-* or test-* for a test part.
 
     Raises
     ------
     DataError
-        No or several training files, labels missing or unlike the images in number, and all that `read_idx`
-        finds.
+        No or several training files, labels missing or of another number than the images, and errors of `read_idx`.
     """
     images = image_files(folder)
     test = [path for path in images if "t10k" in path.name.lower() or "test" in path.name.lower()]
@@ -175,9 +179,9 @@ def load_folder(folder: Path, name: str) -> Dataset:
 
 def _labels_of(images: Path, rows: int) -> AnyArray:
     # train-images-idx3-ubyte.gz -> train-labels-idx1-ubyte.gz; either may be gzipped
-    wanted = images.name.lower().removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    expected = images.name.lower().removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     for path in sorted(images.parent.iterdir()):
-        if path.name.lower().removesuffix(".gz") == wanted and path.is_file():
+        if path.name.lower().removesuffix(".gz") == expected and path.is_file():
             labels = read_labels(path)
             if len(labels) != rows:
                 raise DataError(
@@ -186,5 +190,5 @@ def _labels_of(images: Path, rows: int) -> AnyArray:
                 )
             return labels
     raise DataError(
-        f"{images.parent}: {images.name} has no labels beside it. Put {wanted} (or {wanted}.gz) into the folder."
+        f"{images.parent}: {images.name} has no labels in the same folder. Put {expected} (or {expected}.gz) into it."
     )

@@ -1,4 +1,4 @@
-"""Open whatever the user names: a known set, a folder, a table, an archive; or take arrays as they are."""
+"""Load what the user names: a known data set, a folder, a table, an archive; or take arrays and frames."""
 
 import os
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _KINDS = (
 )
 
 
-FROM_PYTHON = "arrays"  # `data` of a run whose rows were given as arrays: a name that no loader knows
+FROM_PYTHON = "arrays"  # `data` of a run on arrays from Python: a name that no loader knows
 
 
 class Reading(NamedTuple):
@@ -41,8 +41,8 @@ class Reading(NamedTuple):
     header : 'auto', 'yes' or 'no'
         Whether the first line of a text table holds the columns' names.
     id_columns : 'drop' or 'keep'
-        Columns that only number or name the rows: leave them out (arrays and frames that have some are refused, since
-        the columns of a mask are theirs), or keep them as features.
+        Columns that only number or name the rows: leave them out, or keep them as features. Arrays and frames with such
+        columns are refused under 'drop', since a mask's indices are those of their columns.
     required : tuple of str
         Columns that are features in any case.
     """
@@ -82,9 +82,9 @@ def load(
     Raises
     ------
     DataError
-        Missing, empty, broken or unfit for classification; the message says what was found and what to do.
+        Missing, empty, broken or unfit for classification, with the cause and the remedy.
     ConfigError
-        `target` given for a set that has no columns to choose from.
+        A `target` for a data set whose classes are fixed.
     """
     text = ALIASES.get(os.fspath(spec), os.fspath(spec))
     if text in NAMES:
@@ -110,7 +110,13 @@ def load(
 
 
 def existing(text: str) -> Path:
-    """The path of a file with content or of a folder, or a DataError that says what is wrong."""
+    """Return the path of a folder or of a file with content.
+
+    Raises
+    ------
+    DataError
+        Neither, empty, or unreadable.
+    """
     if not text.strip() or "\0" in text:
         raise DataError(f"no data set is named ({text!r}). Give one of {', '.join(NAMES)}, {_KINDS}.")
     try:
@@ -119,13 +125,15 @@ def existing(text: str) -> Path:
             return path
         if path.is_file():
             if path.stat().st_size == 0:
-                raise DataError(f"{path}: the file is empty.")
+                raise DataError(f"{path}: the file is empty. Copy or download it again.")
             with path.open("rb"):
                 return path
-        there = path.exists()
+        is_other = path.exists()
     except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user that does not exist
-        raise DataError(f"{text}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    if there:
+        raise DataError(
+            f"{text}: cannot be read ({getattr(error, 'strerror', None) or error}). Check the path."
+        ) from error
+    if is_other:
         raise DataError(f"{path}: neither a file nor a folder. Give {_KINDS}.")
     raise DataError(f"{text!r} does not exist.{nearest(text, NAMES)} Give one of {', '.join(NAMES)}, {_KINDS}.")
 
@@ -145,8 +153,10 @@ def _load_folder(path: Path, name: str) -> Dataset:
         if idx.image_files(path):
             return idx.load_folder(path, name)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    content = f"it holds {some(names)}" if names else "the folder is empty"
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the path and its permissions."
+        ) from error
+    content = f"it has {some(names)}" if names else "the folder is empty"
     raise DataError(f"{path}: no data set in this folder: {content}. Give {_KINDS}.")
 
 
@@ -189,7 +199,7 @@ def _load_table(path: Path, reading: Reading) -> Dataset:
 
 
 def _row_numbers(names: Sequence[str], features: AnyArray, reading: Reading) -> list[int]:
-    """The columns that are left out because they number the rows; none if nothing else would be left."""
+    """Return the columns to leave out because they number the rows; none if no other column would be left."""
     if reading.id_columns == "keep":
         return []
     numbers = [j for j in row_numbers(names, features).certain if names[j] not in reading.required]
@@ -204,12 +214,14 @@ def _assemble_table(
     target_name: str | None,
     notes: Sequence[str],
 ) -> Dataset:
-    """A table as a data set, with notes on the columns that a user would want to know of."""
+    """Make the Dataset of a table, with notes on conspicuous columns."""
     dataset = assemble(name, features, targets, feature_names=names, target_name=target_name)
     more = list(notes)
     possible = [names[j] for j in row_numbers(names, features).possible]
     if possible:
-        more.append(f"another whole number in each row: {_columns(possible)}. If it only numbers the rows: --must-drop")
+        more.append(
+            f"a different whole number in each row: {_columns(possible)}. If it only numbers the rows: --must-drop"
+        )
     return replace(dataset, notes=(*more, *column_notes(names, dataset.features, dataset.targets)))
 
 
@@ -222,7 +234,7 @@ def from_arrays(
     id_columns: str = "drop",
     required: Sequence[str] = (),
 ) -> Dataset:
-    """A Dataset from arrays, lists, torch tensors on the CPU, or a frame and a series of pandas, polars, pyarrow ...
+    """Make a Dataset of arrays, lists, torch tensors on the CPU, or a frame and a series of pandas, polars or pyarrow.
 
     Parameters
     ----------
@@ -269,7 +281,7 @@ def _from_rows(
     image_shape: ImageShape | None,
     target_name: str | None,
 ) -> Dataset:
-    """A Dataset of rows whose columns stay as they are, so that a mask's indices are theirs."""
+    """Make the Dataset of rows whose columns all stay, so that a mask's indices are theirs."""
     if image_shape is not None or not features.size:
         return assemble(
             name, features, targets, feature_names=feature_names, image_shape=image_shape, target_name=target_name
@@ -292,12 +304,12 @@ def _columns(names: Sequence[str]) -> str:
 
 
 def _targets(name: str, y: Any) -> tuple[AnyArray | Sequence[object], str | None]:
-    """The classes as they are, and the name of their column if they have one."""
+    """Return the classes unchanged, and the name of their column if they have one."""
     column = column_values(name, y)
     if column is not None:
         return column
     try:
-        # Objects: numpy turns [1, "a"] into texts and [2**63, -1] into floats without a word.
+        # Objects: numpy turns [1, "a"] into texts and [2**63, -1] into floats without a warning.
         targets = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{name}: the targets are no array ({error}). Give one class for each row.") from error

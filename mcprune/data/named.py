@@ -1,5 +1,4 @@
-"""Data sets by name: those that scikit-learn brings along, and MNIST, Fashion-MNIST and CIFAR-10 from a folder that is there
-already, else fetched once by scikit-learn."""
+"""Data sets by name: those bundled with scikit-learn, and MNIST, Fashion-MNIST and CIFAR-10 from a folder or from OpenML."""
 
 import importlib.util
 import os
@@ -21,14 +20,16 @@ from mcprune.types import AnyArray
 
 # where Debian's dataset-* packages put their files
 DEBIAN = Path("/usr/share/datasets")
-_TIMEOUT = 10.0  # seconds without an answer, after which the network counts as absent
+_TIMEOUT = 10.0  # seconds without an answer after which there is no network
 
 
 class Source(NamedTuple):
+    """Where a named data set is found: folders, its name at OpenML, and a Debian package."""
+
     folders: tuple[str, ...]
     openml: str
     image_shape: ImageShape
-    given_test: int  # so many last rows in OpenML's order are the given test part; 0: order not documented
+    test_size: int  # so many last rows in OpenML's order are the test part; 0: the order is not documented
     package: str
 
 
@@ -43,7 +44,7 @@ BUNDLED = ("digits", "breast-cancer", "wine")
 
 
 def load_bundled(name: str) -> Dataset:
-    """`digits` (1,797 x 64, classes 0..9), `breast-cancer` (569 x 30) or `wine` (178 x 13).
+    """Load `digits` (1,797 x 64, classes 0..9), `breast-cancer` (569 x 30) or `wine` (178 x 13).
 
     The classes of the two tables are their names ('benign', 'malignant'), so in alphabetical order: the
     reverse of scikit-learn's numbers for breast-cancer.
@@ -64,16 +65,15 @@ def load_bundled(name: str) -> Dataset:
 
 
 def load_named(name: str) -> Dataset:
-    """One of `NAMED`: under the folder MCPRUNE_DATA, else under /usr/share/datasets, else from OpenML.
+    """Load one of `NAMED`: below the folder MCPRUNE_DATA, else below /usr/share/datasets, else from OpenML.
 
-    OpenML's CIFAR-10 comes without a given test part (the order of its rows is not documented), so its test
-    rows are split off like any other table's.
+    OpenML's CIFAR-10 has no test part of its own (the order of its rows is not documented): test rows are split off
+    as from any table.
 
     Raises
     ------
     DataError
-        Found but broken (it is then not fetched in its stead), or neither found nor fetched: both remedies
-        are named.
+        Present but broken (then it is not fetched), or neither present nor fetched, with both remedies.
     """
     source = NAMED[name]
     folder = find_folder(source)
@@ -83,7 +83,7 @@ def load_named(name: str) -> Dataset:
         pixels, labels = _fetch(source.openml)
     except (OSError, HTTPException, ValueError, EOFError, zlib.error) as error:
         if isinstance(error, TypeError):
-            raise  # a wrong call, which scikit-learn reports as both: a fault of ours, not the network's
+            raise  # a wrong call, which scikit-learn reports as a ValueError too: not a fault of the network
         package = f", or install the Debian package {source.package}" if source.package else ""
         files = (
             "data_batch_1.bin ... test_batch.bin"
@@ -101,12 +101,12 @@ def load_named(name: str) -> Dataset:
         raise DataError(
             f"{name!r}: OpenML's {source.openml} has the shape {pixels.shape}, expected (rows, {expected})."
         )
-    test_rows = np.arange(len(pixels) - source.given_test, len(pixels), dtype=np.int64) if source.given_test else None
+    test_rows = np.arange(len(pixels) - source.test_size, len(pixels), dtype=np.int64) if source.test_size else None
     return assemble(name, _as_bytes(pixels), labels, image_shape=source.image_shape, test_rows=test_rows)
 
 
 def find_folder(source: Source) -> Path | None:
-    """The first folder that holds the files, MCPRUNE_DATA before Debian's."""
+    """Return the first folder that has the files, MCPRUNE_DATA before Debian's."""
     own = os.environ.get("MCPRUNE_DATA")
     for root in ([Path(own).expanduser()] if own else []) + [DEBIAN]:
         for folder in source.folders:
@@ -122,16 +122,16 @@ def find_folder(source: Source) -> Path | None:
 def _fetch(openml: str) -> tuple[AnyArray, AnyArray]:
     from sklearn.datasets import fetch_openml
 
-    # its parser 'auto' wants pandas, which is only in an extra
+    # Its parser 'auto' needs pandas, which is only in an extra.
     parser = "pandas" if importlib.util.find_spec("pandas") else "liac-arff"
-    with warnings.catch_warnings(), _impatient_network():
+    with warnings.catch_warnings(), _network_timeout():
         warnings.simplefilter("ignore")
         bunch = fetch_openml(openml, version=1, as_frame=False, parser=parser, n_retries=1, delay=0.1)
     return np.asarray(bunch.data), np.asarray(bunch.target).astype(np.int64)
 
 
 @contextmanager
-def _impatient_network() -> Iterator[None]:
+def _network_timeout() -> Iterator[None]:
     # fetch_openml sets no time limit of its own
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)

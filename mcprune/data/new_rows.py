@@ -1,4 +1,4 @@
-"""New rows for a finished run: read from a file or taken from Python, the columns that the pruned model needs and no others."""
+"""New rows for prediction, from files and from Python: only the columns that the pruned model keeps are needed."""
 
 import os
 from collections.abc import Sequence
@@ -20,14 +20,19 @@ from mcprune.types import AnyArray
 
 
 class Layout(Protocol):
-    """What new rows look like: a Dataset, its description, or a pruned model, which knows them from its run."""
+    """The columns of a run's data, which a Dataset and a pruned model know."""
 
     @property
-    def feature_names(self) -> tuple[str, ...]: ...
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of all N feature columns."""
+
     @property
-    def target_name(self) -> str | None: ...
+    def target_name(self) -> str | None:
+        """Name of the target column, if it has one."""
+
     @property
-    def image_shape(self) -> ImageShape | None: ...
+    def image_shape(self) -> ImageShape | None:
+        """Shape of an image; None for tables."""
 
 
 class NewRows(NamedTuple):
@@ -48,26 +53,26 @@ class NewRows(NamedTuple):
 def read_rows(
     path: str | os.PathLike[str], layout: Layout, columns: Sequence[int] | None = None, *, header: str = "auto"
 ) -> NewRows:
-    """Rows of a file for prediction.
+    """Read rows of a file for prediction.
 
     Parameters
     ----------
     path : path
-        A .csv, .tsv or .parquet file: its columns are found by name, in any order; the target and other columns are not
-        read. Without a header it must have the N columns in order, or all columns of the original file without a
+        A .csv, .tsv or .parquet file: its columns are matched by name, in any order; the target and other columns are
+        ignored. Without a header it must have the N columns in order, or all columns of the original file without a
         header, or only the required ones in order. A .npz (array X) or .npy file, one IDX file of images (or .gz), one
         CIFAR batch: N columns, or only the required ones.
     layout : Layout
     columns : sequence of int, optional
         The required feature columns; by default all.
     header : 'auto', 'yes' or 'no'
-        Whether the first line of a text table holds names; by default its content decides, with the names known.
+        Whether the first line of a text table holds names; by default its content decides, given the known names.
 
     Raises
     ------
     DataError
-        As `load`; required columns missing (the nearest right name) or with a gap, another number of columns or shape
-        of images.
+        As `load`; required columns that are missing (the nearest name is suggested) or have a gap, another number of
+        columns or shape of images.
     """
     file = existing(os.fspath(path))
     suffix = file.suffix.lower()
@@ -87,15 +92,17 @@ def read_rows(
     else:
         images, shape = idx.read_images(file)
         if layout.image_shape is not None and shape != layout.image_shape:
-            raise DataError(f"{file}: images of shape {shape}, but the model was made for {layout.image_shape}.")
+            raise DataError(
+                f"{file}: images of shape {shape}, but the model takes {layout.image_shape}. Give images of that shape."
+            )
         values = _pick(str(file), images, layout, chosen)
     if not len(values):
-        raise DataError(f"{file}: no rows.")
+        raise DataError(f"{file}: no rows. Give at least one.")
     return NewRows(as_features(str(file), values, names), tuple(notes))
 
 
 def take_rows(name: str, X: Any, layout: Layout, columns: Sequence[int]) -> AnyArray:
-    """Rows from Python for prediction: a frame by its columns' names, an array by place.
+    """Return the required columns of rows from Python: of a frame by name, of an array by place.
 
     Parameters
     ----------
@@ -109,35 +116,38 @@ def take_rows(name: str, X: Any, layout: Layout, columns: Sequence[int]) -> AnyA
     Returns
     -------
     ndarray, shape (rows, n)
-        Finite; the other columns are not looked at.
+        Finite; other columns are ignored.
 
     Raises
     ------
     DataError
-        Required columns missing, of texts or with a gap (the row and the column are named), another number of columns.
+        Required columns that are missing, have texts or a gap (the row and the column are named), or another number of
+        columns.
     """
     names = [layout.feature_names[i] for i in columns]
     frame = as_frame(name, X)
     if frame is None:
         values = _pick(name, _as_rows(name, X), layout, columns)
     else:
-        there = names_of(frame)
-        if column_numbers(layout.feature_names) is not None and not set(names) & set(there):
+        present = names_of(frame)
+        if column_numbers(layout.feature_names) is not None and not set(names) & set(present):
             places = _places(name, frame.shape[1], layout, names)  # the run's columns had no names
         else:
-            places = _by_name(name, there, names)
+            places = _by_name(name, present, names)
         values = frame_values(name, frame, places)
     if values.dtype.kind not in "biuf":
         try:
             values = values.astype(np.float64)
         except (TypeError, ValueError):
-            raise DataError(f"{name}: the columns {some(map(repr, names))} hold something that is no number.") from None
+            raise DataError(
+                f"{name}: the columns {some(map(repr, names))} have something that is not a number. Give numbers."
+            ) from None
     is_finite = np.isfinite(values)
     if not is_finite.all():
         row, column = np.argwhere(~is_finite)[0]
         raise DataError(
-            f"{name}: row {row} (counted from 0), column {names[column]!r} is {values[row, column]}, where a finite number "
-            "is needed. Fill the value in, or leave such rows out."
+            f"{name}: row {row} (counted from 0), column {names[column]!r} is {values[row, column]}, but a finite number "
+            "is needed. Fill the value in, or leave out such rows."
         )
     return values
 
@@ -151,15 +161,15 @@ def _as_rows(name: str, X: Any) -> AnyArray:
 
 
 def _pick(name: str, rows: AnyArray, layout: Layout, columns: Sequence[int]) -> AnyArray:
-    """The required columns of rows without names."""
+    """Return the required columns of rows without names."""
     width = len(layout.feature_names)
     if rows.ndim == 2 and rows.shape[1] == width:
         return rows[:, list(columns)] if len(columns) < width else rows
     if rows.ndim == 2 and rows.shape[1] == len(columns):
         return rows
-    some_only = f", or for the {len(columns)} columns that it keeps" if len(columns) < width else ""
+    some_only = f", or the {len(columns)} columns that it keeps" if len(columns) < width else ""
     raise DataError(
-        f"{name}: rows of shape {rows.shape}, but the model was made for {width} columns{some_only}. Give rows of that width."
+        f"{name}: rows of shape {rows.shape}, but the model takes {width} columns{some_only}. Give rows of that width."
     )
 
 
@@ -175,38 +185,38 @@ def _read_table(file: Path, layout: Layout, names: Sequence[str], header: str, n
     def header_of(first: list[str], rows: Rows) -> Header:
         if header != "auto":
             return Header(header == "yes")
-        found = known_header(first, rows, layout.feature_names, names, layout.target_name)
-        notes.extend([found.note] if found.note else [])
-        return found
+        decision = known_header(first, rows, layout.feature_names, names, layout.target_name)
+        notes.extend([decision.note] if decision.note else [])
+        return decision
 
-    def choose(there: list[str], is_named: bool) -> Columns:
+    def choose(present: list[str], is_named: bool) -> Columns:
         if is_named:
-            return Columns(_by_name(file, there, names), None)
-        if len(there) == len(names) < len(layout.feature_names):
-            notes.append(f"without a header the columns are taken for the kept ones: {some(map(repr, names))}")
-        return Columns(_places(file, len(there), layout, names), None)
+            return Columns(_by_name(file, present, names), None)
+        if len(present) == len(names) < len(layout.feature_names):
+            notes.append(f"without a header the columns are read as the kept ones: {some(map(repr, names))}")
+        return Columns(_places(file, len(present), layout, names), None)
 
     if file.suffix.lower() == ".parquet":
         return read_parquet(file, choose, least=1).features
     return read_csv(file, header_of, choose, least=1).features
 
 
-def _by_name(where: object, there: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Where the required columns stand among those that are there."""
-    missing = [name for name in names if name not in there]
+def _by_name(where: object, present: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Return the indices of the required columns among those present."""
+    missing = [name for name in names if name not in present]
     if missing:
         raise DataError(
             f"{where}: {len(missing)} of {len(names)} required columns are missing: {some(map(repr, missing))}."
-            f"{nearest(missing[0], there)} There are: {some(map(repr, there), 12)}."
+            f"{nearest(missing[0], present)} There are: {some(map(repr, present), 12)}."
         )
-    twice = [name for name in names if list(there).count(name) > 1]
+    twice = [name for name in names if list(present).count(name) > 1]
     if twice:
         raise DataError(f"{where}: several columns are called {some(map(repr, twice))}. Give each a name of its own.")
-    return [list(there).index(name) for name in names]
+    return [list(present).index(name) for name in names]
 
 
 def _places(where: object, width: int, layout: Layout, names: Sequence[str]) -> list[int]:
-    """Where the required columns stand in rows without names.
+    """Return the indices of the required columns in rows without names.
 
     Rows may have all columns of the run's original file (where that had no header either), all N features, or only
     the required columns.
@@ -222,6 +232,6 @@ def _places(where: object, width: int, layout: Layout, names: Sequence[str]) -> 
         return list(range(width))
     kept = f", or the {len(names)} that it keeps" if len(names) < len(layout.feature_names) else ""
     raise DataError(
-        f"{where}: no header and {width} columns, but the model was made for {len(layout.feature_names)}{kept}. "
-        "Add a header line, or say --header yes if the first line is one."
+        f"{where}: no header and {width} columns, but the model takes {len(layout.feature_names)}{kept}. "
+        "Add a header line, or give --header yes if the first line is one."
     )

@@ -1,4 +1,4 @@
-"""From a Dataset to the scaled parts that classifiers are trained and judged on; the parts are a function of the seed only."""
+"""Split a Dataset by the seed and scale the parts."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,8 +26,8 @@ class Parts(NamedTuple):
 class Prepared:
     """Scaled parts. x_* are float32 (rows, N), y_* int64 (rows,); a part of fraction 0 has 0 rows.
 
-    `parts` are the rows' indices in the Dataset; the other fields are the Dataset's. `prepare` lays the training and the
-    validation rows one behind the other in memory, since both are trained on in the end.
+    `parts` are the rows' indices in the Dataset; the other fields are the Dataset's. `prepare` puts the validation rows
+    right behind the training rows in memory, since retraining takes both.
     """
 
     name: str
@@ -49,29 +49,31 @@ class Prepared:
 
     @property
     def n_inputs(self) -> int:
+        """Number of feature columns, N."""
         return int(self.x_train.shape[1])
 
     def all_but_test(self) -> tuple[Float32Array, IntArray]:
-        """The training rows and behind them the validation rows: features, a view where `prepare` made them, and classes."""
+        """Return features and classes of the training rows followed by the validation rows; features of `prepare` are a view."""
         base = self.x_train.base
-        is_laid_out = (
+        is_view = (
             isinstance(base, np.ndarray)
             and base is self.x_validation.base
             and base.shape == (len(self.y_train) + len(self.y_validation), self.n_inputs)
         )
-        x = base if is_laid_out else np.concatenate([self.x_train, self.x_validation])
+        x = base if is_view else np.concatenate([self.x_train, self.x_validation])
         assert x is not None
         return x, np.concatenate([self.y_train, self.y_validation])
 
     @property
     def n_classes(self) -> int:
+        """Number of classes, C."""
         return len(self.labels)
 
 
 def prepare(
     dataset: Dataset, *, seed: int, validation: float = 0.1, test: float = 0.2, scale: str = "auto"
 ) -> Prepared:
-    """Split by seed, learn the scaling on the training part, scale all parts.
+    """Split by seed, fit the scaling on the training part, scale all parts.
 
     Parameters and errors are those of `split`, `fit_scaler` and `Scaler.apply`.
     """
@@ -107,8 +109,8 @@ def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Par
     Parameters
     ----------
     dataset : Dataset
-        If it has `test_rows` these are the test part, whatever `test` says, and `validation` is a fraction of
-        the others.
+        If it has `test_rows` these are the test part, whatever `test` is, and `validation` is a fraction of the
+        others.
     seed : int, at least 0
     validation, test : float
         Fractions of the rows, at least 0, together below 1. A fraction of 0 gives an empty part.
@@ -116,8 +118,8 @@ def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Par
     Returns
     -------
     Parts
-        Every class has at least one training row, and one test row if there is a test part to make; a class
-        of two rows has none left for validation.
+        Every class has at least one training row, and one test row if rows are split off for the test; a class of two
+        rows then has none for validation.
 
     Raises
     ------
@@ -128,29 +130,29 @@ def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Par
     """
     _check_fraction("validation", validation)
     _check_fraction("test", test)
-    given = dataset.test_rows
-    if validation + (0.0 if given is not None else test) >= 1:
+    test_rows = dataset.test_rows
+    if validation + (0.0 if test_rows is not None else test) >= 1:
         raise ConfigError(
             f"validation={validation} and test={test} leave no rows to train on. Choose them so that their "
             "sum is below 1."
         )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ConfigError(f"seed={seed!r} is no whole number of at least 0.")
+        raise ConfigError(f"seed={seed!r} is not a whole number of at least 0. Choose one such as 0.")
     free = np.ones(dataset.n_rows, dtype=np.bool_)
-    if given is not None:
-        free[given] = False
+    if test_rows is not None:
+        free[test_rows] = False
     n_free = int(free.sum())
     classes = dataset.n_classes
     counts = np.bincount(dataset.targets[free], minlength=classes)
     if (counts == 0).any():
         lacking = some(repr(dataset.labels[i]) for i in np.flatnonzero(counts == 0))
         raise DataError(
-            f"{dataset.name}: no training row has the class {lacking}, only the test part has. Add rows or "
+            f"{dataset.name}: no training row has the class {lacking}, only the test part has it. Add rows or "
             "remove the class."
         )
-    n_test = _allocate(counts, test, counts - 1) if given is None else np.zeros_like(counts)
+    n_test = _allocate(counts, test, counts - 1) if test_rows is None else np.zeros_like(counts)
     n_validation = _allocate(counts, validation, counts - n_test - 1)
-    if given is None:
+    if test_rows is None:
         _check_size(dataset, "test", test, n_test, n_free)
     _check_size(dataset, "validation", validation, n_validation, n_free)
     order = _shuffled_by_class(dataset.targets, free, seed)
@@ -162,13 +164,13 @@ def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Par
     return Parts(
         train=np.sort(order[~is_test & ~is_validation]),
         validation=np.sort(order[is_validation]),
-        test=np.sort(order[is_test] if given is None else given),
+        test=np.sort(order[is_test] if test_rows is None else test_rows),
     )
 
 
 def _check_fraction(name: str, value: float) -> None:
     if not 0 <= value < 1:  # also refuses NaN
-        raise ConfigError(f"{name}={value} is no fraction of the rows. Choose 0 <= {name} < 1.")
+        raise ConfigError(f"{name}={value} is not a fraction of the rows. Choose 0 <= {name} < 1.")
 
 
 def _check_size(dataset: Dataset, part: str, fraction: float, sizes: IntArray, rows: int) -> None:
@@ -186,16 +188,14 @@ def _check_size(dataset: Dataset, part: str, fraction: float, sizes: IntArray, r
 
 
 def _shuffled_by_class(targets: IntArray, free: BoolArray, seed: int) -> IntArray:
-    # sorting by uniforms needs only numpy's stream of doubles, which is steadier over numpy's versions than
-    # its shuffles
+    # Sorting by uniforms needs only numpy's doubles, which change less between its versions than its shuffles.
     rows = np.flatnonzero(free)
     keys: FloatArray = generator(seed, Stream.SPLIT).random(len(targets))[rows]
     return rows[np.lexsort((keys, targets[rows]))].astype(np.int64)
 
 
 def _allocate(counts: IntArray, fraction: float, most: IntArray) -> IntArray:
-    """Rows of each class for a part: in proportion by largest remainders, then at least 1 (if `most`
-    allows), at most `most`."""
+    """Return the rows of each class for a part: by largest remainders, then at least 1 (if `most` allows), at most `most`."""
     if fraction == 0:
         return np.zeros_like(counts)
     ideal = counts * fraction

@@ -1,4 +1,4 @@
-"""Scaling, learned on the training part only and applied alike to every part and to new rows."""
+"""Scaling, fitted on the training rows only and applied to every part and to new rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ class Scaler:
     factor: FloatArray
 
     def apply(self, features: AnyArray, rows: IntArray | None = None, out: Float32Array | None = None) -> Float32Array:
-        """Scaled features, computed in float64 and rounded once.
+        """Return scaled features, computed in float64 and rounded once.
 
         Parameters
         ----------
         features : ndarray, shape (rows, N)
         rows : ndarray of int64, optional
-            Which rows; by default all. They are not copied before they are scaled.
+            Which rows; by default all. No copy of them is made.
         out : ndarray of float32, shape (rows, N), optional
             Where to write.
 
@@ -51,7 +51,7 @@ class Scaler:
         """
         if features.ndim != 2 or features.shape[1] != self.shift.size:
             raise DataError(
-                f"features of shape {features.shape}, but the scaling was learned on {self.shift.size} columns."
+                f"features of shape {features.shape}, but the scaling was fitted on {self.shift.size} columns. Give the same columns."
             )
         count = len(features) if rows is None else len(rows)
         scaled = np.empty((count, features.shape[1]), dtype=np.float32) if out is None else out
@@ -74,16 +74,16 @@ class Scaler:
         return scaled
 
     def select(self, keep: IntArray) -> "Scaler":
-        """The scaling of the kept columns, in the order of `keep`."""
+        """Return the scaling of the kept columns, in the order of `keep`."""
         return Scaler(self.kind, self.shift[keep], self.factor[keep])
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; the numbers come back bit for bit."""
+        """Return JSON-able data, from which `from_dict` restores every bit."""
         return {"kind": self.kind, "shift": self.shift.tolist(), "factor": self.factor.tolist()}
 
     @staticmethod
     def from_dict(saved: dict[str, Any]) -> "Scaler":
-        """The Scaler of `to_dict`.
+        """Return the Scaler of `to_dict`.
 
         Raises
         ------
@@ -95,17 +95,19 @@ class Scaler:
             factor = np.array(saved["factor"], dtype=np.float64)
             kind = saved["kind"]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"a saved scaling without readable 'kind', 'shift' and 'factor' ({error}).") from error
+            raise DataError(
+                f"a saved scaling has no readable 'kind', 'shift' and 'factor' ({error}). Run again."
+            ) from error
         finite = np.isfinite(shift).all() and np.isfinite(factor).all()
         if kind not in KINDS[1:] or shift.ndim != 1 or shift.shape != factor.shape or not finite:
             raise DataError(
-                f"a saved scaling of kind {kind!r} with {shift.shape} shifts and {factor.shape} factors is broken."
+                f"a saved scaling of kind {kind!r} with {shift.shape} shifts and {factor.shape} factors is broken. Run again."
             )
         return Scaler(kind, shift, factor)
 
 
 def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Scaler:
-    """Learn a scaling from the training rows.
+    """Fit a scaling to the training rows.
 
     Parameters
     ----------
@@ -113,8 +115,8 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
     train_rows : ndarray of int64
     kind : str
         standard: every column to mean 0 and standard deviation 1 (a column that is constant over the training
-        rows keeps factor 1). unit: one factor for all columns that takes the largest magnitude to 1, and no
-        shift, so that a black pixel stays exactly 0. none: unchanged. auto: unit for images, standard for
+        rows keeps factor 1). unit: one factor for all columns that makes the largest magnitude 1, and no shift, so
+        that a black pixel stays exactly 0. none: unchanged. auto: unit for images, standard for
         tables.
 
     Raises

@@ -1,8 +1,9 @@
-"""Text tables: csv and tsv by Python's own reader, every number as Python reads it."""
+"""Text tables: csv and tsv, through Python's csv module."""
 
 import csv
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -16,9 +17,9 @@ from mcprune.types import AnyArray
 
 
 class Columns(NamedTuple):
-    """Which columns of a file to read: those of the features in this order, and the target's if there is one.
+    """Indices of the columns to read: features in this order, and the target if it is read.
 
-    With `skips_identifiers` a feature column of texts that are another one in each row is left out.
+    With `skips_identifiers` a feature column of texts that are different in each row is left out.
     """
 
     features: list[int]
@@ -27,7 +28,7 @@ class Columns(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Columns of a file: features unchecked, shape (rows, N); the target's values, if it was to be read."""
+    """Columns of a file: features, unchecked, of shape (rows, N), and the target's values if it was read."""
 
     names: list[str]
     features: AnyArray
@@ -37,15 +38,17 @@ class Table(NamedTuple):
 
 
 class Row(NamedTuple):
-    line: int  # of the file, where the row ends
-    text: str  # that line
+    """A row of a file: the number and the text of its last line, and its cells."""
+
+    line: int
+    text: str
     cells: list[str]
 
 
 Rows = Callable[[], Iterator[list[str]]]
-# Of the first line's cells and the rows below it: whether it is a header.
+# Takes the first line's cells and the rows below it.
 FindHeader = Callable[[list[str], Rows], Header]
-# Of the file's column names, and whether they were in the file (else 'column 0', ...): what to read.
+# Takes the columns' names, and whether the file has them (else they are 'column 0', ...).
 Chooser = Callable[[list[str], bool], Columns]
 
 
@@ -59,7 +62,7 @@ def read_csv(path: Path, find_header: FindHeader, choose: Chooser, *, least: int
     ----------
     path : Path
     find_header, choose : callable
-        See above.
+        Decide whether the first line is a header, and which columns are read.
     least : int
         Columns that the table must have.
 
@@ -67,7 +70,7 @@ def read_csv(path: Path, find_header: FindHeader, choose: Chooser, *, least: int
     ------
     DataError
         Empty, not UTF-8, a broken line, a line with more or fewer cells, a feature cell that is no number (its column,
-        row and content), classes that differ in spaces only.
+        row and content), classes that differ by spaces only.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
@@ -87,8 +90,8 @@ class _Reader:
     def __init__(self, path: Path, delimiter: str) -> None:
         self.path, self.delimiter = path, delimiter
         self.names: list[str] = []
-        self.texts: dict[int, set[str]] = {}  # of the columns of texts that may be identifiers
-        self.spellings: dict[str, str] = {}  # a class without its spaces -> with them
+        self.texts: dict[int, set[str]] = {}  # of columns that may be identifiers
+        self.spellings: dict[str, str] = {}  # by class without spaces
 
     def read(self, file: TextIO, find_header: FindHeader, choose: Chooser, least: int) -> Table:
         rows = self._rows(file)
@@ -110,14 +113,14 @@ class _Reader:
         line = [""]
 
         def lines() -> Iterator[str]:
-            for line[0] in file:  # the reader takes no line ahead of its row, so the line belongs to the row
+            for line[0] in file:  # csv.reader reads no line ahead, so this line ends the row
                 yield line[0]
 
         reader = csv.reader(lines(), delimiter=self.delimiter, skipinitialspace=True, strict=True)
         return (Row(reader.line_num, line[0], row) for row in reader if row)
 
     def _rows_below(self) -> Iterator[list[str]]:
-        """The cells of the rows below the first line, read again."""
+        """Read the rows below the first line once more."""
         with self.path.open(newline="", encoding="utf-8-sig") as file:
             rows = self._rows(file)
             next(rows, None)
@@ -131,33 +134,19 @@ class _Reader:
             self.texts = {i: set() for i in features if i < len(start[0].cells) and _is_text(start[0].cells[i])}
             features = [i for i in features if i not in self.texts]
         count = 0
-        for source in (start, rest):
-            for row in source:
-                count += 1
-                cells = row.cells
-                if len(cells) != len(self.names):
-                    raise DataError(
-                        f"{self.path}: line {row.line} has {len(cells)} cells, the first line has {len(self.names)}. "
-                        "Every line needs as many."
-                    )
-                if target is not None:
-                    targets.append(self._label(row, target))
-                for i, texts in self.texts.items():
-                    texts.add(cells[i])
-                    if len(texts) < count:
-                        raise self._text_in_feature(i, start[0])
-                selected = [cells[i] for i in features]
-                filled = len(values)
-                try:
-                    if "_" in row.text:
-                        raise ValueError  # Python's float takes 1_000 for a number: look at each cell
-                    values.extend(map(float, selected))
-                except ValueError:
-                    del values[filled:]
-                    values.extend(
-                        self._number(cell, self.names[i], count, row.line)
-                        for i, cell in zip(features, selected, strict=True)
-                    )
+        for count, row in enumerate(chain(start, rest), 1):
+            if len(row.cells) != len(self.names):
+                raise DataError(
+                    f"{self.path}: line {row.line} has {len(row.cells)} cells, the first line has {len(self.names)}. "
+                    "Give every line as many."
+                )
+            if target is not None:
+                targets.append(self._label(row, target))
+            for i, texts in self.texts.items():
+                texts.add(row.cells[i])
+                if len(texts) < count:
+                    raise self._text_in_feature(i, start[0])
+            self._append(values, row, features, count)
         if count < MIN_COUNTED_ROWS:
             for i in self.texts:
                 raise self._text_in_feature(i, start[0])
@@ -170,24 +159,37 @@ class _Reader:
             tuple(self.names[i] for i in self.texts),
         )
 
+    def _append(self, values: "array[float]", row: Row, features: list[int], number: int) -> None:
+        cells = [row.cells[i] for i in features]
+        length = len(values)
+        try:
+            if "_" in row.text:
+                raise ValueError  # Python's float reads 1_000: check each cell
+            values.extend(map(float, cells))
+        except ValueError:
+            del values[length:]
+            values.extend(
+                self._number(cell, self.names[i], number, row.line) for i, cell in zip(features, cells, strict=True)
+            )
+
     def _label(self, row: Row, target: int) -> str:
-        """The class of a row without the spaces around it.
+        """Return the class of a row without the spaces around it.
 
         Raises
         ------
         DataError
-            Another row has the same class with other spaces.
+            Another row has this class with other spaces.
         """
         label = row.cells[target]
         if self.delimiter + " " in row.text or row.text[0] == " ":
             plain = row.text.rstrip("\r\n").split(self.delimiter)
             if len(plain) == len(row.cells) and '"' not in row.text:
-                label = plain[target]  # with the spaces that the reader has skipped
+                label = plain[target]  # with the spaces that csv.reader has skipped
         stripped = label.strip()
         other = self.spellings.setdefault(stripped, label)
         if other != label:
             raise DataError(
-                f"{self.path}: the classes {other!r} and {label!r} of column {self.names[target]!r} differ in spaces "
+                f"{self.path}: the classes {other!r} and {label!r} of column {self.names[target]!r} differ by spaces "
                 "only. Write them alike, or rename one."
             )
         return stripped
@@ -208,7 +210,7 @@ def _is_text(cell: str) -> bool:
 
 
 def text_in_feature(where: object, column: str, row: str, cell: object) -> DataError:
-    """The error for a feature cell that is no number."""
+    """Return the error for a feature cell that is not a number."""
     return DataError(
         f"{where}: the feature column {column!r} holds {str(cell)[:60]!r} in row {row}, where a number is "
         "needed. Encode the column as numbers or remove it; if it is the class, name it as the target."
@@ -216,16 +218,16 @@ def text_in_feature(where: object, column: str, row: str, cell: object) -> DataE
 
 
 def require_names(where: object, names: Sequence[str]) -> None:
-    """Refuse columns without a name, or that are named alike.
+    """Refuse columns without a name, and columns of one name.
 
     Raises
     ------
     DataError
-        The column is named.
+        There are such columns.
     """
     if "" in names:
         raise DataError(
             f"{where}: column {list(names).index('')} (counted from 0) has no name. Name it, or remove it if it only "
-            "counts the rows (pandas: to_csv(..., index=False))."
+            "numbers the rows (pandas: to_csv(..., index=False))."
         )
     distinct_names(str(where), names)

@@ -1,4 +1,4 @@
-"""Targets of any type to class indices 0..C-1, the original values remembered in sorted order."""
+"""Targets of any type to class indices 0..C-1, with the original values in sorted order."""
 
 import math
 import re
@@ -14,12 +14,12 @@ from mcprune.types import AnyArray, IntArray
 Label = str | int | bool | float
 
 _INTEGER = re.compile(r"-?[0-9]+")
-MAX_LENGTH = 300  # letters of a number: Python reads no integer of more than 4,300 digits, and no float is longer
+MAX_LENGTH = 300  # digits: Python reads no integer of more than 4,300 digits, and no float is that long
 _MISSING = frozenset({"", "nan", "na", "n/a"})
 
 
 def parse_labels(texts: Sequence[str]) -> list[str] | list[int] | list[bool] | list[float]:
-    """Class codes as int, float or bool if every text is exactly what Python prints for its value, else unchanged.
+    """Return class codes as int, float or bool if every text is what Python prints for its value, else unchanged.
 
     Two texts never become one class: '3.1' and '3.10', '1' and '1.0', '7' and '007' or 'True' and 'true' stay texts.
 
@@ -56,7 +56,7 @@ def _boolean(text: str) -> bool | None:
 
 
 def label_array(labels: Sequence[Label]) -> AnyArray:
-    """Labels as an array that holds exactly these values: of objects where no type of numpy holds all of them."""
+    """Return an array of exactly these labels: of objects where no numpy type holds all of them."""
     array = np.asarray(labels)
     values = array.tolist()
     is_exact = all(type(a) is type(b) and a == b for a, b in zip(values, labels, strict=True))
@@ -66,7 +66,7 @@ def label_array(labels: Sequence[Label]) -> AnyArray:
 def encode(
     name: str, raw: AnyArray | Sequence[object], target_name: str | None = None
 ) -> tuple[IntArray, tuple[Label, ...]]:
-    """Class indices and their original values.
+    """Return class indices and their original values.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, bytes):
         return value.decode("utf-8")
-    return str(value) if isinstance(value, str) else value  # numpy's and pandas' own kinds of str become str
+    return str(value) if isinstance(value, str) else value  # str types of numpy and pandas become str
 
 
 def _is_missing(value: Any) -> bool:

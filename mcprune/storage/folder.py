@@ -1,4 +1,4 @@
-"""A run's folder while the run goes on: what is written into it, and when."""
+"""The folder of a running run: what is written into it, and when."""
 
 from __future__ import annotations
 
@@ -44,57 +44,57 @@ class Mark(NamedTuple):
 
 
 class RunFolder:
-    """The files of a run that is going on; none of a run that is replaced is lost before `begin`.
+    """The files of a running run. An earlier run that it replaces is kept until `begin`.
 
-    `announce` writes what was asked for, so that a run that is killed early can be resumed; `begin`, once there is something to
-    show, the rest. A run that fails or is left in between leaves nothing.
+    `announce` writes the options, so that a run that is killed early can be resumed; `begin`, after the first block, the other
+    files. A run that ends before that leaves nothing.
 
     Parameters
     ----------
     path : Path
     config : Config
-        As given; `config` is set to what it became before `begin`.
+        As requested; the caller sets `config` to the resolved one before `begin`.
     force : bool
-        A run in the folder may be replaced.
+        Replace a run in the folder.
     goes_on : pair of Lock and str, optional
-        The run in the folder is this one, of that id, and the folder is locked already.
+        Lock and id of the run in the folder, where this is its resume.
 
     Raises
     ------
     FolderError
-        The folder exists (without `force`) or cannot be written.
+        The folder is not empty (without `force`) or cannot be written.
     """
 
     def __init__(self, path: Path, config: Config, *, force: bool, goes_on: tuple[Lock, str] | None = None) -> None:
         if goes_on is None:
             check_free(path, force=force)
         self.path = path
-        self.given = self.config = config
+        self.requested = self.config = config
         self.run_id = uuid.uuid4().hex if goes_on is None else goes_on[1]
         self.mark = Mark()
         self._force = force
         self._events: int | None = None
         self._waiting: list[Event] = []
         self._lock: Lock | None = None if goes_on is None else goes_on[0]
-        self._made: list[Path] = []  # folders, the innermost first
-        self._has_begun_file = goes_on is not None
+        self._created: list[Path] = []  # folders, the innermost first
+        self._has_request = goes_on is not None
         self._is_first = goes_on is None
-        self._is_over = False
+        self._is_finished = False
         self._needs: tuple[str, ...] = ()
-        self.job = ""  # of torchrun: a process that it begins anew knows its run by this
+        self.job = ""  # id of torchrun's job, by which a restarted process knows its run
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is something to show."""
+        """Whether the run has files beside its options."""
         return self._events is not None
 
     def announce(self, needs: tuple[str, ...] = ()) -> None:
-        """Lock the folder and write what was asked for; a run that stands there under --force is left alone until `begin`.
+        """Lock the folder and write the options; with `force`, an earlier run is not touched before `begin`.
 
         Parameters
         ----------
         needs : tuple of str
-            What a resume must be given anew: `data`, `model`.
+            What a resume must get from Python again: `data`, `model`, `objective`.
         """
         if self._lock is not None:
             return
@@ -102,7 +102,7 @@ class RunFolder:
             for folder in (self.path, *self.path.parents):
                 if folder.exists():
                     break
-                self._made.append(folder)
+                self._created.append(folder)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.path)
             bring_back(self.path)
@@ -110,28 +110,28 @@ class RunFolder:
                 stale.unlink()
             self._needs = needs
             if not any(self.path.iterdir()):
-                self._write_begun()
+                self._write_request()
         except FolderError:
-            self._made = []
+            self._created = []
             raise
         except OSError as error:
             self._leave()
             raise self._unwritable(error) from None
 
     def begin(self) -> None:
-        """Make the folder's files and write the events that waited; once is enough."""
+        """Create the folder's files and write the events that waited; does nothing the second time."""
         if self._events is not None:
             return
         self.announce()
         try:
-            for name in ALL_FILES if self._force and not self._has_begun_file else ():
-                if (self.path / name).exists():  # until this run has something to show for it
+            for name in ALL_FILES if self._force and not self._has_request else ():
+                if (self.path / name).exists():  # kept until this run has a mask
                     (self.path / name).replace(self.path / (name + BEFORE))
-            if not self._has_begun_file:
+            if not self._has_request:
                 if (self.path / CONFIG).exists():
-                    raise FolderError(f"another run has begun in {str(self.path)!r} meanwhile; choose another --out")
-                self._write_begun()
-            # `out` and `force` belong to this run, not to its repetition.
+                    raise FolderError(f"another run has started in {str(self.path)!r} meanwhile. Choose another --out.")
+                self._write_request()
+            # `out` and `force` are of this run, not of its repetition.
             write_config(self.config.replace(out=None, force=False), self.path / CONFIG)
             self._open(None)
         except FolderError:
@@ -143,17 +143,17 @@ class RunFolder:
         self._waiting = []
 
     def go_on(self, mark: Mark) -> None:
-        """Open the events to write behind a mark, in place of `begin`.
+        """Continue the events behind a mark, in place of `begin`.
 
         Raises
         ------
         FolderError
-            They cannot be written.
+            The events cannot be written.
         """
         self._open(mark)
 
     def event(self, event: Event) -> None:
-        """Append an event as a line; before `begin` it waits."""
+        """Append an event as a line; before `begin` it is kept in memory."""
         if self._events is None:
             self._waiting.append(event)
             return
@@ -167,28 +167,34 @@ class RunFolder:
         self.mark = Mark(self.mark.size + len(line), zlib.crc32(line, self.mark.crc))
 
     def checkpoint(self, tree: Mapping[str, Any], mark: Mark) -> None:
-        """Write a checkpoint behind the events up to `mark`; the last one becomes the older one.
+        """Write a checkpoint that belongs to the events up to `mark`; the previous one is kept.
 
         Raises
         ------
         FolderError
-            It cannot be written; those that are there stay good.
+            It cannot be written; earlier ones are not touched.
         """
         path = self.path / CHECKPOINT
         try:
             assert self._events is not None
-            os.fsync(self._events)  # a checkpoint must never know of events that a crash takes back
-            beside = path.with_name(path.name + ".part")
-            write_checkpoint(beside, {"run": self.run_id, "events": list(mark), **tree})
+            os.fsync(self._events)  # a checkpoint must not refer to events that a crash loses
+            part = path.with_name(path.name + ".part")
+            write_checkpoint(part, {"run": self.run_id, "events": list(mark), **tree})
             if path.exists():
                 path.replace(self.path / OLDER)
-            beside.replace(path)
+            part.replace(path)
             sync_folder(self.path)
         except OSError as error:
             raise self._stopped(CHECKPOINT, error) from None
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file in one step: beside it, then renamed."""
+        """Write a JSON file in one step: under another name, then renamed.
+
+        Raises
+        ------
+        FolderError
+            It cannot be written.
+        """
         try:
             text = json.dumps(plain(dict(value)), indent=1, allow_nan=False) + "\n"
             write_whole(self.path / name, text.encode())
@@ -196,38 +202,46 @@ class RunFolder:
             raise self._stopped(name, error) from None
 
     def model(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
-        """Write the small model and what `load` needs beside it."""
-        if not self.path.is_dir():  # it would be made anew, without the mask
+        """Write the pruned model and what `load` needs.
+
+        Raises
+        ------
+        FolderError
+            It cannot be written.
+        ModelError
+            The model's tensors do not fit its description.
+        """
+        if not self.path.is_dir():  # it would be created again, without the mask
             raise self._stopped("model.json", FileNotFoundError(errno.ENOENT, "gone"))
         try:
             save_model(model, self.path, dict(extra))
         except FolderError as error:
-            if isinstance(error.__cause__, OSError):  # unlike a model on its own, a run goes on
+            if isinstance(error.__cause__, OSError):  # a run can be resumed, a model alone cannot
                 raise self._stopped("model.safetensors", error.__cause__) from None
             raise
 
     def finish(self) -> None:
-        """The run has come to its planned end: nothing is left to resume."""
-        self._is_over = True
+        """Note that the run has ended as planned: `close` removes what a resume needs."""
+        self._is_finished = True
 
     def restore(self) -> None:
-        """The run failed: if it has no mask yet, an earlier run that it was to replace comes back."""
+        """Restore the earlier run that this one was to replace, if this one failed before it had a mask."""
         replaced = [name for name in ALL_FILES if (self.path / (name + BEFORE)).exists()]
         if self._events is not None and replaced and not (self.path / MASK).exists():
-            self._shut()
+            self._close_events()
             with suppress(OSError):
                 for name in ALL_FILES:
                     (self.path / name).unlink(missing_ok=True)
                 bring_back(self.path)
 
     def close(self) -> None:
-        """Close the events' file, and remove what this run has replaced, and what it needs no more."""
+        """Close the events' file, remove what this run has replaced and what it needs no more, and unlock the folder."""
         if self._events is not None:
-            self._shut()
+            self._close_events()
             with suppress(OSError):
                 for name in ALL_FILES if (self.path / MASK).exists() else ():
                     (self.path / (name + BEFORE)).unlink(missing_ok=True)
-                for name in (OLDER, CHECKPOINT, BEGUN) if self._is_over else ():
+                for name in (OLDER, CHECKPOINT, BEGUN) if self._is_finished else ():
                     (self.path / name).unlink(missing_ok=True)
         elif self._is_first:
             self._leave()
@@ -236,34 +250,34 @@ class RunFolder:
             self._lock = None
 
     def _leave(self) -> None:
-        """Nothing was begun: leave nothing."""
+        """Remove what `announce` has created."""
         with suppress(OSError):
-            if self._has_begun_file:
+            if self._has_request:
                 (self.path / BEGUN).unlink(missing_ok=True)
-                self._has_begun_file = False
-            for folder in self._made:
+                self._has_request = False
+            for folder in self._created:
                 folder.rmdir()
-        self._made = []
+        self._created = []
 
-    def _write_begun(self) -> None:
-        # As given: what was left open is settled by the data, as the first time.
-        given = {name: value for name, value in self.given.given().items() if name != "out"}
+    def _write_request(self) -> None:
+        # As requested: open options are resolved from the data again.
+        options = {name: value for name, value in self.requested.given().items() if name != "out"}
         content = {
             "format": "mcprune-begun",
             "schema": 1,
             "run": self.run_id,
-            "options": given,
+            "options": options,
             "needs": list(self._needs),
             **({"job": self.job} if self.job else {}),
         }
         write_whole(self.path / BEGUN, (json.dumps(plain(content), indent=1) + "\n").encode())
-        self._has_begun_file = True
+        self._has_request = True
 
     def _open(self, mark: Mark | None) -> None:
-        """Open the events' file to write behind a mark, or anew."""
+        """Open the events' file to write behind a mark, or an empty one."""
         try:
-            how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if mark is None else 0)
-            self._events = os.open(self.path / EVENTS, how, 0o666)
+            flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if mark is None else 0)
+            self._events = os.open(self.path / EVENTS, flags, 0o666)
             if mark is not None:
                 os.ftruncate(self._events, mark.size)
                 os.lseek(self._events, mark.size, os.SEEK_SET)
@@ -272,19 +286,19 @@ class RunFolder:
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> FolderError:
-        return FolderError(f"{str(self.path)!r} cannot be written: {error.strerror or error}; choose another --out")
+        return FolderError(f"{str(self.path)!r} cannot be written: {error.strerror or error}. Choose another --out.")
 
     def _stopped(self, name: str, error: OSError) -> FolderError:
-        """Return the error that ends a run whose folder takes no more, with what helps."""
-        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
+        """Return the error that ends a run whose folder cannot be written any more, with the remedy."""
+        remedy = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Make it writable"
         if error.errno == errno.ENOENT:
-            return FolderError(f"{str(self.path)!r} is gone: {name} cannot be written; run again elsewhere")
+            return FolderError(f"{str(self.path)!r} is gone: {name} cannot be written. Run again in another folder.")
         return FolderError(
-            f"{str(self.path / name)!r} cannot be written: {error.strerror or error}; {remedy}, then mcprune resume {self.path}"
+            f"{str(self.path / name)!r} cannot be written: {error.strerror or error}. {remedy}, then: mcprune resume {self.path}"
         )
 
-    def _shut(self) -> None:
+    def _close_events(self) -> None:
         if self._events is not None:
-            with suppress(OSError):  # a full disk has been told of where it was met
+            with suppress(OSError):  # a full disk was reported at the write
                 os.close(self._events)
             self._events = None

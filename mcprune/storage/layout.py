@@ -1,4 +1,4 @@
-"""The files of a run's folder: their names, the check before they are written, and reading them back; free of torch."""
+"""The files of a run's folder: names, the check before a run, and reading JSON back; free of torch."""
 
 from __future__ import annotations
 
@@ -10,59 +10,63 @@ from typing import Any
 from mcprune.errors import FolderError, brief
 
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
-BEGUN = "begun.json"  # what was asked for; there until the run has come to its end
-CHECKPOINT, OLDER = "checkpoint.safetensors", "checkpoint-older.safetensors"  # the last two, until the end
-REPORT = "report.html"  # of `mcprune report`, where it was called
-# Of `mcprune export`, where it was called without a name: of the run's model, so what is one file goes with it.
+BEGUN = "begun.json"  # the options as requested; until the run has ended
+CHECKPOINT, OLDER = "checkpoint.safetensors", "checkpoint-older.safetensors"  # the last two, until the run has ended
+REPORT = "report.html"  # of `mcprune report`
+# Of `mcprune export` without a name: a replaced run takes these along.
 EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
-HALF = (".new", ".part", ".part.new")  # ends of files that are being written
-BEFORE = ".before"  # an earlier run under --force, until the new one has a mask
+HALF = (".new", ".part", ".part.new")  # endings of files that are being written
+BEFORE = ".before"  # an earlier run under --force, until the new run has a mask
 FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
 ALL_FILES = (BEGUN, *FILES, CHECKPOINT, OLDER, REPORT, *(EXPORT + ending for ending in ENDINGS.values() if ending))
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a run wrote it: also what a kill or a full disk left half done."""
+def _is_of_a_run(name: str) -> bool:
+    """Return whether a run may have written a file of this name, completely or in part."""
     return any(name == known + end for known in ALL_FILES for end in ("", *HALF, BEFORE))
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Refuse a folder that holds something, or that cannot be made; nothing is written yet.
+    """Refuse a folder that is not empty or cannot be created; nothing is written.
 
     Raises
     ------
     FolderError
-        The folder exists and is not empty (without `force`), is a file, or does not look like a run although `force` is
-        given.
+        The folder is not empty (without `force`), has files that no run wrote (with `force`), is a file, or cannot be
+        written.
     """
     try:
         path.exists()
     except (OSError, ValueError) as error:
-        raise FolderError(f"{str(path)[:80]!r} is no name for a folder ({error}); choose another --out") from None
-    # A kill in the first instant leaves a half of the first file, which is nothing.
+        raise FolderError(
+            f"{str(path)[:80]!r} is not a possible name for a folder ({error}). Choose another --out."
+        ) from None
+    # A kill at the first write leaves a part of one file, which counts as nothing.
     if path.is_dir() and {entry.name for entry in path.iterdir()} - {entry.name for entry in stale_files(path)}:
         if not force:
-            on = f", or go on with it: mcprune resume {path}" if (path / BEGUN).exists() else ""
-            raise FolderError(f"the folder {str(path)!r} exists; choose another --out, or replace it with --force{on}")
-        foreign = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry.name))
+            resume = f", or continue it: mcprune resume {path}" if (path / BEGUN).exists() else ""
+            raise FolderError(
+                f"the folder {str(path)!r} exists. Choose another --out, or replace it with --force{resume}."
+            )
+        foreign = sorted(entry.name for entry in path.iterdir() if not _is_of_a_run(entry.name))
         if foreign:
             raise FolderError(
-                f"the folder {str(path)!r} holds {foreign[0]!r}, which no run wrote, so --force will not replace it; "
-                "choose another --out"
+                f"the folder {str(path)!r} has {foreign[0]!r}, which no run wrote, so --force does not replace it. "
+                "Choose another --out."
             )
     elif path.exists() and not path.is_dir():
-        raise FolderError(f"{str(path)!r} is a file; choose another --out")
+        raise FolderError(f"{str(path)!r} is a file. Choose another --out.")
     parent = path
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir():
-        raise FolderError(f"{str(parent)!r} is a file, so {str(path)!r} cannot be made; choose another --out")
+        raise FolderError(f"{str(parent)!r} is a file, so {str(path)!r} cannot be created. Choose another --out.")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise FolderError(f"the folder {str(parent)!r} cannot be written; choose another --out")
+        raise FolderError(f"the folder {str(parent)!r} cannot be written. Choose another --out.")
 
 
 def bring_back(path: Path) -> None:
-    """Undo a replacement under --force that was cut off before the new run had begun.
+    """Undo a replacement under --force that was interrupted before the new run started.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def bring_back(path: Path) -> None:
 
 
 def stale_files(path: Path) -> list[Path]:
-    """Return what a kill or a full disk has left half written."""
+    """Return the files that a kill or a full disk has left incomplete."""
     return [path / (name + end) for name in ALL_FILES for end in HALF if (path / (name + end)).exists()]
 
 
@@ -90,13 +94,13 @@ def read_json(folder: str | Path, name: str) -> dict[str, Any]:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise FolderError(f"there is no folder {str(folder)!r}; give the folder of a run, such as runs/digits")
+        raise FolderError(f"there is no folder {str(folder)!r}. Give the folder of a run, such as runs/digits.")
     try:
         value = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FolderError(f"{str(folder)!r} has no {name}: no run that ended is there; run again") from None
+        raise FolderError(f"{str(folder)!r} has no {name}: it holds no finished run. Run again.") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise FolderError(f"{str(path / name)!r} cannot be read: {brief(error)}; run again") from None
+        raise FolderError(f"{str(path / name)!r} cannot be read ({brief(error)}). Run again.") from None
     if not isinstance(value, dict):
-        raise FolderError(f"{str(path / name)!r} is no JSON object; run again")
+        raise FolderError(f"{str(path / name)!r} is not a JSON object. Run again.")
     return value

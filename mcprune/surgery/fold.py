@@ -1,4 +1,4 @@
-"""Cutting dropped signals out of a chain of layers, their constants folded into the biases that follow.
+"""Cut dropped signals out of a chain of layers and fold their constants into the next biases.
 
 A dropped unit sends 0 into its activation, so behind it the signal is a constant: act(0), or batch-normalised
 (0 - mu) gamma / sigma + beta. With kept columns k and dropped columns d a Linear layer computes
@@ -17,12 +17,12 @@ from mcprune.models.layers import ELEMENTWISE, Constant, Stage
 
 
 class Wire(NamedTuple):
-    """What runs between two layers: signals that vary, and signals that became constants.
+    """The signals between two layers: those that vary, and those that became constants.
 
     Attributes
     ----------
     kept : Tensor, int64
-        Which of the original signals still run, in order.
+        Which of the original signals vary, in order.
     constants : Tensor, shape (width,), float64
         The original signals' values where they are dropped; elsewhere unused.
     """
@@ -39,14 +39,14 @@ class Wire(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """A chain without its dropped signals, or the reason why it cannot be.
+    """A chain without its dropped signals, or the reason why there is none.
 
     Attributes
     ----------
     layers : list of nn.Module
         Empty if ``blocked``.
     blocked : str
-        The layer in the way and why; "" if there is none.
+        The layer that prevents it and why; else empty.
     """
 
     layers: list[nn.Module]
@@ -54,7 +54,7 @@ class Folded(NamedTuple):
 
 
 def wire_of(mask: torch.Tensor) -> Wire:
-    """The wire behind gates: ``mask`` bool (width,); what is dropped is 0."""
+    """Return the signals behind gates of a bool mask (width,); dropped ones are 0."""
     return Wire(mask.nonzero().flatten(), torch.zeros(mask.numel(), dtype=torch.float64))
 
 
@@ -67,14 +67,14 @@ def fold(stages: Sequence[Stage], wire: Wire | None, masks: Mapping[str, torch.T
         Applied one after the other; float64, in evaluation mode, on the CPU. Layers that need no change are
         reused.
     wire : Wire or None
-        What enters; None if nothing is dropped, of whatever shape it may be.
+        The signals that enter; None if none is dropped, whatever their shape.
     masks : mapping of layer name to bool Tensor (outputs,)
         Which outputs of a Linear layer are kept.
 
     Returns
     -------
     Folded
-        If no unit of some layer is kept, nothing varies behind it: one `Constant` is left of the chain.
+        If a layer keeps no unit, nothing varies behind it: the chain is one `Constant`.
     """
     layers: list[nn.Module] = []
     for index, (name, layer) in enumerate(stages):
@@ -115,12 +115,12 @@ def _apply(layer: nn.Module, constants: torch.Tensor) -> torch.Tensor:
 
 
 def _constant(stages: Sequence[Stage], wire: Wire, masks: Mapping[str, torch.Tensor]) -> Folded:
-    """The rest of a chain into which nothing but constants runs: its output for them."""
+    """Return the rest of a chain that only constants enter as its output for them."""
     with torch.no_grad():
         row = wire.constants[None]
         for name, layer in stages:
             if not _takes_flat(layer, row.shape[1]):
-                return Folded([], f"layer {name!r} ({type(layer).__name__}) reads constants in a way that is not known")
+                return Folded([], f"layer {name!r} ({type(layer).__name__}) has an unknown effect on constants")
             row = layer(row.clone())
             row = row * masks[name] if name in masks else row
         constant = Constant(row.shape[1]).double()
@@ -145,13 +145,13 @@ def _cut_linear(layer: nn.Linear, wire: Wire | None, mask: torch.Tensor | None) 
         dropped = wire.dropped
         if bool((wire.constants[dropped] != 0).any()):
             folded = weight[:, dropped] @ wire.constants[dropped]
-            # A layer without biases keeps none where the constants add up to nothing.
+            # A layer without biases gets none where the constants add up to 0.
             has_none = bias is None and not bool((folded != 0).any())
             bias = None if has_none else folded if bias is None else bias + folded
         weight = weight[:, wire.kept]
     if mask is not None:
         weight, bias = weight[mask], None if bias is None else bias[mask]
-    # Made on "meta": torch's own initialisation would draw from the global random state.
+    # Made on "meta": torch's initialisation would draw from the global random state.
     cut = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     cut.weight = nn.Parameter(weight.clone(), layer.weight.requires_grad)
     if bias is not None:
@@ -162,7 +162,7 @@ def _cut_linear(layer: nn.Linear, wire: Wire | None, mask: torch.Tensor | None) 
 
 
 def _is_fixed_affine(layer: nn.BatchNorm1d, wire: Wire) -> bool:
-    """Whether, in evaluation, it multiplies and shifts each of the wire's signals by numbers of its own."""
+    """Return whether, in evaluation, it only scales and shifts each of the signals."""
     return (
         type(layer) is nn.BatchNorm1d
         and layer.running_mean is not None

@@ -1,4 +1,4 @@
-"""Models as files: safetensors for the numbers, JSON for what they mean. No pickle and no code, in or out."""
+"""Models as files: safetensors for the numbers, JSON for the description. No pickle and no code is written or read."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from mcprune.errors import ConfigError, FolderError, ModelError
 from mcprune.models.registry import describe, skeleton
 
 FORMAT = "mcprune-model"
-VERSION = 2  # 1 had no digest of the description itself
+VERSION = 2
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
@@ -28,19 +28,19 @@ def save_model(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[
     Parameters
     ----------
     model : nn.Module
-        A built-in model loads again by itself. Of a user's own class the parameters are written, and the
+        A built-in model can be loaded without its code. Of a user's own class the parameters are written, and the
         class's name for messages; loading it needs the code.
     folder : path
-        Made if missing. Older files of these two names are replaced, each in one step.
+        Created if missing. Existing files of these names are replaced, each in one step.
     extra : mapping, optional
-        JSON-able data to keep beside it (kept inputs, labels, scaling...), without NaN or infinities.
+        JSON-able data to store with it (kept inputs, labels, scaling...), without NaN or infinities.
 
     Raises
     ------
     ConfigError
         If ``extra`` is not JSON-able.
     ModelError
-        If the model's tensors are not those that its layers say.
+        If the model's tensors do not fit its description.
     FolderError
         If the folder cannot be written.
     """
@@ -49,7 +49,7 @@ def save_model(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[
     if not _is_custom(description):
         wrong = _difference(skeleton(description).state_dict(), state)
         if wrong:
-            raise ModelError(f"{type(model).__name__} cannot be saved: {wrong}. Build it anew with those sizes.")
+            raise ModelError(f"{type(model).__name__} cannot be saved: {wrong}. Build it again with those sizes.")
     weights = write_tensors(state)
     content = {
         "format": FORMAT,
@@ -80,14 +80,14 @@ def save_model(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[
 
 
 def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """The model that `save_model` wrote.
+    """Load the model that `save_model` wrote.
 
     Parameters
     ----------
     folder : path
     model : nn.Module, optional
-        Only for a model of a user's own class: an object of that class, which gets the saved parameters. Of a
-        model saved behind a `Scatter`, give the model inside.
+        Only for a model of a user's own class: an instance, which gets the saved parameters. Of a model saved behind a
+        `Scatter`, the model inside.
 
     Returns
     -------
@@ -99,11 +99,10 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     Raises
     ------
     FolderError
-        For everything that can be wrong with the files: missing, truncated, not JSON, of another program, of
-        a later version, keys that are missing, tensors of other names, shapes or types, or not of this
-        description.
+        Files that are missing, truncated, not JSON, of another program or a later version, or whose keys or tensors
+        are missing or do not fit.
     ModelError
-        If the model is of a user's own class and ``model`` is not given.
+        If the model is of a user's own class and ``model`` is None.
     """
     path = Path(folder)
     content = _read_description(path)
@@ -130,7 +129,7 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     wrong = _difference(built.state_dict(), state, types=not is_custom)
     if wrong:
         raise _broken(path, WEIGHTS, wrong)
-    # Copies: tensors made of a file's bytes cannot be written to.
+    # Copies: tensors on a file's bytes are read-only.
     built.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, strict=True, assign=not is_custom)
     return built.eval(), content
 
@@ -146,7 +145,7 @@ def _class_of(description: Mapping[str, Any]) -> object:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    """model.json, with the keys that a loader needs, each of its type."""
+    """Read model.json and check the keys that loading needs."""
     try:
         content = json.loads(_read_bytes(path, DESCRIPTION), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -156,32 +155,30 @@ def _read_description(path: Path) -> dict[str, Any]:
     version = content.get("version")
     if type(version) is not int or version < 1:
         raise _broken(path, DESCRIPTION, f"its version is {version!r:.80}")
-    if version > VERSION:
-        raise FolderError(
-            f"{path / DESCRIPTION} has version {version}, but this mcprune reads up to {VERSION}. Install a "
-            "newer mcprune."
-        )
+    if version != VERSION:
+        remedy = "Install a newer mcprune" if version > VERSION else "Make the model again"
+        raise FolderError(f"{path / DESCRIPTION} has version {version}, but this mcprune reads {VERSION}. {remedy}.")
     for key, kind in (("weights_sha256", str), ("model", dict), ("extra", dict)):
         if not isinstance(content.get(key), kind):
             raise _broken(path, DESCRIPTION, f"its key {key!r} is missing or of another type")
     try:
-        is_whole = version == 1 or content.get("sha256") == _digest(content)
-    except (ValueError, RecursionError):  # a number beyond all floats, say
+        is_whole = content.get("sha256") == _digest(content)
+    except (ValueError, RecursionError):  # such as a number beyond all floats
         is_whole = False
     if not is_whole:
-        raise _broken(path, DESCRIPTION, "its content is not the one that its key 'sha256' was made of")
+        raise _broken(path, DESCRIPTION, "its content does not fit its key 'sha256'")
     return content
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of a description without its digest, in one fixed spelling: a label or a scaling cannot change unseen."""
+    """Return the SHA-256 of a description without its digest: it detects a changed label or scaling."""
     rest = {key: value for key, value in content.items() if key != "sha256"}
     text = json.dumps(rest, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _read_bytes(path: Path, name: str) -> bytes:
@@ -194,17 +191,19 @@ def _read_bytes(path: Path, name: str) -> bytes:
 
 
 def _broken(path: Path, name: str, cause: str) -> FolderError:
-    return FolderError(f"{path / name} is broken: {cause.rstrip('.')}. Copy the folder anew, or make the model again.")
+    return FolderError(f"{path / name} is broken: {cause.rstrip('.')}. Copy the folder again, or make the model again.")
 
 
-def _difference(wanted: Mapping[str, torch.Tensor], met: Mapping[str, torch.Tensor], *, types: bool = True) -> str:
-    """In words, how the tensors differ in name, shape or type; "" if they do not."""
-    missing, foreign = sorted(wanted.keys() - met.keys()), sorted(met.keys() - wanted.keys())
+def _difference(
+    expected: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], *, types: bool = True
+) -> str:
+    """Return how tensors differ in name, shape or type from the expected ones; empty if they do not."""
+    missing, foreign = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or foreign:
         return f"tensor {missing[0]!r} is missing" if missing else f"tensor {foreign[0]!r} does not belong to the model"
-    for name, tensor in wanted.items():
-        if tensor.shape != met[name].shape:
-            return f"tensor {name!r} has shape {tuple(met[name].shape)} in place of {tuple(tensor.shape)}"
-        if types and tensor.dtype != met[name].dtype:
-            return f"tensor {name!r} is {met[name].dtype} in place of {tensor.dtype}"
+    for name, tensor in expected.items():
+        if tensor.shape != tensors[name].shape:
+            return f"tensor {name!r} has shape {tuple(tensors[name].shape)} in place of {tuple(tensor.shape)}"
+        if types and tensor.dtype != tensors[name].dtype:
+            return f"tensor {name!r} is {tensors[name].dtype} in place of {tensor.dtype}"
     return ""

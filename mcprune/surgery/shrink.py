@@ -1,4 +1,4 @@
-"""A physically smaller model in place of a masked one."""
+"""Cut what a mask drops out of a model, which becomes physically smaller."""
 
 import copy
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ def shrink(
     *,
     input_shape: Sequence[int] | None = None,
 ) -> nn.Module:
-    """A smaller model whose outputs, in evaluation, equal the hard-masked model's.
+    """Return a smaller model whose outputs, in evaluation, equal the hard-masked model's.
 
     Parameters
     ----------
     model : nn.Module
-        Left as it is. Units can be cut in an `MLP`, in an nn.Sequential (nested ones too) and in a module
+        Not changed. Units can be cut in an `MLP`, in an nn.Sequential (nested ones too) and in a module
         whose only child is such a Sequential and its whole forward pass, from Linear layers that are followed
         by elementwise activations, Dropout, BatchNorm1d with running statistics, Identity or Flatten up to
         the next Linear. Inputs can be dropped in any model; channels where `shrink_channels` follows them.
@@ -56,14 +56,14 @@ def shrink(
     ConfigError
         If the mask does not fit or keeps nothing.
     ModelError
-        If units are to be cut in a model that is not understood (the message names the layer), if the model
-        cannot be run on rows of ``input_shape``, or if the comparison on random rows fails.
+        If units are to be cut in a model of unknown structure (the message names the layer), if the model cannot be
+        run on rows of ``input_shape``, or if its outputs on random rows differ.
 
     Notes
     -----
     Built and compared with the masked original in float64, then cast: in float32 both differ by rounding
-    only. The surprising case: in TRAINING mode a batch-norm whose dropped units were folded away, and Dropout
-    on folded constants, act otherwise than in the masked model.
+    only. In TRAINING mode a batch-norm whose dropped units were folded, and Dropout on folded constants, differ from the
+    masked model.
     """
     chosen = as_mask(mask)
     if chosen.dtype != torch.bool or tuple(chosen.shape) != (sites.size,):
@@ -87,7 +87,7 @@ def shrink(
     if sites.units:
         raise ModelError(
             f"units of layer {sites.units[0].layer!r} are sites, but {type(model).__name__} is not a plain "
-            "chain of layers, so what reads them is not known and they cannot be cut out. "
+            "chain of layers, so what reads them is unknown and they cannot be cut out. "
             'Choose sites = "inputs", or write the model as one nn.Sequential.'
         )
     rows = shape or (sites.size,)
@@ -100,17 +100,16 @@ def shrink(
 
 
 def _shrink_weights(masked: GatedModel, mask: torch.Tensor, shape: tuple[int, ...] | None) -> nn.Module:
-    """The model with its dropped weights at 0, the other kinds of sites cut as ever, and units that no kept weight meets.
+    """Return the model with dropped weights at 0, other dropped sites cut, and units without any kept weight cut too.
 
-    A unit without a kept weight in front of it and behind it is read by nobody: cutting it changes nothing, and no kept
-    weight goes with it.
+    A unit without a kept weight before and behind it has no effect, and no kept weight is lost with it.
     """
     model, sites = masked.model, masked.sites
     masks = {group.layer: mask[group.start : group.stop].view(group.shape) for group in sites.weights}
     sparse = with_zeros(model, masks)
     n_inputs = sites.inputs.size if sites.inputs is not None else None
     chain = chain_of(sparse, shape, n_inputs)
-    alive = {} if chain is None else {chain.prefix + name: kept for name, kept in _met_units(chain).items()}
+    alive = {} if chain is None else {chain.prefix + name: kept for name, kept in _connected_units(chain).items()}
     groups: list[SiteGroup] = []
     parts: list[torch.Tensor] = []
     for group in sites.groups:
@@ -138,8 +137,8 @@ def _shrink_weights(masked: GatedModel, mask: torch.Tensor, shape: tuple[int, ..
     return small
 
 
-def _met_units(chain: Chain) -> dict[str, torch.Tensor]:
-    """Bool (width,) of each hidden Linear that another one reads through elementwise layers: units that meet a weight not 0."""
+def _connected_units(chain: Chain) -> dict[str, torch.Tensor]:
+    """Return, for each hidden Linear before another one, which of its units (width,) have a weight other than 0."""
     out: dict[str, torch.Tensor] = {}
     before: tuple[str, nn.Linear] | None = None
     for name, layer in chain.stages:
@@ -150,22 +149,22 @@ def _met_units(chain: Chain) -> dict[str, torch.Tensor]:
             before = name, layer
         elif type(layer) not in ELEMENTWISE:
             before = None
-    # A layer without any such unit has nothing to give: it stays, so that the chain keeps its shape.
+    # A layer without any such unit stays whole, so that the chain keeps its shape.
     return {name: kept for name, kept in out.items() if bool(kept.any())}
 
 
 def _shrink_chain(
     model: nn.Module, chain: Chain, sites: SiteMap, mask: torch.Tensor, shape: tuple[int, ...] | None
 ) -> nn.Module | None:
-    """The smaller chain; None if only inputs are dropped and the first layers cannot be cut."""
+    """Return the smaller chain; None if only inputs are dropped and the first layers cannot be cut."""
     inputs = sites.inputs
     groups = tuple(replace(group, layer=group.layer.removeprefix(chain.prefix)) for group in sites.groups)
     masks = {group.layer: mask[group.start : group.stop] for group in groups if group.kind == "units"}
     unknown = masks.keys() - {name for name, _ in chain.stages}
     if unknown:
         raise ModelError(
-            f"units of layer {chain.prefix + min(unknown)!r} are sites, but it lies inside of a layer of "
-            f"your own in {type(model).__name__}, so what reads them is not known. Leave it out of the sites."
+            f"units of layer {chain.prefix + min(unknown)!r} are sites, but it is inside a layer of "
+            f"your own in {type(model).__name__}, so what reads them is unknown. Leave it out of the sites."
         )
     stages = [(name, copy.deepcopy(layer).cpu().double().eval()) for name, layer in chain.stages]
     rows = row_shape(chain, shape, None if inputs is None else inputs.size)
@@ -192,15 +191,15 @@ def _shrink_chain(
 
 
 def _assemble(model: nn.Module, chain: Chain, layers: list[nn.Module], *, takes_model_rows: bool) -> nn.Module:
-    """The layers as an MLP if the model is one and something of its shape is left, else as a Sequential."""
+    """Return the layers as an MLP if the model is one and enough of it is left, else as a Sequential."""
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    # Constants folded into layers without biases give some of them one: no MLP any more.
+    # Constants folded into layers without biases give some of them one: then it is not an MLP.
     is_alike = isinstance(model, MLP) and all((layer.bias is not None) == model.bias for layer in linear)
     if isinstance(model, MLP) and is_built_in(model) and linear and is_alike:
         widths = (*(layer.in_features for layer in linear), model.widths[-1])
         mlp = MLP(widths, model.activation, model.dropout, bias=model.bias, device="meta")
         mlp.layers = nn.Sequential(*layers)
         return mlp
-    # The module around the Sequential may be what flattened its rows.
+    # The module around the Sequential may have flattened its rows.
     is_flattened = takes_model_rows and chain.root is not model and chain.width is not None
     return nn.Sequential(*([nn.Flatten()] if is_flattened else []), *layers)

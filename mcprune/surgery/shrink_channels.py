@@ -1,4 +1,4 @@
-"""Cutting dropped channels out of a network: every layer that makes them loses rows, every layer that reads them loses columns."""
+"""Cut dropped channels out of a network: layers that produce them lose rows, layers that read them lose columns."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -18,38 +18,38 @@ from mcprune.sites.site_map import SiteGroup, SiteMap
 def shrink_channels(
     model: nn.Module, sites: SiteMap, mask: torch.Tensor, *, input_shape: Sequence[int] | None = None
 ) -> nn.Module:
-    """A copy of the model without the dropped channels (and units, and inputs) whose outputs, in evaluation, are the masked ones.
+    """Return a copy without the dropped channels, units and inputs whose outputs, in evaluation, are the masked model's.
 
     Parameters
     ----------
     model : nn.Module
-        Left as it is; its groups of channels must be those of the sites.
+        Not changed; its groups of channels must be those of the sites.
     sites : SiteMap
-        With channels, maybe units of Linear layers and inputs besides.
+        Channels, and possibly units of Linear layers and inputs.
     mask : Tensor of bool, shape (N,)
     input_shape : sequence of int, optional
-        Shape of one row as the model takes it; without it a leading Unflatten must say it.
+        Shape of one row as the model takes it; by default that of a leading Unflatten.
 
     Returns
     -------
     nn.Module
-        Of the same class, with narrower layers; behind a `Scatter` where inputs are dropped.
+        Of the same class, with narrower layers; inside a `Scatter` where inputs are dropped.
 
     Raises
     ------
     ConfigError
         If a layer keeps no channel.
     ModelError
-        If the model is not understood, or its outputs differ from the masked model's on random rows, in float64.
+        If the model's structure is unknown, or its outputs differ from the masked model's on random rows, in float64.
     """
     rows = tuple(input_shape) if input_shape is not None else _rows(model, sites)
     original = copy.deepcopy(model).cpu().double().eval()
-    found = {group.layer: group for group in channel_groups(original, rows)}
+    groups = {group.layer: group for group in channel_groups(original, rows)}
     small = copy.deepcopy(original)
     for site in sites.groups:
         if site.kind == "inputs":
             continue
-        group = found.get(site.layer)
+        group = groups.get(site.layer)
         kept = mask[site.start : site.stop].nonzero().flatten()
         _check(site, group, kept, model)
         if group is not None and kept.numel() < site.size:
@@ -78,41 +78,41 @@ def _rows(model: nn.Module, sites: SiteMap) -> tuple[int, ...]:
 
 
 def _check(site: SiteGroup, group: ChannelGroup | None, kept: torch.Tensor, model: nn.Module) -> None:
-    """Refuse sites that are not the model's own, and a layer without a channel."""
+    """Refuse sites that are not those of the model, and a layer that keeps no channel."""
     name = type(model).__name__
     if group is None or group.blocked or group.size != site.size:
-        met = "there is none such" if group is None else group.blocked or f"it has {group.size}"
+        reason = "there is no such layer" if group is None else group.blocked or f"it has {group.size}"
         raise ModelError(
-            f"the {site.kind} of layer {site.layer!r} cannot be cut out of {name}: {met}. "
+            f"the {site.kind} of layer {site.layer!r} cannot be cut out of {name}: {reason}. "
             'Leave them out of the sites, or choose sites = "inputs".'
         )
     if group.gated != site.places or (site.kind == "channels" and group.parts != site.parts):
         if site.kind == "units":
             raise ModelError(
-                f"the units of layer {site.layer!r} of {name} are gated there, but {group.gated[-1]!r} behind it would make "
-                "something of their 0. Leave them out of the sites."
+                f"the units of layer {site.layer!r} of {name} are gated there, but {group.gated[-1]!r} behind it does not keep "
+                "their 0. Leave them out of the sites."
             )
         raise ModelError(
             f"the channels of layer {site.layer!r} of {name} belong to {', '.join(group.parts)} and are gated at "
             f"{', '.join(group.gated)}, but the sites say {', '.join(site.parts)} and {', '.join(site.places)}. "
-            "Plan the sites anew with site_map(model, ...)."
+            "Make the sites again with site_map(model, ...)."
         )
     if not kept.numel():
         raise ConfigError(
             f"the mask keeps none of the {site.size} {site.kind} of layer {site.layer!r}, and a network without them cannot "
-            "be built. Keep one of them at least."
+            "be built. Keep at least one."
         )
 
 
 def cut(model: nn.Module, group: ChannelGroup, kept: torch.Tensor) -> None:
-    """Leave only the kept channels of a group in a model, in place.
+    """Keep only some channels of a group in a model, in place.
 
     Parameters
     ----------
     model : nn.Module
     group : ChannelGroup
     kept : Tensor of int64
-        Rising.
+        Ascending.
     """
     for name in group.parts:
         _cut_rows(model.get_submodule(name), kept)

@@ -111,7 +111,7 @@ def test_empty_folders_and_files_of_other_kinds(tmp_path):
     with pytest.raises(DataError, match="the folder is empty"):
         load(tmp_path)
     (tmp_path / "notes.txt").write_text("a,b\n")
-    with pytest.raises(DataError, match=r"it holds notes\.txt"):
+    with pytest.raises(DataError, match=r"it has notes\.txt"):
         load(tmp_path)
     with pytest.raises(DataError, match="not a kind of file"):
         load(tmp_path / "notes.txt")

@@ -246,7 +246,7 @@ def test_copies_of_the_target_constants_and_duplicates_are_said():
     X = np.c_[a, y * 2.5 - 1, np.full(30, 7), a, rng.normal(size=30)]
     dataset = from_arrays(X, y, feature_names=["a", "copy", "flat", "again", "b"])
     text = " | ".join(dataset.notes)
-    assert "column 'copy' tells the class exactly" in text
+    assert "column 'copy' determines the class" in text
     assert "column 'flat' has one value in all rows" in text
     assert "'again' and 'a'" in text
     assert "'b'" not in text

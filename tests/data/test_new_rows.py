@@ -73,9 +73,9 @@ def test_new_rows_of_an_archive_or_a_bare_array(tmp_path, suffix):
     assert read_rows(path, layout).values.tolist() == rows.tolist()
     assert read_rows(path, layout, [1]).values.tolist() == rows[:, 1:].tolist()
     assert read_rows(path, Layout(("a", "b", "c")), [2, 0]).values.tolist() == rows.tolist()
-    with pytest.raises(DataError, match=r"made for 3 columns\. Give rows of that width"):
+    with pytest.raises(DataError, match=r"takes 3 columns\. Give rows of that width"):
         read_rows(path, Layout(("a", "b", "c")))
-    with pytest.raises(DataError, match="made for 4 columns, or for the 3 columns that it keeps"):
+    with pytest.raises(DataError, match="takes 4 columns, or the 3 columns that it keeps"):
         read_rows(path, Layout(("a", "b", "c", "d")), [0, 1, 2])
     np.savez(tmp_path / "two.npz", y=rows, X=rows + 1)
     assert read_rows(tmp_path / "two.npz", layout).values.tolist() == (rows + 1).tolist()
@@ -151,7 +151,7 @@ def test_a_gap_in_a_kept_column_names_row_and_column(tmp_path):
     for rows in ([[1, 2], [3, np.nan]], [[0, 1, 0, 2], [0, 3, 0, np.inf]], [[1, 2], [3, None]]):
         with pytest.raises(DataError, match=r"row 1 \(counted from 0\), column '915' is"):
             take_rows("rows", rows, NIR, KEPT)
-    with pytest.raises(DataError, match="'905', '915' hold something that is no number"):
+    with pytest.raises(DataError, match="'905', '915' have something that is not a number"):
         take_rows("rows", [[1, "wet"]], NIR, KEPT)
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"915": [1, 2], "905": [1, np.nan]})
@@ -168,7 +168,7 @@ def test_rows_from_python_by_name_or_by_place():
     assert take_rows("rows", frame[[905, 915]].to_numpy(), NIR, KEPT).tolist() == [[2, 4], [6, 8]]
     with pytest.raises(DataError, match="1 of 2 required columns are missing: '905'"):
         take_rows("rows", frame[[915]], NIR, KEPT)
-    with pytest.raises(DataError, match=r"rows of shape \(2, 3\), but the model was made for 4 columns, or for the 2"):
+    with pytest.raises(DataError, match=r"rows of shape \(2, 3\), but the model takes 4 columns, or the 2"):
         take_rows("rows", np.zeros((2, 3)), NIR, KEPT)
     with pytest.raises(DataError, match=r"rows of shape \(4,\)"):
         take_rows("rows", np.zeros(4), NIR, KEPT)

@@ -110,7 +110,7 @@ def test_a_broken_saved_scaling_is_refused(change):
 
 def test_scaling_refuses_other_columns_and_what_single_precision_cannot_hold():
     scaler = Scaler("standard", np.zeros(2), np.array([1.0, 1e20]))
-    with pytest.raises(DataError, match="learned on 2 columns"):
+    with pytest.raises(DataError, match="fitted on 2 columns"):
         scaler.apply(np.ones((3, 3), dtype=np.float32))
     with pytest.raises(DataError, match=r"row 1 \(counted from 0\), column 1"):
         scaler.apply(np.array([[1, 1], [1, 1e25]], dtype=np.float32))

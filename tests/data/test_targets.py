@@ -115,7 +115,7 @@ def test_classes_that_differ_in_spaces_only_are_named_and_refused(tmp_path):
     path = tmp_path / "t.csv"
     for other in (" 1", "1 ", "\u00a01"):
         path.write_text("a,code\n" + f"0.5,1\n0.25,{other}\n0.5,2\n" * 3, encoding="utf-8")
-        with pytest.raises(DataError, match="differ in spaces only") as caught:
+        with pytest.raises(DataError, match="differ by spaces only") as caught:
             load(path)
         assert repr(other) in str(caught.value)
         assert "'1'" in str(caught.value)

@@ -158,7 +158,7 @@ def test_a_file_that_may_not_grow_stops_the_run_and_resume_goes_on(where, whole,
 
     try:
         with pytest.raises(
-            FolderError, match=r"cannot be written: .*; make room, then mcprune resume|cannot be written"
+            FolderError, match=r"cannot be written: .*. Make room, then: mcprune resume|cannot be written"
         ):
             limited()
     finally:
@@ -203,7 +203,7 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(what, whole, disk):
             if event.kind == "hardened" if what == "result" else getattr(event, "block", None) == 5:
                 fill()
 
-    with pytest.raises(FolderError, match=r"No space left on device; make room, then mcprune resume"):
+    with pytest.raises(FolderError, match=r"No space left on device. Make room, then: mcprune resume"):
         filled()
     assert (folder / "mask.json").exists() == (what == "result")
     ballast.unlink()
@@ -222,7 +222,7 @@ def test_a_folder_that_becomes_read_only_stops_the_run_and_resume_goes_on(whole,
         subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
 
-    with pytest.raises(FolderError, match=r"Read-only file system; make it writable, then mcprune resume"):
+    with pytest.raises(FolderError, match=r"Read-only file system. Make it writable, then: mcprune resume"):
         doing(run(config(folder, checkpoint_every="0.5")), 5, forbid)
     subprocess.run(["umount", "-l", str(folder)], check=True)
     opened = open_run(folder)
@@ -266,7 +266,7 @@ def test_a_folder_that_may_not_be_written_any_more_is_told_of(tmp_path):
     leave(folder, 5)
     folder.chmod(0o500)
     try:
-        with pytest.raises(FolderError, match="make it writable, then mcprune resume"):
+        with pytest.raises(FolderError, match="Make it writable, then: mcprune resume"):
             list(events_of(open_run(folder)))
     finally:
         folder.chmod(0o700)

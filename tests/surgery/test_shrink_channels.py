@@ -315,5 +315,5 @@ def test_a_hook_or_a_changed_network_is_refused():
         shrink(model, sites, mask, input_shape=(1, 8, 8))
     handle.remove()
     model[1].shortcut = nn.Sequential(nn.Conv2d(4, 4, 1))
-    with pytest.raises(ModelError, match="Plan the sites anew"):
+    with pytest.raises(ModelError, match="Make the sites again"):
         shrink(model, sites, mask, input_shape=(1, 8, 8))
