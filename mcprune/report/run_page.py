@@ -59,9 +59,11 @@ def write_page(
     start = run.started
     page = Page(f"mcprune report: {start.name}, {start.keep:,} of {start.n_sites:,} sites", state(run))
     if len(runs) > 1:
-        page.words(f"The run in {label}; {len(runs) - 1} more drawn over it: {', '.join(list(runs)[1:])}.", quiet=False)
+        page.paragraph(
+            f"The run in {label}; {len(runs) - 1} more drawn over it: {', '.join(list(runs)[1:])}.", quiet=False
+        )
     for name, other in list(runs.items())[1:]:
-        page.words(f"{name}: {state(other)}")
+        page.paragraph(f"{name}: {state(other)}")
     page.heading("What was asked")
     page.table(["", "" if len(runs) == 1 else label, *list(runs)[1:]], asked(runs), left=True)
     page.heading("What came out")
@@ -149,12 +151,12 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
     first = next(iter(runs.values()))
     for name, run in runs.items():
         if len(runs) > 1:
-            page.words(f"{name}:", quiet=False)
+            page.paragraph(f"{name}:", quiet=False)
         if run.scores:
             objective = run.started.objective
             page.table(table.header(objective), [table.cells(score, objective) for score in run.scores])
         else:
-            page.words("Nothing was tested yet.")
+            page.paragraph("Nothing was tested yet.")
     _sites(page, runs, features)
     if first.done is not None:
         lines = [
@@ -164,7 +166,7 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
             *table.adapted_lines(first.done.adapted),
         ]
         for text in filter(None, lines):
-            page.words(text.strip())
+            page.paragraph(text.strip())
     if len(runs) > 1 and (mine := first.indices()) is not None:
         pairs = [
             [name, f"{jaccard(mine, other):.3f}", f"{len(set(mine) & set(other)):,}"]
@@ -172,36 +174,36 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
             if (other := run.indices()) is not None and run.started.n_sites == first.started.n_sites
         ]
         if pairs:
-            page.words("Overlap of the masks with that of the first run: |A and B| / |A or B|, and |A and B|.")
+            page.paragraph("Overlap of the masks with that of the first run: |A and B| / |A or B|, and |A and B|.")
             page.table(["", "overlap", "in both"], pairs)
 
 
 def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None]) -> None:
     label, first = next(iter(runs.items()))
     if first.indices() is None:
-        page.words("Which sites are kept is not recorded yet.")
+        page.paragraph("Which sites are kept is not recorded yet.")
         return
     if first.done is None:
-        page.words(
+        page.paragraph(
             "The run has no result yet: shown are the gates above one half at the last time that they were recorded.",
             quiet=False,
         )
     shapes = {name: run.started.image_shape for name, run in runs.items()}
     picture = figures.masks(runs, shapes)
     if picture is not None:
-        page.words("Dark: kept, or a gate of 1. Channels stand below each other.")
+        page.paragraph("Dark: kept, or a gate of 1. Channels stand below each other.")
         page.figure(picture)
     groups = first.started.sites
     only_pixels = len(groups) == 1 and shapes[label] is not None
     has_many = sum(group.size for group in groups if group.kind != "inputs") > figures.BARS
     if has_many and (chart := figures.by_layer(first)) is not None:
-        page.words(f"How many {', '.join(dict.fromkeys(group.kind for group in groups))} of each layer are kept.")
+        page.paragraph(f"How many {', '.join(dict.fromkeys(group.kind for group in groups))} of each layer are kept.")
         page.figure(chart)
     # Of many inner sites, single ones have no names that say anything; columns of a table beside them have.
     is_named = not has_many or (groups[0].kind == "inputs" and shapes[label] is None)
     chart = figures.bars(first, figures.site_names(first, features[label])) if is_named and not only_pixels else None
     if chart is not None:
-        page.words(
+        page.paragraph(
             f"Blue sites are kept; the order is by the mean of the gates over the search (at most {figures.BARS} are shown)."
         )
         page.figure(chart)
@@ -212,7 +214,7 @@ def _sites(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None])
 def _curves(page: Page, runs: Runs) -> None:
     if not any(run.progress for run in runs.values()):
         page.heading("Curves")
-        page.words("No block is recorded yet, so there are none.")
+        page.paragraph("No block is recorded yet, so there are none.")
         return
     turned = any(run.knob_changes for run in runs.values())
     words = "Dotted upright lines: a knob was turned. " if turned else ""
@@ -237,7 +239,7 @@ def _curves(page: Page, runs: Runs) -> None:
         figure = figures.curves(runs, panels)
         if figure is not None:
             page.heading(title)
-            page.words(
+            page.paragraph(
                 f"{text}{words}{several}{cut}Axes are logarithmic where values span more than a factor of {figures.WIDE:g}."
             )
             page.figure(figure)
@@ -252,12 +254,12 @@ def _configuration(page: Page, runs: Runs, costs: Mapping[str, Footprints]) -> N
     page.heading("To run it again")
     for label, run in runs.items():
         text, command = again(label, run)
-        page.words(text)
+        page.paragraph(text)
         if command:
             page.code(command)
     page.heading("Options")
     if len(runs) > 1:
-        page.words("Options that differ come first.")
+        page.paragraph("Options that differ come first.")
     names = sorted(
         {
             name

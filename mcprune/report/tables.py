@@ -32,8 +32,8 @@ def changes(page: Page, label: str, run: EventLog) -> None:
     warm = bool((run.series("temperature") > 0).any())
     if warm:
         text += "At a temperature above 0 a change breaks stationarity: the chain follows one law only after the last of them. "
-    page.words(text, quiet=False)
-    page.words(
+    page.paragraph(text, quiet=False)
+    page.paragraph(
         f"Acceptance and L_tot before and after a change: means over at most {COMPARED} progress events on each side, none beyond the "
         "next change. A difference need not be due to the change, since the classifier trains and n(t) falls meanwhile. Of several changes "
         "before one block the last is compared for all. A knob that nothing uses at that time has no effect."
@@ -67,7 +67,7 @@ def changes(page: Page, label: str, run: EventLog) -> None:
             )
     page.table(["block", "epoch", "proposal", "knob", "change", "acceptance", "L_tot"], rows)
     if len(run.knob_changes) > CHANGES:
-        page.words(f"{len(run.knob_changes) - CHANGES:,} later changes are in its events.jsonl.")
+        page.paragraph(f"{len(run.knob_changes) - CHANGES:,} later changes are in its events.jsonl.")
 
 
 def _is_at_target(run: EventLog, change: KnobChanged) -> bool:
@@ -127,7 +127,7 @@ def diagnosis(page: Page, runs: Runs) -> None:
             )
     head = ["run", "series", "from block", "values", "tau, values", "tau, blocks", "worth", "50 tau long"]
     page.table(head[skipped:], [row[skipped:] for row in rows])
-    page.words(
+    page.paragraph(
         "tau: integrated autocorrelation time of the progress events' values since n(t) is n and the knobs rest; worth: values "
         f"over tau, as if independent; - where fewer than {figures.FEWEST} values were told or they do not change. The classifier trains "
         "meanwhile and each block has its own batch, so tau tells how long the loss remembers in this run, not the mixing of a chain "
@@ -143,9 +143,9 @@ def costs(page: Page, runs: Runs, found: Mapping[str, Footprints]) -> None:
     page.heading("The model before and after")
     for label, run in runs.items():
         if len(runs) > 1:
-            page.words(f"{label}:", quiet=False)
+            page.paragraph(f"{label}:", quiet=False)
         if label not in found:
-            page.words("The run has not ended, so there is no small model yet.")
+            page.paragraph("The run has not ended, so there is no small model yet.")
             continue
         cost = found[label]
         counts = None if run.done is None else run.done.parameters
@@ -158,9 +158,9 @@ def costs(page: Page, runs: Runs, found: Mapping[str, Footprints]) -> None:
             rows.append(_cost_row(f"a batch of {batch:,}, microseconds", before, after, ",.1f"))
         page.table(["", "all sites", "small", "small / all"], rows)
         if cost.missing:
-            page.words(f"Left out: {cost.missing.rstrip('.')}.", quiet=False)
+            page.paragraph(f"Left out: {cost.missing.rstrip('.')}.", quiet=False)
         if cost.small:
-            page.words(
+            page.paragraph(
                 f"Time of a forward pass of a batch in float32, measured on the machine that wrote this page: CPU, {cost.threads} "
                 f"thread{'s' if cost.threads > 1 else ''}, torch {cost.torch}; the median of rounds in which both models take turns. "
                 "Picking the kept inputs out of full rows is not counted. MACs: multiply-accumulates of linear and convolution layers."

@@ -42,9 +42,9 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
         "Retraining is not part of it.",
     )
     for text in [*(one["text"] for one in found["ranking"] if one["text"]), *found["misses"]]:
-        page.words(text, quiet=False)
+        page.paragraph(text, quiet=False)
     for name, message in found["failures"].items():
-        page.words(f"failed: {name}: {message}", quiet=False)
+        page.paragraph(f"failed: {name}: {message}", quiet=False)
     for keep in bench.keeps:
         rows = [row for row in found["table"] if row["n"] == keep]
         if not rows:
@@ -53,11 +53,11 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
         order = next(one["order"] for one in found["ranking"] if one["n"] == keep)
         best = next((place for place, row in enumerate(rows) if row["method"] in order[:1]), None)
         page.table(bench_table.HEADER, [bench_table.cells(row) for row in rows], best)
-        page.words(
+        page.paragraph(
             "Time and sample-forwards until a mask of exactly n sites first had the validation accuracy; - where none had it."
         )
         page.table(bench_table.time_header(rows), [bench_table.time_cells(row) for row in rows])
-    page.words(
+    page.paragraph(
         "as found, retrained: test accuracy of the hard mask with the classifier of the search, and of a fresh one on what is kept; "
         "spread: standard deviation over seeds; |sum - n|: of the gates before hardening; kept before: gates above one half then; decided: "
         "gates within .01 of 0 or 1 then; Mforwards: millions of rows through the classifier, a row of backprop counting three and a "
@@ -69,7 +69,7 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
     mine = {method: of_method(jobs, runs, method, keep) for method in bench.methods}
     firsts = {method: found_runs[0] for method, found_runs in mine.items() if found_runs}
     page.heading(f"Accuracy over the search, n = {keep}")
-    page.words(
+    page.paragraph(
         "Validation accuracy of a hard mask of exactly n sites with the classifier of the moment, one line a seed; the chain has such a "
         "mask when n(t) has come down to n. Diamonds: the end of the search at the test accuracy after retraining."
     )
@@ -77,7 +77,7 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
     page.heading("Accuracy against n")
     page.figure(accuracy_by_n(found["table"], bench.methods, colours))
     page.heading(f"Losses, n = {keep}, seed {bench.seeds[0]}")
-    page.words(
+    page.paragraph(
         "Of the chain on its evaluation batches with hard gates, of the gradient path on its training batches; zeros are not drawn. "
         "L_tot = L_cla + alpha (L_sel + L_rej), and alpha differs."
     )
@@ -87,15 +87,15 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
     told = {method: run for method, run in firsts.items() if len(gates_over_time(run)[0])}
     if told:  # a run of very many sites does not tell them
         page.heading(f"Gates over the epochs, n = {keep}, seed {bench.seeds[0]}")
-        page.words(
+        page.paragraph(
             "A row is a site, dark where its gate is open; the sites are in the order of how long they were open."
         )
         page.figure(gate_maps(told))
     page.heading(f"Masks, n = {keep}")
-    page.words("Dark: kept by every seed; white: by none.")
+    page.paragraph("Dark: kept by every seed; white: by none.")
     page.figure(mask_pictures(mine))
     page.heading(f"Overlap of the masks of two methods, n = {keep}")
-    page.words("Mean Jaccard overlap over all pairs of runs; on the diagonal over pairs of seeds.")
+    page.paragraph("Mean Jaccard overlap over all pairs of runs; on the diagonal over pairs of seeds.")
     page.figure(overlaps(mine))
     page.write(path)
 

@@ -28,25 +28,25 @@ def write_page(path: Path, found: Mapping[str, Any]) -> None:
         f"{machine['cores']} cores, mcprune {machine['mcprune']}, torch {machine['torch']}. No test row was looked at.",
     )
     for text in sweep.summary(found):
-        page.words(text, quiet=False)
+        page.paragraph(text, quiet=False)
     if found["best"] is not None:
         page.heading("Best trials")
         page.table(sweep.header(found), [sweep.cells(trial) for trial in sweep.best_trials(found)], 0)
-        page.words(
+        page.paragraph(
             "Spread: standard deviation over the seeds. The best options were chosen by validation rows; tested by"
         )
-        page.words(sweep.command(found), quiet=False)
+        page.paragraph(sweep.command(found), quiet=False)
         page.heading("History")
-        page.words(
+        page.paragraph(
             "Each trial, and the best so far; open circles: pruned, the mean of their first seeds; crosses at the bottom: failed."
         )
         page.figure(history(found))
         page.heading("Slices")
-        page.words("Accuracy against each option, over all values of the others; later trials are darker.")
+        page.paragraph("Accuracy against each option, over all values of the others; later trials are darker.")
         page.figure(slices(found))
     if found["importances"] is not None:
         page.heading("Importances")
-        page.words(
+        page.paragraph(
             "Share of the variance of the accuracy between complete trials that each option explains alone (fANOVA on a forest of trees)."
         )
         page.figure(importances(found))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcprune.report.page import COLOURS, Figure, Page, grid, layout, line, panel_title
+from mcprune.studies.claims import add_claim
 from mcprune.studies.reproduce.flow.runs import Unit
 from mcprune.studies.reproduce.flow.setting import MEASURES
 
@@ -25,19 +26,19 @@ def write_page(path: Path, finished: Finished, found: Mapping[str, Any]) -> None
         left=True,
     )
     if found["unfinished"]:
-        page.words(f"not finished: {', '.join(found['unfinished'])}", quiet=False)
+        page.paragraph(f"not finished: {', '.join(found['unfinished'])}", quiet=False)
     for name, message in found["failures"].items():
-        page.words(f"failed: {name}: {message}", quiet=False)
+        page.paragraph(f"failed: {name}: {message}", quiet=False)
     figures = {
         "1a": looks(finished), "1b": histories(finished), "2b": scatter(finished), "4b": accuracies(finished), "4a": grown(finished),
     }  # fmt: skip
     for row in found["rows"]:
-        page.claim(row, PAPER)
+        add_claim(page, row, PAPER)
         figure = figures.get(row["number"])
         if figure is not None:
             page.figure(figure)
     page.heading("Accuracy after training")
-    page.words(
+    page.paragraph(
         "Test accuracy of the cut network after its last epoch; the lowest and the highest of the seeds where there are several."
     )
     page.table(*accuracy_table(found))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcprune.report.page import COLOURS, Figure, Page, layout, panel_title
+from mcprune.studies.claims import add_claim
 from mcprune.studies.reproduce.obd.claims import DROPOUT, HOW, LIGHT, NAMES, PLAIN, Curve, Figures
 
 HALVES = (([0.0, 0.46], [0.0, 1.0]), ([0.54, 1.0], [0.0, 1.0]))
@@ -27,28 +28,28 @@ def write_page(path: Path, found: Mapping[str, Any], figures: Figures) -> None:
     figures : Figures
     """
     page = Page("Optimal Brain Damage tried on MNIST, measured", found["setting"]["words"])
-    page.words(f"{found['source']}. {found['summary']}.", quiet=False)
+    page.paragraph(f"{found['source']}. {found['summary']}.", quiet=False)
     page.table(
         ["", "statement", "verdict"],
         [[row["number"], row["claim"], row["verdict"]] for row in found["rows"]],
         left=True,
     )
     for name, message in found["failures"].items():
-        page.words(f"failed: {name}: {message}", quiet=False)
+        page.paragraph(f"failed: {name}: {message}", quiet=False)
     if figures.accuracy:
         page.heading("Accuracy against the percentage of weights pruned")
-        page.words(
+        page.paragraph(
             "Test accuracy without retraining, means over the seeds, with a standard deviation where there are several. Dotted: each "
             "layer loses the percentage; drawn through: one ranking of all layers. A click on a name hides its curve."
         )
         for net, title in ((PLAIN, "without dropout"), (DROPOUT, "trained with dropout")):
             mine = [curve for curve in figures.accuracy if curve[0] == net]
             if mine:
-                page.words(title, quiet=False)
+                page.paragraph(title, quiet=False)
                 page.figure(panels(figures, mine))
         page.table(["net", "unpruned", "seeds"], _dense(figures))
     for row in found["rows"]:
-        page.claim(row, "the post")
+        add_claim(page, row, "the post")
         mine = [curve for text in row["curves"] if (curve := _curve(text)) in figures.accuracy]
         if mine:
             page.figure(one_panel(figures, mine, row["percents"]))

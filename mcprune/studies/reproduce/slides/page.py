@@ -9,6 +9,7 @@ from typing import Any
 
 from mcprune.report.page import COLOURS, Figure, Page, layout, line, panel_title
 from mcprune.storage.run_metrics import RunFigures
+from mcprune.studies.claims import add_claim
 from mcprune.studies.jobs import Jobs
 from mcprune.studies.reproduce.slides.claims import Runs
 from mcprune.studies.reproduce.slides.verdicts import alpha_means, halfway, slopes
@@ -36,9 +37,9 @@ def write_page(path: Path, jobs: Jobs, runs: Runs, found: Mapping[str, Any]) -> 
         left=True,
     )
     for name, message in found["failures"].items():
-        page.words(f"failed: {name}: {message}", quiet=False)
+        page.paragraph(f"failed: {name}: {message}", quiet=False)
     for row in found["rows"]:
-        page.claim(row)
+        add_claim(page, row, "the slides")
         firsts = {name: next(iter(runs[name].values())) for name in row["runs"] if runs.get(name)}
         figure = _figure(row["number"], firsts)
         if figure is not None:
