@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -213,18 +214,18 @@ def changed(line, **fields):
     ("damage", "part"),
     [
         (lambda lines: [*lines[:2], lines[2][:40], *lines[3:]], "line 3 of .*it is not JSON"),
-        (lambda lines: [*lines[:2], "[1, 2]", *lines[3:]], "line 3 of .*it is no event"),
-        (lambda lines: lines[1:], "0 starts"),
-        (lambda lines: [lines[0], *lines], "2 starts"),
-        (lambda lines: [], "0 starts"),
+        (lambda lines: [*lines[:2], "[1, 2]", *lines[3:]], "line 3 of .*it is not an event"),
+        (lambda lines: lines[1:], "has 0 events"),
+        (lambda lines: [lines[0], *lines], "has 2 events"),
+        (lambda lines: [], "has 0 events"),
         (lambda lines: [lines[0][:50]], "line 1 of .*it is not JSON"),
-        (lambda lines: [changed(lines[0], N=65), *lines[1:]], "do not fit its 65 sites"),
-        (lambda lines: [changed(lines[0], sites="x"), *lines[1:]], "'sites' is of another kind"),
-        (lambda lines: [*lines[:-2], changed(lines[-2]), changed(lines[-1], keep=[999] * 16)], "cannot be shown"),
-        (lambda lines: [*lines[:-1], changed(lines[-1], image_shape=[8, 0.5])], "'image_shape' is no shape"),
-        (lambda lines: [changed(lines[0], image_shape="8x8"), *lines[1:]], "'image_shape' is no shape"),
-        (lambda lines: [changed(lines[0], feature_names=3), *lines[1:]], "'feature_names' is no list of names"),
-        (lambda lines: [line.replace('"alpha": 1.0', '"alpha": 1e400') for line in lines], "'alpha' is no number"),
+        (lambda lines: [changed(lines[0], n_sites=65), *lines[1:]], "do not fit its 65 sites"),
+        (lambda lines: [changed(lines[0], sites="x"), *lines[1:]], "'sites': Input should be"),
+        (lambda lines: [*lines[:-2], changed(lines[-2]), changed(lines[-1], indices=[999] * 16)], "cannot be shown"),
+        (lambda lines: [*lines[:-1], changed(lines[-1], image_shape=[8, 0.5])], "'image_shape.1': Input should be"),
+        (lambda lines: [changed(lines[0], image_shape="8x8"), *lines[1:]], "'image_shape': Input should be"),
+        (lambda lines: [changed(lines[0], feature_names=3), *lines[1:]], "'feature_names': Input should be"),
+        (lambda lines: [re.sub('"alpha": [0-9.]+', '"alpha": 1e400', line) for line in lines], "'alpha'"),
     ],
 )
 def test_a_broken_record_is_one_clear_error(copied, damage, part, capsys):
@@ -250,7 +251,7 @@ def test_a_field_of_another_kind_is_named(copied, field):
 def test_folders_and_files_that_will_not_do(runs, tmp_path, capsys):
     with pytest.raises(FolderError, match="there is no folder"):
         write_report(str(tmp_path / "nowhere"))
-    with pytest.raises(FolderError, match=r"has no events.jsonl: no run is there"):
+    with pytest.raises(FolderError, match=r"has no events.jsonl, so it is not the folder of a run"):
         write_report(str(tmp_path))
     (tmp_path / "mine.html").write_text("mine")
     with pytest.raises(FolderError, match="exists already"):
