@@ -183,7 +183,7 @@ def parse_event(line: bytes) -> Event | None:
     if not isinstance(content, dict) or not isinstance(content.get("event"), str):
         raise ValueError("it is not an event")
     kind = KINDS.get(content["event"])
-    return None if kind is None else _validated(line, kind)
+    return None if kind is None else _validated(line, kind, content)
 
 
 def parse_events(data: bytes) -> Parsed:
@@ -244,7 +244,7 @@ def read_result(folder: str | Path) -> RunDone:
     """
     content = read_json(folder, RESULT)
     try:
-        done = _validated(json.dumps(content).encode(), RunDone)
+        done = _validated(json.dumps(content).encode(), RunDone, content)
     except (ValueError, RecursionError) as error:
         raise FolderError(
             f"{str(Path(folder) / RESULT)!r} is not the result of a run ({brief(error)}); the file was changed: run again"
@@ -299,10 +299,14 @@ def _check_sizes(log: EventLog) -> None:
 _ADAPTERS: dict[type[Event], TypeAdapter[Any]] = {}
 
 
-def _validated(line: bytes, kind: type[E]) -> E:
+def _validated(line: bytes, kind: type[E], content: dict[str, Any]) -> E:
     """Return the event of a line, its fields checked against their declared types; ValueError where they do not fit."""
     from pydantic import TypeAdapter, ValidationError
 
+    # Checked before an event is made of it, in which a number that is not finite is unknown.
+    for name, value in _numbers(content):
+        if not abs(value) < LARGEST:
+            raise ValueError(f"{name!r} is larger than any run writes")
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     try:
@@ -311,9 +315,6 @@ def _validated(line: bytes, kind: type[E]) -> E:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where!r}: {first['msg']}") from None
-    for name, value in _numbers(event.to_dict()):
-        if not abs(value) < LARGEST:
-            raise ValueError(f"{name!r} is larger than any run writes")
     return event
 
 

@@ -90,7 +90,7 @@ def test_the_page_of_a_steered_run(runs, capsys):
     page, run = read(path), read_log(runs / "chain")
     assert "digits, 16 of 64 sites" in page.text
     assert "the run that it repeats had ended there" in page.text
-    assert "rest from block 9" in page.text
+    assert "constant since block 9" in page.text
     assert "breaks stationarity" in page.text
     assert f"mcprune run --replay {runs / 'chain'} --out {runs / 'chain'}-again" in page.text
     for score in run.done.scores:
