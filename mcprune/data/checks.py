@@ -64,7 +64,7 @@ def as_features(name: str, features: AnyArray, names: Sequence[str]) -> AnyArray
         values = features
     else:
         with np.errstate(over="ignore"):
-            values = features.astype(np.float64)
+            values = features.astype(np.float64, copy=False)
     low, high = values.min(axis=0), values.max(axis=0)  # a NaN anywhere in a column makes both NaN
     size = np.maximum(np.abs(low), np.abs(high))
     if not (size <= FLOAT32_MAX).all():

@@ -94,16 +94,36 @@ def find_header(first: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]
 
 
 def _numbers_only(cells: list[str], rows: Callable[[], Iterable[Sequence[str]]]) -> Header:
-    second = next(iter(rows()), None)
+    below = [row for row, _ in zip(rows(), range(_SAMPLE), strict=False)]
+    second = below[0] if below else None
     is_even = _rises_evenly(cells) and (second is None or not _rises_evenly(second))
     if is_even and cells[:2] == ["0", "1"]:
         return Header(True)
     text = f"the first line ({some(cells, 3)}) has only numbers and is read as a"
     if is_even and len(cells) >= MIN_HEADER_NUMBERS:
         return Header(True, f"{text} header, as they rise by a constant step. If it is a row: --header no")
+    if _is_far(cells, below):
+        return Header(True, f"{text} header, as they are far from those below. If it is a row: --header no")
     if len(cells) >= MIN_HEADER_NUMBERS and _rises(cells) and second is not None and not _rises(second):
         return Header(False, f"{text} row, though its numbers rise. If it is a header: --header yes")
     return Header(False)
+
+
+def _is_far(cells: list[str], below: list[Sequence[str]]) -> bool:
+    """Return whether the first line's numbers are distinct and far outside of those below, in all columns but one.
+
+    Far is by more than the range of the column; the one may be the class.
+    """
+    table = [[float(cell) if is_number(cell) else np.nan for cell in row] for row in below if len(row) == len(cells)]
+    if len(table) < MIN_COUNTED_ROWS or len(cells) < 3 or len(set(cells)) < len(cells):
+        return False
+    first, values = np.array([float(cell) for cell in cells]), np.array(table)
+    is_known = np.isfinite(values)
+    low = np.where(is_known, values, np.inf).min(axis=0)
+    high = np.where(is_known, values, -np.inf).max(axis=0)
+    spread = np.maximum(high - low, 0)
+    is_near = (first >= low - spread) & (first <= high + spread)
+    return int(is_near.sum()) <= 1
 
 
 def _rises(cells: Sequence[str]) -> bool:
@@ -220,10 +240,11 @@ def is_identifier_name(name: str) -> bool:
 
 
 def row_numbers(names: Sequence[str], features: AnyArray) -> RowNumbers:
-    """Find columns that only number the rows: whole numbers, different in each row.
+    """Find columns that only number the rows: numbers that are different in each row.
 
     Certain are columns that rise or fall by a constant step over ten rows or more, and columns whose name is usual for
-    identifiers. Possible are others that are a permutation of successive numbers, or that rise or fall throughout.
+    identifiers. Possible are others that are a permutation of successive numbers, or that rise or fall throughout, and
+    numbers that are not whole with a constant step.
 
     Parameters
     ----------
@@ -236,9 +257,15 @@ def row_numbers(names: Sequence[str], features: AnyArray) -> RowNumbers:
         return RowNumbers([], [])
     for j, name in enumerate(names):
         column = features[:, j].astype(np.float64)
-        if not _is_whole(column[:3]) or not _is_whole(column) or np.unique(column).size < rows:
+        if np.unique(column[:_SAMPLE]).size < min(rows, _SAMPLE) or not np.isfinite(column).all():
             continue
         steps = np.diff(column)
+        if not (np.mod(column, 1) == 0).all():
+            is_even = rows >= MIN_COUNTED_ROWS and np.allclose(steps, steps[0], rtol=1e-6, atol=0)
+            possible += [j] if is_even else []
+            continue
+        if np.unique(column).size < rows:
+            continue
         if is_identifier_name(name) or (rows >= MIN_COUNTED_ROWS and (steps == steps[0]).all()):
             certain.append(j)
         elif rows >= MIN_COUNTED_ROWS and (
@@ -246,10 +273,6 @@ def row_numbers(names: Sequence[str], features: AnyArray) -> RowNumbers:
         ):
             possible.append(j)
     return RowNumbers(certain, possible)
-
-
-def _is_whole(column: AnyArray) -> bool:
-    return bool(np.isfinite(column).all() and (np.mod(column, 1) == 0).all())
 
 
 def column_notes(names: Sequence[str], features: AnyArray, targets: IntArray) -> tuple[str, ...]:

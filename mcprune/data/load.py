@@ -219,9 +219,7 @@ def _assemble_table(
     more = list(notes)
     possible = [names[j] for j in row_numbers(names, features).possible]
     if possible:
-        more.append(
-            f"a different whole number in each row: {_columns(possible)}. If it only numbers the rows: --must-drop"
-        )
+        more.append(f"a different number in each row: {_columns(possible)}. If it only numbers the rows: --must-drop")
     return replace(dataset, notes=(*more, *column_notes(names, dataset.features, dataset.targets)))
 
 

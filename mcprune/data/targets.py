@@ -15,7 +15,7 @@ Label = str | int | bool | float
 
 _INTEGER = re.compile(r"-?[0-9]+")
 MAX_LENGTH = 300  # digits: Python reads no integer of more than 4,300 digits, and no float is that long
-_MISSING = frozenset({"", "nan", "na", "n/a"})
+_MISSING = frozenset({"", "nan", "na", "n/a", "null", "?"})
 
 
 def parse_labels(texts: Sequence[str]) -> list[str] | list[int] | list[bool] | list[float]:

@@ -32,6 +32,10 @@ def _header(first, *rows, target=None):
         (["1", "2", "3"], [["2", "2", "1"]], False),
         (["900.5", "903", "910", "915", "920"], [["0.1", "0.2", "0.2", "0.3", "1"]], False),
         (["3a", "1"], [["31", "2"], ["3a", "3"]], False),
+        (["400.1", "410.7", "420.3", "0"], [[".1", ".2", ".3", str(i % 2)] for i in range(12)], True),
+        (["400.1", "410.7", "420.3", "0"], [[".1", ".2", ".3", str(i % 2)] for i in range(8)], False),
+        (["400.1", ".2", "420.3", "0"], [[".1", ".2", ".3", str(i % 2)] for i in range(12)], False),
+        (["1.5", "2.5", "3.5", "0"], [[str(2.5 + i), str(3.5 + i), str(4.5 + i), "1"] for i in range(12)], False),
     ],
 )
 def test_what_counts_as_a_header(first, rows, expected):
@@ -161,11 +165,13 @@ SHUFFLED = np.random.default_rng(1).permutation(12)
         ("id", SHUFFLED * 7 + 100, "certain"),
         ("x", SHUFFLED, "possible"),
         ("time", np.cumsum(np.arange(12) % 3 + 1), "possible"),
-        ("x", np.arange(12) * 0.5, ""),
+        ("x", np.arange(12) * 0.5, "possible"),
+        ("time", 3 - np.arange(12) * 0.1, "possible"),
+        ("x", np.sqrt(np.arange(12)), ""),
         ("x", SHUFFLED**2, ""),
         ("id", np.arange(12) // 2, ""),
         ("year", np.arange(12) % 5, ""),
-        ("x", np.arange(12) + 0.25, ""),
+        ("x", np.arange(12) + 0.25, "possible"),
     ],
 )
 def test_which_columns_number_the_rows(name, column, kind):

@@ -15,7 +15,7 @@ from mcprune.errors import DataError
 @given(
     values=st.one_of(
         st.lists(
-            st.text(max_size=4).filter(lambda t: t.strip().lower() not in ("", "nan", "na", "n/a")),
+            st.text(max_size=4).filter(lambda t: t.strip().lower() not in ("", "nan", "na", "n/a", "null", "?")),
             min_size=1,
         ),
         st.lists(st.integers(-(2**70), 2**70), min_size=1),
