@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from mcprune.storage.layout import BEGUN, read_json
 
 
 def run_shared(place: Place, config: Config, steering: Steering | None, *, quiet: bool, json: bool) -> int:
-    """Do this rank's part of a run; begun anew by torchrun, go on with it from its last checkpoint. Returns the exit code."""
+    """Run this rank's part of a run, and return the exit code; a run that torchrun restarts continues from its last checkpoint."""
     about = {"command": "run", **about_options(config)}
     with _named(place), met(place, about, config.runtime.device, config.runtime.rank_timeout) as ranks:
         if not ranks.is_first:
@@ -27,48 +29,46 @@ def run_shared(place: Place, config: Config, steering: Steering | None, *, quiet
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             if place.restarts and is_of(folder, place.job):
                 opened = open_run(folder)
-                _say(opened.words, quiet=quiet)
+                _print(opened.words, quiet=quiet)
                 return watch(events_of(opened, ranks=ranks), screen)
             return watch(run(config, steering, ranks), screen)
 
 
 def resume_shared(place: Place, given: Any) -> int:
-    """Do this rank's part of going on with a run. Returns the exit code."""
+    """Run this rank's part of a resumed run, and return the exit code."""
     with _named(place), met(place, {"command": "resume"}, "auto", given.rank_timeout) as ranks:
-        ended = ranks.agree(int(has_ended(given.folder)) if ranks.is_first else 0)
-        if ended:
-            _say([f"the run in {given.folder} has ended: nothing is left to resume"] * ranks.is_first, quiet=False)
+        if ranks.agree(int(has_ended(given.folder)) if ranks.is_first else 0):
+            _print(
+                [f"the run in {given.folder} is finished, so there is nothing to resume"] * ranks.is_first, quiet=False
+            )
             return 0
         if not ranks.is_first:
             return follow(ranks)
         opened = open_run(given.folder, older=given.older, anyway=given.anyway)
-        _say(opened.words, quiet=given.quiet)
+        _print(opened.words, quiet=given.quiet)
         with choose_screen(sys.stdout, quiet=given.quiet, json=given.json) as screen:
             return watch(events_of(opened, ranks=ranks), screen)
 
 
 def is_of(folder: Path, job: str) -> bool:
-    """Tell whether the run in a folder was begun by this torchrun, in an earlier attempt."""
+    """Whether the run in a folder was started by this torchrun, in an earlier attempt."""
     try:
         return bool(read_json(folder, BEGUN).get("job") == job)
     except FolderError:
         return False
 
 
-class _named:
-    """Errors of other ranks than 0 say whose they are."""
-
-    def __init__(self, place: Place) -> None:
-        self.rank = place.rank
-
-    def __enter__(self) -> None:
-        """Nothing to do."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self.rank and isinstance(error, McpruneError):
-            error.args = (f"rank {self.rank}: {error}",)
+@contextmanager
+def _named(place: Place) -> Iterator[None]:
+    """Put the rank in front of the errors of other ranks than 0."""
+    try:
+        yield
+    except McpruneError as error:
+        if place.rank:
+            error.args = (f"rank {place.rank}: {error}",)
+        raise
 
 
-def _say(words: list[str], *, quiet: bool) -> None:
-    for text in words if not quiet else ():
+def _print(texts: list[str], *, quiet: bool) -> None:
+    for text in texts if not quiet else ():
         print(f"mcprune: {text}", file=sys.stderr)

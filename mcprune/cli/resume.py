@@ -1,4 +1,4 @@
-"""`mcprune resume`: go on with a run that was cut off."""
+"""`mcprune resume`: continue a run that was cut off."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def resume(arguments: list[str]) -> int:
     """Run the command and return its exit code, that of `mcprune run`."""
     parser = Parser(
         "mcprune resume",
-        "Go on with a run that was killed, interrupted, or ended by an error, from its last checkpoint to the end that it would have "
-        "had: on the same machine, threads and versions to the same bits. What was told before is told again first.",
+        "Continue a run that was killed, interrupted or ended by an error, from its last checkpoint. On the same machine, with the same "
+        "threads and versions, it ends in the same bits as the uninterrupted run. Its earlier events are printed again first.",
     )
     parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
     parser.option(
         "--older",
         action="store_true",
-        help="pass over the last checkpoint: take the one before it, or begin anew (default: no)",
+        help="skip the last checkpoint: use the one before it, or start again (default: no)",
     )
     parser.option(
         "--anyway",
         action="store_true",
-        help="go on although versions, threads, device or data are others: the bits may differ (default: no)",
+        help="continue although versions, threads, device or data differ: the result may differ (default: no)",
     )
     parser.option(
         "--quiet",
@@ -37,14 +37,14 @@ def resume(arguments: list[str]) -> int:
         "--rank-timeout",
         type=float,
         metavar="SECONDS",
-        help="with torchrun: seconds after which a process that says nothing is given up (default: 300)",
+        help="with torchrun: seconds after which a silent process counts as lost (default: 300)",
     )
     given = parser.read(arguments)
     if given.quiet and given.json:
-        raise ConfigError("--quiet prints nothing and --json everything; leave one of them out")
+        raise ConfigError("--quiet prints nothing and --json everything. Leave one of them out")
 
     if given.rank_timeout is not None and not 0 < given.rank_timeout <= 1e6:
-        raise ConfigError(f"rank_timeout={given.rank_timeout:g}; choose 0 < seconds <= 1e6")
+        raise ConfigError(f"--rank-timeout {given.rank_timeout:g} is out of range. Choose 0 < seconds <= 1e6")
     if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
         from mcprune.session.ranks import place_of
 
@@ -59,7 +59,7 @@ def resume(arguments: list[str]) -> int:
 
     if has_ended(given.folder):
         print(
-            f"the run in {given.folder} has ended: nothing is left to resume; mcprune show {given.folder}",
+            f"the run in {given.folder} is finished, so there is nothing to resume. See mcprune show {given.folder}",
             file=sys.stderr,
         )
         return 0

@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from mcprune.dashboard.series import Stream
 
 DESCRIPTION = (
-    "Run as `mcprune run` does, and serve a page on this machine on which the run is watched and steered: delta, temperature, alpha, "
+    "Run like `mcprune run`, and serve a page on this machine on which the run is watched and steered: delta, temperature, alpha, "
     "the mixture of moves, the evaluation batch, the pressure of n(t); pause, step, stop. Every change is recorded with its block, "
-    "and `mcprune run --replay FOLDER` repeats the run."
+    "and `mcprune run --replay FOLDER` repeats the run. With FOLDER the page shows a recorded run instead."
 )
 OWN = ("folder", "port", "host", "browser", "paused")
-# After the run the page is served as long as someone looks at it; so long may a page take to come back.
-GONE = 3.0
+GONE = 3.0  # seconds without an open page after which a finished run is no longer served
 TERMINATED = 128 + 15  # exit code after SIGTERM
 
 
@@ -38,7 +37,7 @@ def tune_parser() -> Parser:
     """Return the parser: the options of run, and the page's own."""
     parser = run_parser("tune", DESCRIPTION)
     page = parser.add_argument_group("page")
-    parser.option("folder", metavar="FOLDER", nargs="?", help="look at a run that has ended, in place of running")
+    parser.option("folder", metavar="FOLDER", nargs="?", help="show a recorded run instead of running")
     parser.option(
         "--port",
         metavar="INTEGER",
@@ -49,7 +48,7 @@ def tune_parser() -> Parser:
         "--host",
         metavar="NAME",
         group=page,
-        help="address to listen on; others than this machine need the token too (default: 127.0.0.1)",
+        help="address to listen on; other machines need the token as well (default: 127.0.0.1)",
     )
     parser.option(
         "--no-browser",
@@ -58,7 +57,7 @@ def tune_parser() -> Parser:
         group=page,
         help="do not open a browser (default: open one where there is a display)",
     )
-    parser.option("--paused", action="store_true", group=page, help="wait in front of the first block (default: no)")
+    parser.option("--paused", action="store_true", group=page, help="wait before the first block (default: no)")
     return parser
 
 
@@ -70,13 +69,11 @@ def tune(arguments: list[str]) -> int:
     if own["folder"] is not None:
         if options:
             raise ConfigError(
-                f"{option(next(iter(options)))} is for a new run, but {own['folder']!r} is looked at; leave one of them out"
+                f"{option(next(iter(options)))} is for a new run, but {own['folder']!r} is a recorded one. Leave one of them out"
             )
         if own["paused"]:
-            raise ConfigError(
-                f"--paused is for a new run, but {own['folder']!r} is looked at, where nothing runs; leave --paused out"
-            )
-        return _look(own, port)
+            raise ConfigError(f"--paused is for a new run, but {own['folder']!r} is a recorded one. Leave --paused out")
+        return _show(own, port)
     config = make_config(**options)
 
     from mcprune.cli.screen import choose_screen, watch
@@ -90,20 +87,20 @@ def tune(arguments: list[str]) -> int:
     try:
         events = watched(run(config, controller), controller)
         first = next(events)
-        # Before the screen, which would wrap it. JSON lines stay alone on standard output.
+        # Printed before the screen starts, which would wrap it. Standard output is for the JSON lines alone.
         stream = sys.stderr if json else sys.stdout
         _announce(server, own, stream)
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             code = watch(chain([first], events), screen)
-        if code != TERMINATED:  # who ends the process does not wait for a page to be closed
+        if code != TERMINATED:  # SIGTERM does not wait for a page to be closed
             _linger(controller.view.stream)
         return code
     finally:
         server.stop()
 
 
-def _look(own: dict[str, Any], port: int | None) -> int:
-    """Serve a run that has ended until Ctrl-C."""
+def _show(own: dict[str, Any], port: int | None) -> int:
+    """Serve a recorded run until Ctrl-C."""
     from mcprune.dashboard.recorded import NoRequests, RecordedRun
     from mcprune.dashboard.server import Server
 
@@ -111,7 +108,7 @@ def _look(own: dict[str, Any], port: int | None) -> int:
     server.start()
     try:
         _announce(server, own, sys.stdout)
-        print("Ctrl-C ends it", file=sys.stderr, flush=True)
+        print("Ctrl-C ends the page", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
         return 0
@@ -120,7 +117,7 @@ def _look(own: dict[str, Any], port: int | None) -> int:
 
 
 def _announce(server: Any, own: dict[str, Any], stream: TextIO) -> None:
-    """Say where the page is, on a line alone, and open it where there is a display."""
+    """Print the address of the page on a line of its own, and open it where there is a display."""
     if server.note:
         print(f"note: {server.note}", file=sys.stderr, flush=True)
     print(server.address, file=stream, flush=True)
@@ -145,7 +142,7 @@ def _linger(stream: Stream) -> None:
     """Serve while a page is open: its last figures can still be read and reloaded."""
     seen = time.monotonic() if stream.readers else -GONE
     if stream.readers:
-        print("the page stays while it is open; Ctrl-C ends it", file=sys.stderr, flush=True)
+        print("the page is served while it is open; Ctrl-C ends it", file=sys.stderr, flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         while time.monotonic() - seen < GONE:
             if stream.readers:
@@ -162,5 +159,5 @@ def _port(text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
-        raise ConfigError(f"--port takes a number from 0 to 65535, met {text!r}")
+        raise ConfigError(f"--port takes a number from 0 to 65535, but got {text!r}. Leave it out for the usual port")
     return int(text)

@@ -1,4 +1,4 @@
-"""`mcprune tune` as a command: the address on a line alone, the port, the end, a finished run looked at."""
+"""`mcprune tune` as a command: the address on a line of its own, the port, the end, a recorded run."""
 
 import json
 import os
@@ -152,10 +152,10 @@ def test_what_cannot_be_is_one_message(tmp_path, capsys):
         assert main(["tune", "--no-browser", "--port", port, "--out", str(tmp_path / "run")]) == 2
         assert f"--port {port} of 127.0.0.1 cannot be listened on" in capsys.readouterr().err
     for arguments, said in (
-        (["--port", "http"], "--port takes a number from 0 to 65535, met 'http'"),
-        (["--port", "70000"], "met '70000'"),
+        (["--port", "http"], "--port takes a number from 0 to 65535, but got 'http'"),
+        (["--port", "70000"], "got '70000'"),
         ([str(tmp_path / "nothing")], "there is no folder"),
-        ([str(tmp_path)], "no run is there"),
+        ([str(tmp_path)], "not the folder of a run"),
         ([str(tmp_path), "--keep", "3"], "--keep is for a new run"),
         ([str(tmp_path), "--paused"], "--paused is for a new run"),
         (["--prot", "1"], "did you mean '--port'?"),
