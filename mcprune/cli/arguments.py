@@ -164,8 +164,8 @@ def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dic
     """
     given = vars(parsed := (parser or run_parser()).read(arguments))
     options = {name: value for name, value in given.items() if name not in SCREEN}
-    replay = options.pop("replay", None)
-    options = expanded(options) | ({} if replay is None else {"replay": replay})
+    own = {name: options.pop(name) for name in tuple(options) if name not in OPTIONS}  # of the command, not of a run
+    options = expanded(options) | own
     # A preset on the command line stands above the file, as every option there does.
     preset = PRESETS.get(options.get("preset", ""), {})
     return (

@@ -63,7 +63,7 @@ def test_version(capsys):
     ("arguments", "parts"),
     [
         (["rnu"], ["'rnu'", "'run'"]),
-        (["bake"], ["'bake'", "run, show, predict"]),
+        (["bake"], ["'bake'", "run, resume, tune"]),
         (["--verison"], ["'--verison'", "'--version'"]),
         (["--keep", "5"], ["'--keep'", "mcprune run --keep"]),
         (["run", "--kep", "5"], ["'--kep'", "'--keep'"]),

@@ -74,7 +74,7 @@ def test_the_address_stands_alone_and_the_run_ends_as_nobody_looks(tuned, tmp_pa
 def test_json_lines_stay_alone_on_standard_output(tuned, tmp_path):
     process = tuned("--port", "0", "--json", "--out", str(tmp_path / "run"), *SHORT)
     out, said = process.communicate(timeout=120)
-    assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "done"
+    assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "run_done"
     assert "http://127.0.0.1:" in said
 
 
@@ -135,7 +135,7 @@ def test_a_run_that_has_not_ended_is_looked_at_with_its_changes(tmp_path):
     state = RecordedRun(tmp_path / "run").state()
     assert state["status"] == "unfinished"
     assert "mcprune resume" in state["run"]["no_knobs"]
-    assert state["run"]["image_shape"] == [8, 8]
+    assert tuple(state["run"]["image_shape"]) == (8, 8)
     assert state["latest"]["mask"]
     (entry,) = state["changes"]
     losses = [event.loss for event in told if event.kind == "progress"]
