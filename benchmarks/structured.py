@@ -57,7 +57,7 @@ def one(seed: int, options: dict[str, str], data: str, threads: int) -> dict[str
         "architecture": "-".join(map(str, cost["groups"])),
         "macs": cost["used"],
         "parameters": result["parameters"]["after"],
-        "found": 1.0 - rows["hard mask, as found"]["accuracy"],
+        "found": 1.0 - rows["hard mask, not retrained"]["accuracy"],
         "error": 1.0 - rows["hard mask, retrained"]["accuracy"],
         "validation_found": 1.0 - result["hardened"]["validation_accuracy"],
         "seconds": seconds,

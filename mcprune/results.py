@@ -15,8 +15,8 @@ SHOWN_NAMES = 100
 # Keys of `Result.metrics` for the rows of the final table; any other row is test_accuracy_ and its name.
 METRIC_NAMES = {
     "hard mask, retrained": "test_accuracy",
-    "hard mask, updated": "test_accuracy",
-    "hard mask, as found": "test_accuracy_before_retraining",
+    "hard mask, fine-tuned": "test_accuracy",
+    "hard mask, not retrained": "test_accuracy_before_retraining",
 }
 
 

@@ -29,8 +29,8 @@ RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
 COMPARE_SHARE = 0.1
 RETRAINED = ("scratch", "warm")  # updates that train a small classifier for --retrain-epochs
-FOUND = ("hard mask, as found", "hard mask, updated", "hard mask, retrained")
-BY_MAGNITUDE = ("magnitude, as found", "magnitude, updated")
+OF_MASK = ("hard mask, not retrained", "hard mask, fine-tuned", "hard mask, retrained")
+BY_MAGNITUDE = ("magnitude, not retrained", "magnitude, fine-tuned")
 Score = Callable[[str, int, list[float | None], float, list[float | None]], Scored]
 
 
@@ -128,7 +128,7 @@ def finalize(
         since = time.monotonic()
     kept = int(mask.sum())
     objective = refit.value(plan.gated, mask, is_gated=True)
-    yield score("hard mask, as found", kept, [refit.test_gated(mask)], since, [objective])
+    yield score("hard mask, not retrained", kept, [refit.test_gated(mask)], since, [objective])
     since = time.monotonic()
     small = None
     is_fresh = plan.config.retrain.finetune in RETRAINED
@@ -142,10 +142,10 @@ def finalize(
         except KeyboardInterrupt:
             is_cut_short = True
     if small is None:
-        yield Note("ended early: the pruned model is the mask as found, not retrained")
+        yield Note("ended early: the pruned model has the mask of the search and is not retrained")
         small = refit.cut(plan.model, mask)
     elif plan.config.retrain.finetune != "none":
-        name = "hard mask, retrained" if is_fresh else "hard mask, updated"
+        name = "hard mask, retrained" if is_fresh else "hard mask, fine-tuned"
         yield score(name, kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
     whole = refit.fresh(plan.config.runtime.seed) if is_fresh else plan.model
     width = plan.prepared.n_inputs
@@ -167,7 +167,7 @@ def finalize(
         except KeyboardInterrupt:
             is_cut_short = True
             yield Note("the comparisons were interrupted")
-    order = ["dense", "all sites", *FOUND, "random masks", "first-layer magnitude", "weight magnitude", *BY_MAGNITUDE]
+    order = ["dense", "all sites", *OF_MASK, "random masks", "first-layer magnitude", "weight magnitude", *BY_MAGNITUDE]
     indices, names = kept_sites(plan, mask)
     done = RunDone(
         name=plan.prepared.name,

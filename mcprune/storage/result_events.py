@@ -61,15 +61,15 @@ class Hardened(Event):
 class Scored(Event):
     """A classifier was tested: one row of the final table.
 
-    `hard mask, as found` always comes; a row of the retrained or updated model follows unless the run was interrupted; the others come
-    with comparisons (`compare`).
+    `hard mask, not retrained` always comes; a row of the retrained or fine-tuned model follows unless the run was interrupted; the others
+    come with comparisons (`compare`).
 
     Attributes
     ----------
     name : str
-        `all sites`; `hard mask, as found`; `hard mask, retrained` (a fresh classifier on the kept sites); `hard mask, updated` (the kept
-        trained values after a short update); `dense` (the frozen classifier with all sites); `magnitude, as found`; `magnitude, updated`;
-        `random masks`; `first-layer magnitude`; `weight magnitude`.
+        `all sites`; `hard mask, not retrained` (the search's classifier under the mask); `hard mask, retrained` (a classifier trained on the
+        kept sites); `hard mask, fine-tuned` (the kept trained values after a short update); `dense` (the frozen classifier with all sites);
+        `magnitude, not retrained`; `magnitude, fine-tuned`; `random masks`; `first-layer magnitude`; `weight magnitude`.
     kept : int, sites
         Kept sites.
     accuracy : float or None, share

@@ -68,7 +68,7 @@ def read_run(folder: Path, spent: tuple[float, int] = (0.0, 0)) -> RunFigures:
     result, log = read_result(folder), read_log(folder)
     accuracies = {score.name: score.accuracy for score in result.scores}
     hardened, progress = result.hardened, log.progress
-    found, retrained = accuracies.get("hard mask, as found"), accuracies.get("hard mask, retrained")
+    found, retrained = accuracies.get("hard mask, not retrained"), accuracies.get("hard mask, retrained")
     if found is None or retrained is None or hardened.gate_sum_error is None or not progress:
         raise FolderError(
             f"the run in {str(folder)!r} has no retrained mask, or no progress; remove that folder and run again"

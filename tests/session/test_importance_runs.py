@@ -279,7 +279,7 @@ def test_score_is_a_run_with_a_mask_and_a_table(tmp_path, capsys):
     ]
     assert main(["score", "--measure", "l2", *given, "--threads", "1", "--out", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert "hard mask, as found" in out
+    assert "hard mask, not retrained" in out
     options = read_options(folder / "config.toml")
     assert (options["method"], options["measure"], options["rounds"]) == (
         "importance",

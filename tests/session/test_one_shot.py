@@ -57,10 +57,16 @@ def test_weights_of_a_trained_net(weights):
     folder, events = weights
     found = figures(events)
     assert list(found) == [
-        *("dense", "hard mask, as found", "hard mask, updated", "magnitude, as found", "magnitude, updated"),
+        *(
+            "dense",
+            "hard mask, not retrained",
+            "hard mask, fine-tuned",
+            "magnitude, not retrained",
+            "magnitude, fine-tuned",
+        ),
     ]
-    assert found["hard mask, as found"] > found["magnitude, as found"]
-    assert found["hard mask, updated"] > found["hard mask, as found"] > 0.5
+    assert found["hard mask, not retrained"] > found["magnitude, not retrained"]
+    assert found["hard mask, fine-tuned"] > found["hard mask, not retrained"] > 0.5
     result = json.loads((folder / "result.json").read_text())
     total = 64 * 16 + 16 * 12 + 12 * 10
     assert result["nonzero_weights"] == {"before": total, "after": 300}
@@ -132,16 +138,16 @@ def test_a_run_repeats_from_its_configuration(weights):
 def test_other_updates(finetune):
     events = list(run(make_config(**SHORT, sites="weights:layers.0,layers.2", keep=300, finetune=finetune, out=None)))
     found = figures(events)
-    assert ("hard mask, updated" in found) == (finetune != "none")
+    assert ("hard mask, fine-tuned" in found) == (finetune != "none")
     if finetune != "none":
-        assert found["hard mask, updated"] > found["hard mask, as found"] - 0.02
+        assert found["hard mask, fine-tuned"] > found["hard mask, not retrained"] - 0.02
 
 
 @pytest.mark.parametrize("sites", ["inputs", "units", "inputs,weights:layers.2"])
 def test_frozen_classifiers_with_other_sites(sites):
     events = list(run(make_config(**SHORT, sites=sites, keep=20)))
     found = figures(events)
-    assert list(found) == ["dense", "hard mask, as found", "hard mask, updated"]
+    assert list(found) == ["dense", "hard mask, not retrained", "hard mask, fine-tuned"]
     assert events[-1].hardened.steps == 0
 
 
@@ -150,7 +156,7 @@ def test_weights_while_the_classifier_trains():
     events = list(run(make_config(**options, sites="weights", keep=500)))
     found = figures(events)
     assert "dense" not in found
-    assert found["hard mask, updated"] > 0.8
+    assert found["hard mask, fine-tuned"] > 0.8
     assert events[-1].hardened.steps > 0
 
 
@@ -230,4 +236,4 @@ def test_a_measure_of_the_trained_net_starts_the_chain():
     events = list(run(make_config(**options, start="magnitude", keep_schedule="constant", finetune="none")))
     found, first = figures(events), next(event for event in events if event.kind == "progress")
     assert first.kept == 300
-    assert abs(found["hard mask, as found"] - found["magnitude, as found"]) < 0.1
+    assert abs(found["hard mask, not retrained"] - found["magnitude, not retrained"]) < 0.1

@@ -267,7 +267,7 @@ def test_the_comparisons_stand_beside_the_result(quick, tmp_path):
     told = list(run(quick(data="wine", keep=3, compare="yes", out=str(tmp_path / "run"))))
     rows = told[-1].scores
     assert [row.name for row in rows] == [
-        *("all sites", "hard mask, as found", "hard mask, retrained", "random masks", "first-layer magnitude"),
+        *("all sites", "hard mask, not retrained", "hard mask, retrained", "random masks", "first-layer magnitude"),
     ]
     assert [row.kept for row in rows] == [13, 3, 3, 3, 3]
     assert [row.count for row in rows] == [1, 1, 1, 5, 1]

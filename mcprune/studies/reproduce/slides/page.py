@@ -166,7 +166,7 @@ def bars(firsts: Mapping[str, RunFigures]) -> Figure:
         {"type": "scatter", "mode": "markers", "y": list(names), "x": [getattr(firsts[name], key) for name in names], "name": title,
          "marker": {"size": 10, "color": colour, "symbol": symbol}}
         for key, title, colour, symbol in (
-            ("found", "hard mask, as found", COLOURS[5], "circle-open"),
+            ("found", "hard mask, not retrained", COLOURS[5], "circle-open"),
             ("retrained", "hard mask, retrained", COLOURS[0], "diamond"),
         )
     ]  # fmt: skip
