@@ -67,8 +67,8 @@ class Scored(Event):
     Attributes
     ----------
     name : str
-        `all sites`; `hard mask, not retrained` (the search's classifier under the mask); `hard mask, retrained` (a classifier trained on the
-        kept sites); `hard mask, fine-tuned` (the kept trained values after a short update); `dense` (the frozen classifier with all sites);
+        `all sites`; `hard mask, not retrained` (the search's classifier under the mask); `hard mask, retrained` (trained on the kept
+        sites); `hard mask, fine-tuned` (the kept trained values after a short update); `dense` (the frozen classifier with all sites);
         `magnitude, not retrained`; `magnitude, fine-tuned`; `random masks`; `first-layer magnitude`; `weight magnitude`.
     kept : int, sites
         Kept sites.

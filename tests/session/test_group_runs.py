@@ -38,7 +38,7 @@ def test_layers_are_read_out_whole_within_their_costs(quick, tmp_path):
     assert all(cost + price[name] > limit for name in price if name not in (*layers, "layer4"))
     progress = [event for event in told if event.kind == "progress"]
     assert all(data.cost <= data.cost_target for data in progress)
-    assert mcprune.load(tmp_path / "run").keep.tolist() == list(done.indices)
+    assert mcprune.load(tmp_path / "run").columns.tolist() == list(done.indices)
     again = str(tmp_path / "again")
     assert main(["run", "--quiet", "--config", str(tmp_path / "run" / "config.toml"), "--out", again]) == 0
     assert json.loads((tmp_path / "again" / "result.json").read_text())["indices"] == list(done.indices)

@@ -110,5 +110,5 @@ def test_ctrl_c_while_retraining_leaves_the_mask(tmp_path):
     keep = json.loads((folder / "mask.json").read_text())["indices"]
     assert len(keep) == 16
     # What was found before is saved as a whole: the model as found, and a result that says so.
-    assert mcprune.load(folder).keep.tolist() == keep
+    assert mcprune.load(folder).columns.tolist() == keep
     assert json.loads((folder / "result.json").read_text())["cut_short_by"]
