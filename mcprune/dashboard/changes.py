@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcprune.dashboard.window import COMPARED, Figures, Window
-from mcprune.methods.base import MaskUpdate
+from mcprune.methods.base import BlockInfo
 from mcprune.storage.events import KnobChanged
 
 LOGGED = 200
@@ -78,7 +78,7 @@ class ChangeLog:
         """Return the values before the last change, and forget that way back; None if there is none."""
         return self._ways_back.pop() if self._ways_back else None
 
-    def add_block(self, update: MaskUpdate, block: int) -> None:
+    def add_block(self, update: BlockInfo, block: int) -> None:
         """Take in a block, `block` of them done so far."""
         self._window.add(update)
         if self._open is not None and block - self._open.block >= COMPARED:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from mcprune.dashboard.view import RunView
 from mcprune.errors import ConfigError
-from mcprune.methods.base import MaskUpdate
+from mcprune.methods.base import BlockInfo
 from mcprune.session.steering import Knobs, Orders, Steering
 from mcprune.storage.events import Event, Hardened
 
@@ -122,7 +122,7 @@ class RunController(Steering):
             self.view.changes.origins.popleft()
         self.view.note(f"refused: {error}")
 
-    def observe(self, update: MaskUpdate, block: int, proposals: int) -> None:
+    def observe(self, update: BlockInfo, block: int, proposals: int) -> None:
         """See `Steering.observe`."""
         self.view.on_block(update, block, proposals)
         if self._is_paused and self._steps == 0:

@@ -15,7 +15,7 @@ from mcprune.dashboard.changes import ChangeLog
 from mcprune.dashboard.gates import SHOWN, Gates
 from mcprune.dashboard.series import Series, Stream
 from mcprune.dashboard.window import HINTED, Window, hints
-from mcprune.methods.base import MaskUpdate
+from mcprune.methods.base import BlockInfo
 from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.session.build.markov import judging_rows
 from mcprune.session.search_parts import near_hard
@@ -90,7 +90,7 @@ class RunView:
         self._sums: dict[str, float] = {}
         self._blocks = 0  # since the last message
         self._proposals = 0
-        self._update: MaskUpdate | None = None
+        self._update: BlockInfo | None = None
         self._moves: dict[str, list[int]] = {}
         self._published, self._counted = 0.0, (0.0, 0)
         self._gates: Gates | None = None
@@ -124,7 +124,7 @@ class RunView:
         self.become("running")
         self.stream.publish("state", self.state())
 
-    def on_block(self, update: MaskUpdate, block: int, proposals: int) -> None:
+    def on_block(self, update: BlockInfo, block: int, proposals: int) -> None:
         """A block has been done, `block` of them so far and `proposals` of all replicas."""
         self._recent.add(update)
         self.changes.add_block(update, block)
@@ -229,9 +229,9 @@ class RunView:
             "alpha": update.alpha,
             "constant_since": since,
             "seconds_left": self._seconds_left,
-            "near_hard": near_hard(self.knobs.method.training_gates()),
+            "near_hard": near_hard(self.knobs.training_gates()),
             "hints": hints(self._recent, self.knobs.values(), plan.sites.size),
-            **self._gates.message(self.knobs.method.position()),
+            **self._gates.message(self.knobs.position()),
         }
         self.stream.publish("figures", self.latest)
         self._published, self._counted = now, (now, self._proposals)
@@ -260,7 +260,7 @@ class RunView:
             return
         self.latest = {
             **self.latest, "figures": self.latest["figures"] | hardened_figures(event), "seconds_left": None, "hints": [],
-            **self._gates.message(self.knobs.method.position()),
+            **self._gates.message(self.knobs.position()),
         }  # fmt: skip
         self.stream.publish(event.kind, self.latest)
 

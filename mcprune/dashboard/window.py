@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from mcprune.methods.base import MaskUpdate
+from mcprune.methods.base import BlockInfo
 from mcprune.methods.markov.knob_use import USES_DELTA
 
 COMPARED, HINTED = 32, 128  # blocks before and after a change that are compared; blocks that a hint is about
@@ -26,9 +26,9 @@ class Window:
     """The last blocks."""
 
     def __init__(self, blocks: int) -> None:
-        self.updates: deque[MaskUpdate] = deque(maxlen=blocks)
+        self.updates: deque[BlockInfo] = deque(maxlen=blocks)
 
-    def add(self, update: MaskUpdate) -> None:
+    def add(self, update: BlockInfo) -> None:
         """Add a block."""
         self.updates.append(update)
 

@@ -104,8 +104,9 @@ def search_estimator(
             else FixedMarkov(fixed.free, fixed.kept, sites, settings, evaluator, evaluator, bound)
         )
         batch = Batch(None, evaluator.targets)  # type: ignore[arg-type]
+        state = chain.init()
         if exchanges:
             for block in range(blocks):
-                chain.update(batch, (block + 1) / blocks)
-        mask = chain.harden(batch)
+                state, _ = chain.step(state, batch, (block + 1) / blocks)
+        _, mask = chain.finish(state, batch)
         return np.asarray(mask), evaluator.fits

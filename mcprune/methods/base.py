@@ -1,26 +1,57 @@
-"""The contract of a method: something that moves a mask while backprop trains the classifier."""
+"""The contract of a method: something that moves a mask while backprop trains the classifier.
+
+As in blackjax, a method holds what stays the same during a run, and its state all that changes: `init` makes a state, `step` advances it by
+one block. The state is updated in place and returned, since its arrays have the size of the sites; `copy.deepcopy` keeps an earlier one.
+A checkpoint is the state itself (`mcprune/state.py`).
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import torch
 
 from mcprune.objectives.base import Rows
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
-if TYPE_CHECKING:
-    import torch
+S = TypeVar("S")
 
 
 class Batch(NamedTuple):
-    """Rows that judge: features (B, N) float32, targets (B,) int64, and what else the objective is told of them."""
+    """Evaluation rows: features (B, N) float32, targets (B,) int64, and what else the objective needs to know of them."""
 
     features: torch.Tensor
     targets: torch.Tensor
     rows: Rows | None = None
 
 
-class MaskUpdate(NamedTuple):
+class Adaptation(NamedTuple):
+    """What a chain adapts, as of one block; None where it does not.
+
+    Attributes
+    ----------
+    temperatures : list of float
+        Of the rungs, the coldest first.
+    swap_rates : list of float or None
+        Accepted swaps of neighbouring rungs; None before the first attempt.
+    round_trips : int
+        From the coldest rung to the hottest and back.
+    deltas : list of float
+        The half-width of proposals at each rung.
+    frozen_at : int
+        Proposals of a replica after which nothing is adapted any more.
+    """
+
+    temperatures: list[float] | None = None
+    swap_rates: list[float | None] | None = None
+    round_trips: int | None = None
+    deltas: list[float] | None = None
+    frozen_at: int | None = None
+
+
+class BlockInfo(NamedTuple):
     """What one block did; plain numbers, as the progress event shows them."""
 
     loss: float  # L_tot
@@ -40,56 +71,16 @@ class MaskUpdate(NamedTuple):
     rejected_by_bound: int
     moves: dict[str, tuple[int, int]]  # proposed and accepted in this block, by move
     strength: float = math.nan  # lambda of the gradient path's schedules
-    judged: int = (
-        0  # masks that an evaluator judged in this block: candidates, those of a falling budget, where the chains stand
-    )
-    adapted: dict[str, Any] | None = None  # what the method adapts, as docs/events.md says; None where nothing is
+    evaluated: int = 0  # masks whose loss was computed in this block
+    adapted: Adaptation | None = None  # None where nothing is adapted
     cost: int | None = None  # of the mask, in the unit of the budget; None where that is a count of sites
     cost_target: int | None = None  # cost(t)
-    walled: int = 0  # proposals rejected unevaluated for a cost above cost(t), or an emptied group
+    rejected_by_cost: int = 0  # proposals rejected unevaluated for a cost above cost(t), or an emptied group
     spread: float = math.nan  # root mean square change of L_cla of what was evaluated, at a temperature only
 
 
-class Method(Protocol):
-    """A way to a mask."""
-
-    def update(self, batch: Batch, progress: float) -> MaskUpdate:
-        """Work for one block on a fresh batch, `progress` (0..1) of the run done."""
-        ...
-
-    def training_gates(self) -> Float32Array:
-        """Return the gates (N,) under which the classifier trains now."""
-        ...
-
-    def position(self) -> FloatArray:
-        """Return the pruner weights, shape (N,)."""
-        ...
-
-    def harden(self, batch: Batch) -> BoolArray:
-        """Return a mask (N,) that keeps exactly n sites."""
-        ...
-
-    def description(self) -> dict[str, Any]:
-        """Return what the method became in words and numbers, for the record."""
-        ...
-
-    def save(self) -> dict[str, Any]:
-        """Return all that its future depends on between two blocks: plain values, arrays and tensors, copied."""
-        ...
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `save` of a method made alike gave; KeyError, TypeError or ValueError where it does not fit."""
-        ...
-
-
-@runtime_checkable
-class Joint(Protocol):
-    """A method whose gates are trained, or dropped, by the classifier's own steps of backprop: what one step asks of it, in this order.
-
-    If it has a method `watch`, that is called with the gradients made and the step not yet.
-    """
-
-    crossed: IntArray  # (N,), the step at which each gate last crossed one half; 0: never
+class TrainingHook(Protocol):
+    """What a method that moves in the steps of backprop does in each of them, in this order."""
 
     def gates(self, rows: int) -> torch.Tensor:
         """Return the gates of a training batch, (N,) or (rows, N), with a gradient."""
@@ -99,10 +90,92 @@ class Joint(Protocol):
         """Return alpha L_pru, a scalar with a gradient, which is added to L_cla."""
         ...
 
-    def stepped(self, cla: torch.Tensor) -> None:
-        """Move the gates: L_tot has been propagated back, and the classifier has made its step; `cla` is the batch's L_cla."""
+    def on_gradients(self) -> None:
+        """The gradients of L_tot are computed, and the classifier has not made its step yet."""
         ...
 
-    def notes(self) -> list[str]:
-        """Return what the user should know of the search, once it is over."""
+    def after_step(self, cla: torch.Tensor) -> None:
+        """Move the gates: the classifier has made its step; `cla` is the batch's L_cla."""
         ...
+
+
+class Method(ABC, Generic[S]):
+    """A way to a mask; what a way does not need is left as it is here.
+
+    Attributes
+    ----------
+    uses_blocks : bool
+        It decides in blocks, on evaluation rows; else it moves in the steps of backprop, by its hook.
+    ranks_sites : bool
+        Its position ranks the sites before `finish` too.
+    first_rows : int
+        Rows of the batch that `begin` needs; 0: none.
+    """
+
+    uses_blocks: bool = False
+    ranks_sites: bool = False
+    first_rows: int = 0
+
+    @abstractmethod
+    def init(self) -> S:
+        """Return the state at the start."""
+
+    @abstractmethod
+    def step(self, state: S, batch: Batch, progress: float) -> tuple[S, BlockInfo]:
+        """Advance by one block on a batch of evaluation rows; `progress` (0..1) is the share of the run at its end."""
+
+    @abstractmethod
+    def finish(self, state: S, batch: Batch) -> tuple[S, BoolArray]:
+        """Return the mask (N,) of the result: exactly n sites, or a cost within the budget."""
+
+    @abstractmethod
+    def position(self, state: S) -> FloatArray:
+        """Return the pruner weights, shape (N,)."""
+
+    @abstractmethod
+    def training_gates(self, state: S) -> Float32Array:
+        """Return the gates (N,) under which the classifier trains now."""
+
+    @abstractmethod
+    def description(self) -> dict[str, str]:
+        """Return the names of what evaluates candidates, for the record: `evaluator` and `canonical`."""
+
+    def begin(self, state: S, batch: Batch) -> S:
+        """Prepare the first block: the classifier is now what the search begins with. Called where `first_rows` is positive."""
+        return state
+
+    def hook(self, state: S) -> TrainingHook | None:
+        """Return what to do in each step of backprop; None where `uses_blocks`."""
+        return None
+
+    def validate(self, state: S) -> None:
+        """Raise ValueError for a state from a file that cannot be one of this method's."""
+        return
+
+    def target(self, progress: float) -> int | None:
+        """Return n(t), or cost(t); None where the method follows no falling budget."""
+        return None
+
+    def crossed(self, state: S) -> IntArray | None:
+        """Return the training step (N,) after which each gate last crossed one half, 0 for never; None where it does not know."""
+        return None
+
+    def scores(self, state: S) -> FloatArray | None:
+        """Return the scores (N,) by which sites were dropped last; None where there are none."""
+        return None
+
+    def forwards(self, state: S) -> int:
+        """Return the work of scores in rows that went forward, a row of backprop counting three."""
+        return 0
+
+    def evaluator_error(self, state: S) -> float | None:
+        """Return the largest measured difference of the evaluator's losses from the canonical ones, relative to max(1, loss)."""
+        return None
+
+    def steered(self, state: S) -> Any:
+        """Return what changes the settings of a chain while it runs, a `SteeredChain`; None where there are no knobs."""
+        return None
+
+    def notes(self, state: S) -> list[str]:
+        """Return what the user should know of the search, once it has finished."""
+        return []

@@ -13,7 +13,7 @@ from mcprune.config.parsing import interval
 from mcprune.data.prepare import Prepared
 from mcprune.environment import circumstances
 from mcprune.session.build.plan import Plan
-from mcprune.state import copied
+from mcprune.state import serialize
 from mcprune.storage.folder import Mark, RunFolder
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Keeper:
         began = time.monotonic()
         if self._about is None:
             self._about = about(self.plan, search)
-        self.folder.checkpoint({**self._about, "search": search.save()}, mark or self.folder.mark)
+        steering = search.steering.save(search.blocks_done)
+        self.folder.checkpoint({**self._about, "search": search.save(), "steering": steering}, mark or self.folder.mark)
         self._last = time.monotonic()
         self._last_epoch = self.plan.epochs * search.blocks_done / self.plan.blocks
         self._saved_blocks = search.blocks_done
@@ -113,8 +114,7 @@ def about(plan: Plan, search: Search) -> dict[str, Any]:
     if plan.is_users_model:  # retraining begins from it
         model = plan.origin
         held["origin"] = {
-            "parameters": {name: copied(value) for name, value in model.named_parameters()},
-            "buffers": {name: copied(value) for name, value in model.named_buffers()},
+            **serialize(model),
             "frozen": [name for name, value in model.named_parameters() if not value.requires_grad],
         }
     return held

@@ -205,21 +205,22 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
         yield from search.run(interrupt, began, keeper)
         yield from search.notes()
-        kept = int((search.method.position() > 0).sum())
+        kept = int((search.position() > 0).sum())
         if search.blocks_done < search.pace.blocks and not search.is_within():
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Note(text + "; fewer --epochs plan a shorter run")
         mask, hardened = search.harden()
-        for text in getattr(search.method, "notes", list)():
+        for text in search.method.notes(search.state.method):
             yield Note(text)
+        last = search.state.last
         result = SearchResult(
             mask=mask,
-            weights=search.method.position().copy(),
+            weights=search.position().copy(),
             gates=search.final_gates,
             work=search.cost(),
             hardened=hardened,
-            scores=getattr(search.method, "scores", None),
-            adapted=adapted_of(search.adapted),
+            scores=search.method.scores(search.state.method),
+            adapted=None if last is None else adapted_of(last.adapted),
         )
         if folder is not None:  # the last block has made it
             write_mask(plan, result, folder)

@@ -27,7 +27,7 @@ def rescued(search: Search, path: Path) -> str:
         mask = search.harden()[0] if search.mask is None else search.mask
     except McpruneError as error:
         return f"no mask could be saved: {error}"
-    content = mask_content(plan, mask, search.method.position(), search.final_gates)
+    content = mask_content(plan, mask, search.position(), search.final_gates)
     text = json.dumps(plain(content), indent=1) + "\n"
     for place in (path.parent, Path(tempfile.gettempdir())):
         file = place / f"{path.name}-mask-{uuid.uuid4().hex[:8]}.json"

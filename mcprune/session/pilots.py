@@ -181,13 +181,13 @@ def _alone(plan: Plan) -> Plan:
 def _epoch_seconds(plan: Plan, searcher: Searcher) -> float:
     """Measure the seconds of an epoch on a copy of the classifier."""
     search = searcher(_alone(plan))
-    method, steps = search.method, max(1, len(plan.prepared.y_train) // plan.batch_size)
+    steps = max(1, len(plan.prepared.y_train) // plan.batch_size)
     parts = []
-    search.trainer.run(WARM_STEPS, method.training_gates(), method.position(), 0.0, search.joint)
+    search.train(WARM_STEPS, 0.0)
     for _ in range(4):
         since = time.monotonic()
-        search.trainer.run(TIMED_STEPS // 4, method.training_gates(), method.position(), 0.0, search.joint)
-        method.update(search.judges.batch(1), 0.0)
+        search.train(TIMED_STEPS // 4, 0.0)
+        search.step(1, 0.0)
         parts.append(time.monotonic() - since)
     return float(np.median(parts)) / (TIMED_STEPS // 4) * steps
 
@@ -196,13 +196,12 @@ def _chain_seconds(plan: Plan, searcher: Searcher) -> float:
     """Estimate the time of a chain's run of the same epochs, from a few of its blocks at the start and at the end."""
     config = plan.config.model_copy(update={"search": Markov()})
     search = searcher(_alone(replace(plan, config=config)))
-    method = search.method
     times = []
     for block in range(12):
         rows = plan.evaluation.early_rows if block % 2 else plan.evaluation.rows
         since = time.monotonic()
-        search.trainer.run(config.train.steps, method.training_gates(), method.position(), 0.0)
-        method.update(search.judges.batch(rows), 0.5 if block % 2 else 1.0)
+        search.train(config.train.steps, 0.0)
+        search.step(rows, 0.5 if block % 2 else 1.0)
         times.append(time.monotonic() - since)
     return float(np.median(times[4::2]) + np.median(times[5::2])) / 2 * plan.blocks
 
@@ -227,7 +226,7 @@ def _score(plan: Plan, searcher: Searcher, until: float = math.inf) -> tuple[flo
         if is_late():
             raise TimeoutError
         search.advance(block)
-    mask: BoolArray = search.method.harden(search.judges.batch(1))
+    mask: BoolArray = search.finish(1)
     refit = Refit(alone, lambda: False)
     model = refit.small(mask, plan.config.runtime.seed)
     rows, targets = alone.rows(plan.prepared.x_train), refit.y[: len(plan.prepared.y_train)]
@@ -242,5 +241,5 @@ def _score(plan: Plan, searcher: Searcher, until: float = math.inf) -> tuple[flo
         if is_late():
             raise TimeoutError from None
         raise
-    score = accuracy(model, refit.columns(search.x_validation, mask), search.y_validation)
+    score = accuracy(model, refit.columns(search.validation.features, mask), search.validation.targets)
     return score, search.forwards() + 3 * epochs * len(targets)

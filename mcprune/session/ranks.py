@@ -27,7 +27,6 @@ from mcprune.errors import ConfigError, DeviceError, RanksError
 from mcprune.session.build.plan import Plan
 from mcprune.session.checkpoint_writer import fingerprint
 from mcprune.session.interrupt import CODES, Interrupt
-from mcprune.state import arrays_of
 
 if TYPE_CHECKING:
     from mcprune.session.search import Search
@@ -227,7 +226,7 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool,
         float(REASONS.index(interrupt.reason)),
         float(is_late),
         float(search.blocks_done),
-        chain_digest(search.method),
+        chain_digest(search.state.method),
         classifier_digest(search.plan.model) if is_check else 0.0,
         float(blocks),
     ]
@@ -240,14 +239,13 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool,
     return bool(told[0, 1]), int(told[0, 5]), reason
 
 
-def chain_digest(chain: Any) -> float:
-    """Return a CRC-32 of the state and the ladder of a chain."""
-    found = 0
-    for held in (chain.state, chain.ladder):
-        for name, part in sorted(arrays_of(held).items()):
-            found = zlib.crc32(np.ascontiguousarray(part).tobytes(), zlib.crc32(name.encode(), found))
-    error = chain.measured_error
-    return float(zlib.crc32(np.float64(math.nan if error is None else error).tobytes(), found))
+def chain_digest(state: Any) -> float:
+    """Return a CRC-32 of where the replicas of a `MarkovState` are, on which rungs, and of the evaluator's error."""
+    digest = 0
+    for name, value in sorted({**state.chain._asdict(), **state.ladder._asdict()}.items()):
+        digest = zlib.crc32(np.ascontiguousarray(value).tobytes(), zlib.crc32(name.encode(), digest))
+    error = state.error.measured
+    return float(zlib.crc32(np.float64(math.nan if error is None else error).tobytes(), digest))
 
 
 def classifier_digest(model: torch.nn.Module) -> float:

@@ -25,13 +25,13 @@ from mcprune.session.loop import record_events, search_and_finish, start_run
 from mcprune.session.ranks import enter
 from mcprune.session.search import Search
 from mcprune.session.steering import Replay, Steering, change_of
+from mcprune.state import put_tensors
 from mcprune.storage.atomic import Lock
 from mcprune.storage.checkpoint import packed, read_checkpoint
 from mcprune.storage.event_log import parse_event, parse_events
 from mcprune.storage.events import Event, Progress, RunDone, Stopped
 from mcprune.storage.folder import Mark, RunFolder
 from mcprune.storage.layout import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
-from mcprune.training.trainer import put_tensors
 
 
 class Opened(NamedTuple):
@@ -194,7 +194,7 @@ def events_of(
         del dataset
         folder.go_on(Mark(*held["events"]))
         yield from opened.told
-        began = time.monotonic() - search.seconds
+        began = time.monotonic() - search.state.clock.total
         yield from record_events(search_and_finish(search, folder, began), search, folder)
     finally:
         folder.close()  # releases the lock
@@ -377,7 +377,7 @@ def _split(path: Path, mark: Mark) -> tuple[list[Event], list[Event]]:
 def _steering(held: dict[str, Any] | None, tail: list[Event]) -> Steering:
     """Return what was still to be turned, and what a person, or the clock, had turned behind the checkpoint before the run was cut off."""
     try:
-        found = Replay.of(dict(held["search"]["steering"]) if held is not None else {})
+        found = Replay.of(dict(held["steering"]) if held is not None else {})
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FolderError(
             f"the checkpoint says wrongly what is still to be turned ({error}); resume with --older"

@@ -5,95 +5,109 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from mcprune.chain.min_per_layer import hardened
 from mcprune.errors import ConfigError
-from mcprune.methods.base import Batch, Joint, MaskUpdate
-from mcprune.methods.markov.method import Markov
+from mcprune.methods.base import Batch, BlockInfo, Method
 from mcprune.session.build.plan import Plan
 from mcprune.session.checkpoint_writer import Keeper
 from mcprune.session.finalize import cost_of
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.ranks import agreed
-from mcprune.session.retrain import is_default
-from mcprune.session.search_parts import counted, make_judges, make_trainer, near_hard, progress_event, told_update
+from mcprune.session.search_parts import make_judges, make_trainer, near_hard, progress_event
+from mcprune.session.search_state import Clock, Crossings, Reported, SearchState, Totals
 from mcprune.session.steering import Knobs, Steering
 from mcprune.session.time_budget import Pace
-from mcprune.sites.weights import effects
-from mcprune.state import Saved, alike, checked
+from mcprune.session.validation import Validation
+from mcprune.state import Saved, deserialize, serialize
 from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Replanned, Stopped
 from mcprune.training.batches import judge_split
-from mcprune.training.metrics import coded_groups, value_of
-from mcprune.training.trainer import accuracy, fit
-from mcprune.types import BoolArray, IntArray
+from mcprune.training.trainer import fit
+from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 # At most so many progress events, and so many looks at the validation part, whatever the length of the run.
 PROGRESS_EVENTS, VALIDATIONS = 400, 40
 GATES = 60  # the gates themselves are told so many times at most
-GUESSED_ROWS = 2048  # on which the effects of the sites are guessed
 FEW = 0.1  # of the planned blocks; a search that has had fewer was none
-RENEW = 8  # blocks for which a frozen classifier is judged on the same rows
-# What of a search is kept as it is.
-PLAIN = (
-    "blocks_done", "told", "over", "is_warm", "turned_at", "proposals", "accepted", "nonfinite", "null_moves", "by_bound", "walled",
-    "judged_rows", "adapted", "searched", "seconds", "usual",
-)  # fmt: skip
+RENEW = 8  # blocks for which a frozen classifier is evaluated on the same rows
 
 
 class Search:
-    """Backprop and method in turns over the planned blocks; a joint method moves in the steps of backprop themselves."""
+    """Backprop and method in turns over the planned blocks; a method without blocks moves in the steps of backprop themselves.
 
-    def __init__(self, plan: Plan, method: Any, steering: Steering | None = None) -> None:
-        config, data = plan.config, plan.prepared
+    Parameters
+    ----------
+    plan : Plan
+    method : Method
+    steering : Steering, optional
+        Who changes the knobs.
+
+    Attributes
+    ----------
+    state : SearchState
+        All that changes from block to block.
+    """
+
+    # What follows from the state, the classifier and the clock.
+    recomputed = ("evaluation", "_batch", "_times", "_reported", "is_between", "began")
+
+    def __init__(self, plan: Plan, method: Method[Any], steering: Steering | None = None) -> None:
+        chain, data = plan.config.chain, plan.prepared
         self.steering = steering or Steering()
-        self.knobs = Knobs(plan, method)
-        self.turned_at: int | None = None  # proposals at the last change of a knob
-        falls = config.chain.keep_schedule.kind == "geometric" and plan.falls
-        self.pace = Pace(
-            plan.blocks,
-            self.steering.most_blocks(plan),
-            settled=(config.chain.keep_schedule.until or 0.5) if falls else 0.0,
-        )
-        self.looks = VALIDATIONS
-        self._repaced = 0  # blocks that are to be planned from the next block on; 0: as they are
         self.plan = plan
         self.method = method
-        self.joint: Joint | None = method if isinstance(method, Joint) else None
-        fitted, judge = judge_split(data.y_train, plan.evaluation.on, plan.evaluation.fraction, config.runtime.seed)
-        if self.joint is not None:
-            judge = judge[:0]
+        falls = chain.keep_schedule.kind == "geometric" and plan.falls
+        settled = (chain.keep_schedule.until or 0.5) if falls else 0.0
+        self.pace = Pace(plan.blocks, self.steering.most_blocks(plan), settled=settled)
+        seed = plan.config.runtime.seed
+        fitted, judge = judge_split(data.y_train, plan.evaluation.on, plan.evaluation.fraction, seed)
         self.trainer = make_trainer(plan, fitted)
-        self.judges = make_judges(plan, judge)
-        self.x_validation = plan.rows(data.x_validation)
-        self.y_validation = torch.from_numpy(data.y_validation).to(plan.device)
-        self.blocks_done = 0
-        self.is_warm = False  # at a temperature above 0
-        self.proposals = self.accepted = self.nonfinite = self.null_moves = self.by_bound = self.walled = 0
-        self.moves: dict[str, list[int]] = {}
-        self.judged_rows = 0
-        self._above = method.position() > 0
-        self._crossed = np.zeros(plan.sites.size, np.int64)
-        self.adapted: dict[str, Any] | None = None  # of the last block
-        self._batch: Batch | None = None
-        self._drawn: Saved | None = None  # where the batch was drawn, and its rows
+        self.judges = make_judges(plan, judge if method.uses_blocks else judge[:0])
+        self.validation = Validation(plan)
+        start = method.init()
+        self.state = SearchState(
+            blocks_done=0,
+            trainer=self.trainer.init(),
+            evaluation=self.judges.init(),
+            method=start,
+            pace=self.pace.state,
+            knobs={},
+            turned_at=None,
+            totals=Totals(),
+            crossings=Crossings(method.position(start) > 0, np.zeros(plan.sites.size, np.int64)),
+            last=None,
+            reported=Reported(),
+            replan=0,
+            end_reason="",
+            clock=Clock(),
+        )
+        self.knobs = Knobs(plan, method, self.state)
+        self.looks = VALIDATIONS
         self.keeper: Keeper | None = None
-        self.last: MaskUpdate | None = None
-        self.told = 0  # blocks, when they were last told of
-        self.over = ""  # why the search ends before its last block
-        self.window = [0, 0]  # proposals and accepted ones since the last progress
         self.mask: BoolArray | None = None  # once it is hardened
-        self.is_between = False  # between two blocks: `save` gives what can be gone on from
-        self.searched = 0.0  # seconds, pauses left out
-        self.seconds = 0.0  # since the data were loaded, when it was saved
+        self.is_between = False  # between two blocks: `save` gives what can be resumed
+        self.began = 0.0  # when the data were being loaded, by the clock that never goes back
+        self._batch: Batch | None = None
         # The median of the last blocks: some of the first ones compile the engine.
         self._times: deque[float] = deque(maxlen=31)
-        self.usual = 0.0
-        self.began = 0.0  # when the data were being loaded, by the clock that never goes back
-        self._not_told = (0, [0, 0])  # told and window behind the last block, before it was told of
+        self._reported = Reported()  # after the last block, before it was reported
+
+    @property
+    def blocks_done(self) -> int:
+        """Blocks done so far."""
+        return self.state.blocks_done
+
+    def position(self) -> FloatArray:
+        """Return the pruner weights, shape (N,)."""
+        return self.method.position(self.state.method)
+
+    def training_gates(self) -> Float32Array:
+        """Return the gates (N,) under which the classifier trains now."""
+        return self.method.training_gates(self.state.method)
 
     def run(self, interrupt: Interrupt, began: float, keeper: Keeper | None = None) -> Iterator[Event]:
         """Yield progress until the planned blocks are done, time is up, or an interrupt or who steers asks to stop.
@@ -106,15 +120,16 @@ class Search:
         keeper : Keeper, optional
             Saves the search between two blocks.
         """
-        plan, config = self.plan, self.plan.config
+        config = self.plan.config
         self.began = began
-        began_search = began if self.last is None else time.monotonic() - self.searched
+        state = self.state
+        began_search = began if state.last is None else time.monotonic() - state.clock.search
         self.steering.begin(self.knobs)
         self.keeper = keeper
         if keeper is not None:
             keeper.begin(self.blocks_done)
-        if self.last is not None and self.told < self.blocks_done:  # restored behind a block that was not told of
-            yield from self._tell(self.last, self.over)
+        if state.last is not None and state.reported.blocks < state.blocks_done:  # restored before a report
+            yield from self._tell(state.last, state.end_reason)
         if self.is_over:
             return
         if not self.blocks_done:
@@ -125,66 +140,62 @@ class Search:
                 yield Note(text)
             self.start()
         while not self.is_over:
-            block = self.blocks_done
+            block = state.blocks_done
             block_began = time.monotonic()
-            if self._repaced:
-                yield from self._turn_pace(block, self._repaced)
+            if state.replan:
+                yield from self._turn_pace(block, state.replan)
             yield from self.steer(block, interrupt, keeper)
             began_search += time.monotonic() - block_began  # a pause is no time of the search
             block_began = time.monotonic()
             self.is_between = False
-            self.last = update = self.advance(block)
-            self.window[0] += update.proposals
-            self.window[1] += update.accepted
-            self.blocks_done = block + 1
+            info = self.advance(block)
             self._times.append(time.monotonic() - block_began)
-            self.usual = sorted(self._times)[len(self._times) // 2]
-            if not block and isinstance(self.method, Markov):
+            state.clock.block = sorted(self._times)[len(self._times) // 2]
+            if not block and self.method.uses_blocks:
                 began_search = time.monotonic()  # what was loaded and compiled up to here is no time of the search
-            self.searched = time.monotonic() - began_search
-            is_late = config.runtime.max_time is not None and self.searched >= config.runtime.max_time
-            is_late = is_late and self.blocks_done > self.steering.repeats_until
-            self._repaced = self._new_pace()
-            if plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
-                is_late, self._repaced, stopping = agreed(
-                    plan.ranks, self, interrupt, is_late=is_late, blocks=self._repaced
-                )
-            if is_late and self.is_falling:  # a block at n, or the mask was never searched for
-                is_late, self._repaced = False, self.blocks_done + 1
-            self.steering.observe(update, self.blocks_done, self.proposals)
-            self.over = self.steering.ends(self.blocks_done) or ("max_time" if is_late else "")
-            self._not_told = (self.told, list(self.window))
+            state.clock.search = time.monotonic() - began_search
+            stopping = self._end_block(interrupt)
+            self.steering.observe(info, state.blocks_done, state.totals.proposals)
+            self._reported = replace(state.reported)
             self.is_between = True
-            asked = interrupt.reason if plan.ranks is None else stopping
             if keeper is not None:
-                keeper.after_block(self, is_asked=bool(asked))
-            yield from self._tell(update, asked or self.over)
-            if asked or self.is_over:
+                keeper.after_block(self, is_asked=bool(stopping))
+            yield from self._tell(info, stopping or state.end_reason)
+            if stopping or self.is_over:
                 return
+
+    def _end_block(self, interrupt: Interrupt) -> str:
+        """Decide whether the search ends here, and whether more or fewer blocks are planned; return why a person wants to end."""
+        state, limit = self.state, self.plan.config.runtime.max_time
+        is_free = state.blocks_done > self.steering.repeats_until  # what is repeated from a record no clock changes
+        is_late = is_free and limit is not None and state.clock.search >= limit
+        state.replan = 0
+        if is_free and limit is not None and self.method.uses_blocks:
+            state.replan = self.pace.wanted(state.blocks_done, state.clock.search, limit)
+        stopping = interrupt.reason
+        if self.plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
+            is_late, state.replan, stopping = agreed(
+                self.plan.ranks, self, interrupt, is_late=is_late, blocks=state.replan
+            )
+        if is_late and self.is_falling:  # a block at n, or the mask was never searched for
+            is_late, state.replan = False, state.blocks_done + 1
+        state.end_reason = self.steering.ends(state.blocks_done) or ("max_time" if is_late else "")
+        return stopping
 
     @property
     def is_over(self) -> bool:
         """Whether the search has come to its end, planned or not; an interrupt is none."""
-        return self.blocks_done >= self.pace.blocks or bool(self.over)
+        return self.blocks_done >= self.pace.blocks or bool(self.state.end_reason)
 
     @property
     def is_falling(self) -> bool:
-        """Whether a chain's budget, n(t) or cost(t), has not come to its end yet."""
-        if not isinstance(self.method, Markov):
-            return False
+        """Whether the budget, n(t) or cost(t), has not come to its end yet."""
         now, end = (self.method.target(self.pace.progress(block)) for block in (self.blocks_done, self.pace.blocks))
-        return now > end
-
-    def _new_pace(self) -> int:
-        """Return how many blocks must be planned for the schedules to end as the time does; 0 where they may stay."""
-        limit = self.plan.config.runtime.max_time
-        if limit is None or not isinstance(self.method, Markov) or self.blocks_done <= self.steering.repeats_until:
-            return 0
-        return self.pace.wanted(self.blocks_done, self.searched, limit)
+        return now is not None and end is not None and now > end
 
     def _turn_pace(self, block: int, blocks: int) -> Iterator[Event]:
         """Plan so many blocks from here on, and tell of it."""
-        self._repaced = 0
+        self.state.replan = 0
         self.is_between = False
         before = self.pace.blocks
         try:
@@ -193,7 +204,7 @@ class Search:
             raise ConfigError(f"the pace cannot be repeated: {error}; the record was changed") from None
         yield Replanned(block, blocks, before, self.pace.progress(block))
 
-    def _tell(self, update: MaskUpdate, reason: str) -> Iterator[Event]:
+    def _tell(self, info: BlockInfo, reason: str) -> Iterator[Event]:
         """Tell of the last block if it is due, and why the search ends early, if it does."""
         plan = self.plan
         if plan.ranks is not None and not plan.ranks.is_first:
@@ -205,36 +216,22 @@ class Search:
         if self.blocks_done % every == 0 or is_last:
             shows = -(-blocks // (GATES * every)) * every
             is_look, is_shown = self.blocks_done % look == 0 or is_last, self.blocks_done % shows == 0 or is_last
-            on_validation, at_n = self.validation() if is_look else (None, None)
-            window, self.window = self.window, [0, 0]
-            self.told = self.blocks_done
-            yield progress_event(self, update, window, on_validation, at_n, is_look=is_look, is_shown=is_shown)
-        self.told = self.blocks_done
+            on_validation, at_n = self.accuracies() if is_look else (None, None)
+            since, self.state.reported = self.state.reported, Reported(self.blocks_done)
+            yield progress_event(self, info, since, on_validation, at_n, is_look=is_look, is_shown=is_shown)
+        self.state.reported.blocks = self.blocks_done
         if is_last and self.blocks_done < blocks:
             yield Stopped(reason, self.blocks_done)
 
     def save(self) -> Saved:
-        """Return all that the search's future depends on, copied; between two blocks only."""
-        return {
-            **{name: getattr(self, name) for name in PLAIN},
-            "seconds": time.monotonic() - self.began,
-            "moves": self.moves,
-            "window": self.window,
-            "last": None if self.last is None else self.last._asdict(),
-            "above": self._above.copy(),
-            "crossed": self._crossed.copy(),
-            "knobs": self.knobs.turned,
-            "pace": self.pace.save(),
-            "steering": self.steering.save(self.blocks_done),
-            "trainer": self.trainer.save(),
-            "judges": self.judges.save(),
-            "batch": self._drawn,
-            "method": self.method.save(),
-        }
+        """Return a copy of the state; between two blocks only."""
+        self.state.clock.total = time.monotonic() - self.began
+        saved: Saved = serialize(self.state)
+        return saved
 
     def take_back(self) -> None:
-        """Stand again behind the last block as if nothing of it had been told."""
-        self.told, self.window = self._not_told[0], list(self._not_told[1])
+        """Return to the end of the last block as if it had not been reported."""
+        self.state.reported = replace(self._reported)
 
     def restore(self, saved: Saved) -> None:
         """Go on from what `save` of a search of the same plan gave; who steers is the caller's to bring back.
@@ -246,28 +243,16 @@ class Search:
         """
         if saved["knobs"]:
             self.knobs.turn(saved["knobs"])
-        if "pace" in saved:  # earlier versions kept none
-            self.pace.restore(saved["pace"])
-        self.trainer.restore(saved["trainer"])
-        self._drawn = saved["batch"]
-        if self._drawn is not None:
-            self.judges.restore(self._drawn["judges"])
-            self._batch = self.judges.batch(alike(self._drawn["rows"], 0, "rows"))
-        self.judges.restore(saved["judges"])
-        self.method.restore(saved["method"])
-        for name in PLAIN:
-            setattr(self, name, alike(saved[name], getattr(self, name), name))
+        deserialize(saved, self.state, "search")
+        self.method.validate(self.state.method)
+        self.pace.resume()
         if self.blocks_done > self.pace.blocks:  # more than at the start may be planned
             raise ValueError(f"{self.blocks_done:,} of {self.pace.blocks:,} blocks are done")
-        self.moves = {str(name): counted(pair, "moves") for name, pair in saved["moves"].items()}
-        self.window = counted(saved["window"], "window")
-        self.last = None if saved["last"] is None else told_update(saved["last"])
-        self._above = checked(saved["above"], self._above, "above")
-        self._crossed = checked(saved["crossed"], self._crossed, "crossed").copy()
+        self._batch = self.judges.last(self.state.evaluation)
 
     def evaluator_name(self) -> str | None:
         """Return which evaluator judges; None where nothing is judged."""
-        return None if self.joint is not None else str(self.method.evaluator.name)
+        return self.method.description()["evaluator"] if self.method.uses_blocks else None
 
     def pretrain(self, is_asked: Callable[[], bool]) -> str:
         """Train the classifier with all sites kept, and return what to say of it.
@@ -292,14 +277,15 @@ class Search:
             amp=config.train.amp,
         )
         plan.spent_forwards += 3 * (config.train.pretrain or 0) * len(self.trainer.targets)
-        found = self._accuracy(np.ones(plan.sites.size, bool))
+        found = self.validation.accuracy(np.ones(plan.sites.size, bool))
         met = "" if found is None else f", {found:.4f} right on the validation part"
         return f"trained for {config.train.pretrain:,} epochs with all sites kept{met}"
 
     def start(self) -> None:
-        """Tell the chain what its sites may matter, now that the classifier is what the search begins with."""
-        if isinstance(self.method, Markov) and self.method.trials is not None:
-            self.method.trials.guess(effects(self.plan.gated, self.judges.batch(GUESSED_ROWS).features))
+        """Prepare the method, now that the classifier is what the search begins with."""
+        if self.method.first_rows:
+            batch = self.judges.batch(self.state.evaluation, self.method.first_rows)
+            self.state.method = self.method.begin(self.state.method, batch)
 
     def steer(self, block: int, interrupt: Interrupt, keeper: Keeper | None) -> Iterator[Event]:
         """Do what is ordered in front of a block, and tell of it."""
@@ -316,8 +302,8 @@ class Search:
                 except ConfigError as error:
                     self.steering.refused(change, error)
                     continue
-                self.turned_at = self.proposals
-                yield KnobChanged(block, self.proposals, knobs, before)
+                self.state.turned_at = step = self.state.totals.proposals
+                yield KnobChanged(block, step, knobs, before)
             if checkpoint:
                 yield from self._checkpoint_now(block, keeper)
             again = again and not interrupt.is_asked
@@ -339,39 +325,55 @@ class Search:
                 f"only {self.pace.blocks:,} of {self.plan.blocks:,} blocks fitted into --max-time: the mask was hardly "
                 "searched for; give more time, or fewer --epochs"
             )
-        if self.turned_at is not None and self.is_warm:
+        last, turned_at = self.state.last, self.state.turned_at
+        if turned_at is not None and last is not None and last.temperature > 0:
             text = (
                 "tuned while it ran: at a temperature above 0 the visits follow one law only while the knobs rest, here"
             )
-            yield Note(f"{text} from proposal {self.turned_at:,} of {self.proposals:,} on")
+            yield Note(f"{text} from proposal {turned_at:,} of {self.state.totals.proposals:,} on")
 
-    def advance(self, block: int) -> MaskUpdate:
+    def train(self, count: int, progress: float) -> None:
+        """Make `count` steps of backprop under the gates of now, `progress` (0..1) of the run done."""
+        hook = self.method.hook(self.state.method)
+        self.trainer.run(self.state.trainer, count, self.training_gates(), self.position(), progress, hook)
+
+    def advance(self, block: int) -> BlockInfo:
         """Train, and let the method work, for one block."""
-        method, progress = self.method, self.pace.progress(block)
+        state, progress = self.state, self.pace.progress(block)
         is_frozen = self.plan.config.train.frozen
         if not is_frozen:
-            self.trainer.run(
-                self.plan.config.train.steps, method.training_gates(), method.position(), progress, self.joint
-            )
-        # What an evaluator knows of a frozen classifier on a batch stays true: the batch stays for a while.
+            self.train(self.plan.config.train.steps, progress)
+        # Candidates of a frozen classifier are compared on the same rows for a while.
         if self._batch is None or not is_frozen or block % RENEW == 0:
-            rows = self._batch_rows(progress)
-            self._drawn = {"rows": rows, "judges": self.judges.save()} if is_frozen else None
-            self._batch = self.judges.batch(rows)
-        batch = self._batch
-        update: MaskUpdate = method.update(batch, self.pace.progress(block + 1))
-        self.is_warm = update.temperature > 0
-        self._count(update, len(batch.targets))
-        return update
+            self._batch = self.judges.batch(state.evaluation, self._batch_rows(progress))
+        state.method, info = self.method.step(state.method, self._batch, self.pace.progress(block + 1))
+        state.last, state.blocks_done = info, block + 1
+        state.totals.add(info, len(self._batch.targets))
+        state.crossings.note(self.position() > 0, state.trainer.steps)
+        state.reported.proposals += info.proposals
+        state.reported.accepted += info.accepted
+        return info
+
+    def step(self, rows: int, progress: float) -> BlockInfo:
+        """Let the method work for one block on so many rows, and nothing else; to measure its time."""
+        batch = self.judges.batch(self.state.evaluation, rows)
+        self.state.method, info = self.method.step(self.state.method, batch, progress)
+        return info
+
+    def finish(self, rows: int) -> BoolArray:
+        """Return the mask of the method, chosen on so many evaluation rows."""
+        batch = self.judges.batch(self.state.evaluation, rows)
+        self.state.method, mask = self.method.finish(self.state.method, batch)
+        return mask
 
     def harden(self) -> tuple[BoolArray, Hardened]:
         """Return the hard mask and the event that describes it."""
         self.is_between = False
-        gates = self.method.training_gates()
+        gates = self.training_gates()
         gate_sum = float(gates.astype(np.float64).sum())
-        kept = int((self.method.position() > 0).sum())
-        mask = self.method.harden(self.judges.batch(self.plan.evaluation.rows))
-        self.final_gates = self.method.training_gates()
+        kept = int((self.position() > 0).sum())
+        mask = self.finish(self.plan.evaluation.rows)
+        self.final_gates = self.training_gates()
         self.mask = mask
         return mask, Hardened(
             kept=int(mask.sum()),
@@ -382,51 +384,40 @@ class Search:
             kept_before=kept,
             near_hard=near_hard(gates),
             last_crossed=tuple(self.last_crossed().tolist()),
-            steps=self.trainer.steps,
+            steps=self.state.trainer.steps,
             forwards=self.forwards(),
-            validation_accuracy=self._accuracy(mask),
-            validation_objective=self.objective(mask),
-            evaluator_error=getattr(self.method, "measured_error", None),
+            validation_accuracy=self.validation.accuracy(mask),
+            validation_objective=self.validation.objective(mask),
+            evaluator_error=self.method.evaluator_error(self.state.method),
         )
 
-    def validation(self) -> tuple[float | None, float | None]:
+    def accuracies(self) -> tuple[float | None, float | None]:
         """Return the validation accuracy of the sites with a positive weight, and that of exactly n sites.
 
-        The second is of the n largest weights on the gradient path. A chain that keeps more than n has not decided yet which of
+        The second is of the n largest weights on the gradient path. A method that keeps more than n may not have decided yet which of
         them go: None.
         """
-        position, keep = self.method.position(), self.plan.keep
-        now = self._accuracy(position > 0)
+        position, keep = self.position(), self.plan.keep
+        now = self.validation.accuracy(position > 0)
         if self.plan.cost is not None:
             return now, now if self.is_within() else None
         if int((position > 0).sum()) == keep:
             return now, now
-        # Importance scores rank only in its rounds: its position names no n sites before the last one.
-        is_ranked = self.joint is not None and getattr(self.joint, "ranks", True)
-        return now, self._accuracy(hardened(position, keep, self.plan.sites.hard_floor)) if is_ranked else None
+        if not self.method.ranks_sites:
+            return now, None
+        return now, self.validation.accuracy(hardened(position, keep, self.plan.sites.hard_floor))
 
     def is_within(self) -> bool:
         """Return whether no more is kept than the budget allows."""
-        kept = self.method.position() > 0
+        kept = self.position() > 0
         if self.plan.cost is None:
             return int(kept.sum()) <= self.plan.keep
         return int(self.plan.cost.costs.of(self.plan.cost.costs.counts(kept))) <= self.plan.cost.limit
 
-    def objective(self, mask: BoolArray | None = None) -> float | None:
-        """Return the objective on the validation part, of a mask or of the sites kept now; None for plain cross-entropy."""
-        plan = self.plan
-        if is_default(plan) or not len(self.y_validation):
-            return None
-        chosen = self.method.position() > 0 if mask is None else mask
-        groups = coded_groups(plan.objective, plan.prepared.x_validation)
-        gates = plan.gated.hard_gates(chosen)
-        return value_of(
-            plan.objective, plan.gated, self.x_validation, self.y_validation, mask=chosen, gates=gates, groups=groups
-        )
-
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never."""
-        return self._crossed if self.joint is None else self.joint.crossed
+        crossed = self.method.crossed(self.state.method)
+        return self.state.crossings.last if crossed is None else crossed
 
     def forwards(self) -> int:
         """Return the search's work so far in rows that went forward through the classifier, a row of backprop counting three.
@@ -434,21 +425,16 @@ class Search:
         A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
         """
         return (
-            3 * self.trainer.steps * self.trainer.batch_size
-            + self.judged_rows
+            3 * self.state.trainer.steps * self.trainer.batch_size
+            + self.state.totals.evaluated_rows
             + self.plan.spent_forwards
-            + getattr(self.method, "forwards", 0)
+            + self.method.forwards(self.state.method)
         )
 
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
         rows = min(self.plan.evaluation.rows, len(self.judges.targets))
-        return self.trainer.steps * self.plan.batch_size + self.proposals * rows / 3 / 8
-
-    def _accuracy(self, mask: BoolArray) -> float | None:
-        if not len(self.y_validation):
-            return None
-        return accuracy(self.plan.gated, self.x_validation, self.y_validation, self.plan.gated.hard_gates(mask))
+        return self.state.trainer.steps * self.plan.batch_size + self.state.totals.proposals * rows / 3 / 8
 
     def _batch_rows(self, progress: float) -> int:
         config = self.plan.config
@@ -456,20 +442,3 @@ class Search:
             return self.knobs.rows
         early = config.chain.keep_schedule.kind == "geometric" and progress < (config.chain.keep_schedule.until or 0.5)
         return self.plan.evaluation.early_rows if early else self.plan.evaluation.rows
-
-    def _count(self, update: MaskUpdate, rows: int) -> None:
-        self.judged_rows += rows * update.judged
-        above = self.method.position() > 0
-        self._crossed[above != self._above] = self.trainer.steps
-        self._above = above
-        self.proposals += update.proposals
-        self.accepted += update.accepted
-        self.nonfinite += update.nonfinite
-        self.null_moves += update.null_moves
-        self.by_bound += update.rejected_by_bound
-        self.walled += update.walled
-        self.adapted = update.adapted
-        for name, (proposed, accepted) in update.moves.items():
-            total = self.moves.setdefault(name, [0, 0])
-            total[0] += proposed
-            total[1] += accepted

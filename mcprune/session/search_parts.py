@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +12,9 @@ import torch
 
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError
-from mcprune.methods.base import MaskUpdate
+from mcprune.methods.base import Adaptation, BlockInfo
 from mcprune.session.build.plan import Plan
-from mcprune.state import alike
+from mcprune.session.search_state import Reported
 from mcprune.storage.events import Adapted, Progress
 from mcprune.training.batches import EvaluationRows
 from mcprune.training.trainer import Trainer
@@ -56,24 +55,6 @@ def ranks_that_train(plan: Plan) -> Ranks | None:
             "or use --train-ranks each"
         )
     return plan.ranks
-
-
-def counted(saved: Any, name: str) -> list[int]:
-    """Return a saved pair of counts; ValueError where it is none."""
-    first, second = saved
-    return [alike(first, 0, name), alike(second, 0, name)]
-
-
-def told_update(saved: Mapping[str, Any]) -> MaskUpdate:
-    """Return what a saved block has done; ValueError or TypeError where it says something else than numbers."""
-    found = MaskUpdate(**saved)
-    for name, value in found._asdict().items():
-        kind = dict if name == "moves" else dict | None if name == "adapted" else int | float | None
-        if not isinstance(value, kind):
-            raise ValueError(f"{name} of the last block is {str(value)[:40]!r}")
-    for name, pair in found.moves.items():
-        counted(pair, name)
-    return found
 
 
 def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
@@ -117,8 +98,8 @@ def make_judges(plan: Plan, judge: IntArray) -> EvaluationRows:
 
 def progress_event(
     search: Search,
-    update: MaskUpdate,
-    window: list[int],
+    update: BlockInfo,
+    window: Reported,
     on_validation: float | None,
     at_n: float | None,
     *,
@@ -130,16 +111,16 @@ def progress_event(
     Parameters
     ----------
     search : Search
-    update : MaskUpdate
+    update : BlockInfo
         Of the last block.
-    window : list of int
-        Proposals since the last such event, and those of them that were accepted.
+    window : Reported
+        When the last such event was reported.
     on_validation, at_n : float or None
         Accuracy of the hard mask, and of one of exactly n sites, where they were measured.
     is_look, is_shown : bool
         Whether the validation rows are evaluated, and the gates included.
     """
-    plan, blocks = search.plan, search.pace.blocks
+    plan, blocks, totals = search.plan, search.pace.blocks, search.state.totals
     return Progress(
         block=search.blocks_done,
         blocks=blocks,
@@ -154,36 +135,36 @@ def progress_event(
         delta=update.delta,
         temperature=update.temperature,
         gate_sum=update.gate_sum,
-        near_hard=near_hard(search.method.training_gates()),
+        near_hard=near_hard(search.training_gates()),
         kept=update.kept,
         target=update.target,
         cost=update.cost,
         cost_target=update.cost_target,
-        proposals=search.proposals,
-        accepted=search.accepted,
-        acceptance=window[1] / window[0] if window[0] else None,
-        moves={name: (total[0], total[1]) for name, total in search.moves.items()},
-        nonfinite=search.nonfinite,
-        null_moves=search.null_moves,
-        rejected_by_bound=search.by_bound,
-        rejected_by_cost=search.walled,
+        proposals=totals.proposals,
+        accepted=totals.accepted,
+        acceptance=window.accepted / window.proposals if window.proposals else None,
+        moves=totals.by_move(),
+        nonfinite=totals.nonfinite,
+        null_moves=totals.null_moves,
+        rejected_by_bound=totals.rejected_by_bound,
+        rejected_by_cost=totals.rejected_by_cost,
         adapted=adapted_of(update.adapted),
-        proposals_per_second=update.proposals / max(search.usual, 1e-9),
+        proposals_per_second=update.proposals / max(search.state.clock.block, 1e-9),
         forwards=search.forwards(),
         validation_accuracy=on_validation,
         validation_at_n=at_n,
-        validation_objective=search.objective() if is_look else None,
-        gates=coded(search.method.training_gates()) if is_shown else None,
+        validation_objective=search.validation.objective(search.position() > 0) if is_look else None,
+        gates=coded(search.training_gates()) if is_shown else None,
         seconds=time.monotonic() - search.began,
-        seconds_left=search.usual * (blocks - search.blocks_done),
+        seconds_left=search.state.clock.block * (blocks - search.blocks_done),
     )
 
 
-def adapted_of(adapted: Mapping[str, Any] | None) -> Adapted | None:
-    """Return what a method adapts, as events hold it."""
+def adapted_of(adapted: Adaptation | None) -> Adapted | None:
+    """Return what a chain adapts, as events hold it."""
     if adapted is None:
         return None
     fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in adapted.items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in adapted._asdict().items()
     }
     return Adapted(**fields)

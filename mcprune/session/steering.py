@@ -16,14 +16,16 @@ from mcprune.config.files import read_options
 from mcprune.config.knobs import knob_field, knob_limits, knob_meaning
 from mcprune.config.options import OPTIONS
 from mcprune.errors import ConfigError, FolderError, McpruneError
-from mcprune.methods.base import MaskUpdate
-from mcprune.methods.markov.method import Markov
+from mcprune.methods.base import BlockInfo, Method
+from mcprune.methods.markov.method import SteeredChain
 from mcprune.methods.markov.settings import ChainSettings, check
 from mcprune.session.build.markov import candidates_ahead, judging_rows, move_plan
 from mcprune.session.build.plan import Plan
+from mcprune.session.search_state import SearchState
 from mcprune.storage.event_log import read_log
 from mcprune.storage.events import Event, KnobChanged, Replanned, RunStarted, Stopped
 from mcprune.storage.layout import CONFIG
+from mcprune.types import Float32Array, FloatArray
 
 SCHEDULED = ("delta", "temperature", "alpha")
 KNOBS = (*SCHEDULED, "moves", "evaluation_rows", "budget_pressure", "adapt_delta")
@@ -57,7 +59,7 @@ class Steering:
         """Changes cannot be made after all."""
         raise error
 
-    def observe(self, update: MaskUpdate, block: int, proposals: int) -> None:
+    def observe(self, update: BlockInfo, block: int, proposals: int) -> None:
         """A block has been done, `block` of them so far and `proposals` of all replicas."""
 
     def ends(self, block: int) -> str:
@@ -79,28 +81,52 @@ class Knobs:
     ----------
     plan : Plan
     method : Method
+    state : SearchState
+        Holds the last value of each knob that was turned.
     """
 
-    def __init__(self, plan: Plan, method: Any) -> None:
+    # What follows from the values that were turned.
+    recomputed = ("rows", "_moves")
+
+    def __init__(self, plan: Plan, method: Method[Any], state: SearchState) -> None:
         self.plan = plan
         self.method = method
+        self.state = state
         self.rows: int | None = None  # of the evaluation batch, None: as configured
-        self.turned: dict[str, Any] = {}  # the last value of each knob that was turned
         self._moves = dict(plan.config.chain.moves)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The knobs that there are."""
-        if not isinstance(self.method, Markov):
+        if self._chain is None:
             return ()
         # Under a budget that is a cost alpha is 0.
-        return KNOBS if self.method.settings.cost is None else tuple(name for name in KNOBS if name != "alpha")
+        return KNOBS if self.chain.settings.cost is None else tuple(name for name in KNOBS if name != "alpha")
+
+    @property
+    def chain(self) -> SteeredChain:
+        """The chain that has the knobs."""
+        assert self._chain is not None
+        return self._chain
+
+    @property
+    def _chain(self) -> SteeredChain | None:
+        chain: SteeredChain | None = self.method.steered(self.state.method)
+        return chain
+
+    def position(self) -> FloatArray:
+        """Return the pruner weights, shape (N,)."""
+        return self.method.position(self.state.method)
+
+    def training_gates(self) -> Float32Array:
+        """Return the gates (N,) under which the classifier trains now."""
+        return self.method.training_gates(self.state.method)
 
     def values(self) -> dict[str, Any]:
         """Return the knobs as they stand: numbers, or the text of a schedule; None where a knob is off or as configured."""
         if not self.names:
             return {}
-        settings: ChainSettings = self.method.settings
+        settings = self.chain.settings
         return {
             **{name: _plain(getattr(settings, name)) for name in SCHEDULED if name in self.names},
             "moves": dict(self._moves),
@@ -153,28 +179,28 @@ class Knobs:
         values = self._complete(values)
         settings = self._settings(values)
         was = self.values()
-        if self.method.step_size is not None:  # an adapted delta stands where it has come to
-            was["delta"] = float(self.method.step_size.delta[0])
-        self.method.steer(settings)
+        if (delta := self.chain.delta) is not None:  # an adapted delta is where it has come to
+            was["delta"] = delta
+        self.chain.steer(settings)
         self._moves = values.get("moves", self._moves)
         self.rows = values.get("evaluation_rows", self.rows)
-        self.turned |= values
+        self.state.knobs |= values
         return values, {name: was[name] for name in values}
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values with what follows from them: an adapted delta that is switched off stays where it is."""
-        complete, settings = dict(values), self.method.settings
-        size = self.method.step_size
+        complete, settings = dict(values), self.chain.settings
+        delta = self.chain.delta
         if "delta" in complete and "adapt_delta" not in complete and settings.adapt_delta is not None:
             complete["adapt_delta"] = None
-        if complete.get("adapt_delta", "") is None and size is not None:
-            complete.setdefault("delta", float(size.delta[0]))
+        if complete.get("adapt_delta", "") is None and delta is not None:
+            complete.setdefault("delta", delta)
         if complete.get("adapt_delta") is not None and settings.adapt_delta is None:
             complete.setdefault("delta", settings.delta.end)  # from where it moves, and to where an undo returns
         return complete
 
     def _settings(self, values: Mapping[str, Any]) -> ChainSettings:
-        settings: ChainSettings = self.method.settings
+        settings = self.chain.settings
         new: dict[str, Any] = {name: parse(values[name]) for name in SCHEDULED if name in values}
         if "moves" in values:
             config = self.plan.config.replace(moves=values["moves"])

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
-
-from mcprune.state import Saved
 
 # Blocks whose times are known before anything is planned by them, and the most that are looked back on.
 KNOWN, BACK = 3, 31
@@ -22,6 +20,27 @@ TOO_MUCH, FAR_TOO_MUCH = 1.05, 1.5
 LAST = 0.25  # of the time: if n(t) still falls then, there is nothing to wait for
 TOO_LITTLE = 0.93  # more are planned where they would take less than this share of it
 STEP = 0.02  # of the time lies between two changes, and no change is made for less than half of that
+
+
+@dataclass
+class PaceState:
+    """How many blocks are planned; updated in place.
+
+    Attributes
+    ----------
+    blocks, most : int
+        Planned now, and the most that may ever be.
+    since, share : int and float
+        From this block and this share of the schedules on, equal shares are done in each block.
+    changed : float
+        Seconds of the search at the last change of the plan.
+    """
+
+    blocks: int
+    most: int
+    since: int = 0
+    share: float = 0.0
+    changed: float = 0.0
 
 
 class Pace:
@@ -38,25 +57,30 @@ class Pace:
 
     Attributes
     ----------
-    blocks : int
-        That are planned now.
+    state : PaceState
     """
 
+    # The times of the last blocks: another machine, or another day, has other ones.
+    recomputed = ("_is_settled", "_early", "_ends")
+
     def __init__(self, blocks: int, most: int | None = None, settled: float = 0.0) -> None:
-        self.blocks = blocks
-        self.most = max(blocks, most or 0)
+        self.state = PaceState(blocks, max(blocks, most or 0))
         self.settled = settled
-        self._since, self._share = 0, 0.0  # from this block, and this share, on equal shares are done in each block
-        self._changed = 0.0  # seconds, at the last change
         self._is_settled = settled <= 0.0
         self._early = 0.0  # seconds of a block while n(t) fell; 0 where that is not known
         self._ends: deque[float] = deque(maxlen=BACK + 1)  # seconds behind the last blocks
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that are planned now."""
+        return self.state.blocks
 
     def progress(self, block: int) -> float:
         """Return the share that is done behind so many blocks; block / blocks as long as nothing was changed."""
         if block >= self.blocks:
             return 1.0
-        return self._share + (1.0 - self._share) * (block - self._since) / (self.blocks - self._since)
+        state = self.state
+        return state.share + (1.0 - state.share) * (block - state.since) / (state.blocks - state.since)
 
     def turn(self, block: int, blocks: int) -> None:
         """Plan so many blocks in all from behind `block` on.
@@ -68,8 +92,8 @@ class Pace:
         """
         if blocks <= block:
             raise ValueError(f"{blocks} blocks are planned behind block {block}: one at least must be left")
-        self._share, self._since = self.progress(block), block
-        self.blocks = blocks
+        self.state.share, self.state.since = self.progress(block), block
+        self.state.blocks = blocks
 
     def wanted(self, block: int, seconds: float, limit: float) -> int:
         """Return how many blocks should be planned, 0 where it may stay as it is.
@@ -90,19 +114,19 @@ class Pace:
         self._ends.append(seconds)
         left = AIM * limit - seconds
         is_known = len(self._ends) > KNOWN
-        if not (is_known or self._early) or block >= self.blocks or seconds - self._changed < STEP * limit:
+        if not (is_known or self._early) or block >= self.blocks or seconds - self.state.changed < STEP * limit:
             return 0
         each = self._usual() if is_known else self._early
         need = each * (self.blocks - block)
         if need > (TOO_MUCH if self._is_settled or left < LAST * limit else FAR_TOO_MUCH) * left:
             wanted = block + max(1, math.floor(left / each))
         elif self._is_settled and len(self._ends) > BACK // 2 and need < TOO_LITTLE * left:
-            wanted = min(self.most, block + math.floor(left / each))
+            wanted = min(self.state.most, block + math.floor(left / each))
         else:
             return 0
         if wanted == self.blocks or abs(need - each * (wanted - block)) < 0.5 * STEP * limit:
             return 0
-        self._changed = seconds
+        self.state.changed = seconds
         return wanted
 
     def _usual(self) -> float:
@@ -115,25 +139,7 @@ class Pace:
         times[-1] = times[-2]
         return max(math.fsum(times) / len(times), 1e-9)
 
-    def save(self) -> Saved:
-        """Return all that the pace depends on, but for the times of the last blocks."""
-        return {
-            "blocks": self.blocks,
-            "most": self.most,
-            "since": self._since,
-            "share": self._share,
-            "changed": self._changed,
-        }
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `save` gave.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            It is something else.
-        """
-        self.blocks, self.most, self._since = (int(saved[name]) for name in ("blocks", "most", "since"))
-        self._share, self._changed = float(saved["share"]), float(saved["changed"])
-        self._is_settled = self._share >= self.settled
+    def resume(self) -> None:
+        """Forget the times of the last blocks: the state was read from a checkpoint."""
+        self._is_settled = self.state.share >= self.settled
         self._ends.clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,6 @@ import torch
 from mcprune.methods.base import Batch
 from mcprune.objectives.base import Rows
 from mcprune.random import Stream, generator
-from mcprune.state import alike
 from mcprune.types import Float32Array, FloatArray, IntArray
 
 # Below so many training rows a classifier remembers them, and then they judge wrongly.
@@ -38,49 +39,83 @@ def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tu
     return np.setdiff1d(rows, judging), judging
 
 
+@dataclass
+class OrderState:
+    """Where in which epoch's order the batches are; updated in place.
+
+    Attributes
+    ----------
+    draw : Generator
+        As it was before the order of this epoch was drawn.
+    place : int or None
+        Rows of this epoch that are used; None before the first epoch.
+    """
+
+    draw: np.random.Generator
+    place: int | None
+
+
 class RowOrder:
-    """Batches of row numbers, epoch after epoch, each epoch in a new order; what is over at its end is left out.
+    """Batches of row numbers, epoch after epoch, each epoch in a new order; what is left over at its end is left out.
 
     Parameters
     ----------
     rows, batch_size : int
         batch_size <= rows.
-    draw : Generator
-        Draws the orders; nobody else's.
     device : torch.device
     """
 
-    def __init__(self, rows: int, batch_size: int, draw: np.random.Generator, device: torch.device) -> None:
-        self.rows, self.batch_size = rows, batch_size
-        self._draw, self._device = draw, device
-        self._drawn_from: Mapping[str, Any] | None = None  # the generator's state in front of the epoch's order
-        self._order = torch.empty(0, dtype=torch.int64)
-        self._place = rows
+    # The order of an epoch is drawn again from the state, where it is not the last one that was drawn.
+    recomputed = ("_order", "_after", "_of")
 
-    def next(self) -> torch.Tensor:
+    def __init__(self, rows: int, batch_size: int, device: torch.device) -> None:
+        self.rows, self.batch_size, self._device = rows, batch_size, device
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._after: Mapping[str, Any] = {}  # the generator's state behind the order
+        self._of: Mapping[str, Any] = {}  # and before it
+
+    def init(self, draw: np.random.Generator) -> OrderState:
+        """Return the state before the first epoch, whose orders `draw` draws."""
+        return OrderState(draw, None)
+
+    def next(self, state: OrderState) -> torch.Tensor:
         """Return the row numbers (batch_size,) of the next batch."""
-        if self._place + self.batch_size > self.rows:
-            self._drawn_from = self._draw.bit_generator.state
-            self._order = torch.from_numpy(self._draw.permutation(self.rows)).to(self._device)
-            self._place = 0
-        first = self._place
-        self._place += self.batch_size
+        if state.place is None or state.place + self.batch_size > self.rows:
+            if state.place is not None:
+                self._draw(state)
+                state.draw.bit_generator.state = self._after
+            state.place = 0
+        self._draw(state)
+        first, state.place = state.place, state.place + self.batch_size
         return self._order[first : first + self.batch_size]
 
-    def save(self) -> dict[str, Any]:
-        """Return where it stands: what the epoch's order was drawn from, and how far it is used."""
-        drawn_from = None if self._drawn_from is None else dict(self._drawn_from)
-        return {"drawn_from": drawn_from, "place": self._place, "rows": self.rows}
+    def _draw(self, state: OrderState) -> None:
+        """Draw the order of the state's epoch, unless it is at hand."""
+        before = state.draw.bit_generator.state
+        if before == self._of:
+            return
+        draw = copy.deepcopy(state.draw)
+        self._order = torch.from_numpy(draw.permutation(self.rows)).to(self._device)
+        self._of, self._after = before, draw.bit_generator.state
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `save` gave; ValueError where it was of another number of rows."""
-        if saved["rows"] != self.rows:
-            raise ValueError(f"{saved['rows']:,} rows trained, not {self.rows:,}")
-        if saved["drawn_from"] is not None:
-            self._draw.bit_generator.state = saved["drawn_from"]
-            self._place = self.rows
-            self.next()
-            self._place = alike(saved["place"], 0, "place")
+
+@dataclass
+class EvaluationState:
+    """Where the evaluation batches are drawn; updated in place.
+
+    Attributes
+    ----------
+    draw : Generator
+        Of the places of the batches.
+    before : Generator
+        The same before the last batch was drawn.
+    rows : int
+        Of the last batch; 0 before the first.
+    """
+
+    draw: np.random.Generator
+    before: np.random.Generator
+    rows: int
 
 
 class EvaluationRows:
@@ -116,26 +151,28 @@ class EvaluationRows:
         self.features = torch.from_numpy(columns).to(device)
         self.targets = torch.from_numpy(targets[order]).to(device)
         self.told = [None if one is None else torch.from_numpy(one[order]).to(device) for one in (weights, groups)]
-        self._draw = generator(seed, Stream.EVALUATION_BATCHES)
+        self.seed = seed
 
-    def save(self) -> dict[str, Any]:
-        """Return the state of the stream that draws the places of the batches."""
-        return {"draw": self._draw.bit_generator.state, "rows": len(self.targets)}
+    def init(self) -> EvaluationState:
+        """Return the state before the first batch."""
+        draws = [generator(self.seed, Stream.EVALUATION_BATCHES) for _ in range(2)]
+        return EvaluationState(draws[0], draws[1], 0)
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `save` gave; ValueError where it was of another number of rows."""
-        if saved["rows"] != len(self.targets):
-            raise ValueError(f"{saved['rows']:,} rows judged, not {len(self.targets):,}")
-        self._draw.bit_generator.state = saved["draw"]
-
-    def batch(self, rows: int) -> Batch:
-        """Return a slice of `rows` rows at a random place, or all if there are not more."""
+    def batch(self, state: EvaluationState, rows: int) -> Batch:
+        """Return a slice of `rows` rows at a random place, or all if there are not more; the state is updated in place."""
+        state.before.bit_generator.state = state.draw.bit_generator.state
+        state.rows = rows
         total = len(self.targets)
         if rows >= total:
             return Batch(self.features.T, self.targets, self._rows(slice(None)))
-        first = int(self._draw.integers(0, total - rows + 1))
+        first = int(state.draw.integers(0, total - rows + 1))
         part = slice(first, first + rows)
         return Batch(self.features[:, part].T, self.targets[part], self._rows(part))
+
+    def last(self, state: EvaluationState) -> Batch | None:
+        """Return the last batch again; None before the first."""
+        draw = copy.deepcopy(state.before)
+        return self.batch(EvaluationState(draw, copy.deepcopy(draw), 0), state.rows) if state.rows else None
 
     def _rows(self, part: slice) -> Rows | None:
         weights, groups = (None if one is None else one[part] for one in self.told)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,12 @@ from torch import nn
 from mcprune.distributed.data_parallel import SharedSteps
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import NumericalError
-from mcprune.methods.base import Joint
+from mcprune.methods.base import TrainingHook
 from mcprune.models.modes import is_fully_frozen, trainable_parameters, use_training_mode
 from mcprune.random import Stream, generator, step_noise
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.ties import TiedCosts
-from mcprune.state import Saved, alike, copied, restore_optimizer, save_optimizer
-from mcprune.training.batches import RowOrder
+from mcprune.training.batches import OrderState, RowOrder
 from mcprune.training.distill import Lessons
 from mcprune.types import Float32Array, FloatArray, IntArray
 
@@ -45,6 +45,32 @@ def trade(
 
 # A step trades in from so many dropped sites: the others' columns need not be multiplied by zeros.
 TRADED_FROM = 64
+
+
+@dataclass
+class TrainerState:
+    """A classifier in training; updated in place.
+
+    The learning rate and torch's own random numbers are functions of the progress and the steps.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The classifier itself, not a copy.
+    optimizer : Optimizer
+    steps : int
+        Made so far.
+    draw : Generator
+        Of the sites that rows swap.
+    order : OrderState
+        Of the rows.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    steps: int
+    draw: np.random.Generator
+    order: OrderState
 
 
 class Trainer:
@@ -109,48 +135,34 @@ class Trainer:
         self.never = never
         self.ties = ties
         self.amp = amp
-        self.steps = 0
-        self._seed = seed
-        self._draw = generator(seed, Stream.MASK_NOISE)
-        self._batches = RowOrder(len(targets), self.batch_size, generator(seed, Stream.TRAINING_ORDER), features.device)
-        self._optimizer = adam(gated.model, learning_rate, weight_decay)
+        self.seed = seed
+        self._weight_decay = weight_decay
+        self._batches = RowOrder(len(targets), self.batch_size, features.device)
         self._shared = None if ranks is None else SharedSteps(ranks, self.batch_size)
 
-    def save(self) -> Saved:
-        """Return the classifier, the optimizer, the steps made, the order of the rows and the random stream, copied.
-
-        The learning rate and torch's own random numbers are functions of the progress and the steps.
-        """
+    def init(self) -> TrainerState:
+        """Return the state before the first step: the classifier as it is."""
         model = self.gated.model
-        return {
-            "steps": self.steps,
-            "draw": self._draw.bit_generator.state,
-            "order": self._batches.save(),
-            "parameters": {name: copied(value) for name, value in model.named_parameters()},
-            "buffers": {name: copied(value) for name, value in model.named_buffers()},
-            "optimizer": save_optimizer(self._optimizer),
-        }
-
-    def restore(self, saved: Saved) -> None:
-        """Go on from what `save` of a trainer of the same rows gave.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            It is of another classifier.
-        """
-        put_tensors(self.gated.model, saved["parameters"], saved["buffers"])
-        restore_optimizer(self._optimizer, saved["optimizer"])
-        self.steps = alike(saved["steps"], 0, "steps")
-        self._draw.bit_generator.state = saved["draw"]
-        self._batches.restore(saved["order"])
+        return TrainerState(
+            model=model,
+            optimizer=adam(model, self.learning_rate, self._weight_decay),
+            steps=0,
+            draw=generator(self.seed, Stream.MASK_NOISE),
+            order=self._batches.init(generator(self.seed, Stream.TRAINING_ORDER)),
+        )
 
     def run(
-        self, count: int, gates: Float32Array, weights: FloatArray, progress: float, joint: Joint | None = None
+        self,
+        state: TrainerState,
+        count: int,
+        gates: Float32Array,
+        weights: FloatArray,
+        progress: float,
+        hook: TrainingHook | None = None,
     ) -> None:
-        """Make `count` steps under masks that are traded from `gates` (N,); a site is kept where its weight is positive.
+        """Make `count` steps, in place, under masks that are traded from `gates` (N,); a site is kept where its weight is positive.
 
-        With `joint` its gates take their place, its penalty is added to the loss, and it moves after each step.
+        With a `hook` its gates take their place, its penalty is added to the loss, and it moves after each step.
 
         Raises
         ------
@@ -166,21 +178,20 @@ class Trainer:
             if self.perturb < 0.5 / max(kept.size, 1)
             else max(1, round(self.perturb * kept.size))
         )
-        for group in self._optimizer.param_groups:
+        for group in state.optimizer.param_groups:
             group["lr"] = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
         use_training_mode(self.gated.model)
         plain = torch.from_numpy(gates).to(self.features)
-        watch = getattr(joint, "watch", None)
         loss = torch.zeros(())
-        with step_noise(self._seed, self.steps):
+        with step_noise(self.seed, state.steps):
             for _ in range(count):
-                rows = self._batches.next()
+                rows = self._batches.next(state.order)
                 seen, columns = None, None
-                if joint is not None:
+                if hook is not None:
                     seen = shaken(self.features[rows], self.jitter)
-                    shown = joint.gates(len(rows))
+                    shown = hook.gates(len(rows))
                 elif trades and dropped.size:
-                    seen, shown, columns = self._traded(rows, gates, kept, dropped, trades)
+                    seen, shown, columns = self._traded(state.draw, rows, gates, kept, dropped, trades)
                 else:
                     shown = plain
                 if seen is None:
@@ -188,7 +199,7 @@ class Trainer:
                 if self._shared is not None:  # drawn for all rows before, so that the draws are those of one process
                     part = self._shared.part(len(rows))
                     rows, seen, shown = rows[part], seen[part], shown[part] if shown.dim() > 1 else shown
-                drawn = nullcontext() if self._shared is None else self._shared.draws(self._seed, self.steps)
+                drawn = nullcontext() if self._shared is None else self._shared.draws(self.seed, state.steps)
                 with drawn, mixed(self.features, self.amp):
                     logits = (
                         self.gated(seen, shown) if columns is None else self.gated.of_columns(seen * shown, columns)
@@ -196,26 +207,32 @@ class Trainer:
                 loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
                 if self._shared is not None:
                     loss = loss * (len(rows) / self.batch_size)
-                self._optimizer.zero_grad(set_to_none=True)
-                total = loss if joint is None else loss + joint.penalty()
+                state.optimizer.zero_grad(set_to_none=True)
+                total = loss if hook is None else loss + hook.penalty()
                 if total.requires_grad:  # not where both the classifier and the mask are fixed
                     torch.autograd.backward(total)
                 if self._shared is not None:
                     loss = self._shared.add_up(self.gated.model, loss)
-                if watch is not None:
-                    watch()
-                self._optimizer.step()
-                if joint is not None:
-                    joint.stepped(loss.detach())
-                self.steps += 1
+                if hook is not None:
+                    hook.on_gradients()
+                state.optimizer.step()
+                if hook is not None:
+                    hook.after_step(loss.detach())
+                state.steps += 1
         if not bool(torch.isfinite(loss)):
             raise NumericalError(
-                f"the classifier's loss is {loss.item()} at training step {self.steps}; lower --learning-rate "
+                f"the classifier's loss is {loss.item()} at training step {state.steps}; lower --learning-rate "
                 f"(it is {self.learning_rate:g}) or --weight-decay, or look for huge values in the data (--scale standard)"
             )
 
     def _traded(
-        self, rows: torch.Tensor, gates: Float32Array, kept: IntArray, dropped: IntArray, trades: int
+        self,
+        draw: np.random.Generator,
+        rows: torch.Tensor,
+        gates: Float32Array,
+        kept: IntArray,
+        dropped: IntArray,
+        trades: int,
     ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
         """Return features (None: the rows' own), gates, and which inputs they are of, of a batch in which each row trades.
 
@@ -223,48 +240,27 @@ class Trainer:
         trades once.
         """
         if self.gated.sites.weights:
-            once = trade(gates, kept, dropped, trades, 1, self._draw)[0]
+            once = trade(gates, kept, dropped, trades, 1, draw)[0]
             return None, torch.from_numpy(once).to(self.features), None
         if self.ties is not None:
-            traded = trade(gates[self.ties.first], kept, dropped, trades, len(rows), self._draw)
+            traded = trade(gates[self.ties.first], kept, dropped, trades, len(rows), draw)
             free = self.ties.owner >= 0
             whole = np.repeat(gates[None], len(rows), axis=0)
             whole[:, free] = traded[:, self.ties.owner[free]]
             return None, torch.from_numpy(whole).to(self.features), None
         pool = dropped
         if dropped.size > TRADED_FROM:
-            pool = np.sort(self._draw.choice(dropped, TRADED_FROM, replace=False))
+            pool = np.sort(draw.choice(dropped, TRADED_FROM, replace=False))
         live = np.concatenate([kept, pool])
         is_exact = not gates[dropped].any()  # soft gates let something through everywhere
         if not (is_exact and self.gated.takes_columns and 2 * live.size < gates.size):
-            traded = trade(gates, kept, pool, trades, len(rows), self._draw)
+            traded = trade(gates, kept, pool, trades, len(rows), draw)
             return None, torch.from_numpy(traded).to(self.features), None
         places = np.arange(live.size)
-        traded = trade(gates[live], places[: kept.size], places[kept.size :], trades, len(rows), self._draw)
+        traded = trade(gates[live], places[: kept.size], places[kept.size :], trades, len(rows), draw)
         columns = torch.from_numpy(live).to(rows.device)
         part = shaken(self.features.index_select(0, rows).index_select(1, columns), self.jitter)
         return part, torch.from_numpy(traded).to(part), columns
-
-
-@torch.no_grad()
-def put_tensors(model: nn.Module, parameters: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]) -> None:
-    """Put parameters and buffers into a model by name, in place.
-
-    Raises
-    ------
-    ValueError
-        The names, shapes or types are not the model's.
-    """
-    for kind, held, given in (
-        ("parameter", dict(model.named_parameters()), parameters),
-        ("buffer", dict(model.named_buffers()), buffers),
-    ):
-        if set(held) != set(given):
-            raise ValueError(f"the classifier has other {kind}s: {sorted(set(held) ^ set(given))[0]!r}")
-        for name, value in held.items():
-            if value.shape != given[name].shape or value.dtype != given[name].dtype:
-                raise ValueError(f"the {kind} {name!r} is {tuple(given[name].shape)}, not {tuple(value.shape)}")
-            value.copy_(given[name])
 
 
 def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:

@@ -36,7 +36,7 @@ def test_the_warm_up_lasts_half_the_run_or_until_the_budget_has_fallen(digits):
 def test_the_hottest_is_settled_from_the_coldest_and_only_with_replicas(digits):
     plan = settled(digits, replicas=2, temperature="linear:0.001:0.0005")
     assert plan.config.chain.replicas.hottest == pytest.approx(0.01)
-    assert make_method(plan).state.position.shape[0] == 2
+    assert make_method(plan).init().chain.position.shape[0] == 2
     assert settled(digits, temperature="0.001").config.chain.replicas.hottest is None
     with pytest.raises(ConfigError, match="must be above 0"):
         make_method(settled(digits, replicas=2))

@@ -11,7 +11,7 @@ from mcprune.dashboard import security as guard
 from mcprune.dashboard.recorded import RecordedRun
 from mcprune.dashboard.series import POINTS, Message, Series, Stream
 from mcprune.dashboard.window import Window, hints
-from mcprune.methods.base import MaskUpdate
+from mcprune.methods.base import BlockInfo
 from mcprune.storage.checkpoint import read_checkpoint
 from mcprune.storage.events import Replanned, Stopped
 
@@ -250,14 +250,14 @@ def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
     page.until(lambda: page.view.latest.get("delta") not in (None, 0.5) and page.view.changes.entries[1:])
     assert page.post("/control", {"action": "pause"})[0] == 200
     page.until(lambda: page.view.status == "paused")
-    stood = float(page.view.knobs.method.step_size.delta[0])
+    stood = page.view.knobs.chain.delta
     assert stood != 0.5
     assert page.post("/knobs", {"delta": 2.0})[0] == 200
     page.until(lambda: page.view.knobs.values()["delta"] == 2.0)
     assert page.view.knobs.values()["adapt_delta"] is None
     assert page.post("/control", {"action": "undo"})[0] == 200
     page.until(lambda: page.view.knobs.values()["adapt_delta"] == 0.3)
-    assert page.view.knobs.method.step_size.delta[0] == stood
+    assert page.view.knobs.chain.delta == stood
     assert page.post("/control", {"action": "undo"})[0] == 200  # of switching it on
     page.until(lambda: page.view.knobs.values()["adapt_delta"] is None)
     assert page.view.knobs.values()["delta"] == 0.5
@@ -358,8 +358,8 @@ def test_a_message_is_made_into_bytes_once():
 
 def block(accepted, moves="site", temperature=0.0, spread=float("nan")):
     shares = {moves: (1000, accepted)}
-    base = dict.fromkeys(MaskUpdate._fields[:8], 1.0) | dict.fromkeys(MaskUpdate._fields[8:15], 0)
-    return MaskUpdate(**{**base, "moves": shares, "temperature": temperature, "spread": spread, "proposals": 1000})
+    base = dict.fromkeys(BlockInfo._fields[:8], 1.0) | dict.fromkeys(BlockInfo._fields[8:15], 0)
+    return BlockInfo(**{**base, "moves": shares, "temperature": temperature, "spread": spread, "proposals": 1000})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from running import Running
 from torch import nn
 
 from mcprune.chain import moves
@@ -70,7 +71,7 @@ class Bench:
 
     def chain(
         self, evaluator: str = "full", kinds: str = "inputs,units", bound: float | None = 0.0, **changes: Any
-    ) -> Markov:
+    ) -> Running:
         gated = GatedModel(self.model, site_map(self.model, kinds, N_INPUTS))
         canonical = FullEvaluator(gated, CrossEntropy())
         judge = {
@@ -83,13 +84,13 @@ class Bench:
             "bf16": lambda: GraphEvaluator(gated, CrossEntropy(), screen="bf16"),
             "staged": lambda: FusedEvaluator(gated, CrossEntropy(), wrong_rate=0.2),
         }[evaluator]()
-        return Markov(gated.sites.size, settings(gated.sites.size, **changes), judge, canonical, bound)
+        return Running(Markov(gated.sites.size, settings(gated.sites.size, **changes), judge, canonical, bound))
 
-    def trace(self, chain: Markov, blocks: int = 8) -> tuple[np.ndarray, list[Any]]:
+    def trace(self, chain: Running, blocks: int = 8) -> tuple[np.ndarray, list[Any]]:
         """Positions (blocks, N) and what each block reports."""
         positions, told = [], []
         for block in range(blocks):
-            told.append(chain.update(self.batch, (block + 1) / blocks))
+            told.append(chain.step(self.batch, (block + 1) / blocks))
             positions.append(chain.position().copy())
         return np.array(positions), told
 

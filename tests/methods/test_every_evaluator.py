@@ -39,14 +39,14 @@ def test_an_evaluator_that_errs_by_more_than_it_states_changes_the_trace(bench):
     """The control: what settles decisions is the stated error."""
     wanted, _ = bench.trace(bench.chain("full", **SETTINGS["greedy"]))
     chain = bench.chain("incremental", **SETTINGS["greedy"])
-    losses = chain.evaluator.losses
+    losses = chain.evaluation.evaluator.losses
     draw = np.random.default_rng(0)
 
     def noisy(*args):
         values = losses(*args)
         return values + draw.normal(0.0, 0.02, values.shape)
 
-    chain.evaluator.losses = noisy
+    chain.evaluation.evaluator.losses = noisy
     assert not np.array_equal(bench.trace(chain)[0], wanted)
 
 
@@ -55,7 +55,7 @@ def test_a_block_is_judged_by_the_classifier_as_it_is_now(evaluator, bench):
     """Each block between two steps of a fused optimizer, which changes parameters without a trace."""
     name, _, kinds = evaluator.partition(" ")
     chain = copy.deepcopy(bench.chain(name, kinds=kinds or "inputs,units", decisions=4, speculate=4))
-    gated = chain.canonical.gated
+    gated = chain.evaluation.canonical.gated
     optimizer = torch.optim.AdamW(gated.model.parameters(), lr=0.05, fused=True)
     losses = []
     for block in range(4):
@@ -63,9 +63,9 @@ def test_a_block_is_judged_by_the_classifier_as_it_is_now(evaluator, bench):
         nn.functional.cross_entropy(gated.model(bench.batch.features), bench.batch.targets).backward()
         optimizer.step()
         before = chain.position().copy()
-        judged = record(chain.evaluator)
-        chain.update(bench.batch, (block + 1) / 4)
-        losses.append(float(chain.canonical.at(before[None])[0]))
+        judged = record(chain.evaluation.evaluator)
+        chain.step(bench.batch, (block + 1) / 4)
+        losses.append(float(chain.evaluation.canonical.at(before[None])[0]))
         assert abs(judged[0] - losses[-1]) < 1e-2 * (name == "bf16") + 1e-5, block
     assert min(np.abs(np.diff(losses))) > 1e-3  # the classifier did change
 

@@ -85,12 +85,12 @@ def test_a_layer_whose_gates_have_all_closed_keeps_its_best_unit(keep, quick):
     search = Search(plan, make_method(plan))
     weights = np.linspace(1.0, 2.0, 100)
     weights[64:88] -= 5.0  # all units of the first layer
-    search.method.weights.data.copy_(torch.from_numpy(weights))
+    search.state.method.weights.data.copy_(torch.from_numpy(weights))
     mask, _ = search.harden()
     assert mask.sum() == keep
     assert [part.sum() for part in np.split(mask, [64, 88])][1] == 1
     assert mask[87]  # its largest weight
-    assert search.validation()[1] == search._accuracy(mask)
+    assert search.accuracies()[1] == search.validation.accuracy(mask)
     # The control: the largest weights alone empty it.
     assert not floor.hardened(weights, keep, None)[64:88].any()
 
@@ -211,10 +211,11 @@ def test_an_alpha_beyond_its_cap_is_cut_counted_and_said(quick, tmp_path):
 
 def test_weights_that_are_not_finite_end_the_run(quick, tmp_path):
     path = make_method(make_plan(quick(method="gradient"), load_data("digits")))
+    state = path.init()
     with torch.no_grad():
-        path.weights[3] = float("nan")
+        state.weights[3] = float("nan")
     with pytest.raises(NumericalError, match="--gate-optimizer"):
-        path.update(None, 0.5)
+        path.step(state, None, 0.5)
 
 
 def test_the_report_says_how_far_from_n_it_was(quick, tmp_path, capsys):

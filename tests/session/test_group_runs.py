@@ -109,7 +109,7 @@ def test_training_trades_whole_groups_and_never_what_must_be_dropped(quick):
     plan.gated.forward = lambda rows, gates: (seen.append(gates.detach().clone()), plain(rows, gates))[1]
     items = np.arange(len(plan.ties.items)) < 3
     mask = plan.ties.mask_of(items)
-    search.trainer.run(3, mask.astype(np.float32), np.where(mask, 4.0, -4.0), 0.5)
+    search.trainer.run(search.state.trainer, 3, mask.astype(np.float32), np.where(mask, 4.0, -4.0), 0.5)
     gates = np.concatenate([one.reshape(-1, 64).numpy() for one in seen])
     assert len(np.unique(gates, axis=0)) > 3
     assert not gates[:, 32:40].any()

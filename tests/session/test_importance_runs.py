@@ -5,15 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from running import Running
 
+from mcprune.chain.scores import floored, new_statistics
 from mcprune.cli.main import main
 from mcprune.config.files import read_options
 from mcprune.config.measures import MEASURES
 from mcprune.config.schema import make_config
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, ModelError
-from mcprune.methods.importance.scorer import Scorer, ScoreSettings
-from mcprune.methods.importance.starts import SiteWeights, Started, ranks
+from mcprune.methods.importance.scorer import Scorer, ScorerState, ScoreSettings
+from mcprune.methods.markov.proposals import MeasuredProposals, ranks
 from mcprune.objectives.classification import CrossEntropy, ErrorRate
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import make_plan
@@ -106,23 +108,26 @@ def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
     """Against gradients taken by hand in front of every step."""
     plan = make_plan(short(method="importance", measure="loss-tracked", rounds="1,recover=0"), digits)
     method = make_method(plan)
+    state = method.init()
+    hook = method.hook(state)
     rows = torch.from_numpy(plan.prepared.x_train[:96])
     targets = torch.from_numpy(plan.prepared.y_train[:96])
     optimizer = torch.optim.SGD(plan.model.parameters(), 0.1)
     seen = []
     for part in range(3):
         piece = slice(32 * part, 32 * part + 32)
-        loss = torch.nn.functional.cross_entropy(plan.gated(rows[piece], method.gates(32)), targets[piece])
+        loss = torch.nn.functional.cross_entropy(plan.gated(rows[piece], hook.gates(32)), targets[piece])
         optimizer.zero_grad()
         loss.backward()
         weight = plan.model.layers[0].weight
         seen.append((weight.detach() * weight.grad).sum(0).abs().double().numpy())
-        method.watch()
+        hook.on_gradients()
         optimizer.step()
-        method.stepped(loss.detach())
-    method.harden(None)
-    np.testing.assert_allclose(method.scores, np.mean(seen, axis=0), rtol=1e-4, atol=1e-9)
-    assert np.abs(method.scores - seen[-1]).max() > 1e-3 * method.scores.max()
+        hook.after_step(loss.detach())
+    method.finish(state, None)
+    scores = method.scores(state)
+    np.testing.assert_allclose(scores, np.mean(seen, axis=0), rtol=1e-4, atol=1e-9)
+    assert np.abs(scores - seen[-1]).max() > 1e-3 * scores.max()
 
 
 def test_importance_judges_nothing_and_counts_its_work(digits):
@@ -180,18 +185,17 @@ def test_a_model_that_begins_with_no_linear_is_refused(digits):
 
 def first_masks(config, digits, blocks):
     plan = make_plan(config, digits)
-    method = make_method(plan)
+    method = Running(make_method(plan))
     from mcprune.methods.base import Batch
 
     batch = Batch(torch.from_numpy(plan.prepared.x_train[:300]), torch.from_numpy(plan.prepared.y_train[:300]))
-    updates = [method.update(batch, (block + 1) / blocks) for block in range(blocks)]
+    updates = [method.step(batch, (block + 1) / blocks) for block in range(blocks)]
     return plan, method, updates
 
 
 def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
     config = short(start="magnitude,after=1", keep_schedule="constant")
     plan, method, updates = first_masks(config, digits, 6)
-    assert isinstance(method, Started)
     assert [update.kept for update in updates] == [64, 20, 20, 20, 20, 20]
     assert updates[0].proposals == 0
     assert updates[1].proposals == 64
@@ -205,10 +209,11 @@ def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
         ScoreSettings("magnitude"),
     )
     best = np.argsort(-plain.scores().values, kind="stable")[:20]
-    again = make_method(make_plan(config, digits))
-    again._start(20)
-    assert set(np.flatnonzero(again.position() > 0)) == set(best)
-    assert "start: 20 sites by magnitude" in method.notes()[0]
+    start = make_method(make_plan(config, digits)).start
+    state = start.init()
+    assert set(np.flatnonzero(start.choose(state, 20, None))) == set(best)
+    assert state.is_done
+    assert "start: 20 sites by magnitude" in method.method.notes(method.state)[0]
 
 
 def test_a_falling_budget_starts_at_n_of_t(digits):
@@ -231,33 +236,40 @@ def test_the_chain_with_a_measure_ends_with_n_and_repeats(options, tmp_path):
         assert data_of(told, "progress")[-1].moves["informed"][0] > 0
 
 
-def test_site_weights_are_recomputed_at_their_times_only():
+def test_scores_of_proposals_are_recomputed_at_their_times_only():
     class Counting:
         asked = 0
 
-        def scores(self):
-            self.asked += 1
-            return type("Found", (), {"values": np.array([3.0, -1.0, 7.0, 7.0])})
+        def init(self):
+            return ScorerState()
 
-    weights = SiteWeights(Counting(), every=0.25)
+        def scores(self, state):
+            self.asked += 1
+            return type("Scores", (), {"values": np.array([3.0, -1.0, 7.0, 7.0])})
+
+    proposals = MeasuredProposals(Counting(), every=0.25)
+    state, statistics = proposals.init(), new_statistics(4)
     asked = []
     for progress in np.linspace(0.0, 1.0, 21):
-        add, remove = weights(progress)
-        asked.append(weights.scorer.asked)
+        proposals.update(state, statistics, progress)
+        asked.append(proposals.scorer.asked)
     assert asked[:6] == [1, 1, 1, 1, 1, 2]
     assert asked[-1] == 5
+    add, remove = ranks(np.array([3.0, -1.0, 7.0, 7.0]))
     np.testing.assert_allclose(add, [0.5, 0.25, 0.875, 0.875])
     np.testing.assert_allclose(remove, [0.75, 1.0, 0.375, 0.375])
+    np.testing.assert_array_equal(statistics.scores, [floored(add), floored(remove)])
     assert ranks(np.ones(4))[0].tolist() == [0.625] * 4
 
 
 def test_informed_draws_what_the_measure_ranks_high(digits):
     """With all of the weight on few sites the added ones are among them far more often than by chance."""
     config = short(proposals="magnitude", moves={"informed": 1}, keep_schedule="constant", temperature=0.0)
-    plan = make_plan(config, digits)
-    method = make_method(plan)
-    add, remove = method.site_scores(0.5)
-    values = method.site_scores.scorer.scores().values
+    informed = make_method(make_plan(config, digits)).informed
+    state = informed.init(64)
+    informed.proposals.update(state.proposals, state.statistics, 0.5)
+    values = informed.proposals.scorer.scores().values
+    add, remove = state.statistics.scores
     assert np.argmax(values) == np.argmax(add) == np.argmin(remove)
 
 

@@ -44,17 +44,18 @@ def test_an_evaluation_batch_is_rows_with_their_own_classes():
     features = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     targets = np.arange(50)
     rows = EvaluationRows(features, targets, device=CPU, seed=3)
-    seen = set()
+    state, seen = rows.init(), set()
     for _ in range(200):
-        batch = rows.batch(20)
+        batch = rows.batch(state, 20)
         assert batch.features.shape == (20, 3)
         np.testing.assert_array_equal(batch.features.numpy(), features[batch.targets.numpy()])
         assert len(set(batch.targets.tolist())) == 20
         assert batch.features.stride() == (1, 50)  # a slice of the transposed copy, not a copy
+        assert torch.equal(rows.last(state).targets, batch.targets)
         seen.update(batch.targets.tolist())
     assert seen == set(range(50))
     for count in (50, 500):
-        assert sorted(rows.batch(count).targets.tolist()) == list(range(50))
+        assert sorted(rows.batch(state, count).targets.tolist()) == list(range(50))
 
 
 def test_chosen_rows_are_laid_out_as_a_copy_of_them_would_be(monkeypatch):
@@ -75,7 +76,7 @@ def test_judging_rows_carry_the_same_noise_in_every_batch_and_the_data_none():
     features = np.random.default_rng(0).random((400, 30)).astype(np.float32)
     before = features.copy()
     rows = EvaluationRows(features, np.arange(400), device=CPU, seed=3, jitter=0.1)
-    first, second = rows.batch(400), rows.batch(400)
+    first, second = rows.batch(rows.init(), 400), rows.batch(rows.init(), 400)
     assert torch.equal(first.features, second.features)
     noise = first.features.numpy() - features[first.targets.numpy()]
     # 12,000 draws: the deviation is within 5 standard errors of .1 (false alarm 6e-7).
@@ -130,7 +131,9 @@ def trainer(learning_rate=1e-2, perturb=0.0, seed=0, batch_size=16):
 
 def weights_after(steps, **options):
     made = trainer(**options)
-    made.run(steps, np.array([1, 1, 1, 1, 0, 0], np.float32), np.array([4.0, 4.0, 4.0, 4.0, -4.0, -4.0]), 0.0)
+    made.run(
+        made.init(), steps, np.array([1, 1, 1, 1, 0, 0], np.float32), np.array([4.0, 4.0, 4.0, 4.0, -4.0, -4.0]), 0.0
+    )
     return torch.cat([parameter.flatten() for parameter in made.gated.model.parameters()]).detach()
 
 
@@ -145,7 +148,7 @@ def test_a_site_whose_gate_is_zero_learns_only_when_rows_trade_it_in():
     gates, weights = np.array([1, 1, 1, 1, 0, 0], np.float32), np.array([4.0, 4, 4, 4, -4, -4])
     plain, traded = trainer(), trainer(perturb=0.3)
     for made in (plain, traded):
-        made.run(40, gates, weights, 0.0)
+        made.run(made.init(), 40, gates, weights, 0.0)
     assert torch.equal(plain.gated.model.layers[0].weight[:, 4:], first[:, 4:])
     assert not torch.equal(traded.gated.model.layers[0].weight[:, 4:], first[:, 4:])
     assert not torch.equal(plain.gated.model.layers[0].weight[:, :4], first[:, :4])
@@ -153,18 +156,19 @@ def test_a_site_whose_gate_is_zero_learns_only_when_rows_trade_it_in():
 
 def test_every_row_trains_once_before_any_trains_twice():
     made = trainer()
-    order = torch.cat([made._batches.next() for _ in range(10)])
+    state = made.init().order
+    order = torch.cat([made._batches.next(state) for _ in range(10)])
     for first, last in pairwise(range(0, 161, 80)):
         assert sorted(order[first:last].tolist()) == list(range(80))
     assert order[:80].tolist() != order[80:].tolist()
     large = trainer(batch_size=500)
-    assert len(large._batches.next()) == 80
+    assert len(large._batches.next(large.init().order)) == 80
 
 
 def test_the_learning_rate_falls_at_the_end():
     def moved(progress):
         made = trainer()
-        made.run(5, np.ones(6, np.float32), np.ones(6), progress)
+        made.run(made.init(), 5, np.ones(6, np.float32), np.ones(6), progress)
         before = MLP((6, 12, 2), seed=1).layers[0].weight
         return (made.gated.model.layers[0].weight - before).abs().max().item()
 
@@ -176,7 +180,7 @@ def test_the_learning_rate_falls_at_the_end():
 def test_a_diverging_classifier_is_given_up_naming_the_step_and_the_remedy():
     made = trainer(learning_rate=1e30)
     with pytest.raises(NumericalError, match=r"at training step 7; lower --learning-rate \(it is 1e\+30\)"):
-        made.run(7, np.ones(6, np.float32), np.ones(6), 0.0)
+        made.run(made.init(), 7, np.ones(6, np.float32), np.ones(6), 0.0)
     with pytest.raises(NumericalError, match="while retraining; lower --learning-rate"):
         fit(
             made.gated.model,

@@ -15,42 +15,56 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from mcprune.chain.schedules import Schedule
 
 FIRST = 1.0  # alpha in the first epoch, when no window has anything yet
 
 
-class Alpha(Protocol):
-    """alpha over the run.
+@dataclass
+class AlphaState:
+    """What a schedule has seen so far; updated in place.
 
     Attributes
     ----------
+    alpha : float
+        Of the current epoch, where the schedule goes by epochs.
     strength : float
         lambda; NaN for a schedule without one.
     capped : int
         Epochs whose alpha was cut to the cap.
+    epochs : int
+        Complete ones.
+    cla, pru : deque of float
+        Means over the last complete epochs, of L_cla and of what the second mean is taken of.
+    variances : deque of float
+        Of the weights, since lambda last rose.
     """
 
+    alpha: float
     strength: float
     capped: int
+    epochs: int
+    cla: deque[float]
+    pru: deque[float]
+    variances: deque[float]
 
-    def value(self, progress: float) -> float:
+
+class Alpha(Protocol):
+    """alpha over the run."""
+
+    def init(self) -> AlphaState:
+        """Return the state at the start."""
+        ...
+
+    def value(self, state: AlphaState, progress: float) -> float:
         """Return alpha for a step at `progress` (0..1) of the run."""
         ...
 
-    def epoch_ended(self, cla: float, pru: float, variance: float) -> None:
+    def end_epoch(self, state: AlphaState, cla: float, pru: float, variance: float) -> None:
         """Take the means of L_cla and L_pru over the epoch, and the variance of the weights at its end."""
-        ...
-
-    def save(self) -> dict[str, Any]:
-        """Return what the schedule has met so far, as plain numbers and lists."""
-        ...
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `save` gave."""
         ...
 
 
@@ -59,22 +73,17 @@ class Timed:
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.strength = math.nan
-        self.capped = 0
 
-    def value(self, progress: float) -> float:
+    def init(self) -> AlphaState:
+        """See `Alpha.init`."""
+        return AlphaState(self.schedule.value(0.0), math.nan, 0, 0, deque(), deque(), deque())
+
+    def value(self, state: AlphaState, progress: float) -> float:
         """See `Alpha.value`."""
         return self.schedule.value(progress)
 
-    def epoch_ended(self, cla: float, pru: float, variance: float) -> None:
-        """See `Alpha.epoch_ended`."""
-
-    def save(self) -> dict[str, Any]:
-        """See `Alpha.save`: nothing."""
-        return {}
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """See `Alpha.restore`."""
+    def end_epoch(self, state: AlphaState, cla: float, pru: float, variance: float) -> None:
+        """See `Alpha.end_epoch`."""
 
 
 class Strength(Protocol):
@@ -85,8 +94,13 @@ class Strength(Protocol):
         """Return lambda in the first epoch."""
         ...
 
-    def after(self, epochs: int, now: float, variance: float) -> float:
-        """Return lambda once `epochs` are complete; it was `now`, and the variance of the weights is `variance`."""
+    @property
+    def remembers(self) -> int:
+        """Return how many variances of the weights are looked at, at most."""
+        ...
+
+    def after(self, state: AlphaState, variance: float) -> float:
+        """Return lambda once an epoch is complete, at the end of which the variance of the weights is `variance`."""
         ...
 
 
@@ -95,10 +109,11 @@ class Constant:
     """lambda as it is."""
 
     start: float = 1.0
+    remembers = 0
 
-    def after(self, epochs: int, now: float, variance: float) -> float:
+    def after(self, state: AlphaState, variance: float) -> float:
         """See `Strength.after`."""
-        return now
+        return state.strength
 
 
 @dataclass(frozen=True)
@@ -108,19 +123,20 @@ class Decades:
     start: float
     end: float
     every: float
+    remembers = 0
 
-    def after(self, epochs: int, now: float, variance: float) -> float:
+    def after(self, state: AlphaState, variance: float) -> float:
         """See `Strength.after`."""
-        jumps = math.floor(epochs / self.every + 1e-9)
+        jumps = math.floor(state.epochs / self.every + 1e-9)
         # By logarithms: a run may be so long that the power overflows.
         return self.end if jumps > math.log10(self.end / self.start) else min(self.end, self.start * 10.0**jumps)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stall:
     """lambda times `factor` when the variance has changed by less than `tolerance` of itself over `epochs` epochs.
 
-    After a rise the comparison starts anew. At the start all weights are equal, which counts as no change.
+    After a rise the comparison starts again. At the start all weights are equal, which counts as no change.
     """
 
     start: float
@@ -128,18 +144,20 @@ class Stall:
     factor: float
     tolerance: float
     epochs: int
-    seen: deque[float] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.seen = deque([0.0], maxlen=self.epochs + 1)
+    @property
+    def remembers(self) -> int:
+        """See `Strength.remembers`."""
+        return self.epochs + 1
 
-    def after(self, epochs: int, now: float, variance: float) -> float:
+    def after(self, state: AlphaState, variance: float) -> float:
         """See `Strength.after`."""
-        self.seen.append(variance)
-        if len(self.seen) <= self.epochs or abs(variance - self.seen[0]) > self.tolerance * max(variance, self.seen[0]):
+        state.variances.append(variance)
+        first, now = state.variances[0], state.strength
+        if len(state.variances) <= self.epochs or abs(variance - first) > self.tolerance * max(variance, first):
             return now
-        self.seen.clear()
-        self.seen.append(variance)
+        state.variances.clear()
+        state.variances.append(variance)
         return min(self.end, now * self.factor)
 
 
@@ -159,51 +177,30 @@ class Windowed:
     """
 
     def __init__(self, rule: Strength, *, window: int, products: bool, cap: float) -> None:
-        self.rule = rule
-        self.strength = rule.start
-        self.products = products
-        self.cap = cap
-        self.capped = 0
-        self.epochs = 0
-        self._alpha = min(FIRST, cap)
-        self._cla: deque[float] = deque(maxlen=window)
-        self._pru: deque[float] = deque(maxlen=window)
+        self.rule, self.window, self.products, self.cap = rule, window, products, cap
 
-    def value(self, progress: float) -> float:
+    def init(self) -> AlphaState:
+        """See `Alpha.init`."""
+        variances = deque([0.0][: self.rule.remembers], maxlen=self.rule.remembers)
+        windows = deque[float](maxlen=self.window), deque[float](maxlen=self.window)
+        return AlphaState(min(FIRST, self.cap), self.rule.start, 0, 0, *windows, variances)
+
+    def value(self, state: AlphaState, progress: float) -> float:
         """See `Alpha.value`."""
-        return self._alpha
+        return state.alpha
 
-    def epoch_ended(self, cla: float, pru: float, variance: float) -> None:
-        """See `Alpha.epoch_ended`."""
-        self.epochs += 1
-        self._cla.append(cla)
-        self._pru.append(self.strength * pru if self.products else pru)
-        self.strength = self.rule.after(self.epochs, self.strength, variance)
-        pressure = math.fsum(self._pru) / len(self._pru)
+    def end_epoch(self, state: AlphaState, cla: float, pru: float, variance: float) -> None:
+        """See `Alpha.end_epoch`."""
+        state.epochs += 1
+        state.cla.append(cla)
+        state.pru.append(state.strength * pru if self.products else pru)
+        state.strength = self.rule.after(state, variance)
+        pressure = math.fsum(state.pru) / len(state.pru)
         # The literal formula in full, though lambda cancels: mu = <L_cla> / (lambda <L_pru>).
-        below = pressure if self.products else self.strength * pressure
-        above = self.strength * (math.fsum(self._cla) / len(self._cla))
+        below = pressure if self.products else state.strength * pressure
+        above = state.strength * (math.fsum(state.cla) / len(state.cla))
         if above >= self.cap * below:
-            self.capped += above > self.cap * below or below == 0
-            self._alpha = self.cap
+            state.capped += above > self.cap * below or below == 0
+            state.alpha = self.cap
         else:
-            self._alpha = above / below
-
-    def save(self) -> dict[str, Any]:
-        """See `Alpha.save`."""
-        saved: dict[str, Any] = {"strength": self.strength, "capped": int(self.capped), "epochs": self.epochs}
-        saved |= {"alpha": self._alpha, "cla": list(self._cla), "pru": list(self._pru)}
-        if isinstance(self.rule, Stall):
-            saved["variances"] = list(self.rule.seen)
-        return saved
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """See `Alpha.restore`."""
-        self.strength, self.capped, self.epochs = float(saved["strength"]), saved["capped"], saved["epochs"]
-        self._alpha = float(saved["alpha"])
-        pairs = [(self._cla, saved["cla"]), (self._pru, saved["pru"])]
-        if isinstance(self.rule, Stall):
-            pairs.append((self.rule.seen, saved["variances"]))
-        for window, values in pairs:
-            window.clear()
-            window.extend(values)
+            state.alpha = above / below

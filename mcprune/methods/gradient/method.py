@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from mcprune.chain import min_per_layer as floors
+from mcprune.chain import min_per_layer
 from mcprune.chain.schedules import Schedule
 from mcprune.errors import NumericalError
-from mcprune.methods.base import Batch, MaskUpdate
-from mcprune.methods.gradient.alphas import Alpha
+from mcprune.methods.base import Batch, BlockInfo, Method, TrainingHook
+from mcprune.methods.gradient.alphas import Alpha, AlphaState
 from mcprune.methods.gradient.gate_kinds import GATE_KINDS
 from mcprune.methods.gradient.penalties import Pruning, pruning_losses
 from mcprune.random import Stream, torch_generator
-from mcprune.state import Saved, checked, copied, restore_optimizer, save_optimizer
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 
@@ -38,15 +36,62 @@ class GradientSettings:
     bound: float | None = None  # sharpness times a weight is put back into [-bound, bound] after each step
 
 
-class Gradient:
-    """Gates of N sites with an optimizer of their own.
+@dataclass
+class GateState:
+    """N gates with an optimizer of their own; updated in place.
+
+    Attributes
+    ----------
+    weights : tensor of float64, shape (N,)
+        With a gradient.
+    optimizer : Optimizer
+        Of the weights.
+    draw : Generator
+        Of the noise of the gates.
+    alpha : AlphaState
+    steps : int
+        Made so far.
+    crossed : tensor of int64, shape (N,)
+        The step at which each gate last crossed one half, as of now; 0: never.
+    crossed_at_block : ndarray of int64, shape (N,)
+        The same, as of the end of the last block.
+    is_above : tensor of bool, shape (N,)
+        Whether a gate is above one half.
+    last_alpha, sel, rej : float and scalar tensors
+        alpha, L_sel and L_rej of the last step.
+    epoch_sums : tensor of float64, shape (2,)
+        Of L_cla and L_pru over this epoch.
+    block_sums : tensor of float64, shape (3,)
+        Of L_cla, L_sel and L_rej over this block.
+    block_steps : int
+        Made in this block.
+    """
+
+    weights: torch.Tensor
+    optimizer: torch.optim.Optimizer
+    draw: torch.Generator
+    alpha: AlphaState
+    steps: int
+    crossed: torch.Tensor
+    crossed_at_block: IntArray
+    is_above: torch.Tensor
+    last_alpha: float
+    sel: torch.Tensor
+    rej: torch.Tensor
+    epoch_sums: torch.Tensor
+    block_sums: torch.Tensor
+    block_steps: int
+
+
+class Gradient(Method[GateState]):
+    """Gates of N sites, trained by backprop.
 
     Parameters
     ----------
     sites : int
     settings : GradientSettings
     alpha : Alpha
-        Told of every complete epoch.
+        Learns of every complete epoch.
     device : torch.device
     floor : ndarray of int, shape (N,), optional
         Groups of sites that keep one each in the hard mask, -1 for none. The sum of the gates says nothing of where they are: a penalty
@@ -58,6 +103,8 @@ class Gradient:
     gates in its own dtype.
     """
 
+    ranks_sites = True
+
     def __init__(
         self,
         sites: int,
@@ -66,81 +113,63 @@ class Gradient:
         device: torch.device | str = "cpu",
         floor: IntArray | None = None,
     ) -> None:
+        self.sites = sites
         self.settings = settings
-        self.floor = floor
         self.alpha = alpha
+        self.device = device
+        self.floor = floor
         self.kind = GATE_KINDS[settings.gate_kind]()
-        self.weights = torch.full((sites,), settings.start_weight, dtype=torch.float64, device=device)
-        self.weights.requires_grad_()
-        self.steps = 0
-        self.crossed = np.zeros(sites, np.int64)
-        self._crossed = torch.zeros(sites, dtype=torch.int64, device=device)
-        self._above = self.weights.detach() > 0
-        self._draw = torch_generator(settings.seed, Stream.GATE_NOISE, device)
-        self._optimizer = _optimizer(self.weights, settings)
-        self._now = (0.0, torch.zeros((), device=device), torch.zeros((), device=device))  # alpha, sel, rej
-        self._epoch = torch.zeros(2, dtype=torch.float64, device=device)  # sums of L_cla and L_pru over this epoch
-        self._block = torch.zeros(3, dtype=torch.float64, device=device)  # sums of L_cla, L_sel, L_rej since `update`
-        self._block_steps = 0
 
-    def gates(self, rows: int) -> torch.Tensor:
-        """See `Joint.gates`."""
-        return self.kind.training(self.weights, rows, self._sharpness(), self._draw).to(torch.float32)
+    def init(self) -> GateState:
+        """See `Method.init`: all gates are open."""
+        settings, device = self.settings, self.device
+        weights = torch.full((self.sites,), settings.start_weight, dtype=torch.float64, device=device)
+        weights.requires_grad_()
+        return GateState(
+            weights=weights,
+            optimizer=_optimizer(weights, settings),
+            draw=torch_generator(settings.seed, Stream.GATE_NOISE, device),
+            alpha=self.alpha.init(),
+            steps=0,
+            crossed=torch.zeros(self.sites, dtype=torch.int64, device=device),
+            crossed_at_block=np.zeros(self.sites, np.int64),
+            is_above=weights.detach() > 0,
+            last_alpha=0.0,
+            sel=torch.zeros((), dtype=torch.float64, device=device),
+            rej=torch.zeros((), dtype=torch.float64, device=device),
+            epoch_sums=torch.zeros(2, dtype=torch.float64, device=device),
+            block_sums=torch.zeros(3, dtype=torch.float64, device=device),
+            block_steps=0,
+        )
 
-    def penalty(self) -> torch.Tensor:
-        """See `Joint.penalty`."""
-        alpha = self.alpha.value(self.steps / self.settings.steps)
-        losses = self.losses()
-        self._now = (alpha, losses.sel.detach(), losses.rej.detach())
-        return alpha * (losses.sel + losses.rej)
+    def hook(self, state: GateState) -> GateHook:
+        """See `Method.hook`."""
+        return GateHook(self, state)
 
-    def losses(self) -> Pruning:
+    def losses(self, state: GateState) -> Pruning:
         """Return L_sel and L_rej at the weights, with their gradients."""
-        counted = self.kind.counted(self.weights, self._sharpness())
+        counted = self.kind.counted(state.weights, self.sharpness(state))
         return pruning_losses(*counted, n=float(self.settings.keep), modified=self.settings.modified)
 
-    def stepped(self, cla: torch.Tensor) -> None:
-        """See `Joint.stepped`."""
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        self.steps += 1
-        self._block_steps += 1
-        with torch.no_grad():
-            if self.settings.bound is not None:
-                # On what the sigmoid sees: annealed gates would lock in long before alpha has risen.
-                bound = self.settings.bound / self._sharpness()
-                self.weights.clamp_(-bound, bound)
-            _, sel, rej = self._now
-            self._block += torch.stack([cla.double(), sel, rej])
-            self._epoch += torch.stack([cla.double(), sel + rej])
-            above = self.weights > 0
-            self._crossed[above != self._above] = self.steps
-            self._above = above
-        if self.steps % self.settings.epoch_steps == 0:
-            cla_mean, pru_mean = (self._epoch / self.settings.epoch_steps).tolist()
-            self.alpha.epoch_ended(cla_mean, pru_mean, float(self.weights.detach().var(correction=0)))
-            self._epoch.zero_()
-
-    def update(self, batch: Batch, progress: float) -> MaskUpdate:
-        """See `Method.update`: nothing moves here, the losses are means over the training batches since the last call.
+    def step(self, state: GateState, batch: Batch, progress: float) -> tuple[GateState, BlockInfo]:
+        """See `Method.step`: nothing moves here, the losses are means over the training batches since the last call.
 
         Raises
         ------
         NumericalError
             A weight is not finite.
         """
-        position = self.position()
+        position, alpha = self.position(state), state.last_alpha
         if not np.isfinite(position).all():
             raise NumericalError(
-                f"a pruner weight is not finite at step {self.steps}; lower the rate of --gate-optimizer "
-                f"(it is {self.settings.learning_rate:g}) or the weight of L_pru (alpha is {self._now[0]:g})"
+                f"A pruner weight is not finite at step {state.steps}. Lower the rate of --gate-optimizer "
+                f"(it is {self.settings.learning_rate:g}) or the weight of L_pru (alpha is {alpha:g})."
             )
-        cla, sel, rej = (self._block / max(self._block_steps, 1)).tolist()
-        self._block.zero_()
-        self._block_steps = 0
-        self.crossed = self._crossed.cpu().numpy().copy()
-        alpha = self._now[0]
-        return MaskUpdate(
+        cla, sel, rej = (state.block_sums / max(state.block_steps, 1)).tolist()
+        state.block_sums.zero_()
+        state.block_steps = 0
+        state.crossed_at_block[:] = state.crossed.cpu().numpy()
+        info = BlockInfo(
             loss=cla + alpha * (sel + rej),
             cla=cla,
             sel=sel,
@@ -148,7 +177,7 @@ class Gradient:
             alpha=alpha,
             delta=math.nan,
             temperature=math.nan,
-            gate_sum=float(self.training_gates().astype(np.float64).sum()),
+            gate_sum=float(self.training_gates(state).astype(np.float64).sum()),
             kept=int((position > 0).sum()),
             target=self.settings.keep,
             proposals=0,
@@ -157,72 +186,95 @@ class Gradient:
             null_moves=0,
             rejected_by_bound=0,
             moves={},
-            strength=self.alpha.strength,
+            strength=state.alpha.strength,
         )
+        return state, info
 
-    def training_gates(self) -> Float32Array:
+    def finish(self, state: GateState, batch: Batch) -> tuple[GateState, BoolArray]:
+        """See `Method.finish`: the n largest weights stay."""
+        return state, min_per_layer.hardened(self.position(state), self.settings.keep, self.floor)
+
+    def training_gates(self, state: GateState) -> Float32Array:
         """See `Method.training_gates`: the gates without noise."""
         with torch.no_grad():
-            return np.asarray(self.kind.plain(self.weights, self._sharpness()).cpu().numpy(), np.float32)
+            return np.asarray(self.kind.plain(state.weights, self.sharpness(state)).cpu().numpy(), np.float32)
 
-    def position(self) -> FloatArray:
+    def position(self, state: GateState) -> FloatArray:
         """See `Method.position`."""
-        return np.array(self.weights.detach().cpu().numpy())
+        return np.array(state.weights.detach().cpu().numpy())
 
-    def harden(self, batch: Batch) -> BoolArray:
-        """See `Method.harden`: the n largest weights stay."""
-        return floors.hardened(self.position(), self.settings.keep, self.floor)
+    def crossed(self, state: GateState) -> IntArray:
+        """See `Method.crossed`."""
+        return state.crossed_at_block
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> dict[str, str]:
         """See `Method.description`."""
         return {"evaluator": f"none: backprop through {self.settings.gate_kind} gates", "canonical": "none"}
 
-    def notes(self) -> list[str]:
-        """See `Joint.notes`."""
-        if not self.alpha.capped:
+    def notes(self, state: GateState) -> list[str]:
+        """See `Method.notes`."""
+        if not state.alpha.capped:
             return []
         return [
-            f"alpha would have been infinite or above its cap in {self.alpha.capped} epochs, as L_pru went to 0: capped"
+            f"alpha would have been infinite or above its cap in {state.alpha.capped} epochs, as L_pru went to 0: capped"
         ]
 
-    def save(self) -> Saved:
-        """See `Method.save`."""
-        alpha, sel, rej = self._now
-        return {
-            "weights": copied(self.weights),
-            "steps": self.steps,
-            "crossed": self.crossed.copy(),
-            "crossed_now": copied(self._crossed),
-            "above": copied(self._above),
-            "draw": copied(self._draw.get_state()),
-            "optimizer": save_optimizer(self._optimizer),
-            "alpha_now": alpha,
-            "sel": copied(sel),
-            "rej": copied(rej),
-            "epoch": copied(self._epoch),
-            "block": copied(self._block),
-            "block_steps": self._block_steps,
-            "alpha": self.alpha.save(),
-        }
+    def sharpness(self, state: GateState) -> float:
+        """Return the sharpness of the gates in the next step."""
+        return self.settings.sharpness.value(state.steps / self.settings.steps)
 
-    def restore(self, saved: Saved) -> None:
-        """See `Method.restore`."""
-        device = self.weights.device
+
+class GateHook(TrainingHook):
+    """The gates in the steps of backprop.
+
+    Parameters
+    ----------
+    method : Gradient
+    state : GateState
+        Updated in place.
+    """
+
+    def __init__(self, method: Gradient, state: GateState) -> None:
+        self.method, self.state = method, state
+
+    def gates(self, rows: int) -> torch.Tensor:
+        """See `TrainingHook.gates`."""
+        method, state = self.method, self.state
+        return method.kind.training(state.weights, rows, method.sharpness(state), state.draw).to(torch.float32)
+
+    def penalty(self) -> torch.Tensor:
+        """See `TrainingHook.penalty`."""
+        method, state = self.method, self.state
+        state.last_alpha = method.alpha.value(state.alpha, state.steps / method.settings.steps)
+        losses = method.losses(state)
+        state.sel, state.rej = losses.sel.detach(), losses.rej.detach()
+        return state.last_alpha * (losses.sel + losses.rej)
+
+    def on_gradients(self) -> None:
+        """See `TrainingHook.on_gradients`: nothing to do."""
+
+    def after_step(self, cla: torch.Tensor) -> None:
+        """See `TrainingHook.after_step`."""
+        settings, state = self.method.settings, self.state
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.steps += 1
+        state.block_steps += 1
         with torch.no_grad():
-            self.weights.copy_(saved["weights"])
-            self._crossed.copy_(saved["crossed_now"])
-            self._epoch.copy_(saved["epoch"])
-            self._block.copy_(saved["block"])
-        self._above = saved["above"].to(device)
-        self.steps, self._block_steps = int(saved["steps"]), int(saved["block_steps"])
-        self.crossed = np.array(checked(saved["crossed"], self.crossed, "crossed"))
-        self._draw.set_state(saved["draw"])
-        restore_optimizer(self._optimizer, saved["optimizer"])
-        self._now = (float(saved["alpha_now"]), saved["sel"].to(device), saved["rej"].to(device))
-        self.alpha.restore(saved["alpha"])
-
-    def _sharpness(self) -> float:
-        return self.settings.sharpness.value(self.steps / self.settings.steps)
+            if settings.bound is not None:
+                # On what the sigmoid sees: annealed gates would lock in long before alpha has risen.
+                bound = settings.bound / self.method.sharpness(state)
+                state.weights.clamp_(-bound, bound)
+            state.block_sums += torch.stack([cla.double(), state.sel, state.rej])
+            state.epoch_sums += torch.stack([cla.double(), state.sel + state.rej])
+            is_above = state.weights > 0
+            state.crossed[is_above != state.is_above] = state.steps
+            state.is_above = is_above
+        if state.steps % settings.epoch_steps == 0:
+            cla_mean, pru_mean = (state.epoch_sums / settings.epoch_steps).tolist()
+            variance = float(state.weights.detach().var(correction=0))
+            self.method.alpha.end_epoch(state.alpha, cla_mean, pru_mean, variance)
+            state.epoch_sums.zero_()
 
 
 def _optimizer(weights: torch.Tensor, settings: GradientSettings) -> torch.optim.Optimizer:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from mcprune.methods.base import Batch, MaskUpdate
-from mcprune.methods.importance.scorer import Scorer
+from mcprune.methods.base import Batch, BlockInfo, Method, TrainingHook
+from mcprune.methods.importance.scorer import Scorer, ScorerState
 from mcprune.methods.importance.selection import select
-from mcprune.state import Saved, checked, copied
-from mcprune.types import BoolArray, Float32Array, FloatArray
+from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,47 @@ class ImportanceSettings:
     start_weight: float = 4.0
 
 
-class Importance:
+@dataclass
+class RoundState:
+    """A mask that loses sites in rounds; updated in place.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, shape (N,)
+    crossed : ndarray of int64, shape (N,)
+        The training step after which a site was dropped, 0: never.
+    last_scores : ndarray of float64, shape (N,)
+        Of the last round; NaN before the first.
+    scorer : ScorerState
+    steps, rounds, nonfinite : int
+        Steps of training, rounds and scores that were not finite, so far.
+    tracked : ndarray of float64, shape (N,)
+        Sum of what the steps since the last round say of the sites, for the measure that is a mean over steps.
+    tracked_steps : int
+    block_sum : tensor of float64, scalar
+        Sum of L_cla over the steps of this block.
+    block_steps : int
+    notes : list of str
+    """
+
+    mask: BoolArray
+    crossed: IntArray
+    last_scores: FloatArray
+    scorer: ScorerState
+    steps: int
+    rounds: int
+    nonfinite: int
+    tracked: FloatArray
+    tracked_steps: int
+    block_sum: torch.Tensor
+    block_steps: int
+    notes: list[str]
+
+
+class Importance(Method[RoundState]):
     """A mask that loses the least important sites, round by round, while the classifier trains under it.
 
-    A `Joint` method without trained gates: its rounds come between two steps of backprop.
+    Its rounds come between two steps of backprop.
 
     Parameters
     ----------
@@ -54,77 +89,50 @@ class Importance:
     settings : ImportanceSettings
     """
 
-    # Its position ranks nothing: until the last round there are no n sites to be named.
-    ranks = False
-
     def __init__(self, scorer: Scorer, settings: ImportanceSettings) -> None:
         self.scorer, self.settings = scorer, settings
-        size = scorer.owners.sites.size
-        self.mask = np.ones(size, np.bool_)
-        self.crossed = np.zeros(size, np.int64)
-        self.scores: FloatArray | None = None  # of the last round
-        self.steps = self.rounds = self.nonfinite = 0
-        self.told: list[str] = []
-        self._gates = torch.ones(size, device=scorer.features.device)
-        self._tracked, self._tracked_steps = np.zeros(size), 0
-        self._sum, self._count = torch.zeros((), dtype=torch.float64, device=scorer.features.device), 0
 
-    @property
-    def forwards(self) -> int:
-        """Work of the scores in rows that went forward, a row of backprop counting three."""
-        return self.scorer.forwards
+    def init(self) -> RoundState:
+        """See `Method.init`: all sites are kept."""
+        size = self.scorer.owners.sites.size
+        return RoundState(
+            mask=np.ones(size, np.bool_),
+            crossed=np.zeros(size, np.int64),
+            last_scores=np.full(size, math.nan),
+            scorer=self.scorer.init(),
+            steps=0,
+            rounds=0,
+            nonfinite=0,
+            tracked=np.zeros(size),
+            tracked_steps=0,
+            block_sum=torch.zeros((), dtype=torch.float64, device=self.scorer.features.device),
+            block_steps=0,
+            notes=[],
+        )
 
-    def gates(self, rows: int) -> torch.Tensor:
-        """See `Joint.gates`: the mask itself."""
-        return self._gates
+    def hook(self, state: RoundState) -> RoundHook:
+        """See `Method.hook`."""
+        return RoundHook(self, state)
 
-    def penalty(self) -> torch.Tensor:
-        """See `Joint.penalty`: there is none."""
-        return torch.zeros((), device=self._gates.device)
-
-    def watch(self) -> None:
-        """See the gradients of a step before it is made, for the measure that is a mean over steps."""
-        if self.scorer.settings.measure != "loss-tracked":
-            return
-        products = {
-            name: (tensor.detach() * tensor.grad)
-            for name, tensor in self.scorer.owners.parameters.items()
-            if tensor.grad is not None
-        }
-        self._tracked += np.abs(self.scorer.owners.sums(products))
-        self._tracked_steps += 1
-
-    def stepped(self, cla: torch.Tensor) -> None:
-        """See `Joint.stepped`: a round may be due."""
-        self.steps += 1
-        self._sum += cla.double()
-        self._count += 1
-        due = self.settings.steps
-        while self.rounds < len(due) and self.steps >= due[self.rounds]:
-            self._round(self.settings.counts[self.rounds])
-            self.rounds += 1
-
-    def _round(self, count: int) -> None:
+    def round(self, state: RoundState, count: int) -> None:
         """Score, and keep the best of what is left, exactly `count`."""
-        tracked = self._tracked / self._tracked_steps if self._tracked_steps else None
-        found = self.scorer.scores(self.mask, tracked)
+        tracked = state.tracked / state.tracked_steps if state.tracked_steps else None
+        scores = self.scorer.scores(state.mask, tracked, state=state.scorer)
         groups = self.scorer.owners.sites.groups
-        before = self.mask
-        self.mask = select(found.values, groups, count, self.settings.how, self.settings.floor, alive=before)
-        self.scores = found.values
-        self.nonfinite += int(before[found.nonfinite].sum())
-        self.told += [note for note in found.notes if note not in self.told]
-        self.crossed[before & ~self.mask] = self.steps
-        self._gates = torch.from_numpy(self.mask.astype(np.float32)).to(self._gates.device)
-        self._tracked, self._tracked_steps = np.zeros(self.mask.size), 0
+        mask = select(scores.values, groups, count, self.settings.how, self.settings.floor, alive=state.mask)
+        state.nonfinite += int(state.mask[scores.nonfinite].sum())
+        state.crossed[state.mask & ~mask] = state.steps
+        state.mask[:], state.last_scores[:] = mask, scores.values
+        state.notes += [note for note in scores.notes if note not in state.notes]
+        state.tracked[:], state.tracked_steps = 0.0, 0
 
-    def update(self, batch: Batch, progress: float) -> MaskUpdate:
-        """See `Method.update`: nothing moves here; L_cla is the mean over the training batches since the last call."""
-        cla = float(self._sum) / max(self._count, 1)
-        self._sum.zero_()
-        self._count = 0
-        kept = int(self.mask.sum())
-        return MaskUpdate(
+    def step(self, state: RoundState, batch: Batch, progress: float) -> tuple[RoundState, BlockInfo]:
+        """See `Method.step`: nothing moves here; L_cla is the mean over the training batches since the last call."""
+        cla = float(state.block_sum) / max(state.block_steps, 1)
+        state.block_sum.zero_()
+        state.block_steps = 0
+        kept = int(state.mask.sum())
+        info = BlockInfo(
             loss=cla,
             cla=cla,
             sel=0.0,
@@ -137,60 +145,94 @@ class Importance:
             target=kept,
             proposals=0,
             accepted=0,
-            nonfinite=self.nonfinite,
+            nonfinite=state.nonfinite,
             null_moves=0,
             rejected_by_bound=0,
             moves={},
         )
+        return state, info
 
-    def training_gates(self) -> Float32Array:
+    def training_gates(self, state: RoundState) -> Float32Array:
         """See `Method.training_gates`."""
-        return self.mask.astype(np.float32)
+        return state.mask.astype(np.float32)
 
-    def position(self) -> FloatArray:
+    def position(self, state: RoundState) -> FloatArray:
         """See `Method.position`."""
         weight = self.settings.start_weight
-        return np.where(self.mask, weight, -weight)
+        return np.where(state.mask, weight, -weight)
 
-    def harden(self, batch: Batch) -> BoolArray:
-        """See `Method.harden`: a run that ended before its last round scores once more and drops the rest at once."""
-        if int(self.mask.sum()) > self.settings.keep:
-            self.told.append(
-                f"ended after {self.rounds} of {len(self.settings.counts)} rounds: the rest is dropped by one more score"
+    def finish(self, state: RoundState, batch: Batch) -> tuple[RoundState, BoolArray]:
+        """See `Method.finish`: a run that ended before its last round scores once more and drops the rest at once."""
+        if int(state.mask.sum()) > self.settings.keep:
+            state.notes.append(
+                f"ended after {state.rounds} of {len(self.settings.counts)} rounds: the rest is dropped by one more score"
             )
-            self._round(self.settings.keep)
-        return self.mask.copy()
+            self.round(state, self.settings.keep)
+        return state, state.mask.copy()
 
-    def description(self) -> dict[str, Any]:
+    def crossed(self, state: RoundState) -> IntArray:
+        """See `Method.crossed`."""
+        return state.crossed
+
+    def scores(self, state: RoundState) -> FloatArray | None:
+        """See `Method.scores`."""
+        return None if np.isnan(state.last_scores).all() else state.last_scores
+
+    def forwards(self, state: RoundState) -> int:
+        """See `Method.forwards`."""
+        return state.scorer.forwards
+
+    def description(self) -> dict[str, str]:
         """See `Method.description`."""
         return {"evaluator": f"none: scores by {self.scorer.settings.measure}", "canonical": "none"}
 
-    def save(self) -> Saved:
-        """See `Method.save`."""
-        return {
-            "mask": self.mask.copy(),
-            "crossed": self.crossed.copy(),
-            "scores": None if self.scores is None else self.scores.copy(),
-            "counts": [self.steps, self.rounds, self.nonfinite, self._tracked_steps, self._count],
-            "told": list(self.told),
-            "gates": copied(self._gates),
-            "tracked": self._tracked.copy(),
-            "sum": copied(self._sum),
-            "drawn": [self.scorer.turns, self.scorer.forwards],
-        }
-
-    def restore(self, saved: Saved) -> None:
-        """See `Method.restore`."""
-        self.mask = checked(saved["mask"], self.mask, "mask").copy()
-        self.crossed = checked(saved["crossed"], self.crossed, "crossed").copy()
-        self._tracked = checked(saved["tracked"], self._tracked, "tracked").copy()
-        self.scores, self.told = saved["scores"], list(saved["told"])
-        self.steps, self.rounds, self.nonfinite, self._tracked_steps, self._count = map(int, saved["counts"])
-        self._gates, self._sum = saved["gates"].to(self._gates.device), saved["sum"].to(self._sum.device)
-        self.scorer.turns, self.scorer.forwards = map(int, saved["drawn"])
-
-    def notes(self) -> list[str]:
-        """See `Joint.notes`."""
-        counts = ", ".join(f"{count:,}" for count in self.settings.counts[: self.rounds])
+    def notes(self, state: RoundState) -> list[str]:
+        """See `Method.notes`."""
+        counts = ", ".join(f"{count:,}" for count in self.settings.counts[: state.rounds])
         passed = [f"{self.scorer.settings.measure}: sites left after each round: {counts}"] if counts else []
-        return passed + self.told
+        return passed + state.notes
+
+
+class RoundHook(TrainingHook):
+    """The rounds between the steps of backprop.
+
+    Parameters
+    ----------
+    method : Importance
+    state : RoundState
+        Updated in place.
+    """
+
+    def __init__(self, method: Importance, state: RoundState) -> None:
+        self.method, self.state = method, state
+
+    def gates(self, rows: int) -> torch.Tensor:
+        """See `TrainingHook.gates`: the mask itself."""
+        return torch.from_numpy(self.method.training_gates(self.state)).to(self.state.block_sum.device)
+
+    def penalty(self) -> torch.Tensor:
+        """See `TrainingHook.penalty`: there is none."""
+        return torch.zeros((), device=self.state.block_sum.device)
+
+    def on_gradients(self) -> None:
+        """See `TrainingHook.on_gradients`: for the measure that is a mean over steps."""
+        scorer, state = self.method.scorer, self.state
+        if scorer.settings.measure != "loss-tracked":
+            return
+        products = {
+            name: (tensor.detach() * tensor.grad)
+            for name, tensor in scorer.owners.parameters.items()
+            if tensor.grad is not None
+        }
+        state.tracked += np.abs(scorer.owners.sums(products))
+        state.tracked_steps += 1
+
+    def after_step(self, cla: torch.Tensor) -> None:
+        """See `TrainingHook.after_step`: a round may be due."""
+        settings, state = self.method.settings, self.state
+        state.steps += 1
+        state.block_sum += cla.double()
+        state.block_steps += 1
+        while state.rounds < len(settings.steps) and state.steps >= settings.steps[state.rounds]:
+            self.method.round(state, settings.counts[state.rounds])
+            state.rounds += 1

@@ -30,6 +30,14 @@ class ScoreSettings:
     seed: int = 0
 
 
+@dataclass
+class ScorerState:
+    """How often the sites were scored, which keys the rows that are drawn, and the work of that in rows that went forward."""
+
+    turns: int = 0
+    forwards: int = 0
+
+
 class Scorer:
     """Scores the sites of a model whenever it is asked.
 
@@ -70,19 +78,33 @@ class Scorer:
         self._losses = row_losses(objective, settings.measure) if self.measure.needs_gradient else _no_losses
         self._labels: IntArray = targets.cpu().numpy()
         self._classes = int(self._labels.max()) + 1 if self._labels.size else 1
-        self.forwards = 0
-        self.turns = 0
 
-    def scores(self, mask: BoolArray | None = None, tracked: FloatArray | None = None) -> registry.Scores:
-        """Score all sites under a mask (None: all kept), on rows that are drawn anew each time.
+    def init(self) -> ScorerState:
+        """Return the state before anything is scored."""
+        return ScorerState()
+
+    def scores(
+        self, mask: BoolArray | None = None, tracked: FloatArray | None = None, *, state: ScorerState | None = None
+    ) -> registry.Scores:
+        """Score all sites under a mask.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (N,), optional
+            By default all sites are kept.
+        tracked : ndarray, shape (N,), optional
+            The mean over training steps, for the measure that needs it.
+        state : ScorerState, optional
+            Updated in place: each turn draws other rows. By default it is the first turn.
 
         Raises
         ------
         NumericalError
             No score is finite.
         """
-        drawn = balanced_rows(self._labels, self.settings.rows, BATCH, self.settings.seed, self.turns)
-        self.turns += 1
+        state = self.init() if state is None else state
+        drawn = balanced_rows(self._labels, self.settings.rows, BATCH, self.settings.seed, state.turns)
+        state.turns += 1
         batches = []
         for part in drawn:
             rows = torch.from_numpy(part).to(self.features.device)
@@ -94,10 +116,10 @@ class Scorer:
             losses=self._losses,
             mask=mask,
             temperature=self.settings.temperature or self.measure.temperature,
-            seed=self.settings.seed + self.turns,
+            seed=self.settings.seed + state.turns,
             tracked=tracked,
         )
-        self.forwards += round(3 * self.measure.work(self._classes) * evidence.rows)
+        state.forwards += round(3 * self.measure.work(self._classes) * evidence.rows)
         return registry.score(self.settings.measure, evidence)
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mcprune.chain import min_per_layer as floors
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.evaluators.base import gates_of
-from mcprune.methods.base import Batch, MaskUpdate
+from mcprune.methods.base import Batch, BlockInfo
 from mcprune.methods.markov.method import Markov
-from mcprune.types import BoolArray, FloatArray, IntArray
+from mcprune.methods.markov.state import MarkovState
+from mcprune.types import FloatArray, IntArray
 
 
 class Around:
@@ -106,25 +106,21 @@ class FixedMarkov(Markov):
         own = around if evaluator is canonical else Around(canonical, free, self.fixed)
         super().__init__(free.size, settings, around, own, lower_bound, **more)  # type: ignore[arg-type]
 
-    def position(self) -> FloatArray:
-        """See `Method.position`: that of all sites."""
+    def expand(self, position: FloatArray) -> FloatArray:
+        """See `Markov.expand`."""
         out = self.fixed.copy()
-        out[self.free] = super().position()
+        out[self.free] = position
         return out
 
-    def update(self, batch: Batch, progress: float) -> MaskUpdate:
-        """See `Method.update`; the counts are of all sites."""
-        found = super().update(batch, progress)
+    def collapse(self, values: FloatArray) -> FloatArray:
+        """See `Markov.collapse`."""
+        return values[self.free]
+
+    def step(self, state: MarkovState, batch: Batch, progress: float) -> tuple[MarkovState, BlockInfo]:
+        """See `Method.step`; the counts are of all sites."""
+        state, info = super().step(state, batch, progress)
         more = len(self.must_keep)
         others = np.setdiff1d(np.arange(len(self.fixed)), self.free)
-        through = float(gates_of(self.fixed[others], self.sharpness).astype(np.float64).sum())
-        return found._replace(kept=found.kept + more, target=found.target + more, gate_sum=found.gate_sum + through)
-
-    def harden(self, batch: Batch) -> BoolArray:
-        """See `Method.harden`."""
-        if self.settings.pooled:
-            self._begin(batch)
-            self._follow(batch, self.settings.keep, np.zeros(self.settings.replicas))
-        mask = self.fixed > 0
-        mask[self.free] = floors.hardened(self.state.position[self.coldest], self.settings.keep, self.hard_groups)
-        return mask
+        through = float(gates_of(self.fixed[others], state.sharpness).astype(np.float64).sum())
+        info = info._replace(kept=info.kept + more, target=info.target + more, gate_sum=info.gate_sum + through)
+        return state, info

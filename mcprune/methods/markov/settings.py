@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from mcprune.chain import moves, stepsize
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.errors import ConfigError
 from mcprune.methods.markov.cost_budget import CostBudget
-from mcprune.types import FloatArray
-
-# Scores (add, remove), each (N,), at a share of the run.
-ScoreHook: TypeAlias = Callable[[float], tuple[FloatArray, FloatArray]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,14 @@ class ChainSettings:
     falling_decisions: int = 0  # decisions of a block while n(t) is above n; 0: as many as later
     pool_limit: int = 0  # most sites that the pool judges at once; 0: no limit
     keeps_adapting: bool = False  # delta is adapted after the warm-up too: a person has switched it on
+
+    def legs(self, target: int) -> Iterator[int]:
+        """Give the decisions of each leg of a block at n(t); between two legs replicas swap."""
+        left = self.falling_decisions if self.falling_decisions and target > self.keep else self.decisions
+        leg = self.swap_every if self.replicas > 1 and self.swap_every else left
+        while left > 0:
+            yield min(leg, left)
+            left -= leg
 
 
 def check(settings: ChainSettings) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 
 from mcprune.chain.moves import Moves
 from mcprune.evaluators.base import gates_of
-from mcprune.methods.base import Batch, MaskUpdate
+from mcprune.methods.base import Batch, BlockInfo
 from mcprune.methods.markov.fixed import Around
 from mcprune.methods.markov.method import Markov
+from mcprune.methods.markov.state import MarkovState
 from mcprune.sites.ties import TiedCosts
-from mcprune.types import BoolArray, FloatArray, IntArray
+from mcprune.types import FloatArray, IntArray
 
 
 class AroundItems(Around):
@@ -86,19 +87,20 @@ class TiedMarkov(Markov):
         self.around = around
         super().__init__(len(costs.items), settings, around, own, lower_bound, **more)  # type: ignore[arg-type]
 
-    def position(self) -> FloatArray:
-        """See `Method.position`: that of all sites."""
-        whole: FloatArray = self.around.whole(super().position()[None])[0]
+    def expand(self, position: FloatArray) -> FloatArray:
+        """See `Markov.expand`."""
+        whole: FloatArray = self.around.whole(position[None])[0]
         return whole
 
-    def update(self, batch: Batch, progress: float) -> MaskUpdate:
-        """See `Method.update`; the counts are of sites."""
-        found, position = super().update(batch, progress), self.position()
-        kept = int((position > 0).sum())
-        through = float(gates_of(position, self.sharpness).astype(np.float64).sum())
-        return found._replace(kept=kept, target=kept, gate_sum=through)
+    def collapse(self, values: FloatArray) -> FloatArray:
+        """See `Markov.collapse`: an item does what its sites do together."""
+        is_free = self.costs.owner >= 0
+        return np.asarray(np.bincount(self.costs.owner[is_free], values[is_free], minlength=self.sites), np.float64)
 
-    def harden(self, batch: Batch) -> BoolArray:
-        """See `Method.harden`: what is left of the budget is filled, until no further item fits."""
-        super().harden(batch)
-        return np.asarray(self.position() > 0)
+    def step(self, state: MarkovState, batch: Batch, progress: float) -> tuple[MarkovState, BlockInfo]:
+        """See `Method.step`; the counts are of sites."""
+        state, info = super().step(state, batch, progress)
+        position = self.position(state)
+        kept = int((position > 0).sum())
+        through = float(gates_of(position, state.sharpness).astype(np.float64).sum())
+        return state, info._replace(kept=kept, target=kept, gate_sum=through)

@@ -21,11 +21,12 @@ from mcprune.evaluators.full import FullEvaluator
 from mcprune.methods.gradient.method import Gradient
 from mcprune.methods.importance.method import Importance
 from mcprune.methods.importance.scorer import Scorer
-from mcprune.methods.importance.starts import SiteWeights, Started
 from mcprune.methods.markov.cost_budget import CostBudget
 from mcprune.methods.markov.fixed import FixedMarkov
 from mcprune.methods.markov.lookahead import fitting
 from mcprune.methods.markov.method import ChainSettings, Markov
+from mcprune.methods.markov.proposals import MeasuredProposals
+from mcprune.methods.markov.start import MeasureStart
 from mcprune.methods.markov.tied import TiedMarkov
 from mcprune.objectives.base import Rows
 from mcprune.objectives.specs import PLAIN
@@ -258,7 +259,6 @@ def make_chain(plan: Plan) -> Markov:
     )
     if ties is not None:
         return TiedMarkov(ties, settings, evaluator, canonical, plan.objective.lower_bound)
-    weights = None if not config.chain.proposals.is_measure else SiteWeights(scorer_of(plan, config.chain.proposals))
     if fixed is not None:
         bound = plan.objective.lower_bound
         return FixedMarkov(
@@ -272,16 +272,24 @@ def make_chain(plan: Plan) -> Markov:
             groups=open_groups(plan.sites.floor, fixed.kept, fixed.free),
             hard_groups=open_groups(plan.sites.hard_floor, fixed.kept, fixed.free),
         )
-    chain = (size, settings, evaluator, canonical, plan.objective.lower_bound, weights, plan.sites.floor)
-    if config.chain.start is None:
-        return Markov(*chain, hard_groups=plan.sites.hard_floor)
-    return Started(
-        *chain,
-        hard_groups=plan.sites.hard_floor,
-        scorer=scorer_of(plan, config.chain.start),
-        begin=(config.chain.start.after or 0) / plan.epochs,
-        how="layerwise" if config.chain.start.layerwise else "global",
-        floor=config.chain.start.min_per_layer or 1,
+    proposals, start = config.chain.proposals, config.chain.start
+    return Markov(
+        size,
+        settings,
+        evaluator,
+        canonical,
+        plan.objective.lower_bound,
+        MeasuredProposals(scorer_of(plan, proposals)) if proposals.is_measure else None,
+        plan.sites.floor,
+        plan.sites.hard_floor,
+        None
+        if start is None
+        else MeasureStart(
+            scorer_of(plan, start),
+            begin=(start.after or 0) / plan.epochs,
+            how="layerwise" if start.layerwise else "global",
+            floor=start.min_per_layer or 1,
+        ),
     )
 
 

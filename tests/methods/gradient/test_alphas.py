@@ -10,11 +10,27 @@ from mcprune.methods.gradient.alphas import FIRST, Constant, Decades, Stall, Tim
 
 def played(schedule, epochs):
     """alpha of the first epoch, and after each of (L_cla, L_pru, variance)."""
-    values = [schedule.value(0.0)]
+    state = schedule.init()
+    values = [schedule.value(state, 0.0)]
     for cla, pru, variance in epochs:
-        schedule.epoch_ended(cla, pru, variance)
-        values.append(schedule.value(0.0))
+        schedule.end_epoch(state, cla, pru, variance)
+        values.append(schedule.value(state, 0.0))
     return values
+
+
+def capped(schedule, epochs):
+    """Epochs whose alpha was cut."""
+    state = schedule.init()
+    for epoch in epochs:
+        schedule.end_epoch(state, *epoch)
+    return state.capped
+
+
+def after(rule, epochs, now, variance=0.0):
+    """lambda once so many epochs are complete, of one that was `now`."""
+    state = windowed(rule).init()
+    state.epochs, state.strength = epochs, now
+    return rule.after(state, variance)
 
 
 def windowed(rule, window=10, products=True, cap=1e6):
@@ -23,9 +39,9 @@ def windowed(rule, window=10, products=True, cap=1e6):
 
 def test_timed_alpha_is_a_function_of_the_time_alone():
     ramp = Timed(Schedule("geometric", 0.1, 10.0))
-    assert [ramp.value(share) for share in (0.0, 0.5, 1.0)] == pytest.approx([0.1, 1.0, 10.0])
+    assert [ramp.value(ramp.init(), share) for share in (0.0, 0.5, 1.0)] == pytest.approx([0.1, 1.0, 10.0])
     assert played(Timed(Schedule("constant", 10.0, 10.0)), [(9.0, 0.1, 0.0)] * 3) == [10.0] * 4
-    assert math.isnan(ramp.strength)
+    assert math.isnan(ramp.init().strength)
 
 
 def test_ratio_is_the_quotient_of_means_over_complete_epochs():
@@ -65,22 +81,22 @@ def test_the_literal_window_has_no_pulse():
 @pytest.mark.parametrize("every", [1.0, 2.5, 20.0])
 def test_lambda_rises_by_the_clock_and_ends(every):
     rule = Decades(1.0, 1e7, every)
-    values = [rule.after(epoch, 1.0, 0.0) for epoch in range(400)]
+    values = [after(rule, epoch, 1.0) for epoch in range(400)]
     assert values[0] == 1.0
     assert values[math.ceil(every)] == pytest.approx(10.0)
     assert max(values) == values[-1] == 1e7
     assert values == sorted(values)
-    assert rule.after(10**9, 1.0, 0.0) == 1e7  # no power that overflows
-    assert Decades(3.0, 20.0, 1.0).after(1, 3.0, 0.0) == 20.0  # never above the end
+    assert after(rule, 10**9, 1.0) == 1e7  # no power that overflows
+    assert after(Decades(3.0, 20.0, 1.0), 1, 3.0) == 20.0  # never above the end
 
 
 def test_stall_raises_lambda_when_the_variance_stands_still():
     rule = Stall(1.0, 100.0, 4.0, 0.1, 2)
-    lam, seen = 1.0, []
-    # two equal epochs; change; two still ones; after a rise the comparison starts anew
-    for epoch, variance in enumerate([0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0], 1):
-        lam = rule.after(epoch, lam, variance)
-        seen.append(lam)
+    state, seen = windowed(rule).init(), []
+    # two equal epochs; change; two still ones; after a rise the comparison starts again
+    for variance in [0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]:
+        state.strength = rule.after(state, variance)
+        seen.append(state.strength)
     assert seen == [1.0, 4.0, 4.0, 4.0, 4.0, 16.0, 16.0, 64.0, 64.0, 100.0]
 
 
@@ -93,11 +109,9 @@ def test_stall_pulses_like_a_decade_where_it_rises():
 
 def test_a_vanishing_penalty_is_capped_and_counted():
     schedule = windowed(Constant(), window=1, cap=50.0)
-    assert played(schedule, [(1.0, 0.5, 0.0), (1.0, 0.0, 0.0), (1.0, 0.001, 0.0), (1.0, 0.5, 0.0)]) == [
-        FIRST, 2.0, 50.0, 50.0, 2.0,
-    ]  # fmt: skip
-    assert schedule.capped == 2
-    schedule = windowed(Constant(), window=1, cap=50.0)
+    epochs = [(1.0, 0.5, 0.0), (1.0, 0.0, 0.0), (1.0, 0.001, 0.0), (1.0, 0.5, 0.0)]
+    assert played(schedule, epochs) == [FIRST, 2.0, 50.0, 50.0, 2.0]
+    assert capped(schedule, epochs) == 2
     assert played(schedule, [(0.0, 0.0, 0.0)])[1] == 50.0  # 0 / 0 is no NaN
-    assert schedule.capped == 1
+    assert capped(schedule, [(0.0, 0.0, 0.0)]) == 1
     assert played(windowed(Constant(1e30), cap=1e30), [(1.0, 1e-300, 0.0)])[1] == 1e30  # nothing overflows

@@ -10,7 +10,7 @@ import torch
 
 from mcprune.methods.gradient import penalties
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,8 @@ def test_the_whole_loss_of_every_schedule_has_the_gradient_at_constant_alpha(nam
         optimizer="sgd", learning_rate=0.5, start_weight=1.0, steps=20, epoch_steps=2, seed=0,
     )  # fmt: skip
     path = Gradient(6, settings, alpha)
+    state = path.init()
+    hook = path.hook(state)
     model = MLP((6, 5, 3), "tanh", seed=1).double()
     gated = GatedModel(model, site_map(model, "inputs", 6))
     draw = torch.Generator().manual_seed(2)
@@ -176,16 +178,16 @@ def test_the_whole_loss_of_every_schedule_has_the_gradient_at_constant_alpha(nam
 
     seen = set()
     for _ in range(9):
-        weight = alpha.value(path.steps / settings.steps)
+        weight = alpha.value(state.alpha, state.steps / settings.steps)
         seen.add(round(weight, 9))
-        before = path.position()
+        before = path.position(state)
         # Gates in float64 here, so that only the path itself is judged.
-        cla = torch.nn.functional.cross_entropy(gated(x, torch.sigmoid(path.weights)), y)
-        torch.autograd.backward(cla + path.penalty())
-        found = path.weights.grad.clone()
+        cla = torch.nn.functional.cross_entropy(gated(x, torch.sigmoid(state.weights)), y)
+        torch.autograd.backward(cla + hook.penalty())
+        found = state.weights.grad.clone()
         at = torch.from_numpy(before)
         expected = differences(lambda w, weight=weight: total(w, weight), at)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
-        path.stepped(cla.detach())
-        np.testing.assert_allclose(path.position(), before - 0.5 * found.numpy(), rtol=1e-12)
+        hook.after_step(cla.detach())
+        np.testing.assert_allclose(path.position(state), before - 0.5 * found.numpy(), rtol=1e-12)
     assert (len(seen) == 1) == (name == "fixed")

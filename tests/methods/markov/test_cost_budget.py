@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from running import Running
 from scipy.stats import chi2
 
 from mcprune.chain import state
@@ -40,13 +41,13 @@ def test_no_mask_is_above_the_cost_of_its_time_and_the_last_one_is_full(plan, li
         assert update.loss == update.cla
     assert [update.cost_target for update in told][-2:] == [limit, limit]
     assert len({update.cost_target for update in told}) > 8
-    mask = chain.harden(bench.batch)
+    mask = chain.finish(bench.batch)
     kept = costs.counts(mask)
     cost = int(costs.of(kept))
     assert kept.min() >= 1
     assert cost <= limit
     assert (cost + costs.steps(kept, 1)[kept < costs.sizes] > limit).all()
-    assert (sum(update.walled for update in told) > 0) == (
+    assert (sum(update.rejected_by_cost for update in told) > 0) == (
         "exchange" in plan
     )  # steps of 2 from +-4 change few signs here
     assert sum(update.null_moves for update in told) <= sum(update.proposals for update in told) / 2
@@ -60,7 +61,7 @@ def test_the_trace_under_a_cost_is_the_same_however_many_are_evaluated_ahead(tem
     for evaluator, ahead in [("full", 3), ("fused", 16)]:
         met, other = bench.trace(budgeted(bench, costs, 80, speculate=ahead, evaluator=evaluator, **common), 6)
         np.testing.assert_array_equal(met, wanted)
-        assert [update.walled for update in other] == [update.walled for update in told]
+        assert [update.rejected_by_cost for update in other] == [update.rejected_by_cost for update in told]
 
 
 def test_at_a_temperature_the_method_visits_allowed_masks_by_boltzmann(bench):
@@ -75,10 +76,10 @@ def test_at_a_temperature_the_method_visits_allowed_masks_by_boltzmann(bench):
     allowed = masks[(counts >= 1).all(axis=1) & (small.of(counts) <= limit)]
     batch = bench.batch._replace(features=bench.batch.features[:, :4].T.contiguous().T, targets=bench.batch.targets % 2)
     for _ in range(12):
-        chain.update(batch, 1.0)
-    loss = chain.canonical.at(np.where(allowed, 4.0, -4.0))
+        chain.step(batch, 1.0)
+    loss = chain.evaluation.canonical.at(np.where(allowed, 4.0, -4.0))
     law = np.exp(-(loss - loss.min()) / temperature)
-    codes = (chain.state.position > 0) @ (1 << np.arange(6))
+    codes = (chain.state.chain.position > 0) @ (1 << np.arange(6))
     met = np.array([(codes == code).sum() for code in allowed @ (1 << np.arange(6))])
     assert met.sum() == replicas  # none behind the wall
 
@@ -103,7 +104,7 @@ def tiny_chain(bench, model, budget, replicas, temperature):
     from mcprune.sites.gates import GatedModel
 
     warm = Schedule("constant", temperature, temperature)
-    settings = bench.chain().settings
+    settings = bench.chain().method.settings
     settings = type(settings)(
         **{
             **settings.__dict__,
@@ -120,7 +121,7 @@ def tiny_chain(bench, model, budget, replicas, temperature):
     )
     gated = GatedModel(model, site_map(model, "inputs,units", 4))
     canonical = FullEvaluator(gated, CrossEntropy())
-    return Markov(6, settings, canonical, canonical, None)
+    return Running(Markov(6, settings, canonical, canonical, None))
 
 
 class Priced:

@@ -7,8 +7,25 @@ import pytest
 
 from mcprune.chain import moves, state
 from mcprune.evaluators.base import gates_of
-from mcprune.methods.markov.lookahead import BYTES, TIE, Ahead, consumed, fitting
-from mcprune.methods.markov.method import take
+from mcprune.methods.markov.evaluation import take
+from mcprune.methods.markov.lookahead import BYTES, TIE, Lookahead, consumed, fitting
+
+
+class Running:
+    """The choice and what it has learned."""
+
+    def __init__(self, cap):
+        self.lookahead = Lookahead(cap)
+        self.state = self.lookahead.init()
+
+    def size(self):
+        return self.lookahead.size(self.state)
+
+    def best(self):
+        return self.lookahead.best(self.state)
+
+    def observe(self, *batch):
+        self.lookahead.observe(self.state, *batch)
 
 
 def price(size, acceptance, first, slope):
@@ -20,12 +37,12 @@ def simulate(ahead, acceptance, first, slope, decisions=6_000, noise=0.0, block=
     draw = np.random.default_rng(seed)
     spent, done, left = 0.0, 0, block
     while done < decisions:
-        size = min(ahead.size() if isinstance(ahead, Ahead) else ahead, left)
+        size = min(ahead.size() if isinstance(ahead, Running) else ahead, left)
         hits = np.flatnonzero(draw.random(size) < acceptance)
         used = int(hits[0]) + 1 if hits.size else size
         seconds = (first + slope * size) * (1.0 + noise * draw.exponential())
         spent += seconds
-        if isinstance(ahead, Ahead):
+        if isinstance(ahead, Running):
             ahead.observe(size, seconds, used, int(hits.size > 0))
         done += used
         left = left - used or block
@@ -47,12 +64,12 @@ def test_consumed_decisions_are_the_mean_of_a_cut_geometric_law():
 @pytest.mark.parametrize("acceptance", [0.0, 0.001, 0.01, 0.1, 0.5])
 @pytest.mark.parametrize(("first", "slope"), [(1.0, 0.02), (1.0, 1.0), (0.05, 1.0), (0.0, 1.0), (1.0, 0.0)])
 def test_the_size_is_the_best_one_and_learning_it_costs_little(acceptance, first, slope):
-    ahead = Ahead(64)
+    ahead = Running(64)
     spent = simulate(ahead, acceptance, first, slope)
     assert min(2 * ahead.best(), 64) >= 1
-    wanted = min(price(size, ahead.acceptance, first, slope) for size in ahead.sizes)
-    assert price(ahead.best(), ahead.acceptance, first, slope) <= TIE * wanted * 1.01
-    fixed = {size: simulate(size, acceptance, first, slope) for size in ahead.sizes}
+    wanted = min(price(size, ahead.state.acceptance, first, slope) for size in ahead.lookahead.sizes)
+    assert price(ahead.best(), ahead.state.acceptance, first, slope) <= TIE * wanted * 1.01
+    fixed = {size: simulate(size, acceptance, first, slope) for size in ahead.lookahead.sizes}
     assert spent <= 1.05 * fixed[1]
     assert spent <= 1.25 * min(fixed.values())
 
@@ -60,14 +77,14 @@ def test_the_size_is_the_best_one_and_learning_it_costs_little(acceptance, first
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_of_the_machine_does_not_mislead_it(seed):
     """Times with an exponential tail of their own size; nothing is asserted of a clock."""
-    ahead = Ahead(64)
+    ahead = Running(64)
     spent = simulate(ahead, 0.1, 0.1, 1.0, noise=1.0, seed=seed)
     assert spent <= 1.3 * simulate(1, 0.1, 0.1, 1.0, noise=1.0, seed=seed)
     assert spent < 0.7 * simulate(64, 0.1, 0.1, 1.0, noise=1.0, seed=seed)  # the control: a size that does not fit
 
 
 def test_it_follows_an_acceptance_that_changes():
-    ahead = Ahead(64)
+    ahead = Running(64)
     simulate(ahead, 0.3, 1.0, 1.0)
     few = ahead.best()
     simulate(ahead, 0.0, 1.0, 1.0)
@@ -76,11 +93,11 @@ def test_it_follows_an_acceptance_that_changes():
 
 
 def test_the_cap_is_a_size_and_no_size_is_above_it():
-    assert Ahead(1).sizes == [1]
-    assert Ahead(2).sizes == [1, 2]
-    assert Ahead(24).sizes == [1, 2, 4, 8, 16, 24]
+    assert Lookahead(1).sizes == [1]
+    assert Lookahead(2).sizes == [1, 2]
+    assert Lookahead(24).sizes == [1, 2, 4, 8, 16, 24]
     for cap in (1, 2, 24):
-        ahead = Ahead(cap)
+        ahead = Running(cap)
         for _ in range(60):
             assert 1 <= ahead.size() <= cap
             ahead.observe(ahead.size(), 1.0, 1, 0)

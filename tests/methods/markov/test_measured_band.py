@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mcprune.chain.schedules import Schedule
-from mcprune.methods.markov.method import AUDIT, SAFETY
+from mcprune.methods.markov.evaluation import AUDIT, SAFETY
 
 # Losses that differ by little: soft gates and small steps.
 CLOSE = {
@@ -40,43 +40,44 @@ class Off:
 def test_what_is_measured_is_within_what_is_stated(evaluator, bench):
     chain = bench.chain(evaluator, **CLOSE)
     bench.trace(chain, 2 * AUDIT)
-    assert chain.measured_error <= max(chain.evaluator.error, 1e-12)
+    assert chain.state.error.measured <= max(chain.evaluation.evaluator.error, 1e-12)
 
 
 def test_the_canonical_evaluator_is_not_compared_with_itself(bench):
     chain = bench.chain("full", **CLOSE)
     bench.trace(chain, 2 * AUDIT)
-    assert chain.measured_error is None
+    assert chain.state.error.measured is None
 
 
 def test_the_band_follows_the_largest_difference_seen(bench):
     chain = bench.chain("fused", **CLOSE)
-    chain.evaluator = Off(chain.evaluator, 1e-3)
-    taken, at = [], chain.canonical.at
+    chain.evaluation.evaluator = Off(chain.evaluation.evaluator, 1e-3)
+    chain.state.error.stated = chain.evaluation.evaluator.error
+    taken, at = [], chain.evaluation.canonical.at
 
     def count(weights):
         taken.append(len(weights))
         return at(weights)
 
-    chain.canonical.at = count
+    chain.evaluation.canonical.at = count
     bench.trace(chain, 1)
     before = sum(size == 2 for size in taken)  # close decisions, taken again
     bench.trace(chain, AUDIT)
-    assert 0.9e-3 < chain.measured_error < 2.1e-3  # the current loss and an accepted one may both be off
+    assert 0.9e-3 < chain.state.error.measured < 2.1e-3  # the current loss and an accepted one may both be off
     taken.clear()
     bench.trace(chain, 1)
     assert sum(size == 2 for size in taken) > before + 3
-    assert SAFETY * chain.measured_error > 1e3 * chain.evaluator.error
+    assert SAFETY * chain.state.error.measured > 1e3 * chain.evaluation.evaluator.error
 
 
 def test_one_look_every_eighth_block(bench):
     chain = bench.chain("suffix", **CLOSE)  # exact: nothing is settled by the canonical evaluator
-    looks, at = [], chain.canonical.at
+    looks, at = [], chain.evaluation.canonical.at
 
     def count(weights):
         looks.append(len(weights))
         return at(weights)
 
-    chain.canonical.at = count
+    chain.evaluation.canonical.at = count
     bench.trace(chain, 2 * AUDIT + 1)
     assert looks == [1, 1, 1]

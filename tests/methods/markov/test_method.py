@@ -13,7 +13,7 @@ from mcprune.chain.schedules import Schedule
 from mcprune.errors import NumericalError
 from mcprune.evaluators.base import gates_of
 from mcprune.methods.base import Batch
-from mcprune.methods.markov.lookahead import Ahead
+from mcprune.methods.markov.lookahead import Lookahead
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 
@@ -32,8 +32,8 @@ FALLING = Schedule("geometric", 32.0, 6.0, 0.6)
 
 def stand(chain, mask):
     """Put the chain on a mask by hand."""
-    chain.state.position[0] = np.where(mask, 4.0, -4.0)
-    state.refresh(chain.state, sharpness=chain.sharpness)
+    chain.state.chain.position[0] = np.where(mask, 4.0, -4.0)
+    state.refresh(chain.state.chain, sharpness=chain.state.sharpness)
 
 
 def warm(value):
@@ -44,11 +44,15 @@ def total_loss(bench, chain, alpha, n):
     """L_tot written anew from the position, in float64 but for the classifier."""
     weights = chain.position()
     gated = GatedModel(bench.model, site_map(bench.model, "inputs,units", 14))
-    gates = gates_of(weights, chain.sharpness)
+    gates = gates_of(weights, chain.state.sharpness)
     with torch.no_grad():
         logits = gated(bench.batch.features, torch.from_numpy(gates))
     cla = torch.nn.functional.cross_entropy(logits, bench.batch.targets).item()
-    s = (weights > 0).astype(float) if math.isinf(chain.sharpness) else 1 / (1 + np.exp(-chain.sharpness * weights))
+    s = (
+        (weights > 0).astype(float)
+        if math.isinf(chain.state.sharpness)
+        else 1 / (1 + np.exp(-chain.state.sharpness * weights))
+    )
     return cla + alpha * (abs(s.sum() - n) + (s * (1 - s)).sum()) / s.size
 
 
@@ -59,7 +63,7 @@ def test_the_greedy_loss_never_rises_and_is_the_loss_of_where_it_stands(plan, sh
     start = total_loss(bench, chain, 3.0, 6)
     losses = [start]
     for block in range(8):
-        update = chain.update(bench.batch, (block + 1) / 8)
+        update = chain.step(bench.batch, (block + 1) / 8)
         assert update.loss == pytest.approx(total_loss(bench, chain, 3.0, 6), abs=2e-6)
         assert update.loss == pytest.approx(update.cla + 3.0 * (update.sel + update.rej), abs=1e-9)
         losses.append(update.loss)
@@ -119,7 +123,7 @@ def test_a_candidate_without_a_finite_loss_is_rejected_and_counted(evaluator, te
     stand(chain, np.arange(32) != 0)
     nonfinite = 0
     for block in range(4):
-        update = chain.update(broken.batch, (block + 1) / 4)
+        update = chain.step(broken.batch, (block + 1) / 4)
         nonfinite += update.nonfinite
         assert math.isfinite(update.loss)
         assert chain.position()[0] == -4.0
@@ -128,10 +132,10 @@ def test_a_candidate_without_a_finite_loss_is_rejected_and_counted(evaluator, te
 
 def test_a_current_loss_that_is_not_finite_ends_the_run_with_the_block_and_the_remedy(bench):
     chain = bench.chain()
-    chain.update(bench.batch, 0.1)
+    chain.step(bench.batch, 0.1)
     broken = Batch(torch.full_like(bench.batch.features, 1e38), bench.batch.targets)
     with pytest.raises(NumericalError, match=r"block 1.*--learning-rate"):
-        chain.update(broken, 0.2)
+        chain.step(broken, 0.2)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.05])
@@ -149,13 +153,14 @@ def test_ruling_out_by_the_bound_never_changes_the_trace(plan, temperature, benc
 def test_what_the_bound_rules_out_is_not_evaluated_and_a_null_move_is_not_ruled_out(bench):
     chain = bench.chain(sharpness=ONE, plan={"site": 1.0}, alpha=warm(60.0))
     asked = []
-    losses = chain.evaluator.losses
-    chain.evaluator.losses = lambda current, moves, limits: asked.append(moves.size.shape[1]) or losses(current, moves)
-    chain.settings = chain.settings.__class__(**{**vars(chain.settings), "speculate": 1})
-    chain.ahead = Ahead(1)
-    update = chain.update(bench.batch, 1.0)
+    losses = chain.evaluation.evaluator.losses
+    chain.evaluation.evaluator.losses = lambda current, moves, limits: (
+        asked.append(moves.size.shape[1]) or losses(current, moves)
+    )
+    chain.method.lookahead = Lookahead(1)
+    update = chain.step(bench.batch, 1.0)
     assert sum(asked) == update.proposals - update.rejected_by_bound
-    still = bench.chain(plan={"exchange": 1.0}).update(bench.batch, 1.0)
+    still = bench.chain(plan={"exchange": 1.0}).step(bench.batch, 1.0)
     assert (still.null_moves, still.rejected_by_bound, still.accepted) == (48, 0, 0)
 
 
@@ -167,7 +172,7 @@ def test_the_count_follows_the_falling_target_and_then_stays(temperature, bench)
     kept = []
     for block in range(20):
         progress = (block + 1) / 20
-        update = chain.update(bench.batch, progress)
+        update = chain.step(bench.batch, progress)
         wanted = 32 * (6 / 32) ** min(progress / 0.6, 1.0)
         assert update.target == update.kept == math.ceil(wanted - 1e-9)
         kept.append(update.kept)
@@ -184,28 +189,28 @@ def test_hardening_keeps_exactly_n_the_largest(plan, pooled, temperature, bench)
     for sharpness in (None, ONE):
         chain = bench.chain(plan=plan, pooled=pooled, temperature=warm(temperature), sharpness=sharpness)
         for block in range(3):
-            mask = chain.harden(bench.batch)
+            mask = chain.finish(bench.batch)
             weights = chain.position()
             assert mask.sum() == 6
             assert weights[mask].min() >= weights[~mask].max()
-            chain.update(bench.batch, (block + 1) / 3)
+            chain.step(bench.batch, (block + 1) / 3)
     few = bench.chain(plan=plan, pooled=pooled)
     stand(few, np.arange(32) < 4)
-    few.update(bench.batch, 0.5)
-    assert few.harden(bench.batch).sum() == 6
+    few.step(bench.batch, 0.5)
+    assert few.finish(bench.batch).sum() == 6
 
 
 def test_what_the_target_had_not_yet_dropped_is_dropped_by_its_price_when_hardening(bench):
     """A run that is stopped early has too many, all of one weight: the lowest indices would be a bad choice."""
     chain = bench.chain(plan={"exchange": 1.0}, pooled=True, target=FALLING, pool=32)
-    chain.update(bench.batch, 0.1)
-    assert chain.kept() > 20
+    chain.step(bench.batch, 0.1)
+    assert (chain.position() > 0).sum() > 20
     kept = np.flatnonzero(chain.position() > 0)
-    mask = chain.harden(bench.batch)
-    assert mask.sum() == chain.kept() == 6
+    mask = chain.finish(bench.batch)
+    assert mask.sum() == (chain.position() > 0).sum() == 6
     np.testing.assert_array_equal(mask, chain.position() > 0)
     first = np.isin(np.arange(32), kept[:6])
-    prices = chain.canonical.at(np.where(np.stack([mask, first]), 4.0, -4.0))
+    prices = chain.evaluation.canonical.at(np.where(np.stack([mask, first]), 4.0, -4.0))
     assert prices[0] < prices[1] - 0.01
 
 
@@ -217,15 +222,15 @@ def test_weights_stay_in_the_box_at_a_temperature_and_are_free_at_none(bench):
     flat = Batch(torch.zeros_like(bench.batch.features), bench.batch.targets)
     cold = bench.chain(**common)
     for _ in range(30):
-        cold.update(flat, 1.0)
+        cold.step(flat, 1.0)
     assert np.abs(cold.position()).max() > 8.0
 
 
 def test_the_gates_of_training_are_those_of_the_chain(bench):
     chain = bench.chain(sharpness=Schedule("linear", 1.0, 5.0))
     np.testing.assert_allclose(chain.training_gates(), 1 / (1 + np.exp(-4.0)), rtol=1e-6)
-    chain.update(bench.batch, 1.0)
+    chain.step(bench.batch, 1.0)
     np.testing.assert_allclose(chain.training_gates(), 1 / (1 + np.exp(-5.0 * chain.position())), rtol=1e-5)
     hard = bench.chain(pooled=True)
-    hard.update(bench.batch, 1.0)
+    hard.step(bench.batch, 1.0)
     np.testing.assert_array_equal(hard.training_gates(), (hard.position() > 0).astype(np.float32))

@@ -8,6 +8,9 @@ import pytest
 from mcprune.chain import engine, moves, scores, tempering
 from mcprune.chain.schedules import Schedule
 from mcprune.errors import ConfigError
+from mcprune.methods.importance.scorer import ScorerState
+from mcprune.methods.markov.informed import Informed
+from mcprune.methods.markov.proposals import ProposalState
 
 COLD, HOT = 2e-3, 3e-2
 FALLING = Schedule("geometric", 32.0, 6.0, 0.4)
@@ -27,9 +30,9 @@ def whole_trace(bench, chain, blocks=8):
     """All that a block leaves: positions of all replicas, their rungs, what is told."""
     out = []
     for block in range(blocks):
-        update = chain.update(bench.batch, (block + 1) / blocks)
+        update = chain.step(bench.batch, (block + 1) / blocks)
         counts = update.moves, update.accepted, update.null_moves, update.rejected_by_bound, update.kept
-        out.append((chain.state.position.tobytes(), chain.ladder.rung.tolist(), counts, update.adapted))
+        out.append((chain.state.chain.position.tobytes(), chain.state.ladder.rung.tolist(), counts, update.adapted))
     return out
 
 
@@ -54,37 +57,37 @@ def test_replicas_that_never_swap_are_the_single_chains_of_their_numbers(evaluat
     monkeypatch.setattr(tempering, "swap_probability", lambda loss, *_: np.zeros_like(loss))
     common = {"plan": {"exchange": 1.0, "toggle": 1.0}, "pooled": True, "target": FALLING, "pool": 2}
     together = bench.chain(evaluator, **common, **ladder(swap_every=10))
-    temperatures = tempering.temperatures(together.ladder, COLD, HOT)
+    temperatures = tempering.temperatures(together.state.ladder, COLD, HOT)
     alone = [bench.chain(evaluator, **common, temperature=warm(value)) for value in temperatures]
     for replica, chain in enumerate(alone):
-        chain.chains = np.array([replica])
+        chain.method.chains = np.array([replica])
     for block in range(6):
-        told = together.update(bench.batch, (block + 1) / 6)
-        single = [chain.update(bench.batch, (block + 1) / 6) for chain in alone]
+        told = together.step(bench.batch, (block + 1) / 6)
+        single = [chain.step(bench.batch, (block + 1) / 6) for chain in alone]
         for replica, chain in enumerate(alone):
-            np.testing.assert_array_equal(together.state.position[replica], chain.state.position[0])
-            np.testing.assert_array_equal(together.state.loss[replica], chain.state.loss[0])
+            np.testing.assert_array_equal(together.state.chain.position[replica], chain.state.chain.position[0])
+            np.testing.assert_array_equal(together.state.chain.loss[replica], chain.state.chain.loss[0])
         assert (told.loss, told.kept, told.gate_sum) == (single[0].loss, single[0].kept, single[0].gate_sum)
         assert told.accepted == sum(update.accepted for update in single)
         assert told.proposals == 3 * 48
-    assert len({row.tobytes() for row in together.state.position}) == 3
-    np.testing.assert_array_equal(together.harden(bench.batch), alone[0].harden(bench.batch))
+    assert len({row.tobytes() for row in together.state.chain.position}) == 3
+    np.testing.assert_array_equal(together.finish(bench.batch), alone[0].finish(bench.batch))
 
 
 def test_the_coldest_replica_is_what_is_shown_trained_and_hardened(bench):
     chain = bench.chain(plan={"exchange": 1.0}, pooled=True, target=FALLING, **ladder(swap_every=8))
     seen = set()
     for block in range(10):
-        update = chain.update(bench.batch, (block + 1) / 10)
-        cold = int(np.flatnonzero(chain.ladder.rung == 0)[0])
+        update = chain.step(bench.batch, (block + 1) / 10)
+        cold = int(np.flatnonzero(chain.state.ladder.rung == 0)[0])
         seen.add(cold)
-        np.testing.assert_array_equal(chain.position(), chain.state.position[cold])
-        np.testing.assert_array_equal(chain.training_gates(), (chain.state.position[cold] > 0).astype(np.float32))
-        assert update.loss == chain.state.loss[cold]
-        assert (chain.state.position > 0).sum(axis=1).tolist() == [update.target] * 3
+        np.testing.assert_array_equal(chain.position(), chain.state.chain.position[cold])
+        np.testing.assert_array_equal(chain.training_gates(), (chain.state.chain.position[cold] > 0).astype(np.float32))
+        assert update.loss == chain.state.chain.loss[cold]
+        assert (chain.state.chain.position > 0).sum(axis=1).tolist() == [update.target] * 3
         assert update.temperature == COLD
     assert len(seen) > 1
-    np.testing.assert_array_equal(chain.harden(bench.batch), chain.position() > 0)
+    np.testing.assert_array_equal(chain.finish(bench.batch), chain.position() > 0)
 
 
 def test_a_replica_is_judged_at_the_temperature_and_proposes_with_the_delta_of_its_rung(bench, monkeypatch):
@@ -94,7 +97,7 @@ def test_a_replica_is_judged_at_the_temperature_and_proposes_with_the_delta_of_i
     met, advance, propose = [], engine.advance, moves.propose
 
     def proposed(current, *arguments, **options):
-        met.append([chain.ladder.rung.copy(), options["delta"]])
+        met.append([chain.state.ladder.rung.copy(), options["delta"]])
         return propose(current, *arguments, **options)
 
     def advanced(*arguments, **options):
@@ -104,40 +107,46 @@ def test_a_replica_is_judged_at_the_temperature_and_proposes_with_the_delta_of_i
     monkeypatch.setattr(moves, "propose", proposed)
     monkeypatch.setattr(engine, "advance", advanced)
     for block in range(8):
-        told = chain.update(bench.batch, (block + 1) / 8).adapted
+        told = chain.step(bench.batch, (block + 1) / 8).adapted
         for rung, delta, temperature in met:
-            np.testing.assert_array_equal(delta, np.array(told["deltas"])[rung])
-            np.testing.assert_array_equal(temperature, np.array(told["temperatures"])[rung])
+            np.testing.assert_array_equal(delta, np.array(told.deltas)[rung])
+            np.testing.assert_array_equal(temperature, np.array(told.temperatures)[rung])
         turned = {tuple(rung) for rung, _, _ in met}
         met.clear()
-    assert len(set(told["deltas"])) == 3
+    assert len(set(told.deltas)) == 3
     assert turned != {(0, 1, 2)}
 
 
 def test_ladder_and_delta_change_during_the_warm_up_and_never_after(bench):
     common = ladder(plan={"site": 1.0, "exchange": 1.0}, sharpness=ONE, adapt_delta=0.5, swap_every=4, warm_up=0.5)
     chain = bench.chain(**common)
-    told = [chain.update(bench.batch, (block + 1) / 20).adapted for block in range(20)]
-    assert [part["frozen_at"] for part in told] == [None] * 10 + [480] * 10
+    told = [chain.step(bench.batch, (block + 1) / 20).adapted for block in range(20)]
+    assert [part.frozen_at for part in told] == [None] * 10 + [480] * 10
     for name in ("temperatures", "deltas"):
-        assert len({tuple(part[name]) for part in told[:11]}) > 8
-        assert len({tuple(part[name]) for part in told[10:]}) == 1
-        assert all(len(part[name]) == 3 for part in told)
-    assert all(part["temperatures"][0] == COLD and part["temperatures"][-1] == HOT for part in told)
-    bounds = chain.step_size.bounds
-    assert all(bounds[0] <= value <= bounds[1] for part in told for value in part["deltas"])
+        assert len({tuple(getattr(part, name)) for part in told[:11]}) > 8
+        assert len({tuple(getattr(part, name)) for part in told[10:]}) == 1
+        assert all(len(getattr(part, name)) == 3 for part in told)
+    assert all(part.temperatures[0] == COLD and part.temperatures[-1] == HOT for part in told)
+    bounds = chain.state.step_size.bounds
+    assert all(bounds[0] <= value <= bounds[1] for part in told for value in part.deltas)
     # Twelve legs a block, the two pairs in turn: six attempts each, counted anew from the warm-up's end.
-    assert chain.ladder.attempts.tolist() == [60, 60]
-    assert all(0 <= rate <= 1 for rate in told[-1]["swap_rates"])
+    assert chain.state.ladder.attempts.tolist() == [60, 60]
+    assert all(0 <= rate <= 1 for rate in told[-1].swap_rates)
+
+
+def known(adapted):
+    return {name for name, value in adapted._asdict().items() if value is not None}
 
 
 def test_what_is_not_adapted_is_not_told(bench):
-    assert bench.chain().update(bench.batch, 1.0).adapted is None
-    only = bench.chain(plan={"site": 1.0}, sharpness=ONE, adapt_delta=0.4).update(bench.batch, 1.0).adapted
-    assert set(only) == {"deltas", "frozen_at"}
-    assert set(bench.chain(**ladder()).update(bench.batch, 0.1).adapted) == {
-        "temperatures", "swap_rates", "round_trips", "frozen_at",
-    }  # fmt: skip
+    assert bench.chain().step(bench.batch, 1.0).adapted is None
+    only = bench.chain(plan={"site": 1.0}, sharpness=ONE, adapt_delta=0.4).step(bench.batch, 1.0).adapted
+    assert known(only) == {"deltas"}
+    assert known(bench.chain(**ladder()).step(bench.batch, 0.1).adapted) == {
+        "temperatures",
+        "swap_rates",
+        "round_trips",
+    }
 
 
 def plans_of(bench, chain, monkeypatch, blocks=10):
@@ -152,7 +161,7 @@ def plans_of(bench, chain, monkeypatch, blocks=10):
     monkeypatch.setattr(moves, "propose", watched)
     for block in range(blocks):
         met.append([])
-        chain.update(bench.batch, (block + 1) / blocks)
+        chain.step(bench.batch, (block + 1) / blocks)
     return met
 
 
@@ -185,22 +194,34 @@ def check_ratios(plan, position, drawn):
         assert drawn.log_ratio[0, k] == pytest.approx(math.log(ratio), abs=1e-9)
 
 
+class Given:
+    """Scores from outside that grow over the run."""
+
+    def __init__(self, add, remove):
+        self.add, self.remove, self.asked = add, remove, []
+
+    def init(self):
+        return ProposalState(0.0, ScorerState())
+
+    def update(self, state, statistics, progress):
+        self.asked.append(progress)
+        statistics.scores[:] = [scores.floored(self.add + progress), scores.floored(self.remove)]
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.01])
 def test_scores_from_outside_take_the_place_of_the_learned_ones(temperature, bench, monkeypatch):
     add, remove = np.arange(32.0), np.arange(32.0)[::-1]
     options = {"plan": {"informed": 1.0, "toggle": 1.0}, "learned": True, "temperature": warm(temperature)}
-    chain = bench.chain(**options)
-    chain.site_scores = (add, remove)
-    for block in plans_of(bench, chain, monkeypatch, 3):
-        np.testing.assert_array_equal(block[0][0].add, scores.floored(add))
-        np.testing.assert_array_equal(block[0][0].remove, scores.floored(remove))
-    asked = []
-    hooked = bench.chain(**options, warm_up=0.5)
-    hooked.site_scores = lambda progress: asked.append(progress) or (add + progress, remove)
-    blocks = plans_of(bench, hooked, monkeypatch, 4)
+    chain = bench.chain(**options, warm_up=0.5)
+    chain.method.informed = Informed(Given(add, remove), None)
+    chain.state = chain.method.init()
+    blocks = plans_of(bench, chain, monkeypatch, 4)
     # At a temperature the law would be another one if the scores went on changing.
+    asked = chain.method.informed.proposals.asked
     assert asked == ([0.25, 0.5, 0.75, 1.0] if temperature == 0 else [0.25, 0.5])
-    np.testing.assert_array_equal(blocks[-1][0][0].add, scores.floored(add + asked[-1]))
+    for block, progress in zip(blocks, [0.25, 0.5, *([0.75, 1.0] if temperature == 0 else [0.5, 0.5])], strict=True):
+        np.testing.assert_array_equal(block[0][0].add, scores.floored(add + progress))
+        np.testing.assert_array_equal(block[0][0].remove, scores.floored(remove))
 
 
 def test_what_does_not_go_together_is_refused(bench):

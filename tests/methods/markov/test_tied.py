@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from running import Running
 from scipy.stats import chi2
 
 from mcprune.chain import moves, state
@@ -60,7 +61,7 @@ def chain_of(bench, limit, evaluator="full", costs=COSTS, table=None, **changes)
     judge = FusedEvaluator(gated, CrossEntropy()) if evaluator == "fused" else canonical
     size = len(costs.items)
     settings = replace(
-        bench.chain().settings,
+        bench.chain().method.settings,
         **{
             "plan": moves.move_plan(exchange=2.0, toggle=1.0, box=8.0),
             "target": Schedule("geometric", float(costs.whole), float(limit), 0.5),
@@ -70,7 +71,7 @@ def chain_of(bench, limit, evaluator="full", costs=COSTS, table=None, **changes)
             **changes,
         },
     )
-    return TiedMarkov(costs, settings, judge, canonical, None)
+    return Running(TiedMarkov(costs, settings, judge, canonical, None))
 
 
 def by_hand(mask):
@@ -87,13 +88,13 @@ def by_hand(mask):
 def test_groups_stay_whole_and_within_the_budget_and_no_further_one_fits(bench, limit):
     chain = chain_of(bench, limit)
     for block in range(12):
-        told = chain.update(bench.batch, (block + 1) / 12)
+        told = chain.step(bench.batch, (block + 1) / 12)
         mask = chain.position() > 0
         assert by_hand(mask) == told.cost <= told.cost_target
         assert told.kept == mask.sum()
         assert mask[8]
         assert not mask[10]
-    mask = chain.harden(bench.batch)
+    mask = chain.finish(bench.batch)
     cost = by_hand(mask)
     assert cost <= limit
     assert all(cost + item.cost > limit for item in ITEMS if not mask[item.sites[0]])
@@ -161,12 +162,12 @@ def test_at_a_temperature_allowed_masks_are_visited_by_boltzmann(bench, has_kept
     fixed = int(has_kept)
     allowed = choices[((choices * price).sum(axis=1) + fixed <= limit) & (choices.any(axis=1) | has_kept)]
     for _ in range(12):
-        chain.update(bench.batch, 1.0)
+        chain.step(bench.batch, 1.0)
     masks = np.array([costs.mask_of(choice) for choice in allowed])
-    loss = chain.canonical.inner.at(np.where(masks, 4.0, -4.0))
+    loss = chain.evaluation.canonical.inner.at(np.where(masks, 4.0, -4.0))
     law = np.exp(-(loss - loss.min()) / temperature)
     power = 1 << np.arange(len(costs.items))
-    codes = (chain.state.position > 0) @ power
+    codes = (chain.state.chain.position > 0) @ power
     met = np.array([(codes == code).sum() for code in allowed @ power])
     assert met.sum() == replicas
 
