@@ -68,15 +68,15 @@ def one_rank(job: dict[str, Any]) -> None:
         enter(plan, config, ranks)
         use_threads(1)
         search = Search(plan, make_method(plan))
-        batch = search.judges.batch(job["evaluation_rows"])
-        chain = search.method
+        batch = search.judges.batch(search.state.evaluation, job["evaluation_rows"])
+        chain, state = search.method, search.state.method
         for _ in range(2):
-            chain.update(batch, 1.0)  # compiles
-        chain.share(ranks.agree)
+            chain.step(state, batch, 1.0)  # compiles
+        state.lookahead = chain.look_ahead()
         ranks.messages, ranks.seconds, decisions = 0, 0.0, 0
         began = time.perf_counter()
         for _ in range(job["blocks"]):
-            decisions += chain.update(batch, 1.0).proposals
+            decisions += chain.step(state, batch, 1.0)[1].proposals
         took = time.perf_counter() - began
         messages, waited = ranks.messages, ranks.seconds
         pings = []
@@ -84,12 +84,12 @@ def one_rank(job: dict[str, Any]) -> None:
             began = time.perf_counter()
             ranks.gather(np.zeros(shared.LEAST))
             pings.append(time.perf_counter() - began)
-        first, slope = chain.ahead.cost()
+        first, slope = state.lookahead.cost()
         if ranks.is_first:
             found = {
                 "rate": decisions / took, "messages": messages / decisions, "waited": waited / took, "c0": first, "c1": slope,
-                "acceptance": chain.ahead.acceptance, "ping": float(np.median(pings)), "evaluator": chain.evaluator.name,
-                "ahead": chain.ahead.best(), "consumed": consumed(64, chain.ahead.acceptance),
+                "acceptance": state.lookahead.acceptance, "ping": float(np.median(pings)), "evaluator": chain.evaluation.evaluator.name,
+                "ahead": chain.lookahead.best(state.lookahead), "consumed": consumed(64, state.lookahead.acceptance),
             }  # fmt: skip
             print("FOUND " + json.dumps(found), flush=True)
 

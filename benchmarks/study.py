@@ -115,8 +115,8 @@ def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str
     took = {"seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
     plan.prepared = prepared  # the rows themselves judge
     return {
-        "data": data, "variant": variant, "seed": seed, **took, "proposals": search.proposals,
-        "accepted": search.accepted, **scores(plan, mask), "keep": np.flatnonzero(mask).tolist(),
+        "data": data, "variant": variant, "seed": seed, **took, "proposals": search.state.totals.proposals,
+        "accepted": search.state.totals.accepted, **scores(plan, mask), "keep": np.flatnonzero(mask).tolist(),
     }  # fmt: skip
 
 

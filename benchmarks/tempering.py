@@ -23,7 +23,7 @@ CHOSEN = {"replicas": f"{REPLICAS},hottest=3e-3,swap_every=16", "temperature": 3
 
 def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
     """Search once; judge the coldest replica's mask and the best replica's."""
-    from mcprune.chain import state
+    from mcprune.chain import state as chain_state
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
     from mcprune.environment import use_threads
@@ -35,29 +35,30 @@ def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
 
     plan = make_plan(make_config(data="digits", keep=16, seed=seed, threads=1, **CHOSEN), load("digits"))
     use_threads(1)
-    method = make_method(plan)
-    search = Search(plan, method)
-    step = search.trainer.run
+    search = Search(plan, make_method(plan))
+    state, step = search.state.method, search.trainer.run
 
-    def in_turn(count: int, gates: Any, weights: Any, progress: float) -> None:
+    def in_turn(trainer: Any, count: int, gates: Any, weights: Any, progress: float, hook: Any = None) -> None:
         for number in range(count):
-            weights = method.state.position[(method.blocks * count + number) % REPLICAS]
-            step(1, gates_of(weights, method.sharpness), weights, progress)
+            weights = state.chain.position[(state.blocks * count + number) % REPLICAS]
+            step(trainer, 1, gates_of(weights, state.sharpness), weights, progress)
 
     if train == "in turn":
         search.trainer.run = in_turn  # type: ignore[method-assign]
     for _ in search.run(Interrupt(), time.monotonic()):
         pass
-    method._begin(search.judges.batch(plan.evaluation.rows))
-    losses = method.evaluator.current()
-    by_rung = losses[np.argsort(method.ladder.rung)]
-    told = {
-        "seed": seed, "train": train, "losses": by_rung.tolist(), "trips": int(method.ladder.trips.sum()),
-        "swap_rates": (method.ladder.swaps / method.ladder.attempts).tolist(),
+    batch = search.judges.batch(search.state.evaluation, plan.evaluation.rows)
+    evaluation = search.method.evaluation
+    evaluation.begin(state.error, state.chain, batch, state.sharpness)
+    losses = evaluation.evaluator.current()
+    by_rung = losses[np.argsort(state.ladder.rung)]
+    row = {
+        "seed": seed, "train": train, "losses": by_rung.tolist(), "trips": int(state.ladder.trips.sum()),
+        "swap_rates": (state.ladder.swaps / state.ladder.attempts).tolist(),
     }  # fmt: skip
-    taken = {"coldest": method.coldest, "best": int(np.argmin(losses))}
+    taken = {"coldest": state.coldest, "best": int(np.argmin(losses))}
     return [
-        {**told, "mask": name, **scores(plan, state.mask(method.state.position[replica], 16))}
+        {**row, "mask": name, **scores(plan, chain_state.mask(state.chain.position[replica], 16))}
         for name, replica in taken.items()
     ]
 

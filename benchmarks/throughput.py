@@ -64,8 +64,8 @@ class Bench:
         search = Search(self.plan, make_method(self.plan))
         for _ in search.run(Interrupt(), time.monotonic()):
             pass
-        self.position = search.method.position().copy()
-        self.batch: Batch = search.judges.batch(rows)
+        self.position = search.position().copy()
+        self.batch: Batch = search.judges.batch(search.state.evaluation, rows)
         self.plan.model.eval()
 
     def plain(self, plan: moves.MovePlan, count: int = 16) -> Callable[[], None]:
@@ -201,8 +201,9 @@ def speculation(bench: Bench, plan: moves.MovePlan, quick: bool) -> dict[str, An
 def overhead(bench: Bench) -> float:
     """Share of a block's wall time that is not spent in the evaluators, at this batch."""
     method = make_method(bench.plan)
-    method.state.position[0] = bench.position
-    state.refresh(method.state, sharpness=np.inf)
+    where = method.init()
+    where.chain.position[0] = bench.position
+    state.refresh(where.chain, sharpness=np.inf)
     inside = 0.0
 
     def timed(call: Any) -> Any:
@@ -215,15 +216,15 @@ def overhead(bench: Bench) -> float:
 
         return wrapper
 
-    for one in (method.evaluator, method.canonical):
+    for one in (method.evaluation.evaluator, method.evaluation.canonical):
         for name in ("begin", "current", "losses", "moved", "at"):
             if hasattr(one, name):
                 setattr(one, name, timed(getattr(one, name)))
     for _ in range(3):
-        method.update(bench.batch, 1.0)
+        method.step(where, bench.batch, 1.0)
     inside, began = 0.0, time.perf_counter()
     for _ in range(20):
-        method.update(bench.batch, 1.0)
+        method.step(where, bench.batch, 1.0)
     return 1.0 - inside / (time.perf_counter() - began)
 
 

@@ -127,7 +127,7 @@ def test_events_that_were_changed_are_noticed(folder):
 
 def test_what_fits_its_hash_but_not_its_run_is_refused(folder):
     tree = read_checkpoint(folder / CHECKPOINT)
-    tree["search"]["method"]["state"]["position"] = np.zeros((1, 3))
+    tree["search"]["method"]["chain"]["position"] = np.zeros((1, 3))
     write_checkpoint(folder / CHECKPOINT, tree)
     with pytest.raises(FolderError, match=r"does not fit its run .*position is float64 of shape \(1, 3\)"):
         list(events_of(open_run(folder)))
@@ -141,23 +141,27 @@ def test_what_fits_its_hash_but_not_its_run_is_refused(folder):
         open_run(folder)
 
 
-def optimizer(search):
-    return search["trainer"]["optimizer"]["0"]
+def optimizer(tree):
+    return tree["search"]["trainer"]["optimizer"]["0"]
 
 
 WRONG = {
-    "steering that is a number": lambda search: search["steering"].update(changes=0.5),
-    "sums of another type": lambda search: optimizer(search).update(exp_avg=optimizer(search)["exp_avg"].double()),
-    "a step of half a number": lambda search: optimizer(search).update(step=torch.tensor(1.0).half()),
-    "counts that are none": lambda search: search.update(moves={"exchange": [{}, 1]}),
-    "crossings that are a dict": lambda search: search.update(crossed={}),
-    "more blocks than planned": lambda search: search.update(blocks_done=10**6),
-    "seconds that are a text": lambda search: search.update(usual="x"),
-    "an error that is a list": lambda search: search["method"].update(measured_error=[]),
-    "positions that are NaN": lambda search: search["method"]["state"]["position"].fill(np.nan),
-    "costs that are too few": lambda search: search["method"]["ahead"].update(sums=[1.0]),
-    "a last block of texts": lambda search: search["last"].update(loss="low"),
-    "an order that begins behind its end": lambda search: search["trainer"]["order"].update(place=-3),
+    "steering that is a number": lambda tree: tree["steering"].update(changes=0.5),
+    "sums of another type": lambda tree: optimizer(tree).update(exp_avg=optimizer(tree)["exp_avg"].double()),
+    "a step of half a number": lambda tree: optimizer(tree).update(step=torch.tensor(1.0).half()),
+    "counts that are none": lambda tree: tree["search"]["totals"].update(moves={"exchange": [{}, 1]}),
+    "crossings that are a dict": lambda tree: tree["search"]["crossings"].update(last={}),
+    "more blocks than planned": lambda tree: tree["search"].update(blocks_done=10**6),
+    "seconds that are a text": lambda tree: tree["search"]["clock"].update(block="x"),
+    "an error that is a list": lambda tree: tree["search"]["method"]["error"].update(measured=[]),
+    "positions that are NaN": lambda tree: tree["search"]["method"]["chain"]["position"].fill(np.nan),
+    "costs that are too few": lambda tree: tree["search"]["method"]["lookahead"].update(sums=[1.0]),
+    "a last block of texts": lambda tree: tree["search"]["last"].update(loss="low"),
+    "a last block without its loss": lambda tree: tree["search"]["last"].pop("loss"),
+    "a part that nobody knows": lambda tree: tree["search"]["method"].update(surprise=1),
+    "a generator of another kind": lambda tree: tree["search"]["evaluation"]["draw"].update(bit_generator="MT19937"),
+    "an array where there is none": lambda tree: tree["search"]["method"].update(step_size={"delta": np.ones(1)}),
+    "an order that begins behind its end": lambda tree: tree["search"]["trainer"]["order"].update(place=-3),
 }
 
 
@@ -165,7 +169,7 @@ WRONG = {
 def test_any_part_of_another_kind_is_refused(wrong, folder):
     """What fuzzing of checkpoints with the right hash met; each was another error once."""
     tree = read_checkpoint(folder / CHECKPOINT)
-    WRONG[wrong](tree["search"])
+    WRONG[wrong](tree)
     write_checkpoint(folder / CHECKPOINT, tree)
     with pytest.raises(FolderError, match=r"does not fit its run|wrongly what is still to be turned"):
         list(events_of(open_run(folder)))

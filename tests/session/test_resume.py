@@ -8,7 +8,9 @@ import pytest
 from mcprune.config.schema import make_config
 from mcprune.session.loop import run
 from mcprune.session.resume import events_of, open_run
+from mcprune.session.search import Search
 from mcprune.session.steering import Replay
+from mcprune.state import serialize
 from mcprune.storage.layout import BEGUN, CHECKPOINT, FILES, OLDER
 
 SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
@@ -87,28 +89,33 @@ def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
     assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
-def test_what_is_not_put_back_is_missed(tmp_path, monkeypatch):
-    """The control: each part of a checkpoint counts, so that one which were forgotten would be seen."""
-    from mcprune.methods.markov import saving as chain_saving
-    from mcprune.training.batches import EvaluationRows, RowOrder
+FORGOTTEN = ("trainer.order", "trainer.optimizer", "trainer.model", "evaluation", "method.ladder", "method.informed")
 
-    config = make_config(**{**SHORT, **TEMPERED, "out": str(tmp_path / "whole")})
+
+@pytest.fixture(scope="module")
+def tempered(tmp_path_factory):
+    """A tempered run, and the weights that it ends in."""
+    path = tmp_path_factory.mktemp("tempered") / "whole"
+    config = make_config(**{**SHORT, **TEMPERED, "out": str(path)})
     list(run(config))
-    whole = json.loads((tmp_path / "whole" / "mask.json").read_text())["weights"]
-    fill = chain_saving.fill_arrays
-    forgotten = {
-        "rows": (RowOrder, "restore", lambda self, saved: None),
-        "places": (EvaluationRows, "restore", lambda self, saved: None),
-        "optimizer": ("mcprune.training.trainer", "restore_optimizer", lambda optimizer, saved: None),
-        "ladder": (chain_saving, "fill_arrays", lambda held, saved: None if "gaps" in saved else fill(held, saved)),
-        "scores": (chain_saving, "fill_arrays", lambda held, saved: None if "tries" in saved else fill(held, saved)),
-        "classifier": ("mcprune.training.trainer", "put_tensors", lambda model, parameters, buffers: None),
-    }
-    for name, (owner, attribute, instead) in forgotten.items():
-        cut = tmp_path / name
-        left(config.replace(out=str(cut)), 5)
-        with monkeypatch.context() as patch:
-            where = f"{owner}.{attribute}" if isinstance(owner, str) else None
-            patch.setattr(where, instead) if where else patch.setattr(owner, attribute, instead)
-            list(events_of(open_run(cut)))
-        assert not np.array_equal(json.loads((cut / "mask.json").read_text())["weights"], whole), name
+    return config, json.loads((path / "mask.json").read_text())["weights"]
+
+
+@pytest.mark.parametrize("place", FORGOTTEN)
+def test_what_is_not_put_back_is_missed(place, tempered, tmp_path, monkeypatch):
+    """The control: each part of a checkpoint counts, so that one which were forgotten would be seen."""
+    config, whole = tempered
+    left(config.replace(out=str(tmp_path / "cut")), 5)
+    restore = Search.restore
+
+    def without(search, saved):
+        part, start = saved, serialize(search.state)
+        *path, name = place.split(".")
+        for step in path:
+            part, start = part[step], start[step]
+        part[name] = start[name]
+        restore(search, saved)
+
+    monkeypatch.setattr(Search, "restore", without)
+    list(events_of(open_run(tmp_path / "cut")))
+    assert not np.array_equal(json.loads((tmp_path / "cut" / "mask.json").read_text())["weights"], whole)

@@ -77,6 +77,8 @@ class TiedMarkov(Markov):
         As `Markov` takes them, with a budget of `costs.of_items`.
     """
 
+    recomputed = (*Markov.recomputed, "around")
+
     def __init__(
         self, costs: TiedCosts, settings: Any, evaluator: Any, canonical: Any, lower_bound: float | None, **more: Any
     ) -> None:
