@@ -273,7 +273,7 @@ def test_a_checkpoint_is_written_whole(still, tmp_path):
     still.until(file.exists)
     search = read_checkpoint(file)["search"]
     assert search["blocks_done"] == 1
-    assert search["method"]["state"]["position"].shape == (1, 64)
+    assert search["method"]["chain"]["position"].shape == (1, 64)
     assert not list(file.parent.glob("*.new")) + list(file.parent.glob("*.part"))
 
 

@@ -64,7 +64,7 @@ class Markov(Method[MarkovState]):
     uses_blocks = True
     ranks_sites = False
     # Computed again at the start of each block from the state, the batch and the classifier, and so no part of the state.
-    recomputed = ("evaluation", "cost_constraint")
+    recomputed: tuple[str, ...] = ("evaluation", "cost_constraint")
 
     def __init__(
         self,
