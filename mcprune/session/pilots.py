@@ -130,9 +130,7 @@ def _without_pilots(plan: Plan, given: Config, began: float, searcher: Searcher)
         final = _changed(plan, given, options, plan.epochs)
     else:
         final = _fitted(plan, given, options, given.runtime.max_time - (time.monotonic() - began), searcher)
-    final.notes.append(
-        f"schedule auto: {best}, as there are no validation rows (validation=0) by which pilots are judged"
-    )
+    final.notes.append(f"alpha auto: {best}, as there are no validation rows (validation=0) by which pilots are judged")
     return final
 
 

@@ -13,7 +13,7 @@ from mcprune.storage.events import Hardened, Note, Progress, RunDone, RunStarted
 WAYS = {
     "markov": {},
     "gradient": {"method": "gradient"},
-    "auto": {"method": "gradient", "schedule": "auto"},
+    "auto": {"method": "gradient", "alpha": "auto"},
     "importance": {"method": "importance"},
     "frozen": {"pretrain": 2, "frozen": True},
 }
@@ -53,11 +53,9 @@ def test_from_python_all_rows_can_train(tmp_path):
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 60)
     X = rng.normal(size=(60, 5)) + 3 * np.outer(y, [0, 0, 1, 0, 0])
-    result = mcprune.prune(
-        None, (X, y), keep=1, test=0, validation=0, epochs=8, retrain_epochs=150, threads=1, hidden=(16,)
-    )
+    result = mcprune.prune(X, y, keep=1, test=0, validation=0, epochs=8, retrain_epochs=150, threads=1, hidden=(16,))
     assert result.mask.names == ("column 2",)
-    assert result.figures == {}
+    assert result.metrics == {}
     assert (result.model.predict(X) == y).mean() > 0.9
     result._repr_html_()
 
