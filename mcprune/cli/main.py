@@ -45,11 +45,11 @@ COMMANDS = {
     "score": Command(
         "score", (("score", "train a classifier, score its sites by an importance measure, keep the n highest"),)
     ),
-    "bench": Command("studies", (("bench", "compare the chain with every variant of the gradient path"),)),
+    "bench": Command("bench", (("bench", "compare the chain with every variant of the gradient path"),)),
     "sweep": Command("sweep", (("sweep", "try values of options, rank them by validation accuracy (Optuna)"),)),
     "doctor": Command("doctor", (("doctor", "report what is installed, what the machine offers and what is missing"),)),
     "reproduce": Command(
-        "studies",
+        "reproduce",
         (
             ("reproduce slides", "measure the statements of the slides that proposed the pruner"),
             ("reproduce obd", "measure the statements of a post on Optimal Brain Damage on MNIST"),

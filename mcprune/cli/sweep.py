@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
-from mcprune.cli.studies import integers
+from mcprune.cli.values import integers
 from mcprune.config.options import option
 from mcprune.config.parsing import shown
 from mcprune.config.schema import make_config
@@ -109,8 +109,9 @@ def sweep(arguments: list[str]) -> int:
     import_optuna()  # before torch and the data are waited for
 
     from mcprune.session.build.dataset import load_dataset
+    from mcprune.studies.base import PAGE
     from mcprune.studies.sweep.page import write_page
-    from mcprune.studies.sweep.runs import PAGE, Sweep, Sweeper, with_own_name
+    from mcprune.studies.sweep.runs import Sweep, Sweeper, with_own_name
 
     what = Sweep(options, varied, seeds, own["score"], own["prune"])
     sweeper = Sweeper(what, load_dataset(config), root)

@@ -30,12 +30,35 @@ class Point(NamedTuple):
 class RunFigures(NamedTuple):
     """A finished run.
 
-    Accuracies are shares; `found` and `retrained` of the test rows, `away` |sum of gates - n| before hardening, `kept_before` the gates
-    above one half before it, `near_hard` the share of gates within .01 of 0 or 1; `seconds` and `forwards` of the search, its trials
-    included. `progress` holds the progress events; `curve` rises in time.
+    Attributes
+    ----------
+    hardened, retrained : float, share of the test rows
+        Accuracy of the hard mask with the classifier of the search, and with a fresh one.
+    away : float, sites
+        |sum of gates - n| before hardening.
+    kept_before : int, sites
+        Gates above one half before hardening.
+    near_hard : float
+        Share of the gates within .01 of 0 or 1 then.
+    seconds : float; forwards : int, rows
+        Of the search, its trials included.
+    epochs : float, passes
+    is_cut : bool
+        The clock ended the search before its last epoch.
+    is_settled : bool
+        n(t) had come down to n before the search ended.
+    keep : list of int
+        The kept sites; n of N.
+    last_crossed : list of int
+        The step at which each gate last crossed one half.
+    curve : list of Point
+        Validation accuracies, in the order of their times.
+    progress : list of Progress
+    config : dict
+        The options by flat name.
     """
 
-    found: float
+    hardened: float
     retrained: float
     away: float
     kept_before: int
@@ -43,8 +66,8 @@ class RunFigures(NamedTuple):
     seconds: float
     forwards: int
     epochs: float
-    is_cut: bool  # by the clock, before its last epoch
-    is_settled: bool  # n(t) had come down to n before the search ended
+    is_cut: bool
+    is_settled: bool
     keep: list[int]
     n: int
     N: int
@@ -68,8 +91,8 @@ def read_run(folder: Path, spent: tuple[float, int] = (0.0, 0)) -> RunFigures:
     result, log = read_result(folder), read_log(folder)
     accuracies = {score.name: score.accuracy for score in result.scores}
     hardened, progress = result.hardened, log.progress
-    found, retrained = accuracies.get("hard mask, not retrained"), accuracies.get("hard mask, retrained")
-    if found is None or retrained is None or hardened.gate_sum_error is None or not progress:
+    not_retrained, retrained = accuracies.get("hard mask, not retrained"), accuracies.get("hard mask, retrained")
+    if not_retrained is None or retrained is None or hardened.gate_sum_error is None or not progress:
         raise FolderError(
             f"the run in {str(folder)!r} has no retrained mask, or no progress; remove that folder and run again"
         )
@@ -83,7 +106,7 @@ def read_run(folder: Path, spent: tuple[float, int] = (0.0, 0)) -> RunFigures:
     if hardened.validation_accuracy is not None:
         curve.append(Point(*end, hardened.validation_accuracy))
     return RunFigures(
-        found=found,
+        hardened=not_retrained,
         retrained=retrained,
         away=hardened.gate_sum_error,
         kept_before=hardened.kept_before,
@@ -112,7 +135,7 @@ def has_enough_work(run: RunFigures) -> bool:
 
 
 def reached(curve: Iterable[Point], accuracy: float) -> Point | None:
-    """Return the first point of a curve whose accuracy is at least the given one, None if there is none."""
+    """Return the first point of a curve whose accuracy is at least `accuracy`, None if there is none."""
     return next((point for point in curve if point.accuracy >= accuracy), None)
 
 
@@ -140,7 +163,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def gates_over_time(run: RunFigures) -> tuple[list[float], Bytes]:
-    """Return the epochs at which the gates were told, and the gates (times, N), a byte each: 255 is 1."""
+    """Return the epochs at which the gates were recorded, and the gates (times, N), a byte each: 255 is 1."""
     shown = [(event.epoch, decoded_gates(event.gates)) for event in run.progress if event.gates]
     gates = np.stack([row for _, row in shown]) if shown else np.zeros((0, run.N), np.uint8)
     return [epoch for epoch, _ in shown], gates

@@ -1,9 +1,8 @@
-"""Many runs, one after the other, each in its own folder: what is finished is not repeated, what was cut off goes on from its checkpoint,
-what fails does not stop the rest."""
+"""Many runs, one after the other, each in its own folder: a finished run is kept, a run that was cut off continues from its checkpoint, and
+a failure does not stop the others."""
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +22,10 @@ from mcprune.session.fill_time import Filling, fitting_epochs
 from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on
 from mcprune.session.resume import Opened, events_of, open_run
-from mcprune.storage.events import Event, Hardened, RunDone, Stopped, plain
+from mcprune.storage.events import Event, Hardened, RunDone, Stopped
 from mcprune.storage.layout import RESULT, check_free, read_json
+from mcprune.storage.run_metrics import RunFigures, read_run
+from mcprune.studies.base import Outcome, Study, changed_options, error_text, interrupted, read_index, write_json
 
 JOBS, RUNS = "jobs.json", "runs"
 WARM = 2.0  # seconds of the search before all others; a chain's has one block at n in any case
@@ -32,17 +33,17 @@ WARM = 2.0  # seconds of the search before all others; a chain's has one block a
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is to be made.
+    """A run of a study.
 
     Attributes
     ----------
     name : str
-        Of its folder.
+        The name of its folder.
     options : dict
         As `make_config` takes them, without `out` and `force`. With `max_time` and no `epochs` as many epochs are planned
         as fit into the time: by the run itself on the gradient path, from short trials (a part of the time) for a chain.
     about : dict
-        What the job is to those who made it: method, n, seed.
+        What the job is to its study: method, n, seed.
     """
 
     name: str
@@ -57,24 +58,14 @@ class Job:
         ConfigError
             Options that cannot be run.
         """
-        given = {**self.options, **({} if folder is None else {"out": str(folder), "force": True})}
-        config = make_config(**given)
+        config = make_config(**self.options, **({} if folder is None else {"out": str(folder), "force": True}))
         check_options(config)
         return config
 
     def key(self) -> dict[str, Any]:
-        """Return the given options in JSON's types, which tell whether a finished run is this one."""
-        found: dict[str, Any] = self.config().given()
-        return found
-
-
-@dataclass(frozen=True)
-class Told:
-    """What became of a job: `made` now, `kept` from before, or `failed`; with the message of the failure."""
-
-    job: Job
-    status: str
-    message: str = ""
+        """Return the options in JSON's types, by which a finished run is recognised."""
+        options: dict[str, Any] = self.config().given()
+        return options
 
 
 class Jobs:
@@ -83,7 +74,7 @@ class Jobs:
     Parameters
     ----------
     root : Path
-        Runs go to root/runs/NAME; root/jobs.json remembers what each was asked for.
+        Runs go to root/runs/NAME; root/jobs.json has the options of each.
     kind : str
         What the runs are for: a folder of another kind is refused.
     jobs : sequence of Job
@@ -107,7 +98,7 @@ class Jobs:
             other = self.known.get(name, {}).get("options")
             if other is not None and other != key:
                 if not force and self.finished(name):
-                    raise ConfigError(_difference(root, name, other, key))
+                    raise changed_options(root, name, other, key)
                 self.known[name] = {}
         self._keys = keys
 
@@ -116,18 +107,18 @@ class Jobs:
         return self.root / RUNS / name
 
     def finished(self, name: str) -> bool:
-        """Tell whether the run has come to its end, with the options that jobs.json remembers."""
+        """Whether the run has ended, with the options in jobs.json."""
         if not self.known.get(name) or not (self.folder(name) / RESULT).exists():
             return False
         try:
             return read_json(self.folder(name), RESULT)["cut_short_by"] is None
-        except (FolderError, KeyError):  # half written: made again
+        except (FolderError, KeyError):  # half written: run again
             return False
 
     def failures(self) -> dict[str, str]:
         """Return the message of each job that failed when it was last tried."""
-        found = {job.name: self.known.get(job.name, {}).get("error") for job in self.jobs}
-        return {name: error for name, error in found.items() if error}
+        errors = {job.name: self.known.get(job.name, {}).get("error") for job in self.jobs}
+        return {name: error for name, error in errors.items() if error}
 
     def check(self, dataset: Dataset) -> None:
         """Refuse, before anything runs, what no job could do with the data: an n above the sites, for instance.
@@ -157,40 +148,38 @@ class Jobs:
                 assert first is not None
                 raise first
 
-    def run(self, dataset: Dataset) -> Iterator[Told]:
-        """Make what is not finished, in order; a run that was cut off goes on from its last checkpoint.
+    def run(self, dataset: Dataset) -> Iterator[Outcome]:
+        """Run what is not finished, in order; a run that was cut off continues from its last checkpoint.
 
         Raises
         ------
         KeyboardInterrupt
-            Ctrl-C; the run that went on goes on from its last checkpoint the next time.
+            Ctrl-C; the current run continues from its last checkpoint the next time.
         """
         for job in self.jobs:
             if self.finished(job.name):
-                yield Told(job, "kept")
+                yield Outcome(job.name, "kept")
                 continue
             record: dict[str, Any] = {"options": self._keys[job.name]}
             try:
-                record |= self._make(job, dataset)
+                record |= self._run(job, dataset)
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"; finished runs stay in {self.root}, and the same command goes on with the others"
-                ) from None
+                raise interrupted(self.root) from None
             except Exception as error:
                 # Whatever it is, the other methods still have their turn.
-                record["error"] = str(error) if isinstance(error, McpruneError) else f"{type(error).__name__}: {error}"
+                record["error"] = error_text(error)
                 if not isinstance(error, McpruneError):
                     record["traceback"] = traceback.format_exc()
             self.known[job.name] = record
             self._write()
-            yield Told(job, "failed" if "error" in record else "made", record.get("error", ""))
+            yield Outcome(job.name, "failed" if "error" in record else "new", record.get("error", ""))
 
     def spent(self, name: str) -> tuple[float, int]:
         """Return the seconds and the sample-forwards that a run's trials took before it."""
         record = self.known.get(name, {})
         return float(record.get("trial_seconds", 0.0)), int(record.get("trial_forwards", 0))
 
-    def _make(self, job: Job, dataset: Dataset) -> dict[str, Any]:
+    def _run(self, job: Job, dataset: Dataset) -> dict[str, Any]:
         config = job.config(self.folder(job.name))
         folder = self.folder(job.name)
         kind = "/".join(
@@ -202,7 +191,7 @@ class Jobs:
         if kind not in self._warm:  # compiling and loading is nobody's work
             _warm_up(config, dataset)
             self._warm.add(kind)
-        opened = self._begun(job.name)
+        opened = self._cut_off(job.name)
         if opened is not None:
             for event in events_of(opened, dataset):
                 _refuse_interrupt(event)
@@ -226,8 +215,8 @@ class Jobs:
             _refuse_interrupt(event)
         return record
 
-    def _begun(self, name: str) -> Opened | None:
-        """Return the run of that name where one with these options was cut off behind a checkpoint that is good here; locked."""
+    def _cut_off(self, name: str) -> Opened | None:
+        """Return the run of that name, locked, if one with these options was cut off after a checkpoint that can be read; else None."""
         record = self.known.get(name, {})
         if not record.get("options") or "error" in record:
             return None
@@ -240,30 +229,27 @@ class Jobs:
         return None
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        path = self.root / JOBS
-        if not path.exists():
-            check_free(self.root, force=False)
+        index = read_index(self.root, JOBS, self.kind)
+        if index is None:
             return {}
-        held = read_json(self.root, JOBS)
-        known = held.get("jobs")
-        if held.get("kind") != self.kind or not isinstance(known, dict):
+        known = index.get("jobs")
+        if not isinstance(known, dict) or not all(_is_record(record) for record in known.values()):
             raise FolderError(
-                f"the folder {str(self.root)!r} holds runs of {str(held.get('kind'))!r}, not of {self.kind!r}; choose another --out"
+                f"{str(self.root / JOBS)!r} was changed: its records of runs are broken. Choose another --out"
             )
-        if not all(_is_record(record) for record in known.values()):
-            raise FolderError(f"{str(path)!r} was changed: its records of runs are broken; choose another --out")
         return known
 
     def _write(self) -> None:
         write_json(self.root / JOBS, {"kind": self.kind, "jobs": self.known})
 
 
-def _is_of(begun: Mapping[str, Any], wanted: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
-    """Whether a run that was begun with some options is the job that wants others: a kill may have left an earlier run in its place."""
-    expected = dict(wanted)
+def _is_of(started: Mapping[str, Any], options: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Whether a run that was started is that of the job's options: a kill may have left an earlier run in its place."""
+    expected = dict(options)
     if "trial_seconds" in record:
-        expected |= {"epochs": begun.get("epochs"), "max_time": _time_left(wanted["max_time"], record["trial_seconds"])}
-    return {name: value for name, value in begun.items() if name != "force"} == expected
+        left = _time_left(options["max_time"], record["trial_seconds"])
+        expected |= {"epochs": started.get("epochs"), "max_time": left}
+    return {name: value for name, value in started.items() if name != "force"} == expected
 
 
 def _time_left(seconds: float, spent: float) -> float:
@@ -282,25 +268,6 @@ def _is_record(record: object) -> bool:
             for name in ("trial_seconds", "trial_forwards")
         )
     )
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file in one step: beside it, then renamed.
-
-    Raises
-    ------
-    FolderError
-        It cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".new")
-        beside.write_text(json.dumps(plain(dict(value)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise FolderError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; make room, or choose another --out"
-        ) from None
 
 
 def _warm_up(config: Config, dataset: Dataset) -> None:
@@ -328,9 +295,52 @@ def _refuse_interrupt(event: Event) -> None:
         raise KeyboardInterrupt
 
 
-def _difference(root: Path, name: str, met: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    different = next(key for key in {**met, **wanted} if met.get(key) != wanted.get(key))
-    return (
-        f"{str(root)!r} holds the run {name!r} with {different} = {met.get(different, 'its default')}, not "
-        f"{wanted.get(different, 'its default')}; choose another --out, or replace such runs with --force"
-    )
+class JobStudy(Study):
+    """A study made of runs.
+
+    Parameters
+    ----------
+    root : Path
+    kind : str
+    jobs : sequence of Job
+    dataset : Dataset
+    force : bool
+        Finished runs that had other options are replaced.
+
+    Raises
+    ------
+    ConfigError, FolderError
+        As of `Jobs`.
+    McpruneError
+        What no run of some n could do with the data.
+    """
+
+    def __init__(self, root: Path, kind: str, jobs: Sequence[Job], dataset: Dataset, *, force: bool = False) -> None:
+        self.root, self.dataset = root, dataset
+        self.jobs = Jobs(root, kind, jobs, force=force)
+        self.jobs.check(dataset)
+
+    @property
+    def size(self) -> int:
+        return len(self.jobs.jobs)
+
+    def run(self) -> Iterator[Outcome]:
+        yield from self.jobs.run(self.dataset)
+
+    def failures(self) -> dict[str, str]:
+        return self.jobs.failures()
+
+    def figures(self, name: str) -> RunFigures:
+        """Return the figures of a finished run."""
+        return read_run(self.jobs.folder(name), self.jobs.spent(name))
+
+    def finished_runs(self) -> dict[str, RunFigures]:
+        """Return the figures of every finished run by its name."""
+        return {job.name: self.figures(job.name) for job in self.jobs.jobs if self.jobs.finished(job.name)}
+
+    def describe(self, name: str) -> str:
+        run = self.figures(name)
+        return (
+            f"{run.hardened:.4f} not retrained, {run.retrained:.4f} retrained, {run.kept_before:,} of {run.n:,} kept before hardening, "
+            f"{run.seconds:.1f} s"
+        )

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from mcprune.cli.bench import METHODS, SHARED
 from mcprune.cli.main import main
-from mcprune.cli.studies import METHODS, SHARED
 from mcprune.report import page
 from mcprune.studies.bench import page as bench_page
 from mcprune.studies.bench import runs as bench
@@ -109,7 +109,7 @@ def test_a_comparison_from_end_to_end(compared):
     for run in found["runs"]:
         own = json.loads((root / "runs" / run["name"] / "result.json").read_text(encoding="utf-8"))
         rows = {row["name"]: row["accuracy"] for row in own["scores"]}
-        assert (run["found"], run["retrained"]) == (rows["hard mask, not retrained"], rows["hard mask, retrained"])
+        assert (run["hardened"], run["retrained"]) == (rows["hard mask, not retrained"], rows["hard mask, retrained"])
         assert len(run["keep"]) == 16
         assert run["curve"] == sorted(run["curve"])
         assert f"{run['retrained']:.4f}" in said

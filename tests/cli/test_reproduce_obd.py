@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mcprune.cli.main import main
-from mcprune.studies.reproduce.obd import runs as obd
+from mcprune.studies.reproduce.obd import setting as obd
+from mcprune.studies.reproduce.obd.net import Net
 
 TINY = {
     "hidden": (8, 8, 8, 8),
@@ -187,7 +188,7 @@ def test_a_part_that_fails_does_not_stop_the_others(tmp_path, capsys, monkeypatc
         raise ValueError("no luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(obd.Net, "_scores", broken)
+        patch.setattr(Net, "_scores", broken)
         assert main(command(root)) == 1
     assert "failed: plain-seed0: ValueError: no luck" in capsys.readouterr().err
     assert {row["verdict"] for row in results(root)["rows"]} == {"unclear"}
@@ -199,7 +200,7 @@ def test_a_part_that_fails_does_not_stop_the_others(tmp_path, capsys, monkeypatc
     ("more", "told"),
     [
         (["--keep", "16"], "--keep belongs to reproduce slides"),
-        (["--chain", "50,100"], "--chain takes percentages from 1 to 99, met 100"),
+        (["--chain", "50,100"], "--chain takes percentages from 1 to 99, but got 100"),
         (["--chain", "half"], "--chain needs whole numbers"),
         (["--seeds", "-1"], "--seeds needs numbers of at least 0"),
         (["--threads", "none"], "threads"),

@@ -7,8 +7,7 @@ from mcprune.data.load import load
 from mcprune.errors import FolderError
 from mcprune.session import fill_time as filling
 from mcprune.storage.run_metrics import Point, RunFigures, gates_over_time, jaccard, overlap, reached, read_run, spread
-from mcprune.studies.bench.runs import Bench, misses_words, summary
-from mcprune.studies.jobs import Jobs
+from mcprune.studies.bench.runs import Bench, missed_counts, summary
 
 CURVE = [Point(1.0, 100, 0.80), Point(2.0, 300, 0.92), Point(3.0, 350, 0.89), Point(4.0, 900, 0.95)]
 
@@ -16,7 +15,7 @@ CURVE = [Point(1.0, 100, 0.80), Point(2.0, 300, 0.92), Point(3.0, 350, 0.89), Po
 def figures(**changes):
     """A made-up run."""
     given = {
-        "found": 0.9, "retrained": 0.95, "away": 0.0, "kept_before": 2, "near_hard": 1.0, "seconds": 4.0, "forwards": 900, "epochs": 8.0,
+        "hardened": 0.9, "retrained": 0.95, "away": 0.0, "kept_before": 2, "near_hard": 1.0, "seconds": 4.0, "forwards": 900, "epochs": 8.0,
         "is_cut": False, "is_settled": True, "keep": [1, 2], "n": 2, "N": 4, "image_shape": None,
         "last_crossed": [0] * 4, "steps": 10, "curve": CURVE,
         "progress": [], "config": {}, "notes": [],
@@ -44,15 +43,15 @@ def test_time_to_accuracy_is_the_first_time(accuracy, seconds):
     assert (point.seconds if point else None) == seconds
 
 
-def test_a_summary_by_hand(tmp_path):
+def test_a_summary_by_hand():
     bench = Bench(methods={"a": {"data": "digits"}}, keeps=(2,), seeds=(0, 1), accuracies=(0.9, 0.95))
     late = [Point(1.0, 50, 0.7), Point(5.0, 500, 0.91)]
-    made = Jobs(tmp_path / "bench", "bench", bench.jobs())
+    jobs = bench.jobs()
     runs = {
         "n2-a-seed0": figures(retrained=0.95),
         "n2-a-seed1": figures(retrained=0.97, kept_before=3, away=1.5, keep=[2, 3], curve=late),
     }
-    (row,) = summary(bench, made, runs)
+    (row,) = summary(bench, jobs, runs)
     assert row["least_epochs"] == 8.0
     assert row["is_settled"]
     assert row["retrained"] == pytest.approx(0.96)
@@ -66,13 +65,13 @@ def test_a_summary_by_hand(tmp_path):
     assert spread([0.95, 0.97]) == row["retrained_spread"]
 
 
-def test_what_missed_n_is_named():
+def test_methods_that_missed_n_are_named():
     rows = [
         {"method": name, "n": 16, "kept_before": before}
         for name, before in (("a", [16, 16]), ("b", [39, 41]), ("c", [15, 15]))
     ]
-    assert misses_words(rows, 16) == "n = 16: not at n before hardening: b 39-41, c 15"
-    assert misses_words(rows[:1], 16).endswith("none")
+    assert missed_counts(rows, 16) == "n = 16: not at n before hardening: b 39-41, c 15"
+    assert missed_counts(rows[:1], 16).endswith("none")
 
 
 def test_the_folder_of_a_real_run(finished):

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from mcprune.studies.reproduce.flow.claims import by_share, recovery, rows, summary_words, table
+from mcprune.studies.claims import summary
+from mcprune.studies.reproduce.flow.claims import by_share, claims, recovery, table
 from mcprune.studies.reproduce.flow.setting import FRACTIONS, MEASURES
 
 # Loss right after pruning and accuracy at the end, in a world that is as the paper says.
@@ -42,15 +43,15 @@ def world(losses=LOSSES, accuracies=ACCURACIES, relation=RELATION, flow=None, **
 
 
 def verdicts(runs):
-    return {row["number"]: row["verdict"] for row in rows(runs)}
+    return {claim.number: claim.verdict for claim in claims(runs)}
 
 
 def test_a_world_as_the_paper_says():
-    made = rows(world())
+    made = claims(world())
     assert len(made) >= 5
-    assert {row["verdict"] for row in made} == {"holds"}
-    assert all({"claim", "measured", "threshold", "verdict"} <= set(row) for row in made)
-    assert "not as the paper says: none" in summary_words(made)
+    assert {claim.verdict for claim in made} == {"holds"}
+    assert all({"claim", "measured", "threshold", "verdict"} <= set(claim.row()) for claim in made)
+    assert "not as the paper says: none" in summary(made, "the paper says")
 
 
 FLIPS = {
@@ -96,8 +97,8 @@ def test_shares_and_too_few_cases():
 
 
 def test_nothing_is_unclear():
-    assert {row["verdict"] for row in rows([])} == {"unclear"}
-    assert all(row["measured"] == "nothing" for row in rows([]))
+    assert {claim.verdict for claim in claims([])} == {"unclear"}
+    assert all(claim.measured == "nothing" for claim in claims([]))
 
 
 def test_without_grasp_its_rows_are_unclear_and_others_stand():

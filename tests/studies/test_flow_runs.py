@@ -17,7 +17,7 @@ from mcprune.sites.owners import Owners
 from mcprune.studies.reproduce.flow import setting as flow_setting
 from mcprune.studies.reproduce.flow import training as flow_training
 from mcprune.studies.reproduce.flow.setting import MEASURES, SCALES, Rows, make_rows, resized
-from mcprune.studies.reproduce.flow.training import Study, flow_change, moved, relation, square_change
+from mcprune.studies.reproduce.flow.training import Training, flow_change, moved, relation, square_change
 
 TINY = dataclasses.replace(
     SCALES["quick"], width={"vgg13": 0.0625, "mobilenet_v1": 0.125, "resnet56": 0.125}, images=128, tests=60, epochs=4, score_rows=40,
@@ -42,7 +42,7 @@ def _one_thread():
 @pytest.mark.parametrize("network", ["vgg13", "mobilenet_v1", "resnet56"])
 def test_counts_are_exact_after_each_round_and_no_layer_is_emptied(network, digits):
     size = dataclasses.replace(TINY, epochs=2, rounds=3, images=32)
-    found = Study(network, 0, make_rows(digits, size, network), size, CPU).pruned("magnitude", 0.5)
+    found = Training(network, 0, make_rows(digits, size, network), size, CPU).pruned("magnitude", 0.5)
     keep = found["sites"] - round(0.5 * found["sites"])
     assert [round_["kept"] for round_ in found["rounds"]] == list(counts(found["sites"], keep, 3))
     for round_ in found["rounds"]:
@@ -57,14 +57,14 @@ def test_every_scale_leaves_depthwise_layers_two_channels():
 
 
 def test_the_flow_is_minus_two_theta_g(digits):
-    study = Study("mobilenet_v1", 0, make_rows(digits, TINY, "mobilenet_v1"), TINY, CPU)
-    net, _ = study.begun()
-    part = np.concatenate(balanced_rows(study.rows.y, TINY.score_rows, 1000, flow_training.LOOK, 1))
+    training = Training("mobilenet_v1", 0, make_rows(digits, TINY, "mobilenet_v1"), TINY, CPU)
+    net, _ = training.started()
+    part = np.concatenate(balanced_rows(training.rows.y, TINY.score_rows, 1000, flow_training.LOOK, 1))
     net.model.eval()
-    functional.cross_entropy(net.model(study.x[part]), study.y[part]).backward()
+    functional.cross_entropy(net.model(training.x[part]), training.y[part]).backward()
     products = {name: -2.0 * tensor.detach() * tensor.grad for name, tensor in net.model.named_parameters()}
     wanted = Owners(net.model, net.sites).sums(products)
-    met = flow_change(study, net)
+    met = flow_change(training, net)
     np.testing.assert_allclose(met, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
     assert np.abs(met + wanted).max() > np.abs(wanted).max()  # the sign counts
 
@@ -174,14 +174,14 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
 
 @pytest.mark.usefixtures("tiny")
 def test_a_measure_that_fails_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
-    root, real = tmp_path / "flow", Study.scores
+    root, real = tmp_path / "flow", Training.scores
 
     def scores(self, net, measure, stream):
         if measure == "grasp" and stream > flow_training.ROUND:
             raise NumericalError("no score is finite")
         return real(self, net, measure, stream)
 
-    monkeypatch.setattr(Study, "scores", scores)
+    monkeypatch.setattr(Training, "scores", scores)
     assert main([*COMMAND, str(root), "--quiet"]) == 1
     assert "no score is finite" in capsys.readouterr().err
     found = results(root)

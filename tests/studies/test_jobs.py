@@ -35,7 +35,7 @@ def made(root, options=OPTIONS):
 def whole(tmp_path_factory):
     """The mask of a run that nobody cut off."""
     work, told = made(tmp_path_factory.mktemp("whole") / "jobs")
-    assert [one.status for one in told] == ["made"]
+    assert [one.status for one in told] == ["new"]
     return (work.folder("one") / "mask.json").read_bytes()
 
 
@@ -57,7 +57,7 @@ def test_a_job_that_was_killed_goes_on_and_ends_in_the_same_mask(tmp_path, whole
 
     monkeypatch.setattr(jobs, "open_run", open_run)
     work, told = made(root)
-    assert [one.status for one in told] == ["made"]
+    assert [one.status for one in told] == ["new"]
     assert opened[-1].held["search"]["blocks_done"] > 0
     assert (folder / "mask.json").read_bytes() == whole
     assert work.finished("one")
@@ -94,7 +94,7 @@ def test_a_run_of_other_options_is_not_gone_on_with(tmp_path, whole, monkeypatch
     cut_off(root, monkeypatch)
     monkeypatch.setattr(jobs, "events_of", None)  # nobody goes on with it
     work, told = made(root, {**OPTIONS, "epochs": 5})
-    assert [one.status for one in told] == ["made"]
+    assert [one.status for one in told] == ["new"]
     assert (work.folder("one") / "mask.json").read_bytes() != whole
 
 
@@ -107,7 +107,7 @@ def test_an_earlier_run_that_a_kill_left_in_the_folder_is_not_gone_on_with(tmp_p
     (root / "jobs.json").write_text(json.dumps(held))
     monkeypatch.setattr(jobs, "events_of", None)
     work, told = made(root, {**OPTIONS, "epochs": 5})
-    assert [one.status for one in told] == ["made"]
+    assert [one.status for one in told] == ["new"]
     assert work.finished("one")
 
 

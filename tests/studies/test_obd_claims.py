@@ -5,18 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from mcprune.studies.reproduce.obd.claims import (
-    DROPOUT,
-    GLOBAL,
-    LAYERWISE,
-    PLAIN,
-    Figures,
-    crossing,
-    rows,
-    summary_words,
-)
-from mcprune.studies.reproduce.obd.runs import BEYOND, HOWS, LIGHT, MEASURES, POST, Setting
-from mcprune.studies.reproduce.slides.claims import HOLDS, NOT, UNCLEAR
+from mcprune.studies.claims import HOLDS, NOT, UNCLEAR, summary
+from mcprune.studies.reproduce.obd.claims import claims
+from mcprune.studies.reproduce.obd.curves import DROPOUT, GLOBAL, LAYERWISE, PLAIN, Curves, crossing
+from mcprune.studies.reproduce.obd.setting import BEYOND, HOWS, LIGHT, MEASURES, POST, Setting
 
 PERCENTS = tuple(sorted({*LIGHT, *POST, *BEYOND}))
 SEEDS = (0, 1, 2)
@@ -29,7 +21,7 @@ def falling(rate, start=0.97):
 
 def made(curves, dense=None, seeds=SEEDS):
     """Figures in which a curve is the same for all seeds, or one for each; the loss is minus the logarithm of the accuracy."""
-    figures = Figures(
+    figures = Curves(
         dense={net: dict.fromkeys(seeds, value) for net, value in (dense or {PLAIN: 0.97, DROPOUT: 0.96}).items()},
         accuracy={},
         loss={},
@@ -63,16 +55,16 @@ def story(**changed):
 
 
 def verdicts(figures):
-    return {row["number"]: row["verdict"] for row in rows(figures)}
+    return {claim.number: claim.verdict for claim in claims(figures)}
 
 
 def test_in_a_world_as_the_post_tells_it_every_row_holds():
-    found = rows(made(story()))
-    assert {row["number"]: row["verdict"] for row in found} == dict.fromkeys([row["number"] for row in found], HOLDS)
+    found = claims(made(story()))
+    assert {claim.number: claim.verdict for claim in found} == dict.fromkeys([claim.number for claim in found], HOLDS)
     assert len(found) >= 5
-    for row in found:
+    for row in [claim.row() for claim in found]:
         assert all(row[key] for key in ("claim", "says", "run", "measured", "threshold"))
-    assert summary_words(found).endswith("not as the post says: none; unclear here: none")
+    assert summary(found, "the post says").endswith("not as the post says: none; unclear here: none")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +99,7 @@ def test_seeds_that_disagree_are_unclear():
 
 
 def test_without_figures_every_row_is_unclear():
-    empty = Figures({}, {}, {})
+    empty = Curves({}, {}, {})
     assert set(verdicts(empty).values()) == {UNCLEAR}
     one_net = made({curve: points for curve, points in story().items() if curve[0] == PLAIN}, {PLAIN: 0.97})
     found = verdicts(one_net)

@@ -10,8 +10,9 @@ from mcprune.chain import budget
 from mcprune.methods.gradient import alphas
 from mcprune.session.build.gradient import make_alpha
 from mcprune.storage.run_metrics import RunFigures
+from mcprune.studies.claims import HOLDS, NOT, UNCLEAR, summary
 from mcprune.studies.reproduce.slides import runs as slides
-from mcprune.studies.reproduce.slides.claims import HOLDS, NOT, UNCLEAR, rows, summary_words
+from mcprune.studies.reproduce.slides.claims import claims
 from mcprune.studies.reproduce.slides.verdicts import (
     DRASTIC,
     LITTLE,
@@ -44,7 +45,7 @@ def run(kept=(64, 40, 16), alpha=FLAT, retrained=0.95, near_hard=1.0, epochs=80.
             )
         )
     return RunFigures(
-        found=0.9, retrained=retrained, away=0.0, kept_before=kept[-1], near_hard=near_hard, seconds=1.0, forwards=1, epochs=epochs,
+        hardened=0.9, retrained=retrained, away=0.0, kept_before=kept[-1], near_hard=near_hard, seconds=1.0, forwards=1, epochs=epochs,
         is_cut=False, is_settled=True, keep=list(range(16)), n=16, N=64,
         image_shape=None, last_crossed=[], steps=80, curve=[], progress=events, config={},
         notes=[],
@@ -54,7 +55,7 @@ def run(kept=(64, 40, 16), alpha=FLAT, retrained=0.95, near_hard=1.0, epochs=80.
 def verdicts(**runs):
     """The verdict of each row; names with _ for -."""
     named = {name.replace("_", "-"): ({0: one} if isinstance(one, RunFigures) else one) for name, one in runs.items()}
-    return {row["number"]: row["verdict"] for row in rows(named, 16)}
+    return {claim.number: claim.verdict for claim in claims(named, 16)}
 
 
 @pytest.mark.parametrize(
@@ -163,21 +164,21 @@ def test_a_chain_of_too_few_epochs_has_no_verdict():
 
 
 def test_the_summary_has_every_row_once():
-    made = rows({"fixed-10": {0: run()}, "decade": {0: run(kept=(64, 50))}}, 16)
-    assert summary_words(made) == (
+    made = claims({"fixed-10": {0: run()}, "decade": {0: run(kept=(64, 50))}}, 16)
+    assert summary(made, "the slides say") == (
         "as the slides say: 3a; not as the slides say: 1, 2b, 5a; unclear here: 2a, 3b, 4, 5b, 6, 7a, 7b"
     )
 
 
 def test_every_row_says_what_it_has_to():
-    for made in (rows({}, 16), rows({"fixed-10": {0: run()}, "ratio": {0: run(), 1: run()}}, 16)):
+    for made in (claims({}, 16), claims({"fixed-10": {0: run()}, "ratio": {0: run(), 1: run()}}, 16)):
         assert len(made) >= 7
-        for row in made:
+        for row in [claim.row() for claim in made]:
             assert all(
                 isinstance(row[key], str) and row[key] for key in ("number", "claim", "says", "run", "threshold")
             )
             assert row["verdict"] in (HOLDS, NOT, UNCLEAR)
-        assert {row["number"][0] for row in made} == set("1234567")
+        assert {claim.number[0] for claim in made} == set("1234567")
 
 
 def test_the_runs_are_the_slides_own():
@@ -206,5 +207,5 @@ def test_the_runs_are_the_slides_own():
     # lambda after 19, 20, 140 and 160 epochs: eight values from 1 to 1e7.
     assert [decade.rule.after(epochs, 1.0, 0.0) for epochs in (19, 20, 140, 159)] == [1.0, 10.0, 1e7, 1e7]
     assert configs["chain-slides"].chain.moves == {"uniform": 1.0}
-    assert "0.01" in setting.words()
+    assert "0.01" in setting.description()
     assert slides.Setting("mnist", 50).rate == 1e-3

@@ -19,7 +19,7 @@ PANELS = (("classification_loss", "L_cla"), ("selection_loss", "L_sel"), ("rejec
 COLUMNS = 4
 
 
-def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[str, Any]) -> None:
+def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Mapping[str, Any]) -> None:
     """Write the page of what is finished.
 
     Parameters
@@ -29,11 +29,11 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
     jobs : Jobs
     runs : mapping of str to RunFigures
         By the job's name; at least one.
-    found : mapping
-        What results.json holds.
+    results : mapping
+        The content of results.json.
     """
     data = bench.shared.get("data", "digits")
-    machine = found["machine"]
+    machine = results["machine"]
     page = Page(
         f"mcprune bench: {data}, n = {', '.join(map(str, bench.keeps))}",
         f"{len(runs)} of {len(jobs.jobs)} runs; {bench.seconds:g} s for each search, seeds {', '.join(map(str, bench.seeds))}; "
@@ -41,16 +41,16 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
         "trials that learn how many epochs fit; that of the gradient path includes the timing of its steps, and of auto the pilots. "
         "Retraining is not part of it.",
     )
-    for text in [*(one["text"] for one in found["ranking"] if one["text"]), *found["misses"]]:
+    for text in [*(one["text"] for one in results["ranking"] if one["text"]), *results["misses"]]:
         page.paragraph(text, quiet=False)
-    for name, message in found["failures"].items():
+    for name, message in results["failures"].items():
         page.paragraph(f"failed: {name}: {message}", quiet=False)
     for keep in bench.keeps:
-        rows = [row for row in found["table"] if row["n"] == keep]
+        rows = [row for row in results["table"] if row["n"] == keep]
         if not rows:
             continue
         page.heading(f"n = {keep}")
-        order = next(one["order"] for one in found["ranking"] if one["n"] == keep)
+        order = next(one["order"] for one in results["ranking"] if one["n"] == keep)
         best = next((place for place, row in enumerate(rows) if row["method"] in order[:1]), None)
         page.table(bench_table.HEADER, [bench_table.cells(row) for row in rows], best)
         page.paragraph(
@@ -58,16 +58,16 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
         )
         page.table(bench_table.time_header(rows), [bench_table.time_cells(row) for row in rows])
     page.paragraph(
-        "as found, retrained: test accuracy of the hard mask with the classifier of the search, and of a fresh one on what is kept; "
+        "not retrained, retrained: test accuracy of the hard mask with the classifier of the search, and of a fresh one on what is kept; "
         "spread: standard deviation over seeds; |sum - n|: of the gates before hardening; kept before: gates above one half then; decided: "
         "gates within .01 of 0 or 1 then; Mforwards: millions of rows through the classifier, a row of backprop counting three and a "
         "candidate all rows of its batch, whatever the evaluator saves; overlap: mean Jaccard overlap of two seeds' masks; "
-        "cut: runs that met the clock before their last epoch."
+        "cut: runs that the clock ended before their last epoch."
     )
     colours = {method: COLOURS[place % len(COLOURS)] for place, method in enumerate(bench.methods)}
     keep = next(keep for keep in bench.keeps if any(run.n == keep for run in runs.values()))
-    mine = {method: of_method(jobs, runs, method, keep) for method in bench.methods}
-    firsts = {method: found_runs[0] for method, found_runs in mine.items() if found_runs}
+    mine = {method: runs_of(jobs, runs, method, keep) for method in bench.methods}
+    firsts = {method: of_method[0] for method, of_method in mine.items() if of_method}
     page.heading(f"Accuracy over the search, n = {keep}")
     page.paragraph(
         "Validation accuracy of a hard mask of exactly n sites with the classifier of the moment, one line a seed; the chain has such a "
@@ -75,7 +75,7 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
     )
     page.figure(accuracy_curves(mine, colours))
     page.heading("Accuracy against n")
-    page.figure(accuracy_by_n(found["table"], bench.methods, colours))
+    page.figure(accuracy_by_n(results["table"], bench.methods, colours))
     page.heading(f"Losses, n = {keep}, seed {bench.seeds[0]}")
     page.paragraph(
         "Of the chain on its evaluation batches with hard gates, of the gradient path on its training batches; zeros are not drawn. "
@@ -84,13 +84,13 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
     page.figure(loss_curves(firsts, colours))
     page.heading(f"alpha over the epochs, n = {keep}, seed {bench.seeds[0]}")
     page.figure(alpha_curves(firsts, colours))
-    told = {method: run for method, run in firsts.items() if len(gates_over_time(run)[0])}
-    if told:  # a run of very many sites does not tell them
+    with_gates = {method: run for method, run in firsts.items() if len(gates_over_time(run)[0])}
+    if with_gates:  # a run of very many sites does not record them
         page.heading(f"Gates over the epochs, n = {keep}, seed {bench.seeds[0]}")
         page.paragraph(
             "A row is a site, dark where its gate is open; the sites are in the order of how long they were open."
         )
-        page.figure(gate_maps(told))
+        page.figure(gate_maps(with_gates))
     page.heading(f"Masks, n = {keep}")
     page.paragraph("Dark: kept by every seed; white: by none.")
     page.figure(mask_pictures(mine))
@@ -100,7 +100,7 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, found: Mapping[
     page.write(path)
 
 
-def of_method(jobs: Jobs, runs: Runs, method: str, keep: int) -> list[RunFigures]:
+def runs_of(jobs: Jobs, runs: Runs, method: str, keep: int) -> list[RunFigures]:
     """Return a method's finished runs at n, in the order of the seeds."""
     names = [job.name for job in jobs.jobs if job.about["method"] == method and job.about["n"] == keep]
     return [runs[name] for name in names if name in runs]
@@ -164,16 +164,16 @@ def accuracy_by_n(
         rows = sorted((row for row in table if row["method"] == method), key=lambda row: int(row["n"]))
         if rows:
             bars = {"type": "data", "array": [row["retrained_spread"] or 0.0 for row in rows], "thickness": 1.2}
-            found = line(
+            trace = line(
                 [row["n"] for row in rows], [row["retrained"] for row in rows], method, colours[method], error_y=bars
             )
-            data.append({**found, "mode": "lines+markers", "marker": {"size": 8}})
+            data.append({**trace, "mode": "lines+markers", "marker": {"size": 8}})
     counts = sorted({row["n"] for row in table})
     x = {"title": "n, sites kept", "type": "log", "tickvals": counts, "ticktext": list(map(str, counts))}
     if len(counts) == 1:  # side by side instead of on top of each other
         x = {"title": f"method, at n = {counts[0]}"}
-        for trace in data:
-            trace["x"] = [trace["name"]]
+        for one in data:
+            one["x"] = [one["name"]]
     title = {"title": "test accuracy after retraining"}
     return {"data": data, "layout": layout(xaxis=x, yaxis=title, showlegend=len(counts) > 1)}
 

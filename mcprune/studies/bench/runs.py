@@ -1,19 +1,16 @@
-"""The comparison of the chain with every variant of the gradient path: which runs it makes, and what it makes of them."""
+"""The comparison of the chain with every variant of the gradient path: its runs, and the row of each method in its table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mcprune.config.measures import MEASURES
 from mcprune.errors import ConfigError
-from mcprune.storage.run_metrics import RunFigures, mean, overlap, reached, read_run, spread
-from mcprune.studies.bench.ranking import ranking
-from mcprune.studies.jobs import Job, Jobs, write_json
+from mcprune.storage.run_metrics import RunFigures, mean, overlap, reached, spread
+from mcprune.studies.jobs import Job
 
-RESULTS = "results.json"
 # Each method with its options; everything else is at its default.
 METHODS: dict[str, dict[str, Any]] = {
     "markov": {"method": "markov"},
@@ -50,7 +47,7 @@ class Bench:
     seconds : float
         For each search; epochs and schedules are scaled to it.
     accuracies : tuple of float
-        Validation accuracies whose time is told.
+        Validation accuracies; the time until each is reached is listed.
     shared : dict
         Options that all runs have.
     """
@@ -72,9 +69,8 @@ class Bench:
         """
         for name, values in (("methods", list(self.methods)), ("keep", self.keeps), ("seeds", self.seeds)):
             if not values or len(set(values)) < len(values):
-                raise ConfigError(
-                    f"--{name} needs a list without repetitions, met {','.join(map(str, values)) or 'nothing'}"
-                )
+                text = ",".join(map(str, values)) or "nothing"
+                raise ConfigError(f"--{name} needs a list without repetitions, but got {text}. Name each value once")
         return [
             Job(
                 f"n{keep}-{method}-seed{seed}",
@@ -87,13 +83,7 @@ class Bench:
         ]
 
 
-def finished_runs(jobs: Jobs) -> dict[str, RunFigures]:
-    """Return the figures of every finished run by the name of its job."""
-    names = [job.name for job in jobs.jobs if jobs.finished(job.name)]
-    return {name: read_run(jobs.folder(name), jobs.spent(name)) for name in names}
-
-
-def summary(bench: Bench, jobs: Jobs, runs: Mapping[str, RunFigures]) -> list[dict[str, Any]]:
+def summary(bench: Bench, jobs: Sequence[Job], runs: Mapping[str, RunFigures]) -> list[dict[str, Any]]:
     """Return a row for each n and method: means over the seeds that are finished.
 
     `retrained_spread` is a sample standard deviation; `times` holds, for each of `accuracies`, the mean seconds and forwards of the seeds
@@ -104,7 +94,7 @@ def summary(bench: Bench, jobs: Jobs, runs: Mapping[str, RunFigures]) -> list[di
         for method in bench.methods:
             mine = [
                 runs[job.name]
-                for job in jobs.jobs
+                for job in jobs
                 if job.about["method"] == method and job.about["n"] == keep and job.name in runs
             ]
             if mine:
@@ -125,7 +115,7 @@ def _row(mine: Sequence[RunFigures], accuracies: Sequence[float]) -> dict[str, A
             }
         )
     return {
-        "found": mean([run.found for run in mine]),
+        "hardened": mean([run.hardened for run in mine]),
         "retrained": mean([run.retrained for run in mine]),
         "retrained_spread": spread([run.retrained for run in mine]),
         "away": mean([run.away for run in mine]),
@@ -142,8 +132,8 @@ def _row(mine: Sequence[RunFigures], accuracies: Sequence[float]) -> dict[str, A
     }
 
 
-def misses_words(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
-    """Say which methods had another number of gates above one half than n before hardening."""
+def missed_counts(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
+    """Return which methods had another number of gates above one half than n before hardening."""
     missed = []
     for row in rows:
         before = row["kept_before"]
@@ -151,45 +141,3 @@ def misses_words(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
             low, high = min(before), max(before)
             missed.append(f"{row['method']} {low}" + (f"-{high}" if high > low else ""))
     return f"n = {keep}: not at n before hardening: {', '.join(missed) or 'none'}"
-
-
-def write_results(root: Path, bench: Bench, jobs: Jobs, runs: Mapping[str, RunFigures]) -> dict[str, Any]:
-    """Write results.json and return what it holds."""
-    from mcprune.environment import cores, versions
-
-    table = summary(bench, jobs, runs)
-    rankings = [ranking(table, keep, bench.seconds, bench.seeds) for keep in bench.keeps]
-    found = {
-        "setting": {
-            "methods": bench.methods,
-            "keep": list(bench.keeps),
-            "seeds": list(bench.seeds),
-            "seconds": bench.seconds,
-            "accuracies": list(bench.accuracies),
-            "shared": bench.shared,
-        },
-        "machine": {"cores": cores(), **versions()},
-        "table": table,
-        "ranking": [
-            {"n": keep, "order": list(one.order), "text": one.text} for keep, one in zip(bench.keeps, rankings, strict=True)
-        ],
-        "misses": [misses_words(table, keep) for keep in bench.keeps],
-        "failures": jobs.failures(),
-        "runs": [
-            {
-                "name": job.name,
-                **job.about,
-                **{
-                    name: getattr(run, name)
-                    for name in (
-                        "found", "retrained", "away", "kept_before", "near_hard", "seconds", "forwards", "epochs", "is_cut", "keep",
-                    )
-                },
-                "curve": [list(point) for point in run.curve],
-            }
-            for job in jobs.jobs
-            if (run := runs.get(job.name)) is not None
-        ],
-    }  # fmt: skip
-    write_json(root / RESULTS, found)
-    return found

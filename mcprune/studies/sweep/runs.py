@@ -23,12 +23,11 @@ from mcprune.session.build.plan import make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search
 from mcprune.session.retrain import Refit
-from mcprune.studies.jobs import write_json
+from mcprune.studies.base import RESULTS, write_json
 from mcprune.studies.sweep.study import Study, Taken
 from mcprune.studies.sweep.vary import Vary, corners
 from mcprune.training.trainer import accuracy, fit
 
-RESULTS, PAGE = "results.json", "page.html"
 OBJECTIVES = {
     "retrained": "validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows",
     "found": "validation accuracy of the hard mask with the classifier of the search",

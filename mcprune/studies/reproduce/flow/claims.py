@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mcprune.studies.claims import HOLDS, NOT, UNCLEAR, Claim, Verdict
 from mcprune.studies.reproduce.flow.setting import GRASP, LOSS, MAGNITUDE, MEASURES, NORM, RANDOM, WEIGHTED
-from mcprune.studies.reproduce.slides.claims import HOLDS, NOT, UNCLEAR, Row
-from mcprune.studies.reproduce.slides.claims import summary_words as words_of
 
 Run = Mapping[str, Any]
 # A comparison holds if so large a share of its pairs, of three or more, goes its way; it does not if at most so large a share does.
@@ -28,15 +27,15 @@ TRAINED = "each measure prunes in rounds, an epoch in front of each, and trainin
 Case = tuple[str, int, str]  # network, seed, fraction
 
 
-def rows(runs: Sequence[Run]) -> list[Row]:
-    """Return a row for each observation or part of one; where runs are missing the verdict is `unclear`.
+def claims(runs: Sequence[Run]) -> list[Claim]:
+    """Return a claim for each observation or part of one; where runs are missing the verdict is `unclear`.
 
     Parameters
     ----------
     runs : sequence of mapping
-        What `Study.dense` and `Study.pruned` give, with `network`, `seed`, and `measure` and `fraction` of pruned ones.
+        What `Training.dense` and `Training.pruned` return, with `network`, `seed`, and `measure` and `fraction` of pruned ones.
     """
-    looks, ends, starts = loss_looks(runs), ended(runs), recoveries(runs)
+    looks, ends, starts = losses_after_pruning(runs), final_accuracies(runs), recoveries(runs)
     return [
         _compared(
             "1a", "Magnitude leaves a lower loss right after pruning than random channels do",
@@ -81,16 +80,11 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     ]  # fmt: skip
 
 
-def summary_words(made: Sequence[Row]) -> str:
-    """Say in one sentence where the figures agree with the paper and where they differ."""
-    return words_of(made).replace("the slides say", "the paper says")
-
-
-def table(runs: Sequence[Run]) -> list[Row]:
+def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return accuracies after training, means over seeds: one entry for each network, measure and fraction, the unpruned first."""
-    found: dict[tuple[str, str, float], list[Run]] = {}
+    groups: dict[tuple[str, str, float], list[Run]] = {}
     for run in runs:
-        found.setdefault((run["network"], run["measure"], run["fraction"]), []).append(run)
+        groups.setdefault((run["network"], run["measure"], run["fraction"]), []).append(run)
     order = ("", *MEASURES)
     return [
         {
@@ -99,22 +93,22 @@ def table(runs: Sequence[Run]) -> list[Row]:
             "highest": max(run["accuracy"] for run in some), "parameters": _mean([run["parameters"] for run in some]),
         }
         for (network, measure, fraction), some in sorted(
-            found.items(), key=lambda item: (item[0][0], item[0][2], order.index(item[0][1]))
+            groups.items(), key=lambda item: (item[0][0], item[0][2], order.index(item[0][1]))
         )
     ]  # fmt: skip
 
 
-def loss_looks(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
+def losses_after_pruning(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
     """Return the loss right after pruning at once from the network of the first epoch, by measure; what is not finite is infinite."""
-    found: dict[Case, dict[str, float]] = {}
+    by_case: dict[Case, dict[str, float]] = {}
     for run in runs:
         if run["kind"] != "dense":
             continue
         for measure, by_fraction in run["losses"].items():
             for fraction, losses in by_fraction.items():
                 case = (run["network"], run["seed"], fraction)
-                found.setdefault(case, {})[measure] = _number(losses["running"])
-    return found
+                by_case.setdefault(case, {})[measure] = _number(losses["running"])
+    return by_case
 
 
 def recoveries(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
@@ -123,26 +117,26 @@ def recoveries(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
 
 
 def recovery(run: Run) -> float:
-    """Mean loss of the training batches in the epoch after the last round."""
+    """Return the mean loss of the training batches in the epoch after the last round."""
     last = run["rounds"][-1]["epoch"]
     points = [_number(loss) for epoch, loss in run["curve"] if last < epoch <= last + 1]
     return _mean(points) if points else math.inf
 
 
-def ended(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
+def final_accuracies(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
     """Return the test accuracy after training, by measure."""
     return _pruned(runs, lambda run: float(run["accuracy"]))
 
 
 def _pruned(runs: Iterable[Run], figure: Callable[[Run], float]) -> dict[Case, dict[str, float]]:
-    found: dict[Case, dict[str, float]] = {}
+    by_case: dict[Case, dict[str, float]] = {}
     for run in runs:
         if run["kind"] == "pruned":
-            found.setdefault((run["network"], run["seed"], f"{run['fraction']:g}"), {})[run["measure"]] = figure(run)
-    return found
+            by_case.setdefault((run["network"], run["seed"], f"{run['fraction']:g}"), {})[run["measure"]] = figure(run)
+    return by_case
 
 
-def by_share(ways: Sequence[bool]) -> str:
+def by_share(ways: Sequence[bool]) -> Verdict:
     """Return the verdict on a comparison from how each case went."""
     if len(ways) < LEAST:
         return UNCLEAR
@@ -153,21 +147,21 @@ def by_share(ways: Sequence[bool]) -> str:
 def _compared(
     number: str, claim: str, says: str, run: str, cases: Mapping[Case, Mapping[str, float]], one: str, other: str, what: str,
     *, lower: bool,
-) -> Row:  # fmt: skip
+) -> Claim:  # fmt: skip
     """Compare two measures case by case; `one` is expected to be lower, or else higher."""
     pairs = {case: (by[one], by[other]) for case, by in cases.items() if one in by and other in by}
     ways = [(a < b) if lower else (a > b) for a, b in pairs.values()]
     parts = [f"{_title(case)} {a:.4g} and {b:.4g}" for case, (a, b) in pairs.items()]
     measured = "nothing" if not pairs else (
         f"{what} is {'lower' if lower else 'higher'} with {one} than with {other} in {sum(ways)} of {len(ways)} cases "
-        f"({_title_words(pairs)}: {'; '.join(parts)})"
+        f"({_title_text(pairs)}: {'; '.join(parts)})"
     )  # fmt: skip
-    return _row(number, claim, says, run, measured, PAIRS, by_share(ways))
+    return Claim(number, claim, says, run, measured, PAIRS, by_share(ways))
 
 
 def _extreme(
     number: str, claim: str, says: str, run: str, cases: Mapping[Case, Mapping[str, float]], what: str, *, highest: bool
-) -> Row:
+) -> Claim:
     """Ask in how many cases GraSP is beyond every other measure."""
     full = {case: by for case, by in cases.items() if set(MEASURES) <= set(by)}
     ways, parts = [], []
@@ -180,18 +174,18 @@ def _extreme(
     measured = "nothing" if not full else (
         f"{what} is {'highest' if highest else 'lowest'} with {GRASP} in {sum(ways)} of {len(ways)} cases ({'; '.join(parts)})"
     )  # fmt: skip
-    return _row(number, claim, says, run, measured, PAIRS, by_share(ways))
+    return Claim(number, claim, says, run, measured, PAIRS, by_share(ways))
 
 
-def _flow(runs: Sequence[Run]) -> Row:
-    found = _relations(runs)
-    known = [rank for related in found.values() if (rank := related["flow"]["spearman"]) is not None]
+def _flow(runs: Sequence[Run]) -> Claim:
+    relations = _relations(runs)
+    known = [rank for related in relations.values() if (rank := related["flow"]["spearman"]) is not None]
     parts = [
         f"{name} {_figure(related['flow']['pearson'])} / {_figure(related['flow']['spearman'])}"
-        for name, related in found.items()
+        for name, related in relations.items()
     ]
     middle = _median(known)
-    return _row(
+    return Claim(
         "2a",
         "In gradient flow the change of |theta|^2 is loss preservation",
         SAYS_CHANGE,
@@ -204,9 +198,9 @@ def _flow(runs: Sequence[Run]) -> Row:
     )
 
 
-def _related(runs: Sequence[Run]) -> Row:
-    found = _relations(runs)
-    known = [rank for related in found.values() if (rank := related["10"]["spearman"]) is not None]
+def _related(runs: Sequence[Run]) -> Claim:
+    relations = _relations(runs)
+    known = [rank for related in relations.values() if (rank := related["10"]["spearman"]) is not None]
     parts = [
         f"{name}: "
         + ", ".join(
@@ -215,11 +209,13 @@ def _related(runs: Sequence[Run]) -> Row:
             if key in related
         )
         + f", magnitude in place of it with 10 steps - / {_figure(related['10']['spearman_magnitude'])}"
-        for name, related in found.items()
+        for name, related in relations.items()
     ]
     middle = _median(known)
-    verdict = UNCLEAR if middle is None else HOLDS if middle >= RELATED else NOT if middle < UNRELATED else UNCLEAR
-    return _row(
+    verdict: Verdict = (
+        UNCLEAR if middle is None else HOLDS if middle >= RELATED else NOT if middle < UNRELATED else UNCLEAR
+    )
+    return Claim(
         "2b",
         "The change of |theta|^2 over steps of SGD goes with loss preservation",
         SAYS_CHANGE,
@@ -231,16 +227,16 @@ def _related(runs: Sequence[Run]) -> Row:
     )
 
 
-def _slowest(runs: Sequence[Run]) -> Row:
-    found = _relations(runs)
-    shares = [float(related["10"]["overlap"]) for related in found.values()]
+def _slowest(runs: Sequence[Run]) -> Claim:
+    relations = _relations(runs)
+    shares = [float(related["10"]["overlap"]) for related in relations.values()]
     middle = _median(shares)
-    verdict = UNCLEAR if middle is None else HOLDS if middle >= SLOW else NOT if middle <= CHANCE else UNCLEAR
+    verdict: Verdict = UNCLEAR if middle is None else HOLDS if middle >= SLOW else NOT if middle <= CHANCE else UNCLEAR
     parts = "; ".join(
         f"{name} {related['10']['overlap']:.0%} (flow {related['flow']['overlap']:.0%})"
-        for name, related in found.items()
+        for name, related in relations.items()
     )
-    return _row(
+    return Claim(
         "2c",
         "Loss preservation removes the channels that change slowest",
         "Loss preservation corresponds to removal of the slowest changing parameters",
@@ -259,17 +255,11 @@ def _relations(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _row(number: str, claim: str, says: str, run: str, measured: str, threshold: str, verdict: str) -> Row:
-    return {
-        "number": number, "claim": claim, "says": says, "run": run, "measured": measured, "threshold": threshold, "verdict": verdict,
-    }  # fmt: skip
-
-
 def _title(case: Case) -> str:
     return f"{case[0]} {case[2]}" + (f" seed {case[1]}" if case[1] else "")
 
 
-def _title_words(pairs: Mapping[Case, Any]) -> str:
+def _title_text(pairs: Mapping[Case, Any]) -> str:
     return "by network and fraction" + (" and seed other than 0" if any(case[1] for case in pairs) else "")
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mcprune.report.page import COLOURS, Figure, Page, grid, layout, line, panel_title
-from mcprune.studies.claims import add_claim
-from mcprune.studies.reproduce.flow.runs import Unit
+from mcprune.studies.base import Results
+from mcprune.studies.claims import add_claim, add_overview
+from mcprune.studies.reproduce.flow.runs import Unit, accuracy_table
 from mcprune.studies.reproduce.flow.setting import MEASURES
 
 Finished = Mapping[Unit, Mapping[str, Any]]
@@ -17,22 +18,16 @@ PAPER = "the paper"
 DENSE = "#1d2433"
 
 
-def write_page(path: Path, finished: Finished, found: Mapping[str, Any]) -> None:
-    """Write the page from the finished runs and what results.json holds."""
-    page = Page("Gradient flow and pruning, measured", found["setting"]["words"])
-    page.table(
-        ["", "observation", "verdict"],
-        [[row["number"], row["claim"], row["verdict"]] for row in found["rows"]],
-        left=True,
-    )
-    if found["unfinished"]:
-        page.paragraph(f"not finished: {', '.join(found['unfinished'])}", quiet=False)
-    for name, message in found["failures"].items():
-        page.paragraph(f"failed: {name}: {message}", quiet=False)
+def write_page(path: Path, finished: Finished, results: Results) -> None:
+    """Write the page from the finished runs and the content of results.json."""
+    page = Page("Gradient flow and pruning, measured", results["setting"]["words"])
+    add_overview(page, results["rows"], "observation", results["failures"])
+    if results["unfinished"]:
+        page.paragraph(f"not finished: {', '.join(results['unfinished'])}", quiet=False)
     figures = {
         "1a": looks(finished), "1b": histories(finished), "2b": scatter(finished), "4b": accuracies(finished), "4a": grown(finished),
     }  # fmt: skip
-    for row in found["rows"]:
+    for row in results["rows"]:
         add_claim(page, row, PAPER)
         figure = figures.get(row["number"])
         if figure is not None:
@@ -41,33 +36,8 @@ def write_page(path: Path, finished: Finished, found: Mapping[str, Any]) -> None
     page.paragraph(
         "Test accuracy of the cut network after its last epoch; the lowest and the highest of the seeds where there are several."
     )
-    page.table(*accuracy_table(found))
+    page.table(*accuracy_table(results))
     page.write(path)
-
-
-def accuracy_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of the table: a network and measure in each row, a fraction in each column."""
-    fractions = sorted({entry["fraction"] for entry in found["table"]} - {0.0})
-    by = {(entry["network"], entry["measure"], entry["fraction"]): entry for entry in found["table"]}
-    header = ["network", "measure", "unpruned", *(f"{fraction:.0%} of the channels dropped" for fraction in fractions)]
-    body = [
-        [
-            network,
-            measure,
-            _cell(by.get((network, "none", 0.0))),
-            *(_cell(by.get((network, measure, part))) for part in fractions),
-        ]
-        for network in found["setting"]["networks"]
-        for measure in MEASURES
-    ]
-    return header, body
-
-
-def _cell(entry: Mapping[str, Any] | None) -> str:
-    if entry is None:
-        return "-"
-    spread = f" ({entry['lowest']:.4f} to {entry['highest']:.4f})" if entry["seeds"] > 1 else ""
-    return f"{entry['accuracy']:.4f}{spread}"
 
 
 def _colours() -> dict[str, str]:

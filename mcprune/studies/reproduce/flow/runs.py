@@ -1,9 +1,9 @@
-"""`reproduce flow`: the runs of the setting one after the other, each in a file of its own, and what they come to."""
+"""`reproduce flow`: the runs of the setting one after the other, each in a file of its own, and their claims."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError
-from mcprune.studies.jobs import write_json
-from mcprune.studies.parts import Part, Parts
-from mcprune.studies.reproduce.flow.claims import rows, summary_words, table
+from mcprune.report.terminal import Output
+from mcprune.studies.base import ClaimStudy, Outcome, Results
+from mcprune.studies.claims import Claim
+from mcprune.studies.parts import Figures, Part, Parts
+from mcprune.studies.reproduce.flow.claims import claims, table
 from mcprune.studies.reproduce.flow.setting import MEASURES, Setting, make_rows
 
-if TYPE_CHECKING:  # torch is loaded when a run is made
-    import torch
+if TYPE_CHECKING:  # torch is loaded when a run is trained
+    from mcprune.studies.reproduce.flow.training import Training
 
-    from mcprune.studies.reproduce.flow.training import Study
-
-RESULTS = "results.json"
 KIND = "reproduce flow"
 
 
@@ -36,7 +35,7 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """The name of its file."""
         tail = f"{self.measure}-{self.fraction:g}" if self.measure else "dense"
         return f"{self.network}-seed{self.seed}-{tail}"
 
@@ -54,107 +53,142 @@ def units(setting: Setting) -> list[Unit]:
     ]
 
 
-class Store:
-    """The finished runs below a folder, as parts of a study.
+class FlowStudy(ClaimStudy):
+    """The runs of the paper's setting below a folder, and their claims.
+
+    Parameters
+    ----------
+    root : Path
+    setting : Setting
+    dataset : Dataset
+    force : bool
+        Finished runs that had other options are replaced.
 
     Raises
     ------
     ConfigError
-        A finished run had other options, and `force` is not given.
+        A finished run had other options, and `force` is not set.
+    DataError
+        A network cannot take the data.
     FolderError
         The folder holds something else, or cannot be written.
     """
 
-    def __init__(self, root: Path, setting: Setting, *, force: bool = False) -> None:
-        self.root, self.setting = root, setting
-        self.units = units(setting)
-        self._study: Study | None = None
-        self._make: Callable[[Unit], dict[str, Any]] | None = None
-        parts = [Part(unit.name, self._key(unit), partial(self._made, unit), _is_whole) for unit in self.units]
-        self._parts = Parts(
-            root, KIND, parts, force=force, fatal=(ConfigError, FolderError)
-        )  # all others would meet the same
+    source = "A Gradient Flow Framework for Analyzing Network Pruning (Lubana and Dick, ICLR 2021)"
+    source_says = "the paper says"
+
+    def __init__(self, root: Path, setting: Setting, dataset: Dataset, *, force: bool = False) -> None:
+        self.root, self.setting, self.dataset, self.threads = root, setting, dataset, setting.threads
+        self.units = {unit.name: unit for unit in units(setting)}
+        self._training: Training | None = None
+        parts = [
+            Part(unit.name, self._key(unit), partial(self._train, unit), _is_whole) for unit in self.units.values()
+        ]
+        # Errors of options and folders end the study: all other runs would raise them too.
+        self.parts = Parts(root, KIND, parts, force=force, fatal=(ConfigError, FolderError))
+        for network in setting.networks:  # refused now rather than in its turn
+            make_rows(dataset, setting.size, network)
 
     @property
-    def failed(self) -> dict[str, str]:
-        """The message of each run that failed when it was last tried."""
-        return self._parts.failures()
+    def size(self) -> int:
+        return len(self.units)
 
-    def found(self, unit: Unit) -> dict[str, Any] | None:
-        """Return what a finished run came to."""
-        return self._parts.value(unit.name)
+    def failures(self) -> dict[str, str]:
+        return self.parts.failures()
 
-    def finished(self) -> dict[Unit, dict[str, Any]]:
-        """Return all that is finished."""
-        return {unit: found for unit in self.units if (found := self.found(unit)) is not None}
+    def finished(self) -> dict[Unit, Figures]:
+        """Return the figures of every finished run."""
+        return {unit: figures for unit in self.units.values() if (figures := self.parts.value(unit.name)) is not None}
 
-    def run(self, dataset: Dataset) -> Iterator[tuple[Unit, str]]:
-        """Make what is not finished, in order; yield each with `made`, `kept` or the message of its failure.
+    def describe(self, name: str) -> str:
+        run, unit = self.parts.value(name) or {}, self.units[name]
+        channels = f"{run['kept']:,} of {run['sites']:,} channels" if unit.measure else f"{run['sites']:,} channels"
+        return f"{channels}, accuracy {run['accuracy']:.4f}, {run['seconds']:.1f} s"
 
-        Raises
-        ------
-        KeyboardInterrupt
-            Ctrl-C; the run that went on is made anew the next time.
-        """
-        from mcprune.environment import pick_device, use_threads
+    def run(self) -> Iterator[Outcome]:
+        from mcprune.environment import use_threads
 
         use_threads(self.setting.threads)
+        yield from self.parts.run()
+
+    def claims(self) -> list[Claim]:
+        return claims(self._flat())
+
+    def results(self) -> Results:
+        setting, runs, finished = self.setting, self._flat(), self.finished()
+        return {
+            **super().results(),
+            "setting": {
+                "scale": setting.scale, "data": setting.data, "networks": list(setting.networks), "seeds": list(setting.seeds),
+                "fractions": list(setting.fractions), "words": setting.description(),
+            },
+            "machine": {"devices": sorted({run["device"] for run in runs})},
+            "table": table(runs),
+            "unfinished": [unit.name for unit in self.units.values() if unit not in finished],
+            "runs": [{key: value for key, value in run.items() if key not in ("scatter", "curve")} for run in runs],
+        }  # fmt: skip
+
+    def report(self, results: Results, output: Output) -> None:
+        super().report(results, output)
+        output.lines(["test accuracy after training"])
+        output.table(*accuracy_table(results))
+
+    def write_page(self, path: Path, results: Results) -> None:
+        from mcprune.studies.reproduce.flow.page import write_page
+
+        write_page(path, self.finished(), results)
+
+    def _flat(self) -> list[Figures]:
+        return [
+            {"network": unit.network, "seed": unit.seed, "measure": unit.measure, "fraction": unit.fraction, **figures}
+            for unit, figures in self.finished().items()
+        ]
+
+    def _train(self, unit: Unit) -> Figures:
+        from mcprune.environment import pick_device
+        from mcprune.studies.reproduce.flow.training import Training
+
         device = pick_device(self.setting.device)
-        self._make = partial(self._trained, dataset, device)
-        for unit, told in zip(self.units, self._parts.run(), strict=True):
-            yield unit, told.message or told.status
+        if self._training is None or (self._training.network, self._training.seed) != (unit.network, unit.seed):
+            self._training = None  # its memory first
+            images = make_rows(self.dataset, self.setting.size, unit.network)
+            self._training = Training(unit.network, unit.seed, images, self.setting.size, device)
+        training, fractions = self._training, self.setting.fractions
+        figures = training.pruned(unit.measure, unit.fraction) if unit.measure else training.dense(fractions)
+        return {**figures, "device": device.type}
 
-    def _made(self, unit: Unit) -> dict[str, Any]:
-        assert self._make is not None
-        return self._make(unit)
-
-    def _trained(self, dataset: Dataset, device: torch.device, unit: Unit) -> dict[str, Any]:
-        from mcprune.studies.reproduce.flow.training import Study
-
-        if self._study is None or (self._study.network, self._study.seed) != (unit.network, unit.seed):
-            self._study = None  # its memory first
-            images = make_rows(dataset, self.setting.size, unit.network)
-            self._study = Study(unit.network, unit.seed, images, self.setting.size, device)
-        study, fractions = self._study, self.setting.fractions
-        found = study.pruned(unit.measure, unit.fraction) if unit.measure else study.dense(fractions)
-        return {**found, "device": device.type}
-
-    def _key(self, unit: Unit) -> dict[str, Any]:
+    def _key(self, unit: Unit) -> Figures:
         # Threads too: torch's last bits depend on them, and so early in training other bits drop other channels.
-        asked = {**self.setting.asked(unit.network), "threads": self.setting.threads}
-        # The look of an unpruned run is at these fractions.
-        key = asked if unit.measure else {**asked, "fractions": list(self.setting.fractions)}
+        options = {**self.setting.options(unit.network), "threads": self.setting.threads}
+        # An unpruned run is also measured at these fractions.
+        key = options if unit.measure else {**options, "fractions": list(self.setting.fractions)}
         return dict(json.loads(json.dumps(key)))
 
 
-def _is_whole(found: Mapping[str, Any]) -> bool:
-    return "accuracy" in found
+def _is_whole(figures: Mapping[str, Any]) -> bool:
+    return "accuracy" in figures
 
 
-def write_results(store: Store) -> dict[str, Any]:
-    """Write results.json and return what it holds."""
-    from mcprune.environment import cores, versions
-
-    setting, finished = store.setting, store.finished()
-    plain = [
-        {"network": unit.network, "seed": unit.seed, "measure": unit.measure, "fraction": unit.fraction, **found}
-        for unit, found in finished.items()
+def accuracy_table(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of the table: a network and measure in each row, a fraction in each column."""
+    fractions = sorted({entry["fraction"] for entry in results["table"]} - {0.0})
+    by = {(entry["network"], entry["measure"], entry["fraction"]): entry for entry in results["table"]}
+    header = ["network", "measure", "unpruned", *(f"{fraction:.0%} of the channels dropped" for fraction in fractions)]
+    body = [
+        [
+            network,
+            measure,
+            _cell(by.get((network, "none", 0.0))),
+            *(_cell(by.get((network, measure, part))) for part in fractions),
+        ]
+        for network in results["setting"]["networks"]
+        for measure in MEASURES
     ]
-    made = rows(plain)
-    devices = sorted({run["device"] for run in plain})
-    found = {
-        "source": "A Gradient Flow Framework for Analyzing Network Pruning (Lubana and Dick, ICLR 2021)",
-        "setting": {
-            "scale": setting.scale, "data": setting.data, "networks": list(setting.networks), "seeds": list(setting.seeds),
-            "fractions": list(setting.fractions), "words": setting.words(),
-        },
-        "machine": {"cores": cores(), "threads": setting.threads, "devices": devices, **versions()},
-        "rows": made,
-        "summary": summary_words(made),
-        "table": table(plain),
-        "unfinished": [unit.name for unit in store.units if unit not in finished],
-        "failures": store.failed,
-        "runs": [{key: value for key, value in run.items() if key not in ("scatter", "curve")} for run in plain],
-    }  # fmt: skip
-    write_json(store.root / RESULTS, found)
-    return found
+    return header, body
+
+
+def _cell(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "-"
+    spread = f" ({entry['lowest']:.4f} to {entry['highest']:.4f})" if entry["seeds"] > 1 else ""
+    return f"{entry['accuracy']:.4f}{spread}"

@@ -95,8 +95,8 @@ class Setting:
         """The numbers of the scale."""
         return SCALES[self.scale]
 
-    def asked(self, network: str) -> dict[str, Any]:
-        """Return what a finished run of a network must have been asked for to serve again."""
+    def options(self, network: str) -> dict[str, Any]:
+        """Return the options of a network's runs, by which a finished run is recognised."""
         size = self.size
         return {
             "data": self.data, "width": size.width[network], "side": size.side.get(network), "images": size.images, "tests": size.tests,
@@ -104,8 +104,8 @@ class Setting:
             "measure_rows": size.measure_rows, "floor": size.floor[network], "augment": size.augment, "rate": RATE,
         }  # fmt: skip
 
-    def words(self) -> str:
-        """Say what the setting is, and where it is not the paper's."""
+    def description(self) -> str:
+        """Return what the setting is, and where it is not the paper's."""
         size = self.size
         widths = ", ".join(
             f"{name} at {size.width[name]:g} of its channels" + (f" on {side} x {side} pixels" if side else "")
@@ -115,12 +115,12 @@ class Setting:
         images = f"{size.images:,} training and {size.tests:,} test images" if size.images else "all images"
         return (
             f"Scale {self.scale}: {self.data}, {images}, {widths}, seeds {', '.join(map(str, self.seeds))}. As in the paper: channels are "
-            f"pruned early in training, one epoch in front of each of {size.rounds} rounds, by the fraction p / (k p + R (1 - p)) of what "
+            f"pruned early in training, one epoch before each of {size.rounds} rounds, by the fraction p / (k p + R (1 - p)) of what "
             f"is left; SGD with momentum {MOMENTUM:g} and weight decay {DECAY:g}, rates {RATE:g}, {RATE / 10:g}, {RATE / 100:g} for a half "
             f"and two quarters of {size.epochs} epochs; batches of {size.batch}; {size.score_rows:,} class-balanced rows for g and H g; "
             "logits divided by 200 for GraSP. Chosen here: the rounds, one ranking over all layers with at least "
             f"{', '.join(f'{size.floor[name]} ({name})' for name in self.networks)} left in each, channels cut out physically after each "
-            "round (momentum starts anew then), scores in evaluation mode (batch-norm by its running statistics)"
+            "round (momentum starts again then), scores in evaluation mode (batch-norm by its running statistics)"
             + (", images moved by up to 4 pixels and mirrored." if size.augment else ", no augmentation.")
             + ("" if self.scale == "paper" else " The paper has full widths, all images, 160 epochs, batches of 128.")
         )

@@ -1,7 +1,6 @@
 """`reproduce flow`: networks trained by SGD, pruned in rounds early in training, and looked at after the first epoch.
 
-The session's own trainer is Adam with masks that are perturbed for a chain; the paper's setting is plain SGD with rates that fall at given
-epochs, so the loop here is its own.
+The session's trainer is Adam with masks; the paper's setting is plain SGD with rates that fall at fixed epochs, so it has its own loop.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Net:
     sites: SiteMap
 
 
-class Study:
+class Training:
     """The runs of one network and seed.
 
     Parameters
@@ -71,23 +70,23 @@ class Study:
         self.x_test, self.y_test = (torch.from_numpy(part).to(device) for part in (rows.x_test, rows.y_test))
         part = np.concatenate(balanced_rows(rows.y, size.measure_rows, AT_ONCE, 0, DRAW))
         self.measured = torch.from_numpy(part).to(device)
-        self._begun: tuple[Net, list[list[float]]] | None = None
+        self._started: tuple[Net, list[list[float]]] | None = None
 
     @property
     def n_inputs(self) -> int:
         """Numbers of a row."""
         return int(self.x.shape[1])
 
-    def begun(self) -> tuple[Net, list[list[float]]]:
+    def started(self) -> tuple[Net, list[list[float]]]:
         """Return a copy of the network after its first epoch, and the curve so far; trained once for all runs."""
-        if self._begun is None:
+        if self._started is None:
             model = build(
                 self.network, self.n_inputs, self.rows.classes, seed=self.seed, width=self.size.width[self.network],
                 image_shape=self.rows.shape,
             ).to(self.device)  # fmt: skip
             net = Net(model, self.plan(model))
-            self._begun = net, self.train(net, _sgd(net), 0, 1)
-        net, curve = self._begun
+            self._started = net, self.train(net, _sgd(net), 0, 1)
+        net, curve = self._started
         return Net(copy.deepcopy(net.model), net.sites), list(curve)
 
     def plan(self, model: nn.Module) -> SiteMap:
@@ -97,14 +96,19 @@ class Study:
     # -- training
 
     def train(
-        self, net: Net, optimizer: torch.optim.SGD, first: int, last: int, seen: Callable[[int], None] | None = None
+        self,
+        net: Net,
+        optimizer: torch.optim.SGD,
+        first: int,
+        last: int,
+        after_step: Callable[[int], None] | None = None,
     ) -> list[list[float]]:
         """Train for the epochs first .. last - 1; return [epoch, mean loss of the training batches] at the end of each part of an epoch.
 
-        Batches are a function of seed and epoch alone, so all runs see the same; `seen` is told the steps made.
+        Batches are a function of seed and epoch alone, so all runs see the same; `after_step` gets the number of steps.
         """
         net.model.train()
-        curve, made = [], 0
+        curve, steps = [], 0
         for epoch in range(first, last):
             for group in optimizer.param_groups:
                 group["lr"] = RATE * 0.1 ** sum(epoch >= fall * self.size.epochs for fall in FALLS)
@@ -117,9 +121,9 @@ class Study:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 sums.append(loss.detach())
-                made += 1
-                if seen is not None:
-                    seen(made)
+                steps += 1
+                if after_step is not None:
+                    after_step(steps)
                 if number in ends:
                     curve.append([epoch + (ends[number] + 1) / PARTS, float(torch.stack(sums).mean())])
                     sums = []
@@ -147,12 +151,12 @@ class Study:
     def masked_losses(self, net: Net, mask: BoolArray) -> dict[str, float]:
         """Loss under a mask: batch-norm by its running statistics, and by those of the measured rows themselves."""
         gates = torch.from_numpy(mask.astype(np.float32)).to(self.device)
-        found = {}
+        losses = {}
         for name, is_training in (("running", False), ("batch", True)):
             model = copy.deepcopy(net.model).train(is_training)
             gated = GatedModel(model, net.sites)
-            found[name] = self.loss(lambda x, gated=gated: gated(x, gates))  # type: ignore[misc]
-        return found
+            losses[name] = self.loss(lambda x, gated=gated: gated(x, gates))  # type: ignore[misc]
+        return losses
 
     def scores(self, net: Net, measure: str, stream: int) -> FloatArray:
         """Scores of all sites by a measure, on class-balanced rows of a stream."""
@@ -163,8 +167,8 @@ class Study:
 
     def dense(self, fractions: tuple[float, ...]) -> dict[str, Any]:
         """Train without pruning; after the first epoch look at what each measure would drop, and at how theta^2 goes on."""
-        began = time.monotonic()
-        net, curve = self.begun()
+        start_time = time.monotonic()
+        net, curve = self.started()
         start = Net(copy.deepcopy(net.model), net.sites)
         scored = {measure: self.scores(start, measure, LOOK) for measure in MEASURES}
         losses = {
@@ -179,12 +183,12 @@ class Study:
         owners, before = Owners(net.model, net.sites), _values(net)
         an_epoch = max(1, len(self.y) // min(self.size.batch, len(self.y)))
 
-        def seen(steps: int) -> None:
+        def measure_change(steps: int) -> None:
             if steps in (*HORIZONS, an_epoch):
                 name = str(steps) if steps in HORIZONS else "epoch"
                 changes[name] = square_change(owners, before, _values(net))
 
-        curve += self.train(net, _sgd(net), 1, self.size.epochs, seen)
+        curve += self.train(net, _sgd(net), 1, self.size.epochs, measure_change)
         changes = {name: np.abs(change) for name, change in changes.items()}
         shown = slice(None, None, max(1, math.ceil(net.sites.size / SHOWN)))
         return {
@@ -193,13 +197,13 @@ class Study:
             "accuracy": accuracy(net.model, self.x_test, self.y_test), "curve": curve, "loss": whole, "losses": losses,
             "relations": {name: relation(scored, change) for name, change in changes.items()},
             "scatter": {"score": scored[LOSS][shown], "change": changes[MEANT][shown] if MEANT in changes else []},
-            "seconds": time.monotonic() - began,
+            "seconds": time.monotonic() - start_time,
         }  # fmt: skip
 
     def pruned(self, measure: str, fraction: float) -> dict[str, Any]:
         """Prune by a measure to a fraction, in rounds with an epoch in front of each, and train on."""
-        began = time.monotonic()
-        net, curve = self.begun()
+        start_time = time.monotonic()
+        net, curve = self.started()
         size = net.sites.size
         left = counts(size, size - round(fraction * size), self.size.rounds)
         rounds = []
@@ -219,7 +223,7 @@ class Study:
         return {
             "kind": "pruned", "sites": size, "kept": left[-1], "parameters": parameters(net.model),
             "accuracy": accuracy(net.model, self.x_test, self.y_test),
-            "curve": curve, "rounds": rounds, "seconds": time.monotonic() - began,
+            "curve": curve, "rounds": rounds, "seconds": time.monotonic() - start_time,
         }  # fmt: skip
 
     def _mask(self, net: Net, values: FloatArray, fraction: float) -> BoolArray:
@@ -256,14 +260,14 @@ def square_change(owners: Owners, before: dict[str, torch.Tensor], after: dict[s
     })  # fmt: skip
 
 
-def flow_change(study: Study, net: Net) -> FloatArray:
+def flow_change(training: Training, net: Net) -> FloatArray:
     """Change of |theta|^2 of each site by one tiny step against the gradient of other rows, divided by the step: the flow itself."""
     model = copy.deepcopy(net.model).eval()
-    drawn = balanced_rows(study.rows.y, study.size.score_rows, AT_ONCE, study.seed + LOOK, 1)
+    drawn = balanced_rows(training.rows.y, training.size.score_rows, AT_ONCE, training.seed + LOOK, 1)
     rows_in_all = sum(map(len, drawn))
     for part in drawn:
-        rows = torch.from_numpy(part).to(study.device)
-        loss = functional.cross_entropy(model(study.x[rows]), study.y[rows], reduction="sum") / rows_in_all
+        rows = torch.from_numpy(part).to(training.device)
+        loss = functional.cross_entropy(model(training.x[rows]), training.y[rows], reduction="sum") / rows_in_all
         loss.backward()  # type: ignore[no-untyped-call]
     before = {name: tensor.detach().double() for name, tensor in model.named_parameters()}
     after = {

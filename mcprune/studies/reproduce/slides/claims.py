@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from mcprune.storage.run_metrics import LEAST_EPOCHS, RunFigures, has_enough_work
+from mcprune.studies.claims import HOLDS, NOT, UNCLEAR, Claim, Verdict, unanimous
 from mcprune.studies.reproduce.slides.verdicts import (
     BELOW,
     GRADUAL,
@@ -22,54 +22,48 @@ from mcprune.studies.reproduce.slides.verdicts import (
 )  # fmt: skip
 
 Runs = Mapping[str, Mapping[int, RunFigures]]
-Row = dict[str, Any]
-
-HOLDS, NOT, UNCLEAR = "holds", "does not hold", "unclear"
 SHORT = f"a chain had fewer than {LEAST_EPOCHS} epochs"
 
 
-def rows(runs: Runs, keep: int) -> list[Row]:
-    """Return a row for each statement; where a run is missing the verdict is `unclear`."""
+def claims(runs: Runs, keep: int) -> list[Claim]:
+    """Return every claim of the slides; where a run is missing the verdict is `unclear`.
+
+    Parameters
+    ----------
+    runs : mapping
+        Finished runs by name, then by seed.
+    keep : int
+        n, in sites.
+    """
     best = max((run.retrained for by_seed in runs.values() for run in by_seed.values()), default=0.0)
-    made = [
+    return [
         _fixed(runs, best), _ratio(runs, best), _general(runs, best), _surface(runs), _modified(runs, best), _strengths(runs, best),
         _decade(runs, best, "decade", "5a"), _decade(runs, best, "decade-literal", "5b"), _stall(runs, best), _chain(runs, best),
         _both(runs, best, keep),
     ]  # fmt: skip
-    return made
 
 
-def summary_words(made: Sequence[Row]) -> str:
-    """Say in one sentence where the figures agree with the statements and where they differ."""
-    parts = [
-        f"{title}: {', '.join(row['number'] for row in made if row['verdict'] == verdict) or 'none'}"
-        for title, verdict in (("as the slides say", HOLDS), ("not as the slides say", NOT), ("unclear here", UNCLEAR))
-    ]
-    return "; ".join(parts)
-
-
-def _fixed(runs: Runs, best: float) -> Row:
+def _fixed(runs: Runs, best: float) -> Claim:
     used = [name for name in runs if name.startswith("fixed-") and not name.endswith("modified")]
-    words, works = _told(runs, used, best)
-    verdict = _verdict([HOLDS if not any(works[name]) else NOT if all(works[name]) else UNCLEAR for name in used])
-    if any(all(works[name]) for name in used):
-        verdict = NOT
-    return _row(
+    text, works = _outcomes(runs, used, best)
+    none_works = not any(any(works[name]) for name in used)
+    verdict = NOT if any(all(works[name]) for name in used) else HOLDS if used and none_works else UNCLEAR
+    return Claim(
         "1",
         "A fixed alpha prunes too little or too drastically",
         "When we set a fixed value for alpha the weights are updated too little or too drastically",
         "fixed alpha of " + ", ".join(name.removeprefix("fixed-") for name in used),
-        words,
+        text,
         f"holds if no alpha works, does not hold if one does. {WORKING}",
         verdict,
-        used,
+        tuple(used),
     )
 
 
-def _ratio(runs: Runs, best: float) -> Row:
+def _ratio(runs: Runs, best: float) -> Claim:
     used = [name for name in ("ratio-slow", "ratio", "ratio-fast") if name in runs]
     text, verdict = _only_if_gradual(runs, used, best)
-    return _row(
+    return Claim(
         "2a",
         "alpha = <L_cla> / <L_pru> works only when it then rises gradually",
         "Defining alpha as <L_cla> / <L_pru> over the last 10 epochs works fine only if L_pru decreases in such a way that alpha increases "
@@ -78,14 +72,14 @@ def _ratio(runs: Runs, best: float) -> Row:
         text,
         f"holds if those that work, at least one, are those where alpha rises gradually; does not hold if one works without. {GRADUAL}",
         verdict,
-        used,
+        tuple(used),
     )
 
 
-def _general(runs: Runs, best: float) -> Row:
+def _general(runs: Runs, best: float) -> Claim:
     used = [name for name in runs if not name.startswith("chain")]
     text, verdict = _only_if_gradual(runs, used, best, short=True)
-    return _row(
+    return Claim(
         "2b",
         "Pruning is well and complete only if alpha increases gradually",
         "In general, pruning occurs well and completely only if alpha is increasing gradually",
@@ -93,35 +87,35 @@ def _general(runs: Runs, best: float) -> Row:
         text,
         f"holds if all that work, at least one, have an alpha that rises gradually; does not hold if one has not. {WORKING}. {GRADUAL}",
         verdict,
-        used,
+        tuple(used),
     )
 
 
-def _only_if_gradual(runs: Runs, used: Iterable[str], best: float, short: bool = False) -> tuple[str, str]:
-    with_: list[str] = []
-    without: list[str] = []
+def _only_if_gradual(runs: Runs, used: Iterable[str], best: float, short: bool = False) -> tuple[str, Verdict]:
+    gradual_ones: list[str] = []
+    others: list[str] = []
     parts = []
     for name in used:
         for seed, run in runs[name].items():
             means = alpha_means(run)
             gradual, what = is_gradual(means), outcome(run, best)
             if what == WORKS:
-                (with_ if gradual else without).append(f"{name} ({means[0]:.3g} to {means[-1]:.3g})")
+                (gradual_ones if gradual else others).append(f"{name} ({means[0]:.3g} to {means[-1]:.3g})")
             parts.append(
                 f"{name}, seed {seed}: alpha {means[0]:.3g} to {means[-1]:.3g} ({'gradual' if gradual else 'not gradual'}), "
                 f"{run.kept_before} of {run.n} kept, {what}"
             )
-    verdict = NOT if without else HOLDS if with_ else UNCLEAR
+    verdict: Verdict = NOT if others else HOLDS if gradual_ones else UNCLEAR
     if not short:
         return "; ".join(parts) or "nothing", verdict
-    text = f"of {len(parts)} runs, working with an alpha that rises gradually: {', '.join(with_) or 'none'}"
+    text = f"of {len(parts)} runs, working with an alpha that rises gradually: {', '.join(gradual_ones) or 'none'}"
     return (
-        f"{text}; working with another alpha (means over the first and the last eighth): {', '.join(without) or 'none'}",
+        f"{text}; working with another alpha (means over the first and the last eighth): {', '.join(others) or 'none'}",
         verdict,
     )
 
 
-def _surface(runs: Runs) -> Row:
+def _surface(runs: Runs) -> Claim:
     sizes = sorted({2, 64, 784} | {run.N for by_seed in runs.values() for run in by_seed.values()})
     figures = {size: slopes(size, START) for size in sizes}
     text = "; ".join(
@@ -132,7 +126,7 @@ def _surface(runs: Runs) -> Row:
     # At s = 1 the slope is N - 1 > 0: closing a gate lowers L_rej', so (1, ..., 1) is no minimum of it for any N > 1.
     is_no_minimum = all(slopes(size, 1.0)[2] > 0 for size in sizes)
     verdict = HOLDS if is_no_minimum and abs(modified - plain) <= 0.01 * abs(plain) else NOT
-    return _row(
+    return Claim(
         "3a",
         "(1, ..., 1) is no minimum of L_rej' any more, but its product term vanishes for large N",
         "Introducing the product has the effect of excluding the point (1, ..., 1) from the minima of L_rej but does not increase the "
@@ -141,11 +135,10 @@ def _surface(runs: Runs) -> Row:
         f"{text}; at (1, ..., 1) the slope of L_rej' is N - 1, that of L_rej -1. So few sites as 64 differ: there the product is not small",
         "holds if closing a gate lowers L_rej' at (1, ..., 1) for every N, and at N = 784 the slopes at the start differ by less than 1%",
         verdict,
-        [],
     )
 
 
-def _modified(runs: Runs, best: float) -> Row:
+def _modified(runs: Runs, best: float) -> Claim:
     pairs = [
         (a, b) for a, b in (("fixed-1", "fixed-1-modified"), ("ratio", "ratio-modified")) if a in runs and b in runs
     ]
@@ -171,7 +164,7 @@ def _modified(runs: Runs, best: float) -> Row:
         )
     if cured and not any(slow):
         parts.append("no run with L_rej was too slow here, so there is nothing to cure")
-    return _row(
+    return Claim(
         "3b",
         "L_rej' does not cure the slow updates",
         "The problem of weights updated very slowly still persists, so the reason is not that (1, ..., 1) is a minimum point for L_rej",
@@ -180,13 +173,13 @@ def _modified(runs: Runs, best: float) -> Row:
         "holds if L_rej' neither comes half of the way (sum of gates (N + n) / 2) in half of the epochs nor works where L_rej does too "
         "little; unclear if no run with L_rej does too little",
         verdict,
-        [name for pair in pairs for name in pair],
+        tuple(name for pair in pairs for name in pair),
     )
 
 
-def _strengths(runs: Runs, best: float) -> Row:
+def _strengths(runs: Runs, best: float) -> Claim:
     used = [name for name in runs if name.startswith("lambda-")]
-    words, works = _told(runs, used, best)
+    text, works = _outcomes(runs, used, best)
     verdict = UNCLEAR if not used else NOT if any(any(works[name]) for name in used) else HOLDS
     difference = None
     if "ratio" in runs:
@@ -199,86 +192,86 @@ def _strengths(runs: Runs, best: float) -> Row:
         ]
         difference = max((abs(a - b) / b for a, b in pairs), default=None)
     if difference is not None:
-        words += f"; alpha is that of ratio within {difference:.1g}, since mu takes out what a constant lambda puts in"
-    return _row(
+        text += f"; alpha is that of ratio within {difference:.1g}, since mu takes out what a constant lambda puts in"
+    return Claim(
         "4",
         "A larger fixed lambda (1e5, 1e6, 1e7) does not work",
         "Tested with lambda = 1e5, 1e6, 1e7: not working, weights still updated too little and too drastically",
         "the schedule mu-lambda with lambda of " + ", ".join(name.removeprefix("lambda-") for name in used),
-        words,
+        text,
         f"holds if none works, does not hold if one does. {WORKING}",
         verdict,
-        [*used, *(["ratio"] if "ratio" in runs else [])],
+        (*used, *(["ratio"] if "ratio" in runs else [])),
     )
 
 
-def _decade(runs: Runs, best: float, name: str, number: str) -> Row:
+def _decade(runs: Runs, best: float, name: str, number: str) -> Claim:
     used = [name] if name in runs else []
-    words, works = _told(runs, used, best, with_alpha=True)
+    text, works = _outcomes(runs, used, best, with_alpha=True)
     how = (
         "the window holds the products lambda L_pru of past epochs, so that a jump of lambda is a pulse of alpha"
         if name == "decade"
         else "the literal formula, in which lambda cancels: the same alpha as ratio"
     )
-    return _row(
+    return Claim(
         number,
         f"lambda x10 every 20 epochs works ({'products' if name == 'decade' else 'literal'})",
         "That is why L_tot = L_cla + mu lambda L_pru with lambda x10 every 20 epochs from lambda = 1 to 1e7 is working fine",
         f"the schedule decade over 160 epochs; {how}",
-        words,
+        text,
         f"holds if it works for all seeds. {WORKING}",
-        _verdict([HOLDS if one else NOT for name in used for one in works[name]]),
-        used,
+        unanimous([one for name in used for one in works[name]]),
+        tuple(used),
     )
 
 
-def _stall(runs: Runs, best: float) -> Row:
+def _stall(runs: Runs, best: float) -> Claim:
     used = ["stall"] if "stall" in runs else []
-    words, works = _told(runs, used, best, with_alpha=True)
+    text, works = _outcomes(runs, used, best, with_alpha=True)
     last = [run.progress[-1].schedule_lambda for name in used for run in runs[name].values()]
-    words += "".join(f"; lambda ended at {value:g}" for value in last if value is not None)
-    return _row(
+    text += "".join(f"; lambda ended at {value:g}" for value in last if value is not None)
+    return Claim(
         "6",
         "lambda that rises when the variance of the weights stops changing works",
         "IDEA: define lambda in such a way that it increases gradually if the variance of the weights is not changing",
         "the schedule stall: lambda x2 when the variance has changed by less than 1% in 4 epochs, from 1 up to 1e7",
-        words,
+        text,
         f"the slides only propose it; holds if it works for all seeds. {WORKING}",
-        _verdict([HOLDS if one else NOT for name in used for one in works[name]]),
-        used,
+        unanimous([one for name in used for one in works[name]]),
+        tuple(used),
     )
 
 
-def _chain(runs: Runs, best: float) -> Row:
+def _chain(runs: Runs, best: float) -> Claim:
     used = ["chain-slides"] if "chain-slides" in runs else []
-    words, works = _told(runs, used, best)
-    return _row(
+    text, works = _outcomes(runs, used, best)
+    return Claim(
         "7a",
         "The chain w + delta rand[-1, 1], taken when L_tot falls, prunes instead of backprop",
         "Use Markov chain instead of back propagation to update pruner weights; weights updated only if L_tot_new < L_tot_old",
         "--preset slides: all sites at once, n constant, alpha 10, delta 1",
-        words,
+        text,
         f"the slides only propose it; holds if it works for all seeds in its time, unclear if {SHORT}. {WORKING}",
-        _verdict([HOLDS if one else NOT for name in used for one in works[name]]) if _enough(runs, used) else UNCLEAR,
-        used,
+        unanimous([one for name in used for one in works[name]]) if _enough(runs, used) else UNCLEAR,
+        tuple(used),
     )
 
 
-def _both(runs: Runs, best: float, keep: int) -> Row:
-    found = {name: _mean([run.retrained for run in by_seed.values()]) for name, by_seed in runs.items()}
-    gradient = {name: value for name, value in found.items() if not name.startswith("chain")}
+def _both(runs: Runs, best: float, keep: int) -> Claim:
+    accuracies = {name: _mean([run.retrained for run in by_seed.values()]) for name, by_seed in runs.items()}
+    gradient = {name: value for name, value in accuracies.items() if not name.startswith("chain")}
     text, verdict = "nothing", UNCLEAR
-    if "chain" in found and gradient:
+    if "chain" in accuracies and gradient:
         name = max(gradient, key=lambda name: gradient[name])
         kept = [run.kept_before for run in runs["chain"].values()]
-        plain = f", the slides' chain {found['chain-slides']:.4f}" if "chain-slides" in found else ""
+        plain = f", the slides' chain {accuracies['chain-slides']:.4f}" if "chain-slides" in accuracies else ""
         text = (
-            f"chain {found['chain']:.4f} with {_list(kept)} of {keep} kept before the last step; best of backprop "
+            f"chain {accuracies['chain']:.4f} with {_list(kept)} of {keep} kept before the last step; best of backprop "
             f"{gradient[name]:.4f} ({name}){plain}"
         )
         if _enough(runs, ["chain"]):
-            verdict = HOLDS if set(kept) == {keep} and found["chain"] >= gradient[name] - BELOW else NOT
-    return _row(
+            verdict = HOLDS if set(kept) == {keep} and accuracies["chain"] >= gradient[name] - BELOW else NOT
+    return Claim(
         "7b",
         "Both strategies prune: the chain, with moves that this program adds, ends at exactly n and no worse than backprop",
         "PLAN: investigate both strategies",
@@ -287,14 +280,14 @@ def _both(runs: Runs, best: float, keep: int) -> Row:
         f"holds if the chain is at exactly n for all seeds and its retrained accuracy at most {BELOW:g} below the best of "
         f"backprop, unclear if {SHORT}",
         verdict,
-        list(found),
+        tuple(accuracies),
     )
 
 
-def _told(
+def _outcomes(
     runs: Runs, used: Sequence[str], best: float, *, with_alpha: bool = False
 ) -> tuple[str, dict[str, list[bool]]]:
-    """Return each run in words, and whether it works, by name and seed."""
+    """Return what became of each run as text, and whether it works, by name and seed."""
     parts, works = [], {}
     for name in used:
         outcomes = {seed: outcome(run, best) for seed, run in runs[name].items()}
@@ -316,19 +309,6 @@ def _told(
 def _enough(runs: Runs, used: Sequence[str]) -> bool:
     """Whether every run had enough epochs for a verdict."""
     return all(has_enough_work(run) for name in used for run in runs[name].values())
-
-
-def _verdict(parts: Sequence[str]) -> str:
-    return parts[0] if parts and len(set(parts)) == 1 else UNCLEAR
-
-
-def _row(
-    number: str, claim: str, says: str, run: str, measured: str, threshold: str, verdict: str, used: list[str]
-) -> Row:
-    return {
-        "number": number, "claim": claim, "says": says, "run": run, "measured": measured, "threshold": threshold, "verdict": verdict,
-        "runs": used,
-    }  # fmt: skip
 
 
 def _epochs(value: float | None) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mcprune.report.page import COLOURS, Figure, Page, layout, line, panel_title
 from mcprune.storage.run_metrics import RunFigures
-from mcprune.studies.claims import add_claim
-from mcprune.studies.jobs import Jobs
+from mcprune.studies.base import Results
+from mcprune.studies.claims import add_claim, add_overview
 from mcprune.studies.reproduce.slides.claims import Runs
 from mcprune.studies.reproduce.slides.verdicts import alpha_means, halfway, slopes
 
@@ -18,29 +17,22 @@ HALVES = (([0.0, 0.46], [0.0, 1.0]), ([0.54, 1.0], [0.0, 1.0]))
 SYMBOLS = ("circle", "diamond", "square")
 
 
-def write_page(path: Path, jobs: Jobs, runs: Runs, found: Mapping[str, Any]) -> None:
+def write_page(path: Path, runs: Runs, results: Results) -> None:
     """Write the page.
 
     Parameters
     ----------
     path : Path
-    jobs : Jobs
     runs : mapping
         Finished runs by name, then by seed.
-    found : mapping
-        What results.json holds.
+    results : mapping
+        The content of results.json.
     """
-    page = Page("The deepPP slides of May 2023, measured", found["setting"]["words"])
-    page.table(
-        ["", "statement", "verdict"],
-        [[row["number"], row["claim"], row["verdict"]] for row in found["rows"]],
-        left=True,
-    )
-    for name, message in found["failures"].items():
-        page.paragraph(f"failed: {name}: {message}", quiet=False)
-    for row in found["rows"]:
+    page = Page("The deepPP slides of May 2023, measured", results["setting"]["words"])
+    add_overview(page, results["rows"], "statement", results["failures"])
+    for row in results["rows"]:
         add_claim(page, row, "the slides")
-        firsts = {name: next(iter(runs[name].values())) for name in row["runs"] if runs.get(name)}
+        firsts = {name: next(iter(runs[name].values())) for name in row["shown"] if runs.get(name)}
         figure = _figure(row["number"], firsts)
         if figure is not None:
             page.figure(figure)
@@ -59,7 +51,7 @@ def _figure(number: str, firsts: Mapping[str, RunFigures]) -> Figure | None:
     if number == "7a":
         return histories(firsts, "loss", "L_tot", "gate_sum", "sum of the gates")
     if number == "6":
-        return histories(firsts, "lambda", "lambda", "kept", "gates above one half")
+        return histories(firsts, "schedule_lambda", "lambda", "kept", "gates above one half")
     if number == "3b":
         return histories(firsts, "rejection_loss", "L_rej or L_rej'", "gate_sum", "sum of the gates", marks=True)
     return histories(firsts, "alpha", "alpha", "kept", "gates above one half")
@@ -98,8 +90,8 @@ def histories(
             data.append({**middle, "marker": {"color": colour, "size": 9}, "xaxis": "x2", "yaxis": "y2"})
     run = next(iter(firsts.values()))
     last = max(run.progress[-1].epoch for run in firsts.values())
-    wanted = line([0, last], [run.n, run.n], f"n = {run.n}", "#5b6577", xaxis="x2", yaxis="y2")
-    wanted["line"] = {"color": "#5b6577", "width": 1, "dash": "dash"}
+    target = line([0, last], [run.n, run.n], f"n = {run.n}", "#5b6577", xaxis="x2", yaxis="y2")
+    target["line"] = {"color": "#5b6577", "width": 1, "dash": "dash"}
     axes: Figure = {
         "xaxis": {"domain": HALVES[0][0], "title": "epoch"},
         "xaxis2": {"domain": HALVES[1][0], "title": "epoch", "anchor": "y2"},
@@ -107,7 +99,7 @@ def histories(
         "yaxis2": {"anchor": "x2", "rangemode": "tozero"},
     }
     titles = [panel_title(left_title, HALVES[0]), panel_title(right_title, HALVES[1])]
-    return {"data": [*data, wanted], "layout": layout(annotations=titles, height=380, **axes)}
+    return {"data": [*data, target], "layout": layout(annotations=titles, height=380, **axes)}
 
 
 def rises(firsts: Mapping[str, RunFigures]) -> Figure:
@@ -124,9 +116,9 @@ def rises(firsts: Mapping[str, RunFigures]) -> Figure:
         }
         data.append({"type": "scatter", "mode": "markers", "x": [x[-1]], "y": [y[-1]], "name": name, "marker": marker})
     run = next(iter(firsts.values()))
-    wanted = line([min(x) / 2, max(x) * 2], [run.n, run.n], f"n = {run.n}", "#5b6577", showlegend=False)
+    target = line([min(x) / 2, max(x) * 2], [run.n, run.n], f"n = {run.n}", "#5b6577", showlegend=False)
     return {
-        "data": [*data, wanted],
+        "data": [*data, target],
         "layout": layout(
             height=440,
             xaxis={
@@ -160,13 +152,13 @@ def products() -> Figure:
 
 
 def bars(firsts: Mapping[str, RunFigures]) -> Figure:
-    """Return the accuracy of every run, as found and retrained."""
+    """Return the accuracy of every run, before and after retraining."""
     names: Sequence[str] = sorted(firsts, key=lambda name: firsts[name].retrained)
     data = [
         {"type": "scatter", "mode": "markers", "y": list(names), "x": [getattr(firsts[name], key) for name in names], "name": title,
          "marker": {"size": 10, "color": colour, "symbol": symbol}}
         for key, title, colour, symbol in (
-            ("found", "hard mask, not retrained", COLOURS[5], "circle-open"),
+            ("hardened", "hard mask, not retrained", COLOURS[5], "circle-open"),
             ("retrained", "hard mask, retrained", COLOURS[0], "diamond"),
         )
     ]  # fmt: skip

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcprune.storage.run_metrics import read_run
-from mcprune.studies.jobs import Job, Jobs, write_json
-from mcprune.studies.reproduce.slides.claims import Runs, rows, summary_words
+from mcprune.data.base import Dataset
+from mcprune.storage.run_metrics import RunFigures
+from mcprune.studies.base import ClaimStudy, Results
+from mcprune.studies.claims import Claim
+from mcprune.studies.jobs import Job, JobStudy
+from mcprune.studies.reproduce.slides.claims import Runs, claims
 
-RESULTS = "results.json"
+# Figures of each run in results.json.
+RECORDED = ("kept_before", "near_hard", "away", "hardened", "retrained", "seconds", "epochs")
 ALPHAS = ("0.1", "1", "10", "100", "1000")
 LAMBDAS = ("1e5", "1e6", "1e7")
 # 20 epochs for each of lambda = 1 ... 1e7; means over 10 epochs; gates start at sigmoid(4) = .982 and have no wall.
@@ -30,15 +33,15 @@ class Setting:
     keep: int
     seeds: tuple[int, ...] = (0,)
     quick: bool = False
-    threads: Any = None
+    threads: str | None = None
 
     @property
     def rate(self) -> float:
         """The pruner's learning rate."""
         return RATES.get(self.data, RATE)
 
-    def words(self) -> str:
-        """Say what the setting is, and which part of it the slides do not give."""
+    def description(self) -> str:
+        """Return what the setting is, and which part of it the slides do not give."""
         seconds = CHAIN_SECONDS_QUICK if self.quick else CHAIN_SECONDS
         return (
             f"{self.data}, n = {self.keep}, seeds {', '.join(map(str, self.seeds))}. As on the slides: gates sigmoid(w) close to 1 at "
@@ -51,19 +54,19 @@ class Setting:
 
 def jobs(setting: Setting) -> list[Job]:
     """Return every run of the setting: for each seed the gradient path's, then the two chains."""
-    found = []
+    listed = []
     for seed in setting.seeds:
         shared: dict[str, Any] = {"data": setting.data, "keep": setting.keep, "seed": seed, "compare": "no"}
         if setting.threads is not None:
             shared["threads"] = setting.threads
         for name, options in _gradient(setting.rate).items():
-            found.append(Job(f"{name}-seed{seed}", {**shared, **options}, {"run": name, "seed": seed}))
+            listed.append(Job(f"{name}-seed{seed}", {**shared, **options}, {"run": name, "seed": seed}))
         seconds = CHAIN_SECONDS_QUICK if setting.quick else CHAIN_SECONDS
         for name, options in {"chain-slides": {"preset": "slides"}, "chain": {}}.items():
-            found.append(
+            listed.append(
                 Job(f"{name}-seed{seed}", {**shared, **options, "max_time": seconds}, {"run": name, "seed": seed})
             )
-    return found
+    return listed
 
 
 def _gradient(rate: float) -> dict[str, dict[str, Any]]:
@@ -88,39 +91,58 @@ def _gradient(rate: float) -> dict[str, dict[str, Any]]:
     return {name: {**common, **options} for name, options in plain.items()}
 
 
-def finished_runs(work: Jobs) -> Runs:
-    """Return the finished runs: by name, then by seed."""
-    found: dict[str, dict[int, Any]] = {}
-    for job in work.jobs:
-        if work.finished(job.name):
-            run = read_run(work.folder(job.name), work.spent(job.name))
-            found.setdefault(job.about["run"], {})[job.about["seed"]] = run
-    return found
+class SlidesStudy(JobStudy, ClaimStudy):
+    """The slides' runs below a folder, and their claims.
 
+    Parameters
+    ----------
+    root : Path
+    setting : Setting
+    dataset : Dataset
+    force : bool
+        Finished runs that had other options are replaced.
 
-def write_results(root: Path, setting: Setting, work: Jobs) -> tuple[Mapping[str, Any], Runs]:
-    """Write results.json; return what it holds, and the runs."""
-    from mcprune.environment import cores, versions
+    Raises
+    ------
+    ConfigError, FolderError
+        As of `Jobs`.
+    """
 
-    runs = finished_runs(work)
-    made = rows(runs, setting.keep)
-    found = {
-        "source": "deepPP slides of May 2023",
-        "setting": {
-            "data": setting.data, "keep": setting.keep, "seeds": list(setting.seeds), "quick": setting.quick, "words": setting.words(),
-        },
-        "machine": {"cores": cores(), **versions()},
-        "rows": made,
-        "summary": summary_words(made),
-        "failures": work.failures(),
-        "runs": [
-            {
-                "run": name, "seed": seed, "kept_before": run.kept_before, "near_hard": run.near_hard, "away": run.away, "found": run.found,
-                "retrained": run.retrained, "seconds": run.seconds, "epochs": run.epochs,
-            }
-            for name, by_seed in runs.items()
-            for seed, run in by_seed.items()
-        ],
-    }  # fmt: skip
-    write_json(root / RESULTS, found)
-    return found, runs
+    source = "deepPP slides of May 2023"
+    source_says = "the slides say"
+
+    def __init__(self, root: Path, setting: Setting, dataset: Dataset, *, force: bool = False) -> None:
+        super().__init__(root, "reproduce slides", jobs(setting), dataset, force=force)
+        self.setting, self.threads = setting, setting.threads
+
+    def by_seed(self) -> Runs:
+        """Return the finished runs: by name, then by seed."""
+        runs: dict[str, dict[int, RunFigures]] = {}
+        finished = self.finished_runs()
+        for job in self.jobs.jobs:
+            if job.name in finished:
+                runs.setdefault(job.about["run"], {})[job.about["seed"]] = finished[job.name]
+        return runs
+
+    def claims(self) -> list[Claim]:
+        return claims(self.by_seed(), self.setting.keep)
+
+    def results(self) -> Results:
+        setting = self.setting
+        return {
+            **super().results(),
+            "setting": {
+                "data": setting.data, "keep": setting.keep, "seeds": list(setting.seeds), "quick": setting.quick,
+                "words": setting.description(),
+            },
+            "runs": [
+                {"run": name, "seed": seed, **{key: getattr(run, key) for key in RECORDED}}
+                for name, by_seed in self.by_seed().items()
+                for seed, run in by_seed.items()
+            ],
+        }  # fmt: skip
+
+    def write_page(self, path: Path, results: Results) -> None:
+        from mcprune.studies.reproduce.slides.page import write_page
+
+        write_page(path, self.by_seed(), results)
