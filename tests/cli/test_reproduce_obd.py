@@ -126,7 +126,7 @@ def test_what_is_finished_is_kept(studied, capsys):
 def test_another_setting_is_refused_and_replaced_by_force(studied, capsys, monkeypatch):
     monkeypatch.setattr(obd, "QUICK", {**TINY, "epochs": 2, "chain_percents": ()})
     assert main(command(studied)) == 2
-    assert "epochs = 30, not 2; choose another --out" in capsys.readouterr().err
+    assert "epochs = 30, not 2. Choose another --out" in capsys.readouterr().err
     assert main(["reproduce", "slides", "--quick", "--out", str(studied)]) == 2
     dense = {one["net"]: one["accuracy"] for one in results(studied)["dense"]}
     assert main(command(studied, "--force")) == 0

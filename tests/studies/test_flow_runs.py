@@ -169,7 +169,7 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     assert main([*COMMAND[:4], "0.25", *COMMAND[5:], str(root)]) == 2
     assert "--force" in capsys.readouterr().err
     assert main(["reproduce", "slides", "--quick", "--out", str(root)]) == 2
-    assert "choose another --out" in capsys.readouterr().err
+    assert "Choose another --out" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny")
