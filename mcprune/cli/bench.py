@@ -119,6 +119,7 @@ COMMON = {
     "keep",
     "seed",
     "max_time",
+    "search_time",
     "compare",
     "out",
     "force",

@@ -40,7 +40,7 @@ FIRST: dict[str, str] = {
     "delta": "half-width of the chain's proposals, or a schedule",
     "temperature": "of the chain; 0 accepts improvements only; or a schedule",
     "retrain": "training of the small model: epochs, dropout, distill, ...",
-    "max_time": "seconds for the search",
+    "max_time": "seconds for the whole command",
     "checkpoint_every": "how often the run is saved for mcprune resume",
     "threads": "threads of torch and numba",
     "seed": "of all random numbers",

@@ -45,7 +45,7 @@ class Fitted(NamedTuple):
 
 
 def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
-    """Return how many epochs of a chain fit into `max_time`, learned from whole searches of few epochs.
+    """Return how many epochs of a chain fit into `search_time`, learned from whole searches of few epochs.
 
     A short search has all phases of a long one: n(t) falling on small evaluation batches, then exchanges on large ones. It has
     as many fewer waves of n(t), and looks at the validation rows, as it has fewer epochs: what a pool evaluates follows the waves and not
@@ -55,10 +55,10 @@ def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
     Parameters
     ----------
     config : Config
-        With max_time, without epochs.
+        With search_time, without epochs.
     dataset : Dataset
     """
-    assert config.runtime.max_time is not None
+    assert config.runtime.search_time is not None
     began = time.monotonic()
     plan = make_plan(config, dataset)
     setup = time.monotonic() - began
@@ -66,16 +66,16 @@ def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
     most, epochs, expected, forwards = MOST * usual, 1, plan.epochs, 0
     made: list[tuple[float, float]] = []  # epochs and seconds of a trial
     for _ in range(TRIALS):
-        done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.runtime.max_time)
+        done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.runtime.search_time)
         forwards += rows
         made.append((done, seconds))
-        expected = max(1, min(most, math.floor(FILLED * config.runtime.max_time * done / seconds)))
-        wanted = min(math.floor(TRIAL * config.runtime.max_time * done / seconds), most)
+        expected = max(1, min(most, math.floor(FILLED * config.runtime.search_time * done / seconds)))
+        wanted = min(math.floor(TRIAL * config.runtime.search_time * done / seconds), most)
         if wanted < 2 * epochs or done < epochs:
             break
         epochs = wanted
     fixed, each = _fixed_and_each(made)
-    left = FILLED * config.runtime.max_time - (time.monotonic() - began) - setup - ready - fixed
+    left = FILLED * config.runtime.search_time - (time.monotonic() - began) - setup - ready - fixed
     return Fitted(max(1, min(most, math.floor(left / each))), most, forwards)
 
 
@@ -108,7 +108,7 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
     """
     began = time.monotonic()
     share = epochs / plan.epochs
-    changes: dict[str, Any] = {"epochs": epochs, "max_time": limit}
+    changes: dict[str, Any] = {"epochs": epochs, "search_time": limit}
     schedule, start = plan.config.chain.keep_schedule, plan.config.chain.start
     if schedule.regrow:
         times = max(1, round(schedule.regrow * epochs / max(expected, epochs)))

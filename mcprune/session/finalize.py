@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -101,7 +102,9 @@ def finalize(
 ) -> Iterator[Event]:
     """Retrain, compare, write; the last event carries the `Outcome`. Once interrupted, end with what there is."""
     mask = result.mask
-    refit = Refit(plan, lambda: interrupt.is_asked)
+    limit = plan.config.runtime.max_time
+    deadline = math.inf if limit is None else began + limit
+    refit = Refit(plan, lambda: interrupt.is_asked, deadline)
     is_cut_short = interrupt.is_asked
     scores: list[Scored] = []
 
@@ -161,12 +164,21 @@ def finalize(
     compares, note = (False, "") if is_cut_short else _comparisons(plan, refit, result.work)
     if note:
         yield Note(note)
+    left_out = list(refit.shortened)
     if compares:
+        refit.is_asked = lambda: interrupt.is_asked or time.monotonic() >= deadline
+        refit.deadline = math.inf  # a comparison with fewer epochs would not be fair: it is whole, or left out
+        before = len(scores)
         try:
             yield from _rivals(plan, refit, score) if is_fresh else _updated_rivals(plan, refit, score)
         except KeyboardInterrupt:
-            is_cut_short = True
-            yield Note("the comparisons were interrupted")
+            if interrupt.is_asked:
+                is_cut_short = True
+                yield Note("the comparisons were interrupted")
+            else:
+                left_out.append("the comparisons" if len(scores) == before else "the rest of the comparisons")
+    if left_out:
+        yield Note(f"--max-time {limit:g}: no time for {' and '.join(left_out)}")
     order = ["dense", "all sites", *OF_MASK, "random masks", "first-layer magnitude", "weight magnitude", *BY_MAGNITUDE]
     indices, names = kept_sites(plan, mask)
     done = RunDone(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mcprune.config.schema import Config
@@ -27,7 +28,7 @@ from mcprune.session.interrupt import Interrupt
 from mcprune.session.orphaned_mask import rescued
 from mcprune.session.pilots import in_time
 from mcprune.session.ranks import enter
-from mcprune.session.retrain import is_default
+from mcprune.session.retrain import Refit, is_default
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_of
 from mcprune.session.steering import Steering
@@ -38,6 +39,8 @@ from mcprune.types import BoolArray
 from mcprune.version import VERSION
 
 MOST_NAMES = 4096  # of inputs in `run_started`
+# Of the time of a command: seconds that a search has at least, the largest share of the retraining, its reserve over the estimate.
+AT_LEAST, MOST_RETRAINING, RESERVED = 0.01, 0.5, 1.2
 
 
 def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = None) -> Iterator[Event]:
@@ -68,6 +71,7 @@ def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = 
     ...     if isinstance(event, mcprune.Progress):
     ...         print(event.block, event.loss)
     """
+    began = time.monotonic()
     check_options(config)
     folder = RunFolder(folder_of(config), config, force=config.runtime.force)
     try:
@@ -76,7 +80,7 @@ def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = 
         if ranks is not None:
             ranks.told({"options": None})
         # Not kept in a variable: the data set is freed once its parts are made.
-        yield from start_run(config, load_dataset(config), folder, steering=steering, ranks=ranks)
+        yield from start_run(config, load_dataset(config), folder, steering=steering, ranks=ranks, began=began)
     finally:
         folder.close()
 
@@ -119,11 +123,18 @@ def start_run(
     steering: Steering | None = None,
     function: Callable[..., Any] | None = None,
     ranks: Ranks | None = None,
+    began: float | None = None,
 ) -> Iterator[Event]:
     """Run on a loaded data set from the first step on, into a folder that the caller closes."""
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     plan = make_plan(config, dataset, model, function=function)
     enter(plan, config, ranks)
+    if config.runtime.max_time is not None and config.runtime.search_time is None:
+        # Resolved before the search, so that every process of the run plans by the same number.
+        seconds = search_seconds(plan, config.runtime.max_time - (time.monotonic() - began))
+        seconds = seconds if ranks is None else float(ranks.told(seconds))
+        config = config.replace(search_time=seconds)
+        plan.config = plan.config.replace(search_time=seconds)
     search = searching(config, plan, began, steering)
     del dataset
     if folder is not None:
@@ -226,6 +237,18 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
             write_mask(plan, result, folder)
         yield hardened
         yield from finalize(plan, result, folder, began, interrupt)
+
+
+def search_seconds(plan: Plan, seconds: float) -> float:
+    """Return how many of the seconds that are left the search may take, so that the retraining fits behind it."""
+    if plan.config.retrain.finetune == "none":
+        return max(AT_LEAST, seconds)
+    refit = Refit(plan, lambda: False)
+    mask = np.ones(plan.sites.size, bool)
+    if plan.cost is None and plan.sites.inputs is not None and len(plan.sites.groups) == 1:
+        mask[plan.keep :] = False  # any n inputs take as long
+    retraining = plan.retrain_epochs * refit.epoch_seconds(refit.small(mask, plan.config.runtime.seed), mask)
+    return max(AT_LEAST, seconds - min(MOST_RETRAINING * seconds, RESERVED * retraining))
 
 
 def search(

@@ -61,9 +61,9 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
         All pilots failed.
     """
     if plan.config.gradient.alpha.kind != "auto":
-        if given.runtime.max_time is None or given.train.epochs is not None:
+        if given.runtime.search_time is None or given.train.epochs is not None:
             return plan
-        return _fitted(plan, given, {}, given.runtime.max_time - (time.monotonic() - began), searcher)
+        return _fitted(plan, given, {}, given.runtime.search_time - (time.monotonic() - began), searcher)
     share = plan.config.gradient.alpha.pilots or 0.4
     own = dict(CANDIDATES)
     if not len(plan.prepared.y_validation):
@@ -75,25 +75,25 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
             / (1 - share)
         )
     else:
-        total = given.runtime.max_time if given.runtime.max_time is not None else _chain_seconds(plan, searcher)
-    left = total - (time.monotonic() - began) if given.runtime.max_time is not None else total
+        total = given.runtime.search_time if given.runtime.search_time is not None else _chain_seconds(plan, searcher)
+    left = total - (time.monotonic() - began) if given.runtime.search_time is not None else total
     pilots_began = time.monotonic()
     deadline = pilots_began + share * left  # all of them together; what one takes too much the others do not get
     scores: dict[str, float] = {}
     told, forwards, failure, untried = [], 0, None, []
     for place, (name, candidate) in enumerate(own.items()):
-        if given.runtime.max_time is not None and time.monotonic() >= deadline:
+        if given.runtime.search_time is not None and time.monotonic() >= deadline:
             untried.append(name)
             told.append(f"{name}: no time for it")
             continue
         seconds = _epoch_seconds(_changed(plan, given, candidate, 1), searcher)
         slot = (
             (deadline - time.monotonic()) / (len(own) - place)
-            if given.runtime.max_time is not None
+            if given.runtime.search_time is not None
             else share * left / len(own)
         )
         epochs = max(1, min(plan.epochs, math.floor(slot / (seconds * (1 + REFIT_STEPS)))))
-        until = math.inf if given.runtime.max_time is None else time.monotonic() + SLOW * slot
+        until = math.inf if given.runtime.search_time is None else time.monotonic() + SLOW * slot
         try:
             scores[name], rows = _score(_changed(plan, given, candidate, epochs), searcher, until)
         except NumericalError as error:
@@ -126,10 +126,10 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
 def _without_pilots(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan:
     """Return the plan of the first candidate, where no validation rows can tell which one is best."""
     best, options = next(iter(CANDIDATES.items()))
-    if given.train.epochs is not None or given.runtime.max_time is None:
+    if given.train.epochs is not None or given.runtime.search_time is None:
         final = _changed(plan, given, options, plan.epochs)
     else:
-        final = _fitted(plan, given, options, given.runtime.max_time - (time.monotonic() - began), searcher)
+        final = _fitted(plan, given, options, given.runtime.search_time - (time.monotonic() - began), searcher)
     final.notes.append(f"alpha auto: {best}, as there are no validation rows (validation=0) by which pilots are judged")
     return final
 
@@ -172,7 +172,7 @@ def _alone(plan: Plan) -> Plan:
     """Return the plan on a copy of its classifier."""
     model = copy.deepcopy(plan.origin).to(plan.device)
     # A pilot ends by its own schedule, never by the clock.
-    config = plan.config.replace(max_time=None)
+    config = plan.config.replace(search_time=None)
     return replace(plan, config=config, model=model, gated=GatedModel(model, plan.sites), notes=[])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -25,14 +27,18 @@ from mcprune.types import BoolArray
 
 # Of a classifier that teaches the small one: it learns for so many passes at most, under so much dropout at least.
 TEACHER_EPOCHS, TEACHER_DROPOUT = 20, 0.2
+# Steps that are timed to plan by; the share of the time left that is planned, and that a teacher may take.
+TIMED_STEPS, PLANNED, TEACHING = 8, 0.9, 0.4
 
 
 class Refit:
     """Fresh classifiers on what a mask keeps, trained on the training and validation rows, tested once."""
 
-    def __init__(self, plan: Plan, is_asked: Callable[[], bool]) -> None:
+    def __init__(self, plan: Plan, is_asked: Callable[[], bool], deadline: float = math.inf) -> None:
         data = plan.prepared
         self.is_asked = is_asked
+        self.deadline = deadline  # by time.monotonic
+        self.shortened: list[str] = []  # what was shortened to end before the deadline
         self.plan = plan
         self._teacher: nn.Module | None = None
         self.x, self.y = (torch.from_numpy(part).to(plan.device) for part in data.all_but_test())
@@ -62,8 +68,40 @@ class Refit:
         is_found = may_be_found and config.retrain.finetune == "warm"
         model = self.cut(plan.model, mask) if is_found else self.small(mask, seed)
         lessons = self.lessons(mask) if config.retrain.distill else None
-        self.fit(model, mask, seed, plan.retrain_epochs, plan.retrain_rate, lessons)
+        epochs = self.fitting_epochs(model, mask, plan.retrain_epochs)
+        self.fit(model, mask, seed, epochs, plan.retrain_rate, lessons)
         return model
+
+    def epoch_seconds(self, model: nn.Module, mask: BoolArray) -> float:
+        """Return the seconds of one pass over the training rows, by a few steps of a copy of the model."""
+        batch = min(self.plan.batch_size, len(self.y))
+        steps = max(1, min(TIMED_STEPS, len(self.y) // batch))
+        rows, copied = slice(0, steps * batch), copy.deepcopy(model)
+        seconds = []
+        for _ in range(2):  # the first one warms up
+            began = time.monotonic()
+            fit(
+                copied,
+                self.columns(self.x[rows], mask),
+                self.y[rows],
+                epochs=1,
+                batch_size=batch,
+                learning_rate=self.plan.retrain_rate,
+                weight_decay=0.0,
+                seed=0,
+            )
+            seconds.append(time.monotonic() - began)
+        return seconds[-1] * (len(self.y) // batch) / steps
+
+    def fitting_epochs(self, model: nn.Module, mask: BoolArray, epochs: int, share: float = PLANNED) -> int:
+        """Return how many of the epochs fit into a share of the time that is left before the deadline; at least 1."""
+        if math.isinf(self.deadline):
+            return epochs
+        each = self.epoch_seconds(model, mask)
+        fitting = max(1, min(epochs, int(share * (self.deadline - time.monotonic()) / each)))
+        if fitting < epochs:
+            self.shortened.append(f"{epochs - fitting:,} of {epochs:,} epochs of retraining")
+        return fitting
 
     def fit(
         self, model: nn.Module, mask: BoolArray, seed: int, epochs: int, rate: float, lessons: Lessons | None = None
@@ -91,7 +129,7 @@ class Refit:
         config, everything = self.plan.config, np.ones_like(mask)
         if self._teacher is None:
             teacher = self.fresh(config.runtime.seed, dropout=max(config.retrain.dropout or 0.0, TEACHER_DROPOUT))
-            epochs = min(self.plan.retrain_epochs, TEACHER_EPOCHS)
+            epochs = self.fitting_epochs(teacher, everything, min(self.plan.retrain_epochs, TEACHER_EPOCHS), TEACHING)
             self.fit(teacher, everything, config.runtime.seed, epochs, config.train.learning_rate)
             self._teacher = teacher
         with step_noise(config.runtime.seed, 1):
@@ -137,7 +175,7 @@ class Refit:
                 chosen,
                 self.x,
                 self.y,
-                epochs=plan.retrain_epochs,
+                epochs=self.fitting_epochs(model, np.ones_like(mask), plan.retrain_epochs),
                 batch_size=plan.batch_size,
                 learning_rate=config.train.learning_rate,
                 weight_decay=config.train.weight_decay,

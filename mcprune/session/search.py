@@ -166,7 +166,7 @@ class Search:
 
     def _end_block(self, interrupt: Interrupt) -> str:
         """Decide whether the search ends here, and whether more or fewer blocks are planned; return why a person wants to end."""
-        state, limit = self.state, self.plan.config.runtime.max_time
+        state, limit = self.state, self.plan.config.runtime.search_time
         is_free = state.blocks_done > self.steering.repeats_until  # what is repeated from a record no clock changes
         is_late = is_free and limit is not None and state.clock.search >= limit
         state.replan = 0

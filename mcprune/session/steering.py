@@ -289,7 +289,8 @@ def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
     if not path.is_dir():
         raise FolderError(f"there is no folder {str(folder)!r}; give --replay the folder of a run, such as runs/digits")
     options = read_options(path / CONFIG)
-    options.pop("max_time", None)  # the recorded end takes its place: a clock would end it elsewhere
+    for clock in ("max_time", "search_time"):  # the recorded end takes their place: a clock would end it elsewhere
+        options.pop(clock, None)
     changes: dict[int, list[dict[str, Any]]] = {}
     end = None
     for event in read_log(path).events:

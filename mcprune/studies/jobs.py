@@ -40,7 +40,7 @@ class Job:
     name : str
         The name of its folder.
     options : dict
-        As `make_config` takes them, without `out` and `force`. With `max_time` and no `epochs` as many epochs are planned
+        As `make_config` takes them, without `out` and `force`. With `search_time` and no `epochs` as many epochs are planned
         as fit into the time: by the run itself on the gradient path, from short trials (a part of the time) for a chain.
     about : dict
         What the job is to its study: method, n, seed.
@@ -199,10 +199,10 @@ class Jobs:
         began = time.monotonic()
         record: dict[str, Any] = {}
         steering = None
-        if config.method == "markov" and config.runtime.max_time is not None and config.train.epochs is None:
+        if config.method == "markov" and config.runtime.search_time is not None and config.train.epochs is None:
             fitted = fitting_epochs(config, dataset)
             spent = time.monotonic() - began
-            update = {"epochs": fitted.epochs, "max_time": _time_left(config.runtime.max_time, spent)}
+            update = {"epochs": fitted.epochs, "search_time": _time_left(config.runtime.search_time, spent)}
             config = config.replace(**update)
             record = {"trial_seconds": spent, "trial_forwards": fitted.forwards}
             steering = Filling(fitted.most)
@@ -247,8 +247,8 @@ def _is_of(started: Mapping[str, Any], options: Mapping[str, Any], record: Mappi
     """Whether a run that was started is that of the job's options: a kill may have left an earlier run in its place."""
     expected = dict(options)
     if "trial_seconds" in record:
-        left = _time_left(options["max_time"], record["trial_seconds"])
-        expected |= {"epochs": started.get("epochs"), "max_time": left}
+        left = _time_left(options["search_time"], record["trial_seconds"])
+        expected |= {"epochs": started.get("epochs"), "search_time": left}
     return {name: value for name, value in started.items() if name != "force"} == expected
 
 
@@ -272,7 +272,7 @@ def _is_record(record: object) -> bool:
 
 def _warm_up(config: Config, dataset: Dataset) -> None:
     """Search for an epoch, or as much of one as a moment allows, and write nothing, so that what is compiled and loaded is."""
-    short: dict[str, Any] = {"epochs": 1, "max_time": WARM, "out": None, "force": False}
+    short: dict[str, Any] = {"epochs": 1, "search_time": WARM, "out": None, "force": False}
     # Windows and rounds may be longer than the search.
     if config.method == "gradient":
         alpha = config.gradient.alpha

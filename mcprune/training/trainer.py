@@ -330,7 +330,6 @@ def fit(
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * learning_rate, total_steps=epochs * steps)
     draw = generator(seed, Stream.FIT_ORDER)
     model.train()
-    draw = np.random.default_rng([seed, 3])
     use_training_mode(model)
     loss = torch.zeros(())
     scaled = None if weights is None else weights / weights.mean()

@@ -189,7 +189,7 @@ def test_what_is_written_reads_back_equal(preset, tmp_path):
         moves="site=1,toggle=2",
         delta="linear:1:0.1:0.3",
         max_memory="1.5G",
-        max_time=0.1,
+        search_time=0.1,
         data='a "quoted" \\ näme.csv',
     )
     write_config(config, tmp_path / "config.toml")

@@ -246,7 +246,7 @@ def test_the_chain_counts_its_work_and_its_crossings_too(quick, tmp_path):
 
 def test_epochs_fit_the_time_unless_they_are_given(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
-    config = quick(method="gradient", alpha="decade", max_time=0.5, out=str(tmp_path / "run"))
+    config = quick(method="gradient", alpha="decade", search_time=0.5, out=str(tmp_path / "run"))
     assert next(run(config)).epochs == 12
     start = next(run(config.replace(epochs=None)))
     assert 1 <= start.epochs <= 46
@@ -312,7 +312,7 @@ def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypa
         return real(search, block)
 
     monkeypatch.setattr(Search, "advance", advance)
-    config = quick(method="gradient", alpha="auto", epochs=None, max_time=2.0)
+    config = quick(method="gradient", alpha="auto", epochs=None, search_time=2.0)
     plan = make_plan(config, load_data("digits"))
     final = pilots.in_time(plan, config, 0.0, lambda plan: Search(plan, make_method(plan)))
     assert now[0] <= share * 2.0 + 0.3

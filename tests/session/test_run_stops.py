@@ -18,7 +18,7 @@ def lines(folder):
 
 
 def test_max_time_ends_the_search_and_hardens(quick, tmp_path):
-    told = list(run(quick(out=str(tmp_path / "run"), max_time=0.3, method="gradient", **LONG)))
+    told = list(run(quick(out=str(tmp_path / "run"), search_time=0.3, method="gradient", **LONG)))
     stopped = next(event for event in told if event.kind == "stopped")
     assert stopped.reason == "max_time"
     assert 1 <= stopped.block < told[0].blocks

@@ -59,7 +59,7 @@ def ends_at_n(told):
 def test_a_run_that_would_be_cut_comes_to_the_end_of_its_schedules(monkeypatch):
     blocks = of(told_of(), "run_started")[0].blocks
     Clock(monkeypatch)
-    told = told_of(max_time=0.4 * blocks * EACH)
+    told = told_of(search_time=0.4 * blocks * EACH)
     assert ends_at_n(told)
     assert not of(told, "stopped")
     last = of(told, "progress")[-1]
@@ -75,14 +75,14 @@ def test_without_it_the_mask_was_never_searched_for(monkeypatch):
     monkeypatch.setattr(Pace, "wanted", lambda *_: 0)
     monkeypatch.setattr(Search, "is_falling", False)
     Clock(monkeypatch)
-    told = told_of(max_time=0.25 * blocks * EACH)
+    told = told_of(search_time=0.25 * blocks * EACH)
     assert of(told, "stopped")[0].reason == "max_time"
     assert not ends_at_n(told)
 
 
 def test_one_block_is_made_at_n_however_little_time_there_is(monkeypatch):
     Clock(monkeypatch)
-    told = told_of(max_time=1e-9)
+    told = told_of(search_time=1e-9)
     last = of(told, "progress")[-1]
     assert (last.block, last.blocks, last.target, last.kept) == (3, 3, 16, 16)  # the first is not counted
     assert of(told, "hardened")[0].kept_before == 16
@@ -97,7 +97,7 @@ def test_what_the_first_block_compiles_is_no_time_of_the_search(monkeypatch):
     for first in (EACH, 1000 * EACH):
         with monkeypatch.context() as patch:
             Clock(patch, lambda block, first=first: EACH if block else first)
-            told = told_of(max_time=0.4 * blocks * EACH)
+            told = told_of(search_time=0.4 * blocks * EACH)
         assert ends_at_n(told)
         ends.append(of(told, "progress")[-1].block)
     assert ends[0] == ends[1]
@@ -106,7 +106,7 @@ def test_what_the_first_block_compiles_is_no_time_of_the_search(monkeypatch):
 def test_a_run_that_fits_keeps_its_bits(monkeypatch, tmp_path):
     Clock(monkeypatch)
     plain = told_of(out=str(tmp_path / "plain"))
-    timed = told_of(out=str(tmp_path / "timed"), max_time=1.05 * of(plain, "run_started")[0].blocks * EACH)
+    timed = told_of(out=str(tmp_path / "timed"), search_time=1.05 * of(plain, "run_started")[0].blocks * EACH)
     assert not of(timed, "replanned")
     assert (tmp_path / "plain" / "mask.json").read_bytes() == (tmp_path / "timed" / "mask.json").read_bytes()
 
@@ -120,7 +120,7 @@ def slower(monkeypatch):
 def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     folder = tmp_path / "run"
     limit = 1.25  # 120 blocks, of which 15 take three times as long
-    told = told_of(out=str(folder), max_time=limit)
+    told = told_of(out=str(folder), search_time=limit)
     changes = of(told, "replanned")
     assert any(change.blocks < change.blocks_before for change in changes)
     assert ends_at_n(told)
@@ -133,7 +133,7 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     # Cut off behind the last change, its checkpoint in front of the first one.
     cut = tmp_path / "cut"
     slower.now = 0.0
-    config = make_config(**{**OPTIONS, "max_time": limit, "checkpoint_every": "3", "out": str(cut)})
+    config = make_config(**{**OPTIONS, "search_time": limit, "checkpoint_every": "3", "out": str(cut)})
     stop = changes[-1].block + 1
     for event in run(config):
         if event.kind == "replanned" and event.block == changes[0].block:
@@ -163,7 +163,7 @@ class Most(Steering):
 
 
 def test_time_that_is_left_is_filled_where_more_may_be_planned(monkeypatch):
-    config = make_config(**{**OPTIONS, "epochs": 20, "max_time": 3.0})
+    config = make_config(**{**OPTIONS, "epochs": 20, "search_time": 3.0})
     Clock(monkeypatch)
     told = list(run_on(config, load("digits"), None, steering=Most()))
     last = of(told, "progress")[-1]

@@ -112,7 +112,7 @@ def test_the_epochs_of_a_chain_that_fit(ready, each, trials, wanted, monkeypatch
 
     monkeypatch.setattr(filling, "_search_short", short)
     monkeypatch.setattr(filling.time, "monotonic", lambda: 0.0)
-    fitted = filling.fitting_epochs(quick(epochs=None, max_time=10.0), load("digits"))
+    fitted = filling.fitting_epochs(quick(epochs=None, search_time=10.0), load("digits"))
     assert asked == trials
     assert fitted.forwards == 100 * sum(trials)
     assert fitted.most == MOST
@@ -151,7 +151,7 @@ def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(mo
     from mcprune.session.search import Search
 
     now, real = [0.0], Search.advance
-    config = quick(epochs=None, max_time=10.0, train_steps=1)
+    config = quick(epochs=None, search_time=10.0, train_steps=1)
     plan = make_plan(config, load("digits"))
 
     def advance(search, block):

@@ -124,7 +124,7 @@ def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(Search, "advance", advance)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     root = tmp_path / "jobs"
-    options = {**OPTIONS, "max_time": 2.0}
+    options = {**OPTIONS, "search_time": 2.0}
     del options["epochs"]
 
     def run_on(config, dataset, path, **more):

@@ -35,8 +35,14 @@ class Runtime(Section):
     max_time: float | None = Field(
         default=None,
         gt=0,
-        description="seconds for the search, of a chain from the end of its first block on; a chain that would not finish "
-        "plans fewer blocks, others end early and harden",
+        description="seconds for the whole command: search, retraining and comparisons are planned within it, and what did not fit "
+        "is listed in one line",
+    )
+    search_time: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds for the search alone, of a chain from the end of its first block on; a chain that would not finish "
+        "plans fewer blocks, others end early and harden [what --max-time leaves]",
     )
     checkpoint_every: Annotated[str, BeforeValidator(interval_text)] = Field(
         default="auto",

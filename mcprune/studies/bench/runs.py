@@ -74,7 +74,7 @@ class Bench:
         return [
             Job(
                 f"n{keep}-{method}-seed{seed}",
-                {**self.shared, "compare": "no", "max_time": self.seconds, **options, "keep": keep, "seed": seed},
+                {**self.shared, "compare": "no", "search_time": self.seconds, **options, "keep": keep, "seed": seed},
                 {"method": method, "n": keep, "seed": seed},
             )
             for seed in self.seeds

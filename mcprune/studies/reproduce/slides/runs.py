@@ -64,7 +64,7 @@ def jobs(setting: Setting) -> list[Job]:
         seconds = CHAIN_SECONDS_QUICK if setting.quick else CHAIN_SECONDS
         for name, options in {"chain-slides": {"preset": "slides"}, "chain": {}}.items():
             listed.append(
-                Job(f"{name}-seed{seed}", {**shared, **options, "max_time": seconds}, {"run": name, "seed": seed})
+                Job(f"{name}-seed{seed}", {**shared, **options, "search_time": seconds}, {"run": name, "seed": seed})
             )
     return listed
 
