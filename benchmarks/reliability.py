@@ -80,7 +80,7 @@ def go(folder: Path, options: dict[str, Any], at: int | None = None, told: Path 
         counted(at, told)
     if has_ended(folder):
         return
-    if (folder / "begun.json").exists():
+    if (folder / "request.json").exists():
         for _ in events_of(open_run(folder)):
             pass
         return
@@ -181,14 +181,14 @@ def costs(data: str, epochs: int) -> dict[str, float]:
 
     root = Path(tempfile.mkdtemp())
     spent: list[float] = []
-    write = RunFolder.checkpoint
+    write = RunFolder.write_checkpoint
 
     def timed(self: RunFolder, tree: Any, mark: Any) -> None:
         began = time.monotonic()
         write(self, tree, mark)
         spent.append(time.monotonic() - began)
 
-    RunFolder.checkpoint = timed  # type: ignore[method-assign]
+    RunFolder.write_checkpoint = timed  # type: ignore[method-assign]
     keep = 50 if data == "mnist" else 16
     config = make_config(
         data=data, keep=keep, epochs=epochs, compare="no", retrain_epochs=1, out=str(root / "run"), threads=1

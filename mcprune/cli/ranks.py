@@ -16,7 +16,7 @@ from mcprune.session.ranks import Place, about_options, met
 from mcprune.session.resume import events_of, has_ended, open_run
 from mcprune.session.steering import Steering
 from mcprune.session.worker import follow
-from mcprune.storage.layout import BEGUN, read_json
+from mcprune.storage.layout import REQUEST, read_json
 
 
 def run_shared(place: Place, config: Config, steering: Steering | None, *, quiet: bool, json: bool) -> int:
@@ -53,7 +53,7 @@ def resume_shared(place: Place, given: Any) -> int:
 def is_of(folder: Path, job: str) -> bool:
     """Whether the run in a folder was started by this torchrun, in an earlier attempt."""
     try:
-        return bool(read_json(folder, BEGUN).get("job") == job)
+        return bool(read_json(folder, REQUEST).get("job") == job)
     except FolderError:
         return False
 

@@ -60,7 +60,7 @@ class Keeper:
         FolderError
             The disk is full, or the folder is gone.
         """
-        self.folder.begin()
+        self.folder.start()
         self.mark = self.folder.mark
         passed = time.monotonic() - self._last
         epoch = self.plan.epochs * search.blocks_done / self.plan.blocks
@@ -78,7 +78,9 @@ class Keeper:
         if self._about is None:
             self._about = about(self.plan, search)
         steering = search.steering.save(search.blocks_done)
-        self.folder.checkpoint({**self._about, "search": search.save(), "steering": steering}, mark or self.folder.mark)
+        self.folder.write_checkpoint(
+            {**self._about, "search": search.save(), "steering": steering}, mark or self.folder.mark
+        )
         self._last = time.monotonic()
         self._last_epoch = self.plan.epochs * search.blocks_done / self.plan.blocks
         self._saved_blocks = search.blocks_done
@@ -92,7 +94,7 @@ class Keeper:
         FolderError
             It cannot be written.
         """
-        if search.is_between and search.blocks_done > self._saved_blocks and self.folder.has_begun:
+        if search.is_between and search.blocks_done > self._saved_blocks and self.folder.has_started:
             search.take_back()
             self.save(search, self.mark)
 

@@ -160,7 +160,7 @@ def finalize(
         "nonzero_weights": BeforeAfter(nonzero_weights(whole), nonzero_weights(small)),
     }
     if folder is not None:
-        folder.model(small, extra)
+        folder.write_model(small, extra)
     compares, note = (False, "") if is_cut_short else _comparisons(plan, refit, result.work)
     if note:
         yield Note(note)

@@ -151,10 +151,10 @@ def record_events(events: Iterator[Event], search: Search, folder: RunFolder | N
         for event in events:
             # A classifier that diverges at once leaves nothing, and an earlier run as it was.
             if search.blocks_done:
-                folder.begin()
-            folder.event(event)
+                folder.start()
+            folder.write_event(event)
             if isinstance(event, RunDone) and event.is_complete:
-                folder.finish()
+                folder.mark_finished()
             yield event
     except FolderError as error:
         if search.blocks_done and not folder.path.exists():
@@ -165,7 +165,7 @@ def record_events(events: Iterator[Event], search: Search, folder: RunFolder | N
             if search.keeper is not None:
                 search.keeper.rescue(search)
         if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # those can be resumed
-            folder.restore()
+            folder.restore_replaced()
         raise
 
 

@@ -31,7 +31,7 @@ from mcprune.storage.checkpoint import packed, read_checkpoint
 from mcprune.storage.event_log import parse_event, parse_events
 from mcprune.storage.events import Event, Progress, RunDone, Stopped
 from mcprune.storage.folder import Mark, RunFolder
-from mcprune.storage.layout import BEGUN, CHECKPOINT, EVENTS, OLDER, RESULT, bring_back, read_json, stale_files
+from mcprune.storage.layout import CHECKPOINT, EVENTS, OLDER, REQUEST, RESULT, read_json, restore_replaced, stale_files
 
 
 class Opened(NamedTuple):
@@ -79,7 +79,7 @@ def has_ended(folder: str | Path) -> bool:
     if not isinstance(last, RunDone) or not last.is_complete:
         return False
     with suppress(OSError):
-        for name in (OLDER, CHECKPOINT, BEGUN):
+        for name in (OLDER, CHECKPOINT, REQUEST):
             (path / name).unlink(missing_ok=True)
     return True
 
@@ -106,11 +106,11 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
     lock = Lock(path)
     try:
         with suppress(OSError):  # a folder that cannot be written is told of when it is written
-            bring_back(path)
+            restore_replaced(path)
             for stale in stale_files(path):
                 stale.unlink()
-        begun = _begun(path)
-        options, run_id = begun["options"], begun["run"]
+        request = _request(path)
+        options, run_id = request["options"], request["run"]
         held, name = _choose(path, run_id, older=older)
         words = []
         if held is None:
@@ -135,8 +135,8 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
         mark = Mark() if held is None else Mark(*held["events"])
         told, tail = _split(path, mark)
         steering = _steering(held, tail)
-        files = RunFolder(path, config, force=bool(options.get("force")), goes_on=(lock, run_id))
-        return Opened(files, held, tuple(begun["needs"]), told, steering, words, anyway, options)
+        files = RunFolder(path, config, force=bool(options.get("force")), resumes=(lock, run_id))
+        return Opened(files, held, tuple(request["needs"]), told, steering, words, anyway, options)
     except BaseException:
         lock.release()
         raise
@@ -192,7 +192,7 @@ def events_of(
         )
         folder.config = search.plan.config
         del dataset
-        folder.go_on(Mark(*held["events"]))
+        folder.resume_at(Mark(*held["events"]))
         yield from opened.told
         began = time.monotonic() - search.state.clock.total
         yield from record_events(search_and_finish(search, folder, began), search, folder)
@@ -293,21 +293,21 @@ def _check_given(
         raise ConfigError(f"the classifier of {str(path)!r} is a built-in one; leave model out")
 
 
-def _begun(path: Path) -> dict[str, Any]:
-    if not (path / BEGUN).exists():
+def _request(path: Path) -> dict[str, Any]:
+    if not (path / REQUEST).exists():
         if has_ended(path):
             raise FolderError(f"the run in {str(path)!r} has ended: nothing is left to resume; mcprune show {path}")
         raise FolderError(
-            f"{str(path)!r} has no {BEGUN}: no run that can go on is there; give another folder, or run again"
+            f"{str(path)!r} has no {REQUEST}: no run that can go on is there; give another folder, or run again"
         )
-    begun = read_json(path, BEGUN)
-    if begun.get("format") != "mcprune-begun" or not isinstance(begun.get("options"), dict):
-        raise FolderError(f"{str(path / BEGUN)!r} was not written by mcprune; run again")
-    if begun.get("schema") != 1:
-        raise FolderError(f"{str(path / BEGUN)!r} was written by a later mcprune; use that version")
-    if not isinstance(begun.get("run"), str) or not isinstance(begun.get("needs"), list):
-        raise FolderError(f"{str(path / BEGUN)!r} is broken; run again")
-    return begun
+    request = read_json(path, REQUEST)
+    if request.get("format") != "mcprune-request" or not isinstance(request.get("options"), dict):
+        raise FolderError(f"{str(path / REQUEST)!r} was not written by mcprune; run again")
+    if request.get("schema") != 1:
+        raise FolderError(f"{str(path / REQUEST)!r} was written by a later mcprune; use that version")
+    if not isinstance(request.get("run"), str) or not isinstance(request.get("needs"), list):
+        raise FolderError(f"{str(path / REQUEST)!r} is broken; run again")
+    return request
 
 
 def _choose(path: Path, run_id: str, *, older: bool) -> tuple[dict[str, Any] | None, str]:

@@ -28,7 +28,7 @@ from mcprune.storage.events import (
     Scored,
     Stopped,
 )
-from mcprune.storage.layout import BEGUN, EVENTS, RESULT, read_json
+from mcprune.storage.layout import EVENTS, REQUEST, RESULT, read_json
 from mcprune.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def read_log(folder: str | Path) -> EventLog:
     try:
         lines = (path / EVENTS).read_bytes().split(b"\n")
     except FileNotFoundError:
-        if (path / BEGUN).exists():
+        if (path / REQUEST).exists():
             raise FolderError(
                 f"the run in {str(folder)!r} has no finished block yet: it waits before its first one, or was cut off there. "
                 f"In that case mcprune resume {shlex.quote(str(folder))} continues it"

@@ -23,14 +23,14 @@ from mcprune.storage.events import Event, plain
 from mcprune.storage.layout import (
     ALL_FILES,
     BEFORE,
-    BEGUN,
     CHECKPOINT,
     CONFIG,
     EVENTS,
     MASK,
     OLDER,
-    bring_back,
+    REQUEST,
     check_free,
+    restore_replaced,
     stale_files,
 )
 from mcprune.surgery.model_files import save_model
@@ -44,19 +44,19 @@ class Mark(NamedTuple):
 
 
 class RunFolder:
-    """The files of a running run. An earlier run that it replaces is kept until `begin`.
+    """The files of a running run. An earlier run that it replaces is kept until `start`.
 
-    `announce` writes the options, so that a run that is killed early can be resumed; `begin`, after the first block, the other
+    `announce` writes the options, so that a run that is killed early can be resumed; `start`, after the first block, the other
     files. A run that ends before that leaves nothing.
 
     Parameters
     ----------
     path : Path
     config : Config
-        As requested; the caller sets `config` to the resolved one before `begin`.
+        As requested; the caller sets `config` to the resolved one before `start`.
     force : bool
         Replace a run in the folder.
-    goes_on : pair of Lock and str, optional
+    resumes : pair of Lock and str, optional
         Lock and id of the run in the folder, where this is its resume.
 
     Raises
@@ -65,31 +65,31 @@ class RunFolder:
         The folder is not empty (without `force`) or cannot be written.
     """
 
-    def __init__(self, path: Path, config: Config, *, force: bool, goes_on: tuple[Lock, str] | None = None) -> None:
-        if goes_on is None:
+    def __init__(self, path: Path, config: Config, *, force: bool, resumes: tuple[Lock, str] | None = None) -> None:
+        if resumes is None:
             check_free(path, force=force)
         self.path = path
         self.requested = self.config = config
-        self.run_id = uuid.uuid4().hex if goes_on is None else goes_on[1]
+        self.run_id = uuid.uuid4().hex if resumes is None else resumes[1]
         self.mark = Mark()
         self._force = force
         self._events: int | None = None
         self._waiting: list[Event] = []
-        self._lock: Lock | None = None if goes_on is None else goes_on[0]
+        self._lock: Lock | None = None if resumes is None else resumes[0]
         self._created: list[Path] = []  # folders, the innermost first
-        self._has_request = goes_on is not None
-        self._is_first = goes_on is None
+        self._has_request = resumes is not None
+        self._is_first = resumes is None
         self._is_finished = False
         self._needs: tuple[str, ...] = ()
         self.job = ""  # id of torchrun's job, by which a restarted process knows its run
 
     @property
-    def has_begun(self) -> bool:
+    def has_started(self) -> bool:
         """Whether the run has files beside its options."""
         return self._events is not None
 
     def announce(self, needs: tuple[str, ...] = ()) -> None:
-        """Lock the folder and write the options; with `force`, an earlier run is not touched before `begin`.
+        """Lock the folder and write the options; with `force`, an earlier run is not touched before `start`.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class RunFolder:
                 self._created.append(folder)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.path)
-            bring_back(self.path)
+            restore_replaced(self.path)
             for stale in stale_files(self.path):
                 stale.unlink()
             self._needs = needs
@@ -118,7 +118,7 @@ class RunFolder:
             self._leave()
             raise self._unwritable(error) from None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Create the folder's files and write the events that waited; does nothing the second time."""
         if self._events is not None:
             return
@@ -139,11 +139,11 @@ class RunFolder:
         except OSError as error:
             raise self._unwritable(error) from None
         for event in self._waiting:
-            self.event(event)
+            self.write_event(event)
         self._waiting = []
 
-    def go_on(self, mark: Mark) -> None:
-        """Continue the events behind a mark, in place of `begin`.
+    def resume_at(self, mark: Mark) -> None:
+        """Continue the events behind a mark, in place of `start`.
 
         Raises
         ------
@@ -152,8 +152,8 @@ class RunFolder:
         """
         self._open(mark)
 
-    def event(self, event: Event) -> None:
-        """Append an event as a line; before `begin` it is kept in memory."""
+    def write_event(self, event: Event) -> None:
+        """Append an event as a line; before `start` it is kept in memory."""
         if self._events is None:
             self._waiting.append(event)
             return
@@ -166,7 +166,7 @@ class RunFolder:
             raise self._stopped(EVENTS, error) from None
         self.mark = Mark(self.mark.size + len(line), zlib.crc32(line, self.mark.crc))
 
-    def checkpoint(self, tree: Mapping[str, Any], mark: Mark) -> None:
+    def write_checkpoint(self, tree: Mapping[str, Any], mark: Mark) -> None:
         """Write a checkpoint that belongs to the events up to `mark`; the previous one is kept.
 
         Raises
@@ -201,7 +201,7 @@ class RunFolder:
         except OSError as error:
             raise self._stopped(name, error) from None
 
-    def model(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
+    def write_model(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
         """Write the pruned model and what `load` needs.
 
         Raises
@@ -220,11 +220,11 @@ class RunFolder:
                 raise self._stopped("model.safetensors", error.__cause__) from None
             raise
 
-    def finish(self) -> None:
+    def mark_finished(self) -> None:
         """Note that the run has ended as planned: `close` removes what a resume needs."""
         self._is_finished = True
 
-    def restore(self) -> None:
+    def restore_replaced(self) -> None:
         """Restore the earlier run that this one was to replace, if this one failed before it had a mask."""
         replaced = [name for name in ALL_FILES if (self.path / (name + BEFORE)).exists()]
         if self._events is not None and replaced and not (self.path / MASK).exists():
@@ -232,7 +232,7 @@ class RunFolder:
             with suppress(OSError):
                 for name in ALL_FILES:
                     (self.path / name).unlink(missing_ok=True)
-                bring_back(self.path)
+                restore_replaced(self.path)
 
     def close(self) -> None:
         """Close the events' file, remove what this run has replaced and what it needs no more, and unlock the folder."""
@@ -241,7 +241,7 @@ class RunFolder:
             with suppress(OSError):
                 for name in ALL_FILES if (self.path / MASK).exists() else ():
                     (self.path / (name + BEFORE)).unlink(missing_ok=True)
-                for name in (OLDER, CHECKPOINT, BEGUN) if self._is_finished else ():
+                for name in (OLDER, CHECKPOINT, REQUEST) if self._is_finished else ():
                     (self.path / name).unlink(missing_ok=True)
         elif self._is_first:
             self._leave()
@@ -253,7 +253,7 @@ class RunFolder:
         """Remove what `announce` has created."""
         with suppress(OSError):
             if self._has_request:
-                (self.path / BEGUN).unlink(missing_ok=True)
+                (self.path / REQUEST).unlink(missing_ok=True)
                 self._has_request = False
             for folder in self._created:
                 folder.rmdir()
@@ -263,14 +263,14 @@ class RunFolder:
         # As requested: open options are resolved from the data again.
         options = {name: value for name, value in self.requested.given().items() if name != "out"}
         content = {
-            "format": "mcprune-begun",
+            "format": "mcprune-request",
             "schema": 1,
             "run": self.run_id,
             "options": options,
             "needs": list(self._needs),
             **({"job": self.job} if self.job else {}),
         }
-        write_whole(self.path / BEGUN, (json.dumps(plain(content), indent=1) + "\n").encode())
+        write_whole(self.path / REQUEST, (json.dumps(plain(content), indent=1) + "\n").encode())
         self._has_request = True
 
     def _open(self, mark: Mark | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from mcprune.errors import FolderError, brief
 
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
-BEGUN = "begun.json"  # the options as requested; until the run has ended
+REQUEST = "request.json"  # the options as requested; until the run has ended
 CHECKPOINT, OLDER = "checkpoint.safetensors", "checkpoint-older.safetensors"  # the last two, until the run has ended
 REPORT = "report.html"  # of `mcprune report`
 # Of `mcprune export` without a name: a replaced run takes these along.
@@ -18,7 +18,7 @@ EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx",
 HALF = (".new", ".part", ".part.new")  # endings of files that are being written
 BEFORE = ".before"  # an earlier run under --force, until the new run has a mask
 FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
-ALL_FILES = (BEGUN, *FILES, CHECKPOINT, OLDER, REPORT, *(EXPORT + ending for ending in ENDINGS.values() if ending))
+ALL_FILES = (REQUEST, *FILES, CHECKPOINT, OLDER, REPORT, *(EXPORT + ending for ending in ENDINGS.values() if ending))
 
 
 def _is_of_a_run(name: str) -> bool:
@@ -44,7 +44,7 @@ def check_free(path: Path, *, force: bool) -> None:
     # A kill at the first write leaves a part of one file, which counts as nothing.
     if path.is_dir() and {entry.name for entry in path.iterdir()} - {entry.name for entry in stale_files(path)}:
         if not force:
-            resume = f", or continue it: mcprune resume {path}" if (path / BEGUN).exists() else ""
+            resume = f", or continue it: mcprune resume {path}" if (path / REQUEST).exists() else ""
             raise FolderError(
                 f"the folder {str(path)!r} exists. Choose another --out, or replace it with --force{resume}."
             )
@@ -65,7 +65,7 @@ def check_free(path: Path, *, force: bool) -> None:
         raise FolderError(f"the folder {str(parent)!r} cannot be written. Choose another --out.")
 
 
-def bring_back(path: Path) -> None:
+def restore_replaced(path: Path) -> None:
     """Undo a replacement under --force that was interrupted before the new run started.
 
     Raises
@@ -73,7 +73,7 @@ def bring_back(path: Path) -> None:
     OSError
         A file cannot be moved.
     """
-    if not (path / BEGUN).exists():
+    if not (path / REQUEST).exists():
         for name in ALL_FILES:
             if (path / (name + BEFORE)).exists():
                 (path / (name + BEFORE)).replace(path / name)

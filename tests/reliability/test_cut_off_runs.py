@@ -21,7 +21,7 @@ from mcprune.session.loop import run
 from mcprune.session.resume import events_of, has_ended, open_run
 from mcprune.session.steering import Replay
 from mcprune.storage.atomic import Lock
-from mcprune.storage.layout import BEGUN, CHECKPOINT, FILES, OLDER
+from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
 SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
 CLOCKS = {"seconds", "seconds_left", "proposals_per_second", "forwards", "folder", "out"}
@@ -122,7 +122,7 @@ def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, who
         "terminate" if code == 143 else "interrupt"
     )
     assert mcprune.load(folder).keep.size == 16
-    assert {BEGUN, CHECKPOINT} <= {path.name for path in folder.iterdir()}
+    assert {REQUEST, CHECKPOINT} <= {path.name for path in folder.iterdir()}
     if kind == "scored":  # a resume may not change options, so that this one would take as long again
         events = [event for event, _ in zip(events_of(open_run(folder)), range(60), strict=False)]
         assert [event.kind for event in events].count("hardened") == 1
@@ -341,18 +341,18 @@ def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_pat
     folder = tmp_path / "run"
     running = run(config(folder, checkpoint_every="0.5"))
     assert next(running).kind == "run_started"
-    held = (folder / BEGUN).read_bytes()
+    held = (folder / REQUEST).read_bytes()
     running.close()
     assert not folder.exists()  # who leaves leaves nothing; a kill leaves what was asked for
     folder.mkdir()
-    (folder / f"{BEGUN}.new").write_bytes(held[:50])  # killed in the first instant: the same command again
+    (folder / f"{REQUEST}.new").write_bytes(held[:50])  # killed in the first instant: the same command again
     with pytest.raises(FolderError, match="run again"):
         open_run(folder)
     first = run(config(folder, checkpoint_every="0.5"))
     assert next(first).kind == "run_started"
     first.close()
     assert sorted(folder.iterdir()) == []
-    (folder / BEGUN).write_bytes(held)
+    (folder / REQUEST).write_bytes(held)
     (folder / "config.toml.new").write_text("half")
     assert not has_ended(folder)
     assert main(["run", "--out", str(folder)]) == 2  # and the message names resume

@@ -15,7 +15,7 @@ from mcprune.session import resume
 from mcprune.session.loop import run
 from mcprune.session.resume import events_of, open_run
 from mcprune.storage.checkpoint import read_checkpoint, write_checkpoint
-from mcprune.storage.layout import BEGUN, CHECKPOINT, OLDER
+from mcprune.storage.layout import CHECKPOINT, OLDER, REQUEST
 
 SHORT = {"epochs": 8, "retrain_epochs": 1, "compare": "no", "hidden": (8,), "keep": 16, "threads": 1}
 
@@ -186,9 +186,9 @@ def test_another_machine_is_told_of_and_refused_without_anyway(folder, cut_off, 
     assert (folder / "mask.json").read_bytes() == cut_off[1]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "mcprune-begun", "schema": 9, "options": {}}', "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "mcprune-request", "schema": 9, "options": {}}', "\x00"])
 def test_a_beginning_that_is_broken_is_refused(text, folder):
-    (folder / BEGUN).write_text(text)
+    (folder / REQUEST).write_text(text)
     with pytest.raises(FolderError):
         open_run(folder)
 

@@ -11,7 +11,7 @@ from mcprune.session.resume import events_of, open_run
 from mcprune.session.search import Search
 from mcprune.session.steering import Replay
 from mcprune.state import serialize
-from mcprune.storage.layout import BEGUN, CHECKPOINT, FILES, OLDER
+from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
 SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
 # Clocks tell these, and how much was evaluated ahead follows a clock.
@@ -83,7 +83,7 @@ def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
         twice += event.kind == "progress"
         if twice == 9:
             break
-    assert {BEGUN, CHECKPOINT, OLDER} <= {path.name for path in (tmp_path / "cut").iterdir()}
+    assert {REQUEST, CHECKPOINT, OLDER} <= {path.name for path in (tmp_path / "cut").iterdir()}
     again = list(events_of(open_run(tmp_path / "cut")))
     assert again[0].kind == "run_started"  # told again for who has just come
     assert_same(tmp_path / "cut", tmp_path / "whole")

@@ -289,7 +289,7 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
     from mcprune.session.interrupt import Interrupt
     from mcprune.session.resume import open_run, restored
     from mcprune.storage.checkpoint import read_checkpoint
-    from mcprune.storage.layout import BEGUN, CHECKPOINT, EVENTS
+    from mcprune.storage.layout import CHECKPOINT, EVENTS, REQUEST
 
     options: dict[str, Any] = {
         "data": "wine",
@@ -306,7 +306,7 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
     ):
         if event.kind == "progress" and event.block >= 3:
             break
-    held = {name: (folder / name).read_bytes() for name in (BEGUN, CHECKPOINT, EVENTS)}
+    held = {name: (folder / name).read_bytes() for name in (REQUEST, CHECKPOINT, EVENTS)}
     asked = read_checkpoint(folder / CHECKPOINT)["options"]
     wine = load("wine")
 
@@ -333,7 +333,7 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
             "resume",
             held,
             {
-                BEGUN: (spoil.spoil_json,),
+                REQUEST: (spoil.spoil_json,),
                 CHECKPOINT: (_inside_checkpoint, _inside_checkpoint, spoil.spoil_bytes),
                 EVENTS: (spoil.spoil_json_lines,),
             },

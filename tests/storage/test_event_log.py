@@ -131,7 +131,7 @@ def test_folders_without_a_run(tmp_path):
         read_log(tmp_path / "nowhere")
     with pytest.raises(FolderError, match=r"has no events\.jsonl"):
         read_log(tmp_path)
-    (tmp_path / "begun.json").touch()
+    (tmp_path / "request.json").touch()
     with pytest.raises(FolderError, match="mcprune resume"):
         read_log(tmp_path)
 
