@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     pass
 
 DESCRIPTION = (
-    "Write one HTML page of a run that needs no network: what was asked, the table, the kept sites, all curves with marks where a knob was "
+    "Write one HTML page of a run that needs no network: its setting, the table, the kept sites, all curves with marks where a knob was "
     "turned, acceptance and autocorrelation, the small model against the whole one (parameters, multiplications, time on this "
     "machine), options, versions and the command that repeats it. A run that has not ended is shown as far as it is."
 )

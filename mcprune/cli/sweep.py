@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
@@ -17,11 +16,12 @@ from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
 from mcprune.report.terminal import choose, write
 from mcprune.report.text import wrapped
+from mcprune.studies.base import Results
 from mcprune.studies.sweep import vary
 from mcprune.studies.sweep.table import best_trials, cells, command, header, summary
 
 if TYPE_CHECKING:
-    from mcprune.studies.sweep.runs import Told
+    from mcprune.studies.sweep.runs import TrialResult
 
 OWN = ("vary", "trials", "seeds", "score", "prune")
 # Options of run that make no sense here, and what to do instead.
@@ -62,7 +62,7 @@ def sweep_parser() -> Parser:
         "--seeds", metavar="INTEGER,...", group=own, help="a search for each in a trial; the mean counts (default: 0, or that of --config)"
     )  # fmt: skip
     parser.option(
-        "--score", metavar="{retrained,found}", choices=("retrained", "found"), default="retrained", group=own,
+        "--score", metavar="{retrained,not-retrained}", choices=("retrained", "not-retrained"), default="retrained", group=own,
         help="validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows; or of the hard mask with "
         "the classifier of the search, which costs less (default: retrained)",
     )  # fmt: skip
@@ -77,25 +77,25 @@ def sweep(arguments: list[str]) -> int:
     """Run `mcprune sweep` and return its exit code: 0, or 1 if no trial came to its end."""
     parser = sweep_parser()
     options, quiet, json = run_options(arguments, parser)
-    given = vars(parser.read(arguments))
+    typed = vars(parser.read(arguments))
     own = {name: options.pop(name) for name in OWN}
     for name, remedy in REFUSED.items():
-        if name in given:
+        if name in typed:
             raise ConfigError(f"{option(name)} is not for mcprune sweep: {remedy}")
-    # What a run has written as config.toml may be given as the file: its seed is the sweep's, and what varies stands above it.
+    # The file may be the config.toml of a run: its seed becomes the seed of the sweep, and an option that varies replaces its value.
     file_seed = str(options.get("seed", 0))
     varying = {vary.read(text).name for text in own["vary"]}
     options = {
-        name: value for name, value in options.items() if name in given or not (name in REFUSED or name in varying)
+        name: value for name, value in options.items() if name in typed or not (name in REFUSED or name in varying)
     }
     if json:
         raise ConfigError("--json is for mcprune run; a sweep writes results.json")
     trials = integers("--trials", own["trials"], 1)
     if len(trials) > 1:
-        raise ConfigError(f"--trials needs one number, met {own['trials']!r}")
+        raise ConfigError(f"--trials needs one number, but got {own['trials']!r}")
     seeds = integers("--seeds", own["seeds"] if own["seeds"] is not None else file_seed, 0)
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds needs different numbers, met {own['seeds']!r}")
+        raise ConfigError(f"--seeds needs different numbers, but got {own['seeds']!r}")
     if own["prune"] and len(seeds) < 2:
         raise ConfigError("--prune ends a trial after a part of its seeds, so it needs at least two of --seeds")
 
@@ -117,39 +117,39 @@ def sweep(arguments: list[str]) -> int:
     sweeper = Sweeper(what, load_dataset(config), root)
     is_over = False
     try:
-        for told in sweeper.run(trials[0]):
+        for result in sweeper.run(trials[0]):
             if not quiet:
-                write(sys.stdout, _line(told, trials[0]) + "\n")
+                write(sys.stdout, _line(result, trials[0]) + "\n")
         is_over = True
     finally:
-        found = sweeper.write_results()
-        with_own_name(root / PAGE, lambda path: write_page(path, found))
+        results = sweeper.write_results()
+        with_own_name(root / PAGE, lambda path: write_page(path, results))
         if is_over and not quiet:
-            report(found, root)
+            report(results)
     print(root / PAGE)
-    return 0 if found["best"] is not None else 1
+    return 0 if results["best"] is not None else 1
 
 
-def _line(told: Told, trials: int) -> str:
-    words = ", ".join(f"{name} {shown(name, value)}" for name, value in told.values.items())
-    score = "" if told.score is None else f"{told.score:.4f}"
-    what = {"complete": score, "pruned": f"pruned at {score}", "failed": f"failed: {told.message}"}[told.state]
-    return f"[{told.place + 1}/{trials}] {what}; {words}; {told.seconds:.1f} s"
+def _line(result: TrialResult, trials: int) -> str:
+    words = ", ".join(f"{name} {shown(name, value)}" for name, value in result.values.items())
+    score = "" if result.score is None else f"{result.score:.4f}"
+    what = {"complete": score, "pruned": f"pruned at {score}", "failed": f"failed: {result.message}"}[result.state]
+    return f"[{result.place + 1}/{trials}] {what}; {words}; {result.seconds:.1f} s"
 
 
-def report(found: Mapping[str, Any], root: Path) -> None:
+def report(results: Results) -> None:
     """Write the best trials, the importances, the failures and the command line of the best."""
     output = choose(sys.stdout)
     output.lines([""])
-    if found["best"] is not None:
-        output.table(header(found), [cells(trial) for trial in best_trials(found)])
+    if results["best"] is not None:
+        output.table(header(results), [cells(trial) for trial in best_trials(results)])
         output.lines([""])
-    for text in summary(found):
+    for text in summary(results):
         output.lines(wrapped(text, output.width, ""))
-    if found["best"] is not None:
+    if results["best"] is not None:
         output.lines(
-            ["the best was chosen by validation rows; its test accuracy is that of", f"  {command(found)}", ""]
+            ["the best was chosen by validation rows; its test accuracy is that of", f"  {command(results)}", ""]
         )
-    for trial in found["trials"]:
+    for trial in results["trials"]:
         if trial["state"] == "failed":
             output.lines(wrapped(f"failed: trial {trial['place'] + 1}: {trial['message']}", output.width, ""))

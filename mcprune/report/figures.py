@@ -77,27 +77,27 @@ def values(run: EventLog, field: str) -> FloatArray:
 
 
 def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
-    """Return panels over the epochs, those left out of which no run tells anything; None if that is all of them.
+    """Return panels over the epochs, without those of which no run has a value; None if that is all of them.
 
     A run alone has a colour for each line; of several each has a colour, and the lines of a panel differ in their dashes.
     """
-    told = [
+    shown = [
         panel
         for panel in panels
         if any(np.isfinite(values(run, field)).any() for run in runs.values() for _, field in panel.lines)
     ]
-    if not told:
+    if not shown:
         return None
-    columns = min(2, len(told))
-    rows = -(-len(told) // columns)
-    domains = grid(len(told), columns, gap_x=0.09, gap_y=0.22 / rows)
+    columns = min(2, len(shown))
+    rows = -(-len(shown) // columns)
+    domains = grid(len(shown), columns, gap_x=0.09, gap_y=0.22 / rows)
     data: list[Figure] = []
     axes: Figure = {}
     shapes: list[Figure] = []
-    for place, panel in enumerate(told):
+    for place, panel in enumerate(shown):
         suffix = "" if place == 0 else str(place + 1)
         own = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-        found: list[FloatArray] = []
+        drawn_values: list[FloatArray] = []
         for number, (label, run) in enumerate(runs.items()):
             x = run.series("epoch")
             for dash, (name, field) in enumerate(panel.lines):
@@ -105,7 +105,7 @@ def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
                 known = np.isfinite(y)
                 if not known.any():
                     continue
-                found.append(y[known])
+                drawn_values.append(y[known])
                 alone = len(runs) == 1
                 trace = line(
                     x[known].tolist(),
@@ -127,18 +127,18 @@ def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
                 data.append(trace)
             shapes += marks(run, suffix, COLOURS[number % len(COLOURS)] if len(runs) > 1 else "#8b95a5")
         x_domain, y_domain = domains[place]
-        all_values = np.concatenate(found)
+        all_values = np.concatenate(drawn_values)
         is_log = all_values.min() > 0 and all_values.max() > WIDE * all_values.min()
         scale = {"type": "log", "exponentformat": "power"} if is_log else {"type": "linear"}
-        last = place >= len(told) - columns
+        last = place >= len(shown) - columns
         axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "title": "epoch" if last else ""}
         axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", **scale}
-    titles = [panel_title(_title(panel, len(runs)), domain) for panel, domain in zip(told, domains, strict=True)]
+    titles = [panel_title(_title(panel, len(runs)), domain) for panel, domain in zip(shown, domains, strict=True)]
     drawn = layout(height=90 + 240 * rows, annotations=titles, shapes=shapes, **axes)
     if len(runs) > 1:
         return {"data": data, "layout": {**drawn, "legend": below(0.0, 0.0, rows, is_last=True)}}
     legends = {
-        f"legend{place + 1 if place else ''}": below(x[0], y[0], rows, is_last=place >= len(told) - columns)
+        f"legend{place + 1 if place else ''}": below(x[0], y[0], rows, is_last=place >= len(shown) - columns)
         for place, (x, y) in enumerate(domains)
     }
     return {"data": data, "layout": {**drawn, **legends}}
@@ -173,12 +173,12 @@ def marks(run: EventLog, suffix: str, colour: str) -> list[Figure]:
 
 def settled(run: EventLog, field: str = "loss") -> FloatArray:
     """Return a field since n(t) is n and the knobs rest, without what is not known."""
-    found = run.series(field)[run.settled_from() :]
-    return found[np.isfinite(found)]
+    values_at_rest = run.series(field)[run.settled_from() :]
+    return values_at_rest[np.isfinite(values_at_rest)]
 
 
 def correlations(runs: Runs) -> Figure | None:
-    """Return the autocorrelation of L_tot and of L_cla over lags in progress events; None where no run tells enough."""
+    """Return the autocorrelation of L_tot and of L_cla over lags in progress events; None where no run has enough values."""
     data: list[Figure] = []
     for number, (label, run) in enumerate(runs.items()):
         for dash, (field, name) in enumerate((("loss", "L_tot"), ("classification_loss", "L_cla"))):
@@ -204,7 +204,7 @@ def correlations(runs: Runs) -> Figure | None:
 
 
 def mean_gates(run: EventLog) -> FloatArray | None:
-    """Return the mean of each gate over the moments at which the gates were told, shape (n_sites,), 0..1; None without any."""
+    """Return the mean of each gate over the moments at which the gates were recorded, shape (n_sites,), 0..1; None without any."""
     gates = run.gates()
     return gates.mean(axis=0, dtype=np.float64) / 255 if len(gates) else None
 

@@ -52,10 +52,10 @@ def picture(keep: Sequence[int], shape: Sequence[int], *, width: int, unicode: b
         A shape of another length, or an index outside of it.
     """
     if len(shape) not in (2, 3) or min(shape) < 1:
-        raise ValueError(f"a picture needs the shape (h, w) or (c, h, w), met {tuple(shape)}")
+        raise ValueError(f"a picture needs the shape (h, w) or (c, h, w), but got {tuple(shape)}")
     size = int(np.prod(shape))
     if keep and not 0 <= min(keep) <= max(keep) < size:
-        raise ValueError(f"kept indices must lie in 0..{size - 1}, met {min(keep)}..{max(keep)}")
+        raise ValueError(f"kept indices must lie in 0..{size - 1}, but got {min(keep)}..{max(keep)}")
     flags = np.zeros(size, dtype=np.bool_)
     flags[np.asarray(keep, dtype=np.int64)] = True
     signs = BLOCKS if unicode else ASCII

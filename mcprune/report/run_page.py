@@ -1,4 +1,4 @@
-"""The page of a report: what was asked, what came out, how the run went, what the small model costs, how to repeat it."""
+"""The page of a report: its setting, its results, how the run went, what the small model costs, how to repeat it."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def write_page(
         )
     for name, other in list(runs.items())[1:]:
         page.paragraph(f"{name}: {state(other)}")
-    page.heading("What was asked")
-    page.table(["", "" if len(runs) == 1 else label, *list(runs)[1:]], asked(runs), left=True)
-    page.heading("What came out")
+    page.heading("Setting")
+    page.table(["", "" if len(runs) == 1 else label, *list(runs)[1:]], setting_rows(runs), left=True)
+    page.heading("Result")
     _outcome(page, runs, features)
     _curves(page, runs)
     for name, other in runs.items():
@@ -85,7 +85,7 @@ def state(run: EventLog) -> str:
         parts.append(f"The run has ended after {duration(run.done.seconds)}.")
     elif run.hardened is not None:
         parts.append(
-            "This run is unfinished: its search has ended, but it has not told its last figures. It may be going on."
+            "This run is unfinished: its search has ended, but its last figures are missing. It may be going on."
         )
     else:
         done = f"{last.block:,} of {run.started.blocks:,} blocks were recorded" if last else "no block was recorded"
@@ -100,12 +100,12 @@ def state(run: EventLog) -> str:
     return " ".join(parts)
 
 
-def asked(runs: Runs) -> list[list[str]]:
-    """Return the table of what was asked, a column a run."""
+def setting_rows(runs: Runs) -> list[list[str]]:
+    """Return the table of the setting, a column for each run."""
     rows = (
         ("data", lambda run: run.started.name),
         ("rows", lambda run: ", ".join(f"{count:,} {part}" for part, count in run.started.rows.items())),
-        ("sites", lambda run: _asked_sites(run)),
+        ("sites", lambda run: _sites_text(run)),
         ("classifier", lambda run: run.started.classifier),
         ("method", lambda run: _option(run, "method")),
         ("moves", _moves),
@@ -116,10 +116,10 @@ def asked(runs: Runs) -> list[list[str]]:
         ("device, threads", lambda run: f"{run.started.device}, {run.started.threads}"),
         ("seed", lambda run: _option(run, "seed")),
     )  # fmt: skip
-    return [[name, *(str(tell(run) or "-") for run in runs.values())] for name, tell in rows]
+    return [[name, *(str(text(run) or "-") for run in runs.values())] for name, text in rows]
 
 
-def _asked_sites(run: EventLog) -> str:
+def _sites_text(run: EventLog) -> str:
     start = run.started
     return f"keep {start.keep:,} of {start.n_sites:,} ({', '.join(map(table.group_title, start.sites))})"
 
@@ -268,9 +268,9 @@ def _configuration(page: Page, runs: Runs, costs: Mapping[str, Footprints]) -> N
             if any(_option(other, name) != "-" for other in runs.values())
         }
     )
-    named = [found for run in runs.values() if (found := _read_options(run)) is not None]
-    if len(named) == len(runs):
-        names = [name for name in names if any(name.rstrip("_") in found for found in named)]
+    in_files = [options for run in runs.values() if (options := _read_options(run)) is not None]
+    if len(in_files) == len(runs):
+        names = [name for name in names if any(name.rstrip("_") in options for options in in_files)]
     names.sort(key=lambda name: len({_option(run, name) for run in runs.values()}) == 1)
     head = [""] if len(runs) == 1 else list(runs)
     page.table(["option", *head], [[name, *(_option(run, name) for run in runs.values())] for name in names], left=True)

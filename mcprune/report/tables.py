@@ -129,8 +129,8 @@ def diagnosis(page: Page, runs: Runs) -> None:
     page.table(head[skipped:], [row[skipped:] for row in rows])
     page.paragraph(
         "tau: integrated autocorrelation time of the progress events' values since n(t) is n and the knobs rest; worth: values "
-        f"over tau, as if independent; - where fewer than {figures.FEWEST} values were told or they do not change. The classifier trains "
-        "meanwhile and each block has its own batch, so tau tells how long the loss remembers in this run, not the mixing of a chain "
+        f"over tau, as if independent; - where fewer than {figures.FEWEST} values were recorded or they do not change. The classifier "
+        "trains meanwhile and each block has its own batch, so tau is how long the loss remembers in this run, not the mixing of a chain "
         "on a fixed loss; at T = 0 the chain only descends, and there is no law to mix under."
     )
     figure = figures.correlations(chains)
@@ -138,16 +138,16 @@ def diagnosis(page: Page, runs: Runs) -> None:
         page.figure(figure)
 
 
-def costs(page: Page, runs: Runs, found: Mapping[str, Footprints]) -> None:
+def costs(page: Page, runs: Runs, footprints: Mapping[str, Footprints]) -> None:
     """Tell what the models cost before and after."""
     page.heading("The model before and after")
     for label, run in runs.items():
         if len(runs) > 1:
             page.paragraph(f"{label}:", quiet=False)
-        if label not in found:
+        if label not in footprints:
             page.paragraph("The run has not ended, so there is no small model yet.")
             continue
-        cost = found[label]
+        cost = footprints[label]
         counts = None if run.done is None else run.done.parameters
         rows = [
             _cost_row("parameters", counts and counts.before, counts and counts.after, ",d"),

@@ -11,7 +11,7 @@ LARGEST = 1e300  # an integer of a file may be beyond all floats
 
 
 def number(value: Any, form: str) -> str:
-    """Return a number in the given format, or a dash for None, NaN and infinities.
+    """Return a number in the format, or a dash for None, NaN and infinities.
 
     Parameters
     ----------

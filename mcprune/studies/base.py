@@ -77,11 +77,8 @@ class Study(ABC):
 
     def write_results(self) -> Results:
         """Write results.json and return its content."""
-        from mcprune.environment import cores, versions
-
-        machine = {"cores": cores(), "threads": self.threads, **versions()}
         results = self.results()
-        results |= {"machine": {**machine, **results.get("machine", {})}, "failures": self.failures()}
+        results |= {"machine": {**machine(self.threads), **results.get("machine", {})}, "failures": self.failures()}
         write_json(self.root / RESULTS, results)
         return results
 
@@ -138,6 +135,13 @@ class ClaimStudy(Study):
 
     def report(self, results: Results, output: Output) -> None:
         print_claims(results["rows"], results["summary"], output)
+
+
+def machine(threads: int | str | None) -> dict[str, int | str | None]:
+    """Return what figures depend on besides the options: cores, threads as the user gave them, versions."""
+    from mcprune.environment import cores, versions
+
+    return {"cores": cores(), "threads": threads, **versions()}
 
 
 def study_folder(out: str | None, default: str) -> Path:

@@ -206,7 +206,7 @@ class Jobs:
             config = config.replace(**update)
             record = {"trial_seconds": spent, "trial_forwards": fitted.forwards}
             steering = Filling(fitted.most)
-        # Written first: a run that is killed here is told apart from one with other options.
+        # Written first: a run that is killed here differs from one with other options.
         self.known[job.name] = {"options": self._keys[job.name], **record}
         self._write()
         (folder / RESULT).unlink(missing_ok=True)
@@ -290,8 +290,8 @@ def _warm_up(config: Config, dataset: Dataset) -> None:
 
 
 def _refuse_interrupt(event: Event) -> None:
-    is_asked = isinstance(event, Stopped) and event.reason in CODES
-    if is_asked or (isinstance(event, RunDone) and not event.is_complete):
+    is_stopped = isinstance(event, Stopped) and event.reason in CODES
+    if is_stopped or (isinstance(event, RunDone) and not event.is_complete):
         raise KeyboardInterrupt
 
 

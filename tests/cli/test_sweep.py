@@ -102,7 +102,7 @@ def test_the_score_is_that_of_the_run_it_names(four, tmp_path):
     assert found == done["hardened"].validation_accuracy
 
 
-@pytest.mark.parametrize("objective", ["retrained", "found"])
+@pytest.mark.parametrize("objective", ["retrained", "not-retrained"])
 def test_test_rows_have_no_part_in_a_score(objective, four, tmp_path):
     from dataclasses import replace
 
@@ -279,7 +279,7 @@ def test_other_options_in_the_same_folder_are_refused(four, tmp_path, capsys):
     for more, vary, part in (
         (["--delta", "2"], VARY, "delta"),
         (["--seeds", "1"], VARY, "seeds"),
-        (["--score", "found"], VARY, "objective"),
+        (["--score", "not-retrained"], VARY, "objective"),
         (["--objective", "error"], VARY, "objective"),
         ([], ["--vary", "temperature=log:1e-5:1e-3"], "temperature"),
     ):

@@ -343,25 +343,25 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
 
 
 def _sweep_reader(root: Path) -> Reader:
-    """The journal of a sweep that has told two trials."""
+    """The journal of a sweep of two trials."""
     from mcprune.studies.sweep.study import Study
     from mcprune.studies.sweep.vary import read_all
 
-    setting = {"objective": "found", "options": {"data": "wine"}, "seeds": [0]}
+    setting = {"objective": "not-retrained", "options": {"data": "wine"}, "seeds": [0]}
     varied = read_all(["mask_noise=0:0.3"], {"data": "wine"})
     is_made = (root / "journal.log").exists()
     study = Study(root, setting, varied)
     for score in () if is_made else (0.5, 0.75):
         taken = study.take(3)
         assert taken is not None
-        told = {
+        result = {
             "place": taken.place,
             "number": taken.number,
             "state": "complete",
             "values": taken.values,
             "score": score,
         }
-        study.tell(taken, {**told, "scores": [score], "seconds": 1.0, "message": ""}, "")
+        study.record(taken, {**result, "scores": [score], "seconds": 1.0, "message": ""}, "")
 
     def trials(at: Path) -> None:
         found = Study(at, setting, varied)

@@ -7,50 +7,51 @@ from pathlib import Path
 from typing import Any
 
 from mcprune.report.page import COLOURS, Figure, Page, grid, layout, panel_title
+from mcprune.studies.base import Results
 from mcprune.studies.sweep import table as sweep
 
 COLUMNS, PANEL = 3, 300
 
 
-def write_page(path: Path, found: Mapping[str, Any]) -> None:
+def write_page(path: Path, results: Results) -> None:
     """Write the page.
 
     Parameters
     ----------
     path : Path
-    found : mapping
-        What results.json holds.
+    results : mapping
+        The content of results.json.
     """
-    setting, machine = found["setting"], found["machine"]
+    setting, machine = results["setting"], results["machine"]
     data, keep = setting["options"].get("data", "digits"), setting["options"].get("keep")
     page = Page(
         f"mcprune sweep: {data}" + (f", n = {keep}" if keep else ""),
         f"{machine['cores']} cores, mcprune {machine['mcprune']}, torch {machine['torch']}. No test row was looked at.",
     )
-    for text in sweep.summary(found):
+    for text in sweep.summary(results):
         page.paragraph(text, quiet=False)
-    if found["best"] is not None:
+    if results["best"] is not None:
         page.heading("Best trials")
-        page.table(sweep.header(found), [sweep.cells(trial) for trial in sweep.best_trials(found)], 0)
+        page.table(sweep.header(results), [sweep.cells(trial) for trial in sweep.best_trials(results)], 0)
         page.paragraph(
             "Spread: standard deviation over the seeds. The best options were chosen by validation rows; tested by"
         )
-        page.paragraph(sweep.command(found), quiet=False)
+        page.paragraph(sweep.command(results), quiet=False)
         page.heading("History")
         page.paragraph(
             "Each trial, and the best so far; open circles: pruned, the mean of their first seeds; crosses at the bottom: failed."
         )
-        page.figure(history(found))
+        page.figure(history(results))
         page.heading("Slices")
         page.paragraph("Accuracy against each option, over all values of the others; later trials are darker.")
-        page.figure(slices(found))
-    if found["importances"] is not None:
+        page.figure(slices(results))
+    if results["importances"] is not None:
         page.heading("Importances")
         page.paragraph(
             "Share of the variance of the accuracy between complete trials that each option explains alone (fANOVA on a forest of trees)."
         )
-        page.figure(importances(found))
-    failed = [trial for trial in found["trials"] if trial["state"] == "failed"]
+        page.figure(importances(results))
+    failed = [trial for trial in results["trials"] if trial["state"] == "failed"]
     if failed:
         page.heading("Failed trials")
         rows = [[str(trial["place"] + 1), _values(trial), trial["message"]] for trial in failed]
@@ -58,10 +59,10 @@ def write_page(path: Path, found: Mapping[str, Any]) -> None:
     page.write(path)
 
 
-def history(found: Mapping[str, Any]) -> Figure:
+def history(results: Results) -> Figure:
     """Return the accuracy over the trials."""
     states = {
-        name: [trial for trial in found["trials"] if trial["state"] == name]
+        name: [trial for trial in results["trials"] if trial["state"] == name]
         for name in ("complete", "pruned", "failed")
     }
     complete = sorted(states["complete"], key=lambda trial: trial["place"])
@@ -81,16 +82,16 @@ def history(found: Mapping[str, Any]) -> Figure:
     if states["failed"]:
         traces.append(_points([{**trial, "score": bottom} for trial in states["failed"]], "failed", COLOURS[9], "x"))
     axes: Figure = {
-        "xaxis": {"title": "trial", **({"dtick": 1} if len(found["trials"]) <= 20 else {})},
+        "xaxis": {"title": "trial", **({"dtick": 1} if len(results["trials"]) <= 20 else {})},
         "yaxis": {"title": "validation accuracy"},
     }
     return {"data": traces, "layout": layout(**axes, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})}
 
 
-def slices(found: Mapping[str, Any]) -> Figure:
+def slices(results: Results) -> Figure:
     """Return a panel for each varied option."""
-    complete = [trial for trial in found["trials"] if trial["state"] == "complete"]
-    varied = found["setting"]["vary"]
+    complete = [trial for trial in results["trials"] if trial["state"] == "complete"]
+    varied = results["setting"]["vary"]
     columns = min(COLUMNS, len(varied))
     rows = -(-len(varied) // columns)
     domains = grid(len(varied), columns, gap_x=0.07, gap_y=0.22 / rows)
@@ -102,7 +103,7 @@ def slices(found: Mapping[str, Any]) -> Figure:
             {
                 "type": "scatter", "mode": "markers", "showlegend": False, "name": name, "xaxis": f"x{end}", "yaxis": f"y{end}",
                 "x": [trial["values"][name] for trial in complete], "y": [trial["score"] for trial in complete],
-                "text": [_words(trial) for trial in complete], "hovertemplate": "%{text}<extra></extra>",
+                "text": [_label(trial) for trial in complete], "hovertemplate": "%{text}<extra></extra>",
                 "marker": {
                     "color": [trial["place"] + 1 for trial in complete], "colorscale": [[0, "#9ecae1"], [1, "#08306b"]], "size": 8,
                     "line": {"color": "#fff", "width": 1},
@@ -117,9 +118,9 @@ def slices(found: Mapping[str, Any]) -> Figure:
     return {"data": traces, "layout": drawn}
 
 
-def importances(found: Mapping[str, Any]) -> Figure:
+def importances(results: Results) -> Figure:
     """Return the options' shares as bars, the largest on top."""
-    shares = dict(reversed(found["importances"].items()))
+    shares = dict(reversed(results["importances"].items()))
     bars = {
         "type": "bar", "orientation": "h", "x": list(shares.values()), "y": list(shares), "marker": {"color": COLOURS[0]},
         "text": [f"{share:.0%}" for share in shares.values()], "showlegend": False,
@@ -134,7 +135,7 @@ def importances(found: Mapping[str, Any]) -> Figure:
 def _points(trials: list[dict[str, Any]], name: str, colour: str, symbol: str) -> Figure:
     return {
         "type": "scatter", "mode": "markers", "name": name, "x": [trial["place"] + 1 for trial in trials],
-        "y": [trial["score"] for trial in trials], "text": [_words(trial) for trial in trials],
+        "y": [trial["score"] for trial in trials], "text": [_label(trial) for trial in trials],
         "hovertemplate": "%{text}<extra></extra>", "marker": {"color": colour, "symbol": symbol, "size": 9},
     }  # fmt: skip
 
@@ -146,7 +147,7 @@ def _values(trial: Mapping[str, Any]) -> str:
     )
 
 
-def _words(trial: Mapping[str, Any]) -> str:
+def _label(trial: Mapping[str, Any]) -> str:
     what = trial["message"] if trial["state"] == "failed" else f"{trial['score']:.4f}"
     # plotly reads tags in texts of points.
     return f"trial {trial['place'] + 1}: {what}; {_values(trial)}".replace("<", "&lt;")

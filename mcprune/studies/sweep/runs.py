@@ -1,4 +1,4 @@
-"""Offline tuning: which options give the best masks by validation accuracy, found by Optuna in a folder that processes share."""
+"""Offline tuning: which options give the best masks by validation accuracy, chosen by Optuna in a folder that processes share."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ import torch
 from mcprune.config.options import expanded
 from mcprune.config.schema import make_config
 from mcprune.data.base import Dataset
-from mcprune.environment import cores, versions
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.session.build.plan import make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search
 from mcprune.session.retrain import Refit
-from mcprune.studies.base import RESULTS, write_json
+from mcprune.studies.base import RESULTS, Results, error_text, machine, write_json
 from mcprune.studies.sweep.study import Study, Taken
 from mcprune.studies.sweep.vary import Vary, corners
 from mcprune.training.trainer import accuracy, fit
 
 OBJECTIVES = {
     "retrained": "validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows",
-    "found": "validation accuracy of the hard mask with the classifier of the search",
+    "not-retrained": "validation accuracy of the hard mask with the classifier of the search",
 }
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is asked.
+    """The setting of a sweep.
 
     Attributes
     ----------
@@ -60,9 +59,9 @@ class Sweep:
 
     def setting(self) -> dict[str, Any]:
         """Return, in JSON's types, what all processes of a sweep must share."""
-        given = make_config(**self.options)
+        config = make_config(**self.options)
         return {
-            "options": {name: value for name, value in given.given().items() if name in expanded(self.options)},
+            "options": {name: value for name, value in config.given().items() if name in expanded(self.options)},
             "vary": {vary.name: vary.plain() for vary in self.varied},
             "seeds": list(self.seeds),
             "objective": self.objective,
@@ -70,8 +69,8 @@ class Sweep:
         }
 
 
-class Told(NamedTuple):
-    """What became of a trial: `complete`, `pruned` or `failed`; the mean over seeds, each score, the seconds, the message."""
+class TrialResult(NamedTuple):
+    """A finished trial: `complete`, `pruned` or `failed`; the mean over seeds, each score, the seconds, the message."""
 
     place: int  # among the trials that count, from 0
     number: int
@@ -85,7 +84,7 @@ class Told(NamedTuple):
 
 @dataclass
 class Sweeper:
-    """A process's part in a sweep.
+    """The trials of a sweep that this process runs.
 
     Parameters
     ----------
@@ -110,18 +109,18 @@ class Sweeper:
     def __post_init__(self) -> None:
         first = next(corners(self.sweep.varied))
         config = make_config(**{**self.sweep.options, **first, "seed": self.sweep.seeds[0]})
-        plan = make_plan(config, self.dataset)  # an n above the sites, for instance: refused before anything is made
+        plan = make_plan(config, self.dataset)  # an n above the sites, for instance: refused before any trial
         if not len(plan.prepared.y_validation):
             raise ConfigError("no row is left for validation, by which trials are judged; give a larger --validation")
         self.study = Study(self.root, self.sweep.setting(), self.sweep.varied)
 
-    def run(self, trials: int) -> Iterator[Told]:
-        """Make trials until the sweep has so many, those of other processes included; each is told.
+    def run(self, trials: int) -> Iterator[TrialResult]:
+        """Run trials until the sweep has so many, those of other processes included, and yield each.
 
         Raises
         ------
         KeyboardInterrupt
-            Ctrl-C; the trial that went on is not counted and made anew by the next process.
+            Ctrl-C; the current trial does not count, and the next process runs it again.
         """
         taken = None
         try:
@@ -132,37 +131,39 @@ class Sweeper:
                 self.study.give_up(taken)
             raise KeyboardInterrupt(f"; finished trials stay in {self.root}, and the same command goes on") from None
 
-    def _try(self, taken: Taken) -> Told:
-        began = time.monotonic()
+    def _try(self, taken: Taken) -> TrialResult:
+        start = time.monotonic()
         scores: list[float] = []
         try:
             for seed in self.sweep.seeds:
                 scores.append(self._score(taken.values, seed))
                 if self.sweep.prune and len(scores) < len(self.sweep.seeds) and taken.is_hopeless(scores):
-                    return self._tell(taken, "pruned", scores, began)
+                    return self._finish(taken, "pruned", scores, start)
         except Exception as error:
             # Whatever it is, the other trials still have their turn.
-            message = str(error) if isinstance(error, McpruneError) else f"{type(error).__name__}: {error}"
+            message = error_text(error)
             trace = "" if isinstance(error, McpruneError) else traceback.format_exc()
-            return self._tell(taken, "failed", scores, began, message, trace)
-        return self._tell(taken, "complete", scores, began)
+            return self._finish(taken, "failed", scores, start, message, trace)
+        return self._finish(taken, "complete", scores, start)
 
-    def _tell(
-        self, taken: Taken, state: str, scores: list[float], began: float, message: str = "", trace: str = ""
-    ) -> Told:
+    def _finish(
+        self, taken: Taken, state: str, scores: list[float], start: float, message: str = "", trace: str = ""
+    ) -> TrialResult:
         score = float(np.mean(scores)) if scores and state != "failed" else None
-        told = Told(taken.place, taken.number, state, taken.values, score, scores, time.monotonic() - began, message)
-        self.study.tell(taken, told._asdict(), trace)
-        return told
+        result = TrialResult(
+            taken.place, taken.number, state, taken.values, score, scores, time.monotonic() - start, message
+        )
+        self.study.record(taken, result._asdict(), trace)
+        return result
 
     def _score(self, values: dict[str, Any], seed: int) -> float:
         """Return the validation accuracy of one search; no test row has a part in it."""
         config = make_config(**{**self.sweep.options, **values, "seed": seed, "compare": "no"})
         with Interrupt() as interrupt:
-            plan, mask, found = search(config, self.dataset, interrupt, split_seed=self.sweep.seeds[0])
-            if self.sweep.objective == "found":
-                assert found is not None  # __post_init__ has seen to it
-                return found
+            plan, mask, validation_accuracy = search(config, self.dataset, interrupt, split_seed=self.sweep.seeds[0])
+            if self.sweep.objective == "not-retrained":
+                assert validation_accuracy is not None  # __post_init__ has checked that there are validation rows
+                return validation_accuracy
             refit, data, settled = Refit(plan, lambda: interrupt.is_asked), plan.prepared, plan.config
             model = refit.small(mask, seed)
             fit(
@@ -174,8 +175,8 @@ class Sweeper:
             rows = refit.columns(plan.rows(data.x_validation), mask)
             return accuracy(model, rows, torch.from_numpy(data.y_validation).to(plan.device))
 
-    def results(self) -> dict[str, Any]:
-        """Return what results.json holds: the setting, every trial of every process, the best first, importances."""
+    def results(self) -> Results:
+        """Return the content of results.json: the setting, every trial of every process, the best first, importances."""
         trials = self.study.trials()
         ranked = sorted(
             (trial for trial in trials if trial["state"] == "complete"),
@@ -184,18 +185,18 @@ class Sweeper:
         return {
             "setting": self.sweep.setting(),
             "objective": OBJECTIVES[self.sweep.objective],
-            "machine": {"cores": cores(), **versions()},
+            "machine": machine(self.sweep.options.get("threads")),
             "best": ranked[0] if ranked else None,
             "ranking": [trial["number"] for trial in ranked],
             "importances": self.study.importances(),
             "trials": trials,
         }
 
-    def write_results(self) -> dict[str, Any]:
-        """Write results.json and return what it holds."""
-        found = self.results()
-        with_own_name(self.root / RESULTS, lambda path: write_json(path, found))
-        return found
+    def write_results(self) -> Results:
+        """Write results.json and return its content."""
+        results = self.results()
+        with_own_name(self.root / RESULTS, lambda path: write_json(path, results))
+        return results
 
 
 def with_own_name(path: Path, write: Callable[[Path], None]) -> None:

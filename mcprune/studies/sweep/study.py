@@ -21,7 +21,7 @@ from mcprune.studies.sweep.vary import Vary
 JOURNAL, NAME = "journal.log", "sweep"
 STARTUP = 8  # random trials before the model of the sampler
 MEDIAN_OF = 4  # finished trials before one can be pruned
-# A trial of another machine that tells nothing for so long, in seconds, is taken for dead; here the process itself is asked.
+# A trial of another machine that is silent for so long, in seconds, is taken for dead; on this machine the process is looked up.
 DEAD_AFTER = 86_400.0
 LEAST_TRIALS = 4  # for importances
 
@@ -80,10 +80,10 @@ class Study:
                 storage=JournalStorage(JournalFileBackend(str(path))),
                 study_name=NAME, direction="maximize", pruner=pruner, load_if_exists=True,
             )  # fmt: skip
-            held = self.study.user_attrs.get("setting")
-            if held is None:
-                self.study.set_user_attr("setting", held := dict(setting))
-            self._check(held)
+            recorded = self.study.user_attrs.get("setting")
+            if recorded is None:
+                self.study.set_user_attr("setting", recorded := dict(setting))
+            self._check(recorded)
         except OSError as error:
             raise FolderError(
                 f"{str(root)!r} cannot be written: {error.strerror or error}; choose another --out"
@@ -92,34 +92,34 @@ class Study:
             raise FolderError(
                 f"{str(path)!r} is no journal of a sweep ({brief(error)}); choose another --out"
             ) from None
-        _same(root, held, setting)
+        _check_same(root, recorded, setting)
 
-    def _check(self, held: object) -> None:
+    def _check(self, setting: object) -> None:
         """Refuse what no sweep writes: the rest of mcprune takes the attributes as they are."""
-        if not isinstance(held, dict):
+        if not isinstance(setting, dict):
             raise ValueError("its setting is no table")
         for trial in self._counted():
             if trial.state.name == "COMPLETE":
                 float(trial.value)
-            by, told = trial.user_attrs.get("by", {"host": "", "pid": 0}), trial.user_attrs.get("told")
-            is_told = told is None or (
-                isinstance(told, dict)
-                and {"place", "number", "state", "values", "score", "scores"} <= told.keys()
-                and isinstance(told["values"], dict)
-                and (told["state"] != "complete" or type(told["score"]) in (int, float))
+            by, result = trial.user_attrs.get("by", {"host": "", "pid": 0}), trial.user_attrs.get("result")
+            is_valid = result is None or (
+                isinstance(result, dict)
+                and {"place", "number", "state", "values", "score", "scores"} <= result.keys()
+                and isinstance(result["values"], dict)
+                and (result["state"] != "complete" or type(result["score"]) in (int, float))
             )
-            if not (is_told and type(trial.user_attrs.get("place", 0)) is int and type(by["pid"]) is int):
+            if not (is_valid and type(trial.user_attrs.get("place", 0)) is int and type(by["pid"]) is int):
                 raise ValueError(f"trial {trial.number} is none of a sweep")
 
     def take(self, trials: int) -> Taken | None:
-        """Take the next trial; None where `trials` are finished or being made.
+        """Take the next trial; None where `trials` are finished or running.
 
         Raises
         ------
         ConfigError
             A process that began at the same time has written another setting.
         """
-        _same(self.root, self.study.user_attrs["setting"], self.setting)
+        _check_same(self.root, self.study.user_attrs["setting"], self.setting)
         self._bury()
         if len(self._counted()) >= trials:
             return None
@@ -141,13 +141,15 @@ class Study:
         )
         return Taken(trial, place, trial.number, {vary.name: _suggest(trial, vary) for vary in self.varied})
 
-    def tell(self, taken: Taken, told: Mapping[str, Any], trace: str) -> None:
-        """Record what became of a trial."""
+    def record(self, taken: Taken, result: Mapping[str, Any], trace: str) -> None:
+        """Record a finished trial."""
         from optuna.trial import TrialState
 
-        taken.trial.set_user_attr("told", plain({**told, "traceback": trace} if trace else dict(told)))
-        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[told["state"]]
-        value = told["score"] if told["state"] == "complete" else None
+        taken.trial.set_user_attr("result", plain({**result, "traceback": trace} if trace else dict(result)))
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[
+            result["state"]
+        ]
+        value = result["score"] if result["state"] == "complete" else None
         self.study.tell(taken.trial, value, state=state, skip_if_finished=True)
 
     def give_up(self, taken: Taken) -> None:
@@ -155,8 +157,8 @@ class Study:
         self._void(taken.number, "interrupted")
 
     def trials(self) -> list[dict[str, Any]]:
-        """Return what was told of each trial that counts and is finished, in their order, whoever made it."""
-        return [trial.user_attrs["told"] for trial in self._counted() if "told" in trial.user_attrs]
+        """Return every finished trial that counts, in their order, of all processes."""
+        return [trial.user_attrs["result"] for trial in self._counted() if "result" in trial.user_attrs]
 
     def importances(self) -> dict[str, float] | None:
         """Return each varied option's share of the variance that a forest of trees on the trials explains (fANOVA), highest first.
@@ -169,8 +171,8 @@ class Study:
         if len(values) < LEAST_TRIALS or len(set(values)) < 2:
             return None
         evaluator = self.optuna.importance.FanovaImportanceEvaluator(seed=0)
-        found = self.optuna.importance.get_param_importances(self.study, evaluator=evaluator)
-        return {str(name): float(share) for name, share in found.items()}
+        shares = self.optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+        return {str(name): float(share) for name, share in shares.items()}
 
     def _counted(self) -> list[Any]:
         return [trial for trial in self.study.get_trials(deepcopy=False) if "void" not in trial.user_attrs]
@@ -188,10 +190,10 @@ class Study:
     def _void(self, number: int, why: str) -> None:
         from optuna.trial import Trial, TrialState
 
-        # Trials are made anew by id: those of other processes are known as frozen ones alone.
-        found = self.study.get_trials(deepcopy=False)[number]
-        if not found.state.is_finished():
-            Trial(self.study, found._trial_id).set_user_attr("void", why)
+        # Trials of other processes are known as frozen ones alone, so a trial object is made from the id.
+        frozen = self.study.get_trials(deepcopy=False)[number]
+        if not frozen.state.is_finished():
+            Trial(self.study, frozen._trial_id).set_user_attr("void", why)
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
 
@@ -244,15 +246,18 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _same(root: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for part, value in wanted.items():
-        other = held.get(part)
-        if other == value:
+def _check_same(root: Path, recorded: Mapping[str, Any], setting: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds a sweep of another setting."""
+    for part, new in setting.items():
+        old = recorded.get(part)
+        if old == new:
             continue
-        name, met, want = part, other, value
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            name = next(key for key in {**other, **value} if other.get(key) != value.get(key))
-            met, want = other.get(name, "its default"), value.get(name, "its default")
+        name, old_value, new_value = part, old, new
+        if isinstance(new, Mapping) and isinstance(old, Mapping):
+            option = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+            name, old_value, new_value = (
+                f"{part} {option}", old.get(option, "its default"), new.get(option, "its default"),
+            )  # fmt: skip
         raise ConfigError(
-            f"{str(root)!r} holds a sweep with {part if name == part else f'{part} {name}'} = {met}, not {want}; choose another --out"
+            f"{str(root)!r} holds a sweep with {name} = {old_value}, not {new_value}. Choose another --out"
         )

@@ -8,17 +8,18 @@ from typing import Any
 
 from mcprune.config.options import option
 from mcprune.config.parsing import shown
+from mcprune.studies.base import Results
 
 BEST = 10
 
 
-def header(found: Mapping[str, Any]) -> list[str]:
+def header(results: Results) -> list[str]:
     """Return the titles over `cells`."""
-    return ["trial", "accuracy", "spread", *found["setting"]["vary"], "seconds"]
+    return ["trial", "accuracy", "spread", *results["setting"]["vary"], "seconds"]
 
 
 def cells(trial: Mapping[str, Any]) -> list[str]:
-    """Return what the tables show of a finished trial; the spread is a standard deviation over seeds."""
+    """Return a finished trial as a row of the table; the spread is a standard deviation over seeds."""
     import statistics
 
     scores = trial["scores"]
@@ -27,18 +28,18 @@ def cells(trial: Mapping[str, Any]) -> list[str]:
     return [str(trial["place"] + 1), f"{trial['score']:.4f}", spread, *values, f"{trial['seconds']:.1f}"]
 
 
-def best_trials(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def best_trials(results: Results) -> list[dict[str, Any]]:
     """Return the best complete trials, at most 10, the best first."""
-    by_number = {trial["number"]: trial for trial in found["trials"]}
-    return [by_number[number] for number in found["ranking"][:BEST]]
+    by_number = {trial["number"]: trial for trial in results["trials"]}
+    return [by_number[number] for number in results["ranking"][:BEST]]
 
 
-def command(found: Mapping[str, Any]) -> str:
+def command(results: Results) -> str:
     """Return the command line of a run with the options of the best trial."""
-    setting, best = found["setting"], found["best"]
-    given = {**setting["options"], **best["values"], "seed": setting["seeds"][0]}
+    setting, best = results["setting"], results["best"]
+    options = {**setting["options"], **best["values"], "seed": setting["seeds"][0]}
     parts = ["mcprune", "run"]
-    for name, value in given.items():
+    for name, value in options.items():
         if value is not None:
             # Floats in full: a rounded temperature is another run.
             text = repr(value) if isinstance(value, float) else shown(name, value)
@@ -46,17 +47,17 @@ def command(found: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-def summary(found: Mapping[str, Any]) -> list[str]:
-    """Say what counted, how many trials there are, and what mattered."""
-    setting, states = found["setting"], [trial["state"] for trial in found["trials"]]
+def summary(results: Results) -> list[str]:
+    """Return what counted, how many trials there are, and which options mattered."""
+    setting, states = results["setting"], [trial["state"] for trial in results["trials"]]
     seeds = setting["seeds"]
     lines = [
-        f"accuracy: {found['objective']}"
+        f"accuracy: {results['objective']}"
         + (f", mean over {len(seeds)} seeds" if len(seeds) > 1 else f", seed {seeds[0]}"),
         f"{states.count('complete')} trials complete, {states.count('pruned')} pruned, {states.count('failed')} failed",
     ]
-    shares = found["importances"]
+    shares = results["importances"]
     if shares is None:
         return [*lines, "importances: they need 4 complete trials that differ"]
-    words = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    return [*lines, f"importances (share of the variance between complete trials, fANOVA): {words}"]
+    text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    return [*lines, f"importances (share of the variance between complete trials, fANOVA): {text}"]

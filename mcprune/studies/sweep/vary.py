@@ -83,7 +83,7 @@ def read(text: str) -> Vary:
     """
     name, equals, values = (part.strip() for part in text.partition("="))
     if not name or not equals or not values:
-        raise ConfigError(f"--vary: {FORMS}; met {text!r}")
+        raise ConfigError(f"--vary: {FORMS}; got {text!r}")
     name = name.removeprefix("--").replace("-", "_")
     try:
         field = declaration(name)
@@ -96,7 +96,7 @@ def read(text: str) -> Vary:
     if name == "preset":
         raise ConfigError("--vary preset: it stands for several options; vary these by their names")
     if name in NO_MASK:
-        raise ConfigError(f"--vary {name}: it does not change what is found; give {option(name)} once, or leave it out")
+        raise ConfigError(f"--vary {name}: it does not change the mask. Give {option(name)} once, or leave it out")
     parts = values.split(":")
     is_log = parts[0].strip().lower() == "log"
     ends = parts[1:] if is_log else parts
@@ -104,7 +104,7 @@ def read(text: str) -> Vary:
         return _range(name, _number_kind(field), ends, is_log, text)
     choices = [part.strip() for part in values.split("|" if "|" in values else ",")]
     if not all(choices) or len(choices) < 2 or len(set(choices)) < len(choices):
-        raise ConfigError(f"--vary {name}: at least two different values are needed, met {values!r}; {FORMS}")
+        raise ConfigError(f"--vary {name}: at least two different values are needed, but got {values!r}; {FORMS}")
     return Vary(name, "choice", choices=tuple(choices))
 
 
@@ -122,9 +122,9 @@ def read_all(texts: Sequence[str], options: Mapping[str, Any]) -> tuple[Vary, ..
     names = [vary.name for vary in varied]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"--vary {name} is given twice; give one range")
+            raise ConfigError(f"--vary {name} is repeated. Choose one range")
         if name in options:
-            raise ConfigError(f"{option(name)} is given and varied; leave one of them out")
+            raise ConfigError(f"{option(name)} is both set and varied. Leave one of them out")
     for values in corners(varied):
         check_options(make_config(**{**options, **values}))
     return varied
@@ -158,15 +158,15 @@ def _number_kind(field: FieldInfo) -> str | None:
 
 def _range(name: str, kind: str | None, ends: Sequence[str], is_log: bool, text: str) -> Vary:
     if kind is None:
-        raise ConfigError(f"--vary {name}: it takes no numbers, so it has no range; list its values, met {text!r}")
+        raise ConfigError(f"--vary {name}: it takes no numbers, so it has no range; list its values, but got {text!r}")
     try:
         low, high = (float(part) for part in ends)
     except ValueError:
-        raise ConfigError(f"--vary {name}: a range is LOW:HIGH or log:LOW:HIGH in numbers, met {text!r}") from None
+        raise ConfigError(f"--vary {name}: a range is LOW:HIGH or log:LOW:HIGH in numbers, but got {text!r}") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ConfigError(f"--vary {name}: a range goes from a lower to a higher finite number, met {text!r}")
+        raise ConfigError(f"--vary {name}: a range goes from a lower to a higher finite number, but got {text!r}")
     if is_log and low <= 0:
-        raise ConfigError(f"--vary {name}: a log range starts above 0, met {text!r}")
+        raise ConfigError(f"--vary {name}: a log range starts above 0, but got {text!r}")
     if kind == "int" and not (low.is_integer() and high.is_integer()):
-        raise ConfigError(f"--vary {name}: whole numbers are needed, met {text!r}")
+        raise ConfigError(f"--vary {name}: whole numbers are needed, but got {text!r}")
     return Vary(name, kind, low, high, is_log)

@@ -24,7 +24,7 @@ SAYS_CHANGE = (
 )
 LOOKED = "each measure drops its sites at once from the same network after its first epoch; the loss of fixed training rows then"
 TRAINED = "each measure prunes in rounds, an epoch in front of each, and training goes on"
-Case = tuple[str, int, str]  # network, seed, fraction
+Cell = tuple[str, int, str]  # of a table: network, seed, fraction
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
@@ -98,9 +98,34 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def losses_after_pruning(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
+def accuracy_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of the table: a network and measure in each row, a fraction in each column."""
+    fractions = sorted({entry["fraction"] for entry in results["table"]} - {0.0})
+    by = {(entry["network"], entry["measure"], entry["fraction"]): entry for entry in results["table"]}
+    header = ["network", "measure", "unpruned", *(f"{fraction:.0%} of the channels dropped" for fraction in fractions)]
+    body = [
+        [
+            network,
+            measure,
+            _entry_text(by.get((network, "none", 0.0))),
+            *(_entry_text(by.get((network, measure, part))) for part in fractions),
+        ]
+        for network in results["setting"]["networks"]
+        for measure in MEASURES
+    ]
+    return header, body
+
+
+def _entry_text(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "-"
+    spread = f" ({entry['lowest']:.4f} to {entry['highest']:.4f})" if entry["seeds"] > 1 else ""
+    return f"{entry['accuracy']:.4f}{spread}"
+
+
+def losses_after_pruning(runs: Iterable[Run]) -> dict[Cell, dict[str, float]]:
     """Return the loss right after pruning at once from the network of the first epoch, by measure; what is not finite is infinite."""
-    by_case: dict[Case, dict[str, float]] = {}
+    by_case: dict[Cell, dict[str, float]] = {}
     for run in runs:
         if run["kind"] != "dense":
             continue
@@ -111,7 +136,7 @@ def losses_after_pruning(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
     return by_case
 
 
-def recoveries(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
+def recoveries(runs: Iterable[Run]) -> dict[Cell, dict[str, float]]:
     """Return the mean training loss of the epoch after the last round, by measure."""
     return _pruned(runs, recovery)
 
@@ -123,13 +148,13 @@ def recovery(run: Run) -> float:
     return _mean(points) if points else math.inf
 
 
-def final_accuracies(runs: Iterable[Run]) -> dict[Case, dict[str, float]]:
+def final_accuracies(runs: Iterable[Run]) -> dict[Cell, dict[str, float]]:
     """Return the test accuracy after training, by measure."""
     return _pruned(runs, lambda run: float(run["accuracy"]))
 
 
-def _pruned(runs: Iterable[Run], figure: Callable[[Run], float]) -> dict[Case, dict[str, float]]:
-    by_case: dict[Case, dict[str, float]] = {}
+def _pruned(runs: Iterable[Run], figure: Callable[[Run], float]) -> dict[Cell, dict[str, float]]:
+    by_case: dict[Cell, dict[str, float]] = {}
     for run in runs:
         if run["kind"] == "pruned":
             by_case.setdefault((run["network"], run["seed"], f"{run['fraction']:g}"), {})[run["measure"]] = figure(run)
@@ -145,7 +170,7 @@ def by_share(ways: Sequence[bool]) -> Verdict:
 
 
 def _compared(
-    number: str, claim: str, says: str, run: str, cases: Mapping[Case, Mapping[str, float]], one: str, other: str, what: str,
+    number: str, claim: str, says: str, run: str, cases: Mapping[Cell, Mapping[str, float]], one: str, other: str, what: str,
     *, lower: bool,
 ) -> Claim:  # fmt: skip
     """Compare two measures case by case; `one` is expected to be lower, or else higher."""
@@ -160,7 +185,7 @@ def _compared(
 
 
 def _extreme(
-    number: str, claim: str, says: str, run: str, cases: Mapping[Case, Mapping[str, float]], what: str, *, highest: bool
+    number: str, claim: str, says: str, run: str, cases: Mapping[Cell, Mapping[str, float]], what: str, *, highest: bool
 ) -> Claim:
     """Ask in how many cases GraSP is beyond every other measure."""
     full = {case: by for case, by in cases.items() if set(MEASURES) <= set(by)}
@@ -255,11 +280,11 @@ def _relations(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _title(case: Case) -> str:
+def _title(case: Cell) -> str:
     return f"{case[0]} {case[2]}" + (f" seed {case[1]}" if case[1] else "")
 
 
-def _title_text(pairs: Mapping[Case, Any]) -> str:
+def _title_text(pairs: Mapping[Cell, Any]) -> str:
     return "by network and fraction" + (" and seed other than 0" if any(case[1] for case in pairs) else "")
 
 

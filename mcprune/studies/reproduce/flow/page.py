@@ -10,8 +10,8 @@ from typing import Any
 from mcprune.report.page import COLOURS, Figure, Page, grid, layout, line, panel_title
 from mcprune.studies.base import Results
 from mcprune.studies.claims import add_claim, add_overview
-from mcprune.studies.reproduce.flow.runs import Unit, accuracy_table
-from mcprune.studies.reproduce.flow.setting import MEASURES
+from mcprune.studies.reproduce.flow.claims import accuracy_table
+from mcprune.studies.reproduce.flow.setting import MEASURES, Unit
 
 Finished = Mapping[Unit, Mapping[str, Any]]
 PAPER = "the paper"

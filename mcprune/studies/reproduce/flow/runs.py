@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,42 +14,13 @@ from mcprune.report.terminal import Output
 from mcprune.studies.base import ClaimStudy, Outcome, Results
 from mcprune.studies.claims import Claim
 from mcprune.studies.parts import Figures, Part, Parts
-from mcprune.studies.reproduce.flow.claims import claims, table
-from mcprune.studies.reproduce.flow.setting import MEASURES, Setting, make_rows
+from mcprune.studies.reproduce.flow.claims import accuracy_table, claims, table
+from mcprune.studies.reproduce.flow.setting import Setting, Unit, make_rows, units
 
 if TYPE_CHECKING:  # torch is loaded when a run is trained
     from mcprune.studies.reproduce.flow.training import Training
 
 KIND = "reproduce flow"
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A run: a network and a seed, unpruned (`measure` is "") or pruned by a measure to a fraction."""
-
-    network: str
-    seed: int
-    measure: str = ""
-    fraction: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """The name of its file."""
-        tail = f"{self.measure}-{self.fraction:g}" if self.measure else "dense"
-        return f"{self.network}-seed{self.seed}-{tail}"
-
-
-def units(setting: Setting) -> list[Unit]:
-    """Return every run; those of one network and seed follow each other, since they share their first epoch."""
-    return [
-        unit
-        for network in setting.networks
-        for seed in setting.seeds
-        for unit in (
-            Unit(network, seed),
-            *(Unit(network, seed, measure, fraction) for fraction in setting.fractions for measure in MEASURES),
-        )
-    ]
 
 
 class FlowStudy(ClaimStudy):
@@ -167,28 +137,3 @@ class FlowStudy(ClaimStudy):
 
 def _is_whole(figures: Mapping[str, Any]) -> bool:
     return "accuracy" in figures
-
-
-def accuracy_table(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of the table: a network and measure in each row, a fraction in each column."""
-    fractions = sorted({entry["fraction"] for entry in results["table"]} - {0.0})
-    by = {(entry["network"], entry["measure"], entry["fraction"]): entry for entry in results["table"]}
-    header = ["network", "measure", "unpruned", *(f"{fraction:.0%} of the channels dropped" for fraction in fractions)]
-    body = [
-        [
-            network,
-            measure,
-            _cell(by.get((network, "none", 0.0))),
-            *(_cell(by.get((network, measure, part))) for part in fractions),
-        ]
-        for network in results["setting"]["networks"]
-        for measure in MEASURES
-    ]
-    return header, body
-
-
-def _cell(entry: Mapping[str, Any] | None) -> str:
-    if entry is None:
-        return "-"
-    spread = f" ({entry['lowest']:.4f} to {entry['highest']:.4f})" if entry["seeds"] > 1 else ""
-    return f"{entry['accuracy']:.4f}{spread}"

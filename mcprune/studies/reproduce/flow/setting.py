@@ -126,6 +126,35 @@ class Setting:
         )
 
 
+@dataclass(frozen=True)
+class Unit:
+    """A run: a network and a seed, unpruned (`measure` is "") or pruned by a measure to a fraction."""
+
+    network: str
+    seed: int
+    measure: str = ""
+    fraction: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        tail = f"{self.measure}-{self.fraction:g}" if self.measure else "dense"
+        return f"{self.network}-seed{self.seed}-{tail}"
+
+
+def units(setting: Setting) -> list[Unit]:
+    """Return every run; those of one network and seed follow each other, since they share their first epoch."""
+    return [
+        unit
+        for network in setting.networks
+        for seed in setting.seeds
+        for unit in (
+            Unit(network, seed),
+            *(Unit(network, seed, measure, fraction) for fraction in setting.fractions for measure in MEASURES),
+        )
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Images as a network takes them: float32 (rows, N), int64 (rows,), and their shape (planes, height, width)."""
