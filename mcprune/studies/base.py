@@ -15,7 +15,8 @@ from mcprune.storage.layout import check_free, read_json
 from mcprune.studies.claims import Claim, print_claims, summary
 
 RESULTS, PAGE = "results.json", "page.html"
-Results = dict[str, Any]  # what results.json holds
+Results = dict[str, Any]  # the content of results.json
+Options = dict[str, Any]  # of a run, as make_config takes them, or of a part
 
 
 class Outcome(NamedTuple):
@@ -176,7 +177,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         ) from None
 
 
-def read_index(root: Path, name: str, kind: str) -> dict[str, Any] | None:
+def read_index(root: Path, name: str, kind: str) -> Results | None:
     """Return the file that says what a study's folder is for; None where the folder is new.
 
     Raises

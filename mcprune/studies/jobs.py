@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mcprune.config.schema import Config, make_config
 from mcprune.config.sections.gradient import Alpha
@@ -25,7 +24,16 @@ from mcprune.session.resume import Opened, events_of, open_run
 from mcprune.storage.events import Event, Hardened, RunDone, Stopped
 from mcprune.storage.layout import RESULT, check_free, read_json
 from mcprune.storage.run_metrics import RunFigures, read_run
-from mcprune.studies.base import Outcome, Study, changed_options, error_text, interrupted, read_index, write_json
+from mcprune.studies.base import (
+    Options,
+    Outcome,
+    Study,
+    changed_options,
+    error_text,
+    interrupted,
+    read_index,
+    write_json,
+)
 
 JOBS, RUNS = "jobs.json", "runs"
 WARM = 2.0  # seconds of the search before all others; a chain's has one block at n in any case
@@ -47,8 +55,8 @@ class Job:
     """
 
     name: str
-    options: dict[str, Any]
-    about: dict[str, Any] = field(default_factory=dict)
+    options: Options
+    about: Options = field(default_factory=dict)
 
     def config(self, folder: Path | None = None) -> Config:
         """Return the configuration of the run.
@@ -62,9 +70,9 @@ class Job:
         check_options(config)
         return config
 
-    def key(self) -> dict[str, Any]:
+    def key(self) -> Options:
         """Return the options in JSON's types, by which a finished run is recognised."""
-        options: dict[str, Any] = self.config().given()
+        options: Options = self.config().given()
         return options
 
 
@@ -128,7 +136,7 @@ class Jobs:
         McpruneError
             For some n no job that is left can be planned; the error of the first of them. There are no test rows.
         """
-        left: dict[Any, list[Job]] = {}
+        left: dict[object, list[Job]] = {}
         for job in self.jobs:
             if not self.finished(job.name):
                 left.setdefault(job.options.get("keep"), []).append(job)
@@ -160,7 +168,7 @@ class Jobs:
             if self.finished(job.name):
                 yield Outcome(job.name, "kept")
                 continue
-            record: dict[str, Any] = {"options": self._keys[job.name]}
+            record: Options = {"options": self._keys[job.name]}
             try:
                 record |= self._run(job, dataset)
             except KeyboardInterrupt:
@@ -179,7 +187,7 @@ class Jobs:
         record = self.known.get(name, {})
         return float(record.get("trial_seconds", 0.0)), int(record.get("trial_forwards", 0))
 
-    def _run(self, job: Job, dataset: Dataset) -> dict[str, Any]:
+    def _run(self, job: Job, dataset: Dataset) -> Options:
         config = job.config(self.folder(job.name))
         folder = self.folder(job.name)
         kind = "/".join(
@@ -197,7 +205,7 @@ class Jobs:
                 _refuse_interrupt(event)
             return {name: value for name, value in self.known[job.name].items() if name.startswith("trial_")}
         began = time.monotonic()
-        record: dict[str, Any] = {}
+        record: Options = {}
         steering = None
         if config.method == "markov" and config.runtime.search_time is not None and config.train.epochs is None:
             fitted = fitting_epochs(config, dataset)
@@ -228,7 +236,7 @@ class Jobs:
                 opened.folder.close()
         return None
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> dict[str, Options]:
         index = read_index(self.root, JOBS, self.kind)
         if index is None:
             return {}
@@ -243,7 +251,7 @@ class Jobs:
         write_json(self.root / JOBS, {"kind": self.kind, "jobs": self.known})
 
 
-def _is_of(started: Mapping[str, Any], options: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+def _is_of(started: Options, options: Options, record: Options) -> bool:
     """Whether a run that was started is that of the job's options: a kill may have left an earlier run in its place."""
     expected = dict(options)
     if "trial_seconds" in record:
@@ -272,7 +280,7 @@ def _is_record(record: object) -> bool:
 
 def _warm_up(config: Config, dataset: Dataset) -> None:
     """Search for an epoch, or as much of one as a moment allows, and write nothing, so that what is compiled and loaded is."""
-    short: dict[str, Any] = {"epochs": 1, "search_time": WARM, "out": None, "force": False}
+    short: Options = {"epochs": 1, "search_time": WARM, "out": None, "force": False}
     # Windows and rounds may be longer than the search.
     if config.method == "gradient":
         alpha = config.gradient.alpha

@@ -13,7 +13,7 @@ from typing import Any
 from mcprune.errors import FolderError
 from mcprune.storage.events import plain
 from mcprune.storage.layout import read_json
-from mcprune.studies.base import Outcome, changed_options, error_text, interrupted, read_index, write_json
+from mcprune.studies.base import Options, Outcome, changed_options, error_text, interrupted, read_index, write_json
 
 PARTS, FOLDER = "parts.json", "parts"
 Figures = dict[str, Any]  # of a part, in JSON's types
@@ -36,9 +36,9 @@ class Part:
     """
 
     name: str
-    key: dict[str, Any]
+    key: Options
     compute: Callable[[], Figures]
-    is_valid: Callable[[Mapping[str, Any]], bool]
+    is_valid: Callable[[Figures], bool]
 
 
 class Parts:
@@ -123,7 +123,7 @@ class Parts:
                 self._write()
             yield Outcome(part.name, "new")
 
-    def _record(self, name: str) -> dict[str, Any] | None:
+    def _record(self, name: str) -> Figures | None:
         """Return the content of a part's file; None where there is none, or it is broken, so that the part is computed again."""
         if not (self.root / FOLDER / f"{name}.json").exists():
             return None

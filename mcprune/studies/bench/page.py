@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mcprune.report.page import COLOURS, CYCLE, Figure, Page, bytes_array, grid, layout, line, panel_title
 from mcprune.storage.run_metrics import RunFigures, gates_over_time, jaccard
+from mcprune.studies.base import Results
 from mcprune.studies.bench import table as bench_table
-from mcprune.studies.bench.runs import Bench
+from mcprune.studies.bench.runs import Bench, MethodRow
 from mcprune.studies.jobs import Jobs
 
 Runs = Mapping[str, RunFigures]
@@ -19,7 +19,7 @@ PANELS = (("classification_loss", "L_cla"), ("selection_loss", "L_sel"), ("rejec
 COLUMNS = 4
 
 
-def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Mapping[str, Any]) -> None:
+def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Results) -> None:
     """Write the page of what is finished.
 
     Parameters
@@ -155,13 +155,11 @@ def accuracy_curves(mine: Mapping[str, Sequence[RunFigures]], colours: Mapping[s
     }
 
 
-def accuracy_by_n(
-    table: Sequence[Mapping[str, Any]], methods: Sequence[str] | Mapping[str, Any], colours: Mapping[str, str]
-) -> Figure:
+def accuracy_by_n(table: Sequence[MethodRow], methods: Iterable[str], colours: Mapping[str, str]) -> Figure:
     """Return retrained accuracy against n, a line a method, bars of one standard deviation."""
     data = []
     for method in methods:
-        rows = sorted((row for row in table if row["method"] == method), key=lambda row: int(row["n"]))
+        rows = sorted((row for row in table if row["method"] == method), key=lambda row: row["n"])
         if rows:
             bars = {"type": "data", "array": [row["retrained_spread"] or 0.0 for row in rows], "thickness": 1.2}
             trace = line(

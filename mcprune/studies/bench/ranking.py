@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from mcprune.storage.run_metrics import LEAST_EPOCHS
+from mcprune.studies.bench.runs import MethodRow
 
 LEAST_SEEDS = 2  # fewer have no standard error
 MARGIN = 1.5  # of the suggested time over what the slowest method needs
@@ -27,12 +28,12 @@ class Ranking(NamedTuple):
     text: str
 
 
-def ranking(rows: Sequence[Mapping[str, Any]], keep: int, seconds: float, seeds: Sequence[int]) -> Ranking:
+def ranking(rows: Sequence[MethodRow], keep: int, seconds: float, seeds: Sequence[int]) -> Ranking:
     """Rank the methods at n, if every one of them had enough epochs, came down to n sites and ran for two seeds.
 
     Parameters
     ----------
-    rows : sequence of mapping
+    rows : sequence of MethodRow
         As `summary` returns them.
     keep : int
         n, in sites.
@@ -47,9 +48,10 @@ def ranking(rows: Sequence[Mapping[str, Any]], keep: int, seconds: float, seeds:
     problem = _problem(mine, seconds, seeds)
     if problem:
         return Ranking((), f"n = {keep}: no ranking. {problem}")
-    ranked = sorted(mine, key=lambda row: -float(row["retrained"]))
+    ranked = sorted(mine, key=lambda row: -row["retrained"])
     best, second = ranked[:2]
-    error = math.sqrt(best["retrained_spread"] ** 2 / best["seeds"] + second["retrained_spread"] ** 2 / second["seeds"])
+    variances = [(row["retrained_spread"] or 0.0) ** 2 / row["seeds"] for row in (best, second)]
+    error = math.sqrt(sum(variances))
     text = (
         f"n = {keep}: {best['method']} is first with {best['retrained']:.4f} after retraining, {second['method']} second with "
         f"{second['retrained']:.4f}, {best['retrained'] - second['retrained']:.4f} below (standard error of the difference {error:.4f})"
@@ -57,7 +59,7 @@ def ranking(rows: Sequence[Mapping[str, Any]], keep: int, seconds: float, seeds:
     return Ranking(tuple(row["method"] for row in ranked), text)
 
 
-def _problem(rows: Sequence[Mapping[str, Any]], seconds: float, seeds: Sequence[int]) -> str:
+def _problem(rows: Sequence[MethodRow], seconds: float, seeds: Sequence[int]) -> str:
     """Return what is missing for a ranking, and the remedy; empty where nothing is."""
     short = [row for row in rows if row["least_epochs"] < LEAST_EPOCHS]
     if short:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from statistics import fmean
+from typing import TypedDict
 
 from mcprune.config.measures import MEASURES
 from mcprune.errors import ConfigError
 from mcprune.storage.run_metrics import RunFigures, mean, overlap, reached, spread
+from mcprune.studies.base import Options
 from mcprune.studies.jobs import Job
 
 # Each method with its options; everything else is at its default.
-METHODS: dict[str, dict[str, Any]] = {
+METHODS: dict[str, Options] = {
     "markov": {"method": "markov"},
     **{
         schedule: {"method": "gradient", "alpha": schedule}
@@ -25,13 +27,44 @@ METHODS: dict[str, dict[str, Any]] = {
     "auto": {"method": "gradient", "alpha": "auto"},
 }
 # Contenders by request: each measure in rounds, after which the classifier recovers.
-IMPORTANCE: dict[str, dict[str, Any]] = {name: {"method": "importance", "measure": name} for name in MEASURES}
+IMPORTANCE: dict[str, Options] = {name: {"method": "importance", "measure": name} for name in MEASURES}
 CONTENDERS = {**METHODS, **IMPORTANCE}
 # Options of `run` that hold for all methods.
 SHARED = (
     "data", "target", "test", "validation", "scale", "sites", "hidden", "activation", "dropout", "batch_size", "learning_rate",
     "weight_decay", "retrain_epochs", "device", "threads", "max_memory",
 )  # fmt: skip
+
+
+class TimeRow(TypedDict):
+    """When a method reached an accuracy: means over the `count` runs that did, None where none did."""
+
+    accuracy: float
+    count: int
+    seconds: float | None
+    forwards: float | None
+
+
+class MethodRow(TypedDict):
+    """A method at one n: means over its finished seeds, see `RunFigures`; None where there is no value."""
+
+    method: str
+    n: int
+    seeds: int
+    hardened: float
+    retrained: float
+    retrained_spread: float | None
+    away: float
+    kept_before: list[int]
+    near_hard: float
+    seconds: float
+    forwards: float
+    epochs: float
+    least_epochs: float
+    is_settled: bool
+    cut: int
+    times: list[TimeRow]
+    overlap: float | None
 
 
 @dataclass(frozen=True)
@@ -52,12 +85,12 @@ class Bench:
         Options that all runs have.
     """
 
-    methods: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(METHODS))
+    methods: dict[str, Options] = field(default_factory=lambda: dict(METHODS))
     keeps: tuple[int, ...] = (50,)
     seeds: tuple[int, ...] = (0, 1, 2)
     seconds: float = 180.0
     accuracies: tuple[float, ...] = (0.9, 0.94, 0.96)
-    shared: dict[str, Any] = field(default_factory=dict)
+    shared: Options = field(default_factory=dict)
 
     def jobs(self) -> list[Job]:
         """Return the runs, seed by seed, so that an interrupted comparison has all methods for the first seeds.
@@ -83,7 +116,7 @@ class Bench:
         ]
 
 
-def summary(bench: Bench, jobs: Sequence[Job], runs: Mapping[str, RunFigures]) -> list[dict[str, Any]]:
+def summary(bench: Bench, jobs: Sequence[Job], runs: Mapping[str, RunFigures]) -> list[MethodRow]:
     """Return a row for each n and method: means over the seeds that are finished.
 
     `retrained_spread` is a sample standard deviation; `times` holds, for each of `accuracies`, the mean seconds and forwards of the seeds
@@ -98,32 +131,29 @@ def summary(bench: Bench, jobs: Sequence[Job], runs: Mapping[str, RunFigures]) -
                 if job.about["method"] == method and job.about["n"] == keep and job.name in runs
             ]
             if mine:
-                rows.append({"method": method, "n": keep, "seeds": len(mine), **_row(mine, bench.accuracies)})
+                rows.append(_row(method, keep, mine, bench.accuracies))
     return rows
 
 
-def _row(mine: Sequence[RunFigures], accuracies: Sequence[float]) -> dict[str, Any]:
-    times = []
+def _row(method: str, keep: int, mine: Sequence[RunFigures], accuracies: Sequence[float]) -> MethodRow:
+    times: list[TimeRow] = []
     for accuracy in accuracies:
         points = [point for run in mine if (point := reached(run.curve, accuracy)) is not None]
-        times.append(
-            {
-                "accuracy": accuracy,
-                "count": len(points),
-                "seconds": mean([point.seconds for point in points]),
-                "forwards": mean([point.forwards for point in points]),
-            }
-        )
+        seconds, forwards = mean([point.seconds for point in points]), mean([point.forwards for point in points])
+        times.append({"accuracy": accuracy, "count": len(points), "seconds": seconds, "forwards": forwards})
     return {
-        "hardened": mean([run.hardened for run in mine]),
-        "retrained": mean([run.retrained for run in mine]),
+        "method": method,
+        "n": keep,
+        "seeds": len(mine),
+        "hardened": fmean(run.hardened for run in mine),
+        "retrained": fmean(run.retrained for run in mine),
         "retrained_spread": spread([run.retrained for run in mine]),
-        "away": mean([run.away for run in mine]),
+        "away": fmean(run.away for run in mine),
         "kept_before": [run.kept_before for run in mine],
-        "near_hard": mean([run.near_hard for run in mine]),
-        "seconds": mean([run.seconds for run in mine]),
-        "forwards": mean([run.forwards for run in mine]),
-        "epochs": mean([run.epochs for run in mine]),
+        "near_hard": fmean(run.near_hard for run in mine),
+        "seconds": fmean(run.seconds for run in mine),
+        "forwards": fmean(run.forwards for run in mine),
+        "epochs": fmean(run.epochs for run in mine),
         "least_epochs": min(run.epochs for run in mine),
         "is_settled": all(run.is_settled for run in mine),
         "cut": sum(run.is_cut for run in mine),
@@ -132,7 +162,7 @@ def _row(mine: Sequence[RunFigures], accuracies: Sequence[float]) -> dict[str, A
     }
 
 
-def missed_counts(rows: Sequence[Mapping[str, Any]], keep: int) -> str:
+def missed_counts(rows: Sequence[MethodRow], keep: int) -> str:
     """Return which methods had another number of gates above one half than n before hardening."""
     missed = []
     for row in rows:

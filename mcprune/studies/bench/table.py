@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mcprune.report.terminal import Output, RichOutput
 from mcprune.report.text import number, wrapped
+from mcprune.studies.base import Results
+from mcprune.studies.bench.runs import MethodRow
 
 HEADER = [
     "method", "not retrained", "retrained", "spread", "|sum - n|", "kept before", "decided", "seconds", "Mforwards", "epochs", "overlap",
 ]  # fmt: skip
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
+def cells(row: MethodRow) -> list[str]:
     """Return the figures of a method as text."""
     before = row["kept_before"]
     low, high = min(before), max(before)
@@ -32,18 +33,22 @@ def cells(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def time_cells(row: Mapping[str, Any]) -> list[str]:
+def time_cells(row: MethodRow) -> list[str]:
     """Return when a method reached each accuracy, in seconds and in millions of forwards, and in how many runs if not in all."""
     texts = [str(row["method"])]
     for point in row["times"]:
         count = point["count"]
         some = "" if count in (0, row["seeds"]) else f" ({count}/{row['seeds']})"
         texts.append(number(point["seconds"], ".1f") + (" s" if count else "") + some)
-        texts.append(number(None if not count else point["forwards"] / 1e6, ".1f") + (" M" if count else "") + some)
+        texts.append(
+            number(None if point["forwards"] is None else point["forwards"] / 1e6, ".1f")
+            + (" M" if count else "")
+            + some
+        )
     return texts
 
 
-def time_header(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def time_header(rows: Sequence[MethodRow]) -> list[str]:
     """Return the titles over `time_cells`."""
     titles = ["method"]
     for point in rows[0]["times"]:
@@ -51,7 +56,7 @@ def time_header(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return titles
 
 
-def print_tables(results: Mapping[str, Any], output: Output) -> None:
+def print_tables(results: Results, output: Output) -> None:
     """Write the tables of a comparison, one pair for each n, and the rankings."""
     for keep in results["setting"]["keep"]:
         rows = [row for row in results["table"] if row["n"] == keep]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mcprune.report.page import COLOURS, Figure, Page, grid, layout, panel_title
-from mcprune.studies.base import Results
+from mcprune.studies.base import Options, Results
 from mcprune.studies.sweep import table as sweep
 
 COLUMNS, PANEL = 3, 300
@@ -132,7 +130,7 @@ def importances(results: Results) -> Figure:
     return {"data": [bars], "layout": layout(**axes, height=120 + 40 * len(shares))}
 
 
-def _points(trials: list[dict[str, Any]], name: str, colour: str, symbol: str) -> Figure:
+def _points(trials: list[Options], name: str, colour: str, symbol: str) -> Figure:
     return {
         "type": "scatter", "mode": "markers", "name": name, "x": [trial["place"] + 1 for trial in trials],
         "y": [trial["score"] for trial in trials], "text": [_label(trial) for trial in trials],
@@ -140,14 +138,14 @@ def _points(trials: list[dict[str, Any]], name: str, colour: str, symbol: str) -
     }  # fmt: skip
 
 
-def _values(trial: Mapping[str, Any]) -> str:
+def _values(trial: Options) -> str:
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in trial["values"].items()
     )
 
 
-def _label(trial: Mapping[str, Any]) -> str:
+def _label(trial: Options) -> str:
     what = trial["message"] if trial["state"] == "failed" else f"{trial['score']:.4f}"
     # plotly reads tags in texts of points.
     return f"trial {trial['place'] + 1}: {what}; {_values(trial)}".replace("<", "&lt;")

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from mcprune.session.build.plan import make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search
 from mcprune.session.retrain import Refit
-from mcprune.studies.base import RESULTS, Results, error_text, machine, write_json
+from mcprune.studies.base import RESULTS, Options, Results, error_text, machine, write_json
 from mcprune.studies.sweep.study import Study, Taken
 from mcprune.studies.sweep.vary import Vary, corners
 from mcprune.training.trainer import accuracy, fit
@@ -51,13 +51,13 @@ class Sweep:
         A trial whose mean over its first seeds is below the median of the trials before it ends there.
     """
 
-    options: dict[str, Any]
+    options: Options
     varied: tuple[Vary, ...]
     seeds: tuple[int, ...] = (0,)
     objective: str = "retrained"
     prune: bool = False
 
-    def setting(self) -> dict[str, Any]:
+    def setting(self) -> Options:
         """Return, in JSON's types, what all processes of a sweep must share."""
         config = make_config(**self.options)
         return {
@@ -75,7 +75,7 @@ class TrialResult(NamedTuple):
     place: int  # among the trials that count, from 0
     number: int
     state: str
-    values: dict[str, Any]
+    values: Options
     score: float | None
     scores: list[float]
     seconds: float
@@ -156,7 +156,7 @@ class Sweeper:
         self.study.record(taken, result._asdict(), trace)
         return result
 
-    def _score(self, values: dict[str, Any], seed: int) -> float:
+    def _score(self, values: Options, seed: int) -> float:
         """Return the validation accuracy of one search; no test row has a part in it."""
         config = make_config(**{**self.sweep.options, **values, "seed": seed, "compare": "no"})
         with Interrupt() as interrupt:

@@ -16,6 +16,7 @@ import numpy as np
 from mcprune.errors import ConfigError, FolderError, brief
 from mcprune.storage.events import plain
 from mcprune.storage.layout import check_free
+from mcprune.studies.base import Options
 from mcprune.studies.sweep.vary import Vary
 
 JOURNAL, NAME = "journal.log", "sweep"
@@ -33,7 +34,7 @@ class Taken:
     trial: Any
     place: int  # among those that count; it seeds the sampler
     number: int
-    values: dict[str, Any]
+    values: Options
 
     def is_hopeless(self, scores: Sequence[float]) -> bool:
         """Report the mean over the seeds so far, and return whether it is below the median of earlier trials'."""
@@ -63,7 +64,7 @@ class Study:
         The folder holds something else or cannot be written.
     """
 
-    def __init__(self, root: Path, setting: Mapping[str, Any], varied: Sequence[Vary]) -> None:
+    def __init__(self, root: Path, setting: Options, varied: Sequence[Vary]) -> None:
         self.optuna = import_optuna()
         self.root, self.setting, self.varied, self.seed = root, setting, varied, int(setting["seeds"][0])
         path = root / JOURNAL
@@ -141,7 +142,7 @@ class Study:
         )
         return Taken(trial, place, trial.number, {vary.name: _suggest(trial, vary) for vary in self.varied})
 
-    def record(self, taken: Taken, result: Mapping[str, Any], trace: str) -> None:
+    def record(self, taken: Taken, result: Options, trace: str) -> None:
         """Record a finished trial."""
         from optuna.trial import TrialState
 
@@ -156,7 +157,7 @@ class Study:
         """Record that a trial was interrupted: it does not count, and another one takes its place."""
         self._void(taken.number, "interrupted")
 
-    def trials(self) -> list[dict[str, Any]]:
+    def trials(self) -> list[Options]:
         """Return every finished trial that counts, in their order, of all processes."""
         return [trial.user_attrs["result"] for trial in self._counted() if "result" in trial.user_attrs]
 
@@ -222,7 +223,7 @@ def _suggest(trial: Any, vary: Vary) -> Any:
     return float(trial.suggest_float(vary.name, vary.low, vary.high, log=vary.is_log))
 
 
-def _me() -> dict[str, Any]:
+def _me() -> dict[str, str | int]:
     return {"host": platform.node(), "pid": os.getpid()}
 
 
@@ -246,7 +247,7 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _check_same(root: Path, recorded: Mapping[str, Any], setting: Mapping[str, Any]) -> None:
+def _check_same(root: Path, recorded: Options, setting: Options) -> None:
     """Refuse a folder that holds a sweep of another setting."""
     for part, new in setting.items():
         old = recorded.get(part)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 from mcprune.config.options import option
 from mcprune.config.parsing import shown
-from mcprune.studies.base import Results
+from mcprune.studies.base import Options, Results
 
 BEST = 10
 
@@ -18,7 +16,7 @@ def header(results: Results) -> list[str]:
     return ["trial", "accuracy", "spread", *results["setting"]["vary"], "seconds"]
 
 
-def cells(trial: Mapping[str, Any]) -> list[str]:
+def cells(trial: Options) -> list[str]:
     """Return a finished trial as a row of the table; the spread is a standard deviation over seeds."""
     import statistics
 
@@ -28,7 +26,7 @@ def cells(trial: Mapping[str, Any]) -> list[str]:
     return [str(trial["place"] + 1), f"{trial['score']:.4f}", spread, *values, f"{trial['seconds']:.1f}"]
 
 
-def best_trials(results: Results) -> list[dict[str, Any]]:
+def best_trials(results: Results) -> list[Options]:
     """Return the best complete trials, at most 10, the best first."""
     by_number = {trial["number"]: trial for trial in results["trials"]}
     return [by_number[number] for number in results["ranking"][:BEST]]

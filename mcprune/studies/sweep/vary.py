@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
@@ -16,6 +16,7 @@ from mcprune.config.schema import make_config
 from mcprune.config.sections.text import TextOption
 from mcprune.config.unused import check_options
 from mcprune.errors import ConfigError
+from mcprune.studies.base import Options
 
 # What would change the question or its measure, and what changes no mask.
 OTHER_QUESTION = ("data", "target", "test", "validation", "sites", "keep", "macs", "parameters", "groups", "seed")
@@ -60,13 +61,13 @@ class Vary:
     is_log: bool = False
     choices: tuple[str, ...] = ()
 
-    def ends(self) -> list[Any]:
+    def ends(self) -> list[str] | list[int] | list[float]:
         """Return the values to check: all choices, or both ends of the range, between which all is valid."""
         if self.kind == "choice":
             return list(self.choices)
         return [int(self.low), int(self.high)] if self.kind == "int" else [self.low, self.high]
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Options:
         """Return it in JSON's types."""
         if self.kind == "choice":
             return {"kind": "choice", "choices": list(self.choices)}
@@ -108,7 +109,7 @@ def read(text: str) -> Vary:
     return Vary(name, "choice", choices=tuple(choices))
 
 
-def read_all(texts: Sequence[str], options: Mapping[str, Any]) -> tuple[Vary, ...]:
+def read_all(texts: Sequence[str], options: Options) -> tuple[Vary, ...]:
     """Read every `--vary` and check all values, with the options that stay, by the declaration of the options.
 
     Raises
@@ -130,7 +131,7 @@ def read_all(texts: Sequence[str], options: Mapping[str, Any]) -> tuple[Vary, ..
     return varied
 
 
-def corners(varied: Sequence[Vary]) -> Iterator[dict[str, Any]]:
+def corners(varied: Sequence[Vary]) -> Iterator[Options]:
     """Yield the combinations of choices and ends of ranges; of more than 4,096, one option's at a time."""
     ends = [vary.ends() for vary in varied]
     names = [vary.name for vary in varied]

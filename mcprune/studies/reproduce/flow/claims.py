@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
+from mcprune.studies.base import Results
 from mcprune.studies.claims import HOLDS, NOT, UNCLEAR, Claim, Verdict
+from mcprune.studies.parts import Figures
 from mcprune.studies.reproduce.flow.setting import GRASP, LOSS, MAGNITUDE, MEASURES, NORM, RANDOM, WEIGHTED
 
-Run = Mapping[str, Any]
+Run = Figures
 # A comparison holds if so large a share of its pairs, of three or more, goes its way; it does not if at most so large a share does.
 MOST, HALF, LEAST = 0.75, 0.5, 3
 # Loss preservation goes with the change of theta^2: median rank correlation; median share of its lowest quarter among the slowest quarter.
@@ -80,7 +81,7 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
     ]  # fmt: skip
 
 
-def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def table(runs: Sequence[Run]) -> list[Figures]:
     """Return accuracies after training, means over seeds: one entry for each network, measure and fraction, the unpruned first."""
     groups: dict[tuple[str, str, float], list[Run]] = {}
     for run in runs:
@@ -98,7 +99,7 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def accuracy_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def accuracy_table(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table: a network and measure in each row, a fraction in each column."""
     fractions = sorted({entry["fraction"] for entry in results["table"]} - {0.0})
     by = {(entry["network"], entry["measure"], entry["fraction"]): entry for entry in results["table"]}
@@ -116,7 +117,7 @@ def accuracy_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str
     return header, body
 
 
-def _entry_text(entry: Mapping[str, Any] | None) -> str:
+def _entry_text(entry: Figures | None) -> str:
     if entry is None:
         return "-"
     spread = f" ({entry['lowest']:.4f} to {entry['highest']:.4f})" if entry["seeds"] > 1 else ""
@@ -272,7 +273,7 @@ def _slowest(runs: Sequence[Run]) -> Claim:
     )
 
 
-def _relations(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:
+def _relations(runs: Sequence[Run]) -> dict[str, Figures]:
     return {
         f"{run['network']}, seed {run['seed']}": run["relations"]
         for run in runs
@@ -284,7 +285,7 @@ def _title(case: Cell) -> str:
     return f"{case[0]} {case[2]}" + (f" seed {case[1]}" if case[1] else "")
 
 
-def _title_text(pairs: Mapping[Cell, Any]) -> str:
+def _title_text(pairs: Iterable[Cell]) -> str:
     return "by network and fraction" + (" and seed other than 0" if any(case[1] for case in pairs) else "")
 
 

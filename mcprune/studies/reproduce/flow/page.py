@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mcprune.report.page import COLOURS, Figure, Page, grid, layout, line, panel_title
 from mcprune.studies.base import Results
 from mcprune.studies.claims import add_claim, add_overview
+from mcprune.studies.parts import Figures
 from mcprune.studies.reproduce.flow.claims import accuracy_table
 from mcprune.studies.reproduce.flow.setting import MEASURES, Unit
 
-Finished = Mapping[Unit, Mapping[str, Any]]
+Line = tuple[list[float], list[float | None]]
+Finished = Mapping[Unit, Figures]
 PAPER = "the paper"
 DENSE = "#1d2433"
 
 
 def write_page(path: Path, finished: Finished, results: Results) -> None:
     """Write the page from the finished runs and the content of results.json."""
-    page = Page("Gradient flow and pruning, measured", results["setting"]["words"])
+    page = Page("Gradient flow and pruning, measured", results["setting"]["description"])
     add_overview(page, results["rows"], "observation", results["failures"])
     if results["unfinished"]:
         page.paragraph(f"not finished: {', '.join(results['unfinished'])}", quiet=False)
@@ -44,7 +45,7 @@ def _colours() -> dict[str, str]:
     return dict(zip(MEASURES, COLOURS, strict=False))
 
 
-def _first(finished: Finished) -> dict[tuple[str, int], dict[Unit, Mapping[str, Any]]]:
+def _first(finished: Finished) -> dict[tuple[str, int], dict[Unit, Figures]]:
     """The runs of each network's first seed."""
     seeds: dict[str, int] = {}
     for unit in finished:
@@ -92,7 +93,7 @@ def histories(finished: Finished) -> Figure | None:
     for (network, seed), runs in _first(finished).items():
         dense = runs.get(Unit(network, seed))
         for fraction in sorted({unit.fraction for unit in runs if unit.measure}):
-            lines: dict[str, Any] = {}
+            lines: dict[str, Line] = {}
             if dense is not None:
                 lines["unpruned"] = _curve(dense)
             lines |= {
@@ -102,7 +103,7 @@ def histories(finished: Finished) -> Figure | None:
     return _panels(panels, "epoch", is_log=True)
 
 
-def _curve(run: Mapping[str, Any]) -> tuple[list[float], list[float | None]]:
+def _curve(run: Figures) -> tuple[list[float], list[float | None]]:
     """The training loss over the epochs, with the loss of the measured rows right after each round in between."""
     points = [(epoch, loss, 0) for epoch, loss in run["curve"]]
     points += [(round_["epoch"], round_["after"]["batch"], 1) for round_ in run.get("rounds", ())]
@@ -142,7 +143,7 @@ def accuracies(finished: Finished) -> Figure | None:
     panels = []
     for (network, seed), runs in _first(finished).items():
         dense = runs.get(Unit(network, seed))
-        lines: dict[str, Any] = {}
+        lines: dict[str, Line] = {}
         for measure in MEASURES:
             mine = sorted((unit.fraction, run["accuracy"]) for unit, run in runs.items() if unit.measure == measure)
             start = [(0.0, dense["accuracy"])] if dense is not None else []
@@ -153,7 +154,7 @@ def accuracies(finished: Finished) -> Figure | None:
     return _panels(panels, "fraction of the channels dropped", is_log=False)
 
 
-def _panels(panels: list[tuple[str, dict[str, Any]]], x_title: str, *, is_log: bool) -> Figure | None:
+def _panels(panels: list[tuple[str, dict[str, Line]]], x_title: str, *, is_log: bool) -> Figure | None:
     """Return one panel for each entry, three in a row, a line for each name."""
     if not panels:
         return None
@@ -162,7 +163,7 @@ def _panels(panels: list[tuple[str, dict[str, Any]]], x_title: str, *, is_log: b
     domains = grid(len(panels), columns, gap_y=0.2 / math.ceil(len(panels) / columns))
     colours = {"unpruned": DENSE, **_colours()}
     data: list[Figure] = []
-    axes: dict[str, Any] = {}
+    axes: Figure = {}
     named: set[str] = set()
     for number, ((_, lines), domain) in enumerate(zip(panels, domains, strict=True), 1):
         tail = "" if number == 1 else str(number)

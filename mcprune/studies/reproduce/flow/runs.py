@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError
@@ -90,7 +90,7 @@ class FlowStudy(ClaimStudy):
             **super().results(),
             "setting": {
                 "scale": setting.scale, "data": setting.data, "networks": list(setting.networks), "seeds": list(setting.seeds),
-                "fractions": list(setting.fractions), "words": setting.description(),
+                "fractions": list(setting.fractions), "description": setting.description(),
             },
             "machine": {"devices": sorted({run["device"] for run in runs})},
             "table": table(runs),
@@ -135,5 +135,5 @@ class FlowStudy(ClaimStudy):
         return dict(json.loads(json.dumps(key)))
 
 
-def _is_whole(figures: Mapping[str, Any]) -> bool:
+def _is_whole(figures: Figures) -> bool:
     return "accuracy" in figures

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from mcprune.data.scale import fit_scaler
 from mcprune.errors import ConfigError, DataError
 from mcprune.models.networks import NETWORKS
 from mcprune.random import Stream, generator
+from mcprune.studies.base import Options
 from mcprune.types import Float32Array, IntArray
 
 RANDOM, MAGNITUDE, LOSS, WEIGHTED, GRASP, NORM = (
@@ -95,7 +95,7 @@ class Setting:
         """The numbers of the scale."""
         return SCALES[self.scale]
 
-    def options(self, network: str) -> dict[str, Any]:
+    def options(self, network: str) -> Options:
         """Return the options of a network's runs, by which a finished run is recognised."""
         size = self.size
         return {

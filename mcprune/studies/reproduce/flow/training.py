@@ -28,6 +28,7 @@ from mcprune.random import Stream, generator
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.owners import Owners
 from mcprune.sites.site_map import SiteMap, site_map
+from mcprune.studies.parts import Figures
 from mcprune.studies.reproduce.flow.setting import DECAY, FALLS, LOSS, MAGNITUDE, MEASURES, MOMENTUM, RATE, Rows, Scale
 from mcprune.training.classifiers import shrunken
 from mcprune.training.trainer import accuracy
@@ -165,7 +166,7 @@ class Training:
 
     # -- the runs
 
-    def dense(self, fractions: tuple[float, ...]) -> dict[str, Any]:
+    def dense(self, fractions: tuple[float, ...]) -> Figures:
         """Train without pruning; after the first epoch look at what each measure would drop, and at how theta^2 goes on."""
         start_time = time.monotonic()
         net, curve = self.started()
@@ -200,7 +201,7 @@ class Training:
             "seconds": time.monotonic() - start_time,
         }  # fmt: skip
 
-    def pruned(self, measure: str, fraction: float) -> dict[str, Any]:
+    def pruned(self, measure: str, fraction: float) -> Figures:
         """Prune by a measure to a fraction, in rounds with an epoch in front of each, and train on."""
         start_time = time.monotonic()
         net, curve = self.started()

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mcprune.session.interrupt import CODES
 from mcprune.session.steering import Steering
 from mcprune.sites.site_map import SiteMap, site_map
 from mcprune.storage.events import Event, Stopped
+from mcprune.studies.parts import Figures
 from mcprune.studies.reproduce.obd.curves import SIGNED
 from mcprune.studies.reproduce.obd.setting import BATCH, HOWS, MEASURES, NETS, RATE, Setting
 from mcprune.training.trainer import accuracy, fit
@@ -68,13 +69,13 @@ class Net:
         """Everything that the trained net depends on."""
         return json.dumps([self.setting.key() | {"percents": None}, self.net, self.seed], sort_keys=True)
 
-    def is_current(self, value: Mapping[str, Any]) -> bool:
+    def is_current(self, value: Figures) -> bool:
         """Whether figures are of the net in the file."""
         if not self._digest:
             self._read()
         return bool(self._digest) and value.get("digest") == self._digest
 
-    def measure(self) -> dict[str, Any]:
+    def measure(self) -> Figures:
         """Train the net if there is no file of it, and prune it by every measure at every percentage."""
         start = time.monotonic()
         model = self._read() or self._train()
@@ -83,7 +84,7 @@ class Net:
         sites = site_map(model, "weights", self.data.n_inputs)
         whole = np.ones(sites.size, np.bool_)
         dense, dense_loss = self._test(model, sites, whole)
-        curves: list[dict[str, Any]] = []
+        curves: list[Figures] = []
         notes: list[str] = []
         for name in MEASURES:
             scores, new_notes = self._scores(name, model, sites, x, y)
@@ -102,7 +103,7 @@ class Net:
             "curves": curves, "notes": notes, "seconds": {"training": trained, "all": time.monotonic() - start},
         }  # fmt: skip
 
-    def search(self, percent: int) -> dict[str, Any]:
+    def search(self, percent: int) -> Figures:
         """Return the accuracy of the weights that the chain keeps, started from OBD's mask."""
         from mcprune.api import prune_problem
 

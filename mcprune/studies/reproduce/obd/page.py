@@ -29,7 +29,7 @@ def write_page(path: Path, results: Results, curves: Curves) -> None:
         The content of results.json.
     curves : Curves
     """
-    page = Page("Optimal Brain Damage tried on MNIST, measured", results["setting"]["words"])
+    page = Page("Optimal Brain Damage tried on MNIST, measured", results["setting"]["description"])
     page.paragraph(f"{results['source']}. {results['summary']}.", quiet=False)
     add_overview(page, results["rows"], "statement", results["failures"])
     if curves.accuracy:

@@ -134,7 +134,7 @@ class ObdStudy(ClaimStudy):
             "setting": {
                 "data": setting.data, "seeds": list(setting.seeds), "quick": setting.quick, "hidden": list(setting.hidden),
                 "epochs": setting.epochs, "percents": list(setting.percents), "chain_percents": list(setting.chain_percents),
-                "chain": setting.chain, "words": setting.description(),
+                "chain": setting.chain, "description": setting.description(),
             },
             "dense": [
                 {"net": net, "seed": seed, "accuracy": value} for net, by_seed in curves.dense.items() for seed, value in by_seed.items()

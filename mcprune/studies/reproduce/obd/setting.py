@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from mcprune.config.schema import Config, make_config
+from mcprune.studies.base import Options
 from mcprune.studies.reproduce.obd.curves import DROPOUT, GLOBAL, LAYERWISE, PLAIN, SIGNED
 
 # The post drops 1 ... 19% layer by layer and 10 ... 70% of all layers; both are dropped both ways here, and more.
@@ -30,9 +30,9 @@ class Setting:
     percents: tuple[int, ...] = tuple(sorted({*LIGHT, *POST, *BEYOND}))
     chain_percents: tuple[int, ...] = (*POST, *BEYOND)
     # A frozen classifier's batches only count the chain's blocks: 99 of them on MNIST.
-    chain: dict[str, Any] = field(default_factory=lambda: {"epochs": 1, "batch_size": 512})
+    chain: Options = field(default_factory=lambda: {"epochs": 1, "batch_size": 512})
 
-    def options(self, seed: int) -> dict[str, Any]:
+    def options(self, seed: int) -> Options:
         """Return the options of the chain's runs, as `make_config` takes them."""
         threads = {} if self.threads is None else {"threads": self.threads}
         return {
@@ -50,7 +50,7 @@ class Setting:
         """
         return make_config(**self.options(seed))
 
-    def key(self) -> dict[str, Any]:
+    def key(self) -> Options:
         """Return what the figures of a net depend on, besides its own name."""
         threads = {} if self.threads is None else {"threads": int(self.config(0).runtime.threads or 0)}
         return {
@@ -76,7 +76,7 @@ class Setting:
         )
 
 
-QUICK: dict[str, Any] = {
+QUICK: Options = {
     "hidden": (30, 30, 30, 30),
     "epochs": 100,
     "chain_percents": (30, 50, 70, 90),

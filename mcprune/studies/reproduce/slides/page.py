@@ -28,7 +28,7 @@ def write_page(path: Path, runs: Runs, results: Results) -> None:
     results : mapping
         The content of results.json.
     """
-    page = Page("The deepPP slides of May 2023, measured", results["setting"]["words"])
+    page = Page("The deepPP slides of May 2023, measured", results["setting"]["description"])
     add_overview(page, results["rows"], "statement", results["failures"])
     for row in results["rows"]:
         add_claim(page, row, "the slides")

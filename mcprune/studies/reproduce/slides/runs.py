@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mcprune.data.base import Dataset
 from mcprune.storage.run_metrics import RunFigures
-from mcprune.studies.base import ClaimStudy, Results
+from mcprune.studies.base import ClaimStudy, Options, Results
 from mcprune.studies.claims import Claim
 from mcprune.studies.jobs import Job, JobStudy
 from mcprune.studies.reproduce.slides.claims import Runs, claims
@@ -56,7 +55,7 @@ def jobs(setting: Setting) -> list[Job]:
     """Return every run of the setting: for each seed the gradient path's, then the two chains."""
     listed = []
     for seed in setting.seeds:
-        shared: dict[str, Any] = {"data": setting.data, "keep": setting.keep, "seed": seed, "compare": "no"}
+        shared: Options = {"data": setting.data, "keep": setting.keep, "seed": seed, "compare": "no"}
         if setting.threads is not None:
             shared["threads"] = setting.threads
         for name, options in _gradient(setting.rate).items():
@@ -69,10 +68,10 @@ def jobs(setting: Setting) -> list[Job]:
     return listed
 
 
-def _gradient(rate: float) -> dict[str, dict[str, Any]]:
+def _gradient(rate: float) -> dict[str, Options]:
     """Return the gradient path's runs by name."""
     window = f"window={WINDOW}"
-    plain: dict[str, dict[str, Any]] = {
+    plain: dict[str, Options] = {
         **{f"fixed-{alpha}": {"alpha": alpha} for alpha in ALPHAS},
         "fixed-1-modified": {"alpha": "1", "rejection": "modified"},
         "ratio": {"alpha": f"ratio:{window}"},
@@ -85,7 +84,7 @@ def _gradient(rate: float) -> dict[str, dict[str, Any]]:
         "stall": {"alpha": f"stall:{window}"},
         "ramp": {"alpha": "ramp"},
     }
-    common: dict[str, Any] = {
+    common: Options = {
         "method": "gradient", "epochs": EPOCHS, "start_weight": START, "weight_bound": NO_WALL, "gate_optimizer": f"adam:{rate!r}",
     }  # fmt: skip
     return {name: {**common, **options} for name, options in plain.items()}
@@ -133,7 +132,7 @@ class SlidesStudy(JobStudy, ClaimStudy):
             **super().results(),
             "setting": {
                 "data": setting.data, "keep": setting.keep, "seeds": list(setting.seeds), "quick": setting.quick,
-                "words": setting.description(),
+                "description": setting.description(),
             },
             "runs": [
                 {"run": name, "seed": seed, **{key: getattr(run, key) for key in RECORDED}}
