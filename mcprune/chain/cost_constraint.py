@@ -1,9 +1,10 @@
-"""A hard wall of the chain: masks above a cost, or with an emptied group of sites, are rejected without an evaluation.
+"""A hard constraint of the chain: masks outside of the budget are rejected without an evaluation.
 
-The cost is a sum of products of how many sites are kept in one or two groups, so a candidate's is known in O(groups), whatever
-N is. Whether a mask is allowed depends on the mask alone, so the proposals stay symmetric and the chain's law is Boltzmann's
-among the allowed masks: a candidate behind the wall is a step that stays. Repairing it instead (clipping, filling up) would
-not be symmetric.
+A mask is allowed if each cost is at most its limit, each counter is at least its least value, and each exact counter has the
+value that it had. Counters are linear in what is kept (the kept sites of a layer, the price of the kept groups), and costs are sums
+of products of two counters. So a candidate is checked in O(counters + terms), whatever the number of items is. Whether a mask is
+allowed depends on the mask alone, so the proposals stay symmetric and the chain's law is Boltzmann's among the allowed masks: a
+candidate that is not allowed is a step that stays. To repair it instead (clipping, filling up) would not be symmetric.
 """
 
 from __future__ import annotations
@@ -18,123 +19,137 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import ConfigError
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
-__all__ = ["CostTerms", "Wall", "new_wall"]
+__all__ = ["CostConstraint", "MaskRules", "new_constraint"]
 
 
-class CostTerms(NamedTuple):
-    """cost = sum over t of each[t] c[first[t]] c[second[t]], c the kept counts of G groups, and c[G] = 1."""
+class MaskRules(NamedTuple):
+    """Which masks of F items are allowed: C counters c_0 ... c_{C-1}, and c_C = 1.
 
-    group: IntArray  # (N,) the group of each site
-    first: IntArray  # (T,)
-    second: IntArray  # (T,)
+    c = base + sum of the amounts of the kept items, and cost_j = sum over its terms of each c[left] c[right].
+    """
+
+    start: IntArray  # (F + 1,) item i has the entries start[i] .. start[i + 1] - 1
+    counter: IntArray  # (E,) the counter that an entry adds to
+    amount: IntArray  # (E,) what it adds
+    base: IntArray  # (C,) what is kept in any case
+    least: IntArray  # (C,) a counter may not be less
+    is_exact: BoolArray  # (C,) a move may not change it
+    cost: IntArray  # (T,) the cost that a term is part of, 0 .. J - 1
+    left: IntArray  # (T,)
+    right: IntArray  # (T,)
     each: IntArray  # (T,)
 
 
 @kernel
-def total_cost(counts: IntArray, first: IntArray, second: IntArray, each: IntArray) -> int:
-    """Cost of kept counts (G + 1,)."""
-    cost = 0
+def add_costs(
+    counts: IntArray, cost: IntArray, left: IntArray, right: IntArray, each: IntArray, costs: IntArray
+) -> None:
+    """Costs (J,) of counters (C + 1,)."""
+    costs[:] = 0
     for t in range(each.size):
-        cost += each[t] * counts[first[t]] * counts[second[t]]
-    return cost
+        costs[cost[t]] += each[t] * counts[left[t]] * counts[right[t]]
 
 
 @kernel
-def count_rows(position: FloatArray, group: IntArray, counts: IntArray) -> None:
-    """Kept sites of each group, and the last 1, into counts (R, G + 1)."""
-    counts[:] = 0
+def count_rows(
+    position: FloatArray, start: IntArray, counter: IntArray, amount: IntArray, base: IntArray, counts: IntArray
+) -> None:
+    """Counters of each replica, and the last 1, into counts (R, C + 1)."""
+    counts[:, :-1] = base
     counts[:, -1] = 1
     for r in range(position.shape[0]):
-        for i in range(group.size):
+        for i in range(position.shape[1]):
             if position[r, i] > 0.0:
-                counts[r, group[i]] += 1
+                for e in range(start[i], start[i + 1]):
+                    counts[r, counter[e]] += amount[e]
 
 
 @kernel
 def close_rows(
-    position: FloatArray, size: AnyArray, sites: AnyArray, weights: FloatArray, counts: IntArray, limit: int,
-    least: int, least_in_all: int,
-    group: IntArray, first: IntArray, second: IntArray, each: IntArray, changes: AnyArray, closed: BoolArray,
+    position: FloatArray, size: AnyArray, sites: AnyArray, weights: FloatArray, counts: IntArray, limits: IntArray,
+    start: IntArray, counter: IntArray, amount: IntArray, least: IntArray, is_exact: BoolArray,
+    cost: IntArray, left: IntArray, right: IntArray, each: IntArray, changes: AnyArray, closed: BoolArray,
 ) -> None:  # fmt: skip
-    """Counts that each candidate would change (R, K, G), and whether it lies behind the wall (R, K): then its size is 0."""
-    groups = counts.shape[1] - 1
-    after = np.empty(groups + 1, np.int64)
+    """What each candidate adds to the counters (R, K, C), and whether it is not allowed (R, K): then its size is 0."""
+    counters = counts.shape[1] - 1
+    after = np.empty(counters + 1, np.int64)
+    after[counters] = 1
+    costs = np.empty(limits.size, np.int64)
     for r in range(size.shape[0]):
         for k in range(size.shape[1]):
-            moved = False
+            is_other = False
             changes[r, k] = 0
             for m in range(size[r, k]):
-                site = sites[r, k, m]
-                change = (1 if weights[r, k, m] > 0.0 else 0) - (1 if position[r, site] > 0.0 else 0)
+                item = sites[r, k, m]
+                change = (1 if weights[r, k, m] > 0.0 else 0) - (1 if position[r, item] > 0.0 else 0)
                 if change != 0:
-                    changes[r, k, group[site]] += change
-                    moved = True
+                    is_other = True
+                    for e in range(start[item], start[item + 1]):
+                        changes[r, k, counter[e]] += change * amount[e]
             closed[r, k] = False
-            if not moved:
+            if not is_other:
                 continue
-            after[groups] = 1
-            in_all = 0
-            for g in range(groups):
-                after[g] = counts[r, g] + changes[r, k, g]
-                in_all += after[g]
-                if after[g] < least:
+            for c in range(counters):
+                after[c] = counts[r, c] + changes[r, k, c]
+                if after[c] < least[c] or (is_exact[c] and changes[r, k, c] != 0):
                     closed[r, k] = True
-            if in_all < least_in_all:
-                closed[r, k] = True
-            if closed[r, k] or total_cost(after, first, second, each) > limit:
-                closed[r, k] = True
+            if not closed[r, k]:
+                add_costs(after, cost, left, right, each, costs)
+                for j in range(limits.size):
+                    if costs[j] > limits[j]:
+                        closed[r, k] = True
+            if closed[r, k]:
                 size[r, k] = 0
 
 
-class Wall:
+class CostConstraint:
     """Where R chains stand among the allowed masks.
 
     Attributes
     ----------
-    terms : CostTerms
-    counts : ndarray of int64, shape (R, G + 1)
-        Kept sites of each group; the last column is 1.
-    least, least_in_all : int
-        Sites that each group must keep, and that all must keep together.
+    rules : MaskRules
+    counts : ndarray of int64, shape (R, C + 1)
+        The counters of each chain; the last column is 1.
     """
 
-    def __init__(self, terms: CostTerms, replicas: int, least: int = 1, least_in_all: int = 0) -> None:
-        self.terms = terms
-        self.least, self.least_in_all = least, least_in_all
-        groups = int(terms.group.max()) + 1
-        self.counts = np.zeros((replicas, groups + 1), np.int64)
-        self._changes = np.zeros((replicas, 0, groups), np.int64)
+    def __init__(self, rules: MaskRules, replicas: int) -> None:
+        self.rules = rules
+        self.counts = np.zeros((replicas, rules.base.size + 1), np.int64)
+        self._changes = np.zeros((replicas, 0, rules.base.size), np.int64)
 
-    def cost(self) -> IntArray:
-        """Return the cost of each chain's mask, shape (R,)."""
-        return np.array([total_cost(row, *self.terms[1:]) for row in self.counts], np.int64)
+    def costs(self) -> IntArray:
+        """Return the costs of each chain's mask, shape (R, J)."""
+        return costs_of_counts(self.rules, self.counts[:, :-1])
 
     def refresh(self, state: ChainState) -> None:
-        """Count anew, in O(N): after positions were changed by other than `moved`."""
-        count_rows(state.position, self.terms.group, self.counts)
+        """Count again, in O(N): after positions were changed by other than `moved`."""
+        count_rows(state.position, *self.rules[:4], self.counts)
 
-    def close(self, state: ChainState, moves: Moves, limit: int) -> BoolArray:
-        """Make null moves, in place, of the candidates that would cost more than `limit` or keep too few sites.
+    def close(self, state: ChainState, moves: Moves, limits: IntArray) -> BoolArray:
+        """Make null moves, in place, of the candidates that are not allowed.
 
         Parameters
         ----------
         state : ChainState
             What `moves` were proposed from, as `refresh` and `moved` have followed it.
         moves : Moves
-            Their `size` becomes 0 behind the wall; nothing else is changed.
-        limit : int
+            The `size` of a candidate that is not allowed becomes 0; nothing else is changed.
+        limits : ndarray of int64, shape (J,)
+            The most that a mask may cost.
 
         Returns
         -------
         ndarray of bool, shape (R, K)
-            Which lie behind the wall.
+            Which are not allowed.
         """
         replicas, ahead = moves.kind.shape
-        self._changes = np.empty((replicas, ahead, self.counts.shape[1] - 1), np.int64)
+        self._changes = np.empty((replicas, ahead, self.rules.base.size), np.int64)
         closed = np.empty((replicas, ahead), np.bool_)
+        rules = self.rules
         close_rows(
-            state.position, moves.size, moves.sites, moves.weights, self.counts, int(limit), self.least, self.least_in_all,
-            *self.terms, self._changes, closed,
+            state.position, moves.size, moves.sites, moves.weights, self.counts, np.asarray(limits, np.int64),
+            rules.start, rules.counter, rules.amount, rules.least, rules.is_exact,
+            rules.cost, rules.left, rules.right, rules.each, self._changes, closed,
         )  # fmt: skip
         return closed
 
@@ -144,19 +159,28 @@ class Wall:
         self.counts[rows, :-1] += self._changes[rows, index[rows]]
 
 
-def new_wall(terms: CostTerms, state: ChainState, least: int = 1, least_in_all: int = 0) -> Wall:
-    """Return the wall of a state; each group must keep `least` sites, and all together `least_in_all`.
+def costs_of_counts(rules: MaskRules, counts: AnyArray) -> IntArray:
+    """Return the costs (..., J) of counters (..., C)."""
+    values = np.asarray(counts, np.int64)
+    with_one = np.concatenate([values, np.ones((*values.shape[:-1], 1), np.int64)], axis=-1)
+    products = with_one[..., rules.left] * with_one[..., rules.right] * rules.each
+    is_part = rules.cost[:, None] == np.arange(int(rules.cost.max(initial=-1)) + 1)
+    return np.asarray(products @ is_part.astype(np.int64))
+
+
+def new_constraint(rules: MaskRules, state: ChainState) -> CostConstraint:
+    """Return the constraint of a state.
 
     Raises
     ------
     ConfigError
-        The terms are of another number of sites.
+        The rules are of another number of items.
     """
-    replicas, sites = state.position.shape
-    if terms.group.size != sites:
+    replicas, items = state.position.shape
+    if rules.start.size - 1 != items:
         raise ConfigError(
-            f"costs of {terms.group.size} sites, but there are {sites}. Describe the costs of these sites."
+            f"The rules are of {rules.start.size - 1} items, but there are {items}. Give rules of these items."
         )
-    wall = Wall(terms, replicas, least, least_in_all)
-    wall.refresh(state)
-    return wall
+    constraint = CostConstraint(rules, replicas)
+    constraint.refresh(state)
+    return constraint

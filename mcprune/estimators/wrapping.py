@@ -14,13 +14,15 @@ from mcprune.errors import ConfigError
 from mcprune.estimators.fitting import Rows
 from mcprune.evaluators.fitted import WAYS, FittedEvaluator, seeded
 from mcprune.methods.base import Batch
-from mcprune.methods.markov.fixed import FixedMarkov
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.objectives.base import Rows as ObjectiveRows
 from mcprune.objectives.named import make_objective
+from mcprune.session.build.budget import check_count, make_space
 from mcprune.session.build.defaults import POOL
 from mcprune.session.build.markov import move_plan
-from mcprune.sites.fixed import constraints
+from mcprune.sites.budget import Budget, CountBudget
+from mcprune.sites.named_sites import fixed_sites
+from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.training.batches import judge_split
 from mcprune.training.metrics import coded_groups
 from mcprune.types import BoolArray
@@ -62,10 +64,12 @@ def search_estimator(
         (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])
         for part in (fit, judge)
     ]
-    fixed = constraints(config.problem.must_keep, config.problem.must_drop, names, keep)
-    kept = 0 if fixed is None else fixed.kept.size
-    free = sites if fixed is None else fixed.free.size
-    exchanges = (keep - kept) * (free - keep + kept)
+    columns = SiteMap((SiteGroup("inputs", "", 0, sites),))
+    fixed = fixed_sites(config.problem.must_keep, config.problem.must_drop, names)
+    space = make_space(columns, Budget((CountBudget("sites", (0,), keep),)), fixed)
+    check_count(space.budget.counts[0], space)
+    free, chosen = space.size, space.keep
+    exchanges = chosen * (free - chosen)
     blocks = config.train.epochs or BLOCKS
     decisions = min(MOST, max(FEWEST, EXCHANGES * exchanges)) // blocks
     if config.is_given("decisions"):
@@ -76,10 +80,11 @@ def search_estimator(
         temperature=parse(config.chain.temperature),
         alpha=parse(config.chain.alpha),
         sharpness=None,
-        target=Schedule("geometric", float(free), float(keep - kept), config.chain.keep_schedule.until or 0.5)
-        if keep - kept < free
-        else Schedule("constant", float(free), float(free)),
-        keep=keep - kept,
+        targets=(
+            Schedule("geometric", float(free), float(chosen), config.chain.keep_schedule.until or 0.5)
+            if chosen < free
+            else Schedule("constant", float(free), float(free)),
+        ),
         modified=False,
         pooled=True,
         pool=config.chain.pool.size or POOL,
@@ -98,11 +103,7 @@ def search_estimator(
     ) as evaluator:
         # It is its own canonical evaluator: no decision is settled by another.
         bound = judged.lower_bound
-        chain = (
-            Markov(sites, settings, evaluator, evaluator, bound)  # type: ignore[arg-type]
-            if fixed is None
-            else FixedMarkov(fixed.free, fixed.kept, sites, settings, evaluator, evaluator, bound)
-        )
+        chain = Markov(space, settings, evaluator, evaluator, bound)  # type: ignore[arg-type]
         batch = Batch(None, evaluator.targets)  # type: ignore[arg-type]
         state = chain.init()
         if exchanges:

@@ -152,9 +152,9 @@ class Method(ABC, Generic[S]):
         """Raise ValueError for a state from a file that cannot be one of this method's."""
         return
 
-    def target(self, progress: float) -> int | None:
-        """Return n(t), or cost(t); None where the method follows no falling budget."""
-        return None
+    def is_falling(self, progress: float, end: float) -> bool:
+        """Return whether the budget, n(t) or cost(t), is higher at one share of the run than at another."""
+        return False
 
     def crossed(self, state: S) -> IntArray | None:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never; None where it does not know."""

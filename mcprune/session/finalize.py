@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.chain.min_per_layer import best_mask, hardened
 from mcprune.exporters.footprint import macs, parameters
 from mcprune.random import Stream, generator
 from mcprune.session.build.markov import site_groups
@@ -78,23 +77,23 @@ def outcome_of(done: RunDone) -> Outcome:
     return done.outcome
 
 
-def cost_budget(plan: Plan) -> CostBudget:
-    """Return the budget of a plan whose budget is a cost."""
-    assert plan.cost is not None
-    costs = plan.cost.costs
-    return CostBudget(costs.unit, int(plan.cost.limit), int(costs.whole), int(costs.smallest))
+def cost_budgets(plan: Plan) -> list[CostBudget]:
+    """Return the bounds on costs that a plan's budget has."""
+    space = plan.space
+    bounds = zip(space.budget.costs, space.whole.limits.tolist(), space.smallest.tolist(), strict=True)
+    return [CostBudget(cost.unit, int(cost.limit), whole, smallest) for cost, whole, smallest in bounds]
 
 
 def cost_of(plan: Plan, mask: BoolArray) -> MaskCost | None:
     """Return what a mask costs; None where the budget is a number of sites."""
-    if plan.cost is None:
+    space = plan.space
+    if not space.budget.costs:
         return None
-    costs, budget = plan.cost.costs, cost_budget(plan)
-    counts = costs.counts(mask)
-    names = None if plan.ties is None else tuple(map(str, plan.ties.names(mask)))
-    return MaskCost(
-        budget.unit, budget.limit, budget.total, budget.smallest, int(costs.of(counts)), tuple(counts.tolist()), names
-    )
+    costs, first = space.budget.costs[0].costs, cost_budgets(plan)[0]
+    counts = space.classes.count(space.items_of(mask)) if costs is None else costs.counts(mask)
+    names = None if space.items is None else tuple(map(str, space.names(mask)))
+    value = int(space.costs_of(mask)[0])
+    return MaskCost(first.unit, first.limit, first.total, first.smallest, value, tuple(counts.tolist()), names)
 
 
 def finalize(
@@ -245,14 +244,7 @@ def _rivals(plan: Plan, refit: Refit, score: Score) -> Iterator[Event]:
     accuracies: list[float | None] = []
     values: list[float | None] = []
     for number in range(RANDOM_MASKS):
-        if plan.cost is not None:
-            mask = plan.cost.costs.fill(draw.permutation(size), plan.cost.limit)
-        elif plan.sites.floor is not None:
-            mask = best_mask(draw.random(size), plan.keep, plan.sites.floor)
-        else:
-            mask = np.zeros(size, bool)
-            mask[draw.choice(size, plan.keep, replace=False)] = True
-            mask = hardened(mask.astype(np.float64), plan.keep, plan.sites.hard_floor)
+        mask = random_mask(plan, draw)
         model = refit.train(mask, seed + number)
         accuracies.append(refit.test(model, mask))
         values.append(refit.value(model, mask))
@@ -274,6 +266,20 @@ def _updated_rivals(plan: Plan, refit: Refit, score: Score) -> Iterator[Event]:
         since = time.monotonic()
         model = refit.updated(mask, plan.config.runtime.seed)
         yield score(BY_MAGNITUDE[1], int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
+
+
+def random_mask(plan: Plan, draw: np.random.Generator) -> BoolArray:
+    """Return a random one of the masks that the budget allows."""
+    space, size = plan.space, plan.sites.size
+    scores = np.empty(size)
+    if not space.is_count:
+        scores[draw.permutation(size)] = -np.arange(size)
+    elif space.is_plain and not plan.sites.channels:
+        scores[:] = 0.0
+        scores[draw.choice(size, space.n, replace=False)] = 1.0
+    else:
+        scores[:] = draw.random(size)
+    return space.enforce(scores)
 
 
 def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:
@@ -306,9 +312,7 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
         is_single = {group.kind for group in plan.sites.groups} == {"weights"}
         scores.append(score if is_single else score / max(float(score.mean()), 1e-30))
     score = np.concatenate(scores)
-    if plan.cost is not None:
-        return plan.cost.costs.fill(np.argsort(-score, kind="stable"), plan.cost.limit)
-    return hardened(score, plan.keep, plan.sites.hard_floor)
+    return plan.space.enforce(score)
 
 
 def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:

@@ -23,7 +23,7 @@ from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method, site_groups
 from mcprune.session.build.plan import Plan, make_plan
 from mcprune.session.checkpoint_writer import Keeper
-from mcprune.session.finalize import SearchResult, cost_budget, finalize, write_mask
+from mcprune.session.finalize import SearchResult, cost_budgets, finalize, write_mask
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.orphaned_mask import rescued
 from mcprune.session.pilots import in_time
@@ -187,7 +187,7 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         rows={part: len(getattr(data, f"y_{part}")) for part in ("train", "validation", "test")},
         n_sites=plan.sites.size,
         keep=plan.keep,
-        cost=None if plan.cost is None else cost_budget(plan),
+        cost=next(iter(cost_budgets(plan)), None),
         sites=site_groups(plan.sites),
         image_shape=None if data.image_shape is None else tuple(data.image_shape),
         feature_names=named_features(plan),

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.chain.min_per_layer import hardened
 from mcprune.errors import ConfigError
 from mcprune.methods.base import Batch, BlockInfo, Method
 from mcprune.session.build.plan import Plan
@@ -190,8 +189,8 @@ class Search:
     @property
     def is_falling(self) -> bool:
         """Whether the budget, n(t) or cost(t), has not come to its end yet."""
-        now, end = (self.method.target(self.pace.progress(block)) for block in (self.blocks_done, self.pace.blocks))
-        return now is not None and end is not None and now > end
+        now, end = (self.pace.progress(block) for block in (self.blocks_done, self.pace.blocks))
+        return self.method.is_falling(now, end)
 
     def _turn_pace(self, block: int, blocks: int) -> Iterator[Event]:
         """Plan so many blocks from here on, and tell of it."""
@@ -399,20 +398,17 @@ class Search:
         """
         position, keep = self.position(), self.plan.keep
         now = self.validation.accuracy(position > 0)
-        if self.plan.cost is not None:
+        if not self.plan.space.is_count:
             return now, now if self.is_within() else None
         if int((position > 0).sum()) == keep:
             return now, now
         if not self.method.ranks_sites:
             return now, None
-        return now, self.validation.accuracy(hardened(position, keep, self.plan.sites.hard_floor))
+        return now, self.validation.accuracy(self.plan.space.enforce(position))
 
     def is_within(self) -> bool:
         """Return whether no more is kept than the budget allows."""
-        kept = self.position() > 0
-        if self.plan.cost is None:
-            return int(kept.sum()) <= self.plan.keep
-        return int(self.plan.cost.costs.of(self.plan.cost.costs.counts(kept))) <= self.plan.cost.limit
+        return self.plan.space.is_within(self.position() > 0)
 
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never."""

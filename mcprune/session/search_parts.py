@@ -74,9 +74,8 @@ def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
         jitter=config.train.input_noise or 0.0,
         seed=config.runtime.seed,
         weights=weights,
-        never=None if plan.fixed is None else plan.fixed.dropped,
         ranks=ranks_that_train(plan),
-        ties=plan.ties,
+        space=plan.space,
         amp=config.train.amp,
     )
 

@@ -100,8 +100,8 @@ class Knobs:
         """The knobs that there are."""
         if self._chain is None:
             return ()
-        # Under a budget that is a cost alpha is 0.
-        return KNOBS if self.chain.settings.cost is None else tuple(name for name in KNOBS if name != "alpha")
+        # Under a constraint alpha is 0.
+        return KNOBS if self.chain.method.space.is_count else tuple(name for name in KNOBS if name != "alpha")
 
     @property
     def chain(self) -> SteeredChain:
@@ -204,7 +204,7 @@ class Knobs:
         new: dict[str, Any] = {name: parse(values[name]) for name in SCHEDULED if name in values}
         if "moves" in values:
             config = self.plan.config.replace(moves=values["moves"])
-            size = self.plan.sites.size
+            size = self.plan.space.size
             if config.chain.pool.is_off and set(config.chain.moves) <= {"exchange", "informed"}:
                 raise ConfigError(
                     "the chain itself drops the sites of this run (--pool none), so some move must change the count: "
@@ -219,7 +219,7 @@ class Knobs:
             new["adapt_delta"] = values["adapt_delta"]
             new["keeps_adapting"] = values["adapt_delta"] is not None
         changed = replace(settings, **new)
-        check(changed)
+        check(changed, self.chain.method.space)
         if changed.adapt_delta is not None and not changed.delta.start > 0:
             raise ConfigError("an adapted delta starts above 0; set delta first")
         return changed

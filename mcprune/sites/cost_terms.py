@@ -1,4 +1,4 @@
-"""What a masked model costs, in parameters or multiply-accumulates, as a function of how many sites each group keeps.
+"""What a masked model costs, in parameters or multiply-accumulates, as a function of how many sites each layer keeps.
 
 A layer that reads from one group of sites and writes to another has a parameter (weights x positions: a multiply-accumulate) for
 each pair of a kept site here and a kept site there, so the cost is bilinear. It equals what the physically smaller model has,
@@ -14,12 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.chain.cost_constraint import CostTerms
 from mcprune.config.budgets import COST_UNITS
 from mcprune.sites.site_map import SiteMap
-from mcprune.types import AnyArray, BoolArray, IntArray
+from mcprune.types import AnyArray, IntArray
 
 UNITS = ("parameters", "macs")
+
+
+class CostTerms(NamedTuple):
+    """cost = sum over t of each[t] c[first[t]] c[second[t]], c the kept counts of G groups, and c[G] = 1."""
+
+    first: IntArray  # (T,)
+    second: IntArray  # (T,)
+    each: IntArray  # (T,)
 
 
 class Layer(NamedTuple):
@@ -52,25 +59,21 @@ class Costs:
 
     Attributes
     ----------
-    unit : "parameters" or "macs"; "sites" or "cost" for items (`pruning.ties`)
+    unit : "parameters" or "macs"
     terms : CostTerms
     sizes : ndarray of int64, shape (G,)
         Sites of each group.
     dead : int or None
         The cost where a group that the terms read has no site left; None: the terms hold there too.
-    least, least_in_all : int
-        Sites that each group must keep, and that all must keep together.
     """
 
     unit: str
     terms: CostTerms
     sizes: IntArray
     dead: int | None = None
-    least: int = 1
-    least_in_all: int = 0
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The unit in words."""
         return COST_UNITS[self.unit]
 
@@ -94,12 +97,16 @@ class Costs:
         """Return the cost of kept counts (..., G), in O(groups)."""
         kept = np.asarray(counts, dtype=np.int64)
         with_one = np.concatenate([kept, np.ones((*kept.shape[:-1], 1), np.int64)], axis=-1)
-        _, first, second, each = self.terms
+        first, second, each = self.terms
         cost = (with_one[..., first] * with_one[..., second]) @ each
         if self.dead is None:
             return np.asarray(cost)
         used = np.unique(np.concatenate([first, second]))
         return np.asarray(np.where((with_one[..., used] == 0).any(axis=-1), self.dead, cost))
+
+    def of_mask(self, mask: AnyArray) -> int:
+        """Return the cost of a mask (N,)."""
+        return int(self.of(self.counts(mask)))
 
     def change(self, counts: AnyArray, d_counts: AnyArray) -> IntArray:
         """Return how the cost changes from `counts` (..., G) to `counts + d_counts`, in O(groups)."""
@@ -109,29 +116,6 @@ class Costs:
     def steps(self, counts: AnyArray, way: int) -> IntArray:
         """Return what one site more (way = 1) or less (-1) of each group changes, shape (G,), for counts (G,)."""
         return self.change(counts, way * np.eye(self.sizes.size, dtype=np.int64))
-
-    def fill(self, order: AnyArray, limit: int) -> BoolArray:
-        """Return the mask (N,) of the sites taken in this order, one of each group first, each where it still fits.
-
-        Parameters
-        ----------
-        order : ndarray of int, shape (N,)
-            All sites, the first wanted most.
-        limit : int
-            At least `smallest`. The mask costs no more, and no further site would fit.
-        """
-        group = self.terms.group
-        mask = np.zeros(group.size, bool)
-        if self.least:
-            mask[[next(int(site) for site in order if group[site] == g) for g in range(self.sizes.size)]] = True
-        counts = self.counts(mask)
-        for site in order:
-            if not mask[site]:
-                more = counts.copy()
-                more[group[site]] += 1
-                if self.of(more) <= limit:
-                    mask[site], counts = True, more
-        return mask
 
 
 def costs_of(layers: Sequence[Layer], sites: SiteMap, unit: str, dead: int | None = None) -> Costs:
@@ -152,7 +136,6 @@ def costs_of(layers: Sequence[Layer], sites: SiteMap, unit: str, dead: int | Non
             add(None, layer.writes, layer.others * layer.outputs)
     pairs = np.array(list(products), np.int64).reshape(-1, 2)
     terms = CostTerms(
-        group=np.repeat(np.arange(none, dtype=np.int64), sizes),
         first=np.ascontiguousarray(pairs[:, 0]),
         second=np.ascontiguousarray(pairs[:, 1]),
         each=np.array(list(products.values()), np.int64),

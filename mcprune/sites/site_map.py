@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -13,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from mcprune.errors import ConfigError, ModelError
 from mcprune.sites.channels import choose_groups
 from mcprune.sites.weights import element_names, size_of, weight_layers
-from mcprune.types import AnyArray, IntArray
+from mcprune.types import AnyArray
 
 KINDS = ("inputs", "units", "channels", "weights")
 
@@ -92,31 +91,6 @@ class SiteMap:
     def weights(self) -> tuple[SiteGroup, ...]:
         """The groups of single weights, in the model's order."""
         return tuple(group for group in self.groups if group.kind == "weights")
-
-    @property
-    def floor(self) -> IntArray | None:
-        """The group of each site (N,) that must keep one site at least, -1 for sites of other groups; None without any.
-
-        Layers without a channel cannot be built. An emptied layer of units leaves a constant, unless it is in such a model.
-        """
-        if not self.channels:
-            return None
-        group = np.full(self.size, -1, np.int64)
-        for number, each in enumerate(self.groups):
-            if each.kind in ("channels", "units"):
-                group[each.start : each.stop] = number
-        return group
-
-    @property
-    def hard_floor(self) -> IntArray | None:
-        """The group of each site (N,), each of which a hard mask keeps one site of; None of a single group.
-
-        Nothing but a constant passes a layer of units that is empty, so a mask that empties one is no choice of sites. Unlike `floor`
-        this has no say in what is tried on the way to the mask.
-        """
-        if len(self.groups) < 2:
-            return None
-        return np.repeat(np.arange(len(self.groups)), [group.size for group in self.groups])
 
     def names(self, feature_names: Sequence[str] | None = None) -> tuple[str, ...]:
         """One name a site.

@@ -19,7 +19,7 @@ from mcprune.methods.base import TrainingHook
 from mcprune.models.modes import is_fully_frozen, trainable_parameters, use_training_mode
 from mcprune.random import Stream, generator, step_noise
 from mcprune.sites.gates import GatedModel
-from mcprune.sites.ties import TiedCosts
+from mcprune.sites.space import SearchSpace
 from mcprune.training.batches import OrderState, RowOrder
 from mcprune.training.distill import Lessons
 from mcprune.types import Float32Array, FloatArray, IntArray
@@ -89,10 +89,8 @@ class Trainer:
         Standard deviation of the normal noise that each input gets anew in each step, in units of the scaled inputs.
     weights : tensor of float32, shape (rows,), optional
         Of the rows in the loss; their scale has no say.
-    never : ndarray of int64, optional
-        Dropped sites that no row gets in a trade.
-    ties : TiedCosts, optional
-        Groups of sites that are traded whole, and fixed ones that are not traded.
+    space : SearchSpace, optional
+        Groups of tied sites are traded whole; a site that must be dropped is never traded in.
     amp : bool
         Forward passes of the steps in bfloat16 where torch's autocast says so; parameters and losses stay float32.
     seed : int
@@ -119,9 +117,8 @@ class Trainer:
         seed: int,
         jitter: float = 0.0,
         weights: torch.Tensor | None = None,
-        never: IntArray | None = None,
         ranks: Ranks | None = None,
-        ties: TiedCosts | None = None,
+        space: SearchSpace | None = None,
         amp: bool = False,
     ) -> None:
         self.gated = gated
@@ -132,8 +129,8 @@ class Trainer:
         self.learning_rate = learning_rate
         self.perturb = perturb
         self.jitter = jitter
-        self.never = never
-        self.ties = ties
+        self.never = None if space is None or not space.fixed.dropped.size else space.fixed.dropped
+        self.ties = None if space is None or space.items is None else space
         self.amp = amp
         self.seed = seed
         self._weight_decay = weight_decay
@@ -169,7 +166,7 @@ class Trainer:
         NumericalError
             The loss is not finite.
         """
-        is_kept = weights > 0 if self.ties is None else self.ties.whole_items(weights > 0)
+        is_kept = weights > 0 if self.ties is None else self.ties.items_of(weights > 0)
         kept, dropped = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
         if self.never is not None:
             dropped = np.setdiff1d(dropped, self.never)

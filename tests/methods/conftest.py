@@ -21,8 +21,10 @@ from mcprune.methods.base import Batch
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.models.mlp import MLP
 from mcprune.objectives.classification import CrossEntropy
+from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.gates import GatedModel
-from mcprune.sites.site_map import site_map
+from mcprune.sites.site_map import SiteMap, site_map
+from mcprune.sites.space import SearchSpace
 
 N_INPUTS, HIDDEN, CLASSES = 14, (11, 7), 3
 
@@ -32,7 +34,7 @@ def constant(value: float) -> Schedule:
 
 
 def settings(sites: int, keep: int = 6, **changes: Any) -> ChainSettings:
-    """A greedy chain of exchanges and toggles under hard gates at constant n, unless changed."""
+    """A greedy chain of exchanges and toggles under hard gates at constant n, unless changed; `target` is that of one budget."""
     plan = changes.pop("plan", {"exchange": 1.0, "toggle": 1.0})
     values: dict[str, Any] = {
         "plan": moves.move_plan(**plan, block_size=3, box=8.0, add=np.ones(sites), remove=np.ones(sites)),
@@ -40,8 +42,7 @@ def settings(sites: int, keep: int = 6, **changes: Any) -> ChainSettings:
         "temperature": constant(0.0),
         "alpha": constant(1.0),
         "sharpness": None,
-        "target": constant(float(keep)),
-        "keep": keep,
+        "targets": (changes.pop("target", constant(float(keep))),),
         "modified": False,
         "pooled": False,
         "pool": 4,
@@ -51,6 +52,11 @@ def settings(sites: int, keep: int = 6, **changes: Any) -> ChainSettings:
         "seed": 5,
     }
     return ChainSettings(**{**values, **changes})
+
+
+def count_space(sites: SiteMap, keep: int) -> SearchSpace:
+    """The space of all masks of exactly n sites."""
+    return SearchSpace(sites, Budget((CountBudget("sites", tuple(range(len(sites.groups))), keep),)))
 
 
 class Bench:
@@ -70,7 +76,13 @@ class Bench:
         self.batch = Batch(x.T.contiguous().T, y)
 
     def chain(
-        self, evaluator: str = "full", kinds: str = "inputs,units", bound: float | None = 0.0, **changes: Any
+        self,
+        evaluator: str = "full",
+        kinds: str = "inputs,units",
+        bound: float | None = 0.0,
+        space: SearchSpace | None = None,
+        keep: int = 6,
+        **changes: Any,
     ) -> Running:
         gated = GatedModel(self.model, site_map(self.model, kinds, N_INPUTS))
         canonical = FullEvaluator(gated, CrossEntropy())
@@ -84,7 +96,8 @@ class Bench:
             "bf16": lambda: GraphEvaluator(gated, CrossEntropy(), screen="bf16"),
             "staged": lambda: FusedEvaluator(gated, CrossEntropy(), wrong_rate=0.2),
         }[evaluator]()
-        return Running(Markov(gated.sites.size, settings(gated.sites.size, **changes), judge, canonical, bound))
+        space = space or count_space(gated.sites, keep)
+        return Running(Markov(space, settings(space.size, keep, **changes), judge, canonical, bound))
 
     def trace(self, chain: Running, blocks: int = 8) -> tuple[np.ndarray, list[Any]]:
         """Positions (blocks, N) and what each block reports."""

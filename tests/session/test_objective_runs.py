@@ -135,8 +135,8 @@ def test_fixed_sites_stay_and_the_count_is_exact(more):
     """Sites that the free chain drops are kept, and sites that it keeps are dropped."""
     free = mcprune.prune("digits", **SHORT, **more).mask
     names = [*free.names[:3]]
-    never = free.keep[:3].tolist()
-    always = np.flatnonzero(~free.kept)[:2].tolist()
+    never = free.indices[:3].tolist()
+    always = np.flatnonzero(~free.support)[:2].tolist()
     held = mcprune.prune(
         "digits",
         must_keep=always,
@@ -144,9 +144,9 @@ def test_fixed_sites_stay_and_the_count_is_exact(more):
         **SHORT,
         **more,
     ).mask
-    assert held.keep.size == 9
-    assert set(always) <= set(held.columns.tolist())
-    assert not set(never) & set(held.columns.tolist())
+    assert held.indices.size == 9
+    assert set(always) <= set(held.indices.tolist())
+    assert not set(never) & set(held.indices.tolist())
 
 
 def test_a_chain_among_fixed_sites_empties_no_layer():
@@ -158,7 +158,7 @@ def test_a_chain_among_fixed_sites_empties_no_layer():
         must_drop=drop,
         **options,
     ).mask
-    assert held.kept[64:].tolist() == [False] * 7 + [True]
+    assert held.support[64:].tolist() == [False] * 7 + [True]
     with pytest.raises(ConfigError, match="must_drop names all sites of layers"):
         mcprune.prune(
             "digits",
@@ -173,21 +173,6 @@ def test_a_chain_among_fixed_sites_empties_no_layer():
         )
 
 
-def test_channels_that_are_free_keep_one_in_each_layer():
-    from mcprune.chain import min_per_layer as floor
-    from mcprune.sites.fixed import open_groups
-
-    group = np.array([0, 0, 0, 1, 1, 2, 2])
-    kept, free = np.array([3]), np.array([0, 1, 4, 5, 6])
-    found = open_groups(group, kept, free)
-    assert found.tolist() == [0, 0, -1, 1, 1]
-    position = np.array([-4.0, -4.0, 4.0, 4.0, -4.0])
-    mask = floor.hardened(position, 2, found)
-    assert mask.tolist() == [True, False, False, True, False]
-    assert open_groups(group, np.array([0, 3, 5]), free) is None
-    assert open_groups(None, kept, free) is None
-
-
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -196,7 +181,7 @@ def test_channels_that_are_free_keep_one_in_each_layer():
         ({"must_drop": list(range(60))}, "leaves 4, but keep=9"),
         ({"must_keep": [1], "must_drop": "pixel_0_1"}, "both name 'pixel_0_1'"),
         ({"must_keep": "pixel_0_9"}, "'pixel_0_9', which is no site .did you mean"),
-        ({"must_drop": "64"}, "give names or indices 0..63"),
+        ({"must_drop": "64"}, "Give names or indices 0..63"),
         ({"must_keep": "1", "method": "gradient"}, "belongs to --method markov"),
     ],
 )

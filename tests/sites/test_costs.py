@@ -8,6 +8,8 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import macs
 from mcprune.models.mlp import MLP
+from mcprune.session.build.budget import make_space
+from mcprune.sites.budget import Budget, CostBudget
 from mcprune.sites.costs import Layer, costs_of, model_costs
 from mcprune.sites.site_map import SiteGroup, SiteMap, site_map
 from mcprune.surgery.shrink import shrink
@@ -119,7 +121,7 @@ def test_changes_smallest_and_filling() -> None:
     moved = draw.integers(0, 2, (50, 3))
     np.testing.assert_array_equal(costs.change(counts, moved), costs.of(counts + moved) - costs.of(counts))
     for limit in (6, 40, 137, 10_000):
-        mask = costs.fill(draw.permutation(sites.size), limit)
+        mask = make_space(sites, Budget((), (CostBudget("macs", limit, costs),))).enforce(draw.random(sites.size))
         kept = costs.counts(mask)
         cost = int(costs.of(kept))
         assert kept.min() >= 1

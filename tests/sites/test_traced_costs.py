@@ -11,6 +11,8 @@ from mcprune.errors import ModelError
 from mcprune.exporters.footprint import macs, parameters
 from mcprune.models.mlp import MLP
 from mcprune.models.registry import build
+from mcprune.session.build.budget import make_space
+from mcprune.sites.budget import Budget, CostBudget
 from mcprune.sites.channels import channel_groups
 from mcprune.sites.costs import model_costs
 from mcprune.sites.site_map import SiteMap, site_map
@@ -61,7 +63,7 @@ def test_the_cut_network_of_a_filled_budget_is_within_it_and_one_channel_more_is
     for unit in ("parameters", "macs"):
         costs = model_costs(model, sites, unit, input_shape=(INPUTS,))
         for limit in (costs.smallest, costs.whole // 3 + 1):
-            mask = costs.fill(draw.permutation(sites.size), limit)
+            mask = make_space(sites, Budget((), (CostBudget(unit, limit, costs),))).enforce(draw.random(sites.size))
             met = counted(shrink(model, sites, mask, input_shape=(INPUTS,)), unit)
             kept = costs.counts(mask)
             assert met == int(costs.of(kept)) <= limit

@@ -1,8 +1,8 @@
-"""Following the budget n(t): of a pool of kept sites, those whose removal costs least are dropped; of a pool of dropped ones,
-those whose return lowers the loss most are taken back.
+"""Enforce a count n(t): of a pool of kept items those go whose removal raises the loss least, of a pool of dropped ones those return
+that lower it most.
 
-At T = 0 the cheapest are taken, which is the best of a pool and not the serial chain's first acceptance; it happens between
-blocks, where n(t) changes. At T > 0 the choice is the Gumbel form of drawing without replacement with weights exp(-loss/T).
+At T = 0 the best of the pool are taken, which is not the serial chain's first acceptance; it happens between blocks, where
+n(t) changes. At T > 0 the choice is the Gumbel form of drawing without replacement with weights exp(-loss/T).
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mcprune.chain import min_per_layer as floors
-from mcprune.chain import moves, philox, state
+from mcprune.chain import min_per_layer, moves, philox, state
 from mcprune.evaluators.base import Evaluator
 from mcprune.types import BoolArray, FloatArray, IntArray
 
-# The part of the kept sites that goes at once, each judged alone; of single weights a smaller one, which do each other's work.
+# One of so many kept items goes at once, since each is judged alone; of single weights, which can stand in for each other, fewer.
 PART, PART_GUESSED = 8, 32
 
 
 def toggles(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Moves:
-    """Return the toggles of the given sites of each replica as its candidates; their running sums are not filled in.
+    """Return the toggles of some sites of each replica as its candidates; their running sums are not filled in.
 
     K is the most that a replica has; the others are filled up with null moves.
     """
@@ -52,7 +51,7 @@ def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatA
     return np.argsort(score, kind="stable")[:need]
 
 
-def follow(
+def enforce_count(
     current: state.ChainState,
     evaluator: Evaluator,
     *,
@@ -64,19 +63,19 @@ def follow(
     block: int,
     chains: IntArray | None = None,
     may_grow: bool = False,
-    floor: IntArray | None = None,
-    limit: int = 0,
+    layers: IntArray | None = None,
+    pool_limit: int = 0,
     guesses: FloatArray | None = None,
 ) -> int:
-    """Drop kept sites of each replica, in place, until `target` are left; return how many toggles were evaluated.
+    """Drop kept items of each replica, in place, until `target` are left; return how many toggles were evaluated.
 
     `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ... With
-    `may_grow` a replica that keeps fewer than `target` takes sites back. Above `limit` sites (0: none) a pool holds no more
-    than that, or than must go: those whose last known changes of loss `guesses` (N,) are the lowest, which are renewed in place.
-    No group of `floor` (N,) loses its last site.
+    `may_grow` a replica that keeps fewer than `target` takes items back. Above `pool_limit` items (0: none) a pool holds no more
+    than that, or than must go: those whose last known changes of loss `guesses` (F,) are the lowest, which are renewed in place.
+    No layer of `layers` (F,) loses its last item.
 
-    The caller begins the evaluator anew afterwards. A site's toggle is judged alone, so at most an eighth of the kept
-    sites (with guesses a 32nd) go at once and the evaluator must have begun at the current position; call again while more are left.
+    The caller begins the evaluator again afterwards. A toggle is judged alone, so at most an eighth of the kept items
+    (with guesses a 32nd) go at once and the evaluator must have begun at the current position; call again while more are left.
     """
     replicas = current.position.shape[0]
     warmth = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (replicas,))
@@ -86,7 +85,7 @@ def follow(
     for replica, chain in enumerate(range(replicas) if chains is None else chains.tolist()):
         is_kept = current.position[replica] > 0
         excess = int(is_kept.sum()) - target
-        free = is_kept if floor is None else is_kept & ~floors.last_ones(is_kept, floor)
+        free = is_kept if layers is None else is_kept & ~min_per_layer.last_ones(is_kept, layers)
         sites = np.flatnonzero(free if excess > 0 else ~is_kept)
         part = PART if guesses is None else PART_GUESSED
         most = max(1, sites.size // part) if excess > 0 else sites.size if may_grow else 0
@@ -94,8 +93,8 @@ def follow(
         draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * sites.size if need else 0)
         size = max(pool * need, need)
         order = draws[: sites.size]
-        if limit and sites.size > limit:
-            size = max(min(size, limit), need)
+        if pool_limit and sites.size > pool_limit:
+            size = max(min(size, pool_limit), need)
             order = order if guesses is None else guesses[sites]
         drawn.append(np.sort(sites[np.argsort(order, kind="stable")[:size]]) if need else sites[:0])
         noise.append(draws[sites.size : sites.size + drawn[-1].size])
@@ -109,27 +108,27 @@ def follow(
             change = losses[replica, : sites.size] - now[replica]
             guesses[sites] = np.where(np.isfinite(change), change, np.inf)
     for replica, (sites, need) in enumerate(zip(drawn, needs, strict=True)):
-        falls = floor is not None and need and current.position[replica, sites[0]] > 0
+        falls = layers is not None and need and current.position[replica, sites[0]] > 0
         ranked = cheapest(
             losses[replica, : sites.size], sites.size if falls else need, float(warmth[replica]), noise[replica]
         )
         chosen = sites[ranked]
-        if falls and floor is not None:  # together the cheapest may be all that a group has
-            chosen = _spared(current.position[replica] > 0, chosen, need, floor)
+        if falls and layers is not None:  # together the cheapest may be all that a layer has
+            chosen = _without_last_ones(current.position[replica] > 0, chosen, need, layers)
         current.position[replica, chosen] *= -1.0
         if guesses is not None:
-            guesses[chosen] *= -1.0  # what is done can be undone
+            guesses[chosen] *= -1.0  # a toggle back would undo the change
     state.refresh(current, sharpness=sharpness)
     return sum(sites.size for sites in drawn)
 
 
-def _spared(kept: BoolArray, order: IntArray, need: int, floor: IntArray) -> IntArray:
-    """Return the first `need` sites of an order that can go without emptying a group, as many as there are."""
-    left = floors.counts(kept, floor)
+def _without_last_ones(kept: BoolArray, order: IntArray, need: int, layers: IntArray) -> IntArray:
+    """Return the first `need` items of an order that can go without emptying a layer, as many as there are."""
+    left = min_per_layer.counts(kept, layers)
     chosen: list[int] = []
-    for site in order.tolist():
-        number = int(floor[site])
+    for item in order.tolist():
+        number = int(layers[item])
         if len(chosen) < need and (number < 0 or left[number] > 1):
-            chosen.append(site)
+            chosen.append(item)
             left[number] -= number >= 0
     return np.array(chosen, np.int64)

@@ -58,17 +58,17 @@ class CheckedEvaluator:
         Decides where the evaluator's loss is too close to the threshold for its rounding.
     lower_bound : float or None
         Of the objective: a candidate that could not be accepted even at this loss is rejected unevaluated.
-    groups : ndarray of int, shape (N,), optional
-        Groups of sites that must keep one each, -1 for none: a candidate that empties one is rejected unevaluated.
+    layers : ndarray of int, shape (F,), optional
+        The layer of each item where it must keep one, -1 else: a candidate that empties a layer is rejected unevaluated.
     """
 
     def __init__(
-        self, evaluator: Evaluator, canonical: FullEvaluator, lower_bound: float | None, groups: IntArray | None = None
+        self, evaluator: Evaluator, canonical: FullEvaluator, lower_bound: float | None, layers: IntArray | None = None
     ) -> None:
         self.evaluator = evaluator
         self.canonical = canonical
         self.lower_bound = -math.inf if lower_bound is None else lower_bound
-        self.groups = groups
+        self.layers = layers
 
     @property
     def is_canonical(self) -> bool:
@@ -112,8 +112,8 @@ class CheckedEvaluator:
         is_open = limits > self.lower_bound
         empties = (
             np.zeros_like(is_open)
-            if self.groups is None
-            else min_per_layer.emptied(chain.position, candidates, self.groups)
+            if self.layers is None
+            else min_per_layer.emptied(chain.position, candidates, self.layers)
         )
         is_open &= ~empties
         # Any finite loss above the threshold rejects; the bound says that the true one is.

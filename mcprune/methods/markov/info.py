@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
+
+import numpy as np
 
 from mcprune.chain import budget
 from mcprune.chain.moves import KINDS
+from mcprune.chain.state import kept_count
+from mcprune.evaluators.base import gates_of
 from mcprune.methods.base import Adaptation, BlockInfo
 from mcprune.methods.markov.rule import Rule
 from mcprune.methods.markov.settings import ChainSettings
 from mcprune.methods.markov.state import MarkovState, Tally
-from mcprune.types import FloatArray
+from mcprune.sites.space import SearchSpace
+from mcprune.types import FloatArray, IntArray
+
+
+class Shown(NamedTuple):
+    """What of the coldest replica is of all sites: how many it keeps, its target, and the sum of its gates."""
+
+    kept: int
+    target: int
+    gate_sum: float
+
+
+def shown(space: SearchSpace, state: MarkovState, target: int, weight: float) -> Shown:
+    """Return what the events show of the coldest replica, whose target is in items; fixed sites stand at plus or minus `weight`."""
+    cold = state.coldest
+    kept, gate_sum = int(kept_count(state.chain)[cold]), float(state.chain.sums[cold, 0])
+    if space.is_plain:
+        return Shown(kept, target, gate_sum)
+    position = space.expand(state.chain.position[cold], weight)
+    if space.items is not None:
+        kept = int((position > 0).sum())
+        return Shown(kept, kept, float(gates_of(position, state.sharpness).astype(np.float64).sum()))
+    more = int(space.kept.sum())
+    through = float(gates_of(position[space.owner < 0], state.sharpness).astype(np.float64).sum())
+    return Shown(kept + more, target + more, gate_sum + through)
 
 
 def block_info(
-    state: MarkovState, settings: ChainSettings, rule: Rule, tally: Tally, kept: int, cost: int | None
+    state: MarkovState,
+    settings: ChainSettings,
+    space: SearchSpace,
+    rule: Rule,
+    tally: Tally,
+    of_sites: Shown,
+    target: int,
+    costs: IntArray | None,
 ) -> BlockInfo:
     """Return the description of a block of decisions.
 
@@ -22,29 +58,35 @@ def block_info(
     ----------
     state : MarkovState
     settings : ChainSettings
+    space : SearchSpace
     rule : Rule
     tally : Tally
-    kept : int
-        Sites that the coldest replica keeps.
-    cost : int or None
-        Of its mask, where the budget is a cost.
+    of_sites : Shown
+    target : int
+        n(t) in items; under a constraint those that are kept.
+    costs : ndarray of int64, shape (J,), or None
+        Of the coldest replica's mask, under a constraint. The description has the first one.
     """
     cold, sites = state.coldest, state.chain.position.shape[1]
-    sums, target = state.chain.sums[cold], rule.target if cost is None else kept
+    sums = state.chain.sums[cold]
     sel = float(budget.selection_loss(sums[0], target, sites))
-    pru = float(budget.pruning_loss(sums, target, sites, settings.modified))
+    rej = float(budget.pruning_loss(sums, target, sites, settings.modified)) - sel
+    cost = cost_target = None
+    if costs is not None and costs.size:
+        cost, cost_target = int(costs[0]), int(rule.goal.limits[0])
+        sel = abs(cost - cost_target) / int(space.whole.limits[0])
     by_move = tally.by_rung.sum(axis=1)
     return BlockInfo(
         loss=float(state.chain.loss[cold]),
         cla=float(state.chain.cla[cold]),
-        sel=sel if cost is None or settings.cost is None else abs(cost - rule.target) / settings.cost.costs.whole,
-        rej=pru - sel,
+        sel=sel,
+        rej=rej,
         alpha=rule.alpha,
         delta=float(rule.delta[0]),
         temperature=rule.temperature,
-        gate_sum=float(sums[0]),
-        kept=kept,
-        target=target,
+        gate_sum=of_sites.gate_sum,
+        kept=of_sites.kept,
+        target=of_sites.target,
         proposals=int(by_move[0].sum()),
         accepted=int(by_move[1].sum()),
         nonfinite=tally.nonfinite,
@@ -54,7 +96,7 @@ def block_info(
         evaluated=tally.evaluated,
         adapted=adaptation(state, settings, rule.rungs, rule.delta),
         cost=cost,
-        cost_target=None if cost is None else rule.target,
+        cost_target=cost_target,
         rejected_by_cost=tally.by_cost,
         spread=math.sqrt(tally.squares / tally.changes) if tally.changes else math.nan,
     )
@@ -75,8 +117,8 @@ def adaptation(state: MarkovState, settings: ChainSettings, rungs: FloatArray, d
     return adapted if state.step_size is None else adapted._replace(deltas=delta.tolist())
 
 
-def waiting_info(state: MarkovState, rule: Rule, kept: int, evaluated: int) -> BlockInfo:
-    """Return the description of a block before a start by a measure: all sites are kept, and only their loss is computed."""
+def waiting_info(state: MarkovState, rule: Rule, of_sites: Shown, evaluated: int) -> BlockInfo:
+    """Return the description of a block before a start by a measure: all items are kept, and only their loss is computed."""
     cold, sites = state.coldest, state.chain.position.shape[1]
     loss, cla = float(state.chain.loss[cold]), float(state.chain.cla[cold])
     gate_sum = float(state.chain.sums[cold, 0])
@@ -89,9 +131,9 @@ def waiting_info(state: MarkovState, rule: Rule, kept: int, evaluated: int) -> B
         alpha=rule.alpha,
         delta=float(rule.delta[0]),
         temperature=rule.temperature,
-        gate_sum=gate_sum,
-        kept=kept,
-        target=sites,
+        gate_sum=of_sites.gate_sum,
+        kept=of_sites.kept,
+        target=of_sites.target,
         proposals=0,
         accepted=0,
         nonfinite=0,

@@ -9,36 +9,41 @@ from typing import Any
 
 import numpy as np
 
-from mcprune.chain import cost_constraint, engine, min_per_layer, moves, stepsize, tempering
+from mcprune.chain import engine, min_per_layer, moves, stepsize, tempering
 from mcprune.chain import state as chain_state
+from mcprune.chain.cost_constraint import CostConstraint
 from mcprune.evaluators.base import Evaluator, gates_of
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.methods.base import Batch, BlockInfo, Method
 from mcprune.methods.markov.evaluation import CheckedEvaluator
-from mcprune.methods.markov.info import block_info, waiting_info
+from mcprune.methods.markov.info import block_info, shown, waiting_info
 from mcprune.methods.markov.informed import Informed
+from mcprune.methods.markov.items import on_items
 from mcprune.methods.markov.lookahead import Lookahead, LookaheadState
-from mcprune.methods.markov.pool import follow_budget
+from mcprune.methods.markov.pool import enforce
 from mcprune.methods.markov.probes import GUESSED_ROWS, Probes
 from mcprune.methods.markov.proposals import Proposals
-from mcprune.methods.markov.rule import Rule, new_step_size, rule_of, sharpness_of, target_of
+from mcprune.methods.markov.rule import Rule, goal_of, new_step_size, rule_of, sharpness_of
 from mcprune.methods.markov.settings import ChainSettings, check
 from mcprune.methods.markov.start import MeasureStart
 from mcprune.methods.markov.state import MarkovState, Tally
+from mcprune.sites.budget import Goal
+from mcprune.sites.space import SearchSpace
 from mcprune.sites.weights import effects
-from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
+from mcprune.types import BoolArray, Float32Array, FloatArray
 
 __all__ = ["ChainSettings", "Markov", "SteeredChain"]
 
 
 class Markov(Method[MarkovState]):
-    """One chain over N sites, or several replicas of it on a ladder of temperatures.
+    """One chain over the F items of a search space, or several replicas of it on a ladder of temperatures.
 
     The coldest replica is the one that counts: the classifier trains under its mask, and its mask is the result.
 
     Parameters
     ----------
-    sites : int
+    space : SearchSpace
+        What the chain moves, and which masks are allowed; evaluators see all N sites.
     settings : ChainSettings
     evaluator : Evaluator
         Evaluates the candidates.
@@ -48,10 +53,6 @@ class Markov(Method[MarkovState]):
         Of the objective: a candidate that could not be accepted even at this loss is rejected unevaluated.
     proposals : Proposals, optional
         Scores from outside for `informed`, in place of the chain's own statistics. At T > 0 they change during the warm-up only.
-    groups : ndarray of int, shape (N,), optional
-        Groups of sites that must keep one each, -1 for none: no candidate and no mask empties one.
-    hard_groups : ndarray of int, shape (N,), optional
-        Groups of which the mask of the result keeps one site each, whatever the chain was at; by default `groups`.
     start : MeasureStart, optional
         The measure that chooses the first mask.
 
@@ -68,51 +69,44 @@ class Markov(Method[MarkovState]):
 
     def __init__(
         self,
-        sites: int,
+        space: SearchSpace,
         settings: ChainSettings,
         evaluator: Evaluator,
         canonical: FullEvaluator,
         lower_bound: float | None,
         proposals: Proposals | None = None,
-        groups: IntArray | None = None,
-        hard_groups: IntArray | None = None,
         start: MeasureStart | None = None,
     ) -> None:
-        check(settings)
+        check(settings, space)
         self.settings = settings
-        self.sites = sites
-        self.evaluation = CheckedEvaluator(evaluator, canonical, lower_bound, groups)
+        self.space = space
+        layers = space.layers_to_hold(space.least) if space.is_count else None
+        on_sites = on_items(evaluator, canonical, space, settings.start_weight)
+        self.evaluation = CheckedEvaluator(*on_sites, lower_bound, layers)
         self.informed = Informed(proposals, Probes(settings.trials) if settings.trials else None)
         self.first_rows = GUESSED_ROWS if settings.trials else 0
-        self.groups = groups
-        self.hard_groups = groups if hard_groups is None else hard_groups
         self.start = start
         self.chains = np.arange(settings.replicas)
         self.lookahead = Lookahead(settings.speculate)
-        costs = None if settings.cost is None else settings.cost.costs
-        self.cost_constraint = (
-            None
-            if costs is None
-            else cost_constraint.Wall(costs.terms, settings.replicas, costs.least, costs.least_in_all)
-        )
+        self.cost_constraint = None if space.is_count else CostConstraint(space.classes.rules, settings.replicas)
         self._agree: Callable[[int], int] | None = None
 
     def init(self) -> MarkovState:
-        """See `Method.init`: all sites are kept."""
+        """See `Method.init`: all items are kept."""
         settings = self.settings
-        start = np.full((settings.replicas, self.sites), settings.start_weight)
+        start = np.full((settings.replicas, self.space.size), settings.start_weight)
         sharpness = sharpness_of(settings, 0.0)
         return MarkovState(
             chain=chain_state.new_state(start, sharpness=sharpness),
             ladder=tempering.new_ladder(settings.replicas),
-            informed=self.informed.init(self.sites),
+            informed=self.informed.init(self.space.size),
             error=self.evaluation.init(),
             lookahead=self.lookahead.init(),
             step_size=new_step_size(settings),
             start=None if self.start is None else self.start.init(),
             sharpness=sharpness,
             blocks=0,
-            last_target=self.sites if settings.cost is None else settings.cost.costs.whole,
+            last_goal=np.concatenate(self.space.whole),
             frozen_at=None,
         )
 
@@ -128,12 +122,12 @@ class Markov(Method[MarkovState]):
             if self.start.is_waiting(state.start, progress):
                 return state, self._wait(state, batch, progress)
             if not state.start.is_done:
-                self._start(state, self.target(progress))
+                self._start(state, self.goal(progress))
         rule = self._enter(state, progress)
         tally = Tally.empty(self.settings.replicas)
         self._begin(state, batch)
         if self.settings.pooled:
-            tally.evaluated += self._follow_budget(state, batch, rule.target, rule.rungs[state.ladder.rung])
+            tally.evaluated += self._enforce(state, batch, rule.goal, rule.rungs[state.ladder.rung])
         tally.evaluated += self.evaluation.set_loss(
             state.chain, rule.alpha, rule.target, modified=self.settings.modified, block=state.blocks
         )
@@ -141,7 +135,7 @@ class Markov(Method[MarkovState]):
             state.informed, state.chain, state.coldest, self.evaluation.evaluator, self.settings.plan, rule
         )
         plan = self.informed.plan(state.informed, self.settings, rule, progress, is_first=state.blocks == 0)
-        for count in self.settings.legs(rule.target):
+        for count in self.settings.legs(is_falling=rule.is_falling):
             self._decide(state, rule, plan, count, tally)
             if self.settings.replicas > 1:
                 chain, seed = state.chain, self.settings.seed
@@ -170,7 +164,9 @@ class Markov(Method[MarkovState]):
                 chain, ahead, plan=plan, delta=rule.delta[rung], sharpness=rule.sharpness, seed=settings.seed, chains=self.chains
             )  # fmt: skip
             closed = (
-                None if self.cost_constraint is None else self.cost_constraint.close(chain, candidates, rule.target)
+                None
+                if self.cost_constraint is None
+                else self.cost_constraint.close(chain, candidates, rule.goal.limits)
             )
             limits = engine.thresholds(chain, candidates, **law)
             limits[np.arange(ahead) >= left[:, None]] = -math.inf  # behind the leg: not to be evaluated
@@ -189,47 +185,46 @@ class Markov(Method[MarkovState]):
                 self.informed.count(state.informed, candidates, info, ruled_out)
 
     def finish(self, state: MarkovState, batch: Batch) -> tuple[MarkovState, BoolArray]:
-        """See `Method.finish`: what n(t) had not yet dropped goes the same way, then the n largest weights stay."""
-        settings = self.settings
+        """See `Method.finish`: what n(t) had not yet dropped goes the same way, then the n largest weights stay.
+
+        What is left of a cost is filled until no further item fits.
+        """
+        settings, space = self.settings, self.space
         if self.start is not None and state.start is not None and not state.start.is_done:
             # A run that ended before its start keeps what the measure keeps.
-            self._start(state, settings.keep if settings.cost is None else settings.cost.limit)
+            self._start(state, space.goal)
         if settings.pooled:
             self._begin(state, batch)
-            cold = np.zeros(settings.replicas)
-            if settings.cost is not None:
-                state.last_target = 0  # what is left of the budget is filled
-                self._follow_budget(state, batch, settings.cost.limit, cold)
-                return state, np.asarray(self.position(state) > 0)
-            self._follow_budget(state, batch, settings.keep, cold)
-        mask = min_per_layer.hardened(state.chain.position[state.coldest], settings.keep, self.hard_groups)
-        return state, np.asarray(self.expand(np.where(mask, settings.start_weight, -settings.start_weight)) > 0)
-
-    def expand(self, position: FloatArray) -> FloatArray:
-        """Return the weights of all sites, from those (N,) that the chain moves."""
-        return position
-
-    def collapse(self, values: FloatArray) -> FloatArray:
-        """Return values (N,) of what the chain moves, from those of all sites."""
-        return values
+            goal = np.concatenate(space.goal)
+            state.last_goal = goal if space.is_count else np.zeros_like(goal)  # what is left of the costs is filled
+            self._enforce(state, batch, space.goal, np.zeros(settings.replicas))
+        if not space.is_count:
+            return state, np.asarray(self.position(state) > 0)
+        layers = space.layers_to_hold(space.final_least)
+        mask = min_per_layer.hardened(state.chain.position[state.coldest], space.keep, layers)
+        return state, np.asarray(space.expand(mask), bool)
 
     def position(self, state: MarkovState) -> FloatArray:
         """See `Method.position`; that of the coldest replica."""
-        return self.expand(state.chain.position[state.coldest])
+        return np.asarray(self.space.expand(state.chain.position[state.coldest], self.settings.start_weight))
 
     def training_gates(self, state: MarkovState) -> Float32Array:
         """See `Method.training_gates`."""
         return gates_of(self.position(state), state.sharpness)
 
-    def target(self, progress: float) -> int:
-        """Return n(t), rounded up, never below n; of a budget that is a cost, cost(t)."""
-        return target_of(self.settings, self.sites, progress)
+    def goal(self, progress: float) -> Goal:
+        """Return what a mask must satisfy at a share of the run: n(t) of each count, and cost(t) of each cost."""
+        return goal_of(self.settings, self.space, progress)
+
+    def is_falling(self, progress: float, end: float) -> bool:
+        """See `Method.is_falling`."""
+        return bool((np.concatenate(self.goal(progress)) > np.concatenate(self.goal(end))).any())
 
     def begin(self, state: MarkovState, batch: Batch) -> MarkovState:
         """See `Method.begin`: the probes begin with a guess of what each weight does."""
         probes, probed = self.informed.probes, state.informed.probes
         if probes is not None and probed is not None:
-            probes.guess(probed, self.collapse(effects(self.evaluation.canonical.gated, batch.features)))
+            probes.guess(probed, self.space.sums(effects(self.evaluation.canonical.gated, batch.features)))
         return state
 
     def validate(self, state: MarkovState) -> None:
@@ -270,7 +265,7 @@ class Markov(Method[MarkovState]):
 
     def _enter(self, state: MarkovState, progress: float) -> Rule:
         """Return the rule of the block, and bring the state under it."""
-        rule = rule_of(self.settings, state.ladder, state.step_size, self.sites, progress)
+        rule = rule_of(self.settings, self.space, state.ladder, state.step_size, progress)
         if rule.sharpness != state.sharpness:
             state.sharpness = rule.sharpness
             chain_state.refresh(state.chain, sharpness=rule.sharpness)
@@ -282,9 +277,9 @@ class Markov(Method[MarkovState]):
     def _begin(self, state: MarkovState, batch: Batch) -> None:
         self.evaluation.begin(state.error, state.chain, batch, state.sharpness)
 
-    def _follow_budget(self, state: MarkovState, batch: Batch, target: int, temperature: FloatArray) -> int:
-        return follow_budget(
-            state, self.settings, self.evaluation, lambda: self._begin(state, batch), target=target,
+    def _enforce(self, state: MarkovState, batch: Batch, goal: Goal, temperature: FloatArray) -> int:
+        return enforce(
+            state, self.settings, self.space, self.evaluation, lambda: self._begin(state, batch), goal=goal,
             temperature=temperature, chains=self.chains, constraint=self.cost_constraint,
         )  # fmt: skip
 
@@ -309,29 +304,32 @@ class Markov(Method[MarkovState]):
         if self.informed.learns(self.settings, rule):
             self.informed.end_block(state.informed)
 
-    def _start(self, state: MarkovState, count: int) -> None:
+    def _start(self, state: MarkovState, goal: Goal) -> None:
         """Take the mask of the measure, the same for all replicas."""
         assert self.start is not None
         assert state.start is not None
-        mask = self.start.choose(state.start, count, self.settings.cost)
+        mask = self.space.items_of(self.start.choose(state.start, goal, self.space))
         weight = self.settings.start_weight
         state.chain.position[:] = np.where(mask, weight, -weight)
         chain_state.refresh(state.chain, sharpness=state.sharpness)
 
     def _wait(self, state: MarkovState, batch: Batch, progress: float) -> BlockInfo:
         """Only compute the loss: the measure chooses the first mask later."""
-        rule = rule_of(self.settings, state.ladder, state.step_size, self.sites, progress)
+        rule = rule_of(self.settings, self.space, state.ladder, state.step_size, progress)
         self._begin(state, batch)
         modified = self.settings.modified
-        evaluated = self.evaluation.set_loss(state.chain, rule.alpha, self.sites, modified=modified, block=state.blocks)
-        return waiting_info(state, rule, self._kept(state), evaluated)
-
-    def _kept(self, state: MarkovState) -> int:
-        return int(chain_state.kept_count(state.chain)[state.coldest])
+        evaluated = self.evaluation.set_loss(
+            state.chain, rule.alpha, self.space.size, modified=modified, block=state.blocks
+        )
+        of_sites = shown(self.space, state, self.space.size, self.settings.start_weight)
+        return waiting_info(state, rule, of_sites, evaluated)
 
     def _info(self, state: MarkovState, rule: Rule, tally: Tally) -> BlockInfo:
-        cost = None if self.cost_constraint is None else int(self.cost_constraint.cost()[state.coldest])
-        return block_info(state, self.settings, rule, tally, self._kept(state), cost)
+        costs = None if self.cost_constraint is None else self.cost_constraint.costs()[state.coldest]
+        kept = int(chain_state.kept_count(state.chain)[state.coldest])
+        target = rule.target if self.space.is_count else kept
+        of_sites = shown(self.space, state, target, self.settings.start_weight)
+        return block_info(state, self.settings, self.space, rule, tally, of_sites, target, costs)
 
 
 class SteeredChain:
@@ -364,7 +362,7 @@ class SteeredChain:
         ConfigError
             As `Markov` does; then nothing has changed.
         """
-        check(settings)
+        check(settings, self.method.space)
         before, self.method.settings = self.method.settings, settings
         if settings.adapt_delta is None or self.state.step_size is None or settings.delta != before.delta:
             self.state.step_size = new_step_size(settings)

@@ -11,6 +11,7 @@ import numpy as np
 from mcprune.chain import scores
 from mcprune.chain.scores import SiteStatistics
 from mcprune.methods.importance.scorer import Scorer, ScorerState
+from mcprune.sites.space import SearchSpace
 from mcprune.types import FloatArray
 
 
@@ -47,12 +48,14 @@ class MeasuredProposals:
     Parameters
     ----------
     scorer : Scorer
+    space : SearchSpace
+        Its items have the scores of their sites.
     every : float
         Share of the run.
     """
 
-    def __init__(self, scorer: Scorer, every: float = 1 / 40) -> None:
-        self.scorer, self.every = scorer, every
+    def __init__(self, scorer: Scorer, space: SearchSpace, every: float = 1 / 40) -> None:
+        self.scorer, self.space, self.every = scorer, space, every
 
     def init(self) -> ProposalState:
         """See `Proposals.init`."""
@@ -65,7 +68,7 @@ class MeasuredProposals:
         state.next_at = progress + self.every
         by_rank = ranks(self.scorer.scores(state=state.scorer).values)
         for way, values in zip((scores.ADD, scores.REMOVE), by_rank, strict=True):
-            statistics.scores[way] = scores.floored(values)
+            statistics.scores[way] = scores.floored(self.space.items_of(values))
 
 
 def ranks(values: FloatArray) -> tuple[FloatArray, FloatArray]:

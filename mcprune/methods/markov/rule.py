@@ -9,6 +9,8 @@ import numpy as np
 
 from mcprune.chain import stepsize, tempering
 from mcprune.methods.markov.settings import ChainSettings
+from mcprune.sites.budget import Goal
+from mcprune.sites.space import SearchSpace
 from mcprune.types import FloatArray
 
 
@@ -22,8 +24,12 @@ class Rule(NamedTuple):
     rungs, delta : ndarray of float64, shape (R,)
         Temperature and half-width of proposals at each rung.
     alpha : float
+    goal : Goal
+        n(t) of each count, and cost(t) of each cost.
     target : int
-        n(t), or cost(t).
+        n(t) in items for L_sel, which has no weight under a constraint.
+    is_falling : bool
+        The goal is not the final one yet.
     sharpness : float
         Of the gates; infinite: hard ones.
     is_warm : bool
@@ -34,7 +40,9 @@ class Rule(NamedTuple):
     rungs: FloatArray
     delta: FloatArray
     alpha: float
+    goal: Goal
     target: int
+    is_falling: bool
     sharpness: float
     is_warm: bool
 
@@ -45,33 +53,43 @@ class Rule(NamedTuple):
 
 
 def rule_of(
-    settings: ChainSettings, ladder: tempering.Ladder, step_size: stepsize.StepSize | None, sites: int, progress: float
+    settings: ChainSettings,
+    space: SearchSpace,
+    ladder: tempering.Ladder,
+    step_size: stepsize.StepSize | None,
+    progress: float,
 ) -> Rule:
-    """Return the rule of a block that ends at a share of the run, on so many sites."""
+    """Return the rule of a block that ends at a share of the run."""
     temperature = settings.temperature.value(progress)
+    goal = goal_of(settings, space, progress)
     return Rule(
         temperature=temperature,
         rungs=tempering.temperatures(ladder, temperature, settings.hottest),
         delta=(
             np.full(settings.replicas, settings.delta.value(progress)) if step_size is None else step_size.delta.copy()
         ),
-        # A limit on the cost holds the budget: there is nothing for L_pru to push.
-        alpha=settings.alpha.value(progress) if settings.cost is None else 0.0,
-        target=target_of(settings, sites, progress),
+        # A constraint holds the budget: there is nothing for L_pru to push.
+        alpha=settings.alpha.value(progress) if space.is_count else 0.0,
+        goal=goal,
+        target=space.items_to_keep(goal) if space.is_count else space.size,
+        is_falling=bool((np.concatenate(goal) > np.concatenate(space.goal)).any()),
         sharpness=sharpness_of(settings, progress),
         is_warm=progress <= settings.warm_up + 1e-9,
     )
 
 
-def target_of(settings: ChainSettings, sites: int, progress: float) -> int:
-    """Return n(t), rounded up, never below n; of a budget that is a cost, cost(t)."""
-    least, most = settings.keep, sites
-    if settings.cost is not None:
-        least, most = settings.cost.limit, settings.cost.costs.whole
-    planned = settings.target.value(progress)
-    if settings.pressure != 1.0:  # the way to n in logarithms, so that n itself stays n
-        planned = min(least * (planned / least) ** (1.0 / settings.pressure), float(most))
-    return max(least, math.ceil(planned - 1e-9))
+def goal_of(settings: ChainSettings, space: SearchSpace, progress: float) -> Goal:
+    """Return n(t) of each count, rounded up and never below n, and cost(t) of each cost, which masks of such counts can satisfy."""
+    fixed = int(space.kept.sum()) if space.is_count else 0  # a single count falls in items
+    ends = zip(np.concatenate(space.goal) - fixed, np.concatenate(space.whole) - fixed, strict=True)
+    values = []
+    for schedule, (least, most) in zip(settings.targets, ends, strict=True):
+        planned = schedule.value(progress)
+        if settings.pressure != 1.0:  # the way to n in logarithms, so that n itself stays n
+            planned = min(least * (planned / least) ** (1.0 / settings.pressure), float(most))
+        values.append(max(int(least), math.ceil(planned - 1e-9)) + fixed)
+    counts = space.goal.counts.size
+    return space.reachable(Goal(np.array(values[:counts], np.int64), np.array(values[counts:], np.int64)))
 
 
 def sharpness_of(settings: ChainSettings, progress: float) -> float:

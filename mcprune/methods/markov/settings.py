@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mcprune.chain import moves, stepsize
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.errors import ConfigError
-from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.sites.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class ChainSettings:
     temperature: Schedule
     alpha: Schedule
     sharpness: Schedule | None  # None: hard gates
-    target: Schedule | Waves  # n(t), or cost(t)
-    keep: int
+    targets: tuple[
+        Schedule | Waves, ...
+    ]  # n(t) of each count of the budget (a single one: of the items), then cost(t) of each cost
     modified: bool
     pooled: bool  # the count follows n(t) by dropping the cheapest of a pool
     pool: int
@@ -37,32 +38,31 @@ class ChainSettings:
     learned: bool = False  # `informed` draws by the chain's own statistics
     warm_up: float = 0.5  # share of the run during which ladder, delta and (at T > 0) scores are adapted
     pressure: float = 1.0  # n(t) is n (n(t) as planned / n)^(1 / pressure)
-    cost: CostBudget | None = None  # the budget is a cost: a wall, and alpha is 0
     trials: int = 0  # sites that are tried one by one in front of a block, for `informed` and the pool; 0: none
     falling_decisions: int = 0  # decisions of a block while n(t) is above n; 0: as many as later
     pool_limit: int = 0  # most sites that the pool judges at once; 0: no limit
     keeps_adapting: bool = False  # delta is adapted after the warm-up too: a person has switched it on
 
-    def legs(self, target: int) -> Iterator[int]:
-        """Give the decisions of each leg of a block at n(t); between two legs replicas swap."""
-        left = self.falling_decisions if self.falling_decisions and target > self.keep else self.decisions
+    def legs(self, *, is_falling: bool) -> Iterator[int]:
+        """Give the decisions of each leg of a block; between two legs replicas swap."""
+        left = self.falling_decisions if self.falling_decisions and is_falling else self.decisions
         leg = self.swap_every if self.replicas > 1 and self.swap_every else left
         while left > 0:
             yield min(leg, left)
             left -= leg
 
 
-def check(settings: ChainSettings) -> None:
-    """Refuse settings that do not go together.
+def check(settings: ChainSettings, space: SearchSpace) -> None:
+    """Refuse settings that do not go together, or with the search space.
 
     Raises
     ------
     ConfigError
         Several replicas without 0 < temperature < hottest, or an adapted delta that no move uses or a schedule changes.
     """
-    if settings.cost is not None and not settings.pooled:
+    if not space.is_count and not settings.pooled:
         raise ConfigError(
-            f"a budget in {settings.cost.costs.words} is a wall, which the chain cannot come from above; leave --pool none out"
+            "A budget of costs or of several counts is a constraint, which the chain cannot satisfy from above. Leave --pool none out."
         )
     ends = (settings.temperature.start, settings.temperature.end)
     if settings.replicas > 1 and min(ends) <= 0:

@@ -8,7 +8,8 @@ import numpy as np
 
 from mcprune.methods.importance.scorer import Scorer, ScorerState
 from mcprune.methods.importance.selection import select
-from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.sites.budget import Goal
+from mcprune.sites.space import SearchSpace
 from mcprune.types import BoolArray
 
 
@@ -44,14 +45,13 @@ class MeasureStart:
         """Whether the start is still to come after a block that ends at this share of the run."""
         return not state.is_done and progress < self.begin - 1e-9
 
-    def choose(self, state: StartState, count: int, cost: CostBudget | None) -> BoolArray:
-        """Return the mask (N,) of the highest scores: `count` sites, or what fits into `count` units of a cost."""
+    def choose(self, state: StartState, goal: Goal, space: SearchSpace) -> BoolArray:
+        """Return the mask (N,) of the highest scores that satisfies the goal."""
         scores = self.scorer.scores(state=state.scorer)
-        if cost is not None:
-            values = np.where(np.isfinite(scores.values), scores.values, -np.inf)
-            mask = cost.costs.fill(np.argsort(-values, kind="stable"), count)
+        if space.is_count and space.is_plain:
+            mask = select(scores.values, space.sites.groups, int(goal.counts[0]), self.how, self.floor)
         else:
-            mask = select(scores.values, self.scorer.owners.sites.groups, count, self.how, self.floor)
+            mask = space.enforce(np.where(np.isfinite(scores.values), scores.values, -np.inf), goal)
         state.is_done = True
         state.notes += [f"start: {int(mask.sum()):,} sites by {self.scorer.settings.measure}", *scores.notes]
         return mask

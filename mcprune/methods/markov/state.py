@@ -19,7 +19,7 @@ from mcprune.types import BoolArray, FloatArray, IntArray
 
 @dataclass
 class MarkovState:
-    """R replicas of a chain over N sites, between two blocks; updated in place.
+    """R replicas of a chain over F items, between two blocks; updated in place.
 
     Attributes
     ----------
@@ -39,8 +39,8 @@ class MarkovState:
         Of the gates.
     blocks : int
         Done by the chain: it makes none before a start by a measure.
-    last_target : int
-        n(t), or cost(t), of the last block.
+    last_goal : ndarray of int64
+        n(t) of each count and cost(t) of each cost, of the last block.
     frozen_at : int or None
         Proposals of a replica at the end of the warm-up.
     """
@@ -54,7 +54,7 @@ class MarkovState:
     start: StartState | None
     sharpness: float
     blocks: int
-    last_target: int
+    last_goal: IntArray
     frozen_at: int | None
 
     @property

@@ -1,115 +1,246 @@
-"""From `--keep`, `--macs` and `--parameters` to a budget that the sites can satisfy."""
+"""From the options of the budget to a search space: what may be kept, and what cannot be satisfied is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 from torch import nn
 
 from mcprune.chain.schedules import parse
+from mcprune.config.budgets import COST_UNITS
 from mcprune.config.schema import Config
 from mcprune.data.prepare import Prepared
 from mcprune.errors import ConfigError
-from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.sites.budget import Budget, CostBudget, CountBudget
 from mcprune.sites.costs import model_costs
-from mcprune.sites.groups import settle_groups
+from mcprune.sites.named_sites import TiedItems, fixed_sites, settle_groups
 from mcprune.sites.site_map import SiteMap
+from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 
-# Groups that a message names.
+# Layers that a message names.
 NAMED = 4
 
 
-def settle_budget(
-    config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared
-) -> tuple[int, CostBudget | None]:
-    """Return n, the sites to keep, and None; or with a budget that is a cost N, which bounds nothing, and that budget.
+def settle_space(config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared) -> SearchSpace:
+    """Return which masks of the sites a run may end in.
 
     Raises
     ------
     ConfigError
-        A budget above the whole model or below the smallest one, or options that contradict a cost.
+        A budget above the whole model or below the smallest one, budgets that no mask satisfies together, or options that
+        contradict them.
     ModelError
         What the model costs without some of its sites is not known.
     """
-    limits = _limits(config)
-    if len(limits) + (config.problem.keep is not None) > 1 or isinstance(config.problem.keep, dict):
-        raise ConfigError("Budgets cannot be combined yet. Give one of --keep N, --macs N and --parameters N.")
-    if not limits:
-        keep = config.problem.keep if config.problem.keep is not None else max(1, sites.size // 4)
-        if keep > sites.size:
-            raise ConfigError(
-                f"keep={keep}, but {prepared.name!r} has {sites.size} sites of kind {config.problem.sites!r}; "
-                f"choose 1 <= keep <= {sites.size}"
-            )
-        return keep, None
-    unit, limit = next(iter(limits.items()))
+    names = sites.names(prepared.feature_names)
+    must = (config.problem.must_keep or (), config.problem.must_drop or ())
     is_traced = bool(sites.channels or sites.weights)  # by running the network on rows
-    costs = model_costs(model, sites, unit, input_shape=(prepared.n_inputs,) if is_traced else None)
-    smallest, whole = costs.smallest, costs.whole
-    if limit > whole:
-        raise ConfigError(
-            f"{unit}={limit:,}, but the whole model has {whole:,} {costs.words}; choose {smallest:,} <= {unit} <= {whole:,}"
+    costs = [
+        CostBudget(
+            unit, limit, model_costs(model, sites, unit, input_shape=(prepared.n_inputs,) if is_traced else None)
         )
-    if limit < smallest:
-        some = ["one input" if group.kind == "inputs" else f"one site of {group.layer}" for group in sites.groups]
-        one = " and ".join(some if len(some) <= NAMED else [*some[:NAMED], f"of {len(some) - NAMED} more places"])
-        raise ConfigError(
-            f"{unit}={limit:,}, but the smallest model, of {one}, has {smallest:,} {costs.words}; "
-            f"choose {smallest:,} <= {unit} <= {whole:,}"
-        )
-    return sites.size, _under_a_wall(config, CostBudget(costs, limit))
+        for unit, limit in (("macs", config.problem.macs), ("parameters", config.problem.parameters))
+        if limit is not None
+    ]
+    if config.problem.groups is not None:
+        space = _tied_space(config, sites, names, costs)
+    else:
+        fixed = fixed_sites(*must, names)
+        counts = _counts(config, sites, prepared.name, bounded=bool(costs))
+        space = make_space(sites, Budget(counts, tuple(costs)), fixed)
+        for count in counts:
+            check_count(count, space)
+    if not space.is_count:
+        _check_options(config, space)
+        _check_limits(space)
+    return space
 
 
-def _limits(config: Config) -> dict[str, int]:
-    """Return the bounds on costs by unit."""
-    given = {"macs": config.problem.macs, "parameters": config.problem.parameters}
-    return {unit: limit for unit, limit in given.items() if limit is not None}
+def make_space(
+    sites: SiteMap, budget: Budget, fixed: Fixed = NOTHING_FIXED, tied: TiedItems | None = None
+) -> SearchSpace:
+    """Return a search space whose layers keep what a network needs of them.
 
-
-def settle_ties(config: Config, sites: SiteMap, feature_names: Sequence[str], name: str) -> CostBudget | None:
-    """Return the budget of a search among groups of tied sites, whose costs are `TiedCosts`; None without groups.
-
-    Raises
-    ------
-    ConfigError
-        Groups that do not fit the sites or the budget, or options that contradict them.
+    A layer without a channel cannot be built, and nothing but a constant passes a layer of units that is empty. Beside channels every
+    layer keeps a site at every step; so does every layer under a constraint; else the final mask keeps one of each.
     """
-    if config.problem.groups is None:
-        return None
-    if limits := _limits(config):
-        raise ConfigError(f"groups with --{next(iter(limits))}: groups bring costs of their own; leave one of them out")
+    several = len(sites.groups) > 1
+    is_count = not budget.costs and len(budget.counts) == 1 and tied is None
+    always = [not is_count or (bool(sites.channels) and group.kind in ("channels", "units")) for group in sites.groups]
+    least = tuple(int(one) for one in always)
+    final = tuple(int(several or one) for one in always)
+    space = SearchSpace(sites, budget, fixed, least=least, final_least=final)
+    if tied is None:
+        return space
+    return SearchSpace(sites, budget, NOTHING_FIXED, tied.items, tied.always, least, final)
+
+
+def _counts(config: Config, sites: SiteMap, name: str, *, bounded: bool) -> tuple[CountBudget, ...]:
+    """Return how many sites are kept, of all or of each kind."""
+    everything = tuple(range(len(sites.groups)))
+    kinds = list(dict.fromkeys(group.kind for group in sites.groups))
+    keep = config.problem.keep
+    if keep is None and bounded:
+        return ()
+    if keep is None:
+        return (CountBudget("sites", everything, max(1, sites.size // 4, len(sites.groups))),)
+    if isinstance(keep, int):
+        if not (bounded and "inputs" in kinds and len(kinds) > 1):
+            if keep > sites.size:
+                raise ConfigError(
+                    f"keep={keep}, but {name!r} has {sites.size} sites of kind {config.problem.sites!r}. "
+                    f"Choose 1 <= keep <= {sites.size}."
+                )
+            return (CountBudget("sites", everything, keep),)
+        keep = {"inputs": keep}
+    for kind in keep:
+        if kind not in kinds:
+            raise ConfigError(
+                f"keep names {kind}, but sites={config.problem.sites!r} has {' and '.join(kinds)}. Leave {kind} out."
+            )
+    if unbound := [kind for kind in kinds if kind not in keep and not bounded]:
+        raise ConfigError(
+            f"keep={_text(keep)} gives no number of {unbound[0]}, and nothing else bounds them. Add {unbound[0]}=N, --macs N or "
+            f"--parameters N, or leave {unbound[0]} out of --sites."
+        )
+    if len(kinds) == 1:
+        return (CountBudget("sites", everything, keep[kinds[0]]),)
+    return tuple(
+        CountBudget(kind, tuple(place for place in everything if sites.groups[place].kind == kind), keep[kind])
+        for kind in kinds
+        if kind in keep
+    )
+
+
+def _text(keep: dict[str, int]) -> str:
+    return ",".join(f"{kind}={number}" for kind, number in keep.items())
+
+
+def check_count(count: CountBudget, space: SearchSpace) -> None:
+    """Refuse a count that the sites that must be kept or dropped, or the least of the layers, leave no room for."""
+    groups = [space.sites.groups[place] for place in count.layers]
+    option = f"keep={count.n}" if count.name == "sites" else f"keep {count.name}={count.n}"
+    inside = np.concatenate([np.arange(group.start, group.stop) for group in groups])
+    kept = int(space.kept[inside].sum())
+    dropped = int(np.isin(inside, space.fixed.dropped).sum())
+    left = inside.size - dropped
+    if kept > count.n:
+        raise ConfigError(f"must_keep names {kept} sites, but {option}. Name fewer, or choose at least {kept}.")
+    if left < count.n and dropped:
+        raise ConfigError(
+            f"must_drop names {dropped} of {inside.size} sites, which leaves {left}, but {option}. "
+            f"Name fewer, or choose at most {left}."
+        )
+    if left < count.n:
+        raise ConfigError(f"{option}, but there are {left} {count.name}. Choose at most {left}.")
+    if space.is_count and kept == count.n:
+        raise ConfigError(
+            f"must_keep names {kept} sites and {option}, so nothing is left to choose. Choose a larger number."
+        )
+    empty = []
+    for place, group in zip(count.layers, groups, strict=True):
+        part = slice(group.start, group.stop)
+        if space.final_least[place] and not space.kept[part].any():
+            empty.append(group.layer or "the inputs")
+            if not (space.owner[part] >= 0).any():
+                raise ConfigError(
+                    f"must_drop names all sites of {empty[-1]}, and nothing passes an empty layer. Leave one out."
+                )
+    if count.n - kept < len(empty):
+        most = f" <= {left}" if not kept else ""
+        one = f"{len(empty)} {'more ' if kept else ''}layers must keep one site each, or no network is left"
+        given = f"must_keep names {kept} of {option} sites" if kept else option
+        raise ConfigError(f"{given}, but {one}. Choose {kept + len(empty)} <= keep{most}.")
+
+
+def _tied_space(config: Config, sites: SiteMap, names: tuple[str, ...], costs: list[CostBudget]) -> SearchSpace:
+    """Return the space of groups of tied sites, with the costs that they bring and those of the model."""
+    assert config.problem.groups is not None
     if isinstance(config.problem.keep, dict):
-        raise ConfigError("groups with keep for each kind of site: groups have one budget; give --keep one number")
+        raise ConfigError(
+            f"groups with keep={_text(config.problem.keep)}: what groups cost is one budget, whatever the kind of their sites. "
+            "Give --keep one number."
+        )
     if sites.channels or sites.weights:
         raise ConfigError(
-            f"groups with sites={config.problem.sites!r}: inputs and units can be tied; leave --groups out"
+            f"groups with sites={config.problem.sites!r}: only inputs and units can be tied. Leave --groups out."
         )
     if config.chain.start is not None or config.chain.proposals.is_measure:
-        raise ConfigError("--start and --proposals MEASURE score single sites: leave them out, or leave --groups out")
-    names = sites.names(feature_names)
-    given = (config.problem.must_keep or (), config.problem.must_drop or ())
+        raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
+    must = (config.problem.must_keep or (), config.problem.must_drop or ())
     limit = config.problem.keep
-    if limit is None:
-        all_of_it = settle_groups(config.problem.groups, names, 2**31, *given)
-        limit = max(all_of_it.smallest, all_of_it.whole // 4)
-    costs = settle_groups(config.problem.groups, names, limit, *given)
-    if limit > costs.whole:
+    if limit is None and not costs:
+        tied = settle_groups(config.problem.groups, names, None, *must)
+        cheapest = 0 if tied.always else min(item.cost for item in tied.items)
+        limit = max(tied.price_of_always + cheapest, tied.whole // 4)
+    tied = settle_groups(config.problem.groups, names, limit, *must)
+    own = () if limit is None else (CostBudget(tied.unit, limit),)
+    return make_space(sites, Budget((), (*own, *costs)), tied=tied)
+
+
+def _check_limits(space: SearchSpace) -> None:
+    """Refuse limits above the whole model or below the smallest one, and budgets that no mask satisfies together."""
+    bounds = zip(space.whole.limits.tolist(), space.smallest.tolist(), strict=True)
+    for cost, (whole, smallest) in zip(space.budget.costs, bounds, strict=True):
+        option = "keep" if cost.costs is None else cost.unit
+        words = COST_UNITS[cost.unit]
+        if smallest < 0:
+            raise ConfigError(
+                f"No mask satisfies {_budgets(space)}. Name fewer sites to keep or drop, or choose other numbers."
+            )
+        if cost.limit > whole:
+            most = "all that may be kept" if space.has_fixed or cost.costs is None else "the whole model"
+            raise ConfigError(
+                f"{option}={cost.limit:,}, but {most} has {whole:,} {words}. Choose {smallest:,} <= {option} <= {whole:,}."
+            )
+        if cost.limit < smallest:
+            raise ConfigError(
+                f"{option}={cost.limit:,}, but the smallest model, {_smallest_model(space)}, has {smallest:,} {words}. "
+                f"Choose {smallest:,} <= {option} <= {whole:,}."
+            )
+    classes = space.classes
+    if classes.completion(np.zeros_like(classes.sizes), classes.sizes, space.goal) is None:
         raise ConfigError(
-            f"keep={limit:,}, but all that {name!r} may keep costs {costs.whole:,}; choose keep of at most {costs.whole:,}"
+            f"No mask was found that satisfies {_budgets(space)} together. Choose larger limits, or other counts."
         )
-    return _under_a_wall(config, CostBudget(costs, limit))
 
 
-def _under_a_wall(config: Config, budget: CostBudget) -> CostBudget:
-    """Return the budget; options that contradict a wall are refused."""
-    option = "groups" if config.problem.groups is not None else f"{budget.costs.unit}={budget.limit}"
+def _budgets(space: SearchSpace) -> str:
+    counts = [
+        f"keep={count.n}" if count.name == "sites" else f"keep {count.name}={count.n}" for count in space.budget.counts
+    ]
+    costs = [f"{'keep' if cost.costs is None else cost.unit}={cost.limit:,}" for cost in space.budget.costs]
+    return " and ".join([*counts, *costs])
+
+
+def _smallest_model(space: SearchSpace) -> str:
+    """Say what the smallest model consists of."""
+    counted = {layer for count in space.budget.counts for layer in count.layers}
+    parts = [f"of {count.n} {count.name}" for count in space.budget.counts]
+    some = [
+        "one input" if group.kind == "inputs" else f"one site of {group.layer}"
+        for place, group in enumerate(space.sites.groups)
+        if place not in counted
+    ]
+    if some:
+        parts.append(
+            "of " + " and ".join(some if len(some) <= NAMED else [*some[:NAMED], f"of {len(some) - NAMED} more places"])
+        )
+    if space.has_fixed:
+        parts.append("with what must be kept")
+    return " and ".join(parts)
+
+
+def _check_options(config: Config, space: SearchSpace) -> None:
+    """Refuse options that contradict a budget that holds at every step."""
+    option = "groups" if config.problem.groups is not None else _budgets(space)
     if config.chain.pool.is_off:
         raise ConfigError(
-            f"{option} with pool=none: a cost is a wall, which the chain cannot come from above; leave --pool none out"
+            f"{option} with pool=none: such a budget holds at every step, and the chain cannot come from above it. "
+            "Leave --pool none out."
         )
     alpha = parse(config.chain.alpha)
     if config.is_given("alpha") and max(alpha.start, alpha.end) > 0:
         raise ConfigError(
-            f"alpha={config.chain.alpha} with {option}: a cost is a wall, and nothing pushes towards it; leave --alpha out"
+            f"alpha={config.chain.alpha} with {option}: such a budget holds at every step, and nothing pushes "
+            "towards it. Leave --alpha out."
         )
-    return budget

@@ -21,20 +21,17 @@ from mcprune.evaluators.full import FullEvaluator
 from mcprune.methods.gradient.method import Gradient
 from mcprune.methods.importance.method import Importance
 from mcprune.methods.importance.scorer import Scorer
-from mcprune.methods.markov.cost_budget import CostBudget
-from mcprune.methods.markov.fixed import FixedMarkov
 from mcprune.methods.markov.lookahead import fitting
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.methods.markov.proposals import MeasuredProposals
 from mcprune.methods.markov.start import MeasureStart
-from mcprune.methods.markov.tied import TiedMarkov
 from mcprune.objectives.base import Rows
 from mcprune.objectives.specs import PLAIN
 from mcprune.session.build.defaults import POOL, REGROWN_UNTIL
 from mcprune.session.build.gradient import make_gradient
 from mcprune.session.build.importance import make_importance, make_scorer
-from mcprune.sites.fixed import open_groups
 from mcprune.sites.site_map import SiteMap
+from mcprune.sites.space import SearchSpace
 from mcprune.storage.events import SiteGroup
 
 if TYPE_CHECKING:  # a plan is made with the first of these functions
@@ -70,7 +67,7 @@ def evaluation_case(plan: Plan) -> Case:
         features=plan.rows(np.ascontiguousarray(data.x_train[chosen].T)).T,
         targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
         plan=move_plan(config, plan.sites.size),
-        keep=plan.keep if plan.cost is None else max(1, plan.sites.size // 4),
+        keep=plan.keep if plan.space.is_count else max(1, plan.sites.size // 4),
         start_weight=config.chain.start_weight,
         sharpness={
             "sigmoid": 1.0,
@@ -159,20 +156,25 @@ def candidates_ahead(config: Config, sites: int) -> int:
     )
 
 
-def budget_over_time(config: Config, sites: int, keep: int) -> Schedule | Waves:
-    """Return n(t): its fall from all sites, and the waves after it where there is room and a pool to follow them."""
-    if config.chain.keep_schedule.kind == "constant" or keep == sites:
-        return Schedule("constant", float(keep), float(keep))
-    fall = Schedule("geometric", float(sites), float(keep), config.chain.keep_schedule.until or 0.5)
-    if not config.chain.keep_schedule.regrow:
+def budget_over_time(config: Config, space: SearchSpace) -> tuple[Schedule | Waves, ...]:
+    """Return n(t) of each count and cost(t) of each cost: the fall from all sites, and the waves after it where there is a pool.
+
+    That of a single count is in items.
+    """
+    fixed = int(space.kept.sum()) if space.is_count else 0
+    ends = zip(np.concatenate(space.whole).tolist(), np.concatenate(space.goal).tolist(), strict=True)
+    return tuple(_fall(config, whole - fixed, end - fixed) for whole, end in ends)
+
+
+def _fall(config: Config, whole: int, end: int) -> Schedule | Waves:
+    schedule = config.chain.keep_schedule
+    if schedule.kind == "constant" or end == whole:
+        return Schedule("constant", float(end), float(end))
+    fall = Schedule("geometric", float(whole), float(end), schedule.until or 0.5)
+    if not schedule.regrow:
         return fall
     # n(t) never rises above all sites.
-    return Waves(
-        fall,
-        min(config.chain.keep_schedule.height, sites / keep - 1.0),
-        config.chain.keep_schedule.regrow,
-        REGROWN_UNTIL,
-    )
+    return Waves(fall, min(schedule.height, whole / end - 1.0), schedule.regrow, REGROWN_UNTIL)
 
 
 def scorer_of(plan: Plan, measure: Scores) -> Scorer:
@@ -206,26 +208,19 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
         rows=len(plan.prepared.y_train),
         steps=plan.blocks * config.train.steps,
         device=plan.device,
-        floor=plan.sites.hard_floor,
+        floor=plan.space.layers_to_hold(plan.space.final_least),
     )
 
 
 def make_chain(plan: Plan) -> Markov:
     """Return the chain of a plan, at its start."""
-    config, keep = plan.config, plan.keep
-    fixed, ties, cost = plan.fixed, plan.ties, plan.cost
-    size = plan.sites.size if fixed is None else fixed.free.size
-    if ties is not None and cost is not None:
-        size = keep = len(ties.items)
-        cost = CostBudget(ties.of_items, cost.limit)
-    keep -= 0 if fixed is None else fixed.kept.size
+    config, space = plan.config, plan.space
+    size = space.size
     sharpness = {
         "sigmoid": Schedule("constant", 1.0, 1.0),
         "sharpened": parse(config.chain.gates.sharpness or SHARPNESS),
         "hard": None,
     }[config.chain.gates.kind]
-    whole, end = (size, keep) if plan.cost is None else (plan.cost.costs.whole, plan.cost.limit)
-    target = budget_over_time(config, whole, end)
     evaluator, canonical = make_evaluators(plan)
     settings = ChainSettings(
         plan=move_plan(config, size),
@@ -233,8 +228,7 @@ def make_chain(plan: Plan) -> Markov:
         temperature=parse(config.chain.temperature),
         alpha=parse(config.chain.alpha),
         sharpness=sharpness,
-        target=target,
-        keep=keep,
+        targets=budget_over_time(config, space),
         modified=config.chain.rejection == "modified",
         pooled=not config.chain.pool.is_off,
         pool=config.chain.pool.size or POOL,
@@ -249,7 +243,6 @@ def make_chain(plan: Plan) -> Markov:
         learned="informed" in config.chain.moves,
         warm_up=config.chain.warm_up if config.chain.warm_up is not None else 0.5,
         pressure=config.chain.keep_schedule.pressure,
-        cost=cost,
         falling_decisions=max(1, config.chain.decisions // FALLING) if config.train.frozen else 0,
         trials=min(TRIALS, config.chain.decisions)
         if config.chain.proposals.name == "probes" and "informed" in config.chain.moves
@@ -257,31 +250,14 @@ def make_chain(plan: Plan) -> Markov:
         pool_limit=config.chain.pool.limit
         or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
     )
-    if ties is not None:
-        return TiedMarkov(ties, settings, evaluator, canonical, plan.objective.lower_bound)
-    if fixed is not None:
-        bound = plan.objective.lower_bound
-        return FixedMarkov(
-            fixed.free,
-            fixed.kept,
-            plan.sites.size,
-            settings,
-            evaluator,
-            canonical,
-            bound,
-            groups=open_groups(plan.sites.floor, fixed.kept, fixed.free),
-            hard_groups=open_groups(plan.sites.hard_floor, fixed.kept, fixed.free),
-        )
     proposals, start = config.chain.proposals, config.chain.start
     return Markov(
-        size,
+        space,
         settings,
         evaluator,
         canonical,
         plan.objective.lower_bound,
-        MeasuredProposals(scorer_of(plan, proposals)) if proposals.is_measure else None,
-        plan.sites.floor,
-        plan.sites.hard_floor,
+        MeasuredProposals(scorer_of(plan, proposals), space) if proposals.is_measure else None,
         None
         if start is None
         else MeasureStart(

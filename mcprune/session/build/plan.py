@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.chain.min_per_layer import best_mask
 from mcprune.chain.schedules import parse
 from mcprune.config.options import option
 from mcprune.config.schema import Config
@@ -23,22 +22,21 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import cores, pick_device
 from mcprune.errors import ConfigError
 from mcprune.evaluators.choose import refuse_random
-from mcprune.methods.markov.cost_budget import CostBudget
 from mcprune.models.modes import is_fully_frozen
 from mcprune.objectives.base import Objective
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
 from mcprune.session.build import defaults
-from mcprune.session.build.budget import settle_budget, settle_ties
+from mcprune.session.build.budget import make_space, settle_space
 from mcprune.session.build.gradient import settle
 from mcprune.session.build.grayscale import for_grey_images
 from mcprune.session.build.importance import settle_importance, settle_start
 from mcprune.session.build.markov import evaluation_case
 from mcprune.session.build.own_model import redraw_note, settle_own_model
-from mcprune.sites.fixed import Constraints, check_groups, constraints
+from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap, site_map
-from mcprune.sites.ties import TiedCosts
+from mcprune.sites.space import SearchSpace
 from mcprune.training.batches import HELD_OUT_BELOW
 from mcprune.training.classifiers import fresh_classifier, rows_that_fit, shrunken
 from mcprune.training.metrics import coded_groups, try_objective
@@ -72,28 +70,29 @@ class Plan:
     prepared: Prepared
     model: nn.Module
     origin: nn.Module  # as it was before the search
-    sites: SiteMap
+    space: SearchSpace
     gated: GatedModel
     objective: Objective
     device: torch.device
-    keep: int  # n; N where the budget is a cost
     epochs: int
     blocks: int
     batch_size: int
     retrain_epochs: int
     is_users_model: bool
     evaluation: Evaluation
-    fixed: Constraints | None = None  # sites that must be kept or dropped
     spent_forwards: int = 0  # on pilots, before the search
     notes: list[str] = field(default_factory=list)
-    cost: CostBudget | None = None  # the budget, where it is a cost
     ranks: Ranks | None = None  # the processes that share the candidates; None: this one alone
 
     @property
-    def ties(self) -> TiedCosts | None:
-        """The groups of sites that are kept or dropped together; None where each site is on its own."""
-        costs = None if self.cost is None else self.cost.costs
-        return costs if isinstance(costs, TiedCosts) else None
+    def sites(self) -> SiteMap:
+        """What may be dropped."""
+        return self.space.sites
+
+    @property
+    def keep(self) -> int:
+        """How many sites are kept; N where only a cost bounds them."""
+        return self.space.n
 
     @property
     def retrain_rate(self) -> float:
@@ -103,7 +102,7 @@ class Plan:
     @property
     def falls(self) -> bool:
         """Whether the budget is below the whole model."""
-        return self.cost.limit < self.cost.costs.whole if self.cost is not None else self.keep < self.sites.size
+        return bool((np.concatenate(self.space.goal) < np.concatenate(self.space.whole)).any())
 
     def rows(self, features: Float32Array) -> torch.Tensor:
         """Return scaled rows as the model takes them, on the run's device."""
@@ -159,8 +158,6 @@ def make_plan(
     )
     classifier = classifier.to(device)
     sites = site_map(classifier, config.problem.sites, prepared.n_inputs)
-    floor = sites.floor
-    groups = len(sites.groups)
     if model is not None:
         refuse_random(
             classifier,
@@ -170,14 +167,9 @@ def make_plan(
         raise ConfigError(
             f"retrain_warp={config.retrain.warp:g}, but the rows of {prepared.name!r} are no images; leave --retrain-warp out"
         )
-    tied = settle_ties(config, sites, prepared.feature_names, prepared.name)
-    keep, cost = (sites.size, tied) if tied else settle_budget(config, classifier, sites, prepared)
-    if config.problem.keep is None and cost is None:
-        keep = max(keep, groups)
-    if cost is None and keep < groups:
-        raise ConfigError(
-            f"keep={keep}, but {groups} layers must keep one site each, or no network is left; choose {groups} <= keep <= {sites.size}"
-        )
+    space = settle_space(config, classifier, sites, prepared)
+    keep = space.n
+    _check_method(config, space)
     if config.chain.pool.is_off and keep < sites.size and set(config.chain.moves) <= {"exchange", "informed"}:
         raise ConfigError(
             "pool=none, but exchanges never change how many sites are kept, so the chain could not reach "
@@ -187,13 +179,6 @@ def make_plan(
         raise ConfigError(
             f"delta={config.chain.delta} is beyond all weights; choose at most {defaults.LARGEST_DELTA:g}"
         )
-    fixed = (
-        constraints(config.problem.must_keep, config.problem.must_drop, sites.names(prepared.feature_names), keep)
-        if tied is None
-        else None
-    )
-    if fixed is not None:
-        check_groups(fixed, sites, keep)
     objective = make_objective(
         function or config.problem.objective,
         prepared.labels,
@@ -201,16 +186,12 @@ def make_plan(
         is_weighted=prepared.weights is not None,
     )
     prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
-    alone = cost is None and config.chain.start is None and not config.chain.proposals.is_measure
-    if fixed is not None and not alone:
-        raise ConfigError(
-            "must_keep and must_drop are for a count of sites: leave them out, or leave out the budget in a cost, --start and "
-            "--proposals MEASURE"
-        )
     origin = copy.deepcopy(classifier)
     if (model is not None or sites.channels) and sites.size > 1:  # now rather than after the search
         first = np.arange(sites.size) > 0
-        first = first if floor is None else best_mask(first.astype(float), max(sites.size - 1, groups), floor)
+        if sites.channels:
+            most = CountBudget("sites", tuple(range(len(sites.groups))), max(sites.size - 1, len(sites.groups)))
+            first = make_space(sites, Budget((most,))).enforce(first.astype(float))
         shrunken(classifier, sites, first, prepared.n_inputs)
     # The gradient path is not judged: all rows train.
     eval_on = config.chain.eval_on if config.method == "markov" else "train"
@@ -252,7 +233,7 @@ def make_plan(
     settled = config.replace(
         **{
             **one_shot,
-            **({"keep": keep} if cost is None else {} if tied is None else {"keep": cost.limit}),
+            **_settled_keep(config, space),
             "search_hidden": searched,
             "input_noise": config.train.input_noise
             if config.train.input_noise is not None
@@ -280,8 +261,8 @@ def make_plan(
                     "keep_schedule": (schedule := defaults.keep_schedule(config, rows, may_rise=not sites.channels)),
                     "pool": defaults.pool(config),
                     "replicas": defaults.replicas(config),
-                    "warm_up": defaults.warm_up(config, schedule, cost is not None or keep < sites.size),
-                    **({} if cost is None else {"alpha": "0.0"}),
+                    "warm_up": defaults.warm_up(config, schedule, not space.is_count or keep < sites.size),
+                    **({} if space.is_count else {"alpha": "0.0"}),
                 }
             ),
         }
@@ -293,19 +274,16 @@ def make_plan(
         prepared=prepared,
         model=classifier,
         origin=origin,
-        sites=sites,
+        space=space,
         gated=GatedModel(classifier, sites),
         objective=objective,
         device=device,
-        keep=keep,
-        cost=cost,
         epochs=epochs,
         blocks=max(1, math.ceil(epochs * steps / train_steps)),
         batch_size=batch_size,
         retrain_epochs=retrain,
         is_users_model=model is not None,
         notes=notes,
-        fixed=fixed,
         evaluation=Evaluation(
             eval_on,
             config.chain.eval_fraction,
@@ -317,3 +295,29 @@ def make_plan(
         try_objective(plan.gated, objective, evaluation_case(plan))
         notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
     return plan
+
+
+def _check_method(config: Config, space: SearchSpace) -> None:
+    """Refuse a budget that the way to the mask does not know."""
+    if config.method != "markov" and not space.is_count:
+        raise ConfigError(
+            f"A number for each kind of site does nothing under --method {config.method}: it belongs to --method markov. "
+            "Give --keep one number."
+        )
+    start = config.chain.start
+    if start is None or (space.is_count and space.is_plain):
+        return
+    if start.layerwise or (start.min_per_layer or 1) > 1:
+        part = "layerwise" if start.layerwise else f"min_per_layer={start.min_per_layer}"
+        raise ConfigError(
+            f"--start {start.name},{part}: such a start is for one count of all sites, none of which must be kept or dropped. "
+            f"Leave {part} out."
+        )
+
+
+def _settled_keep(config: Config, space: SearchSpace) -> dict[str, int]:
+    """Return the number that --keep has become, where it was left open."""
+    if space.is_count:
+        return {"keep": space.n}
+    own = [cost.limit for cost in space.budget.costs if cost.costs is None]
+    return {"keep": own[0]} if own and config.problem.keep is None else {}

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mcprune.chain import state
-from mcprune.methods.markov import budget as pool
+from mcprune.methods.markov.budget import cheapest, enforce_count
 
 N = 20
 
@@ -33,7 +33,7 @@ def start():
 def drop_all(current, prices, target, pool_size=N, temperature=0.0, seed=0):
     turn = 0
     while state.kept_count(current)[0] > target:
-        pool.follow(
+        enforce_count(
             current, prices, target=target, pool=pool_size, temperature=temperature, sharpness=np.inf, seed=seed,
             block=turn,
         )  # fmt: skip
@@ -66,19 +66,19 @@ def test_a_removal_without_a_finite_loss_comes_last():
 
 def test_at_most_an_eighth_of_the_kept_goes_at_once_and_no_more_than_the_pool_is_asked_for():
     current, prices = start(), Prices(np.zeros(N))
-    evaluated = pool.follow(
+    evaluated = enforce_count(
         current, prices, target=5, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=0
     )  # fmt: skip
     assert state.kept_count(current)[0] == 18
     assert evaluated == 6
     assert len(set(prices.asked[0])) == 6
-    assert pool.follow(current, prices, target=18, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=1) == 0
+    assert enforce_count(current, prices, target=18, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=1) == 0
 
 
 def test_a_small_pool_is_drawn_anew_by_block_and_seed_and_repeats():
     def first_pool(seed, block):
         prices = Prices(np.zeros(N))
-        pool.follow(start(), prices, target=19, pool=4, temperature=0.0, sharpness=np.inf, seed=seed, block=block)
+        enforce_count(start(), prices, target=19, pool=4, temperature=0.0, sharpness=np.inf, seed=seed, block=block)
         return tuple(prices.asked[0])
 
     assert first_pool(0, 0) == first_pool(0, 0)
@@ -94,12 +94,12 @@ def test_at_a_temperature_a_site_is_dropped_with_its_boltzmann_weight():
     law = np.exp(-losses / temperature)
     draw = np.random.default_rng(0)
     uniforms = draw.random((20_000, 4))
-    first = np.array([pool.cheapest(losses, 1, temperature, row)[0] for row in uniforms])
+    first = np.array([cheapest(losses, 1, temperature, row)[0] for row in uniforms])
     wanted = law / law.sum() * len(first)
     assert stats.chisquare(np.bincount(first, minlength=4), wanted).pvalue > 1e-4
-    hotter = np.array([pool.cheapest(losses, 1, 0.25, row)[0] for row in uniforms])
+    hotter = np.array([cheapest(losses, 1, 0.25, row)[0] for row in uniforms])
     assert stats.chisquare(np.bincount(hotter, minlength=4), wanted).pvalue < 1e-6
-    assert (pool.cheapest(losses, 2, 0.0, uniforms[0]) == [0, 1]).all()
+    assert (cheapest(losses, 2, 0.0, uniforms[0]) == [0, 1]).all()
 
 
 class Returns(Prices):
@@ -117,8 +117,8 @@ def test_a_wave_takes_the_best_back_at_once_and_only_where_it_may():
     position = np.where(np.arange(N) < 5, 4.0, -4.0)
     rule = {"target": 12, "pool": N, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
     current = state.new_state(position, sharpness=np.inf)
-    assert pool.follow(current, prices, **rule) == 0  # the control: without leave nothing comes back
-    assert pool.follow(current, prices, **rule, may_grow=True) == N - 5
+    assert enforce_count(current, prices, **rule) == 0  # the control: without leave nothing comes back
+    assert enforce_count(current, prices, **rule, may_grow=True) == N - 5
     kept = np.flatnonzero(current.position[0] > 0)
     best = 5 + np.argsort(prices.prices[5:])[:7]
     np.testing.assert_array_equal(kept, np.sort(np.concatenate([np.arange(5), best])))
@@ -128,7 +128,7 @@ def test_a_wave_takes_the_best_back_at_once_and_only_where_it_may():
 def test_no_more_come_back_than_there_are():
     current = state.new_state(np.where(np.arange(N) < 5, 4.0, -4.0), sharpness=np.inf)
     prices = Returns(np.zeros(N))
-    pool.follow(
+    enforce_count(
         current, prices, target=N + 9, pool=1, temperature=0.0, sharpness=np.inf, seed=0, block=0, may_grow=True
     )
     assert state.kept_count(current)[0] == N

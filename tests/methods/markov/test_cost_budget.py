@@ -10,9 +10,10 @@ from scipy.stats import chi2
 from mcprune.chain import state
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.errors import ConfigError
-from mcprune.methods.markov import cost_budget as cost_pool
-from mcprune.methods.markov.cost_budget import CostBudget
+from mcprune.methods.markov.cost_budget import enforce_budget
 from mcprune.models.mlp import MLP
+from mcprune.session.build.budget import make_space
+from mcprune.sites.budget import Budget, CostBudget, Goal
 from mcprune.sites.costs import model_costs
 from mcprune.sites.site_map import site_map
 
@@ -22,9 +23,14 @@ def costs(bench):
     return model_costs(bench.model, site_map(bench.model, "inputs,units", 14), "macs")
 
 
+def cost_space(model, costs, limit, inputs):
+    return make_space(site_map(model, "inputs,units", inputs), Budget((), (CostBudget("macs", limit, costs),)))
+
+
 def budgeted(bench, costs, limit, **changes):
     fall = Schedule("geometric", float(costs.whole), float(limit), 0.5)
-    changes = {"target": fall, "keep": 32, "pooled": True, "cost": CostBudget(costs, limit), **changes}
+    space = cost_space(bench.model, costs, limit, 14)
+    changes = {"target": fall, "pooled": True, "space": space, **changes}
     return bench.chain(changes.pop("evaluator", "fused"), **changes)
 
 
@@ -70,7 +76,7 @@ def test_at_a_temperature_the_method_visits_allowed_masks_by_boltzmann(bench):
     sites = site_map(tiny, "inputs,units", 4)
     small = model_costs(tiny, sites, "macs")
     replicas, temperature, limit = 600, 0.002, 8
-    chain = tiny_chain(bench, tiny, CostBudget(small, limit), replicas, temperature)
+    chain = tiny_chain(bench, tiny, cost_space(tiny, small, limit, 4), replicas, temperature)
     masks = np.array(list(itertools.product([False, True], repeat=6)))
     counts = small.counts(masks)
     allowed = masks[(counts >= 1).all(axis=1) & (small.of(counts) <= limit)]
@@ -81,7 +87,7 @@ def test_at_a_temperature_the_method_visits_allowed_masks_by_boltzmann(bench):
     law = np.exp(-(loss - loss.min()) / temperature)
     codes = (chain.state.chain.position > 0) @ (1 << np.arange(6))
     met = np.array([(codes == code).sum() for code in allowed @ (1 << np.arange(6))])
-    assert met.sum() == replicas  # none behind the wall
+    assert met.sum() == replicas  # none that is not allowed
 
     def p_value(law):
         due = law / law.sum() * replicas
@@ -95,7 +101,7 @@ def test_at_a_temperature_the_method_visits_allowed_masks_by_boltzmann(bench):
     assert p_value(law**0.5) < 1e-6  # the test sees twice the temperature
 
 
-def tiny_chain(bench, model, budget, replicas, temperature):
+def tiny_chain(bench, model, space, replicas, temperature):
     """Replicas at (nearly) one temperature that never swap."""
     from mcprune.chain import moves
     from mcprune.evaluators.full import FullEvaluator
@@ -103,7 +109,7 @@ def tiny_chain(bench, model, budget, replicas, temperature):
     from mcprune.objectives.classification import CrossEntropy
     from mcprune.sites.gates import GatedModel
 
-    warm = Schedule("constant", temperature, temperature)
+    warm, limit = Schedule("constant", temperature, temperature), float(space.goal.limits[0])
     settings = bench.chain().method.settings
     settings = type(settings)(
         **{
@@ -112,16 +118,15 @@ def tiny_chain(bench, model, budget, replicas, temperature):
             "temperature": warm,
             "hottest": temperature * (1 + 1e-9),
             "replicas": replicas,
-            "target": Schedule("constant", float(budget.limit), float(budget.limit)),
+            "targets": (Schedule("constant", limit, limit),),
             "pooled": True,
-            "cost": budget,
             "decisions": 25,
             "speculate": 8,
         }
     )
     gated = GatedModel(model, site_map(model, "inputs,units", 4))
     canonical = FullEvaluator(gated, CrossEntropy())
-    return Running(Markov(6, settings, canonical, canonical, None))
+    return Running(Markov(space, settings, canonical, canonical, None))
 
 
 class Priced:
@@ -141,32 +146,38 @@ def test_what_saves_most_for_its_loss_goes_and_no_group_is_emptied():
     model = MLP((6, 3, 2))
     sites = site_map(model, "inputs,units", 6)
     costs = model_costs(model, sites, "macs")  # an input saves 3, a unit 8
-    rule = {"costs": costs, "pool": 9, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
+    classes = make_space(sites, Budget((), (CostBudget("macs", 8, costs),))).classes
+
+    def enforce(current, prices, limit, **changes):
+        goal = Goal(np.empty(0, np.int64), np.array([limit]))
+        return enforce_budget(current, prices, classes=classes, goal=goal, **{**rule, **changes})
+
+    rule = {"pool": 9, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
     rule |= {"chains": np.arange(1)}
     #            inputs                              units: .4 / 8 is less than .2 / 3
     prices = [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.9, 0.4, 0.9]
     current = state.new_state(np.full(9, 4.0), sharpness=np.inf)
-    assert cost_pool.follow(current, Priced(prices), limit=16, **rule) == 9
+    assert enforce(current, Priced(prices), 16) == 9
     np.testing.assert_array_equal(np.flatnonzero(current.position[0] < 0), [7])
     # The control: a unit that saves beyond the excess of 3 is not worth its 8.
     current = state.new_state(np.full(9, 4.0), sharpness=np.inf)
-    cost_pool.follow(current, Priced(prices), limit=21, **rule)
+    enforce(current, Priced(prices), 21)
     np.testing.assert_array_equal(np.flatnonzero(current.position[0] < 0), [0])
     # Down to the smallest, whatever the prices, and up again until nothing fits.
     current = state.new_state(np.full(9, 4.0), sharpness=np.inf)
     free = Priced(-np.arange(9.0))
     for block in range(40):
-        if not cost_pool.follow(current, free, limit=costs.smallest, **{**rule, "block": block}):
+        if not enforce(current, free, costs.smallest, block=block):
             break
     np.testing.assert_array_equal(costs.counts(current.position[0] > 0), [1, 1])
     for block in range(40):
-        if not cost_pool.follow(current, free, limit=13, may_grow=True, **{**rule, "block": block}):
+        if not enforce(current, free, 13, may_grow=True, block=block):
             break
     kept = costs.counts(current.position[0] > 0)
     assert costs.of(kept) <= 13
     assert (costs.of(kept) + costs.steps(kept, 1)[kept < costs.sizes] > 13).all()
 
 
-def test_a_wall_without_a_pool_is_refused(bench, costs):
-    with pytest.raises(ConfigError, match="budget-drops pool"):
+def test_a_constraint_without_a_pool_is_refused(bench, costs):
+    with pytest.raises(ConfigError, match="--pool none"):
         budgeted(bench, costs, 60, pooled=False)
