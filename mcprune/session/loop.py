@@ -245,7 +245,7 @@ def search_seconds(plan: Plan, seconds: float) -> float:
         return max(AT_LEAST, seconds)
     refit = Refit(plan, lambda: False)
     mask = np.ones(plan.sites.size, bool)
-    if plan.cost is None and plan.sites.inputs is not None and len(plan.sites.groups) == 1:
+    if plan.space.is_count and plan.sites.inputs is not None and len(plan.sites.groups) == 1:
         mask[plan.keep :] = False  # any n inputs take as long
     retraining = plan.retrain_epochs * refit.epoch_seconds(refit.small(mask, plan.config.runtime.seed), mask)
     return max(AT_LEAST, seconds - min(MOST_RETRAINING * seconds, RESERVED * retraining))
