@@ -5,4 +5,4 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["quick_runs", "run_stories"]  # fixtures of tests/shared, for all rooms
+pytest_plugins = ["kernel_signatures", "quick_runs", "run_stories"]  # fixtures of tests/shared, for all rooms

@@ -155,17 +155,15 @@ def _torch() -> list[str]:
 
 def _numba() -> list[str]:
     numba = importlib.import_module("numba")
-    own = numba.config.CACHE_DIR
-    root = Path(own) if own else Path(__file__).parents[1]
-    files = [path for pattern in ("*.nbi", "*.nbc") for path in root.rglob(pattern)]
+    jit = importlib.import_module("mcprune.chain.jit")
+    folder = jit.cache_folder()
+    files = [path for pattern in ("*.nbi", "*.nbc") for path in folder.glob(pattern)] if folder else []
     size = sum(path.stat().st_size for path in files) / 2**20
-    is_writable = os.access(root if root.exists() else root.parent, os.W_OK)
     state = f"{len(files)} files, {size:.1f} MiB" if files else "empty: the first run compiles the engine (some 40 s)"
-    return [
-        f"numba: at most {numba.config.NUMBA_NUM_THREADS} threads",
-        f"numba's cache: {state}, in {root}"
-        + ("" if is_writable else ", which cannot be written: every run compiles anew"),
-    ]
+    where = (
+        f", in {folder}" if folder else "; no folder can be written, so every run compiles again: set NUMBA_CACHE_DIR"
+    )
+    return [f"numba: at most {numba.config.NUMBA_NUM_THREADS} threads", f"numba's cache: {state}{where}"]
 
 
 def _blas() -> list[str]:

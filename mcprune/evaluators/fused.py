@@ -9,6 +9,7 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 import torch.nn.functional as functional
@@ -21,13 +22,19 @@ from mcprune.evaluators import mlp_kernels
 from mcprune.evaluators.base import gates_of
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
-from mcprune.types import Float32Array, FloatArray
+from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
 CODES: dict[type[nn.Module], int] = {
     nn.ReLU: mlp_kernels.RELU,
     nn.Tanh: mlp_kernels.TANH,
     nn.Sigmoid: mlp_kernels.SIGMOID,
     nn.Softplus: mlp_kernels.SOFTPLUS,
+}
+ACTIVATIONS = {
+    mlp_kernels.RELU: torch.relu,
+    mlp_kernels.TANH: torch.tanh,
+    mlp_kernels.SIGMOID: torch.sigmoid,
+    mlp_kernels.SOFTPLUS: functional.softplus,
 }
 # Moves of more sites than this go through matrix products: single rows of the weights would cost more.
 MOST_SITES = 64
@@ -37,6 +44,7 @@ FEWEST = 128
 # Logits that stand for no class.
 NOTHING = -1e30
 NO_LOOKS = np.empty(0, np.int64)
+NO_LIMIT = np.full(1, np.inf)
 
 
 def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
@@ -83,6 +91,21 @@ def _aligned_zeros(rows: int, columns: int) -> Float32Array:
     room = np.zeros(rows * columns + 16, np.float32)
     start = (-room.ctypes.data % 64) // 4
     return room[start : start + rows * columns].reshape(rows, columns)
+
+
+def _part(flat: Float32Array, start: int, rows: int, columns: int) -> Float32Array:
+    """View of a matrix that lies in a vector from place `start` on."""
+    return flat[start : start + rows * columns].reshape(rows, columns)
+
+
+def _by_input(columns: Float32Array) -> tuple[Float32Array, int]:
+    """Return (vector, pitch) of a matrix (N, B): row i lies from i * pitch on. It is copied only if its rows have gaps inside."""
+    inputs, rows = columns.shape
+    if columns.strides[1] != columns.itemsize or columns.strides[0] < rows * columns.itemsize:
+        columns = np.ascontiguousarray(columns)
+    pitch = columns.strides[0] // columns.itemsize
+    flat = np.lib.stride_tricks.as_strided(columns, ((inputs - 1) * pitch + rows,), (columns.itemsize,))
+    return flat, pitch
 
 
 class FusedEvaluator:
@@ -142,19 +165,19 @@ class FusedEvaluator:
         """See `Evaluator.begin`. Features that are the transpose of a contiguous (N, B) tensor are not copied."""
         self.sharpness = sharpness
         flat = features.flatten(1) if features.dim() != 2 else features
-        self.features = flat.T.numpy()
-        self.targets = targets.numpy()
+        self.rows = len(targets)
+        self.features, self.pitch = _by_input(flat.T.numpy())
         self._flat, self._wanted = flat, targets
-        self.labels = np.zeros(_padded(len(targets)), np.int32)
-        self.labels[: len(targets)] = self.targets
+        self.labels = np.zeros(_padded(self.rows), np.int32)
+        self.labels[: self.rows] = targets.numpy()
         shares = () if self.wrong_rate is None else LOOKS
-        self._looks = np.array([n for n in (round(share * len(targets)) for share in shares) if n >= FEWEST], np.int64)
-        self.weights, self.bias = self._parameters()
+        self._looks = np.array([n for n in (round(share * self.rows) for share in shares) if n >= FEWEST], np.int64)
+        self._lay_out()
         self.replicas = [self._cache(gates_of(weights, sharpness)) for weights in position]
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
-        return np.array([mlp_kernels.mean_loss(cache[1], len(self.targets)) for cache in self.replicas])
+        return np.array([mlp_kernels.mean_loss(cache[1], self.rows) for cache in self.replicas])
 
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
         """See `Evaluator.losses`. With looks a candidate may be given up early: an estimate above its limit stands for it."""
@@ -164,66 +187,83 @@ class FusedEvaluator:
         out = np.empty(moves.size.shape)
         self.seen = np.zeros(moves.size.shape, np.int64)
         looks = self._looks if limits is not None else NO_LOOKS
-        bounds = np.full(moves.size.shape, np.inf) if limits is None else limits
+        bounds = np.full(moves.size.shape, np.inf) if limits is None else np.ascontiguousarray(limits)
         for replica in range(moves.size.shape[0]):
             # Only looks compare with the loss of the position.
-            now = mlp_kernels.mean_loss(self.replicas[replica][1], len(self.targets)) if looks.size else 0.0
-            arguments = self._arguments(replica, moves.size[replica], moves.sites[replica], changed[replica])
-            arguments += [bounds[replica], now, looks, self._quantile]
-            out[replica], self.seen[replica] = mlp_kernels.candidate_losses(*arguments)
+            now = mlp_kernels.mean_loss(self.replicas[replica][1], self.rows) if looks.size else 0.0
+            move = moves.size[replica], moves.sites[replica], changed[replica]
+            screen = bounds[replica], now, looks, self._quantile
+            if numba.get_num_threads() == 1:
+                result = mlp_kernels.evaluate(*self._arguments(replica, *move, False, *screen))
+            else:
+                result = mlp_kernels.evaluate_parallel(*self._arguments(replica, *move, *screen))
+            out[replica], self.seen[replica] = result
         return out
 
     @torch.no_grad()
     def _dense(self, state: ChainState, moves: Moves) -> FloatArray:
         """Losses of moves that change many sites: matrix products with folded weights, one candidate after the other."""
         out = np.full(moves.size.shape, np.nan)
-        self.seen = np.where(moves.size > 0, len(self.targets), 0)
+        self.seen = np.where(moves.size > 0, self.rows, 0)
         for replica, k in zip(*np.nonzero(moves.size), strict=True):
             gates = gates_of(state.position[replica], self.sharpness)
             sites = moves.sites[replica, k, : moves.size[replica, k]]
             gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)
-            out[replica, k] = mlp_kernels.mean_loss(self._forward(gates)[1], len(self.targets))
+            out[replica, k] = mlp_kernels.mean_loss(self._forward(gates)[1], self.rows)
         return out
 
     @torch.no_grad()
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
         """See `Evaluator.moved`."""
         for replica in np.flatnonzero(index >= 0).tolist():
-            k = index[replica]
-            size = int(moves.size[replica, k])
-            if size > MOST_SITES:
+            k = int(index[replica])
+            if moves.size[replica, k] > MOST_SITES:
                 self.replicas[replica] = self._cache(gates_of(position[replica], self.sharpness))
-            elif size:
-                changed = gates_of(moves.weights[replica, k], self.sharpness)
-                mlp_kernels.settle(*self._arguments(replica, size, moves.sites[replica, k], changed))
+            elif moves.size[replica, k]:
+                one = slice(k, k + 1)
+                changed = gates_of(moves.weights[replica, one], self.sharpness)
+                move = moves.size[replica, one], moves.sites[replica, one], changed
+                mlp_kernels.evaluate(*self._arguments(replica, *move, True, NO_LIMIT, 0.0, NO_LOOKS, 0.0))
 
-    def _arguments(self, replica: int, *move: Any) -> list[Any]:
+    def _arguments(
+        self, replica: int, size: AnyArray, sites: IntArray, changed: Float32Array, *rest: object
+    ) -> list[Any]:
+        """Arguments of `mlp_kernels.evaluate` for moves of one replica; `rest` are those behind `code`."""
         pre, base, gates, first = self.replicas[replica]
         return [
-            self.features, self.targets, self.labels, pre, base, gates, first, self.level, self.local,
-            *move, self.weights, self.bias, self.code,
+            self.features, self.pitch, self.rows, self.labels, pre, self.net, self.shapes, base, gates, first, self.level,
+            self.local, size, sites, changed, self.code, *rest,
         ]  # fmt: skip
 
-    def _parameters(self) -> tuple[tuple[Float32Array, ...], tuple[Float32Array, ...]]:
-        """Return weights (in, out) and biases (out,), zero-padded to multiples of 16 but for the inputs."""
-        weights, biases = [], []
-        below = self._n_inputs
-        for layer in self.layers:
+    def _lay_out(self) -> None:
+        """Lay the classifier's weights and biases out for the kernels, zero-padded to multiples of 16 but for the inputs."""
+        self.shapes = np.zeros((len(self.layers), 7), np.int64)
+        below, places, outputs = self._n_inputs, 0, 0
+        for number, (layer, shape) in enumerate(zip(self.layers, self.shapes, strict=True)):
             width = _padded(layer.out_features)
-            matrix = _aligned_zeros(below, width)
-            matrix[: layer.in_features, : layer.out_features] = layer.weight.numpy().T
-            bias = _aligned_zeros(1, width)
-            if layer.bias is not None:
-                bias[0, : layer.out_features] = layer.bias.numpy()
-            weights.append(matrix)
-            biases.append(bias)
+            shape[mlp_kernels.WEIGHTS], shape[mlp_kernels.BIAS] = places, places + _padded(below) * width
+            shape[mlp_kernels.INPUTS], shape[mlp_kernels.OUTPUTS] = below, width
+            places += (_padded(below) + 1) * width
+            # The last two layers lie by unit.
+            is_by_unit = number >= len(self.layers) - 2
+            sides = (layer.out_features, len(self.labels)) if is_by_unit else (self.rows, width)
+            shape[mlp_kernels.PRE] = outputs
+            shape[mlp_kernels.PRE_ROWS], shape[mlp_kernels.PRE_COLUMNS] = sides
+            outputs += sides[0] * sides[1]
             below = width
-        biases[-1][0, self.classes :] = NOTHING
-        return tuple(weights), tuple(biases)
+        self._outputs = outputs
+        self.net = _aligned_zeros(1, places)[0]
+        for layer, shape in zip(self.layers, self.shapes, strict=True):
+            matrix = _part(self.net, *shape[[mlp_kernels.WEIGHTS, mlp_kernels.INPUTS, mlp_kernels.OUTPUTS]])
+            matrix[: layer.in_features, : layer.out_features] = layer.weight.numpy().T
+            bias = _part(self.net, shape[mlp_kernels.BIAS], 1, shape[mlp_kernels.OUTPUTS])[0]
+            if layer.bias is not None:
+                bias[: layer.out_features] = layer.bias.numpy()
+        bias[self.classes :] = NOTHING
 
     def _forward(self, gates: Float32Array) -> tuple[list[torch.Tensor], Float32Array, Float32Array, Float32Array]:
         """Return (pre-activations of each layer, loss of each row, unit gates, input gates) by matrix products."""
-        stages = np.ones((len(self.layers), max(bias.size for bias in self.bias)), np.float32)
+        stages = np.ones((len(self.layers), int(self.shapes[:, mlp_kernels.OUTPUTS].max())), np.float32)
         first = np.ones(self._n_inputs, np.float32)
         for group in self.groups:
             part = gates[group.start : group.stop]
@@ -242,31 +282,20 @@ class FusedEvaluator:
             if number == 0:
                 weight = weight[:, alive] * factor[alive] if is_sparse else weight * factor
             out.append(functional.linear(signal, weight, layer.bias))
-            signal = self._activation(out[-1] * torch.from_numpy(stages[number, : layer.out_features]))
+            signal = ACTIVATIONS[self.code](out[-1] * torch.from_numpy(stages[number, : layer.out_features]))
         losses = functional.cross_entropy(out[-1], self._wanted, reduction="none").numpy()
         return out, losses, stages, first
 
     def _cache(self, gates: Float32Array) -> tuple[Any, ...]:
         """Return (padded pre-activations of each layer, loss of each row, unit gates, input gates) at one position."""
         pre, losses, stages, first = self._forward(gates)
-        rows = len(self.labels)
-        padded = []
-        for number, (out, bias) in enumerate(zip(pre, self.bias, strict=True)):
+        outputs = _aligned_zeros(1, self._outputs)[0]
+        for number, (out, shape) in enumerate(zip(pre, self.shapes, strict=True)):
+            matrix = _part(outputs, *shape[[mlp_kernels.PRE, mlp_kernels.PRE_ROWS, mlp_kernels.PRE_COLUMNS]])
             if number < len(pre) - 2:
-                padded.append(_aligned_zeros(out.shape[0], bias.size))
-                padded[-1][:, : out.shape[1]] = out.numpy()
+                matrix[:, : out.shape[1]] = out.numpy()
             else:  # by unit
-                padded.append(_aligned_zeros(out.shape[1], rows))
-                padded[-1][:, : out.shape[0]] = out.numpy().T
-        base = _aligned_zeros(1, rows)[0]
-        base[: len(losses)] = losses
-        return tuple(padded), base, stages, first
-
-    def _activation(self, values: torch.Tensor) -> torch.Tensor:
-        function = {
-            mlp_kernels.RELU: torch.relu,
-            mlp_kernels.TANH: torch.tanh,
-            mlp_kernels.SIGMOID: torch.sigmoid,
-            mlp_kernels.SOFTPLUS: functional.softplus,
-        }[self.code]
-        return function(values)
+                matrix[:, : out.shape[0]] = out.numpy().T
+        base = _aligned_zeros(1, len(self.labels))[0]
+        base[: self.rows] = losses
+        return outputs, base, stages, first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 import torch.nn.functional as functional
@@ -13,17 +14,11 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.evaluators import weight_kernels
 from mcprune.evaluators.base import gates_of
-from mcprune.evaluators.fused import MOST_SITES, linear_chain
+from mcprune.evaluators.fused import ACTIVATIONS, MOST_SITES, linear_chain
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray
 
-ACTIVATIONS = {
-    weight_kernels.RELU: torch.relu,
-    weight_kernels.TANH: torch.tanh,
-    weight_kernels.SIGMOID: torch.sigmoid,
-    weight_kernels.SOFTPLUS: functional.softplus,
-}
 # Accepted moves after which a position is computed again within a block: rounding adds up.
 REFRESH = 1000
 
@@ -33,9 +28,8 @@ class Cache:
 
     def __init__(self, gates: Float32Array) -> None:
         self.gates = gates
-        self.signals: tuple[Float32Array, ...] = ()
-        self.pre: tuple[Float32Array, ...] = ()
-        self.weights: tuple[Float32Array, ...] = ()
+        # The matrices of all layers one after the other, as `weight_kernels` says.
+        self.signals, self.pre, self.net = np.empty((3, 0), np.float32)
         self.base = np.empty(0, np.float32)
         self.loss = np.nan
         self.accepted = 0
@@ -92,6 +86,13 @@ class FusedWeightsEvaluator:
             outs.append(out)
             ins.append(into)
         self.level, self.outs, self.ins = (np.concatenate(part).astype(np.int64) for part in (level, outs, ins))
+        sides = np.array([(layer.in_features, layer.out_features) for layer in self.layers], np.int64)
+        self.shapes = np.zeros((len(self.layers), 4), np.int64)
+        self.shapes[:, [weight_kernels.INPUTS, weight_kernels.OUTPUTS]] = sides
+        self.shapes[1:, weight_kernels.WEIGHTS] = np.cumsum(sides.prod(axis=1))[:-1]
+        # Where each site's weight lies in the vector of all weights, (in, out) by layer.
+        first, width = (self.shapes[self.level, column] for column in (weight_kernels.WEIGHTS, weight_kernels.OUTPUTS))
+        self.places = first + self.ins * width + self.outs
         self.replicas: list[Cache] = []
 
     @torch.no_grad()
@@ -115,8 +116,11 @@ class FusedWeightsEvaluator:
                 continue
             sites = np.maximum(moves.sites[replica], 0)
             steps = self.raw[sites] * (gates_of(moves.weights[replica], self.sharpness) - cache.gates[sites])
-            arguments = self._arguments(cache, moves.size[replica], sites, steps.astype(np.float32))
-            changes = weight_kernels.candidate_changes(*arguments)
+            move = moves.size[replica], sites, steps.astype(np.float32)
+            if numba.get_num_threads() == 1:
+                changes = weight_kernels.evaluate(*self._arguments(cache, *move, False))
+            else:
+                changes = weight_kernels.evaluate_parallel(*self._arguments(cache, *move))
             out[replica] = cache.loss + changes / self.total
         return out
 
@@ -131,23 +135,24 @@ class FusedWeightsEvaluator:
             sites = moves.sites[replica, k, :size]
             gates = gates_of(moves.weights[replica, k, :size], self.sharpness)
             steps = (self.raw[sites] * (gates - cache.gates[sites])).astype(np.float32)
-            change = weight_kernels.settle(*self._arguments(cache, size, sites, steps))
-            cache.loss += change / self.total
+            move = moves.size[replica, k : k + 1], sites[None], steps[None]
+            cache.loss += weight_kernels.evaluate(*self._arguments(cache, *move, True))[0] / self.total
             cache.gates[sites] = gates
-            for site in sites:
-                cache.weights[self.level[site]][self.ins[site], self.outs[site]] = self.raw[site] * cache.gates[site]
+            cache.net[self.places[sites]] = self.raw[sites] * cache.gates[sites]
             cache.accepted += 1
 
     def _arguments(self, cache: Cache, *move: Any) -> list[Any]:
+        """Arguments of `weight_kernels.evaluate` for moves of one replica."""
         return [
-            cache.signals, cache.pre, cache.base, self.labels, cache.weights, self.level, self.outs, self.ins, self.code,
-            self.total, *move,
+            self.inputs, cache.signals, cache.pre, cache.base, self.labels, cache.net, self.shapes, self.level, self.outs,
+            self.ins, self.code, self.total, *move,
         ]  # fmt: skip
 
     def _take(self, features: torch.Tensor, targets: torch.Tensor) -> None:
         """Lay a batch and the classifier's weights out for the kernels."""
         self.total = len(targets)
         self.padded = -(-self.total // 16) * 16
+        self.shapes[1:, weight_kernels.PRE] = np.cumsum(self.shapes[:-1, weight_kernels.OUTPUTS]) * self.padded
         self.flat = features.flatten(1) if features.dim() != 2 else features
         self.inputs = np.zeros((self.flat.shape[1], self.padded), np.float32)
         self.inputs[:, : self.total] = self.flat.T.numpy()
@@ -183,19 +188,22 @@ class FusedWeightsEvaluator:
         cache = Cache(gates_of(position, self.sharpness))
         weights = self._weights(cache.gates)
         pre, losses = self._forward(weights)
-        cache.pre = tuple(self._by_unit(values) for values in pre)
-        signals = (self._by_unit(ACTIVATIONS[self.code](values)) for values in pre[:-1])
-        cache.signals = (self.inputs, *signals)
-        cache.weights = tuple(np.ascontiguousarray(weight.numpy().T) for weight in weights)
+        cache.pre = self._by_unit(pre)
+        cache.signals = self._by_unit([ACTIVATIONS[self.code](values) for values in pre[:-1]])
+        cache.net = np.concatenate([weight.numpy().T.ravel() for weight in weights])
         cache.base = np.zeros(self.padded, np.float32)
         cache.base[: self.total] = losses.numpy()
         cache.loss = float(np.mean(cache.base[: self.total], dtype=np.float64))
         return cache
 
-    def _by_unit(self, values: torch.Tensor) -> Float32Array:
-        out = np.zeros((values.shape[1], self.padded), np.float32)
-        out[:, : self.total] = values.T.numpy()
-        return out
+    def _by_unit(self, layers: list[torch.Tensor]) -> Float32Array:
+        """Return matrices (B, units) as one vector of matrices (units, B padded)."""
+        out = np.zeros((sum(values.shape[1] for values in layers), self.padded), np.float32)
+        first = 0
+        for values in layers:
+            out[first : first + values.shape[1], : self.total] = values.T.numpy()
+            first += values.shape[1]
+        return out.reshape(-1)
 
     def _dense(self, position: FloatArray, moves: Moves, replica: int, k: int) -> float:
         """Loss of a move that changes many sites: one forward pass."""

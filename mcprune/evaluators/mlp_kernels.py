@@ -1,12 +1,15 @@
 """Compiled evaluation of sparse moves on a multilayer perceptron, thread by thread over candidates.
 
 Everything is float32, and widths are padded to multiples of 16, so that the inner loops have no remainder; the logits'
-padding is hugely negative, so that its exponential is 0. `pre` holds each layer's outputs before the gates, one array a
-layer, the logits last: (B, out) by row of the batch, but the last hidden layer and the logits (out, B), rows padded to a
+padding is hugely negative, so that its exponential is 0. `pre` holds each layer's outputs before the gates,
+the logits last: (B, out) by row of the batch, but the last hidden layer and the logits (out, B), rows padded to a
 multiple of 16, because moves that enter there go through 16 rows at once (`_through_lanes`). A move changes the signals of a few sites of
 one level (level 0 the inputs, level l the units of hidden layer l): the next layer's pre-activation gets one row of the
 weights for each changed site, and only what lies above is computed again. A row of the batch on which none of these
 signals changes keeps its loss.
+
+The matrices of all layers lie one after the other in two vectors, `net` (weights, biases) and `pre`; `shapes` tells where. So
+one machine code serves any number of layers: an array for each layer would be a type of its own for each depth.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numba
 import numpy as np
 
 from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
-from mcprune.evaluators.simd import pack_relu, sum_exp, tile_16, tile_32, tile_64, tile_128
+from mcprune.evaluators.simd import matrix_at, pack_relu, sum_exp, tile_16, tile_32, tile_64, tile_128
 from mcprune.evaluators.simd_rows import (
     MOST_CLASSES,
     entropies,
@@ -36,12 +39,14 @@ from mcprune.evaluators.simd_rows import (
 )
 
 RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
+# Columns of `shapes` (layers, 7): places of the weights, the bias and the outputs in their vectors, and rows and columns.
+WEIGHTS, INPUTS, OUTPUTS, BIAS, PRE, PRE_ROWS, PRE_COLUMNS = range(7)
 BLOCK = 16  # rows that go through the layers together
 PICKING = 1.5  # 16 rows that lie here and there cost as much as so many groups of 16 side by side
 
 
 @contracted_inline
-def _scalar(value: Any, code: int) -> Any:
+def activation(value: Any, code: int) -> Any:
     """Return the activation of one number."""
     one = np.float32(1.0)
     if code == RELU:
@@ -51,6 +56,24 @@ def _scalar(value: Any, code: int) -> Any:
     if code == SIGMOID:
         return one / (one + np.exp(-value))
     return max(value, np.float32(0.0)) + np.log(one + np.exp(-abs(value)))
+
+
+@contracted_inline
+def _weights(net: Any, shapes: Any, layer: int) -> Any:
+    """Weights (in, out) of a layer."""
+    return matrix_at(net, shapes[layer, WEIGHTS], shapes[layer, INPUTS], shapes[layer, OUTPUTS])
+
+
+@contracted_inline
+def _bias(net: Any, shapes: Any, layer: int) -> Any:
+    """Bias (1, out) of a layer."""
+    return matrix_at(net, shapes[layer, BIAS], 1, shapes[layer, OUTPUTS])
+
+
+@contracted_inline
+def _outputs(pre: Any, shapes: Any, layer: int) -> Any:
+    """Outputs of a layer before the gates, (B, out) or (out, B padded)."""
+    return matrix_at(pre, shapes[layer, PRE], shapes[layer, PRE_ROWS], shapes[layer, PRE_COLUMNS])
 
 
 @contracted_inline
@@ -89,28 +112,28 @@ def _next_layer(
         else:
             found = width
             for r in range(width):
-                values[r] = _scalar(gates[gate_row, r] * sums[q, r], code)
+                values[r] = activation(gates[gate_row, r] * sums[q, r], code)
                 index[r] = r
         _affine(values, 0, index, found, weights, bias, 0, out, q)
 
 
 @contracted_inline
 def _step(
-    unit: int, gate: Any, lowest: int, features: Any, pre: Any, first_gates: Any, gates: Any, code: int, steps: Any,
-    place: int, active: Any,
+    unit: int, gate: Any, lowest: int, features: Any, pitch: int, below: Any, first_gates: Any, gates: Any, code: int,
+    steps: Any, place: int, active: Any,
 ) -> None:  # fmt: skip
     """Change of one site's signal on every row, into steps[:, place]; rows where there is one become active."""
     if lowest == 0:
         change = gate - first_gates[unit]
+        column = features[unit * pitch : unit * pitch + steps.shape[0]]
         for b in range(steps.shape[0]):
-            value = change * features[unit, b]
+            value = change * column[b]
             steps[b, place] = value
             active[b] |= value != np.float32(0.0)
     else:
-        z = pre[lowest - 1]
         old = gates[lowest - 1, unit]
         for b in range(steps.shape[0]):
-            value = _scalar(gate * z[b, unit], code) - _scalar(old * z[b, unit], code)
+            value = activation(gate * below[b, unit], code) - activation(old * below[b, unit], code)
             steps[b, place] = value
             active[b] |= value != np.float32(0.0)
 
@@ -209,19 +232,20 @@ def _to_classes(signals: Any, units: int, weights: Any, bias: Any, classes: int,
 
 @contracted_kernel
 def _lane_steps(
-    features: Any, pre: Any, first_gates: Any, gates: Any, unit: int, gate: Any, lowest: int, is_by_unit: bool, code: int,
-    step: Any, active: Any, rows: int,
+    features: Any, pitch: int, z: Any, first_gates: Any, gates: Any, unit: int, gate: Any, lowest: int, is_by_unit: bool,
+    code: int, step: Any, active: Any, rows: int,
 ) -> None:  # fmt: skip
     """Change of one site's signal on every row, into step; rows where there is one become active."""
     if lowest == 0:
         change = gate - first_gates[unit]
+        column = features[unit * pitch : unit * pitch + rows]
         for b in range(rows):
-            step[b] = change * features[unit, b]
+            step[b] = change * column[b]
     else:
-        z, old = pre[lowest - 1], gates[lowest - 1, unit]
+        old = gates[lowest - 1, unit]
         for b in range(rows):
             value = z[unit, b] if is_by_unit else z[b, unit]
-            step[b] = _scalar(gate * value, code) - _scalar(old * value, code)
+            step[b] = activation(gate * value, code) - activation(old * value, code)
     for b in range(rows):
         active[b] |= step[b] != np.float32(0.0)
 
@@ -269,13 +293,15 @@ def _enter(
 
 @contracted_kernel
 def _through_lanes(
-    features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any,
-    lowest: int, size: int, sites: Any, changed: Any, weights: Any, bias: Any, code: int, settling: bool, limit: float,
-    now: float, looks: Any, quantile: float,
+    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
+    first_gates: Any, level: Any, local: Any, lowest: int, size: int, sites: Any, changed: Any, code: int, settling: bool,
+    limit: float, now: float, looks: Any, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
     """What `_walk` does, for a move that enters at the last hidden layer or at the logits."""
-    total_rows, padded, layers = targets.shape[0], base.shape[0], len(weights)
-    top = layers - 1
+    padded, top = base.shape[0], shapes.shape[0] - 1
+    into, logit_rows = _outputs(pre, shapes, lowest), _outputs(pre, shapes, top)
+    below = _outputs(pre, shapes, max(lowest - 1, 0))
+    entry, last, last_bias = _weights(net, shapes, lowest), _weights(net, shapes, top), _bias(net, shapes, top)
     steps = _aligned(size * padded).reshape((np.int64(size), padded))
     steps[:, total_rows:] = np.float32(0.0)
     active = np.zeros(padded, np.uint8)
@@ -285,8 +311,8 @@ def _through_lanes(
         unit = local[sites[m]]
         if level[sites[m]] == lowest:
             _lane_steps(
-                features, pre, first_gates, gates, unit, changed[m], lowest, lowest == top, code, steps[found], active,
-                total_rows,
+                features, pitch, below, first_gates, gates, unit, changed[m], lowest, lowest == top, code, steps[found],
+                active, total_rows,
             )  # fmt: skip
             entry_row[found] = unit
             found += 1
@@ -307,10 +333,10 @@ def _through_lanes(
                 steps[m, q] = steps[m, rows[q]]  # rows rise, so nothing is written over before it is read
         wanted, before, moved = labels[rows], base[rows], np.ones(rows.size, np.uint8)
         steps[:, count : rows.size] = np.float32(0.0)
-    classes = pre[top].shape[0]
+    classes = logit_rows.shape[0]
     logits = _aligned(16 * classes)
     # The gates of the stage behind the logits are all 1, and so nothing happens to what enters there.
-    is_relu, units = lowest < top and code == RELU, pre[lowest].shape[0]
+    is_relu, units = lowest < top and code == RELU, into.shape[0]
     signals = logits if lowest == top else _aligned(16 * units)
     groups = active.view(np.uint64)
     mine = base if settling else np.empty(rows.size, np.float32)
@@ -319,18 +345,18 @@ def _through_lanes(
     for first in range(0, count, 16):
         if is_picked or groups[first // 8] | groups[first // 8 + 1]:
             _enter(
-                pre[lowest], rows, first, units, steps, found, entry_row, weights[lowest], gates, lowest, is_relu, settling,
-                is_picked, signals,
+                into, rows, first, units, steps, found, entry_row, entry, gates, lowest, is_relu, settling, is_picked,
+                signals,
             )  # fmt: skip
             if lowest < top:
                 if not is_relu:
                     for r in range(16 * units):
-                        signals[r] = _scalar(signals[r], code)
-                _to_classes(signals, units, weights[top], bias[top], classes, logits)
+                        signals[r] = activation(signals[r], code)
+                _to_classes(signals, units, last, last_bias, classes, logits)
                 if settling:
                     for c in range(classes):
                         for q in range(16):
-                            pre[top][c, first + q] = logits[16 * c + q]
+                            logit_rows[c, first + q] = logits[16 * c + q]
             entropies(logits, classes, wanted, first, moved, before, mine)
         else:
             mine[first : first + 16] = base[first : first + 16]
@@ -354,25 +380,16 @@ def _through_lanes(
 
 
 @contracted_kernel
-def _walk(
-    features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
-    sites: Any, changed: Any, weights: Any, bias: Any, code: int, settling: bool, limit: float, now: float,
-    looks: Any, quantile: float,
+def _through_layers(
+    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
+    first_gates: Any, level: Any, local: Any, lowest: int, size: int, sites: Any, changed: Any, code: int, settling: bool,
+    limit: float, now: float, looks: Any, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
-    """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too.
-
-    With looks (row counts) the mean so far may reject it early, see `_is_hopeless`. Returns the loss (when rejected early an
-    estimate above the limit) and how many rows it rests on.
-    """
-    total_rows, layers = targets.shape[0], len(weights)
-    lowest = layers
-    for m in range(size):
-        lowest = min(lowest, level[sites[m]])
-    if lowest >= layers - 2:
-        return _through_lanes(
-            features, targets, labels, pre, base, gates, first_gates, level, local, lowest, size, sites, changed, weights,
-            bias, code, settling, limit, now, looks, quantile,
-        )  # fmt: skip
+    """What `_walk` does, for a move that enters below the last hidden layer."""
+    layers = shapes.shape[0]
+    into, logit_rows = _outputs(pre, shapes, lowest), _outputs(pre, shapes, layers - 1)
+    below = _outputs(pre, shapes, max(lowest - 1, 0))
+    entry = _weights(net, shapes, lowest)
     steps = np.empty((total_rows, size), np.float32)
     active = np.zeros(total_rows, np.uint8)
     entry_row = np.empty(size, np.int32)
@@ -380,7 +397,7 @@ def _walk(
     for m in range(size):
         if level[sites[m]] == lowest:
             _step(
-                local[sites[m]], changed[m], lowest, features, pre, first_gates, gates, code, steps, found, active
+                local[sites[m]], changed[m], lowest, features, pitch, below, first_gates, gates, code, steps, found, active
             )  # fmt: skip
             entry_row[found] = local[sites[m]]
             found += 1
@@ -401,33 +418,36 @@ def _walk(
             first_gates[unit] = changed[m]
     widest = 0
     for layer in range(layers):
-        widest = max(widest, weights[layer].shape[1])
+        widest = max(widest, shapes[layer, OUTPUTS])
     block, other = np.empty((BLOCK, widest), np.float32), np.empty((BLOCK, widest), np.float32)
     spare = np.empty(widest + 16, np.float32)
     picked = np.empty(widest + 16, np.int32)
     look = 0
     drift = spread = 0.0
-    # Blocks of rows go through a layer together: fetching an array of a tuple costs as much as a row of small layers.
+    # Blocks of rows go through a layer together: what a layer costs at its begin is shared by 16 rows.
     for first in range(0, count, BLOCK):
         part = min(BLOCK, count - first)
-        _entry(pre[lowest], steps, rows, first, part, found, entry_row, weights[lowest], block)
+        _entry(into, steps, rows, first, part, found, entry_row, entry, block)
         for layer in range(lowest + 1, layers):
             if settling and layer < layers - 1:
-                _store(block, rows, first, part, pre[layer - 1])
+                _store(block, rows, first, part, _outputs(pre, shapes, layer - 1))
             elif settling:
-                _store_lanes(block, rows, first, part, pre[layer - 1])
-            _next_layer(block, part, gates, layer - 1, weights[layer], bias[layer], code, spare, picked, other)
+                _store_lanes(block, rows, first, part, _outputs(pre, shapes, layer - 1))
+            _next_layer(
+                block, part, gates, layer - 1, _weights(net, shapes, layer), _bias(net, shapes, layer), code, spare, picked,
+                other,
+            )  # fmt: skip
             block, other = other, block
         for q in range(part):
             b = rows[first + q]
-            top, total = sum_exp(block, q, weights[layers - 1].shape[1])
-            value = np.log(total) + top - block[q, targets[b]]
+            top, total = sum_exp(block, q, shapes[layers - 1, OUTPUTS])
+            value = np.log(total) + top - block[q, labels[b]]
             change = np.float64(value) - base[b]
             drift += change
             spread += change * change
             mine[b] = value
         if settling:
-            _store_lanes(block, rows, first, part, pre[layers - 1])
+            _store_lanes(block, rows, first, part, logit_rows)
         # Rows before the next active one are known: the inactive ones among them change by nothing.
         seen = rows[first + part] if first + part < count else total_rows
         if look < looks.shape[0] and seen >= looks[look] and seen < total_rows:
@@ -438,43 +458,74 @@ def _walk(
     return mean_loss(mine, total_rows), total_rows
 
 
-@contracted_parallel_kernel
-def candidate_losses(
-    features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: Any,
-    sites: Any, changed: Any, weights: Any, bias: Any, code: int, limits: Any, now: float, looks: Any,
-    quantile: float,
+@contracted_inline
+def _walk(
+    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
+    first_gates: Any, level: Any, local: Any, size: int, sites: Any, changed: Any, code: int, settling: bool, limit: float,
+    now: float, looks: Any, quantile: float,
 ) -> Any:  # fmt: skip
-    """Mean loss of each candidate.
+    """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too.
 
-    features (N, B) by input; targets (B,), labels the same as int32 and padded; base (B padded) loss of each row now; pre,
-    weights, bias: tuples with an array for each layer, (B, out) or (out, B padded), (in, out), (1, out); gates (layers,
-    widest) of the units of each layer, 1 where none is a site;
+    With looks (row counts) the mean so far may reject it early, see `_is_hopeless`. Returns the loss (when rejected early an
+    estimate above the limit) and how many rows it rests on.
+    """
+    lowest = shapes.shape[0]
+    for m in range(size):
+        lowest = min(lowest, level[sites[m]])
+    if lowest >= shapes.shape[0] - 2:
+        result = _through_lanes(
+            features, pitch, total_rows, labels, pre, net, shapes, base, gates, first_gates, level, local, lowest, size,
+            sites, changed, code, settling, limit, now, looks, quantile,
+        )  # fmt: skip
+    else:
+        result = _through_layers(
+            features, pitch, total_rows, labels, pre, net, shapes, base, gates, first_gates, level, local, lowest, size,
+            sites, changed, code, settling, limit, now, looks, quantile,
+        )  # fmt: skip
+    return result
+
+
+@contracted_kernel
+def evaluate(
+    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
+    first_gates: Any, level: Any, local: Any, size: Any, sites: Any, changed: Any, code: int, settling: bool, limits: Any,
+    now: float, looks: Any, quantile: float,
+) -> Any:  # fmt: skip
+    """Mean loss of each candidate, on one thread.
+
+    features: a vector in which the rows of input i lie from i * pitch on; total_rows B; labels (B padded,) int32; pre, net:
+    vectors with the matrices of all layers, shapes (layers, 7) where they lie: (B, out) or (out, B padded), (in, out), (1, out);
+    base (B padded,) loss of each row now; gates (layers, widest) of the units of each layer, 1 where none is a site;
     first_gates (N,) of the inputs; level, local (S,) of every site; size (K,), sites (K, M), changed (K, M) new gates;
+    settling: make the moves in place, one after the other, pre, base, gates and first_gates becoming those of the new position;
     limits (K,) loss below which a candidate is accepted, now the loss of the position, looks (S,) rising row counts at which
     a candidate may be rejected early (empty: never). Returns the losses (K,) float64, NaN where nothing changes, and the
     rows that each rests on (K,).
     """
-    out = np.empty(size.shape[0])
+    out = np.full(size.shape[0], np.nan)
     seen = np.zeros(size.shape[0], np.int64)
-    for k in numba.prange(size.shape[0]):
-        if size[k] == 0:
-            out[k] = np.nan
-        else:
+    for k in range(size.shape[0]):
+        if size[k] > 0:
             out[k], seen[k] = _walk(
-                features, targets, labels, pre, base, gates.copy(), first_gates, level, local, size[k], sites[k], changed[k],
-                weights, bias, code, False, limits[k], now, looks, quantile,
+                features, pitch, total_rows, labels, pre, net, shapes, base, gates if settling else gates.copy(), first_gates,
+                level, local, size[k], sites[k], changed[k], code, settling, limits[k], now, looks, quantile,
             )  # fmt: skip
     return out, seen
 
 
-@contracted_kernel
-def settle(
-    features: Any, targets: Any, labels: Any, pre: Any, base: Any, gates: Any, first_gates: Any, level: Any, local: Any, size: int,
-    sites: Any, changed: Any, weights: Any, bias: Any, code: int,
-) -> float:  # fmt: skip
-    """Make one sparse move in place: pre, base, gates and first_gates become those of the new position."""
-    loss, _ = _walk(
-        features, targets, labels, pre, base, gates, first_gates, level, local, size, sites, changed,
-        weights, bias, code, True, np.inf, 0.0, np.empty(0, np.int64), 0.0,
-    )  # fmt: skip
-    return loss
+@contracted_parallel_kernel
+def evaluate_parallel(
+    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
+    first_gates: Any, level: Any, local: Any, size: Any, sites: Any, changed: Any, code: int, limits: Any, now: float,
+    looks: Any, quantile: float,
+) -> Any:  # fmt: skip
+    """What `evaluate` does without settling, on numba's threads."""
+    out = np.full(size.shape[0], np.nan)
+    seen = np.zeros(size.shape[0], np.int64)
+    for k in numba.prange(size.shape[0]):
+        if size[k] > 0:
+            out[k], seen[k] = _walk(
+                features, pitch, total_rows, labels, pre, net, shapes, base, gates.copy(), first_gates, level, local, size[k],
+                sites[k], changed[k], code, False, limits[k], now, looks, quantile,
+            )  # fmt: skip
+    return out, seen

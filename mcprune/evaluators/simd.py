@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core import types as _numba_types
 from numba.extending import intrinsic as _untyped_intrinsic
+from numba.np.arrayobj import populate_array
 
 LANES = 16
 types: Any = _numba_types  # its names are made at run time
@@ -125,6 +126,28 @@ def _tile(vectors: int, chains: int) -> Any:
         return signature, codegen
 
     return tile
+
+
+@_intrinsic
+def matrix_at(typing: Any, flat: Any, start: Any, rows: Any, columns: Any) -> Any:
+    """View of `rows` x `columns` numbers of a contiguous vector, from place `start` on.
+
+    The view does not keep the vector alive: for arguments of a kernel, which outlive the call.
+    """
+    out = types.Array(flat.dtype, 2, "C")
+    signature = out(flat, types.intp, types.intp, types.intp)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector, first, height, width = args
+        size = _I64(context.get_abi_sizeof(context.get_data_type(out.dtype)))
+        view = context.make_array(out)(context, builder)
+        populate_array(
+            view, _at(builder, _data(context, builder, sig.args[0], vector), first), (height, width),
+            (builder.mul(width, size), size), size, None,
+        )  # fmt: skip
+        return view._getvalue()
+
+    return signature, codegen
 
 
 # Eight sums in flight are enough at two fused products a cycle and a latency of four.

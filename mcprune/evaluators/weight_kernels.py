@@ -3,8 +3,9 @@
 A weight (o, i) of a layer that changes by d changes pre-activation o by d times signal i, on the rows where that is not 0; from
 there on it is a change of one signal. Rows on which no signal changes keep their loss, units that no changed signal reaches
 through a weight other than 0 keep theirs. Arrays lie by unit, (units, rows), so that loops run over rows side by side; rows are
-padded to a multiple of 16. `signals[l]` enters layer l (0: the inputs), `pre[l]` comes out of it before the activation, the last
-being the logits; `weights[l]` (in, out) are the weights times their gates.
+padded to a multiple of 16. Of layer l `pre` holds what comes out before the activation, the logits last, `signals` the same
+after it, and `net` the weights (in, out) times their gates. The matrices of all layers lie one after the other in these
+vectors, `shapes` tells where: one machine code serves any number of layers.
 """
 
 from __future__ import annotations
@@ -15,24 +16,20 @@ import numba
 import numpy as np
 
 from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
+from mcprune.evaluators.mlp_kernels import RELU, activation
+from mcprune.evaluators.simd import matrix_at
 from mcprune.evaluators.simd_rows import entropies
 
-RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3  # as in mlp_kernels: kernels of one file only call each other
+# Columns of `shapes` (layers, 4): the place of the weights, their rows and columns, the place of the outputs in `pre`.
+WEIGHTS, INPUTS, OUTPUTS, PRE = range(4)
 BLOCK = 256  # rows that go through the layers together
 SHARE = 16  # candidates that share their scratch memory
 
 
 @contracted_inline
-def _act(value: Any, code: int) -> Any:
-    """Return the activation of one number."""
-    one = np.float32(1.0)
-    if code == RELU:
-        return max(value, np.float32(0.0))
-    if code == TANH:
-        return np.float32(np.tanh(value))
-    if code == SIGMOID:
-        return one / (one + np.exp(-value))
-    return max(value, np.float32(0.0)) + np.log(one + np.exp(-abs(value)))
+def _rows_of(flat: Any, shapes: Any, layer: int, padded: int) -> Any:
+    """Matrix (units, rows) of a layer, of `pre` or of `signals`."""
+    return matrix_at(flat, shapes[layer, PRE], shapes[layer, OUTPUTS], padded)
 
 
 @contracted_kernel
@@ -56,7 +53,7 @@ def _relu_steps(sums: Any, signal: Any, step: Any) -> None:
 @contracted_kernel
 def _any_steps(sums: Any, signal: Any, step: Any, code: int) -> None:
     for b in range(step.size):
-        step[b] = _act(sums[b] + step[b], code) - signal[b]
+        step[b] = activation(sums[b] + step[b], code) - signal[b]
 
 
 @contracted_kernel
@@ -102,7 +99,7 @@ def _rise(sums: Any, signal: Any, rows: Any, first: int, part: int, code: int, o
     """Changes of a unit's signal on a block of rows; whether there are any."""
     found = False
     for q in range(part):
-        value = _act(sums[q], code) - signal[rows[first + q]]
+        value = activation(sums[q], code) - signal[rows[first + q]]
         out[q] = value
         found |= value != np.float32(0.0)
     return found
@@ -119,16 +116,18 @@ def _place(values: Any, part: int, classes: int, c: int, logits: Any) -> None:
 
 @contracted_kernel
 def _walk(
-    signals: Any, pre: Any, base: Any, labels: Any, weights: Any, level: Any, outs: Any, ins: Any, code: int, total: int,
-    size: int, sites: Any, steps_of: Any, settling: bool, scratch: Any,
+    inputs: Any, signals: Any, pre: Any, base: Any, labels: Any, net: Any, shapes: Any, level: Any, outs: Any, ins: Any,
+    code: int, total: int, size: int, sites: Any, steps_of: Any, settling: bool, scratch: Any,
 ) -> float:  # fmt: skip
     """Sum over the rows of the change of loss of one candidate; when settling everything becomes the candidate's."""
     steps, active, rows, units, now, then, now_units, then_units, sums, logits, wanted, before, mine, moved = scratch
-    top = len(pre) - 1
-    classes = pre[top].shape[0]
+    top, padded = shapes.shape[0] - 1, base.size
+    logit_rows = _rows_of(pre, shapes, top, padded)
+    classes = logit_rows.shape[0]
     lowest = top
     for m in range(size):
         lowest = min(lowest, level[sites[m]])
+    entering = inputs if lowest == 0 else _rows_of(signals, shapes, lowest - 1, padded)
     found = 0
     for m in range(size):
         site = sites[m]
@@ -139,13 +138,14 @@ def _walk(
             if place == found:
                 units[found] = outs[site]
                 found += 1
-                _scale(signals[lowest][ins[site]], steps_of[m], steps[place])
+                _scale(entering[ins[site]], steps_of[m], steps[place])
             else:
-                _add(signals[lowest][ins[site]], steps_of[m], steps[place])
+                _add(entering[ins[site]], steps_of[m], steps[place])
     active[:] = 0
     for p in range(found):
         if lowest < top:
-            sums_of, signal_of = pre[lowest][units[p]], signals[lowest + 1][units[p]]
+            sums_of = _rows_of(pre, shapes, lowest, padded)[units[p]]
+            signal_of = _rows_of(signals, shapes, lowest, padded)[units[p]]
             if settling:
                 step = steps[p].copy()
             if code == RELU:
@@ -159,7 +159,7 @@ def _walk(
         _mark(steps[p], active)
     for m in range(size):
         if level[sites[m]] > lowest:
-            _mark(signals[level[sites[m]]][ins[sites[m]]], active)
+            _mark(_rows_of(signals, shapes, level[sites[m]] - 1, padded)[ins[sites[m]]], active)
     count = _active_rows(active, total, rows)
     change = 0.0
     for first in range(0, count, BLOCK):
@@ -171,36 +171,37 @@ def _walk(
             now_units[p] = units[p]
         if lowest == top:
             for c in range(classes):
-                _gather(pre[top][c], rows, first, part, sums)
+                _gather(logit_rows[c], rows, first, part, sums)
                 for p in range(found):
                     if units[p] == c:
                         _axpy(now[p], np.float32(1.0), part, sums)
                 if settling:
                     for q in range(real):
-                        pre[top][c, rows[first + q]] = sums[q]
+                        logit_rows[c, rows[first + q]] = sums[q]
                 _place(sums, part, classes, c, logits)
         for layer in range(lowest + 1, top + 1):
-            matrix = weights[layer]
+            matrix = matrix_at(net, shapes[layer, WEIGHTS], shapes[layer, INPUTS], shapes[layer, OUTPUTS])
+            outputs, below = _rows_of(pre, shapes, layer, padded), _rows_of(signals, shapes, layer - 1, padded)
             reached = 0
             for u in range(matrix.shape[1]):
                 touched = layer == top
                 if touched:
-                    _gather(pre[layer][u], rows, first, part, sums)
+                    _gather(outputs[u], rows, first, part, sums)
                 for p in range(many):
                     weight = matrix[now_units[p], u]
                     if weight != np.float32(0.0):
                         if not touched:
-                            _gather(pre[layer][u], rows, first, part, sums)
+                            _gather(outputs[u], rows, first, part, sums)
                             touched = True
                         _axpy(now[p], weight, part, sums)
                 for m in range(size):
                     site = sites[m]
                     if level[site] == layer and outs[site] == u:
                         if not touched:
-                            _gather(pre[layer][u], rows, first, part, sums)
+                            _gather(outputs[u], rows, first, part, sums)
                             touched = True
                         # W h becomes (W + d) (h + e): W e was added above, d h and d e are added here.
-                        _gather_add(signals[layer][ins[site]], steps_of[m], rows, first, part, sums)
+                        _gather_add(below[ins[site]], steps_of[m], rows, first, part, sums)
                         # When settling, the signals of layers below have been moved already: they hold h + e.
                         if not settling:
                             for p in range(many):
@@ -210,15 +211,17 @@ def _walk(
                     continue
                 if settling:
                     for q in range(real):
-                        pre[layer][u, rows[first + q]] = sums[q]
+                        outputs[u, rows[first + q]] = sums[q]
                 if layer == top:
                     _place(sums, part, classes, u, logits)
-                elif _rise(sums, signals[layer + 1][u], rows, first, part, code, then[reached]):
-                    then_units[reached] = u
-                    if settling:
-                        for q in range(real):
-                            signals[layer + 1][u, rows[first + q]] += then[reached, q]
-                    reached += 1
+                else:
+                    above = _rows_of(signals, shapes, layer, padded)
+                    if _rise(sums, above[u], rows, first, part, code, then[reached]):
+                        then_units[reached] = u
+                        if settling:
+                            for q in range(real):
+                                above[u, rows[first + q]] += then[reached, q]
+                        reached += 1
             now, then, now_units, then_units = then, now, then_units, now_units
             many = reached
         for q in range(part):
@@ -234,13 +237,11 @@ def _walk(
 
 
 @contracted_kernel
-def _scratch(signals: Any, pre: Any, most: int) -> Any:
+def _scratch(shapes: Any, padded: int, most: int) -> Any:
     """Return the arrays that a candidate works in."""
-    padded = pre[0].shape[1]
-    widest = most
-    for layer in range(len(pre)):
-        widest = max(widest, pre[layer].shape[0])
-    classes = pre[len(pre) - 1].shape[0]
+    widest, classes = most, shapes[shapes.shape[0] - 1, OUTPUTS]
+    for layer in range(shapes.shape[0]):
+        widest = max(widest, shapes[layer, OUTPUTS])
     return (
         np.empty((most, padded), np.float32), np.zeros(padded, np.uint8), np.empty(padded + 16, np.int32),
         np.empty(most, np.int64), np.empty((widest, BLOCK), np.float32), np.empty((widest, BLOCK), np.float32),
@@ -250,39 +251,51 @@ def _scratch(signals: Any, pre: Any, most: int) -> Any:
     )  # fmt: skip
 
 
-@contracted_parallel_kernel
-def candidate_changes(
-    signals: Any, pre: Any, base: Any, labels: Any, weights: Any, level: Any, outs: Any, ins: Any, code: int, total: int,
-    size: Any, sites: Any, steps_of: Any,
-) -> Any:  # fmt: skip
-    """Sum over the rows of each candidate's change of loss, (K,) float64; NaN where it changes no site.
-
-    signals, pre (units, B padded) of each layer; base (B padded,) loss of each row, labels (B padded,) int32; weights (in, out);
-    level, outs, ins (N,) layer, output and input of every site; total B; size (K,), sites (K, M), steps_of (K, M) the changes of
-    their weights.
-    """
-    count = size.shape[0]
-    out = np.empty(count)
-    for share in numba.prange((count + SHARE - 1) // SHARE):
-        scratch = _scratch(signals, pre, sites.shape[1])
-        for k in range(share * SHARE, min((share + 1) * SHARE, count)):
-            if size[k] == 0:
-                out[k] = np.nan
-            else:
-                out[k] = _walk(
-                    signals, pre, base, labels, weights, level, outs, ins, code, total, size[k], sites[k], steps_of[k],
-                    False, scratch,
-                )  # fmt: skip
-    return out
+@contracted_kernel
+def _changes(
+    inputs: Any, signals: Any, pre: Any, base: Any, labels: Any, net: Any, shapes: Any, level: Any, outs: Any, ins: Any,
+    code: int, total: int, size: Any, sites: Any, steps_of: Any, settling: bool, first: int, last: int, out: Any,
+) -> None:  # fmt: skip
+    """Changes of the candidates first, first + 1, ... last - 1 into `out`."""
+    scratch = _scratch(shapes, base.size, sites.shape[1])
+    for k in range(first, last):
+        if size[k] > 0:
+            out[k] = _walk(
+                inputs, signals, pre, base, labels, net, shapes, level, outs, ins, code, total, size[k], sites[k], steps_of[k],
+                settling, scratch,
+            )  # fmt: skip
 
 
 @contracted_kernel
-def settle(
-    signals: Any, pre: Any, base: Any, labels: Any, weights: Any, level: Any, outs: Any, ins: Any, code: int, total: int,
-    size: int, sites: Any, steps_of: Any,
-) -> float:  # fmt: skip
-    """Make one move in place, but for `weights`, and return the sum of its changes of loss."""
-    scratch = _scratch(signals, pre, sites.size)
-    return _walk(
-        signals, pre, base, labels, weights, level, outs, ins, code, total, size, sites, steps_of, True, scratch
+def evaluate(
+    inputs: Any, signals: Any, pre: Any, base: Any, labels: Any, net: Any, shapes: Any, level: Any, outs: Any, ins: Any,
+    code: int, total: int, size: Any, sites: Any, steps_of: Any, settling: bool,
+) -> Any:  # fmt: skip
+    """Sum over the rows of each candidate's change of loss, (K,) float64, on one thread; NaN where it changes no site.
+
+    inputs (N, B padded); signals, pre, net: vectors with the matrices of all layers, shapes (layers, 4) where they lie; base
+    (B padded,) loss of each row, labels (B padded,) int32; level, outs, ins (S,) layer, output and input of every site; total B;
+    size (K,), sites (K, M), steps_of (K, M) the changes of their weights. settling: make the moves in place, but for `net`.
+    """
+    out = np.full(size.shape[0], np.nan)
+    _changes(
+        inputs, signals, pre, base, labels, net, shapes, level, outs, ins, code, total, size, sites, steps_of, settling, 0,
+        size.shape[0], out,
     )  # fmt: skip
+    return out
+
+
+@contracted_parallel_kernel
+def evaluate_parallel(
+    inputs: Any, signals: Any, pre: Any, base: Any, labels: Any, net: Any, shapes: Any, level: Any, outs: Any, ins: Any,
+    code: int, total: int, size: Any, sites: Any, steps_of: Any,
+) -> Any:  # fmt: skip
+    """What `evaluate` does without settling, on numba's threads."""
+    count = size.shape[0]
+    out = np.full(count, np.nan)
+    for share in numba.prange((count + SHARE - 1) // SHARE):
+        _changes(
+            inputs, signals, pre, base, labels, net, shapes, level, outs, ins, code, total, size, sites, steps_of, False,
+            share * SHARE, min((share + 1) * SHARE, count), out,
+        )  # fmt: skip
+    return out

@@ -25,6 +25,7 @@ def plain_sums(w, sharpness):
     return np.array([s.sum(), (s / (1 + np.exp(x))).sum(), logs.sum()], float)
 
 
+@settings(deadline=None)  # the first call may compile
 @given(w=WEIGHTS, sharpness=SHARPNESS)
 def test_whole_sums_are_the_definitions(w, sharpness):
     np.testing.assert_allclose(
@@ -66,6 +67,7 @@ def test_the_product_neither_underflows_nor_overflows_on_the_way():
     assert math.isfinite(budget.whole_sums(w, sharpness=1.0)[0, 2])
 
 
+@settings(deadline=None)  # the first call may compile
 @given(sums=st.tuples(st.floats(0, 50), st.floats(0, 12), st.floats(-900, 0)), modified=st.booleans())
 def test_the_compiled_loss_is_the_documented_one(sums, modified):
     array = np.array(sums)

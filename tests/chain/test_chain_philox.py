@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcprune.chain import kernels, philox
@@ -28,6 +28,7 @@ def test_known_answers(counter, key, answer):
     assert philox.philox4x32(counter, key) == answer
 
 
+@settings(deadline=None)  # the first call may compile
 @given(seed=WORDS, chain=WORDS, step=st.integers(0, 2**63 - 1), purpose=st.integers(0, 6))
 def test_the_uniforms_are_the_words_of_their_counter(seed, chain, step, purpose):
     drawn = philox.uniforms(seed, chain, step, purpose, 5)
@@ -46,6 +47,7 @@ def test_the_interval_is_open_at_both_ends():
     assert kernels.open_unit(ones, ones) == 1 - 2.0**-53
 
 
+@settings(deadline=None)  # the first call may compile
 @given(st.integers(1, 2**40))
 def test_the_largest_uniform_still_gives_an_index_in_range(count):
     assert kernels.below(1 - 2.0**-53, count) == count - 1

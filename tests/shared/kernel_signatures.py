@@ -1,0 +1,94 @@
+"""The one signature of each kernel that Python calls: whatever the shapes and layouts, nothing else is ever compiled."""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+# Modules with kernels.
+ROOMS = (
+    "mcprune.chain.accept",
+    "mcprune.chain.cost_constraint",
+    "mcprune.chain.kernels",
+    "mcprune.evaluators.mlp_kernels",
+    "mcprune.evaluators.weight_kernels",
+)
+# Signatures of those that Python calls; float64[:,::1] is a contiguous matrix. The key of a random number: seed, chain, step.
+VECTOR, MATRIX, COUNTS, TABLE = "float64[::1]", "float64[:,::1]", "int64[::1]", "int64[:,::1]"
+KEY = "UniTuple(int64 x 3)"
+CHAIN = f"Tuple({MATRIX}, {MATRIX}, int32[:,::1], {COUNTS})"
+PLAN = f"Tuple({VECTOR}, int64, float64, {VECTOR}, {VECTOR})"
+CELLS = f"Tuple(int8[:,::1], int32[:,::1], int64[:,:,::1], float64[:,:,::1], {MATRIX}, float64[:,:,::1])"
+RULE = f"Tuple({VECTOR}, {VECTOR}, {VECTOR}, bool)"
+INFO = f"Tuple({COUNTS}, {COUNTS}, {COUNTS}, {MATRIX}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS})"
+PROPOSE = f"{CHAIN}, {PLAN}, {MATRIX}, {MATRIX}, {VECTOR}, float64, int64, {COUNTS}, {CELLS}"
+FLOATS, FLOAT_ROWS, LABELS = "float32[::1]", "float32[:,::1]", "int32[::1]"
+NET = (
+    f"{FLOATS}, int64, int64, {LABELS}, {FLOATS}, {FLOATS}, {TABLE}, {FLOATS}, {FLOAT_ROWS}, {FLOATS}, {COUNTS}, {COUNTS}, "
+    f"int32[::1], {TABLE}, {FLOAT_ROWS}, int64"
+)
+SCREEN = f"{VECTOR}, float64, {COUNTS}, float64"
+WEIGHTS = (
+    f"{FLOAT_ROWS}, {FLOATS}, {FLOATS}, {FLOATS}, {LABELS}, {FLOATS}, {TABLE}, {COUNTS}, {COUNTS}, {COUNTS}, int64, int64, "
+    f"int32[::1], {TABLE}, {FLOAT_ROWS}"
+)
+COSTS = f"{COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}"
+ENTRIES = {
+    "cost_constraint.close_rows": f"{MATRIX}, int32[:,::1], int64[:,:,::1], float64[:,:,::1], {TABLE}, int64, int64, int64, "
+    f"{COSTS}, int64[:,:,::1], bool[:,::1]",
+    "cost_constraint.count_rows": f"{MATRIX}, {COUNTS}, {TABLE}",
+    "cost_constraint.total_cost": f"{COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}",
+    "kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {CELLS}, {MATRIX}, {RULE}, float64, int64, {COUNTS}, {COUNTS}, {INFO}",
+    "kernels.fill_uniforms": f"{KEY}, int64, {VECTOR}",
+    "kernels.philox": "uint64, uint64, uint64, uint64, uint64, uint64",
+    "kernels.propose_parallel": PROPOSE,
+    "kernels.propose_serial": PROPOSE,
+    "kernels.refresh_rows": f"{MATRIX}, float64, {MATRIX}, int32[:,::1]",
+    "kernels.table_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, int64, {VECTOR}, {PLAN}, int64, {MATRIX}, {MATRIX}, {VECTOR}, {RULE}, "
+    f"float64, int64, {COUNTS}, {TABLE}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS}",
+    "kernels.threshold_rows": f"{VECTOR}, {CHAIN}, {CELLS}, {RULE}, int64, {COUNTS}, {MATRIX}",
+    "kernels.total_losses": f"{VECTOR}, {MATRIX}, {RULE}, int64, {VECTOR}",
+    "kernels.whole_sums": f"{VECTOR}, float64, {VECTOR}",
+    "mlp_kernels.evaluate": f"{NET}, bool, {SCREEN}",
+    "mlp_kernels.evaluate_parallel": f"{NET}, {SCREEN}",
+    "mlp_kernels.mean_loss": f"{FLOATS}, int64",
+    "weight_kernels.evaluate": f"{WEIGHTS}, bool",
+    "weight_kernels.evaluate_parallel": WEIGHTS,
+}
+
+
+def short(signature: Sequence[Any]) -> str:
+    """Write argument types with arrays in numba's short form."""
+
+    def array(match: re.Match[str]) -> str:
+        kind, dimensions, layout = match.groups()
+        mark = ",".join([":"] * (int(dimensions) - 1) + ["::1"]) if layout == "C" else f"{dimensions}d {layout}"
+        return f"{kind}[{mark}]"
+
+    return re.sub(r"array\((\w+), (\d+)d, ([^)]+)\)", array, ", ".join(map(str, signature)))
+
+
+def compiled() -> dict[str, list[str]]:
+    """Signatures of all kernels that this process has compiled or loaded, by module and name."""
+    out = {}
+    for room in ROOMS:
+        for name, one in vars(sys.modules.get(room, object)).items():
+            if getattr(one, "__module__", None) == room and hasattr(one, "signatures") and one.signatures:
+                out[f"{room.rsplit('.', 1)[1]}.{name}"] = [short(signature) for signature in one.signatures]
+    return out
+
+
+def check() -> None:
+    """Fail where a kernel has several signatures, or one that Python calls another than the listed one."""
+    for name, signatures in compiled().items():
+        assert len(signatures) == 1, f"{name} was compiled for {len(signatures)} signatures: {signatures}"
+        assert signatures[0] == ENTRIES.get(name, signatures[0]), name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_other_signature():
+    """At the end of every test session."""
+    yield
+    check()
