@@ -178,7 +178,7 @@ def test_runs_of_other_options_are_refused(compared, capsys):
     root, _ = compared
     assert main([*BENCH, "--out", str(root), "--time", "0.5"]) == 2
     message = capsys.readouterr().err
-    assert "max_time" in message
+    assert "search_time" in message
     assert "--force" in message
     assert main(["reproduce", "slides", "--quick", "--out", str(root)]) == 2
     assert "'bench'" in capsys.readouterr().err
