@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mcprune.exporters.inspect import inspect as inspect
     from mcprune.results import Mask as Mask
     from mcprune.results import Result as Result
+    from mcprune.session.steering.callbacks import Callback as Callback
+    from mcprune.session.steering.controller import Controller as Controller
     from mcprune.storage.events import Event as Event
     from mcprune.storage.events import Hardened as Hardened
     from mcprune.storage.events import KnobChanged as KnobChanged
@@ -42,27 +44,29 @@ if TYPE_CHECKING:
     from mcprune.storage.pruned_model import load as load
 
 _HOMES = {
+    "Callback": "mcprune.session.steering.callbacks",
     "Config": "mcprune.config.schema",
+    "Controller": "mcprune.session.steering.controller",
     "Event": "mcprune.storage.events",
-    "Hardened": "mcprune.storage.events",
-    "KnobChanged": "mcprune.storage.events",
-    "Note": "mcprune.storage.events",
-    "Progress": "mcprune.storage.events",
-    "Replanned": "mcprune.storage.events",
-    "RunDone": "mcprune.storage.events",
-    "RunStarted": "mcprune.storage.events",
-    "Scored": "mcprune.storage.events",
-    "Stopped": "mcprune.storage.events",
     "Gradient": "mcprune.config.sections.gradient",
+    "Hardened": "mcprune.storage.events",
     "Importance": "mcprune.config.sections.importance",
+    "KnobChanged": "mcprune.storage.events",
     "Markov": "mcprune.config.sections.markov",
     "MarkovPrunedClassifier": "mcprune.estimators.sklearn",
     "MarkovSelector": "mcprune.estimators.sklearn",
     "Mask": "mcprune.results",
     "McpruneError": "mcprune.errors",
+    "Note": "mcprune.storage.events",
     "Problem": "mcprune.api",
-    "Result": "mcprune.results",
+    "Progress": "mcprune.storage.events",
     "PrunedModel": "mcprune.storage.pruned_model",
+    "Replanned": "mcprune.storage.events",
+    "Result": "mcprune.results",
+    "RunDone": "mcprune.storage.events",
+    "RunStarted": "mcprune.storage.events",
+    "Scored": "mcprune.storage.events",
+    "Stopped": "mcprune.storage.events",
     "export": "mcprune.exporters.export",
     "fit": "mcprune.api",
     "geometric": "mcprune.chain.schedules",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from mcprune.session import loop
 from mcprune.session.build.dataset import dataset_of, load_dataset
 from mcprune.session.finalize import outcome_of
 from mcprune.session.resume import events_of, open_run
-from mcprune.session.steering import Steering
+from mcprune.session.steering.callbacks import Callback
+from mcprune.session.steering.controller import Controller
 from mcprune.storage.events import Event, Progress, RunDone, Stopped
 
 Search = Markov | Gradient | Importance
@@ -110,6 +111,7 @@ def prune(
     keep: Any = None,
     model: nn.Module | str | None = None,
     sites: str = "inputs",
+    callbacks: Iterable[Callback] = (),
     **options: Any,
 ) -> Result:
     """Choose which n sites of a classifier to keep.
@@ -126,6 +128,8 @@ def prune(
         The classifier, see `Problem`. None: a multilayer perceptron.
     sites : str
         What may be dropped, see `Problem`.
+    callbacks : iterable of Callback
+        Who watches the run; one that is a `Controller` too changes it while it goes on.
     **options
         Any other option of docs/options.md. Nothing is written unless `out` names a folder. `objective` may be a function
         (predictions, targets, mask) -> float.
@@ -149,24 +153,31 @@ def prune(
     16
     """
     asked = {"keep": keep, "sites": sites, **options}
-    return prune_problem(X if y is None else (X, y), model, asked, Steering(), lambda event: None)
+    return prune_problem(X if y is None else (X, y), model, asked, callbacks)
 
 
 def prune_problem(
     data: Any,
     model: nn.Module | str | None,
     options: dict[str, Any],
-    steering: Steering,
-    on_event: Callable[[Event], None],
+    callbacks: Iterable[Callback] = (),
+    controller: Controller | None = None,
 ) -> Result:
-    """Do what `prune` does with options by flat name, while somebody steers; `on_event` is called with every event."""
+    """Do what `prune` does, with options by flat name."""
     check_names({name: value for name, value in options.items() if name != "model"})
     asked = {name: value for name, value in options.items() if OPTIONS[name].section in PROBLEM_SECTIONS}
     rest = {name: value for name, value in options.items() if name not in asked}
-    return fit_steered(Problem(model, data, **asked), None, steering, on_event, **rest)
+    return fit(Problem(model, data, **asked), None, callbacks=callbacks, controller=controller, **rest)
 
 
-def fit(problem: Problem, search: Search | None = None, **options: Any) -> Result:
+def fit(
+    problem: Problem,
+    search: Search | None = None,
+    *,
+    callbacks: Iterable[Callback] = (),
+    controller: Controller | None = None,
+    **options: Any,
+) -> Result:
     """Solve a problem by a search.
 
     Parameters
@@ -174,6 +185,10 @@ def fit(problem: Problem, search: Search | None = None, **options: Any) -> Resul
     problem : Problem
     search : Markov, Gradient or Importance, optional
         By default the chain with its defaults.
+    callbacks : iterable of Callback
+        Who watches the run.
+    controller : Controller, optional
+        Who changes the run while it goes on; by default the first callback that is one.
     **options
         Options of training, retraining and the run, such as `epochs`, `seed`, `out` or `max_time`; without `search` also
         options of the search, such as `method`.
@@ -187,26 +202,28 @@ def fit(problem: Problem, search: Search | None = None, **options: Any) -> Resul
     McpruneError
         With the cause, what was found, and the remedy.
     """
-    return fit_steered(problem, search, Steering(), lambda event: None, **options)
-
-
-def fit_steered(
-    problem: Problem,
-    search: Search | None,
-    steering: Steering,
-    on_event: Callable[[Event], None],
-    **options: Any,
-) -> Result:
-    """Do what `fit` does while somebody steers; `on_event` is called with every event."""
     config = problem.config(search, options)
     path = Path(config.runtime.out) if config.runtime.out else None
     running = loop.run_on(
-        config, problem.dataset(config), path, model=problem.model, steering=steering, function=problem.function
+        config,
+        problem.dataset(config),
+        path,
+        problem.model,
+        controller,
+        problem.function,
+        callbacks=callbacks,
     )
-    return _result(running, problem.model, path, on_event)
+    return _result(running, problem.model, path)
 
 
-def run(problem: Problem | Config, search: Search | None = None, **options: Any) -> Iterator[Event]:
+def run(
+    problem: Problem | Config,
+    search: Search | None = None,
+    *,
+    callbacks: Iterable[Callback] = (),
+    controller: Controller | None = None,
+    **options: Any,
+) -> Iterator[Event]:
     """Solve a problem and yield what happens; leaving the loop ends the run and keeps what is written.
 
     Parameters
@@ -214,13 +231,15 @@ def run(problem: Problem | Config, search: Search | None = None, **options: Any)
     problem : Problem or Config
         A configuration names its data and its built-in model, and holds all options.
     search : Markov, Gradient or Importance, optional
+    callbacks, controller
+        As those of `fit`.
     **options
         As those of `fit`.
 
     Yields
     ------
     Event
-        See docs/events.md. The last one is `done`.
+        See docs/events.md; the last one is a `RunDone`.
 
     Raises
     ------
@@ -230,10 +249,18 @@ def run(problem: Problem | Config, search: Search | None = None, **options: Any)
     if isinstance(problem, Config):
         if search is not None or options:
             raise ConfigError("a configuration holds all options. Use config.replace(...) to change them")
-        return loop.run(problem)
+        return loop.run(problem, controller, callbacks=callbacks)
     config = problem.config(search, options)
     path = Path(config.runtime.out) if config.runtime.out else None
-    return loop.run_on(config, problem.dataset(config), path, model=problem.model, function=problem.function)
+    return loop.run_on(
+        config,
+        problem.dataset(config),
+        path,
+        problem.model,
+        controller,
+        problem.function,
+        callbacks=callbacks,
+    )
 
 
 def resume(
@@ -244,6 +271,7 @@ def resume(
     objective: Callable[..., Any] | None = None,
     older: bool = False,
     anyway: bool = False,
+    callbacks: Iterable[Callback] = (),
 ) -> Result:
     """Go on with a run that was cut off, to the bits that it would have had on this machine.
 
@@ -261,6 +289,8 @@ def resume(
         Pass over the last checkpoint.
     anyway : bool
         Go on although versions, threads, device or data differ: the bits may differ then.
+    callbacks : iterable of Callback
+        Who watches the run; they get its earlier events too.
 
     Returns
     -------
@@ -276,7 +306,7 @@ def resume(
     opened = open_run(folder, older=older, anyway=anyway)
     try:
         dataset = None if data is None else _dataset(data, opened.folder.config)
-        return _result(events_of(opened, dataset, model, objective), model, Path(folder), lambda event: None)
+        return _result(events_of(opened, dataset, model, objective, callbacks=callbacks), model, Path(folder))
     finally:
         opened.folder.close()
 
@@ -290,12 +320,7 @@ def _flat(search: Section) -> dict[str, Any]:
     }
 
 
-def _result(
-    running: Iterator[Event],
-    model: nn.Module | None,
-    path: Path | None,
-    on_event: Callable[[Event], None],
-) -> Result:
+def _result(running: Iterator[Event], model: nn.Module | None, path: Path | None) -> Result:
     """Run to the end and return the result; torch's threads and the model's mode are put back."""
     log: list[Event] = []
     threads = torch.get_num_threads()
@@ -303,7 +328,6 @@ def _result(
     modes = [] if model is None else [(module, module.training) for module in model.modules()]
     try:
         for event in running:
-            on_event(event)
             log.append(event)
     finally:
         torch.set_num_threads(threads)

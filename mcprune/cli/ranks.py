@@ -14,24 +14,24 @@ from mcprune.errors import FolderError, McpruneError
 from mcprune.session.loop import folder_of, run
 from mcprune.session.ranks import Place, about_options, met
 from mcprune.session.resume import events_of, has_ended, open_run
-from mcprune.session.steering import Steering
+from mcprune.session.steering.controller import Controller
 from mcprune.session.worker import follow
 from mcprune.storage.layout import REQUEST, read_json
 
 
-def run_shared(place: Place, config: Config, steering: Steering | None, *, quiet: bool, json: bool) -> int:
+def run_shared(place: Place, config: Config, controller: Controller | None, *, quiet: bool, json: bool) -> int:
     """Run this rank's part of a run, and return the exit code; a run that torchrun restarts continues from its last checkpoint."""
     about = {"command": "run", **about_options(config)}
     with _named(place), met(place, about, config.runtime.device, config.runtime.rank_timeout) as ranks:
         if not ranks.is_first:
-            return follow(ranks, config, steering)
+            return follow(ranks, config, controller)
         folder = folder_of(config)
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             if place.restarts and is_of(folder, place.job):
                 opened = open_run(folder)
                 _print(opened.words, quiet=quiet)
                 return watch(events_of(opened, ranks=ranks), screen)
-            return watch(run(config, steering, ranks), screen)
+            return watch(run(config, controller, ranks=ranks), screen)
 
 
 def resume_shared(place: Place, given: Any) -> int:

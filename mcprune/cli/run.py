@@ -10,7 +10,7 @@ from mcprune.cli.arguments import run_options
 
 if TYPE_CHECKING:
     from mcprune.config.schema import Config
-    from mcprune.session.steering import Steering
+    from mcprune.session.steering.controller import Controller
 
 
 def run(arguments: list[str]) -> int:
@@ -31,13 +31,12 @@ def run(arguments: list[str]) -> int:
         from mcprune.session.loop import run
 
         if hasattr(screen, "keys"):
-            from mcprune.cli.tune import watched
             from mcprune.dashboard.controller import RunController
             from mcprune.dashboard.keys import Keys, can_be_used
 
             if can_be_used():
                 with Keys(controller := RunController()) as screen.keys:
-                    return watch(watched(run(config, controller), controller), screen)
+                    return watch(run(config, callbacks=[controller]), screen)
         return watch(run(config), screen)
 
 
@@ -45,14 +44,14 @@ def _replay(folder: str, options: dict[str, Any], *, quiet: bool, json: bool) ->
     from mcprune.cli.screen import choose_screen, watch
     from mcprune.config.schema import make_config
     from mcprune.session.loop import run
-    from mcprune.session.steering import read_replay
+    from mcprune.session.steering.replay import read_replay
 
-    recorded, steering = read_replay(folder)
+    recorded, replay = read_replay(folder)
     config = make_config(**{**recorded, **options})
     if _is_shared():
-        return _run_shared(config, steering, quiet=quiet, json=json)
+        return _run_shared(config, replay, quiet=quiet, json=json)
     with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
-        return watch(run(config, steering), screen)
+        return watch(run(config, replay), screen)
 
 
 def _is_shared() -> bool:
@@ -60,17 +59,17 @@ def _is_shared() -> bool:
     return "RANK" in os.environ or "WORLD_SIZE" in os.environ
 
 
-def _run_shared(config: Config, steering: Steering | None, *, quiet: bool, json: bool) -> int:
+def _run_shared(config: Config, controller: Controller | None, *, quiet: bool, json: bool) -> int:
     from mcprune.session.ranks import place_of
 
     place = place_of(os.environ)
     if place is not None:
         from mcprune.cli.ranks import run_shared
 
-        return run_shared(place, config, steering, quiet=quiet, json=json)
+        return run_shared(place, config, controller, quiet=quiet, json=json)
 
     from mcprune.cli.screen import choose_screen, watch
     from mcprune.session.loop import run
 
     with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
-        return watch(run(config, steering), screen)
+        return watch(run(config, controller), screen)

@@ -11,6 +11,7 @@ from mcprune.report import summary as table
 from mcprune.report.terminal import Output, PlainOutput, choose, report, write
 from mcprune.report.text import duration, number, wrapped
 from mcprune.session.interrupt import CODES
+from mcprune.session.steering.callbacks import Callback, Callbacks
 from mcprune.storage.events import (
     Event,
     Hardened,
@@ -54,14 +55,35 @@ COST_COLUMNS: Columns = (
 GRADIENT_COLUMNS: Columns = (*COLUMNS[:-2], ("alpha", "alpha", ".3g", 8), ("at 0 or 1", "near_hard", ".1%", 11))
 
 
-class Screen:
-    """An observer of a run that shows nothing: the base of all, with a hook for each kind of event."""
+class Screen(Callback):
+    """A callback that shows nothing: the base of all screens, with a hook for each kind of event.
+
+    Attributes
+    ----------
+    code : int
+        The exit code of the run so far.
+    folder : str or None
+        The run's folder.
+    """
+
+    code = 0
+    folder: str | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def on_event(self, event: Event) -> None:
+        """Show an event, and note what it means for the exit code."""
+        if isinstance(event, RunStarted):
+            self.folder = event.folder
+        elif isinstance(event, Stopped):
+            self.code = CODES.get(event.reason, 0)
+        elif isinstance(event, RunDone) and event.cut_short_by is not None:
+            self.code = CODES[event.cut_short_by]
+        self.show(event)
 
     def show(self, event: Event) -> None:
         """Show an event: call the hook of its kind, if there is one."""
@@ -275,23 +297,13 @@ def watch(events: Iterator[Event], screen: Screen) -> int:
     KeyboardInterrupt
         Ctrl-C where the run itself does not handle it; its text says where the files so far are.
     """
-    code, folder = 0, None
     try:
-        for event in events:
-            if isinstance(event, RunStarted):
-                folder = event.folder
-            elif isinstance(event, Stopped):
-                code = CODES.get(event.reason, 0)
-            elif isinstance(event, RunDone) and event.cut_short_by is not None:
-                code = CODES[event.cut_short_by]
-            screen.show(event)
+        for _ in Callbacks([screen]).watch(events):
+            pass
     except KeyboardInterrupt as interrupt:
+        folder = screen.folder
         where = (
             f"; the files written so far are in {folder}; mcprune resume {folder} continues the run" if folder else ""
         )
         raise type(interrupt)(where) from None
-    finally:
-        close = getattr(events, "close", None)
-        if close is not None:
-            close()
-    return code
+    return screen.code

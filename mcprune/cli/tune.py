@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,11 +15,9 @@ from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
 from mcprune.config.options import option
 from mcprune.config.schema import make_config
-from mcprune.errors import ConfigError, McpruneError
-from mcprune.storage.events import Event
+from mcprune.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mcprune.dashboard.controller import RunController
     from mcprune.dashboard.series import Stream
 
 DESCRIPTION = (
@@ -85,7 +82,7 @@ def tune(arguments: list[str]) -> int:
     server = Server(controller.view, controller, own["host"] or "127.0.0.1", port)
     server.start()
     try:
-        events = watched(run(config, controller), controller)
+        events = run(config, callbacks=[controller])
         first = next(events)
         # Printed before the screen starts, which would wrap it. Standard output is for the JSON lines alone.
         stream = sys.stderr if json else sys.stdout
@@ -123,19 +120,6 @@ def _announce(server: Any, own: dict[str, Any], stream: TextIO) -> None:
     print(server.address, file=stream, flush=True)
     if own["browser"] is not False and has_display():
         threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
-
-
-def watched(events: Iterator[Event], controller: RunController) -> Iterator[Event]:
-    """Yield the events, each shown on the page first."""
-    try:
-        for event in events:
-            controller.on_event(event)
-            yield event
-    except McpruneError as error:
-        controller.view.fail(str(error))
-        raise
-    finally:
-        getattr(events, "close", lambda: None)()
 
 
 def _linger(stream: Stream) -> None:

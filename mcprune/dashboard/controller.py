@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 from mcprune.dashboard.view import RunView
 from mcprune.errors import ConfigError
 from mcprune.methods.base import BlockInfo
-from mcprune.session.steering import Knobs, Orders, Steering
+from mcprune.session.steering.callbacks import Callback, SearchView
+from mcprune.session.steering.controller import Commands, Controller
 from mcprune.storage.events import Event, Hardened
 
 MOST_PENDING = 64  # changes, and single steps, that wait for the end of a block
@@ -65,8 +66,8 @@ class Requests(Protocol):
         ...
 
 
-class RunController(Steering):
-    """Steers a run by requests, and shows it in a view.
+class RunController(Controller, Callback):
+    """Steers a run by requests, and shows it in a view; to be passed to a run as a callback.
 
     Parameters
     ----------
@@ -88,56 +89,60 @@ class RunController(Steering):
 
     # -- the run's thread --------------------------------------------------------------------------------------------------
 
-    def begin(self, knobs: Knobs) -> None:
-        """See `Steering.begin`."""
-        self.view.on_start(knobs)
+    def on_start(self, search: SearchView) -> None:
+        """See `Callback.on_start`."""
+        self.view.on_start(search)
 
-    def orders(self, block: int, is_asked: Callable[[], bool]) -> Orders:
-        """See `Steering.orders`."""
+    def poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
+        """See `Controller.poll`."""
         with self._condition:
             while True:
-                waits = self._is_paused and not self._steps and not self._is_stopped and not is_asked()
+                waits = self._is_paused and not self._steps and not self._is_stopped and not should_stop()
                 if self._pending or self._checkpoint:
-                    orders = Orders(tuple(values for values, _ in self._pending), self._checkpoint, waits)
+                    commands = Commands(tuple(values for values, _ in self._pending), self._checkpoint, waits)
                     self.view.changes.origins.extend(origin for _, origin in self._pending)
                     self._pending.clear()
                     self._checkpoint = False
                     if not waits:
                         self._steps = max(0, self._steps - 1)
-                    return orders
+                    return commands
                 if not waits:
                     self._steps = max(0, self._steps - 1)
                     if self.view.status == "paused" and not self._is_paused:
                         self.view.become("running")
-                    return Orders()
+                    return Commands()
                 if self.view.status != "paused":
                     self.view.publish_figures()
                     self.view.become("paused")
                 self._condition.wait(0.1)
                 self.view.skip_time()
 
-    def refused(self, changes: Mapping[str, Any], error: ConfigError) -> None:
-        """See `Steering.refused`."""
+    def on_refused(self, changes: Mapping[str, Any], error: ConfigError) -> None:
+        """See `Controller.on_refused`."""
         if self.view.changes.origins:
             self.view.changes.origins.popleft()
         self.view.note(f"refused: {error}")
 
-    def observe(self, update: BlockInfo, block: int, proposals: int) -> None:
-        """See `Steering.observe`."""
-        self.view.on_block(update, block, proposals)
+    def on_block(self, search: SearchView, info: BlockInfo) -> None:
+        """See `Callback.on_block`."""
+        self.view.on_block(search, info)
         if self._is_paused and self._steps == 0:
             self.view.publish_figures()
 
-    def ends(self, block: int) -> str:
-        """See `Steering.ends`."""
+    def stop_reason(self, block: int) -> str:
+        """See `Controller.stop_reason`."""
         return "stop" if self._is_stopped else ""
 
     def on_event(self, event: Event) -> None:
-        """Take in an event of the run."""
+        """See `Callback.on_event`."""
         self.view.on_event(event)
         if isinstance(event, Hardened):
             for values, _ in self._pending:
                 self.view.note(f"the search had ended before this change was made: {', '.join(values)}")
+
+    def on_end(self, error: BaseException | None) -> None:
+        """See `Callback.on_end`."""
+        self.view.on_end(error)
 
     # -- other threads -----------------------------------------------------------------------------------------------------
 

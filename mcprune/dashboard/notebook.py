@@ -14,7 +14,6 @@ from torch import nn
 from mcprune.api import prune_problem
 from mcprune.dashboard.controller import Refused, RunController
 from mcprune.dashboard.server import Server
-from mcprune.errors import McpruneError
 from mcprune.results import Result
 
 
@@ -101,11 +100,8 @@ class Tuning:
     def _run(self) -> None:
         try:
             self._result = self._work()
-        except McpruneError as error:
-            self._controller.view.fail(str(error))
-            self._error = error
         except BaseException as error:
-            self._controller.view.fail(f"{type(error).__name__}: {error}")
+            self._controller.view.fail(error)
             self._error = error
 
 
@@ -158,4 +154,4 @@ def tune(
     server.start()
     asked = {"keep": keep, "sites": sites, **options}
     data = X if y is None else (X, y)
-    return Tuning(server, controller, lambda: prune_problem(data, model, asked, controller, controller.on_event))
+    return Tuning(server, controller, lambda: prune_problem(data, model, asked, [controller]))

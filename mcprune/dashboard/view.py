@@ -15,11 +15,13 @@ from mcprune.dashboard.changes import ChangeLog
 from mcprune.dashboard.gates import SHOWN, Gates
 from mcprune.dashboard.series import Series, Stream
 from mcprune.dashboard.window import HINTED, Window, hints
+from mcprune.errors import McpruneError
 from mcprune.methods.base import BlockInfo
 from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.session.build.markov import judging_rows
 from mcprune.session.search_parts import near_hard
-from mcprune.session.steering import KNOBS, Knobs
+from mcprune.session.steering.callbacks import Callback, SearchView
+from mcprune.session.steering.knobs import KNOBS, Knobs
 from mcprune.storage.events import (
     Event,
     Hardened,
@@ -60,7 +62,7 @@ def hardened_figures(event: Hardened) -> dict[str, float | None]:
     return figures
 
 
-class RunView:
+class RunView(Callback):
     """See the module.
 
     Attributes
@@ -79,6 +81,7 @@ class RunView:
         self.stream = Stream()
         self.status = "starting"
         self.knobs: Knobs | None = None
+        self._search: SearchView | None = None
         self.latest: dict[str, Any] = {}
         self.series = Series()
         self.changes = ChangeLog(lambda entry: self.stream.publish("compared", plain(entry)))
@@ -100,9 +103,9 @@ class RunView:
 
     # -- the run's thread --------------------------------------------------------------------------------------------------
 
-    def on_start(self, knobs: Knobs) -> None:
-        """The search is about to start."""
-        plan = knobs.plan
+    def on_start(self, search: SearchView) -> None:
+        """See `Callback.on_start`."""
+        plan, knobs = search.plan, search.knobs
         size, image, rows = plan.sites.size, plan.prepared.image_shape, judging_rows(plan)
         method = plan.config.method
         self._run |= {
@@ -120,12 +123,13 @@ class RunView:
         }
         self._gates = Gates(size)
         self._counted = (time.monotonic(), 0)
-        self.knobs = knobs
+        self._search, self.knobs = search, knobs
         self.become("running")
         self.stream.publish("state", self.state())
 
-    def on_block(self, update: BlockInfo, block: int, proposals: int) -> None:
-        """A block has been done, `block` of them so far and `proposals` of all replicas."""
+    def on_block(self, search: SearchView, update: BlockInfo) -> None:
+        """See `Callback.on_block`."""
+        block, proposals = search.blocks_done, search.proposals
         self._recent.add(update)
         self.changes.add_block(update, block)
         self._blocks += 1
@@ -142,7 +146,7 @@ class RunView:
             self.publish_figures()
 
     def on_event(self, event: Event) -> None:
-        """Take in an event of the run."""
+        """See `Callback.on_event`."""
         if isinstance(event, RunStarted):
             content = event.to_dict()
             self._run |= {name: content[name] for name in OF_START}
@@ -172,10 +176,16 @@ class RunView:
             self.become("done")
             self.stream.publish(event.kind, {"scores": self._scores})
 
-    def fail(self, message: str) -> None:
+    def on_end(self, error: BaseException | None) -> None:
+        """See `Callback.on_end`."""
+        if error is not None and isinstance(error, Exception):
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
         """The run has ended in an error."""
-        self.note(message)
-        self.become("failed")
+        if self.status != "failed":
+            self.note(str(error) if isinstance(error, McpruneError) else f"{type(error).__name__}: {error}")
+            self.become("failed")
 
     def become(self, status: str) -> None:
         """Change the status."""
@@ -194,7 +204,7 @@ class RunView:
     def publish_figures(self) -> None:
         """Publish the figures since the last time."""
         now, update, blocks = time.monotonic(), self._update, self._blocks
-        if update is None or not blocks or self.knobs is None or self._gates is None:
+        if update is None or not blocks or self._search is None or self.knobs is None or self._gates is None:
             return
         plan, seconds = self.knobs.plan, max(now - self._counted[0], 1e-6)
         mean = {name: total / blocks for name, total in self._sums.items()}
@@ -229,9 +239,9 @@ class RunView:
             "alpha": update.alpha,
             "constant_since": since,
             "seconds_left": self._seconds_left,
-            "near_hard": near_hard(self.knobs.training_gates()),
+            "near_hard": near_hard(self._search.training_gates()),
             "hints": hints(self._recent, self.knobs.values(), plan.sites.size),
-            **self._gates.message(self.knobs.position()),
+            **self._gates.message(self._search.position()),
         }
         self.stream.publish("figures", self.latest)
         self._published, self._counted = now, (now, self._proposals)
@@ -256,11 +266,11 @@ class RunView:
 
     def _publish_hardened(self, event: Hardened) -> None:
         """Publish the hard mask: a search that was stopped early had kept other sites before."""
-        if self.knobs is None or self._gates is None or not self.latest:
+        if self._search is None or self._gates is None or not self.latest:
             return
         self.latest = {
             **self.latest, "figures": self.latest["figures"] | hardened_figures(event), "seconds_left": None, "hints": [],
-            **self._gates.message(self.knobs.position()),
+            **self._gates.message(self._search.position()),
         }  # fmt: skip
         self.stream.publish(event.kind, self.latest)
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import time
-import zlib
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from mcprune.config.files import recorded_options
 from mcprune.config.parsing import interval
-from mcprune.data.prepare import Prepared
+from mcprune.data.fingerprint import fingerprint
 from mcprune.environment import circumstances
 from mcprune.session.build.plan import Plan
+from mcprune.session.search import Search
 from mcprune.state import serialize
 from mcprune.storage.folder import Mark, RunFolder
-
-if TYPE_CHECKING:
-    from mcprune.session.search import Search
 
 # `auto`: so many seconds between two checkpoints, and at most this share of the time for writing them.
 USUAL, SHARE = 30.0, 0.01
@@ -25,7 +20,7 @@ USUAL, SHARE = 30.0, 0.01
 SHORT = 3.0
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes checkpoints of a search into its folder when they are due.
 
     Parameters
@@ -39,21 +34,21 @@ class Keeper:
         self.plan = plan
         every = plan.config.runtime.checkpoint_every
         self.unit, self.size = ("auto", USUAL) if every == "auto" else interval(every)
-        self.mark = Mark()  # of the events when the search was last between two blocks, nothing told of the last one
+        self.mark = Mark()  # of the events when the search was last between two blocks, without those of the last block
         self._last = time.monotonic()
         self._last_epoch = 0.0
         self._cost = 0.0
         self._saved_blocks = -1
         self._about: dict[str, Any] | None = None
 
-    def begin(self, blocks: int) -> None:
-        """The search begins or goes on, so many blocks done."""
+    def start(self, blocks: int) -> None:
+        """The search starts, or continues, with so many blocks done."""
         self._last = time.monotonic()
         self._last_epoch = self.plan.epochs * blocks / self.plan.blocks
         self._saved_blocks = blocks
 
-    def after_block(self, search: Search, *, is_asked: bool) -> None:
-        """Save if it is due: in time, at the end of the search, or asked to; nothing of the block has been told yet.
+    def after_block(self, search: Search) -> None:
+        """Save if it is due: in time, at the end of the search, or before it is stopped; the events of the block come afterwards.
 
         Raises
         ------
@@ -69,15 +64,15 @@ class Keeper:
         else:
             is_due = passed >= (max(self.size, self._cost / SHARE) if self.unit == "auto" else self.size)
         at_end = search.is_over and (passed >= SHORT or self.unit != "auto")
-        if is_due or at_end or is_asked:
+        if is_due or at_end or search.is_stopping:
             self.save(search, self.mark)
 
     def save(self, search: Search, mark: Mark | None = None) -> None:
-        """Write a checkpoint; `mark` says which events it stands behind, by default all."""
+        """Write a checkpoint that goes with the events up to `mark`, by default all."""
         began = time.monotonic()
         if self._about is None:
             self._about = about(self.plan, search)
-        steering = search.steering.save(search.blocks_done)
+        steering = search.controller.pending(search.blocks_done)
         self.folder.write_checkpoint(
             {**self._about, "search": search.save(), "steering": steering}, mark or self.folder.mark
         )
@@ -87,7 +82,7 @@ class Keeper:
         self._cost = self._last - began
 
     def rescue(self, search: Search) -> None:
-        """Save before an error or a reader that leaves ends the run, where the search stands between two blocks.
+        """Save where an error, or a reader that leaves, ends the run between two blocks.
 
         Raises
         ------
@@ -120,13 +115,3 @@ def about(plan: Plan, search: Search) -> dict[str, Any]:
             "frozen": [name for name, value in model.named_parameters() if not value.requires_grad],
         }
     return held
-
-
-def fingerprint(data: Prepared) -> str:
-    """Return a CRC-32 over all parts of the prepared data: it finds other data by mistake, not by malice."""
-    found = 0
-    for part in ("train", "validation", "test"):
-        for values in (getattr(data, f"x_{part}"), getattr(data, f"y_{part}")):
-            found = zlib.crc32(f"{values.dtype} {values.shape}".encode(), found)
-            found = zlib.crc32(np.ascontiguousarray(values).data.cast("B") if values.size else b"", found)
-    return f"{found:08x}"

@@ -16,7 +16,7 @@ from mcprune.session.build.plan import Plan, make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import searching
 from mcprune.session.pilots import MOST
-from mcprune.session.steering import Steering
+from mcprune.session.steering.controller import Controller
 from mcprune.sites.gates import GatedModel
 
 # Of a chain's time: what a trial may take to learn how long an epoch lasts, and what its epochs are planned to fill.
@@ -25,14 +25,14 @@ LONGEST = 0.1  # of the time, the longest trial: what has not done an epoch by t
 TRIALS = 4  # at most: the first are short, and tell little where an epoch is a few steps
 
 
-class Filling(Steering):
+class Filling(Controller):
     """Lets a chain plan more epochs than at the start where its time is not filled, up to `epochs`."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
     def most_blocks(self, plan: Plan) -> int:
-        """See `Steering.most_blocks`."""
+        """See `Controller.most_blocks`."""
         return math.ceil(plan.blocks * self.epochs / plan.epochs)
 
 

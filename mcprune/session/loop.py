@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,20 @@ from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import use_threads, versions
-from mcprune.errors import FolderError, McpruneError, RanksError
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method, site_groups
 from mcprune.session.build.plan import Plan, make_plan
-from mcprune.session.checkpoint_writer import Keeper
 from mcprune.session.finalize import SearchResult, cost_budgets, finalize, write_mask
+from mcprune.session.folder_writer import FolderWriter
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.orphaned_mask import rescued
 from mcprune.session.pilots import in_time
 from mcprune.session.ranks import enter
 from mcprune.session.retrain import Refit, is_default
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_of
-from mcprune.session.steering import Steering
-from mcprune.storage.events import Event, Note, RunDone, RunStarted
+from mcprune.session.steering.callbacks import Callback, Callbacks
+from mcprune.session.steering.controller import Controller
+from mcprune.storage.events import Event, Note, RunStarted
 from mcprune.storage.folder import RunFolder
 from mcprune.training.classifiers import classifier_words
 from mcprune.types import BoolArray
@@ -43,14 +41,22 @@ MOST_NAMES = 4096  # of inputs in `run_started`
 AT_LEAST, MOST_RETRAINING, RESERVED = 0.01, 0.5, 1.2
 
 
-def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = None) -> Iterator[Event]:
+def run(
+    config: Config,
+    controller: Controller | None = None,
+    *,
+    callbacks: Iterable[Callback] = (),
+    ranks: Ranks | None = None,
+) -> Iterator[Event]:
     """Run a configuration; leaving the loop ends the run and keeps what is written.
 
     Parameters
     ----------
     config : Config
-    steering : Steering, optional
-        Who turns the knobs of the run, such as a `Replay`.
+    controller : Controller, optional
+        Who changes the run while it goes on, such as a `Replay`; by default the first callback that is one.
+    callbacks : iterable of Callback
+        Who watches the run.
     ranks : Ranks, optional
         The processes of the run, of which this is rank 0; the others `follow` (session/worker.py).
 
@@ -80,7 +86,15 @@ def run(config: Config, steering: Steering | None = None, ranks: Ranks | None = 
         if ranks is not None:
             ranks.told({"options": None})
         # Not kept in a variable: the data set is freed once its parts are made.
-        yield from start_run(config, load_dataset(config), folder, steering=steering, ranks=ranks, began=began)
+        yield from start_run(
+            config,
+            load_dataset(config),
+            folder,
+            controller=controller,
+            callbacks=callbacks,
+            ranks=ranks,
+            began=began,
+        )
     finally:
         folder.close()
 
@@ -99,8 +113,10 @@ def run_on(
     dataset: Dataset,
     path: Path | None,
     model: torch.nn.Module | None = None,
-    steering: Steering | None = None,
+    controller: Controller | None = None,
     function: Callable[..., Any] | None = None,
+    *,
+    callbacks: Iterable[Callback] = (),
 ) -> Iterator[Event]:
     """Run on a loaded data set; a `path` of None writes nothing."""
     folder = None if path is None else RunFolder(path, config, force=config.runtime.force)
@@ -109,7 +125,7 @@ def run_on(
             is_named = config.data.source != FROM_PYTHON
             given = {"data": not is_named, "model": model is not None, "objective": function is not None}
             folder.announce(tuple(name for name, is_given in given.items() if is_given))
-        yield from start_run(config, dataset, folder, model, steering, function)
+        yield from start_run(config, dataset, folder, model, controller, function, callbacks=callbacks)
     finally:
         if folder is not None:
             folder.close()
@@ -120,8 +136,10 @@ def start_run(
     dataset: Dataset,
     folder: RunFolder | None,
     model: torch.nn.Module | None = None,
-    steering: Steering | None = None,
+    controller: Controller | None = None,
     function: Callable[..., Any] | None = None,
+    *,
+    callbacks: Iterable[Callback] = (),
     ranks: Ranks | None = None,
     began: float | None = None,
 ) -> Iterator[Event]:
@@ -135,38 +153,48 @@ def start_run(
         seconds = seconds if ranks is None else float(ranks.told(seconds))
         config = config.replace(search_time=seconds)
         plan.config = plan.config.replace(search_time=seconds)
-    search = searching(config, plan, began, steering)
+    callbacks = tuple(callbacks)
+    search = searching(config, plan, began, controller or controller_of(callbacks))
     del dataset
     if folder is not None:
         folder.config = search.plan.config
-    yield from record_events(_events(search, folder, began), search, folder)
+    yield from record_events(_events(search, folder, began), search, folder, callbacks)
 
 
-def record_events(events: Iterator[Event], search: Search, folder: RunFolder | None) -> Iterator[Event]:
-    """Yield the events and write them into the folder; whatever ends them early, the search is saved first."""
-    if folder is None:
-        yield from events
-        return
-    try:
-        for event in events:
-            # A classifier that diverges at once leaves nothing, and an earlier run as it was.
-            if search.blocks_done:
-                folder.start()
-            folder.write_event(event)
-            if isinstance(event, RunDone) and event.is_complete:
-                folder.mark_finished()
-            yield event
-    except FolderError as error:
-        if search.blocks_done and not folder.path.exists():
-            raise FolderError(f"{error}; {rescued(search, folder.path)}") from None
-        raise  # a full disk takes nothing more; what it holds stays, also under --force
-    except BaseException as error:
-        with suppress(FolderError):
-            if search.keeper is not None:
-                search.keeper.rescue(search)
-        if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # those can be resumed
-            folder.restore_replaced()
-        raise
+def controller_of(callbacks: Iterable[Callback]) -> Controller | None:
+    """Return the first callback that is a controller as well."""
+    return next((callback for callback in callbacks if isinstance(callback, Controller)), None)
+
+
+def record_events(
+    events: Iterator[Event],
+    search: Search,
+    folder: RunFolder | None,
+    callbacks: Iterable[Callback] = (),
+    earlier: Iterable[Event] = (),
+) -> Iterator[Event]:
+    """Yield the events of a search, written into its folder and given to the callbacks.
+
+    Parameters
+    ----------
+    events : iterator of Event
+        Those to come.
+    search : Search
+    folder : RunFolder or None
+    callbacks : iterable of Callback
+    earlier : iterable of Event
+        Those of a resumed run up to its checkpoint: the folder has them, the callbacks get them first.
+    """
+    watching = Callbacks(callbacks)
+    writing = Callbacks([] if folder is None else [FolderWriter(folder, search)])
+    search.callbacks = Callbacks([*writing.callbacks, *watching.callbacks])
+    yield from watching.watch(_chained(earlier, writing.watch(events)))
+
+
+def _chained(earlier: Iterable[Event], events: Iterator[Event]) -> Iterator[Event]:
+    """Yield earlier events, then the others; unlike itertools.chain it closes them when it is closed."""
+    yield from earlier
+    yield from events
 
 
 def _events(search: Search, folder: RunFolder | None, began: float) -> Iterator[Event]:
@@ -212,9 +240,8 @@ def named_features(plan: Plan) -> tuple[str, ...] | None:
 def search_and_finish(search: Search, folder: RunFolder | None, began: float) -> Iterator[Event]:
     """Search, from wherever the search is; harden; retrain, compare and write."""
     plan = search.plan
-    keeper = None if folder is None else Keeper(folder, plan)
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
-        yield from search.run(interrupt, began, keeper)
+        yield from search.run(interrupt, began)
         yield from search.notes()
         kept = int((search.position() > 0).sum())
         if search.blocks_done < search.pace.blocks and not search.is_within():
@@ -295,9 +322,9 @@ def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Pl
     return searched.plan, mask, hardened.validation_accuracy
 
 
-def searching(config: Config, plan: Plan, began: float, steering: Steering | None = None) -> Search:
+def searching(config: Config, plan: Plan, began: float, controller: Controller | None = None) -> Search:
     """Return the search of a plan, ready to run; on the gradient path pilots may settle the plan first."""
     use_threads(plan.config.runtime.threads or 1)
     if config.method == "gradient":
         plan = in_time(plan, config, began, lambda plan: Search(plan, make_method(plan)))
-    return Search(plan, make_method(plan), steering)
+    return Search(plan, make_method(plan), controller)

@@ -21,11 +21,11 @@ import torch
 
 from mcprune.config.files import recorded_options
 from mcprune.config.schema import Config
+from mcprune.data.fingerprint import fingerprint
 from mcprune.distributed.evaluation import BLOCK, Ranks
 from mcprune.environment import circumstances, cores, versions
 from mcprune.errors import ConfigError, DeviceError, RanksError
 from mcprune.session.build.plan import Plan
-from mcprune.session.checkpoint_writer import fingerprint
 from mcprune.session.interrupt import CODES, Interrupt
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,17 +14,19 @@ from torch import nn
 from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
 from mcprune.data.base import Dataset
+from mcprune.data.fingerprint import fingerprint
 from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import circumstances, use_threads
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import make_plan
-from mcprune.session.checkpoint_writer import fingerprint
 from mcprune.session.loop import record_events, search_and_finish, start_run
 from mcprune.session.ranks import enter
 from mcprune.session.search import Search
-from mcprune.session.steering import Replay, Steering, change_of
+from mcprune.session.steering.callbacks import Callback
+from mcprune.session.steering.controller import Controller
+from mcprune.session.steering.replay import Replay, change_of
 from mcprune.state import put_tensors
 from mcprune.storage.atomic import Lock
 from mcprune.storage.checkpoint import packed, read_checkpoint
@@ -47,8 +49,8 @@ class Opened(NamedTuple):
         What the folder does not hold: `data`, `model`, `objective`.
     told : list of Event
         What was told up to the checkpoint.
-    steering : Steering
-        What was still to be turned, and what was turned behind the checkpoint.
+    controller : Controller
+        Repeats the changes that were recorded after the checkpoint, or known already.
     words : list of str
         Where it goes on, and what is different now.
     is_forced : bool
@@ -61,7 +63,7 @@ class Opened(NamedTuple):
     held: dict[str, Any] | None
     needs: tuple[str, ...]
     told: list[Event]
-    steering: Steering
+    controller: Controller
     words: list[str]
     is_forced: bool
     options: dict[str, Any]
@@ -134,9 +136,9 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
             words += [f"other than when it began, so the bits may differ: {text}" for text in different]
         mark = Mark() if held is None else Mark(*held["events"])
         told, tail = _split(path, mark)
-        steering = _steering(held, tail)
+        controller = _controller(held, tail)
         files = RunFolder(path, config, force=bool(options.get("force")), resumes=(lock, run_id))
-        return Opened(files, held, tuple(request["needs"]), told, steering, words, anyway, options)
+        return Opened(files, held, tuple(request["needs"]), told, controller, words, anyway, options)
     except BaseException:
         lock.release()
         raise
@@ -147,6 +149,8 @@ def events_of(
     dataset: Dataset | None = None,
     model: nn.Module | None = None,
     function: Callable[..., Any] | None = None,
+    *,
+    callbacks: Iterable[Callback] = (),
     ranks: Ranks | None = None,
 ) -> Iterator[Event]:
     """Tell again what was told, then go on to the end; leaving the loop keeps what is written.
@@ -160,6 +164,8 @@ def events_of(
         The classifier again, where the user's own was given; its weights come from the checkpoint.
     function : callable, optional
         The objective again, where it was a function.
+    callbacks : iterable of Callback
+        Who watches the run; they get the earlier events too.
     ranks : Ranks, optional
         The processes that go on with it, of which this is rank 0; there may be more or fewer than before.
 
@@ -178,12 +184,14 @@ def events_of(
             dataset = load_dataset(config)
         began = time.monotonic()
         if held is None:
-            yield from start_run(config, dataset, folder, model, opened.steering, function, ranks)
+            yield from start_run(
+                config, dataset, folder, model, opened.controller, function, callbacks=callbacks, ranks=ranks
+            )
             return
         search = restored(
             held,
             dataset,
-            opened.steering,
+            opened.controller,
             folder.path,
             model=model,
             function=function,
@@ -193,9 +201,8 @@ def events_of(
         folder.config = search.plan.config
         del dataset
         folder.resume_at(Mark(*held["events"]))
-        yield from opened.told
         began = time.monotonic() - search.state.clock.total
-        yield from record_events(search_and_finish(search, folder, began), search, folder)
+        yield from record_events(search_and_finish(search, folder, began), search, folder, callbacks, opened.told)
     finally:
         folder.close()  # releases the lock
 
@@ -203,7 +210,7 @@ def events_of(
 def restored(
     held: dict[str, Any],
     dataset: Dataset,
-    steering: Steering,
+    controller: Controller,
     path: Path,
     *,
     model: nn.Module | None = None,
@@ -236,7 +243,7 @@ def restored(
                 f"torchrun --nproc-per-node={trained_by}, or use --anyway"
             )
         use_threads(plan.config.runtime.threads or 1)
-        search = Search(plan, make_method(plan), steering)
+        search = Search(plan, make_method(plan), controller)
         search.restore(held["search"])
     except McpruneError:
         raise
@@ -264,7 +271,7 @@ def tell_all(opened: Opened, ranks: Ranks) -> None:
     """Tell the other ranks, which wait in `follow`, where a run goes on; they need not see its folder."""
     held = opened.held
     options = held["options"] if held is not None else opened.options
-    ranks.told({"options": options, "steering": opened.steering.save(0), "is_forced": opened.is_forced})
+    ranks.told({"options": options, "steering": opened.controller.pending(0), "is_forced": opened.is_forced})
     ranks.first(b"" if held is None else packed(held))
 
 
@@ -374,7 +381,7 @@ def _split(path: Path, mark: Mark) -> tuple[list[Event], list[Event]]:
     return parse_events(data[: mark.size]).events, parse_events(whole).events
 
 
-def _steering(held: dict[str, Any] | None, tail: list[Event]) -> Steering:
+def _controller(held: dict[str, Any] | None, tail: list[Event]) -> Controller:
     """Return what was still to be turned, and what a person, or the clock, had turned behind the checkpoint before the run was cut off."""
     try:
         found = Replay.of(dict(held["steering"]) if held is not None else {})
@@ -391,5 +398,5 @@ def _steering(held: dict[str, Any] | None, tail: list[Event]) -> Steering:
             if turned not in found.changes.setdefault(block, []):  # a repeated one is known already
                 found.changes[block].append(turned)
         elif isinstance(event, Stopped) and event.reason in ("stop", "max_time") and found.end is None:
-            found.end, found.why = event.block, event.reason
+            found.end, found.reason = event.block, event.reason
     return found

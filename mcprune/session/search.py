@@ -6,20 +6,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mcprune.errors import ConfigError
 from mcprune.methods.base import Batch, BlockInfo, Method
 from mcprune.session.build.plan import Plan
-from mcprune.session.checkpoint_writer import Keeper
 from mcprune.session.finalize import cost_of
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.ranks import agreed
 from mcprune.session.search_parts import make_judges, make_trainer, near_hard, progress_event
 from mcprune.session.search_state import Clock, Crossings, Reported, SearchState, Totals
-from mcprune.session.steering import Knobs, Steering
+from mcprune.session.steering.callbacks import Callbacks
+from mcprune.session.steering.controller import Controller
+from mcprune.session.steering.knobs import Knobs
 from mcprune.session.time_budget import Pace
 from mcprune.session.validation import Validation
 from mcprune.state import Saved, deserialize, serialize
@@ -35,6 +37,13 @@ FEW = 0.1  # of the planned blocks; a search that has had fewer was none
 RENEW = 8  # blocks for which a frozen classifier is evaluated on the same rows
 
 
+class Saver(NamedTuple):
+    """Writes a checkpoint at once, into the run's folder."""
+
+    path: Path
+    save: Callable[[], None]
+
+
 class Search:
     """Backprop and method in turns over the planned blocks; a method without blocks moves in the steps of backprop themselves.
 
@@ -42,7 +51,7 @@ class Search:
     ----------
     plan : Plan
     method : Method
-    steering : Steering, optional
+    controller : Controller, optional
         Who changes the knobs.
 
     Attributes
@@ -52,16 +61,18 @@ class Search:
     """
 
     # What follows from the state, the classifier and the clock.
-    recomputed = ("evaluation", "_batch", "_times", "_reported", "is_between", "began")
+    recomputed = ("evaluation", "_batch", "_times", "_is_compiled", "_reported", "is_between", "is_stopping", "began")
 
-    def __init__(self, plan: Plan, method: Method[Any], steering: Steering | None = None) -> None:
+    def __init__(self, plan: Plan, method: Method[Any], controller: Controller | None = None) -> None:
         chain, data = plan.config.chain, plan.prepared
-        self.steering = steering or Steering()
+        self.controller = controller or Controller()
+        self.callbacks = Callbacks()
+        self.saver: Saver | None = None
         self.plan = plan
         self.method = method
         falls = chain.keep_schedule.kind == "geometric" and plan.falls
         settled = (chain.keep_schedule.until or 0.5) if falls else 0.0
-        self.pace = Pace(plan.blocks, self.steering.most_blocks(plan), settled=settled)
+        self.pace = Pace(plan.blocks, self.controller.most_blocks(plan), settled=settled)
         seed = plan.config.runtime.seed
         fitted, judge = judge_split(data.y_train, plan.evaluation.on, plan.evaluation.fraction, seed)
         self.trainer = make_trainer(plan, fitted)
@@ -86,19 +97,26 @@ class Search:
         )
         self.knobs = Knobs(plan, method, self.state)
         self.looks = VALIDATIONS
-        self.keeper: Keeper | None = None
+        self.is_stopping = False  # a signal has asked to end
         self.mask: BoolArray | None = None  # once it is hardened
         self.is_between = False  # between two blocks: `save` gives what can be resumed
         self.began = 0.0  # when the data were being loaded, by the clock that never goes back
         self._batch: Batch | None = None
-        # The median of the last blocks: some of the first ones compile the engine.
-        self._times: deque[float] = deque(maxlen=31)
+        self._times: deque[float] = deque(maxlen=31)  # seconds of the last blocks
+        self._is_compiled = (
+            False  # the first block of a process compiles the engine, so its time is not that of another
+        )
         self._reported = Reported()  # after the last block, before it was reported
 
     @property
     def blocks_done(self) -> int:
         """Blocks done so far."""
         return self.state.blocks_done
+
+    @property
+    def proposals(self) -> int:
+        """Proposals consumed so far, by all replicas."""
+        return self.state.totals.proposals
 
     def position(self) -> FloatArray:
         """Return the pruner weights, shape (N,)."""
@@ -108,25 +126,20 @@ class Search:
         """Return the gates (N,) under which the classifier trains now."""
         return self.method.training_gates(self.state.method)
 
-    def run(self, interrupt: Interrupt, began: float, keeper: Keeper | None = None) -> Iterator[Event]:
-        """Yield progress until the planned blocks are done, time is up, or an interrupt or who steers asks to stop.
+    def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
+        """Yield progress until the planned blocks are done, time is up, or an interrupt or the controller stops the search.
 
         Parameters
         ----------
         interrupt : Interrupt
         began : float
             When the run began, by time.monotonic; of a search that was restored, as if it had never stopped.
-        keeper : Keeper, optional
-            Saves the search between two blocks.
         """
         config = self.plan.config
         self.began = began
         state = self.state
         began_search = began if state.last is None else time.monotonic() - state.clock.search
-        self.steering.begin(self.knobs)
-        self.keeper = keeper
-        if keeper is not None:
-            keeper.begin(self.blocks_done)
+        self.callbacks.on_start(self)
         if state.last is not None and state.reported.blocks < state.blocks_done:  # restored before a report
             yield from self._tell(state.last, state.end_reason)
         if self.is_over:
@@ -143,30 +156,43 @@ class Search:
             block_began = time.monotonic()
             if state.replan:
                 yield from self._turn_pace(block, state.replan)
-            yield from self.steer(block, interrupt, keeper)
+            yield from self.steer(block, interrupt)
             began_search += time.monotonic() - block_began  # a pause is no time of the search
             block_began = time.monotonic()
             self.is_between = False
             info = self.advance(block)
-            self._times.append(time.monotonic() - block_began)
-            state.clock.block = sorted(self._times)[len(self._times) // 2]
+            self._time_block(time.monotonic() - block_began)
             if not block and self.method.uses_blocks:
                 began_search = time.monotonic()  # what was loaded and compiled up to here is no time of the search
             state.clock.search = time.monotonic() - began_search
             stopping = self._end_block(interrupt)
-            self.steering.observe(info, state.blocks_done, state.totals.proposals)
+            self.is_stopping = bool(stopping)
             self._reported = replace(state.reported)
             self.is_between = True
-            if keeper is not None:
-                keeper.after_block(self, is_asked=bool(stopping))
+            self.callbacks.on_block(self, info)
             yield from self._tell(info, stopping or state.end_reason)
             if stopping or self.is_over:
                 return
 
+    def _time_block(self, seconds: float) -> None:
+        """Take in the time of a block; the usual time of one is the median of the last ones."""
+        if self._times and not self._is_compiled:
+            self._times.clear()
+            self._is_compiled = True
+        self._times.append(seconds)
+        self.state.clock.block = sorted(self._times)[len(self._times) // 2]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the seconds to the end of the search; None until two blocks after the first of the process are timed."""
+        if not self._is_compiled or len(self._times) < 2:
+            return None
+        return self.state.clock.block * (self.pace.blocks - self.blocks_done)
+
     def _end_block(self, interrupt: Interrupt) -> str:
         """Decide whether the search ends here, and whether more or fewer blocks are planned; return why a person wants to end."""
         state, limit = self.state, self.plan.config.runtime.search_time
-        is_free = state.blocks_done > self.steering.repeats_until  # what is repeated from a record no clock changes
+        is_free = state.blocks_done > self.controller.repeats_until  # what is repeated from a record no clock changes
         is_late = is_free and limit is not None and state.clock.search >= limit
         state.replan = 0
         if is_free and limit is not None and self.method.uses_blocks:
@@ -178,7 +204,7 @@ class Search:
             )
         if is_late and self.is_falling:  # a block at n, or the mask was never searched for
             is_late, state.replan = False, state.blocks_done + 1
-        state.end_reason = self.steering.ends(state.blocks_done) or ("max_time" if is_late else "")
+        state.end_reason = self.controller.stop_reason(state.blocks_done) or ("max_time" if is_late else "")
         return stopping
 
     @property
@@ -241,7 +267,7 @@ class Search:
             It is of another plan.
         """
         if saved["knobs"]:
-            self.knobs.turn(saved["knobs"])
+            self.knobs.change(saved["knobs"])
         deserialize(saved, self.state, "search")
         self.method.validate(self.state.method)
         self.pace.resume()
@@ -286,36 +312,35 @@ class Search:
             batch = self.judges.batch(self.state.evaluation, self.method.first_rows)
             self.state.method = self.method.begin(self.state.method, batch)
 
-    def steer(self, block: int, interrupt: Interrupt, keeper: Keeper | None) -> Iterator[Event]:
-        """Do what is ordered in front of a block, and tell of it."""
+    def steer(self, block: int, interrupt: Interrupt) -> Iterator[Event]:
+        """Carry out the controller's commands before a block, and yield the events of that."""
         again = True
         while again:
-            changes, checkpoint, again = self.steering.orders(block, lambda: interrupt.is_asked)
+            changes, checkpoint, again = self.controller.poll(block, lambda: interrupt.is_asked)
             for change in changes:
-                self.is_between = False  # what is told no longer stands where a rescue would begin
+                self.is_between = False  # events follow that a checkpoint here would not have
                 if "blocks" in change:  # a record's
                     yield from self._turn_pace(block, int(change["blocks"]))
                     continue
                 try:
-                    knobs, before = self.knobs.turn(change)
+                    knobs, before = self.knobs.change(change)
                 except ConfigError as error:
-                    self.steering.refused(change, error)
+                    self.controller.on_refused(change, error)
                     continue
                 self.state.turned_at = step = self.state.totals.proposals
                 yield KnobChanged(block, step, knobs, before)
             if checkpoint:
-                yield from self._checkpoint_now(block, keeper)
+                yield from self._checkpoint_now(block)
             again = again and not interrupt.is_asked
 
-    def _checkpoint_now(self, block: int, keeper: Keeper | None) -> Iterator[Event]:
-        if keeper is None or not block:
-            why = "this run writes no folder" if keeper is None else "the first block is not done yet"
+    def _checkpoint_now(self, block: int) -> Iterator[Event]:
+        if self.saver is None or not block:
+            why = "this run writes no folder" if self.saver is None else "the first block is not done yet"
             yield Note(f"no checkpoint: {why}")
             return
-        # Told first, so that it stands in front of the checkpoint.
-        text = f"checkpoint after block {block:,}: mcprune resume {keeper.folder.path} would go on from here"
-        yield Note(text)
-        keeper.save(self)
+        # Written first, so that the checkpoint covers it.
+        yield Note(f"checkpoint after block {block:,}: mcprune resume {self.saver.path} continues from here")
+        self.saver.save()
 
     def notes(self) -> Iterator[Event]:
         """Say what turning knobs at a temperature means, and what a time that is far too short does."""

@@ -155,7 +155,7 @@ def progress_event(
         validation_objective=search.validation.objective(search.position() > 0) if is_look else None,
         gates=coded(search.training_gates()) if is_shown else None,
         seconds=time.monotonic() - search.began,
-        seconds_left=search.state.clock.block * (blocks - search.blocks_done),
+        seconds_left=search.seconds_left,
     )
 
 

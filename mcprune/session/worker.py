@@ -15,11 +15,12 @@ from mcprune.session.interrupt import CODES, Interrupt
 from mcprune.session.loop import searching
 from mcprune.session.ranks import enter
 from mcprune.session.resume import restored
-from mcprune.session.steering import Replay, Steering
+from mcprune.session.steering.controller import Controller
+from mcprune.session.steering.replay import Replay
 from mcprune.storage.checkpoint import unpacked
 
 
-def follow(ranks: Ranks, config: Config | None = None, steering: Steering | None = None) -> int:
+def follow(ranks: Ranks, config: Config | None = None, controller: Controller | None = None) -> int:
     """Do what rank 0 does until its search has ended in a mask; what comes after that is rank 0's alone.
 
     Parameters
@@ -27,7 +28,7 @@ def follow(ranks: Ranks, config: Config | None = None, steering: Steering | None
     ranks : Ranks
     config : Config, optional
         What this rank was asked for; None for `mcprune resume`. Where rank 0 goes on with a run, its options count.
-    steering : Steering, optional
+    controller : Controller, optional
         As rank 0 has it.
 
     Returns
@@ -45,7 +46,7 @@ def follow(ranks: Ranks, config: Config | None = None, steering: Steering | None
     if told["options"] is not None:
         content = ranks.first(b"")
         config = make_config(**in_flat(told["options"]))
-        steering = Replay.of(told["steering"])
+        controller = Replay.of(told["steering"])
         held = unpacked(Path("the checkpoint of rank 0"), content) if content else None
     assert config is not None
     began = time.monotonic()
@@ -53,11 +54,11 @@ def follow(ranks: Ranks, config: Config | None = None, steering: Steering | None
     if held is None:
         plan = make_plan(config, dataset)
         enter(plan, config, ranks)
-        search = searching(config, plan, began, steering)
+        search = searching(config, plan, began, controller)
     else:
-        assert steering is not None
+        assert controller is not None
         where = Path("the folder of rank 0")
-        search = restored(held, dataset, steering, where, is_forced=bool(told["is_forced"]), ranks=ranks)
+        search = restored(held, dataset, controller, where, is_forced=bool(told["is_forced"]), ranks=ranks)
     del dataset
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
         for _ in search.run(interrupt, began):

@@ -206,20 +206,20 @@ class Jobs:
             return {name: value for name, value in self.known[job.name].items() if name.startswith("trial_")}
         began = time.monotonic()
         record: Options = {}
-        steering = None
+        controller = None
         if config.method == "markov" and config.runtime.search_time is not None and config.train.epochs is None:
             fitted = fitting_epochs(config, dataset)
             spent = time.monotonic() - began
             update = {"epochs": fitted.epochs, "search_time": _time_left(config.runtime.search_time, spent)}
             config = config.replace(**update)
             record = {"trial_seconds": spent, "trial_forwards": fitted.forwards}
-            steering = Filling(fitted.most)
+            controller = Filling(fitted.most)
         # Written first: a run that is killed here differs from one with other options.
         self.known[job.name] = {"options": self._keys[job.name], **record}
         self._write()
         (folder / RESULT).unlink(missing_ok=True)
         check_free(folder, force=True)
-        for event in run_on(config, dataset, folder, steering=steering):
+        for event in run_on(config, dataset, folder, controller=controller):
             _refuse_interrupt(event)
         return record
 

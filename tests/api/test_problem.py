@@ -5,14 +5,13 @@ import pytest
 import torch
 
 import mcprune
-from mcprune.api import fit_steered
-from mcprune.session.steering import Steering
+from mcprune.session.steering.controller import Controller
 
 
-class Stop(Steering):
-    """Whoever steers ends the run after its first block."""
+class Stop(Controller):
+    """Ends the run after its first block."""
 
-    def ends(self, block: int) -> str:
+    def stop_reason(self, block: int) -> str:
         return "stop" if block >= 1 else ""
 
 
@@ -63,6 +62,6 @@ def test_options_have_one_place(rows):
 def test_a_run_that_was_cut_short_says_so(rows):
     x, y = rows
     assert mcprune.prune(x, y, keep=2, hidden=(16,), **SHORT).is_complete
-    left = fit_steered(mcprune.Problem(None, rows, keep=2, hidden=(16,)), None, Stop(), lambda event: None, **SHORT)
+    left = mcprune.fit(mcprune.Problem(None, rows, keep=2, hidden=(16,)), controller=Stop(), **SHORT)
     assert not left.is_complete
     assert "ended before its planned end" in left._repr_html_()

@@ -121,7 +121,7 @@ def test_a_run_that_has_not_ended_is_looked_at_with_its_changes(tmp_path):
     from mcprune.config.schema import make_config
     from mcprune.dashboard.recorded import RecordedRun
     from mcprune.session.loop import run
-    from mcprune.session.steering import Replay
+    from mcprune.session.steering.replay import Replay
 
     options = {"epochs": 12, "hidden": (8,), "retrain_epochs": 1, "compare": "no", "threads": 1, "keep": 16}
     told = list(run(make_config(**options, out=str(tmp_path / "run")), Replay({6: [{"alpha": 2.0}]}, None)))

@@ -22,7 +22,9 @@ from mcprune.config.schema import make_config
 from mcprune.session.loop import run
 from mcprune.session.ranks import met, place_of
 from mcprune.session.resume import events_of, open_run
-from mcprune.session.steering import Replay, Steering
+from mcprune.session.steering.callbacks import Callback
+from mcprune.session.steering.controller import Controller
+from mcprune.session.steering.replay import Replay
 from mcprune.session.worker import follow
 
 Hear = Callable[[str, Mapping[str, Any]], None]
@@ -49,10 +51,20 @@ def options_of(configuration: Configuration, folder: Path) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def steering_of(configuration: Configuration) -> Any:
+class Listener(Callback):
+    """Passes on each event."""
+
+    def __init__(self, hear: Hear) -> None:
+        self.hear = hear
+
+    def on_event(self, event: Any) -> None:
+        self.hear(event.kind, json.loads(event.to_json()))
+
+
+def controller_of(configuration: Configuration) -> Controller:
     """Return who changes the knobs of a run; a new one for each run."""
     if not configuration.turns and configuration.end is None:
-        return Steering()
+        return Controller()
     return Replay(configuration.turns, configuration.end)
 
 
@@ -67,19 +79,12 @@ def start_threads() -> None:
 def run_here(configuration: Configuration, folder: Path, hear: Hear) -> None:
     """Run a configuration of one process in this one, and pass on each event."""
     start_threads()
-    options, steering = options_of(configuration, folder), steering_of(configuration)
+    options, controller, callbacks = options_of(configuration, folder), controller_of(configuration), [Listener(hear)]
     if configuration.network is None:
-        for event in run(make_config(**options), steering):
-            hear(event.kind, json.loads(event.to_json()))
+        for _ in run(make_config(**options), controller, callbacks=callbacks):
+            pass
     else:
-        data = options.pop("data")
-        prune_problem(
-            data,
-            configuration.network(),
-            options,
-            steering,
-            lambda event: hear(event.kind, json.loads(event.to_json())),
-        )
+        prune_problem(options.pop("data"), configuration.network(), options, callbacks, controller)
 
 
 def resume_here(configuration: Configuration, folder: Path) -> None:
@@ -96,7 +101,7 @@ def run_rank(configuration: Configuration, folder: Path, hear: Hear, *, resumes:
         if not ranks.is_first:
             follow(ranks, None if resumes else config)
             return
-        for event in events_of(open_run(folder), ranks=ranks) if resumes else run(config, None, ranks):
+        for event in events_of(open_run(folder), ranks=ranks) if resumes else run(config, ranks=ranks):
             hear(event.kind, json.loads(event.to_json()))
 
 

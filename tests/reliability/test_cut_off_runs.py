@@ -19,7 +19,7 @@ from mcprune.config.schema import make_config
 from mcprune.errors import FolderError
 from mcprune.session.loop import run
 from mcprune.session.resume import events_of, has_ended, open_run
-from mcprune.session.steering import Replay
+from mcprune.session.steering.replay import Replay
 from mcprune.storage.atomic import Lock
 from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
@@ -316,7 +316,7 @@ def test_knobs_that_were_turned_behind_the_checkpoint_are_turned_again(tmp_path)
     list(run(config(tmp_path / "whole"), Replay(turns, None)))
 
     class Person(Replay):
-        def save(self, block):
+        def pending(self, block):
             return {}  # nobody knows beforehand what a person will do
 
     person, folder = Person(turns, None), tmp_path / "run"

@@ -59,7 +59,7 @@ def runs(tmp_path_factory):
     """A steered chain on images, stopped early, and a gradient run on a table."""
     from mcprune.config.schema import make_config
     from mcprune.session.loop import run
-    from mcprune.session.steering import Replay
+    from mcprune.session.steering.replay import Replay
 
     folder = tmp_path_factory.mktemp("reported")
     turns = {3: [{"temperature": 1e-3}], 9: [{"delta": 0.25}]}

@@ -9,7 +9,7 @@ from mcprune.config.schema import make_config
 from mcprune.session.loop import run
 from mcprune.session.resume import events_of, open_run
 from mcprune.session.search import Search
-from mcprune.session.steering import Replay
+from mcprune.session.steering.replay import Replay
 from mcprune.state import serialize
 from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 

@@ -10,7 +10,8 @@ from mcprune.data.load import load
 from mcprune.session.loop import run, run_on
 from mcprune.session.resume import events_of, open_run
 from mcprune.session.search import Search
-from mcprune.session.steering import Steering, read_replay
+from mcprune.session.steering.controller import Controller
+from mcprune.session.steering.replay import read_replay
 from mcprune.session.time_budget import Pace
 
 EACH = 0.01  # seconds of a block
@@ -144,7 +145,7 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     (cut / "checkpoint-older.safetensors").unlink(missing_ok=True)
     slower.now = 1e6
     opened = open_run(cut)
-    assert opened.steering.repeats_until == stop
+    assert opened.controller.repeats_until == stop
     rest = list(events_of(opened))
     assert of(rest, "replanned")[: len(changes)] == changes
     assert (cut / "mask.json").read_bytes() == want
@@ -157,7 +158,7 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     assert (tmp_path / "without" / "mask.json").read_bytes() != want
 
 
-class Most(Steering):
+class Most(Controller):
     def most_blocks(self, plan):
         return 10 * plan.blocks
 
@@ -165,7 +166,7 @@ class Most(Steering):
 def test_time_that_is_left_is_filled_where_more_may_be_planned(monkeypatch):
     config = make_config(**{**OPTIONS, "epochs": 20, "search_time": 3.0})
     Clock(monkeypatch)
-    told = list(run_on(config, load("digits"), None, steering=Most()))
+    told = list(run_on(config, load("digits"), None, controller=Most()))
     last = of(told, "progress")[-1]
     assert 2.8 <= last.seconds <= 3.05
     assert last.block > of(told, "run_started")[0].blocks

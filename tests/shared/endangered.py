@@ -194,7 +194,7 @@ def _run_readers(run: Path) -> list[Reader]:
     from mcprune.config.schema import make_config
     from mcprune.dashboard.recorded import RecordedRun
     from mcprune.report.run_page import check, write_page
-    from mcprune.session.steering import read_replay
+    from mcprune.session.steering.replay import read_replay
     from mcprune.storage.event_log import feature_names, read_log
     from mcprune.storage.pruned_model import load as load_small
     from mcprune.storage.run_metrics import read_run
@@ -315,7 +315,7 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
         try:
             # Of what else may be asked for, `config.toml` takes care; here a run may take the room that it asks for.
             if opened.held is not None and opened.held["options"] == asked:
-                search = restored(opened.held, wine, opened.steering, at)
+                search = restored(opened.held, wine, opened.controller, at)
                 for _ in itertools.islice(search.run(Interrupt(), time.monotonic()), 3):
                     pass
         finally:

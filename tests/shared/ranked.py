@@ -93,7 +93,7 @@ def main(job):
             for options in job["runs"]:
                 config = make_config(**options)
                 if ranks.is_first:
-                    reasons = [event.reason for event in run(config, None, ranks) if event.kind == "stopped"]
+                    reasons = [event.reason for event in run(config, ranks=ranks) if event.kind == "stopped"]
                     print(*reasons, flush=True)
                 else:
                     print(follow(ranks, config), flush=True)

@@ -217,8 +217,7 @@ class Page:
     def _run(self, config):
         from mcprune.session.loop import run
 
-        for event in run(config, self.controller):
-            self.controller.on_event(event)
+        for event in run(config, callbacks=[self.controller]):
             self.told.append(event)
 
     def until(self, is_so, seconds=60.0):

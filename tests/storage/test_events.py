@@ -9,7 +9,7 @@ import pytest
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.session.loop import run
-from mcprune.session.steering import Replay
+from mcprune.session.steering.replay import Replay
 from mcprune.storage.event_log import parse_event, read_log
 from mcprune.storage.events import KINDS, Adapted, Event, KnobChanged, Stopped
 

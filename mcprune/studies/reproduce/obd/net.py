@@ -23,7 +23,7 @@ from mcprune.methods.importance.selection import select
 from mcprune.models.mlp import MLP
 from mcprune.objectives.classification import CrossEntropy
 from mcprune.session.interrupt import CODES
-from mcprune.session.steering import Steering
+from mcprune.session.steering.callbacks import Callback
 from mcprune.sites.site_map import SiteMap, site_map
 from mcprune.storage.events import Event, Stopped
 from mcprune.studies.parts import Figures
@@ -119,8 +119,7 @@ class Net:
             self.dataset,
             copy.deepcopy(model),
             {"keep": self._keep(sites, percent), "sites": "weights", **options},
-            Steering(),
-            _refuse_interrupt,
+            callbacks=[_RefuseInterrupt()],
         )
         right, loss = self._test(model, sites, result.mask.support)
         return {"digest": self._digest, "accuracy": right, "loss": loss, "seconds": {"all": time.monotonic() - start}}
@@ -203,6 +202,9 @@ class Net:
         return model
 
 
-def _refuse_interrupt(event: Event) -> None:
-    if isinstance(event, Stopped) and event.reason in CODES:
-        raise KeyboardInterrupt
+class _RefuseInterrupt(Callback):
+    """Raises where a signal has stopped a search: its mask is not part of the study."""
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, Stopped) and event.reason in CODES:
+            raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Knobs that turn at the boundaries of blocks, what is recorded of them, and the replay."""
+"""Knobs that are changed between blocks, their record, and its replay."""
 
 import json
 
@@ -6,8 +6,11 @@ import pytest
 
 from mcprune.cli.main import main
 from mcprune.errors import ConfigError, FolderError
-from mcprune.session.loop import run
-from mcprune.session.steering import KNOBS, Knobs, Replay, read_replay
+from mcprune.session.build.dataset import load_dataset
+from mcprune.session.build.plan import make_plan
+from mcprune.session.loop import run, searching
+from mcprune.session.steering.knobs import KNOBS
+from mcprune.session.steering.replay import Replay, read_replay
 from mcprune.storage.layout import FILES
 
 TURNS = {
@@ -106,19 +109,24 @@ def test_an_impossible_change_ends_a_replay_with_its_reason(quick, tmp_path):
         list(run(config.replace(force=True), Replay({2: [{"speed": 0.3}]}, end=None)))
 
 
-def test_the_gradient_path_has_no_knobs(tmp_path):
-    assert Knobs.names.fget(type("Holder", (), {"method": object()})()) == ()
-    assert len(KNOBS) == 7
+def test_the_gradient_path_has_no_knobs(quick):
+    config = quick(method="gradient", alpha="ramp")
+    plan = make_plan(config, load_dataset(config))
+    knobs = searching(config, plan, 0.0).knobs
+    assert knobs.names == ()
+    assert knobs.values() == {}
+    config = quick()
+    assert searching(config, make_plan(config, load_dataset(config)), 0.0).knobs.names == KNOBS  # the control
 
 
 def test_a_folder_without_a_run_cannot_be_replayed(tmp_path):
-    with pytest.raises(FolderError, match="give --replay the folder of a run"):
+    with pytest.raises(FolderError, match="Give --replay the folder of a run"):
         read_replay(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_replay(tmp_path)
     (tmp_path / "config.toml").write_text("[problem]\nkeep = 3\n")
     (tmp_path / "events.jsonl").write_text("not json\n")
-    with pytest.raises(FolderError, match="not the record of a run"):
+    with pytest.raises(FolderError, match="is not JSON"):
         read_replay(tmp_path)
 
 

@@ -1,0 +1,83 @@
+"""A run's folder as a callback: events and checkpoints are written, and whatever ends the run early, the search is saved first."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from mcprune.errors import FolderError, McpruneError, RanksError
+from mcprune.methods.base import BlockInfo
+from mcprune.session.checkpoint_writer import CheckpointWriter
+from mcprune.session.finalize import mask_content
+from mcprune.session.search import Saver, Search
+from mcprune.session.steering.callbacks import Callback, SearchView
+from mcprune.storage.atomic import write_whole
+from mcprune.storage.events import Event, RunDone, plain
+from mcprune.storage.folder import RunFolder
+
+
+class FolderWriter(Callback):
+    """Writes a run into its folder.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    search : Search
+    """
+
+    def __init__(self, folder: RunFolder, search: Search) -> None:
+        self.folder = folder
+        self.search = search
+        self.checkpoints = CheckpointWriter(folder, search.plan)
+        search.saver = Saver(folder.path, lambda: self.checkpoints.save(search))
+
+    def on_start(self, search: SearchView) -> None:
+        """See `Callback.on_start`."""
+        self.checkpoints.start(search.blocks_done)
+
+    def on_block(self, search: SearchView, info: BlockInfo) -> None:
+        """See `Callback.on_block`."""
+        self.checkpoints.after_block(self.search)
+
+    def on_event(self, event: Event) -> None:
+        """See `Callback.on_event`."""
+        # A classifier that diverges at once leaves nothing, and an earlier run as it was.
+        if self.search.blocks_done:
+            self.folder.start()
+        self.folder.write_event(event)
+        if isinstance(event, RunDone) and event.is_complete:
+            self.folder.mark_finished()
+
+    def on_end(self, error: BaseException | None) -> None:
+        """See `Callback.on_end`."""
+        if error is None:
+            return
+        if isinstance(error, FolderError):  # a full disk takes nothing more; what it holds stays, also under --force
+            if self.search.blocks_done and not self.folder.path.exists():
+                raise FolderError(f"{error}; {save_orphaned_mask(self.search, self.folder.path)}") from None
+            return
+        with suppress(FolderError):
+            self.checkpoints.rescue(self.search)
+        if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # those can be resumed
+            self.folder.restore_replaced()
+
+
+def save_orphaned_mask(search: Search, path: Path) -> str:
+    """Write the mask of a search whose folder is gone beside it, or among the temporary files, and return where it is."""
+    if search.plan.ranks is not None and search.mask is None:  # the other ranks would have to harden with this one
+        return "there is no mask yet"
+    try:
+        mask = search.harden()[0] if search.mask is None else search.mask
+    except McpruneError as error:
+        return f"no mask could be saved: {error}"
+    content = mask_content(search.plan, mask, search.position(), search.final_gates)
+    text = json.dumps(plain(content), indent=1) + "\n"
+    for place in (path.parent, Path(tempfile.gettempdir())):
+        file = place / f"{path.name}-mask-{uuid.uuid4().hex[:8]}.json"
+        with suppress(OSError):
+            write_whole(file, text.encode())
+            return f"its mask after block {search.blocks_done:,}, {int(mask.sum()):,} sites, is in {file}"
+    return f"its mask after block {search.blocks_done:,} keeps the sites {','.join(map(str, mask.nonzero()[0]))}"

@@ -1,0 +1,1 @@
+"""Who changes a run while it goes on, and who watches it: controllers, knobs, replays, callbacks."""

@@ -1,0 +1,117 @@
+"""Callbacks of a run: one class of empty hooks, and several callbacks as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # the screen derives from this module, and shows itself while torch is imported
+    from mcprune.methods.base import BlockInfo
+    from mcprune.session.build.plan import Plan
+    from mcprune.session.steering.knobs import Knobs
+    from mcprune.storage.events import Event
+    from mcprune.types import Float32Array, FloatArray
+
+
+class SearchView(Protocol):
+    """What a callback sees of a search."""
+
+    plan: Plan
+    knobs: Knobs
+
+    @property
+    def blocks_done(self) -> int:
+        """Blocks done so far."""
+        ...
+
+    @property
+    def proposals(self) -> int:
+        """Proposals consumed so far, by all replicas."""
+        ...
+
+    def position(self) -> FloatArray:
+        """Return the pruner weights, shape (N,)."""
+        ...
+
+    def training_gates(self) -> Float32Array:
+        """Return the gates (N,) under which the classifier trains now."""
+        ...
+
+
+class Callback:
+    """Hooks of a run, each of which does nothing; derive from it and override what you need.
+
+    All hooks are called in the thread of the run. An error that a hook raises ends the run.
+
+    Examples
+    --------
+    >>> import mcprune
+    >>> class Losses(mcprune.Callback):
+    ...     def on_block(self, search, info):
+    ...         print(search.blocks_done, info.loss)
+    >>> result = mcprune.prune("digits", keep=16, callbacks=[Losses()])  # doctest: +SKIP
+    """
+
+    def on_start(self, search: SearchView) -> None:
+        """The search is about to start, or to continue after a resume."""
+
+    def on_block(self, search: SearchView, info: BlockInfo) -> None:
+        """A block is done; its events come afterwards."""
+
+    def on_event(self, event: Event) -> None:
+        """An event of the run, before the run yields it."""
+
+    def on_end(self, error: BaseException | None) -> None:
+        """The run is over, by an error unless `error` is None; GeneratorExit where its loop was left."""
+
+
+class Callbacks(Callback):
+    """Several callbacks, called in their order; at the end in the reverse order.
+
+    Parameters
+    ----------
+    callbacks : iterable of Callback
+    """
+
+    def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
+        self.callbacks = tuple(callbacks)
+
+    def on_start(self, search: SearchView) -> None:
+        """See `Callback.on_start`."""
+        for callback in self.callbacks:
+            callback.on_start(search)
+
+    def on_block(self, search: SearchView, info: BlockInfo) -> None:
+        """See `Callback.on_block`."""
+        for callback in self.callbacks:
+            callback.on_block(search, info)
+
+    def on_event(self, event: Event) -> None:
+        """See `Callback.on_event`."""
+        for callback in self.callbacks:
+            callback.on_event(event)
+
+    def on_end(self, error: BaseException | None) -> None:
+        """See `Callback.on_end`; all are called, even if one raises: then the first error is raised in the end."""
+        raised: BaseException | None = None
+        for callback in reversed(self.callbacks):
+            try:
+                callback.on_end(error)
+            except BaseException as other:
+                raised = raised or other
+        if raised is not None:
+            raise raised
+
+    def watch(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Yield the events, each after it was given to the callbacks; close the events and call `on_end` however they end."""
+        try:
+            try:
+                for event in events:
+                    self.on_event(event)
+                    yield event
+            finally:
+                getattr(events, "close", lambda: None)()
+        except BaseException as error:
+            self.on_end(error)
+            raise
+        self.on_end(None)

@@ -1,0 +1,59 @@
+"""The controller of a run: who may change it between two blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from mcprune.errors import ConfigError
+from mcprune.session.build.plan import Plan
+
+
+class Commands(NamedTuple):
+    """What a run does before its next block.
+
+    Attributes
+    ----------
+    changes : tuple of dict
+        Changes, one after the other: new values by knob, or `{"blocks": n}` for another number of planned blocks.
+    checkpoint : bool
+        Write a checkpoint.
+    again : bool
+        Poll once more before the block: the run is paused.
+    """
+
+    changes: tuple[dict[str, Any], ...] = ()
+    checkpoint: bool = False
+    again: bool = False
+
+
+class Controller:
+    """Steers a run; this one changes nothing. All methods are called in the thread of the run.
+
+    Attributes
+    ----------
+    repeats_until : int
+        Blocks up to which a recorded run is repeated, so that no clock changes anything.
+    """
+
+    repeats_until: int = 0
+
+    def most_blocks(self, plan: Plan) -> int | None:
+        """Return the largest number of blocks that may be planned where there is time left; None: that of the start."""
+        return None
+
+    def poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
+        """Return the commands after `block` blocks; may wait as long as `should_stop()` is false."""
+        return Commands()
+
+    def on_refused(self, changes: Mapping[str, Any], error: ConfigError) -> None:
+        """Changes of a command are not valid after all."""
+        raise error
+
+    def stop_reason(self, block: int) -> str:
+        """Return why the search ends after `block` blocks; empty if it does not."""
+        return ""
+
+    def pending(self, block: int) -> dict[str, Any]:
+        """Return the commands from block `block` on that are known already, as `Replay.of` takes them."""
+        return {}

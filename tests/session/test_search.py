@@ -1,0 +1,34 @@
+"""The search's estimate of the time that is left."""
+
+import time
+
+import pytest
+
+from mcprune.session.loop import run
+from mcprune.session.search import Search
+from mcprune.storage.events import Progress
+
+SLOW = 1.5  # seconds of a first block that compiles the engine
+
+
+@pytest.fixture
+def slow_start(monkeypatch):
+    """The first block of a run takes long, as with a new installation."""
+    advance = Search.advance
+
+    def slowly(self, block):
+        if block == 0:
+            time.sleep(SLOW)
+        return advance(self, block)
+
+    monkeypatch.setattr(Search, "advance", slowly)
+
+
+def test_no_time_is_estimated_from_the_block_that_compiles(slow_start, quick):
+    progress = [event for event in run(quick(epochs=30, hidden=(8,))) if isinstance(event, Progress)]
+    assert [event.block for event in progress[:3]] == [1, 2, 3]
+    assert [event.seconds_left for event in progress[:2]] == [None, None]
+    estimate = progress[2].seconds_left
+    # The control: by the first block alone it would be this much.
+    assert estimate < 0.2 * SLOW * (progress[2].blocks - 3)
+    assert progress[-1].seconds_left == 0
