@@ -24,8 +24,10 @@ def slow_start(monkeypatch):
     monkeypatch.setattr(Search, "advance", slowly)
 
 
-def test_no_time_is_estimated_from_the_block_that_compiles(slow_start, quick):
-    progress = [event for event in run(quick(epochs=30, hidden=(8,))) if isinstance(event, Progress)]
+def test_no_time_is_estimated_from_the_block_that_compiles(slow_start, quick, tmp_path):
+    progress = [
+        event for event in run(quick(epochs=30, hidden=(8,), out=str(tmp_path / "run"))) if isinstance(event, Progress)
+    ]
     assert [event.block for event in progress[:3]] == [1, 2, 3]
     assert [event.seconds_left for event in progress[:2]] == [None, None]
     estimate = progress[2].seconds_left
