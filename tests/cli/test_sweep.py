@@ -259,7 +259,7 @@ def test_means_over_seeds_and_the_median(tmp_path, monkeypatch, capsys):
         (["--vary", "threads=1:2"], "does not change"),
         (["--vary", "mask_noise=0:0.1", "--mask-noise", "0.2"], "both set and varied"),
         (["--vary", "mask_noise=0:0.1", "--vary", "mask_noise=0:0.2"], "repeated"),
-        (["--vary", "rejection=plain,modified"], "--method gradient"),
+        (["--vary", "gate_optimizer=adam,sgd"], "--method gradient"),
         (["--vary", "mask_noise=0:0.1", "--seed", "1"], "--seeds"),
         (["--vary", "mask_noise=0:0.1", "--seeds", "1,1"], "different"),
         (["--vary", "mask_noise=0:0.1", "--trials", "0"], "--trials"),
