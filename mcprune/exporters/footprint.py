@@ -12,18 +12,18 @@ import torch
 from torch import nn
 
 from mcprune.errors import McpruneError
+from mcprune.models.flops import multiply_accumulates
 from mcprune.models.registry import build
 from mcprune.storage.events import RunDone, RunStarted
 from mcprune.storage.pruned_model import PrunedModel, load_described
 
 BATCHES = (1, 256)
-ROWS = 2  # with which products are counted: some models take a single one for a batch
 ROUNDS = 31
 LEAST = 1e-3  # seconds of a round: below that the clock is coarse
 
 
 class Footprint(NamedTuple):
-    """A model's parameters, multiply-accumulates of a row (in linear and convolution layers), and seconds of a batch by its rows."""
+    """A model's parameters, multiply-accumulates of a row, and seconds of a batch by its rows."""
 
     parameters: int
     macs: int
@@ -46,28 +46,8 @@ def parameters(model: nn.Module) -> int:
 
 
 def macs(model: nn.Module, width: int) -> int:
-    """Return how many multiply-accumulates a row of `width` inputs takes in linear and convolution layers."""
-    total = 0
-
-    def count(module: nn.Module, _: Any, out: torch.Tensor) -> None:
-        nonlocal total
-        weight = module.weight
-        assert isinstance(weight, torch.Tensor)
-        # Each output value is a product with one row of the weights.
-        total += out.numel() * (weight.numel() // weight.shape[0])
-
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, kinds)]
-    like = next(model.parameters(), torch.zeros(()))
-    was_training = model.training
-    try:
-        with torch.inference_mode():
-            model.eval()(torch.zeros(ROWS, width, dtype=like.dtype, device=like.device))
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    return total // ROWS
+    """Return how many multiply-accumulates a row of `width` inputs takes."""
+    return multiply_accumulates(model, (width,))
 
 
 def latencies(models: Sequence[tuple[nn.Module, int]], rows: int, *, rounds: int = ROUNDS) -> list[float]:

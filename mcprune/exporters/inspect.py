@@ -14,13 +14,15 @@ from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import parameters
+from mcprune.models.flops import multiply_accumulates
 from mcprune.sites.channels import ChannelGroup, channel_groups
 from mcprune.sites.compare import evaluating, home
 from mcprune.sites.compare import run as run_model
 from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
-from mcprune.sites.site_map import SiteMap, site_map
-from mcprune.sites.weights import weight_layers
+from mcprune.sites.site_map import SiteMap, hidden_layers, site_map
+from mcprune.sites.weights import weighted_layers
 from mcprune.storage.pruned_model import PrunedModel
+from mcprune.surgery.trial import refusals
 
 HEADER = ("kind", "place", "sites", "parameters each", "MACs each", "together with, or why not")
 WHY_WIDTH = 160
@@ -152,7 +154,6 @@ def inspect(model: nn.Module, example: Any) -> Inspection:
         model = model.model
     shape = _row(example)
     positions = _positions(model, shape)
-    total = sum(count * _weight(model, name)[0].numel() for name, count in positions.items())
     places: list[Place] = [_inputs(model, shape)]
     notes: list[str] = []
     for kind, find in (("units", _units), ("channels", _channels), ("weights", _weights)):
@@ -164,8 +165,8 @@ def inspect(model: nn.Module, example: Any) -> Inspection:
         notes = [note for note in notes if not note.startswith("channels:")] + [
             "channels: the model has no convolution"
         ]
-    numbers = parameters(model)
-    return Inspection(type(model).__name__, numbers, total, tuple(places), tuple(notes))
+    total = multiply_accumulates(model, shape)
+    return Inspection(type(model).__name__, parameters(model), total, tuple(places), tuple(notes))
 
 
 def _row(example: Any) -> tuple[int, ...]:
@@ -221,46 +222,35 @@ def _inputs(model: nn.Module, shape: tuple[int, ...]) -> Place:
 
 
 def _units(model: nn.Module, shape: tuple[int, ...], _: dict[str, int]) -> list[Place]:
-    every = site_map(model, "units", math.prod(shape))
-    if any(isinstance(layer, CONVOLUTIONS) for layer in model.modules()):
-        return _traced_units(model, shape, every)
+    layers = {name: layer.out_features for name, layer in hidden_layers(model, shape).items()}
+    reasons = refusals(model, "units", list(layers), shape)
     out = []
-    for group in every.units:
-        try:
-            ((parameters, macs),) = _saved(model, site_map(model, f"units:{group.layer}", math.prod(shape)), shape)
-            out.append(Place("units", group.layer, group.size, parameters, macs))
-        except ModelError as error:
-            out.append(Place("units", group.layer, group.size, None, None, (), str(error)))
+    for name, size in layers.items():
+        saved = None if reasons[name] else _saved_by_units(model, name, shape)
+        parameters, macs = saved or (None, None)
+        out.append(Place("units", name, size, parameters, macs, (), reasons[name]))
     return out
 
 
-def _traced_units(model: nn.Module, shape: tuple[int, ...], every: SiteMap) -> list[Place]:
-    """Units beside convolutions: as the forward pass says."""
-    traced = {part: group for group in channel_groups(model, shape) if group.kind == "units" for part in group.parts}
-    out = []
-    for site in every.units:
-        group = traced.get(site.layer)
-        why = "its readers are not known" if group is None else group.blocked
-        saved: tuple[int | None, int | None] = (
-            (None, None) if group is None or why else _of_group(model, group, {name: 1 for name in traced})
-        )
-        out.append(
-            Place(
-                "units", site.layer, site.size, saved[0], saved[1], () if why or group is None else group.parts[1:], why
-            )
-        )
-    return out
+def _saved_by_units(model: nn.Module, name: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Parameters and multiply-accumulates of one unit; None where they are not known."""
+    try:
+        return _saved(model, site_map(model, f"units:{name}", math.prod(shape), input_shape=shape), shape)[0]
+    except ModelError:
+        return None
 
 
 def _channels(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]) -> list[Place]:
     if not any(isinstance(layer, CONVOLUTIONS) for layer in model.modules()):
         return []
     places = {name: max(1, count // len(_weight(model, name))) for name, count in positions.items()}
+    groups = [group for group in channel_groups(model, shape) if group.kind == "channels"]
+    reasons = refusals(model, "channels", [group.layer for group in groups if not group.blocked], shape)
     out = []
-    for group in channel_groups(model, shape):
-        if group.kind == "channels":
-            saved: tuple[int | None, int | None] = (None, None) if group.blocked else _of_group(model, group, places)
-            out.append(Place("channels", group.layer, group.size, saved[0], saved[1], group.parts[1:], group.blocked))
+    for group in groups:
+        why = group.blocked or reasons[group.layer]
+        saved: tuple[int | None, int | None] = (None, None) if why else _of_group(model, group, places)
+        out.append(Place("channels", group.layer, group.size, saved[0], saved[1], group.parts[1:], why))
     return out
 
 
@@ -280,9 +270,14 @@ def _of_group(model: nn.Module, group: ChannelGroup, places: dict[str, int]) -> 
     return parameters, macs
 
 
-def _weights(model: nn.Module, _: tuple[int, ...], positions: dict[str, int]) -> list[Place]:
+def _weights(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]) -> list[Place]:
+    layers = weighted_layers(model)
+    reasons = refusals(model, "weights", list(layers), shape)
     out = []
-    for name, shape in weight_layers(model):
-        places = positions.get(name, 0) // shape[0]
-        out.append(Place("weights", name, math.prod(shape), 1, places))
+    for name, layer in layers.items():
+        size, rows = layer.weight.numel(), layer.weight.shape[0]
+        known = not reasons[name]
+        # A layer that is not called has its weight read by another one, and nobody counts how often.
+        macs = positions[name] // rows if known and name in positions else None
+        out.append(Place("weights", name, size, 1 if known else None, macs, (), reasons[name]))
     return out

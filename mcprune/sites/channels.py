@@ -227,6 +227,12 @@ class _Follower:
         reason = call.reason or f"{self._words(node)} treats them in a way that is not known"
         for signal in met:
             self._block(signal, reason)
+        layer = self.modules.get(name) if node.op == "call_module" else None
+        if isinstance(layer, nn.Linear):  # its units are listed with the reason
+            made = self.groups[self._new(layer.out_features, reason)]
+            made.makers.append(name)
+            made.parts.append(name)
+            made.kinds.add("units")
         self._fixed(node, f"they are tied to what {self._words(node)} gives")
 
     def _words(self, node: fx.Node) -> str:
@@ -301,6 +307,21 @@ class _Follower:
                 ChannelGroup(kind, makers[0], group.size, tuple(parts), tuple(gated), tuple(group.readers), blocked)
             )
         return sorted(out, key=lambda group: self.order[group.layer])
+
+
+def why_missing(model: nn.Module, layer: str) -> str:
+    """Why no group of `channel_groups` holds a layer."""
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        return "there is no such layer"
+    names = layer.split(".")
+    for depth in range(1, len(names)):
+        around = modules[".".join(names[:depth])]
+        is_container = isinstance(around, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+        if not is_container and (type(around) is MLP or type(around).__module__.startswith("torch.nn")):
+            name = ".".join(names[:depth])
+            return f"it lies inside of layer {name!r} ({type(around).__name__}), which is not looked into"
+    return "the forward pass does not call it as a layer"
 
 
 def choose_groups(model: nn.Module, named: tuple[str, ...], rows: Sequence[int]) -> list[ChannelGroup]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
+from mcprune.models.flops import multiply_accumulates
 from mcprune.models.layers import ELEMENTWISE
 from mcprune.sites.channel_calls import CONVOLUTIONS
 from mcprune.sites.compare import evaluating, home
@@ -22,7 +23,7 @@ __all__ = ["CONVOLUTIONS", "UNITS", "Costs", "Layer", "costs_of", "model_costs"]
 
 
 def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Sequence[int] | None = None) -> Costs:
-    """Return the costs of a model that is a chain of layers, such as an MLP, or whose sites are channels or single weights.
+    """Return the costs of a model that is a chain of layers, such as an MLP, or whose sites are channels, units or single weights.
 
     Parameters
     ----------
@@ -48,12 +49,15 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
     width = sites.inputs.size if sites.inputs is not None else None
     chain = chain_of(model, shape, width)
     name = type(model).__name__
+    if chain is None and sites.units:
+        return traced_costs(model, sites, unit, shape or _flat(model, sites))
     if chain is None:
         raise ModelError(
             f"what {name} costs without some of its sites is not known: it is not a plain chain of layers. "
             "Give the budget in sites, or write the model as one nn.Sequential."
         )
-    found = _outputs(chain.root, row_shape(chain, shape, width), model)
+    rows = row_shape(chain, shape, width)
+    found = _outputs(chain.root, rows, model)
     groups = {group.layer.removeprefix(chain.prefix): place for place, group in enumerate(sites.groups)}
     # What enters the next layer: a group or everything, and whether what is dropped is exactly 0 there.
     reads: int | None = groups.get("")
@@ -88,6 +92,9 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
         elif numbers:
             layers.append(Layer(None, None, 0, 1, 1, numbers))
         is_zero = is_zero and _keeps_zero(layer)
+    if unit == "macs":  # products of modules that the loop does not look into
+        rest = multiply_accumulates(model, rows) - costs_of(layers, sites, unit).whole
+        layers += [Layer(None, None, rest, 1)] if rest > 0 else []
     # Once a group is emptied one constant for each output is left.
     return costs_of(layers, sites, unit, found[chain.stages[-1][0]] if unit == "parameters" else 0)
 

@@ -1,7 +1,7 @@
 """Sites: what can be dropped, and where each kind of it lies in the one flat vector that the chain moves."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -10,7 +10,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mcprune.errors import ConfigError, ModelError
+from mcprune.models.modes import evaluating
 from mcprune.sites.channels import choose_groups
+from mcprune.sites.compare import home
 from mcprune.sites.weights import element_names, size_of, weight_layers
 from mcprune.types import AnyArray
 
@@ -149,8 +151,8 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         Any classifier; for ``units`` it must have Linear layers.
     kinds : str
         ``inputs``, ``units``, ``inputs,units``, or ``units:NAME,NAME`` with module names:
-        ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one, which gives the
-        logits. ``channels`` are those of every group of convolutions that belong together, or of the groups
+        ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one that runs, which gives
+        the logits. ``channels`` are those of every group of convolutions that belong together, or of the groups
         that hold the named layers. ``weights`` are those of every Linear and Conv2d, one site an element, or of the
         named ones.
     n_inputs : int
@@ -183,7 +185,7 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
             raise ConfigError(f"n_inputs={n_inputs}, but inputs are to be sites. Give the number of features of a row.")
         add("inputs", "", n_inputs)
     if "units" in named:
-        for name, layer in _unit_layers(model, named["units"]):
+        for name, layer in _unit_layers(model, named["units"], input_shape or (n_inputs,)):
             add("units", name, layer.out_features, (name,), (name,))
     if "channels" in named:
         for found in choose_groups(model, named["channels"], input_shape or (n_inputs,)):
@@ -222,27 +224,61 @@ def _parse(kinds: str) -> dict[str, tuple[str, ...]]:
     return {kind: tuple(layers) for kind, layers in named.items()}
 
 
-def _unit_layers(model: nn.Module, named: tuple[str, ...]) -> list[tuple[str, nn.Linear]]:
-    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    hidden = linear[:-1]
-    listing = ", ".join(name for name, _ in hidden)
+def hidden_layers(model: nn.Module, shape: Sequence[int]) -> dict[str, nn.Linear]:
+    """Every Linear but the one that gives the outputs, by name: the last one that runs, whatever the order of registration.
+
+    Parameters
+    ----------
+    model : nn.Module
+    shape : sequence of int
+        Of a row; where the model cannot be run on such rows, the last Linear that was registered gives the outputs.
+    """
+    linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    order = _calls(model, linear, shape)
+    last = order[-1] if order else next(reversed(linear), "")
+    return {name: layer for name, layer in linear.items() if name != last}
+
+
+def _calls(model: nn.Module, layers: Mapping[str, nn.Module], shape: Sequence[int]) -> list[str]:
+    """The names of the layers in the order in which they run; empty where the model cannot be run, or has layers without shapes."""
+    order: list[str] = []
+    if any(is_lazy(parameter) for parameter in model.parameters()):  # a run would give them their shapes
+        return order
+    hooks = [layer.register_forward_hook(lambda *_, name=name: order.append(name)) for name, layer in layers.items()]
+    dtype, device = home(model)
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(torch.zeros((2, *shape), dtype=dtype, device=device))
+    except Exception:  # the user's own code; who runs the model says what is wrong
+        return []
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return order
+
+
+def _unit_layers(model: nn.Module, named: tuple[str, ...], shape: Sequence[int]) -> list[tuple[str, nn.Linear]]:
+    hidden = hidden_layers(model, shape)
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    listing = ", ".join(hidden)
     if not hidden:
         raise ModelError(
             f"{type(model).__name__} has {len(linear)} Linear layer(s), so none is hidden and there are no "
             "units to drop. "
             'Choose sites = "inputs", or a model with a hidden Linear layer.'
         )
+    modules = dict(model.named_modules())
     for name in named:
-        if name == linear[-1][0]:
+        if name in linear and name not in hidden:
             raise ModelError(
                 f"layer {name!r} is the last Linear: its outputs are the logits, which are not dropped. "
                 f"Choose among {listing}."
             )
-        if name not in dict(hidden):
-            kind = type(dict(model.named_modules())[name]).__name__ if name in dict(model.named_modules()) else None
-            met = f"is a {kind}, not a Linear" if kind else "does not exist"
-            raise ModelError(f"layer {name!r} {met} in {type(model).__name__}. Choose among {listing}.")
-    chosen = [(name, layer) for name, layer in hidden if not named or name in named]
+        if name not in hidden:
+            kind = type(modules[name]).__name__ if name in modules else None
+            got = f"is a {kind}, not a Linear" if kind else "does not exist"
+            raise ModelError(f"layer {name!r} {got} in {type(model).__name__}. Choose among {listing}.")
+    chosen = [(name, layer) for name, layer in hidden.items() if not named or name in named]
     for name, layer in chosen:
         if is_lazy(layer.weight):
             raise ModelError(

@@ -1,4 +1,4 @@
-"""Costs of masks over channels, and over single weights, from the layers that the forward pass uses.
+"""Costs of masks over channels, units and single weights, from the layers that the forward pass uses.
 
 A convolution between two groups of channels costs kernel x places for each pair of a kept channel here and one there; a depthwise
 one for each channel of its group; a Linear behind a Flatten the places of a map for each channel. A single weight is a parameter,
@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError
+from mcprune.models.flops import multiply_accumulates
 from mcprune.sites.channel_calls import CONVOLUTIONS, NORMS
-from mcprune.sites.channels import ChannelGroup, channel_groups
+from mcprune.sites.channels import ChannelGroup, channel_groups, why_missing
 from mcprune.sites.compare import evaluating, home
 from mcprune.sites.cost_terms import Costs, Layer, costs_of
 from mcprune.sites.site_map import SiteMap
@@ -94,11 +95,14 @@ def _weight(layer: nn.Module) -> torch.Tensor:
 
 def _of_weights(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]) -> Costs:
     places = positions(model, rows) if unit == "macs" else {}
-    layers = [
-        Layer(None, place, 1, 1, places.get(group.layer, 0 if unit == "macs" else 1))
-        for place, group in enumerate(sites.groups)
-    ]
-    return costs_of([*layers, _rest(model, layers, sites, unit, places)], sites, unit)
+    uncalled = next((group.layer for group in sites.groups if unit == "macs" and group.layer not in places), None)
+    if uncalled is not None:
+        raise ModelError(
+            f"The multiply-accumulates of layer {uncalled!r} are not known: {type(model).__name__} reads its weight without calling it. "
+            "Leave it out of the sites, or give the budget in parameters or sites."
+        )
+    layers = [Layer(None, place, 1, 1, places.get(group.layer, 1)) for place, group in enumerate(sites.groups)]
+    return costs_of([*layers, _rest(model, layers, sites, unit, rows)], sites, unit)
 
 
 def _of_channels(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]) -> Costs:
@@ -111,7 +115,7 @@ def _of_channels(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int
             continue
         group: ChannelGroup | None = found.get(site.layer)
         if group is None or group.blocked or group.size != site.size:
-            why = "there are none such" if group is None else group.blocked or f"it has {group.size}"
+            why = why_missing(model, site.layer) if group is None else group.blocked or f"it has {group.size}"
             raise ModelError(
                 f"what {type(model).__name__} costs without some {site.kind} of layer {site.layer!r} is not known: {why}. Plan the "
                 "sites anew with site_map(model, ...), or give the budget in sites."
@@ -123,7 +127,7 @@ def _of_channels(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int
         _layer(model.get_submodule(name), reads.get(name), writes.get(name), places.get(name, 1))
         for name in sorted({*reads, *writes})
     ]
-    return costs_of([*layers, _rest(model, layers, sites, unit, places)], sites, unit)
+    return costs_of([*layers, _rest(model, layers, sites, unit, rows)], sites, unit)
 
 
 def _layer(layer: nn.Module, reads: tuple[int, int] | None, writes: int | None, places: int) -> Layer:
@@ -139,12 +143,11 @@ def _layer(layer: nn.Module, reads: tuple[int, int] | None, writes: int | None, 
     return Layer(None if reads is None else reads[0], writes, signals, outputs, places, int(layer.bias is not None))
 
 
-def _rest(model: nn.Module, layers: list[Layer], sites: SiteMap, unit: str, places: dict[str, int]) -> Layer:
+def _rest(model: nn.Module, layers: list[Layer], sites: SiteMap, unit: str, rows: Sequence[int]) -> Layer:
     """What no site changes: the whole model's numbers without those of the layers."""
     whole = sum(parameter.numel() for parameter in model.parameters())
     if unit == "macs":
-        held = {name: _weight(model.get_submodule(name)).numel() for name in places}
-        whole = sum(places[name] * count for name, count in held.items())
+        whole = multiply_accumulates(model, rows)
     counted = costs_of(layers, sites, unit).whole
     assert counted <= whole, (counted, whole)
     return (

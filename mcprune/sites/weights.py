@@ -26,6 +26,11 @@ WEIGHTED = (nn.Linear, nn.Conv2d)
 NEARLY_ZERO = 1e-30
 
 
+def weighted_layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Every Linear and Conv2d of a model by name."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, WEIGHTED)}
+
+
 def weight_layers(model: nn.Module, named: tuple[str, ...] = ()) -> list[tuple[str, tuple[int, ...]]]:
     """Return (name, shape of the weight) of each Linear and Conv2d layer, or of the named ones, in the model's order.
 
@@ -35,7 +40,7 @@ def weight_layers(model: nn.Module, named: tuple[str, ...] = ()) -> list[tuple[s
         A name that is no such layer, no such layer at all, a weight without a shape yet, one that is shared by two layers,
         or one that is computed from other parameters whenever it is used.
     """
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, WEIGHTED)}
+    layers = weighted_layers(model)
     listing = ", ".join(layers)
     if not layers:
         raise ModelError(f"{type(model).__name__} has no Linear or Conv2d layer, so there are no weights to drop.")

@@ -36,7 +36,8 @@ def shrink(
         Not changed. Units can be cut in an `MLP`, in an nn.Sequential (nested ones too) and in a module
         whose only child is such a Sequential and its whole forward pass, from Linear layers that are followed
         by elementwise activations, Dropout, BatchNorm1d with running statistics, Identity or Flatten up to
-        the next Linear. Inputs can be dropped in any model; channels where `shrink_channels` follows them.
+        the next Linear. Inputs can be dropped in any model; channels, and units of other models, where
+        `shrink_channels` follows them.
     sites : SiteMap
     mask : bool, shape (N,)
         True keeps.
@@ -85,11 +86,7 @@ def shrink(
     if small is not None:
         return small
     if sites.units:
-        raise ModelError(
-            f"units of layer {sites.units[0].layer!r} are sites, but {type(model).__name__} is not a plain "
-            "chain of layers, so what reads them is unknown and they cannot be cut out. "
-            'Choose sites = "inputs", or write the model as one nn.Sequential.'
-        )
+        return shrink_channels(model, sites, chosen, input_shape=input_shape)
     rows = shape or (sites.size,)
     dtype, device = home(model)
     small = Scatter(copy.deepcopy(model), chosen.nonzero().flatten().tolist(), rows).to(device)

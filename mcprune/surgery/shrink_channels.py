@@ -9,7 +9,7 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.layers import Scatter
 from mcprune.sites.channel_calls import CONVOLUTIONS, NORMS
-from mcprune.sites.channels import ChannelGroup, channel_groups
+from mcprune.sites.channels import ChannelGroup, channel_groups, why_missing
 from mcprune.sites.compare import home, require_agreement
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteGroup, SiteMap
@@ -71,6 +71,9 @@ def _rows(model: nn.Module, sites: SiteMap) -> tuple[int, ...]:
         for side in first.unflattened_size:
             size *= int(side)
         return (size,)
+    linear = next((layer for layer in model.modules() if isinstance(layer, nn.Linear)), None)
+    if linear is not None and not any(isinstance(layer, CONVOLUTIONS) for layer in model.modules()):
+        return (linear.in_features,)  # where the first one does not read the rows, the model cannot be run on these
     raise ModelError(
         f"{type(model).__name__} does not say how long a row is. Pass input_shape=..., the shape of one row as the model "
         "takes it, such as (1, 28, 28)."
@@ -81,9 +84,9 @@ def _check(site: SiteGroup, group: ChannelGroup | None, kept: torch.Tensor, mode
     """Refuse sites that are not those of the model, and a layer that keeps no channel."""
     name = type(model).__name__
     if group is None or group.blocked or group.size != site.size:
-        reason = "there is no such layer" if group is None else group.blocked or f"it has {group.size}"
+        why = why_missing(model, site.layer) if group is None else group.blocked or f"it has {group.size}"
         raise ModelError(
-            f"the {site.kind} of layer {site.layer!r} cannot be cut out of {name}: {reason}. "
+            f"the {site.kind} of layer {site.layer!r} cannot be cut out of {name}: {why}. "
             'Leave them out of the sites, or choose sites = "inputs".'
         )
     if group.gated != site.places or (site.kind == "channels" and group.parts != site.parts):

@@ -37,8 +37,8 @@ def fresh_classifier(
 
 
 def shrunken(model: nn.Module, sites: SiteMap, mask: BoolArray, n_inputs: int) -> nn.Module:
-    """Return the small model of a run, whose rows are flat; a network with channels does not say by itself how long they are."""
-    return shrink(model, sites, mask, input_shape=(n_inputs,) if sites.channels or sites.weights else None)
+    """Return the small model of a run, whose rows are flat; a network does not always say by itself how long they are."""
+    return shrink(model, sites, mask, input_shape=(n_inputs,))
 
 
 def rows_that_fit(config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared) -> int | None:

@@ -1,14 +1,20 @@
 """What `inspect` says that a site saves is what shrinking without it saves."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import mcprune
+from mcprune.config.schema import make_config
+from mcprune.data.load import from_arrays
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import macs
+from mcprune.models.flops import multiply_accumulates
 from mcprune.models.registry import build
+from mcprune.session.build.plan import make_plan
 from mcprune.sites.site_map import site_map
 from mcprune.surgery.shrink import shrink
 
@@ -103,3 +109,103 @@ def test_what_a_run_left_is_seen_through_and_reasons_are_whole():
     reasons = [why for *_, why in mcprune.inspect(Hidden(Hidden(small.model)), (5,)).rows() if why.startswith("no: ")]
     assert reasons
     assert all(why.endswith(".") for why in reasons)
+
+
+class SmallCnn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+        self.fc1, self.fc2 = nn.Linear(96, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.conv1(x.view(-1, 1, 4, 4)))
+        x = nn.functional.max_pool2d(torch.relu(self.conv2(x)), 1).flatten(1)
+        return self.fc2(torch.relu(self.fc1(x)))
+
+
+class HeadFirst(nn.Module):
+    """The layer of the outputs is registered first, and a layer that never runs last."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body, self.idle = nn.Linear(7, 3), nn.Linear(16, 7), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x)))
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.norm, self.two, self.three = nn.Linear(16, 6), nn.LayerNorm(6), nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.three(torch.relu(self.two(self.norm(self.one(x)))))
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dropout=0.0)
+        self.embed, self.encoder, self.head = nn.Linear(4, 8), nn.TransformerEncoder(layer, 1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.encoder(self.embed(x.view(-1, 4, 4))).mean(dim=1))
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(16, 16), nn.Linear(16, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.two(torch.relu(self.one(torch.relu(self.one(x)))))))
+
+
+MODELS = {
+    "cnn": SmallCnn,
+    "head first": HeadFirst,
+    "normed": Normed,
+    "attention": Attention,
+    "shared": Shared,
+    "sigmoid": lambda: nn.Sequential(nn.Linear(16, 6), nn.Sigmoid(), nn.Linear(6, 3)),
+    "one layer": lambda: nn.Linear(16, 3),
+    "grouped": lambda: nn.Sequential(
+        nn.Unflatten(1, (1, 4, 4)),
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 1, groups=2),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_listed_is_what_a_run_takes(name):
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    draw = np.random.default_rng(0)
+    data = from_arrays(draw.normal(size=(60, 16)), np.arange(60) % 3)
+    found = mcprune.inspect(model, (16,))
+    assert found.macs == multiply_accumulates(model, (16,))
+    taken = {}
+    for place in found.places:
+        sites = place.kind if not place.layer else f"{place.kind}:{place.layer}"
+        try:
+            make_plan(make_config(sites=sites, keep=1, train_ranks="each"), data, copy.deepcopy(model))
+            taken[sites] = True
+        except ModelError:
+            taken[sites] = False
+        assert taken[sites] == (not place.blocked), (sites, place.blocked)
+        if not place.blocked and place.macs is not None and place.sites > 1 and place.kind in ("units", "channels"):
+            mask = np.arange(place.sites) > 0
+            small = shrink(model, site_map(model, sites, 16), mask, input_shape=(16,))
+            assert found.macs - multiply_accumulates(small, (16,)) == place.macs
+            assert found.parameters - numbers(small) == place.parameters
+    listed = {place.layer for place in found.places if place.kind == "units"}
+    expected = {"cnn": {"fc1"}, "head first": {"body", "idle"}, "normed": {"one", "two"}, "one layer": set()}
+    assert listed == expected.get(name, listed)
+    refused = {place.layer for place in found.places if place.kind == "units" and place.blocked}
+    blocked = {"normed": {"one"}, "head first": {"idle"}, "shared": {"one"}, "attention": listed}
+    assert refused == blocked.get(name, set())

@@ -33,11 +33,8 @@ def settle_space(config: Config, model: nn.Module, sites: SiteMap, prepared: Pre
     """
     names = sites.names(prepared.feature_names)
     must = (config.problem.must_keep or (), config.problem.must_drop or ())
-    is_traced = bool(sites.channels or sites.weights)  # by running the network on rows
     costs = [
-        CostBudget(
-            unit, limit, model_costs(model, sites, unit, input_shape=(prepared.n_inputs,) if is_traced else None)
-        )
+        CostBudget(unit, limit, model_costs(model, sites, unit, input_shape=(prepared.n_inputs,)))
         for unit, limit in (("macs", config.problem.macs), ("parameters", config.problem.parameters))
         if limit is not None
     ]

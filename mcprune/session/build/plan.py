@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,18 +26,18 @@ from mcprune.objectives.base import Objective
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
 from mcprune.session.build import defaults
-from mcprune.session.build.budget import make_space, settle_space
+from mcprune.session.build.budget import settle_space
 from mcprune.session.build.gradient import settle
 from mcprune.session.build.grayscale import for_grey_images
 from mcprune.session.build.importance import settle_importance, settle_start
 from mcprune.session.build.markov import evaluation_case
 from mcprune.session.build.own_model import redraw_note, settle_own_model
-from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap, site_map
 from mcprune.sites.space import SearchSpace
+from mcprune.surgery.trial import require_cuttable
 from mcprune.training.batches import HELD_OUT_BELOW
-from mcprune.training.classifiers import fresh_classifier, rows_that_fit, shrunken
+from mcprune.training.classifiers import fresh_classifier, rows_that_fit
 from mcprune.training.metrics import coded_groups, try_objective
 from mcprune.types import Float32Array
 
@@ -187,12 +186,8 @@ def make_plan(
     )
     prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
     origin = copy.deepcopy(classifier)
-    if (model is not None or sites.channels) and sites.size > 1:  # now rather than after the search
-        first = np.arange(sites.size) > 0
-        if sites.channels:
-            most = CountBudget("sites", tuple(range(len(sites.groups))), max(sites.size - 1, len(sites.groups)))
-            first = make_space(sites, Budget((most,))).enforce(first.astype(float))
-        shrunken(classifier, sites, first, prepared.n_inputs)
+    if model is not None or sites.channels:  # now rather than after the search
+        require_cuttable(classifier, sites, (prepared.n_inputs,))
     # The gradient path is not judged: all rows train.
     eval_on = config.chain.eval_on if config.method == "markov" else "train"
     rows = len(prepared.y_train)

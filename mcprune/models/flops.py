@@ -1,0 +1,79 @@
+"""Multiply-accumulates of a model, by torch's own flop counter: every matrix product and convolution of the forward pass."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from mcprune.models.modes import evaluating
+
+ROWS = 2  # with which products are counted: some models take a single row for a batch
+
+
+def multiply_accumulates(model: nn.Module, shape: Sequence[int]) -> int:
+    """Count the multiply-accumulates of one row, two flops each; attention and recurrent layers included.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Run in evaluation mode, and left as it is.
+    shape : sequence of int
+        Of a row as the model takes it.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    like = next((each for each in model.parameters() if each.is_floating_point()), torch.zeros(()))
+    rows = torch.zeros((ROWS, *shape), dtype=like.dtype, device=like.device)
+    aten = torch.ops.aten
+    more = {aten.mv: _mv_flops, aten.dot: _dot_flops, aten._trilinear: _trilinear_flops}
+    counter = FlopCounterMode(display=False, custom_mapping=more)
+    with torch.no_grad(), evaluating(model), _products_in_the_open(model), counter:
+        model(rows)
+    return int(counter.get_total_flops()) // 2 // ROWS
+
+
+@contextmanager
+def _products_in_the_open(model: nn.Module) -> Iterator[None]:
+    """No fused operator inside: torch's counter does not see into those of attention and of recurrent layers."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    was_fast = torch.backends.mha.get_fastpath_enabled()
+    is_mkldnn = bool(torch.backends.mkldnn.enabled)
+    is_recurrent = any(isinstance(layer, nn.RNNBase) for layer in model.modules())
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of hardware that is not there
+            with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=is_mkldnn and not is_recurrent):
+                yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_fast)
+
+
+def _mv_flops(matrix: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(matrix)
+
+
+def _dot_flops(vector: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(vector)
+
+
+def _trilinear_flops(
+    one: Sequence[int], two: Sequence[int], three: Sequence[int], expand_one: Sequence[int], expand_two: Sequence[int],
+    expand_three: Sequence[int], *_: Any, **__: Any,
+) -> int:  # fmt: skip
+    """The product that a bilinear layer is made of, for each element of the broadcast tensors."""
+    shapes = []
+    for shape, expanded in ((one, expand_one), (two, expand_two), (three, expand_three)):
+        sides = list(shape)
+        for side in sorted(expanded):
+            sides.insert(side, 1)
+        shapes.append(sides)
+    broadcast: list[int] = [max(sides) for sides in zip(*shapes, strict=True)]
+    return 2 * math.prod(broadcast)
