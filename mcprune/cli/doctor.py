@@ -27,7 +27,7 @@ DESCRIPTION = (
     "and the lines that install what is missing. Serves without torch. The exit code is 1 if something needed is missing."
 )
 NEEDED = ""  # the extra of what is always needed
-OTHERS = ("test", "lint", "docs")  # extras for who works on mcprune; the rest is for users
+OTHERS = ("test", "oracles", "lint", "docs")  # extras for who works on mcprune; the rest is for users
 
 
 class Requirement(NamedTuple):

@@ -37,5 +37,6 @@ class Data(Section):
     )
     scale: Literal["auto", "standard", "unit", "none"] = Field(
         default="auto",
-        description="scaling of the inputs, fitted on the training rows; auto: unit for images, standard for tables",
+        description="scaling of the inputs, fitted on the training rows; auto: unit for images, standard for tables, none for a "
+        "trained model of your own",
     )
