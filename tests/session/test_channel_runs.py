@@ -56,7 +56,7 @@ def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, g
     # The maps of so many rows fit; n is near the least that there can be.
     result = prune(data, keep=groups + 3, sites="channels", model=name, width=width, out=str(tmp_path / "run"), **QUICK)
     assert result.mask.indices.size == groups + 3
-    start, done = (next(e for e in result.events if e.kind == kind) for kind in ("start", "done"))
+    start, done = (next(e for e in result.events if e.kind == kind) for kind in ("run_started", "run_done"))
     assert start.classifier == f"{name}, width {width}"
     assert len(start.sites) == groups
     assert start.config["finetune"] == "warm"

@@ -221,7 +221,7 @@ def test_a_resume_with_other_parameters_frozen_is_refused(tmp_path):
 
 
 def notes_of(result: mcprune.Result) -> list[str]:
-    return [event.data["text"] for event in result.events if event.kind == "note"]
+    return [event.text for event in result.events if event.kind == "note"]
 
 
 class InForward(nn.Module):
@@ -292,11 +292,11 @@ def test_a_frozen_model_is_judged_on_rows_as_they_are(is_marked):
     x, y = pictures()
     net = trained_cnn(x, y).requires_grad_(not is_marked)
     result = mcprune.prune((x, y), keep=30, model=net, frozen=True, **SHORT)
-    assert result.metrics["dense"] == 1.0
+    assert result.metrics["test_accuracy_dense"] == 1.0
     assert any(note.startswith("scale: none, since") for note in notes_of(result))
     assert result.model.scaler.kind == "none"
     scaled = mcprune.prune((x, y), keep=30, model=trained_cnn(x, y), frozen=True, scale="standard", **SHORT)
-    assert scaled.figures["dense"] < 1.0
+    assert scaled.metrics["test_accuracy_dense"] < 1.0
     assert any(note.startswith("scale: standard, as given") for note in notes_of(scaled))
 
 
