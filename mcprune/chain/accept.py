@@ -1,74 +1,44 @@
-"""The greedy and the Metropolis rule, nothing else.
+"""The accept rule, greedy and Metropolis, as the engine applies it to every candidate.
 
-The engine decides with the same rule written as a threshold on L_cla (`kernels.threshold`); these are its
-plain faces.
+With L_tot = L_cla + alpha L_pru, a uniform u of (0, 1) and the proposals' ratio q(old|new) / q(new|old), a candidate is accepted
+
+    at T > 0 (Metropolis and Hastings) where  u <= exp(-(L_tot_new - L_tot_old) / T) q(old|new) / q(new|old)
+    at T = 0 (greedy)                  where  L_tot_new < L_tot_old
+
+The logarithm of the first, solved for the new L_cla, is
+
+    L_cla_new <= L_cla_old + (alpha L_pru_old - alpha L_pru_new) + T (log q-ratio - log u)
+
+whose right side is known before any loss is evaluated: `threshold`. At T = 0 the last term is absent, and a tie is rejected.
+A loss that is not finite is never accepted.
+
+References
+----------
+.. [1] Metropolis et al. (1953), J. Chem. Phys. 21, 1087. Hastings (1970), Biometrika 57, 97.
 """
 
-import numpy as np
+import math
 
-from mcprune.types import AnyArray, BoolArray, FloatArray
+from mcprune.chain.jit import kernel
 
-__all__ = ["accept_flags", "accept_probability"]
+__all__ = ["is_accepted", "threshold"]
 
 
-def accept_probability(
-    loss_change: AnyArray | float, temperature: float, log_ratio: AnyArray | float = 0.0
-) -> FloatArray:
-    """Probability of accepting each candidate.
+@kernel
+def threshold(cla: float, old: float, new: float, log_ratio: float, temperature: float, u: float) -> float:
+    """L_cla up to which a candidate is accepted (T > 0), or below which (T = 0); old, new: alpha L_pru, u: see above.
 
-    Parameters
-    ----------
-    loss_change : ndarray, any shape
-        L_tot of the candidate minus that of the current position, same batch, same classifier. What is not
-        finite, -inf included, has probability 0.
-    temperature : float, in units of L_tot
-        Zero is greedy: only a strict decrease is accepted, so the limit T -> 0 of the formula (which takes
-        ties) is not the rule at T = 0.
-    log_ratio : ndarray, any shape that broadcasts
-        log q(old|new) / q(new|old); ignored at T = 0.
-
-    Returns
-    -------
-    ndarray, the broadcast shape
-
-    References
-    ----------
-    .. [1] Metropolis et al. (1953), J. Chem. Phys. 21, 1087. Hastings (1970), Biometrika 57, 97.
+    The pressures are subtracted first: an exchange has equal ones, so its threshold is the current L_cla
+    exactly. A correctly rounded sum lies above no double that is above the real sum: rounding is never taken
+    for a decrease.
     """
-    change, ratio = np.broadcast_arrays(
-        np.asarray(loss_change, dtype=np.float64), np.asarray(log_ratio, dtype=np.float64)
-    )
-    finite = np.isfinite(change)
-    if temperature == 0:
-        return np.where(finite & (change < 0), 1.0, 0.0)
-    exponent = ratio - np.where(finite, change, 0.0) / temperature
-    return np.where(finite, np.exp(np.minimum(exponent, 0.0)), 0.0)
+    bound = cla + (old - new)
+    if temperature > 0.0:
+        bound += temperature * (log_ratio - math.log(u))
+    return bound
 
 
-def accept_flags(
-    loss_change: AnyArray | float,
-    temperature: float,
-    uniforms: AnyArray | float,
-    log_ratio: AnyArray | float = 0.0,
-) -> BoolArray:
-    """Whether each candidate is accepted, given one uniform of (0, 1) for each.
-
-    Parameters
-    ----------
-    loss_change, temperature, log_ratio
-        As for `accept_probability`.
-    uniforms : ndarray, any shape that broadcasts
-        Not looked at where T = 0.
-
-    Returns
-    -------
-    ndarray of bool
-        loss_change <= T (log_ratio - log u), finite only; at T = 0, loss_change < 0.
-    """
-    change = np.asarray(loss_change, dtype=np.float64)
-    if temperature == 0:
-        flags = np.isfinite(change) & (change < 0)
-    else:
-        bound = temperature * (np.asarray(log_ratio) - np.log(uniforms))
-        flags = np.isfinite(change) & (change <= bound)
-    return np.asarray(flags, dtype=np.bool_)
+@kernel
+def is_accepted(loss: float, bound: float, temperature: float) -> bool:
+    """Whether a candidate of L_cla `loss` is accepted, `bound` being its threshold."""
+    return math.isfinite(loss) and (loss <= bound if temperature > 0.0 else loss < bound)

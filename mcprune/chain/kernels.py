@@ -1,7 +1,7 @@
-"""Every compiled kernel of the engine, in one file: numba's cache does not see edits of callees elsewhere.
+"""The compiled kernels of the engine; the accept rule that they apply is in `accept`.
 
-Nothing here checks its arguments: `philox`, `state`, `moves`, `budget`, `accept`, `engine` are the documented
-faces. Letters: R replicas, N sites, K candidates ahead, M the most sites that a move of the plan changes.
+Nothing here checks its arguments: `philox`, `state`, `moves`, `budget`, `engine` are the documented callers.
+Letters: R replicas, N sites, K candidates ahead, M the most sites that a move of the plan changes.
 """
 
 import math
@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numba
 import numpy as np
 
+from mcprune.chain.accept import is_accepted, threshold
 from mcprune.chain.jit import kernel, parallel_kernel
 from mcprune.types import AnyArray, FloatArray, IntArray
 
@@ -369,22 +370,9 @@ def propose_parallel(
 
 
 @kernel
-def threshold(cla: float, old: float, new: float, log_ratio: float, temperature: float, key: Key) -> float:
-    """L_cla up to which a candidate is accepted (T > 0), or below which (T = 0); old, new: alpha L_pru.
-
-    The pressures are subtracted first: an exchange has equal ones, so its threshold is the current L_cla
-    exactly. A correctly rounded sum lies above no double that is above the real sum: rounding is never taken
-    for a decrease.
-    """
-    bound = cla + (old - new)
-    if temperature > 0.0:
-        bound += temperature * (log_ratio - math.log(pair(key, ACCEPT, 0)[0]))
-    return bound
-
-
-@kernel
-def is_accepted(loss: float, bound: float, temperature: float) -> bool:
-    return math.isfinite(loss) and (loss <= bound if temperature > 0.0 else loss < bound)
+def accept_uniform(key: Key, temperature: float) -> float:
+    """The step's own uniform for the accept rule; not drawn where the rule is greedy."""
+    return pair(key, ACCEPT, 0)[0] if temperature > 0.0 else 1.0
 
 
 @kernel
@@ -401,7 +389,8 @@ def threshold_rows(
             if size[r, k] > 0:
                 new = pressure(after[r, k], r, rule, total)
                 key = (seed, chains[r], step[r] + k)
-                out[r, k] = threshold(cla[r], old, new, ratio[r, k], rule[0][r], key)
+                u = accept_uniform(key, rule[0][r])
+                out[r, k] = threshold(cla[r], old, new, ratio[r, k], rule[0][r], u)
 
 
 @kernel
@@ -448,7 +437,8 @@ def advance_rows(
             if not math.isfinite(losses[r, k]):
                 nonfinite[r] += 1
             now = step[r] + k
-            bound = threshold(cla[r], old, new, ratio[r, k], temperature, (seed, chains[r], now))
+            u = accept_uniform((seed, chains[r], now), temperature)
+            bound = threshold(cla[r], old, new, ratio[r, k], temperature, u)
             if is_accepted(losses[r, k], bound, temperature):
                 apply(
                     position[r],
@@ -506,7 +496,8 @@ def table_rows(
                 if not math.isfinite(value):
                     nonfinite[r] += 1
                 new = pressure(after, r, rule, w.size)
-                if is_accepted(value, threshold(current, old, new, ratio, temperature, key), temperature):
+                bound = threshold(current, old, new, ratio, temperature, accept_uniform(key, temperature))
+                if is_accepted(value, bound, temperature):
                     apply(w, sums, tree, step, sharpness, count, sites, weights, after)
                     accumulate(w, plan, kept[r], dropped[r])
                     old = pressure(sums, r, rule, w.size)

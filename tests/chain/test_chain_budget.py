@@ -2,12 +2,13 @@
 
 import math
 
+import acceptance
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcprune.chain import accept, budget, kernels, moves, state
+from mcprune.chain import budget, kernels, moves, state
 from mcprune.errors import ConfigError, NumericalError
 
 SHARPNESS = st.sampled_from([0.5, 1.0, 7.0, 90.0, math.inf])
@@ -117,17 +118,17 @@ def test_a_state_needs_a_positive_sharpness(sharpness):
 
 
 def test_acceptance_by_hand():
-    assert accept.accept_probability([-1.0, 0.0, 1.0, math.nan, -math.inf], 0.0).tolist() == [1, 0, 0, 0, 0]
-    assert accept.accept_probability([-1.0, 0.0, math.nan, math.inf], 0.5).tolist() == [1, 1, 0, 0]
-    assert accept.accept_probability(1.0, 0.5) == pytest.approx(math.exp(-2))
-    assert accept.accept_probability(1.0, 0.5, math.log(3)) == pytest.approx(3 * math.exp(-2))
-    assert accept.accept_probability(-1.0, 0.5, -math.inf) == 0
-    assert accept.accept_probability(1.0, 0.0, 99.0) == 0
+    assert acceptance.accept_probability([-1.0, 0.0, 1.0, math.nan, -math.inf], 0.0).tolist() == [1, 0, 0, 0, 0]
+    assert acceptance.accept_probability([-1.0, 0.0, math.nan, math.inf], 0.5).tolist() == [1, 1, 0, 0]
+    assert acceptance.accept_probability(1.0, 0.5) == pytest.approx(math.exp(-2))
+    assert acceptance.accept_probability(1.0, 0.5, math.log(3)) == pytest.approx(3 * math.exp(-2))
+    assert acceptance.accept_probability(-1.0, 0.5, -math.inf) == 0
+    assert acceptance.accept_probability(1.0, 0.0, 99.0) == 0
 
 
 @pytest.mark.parametrize(("change", "ratio"), [(0.3, 0.0), (0.3, 1.5), (-0.2, -1.0), (-0.2, 0.5)])
 def test_flags_come_at_the_rate_of_the_probability(change, ratio):
     # the midpoints of m equal cells hit a probability to within 1 / m
     u = (np.arange(10_000) + 0.5) / 10_000
-    share = accept.accept_flags(np.full(u.size, change), 0.4, u, ratio).mean()
-    assert share == pytest.approx(float(accept.accept_probability(change, 0.4, ratio)), abs=1e-4)
+    share = acceptance.accept_flags(np.full(u.size, change), 0.4, u, ratio).mean()
+    assert share == pytest.approx(float(acceptance.accept_probability(change, 0.4, ratio)), abs=1e-4)

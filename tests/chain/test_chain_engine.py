@@ -2,12 +2,13 @@
 
 import math
 
+import acceptance
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcprune.chain import accept, budget, engine, moves, state
+from mcprune.chain import budget, engine, moves, state
 from mcprune.chain.philox import ACCEPT, uniforms
 from mcprune.errors import ConfigError, NumericalError
 
@@ -135,7 +136,7 @@ def test_advance_decides_as_the_thresholds_do(seed, temperature, data):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.4])
 def test_the_decision_is_the_textbook_rule(temperature):
-    # flags from accept.py, loss changes from the whole positions: no shared code but the random numbers
+    # flags from acceptance.py, loss changes from the whole positions: no shared code but the random numbers
     plan, drawing, rule = options_for(9, EVERY, temperature)
     here = start(9, rule)
     drawn = moves.propose(here, 200, plan=plan, **drawing)
@@ -147,7 +148,7 @@ def test_the_decision_is_the_textbook_rule(temperature):
     ]
     changes = np.stack(whole[1:]) - whole[0][:, None]
     u = np.array([[uniforms(5, c, k, ACCEPT, 1)[0] for k in range(200)] for c in CHAINS.tolist()])
-    flags = accept.accept_flags(changes, temperature, u, drawn.log_ratio) & (drawn.size > 0)
+    flags = acceptance.accept_flags(changes, temperature, u, drawn.log_ratio) & (drawn.size > 0)
     bounds = engine.thresholds(here, drawn, **rule)
     np.testing.assert_array_equal(losses <= bounds if temperature else losses < bounds, flags)
     _, info = engine.advance(here, drawn, losses, sharpness=1.0, **rule)
