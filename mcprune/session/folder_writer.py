@@ -57,7 +57,7 @@ class FolderWriter(Callback):
             return
         if isinstance(error, FolderError):  # a full disk takes nothing more; what it holds stays, also under --force
             if self.search.blocks_done and not self.folder.path.exists():
-                raise FolderError(f"{error}; {save_orphaned_mask(self.search, self.folder.path)}") from None
+                raise FolderError(f"{error} {save_orphaned_mask(self.search, self.folder.path)}") from None
             return
         with suppress(FolderError):
             self.checkpoints.rescue(self.search)
@@ -72,7 +72,7 @@ def save_orphaned_mask(search: Search, path: Path) -> str:
     try:
         mask = search.harden()[0] if search.mask is None else search.mask
     except McpruneError as error:
-        return f"no mask could be saved: {error}"
+        return f"No mask could be saved: {error}"
     content = mask_content(search.plan, mask, search.position(), search.final_gates)
     text = json.dumps(plain(content), indent=1) + "\n"
     for place in (path.parent, Path(tempfile.gettempdir())):

@@ -121,7 +121,7 @@ def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, who
     assert json.loads((folder / "result.json").read_text())["cut_short_by"] == (
         "terminate" if code == 143 else "interrupt"
     )
-    assert mcprune.load(folder).keep.size == 16
+    assert mcprune.load(folder).columns.size == 16
     assert {REQUEST, CHECKPOINT} <= {path.name for path in folder.iterdir()}
     if kind == "scored":  # a resume may not change options, so that this one would take as long again
         events = [event for event, _ in zip(events_of(open_run(folder)), range(60), strict=False)]
@@ -136,7 +136,7 @@ def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, who
     assert record(folder)[:1] == wanted[:1]
     assert record(folder)[2:] == wanted[2:]
     assert main(["resume", str(folder)]) == 0  # and once more: nothing is left to do
-    assert "has ended" in capsys.readouterr().err
+    assert "is finished" in capsys.readouterr().err
 
 
 LIMITS = {"events": 6_000, "checkpoint": 20_000, "mask": 400}
@@ -238,13 +238,13 @@ def test_a_folder_that_is_taken_away_in_the_search_is_told_of_and_its_mask_is_ke
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     gone = folder if taken == "run" else folder.parent
     with pytest.raises(
-        FolderError, match=r"is gone: .* cannot be written; .* behind block \d+, 16 sites, is in "
+        FolderError, match=r"is gone: .* cannot be written\. .* behind block \d+, 16 sites, is in "
     ) as met:
         doing(run(config(folder, checkpoint_every="0.5")), 5, lambda: shutil.rmtree(gone))
     assert not folder.exists()
     found = Path(str(met.value).rpartition(" is in ")[2])
     assert found.parent == (folder.parent if taken == "run" else tmp_path / "temporary")
-    assert len(json.loads(found.read_text())["keep"]) == 16
+    assert len(json.loads(found.read_text())["indices"]) == 16
 
 
 def test_a_folder_that_is_taken_away_while_retraining_keeps_the_mask_that_was_found(whole, tmp_path):
@@ -406,4 +406,4 @@ def test_rows_and_models_from_python_are_given_again(tmp_path):
     result = mcprune.resume(folder, data=(x, y), model=Own())
     assert np.array_equal(result.mask.weights, whole.mask.weights)
     assert result.metrics == whole.metrics
-    assert [entry["loss"] for entry in result.history] == [entry["loss"] for entry in whole.history]
+    assert [entry.loss for entry in result.history] == [entry.loss for entry in whole.history]
