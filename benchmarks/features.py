@@ -60,7 +60,7 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
 
     from mcprune.config.schema import make_config
     from mcprune.models.registry import build
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
     from mcprune.training.trainer import accuracy, fit
 
     x = np.concatenate([data.x_train, data.x_validation])[:, keep]
@@ -71,7 +71,7 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
     model = build("mlp", keep.size, data.n_classes, (128, 64), "relu", own.retrain.dropout or 0.0, seed)
     rows, classes = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y)
     fit(
-        model, rows, classes, epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=own.train.learning_rate,
+        model, rows, classes, epochs=plan.retrain.epochs, batch_size=plan.train.batch_size, learning_rate=own.train.learning_rate,
         weight_decay=own.train.weight_decay, seed=seed, jitter=own.retrain.input_noise or 0.0,
     )  # fmt: skip
     out = {"MLP": accuracy(model, torch.from_numpy(xt), torch.from_numpy(yt))}

@@ -39,7 +39,7 @@ def one_rank(job: dict[str, Any]) -> None:
     from mcprune.environment import use_threads
     from mcprune.methods.markov.lookahead import consumed
     from mcprune.session.build.markov import make_method
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
     from mcprune.session.ranks import enter, met, place_of
     from mcprune.session.search import Search
 

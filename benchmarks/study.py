@@ -51,7 +51,7 @@ def scores(plan: Any, mask: np.ndarray) -> dict[str, float]:
     model = build("mlp", x.shape[1], data.n_classes, (128, 64), "relu", 0.0, 1)
     rows, classes = torch.from_numpy(x), torch.from_numpy(y)
     fit(
-        model, rows, classes, epochs=max(10, plan.retrain_epochs // 3), batch_size=plan.batch_size, learning_rate=2e-3,
+        model, rows, classes, epochs=max(10, plan.retrain.epochs // 3), batch_size=plan.train.batch_size, learning_rate=2e-3,
         weight_decay=0.0, seed=1,
     )  # fmt: skip
     found = {
@@ -95,7 +95,7 @@ def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str
     from mcprune.data.prepare import prepare
     from mcprune.environment import use_threads
     from mcprune.session.build.markov import make_method
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
     from mcprune.session.interrupt import Interrupt
     from mcprune.session.search import Search
 

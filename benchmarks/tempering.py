@@ -29,7 +29,7 @@ def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
     from mcprune.environment import use_threads
     from mcprune.evaluators.base import gates_of
     from mcprune.session.build.markov import make_method
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
     from mcprune.session.interrupt import Interrupt
     from mcprune.session.search import Search
 

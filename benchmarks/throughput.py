@@ -34,7 +34,8 @@ from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.methods.base import Batch
 from mcprune.methods.markov.lookahead import Ahead
 from mcprune.session.build.markov import make_method
-from mcprune.session.build.plan import Plan, make_plan
+from mcprune.session.build.plan import Plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.search import Search
 

@@ -14,7 +14,7 @@ from mcprune.report.terminal import choose
 from mcprune.report.text import number, wrapped
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import evaluation_case, make_evaluators
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.training.classifiers import classifier_words
 
 SECONDS = 0.2  # of timing, for each evaluator and kind of move
@@ -30,7 +30,7 @@ def show(config: Config, stream: TextIO) -> None:
         What `mcprune run` would refuse, an evaluator asked for by name that cannot serve among it.
     """
     plan = make_plan(config, load_dataset(config))
-    use_threads(plan.config.runtime.threads or 1)
+    use_threads(plan.runtime.threads)
     case = evaluation_case(plan)
     evaluator, _ = make_evaluators(plan)
     # Under hard gates a site move changes nothing unless its weight crosses 0, as a toggle's does.
@@ -41,19 +41,19 @@ def show(config: Config, stream: TextIO) -> None:
     )
     output = choose(stream)
     sites = f"{plan.sites.size:,} sites ({config.problem.sites})"
-    words = classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model)
+    words = classifier_words(plan.settings.model, plan.model, is_users_model=plan.is_users_model)
     output.lines(
         [
             f"{plan.prepared.name}: {sites}, classifier {words}, evaluation batch of "
-            f"{len(case.targets):,} rows; {plan.device}, {plan.config.runtime.threads} threads, {case.ahead} candidates ahead",
+            f"{len(case.targets):,} rows; {plan.device}, {plan.runtime.threads} threads, {case.ahead} candidates ahead",
             "",
         ]
     )
     output.table(HEADER, [cells(row, rows[0], evaluator.name) for row in rows])
     away: list[str] = []
-    if plan.config.method != "markov":
+    if plan.method != "markov":
         away += wrapped(
-            f"note: --method {plan.config.method} proposes nothing, so it uses none of these: the figures are what a chain would have",
+            f"note: --method {plan.method} proposes nothing, so it uses none of these: the figures are what a chain would have",
             output.width,
         )
     for row in rows:

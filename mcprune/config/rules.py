@@ -49,7 +49,9 @@ class Case(NamedTuple):
     only_inputs : bool
         Inputs alone are sites.
     is_counted : bool
-        The budget is a number of sites: no bound on costs, no groups.
+        The budget counts sites: no bound on costs, no groups.
+    is_single : bool
+        The budget is one number of sites.
     is_cold : bool
         The temperature is 0 throughout.
     is_followed : bool
@@ -70,6 +72,7 @@ class Case(NamedTuple):
     has_groups: bool
     only_inputs: bool
     is_counted: bool
+    is_single: bool
     is_cold: bool
     is_followed: bool
     may_be_fresh: bool
@@ -101,7 +104,7 @@ class Case(NamedTuple):
         # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
         # A frozen classifier has nothing to train of what comes back.
         may = self.is_counted and not self.has_channels and not self.is_frozen and not self.is_grey_search
-        return may and self.is_followed and self.is_cold and self.is_large
+        return may and self.is_chain and self.is_followed and self.is_cold and self.is_large
 
 
 class Rule(NamedTuple, Generic[T]):
@@ -152,11 +155,12 @@ MANY = f"{LARGE:,} training rows or more"
 GREY = f"{LARGE:,} or more grey images"
 FROZEN = "a frozen classifier"
 
+USUAL_EPOCHS = 30
 EPOCHS = Default(
     (
-        Rule(30, f"a chain on the inputs of {GREY}", lambda case: case.is_grey_search),
+        Rule(USUAL_EPOCHS, f"a chain on the inputs of {GREY}", lambda case: case.is_grey_search),
         Rule(12, f"a chain on {MANY}", lambda case: case.is_chain and case.is_large),
-        Rule(30),
+        Rule(USUAL_EPOCHS),
     ),
     f"more where these make fewer than {SEARCH_STEPS:,} training steps",
 )
@@ -209,7 +213,9 @@ MOVES: Default[dict[str, float]] = Default(
         Rule({"exchange": 1.0}),
     )
 )
-CHAIN_ALPHA = Default((Rule("0", "a bound on costs, or groups", lambda case: not case.is_counted), Rule("1")))
+CHAIN_ALPHA = Default(
+    (Rule("0", "a bound on costs, groups, or a number for each kind", lambda case: not case.is_single), Rule("1"))
+)
 # Nothing goes stale between the blocks of a frozen classifier: they may be long, and their rows many.
 DECISIONS = Default((Rule(1024, FROZEN, lambda case: case.is_frozen), Rule(64)))
 LOOKAHEAD = Default((Rule(256, FROZEN, lambda case: case.is_frozen), Rule(16)))
@@ -245,6 +251,7 @@ SHARPNESS = Default((Rule("geometric:1:16"),))
 SCORE_ROWS = Default((Rule(2560),))
 MIN_PER_LAYER = Default((Rule(1),))
 ROUNDS = Default((Rule(10),), "fewer where there are not so many epochs")
+PILOTS = 0.4
 FIXED_ALPHA, RAMP = "10", "geometric:0.02:30:0.7"
 BOUND, BOUND_DRAWN = 7.0, 3.5  # with straight-through gates it sets how many sites a row trades
 
@@ -293,12 +300,12 @@ DEFAULTS: dict[str, Default[Any]] = {
     "alpha.tolerance": Default((Rule(0.01),)),
     "alpha.factor": Default((Rule(2.0),)),
     "alpha.cap": Default((Rule(1e6),)),
-    "alpha.pilots": Default((Rule(0.4),)),
+    "alpha.pilots": Default((Rule(PILOTS),)),
     "gate_optimizer.learning_rate": Default((), f"scaled to the number of steps, {SGD_RATE:g} with sgd"),
     "gradient.weight_bound": Default((), f"{BOUND:g}, {BOUND_DRAWN:g} for straight-through gates"),
     "device": Default((), "the GPU where there is one"),
     "threads": Default((Rule("all cores", MANY, lambda case: case.is_large), Rule("1"))),
-    "width": Default((Rule(1.0),)),
     "rank_timeout": Default((Rule(300.0),)),
+    "search_time": Default((), "what --max-time leaves"),
     "out": Default((), "runs/NAME of the data"),
 }

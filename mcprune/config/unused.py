@@ -108,7 +108,7 @@ def _check_finetune(config: Config) -> None:
 
 def _check_probes(config: Config) -> None:
     search = config.chain
-    if search.proposals.name == "probes" and "informed" not in search.moves and search.is_given("moves"):
+    if search.proposals.name == "probes" and search.moves is not None and "informed" not in search.moves:
         raise ConfigError(
             "proposals=probes, but no move is informed; add it, such as --moves informed=3,exchange=1, or leave --proposals out"
         )

@@ -107,7 +107,7 @@ class RunView(Callback):
         """See `Callback.on_start`."""
         plan, knobs = search.plan, search.knobs
         size, image, rows = plan.sites.size, plan.prepared.image_shape, judging_rows(plan)
-        method = plan.config.method
+        method = plan.method
         self._run |= {
             "method": method,
             "image_shape": list(image) if image else None,
@@ -221,7 +221,7 @@ class RunView(Callback):
             "validation_accuracy": self._validation,
         }
         if not self._run["is_chain"]:  # the axis is steps of backprop
-            steps = plan.config.train.steps
+            steps = plan.train.steps
             figures |= {"x": float(self.block * steps), "rate": steps * blocks / seconds}
             figures |= {"alpha": update.alpha, "schedule_lambda": update.strength}
         for name, (proposed, accepted) in self._moves.items():

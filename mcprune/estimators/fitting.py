@@ -22,7 +22,8 @@ from mcprune.data.scale import Scaler
 from mcprune.errors import ConfigError
 from mcprune.models.registry import build
 from mcprune.objectives.specs import PLAIN
-from mcprune.session.build.plan import Plan, make_plan
+from mcprune.session.build.plan import Plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search_planned
 from mcprune.training.trainer import fit
@@ -187,9 +188,9 @@ def train_small(plan: Plan, mask: BoolArray) -> nn.Module:
             model,
             torch.from_numpy(np.ascontiguousarray(data.x_train[:, keep])),
             torch.from_numpy(data.y_train),
-            epochs=plan.retrain_epochs,
-            batch_size=plan.batch_size,
-            learning_rate=plan.retrain_rate,
+            epochs=plan.retrain.epochs,
+            batch_size=plan.train.batch_size,
+            learning_rate=plan.retrain.learning_rate,
             weight_decay=config.train.weight_decay,
             seed=config.runtime.seed,
             jitter=config.retrain.input_noise or 0.0,

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mcprune.chain.schedules import Schedule, parse
+from mcprune.config.resolve import Resolved
+from mcprune.config.resolved import Facts
+from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
 from mcprune.estimators.fitting import Rows
@@ -18,8 +20,7 @@ from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.objectives.base import Rows as ObjectiveRows
 from mcprune.objectives.named import make_objective
 from mcprune.session.build.budget import check_count, make_space
-from mcprune.session.build.defaults import POOL
-from mcprune.session.build.markov import move_plan
+from mcprune.session.build.markov import budget_over_time, move_plan
 from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.named_sites import fixed_sites
 from mcprune.sites.site_map import SiteGroup, SiteMap
@@ -72,27 +73,24 @@ def search_estimator(
     exchanges = chosen * (free - chosen)
     blocks = config.train.epochs or BLOCKS
     decisions = min(MOST, max(FEWEST, EXCHANGES * exchanges)) // blocks
-    if config.is_given("decisions"):
-        decisions = config.chain.decisions
+    chain = Resolved.of(config, Facts.of_columns(len(fit), sites, keep)).chain
+    if config.chain.decisions is not None:
+        decisions = chain.decisions
     settings = ChainSettings(
-        plan=move_plan(config, free),
-        delta=parse(config.chain.delta),
-        temperature=parse(config.chain.temperature),
-        alpha=parse(config.chain.alpha),
+        plan=move_plan(chain, free),
+        delta=chain.delta,
+        temperature=chain.temperature,
+        alpha=chain.alpha,
         sharpness=None,
-        targets=(
-            Schedule("geometric", float(free), float(chosen), config.chain.keep_schedule.until or 0.5)
-            if chosen < free
-            else Schedule("constant", float(free), float(free)),
-        ),
+        targets=budget_over_time(chain.keep_schedule, space),
         modified=False,
         pooled=True,
-        pool=config.chain.pool.size or POOL,
-        start_weight=config.chain.start_weight,
+        pool=chain.pool_size or POOL.rules[-1].value,
+        start_weight=chain.start_weight,
         decisions=max(1, decisions),
-        speculate=config.chain.lookahead,
+        speculate=chain.lookahead,
         seed=config.runtime.seed,
-        learned="informed" in config.chain.moves,
+        learned=chain.is_informed,
     )
     judged = make_objective(objective, labels, names, is_weighted=rows.weights is not None)
     groups = coded_groups(judged, rows.features)
@@ -103,11 +101,11 @@ def search_estimator(
     ) as evaluator:
         # It is its own canonical evaluator: no decision is settled by another.
         bound = judged.lower_bound
-        chain = Markov(space, settings, evaluator, evaluator, bound)  # type: ignore[arg-type]
+        markov = Markov(space, settings, evaluator, evaluator, bound)  # type: ignore[arg-type]
         batch = Batch(None, evaluator.targets)  # type: ignore[arg-type]
-        state = chain.init()
+        state = markov.init()
         if exchanges:
             for block in range(blocks):
-                state, _ = chain.step(state, batch, (block + 1) / blocks)
-        _, mask = chain.finish(state, batch)
+                state, _ = markov.step(state, batch, (block + 1) / blocks)
+        _, mask = markov.finish(state, batch)
         return np.asarray(mask), evaluator.fits

@@ -32,7 +32,7 @@ class CheckpointWriter:
     def __init__(self, folder: RunFolder, plan: Plan) -> None:
         self.folder = folder
         self.plan = plan
-        every = plan.config.runtime.checkpoint_every
+        every = plan.runtime.checkpoint_every
         self.unit, self.size = ("auto", USUAL) if every == "auto" else interval(every)
         self.mark = Mark()  # of the events when the search was last between two blocks, without those of the last block
         self._last = time.monotonic()
@@ -44,7 +44,7 @@ class CheckpointWriter:
     def start(self, blocks: int) -> None:
         """The search starts, or continues, with so many blocks done."""
         self._last = time.monotonic()
-        self._last_epoch = self.plan.epochs * blocks / self.plan.blocks
+        self._last_epoch = self.plan.train.epochs * blocks / self.plan.train.blocks
         self._saved_blocks = blocks
 
     def after_block(self, search: Search) -> None:
@@ -58,7 +58,7 @@ class CheckpointWriter:
         self.folder.start()
         self.mark = self.folder.mark
         passed = time.monotonic() - self._last
-        epoch = self.plan.epochs * search.blocks_done / self.plan.blocks
+        epoch = self.plan.train.epochs * search.blocks_done / self.plan.train.blocks
         if self.unit == "epochs":
             is_due = epoch - self._last_epoch >= self.size - 1e-9
         else:
@@ -77,7 +77,7 @@ class CheckpointWriter:
             {**self._about, "search": search.save(), "steering": steering}, mark or self.folder.mark
         )
         self._last = time.monotonic()
-        self._last_epoch = self.plan.epochs * search.blocks_done / self.plan.blocks
+        self._last_epoch = self.plan.train.epochs * search.blocks_done / self.plan.train.blocks
         self._saved_blocks = search.blocks_done
         self._cost = self._last - began
 
@@ -100,13 +100,11 @@ def about(plan: Plan, search: Search) -> dict[str, Any]:
     held: dict[str, Any] = {
         "options": recorded_options(config.replace(out=None, force=False)),
         "evaluator": search.evaluator_name(),
-        "machine": circumstances(config.runtime.threads or 1, plan.device.type),
+        "machine": circumstances(plan.runtime.threads, plan.device.type),
         "data": fingerprint(plan.prepared),
         "is_users_model": plan.is_users_model,
         "spent_forwards": plan.spent_forwards,
-        "training_ranks": plan.ranks.size
-        if plan.ranks is not None and config.runtime.train_ranks == "shared"
-        else None,
+        "training_ranks": plan.ranks.size if plan.ranks is not None and plan.runtime.train_ranks == "shared" else None,
     }
     if plan.is_users_model:  # retraining begins from it
         model = plan.origin

@@ -7,12 +7,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from mcprune.config.rules import SEARCH_STEPS, USUAL_EPOCHS
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
-from mcprune.session.build.defaults import EPOCHS, SEARCH_STEPS
-from mcprune.session.build.plan import Plan, make_plan
+from mcprune.session.build.plan import Plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import searching
 from mcprune.session.pilots import MOST
@@ -33,7 +34,7 @@ class Filling(Controller):
 
     def most_blocks(self, plan: Plan) -> int:
         """See `Controller.most_blocks`."""
-        return math.ceil(plan.blocks * self.epochs / plan.epochs)
+        return math.ceil(plan.train.blocks * self.epochs / plan.train.epochs)
 
 
 class Fitted(NamedTuple):
@@ -62,8 +63,10 @@ def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
     began = time.monotonic()
     plan = make_plan(config, dataset)
     setup = time.monotonic() - began
-    usual = max(EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.blocks * plan.config.train.steps // plan.epochs)))
-    most, epochs, expected, forwards = MOST * usual, 1, plan.epochs, 0
+    usual = max(
+        USUAL_EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.train.blocks * plan.train.steps // plan.train.epochs))
+    )
+    most, epochs, expected, forwards = MOST * usual, 1, plan.train.epochs, 0
     made: list[tuple[float, float]] = []  # epochs and seconds of a trial
     for _ in range(TRIALS):
         done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.runtime.search_time)
@@ -107,22 +110,21 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
     The waves, and the times between two looks, are as long, in epochs, as those of a search of `expected` epochs.
     """
     began = time.monotonic()
-    share = epochs / plan.epochs
-    changes: dict[str, Any] = {"epochs": epochs, "search_time": limit}
-    schedule, start = plan.config.chain.keep_schedule, plan.config.chain.start
+    share = epochs / plan.train.epochs
+    chain = plan.chain
+    schedule = chain.keep_schedule
     if schedule.regrow:
         times = max(1, round(schedule.regrow * epochs / max(expected, epochs)))
-        changes["keep_schedule"] = schedule.but(regrow=times)
-    if start is not None and start.after is not None:
-        changes["start"] = start.but(after=start.after * share)
+        schedule = schedule._replace(regrow=times)
+    chain = chain._replace(keep_schedule=schedule, start_after=chain.start_after * share)
+    train = plan.train._replace(epochs=epochs, blocks=max(1, math.ceil(plan.train.blocks * share)))
+    settings = plan.settings.with_chain(chain)._replace(train=train, runtime=plan.runtime._replace(search_time=limit))
     model = copy.deepcopy(plan.origin).to(plan.device)
     alone = replace(
         plan,
-        config=plan.config.replace(**changes),
+        settings=settings,
         model=model,
         gated=GatedModel(model, plan.sites),
-        epochs=epochs,
-        blocks=max(1, math.ceil(plan.blocks * share)),
         notes=[],
     )
     search = searching(alone.config, alone, began)
@@ -133,5 +135,5 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
             pass
     if interrupt.is_asked:
         raise KeyboardInterrupt
-    done = epochs * min(1.0, search.blocks_done / alone.blocks)
+    done = epochs * min(1.0, search.blocks_done / alone.train.blocks)
     return done, max(time.monotonic() - ready, 1e-6), ready - began, search.forwards()

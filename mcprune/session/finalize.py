@@ -28,7 +28,6 @@ from mcprune.types import BoolArray, Float32Array, FloatArray
 RANDOM_MASKS = 5
 # With --compare auto, what is beside the result may cost this share of the search.
 COMPARE_SHARE = 0.1
-RETRAINED = ("scratch", "warm")  # updates that train a small classifier for --retrain-epochs
 OF_MASK = ("hard mask, not retrained", "hard mask, fine-tuned", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, not retrained", "magnitude, fine-tuned")
 Score = Callable[[str, int, list[float | None], float, list[float | None]], Scored]
@@ -101,8 +100,8 @@ def finalize(
 ) -> Iterator[Event]:
     """Retrain, compare, write; the last event carries the `Outcome`. Once interrupted, end with what there is."""
     mask = result.mask
-    limit = plan.config.runtime.max_time
-    deadline = math.inf if limit is None else began + limit
+    limit = plan.runtime.max_time
+    deadline = began + limit
     refit = Refit(plan, lambda: interrupt.is_asked, deadline)
     is_cut_short = interrupt.is_asked
     scores: list[Scored] = []
@@ -124,7 +123,7 @@ def finalize(
         return scores[-1]
 
     since = time.monotonic()
-    if plan.config.train.frozen:
+    if plan.train.is_frozen:
         dense = refit.test_gated(np.ones(plan.sites.size, bool))
         yield score("dense", plan.sites.size, [dense], since, [None])
         since = time.monotonic()
@@ -133,23 +132,23 @@ def finalize(
     yield score("hard mask, not retrained", kept, [refit.test_gated(mask)], since, [objective])
     since = time.monotonic()
     small = None
-    is_fresh = plan.config.retrain.finetune in RETRAINED
+    is_fresh = plan.retrain.is_retrained
     if not is_cut_short:
         try:
             small = (
-                refit.train(mask, plan.config.runtime.seed, may_be_found=True)
+                refit.train(mask, plan.runtime.seed, may_be_found=True)
                 if is_fresh
-                else refit.updated(mask, plan.config.runtime.seed)
+                else refit.updated(mask, plan.runtime.seed)
             )
         except KeyboardInterrupt:
             is_cut_short = True
     if small is None:
         yield Note("ended early: the pruned model has the mask of the search and is not retrained")
         small = refit.cut(plan.model, mask)
-    elif plan.config.retrain.finetune != "none":
+    elif plan.retrain.finetune != "none":
         name = "hard mask, retrained" if is_fresh else "hard mask, fine-tuned"
         yield score(name, kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
-    whole = refit.fresh(plan.config.runtime.seed) if is_fresh else plan.model
+    whole = refit.fresh(plan.runtime.seed) if is_fresh else plan.model
     width = plan.prepared.n_inputs
     extra = _extra(plan, refit, mask)
     model = PrunedModel(small, extra)
@@ -187,7 +186,7 @@ def finalize(
         folder=None if folder is None else str(folder.path),
         seconds=time.monotonic() - began,
         scores=tuple(sorted(scores, key=lambda entry: order.index(entry.name))),
-        method=plan.config.method,
+        method=plan.method,
         objective=None if is_default(plan) else plan.objective.words,
         hardened=result.hardened,
         indices=indices,
@@ -234,7 +233,7 @@ def mask_content(
 
 def _rivals(plan: Plan, refit: Refit, score: Score) -> Iterator[Event]:
     """All sites, random masks and first-layer magnitude, each retrained in the same way."""
-    size, seed = plan.sites.size, plan.config.runtime.seed
+    size, seed = plan.sites.size, plan.runtime.seed
     since = time.monotonic()
     everything = np.ones(size, bool)
     whole = refit.train(everything, seed)
@@ -262,9 +261,9 @@ def _updated_rivals(plan: Plan, refit: Refit, score: Score) -> Iterator[Event]:
     mask = magnitude_mask(plan, plan.model, refit.x)
     objective = refit.value(plan.gated, mask, is_gated=True)
     yield score(BY_MAGNITUDE[0], int(mask.sum()), [refit.test_gated(mask)], since, [objective])
-    if plan.config.retrain.finetune != "none":
+    if plan.retrain.finetune != "none":
         since = time.monotonic()
-        model = refit.updated(mask, plan.config.runtime.seed)
+        model = refit.updated(mask, plan.runtime.seed)
         yield score(BY_MAGNITUDE[1], int(mask.sum()), [refit.test(model, mask)], since, [refit.value(model, mask)])
 
 
@@ -317,27 +316,26 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
 
 def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     """Whether to run the rivals, and the note that says why not. Their work is known beforehand: no clock decides."""
-    config = plan.config
     if not len(refit.y_test):
         return False, "there are no test rows (test=0): no accuracy is measured, and nothing is compared"
     first = next((module for module in plan.model.modules() if isinstance(module, nn.Linear)), None)
-    if config.retrain.finetune == "warm":
+    if plan.retrain.finetune == "warm":
         text = "all sites and random masks are trained afresh, which found weights do not compare with: left out"
         return False, text + "; --finetune scratch --compare yes runs them"
     if plan.sites.inputs is None and plan.sites.channels:
         pass
-    elif plan.sites.inputs is None and config.retrain.finetune not in RETRAINED:
+    elif plan.sites.inputs is None and not plan.retrain.is_retrained:
         pass  # no column of inputs is measured
     elif first is None or first.in_features != plan.prepared.n_inputs:
         return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
-    if config.runtime.compare != "auto":
-        return config.runtime.compare == "yes", ""
-    work = (RANDOM_MASKS + 2) * plan.retrain_epochs * len(refit.y)
-    if config.retrain.finetune not in RETRAINED:
-        work = (plan.retrain_epochs if config.retrain.finetune == "short" else 1) * len(refit.y)
+    if plan.runtime.compare != "auto":
+        return plan.runtime.compare == "yes", ""
+    work = (RANDOM_MASKS + 2) * plan.retrain.epochs * len(refit.y)
+    if not plan.retrain.is_retrained:
+        work = (plan.retrain.epochs if plan.retrain.finetune == "short" else 1) * len(refit.y)
     if work <= COMPARE_SHARE * cost or len(refit.y) < 5_000:
         return True, ""
-    rivals = "all sites, random masks and magnitude" if config.retrain.finetune in RETRAINED else "magnitude"
+    rivals = "all sites, random masks and magnitude" if plan.retrain.is_retrained else "magnitude"
     share = "more than the search" if work > 10 * cost else f"{work / cost:.0%} of the search's work"
     return False, f"{rivals} would take {share}: left out; --compare yes runs that"
 

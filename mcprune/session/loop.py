@@ -19,7 +19,8 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import use_threads, versions
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method, site_groups
-from mcprune.session.build.plan import Plan, make_plan
+from mcprune.session.build.plan import Plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.finalize import SearchResult, cost_budgets, finalize, write_mask
 from mcprune.session.folder_writer import FolderWriter
 from mcprune.session.interrupt import Interrupt
@@ -152,7 +153,7 @@ def start_run(
         seconds = search_seconds(plan, config.runtime.max_time - (time.monotonic() - began))
         seconds = seconds if ranks is None else float(ranks.told(seconds))
         config = config.replace(search_time=seconds)
-        plan.config = plan.config.replace(search_time=seconds)
+        plan.settings = plan.settings.with_search_time(seconds)
     callbacks = tuple(callbacks)
     search = searching(config, plan, began, controller or controller_of(callbacks))
     del dataset
@@ -219,12 +220,12 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         sites=site_groups(plan.sites),
         image_shape=None if data.image_shape is None else tuple(data.image_shape),
         feature_names=named_features(plan),
-        classifier=classifier_words(plan.config, plan.model, is_users_model=plan.is_users_model),
+        classifier=classifier_words(plan.settings.model, plan.model, is_users_model=plan.is_users_model),
         device=str(plan.device),
-        threads=plan.config.runtime.threads,
+        threads=plan.runtime.threads,
         folder=None if folder is None else str(folder.path),
-        epochs=plan.epochs,
-        blocks=plan.blocks,
+        epochs=plan.train.epochs,
+        blocks=plan.train.blocks,
         config=plan.config.flat(),
         objective=None if is_default(plan) else plan.objective.words,
         **search.method.description(),
@@ -268,13 +269,13 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
 
 def search_seconds(plan: Plan, seconds: float) -> float:
     """Return how many of the seconds that are left the search may take, so that the retraining fits behind it."""
-    if plan.config.retrain.finetune == "none":
+    if plan.retrain.finetune == "none":
         return max(AT_LEAST, seconds)
     refit = Refit(plan, lambda: False)
     mask = np.ones(plan.sites.size, bool)
     if plan.space.is_count and plan.sites.inputs is not None and len(plan.sites.groups) == 1:
         mask[plan.keep :] = False  # any n inputs take as long
-    retraining = plan.retrain_epochs * refit.epoch_seconds(refit.small(mask, plan.config.runtime.seed), mask)
+    retraining = plan.retrain.epochs * refit.epoch_seconds(refit.small(mask, plan.runtime.seed), mask)
     return max(AT_LEAST, seconds - min(MOST_RETRAINING * seconds, RESERVED * retraining))
 
 
@@ -324,7 +325,7 @@ def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Pl
 
 def searching(config: Config, plan: Plan, began: float, controller: Controller | None = None) -> Search:
     """Return the search of a plan, ready to run; on the gradient path pilots may settle the plan first."""
-    use_threads(plan.config.runtime.threads or 1)
+    use_threads(plan.runtime.threads)
     if config.method == "gradient":
         plan = in_time(plan, config, began, lambda plan: Search(plan, make_method(plan)))
     return Search(plan, make_method(plan), controller)

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from mcprune.config.resolve import Resolved
+from mcprune.config.rules import PILOTS, USUAL_EPOCHS
 from mcprune.config.schema import Config
 from mcprune.config.sections.gradient import Alpha, TrainedGates
-from mcprune.config.sections.markov import Markov
 from mcprune.errors import ConfigError, NumericalError
-from mcprune.session.build.defaults import EPOCHS
-from mcprune.session.build.gradient import settle
 from mcprune.session.build.plan import Plan
 from mcprune.session.retrain import Refit
 from mcprune.sites.gates import GatedModel
@@ -60,18 +59,19 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
     NumericalError
         All pilots failed.
     """
-    if plan.config.gradient.alpha.kind != "auto":
+    alpha = given.gradient.alpha
+    if alpha.kind != "auto":
         if given.runtime.search_time is None or given.train.epochs is not None:
             return plan
         return _fitted(plan, given, {}, given.runtime.search_time - (time.monotonic() - began), searcher)
-    share = plan.config.gradient.alpha.pilots or 0.4
+    share = PILOTS if alpha.pilots is None else alpha.pilots
     own = dict(CANDIDATES)
     if not len(plan.prepared.y_validation):
         return _without_pilots(plan, given, began, searcher)
     if given.train.epochs is not None:
         total = (
-            plan.epochs
-            * _epoch_seconds(_changed(plan, given, own["hard-concrete, ramp"], plan.epochs), searcher)
+            plan.train.epochs
+            * _epoch_seconds(_changed(plan, given, own["hard-concrete, ramp"], plan.train.epochs), searcher)
             / (1 - share)
         )
     else:
@@ -92,7 +92,7 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
             if given.runtime.search_time is not None
             else share * left / len(own)
         )
-        epochs = max(1, min(plan.epochs, math.floor(slot / (seconds * (1 + REFIT_STEPS)))))
+        epochs = max(1, min(plan.train.epochs, math.floor(slot / (seconds * (1 + REFIT_STEPS)))))
         until = math.inf if given.runtime.search_time is None else time.monotonic() + SLOW * slot
         try:
             scores[name], rows = _score(_changed(plan, given, candidate, epochs), searcher, until)
@@ -111,13 +111,13 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
     best = max(scores, key=lambda name: scores[name]) if scores else untried[0]
     spent = time.monotonic() - pilots_began
     final = (
-        _changed(plan, given, own[best], plan.epochs)
+        _changed(plan, given, own[best], plan.train.epochs)
         if given.train.epochs is not None
         else _fitted(plan, given, own[best], left - spent, searcher)
     )
     final.notes.append(
         f"alpha auto: {best} by the validation accuracy of retrained pilots ({'; '.join(told)}), {spent:.0f} s; "
-        f"the run takes {final.epochs} epochs"
+        f"the run takes {final.train.epochs} epochs"
     )
     final.spent_forwards = forwards
     return final
@@ -127,7 +127,7 @@ def _without_pilots(plan: Plan, given: Config, began: float, searcher: Searcher)
     """Return the plan of the first candidate, where no validation rows can tell which one is best."""
     best, options = next(iter(CANDIDATES.items()))
     if given.train.epochs is not None or given.runtime.search_time is None:
-        final = _changed(plan, given, options, plan.epochs)
+        final = _changed(plan, given, options, plan.train.epochs)
     else:
         final = _fitted(plan, given, options, given.runtime.search_time - (time.monotonic() - began), searcher)
     final.notes.append(f"alpha auto: {best}, as there are no validation rows (validation=0) by which pilots are judged")
@@ -137,8 +137,8 @@ def _without_pilots(plan: Plan, given: Config, began: float, searcher: Searcher)
 def _fitted(plan: Plan, given: Config, candidate: dict[str, Any], left: float, searcher: Searcher) -> Plan:
     """Return the plan with as many epochs as fit into the seconds left."""
     trial = _changed(plan, given, candidate, 1)
-    usual = plan.epochs  # that of no --epochs
-    epochs = max(1, min(MOST * max(usual, EPOCHS), math.floor(MARGIN * left / _epoch_seconds(trial, searcher))))
+    usual = plan.train.epochs  # that of no --epochs
+    epochs = max(1, min(MOST * max(usual, USUAL_EPOCHS), math.floor(MARGIN * left / _epoch_seconds(trial, searcher))))
     final = None
     while final is None:
         try:
@@ -154,32 +154,22 @@ def _fitted(plan: Plan, given: Config, candidate: dict[str, Any], left: float, s
 
 def _changed(plan: Plan, given: Config, candidate: dict[str, Any], epochs: int) -> Plan:
     """Return the plan of a candidate with so many epochs and the plan's own classifier, untrained."""
-    config = plan.config
-    steps = max(1, len(plan.prepared.y_train) // plan.batch_size)
-    train_steps = min(config.train.steps, epochs * steps)
-    wanted = given.replace(**candidate) if candidate else given
-    settled = config.replace(epochs=epochs, train_steps=train_steps, **settle(wanted, epochs, epochs * steps))
-    return replace(
-        plan,
-        config=settled,
-        epochs=epochs,
-        blocks=max(1, math.ceil(epochs * steps / train_steps)),
-        notes=list(plan.notes),
-    )
+    settings = Resolved.of(given.replace(**candidate, epochs=epochs), plan.facts)
+    return replace(plan, settings=settings, notes=list(plan.notes))
 
 
 def _alone(plan: Plan) -> Plan:
     """Return the plan on a copy of its classifier."""
     model = copy.deepcopy(plan.origin).to(plan.device)
     # A pilot ends by its own schedule, never by the clock.
-    config = plan.config.replace(search_time=None)
-    return replace(plan, config=config, model=model, gated=GatedModel(model, plan.sites), notes=[])
+    settings = plan.settings._replace(runtime=plan.runtime._replace(search_time=math.inf))
+    return replace(plan, settings=settings, model=model, gated=GatedModel(model, plan.sites), notes=[])
 
 
 def _epoch_seconds(plan: Plan, searcher: Searcher) -> float:
     """Measure the seconds of an epoch on a copy of the classifier."""
     search = searcher(_alone(plan))
-    steps = max(1, len(plan.prepared.y_train) // plan.batch_size)
+    steps = max(1, len(plan.prepared.y_train) // plan.train.batch_size)
     parts = []
     search.train(WARM_STEPS, 0.0)
     for _ in range(4):
@@ -192,16 +182,16 @@ def _epoch_seconds(plan: Plan, searcher: Searcher) -> float:
 
 def _chain_seconds(plan: Plan, searcher: Searcher) -> float:
     """Estimate the time of a chain's run of the same epochs, from a few of its blocks at the start and at the end."""
-    config = plan.config.model_copy(update={"search": Markov()})
-    search = searcher(_alone(replace(plan, config=config)))
+    settings = plan.settings._replace(search=plan.chain)
+    search = searcher(_alone(replace(plan, settings=settings)))
     times = []
     for block in range(12):
         rows = plan.evaluation.early_rows if block % 2 else plan.evaluation.rows
         since = time.monotonic()
-        search.train(config.train.steps, 0.0)
+        search.train(plan.train.steps, 0.0)
         search.step(rows, 0.5 if block % 2 else 1.0)
         times.append(time.monotonic() - since)
-    return float(np.median(times[4::2]) + np.median(times[5::2])) / 2 * plan.blocks
+    return float(np.median(times[4::2]) + np.median(times[5::2])) / 2 * plan.train.blocks
 
 
 def _score(plan: Plan, searcher: Searcher, until: float = math.inf) -> tuple[float, int]:
@@ -220,19 +210,19 @@ def _score(plan: Plan, searcher: Searcher, until: float = math.inf) -> tuple[flo
 
     alone = _alone(plan)
     search = searcher(alone)
-    for block in range(alone.blocks):
+    for block in range(alone.train.blocks):
         if is_late():
             raise TimeoutError
         search.advance(block)
     mask: BoolArray = search.finish(1)
     refit = Refit(alone, lambda: False)
-    model = refit.small(mask, plan.config.runtime.seed)
+    model = refit.small(mask, plan.runtime.seed)
     rows, targets = alone.rows(plan.prepared.x_train), refit.y[: len(plan.prepared.y_train)]
-    epochs = max(1, round(REFIT_STEPS * plan.epochs))
+    epochs = max(1, round(REFIT_STEPS * plan.train.epochs))
     try:
         fit(
-            model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.batch_size,
-            learning_rate=plan.config.train.learning_rate, weight_decay=plan.config.train.weight_decay, seed=plan.config.runtime.seed,
+            model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.train.batch_size,
+            learning_rate=plan.train.learning_rate, weight_decay=plan.train.weight_decay, seed=plan.runtime.seed,
             is_asked=is_late,
         )  # fmt: skip
     except KeyboardInterrupt:

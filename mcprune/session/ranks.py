@@ -177,18 +177,18 @@ def enter(plan: Plan, given: Config, ranks: Ranks | None) -> None:
     """
     if ranks is None:
         return
-    if plan.config.method != "markov":
+    if plan.method != "markov":
         raise ConfigError(
-            f"method={plan.config.method!r} has no candidates that {ranks.size} processes could share; run it without torchrun"
+            f"method={plan.method!r} has no candidates that {ranks.size} processes could share; run it without torchrun"
         )
-    threads = plan.config.runtime.threads or 1
+    threads = plan.runtime.threads
     if given.runtime.threads is None:  # the cores of this machine are for all of its processes
         threads = min(threads, max(1, cores() // ranks.local_size))
     threads = ranks.agree(threads)
-    plan.config = plan.config.replace(threads=threads)
+    plan.settings = plan.settings.with_threads(threads)
     compare(ranks, {"data": fingerprint(plan.prepared), **circumstances(threads, plan.device.type)}, "have")
     plan.ranks = ranks
-    also = ", and the rows of each step of backprop" if plan.config.runtime.train_ranks == "shared" else ""
+    also = ", and the rows of each step of backprop" if plan.runtime.train_ranks == "shared" else ""
     plan.notes.append(f"ranks: {ranks.size} processes share the candidates{also}, {threads} threads each")
 
 

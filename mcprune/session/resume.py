@@ -20,7 +20,7 @@ from mcprune.environment import circumstances, use_threads
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import record_events, search_and_finish, start_run
 from mcprune.session.ranks import enter
 from mcprune.session.search import Search
@@ -242,7 +242,7 @@ def restored(
                 f"{trained_by} processes shared the rows of each step in {str(path)!r}, {size} would end in other bits; "
                 f"torchrun --nproc-per-node={trained_by}, or use --anyway"
             )
-        use_threads(plan.config.runtime.threads or 1)
+        use_threads(plan.runtime.threads)
         search = Search(plan, make_method(plan), controller)
         search.restore(held["search"])
     except McpruneError:

@@ -13,7 +13,6 @@ from torch import nn
 
 from mcprune.models.modes import redraw
 from mcprune.models.registry import describe, from_description
-from mcprune.objectives.specs import PLAIN
 from mcprune.random import step_noise
 from mcprune.session.build.plan import Plan
 from mcprune.sites.weights import hold_zeros
@@ -51,8 +50,8 @@ class Refit:
         """
         plan = self.plan
         if not plan.is_users_model:
-            share = plan.config.retrain.dropout if dropout is None else dropout
-            return fresh_classifier(plan.config, plan.prepared, seed, dropout=share).to(plan.device)
+            share = plan.retrain.dropout if dropout is None else dropout
+            return fresh_classifier(plan.settings.model, plan.prepared, seed, dropout=share).to(plan.device)
         model = copy.deepcopy(plan.origin)
         redraw(model, seed)
         return model
@@ -64,17 +63,17 @@ class Refit:
 
     def train(self, mask: BoolArray, seed: int, *, may_be_found: bool = False) -> nn.Module:
         """Return a small classifier on what the mask keeps, trained afresh, or on from the search's weights if the options say so."""
-        plan, config = self.plan, self.plan.config
-        is_found = may_be_found and config.retrain.finetune == "warm"
+        plan = self.plan
+        is_found = may_be_found and plan.retrain.finetune == "warm"
         model = self.cut(plan.model, mask) if is_found else self.small(mask, seed)
-        lessons = self.lessons(mask) if config.retrain.distill else None
-        epochs = self.fitting_epochs(model, mask, plan.retrain_epochs)
-        self.fit(model, mask, seed, epochs, plan.retrain_rate, lessons)
+        lessons = self.lessons(mask) if plan.retrain.distill else None
+        epochs = self.fitting_epochs(model, mask, plan.retrain.epochs)
+        self.fit(model, mask, seed, epochs, plan.retrain.learning_rate, lessons)
         return model
 
     def epoch_seconds(self, model: nn.Module, mask: BoolArray) -> float:
         """Return the seconds of one pass over the training rows, by a few steps of a copy of the model."""
-        batch = min(self.plan.batch_size, len(self.y))
+        batch = min(self.plan.train.batch_size, len(self.y))
         steps = max(1, min(TIMED_STEPS, len(self.y) // batch))
         rows, copied = slice(0, steps * batch), copy.deepcopy(model)
         seconds = []
@@ -86,7 +85,7 @@ class Refit:
                 self.y[rows],
                 epochs=1,
                 batch_size=batch,
-                learning_rate=self.plan.retrain_rate,
+                learning_rate=self.plan.retrain.learning_rate,
                 weight_decay=0.0,
                 seed=0,
             )
@@ -107,33 +106,33 @@ class Refit:
         self, model: nn.Module, mask: BoolArray, seed: int, epochs: int, rate: float, lessons: Lessons | None = None
     ) -> None:
         """Train a model on what the mask keeps, in place, by the labels or by lessons."""
-        config = self.plan.config
+        plan = self.plan
         fit(
             model,
             self.columns(self.x, mask),
             self.y,
             epochs=epochs,
-            batch_size=self.plan.batch_size,
+            batch_size=self.plan.train.batch_size,
             learning_rate=rate,
-            weight_decay=config.train.weight_decay,
+            weight_decay=plan.train.weight_decay,
             seed=seed,
-            jitter=config.retrain.input_noise or 0.0,
+            jitter=plan.retrain.input_noise,
             view=None if lessons is not None else self.warp(mask),
             is_asked=self.is_asked,
-            amp=config.train.amp,
+            amp=plan.train.amp,
             lessons=lessons,
         )
 
     def lessons(self, mask: BoolArray) -> Lessons:
         """Return what a whole classifier teaches the small one; it is trained when it is first asked for."""
-        config, everything = self.plan.config, np.ones_like(mask)
+        plan, everything = self.plan, np.ones_like(mask)
         if self._teacher is None:
-            teacher = self.fresh(config.runtime.seed, dropout=max(config.retrain.dropout or 0.0, TEACHER_DROPOUT))
-            epochs = self.fitting_epochs(teacher, everything, min(self.plan.retrain_epochs, TEACHER_EPOCHS), TEACHING)
-            self.fit(teacher, everything, config.runtime.seed, epochs, config.train.learning_rate)
+            teacher = self.fresh(plan.runtime.seed, dropout=max(plan.retrain.dropout, TEACHER_DROPOUT))
+            epochs = self.fitting_epochs(teacher, everything, min(self.plan.retrain.epochs, TEACHER_EPOCHS), TEACHING)
+            self.fit(teacher, everything, plan.runtime.seed, epochs, plan.train.learning_rate)
             self._teacher = teacher
-        with step_noise(config.runtime.seed, 1):
-            return Lessons(self._teacher, self.x, self.inputs(mask), config.retrain.distill, self.warp(everything))
+        with step_noise(plan.runtime.seed, 1):
+            return Lessons(self._teacher, self.x, self.inputs(mask), plan.retrain.distill, self.warp(everything))
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
         """Return a model on what the mask keeps, physically smaller; of dropped weights it holds zeros."""
@@ -144,7 +143,7 @@ class Refit:
 
     def warp(self, mask: BoolArray) -> Warp | None:
         """Return what moves, turns and scales the images of a step; None where that is off."""
-        strength = self.plan.config.retrain.warp
+        strength = self.plan.retrain.warp
         return Warp(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
 
     def small(self, mask: BoolArray, seed: int) -> nn.Module:
@@ -164,23 +163,23 @@ class Refit:
 
     def updated(self, mask: BoolArray, seed: int) -> nn.Module:
         """Return the small model of the search's classifier, its kept values updated as the configuration says."""
-        plan, config = self.plan, self.plan.config
+        plan = self.plan
         chosen, model = torch.from_numpy(mask), plan.model
-        if config.retrain.finetune == "least-squares":
+        if plan.retrain.finetune == "least-squares":
             model = by_least_squares(model, plan.sites, chosen, self.x)
-        elif config.retrain.finetune == "short":
+        elif plan.retrain.finetune == "short":
             model = by_gradient(
                 model,
                 plan.sites,
                 chosen,
                 self.x,
                 self.y,
-                epochs=self.fitting_epochs(model, np.ones_like(mask), plan.retrain_epochs),
-                batch_size=plan.batch_size,
-                learning_rate=config.train.learning_rate,
-                weight_decay=config.train.weight_decay,
+                epochs=self.fitting_epochs(model, np.ones_like(mask), plan.retrain.epochs),
+                batch_size=plan.train.batch_size,
+                learning_rate=plan.train.learning_rate,
+                weight_decay=plan.train.weight_decay,
                 seed=seed,
-                jitter=config.retrain.input_noise or 0.0,
+                jitter=plan.retrain.input_noise,
                 is_asked=self.is_asked,
             )
         return self.cut(model, mask)
@@ -214,4 +213,4 @@ class Refit:
 
 def is_default(plan: Plan) -> bool:
     """Whether the chain minimises plain cross-entropy, whose value beside accuracy is not told."""
-    return plan.config.problem.objective == PLAIN
+    return plan.is_plain_objective

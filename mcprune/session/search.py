@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -64,16 +65,15 @@ class Search:
     recomputed = ("evaluation", "_batch", "_times", "_is_compiled", "_reported", "is_between", "is_stopping", "began")
 
     def __init__(self, plan: Plan, method: Method[Any], controller: Controller | None = None) -> None:
-        chain, data = plan.config.chain, plan.prepared
+        data = plan.prepared
         self.controller = controller or Controller()
         self.callbacks = Callbacks()
         self.saver: Saver | None = None
         self.plan = plan
         self.method = method
-        falls = chain.keep_schedule.kind == "geometric" and plan.falls
-        settled = (chain.keep_schedule.until or 0.5) if falls else 0.0
-        self.pace = Pace(plan.blocks, self.controller.most_blocks(plan), settled=settled)
-        seed = plan.config.runtime.seed
+        settled = plan.evaluation.falls_until if plan.falls else 0.0
+        self.pace = Pace(plan.train.blocks, self.controller.most_blocks(plan), settled=settled)
+        seed = plan.runtime.seed
         fitted, judge = judge_split(data.y_train, plan.evaluation.on, plan.evaluation.fraction, seed)
         self.trainer = make_trainer(plan, fitted)
         self.judges = make_judges(plan, judge if method.uses_blocks else judge[:0])
@@ -135,7 +135,7 @@ class Search:
         began : float
             When the run began, by time.monotonic; of a search that was restored, as if it had never stopped.
         """
-        config = self.plan.config
+        plan = self.plan
         self.began = began
         state = self.state
         began_search = began if state.last is None else time.monotonic() - state.clock.search
@@ -145,7 +145,7 @@ class Search:
         if self.is_over:
             return
         if not self.blocks_done:
-            if config.train.pretrain:
+            if plan.train.pretrain:
                 began_training = time.monotonic()
                 text = self.pretrain(lambda: interrupt.is_asked)
                 began_search += time.monotonic() - began_training  # no time of the search
@@ -191,11 +191,11 @@ class Search:
 
     def _end_block(self, interrupt: Interrupt) -> str:
         """Decide whether the search ends here, and whether more or fewer blocks are planned; return why a person wants to end."""
-        state, limit = self.state, self.plan.config.runtime.search_time
+        state, limit = self.state, self.plan.runtime.search_time
         is_free = state.blocks_done > self.controller.repeats_until  # what is repeated from a record no clock changes
-        is_late = is_free and limit is not None and state.clock.search >= limit
+        is_late = is_free and state.clock.search >= limit
         state.replan = 0
-        if is_free and limit is not None and self.method.uses_blocks:
+        if is_free and math.isfinite(limit) and self.method.uses_blocks:
             state.replan = self.pace.wanted(state.blocks_done, state.clock.search, limit)
         stopping = interrupt.reason
         if self.plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
@@ -287,24 +287,24 @@ class Search:
         KeyboardInterrupt
             The user wants to end: there is nothing to keep yet.
         """
-        plan, config = self.plan, self.plan.config
+        plan = self.plan
         fit(
             plan.model,
             self.trainer.features,
             self.trainer.targets,
-            epochs=config.train.pretrain or 0,
-            batch_size=plan.batch_size,
-            learning_rate=config.train.learning_rate,
-            weight_decay=config.train.weight_decay,
-            seed=config.runtime.seed,
+            epochs=plan.train.pretrain,
+            batch_size=plan.train.batch_size,
+            learning_rate=plan.train.learning_rate,
+            weight_decay=plan.train.weight_decay,
+            seed=plan.runtime.seed,
             is_asked=is_asked,
             weights=self.trainer.weights,
-            amp=config.train.amp,
+            amp=plan.train.amp,
         )
-        plan.spent_forwards += 3 * (config.train.pretrain or 0) * len(self.trainer.targets)
+        plan.spent_forwards += 3 * plan.train.pretrain * len(self.trainer.targets)
         found = self.validation.accuracy(np.ones(plan.sites.size, bool))
         met = "" if found is None else f", {found:.4f} right on the validation part"
-        return f"trained for {config.train.pretrain:,} epochs with all sites kept{met}"
+        return f"trained for {plan.train.pretrain:,} epochs with all sites kept{met}"
 
     def start(self) -> None:
         """Prepare the method, now that the classifier is what the search begins with."""
@@ -344,9 +344,9 @@ class Search:
 
     def notes(self) -> Iterator[Event]:
         """Say what turning knobs at a temperature means, and what a time that is far too short does."""
-        if self.pace.blocks < FEW * self.plan.blocks:
+        if self.pace.blocks < FEW * self.plan.train.blocks:
             yield Note(
-                f"only {self.pace.blocks:,} of {self.plan.blocks:,} blocks fitted into --max-time: the mask was hardly "
+                f"only {self.pace.blocks:,} of {self.plan.train.blocks:,} blocks fitted into --max-time: the mask was hardly "
                 "searched for; give more time, or fewer --epochs"
             )
         last, turned_at = self.state.last, self.state.turned_at
@@ -364,9 +364,9 @@ class Search:
     def advance(self, block: int) -> BlockInfo:
         """Train, and let the method work, for one block."""
         state, progress = self.state, self.pace.progress(block)
-        is_frozen = self.plan.config.train.frozen
+        is_frozen = self.plan.train.is_frozen
         if not is_frozen:
-            self.train(self.plan.config.train.steps, progress)
+            self.train(self.plan.train.steps, progress)
         # Candidates of a frozen classifier are compared on the same rows for a while.
         if self._batch is None or not is_frozen or block % RENEW == 0:
             self._batch = self.judges.batch(state.evaluation, self._batch_rows(progress))
@@ -455,11 +455,10 @@ class Search:
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
         rows = min(self.plan.evaluation.rows, len(self.judges.targets))
-        return self.state.trainer.steps * self.plan.batch_size + self.state.totals.proposals * rows / 3 / 8
+        return self.state.trainer.steps * self.plan.train.batch_size + self.state.totals.proposals * rows / 3 / 8
 
     def _batch_rows(self, progress: float) -> int:
-        config = self.plan.config
         if self.knobs.rows is not None:
             return self.knobs.rows
-        early = config.chain.keep_schedule.kind == "geometric" and progress < (config.chain.keep_schedule.until or 0.5)
+        early = progress < self.plan.evaluation.falls_until
         return self.plan.evaluation.early_rows if early else self.plan.evaluation.rows

@@ -47,7 +47,7 @@ def ranks_that_train(plan: Plan) -> Ranks | None:
     ConfigError
         They should be shared, but this process is alone.
     """
-    if plan.config.runtime.train_ranks == "each":
+    if plan.runtime.train_ranks == "each":
         return None
     if plan.ranks is None:
         raise ConfigError(
@@ -59,7 +59,7 @@ def ranks_that_train(plan: Plan) -> Ranks | None:
 
 def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
     """Return what trains the plan's classifier on these of its training rows."""
-    config, data = plan.config, plan.prepared
+    data = plan.prepared
     weights = (
         None if data.weights is None else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device)
     )
@@ -67,29 +67,29 @@ def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
         plan.gated,
         plan.rows(data.x_train if len(fitted) == len(data.y_train) else data.x_train[fitted]),
         torch.from_numpy(data.y_train[fitted]).to(plan.device),
-        batch_size=plan.batch_size,
-        learning_rate=config.train.learning_rate,
-        weight_decay=config.train.weight_decay,
-        perturb=config.train.mask_noise,
-        jitter=config.train.input_noise or 0.0,
-        seed=config.runtime.seed,
+        batch_size=plan.train.batch_size,
+        learning_rate=plan.train.learning_rate,
+        weight_decay=plan.train.weight_decay,
+        perturb=plan.train.mask_noise,
+        jitter=plan.train.input_noise,
+        seed=plan.runtime.seed,
         weights=weights,
         ranks=ranks_that_train(plan),
         space=plan.space,
-        amp=config.train.amp,
+        amp=plan.train.amp,
     )
 
 
 def make_judges(plan: Plan, judge: IntArray) -> EvaluationRows:
     """Return the evaluation batches of these of the plan's training rows."""
-    config, data = plan.config, plan.prepared
+    data = plan.prepared
     return EvaluationRows(
         data.x_train,
         data.y_train,
         rows=judge,
         device=plan.device,
-        seed=config.runtime.seed,
-        jitter=config.train.input_noise or 0.0,
+        seed=plan.runtime.seed,
+        jitter=plan.train.input_noise,
         weights=data.weights,
         groups=data.groups,
     )
@@ -123,8 +123,8 @@ def progress_event(
     return Progress(
         block=search.blocks_done,
         blocks=blocks,
-        epoch=plan.epochs * search.blocks_done / plan.blocks,
-        epochs=math.ceil(plan.epochs * blocks / plan.blocks),
+        epoch=plan.train.epochs * search.blocks_done / plan.train.blocks,
+        epochs=math.ceil(plan.train.epochs * blocks / plan.train.blocks),
         loss=update.loss,
         classification_loss=update.cla,
         selection_loss=update.sel,

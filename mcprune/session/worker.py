@@ -10,7 +10,7 @@ from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
 from mcprune.distributed.evaluation import Ranks
 from mcprune.session.build.dataset import load_dataset
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import CODES, Interrupt
 from mcprune.session.loop import searching
 from mcprune.session.ranks import enter

@@ -16,7 +16,7 @@ from mcprune.config.sections.importance import Rounds
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError, McpruneError
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.fill_time import Filling, fitting_epochs
 from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mcprune.config.schema import Config
+from mcprune.config.resolved import ModelSettings
 from mcprune.data.prepare import Prepared
 from mcprune.evaluators.stages import activations
 from mcprune.models.registry import build
@@ -15,23 +15,23 @@ from mcprune.types import BoolArray
 
 
 def fresh_classifier(
-    config: Config,
+    settings: ModelSettings,
     prepared: Prepared,
     seed: int,
     hidden: tuple[int, ...] | None = None,
     dropout: float | None = None,
 ) -> nn.Module:
-    """Return an untrained classifier as the options name it, of the options' hidden widths and dropout or of others."""
+    """Return an untrained classifier as the settings name it, of their hidden widths and dropout or of others."""
     return build(
-        config.model.name,
+        settings.name,
         prepared.n_inputs,
         prepared.n_classes,
-        config.model.hidden if hidden is None else hidden,
-        config.model.activation,
-        config.model.dropout if dropout is None else dropout,
+        settings.hidden if hidden is None else hidden,
+        settings.activation,
+        settings.dropout if dropout is None else dropout,
         seed,
-        bias=config.model.bias,
-        width=config.model.width or 1.0,
+        bias=settings.bias,
+        width=settings.width,
         image_shape=prepared.image_shape,
     )
 
@@ -41,24 +41,26 @@ def shrunken(model: nn.Module, sites: SiteMap, mask: BoolArray, n_inputs: int) -
     return shrink(model, sites, mask, input_shape=(n_inputs,))
 
 
-def rows_that_fit(config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared) -> int | None:
+def rows_that_fit(
+    model: nn.Module, sites: SiteMap, prepared: Prepared, *, max_memory: int, replicas: int
+) -> int | None:
     """Return how many rows' maps fit in memory where channels are sites; None of other sites."""
     if not sites.channels:
         return None
     device = next(model.parameters()).device
     whole, widest = activations(model, torch.from_numpy(prepared.x_train[:1]).to(device))
     # The suffix evaluator keeps a map for each layer and replica; a forward pass needs a few of the widest.
-    return max(1, config.runtime.max_memory // (4 * (config.chain.replicas.number * whole + 3 * widest)))
+    return max(1, max_memory // (4 * (replicas * whole + 3 * widest)))
 
 
-def classifier_words(config: Config, model: nn.Module, *, is_users_model: bool) -> str:
+def classifier_words(settings: ModelSettings, model: nn.Module, *, is_users_model: bool) -> str:
     """Return the classifier in a few words: its class, or the widths of an MLP, and those that are searched with."""
     widths = getattr(model, "widths", None)
     if not widths and not is_users_model:
-        return f"{config.model.name}, width {config.model.width or 1.0:g}"
+        return f"{settings.name}, width {settings.width:g}"
     if not widths:
         return type(model).__name__
-    is_mlp = not is_users_model and config.model.name == "mlp"
-    kept = (widths[0], *config.model.hidden, widths[-1]) if is_mlp else widths
+    is_mlp = not is_users_model and settings.name == "mlp"
+    kept = (widths[0], *settings.hidden, widths[-1]) if is_mlp else widths
     words = "MLP " + "-".join(map(str, kept))
     return words if tuple(kept) == tuple(widths) else f"{words}, searched with {'-'.join(map(str, widths))}"

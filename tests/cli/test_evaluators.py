@@ -12,7 +12,7 @@ from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays
 from mcprune.errors import ConfigError, ModelError
 from mcprune.session.build.markov import candidates_ahead, evaluation_case, make_evaluators
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 
 
 @pytest.fixture(autouse=True)

@@ -108,7 +108,7 @@ def test_test_rows_have_no_part_in_a_score(objective, four, tmp_path):
 
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
     from mcprune.studies.sweep.runs import Sweep, Sweeper
     from mcprune.studies.sweep.vary import read_all
 
@@ -134,7 +134,7 @@ def test_test_rows_have_no_part_in_a_score(objective, four, tmp_path):
 def test_every_seed_searches_the_same_parts_of_the_data():
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
 
     data = load("digits")
     one = make_plan(make_config(seed=0), data).prepared

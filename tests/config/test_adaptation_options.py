@@ -10,7 +10,7 @@ from mcprune.data.load import load
 from mcprune.errors import ConfigError
 from mcprune.report.summary import adapted_lines
 from mcprune.session.build.markov import make_method
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.storage.event_parts import Adapted
 
 SHORT = ["--keep", "9", "--hidden", "8", "--epochs", "2", "--retrain-epochs", "1", "--compare", "no", "--threads", "1"]

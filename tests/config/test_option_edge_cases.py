@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 import mcprune
+from mcprune.config.rules import THREADS_A_CORE
 from mcprune.data.load import load
 from mcprune.environment import cores
 from mcprune.errors import ModelError
-from mcprune.session.build.defaults import THREADS_A_CORE
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 
 
 def test_a_path_is_taken_where_a_text_is(tmp_path):

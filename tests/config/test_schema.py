@@ -207,5 +207,7 @@ def test_a_configuration_cannot_be_changed_and_shares_nothing():
         one.runtime = other.runtime
     with pytest.raises(ValueError, match="frozen"):
         one.runtime.seed = 3
-    one.chain.moves["site"] = 1.0
-    assert other.chain.moves == {"exchange": 1.0}
+    shares = {"exchange": 1.0}
+    config = make_config(moves=shares)
+    shares["site"] = 1.0
+    assert config.chain.moves == {"exchange": 1.0}

@@ -14,7 +14,7 @@ from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import macs
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.registry import build
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.sites.site_map import site_map
 from mcprune.surgery.shrink import shrink
 

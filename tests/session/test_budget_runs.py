@@ -6,7 +6,7 @@ import pytest
 from mcprune.cli.main import main
 from mcprune.data.load import load
 from mcprune.session.build.markov import make_method
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.search import Search
 
 BOTH = {"sites": "inputs,units", "hidden": (12, 8), "keep": None, "epochs": 3, "retrain_epochs": 1}
@@ -34,7 +34,7 @@ def test_every_combination_ends_in_an_allowed_mask(quick, options):
     config = quick(**{**BOTH, "moves": "exchange=3,toggle=1", **options})
     plan = make_plan(config, load("digits"))
     search = Search(plan, make_method(plan))
-    for block in range(plan.blocks):
+    for block in range(plan.train.blocks):
         search.advance(block)
     mask, _ = search.harden()
     assert plan.space.allowed(mask)

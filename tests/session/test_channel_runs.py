@@ -14,7 +14,7 @@ from mcprune.config.schema import make_config
 from mcprune.data.base import assemble
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.networks import NETWORKS
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.storage.events import BeforeAfter
 from mcprune.storage.pruned_model import load
 

@@ -17,13 +17,13 @@ from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.session import pilots
 from mcprune.session.build.markov import make_method
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run
 from mcprune.storage.event_log import read_result
 
 SCHEDULES = ("fixed", "ratio", "mu-lambda", "decade", "stall", "ramp")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
-KEYS = ("kept_before", "near_hard", "last_crossed", "steps", "away")
+KEYS = ("kept_before", "near_hard", "last_crossed", "steps", "gate_sum_error")
 
 
 def told_of(config):
@@ -224,10 +224,8 @@ def test_the_report_says_how_far_from_n_it_was(quick, tmp_path, capsys):
     assert main(["show", str(folder)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     harden = data_of(told, "hardened")[0]
-    assert (
-        f"before hardening: {harden['kept_before']} gates above one half ({harden['kept_before'] - 16:+d} of n)" in text
-    )
-    assert f"= {harden['away']:.1f}," in text
+    assert f"before hardening: {harden.kept_before} gates above one half ({harden.kept_before - 16:+d} of n)" in text
+    assert f"= {harden.gate_sum_error:.1f}," in text
     assert "gates crossed one half" in text or "no gate has crossed" in text
     assert set(KEYS) <= set(read_result(folder).hardened.to_dict())
 
@@ -250,7 +248,7 @@ def test_epochs_fit_the_time_unless_they_are_given(quick, tmp_path, monkeypatch)
     assert next(run(config)).epochs == 12
     start = next(run(config.replace(epochs=None)))
     assert 1 <= start.epochs <= 46
-    assert start.config["decade_epochs"] == start.epochs / 8
+    assert Alpha.model_validate(start.config["alpha"]).epochs == start.epochs / 8
 
 
 def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatch):
@@ -260,12 +258,12 @@ def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatc
     checked(told, 16, 64)
     start, note = told[0], next(data.text for data in data_of(told, "note") if "auto" in data.text)
     assert start.epochs == 12
-    assert start.config["schedule"] in SCHEDULES
+    assert Alpha.model_validate(start.config["alpha"]).kind in SCHEDULES
     assert all(name in note for name in pilots.CANDIDATES)
     figures = dict(re.findall(r"([a-z][\w ,-]*): (0\.\d{4}) after", note))
     best = re.search(r"alpha auto: (.*?) by the validation", note)[1]
     assert float(figures[best]) == max(map(float, figures.values()))
-    assert start.config["gate_kind"] == pilots.CANDIDATES[best]["gate_kind"]
+    assert start.config["gates"].split(":")[0] == pilots.CANDIDATES[best]["gates"].kind
     assert data_of(told, "hardened")[0].forwards > 3 * data_of(told, "hardened")[0].steps * 64
     # The resolved configuration names the choice, so it repeats without pilots.
     written = read_options(tmp_path / "run" / "config.toml")

@@ -9,7 +9,7 @@ import mcprune
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.data.load import load
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run
 
 # The rows of an 8 x 8 image as layers of a detector.

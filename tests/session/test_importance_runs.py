@@ -18,7 +18,7 @@ from mcprune.methods.importance.scorer import Scorer, ScorerState, ScoreSettings
 from mcprune.methods.markov.proposals import MeasuredProposals, ranks
 from mcprune.objectives.classification import CrossEntropy, ErrorRate
 from mcprune.session.build.markov import make_method
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run, run_on
 from mcprune.storage.event_log import read_result
 

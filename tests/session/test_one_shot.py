@@ -14,7 +14,7 @@ from mcprune.config.schema import make_config
 from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.registry import build
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map

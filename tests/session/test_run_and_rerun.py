@@ -16,7 +16,7 @@ from mcprune.data.load import load as load_data
 from mcprune.data.prepare import prepare
 from mcprune.errors import ConfigError, DataError, FolderError, NumericalError
 from mcprune.session.build.markov import make_method
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run
 from mcprune.storage.event_log import read_result
 from mcprune.storage.events import KINDS
@@ -241,7 +241,6 @@ def test_options_of_the_chain_reach_it(quick):
         "alpha",
         "start_weight",
         "decisions",
-        "lookahead",
         "seed",
     ):
         value = getattr(settings, name)

@@ -12,7 +12,7 @@ from mcprune.config.schema import make_config
 from mcprune.data.load import load
 from mcprune.environment import use_threads
 from mcprune.session.build.markov import make_method
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.search import Search
 from mcprune.state import field_names, serialize
 

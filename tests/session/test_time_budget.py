@@ -160,7 +160,7 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
 
 class Most(Controller):
     def most_blocks(self, plan):
-        return 10 * plan.blocks
+        return 10 * plan.train.blocks
 
 
 def test_time_that_is_left_is_filled_where_more_may_be_planned(monkeypatch):

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from mcprune.chain.schedules import Schedule, Waves
+from mcprune.config import rules
 from mcprune.config.schema import make_config
 from mcprune.data.load import load
 from mcprune.errors import ConfigError
 from mcprune.models.mlp import MLP
-from mcprune.session.build import defaults as planning
-from mcprune.session.build import grayscale as recipe
+from mcprune.session.build import planner
 from mcprune.session.build.markov import budget_over_time
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.retrain import Refit
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
@@ -28,21 +28,22 @@ def test_few_rows_search_with_the_classifier_that_is_kept():
     plan = planned()
     assert plan.config.model.search_hidden == plan.config.model.hidden == (128, 64)
     assert plan.config.chain.keep_schedule.regrow == 0
-    assert isinstance(budget_over_time(plan.config, 64, 16), Schedule)
+    assert isinstance(budget_over_time(plan.chain.keep_schedule, plan.space)[0], Schedule)
 
 
 def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
-    monkeypatch.setattr(planning, "LARGE", 1000)
-    monkeypatch.setattr(recipe, "BLACK", 0.4)  # half of the digits' pixels are
+    monkeypatch.setattr(rules, "LARGE", 1000)
+    monkeypatch.setattr(planner, "BLACK", 0.4)  # half of the digits' pixels are
     plan = planned()
     assert plan.config.model.search_hidden == (512,)
     assert plan.model.widths == (64, 512, 10)
     assert (
-        classifier_words(plan.config, plan.model, is_users_model=False) == "MLP 64-128-64-10, searched with 64-512-10"
+        classifier_words(plan.settings.model, plan.model, is_users_model=False)
+        == "MLP 64-128-64-10, searched with 64-512-10"
     )
-    assert plan.config.chain.keep_schedule.regrow == planning.REGROWTHS
+    assert plan.config.chain.keep_schedule.regrow == 40
     assert plan.config.chain.keep_schedule.until == 0.3
-    assert isinstance(budget_over_time(plan.config, 64, 16), Waves)
+    assert isinstance(budget_over_time(plan.chain.keep_schedule, plan.space)[0], Waves)
     # What has units as sites, warmth or a gradient keeps its own classifier and rests once at n.
     assert planned(sites="units").config.model.search_hidden == (128, 64)
     assert planned(temperature="1e-4").config.chain.keep_schedule.regrow == 0
@@ -50,7 +51,7 @@ def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
 
 
 def test_grey_images_are_searched_plainly_unless_told_otherwise(monkeypatch):
-    monkeypatch.setattr(planning, "LARGE", 1000)
+    monkeypatch.setattr(rules, "LARGE", 1000)
     config = planned().config
     assert (
         config.model.search_hidden,
@@ -80,7 +81,7 @@ def test_grey_images_are_searched_plainly_unless_told_otherwise(monkeypatch):
         0.0,
     )
     # Units, the gradient path, and rows that are no images are left as they were, but for the noise on pixels.
-    assert planned(sites="units").config.chain.keep_schedule.regrow == planning.REGROWTHS
+    assert planned(sites="units").config.chain.keep_schedule.regrow == 40
     assert planned(method="gradient").config.train.input_noise == 0.0
     assert planned(sites="units").config.retrain.dropout == 0.0
     assert planned(retrain_dropout=0.0, retrain_epochs=2).config.retrain.epochs == 2

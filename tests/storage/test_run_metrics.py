@@ -127,27 +127,27 @@ def test_what_every_search_costs_is_not_taken_for_an_epoch():
 
 
 def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypatch, quick):
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
 
     plan = make_plan(quick(epochs=40, keep_schedule="geometric:0.3,regrow=20"), load("digits"))
     seen = []
     real = filling.searching
 
     def searching(config, plan, began):
-        seen.append((config.chain.keep_schedule.regrow, config.train.epochs, plan.blocks))
+        seen.append((config.chain.keep_schedule.regrow, config.train.epochs, plan.train.blocks))
         return real(config, plan, began)
 
     monkeypatch.setattr(filling, "searching", searching)
     before = [value.clone() for value in plan.model.parameters()]
     done, *_ = filling._search_short(plan, 2, 10, 1e9)
     assert done == 2
-    assert seen == [(4, 2, plan.blocks // 20)]
+    assert seen == [(4, 2, plan.train.blocks // 20)]
     assert all((old == new).all() for old, new in zip(before, plan.model.parameters(), strict=True))
 
 
 def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(monkeypatch, quick):
     """By a clock that blocks alone move: an epoch would take 6 s of 10, a block .5 s, and the first block counts in no time."""
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
     from mcprune.session.search import Search
 
     now, real = [0.0], Search.advance
@@ -155,7 +155,7 @@ def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(mo
     plan = make_plan(config, load("digits"))
 
     def advance(search, block):
-        now[0] += 6.0 * plan.epochs / plan.blocks
+        now[0] += 6.0 * plan.train.epochs / plan.train.blocks
         return real(search, block)
 
     monkeypatch.setattr(Search, "advance", advance)

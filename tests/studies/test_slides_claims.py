@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mcprune.chain import budget
+from mcprune.config.resolve_search import resolve_alpha
 from mcprune.methods.gradient import alphas
 from mcprune.session.build.gradient import make_alpha
 from mcprune.storage.run_metrics import RunFigures
@@ -202,7 +203,7 @@ def test_the_runs_are_the_slides_own():
             assert config.gradient.alpha.window == (None if config.gradient.alpha.kind in ("fixed", "ramp") else 10), (
                 name
             )
-    decade = make_alpha(configs["decade"])
+    decade = make_alpha(resolve_alpha(configs["decade"].gradient.alpha, 160))
     assert isinstance(decade, alphas.Windowed)
     # lambda after 19, 20, 140 and 160 epochs: eight values from 1 to 1e7.
     assert [decade.rule.after(epochs, 1.0, 0.0) for epochs in (19, 20, 140, 159)] == [1.0, 10.0, 1e7, 1e7]

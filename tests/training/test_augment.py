@@ -49,7 +49,7 @@ def test_ramps_are_shifted_turned_and_scaled_within_their_bounds():
 
 def test_rows_that_are_no_images_are_refused(quick):
     from mcprune.data.load import load
-    from mcprune.session.build.plan import make_plan
+    from mcprune.session.build.planner import make_plan
 
     with pytest.raises(ConfigError, match="retrain-warp"):
         Warp(torch.zeros(3, 7), None, np.arange(7), 1.0)

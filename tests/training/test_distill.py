@@ -8,7 +8,7 @@ from torch import nn
 from mcprune.data.load import load
 from mcprune.errors import ConfigError
 from mcprune.random import step_noise
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.training import distill
 from mcprune.training.augment import Warp
 from mcprune.training.distill import Lessons

@@ -11,6 +11,7 @@ from mcprune.config.parsing import schedule_text
 
 LARGEST_COUNT = 2**31
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
+OpenScheduleText = Annotated[str | None, BeforeValidator(lambda value: None if value is None else schedule_text(value))]
 
 Width = Annotated[int, Field(ge=1, le=65536)]
 

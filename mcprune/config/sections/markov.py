@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from mcprune.config.parsing import move_shares, number_text, positive_schedule_text, rate_or_none
-from mcprune.config.sections.base import LARGEST_COUNT, ScheduleText, Section
+from mcprune.config.sections.base import LARGEST_COUNT, OpenScheduleText, ScheduleText, Section
 from mcprune.config.sections.measure import Proposals, Scores, Start
 from mcprune.config.sections.text import TextOption
 
@@ -154,8 +154,8 @@ class Markov(Section):
     """A Markov chain over masks, which needs no gradient. None: settled by the run."""
 
     method: Literal["markov"] = "markov"
-    moves: Annotated[dict[str, float], BeforeValidator(move_shares)] = Field(
-        default={"exchange": 1.0}, description="shares of the moves, such as exchange=3,toggle=1"
+    moves: Annotated[dict[str, float] | None, BeforeValidator(move_shares)] = Field(
+        default=None, description="shares of the moves, such as exchange=3,toggle=1"
     )
     move_sites: int = Field(default=8, ge=1, le=LARGEST_COUNT, description="sites changed by a block move")
     delta: ScheduleText = Field(
@@ -186,8 +186,8 @@ class Markov(Section):
         "swap_every=N the proposals between swaps",
         json_schema_extra={"placeholder": "R[,hottest=T,swap_every=N]"},
     )
-    alpha: ScheduleText = Field(
-        default="1",
+    alpha: OpenScheduleText = Field(
+        default=None,
         description="weight of L_pru in L_tot; a number or kind:start:end[:until]",
         json_schema_extra={"steered": [0.0, 1e9]},
     )
@@ -218,9 +218,9 @@ class Markov(Section):
         le=1000,
         description="bound of the box that reflects weights at a temperature above 0",
     )
-    decisions: int = Field(default=64, ge=1, le=LARGEST_COUNT, description="proposals consumed in a block")
-    lookahead: int = Field(
-        default=16, ge=1, le=65536, description="K, candidates evaluated ahead; changes the speed, never the chain"
+    decisions: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="proposals consumed in a block")
+    lookahead: int | None = Field(
+        default=None, ge=1, le=65536, description="K, candidates evaluated ahead; changes the speed, never the chain"
     )
     evaluation_rows: EvaluationRows = Field(
         default=EvaluationRows(),

@@ -16,8 +16,8 @@ class Model(Section):
     name: Literal["mlp", "lenet-300-100", "vgg13", "mobilenet_v1", "resnet56"] = Field(
         default="mlp", description="classifier by name; the last three take images", json_schema_extra={"flat": "model"}
     )
-    width: float | None = Field(
-        default=None,
+    width: float = Field(
+        default=1.0,
         gt=0,
         le=16,
         description="multiplies the channels of every layer of a convolutional network, such as 0.25",

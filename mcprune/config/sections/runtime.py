@@ -42,7 +42,7 @@ class Runtime(Section):
         default=None,
         gt=0,
         description="seconds for the search alone, of a chain from the end of its first block on; a chain that would not finish "
-        "plans fewer blocks, others end early and harden [what --max-time leaves]",
+        "plans fewer blocks, others end early and harden",
     )
     checkpoint_every: Annotated[str, BeforeValidator(interval_text)] = Field(
         default="auto",

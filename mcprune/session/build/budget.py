@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from mcprune.chain.schedules import parse
 from mcprune.config.budgets import COST_UNITS
-from mcprune.config.schema import Config
+from mcprune.config.sections.problem import Problem
 from mcprune.data.prepare import Prepared
 from mcprune.errors import ConfigError
 from mcprune.sites.budget import Budget, CostBudget, CountBudget
@@ -20,7 +19,7 @@ from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 NAMED = 4
 
 
-def settle_space(config: Config, model: nn.Module, sites: SiteMap, prepared: Prepared) -> SearchSpace:
+def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, prepared: Prepared) -> SearchSpace:
     """Return which masks of the sites a run may end in.
 
     Raises
@@ -32,22 +31,21 @@ def settle_space(config: Config, model: nn.Module, sites: SiteMap, prepared: Pre
         What the model costs without some of its sites is not known.
     """
     names = sites.names(prepared.feature_names)
-    must = (config.problem.must_keep or (), config.problem.must_drop or ())
+    must = (problem.must_keep or (), problem.must_drop or ())
     costs = [
         CostBudget(unit, limit, model_costs(model, sites, unit, input_shape=(prepared.n_inputs,)))
-        for unit, limit in (("macs", config.problem.macs), ("parameters", config.problem.parameters))
+        for unit, limit in (("macs", problem.macs), ("parameters", problem.parameters))
         if limit is not None
     ]
-    if config.problem.groups is not None:
-        space = _tied_space(config, sites, names, costs)
+    if problem.groups is not None:
+        space = _tied_space(problem, sites, names, costs)
     else:
         fixed = fixed_sites(*must, names)
-        counts = _counts(config, sites, prepared.name, bounded=bool(costs))
+        counts = _counts(problem, sites, prepared.name, bounded=bool(costs))
         space = make_space(sites, Budget(counts, tuple(costs)), fixed)
         for count in counts:
             check_count(count, space)
     if not space.is_count:
-        _check_options(config, space)
         _check_limits(space)
     return space
 
@@ -71,11 +69,11 @@ def make_space(
     return SearchSpace(sites, budget, NOTHING_FIXED, tied.items, tied.always, least, final)
 
 
-def _counts(config: Config, sites: SiteMap, name: str, *, bounded: bool) -> tuple[CountBudget, ...]:
+def _counts(problem: Problem, sites: SiteMap, name: str, *, bounded: bool) -> tuple[CountBudget, ...]:
     """Return how many sites are kept, of all or of each kind."""
     everything = tuple(range(len(sites.groups)))
     kinds = list(dict.fromkeys(group.kind for group in sites.groups))
-    keep = config.problem.keep
+    keep = problem.keep
     if keep is None and bounded:
         return ()
     if keep is None:
@@ -84,7 +82,7 @@ def _counts(config: Config, sites: SiteMap, name: str, *, bounded: bool) -> tupl
         if not (bounded and "inputs" in kinds and len(kinds) > 1):
             if keep > sites.size:
                 raise ConfigError(
-                    f"keep={keep}, but {name!r} has {sites.size} sites of kind {config.problem.sites!r}. "
+                    f"keep={keep}, but {name!r} has {sites.size} sites of kind {problem.sites!r}. "
                     f"Choose 1 <= keep <= {sites.size}."
                 )
             return (CountBudget("sites", everything, keep),)
@@ -92,7 +90,7 @@ def _counts(config: Config, sites: SiteMap, name: str, *, bounded: bool) -> tupl
     for kind in keep:
         if kind not in kinds:
             raise ConfigError(
-                f"keep names {kind}, but sites={config.problem.sites!r} has {' and '.join(kinds)}. Leave {kind} out."
+                f"keep names {kind}, but sites={problem.sites!r} has {' and '.join(kinds)}. Leave {kind} out."
             )
     if unbound := [kind for kind in kinds if kind not in keep and not bounded]:
         raise ConfigError(
@@ -149,27 +147,25 @@ def check_count(count: CountBudget, space: SearchSpace) -> None:
         raise ConfigError(f"{given}, but {one}. Choose {kept + len(empty)} <= keep{most}.")
 
 
-def _tied_space(config: Config, sites: SiteMap, names: tuple[str, ...], costs: list[CostBudget]) -> SearchSpace:
+def _tied_space(problem: Problem, sites: SiteMap, names: tuple[str, ...], costs: list[CostBudget]) -> SearchSpace:
     """Return the space of groups of tied sites, with the costs that they bring and those of the model."""
-    assert config.problem.groups is not None
-    if isinstance(config.problem.keep, dict):
+    assert problem.groups is not None
+    if isinstance(problem.keep, dict):
         raise ConfigError(
-            f"groups with keep={_text(config.problem.keep)}: what groups cost is one budget, whatever the kind of their sites. "
+            f"groups with keep={_text(problem.keep)}: what groups cost is one budget, whatever the kind of their sites. "
             "Give --keep one number."
         )
     if sites.channels or sites.weights:
         raise ConfigError(
-            f"groups with sites={config.problem.sites!r}: only inputs and units can be tied. Leave --groups out."
+            f"groups with sites={problem.sites!r}: only inputs and units can be tied. Leave --groups out."
         )
-    if config.chain.start is not None or config.chain.proposals.is_measure:
-        raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
-    must = (config.problem.must_keep or (), config.problem.must_drop or ())
-    limit = config.problem.keep
+    must = (problem.must_keep or (), problem.must_drop or ())
+    limit = problem.keep
     if limit is None and not costs:
-        tied = settle_groups(config.problem.groups, names, None, *must)
+        tied = settle_groups(problem.groups, names, None, *must)
         cheapest = 0 if tied.always else min(item.cost for item in tied.items)
         limit = max(tied.price_of_always + cheapest, tied.whole // 4)
-    tied = settle_groups(config.problem.groups, names, limit, *must)
+    tied = settle_groups(problem.groups, names, limit, *must)
     own = () if limit is None else (CostBudget(tied.unit, limit),)
     return make_space(sites, Budget((), (*own, *costs)), tied=tied)
 
@@ -182,7 +178,7 @@ def _check_limits(space: SearchSpace) -> None:
         words = COST_UNITS[cost.unit]
         if smallest < 0:
             raise ConfigError(
-                f"No mask satisfies {_budgets(space)}. Name fewer sites to keep or drop, or choose other numbers."
+                f"No mask satisfies {budget_words(space)}. Name fewer sites to keep or drop, or choose other numbers."
             )
         if cost.limit > whole:
             most = "all that may be kept" if space.has_fixed or cost.costs is None else "the whole model"
@@ -197,11 +193,12 @@ def _check_limits(space: SearchSpace) -> None:
     classes = space.classes
     if classes.completion(np.zeros_like(classes.sizes), classes.sizes, space.goal) is None:
         raise ConfigError(
-            f"No mask was found that satisfies {_budgets(space)} together. Choose larger limits, or other counts."
+            f"No mask was found that satisfies {budget_words(space)} together. Choose larger limits, or other counts."
         )
 
 
-def _budgets(space: SearchSpace) -> str:
+def budget_words(space: SearchSpace) -> str:
+    """Return the budget as options, for messages."""
     counts = [
         f"keep={count.n}" if count.name == "sites" else f"keep {count.name}={count.n}" for count in space.budget.counts
     ]
@@ -225,19 +222,3 @@ def _smallest_model(space: SearchSpace) -> str:
     if space.has_fixed:
         parts.append("with what must be kept")
     return " and ".join(parts)
-
-
-def _check_options(config: Config, space: SearchSpace) -> None:
-    """Refuse options that contradict a budget that holds at every step."""
-    option = "groups" if config.problem.groups is not None else _budgets(space)
-    if config.chain.pool.is_off:
-        raise ConfigError(
-            f"{option} with pool=none: such a budget holds at every step, and the chain cannot come from above it. "
-            "Leave --pool none out."
-        )
-    alpha = parse(config.chain.alpha)
-    if config.is_given("alpha") and max(alpha.start, alpha.end) > 0:
-        raise ConfigError(
-            f"alpha={config.chain.alpha} with {option}: such a budget holds at every step, and nothing pushes "
-            "towards it. Leave --alpha out."
-        )

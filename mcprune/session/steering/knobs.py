@@ -46,7 +46,7 @@ class Knobs:
         self.method = method
         self.state = state
         self.rows: int | None = None  # of the evaluation batch, None: as configured
-        self._moves = dict(plan.config.chain.moves)
+        self._moves = dict(plan.chain.moves)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,16 +153,16 @@ class Knobs:
         settings = self.chain.settings
         new: dict[str, Any] = {name: parse(values[name]) for name in SCHEDULED if name in values}
         if "moves" in values:
-            config = self.plan.config.replace(moves=values["moves"])
+            chain = self.plan.chain._replace(moves=dict(values["moves"]))
             size = self.plan.space.size
-            if config.chain.pool.is_off and set(config.chain.moves) <= {"exchange", "informed"}:
+            if not chain.pool_size and set(chain.moves) <= {"exchange", "informed"}:
                 raise ConfigError(
                     "the chain itself drops the sites of this run (--pool none), but exchanges never change the number of kept sites. "
                     "Give toggle, site, block or uniform a share"
                 )
-            new["plan"] = move_plan(config, size)
-            new["speculate"] = candidates_ahead(config, size)
-            new["learned"] = "informed" in config.chain.moves
+            new["plan"] = move_plan(chain, size)
+            new["speculate"] = candidates_ahead(chain, size, self.plan.runtime.max_memory)
+            new["learned"] = chain.is_informed
         if "budget_pressure" in values:
             new["pressure"] = values["budget_pressure"]
         if "adapt_delta" in values:

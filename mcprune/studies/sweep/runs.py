@@ -18,7 +18,7 @@ from mcprune.config.options import expanded
 from mcprune.config.schema import make_config
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, McpruneError
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search
 from mcprune.session.retrain import Refit
@@ -168,7 +168,7 @@ class Sweeper:
             model = refit.small(mask, seed)
             fit(
                 model, refit.columns(plan.rows(data.x_train), mask), torch.from_numpy(data.y_train).to(plan.device),
-                epochs=plan.retrain_epochs, batch_size=plan.batch_size, learning_rate=plan.retrain_rate,
+                epochs=plan.retrain.epochs, batch_size=plan.train.batch_size, learning_rate=plan.retrain.learning_rate,
                 weight_decay=settled.train.weight_decay, seed=seed, jitter=settled.retrain.input_noise or 0.0,
                 is_asked=refit.is_asked,
             )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from mcprune.cli.main import main
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.build.dataset import load_dataset
-from mcprune.session.build.plan import make_plan
+from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run, searching
 from mcprune.session.steering.knobs import KNOBS
 from mcprune.session.steering.replay import Replay, read_replay

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
+from mcprune.config.rules import LARGE
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, prepare
 from mcprune.environment import cores, use_threads
-from mcprune.session.build.defaults import LARGE
 from mcprune.studies.base import ClaimStudy, Outcome, Results
 from mcprune.studies.claims import Claim
 from mcprune.studies.parts import FOLDER, Part, Parts

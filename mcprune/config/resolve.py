@@ -1,0 +1,285 @@
+"""From what was asked and the facts of a run to settings without gaps: a pure function, and the one place of defaults."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Self
+
+from mcprune.chain.schedules import parse
+from mcprune.config import rules
+from mcprune.config.options import option
+from mcprune.config.recorded import recorded_search
+from mcprune.config.resolve_search import given_or, resolve_chain, resolve_gradient, resolve_importance
+from mcprune.config.resolved import (
+    ChainOptions,
+    Evaluation,
+    Facts,
+    ModelSettings,
+    RetrainSettings,
+    RuntimeSettings,
+    SearchOptions,
+    TrainSettings,
+)
+from mcprune.config.rules import Case
+from mcprune.config.schema import Config
+from mcprune.config.sections.gradient import Gradient
+from mcprune.config.sections.importance import Importance
+from mcprune.errors import ConfigError
+
+
+class Resolved(NamedTuple):
+    """The settings of a run.
+
+    Attributes
+    ----------
+    chain : ChainOptions
+        `search`, or what a chain would have under another method: its evaluators serve there as well.
+    config : Config
+        As asked, with what was settled: the run's record, from which it repeats.
+    notes : tuple of str
+        What is worth saying of the choices.
+    """
+
+    model: ModelSettings
+    train: TrainSettings
+    evaluation: Evaluation
+    search: SearchOptions
+    chain: ChainOptions
+    retrain: RetrainSettings
+    runtime: RuntimeSettings
+    config: Config
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: Config, facts: Facts) -> Self:
+        """Settle a configuration.
+
+        Parameters
+        ----------
+        config : Config
+            Its options are those that the run reads (`check_options`).
+        facts : Facts
+
+        Raises
+        ------
+        ConfigError
+            Options that contradict the facts, or each other.
+        """
+        case = case_of(config, facts)
+        notes: list[str] = []
+        _check_method(config, facts)
+        model = resolve_model(config, facts)
+        evaluation = _evaluation(config, facts, case, notes)
+        train = _train(config, facts, case, evaluation)
+        retrain = _retrain(config, facts, case, train)
+        chain = resolve_chain(config.chain, facts, case, train)
+        search: SearchOptions = chain
+        if isinstance(config.search, Gradient):
+            search = resolve_gradient(config.search, case, train)
+        elif isinstance(config.search, Importance):
+            search = resolve_importance(config.search, facts, case, train)
+        falling = chain.keep_schedule
+        evaluation = evaluation._replace(falls_until=falling.until if falling.kind == "geometric" else 0.0)
+        runtime = _runtime(config, facts, case, notes)
+        settled = config.replace(
+            scale=facts.scale,
+            search_hidden=model.search_hidden,
+            epochs=train.epochs,
+            batch_size=train.batch_size,
+            train_steps=train.steps,
+            input_noise=train.input_noise,
+            finetune=retrain.finetune,
+            retrain_epochs=retrain.epochs,
+            retrain_learning_rate=retrain.learning_rate,
+            retrain_dropout=retrain.dropout,
+            retrain_input_noise=retrain.input_noise,
+            device=runtime.device,
+            threads=runtime.threads,
+            keep=facts.keep,
+            **recorded_search(config, search, evaluation),
+        )
+        return cls(model, train, evaluation, search, chain, retrain, runtime, settled, tuple(notes))
+
+    def with_chain(self, chain: ChainOptions) -> Self:
+        """Return the settings with another chain; the record stays."""
+        return self._replace(chain=chain, search=chain if isinstance(self.search, ChainOptions) else self.search)
+
+    def with_search_time(self, seconds: float) -> Self:
+        """Return the settings, and their record, with another time for the search."""
+        return self._replace(
+            runtime=self.runtime._replace(search_time=seconds), config=self.config.replace(search_time=seconds)
+        )
+
+    def with_threads(self, threads: int) -> Self:
+        """Return the settings, and their record, with another number of threads."""
+        return self._replace(
+            runtime=self.runtime._replace(threads=threads), config=self.config.replace(threads=threads)
+        )
+
+
+def case_of(config: Config, facts: Facts) -> Case:
+    """Return what the rules look at."""
+    problem, chain = config.problem, config.chain
+    temperature = parse(chain.temperature)
+    is_large, is_frozen = facts.rows >= rules.LARGE, config.train.frozen
+    return Case(
+        is_chain=config.method == "markov",
+        is_large=is_large,
+        is_grey=is_large and facts.is_grey and not is_frozen,
+        is_pixels=facts.is_image and "channels" not in facts.kinds,
+        is_frozen=is_frozen,
+        is_fixed=facts.is_fixed,
+        is_own_mlp=not facts.is_users_model and config.model.name == "mlp",
+        has_channels="channels" in facts.kinds,
+        has_weights="weights" in facts.kinds,
+        has_groups=problem.groups is not None,
+        only_inputs=problem.sites == "inputs",
+        is_single=facts.is_single,
+        is_counted=problem.macs is None and problem.parameters is None and problem.groups is None,
+        is_cold=temperature.start == temperature.end == 0,
+        is_followed=chain.keep_schedule.kind == "geometric" and not chain.pool.is_off,
+        may_be_fresh=config.retrain.finetune in ("auto", "scratch"),
+    )
+
+
+def resolve_model(config: Config, facts: Facts) -> ModelSettings:
+    """Settle the built-in classifier; of the facts only those of the data count.
+
+    Raises
+    ------
+    ConfigError
+        Other widths for the search where the classifier's own units, or a model of the user's, are searched.
+    """
+    model, case = config.model, case_of(config, facts)
+    searched = model.search_hidden
+    if searched is None:
+        searched = (rules.SEARCH_WIDTH,) if case.is_wide else model.hidden
+    elif searched != model.hidden and not (case.only_inputs and case.is_own_mlp):
+        got = "a model of your own" if facts.is_users_model else f"sites={config.problem.sites!r}, model={model.name!r}"
+        raise ConfigError(
+            f"search_hidden={','.join(map(str, searched))} with {got}: only a built-in classifier whose inputs are the sites may be "
+            "searched at other widths. Leave --search-hidden out."
+        )
+    return ModelSettings(model.name, model.width, model.hidden, searched, model.activation, model.dropout, model.bias)
+
+
+def _check_method(config: Config, facts: Facts) -> None:
+    if config.method != "markov" and not facts.is_single:
+        raise ConfigError(
+            f"A number for each kind of site does nothing under --method {config.method}: it belongs to --method markov. "
+            "Give --keep one number."
+        )
+    chain = config.chain
+    if config.problem.groups is not None and (chain.start is not None or chain.proposals.is_measure):
+        raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
+
+
+def _evaluation(config: Config, facts: Facts, case: Case, notes: list[str]) -> Evaluation:
+    chain = config.chain
+    on: str = chain.eval_on if case.is_chain else "train"  # the other methods evaluate no candidates: all rows train
+    if on == "auto":
+        on = rules.EVAL_ON.pick(case)
+        notes.append(f"eval_on: {on} ({facts.rows:,} training rows)")
+    rows = {
+        "end": given_or(chain.evaluation_rows.end, rules.END_ROWS.pick(case)),
+        "early": given_or(chain.evaluation_rows.early, rules.EARLY_ROWS.pick(case)),
+    }
+    for name, wanted in rows.items():
+        if facts.fitting_rows < wanted:
+            rows[name] = facts.fitting_rows
+            notes.append(
+                f"evaluation rows, {name}: {facts.fitting_rows:,} of {wanted:,}, so that their maps fit in --max-memory"
+            )
+    return Evaluation(on, chain.eval_fraction, rows["early"], rows["end"], rules.UNTIL)
+
+
+def _train(config: Config, facts: Facts, case: Case, evaluation: Evaluation) -> TrainSettings:
+    train = config.train
+    held_out = 0 if evaluation.on == "train" else round(evaluation.fraction * facts.rows)
+    fitted = facts.rows - held_out
+    batch_size = max(1, min(given_or(train.batch_size, rules.BATCH_SIZE.pick(case)), fitted))
+    epoch_steps = max(1, fitted // batch_size)
+    usual = rules.EPOCHS.pick(case)
+    if not case.is_grey_search:
+        usual = max(usual, math.ceil(rules.SEARCH_STEPS / epoch_steps))
+    epochs = given_or(train.epochs, usual)
+    steps = min(train.steps, epochs * epoch_steps)
+    return TrainSettings(
+        epochs=epochs,
+        epoch_steps=epoch_steps,
+        batch_size=batch_size,
+        steps=steps,
+        blocks=max(1, math.ceil(epochs * epoch_steps / steps)),
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        mask_noise=train.mask_noise,
+        input_noise=given_or(train.input_noise, rules.INPUT_NOISE.pick(case)),
+        pretrain=given_or(train.pretrain, 0),
+        is_frozen=train.frozen,
+        amp=train.amp,
+    )
+
+
+def _retrain(config: Config, facts: Facts, case: Case, train: TrainSettings) -> RetrainSettings:
+    retrain = config.retrain
+    if retrain.warp and not facts.is_image:
+        raise ConfigError(
+            f"retrain_warp={retrain.warp:g}, but the rows of {facts.data_name!r} are no images. Leave --retrain-warp out."
+        )
+    finetune = rules.FINETUNE.pick(case) if retrain.finetune == "auto" else retrain.finetune
+    if finetune not in ("scratch", "warm"):
+        why = ", as single weights and a trained start have it" if retrain.finetune == "auto" else ""
+        for name, words in (("retrain_distill", "teaches"), ("retrain_warp", "is of")):
+            if value := config.value(name):
+                raise ConfigError(
+                    f"{name}={value:g} {words} the classifier that is retrained, and nothing is under --finetune {finetune}{why}. "
+                    f"Leave {option(name)} out."
+                )
+    return RetrainSettings(
+        finetune=finetune,
+        epochs=given_or(retrain.epochs, _retrain_epochs(config, facts, case, train, finetune)),
+        batch_size=train.batch_size,
+        learning_rate=given_or(retrain.learning_rate, train.learning_rate),
+        weight_decay=train.weight_decay,
+        dropout=given_or(retrain.dropout, rules.GREY_DROPOUT if case.is_grey_scratch else config.model.dropout),
+        input_noise=given_or(retrain.input_noise, rules.RETRAIN_INPUT_NOISE.pick(case)),
+        warp=retrain.warp,
+        distill=retrain.distill,
+        amp=train.amp,
+    )
+
+
+def _retrain_epochs(config: Config, facts: Facts, case: Case, train: TrainSettings, finetune: str) -> int:
+    if case.is_grey_scratch:
+        return rules.RETRAIN_EPOCHS.pick(case)
+    if finetune == "short":
+        size = given_or(config.train.batch_size, rules.SHORT_BATCH)
+        return max(rules.SHORT_EPOCHS, math.ceil(rules.SHORT_STEPS * size / facts.rows))
+    if finetune == "warm":  # these weights know the task already: as long as the search is long enough
+        return train.epochs
+    rows = facts.rows + facts.validation_rows
+    steps = max(1, rows // min(train.batch_size, rows))
+    return max(rules.RETRAIN_EPOCHS.pick(case), math.ceil(rules.RETRAIN_STEPS / steps))
+
+
+def _runtime(config: Config, facts: Facts, case: Case, notes: list[str]) -> RuntimeSettings:
+    runtime = config.runtime
+    # Steps on small batches of few rows are too short to share between threads.
+    threads = given_or(runtime.threads, facts.cores if case.is_large else 1)
+    if threads > rules.THREADS_A_CORE * facts.cores:
+        notes.append(
+            f"threads: {facts.cores}, the cores at hand; {threads} would spend their time waiting for each other"
+        )
+        threads = facts.cores
+    return RuntimeSettings(
+        compare=runtime.compare,
+        evaluator=runtime.evaluator,
+        seed=runtime.seed,
+        device=facts.device,
+        threads=threads,
+        max_memory=runtime.max_memory,
+        max_time=given_or(runtime.max_time, math.inf),
+        search_time=given_or(runtime.search_time, math.inf),
+        checkpoint_every=runtime.checkpoint_every,
+        train_ranks=runtime.train_ranks,
+    )

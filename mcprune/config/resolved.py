@@ -1,0 +1,342 @@
+"""The configuration of a run with everything settled: small settings by section, none of them optional."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Self
+
+from mcprune.chain.schedules import Schedule, Waves
+from mcprune.config.rules import REGROWN_UNTIL
+
+NO_BOUND = 2**62  # of rows, where their maps are no sites
+
+
+class SiteLayer(NamedTuple):
+    """The sites of one kind in one layer."""
+
+    kind: str
+    name: str
+    size: int
+
+
+class Facts(NamedTuple):
+    """What a configuration is settled by: numbers of the data, the sites and the machine.
+
+    Attributes
+    ----------
+    rows, validation_rows : int
+        That train, and that validate.
+    data_name : str
+    is_image : bool
+    is_grey : bool
+        The rows are images that are not mostly black.
+    is_users_model : bool
+        The classifier was passed from Python.
+    is_fixed : bool
+        No parameter of that classifier can be trained.
+    layers : tuple of SiteLayer
+        In the order of the sites.
+    n : int
+        Sites to keep; all of them where the budget is a cost.
+    keep : int, dict of int by kind, or None
+        What --keep became, for the record; None where nothing counts sites.
+    is_single : bool
+        The budget is one number of sites.
+    is_plain : bool
+        No site is fixed or tied to another.
+    budget : str
+        In words, for messages.
+    falls : bool
+        The budget may be below the whole model.
+    fitting_rows : int
+        Rows whose maps fit in `max_memory`, where channels are sites; elsewhere no bound.
+    scale, device : str
+        As settled.
+    cores : int
+        At hand.
+    """
+
+    rows: int
+    validation_rows: int
+    data_name: str
+    is_image: bool
+    is_grey: bool
+    is_users_model: bool
+    is_fixed: bool
+    layers: tuple[SiteLayer, ...]
+    n: int
+    keep: int | dict[str, int] | None
+    is_single: bool
+    is_plain: bool
+    budget: str
+    falls: bool
+    fitting_rows: int
+    scale: str
+    device: str
+    cores: int
+
+    @classmethod
+    def of_columns(cls, rows: int, columns: int, n: int, data_name: str = "the rows", cores: int = 1) -> Self:
+        """Return the facts of a table of which n columns are kept, without validation rows."""
+        return cls(
+            rows=rows,
+            validation_rows=0,
+            data_name=data_name,
+            is_image=False,
+            is_grey=False,
+            is_users_model=False,
+            is_fixed=False,
+            layers=(SiteLayer("inputs", "", columns),),
+            n=n,
+            keep=n,
+            is_single=True,
+            is_plain=True,
+            budget=f"keep={n}",
+            falls=n < columns,
+            fitting_rows=NO_BOUND,
+            scale="none",
+            device="cpu",
+            cores=cores,
+        )
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of sites."""
+        return frozenset(layer.kind for layer in self.layers)
+
+    @property
+    def size(self) -> int:
+        """N, the number of sites."""
+        return sum(layer.size for layer in self.layers)
+
+
+class ModelSettings(NamedTuple):
+    """The built-in classifier."""
+
+    name: str
+    width: float
+    hidden: tuple[int, ...]
+    search_hidden: tuple[int, ...]
+    activation: str
+    dropout: float
+    bias: bool
+
+
+class TrainSettings(NamedTuple):
+    """The training of the classifier during the search.
+
+    Attributes
+    ----------
+    epochs, epoch_steps : int
+        Passes over the rows that train, and training steps in one.
+    batch_size, steps : int
+        Rows in a step; steps between two blocks.
+    blocks : int
+        Of the whole run.
+    pretrain : int
+        Epochs before the search.
+    """
+
+    epochs: int
+    epoch_steps: int
+    batch_size: int
+    steps: int
+    blocks: int
+    learning_rate: float
+    weight_decay: float
+    mask_noise: float
+    input_noise: float
+    pretrain: int
+    is_frozen: bool
+    amp: bool
+
+
+class RetrainSettings(NamedTuple):
+    """The training of the small model; `batch_size`, `weight_decay` and `amp` are those of the search."""
+
+    finetune: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    input_noise: float
+    warp: float
+    distill: float
+    amp: bool
+
+    @property
+    def is_retrained(self) -> bool:
+        """Whether a small classifier is trained for `epochs`, rather than the search's values adjusted."""
+        return self.finetune in ("scratch", "warm")
+
+
+class RuntimeSettings(NamedTuple):
+    """Machine, clock and checkpoints; max_time and search_time are infinite where there is no limit."""
+
+    compare: str
+    evaluator: str
+    seed: int
+    device: str
+    threads: int
+    max_memory: int
+    max_time: float
+    search_time: float
+    checkpoint_every: str
+    train_ranks: str
+
+
+class Evaluation(NamedTuple):
+    """Which rows evaluate candidates, whatever the method.
+
+    Attributes
+    ----------
+    on : str
+        `train` or `held-out`.
+    fraction : float
+        Of the training rows that are held out.
+    early_rows, rows : int
+        Of the evaluation batch while n(t) falls, and at the end.
+    falls_until : float
+        Fraction of the run over which n(t) falls; 0 where it does not.
+    """
+
+    on: str
+    fraction: float
+    early_rows: int
+    rows: int
+    falls_until: float
+
+
+class MeasureSettings(NamedTuple):
+    """What scores sites, and how a ranking is cut; `temperature` 0 is that of the measure."""
+
+    name: str
+    rows: int
+    temperature: float
+    layerwise: bool
+    min_per_layer: int
+
+
+class KeepScheduleSettings(NamedTuple):
+    """n(t)."""
+
+    kind: str
+    until: float
+    regrow: int
+    height: float
+    pressure: float
+
+    def over_time(self, whole: int, end: int) -> Schedule | Waves:
+        """Return n(t), or the cost over time, from the whole model to the budget."""
+        if self.kind == "constant" or end == whole:
+            return Schedule("constant", float(end), float(end))
+        fall = Schedule("geometric", float(whole), float(end), self.until)
+        if not self.regrow:
+            return fall
+        # n(t) never rises above all sites.
+        return Waves(fall, min(self.height, whole / end - 1.0), self.regrow, REGROWN_UNTIL)
+
+
+class ChainOptions(NamedTuple):
+    """The chain.
+
+    Attributes
+    ----------
+    adapt_delta : float
+        Acceptance rate that delta is adapted to; 0 where delta stays as set.
+    hottest : float
+        Infinite where there is a single replica.
+    swap_every : int
+        0: after each block.
+    sharpness : Schedule
+        Of sharpened gates.
+    pool_size : int
+        0: only accepted moves drop sites.
+    pool_limit : int
+        0: by the evaluator.
+    early_reject : float
+        0: exact.
+    proposals : str
+        chain, probes or measure; then `proposal_measure` scores.
+    start_after : float
+        Epochs before `start_measure` chooses the first mask; without a measure's name the chain starts from all sites.
+    """
+
+    moves: dict[str, float]
+    move_sites: int
+    delta: Schedule
+    adapt_delta: float
+    warm_up: float
+    temperature: Schedule
+    replicas: int
+    hottest: float
+    swap_every: int
+    alpha: Schedule
+    is_modified: bool
+    gates: str
+    sharpness: Schedule
+    keep_schedule: KeepScheduleSettings
+    pool_size: int
+    pool_limit: int
+    start_weight: float
+    weight_bound: float
+    decisions: int
+    lookahead: int
+    early_reject: float
+    proposals: str
+    proposal_measure: MeasureSettings
+    start_measure: MeasureSettings
+    start_after: float
+
+    @property
+    def is_informed(self) -> bool:
+        """Whether a move draws its sites by scores."""
+        return "informed" in self.moves
+
+    @property
+    def gate_sharpness(self) -> float:
+        """The sharpness of the gates at half of the run."""
+        return {"sigmoid": 1.0, "sharpened": self.sharpness.value(0.5), "hard": math.inf}[self.gates]
+
+
+class AlphaSettings(NamedTuple):
+    """How alpha changes on the gradient path."""
+
+    kind: str
+    value: Schedule
+    strength: float
+    strength_end: float
+    epochs: float
+    window: int
+    is_literal: bool
+    tolerance: float
+    factor: float
+    cap: float
+    pilots: float
+
+
+class GradientOptions(NamedTuple):
+    """Gates that backprop trains."""
+
+    alpha: AlphaSettings
+    is_modified: bool
+    gates: str
+    sharpness: Schedule
+    optimizer: str
+    learning_rate: float
+    start_weight: float
+    weight_bound: float
+
+
+class ImportanceOptions(NamedTuple):
+    """Rounds of dropping by a measure; `counts` are empty where the rounds say how many sites are left."""
+
+    measure: MeasureSettings
+    rounds: int
+    counts: tuple[int, ...]
+    recover: int
+    start_weight: float
+
+
+SearchOptions = ChainOptions | GradientOptions | ImportanceOptions

@@ -1,0 +1,175 @@
+"""From a configuration and a data set to a run that can start: every refusal is made here, and nothing is written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from mcprune.config import rules
+from mcprune.config.resolve import Resolved, resolve_model
+from mcprune.config.resolved import NO_BOUND, Facts, ImportanceOptions, SiteLayer
+from mcprune.config.schema import Config
+from mcprune.config.unused import check_options
+from mcprune.data.base import Dataset
+from mcprune.data.prepare import Prepared, prepare
+from mcprune.environment import cores, pick_device
+from mcprune.errors import ConfigError
+from mcprune.evaluators.choose import refuse_random
+from mcprune.models.modes import is_fully_frozen
+from mcprune.objectives.named import make_objective
+from mcprune.objectives.specs import PLAIN
+from mcprune.session.build.budget import budget_words, settle_space
+from mcprune.session.build.importance import rounds_of
+from mcprune.session.build.markov import evaluation_case
+from mcprune.session.build.own_model import redraw_note, settle_own_model
+from mcprune.session.build.plan import Plan
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import site_map
+from mcprune.sites.space import SearchSpace
+from mcprune.surgery.trial import require_cuttable
+from mcprune.training.classifiers import fresh_classifier, rows_that_fit
+from mcprune.training.metrics import coded_groups, try_objective
+
+# Images are grey where fewer pixels than this share are black: hardly any is rarely lit, so noise and regrowth, which cost such pixels,
+# bring nothing (docs/what-makes-a-good-mask.md). So many training rows are looked at.
+BLACK, LOOKED_AT = 2.0 / 3.0, 5000
+
+
+def make_plan(
+    config: Config,
+    dataset: Dataset | Prepared,
+    model: nn.Module | None = None,
+    *,
+    split_seed: int | None = None,
+    function: Callable[..., Any] | None = None,
+) -> Plan:
+    """Settle everything that the configuration leaves open.
+
+    Parameters
+    ----------
+    config : Config
+    dataset : Dataset, or Prepared where its parts are made already
+    model : nn.Module, optional
+        The user's own classifier of (B, N) rows; by default the built-in one.
+    split_seed : int, optional
+        Draws the training, validation and test parts; by default the run's seed does.
+    function : callable, optional
+        The objective, where it is a function that was given from Python.
+
+    Raises
+    ------
+    McpruneError
+        What cannot be run.
+    """
+    check_options(config)
+    if config.train.frozen and model is None and config.train.pretrain is None:
+        raise ConfigError(
+            "frozen=true, but the built-in classifier starts untrained. Give --pretrain EPOCHS, or pass a trained model from Python."
+        )
+    device = pick_device(config.runtime.device)
+    seed = config.runtime.seed
+    split = seed if split_seed is None else split_seed
+    own = None if model is None else settle_own_model(config, model.to(device), dataset, split, device)
+    scale = config.data.scale if own is None else own.scale
+    prepared = (
+        dataset
+        if isinstance(dataset, Prepared)
+        else prepare(dataset, seed=split, validation=config.data.validation, test=config.data.test, scale=scale)
+    )
+    notes = [*prepared.notes, *(() if own is None else own.notes)]
+    facts = _data_facts(prepared, scale, device, is_users_model=own is not None)
+    shape = resolve_model(config, facts)
+    classifier = (fresh_classifier(shape, prepared, seed, hidden=shape.search_hidden) if own is None else own.model).to(
+        device
+    )
+    sites = site_map(classifier, config.problem.sites, prepared.n_inputs)
+    if own is not None:
+        most = config.chain.evaluation_rows.end or rules.END_ROWS.rules[-1].value
+        refuse_random(classifier, torch.from_numpy(prepared.x_train[:most]).to(device))
+    space = settle_space(config.problem, classifier, sites, prepared)
+    facts = _all_facts(facts, config, classifier, space, prepared)
+    settings = Resolved.of(config, facts)
+    notes += settings.notes
+    if isinstance(settings.search, ImportanceOptions):
+        rounds_of(settings.search, sites.size, space.n)
+    objective = make_objective(
+        function or config.problem.objective,
+        prepared.labels,
+        prepared.feature_names,
+        is_weighted=prepared.weights is not None,
+    )
+    prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
+    origin = copy.deepcopy(classifier)
+    if own is not None or sites.channels:  # now rather than after the search
+        require_cuttable(classifier, sites, (prepared.n_inputs,))
+    if own is not None and settings.retrain.finetune == "scratch" and (note := redraw_note(classifier)):
+        notes.append(note)
+    plan = Plan(
+        settings=settings,
+        facts=facts,
+        prepared=prepared,
+        model=classifier,
+        origin=origin,
+        space=space,
+        gated=GatedModel(classifier, sites),
+        objective=objective,
+        device=device,
+        notes=notes,
+    )
+    if config.problem.objective != PLAIN or function is not None:  # now rather than after the first blocks
+        try_objective(plan.gated, objective, evaluation_case(plan))
+        notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
+    return plan
+
+
+def _data_facts(prepared: Prepared, scale: str, device: torch.device, *, is_users_model: bool) -> Facts:
+    """Return what is known before there is a classifier."""
+    rows = len(prepared.y_train)
+    is_image = prepared.image_shape is not None
+    is_grey = is_image and rows >= rules.LARGE and float((prepared.x_train[:LOOKED_AT] == 0).mean()) < BLACK
+    return Facts(
+        rows=rows,
+        validation_rows=len(prepared.y_validation),
+        data_name=prepared.name,
+        is_image=is_image,
+        is_grey=is_grey,
+        is_users_model=is_users_model,
+        is_fixed=False,
+        layers=(),
+        n=0,
+        keep=None,
+        is_single=True,
+        is_plain=True,
+        budget="",
+        falls=True,
+        fitting_rows=NO_BOUND,
+        scale=scale,
+        device=device.type,
+        cores=cores(),
+    )
+
+
+def _all_facts(facts: Facts, config: Config, model: nn.Module, space: SearchSpace, prepared: Prepared) -> Facts:
+    """Return the facts with those of the classifier and of its sites."""
+    sites, is_single = space.sites, space.is_count
+    fitting = rows_that_fit(
+        model, sites, prepared, max_memory=config.runtime.max_memory, replicas=config.chain.replicas.number
+    )
+    own = [cost.limit for cost in space.budget.costs if cost.costs is None]
+    keep = config.problem.keep
+    return facts._replace(
+        is_fixed=is_fully_frozen(model),
+        layers=tuple(SiteLayer(group.kind, group.layer, group.size) for group in sites.groups),
+        n=space.n,
+        keep=space.n if is_single else own[0] if own and keep is None else keep,
+        is_single=is_single,
+        is_plain=space.is_plain,
+        budget="groups" if config.problem.groups is not None else budget_words(space),
+        falls=not is_single or space.n < sites.size,
+        fitting_rows=NO_BOUND if fitting is None else fitting,
+    )

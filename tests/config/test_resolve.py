@@ -1,0 +1,235 @@
+"""Resolving: pure, without gaps, repeatable from its own record, and by the rules that the help words."""
+
+import math
+from typing import get_args, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcprune.config import resolved, rules
+from mcprune.config.files import recorded_options
+from mcprune.config.options import in_flat
+from mcprune.config.resolve import Resolved
+from mcprune.config.resolved import ChainOptions, Facts, GradientOptions, ImportanceOptions, SiteLayer
+from mcprune.config.schema import make_config
+from mcprune.config.unused import check_options
+from mcprune.errors import ConfigError
+
+FEW = Facts.of_columns(1_000, 64, 16)
+MANY = FEW._replace(rows=50_000, is_image=True, cores=8)
+GREY = MANY._replace(is_grey=True)
+UNITS = FEW._replace(layers=(SiteLayer("inputs", "", 64), SiteLayer("units", "layers.0", 12)))
+WEIGHTS = FEW._replace(layers=(SiteLayer("weights", "layers.0", 800),), n=200, keep=200)
+CHANNELS = FEW._replace(layers=(SiteLayer("channels", "convolution", 24),), n=8, keep=8, is_image=True)
+
+
+def settled(facts=FEW, **options):
+    config = make_config(**options)
+    check_options(config)
+    return Resolved.of(config, facts)
+
+
+def test_nothing_is_optional_in_what_is_settled():
+    for kind in vars(resolved).values():
+        if isinstance(kind, type) and issubclass(kind, tuple) and kind is not Facts and hasattr(kind, "_fields"):
+            for name, hint in get_type_hints(kind).items():
+                assert type(None) not in get_args(hint), (kind, name)
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "wanted"),
+    [
+        (FEW, {}, {"batch_size": 64, "epochs": 200, "input_noise": 0.0}),
+        (MANY, {}, {"batch_size": 256, "epochs": 12, "input_noise": 0.1}),
+        (MANY, {"method": "gradient"}, {"epochs": 30, "input_noise": 0.1}),
+        (MANY, {"frozen": True, "pretrain": 1}, {"input_noise": 0.0, "pretrain": 1}),
+        (GREY, {}, {"epochs": 30, "input_noise": 0.0}),
+        (GREY, {"sites": "units"}, {"epochs": 12, "input_noise": 0.0}),
+        (FEW, {"epochs": 3, "batch_size": 5_000, "train_steps": 100}, {"epochs": 3, "batch_size": 700, "steps": 3}),
+    ],
+)
+def test_training(facts, options, wanted):
+    train = settled(facts, **options).train
+    assert {name: getattr(train, name) for name in wanted} == wanted
+    assert train.blocks == math.ceil(train.epochs * train.epoch_steps / train.steps)
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "wanted"),
+    [
+        (FEW, {}, ("scratch", 167, 0.0, 0.0)),
+        (FEW, {"retrain": "epochs=3,dropout=0.1"}, ("scratch", 3, 0.1, 0.0)),
+        (MANY, {"dropout": 0.3}, ("scratch", 30, 0.3, 0.1)),
+        (GREY, {}, ("scratch", 60, 0.2, 0.0)),
+        (GREY, {"finetune": "warm", "epochs": 7}, ("warm", 7, 0.0, 0.0)),
+        (WEIGHTS, {"sites": "weights"}, ("short", 32, 0.0, 0.0)),
+        (CHANNELS, {"model": "vgg13", "sites": "channels", "epochs": 4}, ("warm", 4, 0.0, 0.0)),
+        (FEW._replace(is_users_model=True, is_fixed=True), {"frozen": True}, ("none", 167, 0.0, 0.0)),
+    ],
+)
+def test_retraining(facts, options, wanted):
+    retrain = settled(facts, **options).retrain
+    assert (retrain.finetune, retrain.epochs, retrain.dropout, retrain.input_noise) == wanted
+    assert retrain.is_retrained == (retrain.finetune in ("scratch", "warm"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "regrow", "until", "pool"),
+    [
+        (FEW, {}, 0, 0.5, 32),
+        (MANY, {}, 40, 0.3, 32),
+        (MANY, {"temperature": 1e-3}, 0, 0.5, 32),
+        (MANY, {"macs": 900}, 0, 0.5, 32),
+        (MANY._replace(layers=CHANNELS.layers, n=8), {"model": "vgg13", "sites": "channels"}, 0, 0.5, 32),
+        (MANY, {"frozen": True, "pretrain": 1}, 0, 0.5, 32),
+        (MANY, {"pool": "none", "moves": "toggle=1"}, 0, 0.5, 0),
+        (MANY, {"keep_schedule": "geometric:0.95"}, 0, 0.95, 32),
+        (GREY, {}, 0, 0.5, 8),
+        (GREY, {"keep_schedule": "geometric,regrow=3"}, 3, 0.3, 8),
+    ],
+)
+def test_the_fall_of_the_count(facts, options, regrow, until, pool):
+    chain = settled(facts, **options).chain
+    assert (chain.keep_schedule.regrow, chain.keep_schedule.until, chain.pool_size) == (regrow, until, pool)
+
+
+def test_the_rows_that_evaluate():
+    assert settled().evaluation[:4] == ("held-out", 0.3, 2048, 4096)
+    assert settled(MANY).evaluation[:4] == ("train", 0.3, 2048, 4096)
+    assert settled(GREY).evaluation.early_rows == 1024
+    assert settled(frozen=True, pretrain=1).evaluation.rows == 8192
+    assert settled(method="gradient").evaluation.on == "train"
+    tight = settled(CHANNELS._replace(fitting_rows=700), model="vgg13", sites="channels")
+    assert (tight.evaluation.rows, tight.evaluation.early_rows) == (700, 512)
+    assert any("700 of 1,024" in note for note in tight.notes)
+    assert settled(keep_schedule="constant").evaluation.falls_until == 0.0
+
+
+def test_moves_proposals_and_blocks():
+    assert settled().chain.moves == {"exchange": 1.0}
+    assert (settled().chain.decisions, settled().chain.lookahead) == (64, 16)
+    weights = settled(WEIGHTS, sites="weights", frozen=True, pretrain=1).chain
+    assert (weights.moves, weights.proposals) == ({"informed": 0.9, "exchange": 0.1}, "probes")
+    assert (weights.decisions, weights.lookahead) == (1024, 256)
+    assert settled(WEIGHTS, sites="weights", moves="exchange=1").chain.proposals == "chain"
+    tied = FEW._replace(is_single=False, is_plain=False, budget="groups")
+    assert settled(tied, groups="a=0,1;b=2").chain.moves == {"exchange": 0.75, "toggle": 0.25}
+    assert str(settled(tied, groups="a=0,1;b=2").chain.alpha) == "0"
+    assert str(settled().chain.alpha) == "1"
+
+
+def test_threads_and_the_clock():
+    assert settled(MANY).runtime.threads == 8
+    assert settled().runtime.threads == 1
+    assert settled(threads=5).runtime.threads == 1  # more than four a core
+    assert settled().runtime.max_time == math.inf
+    assert settled(max_time=3).runtime.max_time == 3.0
+
+
+@pytest.mark.parametrize(
+    ("alpha", "epochs", "wanted"),
+    [
+        ("decade", 16, {"epochs": 2.0, "window": 1, "strength": 1.0, "strength_end": 1e7}),
+        ("decade:lambda=1e8", 16, {"strength_end": 1e8}),
+        ("mu-lambda", 16, {"strength": 1e5, "window": 10}),
+        ("stall", 100, {"epochs": 2.0, "tolerance": 0.01, "factor": 2.0}),
+        ("ratio", 4, {"window": 4, "cap": 1e6}),
+        ("auto", 4, {"pilots": 0.4}),
+    ],
+)
+def test_alpha_of_the_gradient_path(alpha, epochs, wanted):
+    options = settled(method="gradient", alpha=alpha, epochs=epochs).search
+    assert isinstance(options, GradientOptions)
+    assert {name: getattr(options.alpha, name) for name in wanted} == wanted
+
+
+def test_rounds_of_importance():
+    for asked, wanted in (("", (10, (), 5)), ("3", (3, (), 7)), ("40,16,recover=1", (2, (40, 16), 1))):
+        options = settled(method="importance", epochs=15, rounds=asked or "recover=5").search
+        assert isinstance(options, ImportanceOptions)
+        assert (options.rounds, options.counts, options.recover) == wanted
+    with pytest.raises(ConfigError, match="do not fit into 3 epochs"):
+        settled(method="importance", epochs=3, rounds=4)
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "words"),
+    [
+        (FEW, {"pool": "none"}, "could not reach 16"),
+        (FEW, {"delta": 1e7}, "beyond all weights"),
+        (FEW, {"keep_schedule": "constant,regrow=3"}, "rises again only where"),
+        (FEW, {"keep_schedule": "geometric:0.95,regrow=3"}, "Lower the fraction"),
+        (FEW, {"start": "obd,after=3", "epochs": 3}, "leaves the chain none of 3 epochs"),
+        (UNITS, {"start": "obd,min_per_layer=20"}, "below the 32 sites"),
+        (FEW, {"proposals": "obd"}, "--moves has none"),
+        (FEW, {"start": "loss-tracked"}, "only --method importance"),
+        (FEW, {"sites": "units", "search_hidden": 8}, "only a built-in classifier whose inputs"),
+        (FEW, {"retrain": "warp=1"}, "are no images"),
+        (WEIGHTS, {"sites": "weights", "retrain": "distill=2"}, "nothing is under --finetune short"),
+        (
+            FEW._replace(is_single=False, budget="macs=300"),
+            {"pool": "none", "moves": "toggle"},
+            "macs=300 with pool=none",
+        ),
+        (FEW._replace(is_single=False, budget="macs=300"), {"alpha": 2}, "alpha=2 with macs=300"),
+        (FEW._replace(is_single=False), {"method": "gradient"}, "belongs to --method markov"),
+        (FEW, {"method": "gradient", "alpha": "ratio:window=13", "epochs": 12}, "longer than the run of 12"),
+    ],
+)
+def test_what_contradicts_the_facts_is_refused(facts, options, words):
+    with pytest.raises(ConfigError, match=words):
+        settled(facts, **options)
+
+
+ASKED = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(1, 40),
+        "batch_size": st.integers(1, 3_000),
+        "temperature": st.sampled_from(["0", "1e-3", "geometric:1e-2:1e-4"]),
+        "keep_schedule": st.sampled_from(["geometric", "geometric:0.2,regrow=4x0.5", "constant"]),
+        "replicas": st.sampled_from([1, "2,swap_every=3"]),
+        "gates": st.sampled_from(["hard", "sharpened", "sigmoid"]),
+        "evaluation_rows": st.sampled_from([100, "200,early=50"]),
+        "retrain_epochs": st.integers(1, 5),
+        "moves": st.sampled_from(["exchange=1,toggle=1", "informed=1,exchange=1"]),
+        "start": st.sampled_from(["obd,after=0", "magnitude,after=0"]),
+        "threads": st.integers(1, 2),
+    },
+)
+
+
+@given(ASKED, st.sampled_from([FEW, MANY, GREY, UNITS]), st.sampled_from(["markov", "gradient", "importance"]))
+@settings(max_examples=150, deadline=None)
+def test_what_is_recorded_resolves_to_the_same(asked, facts, method):
+    chain_only = ("temperature", "keep_schedule", "replicas", "evaluation_rows", "moves", "start")
+    if method != "markov":
+        asked = {name: value for name, value in asked.items() if name not in (*chain_only, "gates")}
+    first = settled(facts, method=method, **asked)
+    again = make_config(**in_flat(recorded_options(first.config)))
+    check_options(again)
+    second = Resolved.of(again, facts)
+    for name in Resolved._fields:
+        if name not in ("notes", "config") and (name != "chain" or method == "markov"):
+            assert getattr(second, name) == getattr(first, name), name
+    assert recorded_options(second.config) == recorded_options(first.config)
+
+
+def test_another_chain_or_threads_leave_the_rest():
+    one = settled()
+    other = one.with_chain(one.chain._replace(start_after=2.0))
+    assert isinstance(other.search, ChainOptions)
+    assert other.search.start_after == 2.0
+    assert one.with_threads(3).runtime.threads == one.with_threads(3).config.runtime.threads == 3
+
+
+def test_the_last_rule_always_holds_and_words_are_those_of_the_table():
+    case = rules.Case(*[False] * len(rules.Case._fields))
+    for default in rules.DEFAULTS.values():
+        for place, rule in enumerate(default.rules):
+            assert bool(rule.words) == (place < len(default.rules) - 1)
+        if default.rules:
+            assert default.rules[-1].holds(case)
+        assert str(default)
+    assert str(rules.DECISIONS) == "1024 for a frozen classifier, 64 otherwise"
