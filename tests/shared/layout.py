@@ -202,10 +202,20 @@ def _depth(module: str, graph: dict[str, set[str]], skipped: set[str]) -> int:
     return 1 + max((_depth(other, graph, skipped) for other in below if other != package), default=0)
 
 
+def write(lines: list[str]) -> None:
+    """Put the table into docs/architecture.md."""
+    page = ROOT.parent / "docs" / "architecture.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- layout -->\n")
+    after = rest.partition("<!-- /layout -->")[2]
+    page.write_text(before + "<!-- layout -->\n" + "\n".join(lines) + "\n<!-- /layout -->" + after, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    found = count()
-    print("\n".join(table(found)))
+    counts = count()
+    print("\n".join(table(counts)))
+    if "--write" in sys.argv:
+        write(table(counts))
     if "-v" in sys.argv:
-        for title, content in found._asdict().items():
+        for title, content in counts._asdict().items():
             if title in ("cycles", "long_files", "config_readers", "dialect", "old_names"):
                 print(f"\n{title}: {content}")
