@@ -10,7 +10,7 @@ from mcprune.errors import ConfigError, FolderError, ModelError
 from mcprune.models.mlp import MLP
 from mcprune.models.networks import NETWORKS, Residual
 from mcprune.models.registry import build, describe, from_description
-from mcprune.surgery.model_files import load_model, save_model
+from mcprune.surgery.model_files import _digest, load_model, save_model
 
 CIFAR = {"n_inputs": 3072, "n_classes": 10, "image_shape": (3, 32, 32)}
 
@@ -64,8 +64,8 @@ def test_a_residual_that_is_not_plain_has_no_description():
 def test_a_broken_residual_in_a_file_is_told_with_the_file(tmp_path):
     save_model(Residual(nn.Sequential(nn.Conv2d(2, 2, 1)), nn.Identity()), tmp_path)
     path = tmp_path / "model.json"
-    # As a file of version 1, which has no digest of itself.
-    content = json.loads(path.read_text().replace('"shortcut"', '"longcut"')) | {"version": 1}
+    content = json.loads(path.read_text().replace('"shortcut"', '"longcut"'))
+    content["sha256"] = _digest(content)  # the file is whole: what it says is broken
     path.write_text(json.dumps(content))
     with pytest.raises(FolderError, match=r"model.json is broken: a layer's description must be a table"):
         load_model(tmp_path)
