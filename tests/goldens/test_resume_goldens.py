@@ -12,27 +12,13 @@ pytestmark = pytest.mark.slow
 
 # Shares of the blocks after which a run is killed.
 EARLY, LATE = 0.15, 0.62
-# What is known to end in other bits; a fix removes its line here.
-KNOWN_FAULTS = {
-    ("weights", EARLY),
-    ("weights", LATE),
-    ("weights-frozen", LATE),
-    ("start", LATE),  # earlier the measure has not been asked yet
-    ("start-units", LATE),
-    ("start-macs", EARLY),
-    ("start-macs", LATE),
-    ("propose-fisher", EARLY),
-    ("propose-fisher", LATE),
-}
 
 
 def kills():
     """Every configuration at both points; several ranks, whose start takes long, at one."""
     for name, configuration in CONFIGURATIONS.items():
         for share in (EARLY, LATE) if configuration.ranks == 1 else (LATE,):
-            fault = pytest.mark.xfail(strict=True, raises=AssertionError, reason="state is lost at a resume")
-            marks = [fault] if (name, share) in KNOWN_FAULTS else []
-            yield pytest.param(name, share, marks=marks, id=f"{name}-{share}")
+            yield pytest.param(name, share, id=f"{name}-{share}")
 
 
 @pytest.fixture(scope="module")
