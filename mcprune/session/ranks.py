@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from mcprune.config.files import recorded_options
+from mcprune.config.options import in_flat
 from mcprune.config.schema import Config
 from mcprune.data.fingerprint import fingerprint
 from mcprune.distributed.evaluation import BLOCK, Ranks
@@ -144,7 +145,7 @@ def met(place: Place, about: Mapping[str, Any], device: str, timeout: float | No
 
 def about_options(config: Config) -> dict[str, Any]:
     """Return what all ranks must have been given alike: every option but the folder, which is rank 0's."""
-    return recorded_options(config.replace(out=None, force=False, rank_timeout=None))
+    return in_flat(recorded_options(config.replace(out=None, force=False, rank_timeout=None)))
 
 
 def compare(ranks: Ranks, mine: Mapping[str, Any], what: str) -> None:

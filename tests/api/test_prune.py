@@ -15,6 +15,7 @@ import mcprune
 from mcprune.errors import ConfigError, DataError, ModelError, NumericalError
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
+from mcprune.storage.events import BeforeAfter
 
 FEW = {"epochs": 15, "retrain_epochs": 15, "hidden": (24, 12), "threads": 1}
 
@@ -82,7 +83,7 @@ def test_units_of_a_users_own_sequential(sites, table):
     assert result.mask.support.sum() == 5
     count = sum(parameter.numel() for parameter in result.model.parameters())
     assert count < sum(parameter.numel() for parameter in model.parameters())
-    assert result.events[-1].parameters == {"before": 309, "after": count}
+    assert result.events[-1].parameters == BeforeAfter(before=309, after=count)
     x, _ = table
     assert len(result.model.predict(x)) == 600
     # It was trained in place: the hard-masked original is what the figure of the mask as found was taken on.

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import mcprune
-from mcprune.cli import evaluators
+from mcprune.cli import evaluators_table
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays
@@ -17,7 +17,7 @@ from mcprune.session.build.planner import make_plan
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(evaluators, "SECONDS", 0.005)
+    monkeypatch.setattr(evaluators_table, "SECONDS", 0.005)
 
 
 def test_the_table_names_each_evaluator_once_and_the_one_that_is_picked(capsys):
@@ -50,7 +50,7 @@ def test_who_does_not_serve_says_why(capsys):
             "--early-reject needs the fused evaluator",
         ),
         (["run", "--data", "wine", "--evaluator", "numba"], "'full', 'suffix', 'incremental', 'fused' or 'graph'"),
-        (["evaluators", "--json"], "leave them out"),
+        (["evaluators", "--json"], "Leave them out of mcprune evaluators"),
     ],
 )
 def test_what_cannot_be_is_refused_with_exit_code_2(arguments, words, capsys, tmp_path, monkeypatch):
@@ -100,7 +100,8 @@ def test_memory_cuts_what_is_proposed_ahead_where_moves_are_dense():
     given = {"data": "wine", "hidden": (2,), "max_memory": 2**24, "keep_schedule": "constant", "keep": 20_000}
     for shares, most in (({"uniform": 1.0}, 5), ({"exchange": 1.0}, 16)):
         plan = make_plan(make_config(**given, moves=shares), rows)
-        assert candidates_ahead(plan.config, plan.sites.size) == evaluation_case(plan).ahead == most
+        ahead = candidates_ahead(plan.chain, plan.sites.size, plan.runtime.max_memory)
+        assert ahead == evaluation_case(plan).ahead == most
 
 
 def test_a_method_that_proposes_nothing_is_said_to_use_no_evaluator(capsys, monkeypatch):

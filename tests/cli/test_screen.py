@@ -119,7 +119,8 @@ def test_a_turned_knob_is_a_line():
     assert knob_line(event) == "block 1,200: delta linear:1:0.1 -> 0.5, moves site 100% -> site 25% exchange 75%"
 
 
-def test_what_did_not_fit_into_the_time_is_one_line(story):
+def test_what_did_not_fit_into_the_time_is_one_line(story, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")  # on a narrower terminal the line is wrapped
     events = story(blocks=20)
     for block in range(2, 15):  # thirteen of them, as one run had
         place = next(at for at, event in enumerate(events) if getattr(event, "block", 0) == block)

@@ -159,7 +159,7 @@ def test_what_is_for_one_process_says_so(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["tune"]) == 2
-    assert "is for one process, and torchrun has begun 2" in capsys.readouterr().err
+    assert "is for one process, and torchrun has started 2" in capsys.readouterr().err
 
 
 def test_messages_of_few_candidates_are_of_one_size():

@@ -52,20 +52,30 @@ def run(hidden, layout, kinds, replicas, sharpness, wrong_rate=None):
     rule = {"temperature": 0.1, "alpha": 1.0, "n": 5, "seed": 3, "chains": chains}
     add, remove = draw.random((2, sites))
     plan = moves.move_plan(**MIXTURE, add=add, remove=remove)
-    wall = cost_constraint.new_wall(
-        cost_constraint.CostTerms(np.arange(sites) % 2, np.array([0, 1]), np.array([2, 2]), np.array([1, 2])), current
+    rules = cost_constraint.MaskRules(
+        start=np.arange(sites + 1),
+        counter=np.arange(sites) % 2,
+        amount=np.ones(sites, np.int64),
+        base=np.zeros(2, np.int64),
+        least=np.ones(2, np.int64),
+        is_exact=np.zeros(2, bool),
+        cost=np.zeros(2, np.int64),
+        left=np.array([0, 1]),
+        right=np.array([2, 2]),
+        each=np.array([1, 2]),
     )
+    constraint = cost_constraint.new_constraint(rules, current)
     for _ in range(3):
         engine.set_loss(current, evaluator.current(), alpha=1.0, n=5)
         batch = moves.propose(current, 5, plan=plan, delta=1.0, sharpness=sharpness, seed=3, chains=chains)
-        wall.close(current, batch, limit=10 * sites)
+        constraint.close(current, batch, np.array([10 * sites]))
         limits = engine.thresholds(current, batch, **rule)
         losses = evaluator.losses(current, batch, limits)
         usual = np.where(np.isnan(losses), np.inf, losses)
         _, info = engine.advance(current, batch, usual, sharpness=sharpness, **rule)
         evaluator.moved(current.position, batch, info.index)
-        wall.moved(info.index)
-    assert wall.cost().shape == (replicas,)
+        constraint.moved(info.index)
+    assert constraint.costs().shape == (replicas, 1)
     return losses
 
 

@@ -60,7 +60,7 @@ def overwrites(predictions, targets):
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (lambda p, t: 1 / 0, r"raised ZeroDivisionError: division by zero \(test_own_objectives.py, line \d+\)"),
+        (lambda p, t: 1 / 0, r"raised ZeroDivisionError: division by zero \(test_custom.py, line \d+\)"),
         (lambda p, t: np.nan, "gave nan for outputs that are finite"),
         (lambda p, t: -np.inf, "gave -inf"),
         (lambda p, t: p.mean(axis=0), r"gave a ndarray of shape \(4,\); it must give one real number"),

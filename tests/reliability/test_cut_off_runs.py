@@ -238,7 +238,7 @@ def test_a_folder_that_is_taken_away_in_the_search_is_told_of_and_its_mask_is_ke
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     gone = folder if taken == "run" else folder.parent
     with pytest.raises(
-        FolderError, match=r"is gone: .* cannot be written\. .* behind block \d+, 16 sites, is in "
+        FolderError, match=r"is gone: .* cannot be written\. .* after block \d+, 16 sites, is in "
     ) as met:
         doing(run(config(folder, checkpoint_every="0.5")), 5, lambda: shutil.rmtree(gone))
     assert not folder.exists()

@@ -69,7 +69,15 @@ def test_one_channel_is_drawn_as_pixels():
     assert picture([1], (1, 2, 2), width=80) == picture([1], (2, 2), width=80)
 
 
-@pytest.mark.parametrize(("keep", "shape"), [([4], (2, 2)), ([-1], (2, 2)), ([0], (4,)), ([], (2, 0))])
-def test_what_cannot_be_drawn_is_refused(keep, shape):
-    with pytest.raises(ValueError, match="met"):
+@pytest.mark.parametrize(
+    ("keep", "shape", "says"),
+    [
+        ([4], (2, 2), r"kept indices must lie in 0\.\.3, but got 4\.\.4"),
+        ([-1], (2, 2), r"kept indices must lie in 0\.\.3, but got -1\.\.-1"),
+        ([0], (4,), r"needs the shape \(h, w\) or \(c, h, w\), but got \(4,\)"),
+        ([], (2, 0), r"needs the shape \(h, w\) or \(c, h, w\), but got \(2, 0\)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(keep, shape, says):
+    with pytest.raises(ValueError, match=says):
         picture(keep, shape, width=80)

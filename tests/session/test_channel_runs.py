@@ -170,7 +170,7 @@ def test_a_shared_memory_bound_leaves_fewer_rows():
     plan = make_plan(config, data)
     # By hand: the first two layers have 6 maps of 32 x 32 behind three layers each, more than half of all.
     assert 1 <= plan.evaluation.rows < 2**20 / (4 * 6 * 3 * 2 * 1024)
-    assert any(note.startswith("evaluation_rows: ") for note in plan.notes)
+    assert any(note.startswith(f"evaluation rows, end: {plan.evaluation.rows:,} of ") for note in plan.notes)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_layer_whose_gates_have_all_closed_keeps_its_best_unit(keep, quick):
 
 
 def test_fewer_sites_than_layers_are_refused(quick):
-    with pytest.raises(ConfigError, match="choose 3 <= keep <= 100"):
+    with pytest.raises(ConfigError, match="Choose 3 <= keep <= 100"):
         make_plan(quick(method="gradient", sites="inputs,units", keep=2), load_data("digits"))
 
 

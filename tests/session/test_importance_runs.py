@@ -20,6 +20,9 @@ from mcprune.objectives.classification import CrossEntropy, ErrorRate
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run, run_on
+from mcprune.sites.budget import Budget, CountBudget, Goal
+from mcprune.sites.site_map import SiteGroup, SiteMap
+from mcprune.sites.space import SearchSpace
 from mcprune.storage.event_log import read_result
 
 SHORT = {
@@ -211,7 +214,8 @@ def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
     best = np.argsort(-plain.scores().values, kind="stable")[:20]
     start = make_method(make_plan(config, digits)).start
     state = start.init()
-    assert set(np.flatnonzero(start.choose(state, 20, None))) == set(best)
+    goal = Goal(np.array([20]), np.empty(0, np.int64))
+    assert set(np.flatnonzero(start.choose(state, goal, plan.space))) == set(best)
     assert state.is_done
     assert "start: 20 sites by magnitude" in method.method.notes(method.state)[0]
 
@@ -247,7 +251,8 @@ def test_scores_of_proposals_are_recomputed_at_their_times_only():
             self.asked += 1
             return type("Scores", (), {"values": np.array([3.0, -1.0, 7.0, 7.0])})
 
-    proposals = MeasuredProposals(Counting(), every=0.25)
+    space = SearchSpace(SiteMap((SiteGroup("inputs", "", 0, 4),)), Budget((CountBudget("sites", (0,), 2),)))
+    proposals = MeasuredProposals(Counting(), space, every=0.25)
     state, statistics = proposals.init(), new_statistics(4)
     asked = []
     for progress in np.linspace(0.0, 1.0, 21):

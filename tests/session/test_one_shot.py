@@ -217,13 +217,13 @@ def test_updates_change_what_is_kept_and_nothing_else(how):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frozen": True}, "starts untrained; give --pretrain"),
+        ({"frozen": True}, "starts untrained. Give --pretrain"),
         ({"frozen": True, "pretrain": 2, "mask_noise": 0.1}, "--mask-noise does nothing under --frozen"),
         ({"method": "gradient", "pretrain": 2}, "--pretrain with --method gradient"),
         ({"sites": "weights", "finetune": "scratch"}, "stay at 0"),
         ({"finetune": "none", "retrain_epochs": 3}, "does nothing under --finetune none"),
         ({"moves": {"exchange": 1}, "proposals": "probes"}, "no move is informed"),
-        ({"sites": "weights", "keep": 10**6}, "choose 1 <= keep <="),
+        ({"sites": "weights", "keep": 10**6}, "Choose 1 <= keep <="),
     ],
 )
 def test_what_does_not_go_together(options, message, quick):

@@ -3,6 +3,7 @@
 import types
 from collections import deque
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -87,7 +88,10 @@ def below(value):
         return value._asdict()
     parts = dict(getattr(value, "__dict__", {}))
     parts |= {name: getattr(value, name) for name in getattr(type(value), "__slots__", ()) if hasattr(value, name)}
-    return {name: part for name, part in parts.items() if name not in getattr(type(value), "recomputed", ())}
+    lazy = {name for name in parts if isinstance(getattr(type(value), name, None), cached_property)}
+    return {
+        name: part for name, part in parts.items() if name not in lazy.union(getattr(type(value), "recomputed", ()))
+    }
 
 
 def walk(value, inside, name="search", seen=None):

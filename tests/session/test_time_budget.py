@@ -13,6 +13,7 @@ from mcprune.session.search import Search
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import read_replay
 from mcprune.session.time_budget import Pace
+from mcprune.state import deserialize, serialize
 
 EACH = 0.01  # seconds of a block
 OPTIONS = {
@@ -181,7 +182,8 @@ def test_the_share_that_is_done_is_exact_until_it_is_changed_and_meets_its_end()
     with pytest.raises(ValueError, match="one at least"):
         one.turn(3, 3)
     other = Pace(7)
-    other.restore(one.save())
+    deserialize(serialize(one.state), other.state)
+    other.resume()
     assert other.progress(3) == one.progress(3)
 
 

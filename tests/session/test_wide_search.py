@@ -114,7 +114,7 @@ def trained(takes_columns, monkeypatch, jitter=0.0):
         gated, torch.from_numpy(draw.random((64, 300), dtype=np.float32)), torch.arange(64) % 3,
         batch_size=16, learning_rate=1e-2, weight_decay=0.0, perturb=0.25, seed=0, jitter=jitter,
     )  # fmt: skip
-    trainer.run(10, (weights > 0).astype(np.float32), weights, 0.0)
+    trainer.run(trainer.init(), 10, (weights > 0).astype(np.float32), weights, 0.0)
     return model.layers[0].weight.detach().clone(), MLP((300, 16, 3), seed=1).layers[0].weight
 
 

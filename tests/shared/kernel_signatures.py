@@ -36,10 +36,9 @@ WEIGHTS = (
 )
 COSTS = f"{COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}"
 ENTRIES = {
-    "cost_constraint.close_rows": f"{MATRIX}, int32[:,::1], int64[:,:,::1], float64[:,:,::1], {TABLE}, int64, int64, int64, "
-    f"{COSTS}, int64[:,:,::1], bool[:,::1]",
-    "cost_constraint.count_rows": f"{MATRIX}, {COUNTS}, {TABLE}",
-    "cost_constraint.total_cost": f"{COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}",
+    "cost_constraint.close_rows": f"{MATRIX}, int32[:,::1], int64[:,:,::1], float64[:,:,::1], {TABLE}, {COUNTS}, "
+    f"{COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}, bool[::1], {COSTS}, int64[:,:,::1], bool[:,::1]",
+    "cost_constraint.count_rows": f"{MATRIX}, {COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}, {TABLE}",
     "kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {CELLS}, {MATRIX}, {RULE}, float64, int64, {COUNTS}, {COUNTS}, {INFO}",
     "kernels.fill_uniforms": f"{KEY}, int64, {VECTOR}",
     "kernels.philox": "uint64, uint64, uint64, uint64, uint64, uint64",

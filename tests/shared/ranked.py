@@ -81,13 +81,14 @@ def spoil(kind):
 def main(job):
     from mcprune.config.schema import make_config
     from mcprune.errors import McpruneError
+    from mcprune.session.interrupt import own_signals
     from mcprune.session.loop import run
     from mcprune.session.ranks import met, place_of
     from mcprune.session.worker import follow
 
     place = place_of(os.environ)
     try:
-        with met(place, job.get("about", {}), "cpu", job.get("timeout", 300.0)) as ranks:
+        with own_signals(), met(place, job.get("about", {}), "cpu", job.get("timeout", 300.0)) as ranks:
             if place.rank == job.get("spoiled"):
                 spoil(job["kind"])
             for options in job["runs"]:

@@ -134,7 +134,7 @@ def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypat
     real = filling.searching
 
     def searching(config, plan, began):
-        seen.append((config.chain.keep_schedule.regrow, config.train.epochs, plan.train.blocks))
+        seen.append((plan.chain.keep_schedule.regrow, plan.train.epochs, plan.train.blocks))
         return real(config, plan, began)
 
     monkeypatch.setattr(filling, "searching", searching)

@@ -62,11 +62,11 @@ def test_chosen_rows_are_laid_out_as_a_copy_of_them_would_be(monkeypatch):
     draw = np.random.default_rng(0)
     features, targets = draw.normal(size=(300, 4)).astype(np.float32), draw.integers(0, 3, 300)
     weights, chosen = draw.random(300), draw.permutation(300)[:123]
-    wanted = EvaluationRows(
-        features[chosen], targets[chosen], device=CPU, seed=3, jitter=0.1, weights=weights[chosen]
-    ).batch(123)
+    copied = EvaluationRows(features[chosen], targets[chosen], device=CPU, seed=3, jitter=0.1, weights=weights[chosen])
+    wanted = copied.batch(copied.init(), 123)
     monkeypatch.setattr(batches, "LAID_OUT", 50)
-    rows = EvaluationRows(features, targets, rows=chosen, device=CPU, seed=3, jitter=0.1, weights=weights).batch(123)
+    picked = EvaluationRows(features, targets, rows=chosen, device=CPU, seed=3, jitter=0.1, weights=weights)
+    rows = picked.batch(picked.init(), 123)
     assert torch.equal(rows.features, wanted.features)
     assert torch.equal(rows.targets, wanted.targets)
     assert torch.equal(rows.rows.weights, wanted.rows.weights)
