@@ -95,7 +95,7 @@ def test_a_rank_that_does_something_else_is_found_out(kind, tmp_path):
 def test_all_ranks_stop_behind_the_same_block(tmp_path):
     """A signal to rank 1 alone, then the time that is up by the clock of rank 0: a rank that went on would wait for ever."""
     signalled = {**SHORT, "out": str(tmp_path / "signalled")}
-    late = {**SHORT, "epochs": 1000, "search_time": 0.2, "out": str(tmp_path / "late")}
+    late = {**SHORT, "epochs": 1000, "search_time": 2.0, "out": str(tmp_path / "late")}
     job = {"runs": [signalled, late], "spoiled": 1, "kind": "signal", "timeout": 120.0}
     ends = together(2, job)
     assert [end[0] for end in ends] == [0, 0], ends
