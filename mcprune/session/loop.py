@@ -148,12 +148,7 @@ def start_run(
     began = time.monotonic() if began is None else began
     plan = make_plan(config, dataset, model, function=function)
     enter(plan, config, ranks)
-    if config.runtime.max_time is not None and config.runtime.search_time is None:
-        # Resolved before the search, so that every process of the run plans by the same number.
-        seconds = search_seconds(plan, config.runtime.max_time - (time.monotonic() - began))
-        seconds = seconds if ranks is None else float(ranks.told(seconds))
-        config = config.replace(search_time=seconds)
-        plan.settings = plan.settings.with_search_time(seconds)
+    config = with_search_time(config, plan, began, ranks)
     callbacks = tuple(callbacks)
     search = searching(config, plan, began, controller or controller_of(callbacks))
     del dataset
@@ -265,6 +260,16 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
             write_mask(plan, result, folder)
         yield hardened
         yield from finalize(plan, result, folder, began, interrupt)
+
+
+def with_search_time(config: Config, plan: Plan, began: float, ranks: Ranks | None) -> Config:
+    """Resolve the time of the search from that of the command, the same number on every rank; all ranks call it."""
+    if config.runtime.max_time is None or config.runtime.search_time is not None:
+        return config
+    seconds = search_seconds(plan, config.runtime.max_time - (time.monotonic() - began))
+    seconds = seconds if ranks is None else float(ranks.told(seconds))
+    plan.settings = plan.settings.with_search_time(seconds)
+    return config.replace(search_time=seconds)
 
 
 def search_seconds(plan: Plan, seconds: float) -> float:

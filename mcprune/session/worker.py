@@ -12,7 +12,7 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import CODES, Interrupt
-from mcprune.session.loop import searching
+from mcprune.session.loop import searching, with_search_time
 from mcprune.session.ranks import enter
 from mcprune.session.resume import restored
 from mcprune.session.steering.controller import Controller
@@ -54,6 +54,7 @@ def follow(ranks: Ranks, config: Config | None = None, controller: Controller | 
     if held is None:
         plan = make_plan(config, dataset)
         enter(plan, config, ranks)
+        config = with_search_time(config, plan, began, ranks)
         search = searching(config, plan, began, controller)
     else:
         assert controller is not None
