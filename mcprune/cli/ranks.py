@@ -37,7 +37,7 @@ def run_shared(place: Place, config: Config, controller: Controller | None, *, q
 def resume_shared(place: Place, given: Any) -> int:
     """Run this rank's part of a resumed run, and return the exit code."""
     with _named(place), met(place, {"command": "resume"}, "auto", given.rank_timeout) as ranks:
-        if ranks.agree(int(has_ended(given.folder)) if ranks.is_first else 0):
+        if ranks.broadcast_int(int(has_ended(given.folder)) if ranks.is_first else 0):
             _print(
                 [f"the run in {given.folder} is finished, so there is nothing to resume"] * ranks.is_first, quiet=False
             )

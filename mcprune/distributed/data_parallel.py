@@ -16,7 +16,7 @@ from mcprune.random import step_noise
 LEAST_ROWS = 2
 
 
-class SharedSteps:
+class DataParallel:
     """What one rank does of each step.
 
     The parts' gradients are gathered by all and added in the order of the ranks, so all ranks hold the same bits, and a run with as
@@ -43,19 +43,19 @@ class SharedSteps:
             )
         self.ranks = ranks
 
-    def part(self, rows: int) -> slice:
+    def local_rows(self, rows: int) -> slice:
         """Return which rows of a batch are this rank's."""
         rank, size = self.ranks.rank, self.ranks.size
         return slice(rank * rows // size, (rank + 1) * rows // size)
 
     @contextmanager
-    def draws(self, seed: int, step: int) -> Iterator[None]:
+    def local_noise(self, seed: int, step: int) -> Iterator[None]:
         """Set torch's global random state, from which dropout draws, by rank too inside: parts must not drop alike; put it back after."""
         with step_noise(seed, step, self.ranks.rank):
             yield
 
     @torch.no_grad()
-    def add_up(self, model: nn.Module, loss: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, model: nn.Module, loss: torch.Tensor) -> torch.Tensor:
         """Put the sum of all ranks' gradients into the model's, and return the sum of their losses.
 
         Raises
@@ -74,7 +74,7 @@ class SharedSteps:
         ]
         held = [*slopes, *norms, loss.detach()]
         kind = torch.float64 if any(one.dtype == torch.float64 for one in held) else torch.float32
-        total = self.ranks.summed(torch.cat([one.reshape(-1).to("cpu", kind) for one in held]))
+        total = self.ranks.all_reduce(torch.cat([one.reshape(-1).to("cpu", kind) for one in held]))
         places = list(torch.split(total, [one.numel() for one in held]))
         for slope, found in zip(slopes, places, strict=False):
             slope.copy_(found.view_as(slope))

@@ -28,7 +28,7 @@ HEAD = 3
 # apart by a few candidates still find out from what they get.
 LEAST = 128
 # What is no message of losses, whose first number is a CRC-32, so not below 0.
-AGREE, BLOCK = -1.0, -2.0
+BROADCAST_INT, BLOCK = -1.0, -2.0
 
 
 class Ranks:
@@ -120,7 +120,7 @@ class Ranks:
         self.seconds += time.monotonic() - began
         return torch.stack(told).numpy()
 
-    def summed(self, values: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over the ranks of numbers (n,), added in the order of the ranks: the same bits on all of them.
 
         Raises
@@ -141,7 +141,7 @@ class Ranks:
             total += other
         return total
 
-    def first(self, data: bytes) -> bytes:
+    def broadcast_bytes(self, data: bytes) -> bytes:
         """Return the bytes that rank 0 gives.
 
         Raises
@@ -163,9 +163,9 @@ class Ranks:
             raise self._gone(error, time.monotonic() - began) from None
         return content.numpy().tobytes()
 
-    def agree(self, number: int) -> int:
+    def broadcast_int(self, number: int) -> int:
         """Return rank 0's number."""
-        return int(self.gather_same(AGREE, [float(number)])[0, 0])
+        return int(self.gather_same(BROADCAST_INT, [float(number)])[0, 0])
 
     def gather_same(self, kind: float, values: list[float]) -> FloatArray:
         """Return what all ranks gave, shape (size, n), of n numbers under a kind of message.
@@ -181,11 +181,11 @@ class Ranks:
         self.compare(found[:, 0], "messages")
         return found[:, 1 : 1 + len(values)]
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return rank 0's value: what JSON holds."""
-        return json.loads(self.first(json.dumps(value).encode() if self.is_first else b""))
+        return json.loads(self.broadcast_bytes(json.dumps(value).encode() if self.is_first else b""))
 
-    def all_told(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Return the value of each rank: what JSON holds."""
         mine = json.dumps(value).encode()
         sizes = self.gather(np.array([float(len(mine))]))[:, 0].astype(int)

@@ -85,7 +85,7 @@ def run(
         folder.job = "" if ranks is None else ranks.job
         folder.announce()
         if ranks is not None:
-            ranks.told({"options": None})
+            ranks.broadcast({"options": None})
         # Not kept in a variable: the data set is freed once its parts are made.
         yield from start_run(
             config,
@@ -267,7 +267,7 @@ def with_search_time(config: Config, plan: Plan, began: float, ranks: Ranks | No
     if config.runtime.max_time is None or config.runtime.search_time is not None:
         return config
     seconds = search_seconds(plan, config.runtime.max_time - (time.monotonic() - began))
-    seconds = seconds if ranks is None else float(ranks.told(seconds))
+    seconds = seconds if ranks is None else float(ranks.broadcast(seconds))
     plan.settings = plan.settings.with_search_time(seconds)
     return config.replace(search_time=seconds)
 

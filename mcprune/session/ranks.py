@@ -156,7 +156,7 @@ def compare(ranks: Ranks, mine: Mapping[str, Any], what: str) -> None:
     RanksError
         They differ.
     """
-    everyone = ranks.all_told(dict(mine))
+    everyone = ranks.all_gather(dict(mine))
     for rank, other in enumerate(everyone):
         for name in sorted({*other, *everyone[0]}):
             if other.get(name) != everyone[0].get(name):
@@ -185,7 +185,7 @@ def enter(plan: Plan, given: Config, ranks: Ranks | None) -> None:
     threads = plan.runtime.threads
     if given.runtime.threads is None:  # the cores of this machine are for all of its processes
         threads = min(threads, max(1, cores() // ranks.local_size))
-    threads = ranks.agree(threads)
+    threads = ranks.broadcast_int(threads)
     plan.settings = plan.settings.with_threads(threads)
     compare(ranks, {"data": fingerprint(plan.prepared), **circumstances(threads, plan.device.type)}, "have")
     plan.ranks = ranks

@@ -271,8 +271,8 @@ def tell_all(opened: Opened, ranks: Ranks) -> None:
     """Tell the other ranks, which wait in `follow`, where a run goes on; they need not see its folder."""
     held = opened.held
     options = held["options"] if held is not None else opened.options
-    ranks.told({"options": options, "steering": opened.controller.pending(0), "is_forced": opened.is_forced})
-    ranks.first(b"" if held is None else packed(held))
+    ranks.broadcast({"options": options, "steering": opened.controller.pending(0), "is_forced": opened.is_forced})
+    ranks.broadcast_bytes(b"" if held is None else packed(held))
 
 
 def _check_given(

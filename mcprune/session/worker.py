@@ -41,10 +41,10 @@ def follow(ranks: Ranks, config: Config | None = None, controller: Controller | 
     McpruneError
         As on rank 0; RanksError where rank 0 is gone.
     """
-    told = ranks.told(None)
+    told = ranks.broadcast(None)
     held = None
     if told["options"] is not None:
-        content = ranks.first(b"")
+        content = ranks.broadcast_bytes(b"")
         config = make_config(**in_flat(told["options"]))
         controller = Replay.of(told["steering"])
         held = unpacked(Path("the checkpoint of rank 0"), content) if content else None

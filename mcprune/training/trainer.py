@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from mcprune.distributed.data_parallel import SharedSteps
+from mcprune.distributed.data_parallel import DataParallel
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import NumericalError
 from mcprune.methods.base import TrainingHook
@@ -135,7 +135,7 @@ class Trainer:
         self.seed = seed
         self._weight_decay = weight_decay
         self._batches = RowOrder(len(targets), self.batch_size, features.device)
-        self._shared = None if ranks is None else SharedSteps(ranks, self.batch_size)
+        self._shared = None if ranks is None else DataParallel(ranks, self.batch_size)
 
     def init(self) -> TrainerState:
         """Return the state before the first step: the classifier as it is."""
@@ -194,9 +194,9 @@ class Trainer:
                 if seen is None:
                     seen = shaken(self.features[rows], self.jitter)
                 if self._shared is not None:  # drawn for all rows before, so that the draws are those of one process
-                    part = self._shared.part(len(rows))
+                    part = self._shared.local_rows(len(rows))
                     rows, seen, shown = rows[part], seen[part], shown[part] if shown.dim() > 1 else shown
-                drawn = nullcontext() if self._shared is None else self._shared.draws(self.seed, state.steps)
+                drawn = nullcontext() if self._shared is None else self._shared.local_noise(self.seed, state.steps)
                 with drawn, mixed(self.features, self.amp):
                     logits = (
                         self.gated(seen, shown) if columns is None else self.gated.of_columns(seen * shown, columns)
@@ -209,7 +209,7 @@ class Trainer:
                 if total.requires_grad:  # not where both the classifier and the mask are fixed
                     torch.autograd.backward(total)
                 if self._shared is not None:
-                    loss = self._shared.add_up(self.gated.model, loss)
+                    loss = self._shared.all_reduce(self.gated.model, loss)
                 if hook is not None:
                     hook.on_gradients()
                 state.optimizer.step()

@@ -10,7 +10,7 @@ from ranked import together
 from torch import nn
 
 from mcprune.config.schema import make_config
-from mcprune.distributed.data_parallel import SharedSteps
+from mcprune.distributed.data_parallel import DataParallel
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.loop import run
@@ -73,7 +73,7 @@ class Two(Ranks):
         super().__init__(rank, 2, 1.0)
         self.sent = sent
 
-    def summed(self, values):
+    def all_reduce(self, values):
         self.sent.append(values.clone())
         return self.sent[0] + self.sent[1] if len(self.sent) == 2 else values
 
@@ -92,11 +92,11 @@ def test_parts_add_up_to_the_step_of_one_process(rows):
     whole.backward()
     sent = []
     for rank in range(2):
-        shared = SharedSteps(Two(rank, sent), rows)
-        part = shared.part(rows)
+        shared = DataParallel(Two(rank, sent), rows)
+        part = shared.local_rows(rows)
         loss = nn.functional.cross_entropy(models[rank](x[part]), y[part]) * len(y[part]) / rows
         loss.backward()
-        loss = shared.add_up(models[rank], loss)
+        loss = shared.all_reduce(models[rank], loss)
     assert loss.item() == pytest.approx(whole.item(), rel=1e-12)
     for found, want in zip(models[1].parameters(), models[2].parameters(), strict=True):
         assert torch.allclose(found.grad, want.grad, rtol=1e-12, atol=1e-15)
@@ -107,7 +107,7 @@ def test_parts_cover_a_batch_once():
         found = [
             row
             for rank in range(size)
-            for row in np.arange(20)[SharedSteps(Ranks(rank, size, 1.0), 20).part(20)].tolist()
+            for row in np.arange(20)[DataParallel(Ranks(rank, size, 1.0), 20).local_rows(20)].tolist()
         ]
         assert found == list(range(20))
 
@@ -115,7 +115,7 @@ def test_parts_cover_a_batch_once():
 def test_dropout_is_not_alike_in_the_parts():
     draws = []
     for rank in (0, 0, 1):
-        with SharedSteps(Ranks(rank, 2, 1.0), 8).draws(3, 5):
+        with DataParallel(Ranks(rank, 2, 1.0), 8).local_noise(3, 5):
             draws.append(torch.rand(4))
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_so_on_all():
     model = nn.Linear(2, 2)
     model(torch.ones(1, 2)).sum().backward()
     sent = [torch.full((7,), math.nan)]
-    assert math.isnan(SharedSteps(Two(1, sent), 8).add_up(model, torch.tensor(1.0)).item())
+    assert math.isnan(DataParallel(Two(1, sent), 8).all_reduce(model, torch.tensor(1.0)).item())
 
 
 def test_what_cannot_be_shared_is_refused(tmp_path):
@@ -133,7 +133,7 @@ def test_what_cannot_be_shared_is_refused(tmp_path):
         list(run(make_config(**SHARED, out=str(tmp_path / "run"))))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigError, match="3 rows in a step of backprop are too few for 2 processes"):
-        SharedSteps(Ranks(0, 2, 1.0), 3)
+        DataParallel(Ranks(0, 2, 1.0), 3)
 
 
 def test_another_number_of_ranks_does_not_go_on_to_other_bits(tmp_path, monkeypatch):

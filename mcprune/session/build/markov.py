@@ -97,7 +97,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     ranks = plan.ranks
     if ranks is None:
         return evaluator, canonical
-    name = ranks.told(evaluator.name)  # rank 0's clock has chosen
+    name = ranks.broadcast(evaluator.name)  # rank 0's clock has chosen
     if name != evaluator.name:
         evaluator = named(name, evaluation_case(plan), canonical)
     shared = SharedEvaluator(evaluator, ranks)
@@ -177,7 +177,7 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
         )
     chain = make_chain(plan)
     if plan.ranks is not None:
-        chain.share(plan.ranks.agree)
+        chain.share(plan.ranks.broadcast_int)
     return chain
 
 
