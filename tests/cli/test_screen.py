@@ -8,6 +8,7 @@ from rich.console import Console
 from mcprune.cli.live import LiveScreen
 from mcprune.cli.screen import JsonScreen, PlainScreen, QuietScreen, Screen, choose_screen, knob_line, watch
 from mcprune.errors import FolderError
+from mcprune.report.summary import hardened_lines
 from mcprune.report.terminal import PlainOutput, RichOutput, choose
 from mcprune.storage.events import KINDS, Event, KnobChanged, Replanned
 
@@ -213,3 +214,46 @@ def test_the_live_screen_shows_the_figures_and_leaves_the_report(story, width):
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
     # After the display was taken away the search is told in one line and the report follows.
     assert text.index("search: 1,280 proposals, 60 accepted") < text.index("17,226 before")
+
+
+# Screens of the gradient method: alpha and decided gates in place of proposals.
+OF_GRADIENT = {"alpha": 12.5, "near_hard": 0.75, "proposals": 0, "accepted": 0, "acceptance": None}
+
+
+def gradient_story(story):
+    events = story(config={"method": "gradient"}, of_progress=OF_GRADIENT)
+    return [*events[:-1], replace(events[-1], method="gradient")]
+
+
+def test_plain_lines_have_the_gradients_columns(story):
+    stream = io.StringIO()
+    with PlainScreen(PlainOutput(stream)) as screen:
+        assert watch(iter(gradient_story(story)), screen) == 0
+    text = stream.getvalue()
+    header = next(line for line in text.splitlines() if "L_cla" in line)
+    line = next(line for line in text.splitlines() if "/80 " in line)
+    for title, figure in (("alpha", "12.5"), ("at 0 or 1", "75.0%")):
+        assert line[: header.index(title) + len(title)].endswith(figure)
+    assert "proposals" not in text
+    assert "before hardening: 11 gates above one half (+3 of n), |sum of gates - n| = 1.5, 50.0%" in text
+
+
+def test_the_live_display_of_the_gradient_too(story):
+    stream = io.StringIO()
+    output = RichOutput(Console(file=stream, width=80, force_terminal=True, markup=False, highlight=False))
+    with LiveScreen(output) as screen:
+        for event in gradient_story(story):
+            screen.show(event)
+            if event.kind == "progress":
+                output.console.print(screen._draw())
+    assert "12.5" in stream.getvalue()
+    assert "proposals" not in stream.getvalue()
+
+
+def test_when_the_gates_were_decided(story):
+    done = gradient_story(story)[-1]
+    lines = hardened_lines(done)
+    assert lines[1] == "3 gates crossed one half, the last time at step 20 (median) and 30 (the last one) of 1,000"
+    still = hardened_lines(replace(done, hardened=replace(done.hardened, last_crossed=(0, 0))))
+    assert still[1] == "no gate has crossed one half in 1,000 steps"
+    assert hardened_lines(replace(done, method="markov")) == []

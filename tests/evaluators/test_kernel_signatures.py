@@ -99,17 +99,22 @@ def test_depths_layouts_sites(layers):
 
 
 def test_threads_and_the_other_entries():
-    before = numba.get_num_threads()
+    before, losses = numba.get_num_threads(), {}
     try:
-        numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
-        run(HIDDEN[3], "slice", "inputs", 2, np.inf)
-        run(HIDDEN[3], "slice", "weights", 2, np.inf)
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            for kinds in ("inputs", "weights"):
+                found = run(HIDDEN[3], "slice", kinds, 2, np.inf)
+                # The number of threads changes no bit.
+                assert np.array_equal(losses.setdefault(kinds, found), found, equal_nan=True)
     finally:
         numba.set_num_threads(before)
     wide = state.new_state(np.ones((2, 40)), sharpness=1.0)
     plan = moves.move_plan(uniform=1.0)
-    moves.propose(wide, 500, plan=plan, delta=1.0, sharpness=1.0, seed=0, chains=np.arange(2))
+    batch = moves.propose(wide, 500, plan=plan, delta=1.0, sharpness=1.0, seed=0, chains=np.arange(2))
+    assert (batch.size == 40).all()  # a uniform move changes every site
     kernel_signatures.check()
+    assert {"kernels.propose_serial", "kernels.propose_parallel"} & kernel_signatures.compiled().keys()
 
 
 def test_another_signature_is_found_out(monkeypatch):
