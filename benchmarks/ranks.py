@@ -40,7 +40,7 @@ def one_rank(job: dict[str, Any]) -> None:
     from mcprune.methods.markov.lookahead import consumed
     from mcprune.session.build.markov import make_method
     from mcprune.session.build.planner import make_plan
-    from mcprune.session.ranks import enter, met, place_of
+    from mcprune.session.ranks import enter, join_ranks, place_of
     from mcprune.session.search import Search
 
     class Slow(shared.Ranks):
@@ -61,14 +61,14 @@ def one_rank(job: dict[str, Any]) -> None:
     )  # fmt: skip
     place = place_of(os.environ)
     assert place is not None
-    with met(place, {}, "cpu", 300.0) as ranks:
+    with join_ranks(place, {}, "cpu", 300.0) as ranks:
         if job["delay"]:
             ranks.__class__ = Slow
         plan = make_plan(config, from_arrays(x, y))
         enter(plan, config, ranks)
         use_threads(1)
         search = Search(plan, make_method(plan))
-        batch = search.judges.batch(search.state.evaluation, job["evaluation_rows"])
+        batch = search.rows.batch(search.state.evaluation, job["evaluation_rows"])
         chain, state = search.method, search.state.method
         for _ in range(2):
             chain.step(state, batch, 1.0)  # compiles

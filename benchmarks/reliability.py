@@ -73,15 +73,16 @@ def child(work: Any) -> int:
 def go(folder: Path, options: dict[str, Any], at: int | None = None, told: Path | None = None) -> None:
     """Begin the run, or go on with it; see `counted`."""
     from mcprune.config.schema import make_config
+    from mcprune.session.checkpoints.open_run import is_finished, open_run
+    from mcprune.session.checkpoints.resume import resume_run
     from mcprune.session.loop import run
-    from mcprune.session.resume import events_of, has_ended, open_run
 
     if at is not None or told is not None:
         counted(at, told)
-    if has_ended(folder):
+    if is_finished(folder):
         return
     if (folder / "request.json").exists():
-        for _ in events_of(open_run(folder)):
+        for _ in resume_run(open_run(folder)):
             pass
         return
     # A kill may have left a folder without anything in it.
@@ -175,8 +176,9 @@ def kills(count: int, seed: int, limit: float = math.inf) -> dict[str, Any]:
 def costs(data: str, epochs: int) -> dict[str, float]:
     """Return the seconds of a search and of its checkpoints, their bytes, and how long a resume takes to its first new event."""
     from mcprune.config.schema import make_config
+    from mcprune.session.checkpoints.open_run import open_run
+    from mcprune.session.checkpoints.resume import resume_run
     from mcprune.session.loop import run
-    from mcprune.session.resume import events_of, open_run
     from mcprune.storage.folder import RunFolder
 
     root = Path(tempfile.mkdtemp())
@@ -202,8 +204,8 @@ def costs(data: str, epochs: int) -> dict[str, float]:
     count, each, whole = len(spent), sum(spent) / max(len(spent), 1), sum(spent)
     began = time.monotonic()
     opened = open_run(root / "run")
-    for place, _ in enumerate(events_of(opened)):
-        if place == len(opened.told):
+    for place, _ in enumerate(resume_run(opened)):
+        if place == len(opened.events):
             break
     ready = time.monotonic() - began
     arguments = [sys.executable, "-m", "mcprune", "resume", str(root / "run"), "--json"]
@@ -211,7 +213,7 @@ def costs(data: str, epochs: int) -> dict[str, float]:
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         for place, _ in enumerate(process.stdout):
-            if place == len(opened.told):
+            if place == len(opened.events):
                 command = time.monotonic() - began
                 break
         process.kill()
@@ -231,7 +233,7 @@ def main() -> None:
     rows = []
     if given.only != "costs":
         # Once, in front of all the children: modules, and what loading the data needs.
-        import mcprune.session.resume  # noqa: F401
+        import mcprune.session.checkpoints.resume  # noqa: F401
         from mcprune.data.load import load
 
         load("digits")

@@ -47,7 +47,7 @@ def both_masks(seed: int, train: str) -> list[dict[str, Any]]:
         search.trainer.run = in_turn  # type: ignore[method-assign]
     for _ in search.run(Interrupt(), time.monotonic()):
         pass
-    batch = search.judges.batch(search.state.evaluation, plan.evaluation.rows)
+    batch = search.rows.batch(search.state.evaluation, plan.evaluation.rows)
     evaluation = search.method.evaluation
     evaluation.begin(state.error, state.chain, batch, state.sharpness)
     losses = evaluation.evaluator.current()

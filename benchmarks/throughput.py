@@ -66,7 +66,7 @@ class Bench:
         for _ in search.run(Interrupt(), time.monotonic()):
             pass
         self.position = search.position().copy()
-        self.batch: Batch = search.judges.batch(search.state.evaluation, rows)
+        self.batch: Batch = search.rows.batch(search.state.evaluation, rows)
         self.plan.model.eval()
 
     def plain(self, plan: moves.MovePlan, count: int = 16) -> Callable[[], None]:

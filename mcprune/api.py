@@ -24,8 +24,9 @@ from mcprune.objectives.specs import FUNCTION
 from mcprune.results import Mask, Result, metric_name
 from mcprune.session import loop
 from mcprune.session.build.dataset import dataset_of, load_dataset
+from mcprune.session.checkpoints.open_run import open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.finalize import outcome_of
-from mcprune.session.resume import events_of, open_run
 from mcprune.session.steering.callbacks import Callback
 from mcprune.session.steering.controller import Controller
 from mcprune.storage.events import Event, Progress, RunDone, Stopped
@@ -306,7 +307,7 @@ def resume(
     opened = open_run(folder, older=older, anyway=anyway)
     try:
         dataset = None if data is None else _dataset(data, opened.folder.config)
-        return _result(events_of(opened, dataset, model, objective, callbacks=callbacks), model, Path(folder))
+        return _result(resume_run(opened, dataset, model, objective, callbacks=callbacks), model, Path(folder))
     finally:
         opened.folder.close()
 

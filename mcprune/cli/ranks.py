@@ -11,43 +11,44 @@ from typing import Any
 from mcprune.cli.screen import choose_screen, watch
 from mcprune.config.schema import Config
 from mcprune.errors import FolderError, McpruneError
+from mcprune.session import worker
+from mcprune.session.checkpoints.open_run import is_finished, open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import folder_of, run
-from mcprune.session.ranks import Place, about_options, met
-from mcprune.session.resume import events_of, has_ended, open_run
+from mcprune.session.ranks import Place, join_ranks, shared_options
 from mcprune.session.steering.controller import Controller
-from mcprune.session.worker import follow
 from mcprune.storage.layout import REQUEST, read_json
 
 
 def run_shared(place: Place, config: Config, controller: Controller | None, *, quiet: bool, json: bool) -> int:
     """Run this rank's part of a run, and return the exit code; a run that torchrun restarts continues from its last checkpoint."""
-    about = {"command": "run", **about_options(config)}
-    with _named(place), met(place, about, config.runtime.device, config.runtime.rank_timeout) as ranks:
+    about = {"command": "run", **shared_options(config)}
+    with _named(place), join_ranks(place, about, config.runtime.device, config.runtime.rank_timeout) as ranks:
         if not ranks.is_first:
-            return follow(ranks, config, controller)
+            return worker.run(ranks, config, controller)
         folder = folder_of(config)
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             if place.restarts and is_of(folder, place.job):
                 opened = open_run(folder)
-                _print(opened.words, quiet=quiet)
-                return watch(events_of(opened, ranks=ranks), screen)
+                _print(opened.notes, quiet=quiet)
+                return watch(resume_run(opened, ranks=ranks), screen)
             return watch(run(config, controller, ranks=ranks), screen)
 
 
 def resume_shared(place: Place, given: Any) -> int:
     """Run this rank's part of a resumed run, and return the exit code."""
-    with _named(place), met(place, {"command": "resume"}, "auto", given.rank_timeout) as ranks:
-        if ranks.broadcast_int(int(has_ended(given.folder)) if ranks.is_first else 0):
+    with _named(place), join_ranks(place, {"command": "resume"}, "auto", given.rank_timeout) as ranks:
+        if ranks.broadcast_int(int(is_finished(given.folder)) if ranks.is_first else 0):
             _print(
                 [f"the run in {given.folder} is finished, so there is nothing to resume"] * ranks.is_first, quiet=False
             )
             return 0
         if not ranks.is_first:
-            return follow(ranks)
+            return worker.run(ranks)
         opened = open_run(given.folder, older=given.older, anyway=given.anyway)
-        _print(opened.words, quiet=given.quiet)
+        _print(opened.notes, quiet=given.quiet)
         with choose_screen(sys.stdout, quiet=given.quiet, json=given.json) as screen:
-            return watch(events_of(opened, ranks=ranks), screen)
+            return watch(resume_run(opened, ranks=ranks), screen)
 
 
 def is_of(folder: Path, job: str) -> bool:

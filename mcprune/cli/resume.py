@@ -55,16 +55,17 @@ def resume(arguments: list[str]) -> int:
             return resume_shared(place, given)
 
     from mcprune.cli.screen import choose_screen, watch
-    from mcprune.session.resume import events_of, has_ended, open_run
+    from mcprune.session.checkpoints.open_run import is_finished, open_run
+    from mcprune.session.checkpoints.resume import resume_run
 
-    if has_ended(given.folder):
+    if is_finished(given.folder):
         print(
             f"the run in {given.folder} is finished, so there is nothing to resume. See mcprune show {given.folder}",
             file=sys.stderr,
         )
         return 0
     opened = open_run(given.folder, older=given.older, anyway=given.anyway)
-    for text in opened.words if not given.quiet else ():
+    for text in opened.notes if not given.quiet else ():
         print(f"mcprune: {text}", file=sys.stderr)
     with choose_screen(sys.stdout, quiet=given.quiet, json=given.json) as screen:
-        return watch(events_of(opened), screen)
+        return watch(resume_run(opened), screen)

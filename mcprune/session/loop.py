@@ -21,8 +21,8 @@ from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method, site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
+from mcprune.session.checkpoints.folder_writer import FolderWriter
 from mcprune.session.finalize import SearchResult, cost_budgets, finalize, write_mask
-from mcprune.session.folder_writer import FolderWriter
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import in_time
 from mcprune.session.ranks import enter
@@ -59,7 +59,7 @@ def run(
     callbacks : iterable of Callback
         Who watches the run.
     ranks : Ranks, optional
-        The processes of the run, of which this is rank 0; the others `follow` (session/worker.py).
+        The processes of the run, of which this is rank 0; the others call `worker.run` (session/worker.py).
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Several processes of one run: how torchrun starts them, what they make sure of first, and what they agree on behind each block.
+"""Several processes of one run: how torchrun starts them, what they check first, and what they agree on after each block.
 
 Every rank trains the same classifier on the same rows, or on its part of them (sharing.py), and holds the same chain; the candidates
 are shared out (distributed/evaluation.py).
@@ -14,7 +14,7 @@ import socket
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,9 +28,7 @@ from mcprune.environment import circumstances, cores, versions
 from mcprune.errors import ConfigError, DeviceError, RanksError
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import CODES, Interrupt
-
-if TYPE_CHECKING:
-    from mcprune.session.search import Search
+from mcprune.session.search_status import SearchStatus
 
 TIMEOUT = 300.0  # seconds
 # Blocks after which the classifiers are compared, behind the first and the last one too; the chains are behind every block.
@@ -72,7 +70,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
         if one is None or environment["WORLD_SIZE" if one == "WORLD_SIZE" else "RANK"] in ("0", "1"):
             return None  # what some cluster has set for a process that is alone
         raise ConfigError(
-            f"the environment has {one}={environment[one]}, but not the other of RANK and WORLD_SIZE; begin the processes with "
+            f"the environment has {one}={environment[one]}, but not the other of RANK and WORLD_SIZE; start the processes with "
             "torchrun --nproc-per-node=N -m mcprune run ..., or unset it"
         )
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
@@ -81,31 +79,31 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     for name, default in zip(names, usual, strict=True):
         text = environment.get(name, default) or ""
         if not text.isdecimal() or len(text) > 9:
-            raise ConfigError(f"the environment has {name}={text[:40]!r}, which is no count; begin with torchrun")
+            raise ConfigError(f"the environment has {name}={text[:40]!r}, which is no count; start with torchrun")
         numbers.append(int(text))
     rank, size, local, local_size, restarts = numbers
     if not (rank < size and local < local_size <= size):
         raise ConfigError(
             f"the environment has RANK={rank}, WORLD_SIZE={size}, LOCAL_RANK={local}, LOCAL_WORLD_SIZE={local_size}: a rank counts "
-            "from 0 and is below the number of ranks; begin with torchrun"
+            "from 0 and is below the number of ranks; start with torchrun"
         )
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
     if missing:
-        raise ConfigError(f"the environment has no {missing[0]}, so the ranks cannot meet; begin with torchrun")
+        raise ConfigError(f"the environment has no {missing[0]}, so the ranks cannot meet; start with torchrun")
     run_id = environment.get("TORCHELASTIC_RUN_ID", "none")
     job = run_id if run_id != "none" else f"{socket.gethostname()}-{os.getppid()}"
     return Place(rank, size, local, local_size, restarts, job)
 
 
 @contextmanager
-def met(place: Place, about: Mapping[str, Any], device: str, timeout: float | None) -> Iterator[Ranks]:
-    """Meet the other ranks, and leave them in the end.
+def join_ranks(place: Place, options: Mapping[str, Any], device: str, timeout: float | None) -> Iterator[Ranks]:
+    """Join the other ranks, and leave them in the end.
 
     Parameters
     ----------
     place : Place
-    about : mapping
-        What all ranks must have been asked for alike, as JSON holds it; versions are added.
+    options : mapping
+        Plain values that must be the same on all ranks; versions are added.
     device : str
         `cuda` gives each process of a machine a GPU of its own.
     timeout : float or None
@@ -121,7 +119,7 @@ def met(place: Place, about: Mapping[str, Any], device: str, timeout: float | No
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         if torch.cuda.is_available() and place.local >= torch.cuda.device_count():
             raise DeviceError(
-                f"{place.local_size} processes on this machine, but {torch.cuda.device_count()} GPUs; begin with "
+                f"{place.local_size} processes on this machine, but {torch.cuda.device_count()} GPUs; start with "
                 f"torchrun --nproc-per-node={torch.cuda.device_count()}"
             )
         if torch.cuda.is_available():
@@ -137,14 +135,14 @@ def met(place: Place, about: Mapping[str, Any], device: str, timeout: float | No
     )
     ranks.start()
     try:
-        compare(ranks, {**about, **versions()}, "were begun with")
+        compare(ranks, {**options, **versions()}, "were started with")
         yield ranks
     finally:
         ranks.stop()
 
 
-def about_options(config: Config) -> dict[str, Any]:
-    """Return what all ranks must have been given alike: every option but the folder, which is rank 0's."""
+def shared_options(config: Config) -> dict[str, Any]:
+    """Return the options that must be the same on all ranks: every one but the folder, which is rank 0's."""
     return in_flat(recorded_options(config.replace(out=None, force=False, rank_timeout=None)))
 
 
@@ -162,12 +160,20 @@ def compare(ranks: Ranks, mine: Mapping[str, Any], what: str) -> None:
             if other.get(name) != everyone[0].get(name):
                 raise RanksError(
                     f"rank {rank} and rank 0 {what} different {name.replace('_', ' ')}: {other.get(name)!r} and "
-                    f"{everyone[0].get(name)!r}; begin all ranks alike"
+                    f"{everyone[0].get(name)!r}. Start all ranks alike."
                 )
 
 
-def enter(plan: Plan, given: Config, ranks: Ranks | None) -> None:
-    """Make a plan one of several ranks': the same threads, data and machine, or none begins.
+def enter(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
+    """Make a plan one of several ranks': the same threads, data and machine, or none starts.
+
+    Parameters
+    ----------
+    plan : Plan
+    asked : Config
+        As the user gave it.
+    ranks : Ranks or None
+        None leaves the plan as it is.
 
     Raises
     ------
@@ -183,7 +189,7 @@ def enter(plan: Plan, given: Config, ranks: Ranks | None) -> None:
             f"method={plan.method!r} has no candidates that {ranks.size} processes could share; run it without torchrun"
         )
     threads = plan.runtime.threads
-    if given.runtime.threads is None:  # the cores of this machine are for all of its processes
+    if asked.runtime.threads is None:  # the cores of this machine are for all of its processes
         threads = min(threads, max(1, cores() // ranks.local_size))
     threads = ranks.broadcast_int(threads)
     plan.settings = plan.settings.with_threads(threads)
@@ -193,13 +199,15 @@ def enter(plan: Plan, given: Config, ranks: Ranks | None) -> None:
     plan.notes.append(f"ranks: {ranks.size} processes share the candidates{also}, {threads} threads each")
 
 
-def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool, blocks: int) -> tuple[bool, int, str]:
-    """Make sure that the ranks are in step behind a block, and stop all of them if one is asked to, or the time of rank 0 is up.
+def end_block_together(
+    ranks: Ranks, search: SearchStatus, interrupt: Interrupt, *, is_late: bool, blocks: int
+) -> tuple[bool, int, str]:
+    """Check that the ranks are in step after a block, and stop all of them if one should stop, or the time of rank 0 is up.
 
     Parameters
     ----------
     ranks : Ranks
-    search : Search
+    search : SearchStatus
         Whose block is done.
     interrupt : Interrupt
         Is asked if that of any rank is.
@@ -215,7 +223,7 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool,
     blocks : int
         How many rank 0 would plan.
     reason : str
-        Why all stop, as of now: what comes to one rank a moment later counts behind the next block. Empty if nobody is asked.
+        Why all stop, as of now: a signal that reaches one rank a moment later counts after the next block. Empty if none stops.
 
     Raises
     ------
@@ -231,13 +239,13 @@ def agreed(ranks: Ranks, search: Search, interrupt: Interrupt, *, is_late: bool,
         classifier_digest(search.plan.model) if is_check else 0.0,
         float(blocks),
     ]
-    told = ranks.gather_same(BLOCK, mine)
-    for place, what in ((2, "numbers of blocks"), (3, "chains"), (4, "classifiers")):
-        ranks.compare(told[:, place], f"{what} behind block {search.blocks_done:,}")
-    reason = REASONS[int(told[:, 0].max())]
+    everyone = ranks.gather_same(BLOCK, mine)
+    for place, name in ((2, "numbers of blocks"), (3, "chains"), (4, "classifiers")):
+        ranks.compare(everyone[:, place], f"{name} after block {search.blocks_done:,}")
+    reason = REASONS[int(everyone[:, 0].max())]
     if reason:
         interrupt.ask(reason)
-    return bool(told[0, 1]), int(told[0, 5]), reason
+    return bool(everyone[0, 1]), int(everyone[0, 5]), reason
 
 
 def chain_digest(state: Any) -> float:
@@ -251,8 +259,8 @@ def chain_digest(state: Any) -> float:
 
 def classifier_digest(model: torch.nn.Module) -> float:
     """Return a CRC-32 of parameters and buffers."""
-    found = 0
+    digest = 0
     for part in (*model.parameters(), *model.buffers()):
         values = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        found = zlib.crc32(values.data, found)
-    return float(found)
+        digest = zlib.crc32(values.data, digest)
+    return float(digest)

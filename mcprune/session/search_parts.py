@@ -1,11 +1,11 @@
-"""What a search is made of and what it tells: its trainer, the rows that judge, its progress, and saved counts read back."""
+"""The parts that a search is made of, and the events of its progress and its end."""
 
 from __future__ import annotations
 
 import base64
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +14,16 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError
 from mcprune.methods.base import Adaptation, BlockInfo
 from mcprune.session.build.plan import Plan
+from mcprune.session.finalize import cost_of
 from mcprune.session.search_state import Reported
-from mcprune.storage.events import Adapted, Progress
+from mcprune.session.search_status import SearchStatus
+from mcprune.storage.events import Adapted, Hardened, Progress
 from mcprune.training.batches import EvaluationRows
 from mcprune.training.trainer import Trainer
-from mcprune.types import Float32Array, IntArray
-
-if TYPE_CHECKING:  # a search is made of these parts
-    from mcprune.session.search import Search
+from mcprune.types import BoolArray, Float32Array, IntArray
 
 NEAR = 0.01
-MOST_GATES = 16_384  # more are not told: a line of text should stay one
+MOST_GATES = 16_384  # more are left out: an event should stay one line of text
 
 
 def near_hard(gates: Float32Array) -> float:
@@ -51,22 +50,20 @@ def ranks_that_train(plan: Plan) -> Ranks | None:
         return None
     if plan.ranks is None:
         raise ConfigError(
-            "train_ranks='shared' is for several processes, and this one is alone; begin with torchrun --nproc-per-node=N -m mcprune, "
+            "train_ranks='shared' is for several processes, and this one is alone; start with torchrun --nproc-per-node=N -m mcprune, "
             "or use --train-ranks each"
         )
     return plan.ranks
 
 
-def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
+def make_trainer(plan: Plan, rows: IntArray) -> Trainer:
     """Return what trains the plan's classifier on these of its training rows."""
     data = plan.prepared
-    weights = (
-        None if data.weights is None else torch.from_numpy(data.weights[fitted].astype(np.float32)).to(plan.device)
-    )
+    weights = None if data.weights is None else torch.from_numpy(data.weights[rows].astype(np.float32)).to(plan.device)
     return Trainer(
         plan.gated,
-        plan.rows(data.x_train if len(fitted) == len(data.y_train) else data.x_train[fitted]),
-        torch.from_numpy(data.y_train[fitted]).to(plan.device),
+        plan.rows(data.x_train if len(rows) == len(data.y_train) else data.x_train[rows]),
+        torch.from_numpy(data.y_train[rows]).to(plan.device),
         batch_size=plan.train.batch_size,
         learning_rate=plan.train.learning_rate,
         weight_decay=plan.train.weight_decay,
@@ -80,13 +77,13 @@ def make_trainer(plan: Plan, fitted: IntArray) -> Trainer:
     )
 
 
-def make_judges(plan: Plan, judge: IntArray) -> EvaluationRows:
+def make_rows(plan: Plan, rows: IntArray) -> EvaluationRows:
     """Return the evaluation batches of these of the plan's training rows."""
     data = plan.prepared
     return EvaluationRows(
         data.x_train,
         data.y_train,
-        rows=judge,
+        rows=rows,
         device=plan.device,
         seed=plan.runtime.seed,
         jitter=plan.train.input_noise,
@@ -96,59 +93,51 @@ def make_judges(plan: Plan, judge: IntArray) -> EvaluationRows:
 
 
 def progress_event(
-    search: Search,
-    update: BlockInfo,
-    window: Reported,
-    on_validation: float | None,
-    at_n: float | None,
-    *,
-    is_look: bool,
-    is_shown: bool,
+    search: SearchStatus, info: BlockInfo, since: Reported, *, is_look: bool, is_shown: bool
 ) -> Progress:
     """Return the event after the last block.
 
     Parameters
     ----------
-    search : Search
-    update : BlockInfo
+    search : SearchStatus
+    info : BlockInfo
         Of the last block.
-    window : Reported
-        When the last such event was reported.
-    on_validation, at_n : float or None
-        Accuracy of the hard mask, and of one of exactly n sites, where they were measured.
+    since : Reported
+        The last such event.
     is_look, is_shown : bool
         Whether the validation rows are evaluated, and the gates included.
     """
+    on_validation, at_n = search.accuracies() if is_look else (None, None)
     plan, blocks, totals = search.plan, search.pace.blocks, search.state.totals
     return Progress(
         block=search.blocks_done,
         blocks=blocks,
         epoch=plan.train.epochs * search.blocks_done / plan.train.blocks,
         epochs=math.ceil(plan.train.epochs * blocks / plan.train.blocks),
-        loss=update.loss,
-        classification_loss=update.cla,
-        selection_loss=update.sel,
-        rejection_loss=update.rej,
-        alpha=update.alpha,
-        schedule_lambda=update.strength,
-        delta=update.delta,
-        temperature=update.temperature,
-        gate_sum=update.gate_sum,
+        loss=info.loss,
+        classification_loss=info.cla,
+        selection_loss=info.sel,
+        rejection_loss=info.rej,
+        alpha=info.alpha,
+        schedule_lambda=info.strength,
+        delta=info.delta,
+        temperature=info.temperature,
+        gate_sum=info.gate_sum,
         near_hard=near_hard(search.training_gates()),
-        kept=update.kept,
-        target=update.target,
-        cost=update.cost,
-        cost_target=update.cost_target,
+        kept=info.kept,
+        target=info.target,
+        cost=info.cost,
+        cost_target=info.cost_target,
         proposals=totals.proposals,
         accepted=totals.accepted,
-        acceptance=window.accepted / window.proposals if window.proposals else None,
+        acceptance=since.accepted / since.proposals if since.proposals else None,
         moves=totals.by_move(),
         nonfinite=totals.nonfinite,
         null_moves=totals.null_moves,
         rejected_by_bound=totals.rejected_by_bound,
         rejected_by_cost=totals.rejected_by_cost,
-        adapted=adapted_of(update.adapted),
-        proposals_per_second=update.proposals / max(search.state.clock.block, 1e-9),
+        adapted=adapted_of(info.adapted),
+        proposals_per_second=info.proposals / max(search.state.clock.block, 1e-9),
         forwards=search.forwards(),
         validation_accuracy=on_validation,
         validation_at_n=at_n,
@@ -156,6 +145,37 @@ def progress_event(
         gates=coded(search.training_gates()) if is_shown else None,
         seconds=time.monotonic() - search.began,
         seconds_left=search.seconds_left,
+    )
+
+
+def hardened_event(search: SearchStatus, mask: BoolArray, gates: Float32Array, kept: int) -> Hardened:
+    """Return the event of the mask of the result.
+
+    Parameters
+    ----------
+    search : SearchStatus
+        Once it has finished.
+    mask : ndarray of bool, shape (N,)
+    gates : ndarray of float32, shape (N,)
+        As they were before.
+    kept : int
+        Sites that were kept before.
+    """
+    gate_sum = float(gates.astype(np.float64).sum())
+    return Hardened(
+        kept=int(mask.sum()),
+        n_sites=mask.size,
+        gate_sum=gate_sum,
+        gate_sum_error=abs(gate_sum - int(mask.sum())),
+        cost=cost_of(search.plan, mask),
+        kept_before=kept,
+        near_hard=near_hard(gates),
+        last_crossed=tuple(search.last_crossed().tolist()),
+        steps=search.state.trainer.steps,
+        forwards=search.forwards(),
+        validation_accuracy=search.validation.accuracy(mask),
+        validation_objective=search.validation.objective(mask),
+        evaluator_error=search.method.evaluator_error(search.state.method),
     )
 
 

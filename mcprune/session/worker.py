@@ -1,4 +1,4 @@
-"""A rank beside rank 0: it does the same work on the same data, judges its part of the candidates, and writes and tells nothing."""
+"""A rank beside rank 0: it does the same work on the same data, evaluates its part of the candidates, and writes nothing."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from mcprune.config.schema import Config, make_config
 from mcprune.distributed.evaluation import Ranks
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.planner import make_plan
+from mcprune.session.checkpoints.resume import restore_search
 from mcprune.session.interrupt import CODES, Interrupt
 from mcprune.session.loop import searching, with_search_time
 from mcprune.session.ranks import enter
-from mcprune.session.resume import restored
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import Replay
 from mcprune.storage.checkpoint import unpacked
 
 
-def follow(ranks: Ranks, config: Config | None = None, controller: Controller | None = None) -> int:
-    """Do what rank 0 does until its search has ended in a mask; what comes after that is rank 0's alone.
+def run(ranks: Ranks, config: Config | None = None, controller: Controller | None = None) -> int:
+    """Work with rank 0 until its search has ended in a mask; what comes after that is rank 0's alone.
 
     Parameters
     ----------
     ranks : Ranks
     config : Config, optional
-        What this rank was asked for; None for `mcprune resume`. Where rank 0 goes on with a run, its options count.
+        As this rank was started; None for `mcprune resume`. Where rank 0 resumes a run, its options count.
     controller : Controller, optional
         As rank 0 has it.
 
@@ -41,17 +41,17 @@ def follow(ranks: Ranks, config: Config | None = None, controller: Controller | 
     McpruneError
         As on rank 0; RanksError where rank 0 is gone.
     """
-    told = ranks.broadcast(None)
-    held = None
-    if told["options"] is not None:
+    resumed = ranks.broadcast(None)
+    checkpoint = None
+    if resumed["options"] is not None:
         content = ranks.broadcast_bytes(b"")
-        config = make_config(**in_flat(told["options"]))
-        controller = Replay.of(told["steering"])
-        held = unpacked(Path("the checkpoint of rank 0"), content) if content else None
+        config = make_config(**in_flat(resumed["options"]))
+        controller = Replay.of(resumed["steering"])
+        checkpoint = unpacked(Path("the checkpoint of rank 0"), content) if content else None
     assert config is not None
     began = time.monotonic()
     dataset = load_dataset(config)
-    if held is None:
+    if checkpoint is None:
         plan = make_plan(config, dataset)
         enter(plan, config, ranks)
         config = with_search_time(config, plan, began, ranks)
@@ -59,7 +59,9 @@ def follow(ranks: Ranks, config: Config | None = None, controller: Controller | 
     else:
         assert controller is not None
         where = Path("the folder of rank 0")
-        search = restored(held, dataset, controller, where, is_forced=bool(told["is_forced"]), ranks=ranks)
+        search = restore_search(
+            checkpoint, dataset, controller, where, is_forced=bool(resumed["is_forced"]), ranks=ranks
+        )
     del dataset
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
         for _ in search.run(interrupt, began):

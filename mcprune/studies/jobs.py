@@ -17,10 +17,11 @@ from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.session.build.planner import make_plan
+from mcprune.session.checkpoints.open_run import OpenRun, open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.fill_time import Filling, fitting_epochs
 from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on
-from mcprune.session.resume import Opened, events_of, open_run
 from mcprune.storage.events import Event, Hardened, RunDone, Stopped
 from mcprune.storage.layout import RESULT, check_free, read_json
 from mcprune.storage.run_metrics import RunFigures, read_run
@@ -201,7 +202,7 @@ class Jobs:
             self._warm.add(kind)
         opened = self._cut_off(job.name)
         if opened is not None:
-            for event in events_of(opened, dataset):
+            for event in resume_run(opened, dataset):
                 _refuse_interrupt(event)
             return {name: value for name, value in self.known[job.name].items() if name.startswith("trial_")}
         began = time.monotonic()
@@ -223,7 +224,7 @@ class Jobs:
             _refuse_interrupt(event)
         return record
 
-    def _cut_off(self, name: str) -> Opened | None:
+    def _cut_off(self, name: str) -> OpenRun | None:
         """Return the run of that name, locked, if one with these options was cut off after a checkpoint that can be read; else None."""
         record = self.known.get(name, {})
         if not record.get("options") or "error" in record:
@@ -231,7 +232,7 @@ class Jobs:
         for older in (False, True):
             with suppress(FolderError):
                 opened = open_run(self.folder(name), older=older)
-                if opened.held is not None and _is_of(opened.options, self._keys[name], record):
+                if opened.checkpoint is not None and _is_of(opened.options, self._keys[name], record):
                     return opened
                 opened.folder.close()
         return None

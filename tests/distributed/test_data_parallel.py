@@ -13,8 +13,9 @@ from mcprune.config.schema import make_config
 from mcprune.distributed.data_parallel import DataParallel
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError, FolderError
+from mcprune.session.checkpoints.open_run import open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
-from mcprune.session.resume import events_of, open_run
 from mcprune.storage.checkpoint import read_checkpoint
 from mcprune.storage.layout import CHECKPOINT
 
@@ -129,7 +130,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_so_on_all():
 
 
 def test_what_cannot_be_shared_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="this one is alone; begin with torchrun"):
+    with pytest.raises(ConfigError, match="this one is alone; start with torchrun"):
         list(run(make_config(**SHARED, out=str(tmp_path / "run"))))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigError, match="3 rows in a step of backprop are too few for 2 processes"):
@@ -148,4 +149,4 @@ def test_another_number_of_ranks_does_not_go_on_to_other_bits(tmp_path, monkeypa
     assert tree["training_ranks"] is None
     write_checkpoint(folder / CHECKPOINT, {**tree, "training_ranks": 2})
     with pytest.raises(FolderError, match=r"2 processes shared the rows .*, 1 would end in other bits"):
-        list(events_of(open_run(folder)))
+        list(resume_run(open_run(folder)))

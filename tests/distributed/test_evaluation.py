@@ -126,7 +126,7 @@ def test_ranks_that_were_begun_differently_do_not_begin(tmp_path):
     ]
     texts = [rank.communicate(timeout=300)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [2, 2]
-    assert all("different seed: 1 and 0; begin all ranks alike" in text for text in texts), texts
+    assert all("different seed: 1 and 0. Start all ranks alike" in text for text in texts), texts
     assert texts[1].startswith("mcprune: error: rank 1:")
     assert not (tmp_path / "run").exists()
 
@@ -233,6 +233,6 @@ def test_torchrun_goes_on_from_the_last_checkpoint_when_a_rank_was_killed(tmp_pa
             job.kill()
     text = (tmp_path / "told").read_text()
     assert "mcprune: error: rank 0 has lost another rank" in text, text
-    assert "going on behind block" in text, text
+    assert "going on after block" in text, text
     assert (folder / "mask.json").read_bytes() == (tmp_path / "alone" / "mask.json").read_bytes()
     assert told(folder) == told(tmp_path / "alone")

@@ -19,13 +19,14 @@ from safetensors.torch import load_file
 
 from mcprune.api import prune_problem, resume
 from mcprune.config.schema import make_config
+from mcprune.session import worker
+from mcprune.session.checkpoints.open_run import open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
-from mcprune.session.ranks import met, place_of
-from mcprune.session.resume import events_of, open_run
+from mcprune.session.ranks import join_ranks, place_of
 from mcprune.session.steering.callbacks import Callback
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import Replay
-from mcprune.session.worker import follow
 
 Hear = Callable[[str, Mapping[str, Any]], None]
 
@@ -97,11 +98,11 @@ def run_rank(configuration: Configuration, folder: Path, hear: Hear, *, resumes:
     """Take part in a run, or in its continuation, as the rank that the environment names."""
     start_threads()
     config = make_config(**options_of(configuration, folder))
-    with met(place_of(os.environ), {}, "cpu", 300.0) as ranks:
+    with join_ranks(place_of(os.environ), {}, "cpu", 300.0) as ranks:
         if not ranks.is_first:
-            follow(ranks, None if resumes else config)
+            worker.run(ranks, None if resumes else config)
             return
-        for event in events_of(open_run(folder), ranks=ranks) if resumes else run(config, ranks=ranks):
+        for event in resume_run(open_run(folder), ranks=ranks) if resumes else run(config, ranks=ranks):
             hear(event.kind, json.loads(event.to_json()))
 
 

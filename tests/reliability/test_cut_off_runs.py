@@ -17,8 +17,9 @@ import mcprune
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.errors import FolderError
+from mcprune.session.checkpoints.open_run import is_finished, open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
-from mcprune.session.resume import events_of, has_ended, open_run
 from mcprune.session.steering.replay import Replay
 from mcprune.storage.atomic import Lock
 from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
@@ -124,13 +125,13 @@ def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, who
     assert mcprune.load(folder).columns.size == 16
     assert {REQUEST, CHECKPOINT} <= {path.name for path in folder.iterdir()}
     if kind == "scored":  # a resume may not change options, so that this one would take as long again
-        events = [event for event, _ in zip(events_of(open_run(folder)), range(60), strict=False)]
+        events = [event for event, _ in zip(resume_run(open_run(folder)), range(60), strict=False)]
         assert [event.kind for event in events].count("hardened") == 1
         assert json.loads((folder / "mask.json").read_text()) == json.loads(wanted[0])
         return
     assert main(["resume", str(folder), "--json"]) == 0
     told = capsys.readouterr()
-    assert "going on behind block" in told.err
+    assert "going on after block" in told.err
     # Told again from the start: what is printed is the whole run.
     assert len(told.out.splitlines()) == len((folder / "events.jsonl").read_text().splitlines())
     assert record(folder)[:1] == wanted[:1]
@@ -165,8 +166,8 @@ def test_a_file_that_may_not_grow_stops_the_run_and_resume_goes_on(where, whole,
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not any(path.name.endswith((".new", ".part")) for path in folder.iterdir())  # they would hold the room
     opened = open_run(folder)
-    assert (opened.held is None) == (where == "events")
-    list(events_of(opened))
+    assert (opened.checkpoint is None) == (where == "events")
+    list(resume_run(opened))
     assert record(folder)[0] == whole[0]
     assert record(folder)[3][1:] == whole[3][1:]
 
@@ -208,8 +209,8 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(what, whole, disk):
     assert (folder / "mask.json").exists() == (what == "result")
     ballast.unlink()
     opened = open_run(folder)
-    assert (opened.held is None) == (what == "events")
-    list(events_of(opened))
+    assert (opened.checkpoint is None) == (what == "events")
+    list(resume_run(opened))
     assert record(folder)[0] == whole[0]
     assert record(folder)[3][1:] == whole[3][1:]
 
@@ -226,8 +227,8 @@ def test_a_folder_that_becomes_read_only_stops_the_run_and_resume_goes_on(whole,
         doing(run(config(folder, checkpoint_every="0.5")), 5, forbid)
     subprocess.run(["umount", "-l", str(folder)], check=True)
     opened = open_run(folder)
-    assert opened.held is not None
-    list(events_of(opened))
+    assert opened.checkpoint is not None
+    list(resume_run(opened))
     assert record(folder)[0] == whole[0]
 
 
@@ -267,7 +268,7 @@ def test_a_folder_that_may_not_be_written_any_more_is_told_of(tmp_path):
     folder.chmod(0o500)
     try:
         with pytest.raises(FolderError, match="Make it writable, then: mcprune resume"):
-            list(events_of(open_run(folder)))
+            list(resume_run(open_run(folder)))
     finally:
         folder.chmod(0o700)
 
@@ -289,7 +290,7 @@ def test_two_processes_do_not_go_on_with_one_run_and_the_lock_dies_with_its_hold
             next(run(config(folder, force=True)))
         process.kill()
         process.wait()
-    list(events_of(open_run(folder)))
+    list(resume_run(open_run(folder)))
     assert record(folder)[0] == whole[0]
     Lock(folder).release()
 
@@ -330,8 +331,8 @@ def test_knobs_that_were_turned_behind_the_checkpoint_are_turned_again(tmp_path)
     with (folder / "events.jsonl").open("ab") as file:
         file.write(b'{"event": "knob_changed", "block": 9, "kno')  # torn
     opened = open_run(folder)
-    assert opened.held["search"]["blocks_done"] <= 4
-    list(events_of(opened))
+    assert opened.checkpoint["search"]["blocks_done"] <= 4
+    list(resume_run(opened))
     assert record(folder)[0] == record(tmp_path / "whole")[0]
     assert record(folder)[3][1:] == record(tmp_path / "whole")[3][1:]
     assert [line["block"] for line in record(folder)[3] if line["event"] == "knob_changed"] == [2, 5, 7]
@@ -354,9 +355,9 @@ def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_pat
     assert sorted(folder.iterdir()) == []
     (folder / REQUEST).write_bytes(held)
     (folder / "config.toml.new").write_text("half")
-    assert not has_ended(folder)
+    assert not is_finished(folder)
     assert main(["run", "--out", str(folder)]) == 2  # and the message names resume
-    list(events_of(open_run(folder)))
+    list(resume_run(open_run(folder)))
     assert record(folder)[0] == whole[0]
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 

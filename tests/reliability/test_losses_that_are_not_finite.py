@@ -10,8 +10,9 @@ from mcprune.config.schema import make_config
 from mcprune.errors import NumericalError
 from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.session import retrain as refit
+from mcprune.session.checkpoints.open_run import open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
-from mcprune.session.resume import events_of, open_run
 from mcprune.storage.layout import CHECKPOINT
 from mcprune.training.trainer import Trainer
 
@@ -62,8 +63,8 @@ def test_a_search_that_diverges_keeps_its_checkpoint(place, tmp_path, monkeypatc
         with pytest.raises(NumericalError, match=said):
             list(run(config(folder)))
     opened = open_run(folder)
-    assert 0 < opened.held["search"]["blocks_done"] <= 8
-    list(events_of(opened))
+    assert 0 < opened.checkpoint["search"]["blocks_done"] <= 8
+    list(resume_run(opened))
     assert (folder / "mask.json").read_bytes() == (tmp_path / "whole" / "mask.json").read_bytes()
 
 
@@ -100,6 +101,6 @@ def test_a_retraining_that_diverges_keeps_the_mask_and_goes_on(tmp_path, monkeyp
             list(run(config(folder)))
     mask = (folder / "mask.json").read_bytes()
     assert (folder / CHECKPOINT).exists()
-    told = list(events_of(open_run(folder)))
+    told = list(resume_run(open_run(folder)))
     assert told[-1].kind == "run_done"
     assert (folder / "mask.json").read_bytes() == mask

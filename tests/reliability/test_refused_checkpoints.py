@@ -11,9 +11,10 @@ from safetensors.torch import load, save
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.errors import FolderError
-from mcprune.session import resume
+from mcprune.session.checkpoints import open_run as opening
+from mcprune.session.checkpoints.open_run import open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
-from mcprune.session.resume import events_of, open_run
 from mcprune.storage.checkpoint import read_checkpoint, write_checkpoint
 from mcprune.storage.layout import CHECKPOINT, OLDER, REQUEST
 
@@ -66,7 +67,7 @@ def test_what_is_no_good_is_refused_with_its_reason_and_the_older_one_goes_on(fo
         with pytest.raises(FolderError, match=reason) as met:
             open_run(folder)
         assert "mcprune resume --older" in str(met.value), name
-        assert "goes on behind block 5" in str(met.value), name
+        assert "goes on after block 5" in str(met.value), name
     assert main(["resume", str(folder)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["resume", "--older", "--quiet", str(folder)]) == 0
@@ -100,8 +101,8 @@ def test_with_no_good_checkpoint_the_run_begins_anew(folder, cut_off):
     with pytest.raises(FolderError, match="goes on from the start"):
         open_run(folder)
     opened = open_run(folder, older=True)
-    assert opened.held is None
-    list(events_of(opened))
+    assert opened.checkpoint is None
+    list(resume_run(opened))
     assert (folder / "mask.json").read_bytes() == cut_off[1]
 
 
@@ -130,11 +131,11 @@ def test_what_fits_its_hash_but_not_its_run_is_refused(folder):
     tree["search"]["method"]["chain"]["position"] = np.zeros((1, 3))
     write_checkpoint(folder / CHECKPOINT, tree)
     with pytest.raises(FolderError, match=r"does not fit its run .*position is float64 of shape \(1, 3\)"):
-        list(events_of(open_run(folder)))
+        list(resume_run(open_run(folder)))
     del tree["search"]["trainer"]
     write_checkpoint(folder / CHECKPOINT, tree)
     with pytest.raises(FolderError, match="does not fit its run"):
-        list(events_of(open_run(folder)))
+        list(resume_run(open_run(folder)))
     del tree["machine"]
     write_checkpoint(folder / CHECKPOINT, tree)
     with pytest.raises(FolderError, match="lacks a part"):
@@ -172,12 +173,12 @@ def test_any_part_of_another_kind_is_refused(wrong, folder):
     WRONG[wrong](tree)
     write_checkpoint(folder / CHECKPOINT, tree)
     with pytest.raises(FolderError, match=r"does not fit its run|wrongly what is still to be turned"):
-        list(events_of(open_run(folder)))
+        list(resume_run(open_run(folder)))
 
 
 def test_another_machine_is_told_of_and_refused_without_anyway(folder, cut_off, monkeypatch, capsys):
-    real = resume.circumstances
-    monkeypatch.setattr(resume, "circumstances", lambda *given: {**real(*given), "torch": "9.9"})
+    real = opening.circumstances
+    monkeypatch.setattr(opening, "circumstances", lambda *given: {**real(*given), "torch": "9.9"})
     assert main(["resume", str(folder)]) == 2
     assert "torch" in (said := capsys.readouterr().err)
     assert "9.9 now" in said

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mcprune.config.schema import make_config
+from mcprune.session.checkpoints.open_run import open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
-from mcprune.session.resume import events_of, open_run
 from mcprune.session.search import Search
 from mcprune.session.steering.replay import Replay
 from mcprune.state import serialize
@@ -79,12 +80,12 @@ def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
     list(run(config, steering))
     left(config.replace(out=str(tmp_path / "cut")), 5, steering)
     twice = 0
-    for event in events_of(open_run(tmp_path / "cut")):
+    for event in resume_run(open_run(tmp_path / "cut")):
         twice += event.kind == "progress"
         if twice == 9:
             break
     assert {REQUEST, CHECKPOINT, OLDER} <= {path.name for path in (tmp_path / "cut").iterdir()}
-    again = list(events_of(open_run(tmp_path / "cut")))
+    again = list(resume_run(open_run(tmp_path / "cut")))
     assert again[0].kind == "run_started"  # told again for who has just come
     assert_same(tmp_path / "cut", tmp_path / "whole")
 
@@ -117,5 +118,5 @@ def test_what_is_not_put_back_is_missed(place, tempered, tmp_path, monkeypatch):
         restore(search, saved)
 
     monkeypatch.setattr(Search, "restore", without)
-    list(events_of(open_run(tmp_path / "cut")))
+    list(resume_run(open_run(tmp_path / "cut")))
     assert not np.array_equal(json.loads((tmp_path / "cut" / "mask.json").read_text())["weights"], whole)

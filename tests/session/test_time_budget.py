@@ -7,8 +7,9 @@ import pytest
 
 from mcprune.config.schema import make_config
 from mcprune.data.load import load
+from mcprune.session.checkpoints.open_run import open_run
+from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run, run_on
-from mcprune.session.resume import events_of, open_run
 from mcprune.session.search import Search
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import read_replay
@@ -147,7 +148,7 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     slower.now = 1e6
     opened = open_run(cut)
     assert opened.controller.repeats_until == stop
-    rest = list(events_of(opened))
+    rest = list(resume_run(opened))
     assert of(rest, "replanned")[: len(changes)] == changes
     assert (cut / "mask.json").read_bytes() == want
     # The control: the changes are what the mask is made of.

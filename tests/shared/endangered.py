@@ -286,8 +286,9 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
     """A checkpoint alone, and the folder of a run that was cut off: opened, and its search going on for some blocks."""
     import mcprune
     from mcprune.data.load import load
+    from mcprune.session.checkpoints.open_run import open_run
+    from mcprune.session.checkpoints.resume import restore_search
     from mcprune.session.interrupt import Interrupt
-    from mcprune.session.resume import open_run, restored
     from mcprune.storage.checkpoint import read_checkpoint
     from mcprune.storage.layout import CHECKPOINT, EVENTS, REQUEST
 
@@ -314,8 +315,8 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
         opened = open_run(at)
         try:
             # Of what else may be asked for, `config.toml` takes care; here a run may take the room that it asks for.
-            if opened.held is not None and opened.held["options"] == asked:
-                search = restored(opened.held, wine, opened.controller, at)
+            if opened.checkpoint is not None and opened.checkpoint["options"] == asked:
+                search = restore_search(opened.checkpoint, wine, opened.controller, at)
                 for _ in itertools.islice(search.run(Interrupt(), time.monotonic()), 3):
                     pass
         finally:

@@ -81,14 +81,14 @@ def spoil(kind):
 def main(job):
     from mcprune.config.schema import make_config
     from mcprune.errors import McpruneError
+    from mcprune.session import worker
     from mcprune.session.interrupt import own_signals
     from mcprune.session.loop import run
-    from mcprune.session.ranks import met, place_of
-    from mcprune.session.worker import follow
+    from mcprune.session.ranks import join_ranks, place_of
 
     place = place_of(os.environ)
     try:
-        with own_signals(), met(place, job.get("about", {}), "cpu", job.get("timeout", 300.0)) as ranks:
+        with own_signals(), join_ranks(place, job.get("about", {}), "cpu", job.get("timeout", 300.0)) as ranks:
             if place.rank == job.get("spoiled"):
                 spoil(job["kind"])
             for options in job["runs"]:
@@ -97,7 +97,7 @@ def main(job):
                     reasons = [event.reason for event in run(config, ranks=ranks) if event.kind == "stopped"]
                     print(*reasons, flush=True)
                 else:
-                    print(follow(ranks, config), flush=True)
+                    print(worker.run(ranks, config), flush=True)
     except McpruneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -58,7 +58,7 @@ def test_a_job_that_was_killed_goes_on_and_ends_in_the_same_mask(tmp_path, whole
     monkeypatch.setattr(jobs, "open_run", open_run)
     work, told = made(root)
     assert [one.status for one in told] == ["new"]
-    assert opened[-1].held["search"]["blocks_done"] > 0
+    assert opened[-1].checkpoint["search"]["blocks_done"] > 0
     assert (folder / "mask.json").read_bytes() == whole
     assert work.finished("one")
     assert not (folder / "checkpoint.safetensors").exists()
@@ -92,7 +92,7 @@ def test_a_checkpoint_that_is_no_good_is_passed_over(tmp_path, whole, monkeypatc
 def test_a_run_of_other_options_is_not_gone_on_with(tmp_path, whole, monkeypatch):
     root = tmp_path / "jobs"
     cut_off(root, monkeypatch)
-    monkeypatch.setattr(jobs, "events_of", None)  # nobody goes on with it
+    monkeypatch.setattr(jobs, "resume_run", None)  # nobody goes on with it
     work, told = made(root, {**OPTIONS, "epochs": 5})
     assert [one.status for one in told] == ["new"]
     assert (work.folder("one") / "mask.json").read_bytes() != whole
@@ -105,7 +105,7 @@ def test_an_earlier_run_that_a_kill_left_in_the_folder_is_not_gone_on_with(tmp_p
     held = json.loads((root / "jobs.json").read_text())
     held["jobs"]["one"]["options"]["epochs"] = 5
     (root / "jobs.json").write_text(json.dumps(held))
-    monkeypatch.setattr(jobs, "events_of", None)
+    monkeypatch.setattr(jobs, "resume_run", None)
     work, told = made(root, {**OPTIONS, "epochs": 5})
     assert [one.status for one in told] == ["new"]
     assert work.finished("one")

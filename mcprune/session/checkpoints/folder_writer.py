@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mcprune.errors import FolderError, McpruneError, RanksError
 from mcprune.methods.base import BlockInfo
-from mcprune.session.checkpoint_writer import CheckpointWriter
+from mcprune.session.checkpoints.writer import CheckpointWriter
 from mcprune.session.finalize import mask_content
 from mcprune.session.search import Saver, Search
 from mcprune.session.steering.callbacks import Callback, SearchView
@@ -60,7 +60,7 @@ class FolderWriter(Callback):
                 raise FolderError(f"{error} {save_orphaned_mask(self.search, self.folder.path)}") from None
             return
         with suppress(FolderError):
-            self.checkpoints.rescue(self.search)
+            self.checkpoints.save_at_error(self.search)
         if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # those can be resumed
             self.folder.restore_replaced()
 

@@ -10,7 +10,7 @@ from mcprune.config.parsing import interval
 from mcprune.data.fingerprint import fingerprint
 from mcprune.environment import circumstances
 from mcprune.session.build.plan import Plan
-from mcprune.session.search import Search
+from mcprune.session.search_status import SearchStatus
 from mcprune.state import serialize
 from mcprune.storage.folder import Mark, RunFolder
 
@@ -39,7 +39,7 @@ class CheckpointWriter:
         self._last_epoch = 0.0
         self._cost = 0.0
         self._saved_blocks = -1
-        self._about: dict[str, Any] | None = None
+        self._facts: dict[str, Any] | None = None
 
     def start(self, blocks: int) -> None:
         """The search starts, or continues, with so many blocks done."""
@@ -47,7 +47,7 @@ class CheckpointWriter:
         self._last_epoch = self.plan.train.epochs * blocks / self.plan.train.blocks
         self._saved_blocks = blocks
 
-    def after_block(self, search: Search) -> None:
+    def after_block(self, search: SearchStatus) -> None:
         """Save if it is due: in time, at the end of the search, or before it is stopped; the events of the block come afterwards.
 
         Raises
@@ -67,21 +67,20 @@ class CheckpointWriter:
         if is_due or at_end or search.is_stopping:
             self.save(search, self.mark)
 
-    def save(self, search: Search, mark: Mark | None = None) -> None:
+    def save(self, search: SearchStatus, mark: Mark | None = None) -> None:
         """Write a checkpoint that goes with the events up to `mark`, by default all."""
         began = time.monotonic()
-        if self._about is None:
-            self._about = about(self.plan, search)
-        steering = search.controller.pending(search.blocks_done)
-        self.folder.write_checkpoint(
-            {**self._about, "search": search.save(), "steering": steering}, mark or self.folder.mark
-        )
+        if self._facts is None:
+            self._facts = run_facts(self.plan, search.evaluator_name)
+        pending = search.controller.pending(search.blocks_done)
+        content = {**self._facts, "search": search.save(), "steering": pending}
+        self.folder.write_checkpoint(content, self.folder.mark if mark is None else mark)
         self._last = time.monotonic()
         self._last_epoch = self.plan.train.epochs * search.blocks_done / self.plan.train.blocks
         self._saved_blocks = search.blocks_done
         self._cost = self._last - began
 
-    def rescue(self, search: Search) -> None:
+    def save_at_error(self, search: SearchStatus) -> None:
         """Save where an error, or a reader that leaves, ends the run between two blocks.
 
         Raises
@@ -94,12 +93,12 @@ class CheckpointWriter:
             self.save(search, self.mark)
 
 
-def about(plan: Plan, search: Search) -> dict[str, Any]:
-    """Return what a checkpoint says of its run: what stays the same."""
+def run_facts(plan: Plan, evaluator: str | None) -> dict[str, Any]:
+    """Return what a checkpoint holds of its run that stays the same; `evaluator` is the name of what evaluates candidates."""
     config = plan.config
-    held: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "options": recorded_options(config.replace(out=None, force=False)),
-        "evaluator": search.evaluator_name(),
+        "evaluator": evaluator,
         "machine": circumstances(plan.runtime.threads, plan.device.type),
         "data": fingerprint(plan.prepared),
         "is_users_model": plan.is_users_model,
@@ -107,9 +106,6 @@ def about(plan: Plan, search: Search) -> dict[str, Any]:
         "training_ranks": plan.ranks.size if plan.ranks is not None and plan.runtime.train_ranks == "shared" else None,
     }
     if plan.is_users_model:  # retraining begins from it
-        model = plan.origin
-        held["origin"] = {
-            **serialize(model),
-            "frozen": [name for name, value in model.named_parameters() if not value.requires_grad],
-        }
-    return held
+        frozen = [name for name, value in plan.origin.named_parameters() if not value.requires_grad]
+        facts["origin"] = {**serialize(plan.origin), "frozen": frozen}
+    return facts

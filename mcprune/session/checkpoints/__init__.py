@@ -1,0 +1,1 @@
+"""Checkpoints of runs: written, opened again, and resumed."""

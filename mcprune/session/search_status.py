@@ -1,0 +1,213 @@
+"""A search between two blocks: its parts, its state, and what is measured of the mask."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcprune.methods.base import Method
+from mcprune.session.build.plan import Plan
+from mcprune.session.retrain import is_default
+from mcprune.session.search_state import Reported, SearchState
+from mcprune.session.steering.controller import Controller
+from mcprune.session.steering.knobs import Knobs
+from mcprune.session.time_budget import Pace
+from mcprune.state import Saved, serialize
+from mcprune.training.batches import EvaluationRows
+from mcprune.training.metrics import coded_groups, value_of
+from mcprune.training.trainer import Trainer, accuracy
+from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
+
+
+class Validation:
+    """The validation rows of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Attributes
+    ----------
+    features, targets : tensor, shape (rows, N) and (rows,)
+        Possibly of no rows.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.features = plan.rows(plan.prepared.x_validation)
+        self.targets = torch.from_numpy(plan.prepared.y_validation).to(plan.device)
+
+    def accuracy(self, mask: BoolArray) -> float | None:
+        """Return the share of right answers under a mask (N,); None without rows."""
+        if not len(self.targets):
+            return None
+        gated = self.plan.gated
+        return accuracy(gated, self.features, self.targets, gated.hard_gates(mask))
+
+    def objective(self, mask: BoolArray) -> float | None:
+        """Return the objective under a mask (N,); None for plain cross-entropy, and without rows."""
+        plan = self.plan
+        if is_default(plan) or not len(self.targets):
+            return None
+        groups = coded_groups(plan.objective, plan.prepared.x_validation)
+        gates = plan.gated.hard_gates(mask)
+        return value_of(plan.objective, plan.gated, self.features, self.targets, mask=mask, gates=gates, groups=groups)
+
+
+class SearchStatus:
+    """The parts of a search, which change by its state alone.
+
+    Parameters
+    ----------
+    plan : Plan
+    method : Method
+    trainer : Trainer
+    rows : EvaluationRows
+    pace : Pace
+    state : SearchState
+    controller : Controller
+        Who changes the knobs.
+
+    Attributes
+    ----------
+    began : float
+        When the data were being loaded, by the clock that never goes back.
+    is_between : bool
+        The search is between two blocks: its state can be resumed.
+    is_stopping : bool
+        A signal has asked to end.
+    knobs : Knobs
+    mask : ndarray of bool, shape (N,), or None
+        The mask of the result, once it is there.
+    final_gates : ndarray of float32, shape (N,)
+        The gates once the mask is there.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        method: Method[Any],
+        trainer: Trainer,
+        rows: EvaluationRows,
+        pace: Pace,
+        state: SearchState,
+        controller: Controller,
+    ) -> None:
+        self.controller = controller
+        self.plan, self.method, self.trainer, self.rows, self.pace, self.state = (
+            plan,
+            method,
+            trainer,
+            rows,
+            pace,
+            state,
+        )
+        self.validation = Validation(plan)
+        self.began = 0.0
+        self.is_between = False
+        self.is_stopping = False
+        self.knobs = Knobs(plan, method, state)
+        self._reported = Reported()  # after the last block, before it was reported
+        self._times: deque[float] = deque(maxlen=31)  # seconds of the last blocks
+        # The first block of a process compiles the engine, so its time is not that of another.
+        self._is_compiled = False
+        self.mask: BoolArray | None = None
+        self.final_gates: Float32Array = np.empty(0, np.float32)
+
+    @property
+    def blocks_done(self) -> int:
+        """Blocks done so far."""
+        return self.state.blocks_done
+
+    @property
+    def proposals(self) -> int:
+        """Proposals consumed so far, by all replicas."""
+        return self.state.totals.proposals
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the search has come to its end, planned or not; an interrupt is none."""
+        return self.blocks_done >= self.pace.blocks or bool(self.state.end_reason)
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether the budget, n(t) or cost(t), has not come to its end yet."""
+        now, end = (self.pace.progress(block) for block in (self.blocks_done, self.pace.blocks))
+        return self.method.is_falling(now, end)
+
+    @property
+    def evaluator_name(self) -> str | None:
+        """The evaluator of the candidates; None where there are none."""
+        return self.method.description()["evaluator"] if self.method.uses_blocks else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the seconds to the end of the search; None until two blocks after the first of the process are timed."""
+        if not self._is_compiled or len(self._times) < 2:
+            return None
+        return self.state.clock.block * (self.pace.blocks - self.blocks_done)
+
+    def save(self) -> Saved:
+        """Return a copy of the state; between two blocks only."""
+        self.state.clock.total = time.monotonic() - self.began
+        saved: Saved = serialize(self.state)
+        return saved
+
+    def take_back(self) -> None:
+        """Return to the end of the last block as if it had not been reported."""
+        self.state.reported = replace(self._reported)
+
+    def position(self) -> FloatArray:
+        """Return the pruner weights, shape (N,)."""
+        return self.method.position(self.state.method)
+
+    def training_gates(self) -> Float32Array:
+        """Return the gates (N,) under which the classifier trains now."""
+        return self.method.training_gates(self.state.method)
+
+    def accuracies(self) -> tuple[float | None, float | None]:
+        """Return the validation accuracy of the sites with a positive weight, and that of exactly n sites.
+
+        The second is of the n largest weights on the gradient path. A method that keeps more than n may not have decided yet which of
+        them go: None.
+        """
+        position, keep = self.position(), self.plan.keep
+        now = self.validation.accuracy(position > 0)
+        if not self.plan.space.is_count:
+            return now, now if self.is_within() else None
+        if int((position > 0).sum()) == keep:
+            return now, now
+        if not self.method.ranks_sites:
+            return now, None
+        return now, self.validation.accuracy(self.plan.space.enforce(position))
+
+    def is_within(self) -> bool:
+        """Return whether no more is kept than the budget allows."""
+        return self.plan.space.is_within(self.position() > 0)
+
+    def last_crossed(self) -> IntArray:
+        """Return the training step (N,) after which each gate last crossed one half, 0 for never."""
+        crossed = self.method.crossed(self.state.method)
+        return self.state.crossings.last if crossed is None else crossed
+
+    def forwards(self) -> int:
+        """Return the search's work so far in rows that went forward through the classifier, a row of backprop counting three.
+
+        A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
+        """
+        return (
+            3 * self.state.trainer.steps * self.trainer.batch_size
+            + self.state.totals.evaluated_rows
+            + self.plan.spent_forwards
+            + self.method.forwards(self.state.method)
+        )
+
+    def cost(self) -> float:
+        """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
+        rows = min(self.plan.evaluation.rows, len(self.rows.targets))
+        return self.state.trainer.steps * self.plan.train.batch_size + self.state.totals.proposals * rows / 3 / 8
