@@ -317,7 +317,7 @@ def _flat(search: Section) -> dict[str, Any]:
     return {
         name: getattr(search, entry.field)
         for name, entry in OPTIONS.items()
-        if entry.section == "search" and entry.field != "method" and search.is_given(entry.field)
+        if entry.section == "search" and entry.field != "method" and search.is_set(entry.field)
     }
 
 

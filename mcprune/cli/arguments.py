@@ -162,8 +162,8 @@ def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dic
     ConfigError
         A command line that cannot be read, or a file.
     """
-    given = vars(parsed := (parser or run_parser()).read(arguments))
-    options = {name: value for name, value in given.items() if name not in SCREEN}
+    values = vars(parsed := (parser or run_parser()).read(arguments))
+    options = {name: value for name, value in values.items() if name not in SCREEN}
     own = {name: options.pop(name) for name in tuple(options) if name not in OPTIONS}  # of the command, not of a run
     options = expanded(options) | own
     # A preset on the command line stands above the file, as every option there does.

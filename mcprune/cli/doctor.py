@@ -1,6 +1,6 @@
 """`mcprune doctor`: what is installed, what the machine offers, and the lines that install what is missing.
 
-Nothing heavy is imported with this module, and no package is needed for it: it serves where torch is missing or broken.
+Nothing heavy is imported with this module, and it needs no package: it works where torch is missing or broken.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mcprune.version import VERSION
 
 DESCRIPTION = (
     "Print versions, threads, devices, the BLAS that numpy and torch bring, numba's cache and which extras are there, "
-    "and the lines that install what is missing. Serves without torch. The exit code is 1 if something needed is missing."
+    "and the lines that install what is missing. Works without torch. The exit code is 1 if something needed is missing."
 )
 NEEDED = ""  # the extra of what is always needed
 OTHERS = ("test", "oracles", "lint", "docs")  # extras for who works on mcprune; the rest is for users
@@ -42,8 +42,8 @@ class Requirement(NamedTuple):
         return f"{self.name}>={self.least}" if self.least else self.name
 
 
-class Found(NamedTuple):
-    """What is there of a requirement: its version, and what is wrong with it (nothing: empty)."""
+class Installed(NamedTuple):
+    """The installed version of a requirement, and what is wrong with it (empty: nothing)."""
 
     requirement: Requirement
     version: str
@@ -53,9 +53,9 @@ class Found(NamedTuple):
 def doctor(arguments: Sequence[str]) -> int:
     """Run the command; see `DESCRIPTION`."""
     Parser("mcprune doctor", DESCRIPTION).read(list(arguments))
-    found = [look(requirement) for requirement in requirements()]
-    print("\n".join([*system(), "", *packages(found), "", *engines(), "", *remedies(found)]))
-    return 1 if any(one.fault and one.requirement.extra == NEEDED for one in found) else 0
+    installed = [look(requirement) for requirement in requirements()]
+    print("\n".join([*system(), "", *packages(installed), "", *engines(), "", *remedies(installed)]))
+    return 1 if any(one.fault and one.requirement.extra == NEEDED for one in installed) else 0
 
 
 def requirements() -> list[Requirement]:
@@ -64,14 +64,14 @@ def requirements() -> list[Requirement]:
         texts = importlib.metadata.requires("mcprune") or []
     except importlib.metadata.PackageNotFoundError:
         texts = _of_checkout()
-    found = []
+    needed = []
     for text in texts:
         line, _, marker = text.partition(";")
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
         parts = re.fullmatch(r"([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?.*", line.strip())
         if parts:
-            found.append(Requirement(parts[1], parts[2] or "", extra[1] if extra else NEEDED))
-    return found
+            needed.append(Requirement(parts[1], parts[2] or "", extra[1] if extra else NEEDED))
+    return needed
 
 
 def _of_checkout() -> list[str]:
@@ -85,15 +85,15 @@ def _of_checkout() -> list[str]:
     return texts
 
 
-def look(requirement: Requirement) -> Found:
+def look(requirement: Requirement) -> Installed:
     """Return what is installed of a requirement."""
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
-        return Found(requirement, "", "missing")
+        return Installed(requirement, "", "missing")
     if requirement.least and _numbers(version) < _numbers(requirement.least):
-        return Found(requirement, version, f"older than {requirement.least}")
-    return Found(requirement, version, "")
+        return Installed(requirement, version, f"older than {requirement.least}")
+    return Installed(requirement, version, "")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -114,7 +114,7 @@ def system() -> list[str]:
     ]
 
 
-def packages(found: Sequence[Found]) -> list[str]:
+def packages(installed: Sequence[Installed]) -> list[str]:
     """Return the table of packages: of all that is needed, of the extras a user has something from."""
     rows = [
         [
@@ -123,7 +123,7 @@ def packages(found: Sequence[Found]) -> list[str]:
             f"extra {one.requirement.extra}" if one.requirement.extra else "needed",
             one.fault or "ok",
         ]
-        for one in found
+        for one in installed
         if one.requirement.extra not in OTHERS
     ]
     return (
@@ -177,16 +177,16 @@ def _blas() -> list[str]:
     return list(dict.fromkeys(seen)) or ["blas: none that threadpoolctl knows"]
 
 
-def remedies(found: Sequence[Found]) -> list[str]:
+def remedies(installed: Sequence[Installed]) -> list[str]:
     """Return the lines that install what is needed and what the extras need."""
     pip = f"{shlex.quote(sys.executable)} -m pip install"
 
     def line(extras: Sequence[str]) -> str:
-        wanted = [one.requirement.line for one in found if one.fault and one.requirement.extra in extras]
-        return f"{pip} {' '.join(map(shlex.quote, wanted))}" if wanted else ""
+        lines = [one.requirement.line for one in installed if one.fault and one.requirement.extra in extras]
+        return f"{pip} {' '.join(map(shlex.quote, lines))}" if lines else ""
 
     extras = list(
-        dict.fromkeys(one.requirement.extra for one in found if one.requirement.extra not in (NEEDED, *OTHERS))
+        dict.fromkeys(one.requirement.extra for one in installed if one.requirement.extra not in (NEEDED, *OTHERS))
     )
     needed, more = line((NEEDED,)), line(extras)
     out = [f"needed and missing:\n  {needed}" if needed else "everything needed is there"]

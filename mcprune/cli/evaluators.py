@@ -8,7 +8,7 @@ from mcprune.cli.arguments import run_options, run_parser
 from mcprune.errors import ConfigError
 
 DESCRIPTION = (
-    "Show which evaluators can serve a run of these options, how fast each evaluates candidates on its model and data "
+    "Show which evaluators can be used in a run of these options, how fast each evaluates candidates on its model and data "
     "(untrained; in evaluation mode, so dropout is off and batch-norm uses its running statistics), how far its "
     "losses are from the canonical ones, and which one the run would use. Nothing is written."
 )

@@ -1,4 +1,4 @@
-"""The table of `mcprune evaluators`: who serves, how fast, how exactly, who is picked."""
+"""The table of `mcprune evaluators`: which can be used, how fast, how exact, which is picked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def show(config: Config, stream: TextIO) -> None:
     Raises
     ------
     McpruneError
-        What `mcprune run` would refuse, an evaluator asked for by name that cannot serve among it.
+        What `mcprune run` would refuse, such as an evaluator named in the options that cannot be used.
     """
     plan = make_plan(config, load_dataset(config))
     use_threads(plan.runtime.threads)
@@ -58,13 +58,13 @@ def show(config: Config, stream: TextIO) -> None:
         )
     for row in rows:
         if row.reason:
-            away += wrapped(f"{row.name} does not serve: {row.reason}", output.width)
+            away += wrapped(f"{row.name} cannot be used: {row.reason}", output.width)
     output.lines([*away, *(f"note: {note}" for note in plan.notes)])
 
 
 def cells(row: Row, loop: Row, picked: str) -> list[str]:
-    """Return one row of the table; an evaluator that does not serve has no figures."""
-    last = "picked" if row.name == picked else "" if row.evaluator is not None else "does not serve"
+    """Return one row of the table; an evaluator that cannot be used has no figures."""
+    last = "picked" if row.name == picked else "" if row.evaluator is not None else "cannot be used"
     ratios = [rate / loop.rates[name] for name, rate in row.rates.items()]
     return [
         row.name,

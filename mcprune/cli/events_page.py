@@ -30,7 +30,7 @@ What is not finite or not known is `null`. Readers should ignore kinds and field
 
 The order is: one `run_started`; then `progress`, `knob_changed` where knobs are changed, `replanned` where the time is limited;
 `stopped` if the search ended early; one `hardened`; the `scored`; one `run_done`. A `note` may come at any time. A run that ends in an
-error has no `run_done`. `mcprune resume` removes the events after the checkpoint that it continues from, and writes them anew; on
+error has no `run_done`. `mcprune resume` removes the events after the checkpoint that it continues from, and writes them again; on
 standard output, and in Python, a resumed run starts again with `run_started`.
 
 N is the number of sites, n the number to keep. A *block* is a fixed number of consumed proposals on one evaluation batch. Losses are
@@ -59,12 +59,12 @@ def documented(cls: type) -> dict[str, tuple[str, str]]:
     """
     text = inspect.getdoc(cls) or ""
     section = text.partition("Attributes\n----------\n")[2]
-    found: dict[str, tuple[str, str]] = {}
+    fields: dict[str, tuple[str, str]] = {}
     for names, kind, body in re.findall(r"^(\w[\w, ]*) : (.+)\n((?:    .+\n?)+)", section, re.MULTILINE):
         unit = kind.partition(", ")[2]
         meaning = " ".join(line.strip() for line in body.splitlines())
-        found |= {name.strip(): (unit, meaning) for name in names.split(",")}
-    return found
+        fields |= {name.strip(): (unit, meaning) for name in names.split(",")}
+    return fields
 
 
 def own_fields(cls: type) -> list[str]:

@@ -40,36 +40,36 @@ def export(arguments: list[str]) -> int:
     parser.option("--bits", type=int, default=8, metavar="8|16", help="bits of each weight of --to c (default: 8)")
     parser.option("--no-times", action="store_true", help="do not time the small model and the whole one (default: no)")
     parser.option("--force", action="store_true", help="replace a file that exists (default: no)")
-    given = parser.read(arguments)
+    options = parser.read(arguments)
 
     from mcprune.exporters.export import export as make
 
-    made = make(
-        given.folder,
-        given.to,
-        given.out,
-        rows=given.rows,
-        scaled=given.scaled,
-        bits=given.bits,
-        measure=not given.no_times,
-        force=given.force,
+    written = make(
+        options.folder,
+        options.to,
+        options.out,
+        rows=options.rows,
+        scaled=options.scaled,
+        bits=options.bits,
+        measure=not options.no_times,
+        force=options.force,
     )
     output = choose(sys.stdout)
-    output.lines([line for text in lines(made) for line in wrapped(text, output.width, "")])
-    if made.seconds:
+    output.lines([line for text in lines(written) for line in wrapped(text, output.width, "")])
+    if written.seconds:
         output.lines([""])
-        output.table(["rows at once", "whole", "small", "times faster"], table(made.seconds))
+        output.table(["rows at once", "whole", "small", "times faster"], table(written.seconds))
     return 0
 
 
-def lines(made: Export) -> list[str]:
+def lines(written: Export) -> list[str]:
     """Return what was written and how it agrees."""
-    is_rounded = made.to == "c"
-    off = f"outputs within {made.worst:.1e}" + (" of the floats" if is_rounded else "")
+    is_rounded = written.to == "c"
+    off = f"outputs within {written.worst:.1e}" + (" of the floats" if is_rounded else "")
     return [
-        f"written: {made.path}",
-        f"compared on {made.rows:,} rows ({made.origin}): {off}, {made.same:.2%} in the same class",
-        *made.words,
+        f"written: {written.path}",
+        f"compared on {written.rows:,} rows ({written.origin}): {off}, {written.same:.2%} in the same class",
+        *written.words,
     ]
 
 

@@ -132,15 +132,15 @@ def meaning(entry: Option) -> str:
     """Return the help of an option: what it means, and its default; method by method where they differ."""
     if len({(info.description, str(info.default)) for info in entry.by_method.values()}) < 2:
         method = entry.methods[0] if entry.methods else ""
-        return _told(str(entry.info.description), default_of(entry, method))
+        return _with_default(str(entry.info.description), default_of(entry, method))
     texts = [
-        f"{method}: {_told(str(info.description), default_of(entry, method))}"
+        f"{method}: {_with_default(str(info.description), default_of(entry, method))}"
         for method, info in entry.by_method.items()
     ]
     return ". ".join(texts)
 
 
-def _told(text: str, default: str) -> str:
+def _with_default(text: str, default: str) -> str:
     return f"{text} (default: {default})"
 
 
@@ -177,7 +177,7 @@ def group_titles() -> list[str]:
 
 
 def is_listed(entry: Option) -> bool:
-    """Return whether the help lists an option on its own: parts of --retrain are told of there."""
+    """Return whether the help lists an option on its own: the parts of --retrain are explained under that option."""
     return not entry.name.startswith("retrain_")
 
 

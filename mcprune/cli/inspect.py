@@ -22,7 +22,7 @@ def inspect(arguments: list[str]) -> int:
         "--hidden", default="", metavar="N,N", help="widths of an mlp's hidden layers (default: as mcprune run)"
     )
     parser.option("--width", type=float, default=1.0, help="multiplies the channels of a network (default: 1)")
-    given = parser.read(arguments)
+    options = parser.read(arguments)
 
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
@@ -30,19 +30,19 @@ def inspect(arguments: list[str]) -> int:
     from mcprune.exporters.inspect import inspect as look
     from mcprune.models.registry import build
 
-    config = make_config(data=given.data, **({"hidden": given.hidden} if given.hidden else {}))
+    config = make_config(data=options.data, **({"hidden": options.hidden} if options.hidden else {}))
     data = load(config.data.source)
     model = build(
-        given.model,
+        options.model,
         data.n_inputs,
         len(data.labels),
         config.model.hidden,
-        width=given.width,
+        width=options.width,
         image_shape=data.image_shape,
     )
-    found = look(model, (data.n_inputs,))
+    report = look(model, (data.n_inputs,))
     output = choose(sys.stdout)
-    output.lines([f"{given.model} on {data.name}", found.title, ""])
-    output.table(list(HEADER), found.rows())
-    output.lines(["", *found.notes] if found.notes else [])
+    output.lines([f"{options.model} on {data.name}", report.title, ""])
+    output.table(list(HEADER), report.rows())
+    output.lines(["", *report.notes] if report.notes else [])
     return 0

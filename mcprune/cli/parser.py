@@ -16,8 +16,8 @@ def nearest(name: str, names: list[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest of the names, or nothing."""
     # Without their dashes: these would make every option resemble --help.
     plain = {other.lstrip("-"): other for other in names}
-    found = difflib.get_close_matches(name.lstrip("-"), list(plain), n=1)
-    return f"; did you mean {plain[found[0]]!r}?" if found else ""
+    matches = difflib.get_close_matches(name.lstrip("-"), list(plain), n=1)
+    return f"; did you mean {plain[matches[0]]!r}?" if matches else ""
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,9 +50,9 @@ class Parser(argparse.ArgumentParser):
         ConfigError
             An unknown option (with the nearest right one), a missing value, an argument too many.
         """
-        found, left = self.parse_known_args(self._joined(arguments))
+        namespace, left = self.parse_known_args(self._joined(arguments))
         if not left:
-            return found
+            return namespace
         for text in left:
             if text.startswith("-") and text not in ("-", "--"):
                 name = text.split("=", 1)[0]

@@ -35,19 +35,20 @@ def run_shared(place: Place, config: Config, controller: Controller | None, *, q
             return watch(run(config, controller, ranks=ranks), screen)
 
 
-def resume_shared(place: Place, given: Any) -> int:
+def resume_shared(place: Place, options: Any) -> int:
     """Run this rank's part of a resumed run, and return the exit code."""
-    with _named(place), join_ranks(place, {"command": "resume"}, "auto", given.rank_timeout) as ranks:
-        if ranks.broadcast_int(int(is_finished(given.folder)) if ranks.is_first else 0):
+    with _named(place), join_ranks(place, {"command": "resume"}, "auto", options.rank_timeout) as ranks:
+        if ranks.broadcast_int(int(is_finished(options.folder)) if ranks.is_first else 0):
             _print(
-                [f"the run in {given.folder} is finished, so there is nothing to resume"] * ranks.is_first, quiet=False
+                [f"the run in {options.folder} is finished, so there is nothing to resume"] * ranks.is_first,
+                quiet=False,
             )
             return 0
         if not ranks.is_first:
             return worker.run(ranks)
-        opened = open_run(given.folder, older=given.older, anyway=given.anyway)
-        _print(opened.notes, quiet=given.quiet)
-        with choose_screen(sys.stdout, quiet=given.quiet, json=given.json) as screen:
+        opened = open_run(options.folder, older=options.older, anyway=options.anyway)
+        _print(opened.notes, quiet=options.quiet)
+        with choose_screen(sys.stdout, quiet=options.quiet, json=options.json) as screen:
             return watch(resume_run(opened, ranks=ranks), screen)
 
 

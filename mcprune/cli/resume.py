@@ -39,12 +39,12 @@ def resume(arguments: list[str]) -> int:
         metavar="SECONDS",
         help="with torchrun: seconds after which a silent process counts as lost (default: 300)",
     )
-    given = parser.read(arguments)
-    if given.quiet and given.json:
+    options = parser.read(arguments)
+    if options.quiet and options.json:
         raise ConfigError("--quiet prints nothing and --json everything. Leave one of them out")
 
-    if given.rank_timeout is not None and not 0 < given.rank_timeout <= 1e6:
-        raise ConfigError(f"--rank-timeout {given.rank_timeout:g} is out of range. Choose 0 < seconds <= 1e6")
+    if options.rank_timeout is not None and not 0 < options.rank_timeout <= 1e6:
+        raise ConfigError(f"--rank-timeout {options.rank_timeout:g} is out of range. Choose 0 < seconds <= 1e6")
     if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
         from mcprune.session.ranks import place_of
 
@@ -52,20 +52,20 @@ def resume(arguments: list[str]) -> int:
         if place is not None:
             from mcprune.cli.ranks import resume_shared
 
-            return resume_shared(place, given)
+            return resume_shared(place, options)
 
     from mcprune.cli.screen import choose_screen, watch
     from mcprune.session.checkpoints.open_run import is_finished, open_run
     from mcprune.session.checkpoints.resume import resume_run
 
-    if is_finished(given.folder):
+    if is_finished(options.folder):
         print(
-            f"the run in {given.folder} is finished, so there is nothing to resume. See mcprune show {given.folder}",
+            f"the run in {options.folder} is finished, so there is nothing to resume. See mcprune show {options.folder}",
             file=sys.stderr,
         )
         return 0
-    opened = open_run(given.folder, older=given.older, anyway=given.anyway)
-    for text in opened.notes if not given.quiet else ():
+    opened = open_run(options.folder, older=options.older, anyway=options.anyway)
+    for text in opened.notes if not options.quiet else ():
         print(f"mcprune: {text}", file=sys.stderr)
-    with choose_screen(sys.stdout, quiet=given.quiet, json=given.json) as screen:
+    with choose_screen(sys.stdout, quiet=options.quiet, json=options.json) as screen:
         return watch(resume_run(opened), screen)

@@ -19,23 +19,23 @@ def groups_option(value: Any) -> Any:
         return None
     if not isinstance(value, Mapping) or not value:
         raise ValueError(f"groups of sites are needed, as {FORM}; got {value!r}")
-    return {str(name): _group(str(name), given) for name, given in value.items()}
+    return {str(name): _group(str(name), group) for name, group in value.items()}
 
 
 def _of_text(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
     for part in filter(None, (each.strip() for each in text.split(";"))):
         name, has_sites, rest = part.partition("=")
         sites, has_cost, cost = rest.rpartition(":")
         if not name.strip():
             raise ValueError(f"no name in {part!r}; write {FORM}")
-        if not has_sites or name.strip() in found:
+        if not has_sites or name.strip() in groups:
             raise ValueError(f"{'two groups of one name' if has_sites else 'no sites'} in {part!r}; write {FORM}")
-        given: dict[str, Any] = {
+        group: dict[str, Any] = {
             "sites": [each.strip() for each in (sites if has_cost else rest).split(",") if each.strip()]
         }
-        found[name.strip()] = given | ({"cost": cost.strip()} if has_cost else {})
-    return found
+        groups[name.strip()] = group | ({"cost": cost.strip()} if has_cost else {})
+    return groups
 
 
 def _of_file(path: Path) -> Any:
@@ -48,20 +48,20 @@ def _of_file(path: Path) -> Any:
     return read["groups"] if set(read) == {"groups"} else read
 
 
-def _group(name: str, given: Any) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        given = {"sites": given}
-    if set(given) - KEYS or "sites" not in given:
-        raise ValueError(f"group {name!r} has {', '.join(map(repr, given))}; give sites and, if you like, cost")
-    sites = given["sites"]
+def _group(name: str, group: Any) -> dict[str, Any]:
+    if not isinstance(group, Mapping):
+        group = {"sites": group}
+    if set(group) - KEYS or "sites" not in group:
+        raise ValueError(f"group {name!r} has {', '.join(map(repr, group))}; give sites and, if you like, cost")
+    sites = group["sites"]
     sites = [sites] if isinstance(sites, str | int) else sites
     if isinstance(sites, Mapping) or not hasattr(sites, "__iter__") or not (sites := [str(each) for each in sites]):
         raise ValueError(
             f"group {name!r} names no sites; give names, indices, ranges such as 0-7, or patterns such as ecal_*"
         )
-    if given.get("cost") is None:
+    if group.get("cost") is None:
         return {"sites": sites}
-    cost = given["cost"]
+    cost = group["cost"]
     try:
         whole = int(cost) if not isinstance(cost, bool) and float(cost) == int(float(cost)) else None
     except (TypeError, ValueError, OverflowError):

@@ -25,9 +25,9 @@ def check_name(name: str) -> str:
     ConfigError
         There is none of that name; the nearest is suggested.
     """
-    found = ALIASES.get(name, name)
-    if found not in MEASURES:
+    measure = ALIASES.get(name, name)
+    if measure not in MEASURES:
         near = difflib.get_close_matches(name, [*MEASURES, *ALIASES], n=1)
         guess = f" (did you mean {near[0]!r}?)" if near else ""
         raise ConfigError(f"there is no measure {name!r}{guess}; the measures are {', '.join(MEASURES)}")
-    return found
+    return measure

@@ -78,8 +78,8 @@ class Option(NamedTuple):
     def texts(self) -> tuple[type[TextOption], ...]:
         """Its classes where it is written as a text of several parts."""
         infos = self.by_method.values() or (self.info,)
-        found = [kind for info in infos for kind in kinds_of(info)]
-        return tuple(kind for kind in found if isinstance(kind, type) and issubclass(kind, TextOption))
+        kinds = [kind for info in infos for kind in kinds_of(info)]
+        return tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, TextOption))
 
     @property
     def flag(self) -> str:
@@ -193,15 +193,15 @@ def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     check_names(options)
     parts: dict[str, Any] = {}
-    given = options.get("retrain")
-    if isinstance(given, str):
-        pairs = [piece.partition("=") for piece in given.split(",") if piece.strip()]
+    retrain = options.get("retrain")
+    if isinstance(retrain, str):
+        pairs = [piece.partition("=") for piece in retrain.split(",") if piece.strip()]
         if not all(equals for _, equals, _ in pairs):
-            raise ConfigError(f"retrain: KEY=VALUE,... is needed, such as epochs=30,dropout=0.2, got {given!r}.")
-        given = {key.strip(): value.strip() for key, _, value in pairs}
-    if given is not None and not isinstance(given, Mapping):
-        raise ConfigError(f"retrain: KEY=VALUE,... or a mapping is needed, got {given!r:.60}.")
-    for key, value in (given or {}).items():
+            raise ConfigError(f"retrain: KEY=VALUE,... is needed, such as epochs=30,dropout=0.2, got {retrain!r}.")
+        retrain = {key.strip(): value.strip() for key, _, value in pairs}
+    if retrain is not None and not isinstance(retrain, Mapping):
+        raise ConfigError(f"retrain: KEY=VALUE,... or a mapping is needed, got {retrain!r:.60}.")
+    for key, value in (retrain or {}).items():
         entry = _BY_PLACE.get(("retrain", key))
         if entry is None or key == "finetune":
             keys = [field for section, field in _BY_PLACE if section == "retrain" and field not in ("", "finetune")]

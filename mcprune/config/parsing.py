@@ -141,8 +141,8 @@ def number_text(value: Any) -> str:
 
 def nearest(name: str, names: Any) -> str:
     """Return ` (did you mean 'x'?)` for the nearest of the names, or nothing."""
-    found = difflib.get_close_matches(str(name), [str(other) for other in names], n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    matches = difflib.get_close_matches(str(name), [str(other) for other in names], n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
 def shown(name: str, value: Any) -> str:

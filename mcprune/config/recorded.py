@@ -34,10 +34,10 @@ def recorded_search(config: Config, search: SearchOptions, evaluation: Evaluatio
     return {"measure": _ranking(config.search.measure, search.measure), "rounds": rounds}
 
 
-def _chain(given: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[str, Any]:
+def _chain(asked: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[str, Any]:
     falls = chain.keep_schedule.kind == "geometric"
-    schedule = given.keep_schedule
-    proposals = given.proposals
+    schedule = asked.keep_schedule
+    proposals = asked.proposals
     return {
         "moves": chain.moves,
         "warm_up": chain.warm_up,
@@ -47,28 +47,28 @@ def _chain(given: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[s
         "keep_schedule": schedule.but(until=chain.keep_schedule.until, regrow=chain.keep_schedule.regrow)
         if falls
         else schedule,
-        "pool": given.pool.but(size=chain.pool_size or None),
-        "replicas": given.replicas.but(hottest=chain.hottest if chain.hottest < math.inf else None),
+        "pool": asked.pool.but(size=chain.pool_size or None),
+        "replicas": asked.replicas.but(hottest=chain.hottest if chain.hottest < math.inf else None),
         "evaluation_rows": EvaluationRows(end=evaluation.rows, early=evaluation.early_rows),
         "eval_on": evaluation.on,
         "proposals": proposals.but(rows=_rows(chain.proposal_measure))
         if proposals.is_measure
         else Proposals(name=chain.proposals),
         "start": None
-        if given.start is None
-        else Start(**dict(_ranking(given.start, chain.start_measure))).but(after=chain.start_after),
+        if asked.start is None
+        else Start(**dict(_ranking(asked.start, chain.start_measure))).but(after=chain.start_after),
     }
 
 
-def _gradient(given: Gradient, gradient: GradientOptions) -> dict[str, Any]:
+def _gradient(asked: Gradient, gradient: GradientOptions) -> dict[str, Any]:
     options: dict[str, Any] = {
         "alpha": _alpha(gradient.alpha),
-        "gate_optimizer": GateOptimizer(kind=given.gate_optimizer.kind, learning_rate=gradient.learning_rate),
+        "gate_optimizer": GateOptimizer(kind=asked.gate_optimizer.kind, learning_rate=gradient.learning_rate),
     }
     if gradient.alpha.kind != "auto":
         sharpness = str(gradient.sharpness) if gradient.gates == "annealed" else None
         options |= {
-            "gates": (given.gates or TrainedGates()).but(sharpness=sharpness),
+            "gates": (asked.gates or TrainedGates()).but(sharpness=sharpness),
             "weight_bound": gradient.weight_bound,
         }
     return options
@@ -95,5 +95,5 @@ def _rows(measure: MeasureSettings) -> int | None:
     return None if measure.name in UNSCORED else measure.rows
 
 
-def _ranking(given: Ranking, measure: MeasureSettings) -> Ranking:
-    return given.but(rows=_rows(measure), min_per_layer=measure.min_per_layer)
+def _ranking(asked: Ranking, measure: MeasureSettings) -> Ranking:
+    return asked.but(rows=_rows(measure), min_per_layer=measure.min_per_layer)

@@ -9,7 +9,7 @@ from mcprune.chain.schedules import parse
 from mcprune.config import rules
 from mcprune.config.options import option
 from mcprune.config.recorded import recorded_search
-from mcprune.config.resolve_search import given_or, resolve_chain, resolve_gradient, resolve_importance
+from mcprune.config.resolve_search import resolve_chain, resolve_gradient, resolve_importance, value_or
 from mcprune.config.resolved import (
     ChainOptions,
     Evaluation,
@@ -20,7 +20,7 @@ from mcprune.config.resolved import (
     SearchOptions,
     TrainSettings,
 )
-from mcprune.config.rules import Case
+from mcprune.config.rules import Traits
 from mcprune.config.schema import Config
 from mcprune.config.sections.gradient import Gradient
 from mcprune.config.sections.importance import Importance
@@ -33,7 +33,7 @@ class Resolved(NamedTuple):
     Attributes
     ----------
     chain : ChainOptions
-        `search`, or what a chain would have under another method: its evaluators serve there as well.
+        `search`, or what a chain would have under another method: its evaluators are used there as well.
     config : Config
         As asked, with what was settled: the run's record, from which it repeats.
     notes : tuple of str
@@ -65,22 +65,22 @@ class Resolved(NamedTuple):
         ConfigError
             Options that contradict the facts, or each other.
         """
-        case = case_of(config, facts)
+        traits = traits_of(config, facts)
         notes: list[str] = []
         _check_method(config, facts)
         model = resolve_model(config, facts)
-        evaluation = _evaluation(config, facts, case, notes)
-        train = _train(config, facts, case, evaluation)
-        retrain = _retrain(config, facts, case, train)
-        chain = resolve_chain(config.chain, facts, case, train)
+        evaluation = _evaluation(config, facts, traits, notes)
+        train = _train(config, facts, traits, evaluation)
+        retrain = _retrain(config, facts, traits, train)
+        chain = resolve_chain(config.chain, facts, traits, train)
         search: SearchOptions = chain
         if isinstance(config.search, Gradient):
-            search = resolve_gradient(config.search, case, train)
+            search = resolve_gradient(config.search, traits, train)
         elif isinstance(config.search, Importance):
-            search = resolve_importance(config.search, facts, case, train)
+            search = resolve_importance(config.search, facts, traits, train)
         falling = chain.keep_schedule
         evaluation = evaluation._replace(falls_until=falling.until if falling.kind == "geometric" else 0.0)
-        runtime = _runtime(config, facts, case, notes)
+        runtime = _runtime(config, facts, traits, notes)
         settled = config.replace(
             scale=facts.scale,
             search_hidden=model.search_hidden,
@@ -117,12 +117,12 @@ class Resolved(NamedTuple):
         )
 
 
-def case_of(config: Config, facts: Facts) -> Case:
+def traits_of(config: Config, facts: Facts) -> Traits:
     """Return what the rules look at."""
     problem, chain = config.problem, config.chain
     temperature = parse(chain.temperature)
     is_large, is_frozen = facts.rows >= rules.LARGE, config.train.frozen
-    return Case(
+    return Traits(
         is_chain=config.method == "markov",
         is_large=is_large,
         is_grey=is_large and facts.is_grey and not is_frozen,
@@ -150,11 +150,11 @@ def resolve_model(config: Config, facts: Facts) -> ModelSettings:
     ConfigError
         Other widths for the search where the classifier's own units, or a model of the user's, are searched.
     """
-    model, case = config.model, case_of(config, facts)
+    model, traits = config.model, traits_of(config, facts)
     searched = model.search_hidden
     if searched is None:
-        searched = (rules.SEARCH_WIDTH,) if case.is_wide else model.hidden
-    elif searched != model.hidden and not (case.only_inputs and case.is_own_mlp):
+        searched = (rules.SEARCH_WIDTH,) if traits.is_wide else model.hidden
+    elif searched != model.hidden and not (traits.only_inputs and traits.is_own_mlp):
         got = "a model of your own" if facts.is_users_model else f"sites={config.problem.sites!r}, model={model.name!r}"
         raise ConfigError(
             f"search_hidden={','.join(map(str, searched))} with {got}: only a built-in classifier whose inputs are the sites may be "
@@ -174,35 +174,35 @@ def _check_method(config: Config, facts: Facts) -> None:
         raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
 
 
-def _evaluation(config: Config, facts: Facts, case: Case, notes: list[str]) -> Evaluation:
+def _evaluation(config: Config, facts: Facts, traits: Traits, notes: list[str]) -> Evaluation:
     chain = config.chain
-    on: str = chain.eval_on if case.is_chain else "train"  # the other methods evaluate no candidates: all rows train
+    on: str = chain.eval_on if traits.is_chain else "train"  # the other methods evaluate no candidates: all rows train
     if on == "auto":
-        on = rules.EVAL_ON.pick(case)
+        on = rules.EVAL_ON.pick(traits)
         notes.append(f"eval_on: {on} ({facts.rows:,} training rows)")
     rows = {
-        "end": given_or(chain.evaluation_rows.end, rules.END_ROWS.pick(case)),
-        "early": given_or(chain.evaluation_rows.early, rules.EARLY_ROWS.pick(case)),
+        "end": value_or(chain.evaluation_rows.end, rules.END_ROWS.pick(traits)),
+        "early": value_or(chain.evaluation_rows.early, rules.EARLY_ROWS.pick(traits)),
     }
-    for name, wanted in rows.items():
-        if facts.fitting_rows < wanted:
+    for name, number in rows.items():
+        if facts.fitting_rows < number:
             rows[name] = facts.fitting_rows
             notes.append(
-                f"evaluation rows, {name}: {facts.fitting_rows:,} of {wanted:,}, so that their maps fit in --max-memory"
+                f"evaluation rows, {name}: {facts.fitting_rows:,} of {number:,}, so that their maps fit in --max-memory"
             )
     return Evaluation(on, chain.eval_fraction, rows["early"], rows["end"], rules.UNTIL)
 
 
-def _train(config: Config, facts: Facts, case: Case, evaluation: Evaluation) -> TrainSettings:
+def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation) -> TrainSettings:
     train = config.train
-    held_out = 0 if evaluation.on == "train" else round(evaluation.fraction * facts.rows)
-    fitted = facts.rows - held_out
-    batch_size = max(1, min(given_or(train.batch_size, rules.BATCH_SIZE.pick(case)), fitted))
+    evaluated = 0 if evaluation.on == "train" else round(evaluation.fraction * facts.rows)
+    fitted = facts.rows - evaluated
+    batch_size = max(1, min(value_or(train.batch_size, rules.BATCH_SIZE.pick(traits)), fitted))
     epoch_steps = max(1, fitted // batch_size)
-    usual = rules.EPOCHS.pick(case)
-    if not case.is_grey_search:
+    usual = rules.EPOCHS.pick(traits)
+    if not traits.is_grey_search:
         usual = max(usual, math.ceil(rules.SEARCH_STEPS / epoch_steps))
-    epochs = given_or(train.epochs, usual)
+    epochs = value_or(train.epochs, usual)
     steps = min(train.steps, epochs * epoch_steps)
     return TrainSettings(
         epochs=epochs,
@@ -213,20 +213,20 @@ def _train(config: Config, facts: Facts, case: Case, evaluation: Evaluation) -> 
         learning_rate=train.learning_rate,
         weight_decay=train.weight_decay,
         mask_noise=train.mask_noise,
-        input_noise=given_or(train.input_noise, rules.INPUT_NOISE.pick(case)),
-        pretrain=given_or(train.pretrain, 0),
+        input_noise=value_or(train.input_noise, rules.INPUT_NOISE.pick(traits)),
+        pretrain=value_or(train.pretrain, 0),
         is_frozen=train.frozen,
         amp=train.amp,
     )
 
 
-def _retrain(config: Config, facts: Facts, case: Case, train: TrainSettings) -> RetrainSettings:
+def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings) -> RetrainSettings:
     retrain = config.retrain
     if retrain.warp and not facts.is_image:
         raise ConfigError(
             f"retrain_warp={retrain.warp:g}, but the rows of {facts.data_name!r} are no images. Leave --retrain-warp out."
         )
-    finetune = rules.FINETUNE.pick(case) if retrain.finetune == "auto" else retrain.finetune
+    finetune = rules.FINETUNE.pick(traits) if retrain.finetune == "auto" else retrain.finetune
     if finetune not in ("scratch", "warm"):
         why = ", as single weights and a trained start have it" if retrain.finetune == "auto" else ""
         for name, words in (("retrain_distill", "teaches"), ("retrain_warp", "is of")):
@@ -237,35 +237,35 @@ def _retrain(config: Config, facts: Facts, case: Case, train: TrainSettings) -> 
                 )
     return RetrainSettings(
         finetune=finetune,
-        epochs=given_or(retrain.epochs, _retrain_epochs(config, facts, case, train, finetune)),
+        epochs=value_or(retrain.epochs, _retrain_epochs(config, facts, traits, train, finetune)),
         batch_size=train.batch_size,
-        learning_rate=given_or(retrain.learning_rate, train.learning_rate),
+        learning_rate=value_or(retrain.learning_rate, train.learning_rate),
         weight_decay=train.weight_decay,
-        dropout=given_or(retrain.dropout, rules.GREY_DROPOUT if case.is_grey_scratch else config.model.dropout),
-        input_noise=given_or(retrain.input_noise, rules.RETRAIN_INPUT_NOISE.pick(case)),
+        dropout=value_or(retrain.dropout, rules.GREY_DROPOUT if traits.is_grey_scratch else config.model.dropout),
+        input_noise=value_or(retrain.input_noise, rules.RETRAIN_INPUT_NOISE.pick(traits)),
         warp=retrain.warp,
         distill=retrain.distill,
         amp=train.amp,
     )
 
 
-def _retrain_epochs(config: Config, facts: Facts, case: Case, train: TrainSettings, finetune: str) -> int:
-    if case.is_grey_scratch:
-        return rules.RETRAIN_EPOCHS.pick(case)
+def _retrain_epochs(config: Config, facts: Facts, traits: Traits, train: TrainSettings, finetune: str) -> int:
+    if traits.is_grey_scratch:
+        return rules.RETRAIN_EPOCHS.pick(traits)
     if finetune == "short":
-        size = given_or(config.train.batch_size, rules.SHORT_BATCH)
+        size = value_or(config.train.batch_size, rules.SHORT_BATCH)
         return max(rules.SHORT_EPOCHS, math.ceil(rules.SHORT_STEPS * size / facts.rows))
     if finetune == "warm":  # these weights know the task already: as long as the search is long enough
         return train.epochs
     rows = facts.rows + facts.validation_rows
     steps = max(1, rows // min(train.batch_size, rows))
-    return max(rules.RETRAIN_EPOCHS.pick(case), math.ceil(rules.RETRAIN_STEPS / steps))
+    return max(rules.RETRAIN_EPOCHS.pick(traits), math.ceil(rules.RETRAIN_STEPS / steps))
 
 
-def _runtime(config: Config, facts: Facts, case: Case, notes: list[str]) -> RuntimeSettings:
+def _runtime(config: Config, facts: Facts, traits: Traits, notes: list[str]) -> RuntimeSettings:
     runtime = config.runtime
     # Steps on small batches of few rows are too short to share between threads.
-    threads = given_or(runtime.threads, facts.cores if case.is_large else 1)
+    threads = value_or(runtime.threads, facts.cores if traits.is_large else 1)
     if threads > rules.THREADS_A_CORE * facts.cores:
         notes.append(
             f"threads: {facts.cores}, the cores at hand; {threads} would spend their time waiting for each other"
@@ -278,8 +278,8 @@ def _runtime(config: Config, facts: Facts, case: Case, notes: list[str]) -> Runt
         device=facts.device,
         threads=threads,
         max_memory=runtime.max_memory,
-        max_time=given_or(runtime.max_time, math.inf),
-        search_time=given_or(runtime.search_time, math.inf),
+        max_time=value_or(runtime.max_time, math.inf),
+        search_time=value_or(runtime.search_time, math.inf),
         checkpoint_every=runtime.checkpoint_every,
         train_ranks=runtime.train_ranks,
     )

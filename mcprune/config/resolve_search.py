@@ -18,7 +18,7 @@ from mcprune.config.resolved import (
     MeasureSettings,
     TrainSettings,
 )
-from mcprune.config.rules import Case
+from mcprune.config.rules import Traits
 from mcprune.config.sections.gradient import SCHEDULES, Alpha, Gradient, TrainedGates
 from mcprune.config.sections.importance import Importance
 from mcprune.config.sections.markov import KeepSchedule, Markov
@@ -30,12 +30,12 @@ NO_MEASURE = MeasureSettings("", 0, 0.0, False, 1)
 T = TypeVar("T")
 
 
-def given_or(value: T | None, usual: T) -> T:
+def value_or(value: T | None, usual: T) -> T:
     """Return a value that was given, or the usual one."""
     return usual if value is None else value
 
 
-def resolve_chain(search: Markov, facts: Facts, case: Case, train: TrainSettings) -> ChainOptions:
+def resolve_chain(search: Markov, facts: Facts, traits: Traits, train: TrainSettings) -> ChainOptions:
     """Settle the chain.
 
     Raises
@@ -43,8 +43,8 @@ def resolve_chain(search: Markov, facts: Facts, case: Case, train: TrainSettings
     ConfigError
         Regrowth that nothing could follow, a start after the end of the run.
     """
-    moves = given_or(search.moves, rules.MOVES.pick(case))
-    schedule = resolve_keep_schedule(search.keep_schedule, case)
+    moves = value_or(search.moves, rules.MOVES.pick(traits))
+    schedule = resolve_keep_schedule(search.keep_schedule, traits)
     _check_chain(search, facts, moves)
     temperature = parse(search.temperature)
     warmth = max(temperature.start, temperature.end)
@@ -52,35 +52,35 @@ def resolve_chain(search: Markov, facts: Facts, case: Case, train: TrainSettings
     usual = rules.HOTTEST * warmth if replicas.number > 1 and warmth > 0 else math.inf
     proposals = search.proposals.name
     if proposals == "auto":
-        proposals = rules.PROPOSALS.pick(case) if "informed" in moves else "chain"
+        proposals = rules.PROPOSALS.pick(traits) if "informed" in moves else "chain"
     # While n(t) falls the law is another in every block: nothing that was learned there is worth keeping.
     falling = schedule.until if schedule.kind == "geometric" and facts.falls else 0.0
     return ChainOptions(
         moves=dict(moves),
         move_sites=search.move_sites,
         delta=parse(search.delta),
-        adapt_delta=given_or(search.adapt_delta, 0.0),
-        warm_up=given_or(search.warm_up, max(0.5, falling)),
+        adapt_delta=value_or(search.adapt_delta, 0.0),
+        warm_up=value_or(search.warm_up, max(0.5, falling)),
         temperature=temperature,
         replicas=replicas.number,
-        hottest=given_or(replicas.hottest, usual),
-        swap_every=given_or(replicas.swap_every, 0),
-        alpha=parse(given_or(search.alpha, rules.CHAIN_ALPHA.pick(case))),
+        hottest=value_or(replicas.hottest, usual),
+        swap_every=value_or(replicas.swap_every, 0),
+        alpha=parse(value_or(search.alpha, rules.CHAIN_ALPHA.pick(traits))),
         is_modified=search.rejection == "modified",
         gates=search.gates.kind,
-        sharpness=parse(given_or(search.gates.sharpness, rules.SHARPNESS.pick(case))),
+        sharpness=parse(value_or(search.gates.sharpness, rules.SHARPNESS.pick(traits))),
         keep_schedule=schedule,
-        pool_size=0 if search.pool.is_off else given_or(search.pool.size, rules.POOL.pick(case)),
-        pool_limit=given_or(search.pool.limit, 0),
+        pool_size=0 if search.pool.is_off else value_or(search.pool.size, rules.POOL.pick(traits)),
+        pool_limit=value_or(search.pool.limit, 0),
         start_weight=search.start_weight,
         weight_bound=search.weight_bound,
-        decisions=given_or(search.decisions, rules.DECISIONS.pick(case)),
-        lookahead=given_or(search.lookahead, rules.LOOKAHEAD.pick(case)),
-        early_reject=given_or(search.early_reject, 0.0),
+        decisions=value_or(search.decisions, rules.DECISIONS.pick(traits)),
+        lookahead=value_or(search.lookahead, rules.LOOKAHEAD.pick(traits)),
+        early_reject=value_or(search.early_reject, 0.0),
         proposals="measure" if search.proposals.is_measure else proposals,
-        proposal_measure=_measure(search.proposals, case) if search.proposals.is_measure else NO_MEASURE,
-        start_measure=NO_MEASURE if search.start is None else _ranking(search.start, case),
-        start_after=0.0 if search.start is None else _start_after(search, case, train),
+        proposal_measure=_measure(search.proposals, traits) if search.proposals.is_measure else NO_MEASURE,
+        start_measure=NO_MEASURE if search.start is None else _ranking(search.start, traits),
+        start_after=0.0 if search.start is None else _start_after(search, traits, train),
     )
 
 
@@ -104,7 +104,7 @@ def _check_chain(search: Markov, facts: Facts, moves: Mapping[str, float]) -> No
             f"{facts.budget} with pool=none: such a budget holds at every step, and the chain cannot come from above it. Leave --pool "
             "none out."
         )
-    alpha = parse(given_or(search.alpha, "0"))
+    alpha = parse(value_or(search.alpha, "0"))
     if not facts.is_single and max(alpha.start, alpha.end) > 0:
         raise ConfigError(
             f"alpha={search.alpha} with {facts.budget}: such a budget holds at every step, and nothing pushes towards it. Leave --alpha "
@@ -121,7 +121,7 @@ def _check_chain(search: Markov, facts: Facts, moves: Mapping[str, float]) -> No
 
 
 def _check_start(start: Start, facts: Facts) -> None:
-    is_cut = start.layerwise or given_or(start.min_per_layer, 1) > 1
+    is_cut = start.layerwise or value_or(start.min_per_layer, 1) > 1
     if is_cut and not (facts.is_single and facts.is_plain):
         part = "layerwise" if start.layerwise else f"min_per_layer={start.min_per_layer}"
         raise ConfigError(
@@ -131,7 +131,7 @@ def _check_start(start: Start, facts: Facts) -> None:
 
 
 def _check_floor(ranking: Ranking, facts: Facts) -> None:
-    least = given_or(ranking.min_per_layer, rules.MIN_PER_LAYER.rules[-1].value)
+    least = value_or(ranking.min_per_layer, rules.MIN_PER_LAYER.rules[-1].value)
     total = sum(min(least, layer.size) for layer in facts.layers)
     if facts.n < total:
         names = ", ".join(layer.name or "inputs" for layer in facts.layers)
@@ -141,7 +141,7 @@ def _check_floor(ranking: Ranking, facts: Facts) -> None:
         )
 
 
-def resolve_keep_schedule(schedule: KeepSchedule, case: Case) -> KeepScheduleSettings:
+def resolve_keep_schedule(schedule: KeepSchedule, traits: Traits) -> KeepScheduleSettings:
     """Settle n(t): over which fraction of the run it falls, and how often it rises again.
 
     Raises
@@ -149,13 +149,13 @@ def resolve_keep_schedule(schedule: KeepSchedule, case: Case) -> KeepScheduleSet
     ConfigError
         Regrowth where nothing could follow it.
     """
-    times = given_or(schedule.regrow, rules.REGROW.pick(case))
-    if schedule.regrow and not case.is_followed:
+    times = value_or(schedule.regrow, rules.REGROW.pick(traits))
+    if schedule.regrow and not traits.is_followed:
         raise ConfigError(
             f"keep_schedule={schedule}, but n(t) rises again only where it is geometric and followed by a pool. Leave regrow out, or "
             "--pool none."
         )
-    until = given_or(schedule.until, rules.UNTIL_REGROWTH if times else rules.UNTIL)
+    until = value_or(schedule.until, rules.UNTIL_REGROWTH if times else rules.UNTIL)
     if schedule.regrow and until >= rules.REGROWN_UNTIL:
         raise ConfigError(
             f"keep_schedule={schedule}: n(t) falls over {until:g} of the run, and regrowth ends at {rules.REGROWN_UNTIL:g} of it. Lower "
@@ -166,11 +166,11 @@ def resolve_keep_schedule(schedule: KeepSchedule, case: Case) -> KeepScheduleSet
     )
 
 
-def _start_after(search: Markov, case: Case, train: TrainSettings) -> float:
+def _start_after(search: Markov, traits: Traits, train: TrainSettings) -> float:
     start = search.start
     assert start is not None
-    usual = 0 if case.is_frozen or train.pretrain else min(1, train.epochs - 1)  # trained already
-    after = given_or(start.after, float(usual))
+    usual = 0 if traits.is_frozen or train.pretrain else min(1, train.epochs - 1)  # trained already
+    after = value_or(start.after, float(usual))
     if after >= train.epochs:
         raise ConfigError(
             f"--start {start}: after={after:g} leaves the chain none of {train.epochs} epochs. Lower it, or raise --epochs."
@@ -178,17 +178,19 @@ def _start_after(search: Markov, case: Case, train: TrainSettings) -> float:
     return after
 
 
-def _measure(scores: Scores, case: Case) -> MeasureSettings:
-    rows = given_or(scores.rows, rules.SCORE_ROWS.pick(case))
-    return MeasureSettings(scores.name, rows, given_or(scores.temperature, 0.0), False, rules.MIN_PER_LAYER.pick(case))
+def _measure(scores: Scores, traits: Traits) -> MeasureSettings:
+    rows = value_or(scores.rows, rules.SCORE_ROWS.pick(traits))
+    return MeasureSettings(
+        scores.name, rows, value_or(scores.temperature, 0.0), False, rules.MIN_PER_LAYER.pick(traits)
+    )
 
 
-def _ranking(ranking: Ranking, case: Case) -> MeasureSettings:
-    least = given_or(ranking.min_per_layer, rules.MIN_PER_LAYER.pick(case))
-    return _measure(ranking, case)._replace(layerwise=ranking.layerwise, min_per_layer=least)
+def _ranking(ranking: Ranking, traits: Traits) -> MeasureSettings:
+    least = value_or(ranking.min_per_layer, rules.MIN_PER_LAYER.pick(traits))
+    return _measure(ranking, traits)._replace(layerwise=ranking.layerwise, min_per_layer=least)
 
 
-def resolve_gradient(search: Gradient, case: Case, train: TrainSettings) -> GradientOptions:
+def resolve_gradient(search: Gradient, traits: Traits, train: TrainSettings) -> GradientOptions:
     """Settle the gradient path, from the length of the run.
 
     Raises
@@ -200,18 +202,18 @@ def resolve_gradient(search: Gradient, case: Case, train: TrainSettings) -> Grad
     steps = train.epochs * train.epoch_steps
     rate = min(rules.LARGEST_RATE, max(rules.LEAST_RATE, rules.TRAVEL / steps))
     usual_rate = float(f"{rate:.3g}") if optimizer.kind == "adam" else rules.SGD_RATE
-    gates = given_or(search.gates, TrainedGates())
+    gates = value_or(search.gates, TrainedGates())
     bound = rules.BOUND_DRAWN if gates.kind == "straight-through" else rules.BOUND
-    sharpness = parse(given_or(gates.sharpness, rules.SHARPNESS.pick(case)))
+    sharpness = parse(value_or(gates.sharpness, rules.SHARPNESS.pick(traits)))
     return GradientOptions(
         alpha=resolve_alpha(search.alpha, train.epochs),
         is_modified=search.rejection == "modified",
         gates=gates.kind,
         sharpness=sharpness if gates.kind == "annealed" else CONSTANT,
         optimizer=optimizer.kind,
-        learning_rate=given_or(optimizer.learning_rate, usual_rate),
+        learning_rate=value_or(optimizer.learning_rate, usual_rate),
         start_weight=search.start_weight,
-        weight_bound=given_or(search.weight_bound, bound),
+        weight_bound=value_or(search.weight_bound, bound),
     )
 
 
@@ -225,20 +227,20 @@ def resolve_alpha(alpha: Alpha, epochs: int) -> AlphaSettings:
     """
     is_decade = alpha.kind == "decade"
     usual_epochs = epochs / rules.DECADES if is_decade else float(max(1, round(epochs / 40)))
-    length = given_or(alpha.epochs, usual_epochs)
+    length = value_or(alpha.epochs, usual_epochs)
     usual_window = max(1, round(length * rules.WINDOW / 20)) if is_decade else rules.WINDOW
     settled = AlphaSettings(
         kind=alpha.kind,
-        value=parse(given_or(alpha.value, rules.FIXED_ALPHA if alpha.kind == "fixed" else rules.RAMP)),
-        strength=given_or(alpha.lambda_, 1e5 if alpha.kind == "mu-lambda" else 1.0),
-        strength_end=given_or(alpha.lambda_end, max(1e7, given_or(alpha.lambda_, 0.0))),
+        value=parse(value_or(alpha.value, rules.FIXED_ALPHA if alpha.kind == "fixed" else rules.RAMP)),
+        strength=value_or(alpha.lambda_, 1e5 if alpha.kind == "mu-lambda" else 1.0),
+        strength_end=value_or(alpha.lambda_end, max(1e7, value_or(alpha.lambda_, 0.0))),
         epochs=length,
-        window=given_or(alpha.window, max(1, min(usual_window, epochs))),
+        window=value_or(alpha.window, max(1, min(usual_window, epochs))),
         is_literal=alpha.window_kind == "literal",
-        tolerance=given_or(alpha.tolerance, 0.01),
-        factor=given_or(alpha.factor, 2.0),
-        cap=given_or(alpha.cap, 1e6),
-        pilots=given_or(alpha.pilots, rules.PILOTS),
+        tolerance=value_or(alpha.tolerance, 0.01),
+        factor=value_or(alpha.factor, 2.0),
+        cap=value_or(alpha.cap, 1e6),
+        pilots=value_or(alpha.pilots, rules.PILOTS),
     )
     for name in ("window", "epochs"):
         long = getattr(settled, name)
@@ -249,7 +251,7 @@ def resolve_alpha(alpha: Alpha, epochs: int) -> AlphaSettings:
     return settled
 
 
-def resolve_importance(search: Importance, facts: Facts, case: Case, train: TrainSettings) -> ImportanceOptions:
+def resolve_importance(search: Importance, facts: Facts, traits: Traits, train: TrainSettings) -> ImportanceOptions:
     """Settle the rounds of an importance measure.
 
     Raises
@@ -258,15 +260,15 @@ def resolve_importance(search: Importance, facts: Facts, case: Case, train: Trai
         Rounds, and epochs to recover, that do not fit into the run.
     """
     _check_floor(search.measure, facts)
-    counts, epochs = given_or(search.rounds.counts, ()), train.epochs
+    counts, epochs = value_or(search.rounds.counts, ()), train.epochs
     number = len(counts) if counts else search.rounds.number
     recover = search.rounds.recover
     if recover is None:
-        recover = min(epochs // 2, epochs - min(given_or(number, 1), epochs))
-    rounds = given_or(number, min(rules.ROUNDS.pick(case), max(1, epochs - recover)))
+        recover = min(epochs // 2, epochs - min(value_or(number, 1), epochs))
+    rounds = value_or(number, min(rules.ROUNDS.pick(traits), max(1, epochs - recover)))
     if rounds + recover > epochs:
         raise ConfigError(
             f"{rounds} rounds of one epoch and {recover} epochs to recover do not fit into {epochs} epochs. Raise --epochs, or lower "
             "--rounds or its recover."
         )
-    return ImportanceOptions(_ranking(search.measure, case), rounds, counts, recover, search.start_weight)
+    return ImportanceOptions(_ranking(search.measure, traits), rounds, counts, recover, search.start_weight)

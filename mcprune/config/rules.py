@@ -25,7 +25,7 @@ TRAVEL, LEAST_RATE, LARGEST_RATE = 100.0, 1e-3, 0.1
 SGD_RATE = 30.0  # the gradient of a site weight is of order alpha s (1 - s) / N
 
 
-class Case(NamedTuple):
+class Traits(NamedTuple):
     """What the rules look at: a configuration and the facts of its run, as yes or no.
 
     Attributes
@@ -112,7 +112,7 @@ class Rule(NamedTuple, Generic[T]):
 
     value: T
     words: str = ""
-    holds: Callable[[Case], bool] = lambda case: True
+    holds: Callable[[Traits], bool] = lambda traits: True
 
 
 class Default(NamedTuple, Generic[T]):
@@ -129,9 +129,9 @@ class Default(NamedTuple, Generic[T]):
     rules: tuple[Rule[T], ...] = ()
     note: str = ""
 
-    def pick(self, case: Case) -> T:
+    def pick(self, traits: Traits) -> T:
         """Return the value of the first rule that holds."""
-        return next(rule.value for rule in self.rules if rule.holds(case))
+        return next(rule.value for rule in self.rules if rule.holds(traits))
 
     def __str__(self) -> str:
         """Return the default as the help words it."""
@@ -158,37 +158,40 @@ FROZEN = "a frozen classifier"
 USUAL_EPOCHS = 30
 EPOCHS = Default(
     (
-        Rule(USUAL_EPOCHS, f"a chain on the inputs of {GREY}", lambda case: case.is_grey_search),
-        Rule(12, f"a chain on {MANY}", lambda case: case.is_chain and case.is_large),
+        Rule(USUAL_EPOCHS, f"a chain on the inputs of {GREY}", lambda traits: traits.is_grey_search),
+        Rule(12, f"a chain on {MANY}", lambda traits: traits.is_chain and traits.is_large),
         Rule(USUAL_EPOCHS),
     ),
     f"more where these make fewer than {SEARCH_STEPS:,} training steps",
 )
-BATCH_SIZE = Default((Rule(256, MANY, lambda case: case.is_large), Rule(64)), "at most the training rows")
+BATCH_SIZE = Default((Rule(256, MANY, lambda traits: traits.is_large), Rule(64)), "at most the training rows")
 INPUT_NOISE = Default(
     (
         Rule(
             0.1,
             f"{LARGE:,} or more images that are mostly black",
-            lambda case: case.is_pixels and case.is_large and not case.is_frozen and not case.is_grey,
+            lambda traits: traits.is_pixels and traits.is_large and not traits.is_frozen and not traits.is_grey,
         ),
         Rule(0.0),
     )
 )
 SEARCH_HIDDEN = Default(
-    (Rule(f"{SEARCH_WIDTH}", f"a chain on the inputs of {MANY}", lambda case: case.is_wide), Rule("that of --hidden"))
+    (
+        Rule(f"{SEARCH_WIDTH}", f"a chain on the inputs of {MANY}", lambda traits: traits.is_wide),
+        Rule("that of --hidden"),
+    )
 )
 FINETUNE: Default[str] = Default(
     (
-        Rule("none", "a model without trainable parameters", lambda case: case.is_fixed),
-        Rule("short", "weights and frozen classifiers", lambda case: case.is_frozen or case.has_weights),
-        Rule("warm", "channels", lambda case: case.has_channels),
+        Rule("none", "a model without trainable parameters", lambda traits: traits.is_fixed),
+        Rule("short", "weights and frozen classifiers", lambda traits: traits.is_frozen or traits.has_weights),
+        Rule("warm", "channels", lambda traits: traits.has_channels),
         Rule("scratch"),
     )
 )
 RETRAIN_EPOCHS = Default(
     (
-        Rule(60, f"an MLP on {GREY}", lambda case: case.is_grey_scratch),
+        Rule(60, f"an MLP on {GREY}", lambda traits: traits.is_grey_scratch),
         Rule(30),
     ),
     f"more where these make fewer than {RETRAIN_STEPS:,} training steps; --epochs under --finetune warm, "
@@ -197,56 +200,58 @@ RETRAIN_EPOCHS = Default(
 SHORT_EPOCHS = 5
 RETRAIN_DROPOUT = Default(
     (
-        Rule(f"{GREY_DROPOUT:g}", f"an MLP on {GREY}", lambda case: case.is_grey_scratch),
+        Rule(f"{GREY_DROPOUT:g}", f"an MLP on {GREY}", lambda traits: traits.is_grey_scratch),
         Rule("that of --dropout"),
     )
 )
 # Noise on the pixels helps classifiers that see single pixels; batch-norms need none.
 RETRAIN_INPUT_NOISE = Default(
-    (Rule(0.1, f"images, but not {GREY}", lambda case: case.is_pixels and not case.is_grey), Rule(0.0))
+    (Rule(0.1, f"images, but not {GREY}", lambda traits: traits.is_pixels and not traits.is_grey), Rule(0.0))
 )
 MOVES: Default[dict[str, float]] = Default(
     (
         # Trades of unequal groups leave gaps.
-        Rule({"exchange": 0.75, "toggle": 0.25}, "groups", lambda case: case.has_groups),
-        Rule({"informed": 0.9, "exchange": 0.1}, "weights", lambda case: case.has_weights),
+        Rule({"exchange": 0.75, "toggle": 0.25}, "groups", lambda traits: traits.has_groups),
+        Rule({"informed": 0.9, "exchange": 0.1}, "weights", lambda traits: traits.has_weights),
         Rule({"exchange": 1.0}),
     )
 )
 CHAIN_ALPHA = Default(
-    (Rule("0", "a bound on costs, groups, or a number for each kind", lambda case: not case.is_single), Rule("1"))
+    (Rule("0", "a bound on costs, groups, or a number for each kind", lambda traits: not traits.is_single), Rule("1"))
 )
 # Nothing goes stale between the blocks of a frozen classifier: they may be long, and their rows many.
-DECISIONS = Default((Rule(1024, FROZEN, lambda case: case.is_frozen), Rule(64)))
-LOOKAHEAD = Default((Rule(256, FROZEN, lambda case: case.is_frozen), Rule(16)))
-PROPOSALS: Default[str] = Default((Rule("probes", "weights", lambda case: case.has_weights), Rule("chain")))
+DECISIONS = Default((Rule(1024, FROZEN, lambda traits: traits.is_frozen), Rule(64)))
+LOOKAHEAD = Default((Rule(256, FROZEN, lambda traits: traits.is_frozen), Rule(16)))
+PROPOSALS: Default[str] = Default((Rule("probes", "weights", lambda traits: traits.has_weights), Rule("chain")))
 REGROW = Default(
     (
         Rule(
-            40, f"a chain at temperature 0 on {MANY}, not of channels, costs or grey images", lambda case: case.regrows
+            40,
+            f"a chain at temperature 0 on {MANY}, not of channels, costs or grey images",
+            lambda traits: traits.regrows,
         ),
         Rule(0),
     )
 )
 UNTIL, UNTIL_REGROWTH = 0.5, 0.3
-POOL = Default((Rule(8, f"the inputs of {GREY}", lambda case: case.is_grey_search), Rule(32)))
+POOL = Default((Rule(8, f"the inputs of {GREY}", lambda traits: traits.is_grey_search), Rule(32)))
 POOL_LIMIT: Default[int] = Default((), "2048 with the fused evaluator, else 512, none below 2,048 sites")
 END_ROWS = Default(
     (
         # A forward pass through maps is expensive.
-        Rule(1024, "channels", lambda case: case.has_channels),
-        Rule(8192, FROZEN, lambda case: case.is_frozen and case.is_chain),
+        Rule(1024, "channels", lambda traits: traits.has_channels),
+        Rule(8192, FROZEN, lambda traits: traits.is_frozen and traits.is_chain),
         Rule(4096),
     )
 )
 EARLY_ROWS = Default(
     (
-        Rule(512, "channels", lambda case: case.has_channels),
-        Rule(1024, f"the inputs of {GREY}", lambda case: case.is_grey_search),
+        Rule(512, "channels", lambda traits: traits.has_channels),
+        Rule(1024, f"the inputs of {GREY}", lambda traits: traits.is_grey_search),
         Rule(2048),
     )
 )
-EVAL_ON: Default[str] = Default((Rule("train", MANY, lambda case: case.is_large), Rule("held-out")))
+EVAL_ON: Default[str] = Default((Rule("train", MANY, lambda traits: traits.is_large), Rule("held-out")))
 SHARPNESS = Default((Rule("geometric:1:16"),))
 SCORE_ROWS = Default((Rule(2560),))
 MIN_PER_LAYER = Default((Rule(1),))
@@ -304,7 +309,7 @@ DEFAULTS: dict[str, Default[Any]] = {
     "gate_optimizer.learning_rate": Default((), f"scaled to the number of steps, {SGD_RATE:g} with sgd"),
     "gradient.weight_bound": Default((), f"{BOUND:g}, {BOUND_DRAWN:g} for straight-through gates"),
     "device": Default((), "the GPU where there is one"),
-    "threads": Default((Rule("all cores", MANY, lambda case: case.is_large), Rule("1"))),
+    "threads": Default((Rule("all cores", MANY, lambda traits: traits.is_large), Rule("1"))),
     "rank_timeout": Default((Rule(300.0),)),
     "search_time": Default((), "what --max-time leaves"),
     "out": Default((), "runs/NAME of the data"),

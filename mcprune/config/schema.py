@@ -80,7 +80,7 @@ class Config(BaseModel):
             for field, value in section.model_dump().items()
         }
 
-    def given(self) -> dict[str, Any]:
+    def set_options(self) -> dict[str, Any]:
         """Return the options that were set rather than left at their defaults, by flat name, in the types of JSON."""
         return {
             flat_name(name, field): value
@@ -88,10 +88,10 @@ class Config(BaseModel):
             for field, value in section.model_dump(mode="json", exclude_unset=True).items()
         }
 
-    def is_given(self, name: str) -> bool:
+    def is_set(self, name: str) -> bool:
         """Return whether the option of this flat name was set."""
         entry = OPTIONS[name]
-        return getattr(self, entry.section).is_given(entry.field)  # type: ignore[no-any-return]
+        return getattr(self, entry.section).is_set(entry.field)  # type: ignore[no-any-return]
 
     def value(self, name: str) -> Any:
         """Return the value of the option of this flat name; None where the method does not read it."""
@@ -113,7 +113,7 @@ class Config(BaseModel):
         )
 
 
-def _message(error: ValidationError, given: dict[str, Any]) -> str:
+def _message(error: ValidationError, options: dict[str, Any]) -> str:
     """Return one line for the first thing that is wrong: cause, what was found, remedy."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
@@ -130,7 +130,7 @@ def _message(error: ValidationError, given: dict[str, Any]) -> str:
     text = text[0].lower() + text[1:] if text[:1].isupper() and not text[1:2].isupper() else text
     if len(fields) > 1 and "; write " not in text:  # a part of an option of several
         text = f"{fields[1].rstrip('_')}: {text}"
-    got = "" if re.search(r"\b(got|met) ", text) or name not in given else f", got {given[name]!r}"
+    got = "" if re.search(r"\bgot ", text) or name not in options else f", got {options[name]!r}"
     remedy = f"; {entry.flag} is: {entry.meaning}" if entry is not None and entry.meaning else ""
     return f"{name}: {text}{got}{remedy}"
 

@@ -77,7 +77,7 @@ def check_options(config: Config) -> None:
         Naming the option and what it belongs to.
     """
     for name, (owner, here) in unused(config).items():
-        if config.is_given(name) and config.value(name) not in (None, False):
+        if config.is_set(name) and config.value(name) not in (None, False):
             raise ConfigError(
                 f"{option(name)} does nothing under {here}: it belongs to {owner}; leave it out, or change that"
             )

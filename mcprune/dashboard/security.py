@@ -79,13 +79,13 @@ class Guard:
                 return 403, "requests from other pages are refused"
         if headers.get(b"sec-fetch-site", [b"none"])[0] in (b"cross-site", b"same-site") and scope["method"] != "GET":
             return 403, "requests from other pages are refused"
-        given = (
+        tokens = (
             parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8).get("token", [])
             if _is_short(scope)
             else []
         )
-        given += [value.decode("latin-1") for value in headers.get(b"x-mcprune-token", [])]
-        if len(given) != 1 or not hmac.compare_digest(given[0].encode("latin-1", "replace"), self.token):
+        tokens += [value.decode("latin-1") for value in headers.get(b"x-mcprune-token", [])]
+        if len(tokens) != 1 or not hmac.compare_digest(tokens[0].encode("latin-1", "replace"), self.token):
             return 403, "the token is missing or wrong: open the address that mcprune tune printed"
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, "only GET and POST are served"

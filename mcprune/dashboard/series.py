@@ -1,4 +1,4 @@
-"""What the page is told: numbered messages in a bounded buffer, each made into bytes once, and series that never grow."""
+"""What is sent to the page: numbered messages in a bounded buffer, each encoded once, and series of bounded length."""
 
 from __future__ import annotations
 

@@ -182,20 +182,20 @@ def listen(host: str, port: int | None) -> tuple[socket.socket, str]:
     for one in tried:
         try:
             family, _, _, _, place = socket.getaddrinfo(host, one, type=socket.SOCK_STREAM)[0]
-            found = socket.socket(family, socket.SOCK_STREAM)
+            listener = socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
             raise ConfigError(f"--host {host!r} is no address of this machine ({error}); leave it out") from None
         try:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind(place)
-            found.listen(256)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(256)
             note = f"port {PORT} is in use, so the page is at port {one}" if port is None and one != PORT else ""
-            return found, note
+            return listener, note
         except PermissionError:
-            found.close()
+            listener.close()
             raise ConfigError(f"--port {one} is not for this user; choose one from 1024 on") from None
         except OSError as error:
-            found.close()
+            listener.close()
             if port is not None:
                 raise ConfigError(
                     f"--port {port} of {host} cannot be listened on ({error.strerror}); choose another, or leave --port out"

@@ -17,7 +17,7 @@ from mcprune.types import AnyArray, IntArray
 
 TESTED = 16  # rows of the test vector in the header
 PER_LINE = 24
-SECONDS = 60  # for the compiler, and for what it made
+SECONDS = 60  # limit for the compiler, and for the program
 
 PROGRAM = r"""#define _POSIX_C_SOURCE 199309L
 #include <stdio.h>
@@ -74,7 +74,7 @@ def header(
     scaler : Scaler or None
         Of the kept inputs; None: rows come scaled.
     names, labels : tuple
-        The kept inputs and the classes, told in a comment.
+        The kept inputs and the classes, for a comment.
     raw : ndarray of float32, shape (B, n)
         Rows as `mcprune_quantise` takes them; the first 16 are the test vector.
     """
@@ -199,8 +199,8 @@ def compiled(text: str, rows: AnyArray, classes: int) -> Compiled:
     ModelError
         The compiler refuses it, or its own test vector fails.
     """
-    found = compiler()
-    assert found is not None
+    program = compiler()
+    assert program is not None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "net.h").write_text(text, encoding="utf-8")
@@ -209,8 +209,8 @@ def compiled(text: str, rows: AnyArray, classes: int) -> Compiled:
         # Fused multiply-adds would round the scaling once less than numpy does.
         flags = ["-std=c99", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "main.c", "-lm", "-o", "net"]
         try:
-            subprocess.run([found, *flags], cwd=folder, check=True, capture_output=True, text=True, timeout=SECONDS)
-            told = subprocess.run(
+            subprocess.run([program, *flags], cwd=folder, check=True, capture_output=True, text=True, timeout=SECONDS)
+            printed = subprocess.run(
                 [str(folder / "net"), str(len(rows)), "rows"],
                 cwd=folder,
                 check=True,
@@ -219,12 +219,12 @@ def compiled(text: str, rows: AnyArray, classes: int) -> Compiled:
                 timeout=SECONDS,
             ).stdout.splitlines()
         except subprocess.CalledProcessError as error:
-            said = (error.stderr or f"its program ended with code {error.returncode}").strip()
-            raise ModelError(f"the C header failed its check with {found}: {brief(ValueError(said))}") from None
+            message = (error.stderr or f"its program ended with code {error.returncode}").strip()
+            raise ModelError(f"the C header failed its check with {program}: {brief(ValueError(message))}") from None
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ModelError(f"the C header could not be checked with {found}: {brief(error)}") from None
-    numbers = np.array([line.split() for line in told[:-1]], dtype=np.int64).reshape(len(rows), classes + 1)
-    return Compiled(numbers[:, :-1], numbers[:, -1], float(told[-1]))
+            raise ModelError(f"the C header could not be checked with {program}: {brief(error)}") from None
+    numbers = np.array([line.split() for line in printed[:-1]], dtype=np.int64).reshape(len(rows), classes + 1)
+    return Compiled(numbers[:, :-1], numbers[:, -1], float(printed[-1]))
 
 
 def _array(kind: str, name: str, size: str, values: list[object] | list[str] | list[int]) -> str:

@@ -76,8 +76,8 @@ def export(
     if to == "onnx":
         need_onnx()
     target = _target(source, to, out, force=force)
-    met = _rows(source, rows)
-    return WRITERS[to](Wish(to, source, target, met, scaled, bits, measure))
+    compared = _rows(source, rows)
+    return WRITERS[to](Wish(to, source, target, compared, scaled, bits, measure))
 
 
 def _source(what: Any) -> Source:
@@ -91,12 +91,12 @@ def _source(what: Any) -> Source:
         except McpruneError as error:
             whole, missing = None, f"what the whole model was is not known: {error}"
         return Source(small, folder, whole, missing)
-    given = what if isinstance(what, PrunedModel) else getattr(what, "model", None)
-    if not isinstance(given, PrunedModel):
+    model = what if isinstance(what, PrunedModel) else getattr(what, "model", None)
+    if not isinstance(model, PrunedModel):
         raise ConfigError(f"a {type(what).__name__} cannot be exported; give a run's folder, a Result or its model")
-    if any(tensor.device.type != "cpu" for tensor in given.parameters()):
+    if any(tensor.device.type != "cpu" for tensor in model.parameters()):
         raise ConfigError("the model is not on the CPU; give it after model.cpu()")
-    return Source(given, None, None, "the model was given without its run")
+    return Source(model, None, None, "the model was given without its run")
 
 
 def _target(source: Source, to: str, out: str | os.PathLike[str] | None, *, force: bool) -> Path:
@@ -122,14 +122,14 @@ def _target(source: Source, to: str, out: str | os.PathLike[str] | None, *, forc
     return target
 
 
-def _rows(source: Source, given: str | os.PathLike[str] | AnyArray | None) -> Rows:
+def _rows(source: Source, source_rows: str | os.PathLike[str] | AnyArray | None) -> Rows:
     small = source.small
-    if given is not None:
-        is_file = isinstance(given, str | os.PathLike)
-        kept = read_rows(given, small, small.columns.tolist()).values if is_file else small.transform(given)  # type: ignore[arg-type]
+    if source_rows is not None:
+        is_file = isinstance(source_rows, str | os.PathLike)
+        kept = read_rows(source_rows, small, small.columns.tolist()).values if is_file else small.transform(source_rows)  # type: ignore[arg-type]
         if not len(kept):
             raise ConfigError("there are no rows to compare on. Give at least one.")
-        return Rows(_as_floats(kept[:ROWS]), None, f"of {given}" if is_file else "given")
+        return Rows(_as_floats(kept[:ROWS]), None, f"of {source_rows}" if is_file else "given")
     reason = "the model was given without its data"
     if source.folder is not None:
         try:

@@ -84,7 +84,7 @@ def in_turns(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> lis
             for _ in range(repeats[place]):
                 call()
             times[place].append((time.perf_counter() - began) / repeats[place])
-    return [sorted(found)[len(found) // 2] for found in times]
+    return [sorted(each)[len(each) // 2] for each in times]
 
 
 def footprints(folder: Path, start: RunStarted, done: RunDone) -> Footprints:
@@ -110,7 +110,7 @@ def footprints(folder: Path, start: RunStarted, done: RunDone) -> Footprints:
     torch.set_num_threads(threads)
     try:
         times = {rows: latencies(models, rows) for rows in BATCHES}
-        found = [
+        results = [
             Footprint(
                 parameters(model),
                 macs(model, width),
@@ -120,7 +120,7 @@ def footprints(folder: Path, start: RunStarted, done: RunDone) -> Footprints:
         ]
     finally:
         torch.set_num_threads(before)
-    return Footprints(found[0] if whole is not None else None, found[-1], missing, threads, version)
+    return Footprints(results[0] if whole is not None else None, results[-1], missing, threads, version)
 
 
 def whole_model(

@@ -103,7 +103,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, extra: Mapping
     onnx = import_module("onnx")
     try:
         with _quiet():
-            made = torch.onnx.export(
+            exported = torch.onnx.export(
                 program,
                 dynamo=True,
                 input_names=[ENTRANCE],
@@ -111,8 +111,8 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, extra: Mapping
                 dynamic_shapes=({0: torch.export.Dim("rows", min=1)},),
                 verbose=False,
             )
-            assert made is not None
-            proto = made.model_proto
+            assert exported is not None
+            proto = exported.model_proto
     except Exception as error:
         raise ModelError(
             f"the model cannot be exported to ONNX{_operator(error)}: {_last(error)}. Use --to torch, or a model of plain layers"
@@ -164,11 +164,11 @@ def _operator(error: BaseException) -> str:
     """Return ' because of the operator X', if one of the errors in the chain names it."""
     place: BaseException | None = error
     while place is not None:
-        found = re.search(
+        match = re.search(
             r"op='([\w.:]+)'|target=torch\.ops\.([\w.]+?)(?:\.default)?\]|operator '([\w.:]+)'", str(place)
         )
-        if found:
-            return f" because of the operator {next(filter(None, found.groups()))}"
+        if match:
+            return f" because of the operator {next(filter(None, match.groups()))}"
         place = place.__cause__ or place.__context__
     return ""
 

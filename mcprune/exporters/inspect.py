@@ -185,13 +185,13 @@ def _weight(model: nn.Module, name: str) -> torch.Tensor:
 
 def _positions(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     """Return, for each linear or convolution layer that runs, how many values it gives for one row."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     hooks = []
     for name, layer in model.named_modules():
         if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
 
             def note(_module: nn.Module, _inputs: Any, out: torch.Tensor, name: str = name) -> None:
-                found[name] = found.get(name, 0) + out[0].numel()
+                counts[name] = counts.get(name, 0) + out[0].numel()
 
             hooks.append(layer.register_forward_hook(note))
     dtype, device = home(model)
@@ -201,7 +201,7 @@ def _positions(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return counts
 
 
 def _saved(model: nn.Module, sites: SiteMap, shape: tuple[int, ...]) -> list[tuple[int, int]]:

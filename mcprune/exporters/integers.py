@@ -138,7 +138,7 @@ def integer_net(model: nn.Module, scaled: AnyArray, bits: int = 8) -> IntegerNet
         weight = linear.weight.detach().double().cpu().numpy()
         bias = np.zeros(len(weight)) if linear.bias is None else linear.bias.detach().double().cpu().numpy()
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError("a weight is not finite, so it cannot be rounded; train the model anew")
+            raise ModelError("a weight is not finite, so it cannot be rounded; train the model again")
         weight_point = _point(np.abs(weight).max(initial=0.0), bits)
         signals = signals @ weight.T + bias
         signals = np.maximum(signals, 0.0) if is_rectified else signals
@@ -155,20 +155,20 @@ def integer_net(model: nn.Module, scaled: AnyArray, bits: int = 8) -> IntegerNet
 
 def _stages(model: nn.Module) -> list[tuple[nn.Linear, bool]]:
     """The Linear layers, and whether a ReLU follows each."""
-    found: list[tuple[nn.Linear, bool]] = []
+    stages: list[tuple[nn.Linear, bool]] = []
     for name, layer in _flat(model, ""):
         if type(layer) is nn.Linear:
-            found.append((layer, False))
-        elif type(layer) is nn.ReLU and found:
-            found[-1] = (found[-1][0], True)
+            stages.append((layer, False))
+        elif type(layer) is nn.ReLU and stages:
+            stages[-1] = (stages[-1][0], True)
         elif not isinstance(layer, PASSED):
             raise ModelError(
                 f"an integer net is made of Linear layers and ReLU, but layer {name!r} is a {type(layer).__name__}; "
                 "use --to onnx, or train with --activation relu"
             )
-    if not found:
+    if not stages:
         raise ModelError("the model has no Linear layer, so there is no integer net of it; use --to onnx")
-    return found
+    return stages
 
 
 def _flat(model: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
@@ -183,7 +183,7 @@ def _flat(model: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
 def _point(largest: float, bits: int) -> int:
     """Bits behind the point with which the largest magnitude still fits into so many bits."""
     if not math.isfinite(largest):
-        raise ModelError("the model gives signals that are not finite, so they cannot be rounded; train it anew")
+        raise ModelError("the model gives signals that are not finite, so they cannot be rounded; train it again")
     return FINEST if largest == 0 else max(-FINEST, min(FINEST, math.floor(math.log2((2 ** (bits - 1) - 1) / largest))))
 
 

@@ -77,13 +77,13 @@ class Source(NamedTuple):
     missing: str
 
 
-def _reference(small: PrunedModel, met: Rows, scaled: bool) -> tuple[Float32Array, AnyArray]:
+def _reference(small: PrunedModel, rows: Rows, scaled: bool) -> tuple[Float32Array, AnyArray]:
     """Return the rows as the exported model takes them, and the outputs that it must give."""
-    ready = np.ascontiguousarray(small.scaler.apply(met.raw.astype(np.float64)))
-    return (ready if scaled else met.raw), reference_logits(small.model, ready)
+    ready = np.ascontiguousarray(small.scaler.apply(rows.raw.astype(np.float64)))
+    return (ready if scaled else rows.raw), reference_logits(small.model, ready)
 
 
-def compare(run: Runner, rows: Float32Array, wanted: AnyArray) -> tuple[float, float]:
+def compare(run: Runner, rows: Float32Array, expected: AnyArray) -> tuple[float, float]:
     """Return the largest difference of an output and the share of equal classes.
 
     Raises
@@ -91,20 +91,20 @@ def compare(run: Runner, rows: Float32Array, wanted: AnyArray) -> tuple[float, f
     ModelError
         The outputs differ by more than 1e-5 (times the largest one where that is above 1), or depend on what else is in the batch.
     """
-    found = np.asarray(run(rows), np.float64)
+    outputs = np.asarray(run(rows), np.float64)
     alone = np.asarray(run(rows[:1]), np.float64)
-    if found.shape != wanted.shape or not np.isfinite(found).all():
+    if outputs.shape != expected.shape or not np.isfinite(outputs).all():
         raise ModelError(
-            f"the exported model gives outputs of shape {found.shape}, not all finite ones of {wanted.shape}"
+            f"the exported model gives outputs of shape {outputs.shape}, not all finite ones of {expected.shape}"
         )
-    worst = max(float(np.abs(found - wanted).max()), float(np.abs(alone - wanted[:1]).max()))
-    bound = BOUND * max(1.0, float(np.abs(wanted).max()))
+    worst = max(float(np.abs(outputs - expected).max()), float(np.abs(alone - expected[:1]).max()))
+    bound = BOUND * max(1.0, float(np.abs(expected).max()))
     if worst > bound:
         raise ModelError(
             f"the exported model differs from the small one by {worst:.3g}, more than {bound:.3g}; nothing was written. "
             "Inputs that are huge beside their spread lose digits in float32: try --scaled"
         )
-    return worst, float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean())
+    return worst, float((outputs.argmax(axis=1) == expected.argmax(axis=1)).mean())
 
 
 def _timed(small: Runner, n: int, whole: Runner | None, width: int) -> dict[int, tuple[float, float]]:
@@ -135,7 +135,7 @@ class Wish(NamedTuple):
     to: str
     source: Source
     target: Path
-    met: Rows
+    rows: Rows
     scaled: bool
     bits: int
     measure: bool
@@ -172,8 +172,8 @@ def safetensors(wish: Wish) -> Export:
     if wish.target != wish.source.folder:
         save_model(small.model, wish.target, small.extra)
     read, _ = load_model(wish.target)
-    rows, wanted = _reference(small, wish.met, scaled=True)
-    worst, same = compare(_eager(read), rows, wanted)
+    rows, expected = _reference(small, wish.rows, scaled=True)
+    worst, same = compare(_eager(read), rows, expected)
     whole = wish.source.whole
     seconds = {}
     if wish.measure:
@@ -197,8 +197,8 @@ def graph(wish: Wish) -> Export:
     }
     with _beside(wish.target) as part:
         run = write(program_of(model, n), part, extra)
-        rows, wanted = _reference(small, wish.met, wish.scaled)
-        worst, same = compare(run, rows, wanted)
+        rows, expected = _reference(small, wish.rows, wish.scaled)
+        worst, same = compare(run, rows, expected)
         seconds = {}
         if wish.measure:
             with tempfile.TemporaryDirectory() as folder:
@@ -208,10 +208,10 @@ def graph(wish: Wish) -> Export:
                     other = source.whole if wish.scaled else Deployed(source.whole, _unscaled(width))
                     whole = write(program_of(other, width), Path(folder) / "whole", {})
                 seconds = _timed(run, n, whole, small.n_inputs)
-    said = "scaled beforehand" if wish.scaled else "as they stand in the data (the scaling is inside)"
+    scaling = "scaled beforehand" if wish.scaled else "as they stand in the data (the scaling is inside)"
     names = "input 'kept', output 'logits'; " if wish.to == "onnx" else ""
     words = (
-        f"{names}takes float32 (rows, {n}), any number of rows, {said}; the features' names and labels are in the file",
+        f"{names}takes float32 (rows, {n}), any number of rows, {scaling}; the features' names and labels are in the file",
     )
     return _export(wish, worst, same, words, seconds)
 
@@ -220,33 +220,35 @@ def c_header(wish: Wish) -> Export:
     """A C header of integers: compiled and compared with numpy's integers bit for bit, where there is a compiler."""
     small = wish.source.small
     scaler = None if wish.scaled else small.scaler
-    rows, wanted = _reference(small, wish.met, wish.scaled)
-    ready, _ = _reference(small, wish.met, scaled=True)
+    rows, expected = _reference(small, wish.rows, wish.scaled)
+    ready, _ = _reference(small, wish.rows, scaled=True)
     net = integer_net(small.model, ready, wish.bits)
     signals = net.quantise(ready)
-    found = net.outputs(signals)
+    integers = net.outputs(signals)
     text = header(net, scaler, small.names, small.labels, rows)
     words = [f"weights of {wish.bits} bits, {net.bit_operations():,.0f} bit operations a row"]
     seconds: dict[int, tuple[float, float]] = {}
     if compiler() is None:
         words.append("not compiled: this machine has no cc; mcprune_self_test() of the header checks it elsewhere")
     else:
-        made = compiled(text, rows, len(small.labels))
-        if not ((made.outputs == found).all() and (made.classes == found.argmax(axis=1)).all()):
+        program = compiled(text, rows, len(small.labels))
+        if not ((program.outputs == integers).all() and (program.classes == integers.argmax(axis=1)).all()):
             raise ModelError(
                 "the compiled header gives other integers than numpy; nothing was written. Say so to mcprune's authors"
             )
         words.append(f"compiled with {compiler()}: all outputs of {len(rows):,} rows are numpy's integers")
         if wish.measure:
-            seconds = {1: (_whole_in_c(wish), made.seconds)}
-    classes = wish.met.classes
+            seconds = {1: (_whole_in_c(wish), program.seconds)}
+    classes = wish.rows.classes
     if classes is not None:
-        before, after = ((outputs.argmax(axis=1) == classes).mean() for outputs in (wanted, found))
+        before, after = ((outputs.argmax(axis=1) == classes).mean() for outputs in (expected, integers))
         words.append(f"accuracy on these rows {before:.4f} in floats, {after:.4f} in integers")
     with _beside(wish.target) as part:
         part.write_text(text, encoding="utf-8")
-    worst = float(np.abs(net.logits(signals) - wanted).max())
-    return _export(wish, worst, float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean()), tuple(words), seconds)
+    worst = float(np.abs(net.logits(signals) - expected).max())
+    return _export(
+        wish, worst, float((integers.argmax(axis=1) == expected.argmax(axis=1)).mean()), tuple(words), seconds
+    )
 
 
 def _whole_in_c(wish: Wish) -> float:
@@ -254,7 +256,7 @@ def _whole_in_c(wish: Wish) -> float:
     whole, width = wish.source.whole, wish.source.small.n_inputs
     if whole is None:
         return UNKNOWN
-    rows = generator(0, Stream.TRIALS).random((len(wish.met.raw), width), np.float32)
+    rows = generator(0, Stream.TRIALS).random((len(wish.rows.raw), width), np.float32)
     scaler = None if wish.scaled else _unscaled(width)
     labels = wish.source.small.labels
     text = header(integer_net(whole, rows, wish.bits), scaler, (), labels, rows)
@@ -266,7 +268,7 @@ def _export(
 ) -> Export:
     missing = wish.source.missing
     more = (f"the whole model is not timed: {missing}",) if seconds and missing else ()
-    return Export(wish.to, wish.target, len(wish.met.raw), wish.met.origin, worst, same, (*words, *more), seconds)
+    return Export(wish.to, wish.target, len(wish.rows.raw), wish.rows.origin, worst, same, (*words, *more), seconds)
 
 
 WRITERS: dict[str, Callable[[Wish], Export]] = {

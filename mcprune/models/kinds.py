@@ -1,4 +1,4 @@
-"""The fixed table of layers that a model file may name, and what may be said about each.
+"""The fixed table of layers that a model file may name, and the fields that may describe each.
 
 A file can only pick from this table: nothing in it is imported, called by name or evaluated.
 """
@@ -182,19 +182,19 @@ def build_layer(description: Mapping[str, Any]) -> nn.Module:
     if not isinstance(name, str) or name not in KINDS:
         raise ModelError(f"kind {name!r} is not a layer that mcprune knows. It knows {', '.join(KINDS)}.")
     kind = KINDS[name]
-    said = {key: value for key, value in description.items() if key not in ("kind", "name", "dtype")}
-    given = {**kind.defaults, **said}
-    if given.keys() != kind.fields.keys():
+    fields = {key: value for key, value in description.items() if key not in ("kind", "name", "dtype")}
+    values = {**kind.defaults, **fields}
+    if values.keys() != kind.fields.keys():
         raise ModelError(
-            f"a {name} is described by {sorted(kind.fields)}, but the description has {sorted(given)}. "
+            f"a {name} is described by {sorted(kind.fields)}, but the description has {sorted(values)}. "
             "Save the model again with this version of mcprune."
         )
-    for field, value in given.items():
-        wanted, is_valid = RULES[kind.fields[field]]
+    for field, value in values.items():
+        rule, is_valid = RULES[kind.fields[field]]
         if not is_valid(value):
-            raise ModelError(f"{field} of a {name} must be {wanted}, but it is {value!r}. Save the model again.")
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+            raise ModelError(f"{field} of a {name} must be {rule}, but it is {value!r}. Save the model again.")
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return kind.module(**arguments, **({"device": "meta"} if kind.has_tensors else {}))
     except (ValueError, RuntimeError, TypeError) as error:
-        raise ModelError(f"a {name} cannot be made of {given}: {error}. Save the model again.") from error
+        raise ModelError(f"a {name} cannot be made of {values}: {error}. Save the model again.") from error

@@ -98,9 +98,9 @@ class Scatter(nn.Module):
         self.size = math.prod(self.shape)
         outside = [index for index in self.indices if not 0 <= index < self.size]
         if outside or len(set(self.indices)) != len(self.indices):
-            met = f"{outside[0]} is not" if outside else "one comes twice"
+            reason = f"{outside[0]} is not" if outside else "one comes twice"
             raise ModelError(
-                f"the kept inputs of a Scatter must be distinct and within 0..{self.size - 1}, but {met}. "
+                f"the kept inputs of a Scatter must be distinct and within 0..{self.size - 1}, but {reason}. "
                 "Shrink and save the model again."
             )
         self.model = model

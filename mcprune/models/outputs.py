@@ -135,9 +135,9 @@ def _agree(changed: nn.Module, rows: torch.Tensor, probabilities: torch.Tensor) 
             outputs = changed(rows)
     except Exception:  # the user's own code
         return False
-    wanted = probabilities / probabilities.sum(dim=1, keepdim=True).clamp_min(LEAST_PROBABILITY)
+    expected = probabilities / probabilities.sum(dim=1, keepdim=True).clamp_min(LEAST_PROBABILITY)
     got = torch.softmax(outputs, dim=1)
-    return got.shape == wanted.shape and bool(((got - wanted).abs() <= TOLERANCE).all())
+    return got.shape == expected.shape and bool(((got - expected).abs() <= TOLERANCE).all())
 
 
 def _doubt(what: str, kind: str) -> str:

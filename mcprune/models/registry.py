@@ -82,7 +82,7 @@ def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, Any]:
         An `MLP`, a layer of the fixed table, an nn.Sequential or a `Residual` of such, or a `Scatter` around one.
     allow_custom : bool
         Describe a user's own model by ``{"kind": "custom", "class": NAME}`` instead of refusing it. The name
-        serves messages only; nothing is ever imported by it.
+        is for messages only; nothing is ever imported by it.
 
     Returns
     -------
@@ -109,8 +109,8 @@ def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, Any]:
             body["logits_at"] = place
         if isinstance(model, Scatter):
             body = _describe_scatter(model, body)
-    found = {str(tensor.dtype).removeprefix("torch.") for tensor in model.parameters()}
-    return {"dtype": found.pop() if len(found) == 1 else "mixed" if found else "float32", **body}
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in model.parameters()}
+    return {"dtype": dtypes.pop() if len(dtypes) == 1 else "mixed" if dtypes else "float32", **body}
 
 
 def _describe(model: nn.Module) -> dict[str, Any] | None:

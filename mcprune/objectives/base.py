@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """What an objective is told of the rows of a batch besides their classes; None where there is nothing to tell."""
+    """Weights and groups of the rows of a batch, besides their classes; None where the data have none."""
 
     weights: torch.Tensor | None = None  # (B,), not negative
     groups: torch.Tensor | None = None  # (B,) int64, for objectives that compare groups of rows
@@ -29,7 +29,7 @@ class Objective(Protocol):
         What the value is, for people.
     is_stepped : bool
         One row on the other side of a threshold changes the value by more than rounding: evaluators that are not exact
-        cannot serve it.
+        cannot be used.
     reads_mask : bool
         It has `masked_losses` too, which is to be called with the masks (K, N); only the full evaluator does.
     """

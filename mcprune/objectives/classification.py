@@ -46,7 +46,7 @@ class CrossEntropy:
 
 
 class WeightedCrossEntropy(CrossEntropy):
-    """The same under weights of the rows; by another name, since kernels that know the plain mean cannot serve it."""
+    """The same under weights of the rows; by another name, since kernels that compute the plain mean cannot be used for it."""
 
     name = "weighted cross-entropy"
 

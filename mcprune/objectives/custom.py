@@ -16,18 +16,18 @@ from mcprune.errors import ObjectiveError
 from mcprune.objectives.base import Rows
 from mcprune.types import BoolArray, FloatArray
 
-AGAIN = 64  # one call in so many is made twice: its value must be a function of what it is given
+AGAIN = 64  # every 64th call is repeated: the value must depend on the arguments alone
 
 
 class OwnObjective:
-    """Ask a function for the value of each candidate.
+    """Calls a function for the value of each candidate.
 
     Parameters
     ----------
     function : callable
         (predictions, targets, mask) -> a number to be minimised: float64 probabilities (B, C), int64 classes (B,), and bool
-        (N,), True for a kept site; all read-only. With two parameters it is not given the mask, and then the evaluators
-        that know only outputs serve it too. An attribute `lower_bound`, if it has one, is believed.
+        (N,), True for a kept site; all read-only. With two parameters it does not get the mask, and then evaluators
+        that know only outputs can be used too. An attribute `lower_bound`, if there is one, is taken as it is.
     name : str
         For messages.
     """
@@ -40,7 +40,7 @@ class OwnObjective:
             raise ObjectiveError(f"objective={name!r} is a {type(function).__name__}, no function; give one to call")
         try:
             count = len(inspect.signature(function).parameters)
-        except (TypeError, ValueError):  # some built-in functions do not tell
+        except (TypeError, ValueError):  # some built-in functions have no signature
             count = 3
         self.reads_mask = count != 2
         self.function = function
@@ -50,14 +50,14 @@ class OwnObjective:
         self._calls = 0
 
     def begin(self, rows: Rows) -> None:
-        """See `Objective.begin`; the function is not told."""
+        """See `Objective.begin`; the function gets no weights or groups."""
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the function's value of each candidate, shape (K,); see `Objective.losses`."""
         return self.masked_losses(logits, targets, None)
 
     def masked_losses(self, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray | None) -> FloatArray:
-        """Do the same with masks (K, N); outputs that are not finite give NaN, and the function is not asked.
+        """Do the same with masks (K, N); outputs that are not finite give NaN, and the function is not called.
 
         Raises
         ------
@@ -69,11 +69,11 @@ class OwnObjective:
         finite = torch.isfinite(logits).all(dim=2).all(dim=1).cpu().numpy()
         out = np.full(len(predictions), np.nan)
         for k in np.flatnonzero(finite).tolist():
-            given = [_fixed(predictions[k]), _fixed(classes)]
+            arguments = [_fixed(predictions[k]), _fixed(classes)]
             if self.reads_mask and masks is not None:
-                given.append(_fixed(masks[k]))
-            out[k] = self._value(given)
-            if self._calls % AGAIN == 0 and (again := self._value(given)) != out[k]:
+                arguments.append(_fixed(masks[k]))
+            out[k] = self._value(arguments)
+            if self._calls % AGAIN == 0 and (again := self._value(arguments)) != out[k]:
                 raise ObjectiveError(
                     f"objective {self.name!r} gave {float(out[k])} and then {again} for the same candidate: it depends on hidden "
                     "state, such as random numbers or a counter; make it a function of its arguments alone"
@@ -81,14 +81,14 @@ class OwnObjective:
             self._calls += 1
         return out
 
-    def _value(self, given: list[Any]) -> float:
+    def _value(self, arguments: list[Any]) -> float:
         try:
-            value = self.function(*given)
+            value = self.function(*arguments)
         except Exception as error:  # the user's own code
-            said = (str(error).splitlines() or [""])[0]
+            message = (str(error).splitlines() or [""])[0]
             raise ObjectiveError(
-                f"objective {self.name!r} raised {type(error).__name__}: {said}{_where(error)}; it is called with "
-                f"{', '.join(f'{part.dtype} {part.shape}' for part in given)}"
+                f"objective {self.name!r} raised {type(error).__name__}: {message}{_where(error)}; it is called with "
+                f"{', '.join(f'{part.dtype} {part.shape}' for part in arguments)}"
             ) from error
         if isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 0:
             value = value.item()
@@ -140,9 +140,9 @@ def from_file(text: str) -> OwnObjective:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's own code
-        said = (str(error).splitlines() or [""])[0]
+        message = (str(error).splitlines() or [""])[0]
         raise ObjectiveError(
-            f"objective={text!r}: {path} cannot be run, {type(error).__name__}: {said}; mend it"
+            f"objective={text!r}: {path} cannot be run, {type(error).__name__}: {message}; fix that"
         ) from error
     if not hasattr(module, name):
         raise ObjectiveError(f"objective={text!r}: {path} has no {name!r}; give FILE.py:NAME of a function in it")

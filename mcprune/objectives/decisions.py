@@ -49,9 +49,9 @@ class Cost:
             ],
             dim=2,
         )
-        found = costs[targets[None], expected.argmin(dim=2)]
-        found[~torch.isfinite(logits).all(dim=2)] = torch.nan
-        return row_mean(found, self.weights)
+        cost = costs[targets[None], expected.argmin(dim=2)]
+        cost[~torch.isfinite(logits).all(dim=2)] = torch.nan
+        return row_mean(cost, self.weights)
 
 
 class WorstGroup:
@@ -87,10 +87,10 @@ class WorstGroup:
         wrong[~torch.isfinite(logits).all(dim=2)] = torch.nan
         groups = targets if self.rows.groups is None else self.rows.groups
         weights = self.rows.weights
-        found = []
+        rates = []
         for group in torch.unique(groups).tolist():
             inside = groups == group
             part = None if weights is None else weights[inside]
             if part is None or float(part.sum()) > 0:
-                found.append(row_mean(wrong[:, inside], part))
-        return np.asarray(np.max(found, axis=0))
+                rates.append(row_mean(wrong[:, inside], part))
+        return np.asarray(np.max(rates, axis=0))

@@ -49,35 +49,35 @@ def make_objective(
         raise ConfigError(
             f"objective={text!r} was a function given from Python, which a file cannot hold; give --objective FILE.py:NAME"
         )
-    name, *given = check_text(text).split(":")
+    name, *parameters = check_text(text).split(":")
     if name in ("cross-entropy", "error", "auc"):
-        if given:
+        if parameters:
             raise ConfigError(f"objective={text!r}: {name} takes no parameter; write {USAGE[name]}")
         if name == PLAIN:
             return WeightedCrossEntropy() if is_weighted else CrossEntropy()
         return ErrorRate() if name == "error" else RocAuc()
     if name == "rejection":
-        if not given:
+        if not parameters:
             raise ConfigError(f"objective={text!r} needs the share of the signal that is kept; write rejection:0.5")
-        share = _numbers(text, given[:1])[0]
+        share = _numbers(text, parameters[:1])[0]
         if not 0 < share <= 1:
-            raise ConfigError(f"objective={text!r}: the signal efficiency must lie in 0..1, met {share:g}")
-        label = _label(text, ":".join(given[1:]), labels)
+            raise ConfigError(f"objective={text!r}: the signal efficiency must lie in 0..1, got {share:g}")
+        label = _label(text, ":".join(parameters[1:]), labels)
         return BackgroundAt(share, label, str(labels[label]))
     if name == "significance":
         yields = None
-        if len(given) >= 2:
-            first, second = _numbers(text, given[:2])
+        if len(parameters) >= 2:
+            first, second = _numbers(text, parameters[:2])
             if not (first > 0 and second > 0):
                 raise ConfigError(f"objective={text!r}: both expected yields must be above 0")
-            yields, given = (first, second), given[2:]
-        label = _label(text, ":".join(given), labels)
+            yields, parameters = (first, second), parameters[2:]
+        label = _label(text, ":".join(parameters), labels)
         return Significance(label, str(labels[label]), yields)
     if name == "cost":
-        return Cost(_matrix(text, ":".join(given), len(labels)))
-    if not given:
+        return Cost(_matrix(text, ":".join(parameters), len(labels)))
+    if not parameters:
         return WorstGroup()
-    column = ":".join(given)
+    column = ":".join(parameters)
     if column not in columns:
         near = difflib.get_close_matches(column, list(columns), n=1)
         hint = f"the nearest is {near[0]!r}" if near else "see the data's names"
@@ -103,16 +103,16 @@ def _label(text: str, name: str, labels: Sequence[Any]) -> int:
         return 1
     if name in known:
         return known.index(name)
-    met = f"there is no class {name!r}" if name else f"of {len(known)} classes one must be named the signal"
-    raise ConfigError(f"objective={text!r}: {met}; the classes are {', '.join(known[:20])}")
+    reason = f"there is no class {name!r}" if name else f"of {len(known)} classes one must be named the signal"
+    raise ConfigError(f"objective={text!r}: {reason}; the classes are {', '.join(known[:20])}")
 
 
-def _matrix(text: str, given: str, classes: int) -> Any:
-    rows = [_numbers(text, row.split(",")) for row in given.split(";")] if given else []
+def _matrix(text: str, parameter: str, classes: int) -> Any:
+    rows = [_numbers(text, row.split(",")) for row in parameter.split(";")] if parameter else []
     if len(rows) != classes or any(len(row) != classes for row in rows):
-        met = f"{len(rows)} rows of {', '.join(str(len(row)) for row in rows)}" if rows else "none"
+        got = f"{len(rows)} rows of {', '.join(str(len(row)) for row in rows)}" if rows else "none"
         raise ConfigError(
-            f"objective={text!r}: {classes} classes need {classes} rows of {classes} costs, met {met}; write rows by ';' and "
+            f"objective={text!r}: {classes} classes need {classes} rows of {classes} costs, got {got}; write rows by ';' and "
             "costs by ','"
         )
     return np.array(rows)

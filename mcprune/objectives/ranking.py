@@ -47,9 +47,9 @@ def curve(scores: torch.Tensor, is_signal: torch.Tensor, weights: torch.Tensor |
     return Curve(sums[0], sums[1], ends.cpu().numpy())
 
 
-def one_minus_auc(found: Curve) -> FloatArray:
+def one_minus_auc(sums: Curve) -> FloatArray:
     """Return the share of pairs of signal and background that are in the wrong order, ties half, (K,)."""
-    kept = [np.maximum.accumulate(np.where(found.ends, part, 0.0), axis=1) for part in found[:2]]
+    kept = [np.maximum.accumulate(np.where(sums.ends, part, 0.0), axis=1) for part in sums[:2]]
     signal, background = (np.diff(part, axis=1, prepend=0.0) for part in kept)
     # Background above a signal row counts; of its own score by half.
     above = np.ascontiguousarray(signal * (kept[1] - background / 2))
@@ -79,7 +79,7 @@ class _Ranked:
         wide = torch.ones_like(targets, dtype=torch.float64) if self.weights is None else self.weights.double()
         if not float(wide[is_signal].sum()) > 0 or not float(wide[~is_signal].sum()) > 0:
             raise ObjectiveError(
-                f"objective={words!r} needs rows of class {name} and others in every evaluation batch, and met "
+                f"objective={words!r} needs rows of class {name} and others in every evaluation batch, got "
                 f"{int(is_signal.sum())} of {len(targets)}; raise --evaluation-rows, or merge classes"
             )
         # A NaN has no place in an order; its candidate is rejected afterwards.
@@ -100,8 +100,8 @@ class RocAuc(_Ranked):
         """Return 1 - AUC of each candidate, shape (K,); see `Objective.losses`."""
         classes = logits.shape[2]
         labels = [1] if classes == 2 else range(classes)
-        found = [one_minus_auc(self._curve(logits, targets, label, str(label), self.name)) for label in labels]
-        return _finite(logits, np.mean(found, axis=0))
+        values = [one_minus_auc(self._curve(logits, targets, label, str(label), self.name)) for label in labels]
+        return _finite(logits, np.mean(values, axis=0))
 
 
 class BackgroundAt(_Ranked):
@@ -123,12 +123,12 @@ class BackgroundAt(_Ranked):
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the background that passes, of each candidate, shape (K,); see `Objective.losses`."""
-        found = self._curve(logits, targets, self.label, self.shown, self.name)
-        total = found.signal[:, -1:]
-        is_enough = found.ends & (found.signal >= self.efficiency * total * (1 - EDGE))
+        sums = self._curve(logits, targets, self.label, self.shown, self.name)
+        total = sums.signal[:, -1:]
+        is_enough = sums.ends & (sums.signal >= self.efficiency * total * (1 - EDGE))
         first = is_enough.argmax(axis=1)[:, None]
-        passed = np.take_along_axis(found.background, first, axis=1)[:, 0]
-        return _finite(logits, passed / found.background[:, -1])
+        passed = np.take_along_axis(sums.background, first, axis=1)[:, 0]
+        return _finite(logits, passed / sums.background[:, -1])
 
 
 class Significance(_Ranked):
@@ -153,11 +153,11 @@ class Significance(_Ranked):
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return 1 - Z / sqrt(S) of each candidate, shape (K,); see `Objective.losses`."""
-        found = self._curve(logits, targets, self.label, self.shown, self.name)
-        signal, background = found.signal, found.background
+        sums = self._curve(logits, targets, self.label, self.shown, self.name)
+        signal, background = sums.signal, sums.background
         if self.yields is not None:
             signal = signal * (self.yields[0] / signal[:, -1:])
             background = background * (self.yields[1] / background[:, -1:])
         both = signal + background
-        squared = np.where(found.ends & (both > 0), signal**2 / np.where(both > 0, both, 1.0), 0.0)
+        squared = np.where(sums.ends & (both > 0), signal**2 / np.where(both > 0, both, 1.0), 0.0)
         return _finite(logits, 1.0 - np.sqrt(squared.max(axis=1) / signal[:, -1]))

@@ -113,7 +113,7 @@ def curves(runs: Runs, panels: Sequence[Panel]) -> Figure | None:
                     html.escape(name if alone else label),
                     COLOURS[(dash if alone else number) % len(COLOURS)],
                     showlegend=len(panel.lines) > 1 if alone else place == 0 and dash == 0,
-                    legend=f"legend{suffix}" if alone else "legend",  # of several runs one serves all panels
+                    legend=f"legend{suffix}" if alone else "legend",  # one for all panels of several runs
                     hovertemplate="%{x:.1f}: %{y:.5g}<extra>" + html.escape(f"{label}: {name}") + "</extra>",
                     **own,
                 )

@@ -161,8 +161,14 @@ def _operation(node: fx.Node, shapes: Shapes) -> Call:
 
 def _mean(node: fx.Node, before: tuple[int, ...], after: tuple[int, ...]) -> Call:
     """A mean over the places of a map, as a global pool."""
-    given: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    dims = (given,) if isinstance(given, int) else tuple(given) if isinstance(given, list | tuple) else ()
+    dim_argument: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dims = (
+        (dim_argument,)
+        if isinstance(dim_argument, int)
+        else tuple(dim_argument)
+        if isinstance(dim_argument, list | tuple)
+        else ()
+    )
     is_inner = bool(dims) and all(isinstance(each, int) and each % len(before) > 1 for each in dims)
     return Call(Way.PASS) if is_inner and after[:2] == before[:2] else Call(Way.UNKNOWN)
 

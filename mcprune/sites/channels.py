@@ -126,10 +126,10 @@ def channel_groups(model: nn.Module, rows: Sequence[int]) -> list[ChannelGroup]:
         # In evaluation, so that the graph holds no functional dropout that would draw random numbers.
         with evaluating(model):
             graph = _Tracer().trace(model)
-    except Exception as error:  # the user's own code, met with symbols in place of numbers
-        said = (str(error).splitlines() or [""])[0]
+    except Exception as error:  # the user's own code, called with symbols instead of numbers
+        message = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"the forward pass of {name} cannot be followed by torch.fx ({type(error).__name__}: {said}), so what reads its "
+            f"the forward pass of {name} cannot be followed by torch.fx ({type(error).__name__}: {message}), so what reads its "
             'channels is not known. Write it without decisions on numbers, or choose sites = "inputs".'
         ) from error
     dtype, device = home(model)
@@ -139,9 +139,9 @@ def channel_groups(model: nn.Module, rows: Sequence[int]) -> list[ChannelGroup]:
         with torch.no_grad(), evaluating(model):
             shapes.run(x)
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
+        message = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"{name} could not be run on rows of shape {tuple(rows)}: {said}. "
+            f"{name} could not be run on rows of shape {tuple(rows)}: {message}. "
             "Pass input_shape=..., the shape of one row as the model takes it, such as (1, 28, 28)."
         ) from error
     return _Follower(model, shapes.shapes).follow(graph)
@@ -168,7 +168,7 @@ class _Follower:
             if node.op == "placeholder":
                 self._fixed(node, "its channels are the rows' own")
             elif node.op == "output":
-                for signal in self._met(node):
+                for signal in self._inputs_of(node):
                     self._block(
                         signal, OUTPUT if node.args[0] in self.signals else "the model gives more than one output"
                     )
@@ -176,7 +176,7 @@ class _Follower:
                 self._fixed(node, f"they are mixed with {node.target!r}, a tensor of the model's own")
             else:
                 self._call(node)
-        return self._found()
+        return self._results()
 
     def root(self, group: int) -> int:
         while self.parent[group] != group:
@@ -202,11 +202,11 @@ class _Follower:
             size = shape[1] if len(shape) > 1 else 1
             self.signals[node] = Signal(self._new(size, reason), 1, frozenset())
 
-    def _met(self, node: fx.Node) -> list[Signal]:
+    def _inputs_of(self, node: fx.Node) -> list[Signal]:
         return [self.signals[each] for each in node.all_input_nodes if each in self.signals]
 
     def _call(self, node: fx.Node) -> None:
-        met = self._met(node)
+        inputs = self._inputs_of(node)
         if node not in self.shapes and call_of(node, self.modules, self.shapes).way is Way.NUMBER:
             return  # a shape or a size
         call = call_of(node, self.modules, self.shapes)
@@ -222,17 +222,17 @@ class _Follower:
             self.seen.add(name)
         ways = {Way.PASS: self._pass, Way.NORM: self._norm, Way.MAKE: self._make, Way.TIE: self._tie}
         if call.way in ways and all(each in self.signals for each in node.all_input_nodes if each in self.shapes):
-            self.signals[node] = ways[call.way](node, name, met, call)
+            self.signals[node] = ways[call.way](node, name, inputs, call)
             return
         reason = call.reason or f"{self._words(node)} treats them in a way that is not known"
-        for signal in met:
+        for signal in inputs:
             self._block(signal, reason)
         layer = self.modules.get(name) if node.op == "call_module" else None
         if isinstance(layer, nn.Linear):  # its units are listed with the reason
-            made = self.groups[self._new(layer.out_features, reason)]
-            made.makers.append(name)
-            made.parts.append(name)
-            made.kinds.add("units")
+            units = self.groups[self._new(layer.out_features, reason)]
+            units.makers.append(name)
+            units.parts.append(name)
+            units.kinds.add("units")
         self._fixed(node, f"they are tied to what {self._words(node)} gives")
 
     def _words(self, node: fx.Node) -> str:
@@ -241,12 +241,12 @@ class _Follower:
             return f"layer {name!r} ({type(self.modules[name]).__name__})"
         return f"the operation {node.name!r} of the forward pass"
 
-    def _pass(self, node: fx.Node, name: str, met: list[Signal], call: Call) -> Signal:
-        return met[0]._replace(spread=met[0].spread * call.spread)
+    def _pass(self, node: fx.Node, name: str, inputs: list[Signal], call: Call) -> Signal:
+        return inputs[0]._replace(spread=inputs[0].spread * call.spread)
 
-    def _norm(self, node: fx.Node, name: str, met: list[Signal], call: Call) -> Signal:
+    def _norm(self, node: fx.Node, name: str, inputs: list[Signal], call: Call) -> Signal:
         """A layer that hands each channel on by itself, with numbers of its own for each."""
-        signal = met[0]
+        signal = inputs[0]
         group = self._of(signal)
         if signal.spread != 1:
             self._block(signal, f"layer {name!r} has {signal.spread} numbers for each channel")
@@ -254,26 +254,26 @@ class _Follower:
         # An activation with parameters leaves 0 at 0; anything else may not.
         return signal if isinstance(self.modules[name], nn.PReLU) else signal._replace(setters=frozenset([name]))
 
-    def _make(self, node: fx.Node, name: str, met: list[Signal], call: Call) -> Signal:
+    def _make(self, node: fx.Node, name: str, inputs: list[Signal], call: Call) -> Signal:
         layer = self.modules[name]
         reader = f"{name}.layers.0" if type(layer) is MLP else name
-        self._read(met[0], Reader(reader, met[0].spread))
-        made = self._new(self.shapes[node][1])
-        group = self.groups[made]
+        self._read(inputs[0], Reader(reader, inputs[0].spread))
+        number = self._new(self.shapes[node][1])
+        group = self.groups[number]
         if type(layer) is MLP:
             group.blocked = f"they are made by {name!r}, an MLP of its own"
         else:
             group.makers.append(name)
             group.parts.append(name)
             group.kinds.add("channels" if isinstance(layer, CONVOLUTIONS) else "units")
-        return Signal(made, 1, frozenset([name]))
+        return Signal(number, 1, frozenset([name]))
 
     def _read(self, signal: Signal, reader: Reader) -> None:
         group = self._of(signal)
         group.readers.append(reader)
         group.gated.extend(sorted(signal.setters - set(group.gated), key=lambda name: self.order[name]))
 
-    def _tie(self, node: fx.Node, name: str, met: list[Signal], call: Call) -> Signal:
+    def _tie(self, node: fx.Node, name: str, inputs: list[Signal], call: Call) -> Signal:
         one, other = (self.signals[each] for each in node.args[:2] if isinstance(each, fx.Node))
         first, second = self.root(one.group), self.root(other.group)
         if one.spread != other.spread or self.groups[first].size != self.groups[second].size:
@@ -292,7 +292,7 @@ class _Follower:
             self.parent[second] = first
         return Signal(first, one.spread, one.setters | other.setters)
 
-    def _found(self) -> list[ChannelGroup]:
+    def _results(self) -> list[ChannelGroup]:
         out = []
         for place, group in enumerate(self.groups):
             if self.parent[place] != place or not group.makers:
@@ -333,27 +333,27 @@ def choose_groups(model: nn.Module, named: tuple[str, ...], rows: Sequence[int])
         If there are none, a layer is no convolution, or a group that is wanted is blocked; the message names the layer.
     """
     has_any = any(isinstance(module, CONVOLUTIONS) for module in model.modules())
-    found = [group for group in channel_groups(model, rows) if group.kind == "channels"] if has_any else []
-    free = [group.layer for group in found if not group.blocked]
+    groups = [group for group in channel_groups(model, rows) if group.kind == "channels"] if has_any else []
+    free = [group.layer for group in groups if not group.blocked]
     remedy = (
         f'Choose among {", ".join(free)}, as in sites = "channels:{free[0]}".' if free else 'Choose sites = "inputs".'
     )
-    wanted = [group for group in found if group.blocked != OUTPUT]
+    chosen = [group for group in groups if group.blocked != OUTPUT]
     if named:
-        places = {part: group for group in found for part in group.parts}
+        places = {part: group for group in groups for part in group.parts}
         for name in named:
             if name not in places:
                 modules = dict(model.named_modules())
-                met = f"is a {type(modules[name]).__name__}" if name in modules else "does not exist"
-                raise ModelError(f"layer {name!r} {met} in {type(model).__name__}, so it has no channels. {remedy}")
-        chosen = {places[name].layer for name in named}
-        wanted = [group for group in found if group.layer in chosen]
-    if not wanted:
+                reason = f"is a {type(modules[name]).__name__}" if name in modules else "does not exist"
+                raise ModelError(f"layer {name!r} {reason} in {type(model).__name__}, so it has no channels. {remedy}")
+        layers = {places[name].layer for name in named}
+        chosen = [group for group in groups if group.layer in layers]
+    if not chosen:
         raise ModelError(
             f"{type(model).__name__} has no convolution whose channels another layer reads, so there are none to drop. "
             'Choose sites = "inputs" or "units".'
         )
-    for group in wanted:
+    for group in chosen:
         if group.blocked:
             raise ModelError(f"the channels of layer {group.layer!r} cannot be sites: {group.blocked}. {remedy}")
-    return wanted
+    return chosen

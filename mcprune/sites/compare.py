@@ -28,25 +28,25 @@ def require_agreement(
     inputs = masked.sites.inputs
     kept = x.flatten(1)[:, mask[inputs.start : inputs.stop].to(device)] if inputs is not None else x
     with torch.no_grad():
-        wanted = run(lambda: masked(x, mask.to(device=device, dtype=dtype)), masked.model, rows)
-        met = run(lambda: small(kept), small, tuple(kept.shape[1:]))
-    if not bool(torch.isfinite(wanted).all()):
+        expected = run(lambda: masked(x, mask.to(device=device, dtype=dtype)), masked.model, rows)
+        actual = run(lambda: small(kept), small, tuple(kept.shape[1:]))
+    if not bool(torch.isfinite(expected).all()):
         raise ModelError(
             f"the masked {type(masked.model).__name__} gives outputs that are not finite, so there is "
-            "nothing to compare with. Train it anew, with a smaller learning rate."
+            "nothing to compare with. Train it again, with a smaller learning rate."
         )
-    if wanted.shape != met.shape:
-        raise ModelError(_mismatch(masked.model, f"shape {tuple(met.shape)} in place of {tuple(wanted.shape)}"))
+    if expected.shape != actual.shape:
+        raise ModelError(_mismatch(masked.model, f"shape {tuple(actual.shape)} in place of {tuple(expected.shape)}"))
     # Half of the digits: rounding stays far below, any wrong weight is far above.
-    bound = math.sqrt(torch.finfo(wanted.dtype).eps) * max(float(wanted.abs().max()), 1e-6)
-    worst = float((wanted - met).abs().max())
+    bound = math.sqrt(torch.finfo(expected.dtype).eps) * max(float(expected.abs().max()), 1e-6)
+    worst = float((expected - actual).abs().max())
     if not worst <= bound:
         raise ModelError(_mismatch(masked.model, f"outputs that differ by {worst:.3g}, more than {bound:.3g}"))
 
 
-def _mismatch(model: nn.Module, met: str) -> str:
+def _mismatch(model: nn.Module, difference: str) -> str:
     return (
-        f"the smaller model of {type(model).__name__} was built and gives {met}: its forward pass is not "
+        f"the smaller model of {type(model).__name__} was built and gives {difference}: its forward pass is not "
         "what its layers say, or is random in evaluation mode. "
         'Choose sites = "inputs", or write the model as one nn.Sequential.'
     )

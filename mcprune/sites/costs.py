@@ -57,7 +57,7 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
             "Give the budget in sites, or write the model as one nn.Sequential."
         )
     rows = row_shape(chain, shape, width)
-    found = _outputs(chain.root, rows, model)
+    outputs_of = _outputs(chain.root, rows, model)
     groups = {group.layer.removeprefix(chain.prefix): place for place, group in enumerate(sites.groups)}
     # What enters the next layer: a group or everything, and whether what is dropped is exactly 0 there.
     reads: int | None = groups.get("")
@@ -78,7 +78,7 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
             if reads is not None:  # for each kept site: a convolution's kernel, the places of a map that was flattened
                 per_row = sites.groups[reads].size if isinstance(layer, nn.Linear) else layer.weight.shape[1]
                 signals //= per_row
-            positions = found[stage] // outputs
+            positions = outputs_of[stage] // outputs
             others = int(layer.bias is not None)
             layers.append(Layer(reads, writes, signals, outputs if writes is None else 1, positions, others))
             reads, is_zero = writes, True
@@ -96,7 +96,7 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
         rest = multiply_accumulates(model, rows) - costs_of(layers, sites, unit).whole
         layers += [Layer(None, None, rest, 1)] if rest > 0 else []
     # Once a group is emptied one constant for each output is left.
-    return costs_of(layers, sites, unit, found[chain.stages[-1][0]] if unit == "parameters" else 0)
+    return costs_of(layers, sites, unit, outputs_of[chain.stages[-1][0]] if unit == "parameters" else 0)
 
 
 def _flat(model: nn.Module, sites: SiteMap) -> tuple[int, ...]:
@@ -122,11 +122,11 @@ def _keeps_zero(layer: nn.Module) -> bool:
 
 def _outputs(root: nn.Module, rows: tuple[int, ...], model: nn.Module) -> dict[str, int]:
     """Values of one row behind each layer."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     names = {id(layer): name for name, layer in root.named_modules()}
 
     def note(module: nn.Module, _: object, out: torch.Tensor) -> None:
-        found[names[id(module)]] = out.numel()
+        sizes[names[id(module)]] = out.numel()
 
     hooks = [layer.register_forward_hook(note) for layer in root.modules()]
     dtype, device = home(model)
@@ -136,4 +136,4 @@ def _outputs(root: nn.Module, rows: tuple[int, ...], model: nn.Module) -> dict[s
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return sizes

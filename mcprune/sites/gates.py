@@ -63,27 +63,27 @@ class GatedModel(nn.Module):
         for group in sites.units:
             layer = modules.get(group.layer)
             if not isinstance(layer, nn.Linear) or layer.out_features != group.size:
-                met = "there is no such layer" if layer is None else f"it is {layer}"
+                got = "there is no such layer" if layer is None else f"it is {layer}"
                 raise ModelError(
-                    f"the sites want layer {group.layer!r} to be a Linear with {group.size} outputs, but "
-                    f"{met}. Plan the sites anew with site_map(model, ...)."
+                    f"the sites need layer {group.layer!r} to be a Linear with {group.size} outputs, but "
+                    f"{got}. Plan the sites again with site_map(model, ...)."
                 )
         for group in sites.channels:
             missing = [name for name in (*group.parts, *group.gated) if name not in modules]
             width = len(getattr(modules.get(group.layer), "weight", ()))
             if missing or width != group.size:
-                met = f"{missing[0]!r} is missing" if missing else f"it has {width}"
+                got = f"{missing[0]!r} is missing" if missing else f"it has {width}"
                 raise ModelError(
-                    f"the sites want layer {group.layer!r} to have {group.size} channels, but {met}. "
-                    "Plan the sites anew with site_map(model, ...)."
+                    f"the sites need layer {group.layer!r} to have {group.size} channels, but {got}. "
+                    "Plan the sites again with site_map(model, ...)."
                 )
         for group in sites.weights:
             weight = getattr(modules.get(group.layer), "weight", None)
             if not isinstance(weight, torch.Tensor) or tuple(weight.shape) != group.shape:
-                met = "there is none" if weight is None else f"it has shape {tuple(weight.shape)}"
+                got = "there is none" if weight is None else f"it has shape {tuple(weight.shape)}"
                 raise ModelError(
-                    f"the sites want the weight of layer {group.layer!r} to have shape {group.shape}, but {met}. "
-                    "Plan the sites anew with site_map(model, ...)."
+                    f"the sites need the weight of layer {group.layer!r} to have shape {group.shape}, but {got}. "
+                    "Plan the sites again with site_map(model, ...)."
                 )
 
     def hard_gates(self, mask: BoolArray | torch.Tensor) -> torch.Tensor:
@@ -114,7 +114,7 @@ class GatedModel(nn.Module):
             If shapes do not fit.
         ModelError
             If the model's forward pass does not call a layer whose outputs are gated (attention blocks read the
-            weights of some Linear layers without calling them): its gates would silently do nothing.
+            weights of some Linear layers without calling them): its gates would have no effect, without an error.
         """
         if gates.shape[-1:] != (self.sites.size,) or (gates.dim() == 2 and gates.shape[0] != x.shape[0]):
             raise ConfigError(
@@ -165,7 +165,7 @@ class GatedModel(nn.Module):
 
     @property
     def takes_columns(self) -> bool:
-        """Whether `of_columns` serves: a plain MLP whose sites are its inputs and nothing else."""
+        """Whether `of_columns` can be used: a plain MLP whose sites are its inputs and nothing else."""
         return type(self.model) is MLP and [group.kind for group in self.sites.groups] == ["inputs"]
 
     def of_columns(self, x: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

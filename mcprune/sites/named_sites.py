@@ -30,7 +30,7 @@ def fixed_sites(must_keep: Sequence[str] | None, must_drop: Sequence[str] | None
         A site does not exist, or is named in both.
     """
     kept, dropped = (
-        _places(option, given or (), names) for option, given in (("must_keep", must_keep), ("must_drop", must_drop))
+        _places(option, values or (), names) for option, values in (("must_keep", must_keep), ("must_drop", must_drop))
     )
     both = np.intersect1d(kept, dropped)
     if both.size:
@@ -38,12 +38,12 @@ def fixed_sites(must_keep: Sequence[str] | None, must_drop: Sequence[str] | None
     return Fixed(kept, dropped)
 
 
-def _places(option: str, given: Sequence[str], names: Sequence[str]) -> IntArray:
-    if not given:
+def _places(option: str, values: Sequence[str], names: Sequence[str]) -> IntArray:
+    if not values:
         return np.empty(0, np.int64)
     places = {name: place for place, name in enumerate(names)}
     chosen: set[int] = set()
-    for one in given:
+    for one in values:
         text = str(one)
         if text in places:
             chosen.add(places[text])
@@ -126,8 +126,8 @@ def settle_groups(
         Item("", (site,), 1) for site in range(len(names)) if site not in owner
     ]
     must, must_not = (
-        {site for text in given for site in (members[text] if text in members else _sites(option, text, names))}
-        for option, given in (("must_keep", must_keep), ("must_drop", must_drop))
+        {site for text in texts for site in (members[text] if text in members else _sites(option, text, names))}
+        for option, texts in (("must_keep", must_keep), ("must_drop", must_drop))
     )
     kept = [item for item in items if must & set(item.sites)]
     dropped = [item for item in items if must_not & set(item.sites)]
@@ -169,9 +169,9 @@ def _sites(option: str, text: str, names: Sequence[str]) -> list[int]:
     if text in names:
         return [names.index(text)]
     if "*" in text or "?" in text:
-        found = [place for place, name in enumerate(names) if fnmatch.fnmatchcase(name, text)]
-        if found:
-            return found
+        matches = [place for place, name in enumerate(names) if fnmatch.fnmatchcase(name, text)]
+        if matches:
+            return matches
     first, is_range, last = text.partition("-")
     last = last if is_range else first
     if first.isdecimal() and last.isdecimal() and int(first) <= int(last) < len(names):

@@ -72,12 +72,12 @@ class Owners:
         ModelError
             Sites of several kinds own its elements and no kind is named.
         """
-        found = [part for part in self.parts if part.parameter == parameter and kind in (None, part.group.kind)]
-        if len(found) > 1:
-            kinds = ", ".join(part.group.kind for part in found)
+        matches = [part for part in self.parts if part.parameter == parameter and kind in (None, part.group.kind)]
+        if len(matches) > 1:
+            kinds = ", ".join(part.group.kind for part in matches)
             raise ModelError(f"elements of {parameter!r} belong to sites of several kinds ({kinds}). Name one of them.")
-        if found:
-            return found[0].index
+        if matches:
+            return matches[0].index
         return torch.full((1,) * dict(self._model.named_parameters())[parameter].dim(), -1)
 
     def sums(self, values: Mapping[str, torch.Tensor], kind: str = "") -> FloatArray:
@@ -136,7 +136,7 @@ class Owners:
         if group.kind == "inputs":
             name, layer = self._reader(group)
             return [Owned(self._first[id(layer.weight)], numbers.view(1, -1), group)]
-        found: dict[str, Owned] = {}
+        owned: dict[str, Owned] = {}
         for part in group.parts or (group.layer,):
             module = dict(self._model.named_modules()).get(part)
             if module is None:
@@ -147,15 +147,15 @@ class Owners:
                 name = self._first[id(tensor)]
                 if group.kind == "weights":
                     if own == "weight" and tensor.numel() == group.size:
-                        found[name] = Owned(name, numbers.view(tensor.shape), group)
+                        owned[name] = Owned(name, numbers.view(tensor.shape), group)
                 elif tensor.dim() and tensor.shape[0] == group.size:
-                    found[name] = Owned(name, numbers.view(-1, *(1,) * (tensor.dim() - 1)), group)
-        if not found:
+                    owned[name] = Owned(name, numbers.view(-1, *(1,) * (tensor.dim() - 1)), group)
+        if not owned:
             raise ModelError(
                 f"layer {group.layer!r} has no parameter for its {group.size} sites of kind {group.kind}. "
-                "Plan the sites anew with site_map(model, ...)."
+                "Plan the sites again with site_map(model, ...)."
             )
-        return list(found.values())
+        return list(owned.values())
 
     def _reader(self, group: SiteGroup) -> tuple[str, nn.Linear]:
         """The Linear that reads the inputs, if it is the first layer with parameters."""
@@ -164,14 +164,14 @@ class Owners:
             None,
         )
         if first is None or not isinstance(first[1], nn.Linear) or first[1].in_features != group.size:
-            met = (
+            reason = (
                 "it has no parameters"
                 if first is None
                 else f"its first layer, {first[0]!r}, is a {type(first[1]).__name__}"
             )
             raise ModelError(
                 f"inputs own the columns of a Linear with {group.size} inputs at the front of a model, but of "
-                f"{type(self._model).__name__} {met}. Prune its units, channels or weights by importance, or its inputs by "
+                f"{type(self._model).__name__} {reason}. Prune its units, channels or weights by importance, or its inputs by "
                 "--method markov or gradient."
             )
         return first[0], first[1]

@@ -188,8 +188,8 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         for name, layer in _unit_layers(model, named["units"], input_shape or (n_inputs,)):
             add("units", name, layer.out_features, (name,), (name,))
     if "channels" in named:
-        for found in choose_groups(model, named["channels"], input_shape or (n_inputs,)):
-            add("channels", found.layer, found.size, found.parts, found.gated)
+        for channels in choose_groups(model, named["channels"], input_shape or (n_inputs,)):
+            add("channels", channels.layer, channels.size, channels.parts, channels.gated)
     if "weights" in named:
         for name, shape in weight_layers(model, named["weights"]):
             start = groups[-1].stop if groups else 0

@@ -64,13 +64,13 @@ def positions(model: nn.Module, rows: Sequence[int]) -> dict[str, int]:
     ModelError
         The model cannot be run on such rows.
     """
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     hooks = []
     for name, layer in model.named_modules():
         if isinstance(layer, PRODUCTS):
 
             def note(module: nn.Module, _: object, out: torch.Tensor, name: str = name) -> None:
-                found[name] = found.get(name, 0) + out[0].numel() // len(_weight(module))
+                counts[name] = counts.get(name, 0) + out[0].numel() // len(_weight(module))
 
             hooks.append(layer.register_forward_hook(note))
     dtype, device = home(model)
@@ -78,15 +78,15 @@ def positions(model: nn.Module, rows: Sequence[int]) -> dict[str, int]:
         with torch.no_grad(), evaluating(model):
             model(torch.zeros(2, *rows, dtype=dtype, device=device))
     except RuntimeError as error:
-        said = (str(error).splitlines() or [""])[0]
+        message = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"{type(model).__name__} could not be run on rows of shape {tuple(rows)}: {said}. Pass input_shape=..., the shape of one "
+            f"{type(model).__name__} could not be run on rows of shape {tuple(rows)}: {message}. Pass input_shape=..., the shape of one "
             "row as the model takes it, such as (1, 28, 28)."
         ) from error
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return counts
 
 
 def _weight(layer: nn.Module) -> torch.Tensor:
@@ -106,19 +106,19 @@ def _of_weights(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]
 
 
 def _of_channels(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]) -> Costs:
-    found = {group.layer: group for group in channel_groups(model, rows)}
+    by_layer = {group.layer: group for group in channel_groups(model, rows)}
     # Which group of sites a layer reads, with the columns of each channel, and which it makes or hands on.
     reads: dict[str, tuple[int, int]] = {}
     writes: dict[str, int] = {}
     for place, site in enumerate(sites.groups):
         if site.kind == "inputs":
             continue
-        group: ChannelGroup | None = found.get(site.layer)
+        group: ChannelGroup | None = by_layer.get(site.layer)
         if group is None or group.blocked or group.size != site.size:
             why = why_missing(model, site.layer) if group is None else group.blocked or f"it has {group.size}"
             raise ModelError(
                 f"what {type(model).__name__} costs without some {site.kind} of layer {site.layer!r} is not known: {why}. Plan the "
-                "sites anew with site_map(model, ...), or give the budget in sites."
+                "sites again with site_map(model, ...), or give the budget in sites."
             )
         writes |= dict.fromkeys(group.parts, place)
         reads |= {reader.layer: (place, reader.spread) for reader in group.readers}

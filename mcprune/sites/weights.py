@@ -47,9 +47,9 @@ def weight_layers(model: nn.Module, named: tuple[str, ...] = ()) -> list[tuple[s
     modules = dict(model.named_modules())
     for name in named:
         if name not in layers:
-            met = f"is a {type(modules[name]).__name__}" if name in modules else "does not exist"
+            reason = f"is a {type(modules[name]).__name__}" if name in modules else "does not exist"
             raise ModelError(
-                f"layer {name!r} {met} in {type(model).__name__}: only weights of Linear and Conv2d layers are sites. "
+                f"layer {name!r} {reason} in {type(model).__name__}: only weights of Linear and Conv2d layers are sites. "
                 f"Choose among {listing}."
             )
     owners: dict[int, str] = {}
@@ -159,7 +159,7 @@ def effects(gated: GatedModel, rows: torch.Tensor) -> FloatArray:
     handles = []
 
     def hook(group: SiteGroup) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        def found(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        def note(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             x = inputs[0].detach()
             weight = layer.get_parameter("weight").detach()
             if isinstance(layer, nn.Conv2d):
@@ -170,7 +170,7 @@ def effects(gated: GatedModel, rows: torch.Tensor) -> FloatArray:
                 factor = x.flatten(0, -2).square().mean(dim=0).sqrt()
             out[group.start : group.stop] = (weight.abs() * factor).flatten().double().cpu().numpy()
 
-        return found
+        return note
 
     for name, group in groups.items():
         handles.append(gated.model.get_submodule(name).register_forward_pre_hook(hook(group)))

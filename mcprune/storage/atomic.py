@@ -69,7 +69,7 @@ class Lock:
         except BlockingIOError:
             os.close(number)
             raise FolderError(
-                f"another run has begun in {str(folder)!r} and still goes on; wait for its end, or choose another folder"
+                f"another run has started in {str(folder)!r} and is still running; wait for its end, or choose another folder"
             ) from None
         except OSError:
             os.close(number)

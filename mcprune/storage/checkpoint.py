@@ -102,8 +102,8 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
         (size,) = struct.unpack("<Q", data[:8])
         if size > min(LARGEST_HEADER, len(data) - 8):
             raise ValueError("its header is longer than the file")
-        found = json.loads(data[8 : 8 + size].decode("utf-8"))
-        metadata = found["__metadata__"]
+        header = json.loads(data[8 : 8 + size].decode("utf-8"))
+        metadata = header["__metadata__"]
         if not isinstance(metadata, dict):
             raise ValueError("its header is of another kind")
     except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -112,14 +112,14 @@ def _header(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
-    found = hashlib.sha256(text.encode())
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         value = tensors[name]
-        found.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
         # Into a tensor of our own: one of a single value may have a stride of 0, which has no bytes to look at.
         flat = torch.empty(value.numel(), dtype=value.dtype)
-        found.update(flat.copy_(value.reshape(-1)).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(flat.copy_(value.reshape(-1)).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -261,7 +261,7 @@ class RunFolder:
 
     def _write_request(self) -> None:
         # As requested: open options are resolved from the data again.
-        options = {name: value for name, value in self.requested.given().items() if name != "out"}
+        options = {name: value for name, value in self.requested.set_options().items() if name != "out"}
         content = {
             "format": "mcprune-request",
             "schema": 1,

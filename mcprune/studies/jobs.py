@@ -73,7 +73,7 @@ class Job:
 
     def key(self) -> Options:
         """Return the options in JSON's types, by which a finished run is recognised."""
-        options: Options = self.config().given()
+        options: Options = self.config().set_options()
         return options
 
 

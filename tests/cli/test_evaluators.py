@@ -32,7 +32,7 @@ def test_the_table_names_each_evaluator_once_and_the_one_that_is_picked(capsys):
 def test_who_does_not_serve_says_why(capsys):
     assert main(["evaluators", "--data", "wine", "--activation", "gelu"]) == 0
     out = capsys.readouterr().out
-    assert "fused does not serve: a GELU stands at place 1 of the chain" in out
+    assert "fused cannot be used: a GELU stands at place 1 of the chain" in out
     assert "note: evaluator: " in out
 
 

@@ -225,11 +225,11 @@ def test_another_chain_or_threads_leave_the_rest():
 
 
 def test_the_last_rule_always_holds_and_words_are_those_of_the_table():
-    case = rules.Case(*[False] * len(rules.Case._fields))
+    traits = rules.Traits(*[False] * len(rules.Traits._fields))
     for default in rules.DEFAULTS.values():
         for place, rule in enumerate(default.rules):
             assert bool(rule.words) == (place < len(default.rules) - 1)
         if default.rules:
-            assert default.rules[-1].holds(case)
+            assert default.rules[-1].holds(traits)
         assert str(default)
     assert str(rules.DECISIONS) == "1024 for a frozen classifier, 64 otherwise"

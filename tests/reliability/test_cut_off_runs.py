@@ -284,9 +284,9 @@ def test_two_processes_do_not_go_on_with_one_run_and_the_lock_dies_with_its_hold
     )
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n"
-        with pytest.raises(FolderError, match="another run has begun"):
+        with pytest.raises(FolderError, match="another run has started"):
             open_run(folder)
-        with pytest.raises(FolderError, match="another run has begun"):
+        with pytest.raises(FolderError, match="another run has started"):
             next(run(config(folder, force=True)))
         process.kill()
         process.wait()

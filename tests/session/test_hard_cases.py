@@ -28,7 +28,7 @@ def table(rows=200, inputs=6, seed=0):
 def test_two_runs_that_begin_in_one_folder_do_not_mix(tmp_path):
     first, second = (RunFolder(tmp_path / "run", make_config(seed=seed), force=False) for seed in (1, 2))
     first.start()
-    with pytest.raises(FolderError, match="another run has begun"):
+    with pytest.raises(FolderError, match="another run has started"):
         second.start()
     first.close()
     assert read_options(tmp_path / "run" / "config.toml")["seed"] == 1

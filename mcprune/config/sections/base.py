@@ -36,6 +36,6 @@ class Section(BaseModel):
             raise ValueError(f"true and false are no value here, got {value!r}")
         return value
 
-    def is_given(self, name: str) -> bool:
+    def is_set(self, name: str) -> bool:
         """Return whether the field was set, rather than left at its default."""
         return name in self.model_fields_set

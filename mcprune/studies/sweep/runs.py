@@ -61,7 +61,7 @@ class Sweep:
         """Return, in JSON's types, what all processes of a sweep must share."""
         config = make_config(**self.options)
         return {
-            "options": {name: value for name, value in config.given().items() if name in expanded(self.options)},
+            "options": {name: value for name, value in config.set_options().items() if name in expanded(self.options)},
             "vary": {vary.name: vary.plain() for vary in self.varied},
             "seeds": list(self.seeds),
             "objective": self.objective,

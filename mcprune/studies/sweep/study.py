@@ -228,7 +228,7 @@ def _me() -> dict[str, str | int]:
 
 
 def _free_place(before: Sequence[Any]) -> int:
-    """Return the lowest place that no trial of a lower number has; one that has not said it yet takes the lowest free one."""
+    """Return the lowest place that no trial of a lower number has; one without a place yet takes the lowest free one."""
     taken = {trial.user_attrs["place"] for trial in before if "place" in trial.user_attrs}
     free = (place for place in itertools.count() if place not in taken)
     silent = sum("place" not in trial.user_attrs for trial in before)
