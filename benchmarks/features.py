@@ -61,7 +61,8 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
     from mcprune.config.schema import make_config
     from mcprune.models.registry import build
     from mcprune.session.build.planner import make_plan
-    from mcprune.training.trainer import accuracy, fit
+    from mcprune.training.fit import fit
+    from mcprune.training.metrics import accuracy
 
     x = np.concatenate([data.x_train, data.x_validation])[:, keep]
     y = np.concatenate([data.y_train, data.y_validation])
@@ -72,7 +73,7 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
     rows, classes = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y)
     fit(
         model, rows, classes, epochs=plan.retrain.epochs, batch_size=plan.train.batch_size, learning_rate=own.train.learning_rate,
-        weight_decay=own.train.weight_decay, seed=seed, jitter=own.retrain.input_noise or 0.0,
+        weight_decay=own.train.weight_decay, seed=seed, input_noise=own.retrain.input_noise or 0.0,
     )  # fmt: skip
     out = {"MLP": accuracy(model, torch.from_numpy(xt), torch.from_numpy(yt))}
     out["ExtraTrees"] = float(ExtraTreesClassifier(50, random_state=seed, n_jobs=JOBS).fit(x, y).score(xt, yt))
@@ -85,7 +86,7 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
 def magnitude(data: Any, seed: int) -> np.ndarray:
     """Return the pixels with the largest first-layer norm times deviation in a network trained on all of them."""
     from mcprune.models.registry import build
-    from mcprune.training.trainer import fit
+    from mcprune.training.fit import fit
 
     model = build("mlp", data.n_inputs, data.n_classes, (128, 64), "relu", 0.0, seed)
     rows, classes = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)

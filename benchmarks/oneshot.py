@@ -33,7 +33,7 @@ def dense(data: Any, seed: int) -> Any:
     import torch
 
     from mcprune.models.registry import build
-    from mcprune.training.trainer import fit
+    from mcprune.training.fit import fit
 
     model = build("mlp", data.n_inputs, data.n_classes, HIDDEN, seed=seed, bias=False)
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
@@ -97,8 +97,8 @@ def tests(model: Any, mask: np.ndarray, data: Any, seed: int, is_updated: bool) 
     from mcprune.sites.gates import GatedModel
     from mcprune.sites.site_map import site_map
     from mcprune.surgery.shrink import shrink
-    from mcprune.training.finetune import by_gradient, by_least_squares
-    from mcprune.training.trainer import accuracy
+    from mcprune.training.finetune import finetune_least_squares, finetune_steps
+    from mcprune.training.metrics import accuracy
 
     sites, chosen = site_map(model, "weights", data.n_inputs), torch.from_numpy(mask)
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
@@ -107,9 +107,9 @@ def tests(model: Any, mask: np.ndarray, data: Any, seed: int, is_updated: bool) 
     out = {"mask only": accuracy(gated, x_test, y_test, gated.hard_gates(mask))}
     if not is_updated:
         return out
-    solved = by_least_squares(model, sites, chosen, x)
+    solved = finetune_least_squares(model, sites, chosen, x)
     out["least squares"] = accuracy(shrink(solved, sites, mask, input_shape=(data.n_inputs,)), x_test, y_test)
-    trained = by_gradient(
+    trained = finetune_steps(
         model,
         sites,
         chosen,
@@ -136,7 +136,7 @@ def main() -> None:
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
     from mcprune.environment import use_threads
-    from mcprune.training.trainer import accuracy
+    from mcprune.training.metrics import accuracy
 
     use_threads(1)
     dataset = load("mnist")

@@ -74,7 +74,7 @@ def problem(data: str, seed: int, quick: bool) -> tuple[dict[str, Any], Any]:
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
     from mcprune.models.registry import build
-    from mcprune.training.trainer import adam
+    from mcprune.training.steps import adam
 
     chosen = DATA[data]
     n, count = int(chosen["n"]), int(chosen["rows"])  # type: ignore[call-overload]
@@ -193,7 +193,8 @@ def peer(name: str, arrays: dict[str, Any], seconds: float, seed: int, python: P
 def retrained(prepared: Any, keep: np.ndarray, seed: int, quick: bool) -> dict[str, float]:
     """Accuracy of a fresh MLP 128-64 on the kept inputs: on validation and on test rows."""
     from mcprune.models.registry import build
-    from mcprune.training.trainer import accuracy, fit
+    from mcprune.training.fit import fit
+    from mcprune.training.metrics import accuracy
 
     def rows(part: str) -> tuple[torch.Tensor, torch.Tensor]:
         x = np.ascontiguousarray(getattr(prepared, f"x_{part}")[:, keep])

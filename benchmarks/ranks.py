@@ -40,7 +40,7 @@ def one_rank(job: dict[str, Any]) -> None:
     from mcprune.methods.markov.lookahead import consumed
     from mcprune.session.build.markov import make_method
     from mcprune.session.build.planner import make_plan
-    from mcprune.session.ranks import enter, join_ranks, place_of
+    from mcprune.session.ranks import join_ranks, place_of, share_plan
     from mcprune.session.search import Search
 
     class Slow(shared.Ranks):
@@ -65,7 +65,7 @@ def one_rank(job: dict[str, Any]) -> None:
         if job["delay"]:
             ranks.__class__ = Slow
         plan = make_plan(config, from_arrays(x, y))
-        enter(plan, config, ranks)
+        share_plan(plan, config, ranks)
         use_threads(1)
         search = Search(plan, make_method(plan))
         batch = search.rows.batch(search.state.evaluation, job["evaluation_rows"])

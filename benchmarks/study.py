@@ -43,7 +43,8 @@ def scores(plan: Any, mask: np.ndarray) -> dict[str, float]:
     from sklearn.neighbors import KNeighborsClassifier
 
     from mcprune.models.registry import build
-    from mcprune.training.trainer import accuracy, fit
+    from mcprune.training.fit import fit
+    from mcprune.training.metrics import accuracy
 
     data = plan.prepared
     x, xv = (np.ascontiguousarray(part[:, mask]) for part in (data.x_train, data.x_validation))
@@ -65,7 +66,7 @@ def scores(plan: Any, mask: np.ndarray) -> dict[str, float]:
 
 def more_rows(prepared: Any, copies: int, warp: float, mix: float, seed: int) -> Any:
     """Return the data with `copies` - 1 changed copies of the training rows behind them, in a random order."""
-    from mcprune.training.augment import Warp
+    from mcprune.training.augment import RandomAffine
 
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
@@ -74,7 +75,7 @@ def more_rows(prepared: Any, copies: int, warp: float, mix: float, seed: int) ->
     for _ in range(copies - 1):
         part = rows
         if warp:
-            view = Warp(torch.from_numpy(rows), prepared.image_shape, np.arange(rows.shape[1]), warp)
+            view = RandomAffine(torch.from_numpy(rows), prepared.image_shape, np.arange(rows.shape[1]), warp)
             part = np.concatenate([view(torch.arange(i, min(i + 512, count))).numpy() for i in range(0, count, 512)])
         if mix:
             other = np.empty(count, np.int64)

@@ -51,7 +51,7 @@ class Bench:
         given = {
             "data": "digits",
             "hidden": hidden,
-            # The stated net searches too, and on rows as they are: with jitter no row is unchanged by a move.
+            # The stated net searches too, and on rows as they are: with input noise no row is unchanged by a move.
             "search_hidden": hidden,
             "input_noise": 0.0,
             "keep": keep,
@@ -359,7 +359,11 @@ def main() -> None:
     )
     rows += every_evaluator(wide, both, limit, quick)
     noisy = Bench(data, "256,128", 50, "inputs", 1024, epochs, decisions=64, input_noise=0.1)
-    add("784-256-128-10, rows with a jitter of .1, site and exchange moves, exact", None, ladder(noisy, both, quick))
+    add(
+        "784-256-128-10, rows with input noise of .1, site and exchange moves, exact",
+        None,
+        ladder(noisy, both, quick),
+    )
     dense = Bench("random", "256,128", 50, "inputs", 1024, epochs, eval_on="train")
     add("dense random rows, 784-256-128-10, exchange, exact", None, ladder(dense, moves.move_plan(exchange=1.0), quick))
     figure = plots.lines(

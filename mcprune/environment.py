@@ -51,7 +51,7 @@ def processor() -> str:
     return platform.processor() or "unknown"
 
 
-def circumstances(threads: int, device: str) -> dict[str, str]:
+def describe_machine(threads: int, device: str) -> dict[str, str]:
     """Return all that must be the same for a run to go on to the same bits."""
     where = torch.cuda.get_device_name() if device == "cuda" else processor()
     granted = min(threads, int(numba.config.NUMBA_NUM_THREADS))

@@ -15,7 +15,7 @@ from mcprune.report.text import number, wrapped
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import evaluation_case, make_evaluators
 from mcprune.session.build.planner import make_plan
-from mcprune.training.classifiers import classifier_words
+from mcprune.training.classifiers import describe_classifier
 
 SECONDS = 0.2  # of timing, for each evaluator and kind of move
 HEADER = ["evaluator", "one-site moves/s", "exchange moves/s", "times the loop", "off canonical", ""]
@@ -41,7 +41,7 @@ def show(config: Config, stream: TextIO) -> None:
     )
     output = choose(stream)
     sites = f"{plan.sites.size:,} sites ({config.problem.sites})"
-    words = classifier_words(plan.settings.model, plan.model, is_users_model=plan.is_users_model)
+    words = describe_classifier(plan.settings.model, plan.model, is_users_model=plan.is_users_model)
     output.lines(
         [
             f"{plan.prepared.name}: {sites}, classifier {words}, evaluation batch of "

@@ -18,7 +18,7 @@ from mcprune.dashboard.window import HINTED, Window, hints
 from mcprune.errors import McpruneError
 from mcprune.methods.base import BlockInfo
 from mcprune.methods.markov.knob_use import unused_knobs
-from mcprune.session.build.markov import judging_rows
+from mcprune.session.build.markov import most_evaluation_rows
 from mcprune.session.search_parts import near_hard
 from mcprune.session.steering.callbacks import Callback, SearchView
 from mcprune.session.steering.knobs import KNOBS, Knobs
@@ -106,7 +106,7 @@ class RunView(Callback):
     def on_start(self, search: SearchView) -> None:
         """See `Callback.on_start`."""
         plan, knobs = search.plan, search.knobs
-        size, image, rows = plan.sites.size, plan.prepared.image_shape, judging_rows(plan)
+        size, image, rows = plan.sites.size, plan.prepared.image_shape, most_evaluation_rows(plan)
         method = plan.method
         self._run |= {
             "method": method,

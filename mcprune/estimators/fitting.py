@@ -26,7 +26,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search_planned
-from mcprune.training.trainer import fit
+from mcprune.training.fit import fit
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Steps of backprop in a search and while the small model is trained; more for more sites, fewer never.
@@ -193,7 +193,7 @@ def train_small(plan: Plan, mask: BoolArray) -> nn.Module:
             learning_rate=plan.retrain.learning_rate,
             weight_decay=config.train.weight_decay,
             seed=config.runtime.seed,
-            jitter=config.retrain.input_noise or 0.0,
+            input_noise=config.retrain.input_noise or 0.0,
             weights=None if data.weights is None else torch.from_numpy(data.weights.astype(np.float32)),
         )
     finally:

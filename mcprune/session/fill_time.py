@@ -15,7 +15,7 @@ from mcprune.data.base import Dataset
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.loop import searching
+from mcprune.session.loop import make_search
 from mcprune.session.pilots import MOST
 from mcprune.session.steering.controller import Controller
 from mcprune.sites.gates import GatedModel
@@ -127,13 +127,13 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
         gated=GatedModel(model, plan.sites),
         notes=[],
     )
-    search = searching(alone.config, alone, began)
+    search = make_search(alone.config, alone, began)
     search.looks = max(1, round(search.looks * epochs / max(expected, epochs)))
     ready = time.monotonic()
     with Interrupt() as interrupt:
         for _ in search.run(interrupt, ready):
             pass
-    if interrupt.is_asked:
+    if interrupt.should_stop:
         raise KeyboardInterrupt
     done = epochs * min(1.0, search.blocks_done / alone.train.blocks)
     return done, max(time.monotonic() - ready, 1e-6), ready - began, search.forwards()

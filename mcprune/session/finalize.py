@@ -102,8 +102,8 @@ def finalize(
     mask = result.mask
     limit = plan.runtime.max_time
     deadline = began + limit
-    refit = Refit(plan, lambda: interrupt.is_asked, deadline)
-    is_cut_short = interrupt.is_asked
+    refit = Refit(plan, lambda: interrupt.should_stop, deadline)
+    is_cut_short = interrupt.should_stop
     scores: list[Scored] = []
 
     def score(name: str, kept: int, tests: list[float | None], since: float, values: list[float | None]) -> Scored:
@@ -136,7 +136,7 @@ def finalize(
     if not is_cut_short:
         try:
             small = (
-                refit.train(mask, plan.runtime.seed, may_be_found=True)
+                refit.train(mask, plan.runtime.seed, may_be_warm=True)
                 if is_fresh
                 else refit.updated(mask, plan.runtime.seed)
             )
@@ -164,13 +164,13 @@ def finalize(
         yield Note(note)
     left_out = list(refit.shortened)
     if compares:
-        refit.is_asked = lambda: interrupt.is_asked or time.monotonic() >= deadline
+        refit.should_stop = lambda: interrupt.should_stop or time.monotonic() >= deadline
         refit.deadline = math.inf  # a comparison with fewer epochs would not be fair: it is whole, or left out
         before = len(scores)
         try:
             yield from _rivals(plan, refit, score) if is_fresh else _updated_rivals(plan, refit, score)
         except KeyboardInterrupt:
-            if interrupt.is_asked:
+            if interrupt.should_stop:
                 is_cut_short = True
                 yield Note("the comparisons were interrupted")
             else:

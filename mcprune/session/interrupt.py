@@ -49,13 +49,13 @@ class Interrupt:
 
     Attributes
     ----------
-    is_asked : bool
+    should_stop : bool
     reason : str
         `interrupt` or `terminate`; nothing before it is asked.
     """
 
     def __init__(self, *signals: signal.Signals) -> None:
-        self.is_asked = False
+        self.should_stop = False
         self._is_signalled = False
         self.reason = ""
         self._signals = signals or (signal.SIGINT,)
@@ -75,10 +75,10 @@ class Interrupt:
 
     def ask(self, reason: str) -> None:
         """Ask as the first signal would: another process of the run has met one, and this one may meet it later."""
-        self.is_asked, self.reason = True, self.reason or reason
+        self.should_stop, self.reason = True, self.reason or reason
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._is_signalled:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        self._is_signalled = self.is_asked = True
+        self._is_signalled = self.should_stop = True
         self.reason = self.reason or REASONS[signal.Signals(number)]

@@ -25,15 +25,15 @@ from mcprune.session.checkpoints.folder_writer import FolderWriter
 from mcprune.session.finalize import SearchResult, cost_budgets, finalize, write_mask
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import in_time
-from mcprune.session.ranks import enter
+from mcprune.session.ranks import share_plan
 from mcprune.session.retrain import Refit, is_default
 from mcprune.session.search import Search
-from mcprune.session.search_parts import adapted_of
+from mcprune.session.search_parts import adapted_event
 from mcprune.session.steering.callbacks import Callback, Callbacks
 from mcprune.session.steering.controller import Controller
 from mcprune.storage.events import Event, Note, RunStarted
 from mcprune.storage.folder import RunFolder
-from mcprune.training.classifiers import classifier_words
+from mcprune.training.classifiers import describe_classifier
 from mcprune.types import BoolArray
 from mcprune.version import VERSION
 
@@ -147,10 +147,10 @@ def start_run(
     """Run on a loaded data set from the first step on, into a folder that the caller closes."""
     began = time.monotonic() if began is None else began
     plan = make_plan(config, dataset, model, function=function)
-    enter(plan, config, ranks)
+    share_plan(plan, config, ranks)
     config = with_search_time(config, plan, began, ranks)
     callbacks = tuple(callbacks)
-    search = searching(config, plan, began, controller or controller_of(callbacks))
+    search = make_search(config, plan, began, controller or controller_of(callbacks))
     del dataset
     if folder is not None:
         folder.config = search.plan.config
@@ -215,7 +215,7 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         sites=site_groups(plan.sites),
         image_shape=None if data.image_shape is None else tuple(data.image_shape),
         feature_names=named_features(plan),
-        classifier=classifier_words(plan.settings.model, plan.model, is_users_model=plan.is_users_model),
+        classifier=describe_classifier(plan.settings.model, plan.model, is_users_model=plan.is_users_model),
         device=str(plan.device),
         threads=plan.runtime.threads,
         folder=None if folder is None else str(folder.path),
@@ -254,7 +254,7 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
             work=search.cost(),
             hardened=hardened,
             scores=search.method.scores(search.state.method),
-            adapted=None if last is None else adapted_of(last.adapted),
+            adapted=None if last is None else adapted_event(last.adapted),
         )
         if folder is not None:  # the last block has made it
             write_mask(plan, result, folder)
@@ -319,16 +319,16 @@ def search(
 def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Plan, BoolArray, float | None]:
     """Do what `search` does for a plan at hand."""
     began = time.monotonic()
-    searched = searching(config, plan, began)
+    searched = make_search(config, plan, began)
     for _ in searched.run(interrupt, began):
         pass
-    if interrupt.is_asked:
+    if interrupt.should_stop:
         raise KeyboardInterrupt
     mask, hardened = searched.harden()
     return searched.plan, mask, hardened.validation_accuracy
 
 
-def searching(config: Config, plan: Plan, began: float, controller: Controller | None = None) -> Search:
+def make_search(config: Config, plan: Plan, began: float, controller: Controller | None = None) -> Search:
     """Return the search of a plan, ready to run; on the gradient path pilots may settle the plan first."""
     use_threads(plan.runtime.threads)
     if config.method == "gradient":

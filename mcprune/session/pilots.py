@@ -19,7 +19,8 @@ from mcprune.errors import ConfigError, NumericalError
 from mcprune.session.build.plan import Plan
 from mcprune.session.retrain import Refit
 from mcprune.sites.gates import GatedModel
-from mcprune.training.trainer import accuracy, fit
+from mcprune.training.fit import fit
+from mcprune.training.metrics import accuracy
 from mcprune.types import BoolArray
 
 # What the pilots try, each with the defaults of its kind.
@@ -223,7 +224,7 @@ def _score(plan: Plan, searcher: Searcher, until: float = math.inf) -> tuple[flo
         fit(
             model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.train.batch_size,
             learning_rate=plan.train.learning_rate, weight_decay=plan.train.weight_decay, seed=plan.runtime.seed,
-            is_asked=is_late,
+            should_stop=is_late,
         )  # fmt: skip
     except KeyboardInterrupt:
         if is_late():

@@ -24,7 +24,7 @@ from mcprune.config.options import in_flat
 from mcprune.config.schema import Config
 from mcprune.data.fingerprint import fingerprint
 from mcprune.distributed.evaluation import BLOCK, Ranks
-from mcprune.environment import circumstances, cores, versions
+from mcprune.environment import cores, describe_machine, versions
 from mcprune.errors import ConfigError, DeviceError, RanksError
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import CODES, Interrupt
@@ -164,7 +164,7 @@ def compare(ranks: Ranks, mine: Mapping[str, Any], what: str) -> None:
                 )
 
 
-def enter(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
+def share_plan(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
     """Make a plan one of several ranks': the same threads, data and machine, or none starts.
 
     Parameters
@@ -193,7 +193,7 @@ def enter(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
         threads = min(threads, max(1, cores() // ranks.local_size))
     threads = ranks.broadcast_int(threads)
     plan.settings = plan.settings.with_threads(threads)
-    compare(ranks, {"data": fingerprint(plan.prepared), **circumstances(threads, plan.device.type)}, "have")
+    compare(ranks, {"data": fingerprint(plan.prepared), **describe_machine(threads, plan.device.type)}, "have")
     plan.ranks = ranks
     also = ", and the rows of each step of backprop" if plan.runtime.train_ranks == "shared" else ""
     plan.notes.append(f"ranks: {ranks.size} processes share the candidates{also}, {threads} threads each")

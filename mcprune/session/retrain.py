@@ -16,12 +16,12 @@ from mcprune.models.registry import describe, from_description
 from mcprune.random import step_noise
 from mcprune.session.build.plan import Plan
 from mcprune.sites.weights import hold_zeros
-from mcprune.training.augment import Warp
+from mcprune.training.augment import RandomAffine
 from mcprune.training.classifiers import fresh_classifier, shrunken
-from mcprune.training.distill import Lessons
-from mcprune.training.finetune import by_gradient, by_least_squares
-from mcprune.training.metrics import coded_groups, value_of
-from mcprune.training.trainer import accuracy, fit
+from mcprune.training.distill import DistillationTargets
+from mcprune.training.finetune import finetune_least_squares, finetune_steps
+from mcprune.training.fit import fit
+from mcprune.training.metrics import accuracy, coded_groups, value_of
 from mcprune.types import BoolArray
 
 # Of a classifier that teaches the small one: it learns for so many passes at most, under so much dropout at least.
@@ -33,9 +33,9 @@ TIMED_STEPS, PLANNED, TEACHING = 8, 0.9, 0.4
 class Refit:
     """Fresh classifiers on what a mask keeps, trained on the training and validation rows, tested once."""
 
-    def __init__(self, plan: Plan, is_asked: Callable[[], bool], deadline: float = math.inf) -> None:
+    def __init__(self, plan: Plan, should_stop: Callable[[], bool], deadline: float = math.inf) -> None:
         data = plan.prepared
-        self.is_asked = is_asked
+        self.should_stop = should_stop
         self.deadline = deadline  # by time.monotonic
         self.shortened: list[str] = []  # what was shortened to end before the deadline
         self.plan = plan
@@ -61,14 +61,14 @@ class Refit:
         group = self.plan.sites.inputs
         return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.prepared.n_inputs)
 
-    def train(self, mask: BoolArray, seed: int, *, may_be_found: bool = False) -> nn.Module:
+    def train(self, mask: BoolArray, seed: int, *, may_be_warm: bool = False) -> nn.Module:
         """Return a small classifier on what the mask keeps, trained afresh, or on from the search's weights if the options say so."""
         plan = self.plan
-        is_found = may_be_found and plan.retrain.finetune == "warm"
-        model = self.cut(plan.model, mask) if is_found else self.small(mask, seed)
-        lessons = self.lessons(mask) if plan.retrain.distill else None
+        is_warm = may_be_warm and plan.retrain.finetune == "warm"
+        model = self.cut(plan.model, mask) if is_warm else self.small(mask, seed)
+        distillation = self.distillation(mask) if plan.retrain.distill else None
         epochs = self.fitting_epochs(model, mask, plan.retrain.epochs)
-        self.fit(model, mask, seed, epochs, plan.retrain.learning_rate, lessons)
+        self.fit(model, mask, seed, epochs, plan.retrain.learning_rate, distillation)
         return model
 
     def epoch_seconds(self, model: nn.Module, mask: BoolArray) -> float:
@@ -103,9 +103,15 @@ class Refit:
         return fitting
 
     def fit(
-        self, model: nn.Module, mask: BoolArray, seed: int, epochs: int, rate: float, lessons: Lessons | None = None
+        self,
+        model: nn.Module,
+        mask: BoolArray,
+        seed: int,
+        epochs: int,
+        rate: float,
+        distillation: DistillationTargets | None = None,
     ) -> None:
-        """Train a model on what the mask keeps, in place, by the labels or by lessons."""
+        """Train a model on what the mask keeps, in place, by the labels or by distillation."""
         plan = self.plan
         fit(
             model,
@@ -116,14 +122,14 @@ class Refit:
             learning_rate=rate,
             weight_decay=plan.train.weight_decay,
             seed=seed,
-            jitter=plan.retrain.input_noise,
-            view=None if lessons is not None else self.warp(mask),
-            is_asked=self.is_asked,
+            input_noise=plan.retrain.input_noise,
+            view=None if distillation is not None else self.warp(mask),
+            should_stop=self.should_stop,
             amp=plan.train.amp,
-            lessons=lessons,
+            distillation=distillation,
         )
 
-    def lessons(self, mask: BoolArray) -> Lessons:
+    def distillation(self, mask: BoolArray) -> DistillationTargets:
         """Return what a whole classifier teaches the small one; it is trained when it is first asked for."""
         plan, everything = self.plan, np.ones_like(mask)
         if self._teacher is None:
@@ -132,7 +138,9 @@ class Refit:
             self.fit(teacher, everything, plan.runtime.seed, epochs, plan.train.learning_rate)
             self._teacher = teacher
         with step_noise(plan.runtime.seed, 1):
-            return Lessons(self._teacher, self.x, self.inputs(mask), plan.retrain.distill, self.warp(everything))
+            return DistillationTargets(
+                self._teacher, self.x, self.inputs(mask), plan.retrain.distill, self.warp(everything)
+            )
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
         """Return a model on what the mask keeps, physically smaller; of dropped weights it holds zeros."""
@@ -141,10 +149,10 @@ class Refit:
             hold_zeros(small)
         return small
 
-    def warp(self, mask: BoolArray) -> Warp | None:
+    def warp(self, mask: BoolArray) -> RandomAffine | None:
         """Return what moves, turns and scales the images of a step; None where that is off."""
         strength = self.plan.retrain.warp
-        return Warp(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
+        return RandomAffine(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
 
     def small(self, mask: BoolArray, seed: int) -> nn.Module:
         """Return a small fresh classifier on what the mask keeps, untrained.
@@ -166,9 +174,9 @@ class Refit:
         plan = self.plan
         chosen, model = torch.from_numpy(mask), plan.model
         if plan.retrain.finetune == "least-squares":
-            model = by_least_squares(model, plan.sites, chosen, self.x)
+            model = finetune_least_squares(model, plan.sites, chosen, self.x)
         elif plan.retrain.finetune == "short":
-            model = by_gradient(
+            model = finetune_steps(
                 model,
                 plan.sites,
                 chosen,
@@ -179,8 +187,8 @@ class Refit:
                 learning_rate=plan.train.learning_rate,
                 weight_decay=plan.train.weight_decay,
                 seed=seed,
-                jitter=plan.retrain.input_noise,
-                is_asked=self.is_asked,
+                input_noise=plan.retrain.input_noise,
+                should_stop=self.should_stop,
             )
         return self.cut(model, mask)
 

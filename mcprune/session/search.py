@@ -24,8 +24,8 @@ from mcprune.session.steering.controller import Controller
 from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, deserialize
 from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Replanned, Stopped
-from mcprune.training.batches import judge_split
-from mcprune.training.trainer import fit
+from mcprune.training.batches import split_evaluation_rows
+from mcprune.training.fit import fit
 from mcprune.types import BoolArray
 
 # At most so many progress events, so many with a look at the validation rows, and so many with the gates themselves.
@@ -58,7 +58,7 @@ class Search(SearchStatus):
     def __init__(self, plan: Plan, method: Method[Any], controller: Controller | None = None) -> None:
         controller = Controller() if controller is None else controller
         targets, seed = plan.prepared.y_train, plan.runtime.seed
-        fitted, evaluated = judge_split(targets, plan.evaluation.on, plan.evaluation.fraction, seed)
+        fitted, evaluated = split_evaluation_rows(targets, plan.evaluation.on, plan.evaluation.fraction, seed)
         trainer = make_trainer(plan, fitted)
         rows = make_rows(plan, evaluated if method.uses_blocks else evaluated[:0])
         settled = plan.evaluation.falls_until if plan.falls else 0.0
@@ -104,7 +104,7 @@ class Search(SearchStatus):
             return
         if not self.blocks_done:
             began_training = time.monotonic()
-            if text := self.pretrain(lambda: interrupt.is_asked):
+            if text := self.pretrain(lambda: interrupt.should_stop):
                 yield Note(text)
             began_search += time.monotonic() - began_training  # no time of the search
             self.start()
@@ -172,7 +172,7 @@ class Search(SearchStatus):
         self.final_gates = self.training_gates()
         return mask, hardened_event(self, mask, gates, kept)
 
-    def pretrain(self, is_asked: Callable[[], bool]) -> str:
+    def pretrain(self, should_stop: Callable[[], bool]) -> str:
         """Train the classifier with all sites kept, where that is asked for, and return what the user should know of it.
 
         Raises
@@ -193,7 +193,7 @@ class Search(SearchStatus):
             learning_rate=plan.train.learning_rate,
             weight_decay=plan.train.weight_decay,
             seed=plan.runtime.seed,
-            is_asked=is_asked,
+            should_stop=should_stop,
             weights=self.trainer.weights,
             amp=plan.train.amp,
         )
@@ -230,7 +230,7 @@ class Search(SearchStatus):
         """Carry out the controller's commands before a block, and yield the events of that."""
         again = True
         while again:
-            changes, checkpoint, again = self.controller.poll(block, lambda: interrupt.is_asked)
+            changes, checkpoint, again = self.controller.poll(block, lambda: interrupt.should_stop)
             for change in changes:
                 self.is_between = False  # events follow that a checkpoint here would not have
                 if "blocks" in change:  # a record's
@@ -245,7 +245,7 @@ class Search(SearchStatus):
                 yield KnobChanged(block, step, knobs, before)
             if checkpoint:
                 yield from self._checkpoint(block)
-            again = again and not interrupt.is_asked
+            again = again and not interrupt.should_stop
 
     def notes(self) -> Iterator[Event]:
         """Yield what turning knobs at a temperature means, and what a time that is far too short does."""

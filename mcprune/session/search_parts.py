@@ -38,7 +38,7 @@ def coded(gates: Float32Array) -> str | None:
     return base64.b64encode(np.rint(255.0 * gates.astype(np.float64)).astype(np.uint8).tobytes()).decode("ascii")
 
 
-def ranks_that_train(plan: Plan) -> Ranks | None:
+def training_ranks(plan: Plan) -> Ranks | None:
     """Return the processes that share the steps of backprop; None where each makes all of them.
 
     Raises
@@ -67,11 +67,11 @@ def make_trainer(plan: Plan, rows: IntArray) -> Trainer:
         batch_size=plan.train.batch_size,
         learning_rate=plan.train.learning_rate,
         weight_decay=plan.train.weight_decay,
-        perturb=plan.train.mask_noise,
-        jitter=plan.train.input_noise,
+        mask_noise=plan.train.mask_noise,
+        input_noise=plan.train.input_noise,
         seed=plan.runtime.seed,
         weights=weights,
-        ranks=ranks_that_train(plan),
+        ranks=training_ranks(plan),
         space=plan.space,
         amp=plan.train.amp,
     )
@@ -86,7 +86,7 @@ def make_rows(plan: Plan, rows: IntArray) -> EvaluationRows:
         rows=rows,
         device=plan.device,
         seed=plan.runtime.seed,
-        jitter=plan.train.input_noise,
+        input_noise=plan.train.input_noise,
         weights=data.weights,
         groups=data.groups,
     )
@@ -136,7 +136,7 @@ def progress_event(
         null_moves=totals.null_moves,
         rejected_by_bound=totals.rejected_by_bound,
         rejected_by_cost=totals.rejected_by_cost,
-        adapted=adapted_of(info.adapted),
+        adapted=adapted_event(info.adapted),
         proposals_per_second=info.proposals / max(search.state.clock.block, 1e-9),
         forwards=search.forwards(),
         validation_accuracy=on_validation,
@@ -179,7 +179,7 @@ def hardened_event(search: SearchStatus, mask: BoolArray, gates: Float32Array, k
     )
 
 
-def adapted_of(adapted: Adaptation | None) -> Adapted | None:
+def adapted_event(adapted: Adaptation | None) -> Adapted | None:
     """Return what a chain adapts, as events hold it."""
     if adapted is None:
         return None

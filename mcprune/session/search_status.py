@@ -19,8 +19,8 @@ from mcprune.session.steering.knobs import Knobs
 from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, serialize
 from mcprune.training.batches import EvaluationRows
-from mcprune.training.metrics import coded_groups, value_of
-from mcprune.training.trainer import Trainer, accuracy
+from mcprune.training.metrics import accuracy, coded_groups, value_of
+from mcprune.training.trainer import Trainer
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 
@@ -158,7 +158,7 @@ class SearchStatus:
         saved: Saved = serialize(self.state)
         return saved
 
-    def take_back(self) -> None:
+    def discard_report(self) -> None:
         """Return to the end of the last block as if it had not been reported."""
         self.state.reported = replace(self._reported)
 

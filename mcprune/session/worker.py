@@ -13,8 +13,8 @@ from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.resume import restore_search
 from mcprune.session.interrupt import CODES, Interrupt
-from mcprune.session.loop import searching, with_search_time
-from mcprune.session.ranks import enter
+from mcprune.session.loop import make_search, with_search_time
+from mcprune.session.ranks import share_plan
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import Replay
 from mcprune.storage.checkpoint import unpacked
@@ -53,9 +53,9 @@ def run(ranks: Ranks, config: Config | None = None, controller: Controller | Non
     dataset = load_dataset(config)
     if checkpoint is None:
         plan = make_plan(config, dataset)
-        enter(plan, config, ranks)
+        share_plan(plan, config, ranks)
         config = with_search_time(config, plan, began, ranks)
-        search = searching(config, plan, began, controller)
+        search = make_search(config, plan, began, controller)
     else:
         assert controller is not None
         where = Path("the folder of rank 0")

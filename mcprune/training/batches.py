@@ -1,4 +1,4 @@
-"""Which rows train the classifier, which judge the candidates, and the evaluation batches drawn from the latter."""
+"""Training and evaluation rows: which rows are which, and their batches."""
 
 from __future__ import annotations
 
@@ -15,40 +15,46 @@ from mcprune.objectives.base import Rows
 from mcprune.random import Stream, generator
 from mcprune.types import Float32Array, FloatArray, IntArray
 
-# Below so many training rows a classifier remembers them, and then they judge wrongly.
-HELD_OUT_BELOW = 20_000
-LAID_OUT = 4_096  # rows that are copied at a time
+COPIED = 4_096  # rows at a time
 
 
-def judge_split(targets: IntArray, judge_on: str, share: float, seed: int) -> tuple[IntArray, IntArray]:
-    """Return the indices of the rows that train and of those that judge; both are all rows for `train`.
+def split_evaluation_rows(targets: IntArray, eval_on: str, fraction: float, seed: int) -> tuple[IntArray, IntArray]:
+    """Return the indices of the training rows and of the evaluation rows.
 
-    For `held-out` a share of every class judges and never trains; a class keeps at least one training row.
+    Parameters
+    ----------
+    targets : ndarray of int64, shape (rows,)
+    eval_on : str
+        With `train` both are all rows. With `held-out` a share of each class is left out of training for the evaluation; at least one
+        row of each class trains.
+    fraction : float
+        That share.
+    seed : int
     """
     rows = np.arange(len(targets))
-    if judge_on == "train":
+    if eval_on == "train":
         return rows, rows
     draw = generator(seed, Stream.EVALUATION_SPLIT)
-    judges = []
+    chosen = []
     for label in np.unique(targets):
         members = draw.permutation(rows[targets == label])
-        judges.append(members[: min(members.size - 1, max(1, round(share * members.size)))])
-    judging = np.sort(np.concatenate(judges))
-    if not judging.size:  # one row a class: there is nothing to hold out
+        chosen.append(members[: min(members.size - 1, max(1, round(fraction * members.size)))])
+    evaluation = np.sort(np.concatenate(chosen))
+    if not evaluation.size:  # one row a class: there is nothing to hold out
         return rows, rows
-    return np.setdiff1d(rows, judging), judging
+    return np.setdiff1d(rows, evaluation), evaluation
 
 
 @dataclass
 class OrderState:
-    """Where in which epoch's order the batches are; updated in place.
+    """The next batch of rows; updated in place.
 
     Attributes
     ----------
     draw : Generator
-        As it was before the order of this epoch was drawn.
+        Its state before the order of this epoch was drawn.
     place : int or None
-        Rows of this epoch that are used; None before the first epoch.
+        Rows of this epoch that were used; None before the first epoch.
     """
 
     draw: np.random.Generator
@@ -56,7 +62,7 @@ class OrderState:
 
 
 class RowOrder:
-    """Batches of row numbers, epoch after epoch, each epoch in a new order; what is left over at its end is left out.
+    """Batches of row numbers, each epoch in a new order; rows that do not fill a batch at its end are left out.
 
     Parameters
     ----------
@@ -65,17 +71,17 @@ class RowOrder:
     device : torch.device
     """
 
-    # The order of an epoch is drawn again from the state, where it is not the last one that was drawn.
+    # The order of an epoch, which follows from the state.
     recomputed = ("_order", "_after", "_of")
 
     def __init__(self, rows: int, batch_size: int, device: torch.device) -> None:
         self.rows, self.batch_size, self._device = rows, batch_size, device
         self._order = torch.empty(0, dtype=torch.int64)
-        self._after: Mapping[str, Any] = {}  # the generator's state behind the order
-        self._of: Mapping[str, Any] = {}  # and before it
+        self._after: Mapping[str, Any] = {}  # the state of the generator after the order was drawn
+        self._of: Mapping[str, Any] = {}  # and before
 
     def init(self, draw: np.random.Generator) -> OrderState:
-        """Return the state before the first epoch, whose orders `draw` draws."""
+        """Return the state before the first epoch; `draw` draws the orders."""
         return OrderState(draw, None)
 
     def next(self, state: OrderState) -> torch.Tensor:
@@ -90,7 +96,7 @@ class RowOrder:
         return self._order[first : first + self.batch_size]
 
     def _draw(self, state: OrderState) -> None:
-        """Draw the order of the state's epoch, unless it is at hand."""
+        """Draw the order of the state's epoch, unless it was the last one drawn."""
         before = state.draw.bit_generator.state
         if before == self._of:
             return
@@ -101,16 +107,16 @@ class RowOrder:
 
 @dataclass
 class EvaluationState:
-    """Where the evaluation batches are drawn; updated in place.
+    """The next and the last evaluation batch; updated in place.
 
     Attributes
     ----------
     draw : Generator
-        Of the places of the batches.
+        Draws where the batches begin.
     before : Generator
         The same before the last batch was drawn.
     rows : int
-        Of the last batch; 0 before the first.
+        Rows of the last batch; 0 before the first.
     """
 
     draw: np.random.Generator
@@ -119,12 +125,24 @@ class EvaluationState:
 
 
 class EvaluationRows:
-    """Evaluation batches: slices of one shuffled copy, so that on a CPU a batch costs no copying.
+    """Evaluation batches: slices of one shuffled copy, so that on a CPU a batch is not copied.
 
-    The copy is transposed, (N, rows): the rows of one input lie together, as the fused evaluator reads them. With `jitter`
-    it carries normal noise of that deviation, the same for all batches: a classifier that remembers its rows does not remember
-    these, so a mask is judged by what it tells of rows that are new. `rows` are the rows of `features`, `targets`, `weights` and
-    `groups` that judge; by default all.
+    The copy is transposed, (N, rows): the values of one input are contiguous, as the fused evaluator reads them.
+
+    Parameters
+    ----------
+    features : ndarray of float32, shape (all rows, N)
+    targets : ndarray of int64, shape (all rows,)
+    device : torch.device
+    seed : int
+    rows : ndarray of int, optional
+        The rows to evaluate on; by default all.
+    input_noise : float
+        Standard deviation of normal noise on the copy, the same for all batches. A classifier may remember its training rows, but not
+        these, so a mask is evaluated as on new rows.
+    weights : ndarray of float64, shape (all rows,), optional
+    groups : ndarray of int64, shape (all rows,), optional
+        For objectives that compare groups of rows.
     """
 
     def __init__(
@@ -135,22 +153,22 @@ class EvaluationRows:
         device: torch.device,
         seed: int,
         rows: IntArray | None = None,
-        jitter: float = 0.0,
+        input_noise: float = 0.0,
         weights: FloatArray | None = None,
         groups: IntArray | None = None,
     ) -> None:
         rows = np.arange(len(targets)) if rows is None else rows
         order = rows[generator(seed, Stream.EVALUATION_ORDER).permutation(len(rows))]
         columns = np.empty((features.shape[1], len(order)), np.float32)
-        for start in range(0, len(order), LAID_OUT):  # no second copy of all rows at any time
-            columns[:, start : start + LAID_OUT] = features[order[start : start + LAID_OUT]].T
-        if jitter:
+        for start in range(0, len(order), COPIED):  # in parts, so that there is no second copy of all rows
+            columns[:, start : start + COPIED] = features[order[start : start + COPIED]].T
+        if input_noise:
             draw = generator(seed, Stream.EVALUATION_NOISE)
             for column in columns:
-                column += np.float32(jitter) * draw.standard_normal(column.size, dtype=np.float32)
+                column += np.float32(input_noise) * draw.standard_normal(column.size, dtype=np.float32)
         self.features = torch.from_numpy(columns).to(device)
         self.targets = torch.from_numpy(targets[order]).to(device)
-        self.told = [None if one is None else torch.from_numpy(one[order]).to(device) for one in (weights, groups)]
+        self._row_data = [None if one is None else torch.from_numpy(one[order]).to(device) for one in (weights, groups)]
         self.seed = seed
 
     def init(self) -> EvaluationState:
@@ -159,7 +177,7 @@ class EvaluationRows:
         return EvaluationState(draws[0], draws[1], 0)
 
     def batch(self, state: EvaluationState, rows: int) -> Batch:
-        """Return a slice of `rows` rows at a random place, or all if there are not more; the state is updated in place."""
+        """Return `rows` rows from a random place on, or all rows where there are not more; the state is updated in place."""
         state.before.bit_generator.state = state.draw.bit_generator.state
         state.rows = rows
         total = len(self.targets)
@@ -175,5 +193,5 @@ class EvaluationRows:
         return self.batch(EvaluationState(draw, copy.deepcopy(draw), 0), state.rows) if state.rows else None
 
     def _rows(self, part: slice) -> Rows | None:
-        weights, groups = (None if one is None else one[part] for one in self.told)
+        weights, groups = (None if one is None else one[part] for one in self._row_data)
         return None if weights is None and groups is None else Rows(weights, groups)

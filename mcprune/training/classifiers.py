@@ -1,4 +1,4 @@
-"""The classifier of a run: fresh by its name, smaller by a mask, in words, and the rows that its maps leave memory for."""
+"""The classifier of a run: new, cut to a mask, and described."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fresh_classifier(
     hidden: tuple[int, ...] | None = None,
     dropout: float | None = None,
 ) -> nn.Module:
-    """Return an untrained classifier as the settings name it, of their hidden widths and dropout or of others."""
+    """Return an untrained classifier; `hidden` and `dropout` replace those of the settings."""
     return build(
         settings.name,
         prepared.n_inputs,
@@ -37,14 +37,14 @@ def fresh_classifier(
 
 
 def shrunken(model: nn.Module, sites: SiteMap, mask: BoolArray, n_inputs: int) -> nn.Module:
-    """Return the small model of a run, whose rows are flat; a network does not always say by itself how long they are."""
+    """Return the model cut to a mask, for flat rows of `n_inputs`, which not every network knows."""
     return shrink(model, sites, mask, input_shape=(n_inputs,))
 
 
 def rows_that_fit(
     model: nn.Module, sites: SiteMap, prepared: Prepared, *, max_memory: int, replicas: int
 ) -> int | None:
-    """Return how many rows' maps fit in memory where channels are sites; None of other sites."""
+    """Return how many rows fit in memory with their maps where channels are sites; None for other kinds of sites."""
     if not sites.channels:
         return None
     device = next(model.parameters()).device
@@ -53,8 +53,8 @@ def rows_that_fit(
     return max(1, max_memory // (4 * (replicas * whole + 3 * widest)))
 
 
-def classifier_words(settings: ModelSettings, model: nn.Module, *, is_users_model: bool) -> str:
-    """Return the classifier in a few words: its class, or the widths of an MLP, and those that are searched with."""
+def describe_classifier(settings: ModelSettings, model: nn.Module, *, is_users_model: bool) -> str:
+    """Return a short description of the classifier: its class, or the widths of an MLP and of the one that is searched with."""
     widths = getattr(model, "widths", None)
     if not widths and not is_users_model:
         return f"{settings.name}, width {settings.width:g}"
@@ -62,5 +62,5 @@ def classifier_words(settings: ModelSettings, model: nn.Module, *, is_users_mode
         return type(model).__name__
     is_mlp = not is_users_model and settings.name == "mlp"
     kept = (widths[0], *settings.hidden, widths[-1]) if is_mlp else widths
-    words = "MLP " + "-".join(map(str, kept))
-    return words if tuple(kept) == tuple(widths) else f"{words}, searched with {'-'.join(map(str, widths))}"
+    text = "MLP " + "-".join(map(str, kept))
+    return text if tuple(kept) == tuple(widths) else f"{text}, searched with {'-'.join(map(str, widths))}"

@@ -1,4 +1,4 @@
-"""A classifier trained before the search, and the short update of what a mask has left of it."""
+"""Fine-tune what a mask keeps of a trained classifier: by steps of backprop, or by least squares."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mcprune.errors import ModelError
 from mcprune.sites.compare import evaluating
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap
-from mcprune.training.trainer import fit
+from mcprune.training.fit import fit
 
-# Of the mean square of the inputs of a layer, added to the diagonal of the normal equations.
+# Added to the diagonal of the normal equations, in units of the mean square of the inputs of the layer.
 RIDGE = 1e-4
 PART = 8192
 
 
-class Held(nn.Module):
-    """A gated classifier under one fixed mask: what the mask drops gets no gradient, and so stays out while it trains."""
+class MaskedClassifier(nn.Module):
+    """A gated classifier under one fixed mask: dropped sites get no gradient, and stay dropped while it trains."""
 
     def __init__(self, model: nn.Module, sites: SiteMap, mask: torch.Tensor) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Held(nn.Module):
         return logits
 
 
-def by_gradient(
+def finetune_steps(
     model: nn.Module,
     sites: SiteMap,
     mask: torch.Tensor,
@@ -46,24 +46,25 @@ def by_gradient(
     learning_rate: float,
     weight_decay: float,
     seed: int,
-    jitter: float = 0.0,
-    is_asked: Callable[[], bool] = lambda: False,
+    input_noise: float = 0.0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> nn.Module:
-    """Return a copy of the model whose kept parts are trained on from their values, under the mask.
+    """Return a copy of the model, trained further under the mask.
 
     Parameters
     ----------
     model : nn.Module
-        Left as it is.
+        It does not change.
     sites : SiteMap
     mask : Tensor of bool, shape (N,)
-    features : Tensor, shape (rows, ...); targets : Tensor of int64, shape (rows,)
-    epochs, batch_size, learning_rate, weight_decay, seed, jitter, is_asked
-        As for `trainer.fit`.
+    features : Tensor, shape (rows, ...)
+    targets : Tensor of int64, shape (rows,)
+    epochs, batch_size, learning_rate, weight_decay, seed, input_noise, should_stop
+        See `fit`.
     """
     out = copy.deepcopy(model)
     fit(
-        Held(out, sites, mask),
+        MaskedClassifier(out, sites, mask),
         features,
         targets,
         epochs=epochs,
@@ -71,26 +72,26 @@ def by_gradient(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         seed=seed,
-        jitter=jitter,
-        is_asked=is_asked,
+        input_noise=input_noise,
+        should_stop=should_stop,
     )
     return out
 
 
 @torch.no_grad()
-def by_least_squares(
+def finetune_least_squares(
     model: nn.Module, sites: SiteMap, mask: torch.Tensor, features: torch.Tensor, *, ridge: float = RIDGE
 ) -> nn.Module:
-    """Return a copy in which each Linear layer's kept weights give, as nearly as they can, what the layer gave before.
+    """Return a copy of the model whose Linear layers reproduce their outputs from what the mask keeps.
 
-    Layer after layer the kept weights w of each output, and its bias, minimise sum over the rows of (x w + b - y)^2, with x what
-    enters the layer under the mask (layers in front updated already) and y what it gave with all sites kept; plus
-    `ridge` times the mean square of x times |w - w_trained|^2. Frozen weights and biases stay as they are.
+    Layer by layer, the kept weights w and the bias b of each output minimise the sum over the rows of (x w + b - y)^2, plus `ridge`
+    times the mean square of x times |w - w_trained|^2. Here x is the input of the layer under the mask, with the layers before it
+    updated, and y the output of the layer with all sites kept. Frozen weights and biases do not change.
 
     Parameters
     ----------
     model : nn.Module
-        Left as it is.
+        It does not change.
     sites : SiteMap
     mask : Tensor of bool, shape (N,)
     features : Tensor, shape (rows, ...)
@@ -99,16 +100,16 @@ def by_least_squares(
     Raises
     ------
     ModelError
-        The model has a layer whose weights are sites and no Linear, or one that is called more than once.
+        A layer whose weights are sites is not Linear, or a layer is called more than once.
     """
     for group in sites.weights:
         if not isinstance(model.get_submodule(group.layer), nn.Linear):
             raise ModelError(
-                f"layer {group.layer!r} is no Linear layer: least squares update Linear layers only; choose --finetune short"
+                f"Layer {group.layer!r} is not Linear, and least squares update Linear layers only. Use --finetune short."
             )
     out = copy.deepcopy(model)
     kept = {group.layer: mask[group.start : group.stop].view(group.shape) for group in sites.weights}
-    masked, whole = Held(out, sites, mask), model
+    masked, whole = MaskedClassifier(out, sites, mask), model
     with evaluating(out), evaluating(whole):
         for name in _call_order(masked, features[:2]):
             layer = out.get_submodule(name)
@@ -121,12 +122,12 @@ def by_least_squares(
             product = torch.zeros(width + 1, layer.out_features, dtype=torch.float64)
             for first in range(0, len(features), PART):
                 rows = features[first : first + PART]
-                with _caught(layer) as met:
+                with _recorded(layer) as masked_values:
                     masked(rows)
-                with _caught(whole.get_submodule(name)) as wanted:
+                with _recorded(whole.get_submodule(name)) as whole_values:
                     whole(rows)
-                x = met["inputs"].reshape(-1, width).double()
-                y = wanted["output"].reshape(-1, layer.out_features).double()
+                x = masked_values["inputs"].reshape(-1, width).double()
+                y = whole_values["output"].reshape(-1, layer.out_features).double()
                 y = y if fixed_bias is None else y - fixed_bias
                 x = torch.cat([x, torch.full((len(x), 1), float(has_bias), dtype=torch.float64, device=x.device)], 1)
                 gram += (x.T @ x).cpu()
@@ -150,8 +151,8 @@ def by_least_squares(
     return out
 
 
-def _call_order(masked: Held, rows: torch.Tensor) -> list[str]:
-    """The Linear layers in the order in which they are called, each once."""
+def _call_order(masked: MaskedClassifier, rows: torch.Tensor) -> list[str]:
+    """Return the names of the Linear layers in the order of their calls."""
     order: list[str] = []
     handles = [
         layer.register_forward_hook(lambda *_, name=name: order.append(name))
@@ -166,22 +167,22 @@ def _call_order(masked: Held, rows: torch.Tensor) -> list[str]:
     if len(set(order)) < len(order):
         twice = next(name for name in order if order.count(name) > 1)
         raise ModelError(
-            f"layer {twice!r} is called more than once: least squares cannot serve; choose --finetune short"
+            f"Layer {twice!r} is called more than once, which least squares cannot update. Use --finetune short."
         )
     return order
 
 
 @contextmanager
-def _caught(layer: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
-    """Inside, what enters the layer and what it gives."""
-    met: dict[str, torch.Tensor] = {}
+def _recorded(layer: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """Record the `inputs` and the `output` of the layer in the calls inside."""
+    values: dict[str, torch.Tensor] = {}
 
     def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        # In front of the gates of its units, whose hook comes later.
-        met["inputs"], met["output"] = inputs[0].detach(), output.detach()
+        # The output before the gates of its units, whose hook runs after this one.
+        values["inputs"], values["output"] = inputs[0].detach(), output.detach()
 
     handle = layer.register_forward_hook(hook)
     try:
-        yield met
+        yield values
     finally:
         handle.remove()

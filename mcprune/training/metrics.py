@@ -1,4 +1,4 @@
-"""The value of a run's objective beside accuracy: tried before the run, and on rows that the search does not see."""
+"""Accuracy and the value of the objective of a classifier."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MOST_GROUPS = 1000
 
 
 def coded_groups(objective: Objective, features: AnyArray) -> IntArray | None:
-    """Return the group of each row (rows,) where the objective compares the values of an input; else None.
+    """Return the group of each row (rows,) where the objective compares groups by an input; else None.
 
     Raises
     ------
     ObjectiveError
-        An input of too many values to be groups.
+        The input has too many values.
     """
     if not isinstance(objective, WorstGroup) or objective.column is None:
         return None
@@ -38,12 +38,12 @@ def coded_groups(objective: Objective, features: AnyArray) -> IntArray | None:
 
 
 def try_objective(gated: GatedModel, objective: Objective, case: Case) -> None:
-    """Ask for the objective of the untrained classifier with all sites kept, before anything is written.
+    """Compute the objective of the untrained classifier with all sites kept, before anything is written.
 
     Raises
     ------
     ObjectiveError
-        It cannot be computed here.
+        It cannot be computed.
     """
     full = FullEvaluator(gated, objective, max_memory=case.max_memory)
     case.begun(full)
@@ -83,3 +83,19 @@ def value_of(
     except ObjectiveError:  # a class that is not among these rows
         return None
     return float(losses[0])
+
+
+@torch.no_grad()
+def accuracy(
+    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None
+) -> float:
+    """Return the share of rows (rows, ...) whose largest logit is that of their target (rows,); `gates` (N,) for a GatedModel."""
+    model.eval()
+    # Maps of images take more memory than flat rows.
+    rows = 512 if any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in model.modules()) else 8192
+    right = 0
+    for first in range(0, len(targets), rows):
+        part = features[first : first + rows]
+        logits = model(part) if gates is None else model(part, gates)
+        right += int((logits.argmax(dim=1) == targets[first : first + rows]).sum())
+    return right / max(len(targets), 1)

@@ -16,7 +16,8 @@ from mcprune.models.modes import (
     undrawn_parameters,
     use_training_mode,
 )
-from mcprune.training.trainer import adam, fit
+from mcprune.training.fit import fit
+from mcprune.training.steps import adam
 
 
 def freeze(*modules: nn.Module) -> None:

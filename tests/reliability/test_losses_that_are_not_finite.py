@@ -44,11 +44,11 @@ def at_call(number, real, broken):
 
 
 def not_finite(*_, **__):
-    raise NumericalError("the classifier's loss is nan at training step 48; lower --learning-rate")
+    raise NumericalError("the classifier's loss is nan at training step 48. Lower --learning-rate")
 
 
 PLACES = {
-    "classifier": (Trainer, "run", not_finite, "; lower --learning-rate"),
+    "classifier": (Trainer, "run", not_finite, r"\. Lower --learning-rate"),
     "evaluation batch": (FusedEvaluator, "current", lambda self: np.array([math.nan]), r"\. Lower --learning-rate"),
 }
 

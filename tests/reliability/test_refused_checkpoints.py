@@ -177,8 +177,8 @@ def test_any_part_of_another_kind_is_refused(wrong, folder):
 
 
 def test_another_machine_is_told_of_and_refused_without_anyway(folder, cut_off, monkeypatch, capsys):
-    real = opening.circumstances
-    monkeypatch.setattr(opening, "circumstances", lambda *given: {**real(*given), "torch": "9.9"})
+    real = opening.describe_machine
+    monkeypatch.setattr(opening, "describe_machine", lambda *given: {**real(*given), "torch": "9.9"})
     assert main(["resume", str(folder)]) == 2
     assert "torch" in (said := capsys.readouterr().err)
     assert "9.9 now" in said

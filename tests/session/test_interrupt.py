@@ -69,10 +69,10 @@ def test_only_a_command_takes_the_signals():
         assert signal.getsignal(signal.SIGINT) is before
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        assert not interrupt.is_asked
+        assert not interrupt.should_stop
     with own_signals(), Interrupt(signal.SIGINT) as interrupt:
         signal.raise_signal(signal.SIGINT)  # the control: noted, and nothing is raised
-        assert interrupt.is_asked
+        assert interrupt.should_stop
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

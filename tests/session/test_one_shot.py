@@ -20,8 +20,8 @@ from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.sites.weights import nonzero_weights
 from mcprune.storage.pruned_model import load
-from mcprune.training.finetune import by_gradient, by_least_squares
-from mcprune.training.trainer import fit
+from mcprune.training.finetune import finetune_least_squares, finetune_steps
+from mcprune.training.fit import fit
 
 SHORT = {
     "pretrain": 12,
@@ -193,9 +193,9 @@ def test_updates_change_what_is_kept_and_nothing_else(how):
     mask = torch.rand(sites.size, generator=draw) < 0.6
     if how == "gradient":
         options = {"epochs": 3, "batch_size": 50, "learning_rate": 0.01, "weight_decay": 0.0, "seed": 0}
-        after = by_gradient(model, sites, mask, x, y, **options)
+        after = finetune_steps(model, sites, mask, x, y, **options)
     else:
-        after = by_least_squares(model, sites, mask, x, ridge=1e-9)
+        after = finetune_least_squares(model, sites, mask, x, ridge=1e-9)
     flat = [torch.cat([layer.weight.flatten() for layer in (m.layers[0], m.layers[2])]) for m in (model, after)]
     assert torch.equal(flat[0][~mask], flat[1][~mask])
     assert (flat[0] != flat[1])[mask].float().mean() > 0.7  # but for dead units

@@ -16,8 +16,9 @@ from mcprune.session.build.planner import make_plan
 from mcprune.session.retrain import Refit
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
-from mcprune.training.classifiers import classifier_words
-from mcprune.training.trainer import Trainer, fit
+from mcprune.training.classifiers import describe_classifier
+from mcprune.training.fit import fit
+from mcprune.training.trainer import Trainer
 
 
 def planned(**options):
@@ -38,7 +39,7 @@ def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
     assert plan.config.model.search_hidden == (512,)
     assert plan.model.widths == (64, 512, 10)
     assert (
-        classifier_words(plan.settings.model, plan.model, is_users_model=False)
+        describe_classifier(plan.settings.model, plan.model, is_users_model=False)
         == "MLP 64-128-64-10, searched with 64-512-10"
     )
     assert plan.config.chain.keep_schedule.regrow == 40
@@ -102,7 +103,7 @@ def test_options_that_nothing_could_follow_are_refused(options):
         planned(**options)
 
 
-def trained(takes_columns, monkeypatch, jitter=0.0):
+def trained(takes_columns, monkeypatch, input_noise=0.0):
     """Return the first weights after ten steps on masks that keep 8 of 300 inputs."""
     draw = np.random.default_rng(0)
     model = MLP((300, 16, 3), seed=1)
@@ -112,7 +113,7 @@ def trained(takes_columns, monkeypatch, jitter=0.0):
     weights = np.where(np.arange(300) < 8, 4.0, -4.0)
     trainer = Trainer(
         gated, torch.from_numpy(draw.random((64, 300), dtype=np.float32)), torch.arange(64) % 3,
-        batch_size=16, learning_rate=1e-2, weight_decay=0.0, perturb=0.25, seed=0, jitter=jitter,
+        batch_size=16, learning_rate=1e-2, weight_decay=0.0, mask_noise=0.25, seed=0, input_noise=input_noise,
     )  # fmt: skip
     trainer.run(trainer.init(), 10, (weights > 0).astype(np.float32), weights, 0.0)
     return model.layers[0].weight.detach().clone(), MLP((300, 16, 3), seed=1).layers[0].weight
@@ -149,9 +150,9 @@ def test_noise_is_a_function_of_the_seed_and_does_something():
     x = torch.from_numpy(np.random.default_rng(0).random((40, 6), dtype=np.float32))
     y = torch.arange(40) % 2
 
-    def weights(jitter):
+    def weights(input_noise):
         model = MLP((6, 5, 2), seed=0)
-        fit(model, x, y, epochs=2, batch_size=8, learning_rate=1e-2, weight_decay=0.0, seed=3, jitter=jitter)
+        fit(model, x, y, epochs=2, batch_size=8, learning_rate=1e-2, weight_decay=0.0, seed=3, input_noise=input_noise)
         return model.layers[0].weight.detach()
 
     assert torch.equal(weights(0.1), weights(0.1))

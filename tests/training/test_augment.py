@@ -6,7 +6,7 @@ import torch
 
 from mcprune.errors import ConfigError
 from mcprune.random import step_noise
-from mcprune.training.augment import Warp
+from mcprune.training.augment import RandomAffine
 
 
 def ramps(rows, channels, height, width):
@@ -23,7 +23,7 @@ def test_nothing_moves_at_a_tiny_strength_and_the_pixels_are_those_asked_for(sha
     columns = np.array([0, 17, 53, images.shape[1] - 1])
     part = torch.tensor([3, 3, 0, 19, 7, 8, 9, 10, 11])
     with step_noise(0, 0):
-        seen = Warp(images, shape, columns, 1e-6)(part)
+        seen = RandomAffine(images, shape, columns, 1e-6)(part)
     torch.testing.assert_close(seen, images[part][:, columns], atol=1e-4, rtol=0)
 
 
@@ -32,9 +32,9 @@ def test_ramps_are_shifted_turned_and_scaled_within_their_bounds():
     middle = np.array([15 * 31 + 15])
     part = torch.arange(64)
     with step_noise(1, 0):
-        first = Warp(images, (31, 31), middle, 2.0)(part)[:, 0].numpy()
+        first = RandomAffine(images, (31, 31), middle, 2.0)(part)[:, 0].numpy()
     with step_noise(1, 0):
-        again = Warp(images, (31, 31), middle, 2.0)(part)[:, 0].numpy()
+        again = RandomAffine(images, (31, 31), middle, 2.0)(part)[:, 0].numpy()
     np.testing.assert_array_equal(first, again)
     # The middle is only shifted: by up to 2 pixels each way, on a ramp the same as b dy + c dx.
     change = first - images[:, middle[0]].numpy()
@@ -43,7 +43,7 @@ def test_ramps_are_shifted_turned_and_scaled_within_their_bounds():
     assert (np.abs(change) > 0.2 * most).mean() > 0.3
     # At the corner turns add to that.
     with step_noise(1, 0):
-        corner = Warp(images, (31, 31), np.array([0]), 2.0)(part)[:, 0].numpy() - images[:, 0].numpy()
+        corner = RandomAffine(images, (31, 31), np.array([0]), 2.0)(part)[:, 0].numpy() - images[:, 0].numpy()
     assert np.abs(corner).mean() > np.abs(change).mean()
 
 
@@ -52,7 +52,7 @@ def test_rows_that_are_no_images_are_refused(quick):
     from mcprune.session.build.planner import make_plan
 
     with pytest.raises(ConfigError, match="retrain-warp"):
-        Warp(torch.zeros(3, 7), None, np.arange(7), 1.0)
+        RandomAffine(torch.zeros(3, 7), None, np.arange(7), 1.0)
     table = load("digits")
     object.__setattr__(table, "image_shape", None)
     with pytest.raises(ConfigError, match="no images"):

@@ -11,8 +11,11 @@ from mcprune.models.mlp import MLP
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.training import batches
-from mcprune.training.batches import EvaluationRows, judge_split
-from mcprune.training.trainer import Trainer, accuracy, fit, trade
+from mcprune.training.batches import EvaluationRows, split_evaluation_rows
+from mcprune.training.fit import fit
+from mcprune.training.metrics import accuracy
+from mcprune.training.steps import swap_sites
+from mcprune.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -20,23 +23,23 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.7])
 def test_held_out_judges_are_a_share_of_every_class_and_never_train(share):
     targets = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [400, 90, 12, 3]))
-    training, judging = judge_split(targets, "held-out", share, seed=1)
+    training, judging = split_evaluation_rows(targets, "held-out", share, seed=1)
     assert not set(training) & set(judging)
     assert sorted([*training, *judging]) == list(range(len(targets)))
     for label, count in enumerate([400, 90, 12, 3]):
         judges = (targets[judging] == label).sum()
         assert abs(judges - share * count) <= 1
         assert 1 <= judges < count
-    again = judge_split(targets, "held-out", share, seed=1)
+    again = split_evaluation_rows(targets, "held-out", share, seed=1)
     np.testing.assert_array_equal(again[1], judging)
-    assert not np.array_equal(judge_split(targets, "held-out", share, seed=2)[1], judging)
+    assert not np.array_equal(split_evaluation_rows(targets, "held-out", share, seed=2)[1], judging)
 
 
 def test_a_class_with_one_row_trains_it_and_training_judges_are_all_rows():
-    training, judging = judge_split(np.array([0, 0, 0, 0, 1]), "held-out", 0.5, seed=0)
+    training, judging = split_evaluation_rows(np.array([0, 0, 0, 0, 1]), "held-out", 0.5, seed=0)
     assert 4 in training
     assert 4 not in judging
-    training, judging = judge_split(np.array([0, 0, 1]), "train", 0.3, seed=0)
+    training, judging = split_evaluation_rows(np.array([0, 0, 1]), "train", 0.3, seed=0)
     assert training.tolist() == judging.tolist() == [0, 1, 2]
 
 
@@ -62,10 +65,12 @@ def test_chosen_rows_are_laid_out_as_a_copy_of_them_would_be(monkeypatch):
     draw = np.random.default_rng(0)
     features, targets = draw.normal(size=(300, 4)).astype(np.float32), draw.integers(0, 3, 300)
     weights, chosen = draw.random(300), draw.permutation(300)[:123]
-    copied = EvaluationRows(features[chosen], targets[chosen], device=CPU, seed=3, jitter=0.1, weights=weights[chosen])
+    copied = EvaluationRows(
+        features[chosen], targets[chosen], device=CPU, seed=3, input_noise=0.1, weights=weights[chosen]
+    )
     wanted = copied.batch(copied.init(), 123)
-    monkeypatch.setattr(batches, "LAID_OUT", 50)
-    picked = EvaluationRows(features, targets, rows=chosen, device=CPU, seed=3, jitter=0.1, weights=weights)
+    monkeypatch.setattr(batches, "COPIED", 50)
+    picked = EvaluationRows(features, targets, rows=chosen, device=CPU, seed=3, input_noise=0.1, weights=weights)
     rows = picked.batch(picked.init(), 123)
     assert torch.equal(rows.features, wanted.features)
     assert torch.equal(rows.targets, wanted.targets)
@@ -75,7 +80,7 @@ def test_chosen_rows_are_laid_out_as_a_copy_of_them_would_be(monkeypatch):
 def test_judging_rows_carry_the_same_noise_in_every_batch_and_the_data_none():
     features = np.random.default_rng(0).random((400, 30)).astype(np.float32)
     before = features.copy()
-    rows = EvaluationRows(features, np.arange(400), device=CPU, seed=3, jitter=0.1)
+    rows = EvaluationRows(features, np.arange(400), device=CPU, seed=3, input_noise=0.1)
     first, second = rows.batch(rows.init(), 400), rows.batch(rows.init(), 400)
     assert torch.equal(first.features, second.features)
     noise = first.features.numpy() - features[first.targets.numpy()]
@@ -89,16 +94,16 @@ def test_judging_rows_carry_the_same_noise_in_every_batch_and_the_data_none():
 def test_a_row_trades_as_many_sites_as_it_says(count):
     gates = np.random.default_rng(0).random(30).astype(np.float32)
     kept, dropped = np.arange(12), np.arange(12, 30)
-    traded = trade(gates, kept, dropped, count, 400, np.random.default_rng(1))
+    swapped = swap_sites(gates, kept, dropped, count, 400, np.random.default_rng(1))
     draw = np.random.default_rng(1)  # the same draws, to know in which rows none came twice
     out, in_ = draw.integers(0, 12, (400, count)), draw.integers(0, 18, (400, count))
     distinct = np.array([len(set(a)) == len(set(b)) == count for a, b in zip(out.tolist(), in_.tolist(), strict=True)])
     assert distinct.sum() > 60
-    changed = traded != gates
+    changed = swapped != gates
     for row in np.flatnonzero(distinct):
         assert changed[row, kept].sum() == changed[row, dropped].sum() == count
         # The same gates at other places: their sum stays.
-        np.testing.assert_array_equal(np.sort(traded[row]), np.sort(gates))
+        np.testing.assert_array_equal(np.sort(swapped[row]), np.sort(gates))
     assert (changed[:, kept].sum(axis=1) <= count).all()
     assert (changed[:, dropped].sum(axis=1) <= count).all()
     places = changed[distinct].sum(axis=0)
@@ -108,11 +113,11 @@ def test_a_row_trades_as_many_sites_as_it_says(count):
 def test_there_is_nothing_to_trade_when_all_is_kept_or_none():
     gates = np.ones(6, np.float32)
     for kept, dropped in ((np.arange(6), np.arange(0)), (np.arange(0), np.arange(6))):
-        traded = trade(gates, kept, dropped, 3, 4, np.random.default_rng(0))
-        np.testing.assert_array_equal(traded, np.ones((4, 6)))
+        swapped = swap_sites(gates, kept, dropped, 3, 4, np.random.default_rng(0))
+        np.testing.assert_array_equal(swapped, np.ones((4, 6)))
 
 
-def trainer(learning_rate=1e-2, perturb=0.0, seed=0, batch_size=16):
+def trainer(learning_rate=1e-2, mask_noise=0.0, seed=0, batch_size=16):
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(80, 6, generator=draw)
     y = (x[:, 0] > 0).long()
@@ -124,7 +129,7 @@ def trainer(learning_rate=1e-2, perturb=0.0, seed=0, batch_size=16):
         batch_size=batch_size,
         learning_rate=learning_rate,
         weight_decay=0.0,
-        perturb=perturb,
+        mask_noise=mask_noise,
         seed=seed,
     )
 
@@ -138,19 +143,19 @@ def weights_after(steps, **options):
 
 
 def test_training_is_a_function_of_the_seed_and_perturbing_changes_it():
-    assert torch.equal(weights_after(20, perturb=0.3), weights_after(20, perturb=0.3))
+    assert torch.equal(weights_after(20, mask_noise=0.3), weights_after(20, mask_noise=0.3))
     assert not torch.equal(weights_after(20, seed=1), weights_after(20, seed=0))
-    assert not torch.equal(weights_after(20, perturb=0.3), weights_after(20))
+    assert not torch.equal(weights_after(20, mask_noise=0.3), weights_after(20))
 
 
 def test_a_site_whose_gate_is_zero_learns_only_when_rows_trade_it_in():
     first = MLP((6, 12, 2), seed=1).layers[0].weight.detach()
     gates, weights = np.array([1, 1, 1, 1, 0, 0], np.float32), np.array([4.0, 4, 4, 4, -4, -4])
-    plain, traded = trainer(), trainer(perturb=0.3)
-    for made in (plain, traded):
+    plain, swapped = trainer(), trainer(mask_noise=0.3)
+    for made in (plain, swapped):
         made.run(made.init(), 40, gates, weights, 0.0)
     assert torch.equal(plain.gated.model.layers[0].weight[:, 4:], first[:, 4:])
-    assert not torch.equal(traded.gated.model.layers[0].weight[:, 4:], first[:, 4:])
+    assert not torch.equal(swapped.gated.model.layers[0].weight[:, 4:], first[:, 4:])
     assert not torch.equal(plain.gated.model.layers[0].weight[:, :4], first[:, :4])
 
 
@@ -179,9 +184,9 @@ def test_the_learning_rate_falls_at_the_end():
 
 def test_a_diverging_classifier_is_given_up_naming_the_step_and_the_remedy():
     made = trainer(learning_rate=1e30)
-    with pytest.raises(NumericalError, match=r"at training step 7; lower --learning-rate \(it is 1e\+30\)"):
+    with pytest.raises(NumericalError, match=r"at training step 7\. Lower --learning-rate \(it is 1e\+30\)"):
         made.run(made.init(), 7, np.ones(6, np.float32), np.ones(6), 0.0)
-    with pytest.raises(NumericalError, match="while retraining; lower --learning-rate"):
+    with pytest.raises(NumericalError, match=r"while it was trained\. Lower --learning-rate"):
         fit(
             made.gated.model,
             made.features,

@@ -1,4 +1,4 @@
-"""A teacher's outputs in place of the labels: what the lessons hold, what the loss is, and that a run uses them."""
+"""A teacher's outputs in place of the labels: what they are, what the loss is, and that a run uses them."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ from mcprune.errors import ConfigError
 from mcprune.random import step_noise
 from mcprune.session.build.planner import make_plan
 from mcprune.training import distill
-from mcprune.training.augment import Warp
-from mcprune.training.distill import Lessons
-from mcprune.training.trainer import fit
+from mcprune.training.augment import RandomAffine
+from mcprune.training.distill import DistillationTargets
+from mcprune.training.fit import fit
 
 
 def linear(inputs, outputs, seed):
@@ -27,10 +27,10 @@ def rows(count=50, inputs=6):
 
 def test_lessons_are_the_teachers_softened_outputs_on_full_rows():
     full, teacher = rows(), linear(6, 3, 1)
-    lessons = Lessons(teacher, full, np.array([1, 4]), 2.0)
+    distillation = DistillationTargets(teacher, full, np.array([1, 4]), 2.0)
     part = torch.tensor([7, 7, 0, 49])
-    seen, said = lessons(part)
-    assert lessons.copies == 1
+    seen, said = distillation(part)
+    assert distillation.copies == 1
     torch.testing.assert_close(seen, full[part][:, [1, 4]])
     torch.testing.assert_close(said, torch.softmax(teacher(full[part]) / 2.0, dim=1))
 
@@ -39,16 +39,21 @@ def test_warped_copies_are_labelled_as_they_are_seen_and_bounded_in_memory(monke
     images, teacher = rows(40, 36).abs(), linear(36, 3, 1)
     everything = np.arange(36)
     with step_noise(0, 0):
-        lessons = Lessons(teacher, images, everything, 3.0, Warp(images, (6, 6), everything, 1.0))
-    assert lessons.copies == distill.COPIES
+        distillation = DistillationTargets(
+            teacher, images, everything, 3.0, RandomAffine(images, (6, 6), everything, 1.0)
+        )
+    assert distillation.copies == distill.COPIES
     with step_noise(0, 1):
-        seen, said = lessons(torch.arange(40).repeat(20))
+        seen, said = distillation(torch.arange(40).repeat(20))
     torch.testing.assert_close(said, torch.softmax(teacher(seen) / 3.0, dim=1))
     first = seen[::40]
     assert len(torch.unique(first, dim=0)) > 5  # row 0 comes in several copies
-    monkeypatch.setattr(distill, "HELD", 3 * 4 * 40 * 36)
+    monkeypatch.setattr(distill, "MOST_BYTES", 3 * 4 * 40 * 36)
     with step_noise(0, 0):
-        assert Lessons(teacher, images, everything, 3.0, Warp(images, (6, 6), everything, 1.0)).copies == 3
+        assert (
+            DistillationTargets(teacher, images, everything, 3.0, RandomAffine(images, (6, 6), everything, 1.0)).copies
+            == 3
+        )
 
 
 def test_a_student_of_the_teachers_shape_becomes_the_teacher_and_labels_have_no_say():
@@ -57,7 +62,7 @@ def test_a_student_of_the_teachers_shape_becomes_the_teacher_and_labels_have_no_
     wrong = torch.zeros(400, dtype=torch.int64)
     fit(
         student, full, wrong, epochs=60, batch_size=40, learning_rate=0.02, weight_decay=0.0, seed=0,
-        lessons=Lessons(teacher, full, np.arange(6), 2.0),
+        distillation=DistillationTargets(teacher, full, np.arange(6), 2.0),
     )  # fmt: skip
     apart = (torch.softmax(student(full), 1) - torch.softmax(teacher(full), 1)).abs().max()
     assert apart < 0.02
@@ -71,9 +76,9 @@ def test_the_gradient_keeps_its_size_at_every_temperature():
     full, teacher = 0.01 * rows(400), linear(6, 3, 1)
     sizes = []
     for heat in (1.0, 4.0):
-        lessons = Lessons(teacher, full, np.arange(6), heat)
+        distillation = DistillationTargets(teacher, full, np.arange(6), heat)
         logits = torch.zeros(400, 3, requires_grad=True)
-        _, said = lessons(torch.arange(400))
+        _, said = distillation(torch.arange(400))
         (heat**2 * nn.functional.cross_entropy(logits / heat, said)).backward()
         sizes.append(logits.grad.norm())
     assert sizes[1] / sizes[0] == pytest.approx(1.0, abs=0.1)

@@ -178,7 +178,7 @@ def _check_limits(space: SearchSpace) -> None:
         words = COST_UNITS[cost.unit]
         if smallest < 0:
             raise ConfigError(
-                f"No mask satisfies {budget_words(space)}. Name fewer sites to keep or drop, or choose other numbers."
+                f"No mask satisfies {describe_budget(space)}. Name fewer sites to keep or drop, or choose other numbers."
             )
         if cost.limit > whole:
             most = "all that may be kept" if space.has_fixed or cost.costs is None else "the whole model"
@@ -193,11 +193,11 @@ def _check_limits(space: SearchSpace) -> None:
     classes = space.classes
     if classes.completion(np.zeros_like(classes.sizes), classes.sizes, space.goal) is None:
         raise ConfigError(
-            f"No mask was found that satisfies {budget_words(space)} together. Choose larger limits, or other counts."
+            f"No mask was found that satisfies {describe_budget(space)} together. Choose larger limits, or other counts."
         )
 
 
-def budget_words(space: SearchSpace) -> str:
+def describe_budget(space: SearchSpace) -> str:
     """Return the budget as options, for messages."""
     counts = [
         f"keep={count.n}" if count.name == "sites" else f"keep {count.name}={count.n}" for count in space.budget.counts

@@ -43,7 +43,7 @@ FALLING = 16  # a frozen classifier's blocks make so many times fewer decisions 
 TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
 
 
-def judging_rows(plan: Plan) -> int:
+def most_evaluation_rows(plan: Plan) -> int:
     """Return how many rows a candidate can be judged on at most."""
     share = plan.evaluation.fraction if plan.evaluation.on == "held-out" else 1.0
     return max(1, round(share * len(plan.prepared.y_train)))
@@ -54,7 +54,7 @@ def evaluation_case(plan: Plan) -> Case:
     chain, data = plan.chain, plan.prepared
     early = chain.keep_schedule.kind == "geometric" and plan.falls
     most = plan.evaluation.early_rows if early else plan.evaluation.rows
-    rows = min(most, judging_rows(plan))
+    rows = min(most, most_evaluation_rows(plan))
     chosen: slice | np.ndarray = slice(rows)
     if (
         not plan.is_plain_objective or data.weights is not None
@@ -73,11 +73,11 @@ def evaluation_case(plan: Plan) -> Case:
         ahead=candidates_ahead(chain, plan.sites.size, plan.runtime.max_memory),
         max_memory=plan.runtime.max_memory,
         wrong_rate=chain.early_reject or None,
-        rows=_told(data, chosen),
+        rows=_objective_rows(data, chosen),
     )
 
 
-def _told(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
+def _objective_rows(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
     """Return what the objective is told of the chosen training rows."""
     weights, groups = (None if one is None else torch.from_numpy(one[chosen]) for one in (data.weights, data.groups))
     return None if weights is None and groups is None else Rows(weights, groups)

@@ -242,7 +242,7 @@ def _fit_of(model: nn.Module, rows: torch.Tensor, targets: torch.Tensor) -> tupl
     return float((logits.argmax(dim=1) == targets).double().mean()), loss if math.isfinite(loss) else math.inf
 
 
-def redraw_note(model: nn.Module) -> str:
+def note_on_redraw(model: nn.Module) -> str:
     """What to say of trainable parameters that retraining cannot draw afresh; "" if there are none."""
     names = undrawn_parameters(model)
     if not names:

@@ -23,10 +23,10 @@ from mcprune.evaluators.choose import refuse_random
 from mcprune.models.modes import is_fully_frozen
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
-from mcprune.session.build.budget import budget_words, settle_space
+from mcprune.session.build.budget import describe_budget, settle_space
 from mcprune.session.build.importance import rounds_of
 from mcprune.session.build.markov import evaluation_case
-from mcprune.session.build.own_model import redraw_note, settle_own_model
+from mcprune.session.build.own_model import note_on_redraw, settle_own_model
 from mcprune.session.build.plan import Plan
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
@@ -107,7 +107,7 @@ def make_plan(
     origin = copy.deepcopy(classifier)
     if own is not None or sites.channels:  # now rather than after the search
         require_cuttable(classifier, sites, (prepared.n_inputs,))
-    if own is not None and settings.retrain.finetune == "scratch" and (note := redraw_note(classifier)):
+    if own is not None and settings.retrain.finetune == "scratch" and (note := note_on_redraw(classifier)):
         notes.append(note)
     plan = Plan(
         settings=settings,
@@ -169,7 +169,7 @@ def _all_facts(facts: Facts, config: Config, model: nn.Module, space: SearchSpac
         keep=space.n if is_single else own[0] if own and keep is None else keep,
         is_single=is_single,
         is_plain=space.is_plain,
-        budget="groups" if config.problem.groups is not None else budget_words(space),
+        budget="groups" if config.problem.groups is not None else describe_budget(space),
         falls=not is_single or space.n < sites.size,
         fitting_rows=NO_BOUND if fitting is None else fitting,
     )

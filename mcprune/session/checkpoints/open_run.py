@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
-from mcprune.environment import circumstances
+from mcprune.environment import describe_machine
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import Replay, change_of
@@ -107,7 +107,7 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
             config = config_of(path, checkpoint)
             block = checkpoint["search"]["blocks_done"]
             notes.append(f"{path}: going on after block {block:,} ({name})")
-            now = circumstances(config.runtime.threads or 1, str(checkpoint["machine"]["device"]))
+            now = describe_machine(config.runtime.threads or 1, str(checkpoint["machine"]["device"]))
             different = [
                 f"{key} {then} then, {now.get(key)} now"
                 for key, then in checkpoint["machine"].items()

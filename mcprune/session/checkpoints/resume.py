@@ -19,7 +19,7 @@ from mcprune.session.build.markov import make_method
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.open_run import OpenRun, config_of
 from mcprune.session.loop import record_events, search_and_finish, start_run
-from mcprune.session.ranks import enter
+from mcprune.session.ranks import share_plan
 from mcprune.session.search import Search
 from mcprune.session.steering.callbacks import Callback
 from mcprune.session.steering.controller import Controller
@@ -126,7 +126,7 @@ def restore_search(
         if model is not None:
             _check_frozen(plan.origin, checkpoint["origin"]["frozen"], path)
             put_tensors(plan.origin, checkpoint["origin"]["parameters"], checkpoint["origin"]["buffers"])
-        enter(plan, asked, ranks)
+        share_plan(plan, asked, ranks)
         trained_by, size = checkpoint.get("training_ranks"), 1 if ranks is None else ranks.size
         if trained_by is not None and trained_by != size and not is_forced:
             raise FolderError(

@@ -8,7 +8,7 @@ from typing import Any
 from mcprune.config.files import recorded_options
 from mcprune.config.parsing import interval
 from mcprune.data.fingerprint import fingerprint
-from mcprune.environment import circumstances
+from mcprune.environment import describe_machine
 from mcprune.session.build.plan import Plan
 from mcprune.session.search_status import SearchStatus
 from mcprune.state import serialize
@@ -89,7 +89,7 @@ class CheckpointWriter:
             It cannot be written.
         """
         if search.is_between and search.blocks_done > self._saved_blocks and self.folder.has_started:
-            search.take_back()
+            search.discard_report()
             self.save(search, self.mark)
 
 
@@ -99,7 +99,7 @@ def run_facts(plan: Plan, evaluator: str | None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "options": recorded_options(config.replace(out=None, force=False)),
         "evaluator": evaluator,
-        "machine": circumstances(plan.runtime.threads, plan.device.type),
+        "machine": describe_machine(plan.runtime.threads, plan.device.type),
         "data": fingerprint(plan.prepared),
         "is_users_model": plan.is_users_model,
         "spent_forwards": plan.spent_forwards,

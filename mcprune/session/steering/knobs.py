@@ -16,7 +16,7 @@ from mcprune.errors import ConfigError, McpruneError
 from mcprune.methods.base import Method
 from mcprune.methods.markov.method import SteeredChain
 from mcprune.methods.markov.settings import ChainSettings, check
-from mcprune.session.build.markov import candidates_ahead, judging_rows, move_plan
+from mcprune.session.build.markov import candidates_ahead, most_evaluation_rows, move_plan
 from mcprune.session.build.plan import Plan
 from mcprune.session.search_state import SearchState
 
@@ -83,7 +83,7 @@ class Knobs:
     def limits(self, name: str) -> tuple[float | None, float | None]:
         """Return the range of a knob in this run: as declared, and no more evaluation rows than there are."""
         low, high = knob_limits(name)
-        return (low, float(judging_rows(self.plan))) if name == "evaluation_rows" else (low, high)
+        return (low, float(most_evaluation_rows(self.plan))) if name == "evaluation_rows" else (low, high)
 
     def check(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
         """Check changes without making them.

@@ -25,7 +25,8 @@ from mcprune.session.retrain import Refit
 from mcprune.studies.base import RESULTS, Options, Results, error_text, machine, write_json
 from mcprune.studies.sweep.study import Study, Taken
 from mcprune.studies.sweep.vary import Vary, corners
-from mcprune.training.trainer import accuracy, fit
+from mcprune.training.fit import fit
+from mcprune.training.metrics import accuracy
 
 OBJECTIVES = {
     "retrained": "validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows",
@@ -164,13 +165,13 @@ class Sweeper:
             if self.sweep.objective == "not-retrained":
                 assert validation_accuracy is not None  # __post_init__ has checked that there are validation rows
                 return validation_accuracy
-            refit, data, settled = Refit(plan, lambda: interrupt.is_asked), plan.prepared, plan.config
+            refit, data, settled = Refit(plan, lambda: interrupt.should_stop), plan.prepared, plan.config
             model = refit.small(mask, seed)
             fit(
                 model, refit.columns(plan.rows(data.x_train), mask), torch.from_numpy(data.y_train).to(plan.device),
                 epochs=plan.retrain.epochs, batch_size=plan.train.batch_size, learning_rate=plan.retrain.learning_rate,
-                weight_decay=settled.train.weight_decay, seed=seed, jitter=settled.retrain.input_noise or 0.0,
-                is_asked=refit.is_asked,
+                weight_decay=settled.train.weight_decay, seed=seed, input_noise=settled.retrain.input_noise or 0.0,
+                should_stop=refit.should_stop,
             )  # fmt: skip
             rows = refit.columns(plan.rows(data.x_validation), mask)
             return accuracy(model, rows, torch.from_numpy(data.y_validation).to(plan.device))

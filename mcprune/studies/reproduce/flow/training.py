@@ -31,7 +31,7 @@ from mcprune.sites.site_map import SiteMap, site_map
 from mcprune.studies.parts import Figures
 from mcprune.studies.reproduce.flow.setting import DECAY, FALLS, LOSS, MAGNITUDE, MEASURES, MOMENTUM, RATE, Rows, Scale
 from mcprune.training.classifiers import shrunken
-from mcprune.training.trainer import accuracy
+from mcprune.training.metrics import accuracy
 from mcprune.types import BoolArray, FloatArray
 
 PARTS = 4  # points of the loss curve in an epoch

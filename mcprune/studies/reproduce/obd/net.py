@@ -29,7 +29,8 @@ from mcprune.storage.events import Event, Stopped
 from mcprune.studies.parts import Figures
 from mcprune.studies.reproduce.obd.curves import SIGNED
 from mcprune.studies.reproduce.obd.setting import BATCH, HOWS, MEASURES, NETS, RATE, Setting
-from mcprune.training.trainer import accuracy, fit
+from mcprune.training.fit import fit
+from mcprune.training.metrics import accuracy
 from mcprune.types import BoolArray, FloatArray
 
 ROWS_AT_ONCE = 8192  # test rows of one forward pass
