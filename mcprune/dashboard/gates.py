@@ -11,6 +11,7 @@ from mcprune.types import BoolArray, FloatArray
 
 SHOWN = 65_536  # sites whose mask is sent; of more only the counts
 BINS = 20
+POINTS = 240  # of the weights in order
 RECENT = 0.05  # weight of the latest look in each site's share
 
 
@@ -43,6 +44,41 @@ def message_of(gates: FloatArray, kept: BoolArray, share: FloatArray | None) -> 
         message["mask"] = _packed(np.packbits(kept))
         message["share"] = _packed(np.round(255 * share).astype(np.uint8))
     return message
+
+
+def order_message(position: FloatArray, kept: BoolArray, delta: float) -> dict[str, Any]:
+    """Return the pruner weights in order, the kept sites first, for the picture of the cut.
+
+    Parameters
+    ----------
+    position : ndarray of float64, shape (N,)
+    kept : ndarray of bool, shape (N,)
+    delta : float
+        Half-width of a proposal.
+
+    Returns
+    -------
+    dict
+        `ranks` and `weights` of at most `POINTS` sites, half of them next to the cut; `kept` and `size` in sites; `cut`, the
+        middle between the lowest kept and the highest dropped weight, None where nothing is dropped; `reach`, the number of
+        sites within delta of the cut; `box`, the largest absolute weight, at least 1.
+    """
+    size, count = position.size, int(kept.sum())
+    order = np.lexsort((-position, ~kept))
+    near = np.arange(max(0, count - POINTS // 4), min(size, count + POINTS // 4))
+    ranks = np.unique(np.concatenate([near, np.linspace(0, size - 1, min(size, POINTS // 2)).astype(np.int64)]))
+    cut = None
+    if 0 < count < size:
+        cut = float(position[kept].min() + position[~kept].max()) / 2
+    return {
+        "ranks": ranks.tolist(),
+        "weights": np.round(position[order[ranks]], 4).tolist(),
+        "kept": count,
+        "size": size,
+        "cut": cut,
+        "reach": None if cut is None else int((np.abs(position - cut) <= delta).sum()),
+        "box": max(1.0, float(np.abs(position).max())),
+    }
 
 
 def _packed(values: Any) -> str:

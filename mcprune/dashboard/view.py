@@ -12,7 +12,7 @@ from typing import Any
 
 from mcprune.config.knobs import knob_meaning
 from mcprune.dashboard.changes import ChangeLog
-from mcprune.dashboard.gates import SHOWN, Gates
+from mcprune.dashboard.gates import SHOWN, Gates, order_message
 from mcprune.dashboard.series import Series, Stream
 from mcprune.dashboard.window import HINTED, Window, hints
 from mcprune.errors import McpruneError
@@ -96,6 +96,7 @@ class RunView(Callback):
         self._update: BlockInfo | None = None
         self._moves: dict[str, list[int]] = {}
         self._published, self._counted = 0.0, (0.0, 0)
+        self._seconds = 0.0  # of the search, pauses left out
         self._gates: Gates | None = None
         self._validation: float | None = None
         self._constant = (math.nan, math.nan, 0)  # delta, temperature, and the proposal since which they are so
@@ -209,7 +210,12 @@ class RunView(Callback):
         plan, seconds = self.knobs.plan, max(now - self._counted[0], 1e-6)
         mean = {name: total / blocks for name, total in self._sums.items()}
         alpha = update.alpha if math.isfinite(update.alpha) else 0.0
+        self._seconds += seconds
+        proposed, accepted = (sum(pair[side] for pair in self._moves.values()) for side in (0, 1))
         figures: dict[str, float | None] = {
+            "seconds": round(self._seconds, 3),
+            "acceptance": accepted / proposed if proposed else None,
+            "decision_rate": proposed / seconds,
             "x": float(self._proposals),
             "rate": (self._proposals - self._counted[1]) / seconds,
             **mean,
@@ -226,9 +232,9 @@ class RunView(Callback):
             figures |= {"alpha": update.alpha, "schedule_lambda": update.strength}
         for name, (proposed, accepted) in self._moves.items():
             figures[f"move {name}"] = accepted / proposed if proposed else None
-        proposed, accepted = (sum(pair[side] for pair in self._moves.values()) for side in (0, 1))
         self.series.add(plain(figures))
         delta, temperature, since = self._constant
+        position = self._search.position()
         self.latest = {
             "figures": figures,
             "block": self.block,
@@ -241,7 +247,8 @@ class RunView(Callback):
             "seconds_left": self._seconds_left,
             "near_hard": near_hard(self._search.training_gates()),
             "hints": hints(self._recent, self.knobs.values(), plan.sites.size),
-            **self._gates.message(self._search.position()),
+            **self._gates.message(position),
+            "order": order_message(position, position > 0, delta),
         }
         self.stream.publish("figures", self.latest)
         self._published, self._counted = now, (now, self._proposals)
@@ -268,9 +275,10 @@ class RunView(Callback):
         """Publish the hard mask: a search that was stopped early had kept other sites before."""
         if self._search is None or self._gates is None or not self.latest:
             return
+        position = self._search.position()
         self.latest = {
             **self.latest, "figures": self.latest["figures"] | hardened_figures(event), "seconds_left": None, "hints": [],
-            **self._gates.message(self._search.position()),
+            **self._gates.message(position), "order": order_message(position, position > 0, math.nan),
         }  # fmt: skip
         self.stream.publish(event.kind, self.latest)
 

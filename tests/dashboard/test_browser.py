@@ -82,12 +82,13 @@ def opened(context, address, faults, asked):
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
     expect(page.locator("#status")).to_have_text("running", timeout=WAIT)
+    page.locator("#more > summary").click()
     return page
 
 
 def figure(page, name):
     text = page.locator("#figures div", has=page.locator(f"dt:text-is('{name}')")).locator("dd").inner_text()
-    return float(text.rstrip("%").replace(",", "") if text != "-" else "nan")
+    return float(text.split(" of ")[0].rstrip("%").replace(",", "") if text != "-" else "nan")
 
 
 def until(is_so, seconds=60):
@@ -157,7 +158,7 @@ def test_a_person_steers_a_run(steered, tmp_path):
 
     # Undo; a second page and a reload see the same.
     before = page.locator("#delta").input_value()
-    page.get_by_role("button", name="Undo last change").click()
+    page.get_by_role("button", name="Undo").click()
     expect(page.locator("#log .entry").first).to_contain_text("undone")
     delta = page.locator("#delta").input_value()
     assert float(delta) < 0.01 < float(before)
@@ -168,6 +169,7 @@ def test_a_person_steers_a_run(steered, tmp_path):
         expect(one.locator("#delta")).to_have_value(delta)
         expect(one.locator("#log .entry").first).to_contain_text("undone")
         assert one.evaluate("Charts.length()") > 20  # the past is there too
+    other.locator("#more > summary").click()
     other.locator("#alpha").fill("5")
     other.keyboard.press("Enter")
     expect(page.locator("#alpha")).to_have_value("5")
@@ -217,6 +219,24 @@ def test_it_fits_a_narrow_screen_in_both_colours_and_all_has_names(steered, tmp_
     assert nameless == []
 
 
+@pytest.mark.parametrize("size", [(1280, 800), (400, 800)])
+def test_the_first_screen_holds_what_explains_the_method(steered, size):
+    _, _, page = steered
+    page.locator("#more > summary").click()  # folded, as a page opens
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_selector("#mask canvas")
+    names = ("#mask canvas", "#order", "#delta-range", "#temperature-range", "#figures", "#pause", "#step", "#stop")
+    for name in names:
+        box = page.locator(name).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= size[0], name
+        assert box["y"] >= 0 and box["y"] + box["height"] <= size[1], name
+    assert page.locator("#move-site").is_hidden()
+    drawn = """() => { const canvas = document.getElementById('order');
+        return new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size > 8 }"""
+    until(lambda: page.evaluate(drawn))
+
+
 def test_all_is_reached_by_the_keyboard(steered):
     _, _, page = steered
     reached = set()
@@ -238,6 +258,7 @@ def test_a_run_is_stopped_early_after_a_checkpoint_and_a_page_too_many_says_so(t
         page = context.new_page()
         page.goto(run.address)
         expect(page.locator("#status")).to_have_text("paused")
+        page.locator("#more > summary").click()
         page.locator("#wanted").fill("")
         page.keyboard.press("Tab")
         expect(page.locator("#adapt_delta-said")).to_contain_text("such as 0.3")
@@ -254,7 +275,7 @@ def test_a_run_is_stopped_early_after_a_checkpoint_and_a_page_too_many_says_so(t
         page.get_by_role("button", name="One step").click()
         until(lambda: figure(page, "kept") > 16)
         expect(page.locator("#law")).to_contain_text("still falling")
-        page.get_by_role("button", name="Checkpoint now").click()
+        page.get_by_role("button", name="Checkpoint").click()
         expect(page.locator("#said")).to_contain_text(re.compile("^checkpoint"))
         time.sleep(0.5)  # the answer to the button must not take its place
         expect(page.locator("#said")).to_contain_text(re.compile("^checkpoint"))

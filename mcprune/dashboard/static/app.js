@@ -6,12 +6,11 @@
   const $ = (id) => document.getElementById(id);
   // Title, value, and the runs that show it: with a chain, without one, with a weight of L_pru, with a schedule of it, or (nothing) all.
   const FIGURES = [
-    ["L_tot", (t) => fixed(t.figures.loss, 4)], ["L_cla", (t) => fixed(t.figures.classification_loss, 4)],
-    ["validation", (t) => fixed(t.figures.validation_accuracy, 4)], ["sum of gates", (t) => fixed(t.figures.gate_sum, 1)],
-    ["n(t)", (t) => count(t.figures.target)], ["kept", (t) => count(t.figures.kept)],
-    ["accepted", (t) => percent(t.acceptance), "chain"], ["proposals/s", (t) => count(t.figures.rate), "chain"],
-    ["proposals", (t) => count(t.figures.x), "chain"], ["delta", (t) => short(t.delta), "chain"],
-    ["temperature", (t) => short(t.temperature), "chain"], ["alpha", (t) => short(t.alpha), "weighted"],
+    ["L_tot", (t) => fixed(t.figures.loss, 4)], ["accepted", (t) => percent(t.acceptance), "chain"],
+    ["decisions/s", (t) => count(t.figures.decision_rate), "chain"], ["kept", (t) => `${count(t.figures.kept)} of ${count(run.n_sites)}`],
+    ["n(t)", (t) => count(t.figures.target)], ["validation", (t) => fixed(t.figures.validation_accuracy, 4)],
+    ["change the mask", (t) => percent(t.mask_changing), "chain"], ["proposals", (t) => count(t.figures.x), "chain"],
+    ["alpha", (t) => short(t.alpha), "backprop weighted"],
     ["lambda", (t) => short(t.figures.schedule_lambda), "schedule"], ["near 0 or 1", (t) => percent(t.near_hard), "backprop"],
     ["steps/s", (t) => count(t.figures.rate), "backprop"], ["steps", (t) => count(t.figures.x), "backprop"],
   ];
@@ -189,12 +188,15 @@
     document.querySelectorAll(".chain").forEach((part) => { part.hidden = !isChain; });
     const isRanked = run.method === "importance";
     document.querySelectorAll(".backprop").forEach((part) => { part.hidden = isChain; });
-    document.querySelectorAll(".weighted").forEach((part) => { part.hidden = isRanked; });
+    document.querySelectorAll(".weighted").forEach((part) => { part.hidden = isChain || isRanked; });
     document.querySelectorAll(".schedule").forEach((part) => { part.hidden = isChain || isRanked; });
     $("no-knobs").hidden = !run.no_knobs;
     $("no-knobs").textContent = run.no_knobs || "";
     $("changes").hidden = !isChain;
-    document.querySelector("main").classList.toggle("flat", !isChain); // nothing stands beside the view
+    // A record holds neither weights nor clocks.
+    $("order-card").hidden = Boolean(run.is_recorded);
+    if (run.is_recorded) $("activity-card").hidden = true;
+    document.querySelector("main").classList.toggle("flat", !isChain); // no knobs
     $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";
     $("sites-words").textContent = isChain ? "n(t) sites may be kept at this time; it falls to n, and the chain chooses which."
       : isRanked ? "Kept after each round of scoring; the last round leaves n."
@@ -206,7 +208,7 @@
     $("validation-words").textContent = run.blocks && !run.is_recorded
       ? `Measured some 40 times in a run, here every ${count(Math.max(1, Math.floor(run.blocks / 40)))} blocks.` : "Measured some 40 times in a run.";
     $("rate-title").textContent = isChain ? "Proposals per second" : "Steps of backprop per second";
-    $("rate-words").textContent = isChain ? "Decisions of the chain; the time includes the classifier's training." : "";
+    $("rate-words").textContent = isChain ? "Steps of the chain, walks included; the time includes the classifier's training." : "";
     Charts.unit(isChain ? "proposals" : "steps of backprop");
   }
 
@@ -243,7 +245,8 @@
       isNew = false;
       showFigures();
       Picture.draw(latest);
-    }
+      Order.draw();
+    } else if (Order.isMoving() && !document.hidden) Order.draw();
     requestAnimationFrame(frame);
   }
 
@@ -258,21 +261,21 @@
       $("about").textContent = run.rows
         ? `${count(run.rows.train)} training rows; ${run.classifier}; ${run.device}, ${run.threads} thread${run.threads === 1 ? "" : "s"}${run.folder ? `; ${run.folder}` : ""}`
         : "Loading the data and compiling the engine.";
-      if (run.n_sites) Picture.begin(run);
+      if (run.n_sites) { Picture.begin(run); Order.begin(run); }
       shape();
       Knobs.limit(run);
       Knobs.show(state.knobs, true);
       Charts.reset(state.series);
       $("notes").replaceChildren(...notes.map((note) => make("li", note)));
       $("says").hidden = !notes.length;
-      if (state.latest.figures) { latest = state.latest; isNew = true; Charts.histogram(latest.histogram); }
+      if (state.latest.figures) { latest = state.latest; isNew = true; Order.add(latest); Charts.histogram(latest.histogram); }
       become(state.status);
       showLog();
       showOutcome();
     },
-    figures(data) { if (!latest) say(""); latest = data; isNew = true; Charts.add(data); },
+    figures(data) { if (!latest) say(""); latest = data; isNew = true; Charts.add(data); Order.add(data); },
     stopped(data) { run.stopped = data; showOutcome(); },
-    hardened(data) { latest = data; isNew = true; Charts.histogram(data.histogram); },
+    hardened(data) { latest = data; isNew = true; Order.add(data); Charts.histogram(data.histogram); },
     status(data) { become(data.status); showOutcome(); },
     note(data) {
       notes = [...notes, data.text].slice(-50);
@@ -328,7 +331,7 @@
 
   for (const [name, , where] of FIGURES) {
     const box = make("div", "", where || "");
-    box.hidden = where === "backprop" || where === "schedule"; // until the kind of run is known
+    box.hidden = /backprop|schedule/.test(where); // until the kind of run is known
     figures[name] = make("dd", "-");
     box.append(make("dt", name), figures[name]);
     $("figures").append(box);
@@ -342,6 +345,9 @@
     $("stop").textContent = "Press again to stop";
     setTimeout(() => { delete $("stop").dataset.sure; $("stop").textContent = "Stop and harden"; }, 4000);
   });
+  // A reload keeps what was unfolded.
+  $("more").open = sessionStorage.getItem("more") === "open";
+  $("more").addEventListener("toggle", () => sessionStorage.setItem("more", $("more").open ? "open" : ""));
   Knobs.build((changes) => post("knobs", changes));
   Knobs.enable(false);
   become("connecting");

@@ -5,6 +5,7 @@ const Charts = (() => {
   const SHARE = 0.2; // of the time at most goes into drawing
   const UNSEEN = 8; // one drawing in so many is of a chart that is scrolled away
   const LINES = {
+    activity: [["acceptance", "accepted", 1], ["decision_rate", "decisions/s", 2]],
     losses: [["loss", "L_tot", 1], ["classification_loss", "L_cla", 2], ["selection_loss", "alpha L_sel", 3], ["rejection_loss", "alpha L_rej", 4]],
     sites: [["gate_sum", "sum of gates", 1], ["target", "n(t)", 2], ["kept", "kept", 3]],
     validation: [["validation_accuracy", "validation accuracy", 3]],
@@ -14,13 +15,14 @@ const Charts = (() => {
   const AXES = {
     losses: { title: { text: "nats" }, rangemode: "tozero" },
     sites: { title: { text: "sites" }, rangemode: "tozero" },
+    activity: { tickformat: "~%", rangemode: "tozero" },
     acceptance: { tickformat: "~%", rangemode: "tozero" },
     validation: { tickformat: "~%", nticks: 5 },
     rate: { rangemode: "tozero" },
     weights: { type: "log", exponentformat: "power", dtick: 1 },
     histogram: { title: { text: "sites" }, type: "log" },
   };
-  const ORDER = ["losses", "acceptance", "sites", "histogram", "validation", "rate", "weights"];
+  const ORDER = ["activity", "losses", "acceptance", "sites", "histogram", "validation", "rate", "weights"];
   let series = { columns: {}, stride: 1, rows: 0, points: 600 };
   let histogram = [];
   let marks = [];
@@ -60,7 +62,8 @@ const Charts = (() => {
     const lines = LINES[id] || Object.keys(series.columns).filter((name) => name.startsWith("move "))
       .map((name, place) => [name, name.slice(5), place % 6 + 1]);
     return lines.map(([name, title, hue]) => ({
-      type: "scatter", mode: id === "validation" && shareRange().range ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns.x || [], y: series.columns[name] || [],
+      type: "scatter", mode: id === "validation" && shareRange().range ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns[id === "activity" ? "seconds" : "x"] || [], y: series.columns[name] || [],
+      ...(name === "decision_rate" ? { yaxis: "y2" } : {}),
       // The first line is wide and lies under the others: where they agree it shows as an edge.
       line: { width: hue === 1 && id in LINES && lines.length > 1 ? 4 : 1.6, color: colour(`--c${hue}`), dash: name === "target" ? "dot" : "solid" },
       opacity: hue === 1 && id in LINES && lines.length > 1 ? 0.55 : 1,
@@ -93,19 +96,27 @@ const Charts = (() => {
     const axis = { gridcolor: colour("--grid"), zerolinecolor: colour("--grid"), linecolor: colour("--line"), automargin: true };
     const isBars = id === "histogram";
     return {
-      margin: { l: 46, r: 8, t: 6, b: 34 },
+      margin: { l: 46, r: id === "activity" ? 40 : 8, t: 6, b: 34 },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colour("--quiet"), size: 11, family: getComputedStyle(document.body).fontFamily },
       showlegend: !isBars && (id === "acceptance" || (LINES[id] || []).length > 1),
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
-      xaxis: { ...axis, title: { text: isBars ? "gate" : unit, standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}) },
+      xaxis: { ...axis, title: { text: isBars ? "gate" : id === "activity" ? "seconds" : unit, standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}) },
       yaxis: { ...axis, ...AXES[id], nticks: 6, ...(id === "losses" ? lossRange() : isBars ? barRange() : id === "validation" ? shareRange() : {}) },
+      ...(id === "activity" ? { yaxis2: { ...axis, overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, nticks: 5 } } : {}),
       hovermode: "x", bargap: 0.08, uirevision: "kept",
       datarevision: series.rows, // the arrays grow in place, which plotly does not see
-      shapes: isBars ? [] : marks.map((step) => ({
+      shapes: isBars ? [] : marks.map((step) => (id === "activity" ? secondsAt(step) : step)).filter(Number.isFinite).map((step) => ({
         type: "line", xref: "x", yref: "paper", x0: step, x1: step, y0: 0, y1: 1, line: { color: colour("--c6"), width: 1, dash: "dot" },
       })),
     };
+  }
+
+  function secondsAt(proposals) {
+    // When the chain had made so many proposals; a change of this moment has no point of the curve behind it yet.
+    const { x = [], seconds = [] } = series.columns;
+    const place = x.findIndex((value) => value >= proposals);
+    return place < 0 ? seconds[seconds.length - 1] : seconds[place];
   }
 
   function draw(id) {

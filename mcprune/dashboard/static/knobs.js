@@ -151,7 +151,13 @@ const Knobs = (() => {
     send = post_;
     const form = document.getElementById("knob-form");
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.append(slider("delta"), automatic(), slider("temperature"), slider("alpha"), mixture(), slider("evaluation_rows"), slider("budget_pressure"));
+    form.append(slider("delta"), slider("temperature"));
+    parts.temperature.mark = make("button", { type: "button", class: "mark", hidden: "", "aria-label": "set the temperature to one standard error of a loss difference" });
+    parts.temperature.range.after(parts.temperature.mark);
+    parts.temperature.mark.addEventListener("click", () => post("temperature", { temperature: parts.temperature.one }));
+    const more = document.getElementById("more-form");
+    more.addEventListener("submit", (event) => event.preventDefault());
+    more.append(automatic(), mixture(), slider("evaluation_rows"), slider("budget_pressure"), slider("alpha"));
     configured();
   }
 
@@ -167,7 +173,8 @@ const Knobs = (() => {
   function show(values, force = false) {
     Knobs.values = values;
     const names = Object.keys(values);
-    document.getElementById("knob-form").hidden = !names.length;
+    ["knob-form", "more-knobs"].forEach((id) => { document.getElementById(id).hidden = !names.length; });
+    for (const [name, part] of Object.entries(parts)) part.set.hidden = !(name in values);
     for (const name of Object.keys(SCALES)) {
       if (!(name in values) || (touched === name && !force)) continue;
       const { range, box, unit, speak } = parts[name];
@@ -195,7 +202,20 @@ const Knobs = (() => {
     }
   }
 
+  function markTemperature(value) {
+    // One standard error of a paired loss difference: masks closer than that cannot be told apart on the evaluation rows.
+    const { mark } = parts.temperature;
+    mark.hidden = !Number.isFinite(value) || value <= 0;
+    if (mark.hidden) return;
+    parts.temperature.one = Number(value.toPrecision(2));
+    mark.style.left = `${100 * toPlace(SCALES.temperature, value) / STEPS}%`;
+    const text = `1 se: ${short(parts.temperature.one)}`;
+    if (mark.textContent !== text) mark.textContent = text;
+    mark.title = "One standard error of the difference of two losses on the evaluation rows. Press to set the temperature to it.";
+  }
+
   function follow(latest) {
+    markTemperature(latest.one_se);
     // The values to which a schedule or auto-delta has moved a knob.
     for (const name of ["delta", "temperature", "alpha"]) {
       const isMoving = typeof Knobs.values[name] === "string" || (name === "delta" && Knobs.values.adapt_delta !== null);
@@ -207,7 +227,7 @@ const Knobs = (() => {
   }
 
   function enable(is) {
-    document.querySelectorAll("#knob-form input").forEach((input) => { input.disabled = !is; });
+    document.querySelectorAll("#knob-form input, #knob-form button, #more-form input").forEach((input) => { input.disabled = !is; });
   }
 
   const clear = (name) => { if (parts[name]) say(name, ""); };
