@@ -10,3 +10,4 @@ Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 AnyArray = NDArray[Any]
+JsonObject = dict[str, Any]  # the content of a JSON object whose shape only its reader knows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from mcprune.cli.help import (
     FIRST,
@@ -49,8 +48,10 @@ class Formatter(argparse.HelpFormatter):
 class RunParser(Parser):
     """The parser of `run` and of the commands that take its options: a first page of help, and one of every option."""
 
-    def __init__(self, prog: str, description: str, **more: Any) -> None:
-        super().__init__(prog, description, add_help=False, formatter_class=Formatter, **more)
+    def __init__(self, prog: str, description: str, *, epilog: str, stray: str, usage: str) -> None:
+        super().__init__(
+            prog, description, stray=stray, epilog=epilog, usage=usage, add_help=False, formatter_class=Formatter
+        )
         self.option(
             "-h", "--help", action="help", group=self.add_argument_group("help"), help="show this page and exit"
         )
@@ -93,7 +94,7 @@ class HelpAll(argparse.Action):
     def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print, and leave."""
         assert isinstance(parser, RunParser)
         print(parser.format_all(), end="")
@@ -116,16 +117,12 @@ def run_parser(command: str = "run", description: str = DESCRIPTION) -> Parser:
     for name, entry in OPTIONS.items():
         # argparse formats its help with %, so a literal one is doubled.
         text = meaning(entry).replace("%", "%%") if is_listed(entry) else argparse.SUPPRESS
-        common: dict[str, Any] = {
-            "dest": name,
-            "group": groups[group_title(entry)],
-            "default": argparse.SUPPRESS,
-            "help": text,
-        }
+        group, nothing = groups[group_title(entry)], argparse.SUPPRESS
         if entry.is_flag:
-            parser.option(entry.flag, action=argparse.BooleanOptionalAction, **common)
+            kind = argparse.BooleanOptionalAction
+            parser.option(entry.flag, action=kind, dest=name, group=group, default=nothing, help=text)
         else:
-            parser.option(entry.flag, metavar=placeholder(entry), **common)
+            parser.option(entry.flag, metavar=placeholder(entry), dest=name, group=group, default=nothing, help=text)
     _add_screen(parser, command)
     return parser
 
@@ -147,7 +144,7 @@ def _add_screen(parser: Parser, command: str) -> None:
     parser.option("--json", action="store_true", group=screen, help="print the events as JSON lines alone")
 
 
-def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dict[str, Any], bool, bool]:
+def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dict[str, object], bool, bool]:
     """Read the command line of `run` and the file that it names.
 
     Returns
@@ -167,7 +164,7 @@ def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dic
     own = {name: options.pop(name) for name in tuple(options) if name not in OPTIONS}  # of the command, not of a run
     options = expanded(options) | own
     # A preset on the command line stands above the file, as every option there does.
-    preset = PRESETS.get(options.get("preset", ""), {})
+    preset = PRESETS.get(str(options.get("preset", "")), {})
     return (
         {**(read_options(parsed.config) if parsed.config is not None else {}), **preset, **options},
         parsed.quiet,

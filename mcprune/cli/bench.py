@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from mcprune.cli.help import meaning, placeholder
 from mcprune.cli.parser import Parser, nearest
@@ -15,8 +15,16 @@ from mcprune.config.measures import MEASURES
 from mcprune.config.options import OPTIONS
 from mcprune.errors import ConfigError
 
-QUICK: dict[str, Any] = {"data": "digits", "keep": "16", "time": 1.5}
-FULL: dict[str, Any] = {"data": "mnist", "keep": "50", "time": 180.0}
+
+class Size(NamedTuple):
+    """The data, n and the seconds of a search, where the command line does not name them."""
+
+    data: str
+    keep: str
+    time: float
+
+
+QUICK, FULL = Size("digits", "16", 1.5), Size("mnist", "50", 180.0)
 QUICK_RETRAIN = "60"
 METHODS = "markov,fixed,ratio,mu-lambda,decade,stall,ramp,annealed,hard-concrete,straight-through,auto"
 SHARED = (
@@ -67,8 +75,9 @@ def bench_parser() -> Parser:
             text = text.replace("(default: digits)", "(default: mnist, with --quick digits)")
         if name == "retrain_epochs":
             text = text.removesuffix(")") + f", with --quick {QUICK_RETRAIN})"
-        more: dict[str, Any] = {"dest": name, "group": shared, "default": argparse.SUPPRESS, "help": text}
-        parser.option(entry.flag, metavar=placeholder(entry), **more)
+        parser.option(
+            entry.flag, metavar=placeholder(entry), dest=name, group=shared, default=argparse.SUPPRESS, help=text
+        )
     return parser
 
 
@@ -77,15 +86,15 @@ def bench(arguments: list[str]) -> int:
     parsed = bench_parser().read(arguments)
     defaults = QUICK if parsed.quick else FULL
     shared = {name: getattr(parsed, name) for name in SHARED if hasattr(parsed, name)}
-    shared.setdefault("data", defaults["data"])
+    shared.setdefault("data", defaults.data)
     if parsed.quick:
         shared.setdefault("retrain_epochs", QUICK_RETRAIN)
-    keeps = integers("--keep", parsed.keep if parsed.keep is not None else str(defaults["keep"]), 1)
+    keeps = integers("--keep", parsed.keep if parsed.keep is not None else defaults.keep, 1)
     seeds = integers("--seeds", parsed.seeds, 0)
-    seconds = parsed.time if parsed.time is not None else float(defaults["time"])
+    seconds = parsed.time if parsed.time is not None else defaults.time
     accuracies = shares("--accuracies", parsed.accuracies)
     names = [name for part in parsed.methods.split(",") if (name := part.strip())]
-    variants: dict[str, dict[str, Any]] = {}
+    variants: dict[str, dict[str, str]] = {}
     for name, options in map(_variant, parsed.variant):
         if name in variants or name in names:
             raise ConfigError(f"--variant: there is another method {name!r}. Choose another name for the variant")
@@ -127,7 +136,7 @@ COMMON = {
 }
 
 
-def _variant(text: str) -> tuple[str, dict[str, Any]]:
+def _variant(text: str) -> tuple[str, dict[str, str]]:
     name, colon, rest = text.partition(":")
     parts = [part.partition("=") for part in rest.split(";") if part.strip()]
     if not name.strip() or not colon or not parts or not all(equals for _, equals, _ in parts):

@@ -41,7 +41,15 @@ Times decide nothing, except under `max_time` (see `replanned`) and `schedule = 
 `python -m mcprune.cli.events_page > docs/events.md`.
 """
 PARTS = (SiteGroup, CostBudget, MaskCost, BeforeAfter, Adapted)
-TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", dict: "object", tuple: "list", Any: "any"}
+TYPES = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    dict: "object",
+    tuple: "list",
+    object: "any",
+}
 
 
 def page() -> str:

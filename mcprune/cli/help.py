@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
@@ -73,7 +73,7 @@ def value_of(info: FieldInfo, *, is_path: bool = False) -> str:
     return "MOVE=SHARE,..." if get_origin(kind) is dict else "" if kind is bool else "NUMBER"
 
 
-def default_text(name: str, default: Any, method: str = "") -> str:
+def default_text(name: str, default: object, method: str = "") -> str:
     """Return the default of an option, or of a part (OPTION.PART): by its rules, or the value that it is declared with."""
     base, _, part = name.partition(".")
     keys = [f"{method}.{name}", name, *([f"measure.{part}"] if part else [])]

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | Non
     write(sys.stdout, text.getvalue())
 
 
-def write_csv(stream: TextIO, probabilities: AnyArray, labels: tuple[Any, ...]) -> None:
+def write_csv(stream: TextIO, probabilities: AnyArray, labels: tuple[object, ...]) -> None:
     """Write a line for each row: its number from 0, the most probable class (of equals the first), its probability.
 
     Parameters
@@ -120,7 +120,7 @@ def _target(out: str, *, force: bool) -> Path:
     return path
 
 
-def _write_file(path: Path, probabilities: AnyArray, labels: tuple[Any, ...]) -> None:
+def _write_file(path: Path, probabilities: AnyArray, labels: tuple[object, ...]) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mcprune.cli.screen import choose_screen, watch
 from mcprune.config.schema import Config
@@ -35,7 +35,7 @@ def run_shared(place: Place, config: Config, controller: Controller | None, *, q
             return watch(run(config, controller, ranks=ranks), screen)
 
 
-def resume_shared(place: Place, options: Any) -> int:
+def resume_shared(place: Place, options: argparse.Namespace) -> int:
     """Run this rank's part of a resumed run, and return the exit code."""
     with _named(place), join_ranks(place, {"command": "resume"}, "auto", options.rank_timeout) as ranks:
         if ranks.broadcast_int(int(is_finished(options.folder)) if ranks.is_first else 0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcprune.cli.arguments import run_options
 
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
         return watch(run(config), screen)
 
 
-def _replay(folder: str, options: dict[str, Any], *, quiet: bool, json: bool) -> int:
+def _replay(folder: str, options: dict[str, object], *, quiet: bool, json: bool) -> int:
     from mcprune.cli.screen import choose_screen, watch
     from mcprune.config.schema import make_config
     from mcprune.session.loop import run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 from mcprune.config.budgets import COST_UNITS
 from mcprune.report import summary as table
@@ -238,7 +238,7 @@ def replanned_line(planned: int, done: int) -> str:
     return f"--max-time: {done:,} blocks in place of {planned:,}; n(t) and the other schedules were {how} to fit"
 
 
-def knob(value: Any) -> str:
+def knob(value: object) -> str:
     """Return the value of a knob as text."""
     if isinstance(value, Mapping):
         return " ".join(f"{name} {share:.0%}" for name, share in value.items())

@@ -78,32 +78,32 @@ def sweep(arguments: list[str]) -> int:
     parser = sweep_parser()
     options, quiet, json = run_options(arguments, parser)
     typed = vars(parser.read(arguments))
-    own = {name: options.pop(name) for name in OWN}
+    own = argparse.Namespace(**{name: options.pop(name) for name in OWN})
     for name, remedy in REFUSED.items():
         if name in typed:
             raise ConfigError(f"{option(name)} is not for mcprune sweep: {remedy}")
     # The file may be the config.toml of a run: its seed becomes the seed of the sweep, and an option that varies replaces its value.
     file_seed = str(options.get("seed", 0))
-    varying = {vary.read(text).name for text in own["vary"]}
+    varying = {vary.read(text).name for text in own.vary}
     options = {
         name: value for name, value in options.items() if name in typed or not (name in REFUSED or name in varying)
     }
     if json:
         raise ConfigError("--json is for mcprune run; a sweep writes results.json")
-    trials = integers("--trials", own["trials"], 1)
+    trials = integers("--trials", own.trials, 1)
     if len(trials) > 1:
-        raise ConfigError(f"--trials needs one number, but got {own['trials']!r}")
-    seeds = integers("--seeds", own["seeds"] if own["seeds"] is not None else file_seed, 0)
+        raise ConfigError(f"--trials needs one number, but got {own.trials!r}")
+    seeds = integers("--seeds", own.seeds if own.seeds is not None else file_seed, 0)
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds needs different numbers, but got {own['seeds']!r}")
-    if own["prune"] and len(seeds) < 2:
+        raise ConfigError(f"--seeds needs different numbers, but got {own.seeds!r}")
+    if own.prune and len(seeds) < 2:
         raise ConfigError("--prune ends a trial after a part of its seeds, so it needs at least two of --seeds")
 
     out = options.pop("out", None)
     for seed in seeds:
         config = make_config(**options, seed=seed)
-    varied = vary.read_all(own["vary"], options)
-    root = Path(out or f"sweeps/{Path(config.data.source).name.split('.')[0] or 'data'}")
+    varied = vary.read_all(own.vary, options)
+    root = Path(str(out) if out else f"sweeps/{Path(config.data.source).name.split('.')[0] or 'data'}")
     from mcprune.studies.sweep.study import import_optuna
 
     import_optuna()  # before torch and the data are waited for
@@ -113,7 +113,7 @@ def sweep(arguments: list[str]) -> int:
     from mcprune.studies.sweep.page import write_page
     from mcprune.studies.sweep.runs import Sweep, Sweeper, with_own_name
 
-    what = Sweep(options, varied, seeds, own["score"], own["prune"])
+    what = Sweep(options, varied, seeds, own.score, own.prune)
     sweeper = Sweeper(what, load_dataset(config), root)
     is_over = False
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -9,7 +10,7 @@ import threading
 import time
 import webbrowser
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
@@ -19,6 +20,7 @@ from mcprune.errors import ConfigError
 
 if TYPE_CHECKING:
     from mcprune.dashboard.series import Stream
+    from mcprune.dashboard.server import Server
 
 DESCRIPTION = (
     "Run like `mcprune run`, and serve a page on this machine on which the run is watched and steered: delta, temperature, alpha, "
@@ -61,15 +63,15 @@ def tune_parser() -> Parser:
 def tune(arguments: list[str]) -> int:
     """Run the command; see `DESCRIPTION`."""
     options, quiet, json = run_options(arguments, tune_parser())
-    own = {name: options.pop(name, None) for name in OWN}
-    port = _port(own["port"])
-    if own["folder"] is not None:
+    own = argparse.Namespace(**{name: options.pop(name, None) for name in OWN})
+    port = _port(own.port)
+    if own.folder is not None:
         if options:
             raise ConfigError(
-                f"{option(next(iter(options)))} is for a new run, but {own['folder']!r} is a recorded one. Leave one of them out"
+                f"{option(next(iter(options)))} is for a new run, but {own.folder!r} is a recorded one. Leave one of them out"
             )
-        if own["paused"]:
-            raise ConfigError(f"--paused is for a new run, but {own['folder']!r} is a recorded one. Leave --paused out")
+        if own.paused:
+            raise ConfigError(f"--paused is for a new run, but {own.folder!r} is a recorded one. Leave --paused out")
         return _show(own, port)
     config = make_config(**options)
 
@@ -78,8 +80,8 @@ def tune(arguments: list[str]) -> int:
     from mcprune.dashboard.server import Server
     from mcprune.session.loop import run
 
-    controller = RunController(is_paused=bool(own["paused"]))
-    server = Server(controller.view, controller, own["host"] or "127.0.0.1", port)
+    controller = RunController(is_paused=bool(own.paused))
+    server = Server(controller.view, controller, own.host or "127.0.0.1", port)
     server.start()
     try:
         events = run(config, callbacks=[controller])
@@ -96,12 +98,12 @@ def tune(arguments: list[str]) -> int:
         server.stop()
 
 
-def _show(own: dict[str, Any], port: int | None) -> int:
+def _show(own: argparse.Namespace, port: int | None) -> int:
     """Serve a recorded run until Ctrl-C."""
     from mcprune.dashboard.recorded import NoRequests, RecordedRun
     from mcprune.dashboard.server import Server
 
-    server = Server(RecordedRun(own["folder"]), NoRequests(), own["host"] or "127.0.0.1", port)
+    server = Server(RecordedRun(own.folder), NoRequests(), own.host or "127.0.0.1", port)
     server.start()
     try:
         _announce(server, own, sys.stdout)
@@ -113,12 +115,12 @@ def _show(own: dict[str, Any], port: int | None) -> int:
         server.stop()
 
 
-def _announce(server: Any, own: dict[str, Any], stream: TextIO) -> None:
+def _announce(server: Server, own: argparse.Namespace, stream: TextIO) -> None:
     """Print the address of the page on a line of its own, and open it where there is a display."""
     if server.note:
         print(f"note: {server.note}", file=sys.stderr, flush=True)
     print(server.address, file=stream, flush=True)
-    if own["browser"] is not False and has_display():
+    if own.browser is not False and has_display():
         threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from mcprune.config.parsing import whole_number
 
 COST_UNITS = {
     "parameters": "parameters",
@@ -16,7 +17,7 @@ LARGEST = 2**31
 FORM = "a whole number, or a number for each kind of site such as inputs=6,units=20"
 
 
-def site_counts(value: Any) -> Any:
+def site_counts(value: object) -> object:
     """Accept a number of sites, or a number for each kind as a mapping or as 'inputs=6,units=20'.
 
     Returns
@@ -47,12 +48,9 @@ def site_counts(value: Any) -> Any:
     return {str(kind): _count(number) for kind, number in value.items()}
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     """Return one number of sites."""
-    try:
-        number = int(value) if not isinstance(value, bool) and float(value) == int(float(value)) else None
-    except (TypeError, ValueError, OverflowError):
-        number = None
+    number = whole_number(value)
     if number is None:
         raise ValueError(f"{FORM} is needed, got {value!r:.60}")
     if not 1 <= number <= LARGEST:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
@@ -14,7 +13,7 @@ from mcprune.config.unused import unused_options
 from mcprune.errors import ConfigError, FolderError
 
 
-def read_options(path: str | Path) -> dict[str, Any]:
+def read_options(path: str | Path) -> dict[str, object]:
     """Return the options of a TOML file by flat name; names are checked, values not yet.
 
     Raises
@@ -37,10 +36,10 @@ def read_options(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{str(path)!r} has {error}") from None
 
 
-def recorded_options(config: Config) -> dict[str, dict[str, Any]]:
+def recorded_options(config: Config) -> dict[str, dict[str, object]]:
     """Return the options that a record of the run holds, in sections and in the types of TOML: those set, which the run reads."""
     left_out = unused_options(config)
-    sections: dict[str, dict[str, Any]] = {}
+    sections: dict[str, dict[str, object]] = {}
     for name, section in config.sections().items():
         values = {
             field.rstrip("_"): list(value) if isinstance(value, tuple) else value

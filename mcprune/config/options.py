@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
@@ -35,7 +35,7 @@ SECTIONS: dict[str, tuple[type[Section], ...]] = {
 }
 
 
-def kinds_of(info: FieldInfo) -> tuple[Any, ...]:
+def kinds_of(info: FieldInfo) -> tuple[object, ...]:
     """Return the types of an option's values, None left out."""
     kind = info.annotation
     is_union = get_origin(kind) in (Union, types.UnionType)
@@ -87,7 +87,7 @@ class Option(NamedTuple):
         return "--" + self.name.replace("_", "-")
 
     @property
-    def kinds(self) -> tuple[Any, ...]:
+    def kinds(self) -> tuple[object, ...]:
         """The types of its values, None left out."""
         return kinds_of(self.info)
 
@@ -112,7 +112,7 @@ class Option(NamedTuple):
         """What it means, without its default."""
         return (self.info.description or "").split(" [")[0]
 
-    def extra(self, name: str) -> Any:
+    def extra(self, name: str) -> object:
         """Return what the declaration says beside type and range; None where it says nothing."""
         extra = self.info.json_schema_extra
         return extra.get(name) if isinstance(extra, dict) else None
@@ -150,7 +150,7 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def check_names(names: Mapping[str, Any]) -> None:
+def check_names(names: Mapping[str, object]) -> None:
     """Refuse names that are no options.
 
     Raises
@@ -183,7 +183,7 @@ def declaration(name: str) -> FieldInfo:
     raise ConfigError(f"there is no option {name!r}{nearest(name, keys)}")
 
 
-def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
+def expanded(options: Mapping[str, object]) -> dict[str, object]:
     """Return flat options with `retrain`, a text or a mapping, as its parts; a part that is given on its own stands above it.
 
     Raises
@@ -192,7 +192,7 @@ def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
         An unknown name, or a text of another form.
     """
     check_names(options)
-    parts: dict[str, Any] = {}
+    parts: dict[str, object] = {}
     retrain = options.get("retrain")
     if isinstance(retrain, str):
         pairs = [piece.partition("=") for piece in retrain.split(",") if piece.strip()]
@@ -219,7 +219,7 @@ def expanded(options: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _with_part(entry: Option, base: Any, part: str, value: Any, method: str) -> dict[str, Any]:
+def _with_part(entry: Option, base: object, part: str, value: object, method: str) -> dict[str, object]:
     """Return an option of several parts, as given or by default, with another value of one part."""
     info = entry.by_method.get(method, entry.info)
     kind = next((kind for kind in kinds_of(info) if isinstance(kind, type) and issubclass(kind, TextOption)), None)
@@ -239,7 +239,7 @@ def flat_name(section: str, field: str) -> str:
     return _BY_PLACE[section, field].name
 
 
-def in_sections(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def in_sections(options: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Return flat options by section and field; those of another method that are None are left out.
 
     Raises
@@ -249,7 +249,7 @@ def in_sections(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     options = expanded(options)
     method = str(options.get("method") or "markov")
-    nested: dict[str, dict[str, Any]] = {}
+    nested: dict[str, dict[str, object]] = {}
     for name, value in options.items():
         entry = OPTIONS[name]
         if not entry.field:
@@ -265,7 +265,7 @@ def in_sections(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return nested
 
 
-def in_flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+def in_flat(nested: Mapping[str, object]) -> dict[str, object]:
     """Return options that are in sections by their flat names, unchecked values.
 
     Raises
@@ -273,7 +273,7 @@ def in_flat(nested: Mapping[str, Any]) -> dict[str, Any]:
     ConfigError
         An unknown section or field; the text says where the option belongs.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for section, fields in nested.items():
         if section == "preset":
             options[section] = fields

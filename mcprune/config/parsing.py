@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from mcprune.objectives.specs import check_text
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def schedule_text(value: Any) -> str:
+def schedule_text(value: object) -> str:
     """Accept a number or `kind:start:end[:until]` and return its canonical text, checked."""
     if isinstance(value, Schedule):
         value = str(value)
@@ -28,7 +30,7 @@ def schedule_text(value: Any) -> str:
     return str(schedule)
 
 
-def positive_schedule_text(value: Any) -> str:
+def positive_schedule_text(value: object) -> str:
     """Accept what `schedule_text` does, but neither end may be 0."""
     text = schedule_text(value)
     schedule = parse_schedule(text)
@@ -37,7 +39,7 @@ def positive_schedule_text(value: Any) -> str:
     return text
 
 
-def move_shares(value: Any) -> dict[str, float] | None:
+def move_shares(value: object) -> dict[str, float] | None:
     """Accept a mapping or 'exchange=3,toggle=1', scaled to a sum of 1; None stays None."""
     if value is None:
         return None
@@ -65,7 +67,7 @@ def move_shares(value: Any) -> dict[str, float] | None:
     return {name: share / total for name, share in shares.items() if share > 0}
 
 
-def interval_text(value: Any) -> str:
+def interval_text(value: object) -> str:
     """Accept auto, a time such as 30s, 2m or 1h, or a number of epochs; see `interval`."""
     text = str(value).strip().lower()
     if text != "auto":
@@ -91,17 +93,17 @@ def interval(text: str) -> tuple[str, float]:
     return ("seconds" if scale else "epochs"), size
 
 
-def objective_text(value: Any) -> Any:
+def objective_text(value: object) -> object:
     """Accept the text of an objective, its name checked."""
     return check_text(value) if isinstance(value, str) else value
 
 
-def rate_or_none(value: Any) -> Any:
+def rate_or_none(value: object) -> object:
     """Accept a number, or the text none."""
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
-def site_names(value: Any) -> Any:
+def site_names(value: object) -> object:
     """Accept names or indices of sites, as a list or as 'a,b'; none of them is None."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
@@ -112,13 +114,14 @@ def site_names(value: Any) -> Any:
     return tuple(str(one) for one in value) or None
 
 
-def layer_widths(value: Any) -> Any:
+def layer_widths(value: object) -> object:
+    """Accept widths as a list, a number or as '128,64'."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return (value,) if isinstance(value, int) else value
 
 
-def byte_count(value: Any) -> Any:
+def byte_count(value: object) -> object:
     """Accept a number of bytes or a text such as 512M or 2G."""
     if isinstance(value, str):
         text = value.strip().lower().removesuffix("ib").removesuffix("b")
@@ -132,20 +135,30 @@ def byte_count(value: Any) -> Any:
     return value
 
 
-def number_text(value: Any) -> str:
+def whole_number(value: object) -> int | None:
+    """Return a number, or the text of one, as an int; None if it is no whole number."""
+    with contextlib.suppress(ValueError, OverflowError):
+        if isinstance(value, str):
+            return int(value)
+        if isinstance(value, SupportsFloat) and not isinstance(value, bool) and float(value).is_integer():
+            return int(float(value))
+    return None
+
+
+def number_text(value: object) -> str:
     """Return a number as the shortest text that reads back as it; any other value as its text."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def nearest(name: str, names: Any) -> str:
+def nearest(name: str, names: Iterable[object]) -> str:
     """Return ` (did you mean 'x'?)` for the nearest of the names, or nothing."""
     matches = difflib.get_close_matches(str(name), [str(other) for other in names], n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
-def shown(name: str, value: Any) -> str:
+def shown(name: str, value: object) -> str:
     """Return a value as the command line takes it: 128,64 or exchange=3,toggle=1 or 1G."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -153,7 +166,7 @@ def shown(name: str, value: Any) -> str:
         return ",".join(f"{key}={share:g}" for key, share in value.items())
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
-    if name == "max_memory":
+    if name == "max_memory" and isinstance(value, int):
         for letter, size in reversed(UNITS.items()):
             if value % size == 0:
                 return f"{value // size}{letter.upper()}"

@@ -1,8 +1,6 @@
 """Named sets of options; what is given explicitly stands above them."""
 
-from typing import Any
-
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "default": {},
     # The source's own rule: every site moves, L_tot with soft gates must fall, n and alpha are constant.
     "slides": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from mcprune.config.resolved import (
     AlphaSettings,
@@ -21,7 +20,7 @@ from mcprune.config.sections.markov import EvaluationRows, Markov
 from mcprune.config.sections.measure import UNSCORED, Proposals, Ranking, Start
 
 
-def recorded_search(config: Config, search: SearchOptions, evaluation: Evaluation) -> dict[str, Any]:
+def recorded_search(config: Config, search: SearchOptions, evaluation: Evaluation) -> dict[str, object]:
     """Return the options of [search] by flat name, as settled."""
     if isinstance(search, ChainOptions) and isinstance(config.search, Markov):
         return _chain(config.search, search, evaluation)
@@ -34,7 +33,7 @@ def recorded_search(config: Config, search: SearchOptions, evaluation: Evaluatio
     return {"measure": _ranking(config.search.measure, search.measure), "rounds": rounds}
 
 
-def _chain(asked: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[str, Any]:
+def _chain(asked: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[str, object]:
     falls = chain.keep_schedule.kind == "geometric"
     schedule = asked.keep_schedule
     proposals = asked.proposals
@@ -60,8 +59,8 @@ def _chain(asked: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[s
     }
 
 
-def _gradient(asked: Gradient, gradient: GradientOptions) -> dict[str, Any]:
-    options: dict[str, Any] = {
+def _gradient(asked: Gradient, gradient: GradientOptions) -> dict[str, object]:
+    options: dict[str, object] = {
         "alpha": _alpha(gradient.alpha),
         "gate_optimizer": GateOptimizer(kind=asked.gate_optimizer.kind, learning_rate=gradient.learning_rate),
     }
@@ -75,7 +74,7 @@ def _gradient(asked: Gradient, gradient: GradientOptions) -> dict[str, Any]:
 
 
 def _alpha(alpha: AlphaSettings) -> Alpha:
-    everything: dict[str, Any] = {
+    everything: dict[str, object] = {
         "value": str(alpha.value),
         "lambda_": alpha.strength,
         "lambda_end": alpha.strength_end,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 
 # Training rows from which a run is large: a batch of backprop is large by default, and every training row may evaluate candidates.
 LARGE = 20_000
@@ -142,7 +142,7 @@ class Default(NamedTuple, Generic[T]):
         return ", ".join(filter(None, [*parts, self.note]))
 
 
-def worded(value: Any) -> str:
+def worded(value: object) -> str:
     """Return a default value as the command line takes it."""
     if isinstance(value, dict):
         return ",".join(f"{name}={share:g}" for name, share in value.items())
@@ -261,7 +261,7 @@ FIXED_ALPHA, RAMP = "10", "geometric:0.02:30:0.7"
 BOUND, BOUND_DRAWN = 7.0, 3.5  # with straight-through gates it sets how many sites a row trades
 
 # The defaults of options, and of parts of options, by name; an option that is missing here has its default in its declaration.
-DEFAULTS: dict[str, Default[Any]] = {
+DEFAULTS: dict[str, Default[object]] = {
     "keep": Default((), "a quarter of all sites, without a bound on costs"),
     "search_hidden": SEARCH_HIDDEN,
     "epochs": EPOCHS,

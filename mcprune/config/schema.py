@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -22,7 +22,7 @@ from mcprune.config.sections.train import Train
 from mcprune.errors import ConfigError
 
 
-def _method_of(search: Any) -> Any:
+def _method_of(search: object) -> object:
     return search.get("method", "markov") if isinstance(search, dict) else getattr(search, "method", None)
 
 
@@ -72,7 +72,7 @@ class Config(BaseModel):
         """Return the sections by name."""
         return {name: getattr(self, name) for name in type(self).model_fields}
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> dict[str, object]:
         """Return the value of every option that the method reads, by flat name; options of several parts as their texts."""
         return {
             flat_name(name, field): value
@@ -80,7 +80,7 @@ class Config(BaseModel):
             for field, value in section.model_dump().items()
         }
 
-    def set_options(self) -> dict[str, Any]:
+    def set_options(self) -> dict[str, object]:
         """Return the options that were set rather than left at their defaults, by flat name, in the types of JSON."""
         return {
             flat_name(name, field): value
@@ -93,17 +93,17 @@ class Config(BaseModel):
         entry = OPTIONS[name]
         return getattr(self, entry.section).is_set(entry.field)  # type: ignore[no-any-return]
 
-    def value(self, name: str) -> Any:
+    def value(self, name: str) -> object:
         """Return the value of the option of this flat name; None where the method does not read it."""
         entry = OPTIONS[name]
         return getattr(getattr(self, entry.section), entry.field, None)
 
-    def replace(self, **options: Any) -> Self:
+    def replace(self, **options: object) -> Self:
         """Return a copy with other values, by flat name; they are not checked. Options of other methods are left out."""
         check_names(options)
         if options.get("method", self.method) != self.method:
             raise ValueError("another method is another section: make a new configuration")
-        changes: dict[str, dict[str, Any]] = {}
+        changes: dict[str, dict[str, object]] = {}
         for name, value in options.items():
             entry = OPTIONS[name]
             if entry.section and entry.field in type(getattr(self, entry.section)).model_fields:
@@ -113,7 +113,7 @@ class Config(BaseModel):
         )
 
 
-def _message(error: ValidationError, options: dict[str, Any]) -> str:
+def _message(error: ValidationError, options: dict[str, object]) -> str:
     """Return one line for the first thing that is wrong: cause, what was found, remedy."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
@@ -135,7 +135,7 @@ def _message(error: ValidationError, options: dict[str, Any]) -> str:
     return f"{name}: {text}{got}{remedy}"
 
 
-def make_config(**options: Any) -> Config:
+def make_config(**options: object) -> Config:
     """Return the checked configuration of options by flat name, over the preset's, over the defaults.
 
     Raises

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from mcprune.dashboard.window import COMPARED, Figures, Window
 from mcprune.methods.base import BlockInfo
 from mcprune.storage.events import KnobChanged
+from mcprune.types import JsonObject
 
 LOGGED = 200
 
@@ -42,8 +42,8 @@ class Change:
     origin: str
     block: int
     proposals: int
-    knobs: dict[str, Any]
-    before: dict[str, Any]
+    knobs: JsonObject
+    before: JsonObject
     unused: dict[str, str]
     figures_before: Figures | None
     figures_after: Figures | None = None
@@ -65,7 +65,7 @@ class ChangeLog:
         self.origins: deque[str] = deque()  # of the changes that the run has taken, until their events come
         self._publish = publish
         self._count = 0
-        self._ways_back: list[dict[str, Any]] = []
+        self._ways_back: list[JsonObject] = []
         self._window = Window(COMPARED)
         self._open: Change | None = None  # the change whose blocks after it are not all done
 
@@ -74,7 +74,7 @@ class ChangeLog:
         """Changes that can be taken back."""
         return len(self._ways_back)
 
-    def take_back(self) -> dict[str, Any] | None:
+    def take_back(self) -> JsonObject | None:
         """Return the values before the last change, and forget that way back; None if there is none."""
         return self._ways_back.pop() if self._ways_back else None
 

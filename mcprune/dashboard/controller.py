@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from mcprune.dashboard.view import RunView
 from mcprune.errors import ConfigError
@@ -16,6 +16,7 @@ from mcprune.methods.base import BlockInfo
 from mcprune.session.steering.callbacks import Callback, SearchView
 from mcprune.session.steering.controller import Commands, Controller
 from mcprune.storage.events import Event, Hardened
+from mcprune.types import JsonObject
 
 MOST_PENDING = 64  # changes, and single steps, that wait for the end of a block
 ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
@@ -50,14 +51,14 @@ class Invalid(Refused):
 class Accepted(NamedTuple):
     """Knobs as they will be from the next block on, and what was clamped into its range, with a sentence on each."""
 
-    knobs: dict[str, Any]
+    knobs: JsonObject
     clamped: dict[str, str]
 
 
 class Requests(Protocol):
     """What a page, keys or a notebook can ask for. Each raises `Refused` instead of doing nothing."""
 
-    def change(self, changes: Mapping[str, Any]) -> Accepted:
+    def change(self, changes: Mapping[str, object]) -> Accepted:
         """Change knobs from the next block on."""
         ...
 
@@ -85,7 +86,7 @@ class RunController(Controller, Callback):
         self._is_paused = is_paused
         self._steps = 0
         self._is_stopped = self._checkpoint = False
-        self._pending: deque[tuple[dict[str, Any], str]] = deque()  # changes and their origins
+        self._pending: deque[tuple[JsonObject, str]] = deque()  # changes and their origins
 
     # -- the run's thread --------------------------------------------------------------------------------------------------
 
@@ -117,7 +118,7 @@ class RunController(Controller, Callback):
                 self._condition.wait(0.1)
                 self.view.skip_time()
 
-    def on_refused(self, changes: Mapping[str, Any], error: ConfigError) -> None:
+    def on_refused(self, changes: Mapping[str, object], error: ConfigError) -> None:
         """See `Controller.on_refused`."""
         if self.view.changes.origins:
             self.view.changes.origins.popleft()
@@ -146,7 +147,7 @@ class RunController(Controller, Callback):
 
     # -- other threads -----------------------------------------------------------------------------------------------------
 
-    def change(self, changes: Mapping[str, Any]) -> Accepted:
+    def change(self, changes: Mapping[str, object]) -> Accepted:
         """See `Requests.change`."""
         knobs = self.view.knobs
         if knobs is None or self.view.status not in ("running", "paused"):
@@ -188,7 +189,7 @@ class RunController(Controller, Callback):
         value = self.view.knobs.values().get(name) if self.view.knobs is not None else None
         return float(value) if isinstance(value, int | float) else self.view.latest.get(name)
 
-    def _undo(self) -> dict[str, Any]:
+    def _undo(self) -> JsonObject:
         """Take back the newest change: one that still waits for the end of a block is not made at all."""
         with self._condition:
             if self._pending and self._pending[-1][1] != "undo":
@@ -204,7 +205,7 @@ class RunController(Controller, Callback):
         self._append(before, "undo")
         return before
 
-    def _append(self, values: dict[str, Any], origin: str) -> None:
+    def _append(self, values: JsonObject, origin: str) -> None:
         with self._condition:
             self._check_room()
             self._pending.append((dict(values), origin))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import numpy as np
 
-from mcprune.types import BoolArray, FloatArray
+from mcprune.types import AnyArray, BoolArray, FloatArray, JsonObject
 
 SHOWN = 65_536  # sites whose mask is sent; of more only the counts
 BINS = 20
@@ -27,7 +26,7 @@ class Gates:
         self.is_shown = size <= SHOWN
         self._share: FloatArray | None = None
 
-    def message(self, position: FloatArray) -> dict[str, Any]:
+    def message(self, position: FloatArray) -> JsonObject:
         """Return the part of a message on pruner weights, shape (size,)."""
         kept = position > 0
         if self.is_shown:
@@ -37,16 +36,16 @@ class Gates:
         return message_of(1.0 / (1.0 + np.exp(-np.clip(some, -50, 50))), kept, self._share)
 
 
-def message_of(gates: FloatArray, kept: BoolArray, share: FloatArray | None) -> dict[str, Any]:
+def message_of(gates: FloatArray, kept: BoolArray, share: FloatArray | None) -> JsonObject:
     """Return the histogram of gates (0..1), and the mask and the shares (0..1) as text; without shares the histogram alone."""
-    message: dict[str, Any] = {"histogram": np.histogram(gates, BINS, (0.0, 1.0))[0].tolist()}
+    message: JsonObject = {"histogram": np.histogram(gates, BINS, (0.0, 1.0))[0].tolist()}
     if share is not None:
         message["mask"] = _packed(np.packbits(kept))
         message["share"] = _packed(np.round(255 * share).astype(np.uint8))
     return message
 
 
-def order_message(position: FloatArray, kept: BoolArray, delta: float) -> dict[str, Any]:
+def order_message(position: FloatArray, kept: BoolArray, delta: float) -> JsonObject:
     """Return the pruner weights in order, the kept sites first, for the picture of the cut.
 
     Parameters
@@ -81,6 +80,6 @@ def order_message(position: FloatArray, kept: BoolArray, delta: float) -> dict[s
     }
 
 
-def _packed(values: Any) -> str:
+def _packed(values: AnyArray) -> str:
     """Return the bytes of an array as text."""
     return base64.b64encode(values.tobytes()).decode("ascii")

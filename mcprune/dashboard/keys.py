@@ -6,7 +6,7 @@ import os
 import select
 import sys
 import threading
-from typing import Any, Self
+from typing import Self
 
 from mcprune.dashboard.controller import NotNow, Refused, RunController
 
@@ -32,7 +32,7 @@ class Keys:
     def __init__(self, controller: RunController) -> None:
         self.controller = controller
         self.message = HELP
-        self._terminal: Any = None
+        self._terminal: list[int | list[bytes | int]] = []
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._read, name="mcprune-keys", daemon=True)
 

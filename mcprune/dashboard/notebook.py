@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from html import escape
-from typing import Any
 
 from torch import nn
 
@@ -15,6 +14,7 @@ from mcprune.api import prune_problem
 from mcprune.dashboard.controller import Refused, RunController
 from mcprune.dashboard.server import Server
 from mcprune.results import Result
+from mcprune.types import JsonObject
 
 
 class Tuning:
@@ -41,7 +41,7 @@ class Tuning:
         """starting, running, paused, testing, done or failed."""
         return self._controller.view.status
 
-    def change(self, **knobs: Any) -> dict[str, Any]:
+    def change(self, **knobs: object) -> JsonObject:
         """Change knobs from the next block on, as the page does; return their values as accepted.
 
         Waits until the search runs: data are loaded and the engine is compiled first.
@@ -106,15 +106,15 @@ class Tuning:
 
 
 def tune(
-    X: Any = "digits",
-    y: Any = None,
+    X: object = "digits",
+    y: object = None,
     *,
-    keep: Any = None,
+    keep: object = None,
     model: nn.Module | str | None = None,
     sites: str = "inputs",
     is_paused: bool = False,
     port: int = 0,
-    **options: Any,
+    **options: object,
 ) -> Tuning:
     """Run `prune` in a thread, with a page on which the run is watched and steered.
 

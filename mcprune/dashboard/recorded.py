@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -164,7 +163,7 @@ class RecordedRun(RunView):
 class NoRequests:
     """The requests of a recorded run: there are none."""
 
-    def change(self, changes: Mapping[str, Any]) -> Accepted:
+    def change(self, changes: Mapping[str, object]) -> Accepted:
         """Refuse."""
         raise NotNow("the run is recorded; its knobs cannot be changed")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 from urllib.parse import parse_qs
 
 import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY = 16_384  # bytes of a body
@@ -39,13 +39,13 @@ class Guard:
         Who may hold the page in a frame.
     """
 
-    def __init__(self, app: Any, token: str, hosts: set[str], frames: str = "'none'") -> None:
+    def __init__(self, app: ASGIApp, token: str, hosts: set[str], frames: str = "'none'") -> None:
         self.app = app
         self.token = token.encode()
         self.hosts = hosts
         self.headers = [(b"content-security-policy", (POLICY + frames).encode()), *HEADERS]
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on with the headers of every answer."""
         if scope["type"] != "http":
             return
@@ -58,14 +58,14 @@ class Guard:
             await _answer(send, *refusal, self.headers)
             return
 
-        async def passed(message: Any) -> None:
+        async def passed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), *self.headers]}
             await send(message)
 
         await self.app(scope, receive, passed)
 
-    def refusal(self, scope: Any) -> tuple[int, str] | None:
+    def refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Return the status and the reason of a refusal, or None."""
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
@@ -99,12 +99,12 @@ class Guard:
         return None
 
 
-def _is_short(scope: Any) -> bool:
+def _is_short(scope: Scope) -> bool:
     query: bytes = scope["query_string"]
     return len(query) < 1024 and query.count(b"&") < 8
 
 
-async def _body(receive: Any) -> bytes | int:
+async def _body(receive: Receive) -> bytes | int:
     """Return the whole body, or the status of the refusal."""
     parts: list[bytes] = []
 
@@ -128,14 +128,14 @@ async def _body(receive: Any) -> bytes | int:
     return status or b"".join(parts)
 
 
-def _once(body: Any) -> Callable[[], Any]:
-    async def receive() -> dict[str, Any]:
+def _once(body: bytes | int) -> Receive:
+    async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive
 
 
-async def _answer(send: Any, status: int, text: str, more: list[tuple[bytes, bytes]]) -> None:
+async def _answer(send: Send, status: int, text: str, more: list[tuple[bytes, bytes]]) -> None:
     body = (text + "\n").encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
@@ -152,9 +152,9 @@ class ImpatientProtocol(H11Protocol):
     waiting: ClassVar[dict[ImpatientProtocol, None]]
     _patience: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", transport))
         self._wait()
         if len(self.connections) > MOST:
             next(iter(self.waiting))._give_up()

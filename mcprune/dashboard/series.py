@@ -7,9 +7,9 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from mcprune.storage.events import plain
+from mcprune.types import JsonObject
 
 # Messages kept for who comes back: at ten a second a hundred seconds of them.
 KEPT = 1000
@@ -22,7 +22,7 @@ class Message:
 
     __slots__ = ("_bytes", "data", "kind", "name")
 
-    def __init__(self, name: str, kind: str, data: Any) -> None:
+    def __init__(self, name: str, kind: str, data: object) -> None:
         self.name = name
         self.kind = kind
         self.data = data
@@ -52,7 +52,7 @@ class Stream:
         """The id of the latest message."""
         return f"{self._boot}-{self._count}"
 
-    def publish(self, kind: str, data: Any) -> None:
+    def publish(self, kind: str, data: object) -> None:
         """Append a message and wake the readers."""
         with self._lock:
             self._count += 1
@@ -115,7 +115,7 @@ class Series:
             self._length = (self._length + 1) // 2
             self.stride *= 2
 
-    def copy(self) -> dict[str, Any]:
+    def copy(self) -> JsonObject:
         """Return the columns with the stride and how many rows there were, for a page that goes on with them."""
         columns = {name: list(column) for name, column in self.columns.items()}
         return {"columns": columns, "stride": self.stride, "rows": self.rows, "points": self.points}

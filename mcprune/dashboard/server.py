@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,6 +24,7 @@ from mcprune.dashboard.series import Message
 from mcprune.dashboard.view import RunView
 from mcprune.errors import ConfigError
 from mcprune.storage.events import plain
+from mcprune.types import JsonObject
 
 PORT, TRIES = 8765, 50
 READERS = 32  # event streams at a time
@@ -216,7 +217,7 @@ def hosts(host: str, port: int) -> set[str]:
     return {f"{name}:{port}" for name in names}
 
 
-async def _answered(request: Request, ask: Callable[[dict[str, Any]], Accepted | None]) -> Response:
+async def _answered(request: Request, ask: Callable[[JsonObject], Accepted | None]) -> Response:
     """Return the answer to a request whose body is a JSON object."""
     try:
         accepted = ask(_object(await request.body()))
@@ -228,7 +229,7 @@ async def _answered(request: Request, ask: Callable[[dict[str, Any]], Accepted |
     return JSONResponse(plain({} if accepted is None else {"accepted": accepted.knobs, "clamped": accepted.clamped}))
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes) -> JsonObject:
     """Return the JSON object of a body; ValueError where it is none."""
 
     def refuse(text: str) -> NoReturn:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from typing import Any
 
 from mcprune.config.knobs import knob_meaning
 from mcprune.dashboard.changes import ChangeLog
@@ -35,6 +34,7 @@ from mcprune.storage.events import (
     Stopped,
     plain,
 )
+from mcprune.types import JsonObject
 
 EVERY = 0.1  # seconds between two messages with figures
 NOTES = 50
@@ -82,13 +82,13 @@ class RunView(Callback):
         self.status = "starting"
         self.knobs: Knobs | None = None
         self._search: SearchView | None = None
-        self.latest: dict[str, Any] = {}
+        self.latest: JsonObject = {}
         self.series = Series()
         self.changes = ChangeLog(lambda entry: self.stream.publish("compared", plain(entry)))
         self.notes: deque[str] = deque(maxlen=NOTES)
         self.block = 0
-        self._run: dict[str, Any] = {}
-        self._scores: list[dict[str, Any]] = []
+        self._run: JsonObject = {}
+        self._scores: list[JsonObject] = []
         self._recent = Window(HINTED)
         self._sums: dict[str, float] = {}
         self._blocks = 0  # since the last message
@@ -284,7 +284,7 @@ class RunView(Callback):
 
     # -- the server's threads ----------------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """Return all that a page needs when it opens."""
         return {
             "run": dict(self._run),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 from mcprune.methods.base import BlockInfo
 from mcprune.methods.markov.knob_use import USES_DELTA
+from mcprune.types import JsonObject
 
 COMPARED, HINTED = 32, 128  # blocks before and after a change that are compared; blocks that a hint is about
 ENOUGH = 1000  # fewer proposals are no estimate of an acceptance
@@ -52,7 +52,7 @@ class Window:
         )
 
 
-def hints(window: Window, knobs: dict[str, Any], size: int | None = None) -> list[str]:
+def hints(window: Window, knobs: JsonObject, size: int | None = None) -> list[str]:
     """Return what looks wrong and which way a knob should go, a sentence each; `size` is the number of sites."""
     if not window.updates or not knobs:
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from mcprune.types import AnyArray
 NAME = "loader"
 
 
-def is_loaders(data: Any) -> bool:
+def is_loaders(data: object) -> bool:
     """Tell whether data is a DataLoader, or a pair of them: rows to train with, rows to test with."""
     is_pair = isinstance(data, tuple | list) and len(data) == 2 and any(isinstance(each, DataLoader) for each in data)
     return isinstance(data, DataLoader) or is_pair
 
 
-def collect(data: Any, limit: int, *, id_columns: str = "drop", required: Sequence[str] = ()) -> Dataset:
+def collect(data: object, limit: int, *, id_columns: str = "drop", required: Sequence[str] = ()) -> Dataset:
     """Return the rows of one or two DataLoaders as one data set.
 
     Parameters
@@ -42,8 +41,9 @@ def collect(data: Any, limit: int, *, id_columns: str = "drop", required: Sequen
     DataError
         Batches of another form, rows of unequal shape, more bytes than the limit, no rows at all, and errors of `from_arrays`.
     """
-    loaders = list(data) if isinstance(data, tuple | list) else [data]
-    if not all(isinstance(loader, DataLoader) for loader in loaders):
+    every = list(data) if isinstance(data, tuple | list) else [data]
+    loaders = [each for each in every if isinstance(each, DataLoader)]
+    if len(loaders) < len(every):
         raise DataError(
             "one of the two is a DataLoader and the other is not. Give a pair of DataLoaders, or arrays (X, y)."
         )
@@ -65,7 +65,7 @@ def collect(data: Any, limit: int, *, id_columns: str = "drop", required: Sequen
     return replace(dataset, test_rows=np.arange(len(parts[0][1]), len(classes), dtype=np.int64))
 
 
-def _rows(loader: DataLoader[Any], left: int, limit: int) -> tuple[AnyArray, AnyArray]:
+def _rows(loader: DataLoader[object], left: int, limit: int) -> tuple[AnyArray, AnyArray]:
     rows: list[AnyArray] = []
     classes: list[AnyArray] = []
     for number, batch in enumerate(loader):
@@ -97,7 +97,7 @@ def _rows(loader: DataLoader[Any], left: int, limit: int) -> tuple[AnyArray, Any
         ) from None
 
 
-def _array(values: Any) -> AnyArray:
+def _array(values: object) -> AnyArray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

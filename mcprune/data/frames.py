@@ -15,9 +15,10 @@ from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray, FloatArray
 
 Frame = nw.DataFrame[Any]
+Series = nw.Series[Any]
 
 
-def as_frame(name: str, X: Any) -> Frame | None:
+def as_frame(name: str, X: object) -> Frame | None:
     """Return a data frame of any library as a narwhals frame; None if X is not a frame.
 
     Raises
@@ -64,7 +65,7 @@ def frame_values(name: str, frame: Frame, columns: Iterable[int] | None = None) 
     return values
 
 
-def _numbers(name: str, series: nw.Series[Any]) -> FloatArray:
+def _numbers(name: str, series: Series) -> FloatArray:
     dtype = series.dtype
     if dtype.is_numeric() or dtype == nw.Boolean:
         return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
@@ -76,7 +77,7 @@ def _numbers(name: str, series: nw.Series[Any]) -> FloatArray:
     return np.array([np.nan if is_missing(cell) else float(cell) for cell in cells], np.float64)
 
 
-def _is_identifier(series: nw.Series[Any]) -> bool:
+def _is_identifier(series: Series) -> bool:
     """Return whether a column has texts that are different in each row."""
     rows = len(series)
     return (
@@ -84,7 +85,7 @@ def _is_identifier(series: nw.Series[Any]) -> bool:
     )
 
 
-def column_values(name: str, y: Any) -> tuple[Sequence[object] | AnyArray, str | None] | None:
+def column_values(name: str, y: object) -> tuple[Sequence[object] | AnyArray, str | None] | None:
     """Return the cells and the name of a series, or of a frame of one column; None if y is neither.
 
     Raises

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 
@@ -224,8 +224,8 @@ def _assemble_table(
 
 
 def from_arrays(
-    X: Any,
-    y: Any,
+    X: object,
+    y: object,
     *,
     name: str = FROM_PYTHON,
     feature_names: Sequence[str] | None = None,
@@ -301,7 +301,7 @@ def _columns(names: Sequence[str]) -> str:
     return f"column{'' if len(names) == 1 else 's'} {some(map(repr, names), 4)}"
 
 
-def _targets(name: str, y: Any) -> tuple[AnyArray | Sequence[object], str | None]:
+def _targets(name: str, y: object) -> tuple[AnyArray | Sequence[object], str | None]:
     """Return the classes unchanged, and the name of their column if they have one."""
     column = column_values(name, y)
     if column is not None:
@@ -316,7 +316,7 @@ def _targets(name: str, y: Any) -> tuple[AnyArray | Sequence[object], str | None
     return targets, None
 
 
-def _as_array(name: str, X: Any) -> AnyArray:
+def _as_array(name: str, X: object) -> AnyArray:
     if isinstance(X, np.ma.MaskedArray):  # what is masked is missing
         X = np.ma.filled(X.astype(np.float64), np.nan)
     try:
@@ -338,7 +338,7 @@ def _as_array(name: str, X: Any) -> AnyArray:
     return features
 
 
-def _is_numeric(cell: Any) -> bool:
+def _is_numeric(cell: str | SupportsFloat) -> bool:
     try:
         float(cell)
     except (ValueError, TypeError, OverflowError):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def read_rows(
     return NewRows(as_features(str(file), values, names), tuple(notes))
 
 
-def take_rows(name: str, X: Any, layout: Layout, columns: Sequence[int]) -> AnyArray:
+def take_rows(name: str, X: object, layout: Layout, columns: Sequence[int]) -> AnyArray:
     """Return the required columns of rows from Python: of a frame by name, of an array by place.
 
     Parameters
@@ -152,7 +152,7 @@ def take_rows(name: str, X: Any, layout: Layout, columns: Sequence[int]) -> AnyA
     return values
 
 
-def _as_rows(name: str, X: Any) -> AnyArray:
+def _as_rows(name: str, X: object) -> AnyArray:
     try:
         rows = np.asarray(X.detach().cpu() if hasattr(X, "detach") else X)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -77,12 +76,12 @@ class Scaler:
         """Return the scaling of the kept columns, in the order of `keep`."""
         return Scaler(self.kind, self.shift[keep], self.factor[keep])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return JSON-able data, from which `from_dict` restores every bit."""
         return {"kind": self.kind, "shift": self.shift.tolist(), "factor": self.factor.tolist()}
 
     @staticmethod
-    def from_dict(saved: dict[str, Any]) -> "Scaler":
+    def from_dict(saved: dict[str, object]) -> "Scaler":
         """Return the Scaler of `to_dict`.
 
         Raises

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ MAX_LENGTH = 300  # digits: Python reads no integer of more than 4,300 digits, a
 _MISSING = frozenset({"", "nan", "na", "n/a", "null", "?"})
 
 
-def parse_labels(texts: Sequence[str]) -> list[str] | list[int] | list[bool] | list[float]:
+def parse_labels(texts: Sequence[str]) -> list[Label]:
     """Return class codes as int, float or bool if every text is what Python prints for its value, else unchanged.
 
     Two texts never become one class: '3.1' and '3.10', '1' and '1.0', '7' and '007' or 'True' and 'true' stay texts.
@@ -31,10 +31,10 @@ def parse_labels(texts: Sequence[str]) -> list[str] | list[int] | list[bool] | l
     distinct = set(texts)
     if any(len(text) > MAX_LENGTH for text in distinct):
         return list(texts)
-    parsers: tuple[Callable[[str], Any], ...] = (_integer, _float, _boolean)
+    parsers: tuple[Callable[[str], Label | None], ...] = (_integer, _float, _boolean)
     for parse in parsers:
-        values = {text: parse(text) for text in distinct}
-        if all(value is not None and str(value) == text for text, value in values.items()):
+        values = {text: value for text in distinct if (value := parse(text)) is not None and str(value) == text}
+        if len(values) == len(distinct):
             return [values[text] for text in texts]
     return list(texts)
 
@@ -93,8 +93,8 @@ def encode(
         if raw.ndim != 1:
             raise DataError(f"{where} has the shape {raw.shape}. Give one class for each row (not one-hot columns).")
         if raw.dtype.kind in "biu":
-            classes, inverse = np.unique(raw, return_inverse=True)
-            return inverse.astype(np.int64), tuple(classes.tolist())
+            present, inverse = np.unique(raw, return_inverse=True)
+            return inverse.astype(np.int64), tuple(present.tolist())
         if raw.dtype.kind not in "fUSO":
             raise DataError(f"{where} is of type {raw.dtype}. Give texts, whole numbers, truth values or numbers.")
     try:
@@ -116,13 +116,14 @@ def encode(
             f"{where} holds values of type {names}. Give texts, whole numbers, truth values or numbers, not a mixture."
         )
     if float in kinds:
-        values = [float(each) if abs(each) <= 2**53 else each for each in values]
-    labels = sorted(set(values))
+        values = [float(each) if isinstance(each, int) and abs(each) <= 2**53 else each for each in values]
+    classes = cast("list[Label]", values)
+    labels = sorted(set(classes))
     index = {each: i for i, each in enumerate(labels)}
-    return np.array([index[each] for each in values], dtype=np.int64), tuple(labels)
+    return np.array([index[each] for each in classes], dtype=np.int64), tuple(labels)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
@@ -130,7 +131,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value  # str types of numpy and pandas become str
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(value, float):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mcprune.config.files import read_options
+from mcprune.config.schema import make_config
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.load import load as load_data
@@ -29,7 +29,7 @@ ROWS = 1000  # that both are compared on
 
 
 def export(
-    what: str | os.PathLike[str] | PrunedModel | Any,
+    what: str | os.PathLike[str] | PrunedModel | object,
     to: str = "onnx",
     out: str | os.PathLike[str] | None = None,
     *,
@@ -80,7 +80,7 @@ def export(
     return WRITERS[to](Wish(to, source, target, compared, scaled, bits, measure))
 
 
-def _source(what: Any) -> Source:
+def _source(what: object) -> Source:
     if isinstance(what, str | os.PathLike):
         folder = Path(what)
         small, description = load_described(folder)
@@ -133,22 +133,22 @@ def _rows(source: Source, source_rows: str | os.PathLike[str] | AnyArray | None)
     reason = "the model was given without its data"
     if source.folder is not None:
         try:
-            options = read_options(source.folder / CONFIG)
-            if options.get("data") == FROM_PYTHON:
+            asked = make_config(**read_options(source.folder / CONFIG)).data
+            if asked.source == FROM_PYTHON:
                 reason = "the run's data came from Python"
             else:
                 data = load_data(
-                    options["data"],
-                    target=options.get("target"),
-                    header=options.get("header", "auto"),
-                    id_columns=options.get("id_columns", "drop"),
+                    asked.source,
+                    target=asked.target,
+                    header=asked.header,
+                    id_columns=asked.id_columns,
                     required=small.feature_names,
                 )
                 fits = data.feature_names == small.feature_names and data.labels == small.labels
                 if fits:
                     return _of_data(small, data)
-                reason = f"{options['data']!r} is not what it was when the run was made"
-        except (McpruneError, KeyError) as error:
+                reason = f"{asked.source!r} is not what it was when the run was made"
+        except McpruneError as error:
             reason = f"the run's data cannot be read again ({brief(error)})"
     draw = generator(0, Stream.TRIALS)
     scaler = small.scaler

@@ -124,7 +124,7 @@ def footprints(folder: Path, start: RunStarted, done: RunDone) -> Footprints:
 
 
 def whole_model(
-    small: PrunedModel, description: Mapping[str, Any], config: Mapping[str, Any], done: RunDone
+    small: PrunedModel, description: Mapping[str, object], config: Mapping[str, Any], done: RunDone
 ) -> tuple[nn.Module | None, str]:
     """Return an untrained classifier as the run's whole one was; None with the reason where it is not known.
 

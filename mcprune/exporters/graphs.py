@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -68,7 +67,7 @@ def program_of(model: nn.Module, width: int) -> torch.export.ExportedProgram:
         ) from error
 
 
-def write_torch(program: torch.export.ExportedProgram, path: Path, extra: Mapping[str, Any]) -> Runner:
+def write_torch(program: torch.export.ExportedProgram, path: Path, extra: Mapping[str, object]) -> Runner:
     """Write a .pt2 file, read it back and return what runs it."""
     torch.export.save(program, path, extra_files={"mcprune.json": json.dumps(dict(extra))})
     with _quiet():
@@ -82,7 +81,7 @@ def write_torch(program: torch.export.ExportedProgram, path: Path, extra: Mappin
     return run
 
 
-def write_onnx(program: torch.export.ExportedProgram, path: Path, extra: Mapping[str, Any]) -> Runner:
+def write_onnx(program: torch.export.ExportedProgram, path: Path, extra: Mapping[str, object]) -> Runner:
     """Write an ONNX file with its input `kept` and its output `logits`, and return what runs it in onnxruntime.
 
     Parameters

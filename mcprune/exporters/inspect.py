@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from html import escape
 from textwrap import shorten
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
@@ -112,7 +112,7 @@ class Inspection:
         return f"<p><b>{escape(self.title)}</b></p><table><tr>{head}</tr>{cells}</table>{notes}"
 
 
-def inspect(model: nn.Module, example: Any) -> Inspection:
+def inspect(model: nn.Module, example: torch.Tensor | ArrayLike) -> Inspection:
     """List what of a model can be pruned.
 
     Parameters
@@ -169,9 +169,11 @@ def inspect(model: nn.Module, example: Any) -> Inspection:
     return Inspection(type(model).__name__, parameters(model), total, tuple(places), tuple(notes))
 
 
-def _row(example: Any) -> tuple[int, ...]:
-    is_shape = isinstance(example, tuple | list | torch.Size) and all(isinstance(side, int) for side in example)
-    shape = tuple(example) if is_shape else tuple(getattr(example, "shape", np.shape(example)))[1:]
+def _row(example: torch.Tensor | ArrayLike) -> tuple[int, ...]:
+    if isinstance(example, tuple | list) and all(isinstance(side, int) for side in example):
+        shape = tuple(example)
+    else:
+        shape = tuple(example.shape if isinstance(example, torch.Tensor) else np.shape(example))[1:]
     if not shape or min(shape) < 1:
         raise ConfigError(
             f"an example of shape {shape} holds no rows; give rows (B, ...), or the shape of one, such as (3, 32, 32)"
@@ -190,7 +192,7 @@ def _positions(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     for name, layer in model.named_modules():
         if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
 
-            def note(_module: nn.Module, _inputs: Any, out: torch.Tensor, name: str = name) -> None:
+            def note(_module: nn.Module, _inputs: object, out: torch.Tensor, name: str = name) -> None:
                 counts[name] = counts.get(name, 0) + out[0].numel()
 
             hooks.append(layer.register_forward_hook(note))

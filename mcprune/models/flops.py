@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -56,17 +55,17 @@ def _products_in_the_open(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(was_fast)
 
 
-def _mv_flops(matrix: Sequence[int], *_: Any, **__: Any) -> int:
+def _mv_flops(matrix: Sequence[int], *_: object, **__: object) -> int:
     return 2 * math.prod(matrix)
 
 
-def _dot_flops(vector: Sequence[int], *_: Any, **__: Any) -> int:
+def _dot_flops(vector: Sequence[int], *_: object, **__: object) -> int:
     return 2 * math.prod(vector)
 
 
 def _trilinear_flops(
     one: Sequence[int], two: Sequence[int], three: Sequence[int], expand_one: Sequence[int], expand_two: Sequence[int],
-    expand_three: Sequence[int], *_: Any, **__: Any,
+    expand_three: Sequence[int], *_: object, **__: object,
 ) -> int:  # fmt: skip
     """The product that a bilinear layer is made of, for each element of the broadcast tensors."""
     shapes = []

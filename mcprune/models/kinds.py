@@ -6,7 +6,7 @@ A file can only pick from this table: nothing in it is imported, called by name 
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import nn
 
@@ -37,7 +37,7 @@ class Kind(NamedTuple):
     module: type[nn.Module]
     fields: Mapping[str, str]
     has_tensors: bool = False
-    defaults: Mapping[str, Any] = MappingProxyType({})
+    defaults: Mapping[str, object] = MappingProxyType({})
 
 
 def _is_int(value: object, least: int) -> bool:
@@ -54,7 +54,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "size": ("a whole number, 1 or more", lambda value: _is_int(value, 1)),
     "sizes": ("whole numbers, 1 or more", lambda value: _is_ints(value, 1)),
     "list": (
@@ -152,13 +152,13 @@ KINDS: dict[str, Kind] = {
 NAMES: dict[type[nn.Module], str] = {kind.module: name for name, kind in KINDS.items()}
 
 
-def describe_layer(layer: nn.Module) -> dict[str, Any] | None:
+def describe_layer(layer: nn.Module) -> dict[str, object] | None:
     """The JSON-able description of one layer of the table; None for any other, or one beyond the rules."""
     name = NAMES.get(type(layer))
     # A hook, as torch's old weight_norm sets one, is code that a description would lose.
     if name is None or layer._forward_hooks or layer._forward_pre_hooks:
         return None
-    description: dict[str, Any] = {"kind": name}
+    description: dict[str, object] = {"kind": name}
     for field, rule in KINDS[name].fields.items():
         value = getattr(layer, field)
         value = value is not None if field == "bias" and not isinstance(value, bool) else value
@@ -169,7 +169,7 @@ def describe_layer(layer: nn.Module) -> dict[str, Any] | None:
     return description
 
 
-def build_layer(description: Mapping[str, Any]) -> nn.Module:
+def build_layer(description: Mapping[str, object]) -> nn.Module:
     """A layer of the table without storage (device "meta").
 
     Raises

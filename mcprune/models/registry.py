@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -73,7 +73,7 @@ def is_built_in(model: nn.Module) -> bool:
     return _describe(model) is not None
 
 
-def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, Any]:
+def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, object]:
     """What a model is, as JSON-able data without its parameters.
 
     Parameters
@@ -113,7 +113,7 @@ def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, Any]:
     return {"dtype": dtypes.pop() if len(dtypes) == 1 else "mixed" if dtypes else "float32", **body}
 
 
-def _describe(model: nn.Module) -> dict[str, Any] | None:
+def _describe(model: nn.Module) -> dict[str, object] | None:
     if type(model) is Scatter:
         inner = _describe(model.model)
         return None if inner is None else _describe_scatter(model, inner)
@@ -140,11 +140,11 @@ def _describe(model: nn.Module) -> dict[str, Any] | None:
     return describe_layer(model)
 
 
-def _describe_scatter(scatter: Scatter, inner: dict[str, Any]) -> dict[str, Any]:
+def _describe_scatter(scatter: Scatter, inner: dict[str, object]) -> dict[str, object]:
     return {"kind": "scatter", "keep": list(scatter.indices), "shape": list(scatter.shape), "model": inner}
 
 
-def from_description(description: Mapping[str, Any], seed: int = 0) -> nn.Module:
+def from_description(description: Mapping[str, object], seed: int = 0) -> nn.Module:
     """The model that `describe` described, freshly initialised from the seed.
 
     Parameters
@@ -164,7 +164,7 @@ def from_description(description: Mapping[str, Any], seed: int = 0) -> nn.Module
     return initialise(model.to_empty(device="cpu"), seed)
 
 
-def skeleton(description: Mapping[str, Any], own: nn.Module | None = None) -> nn.Module:
+def skeleton(description: Mapping[str, object], own: nn.Module | None = None) -> nn.Module:
     """The described model on device "meta": shapes and dtypes without storage, for loaders that bring the
     tensors.
 
@@ -206,8 +206,8 @@ def _build(description: object, own: nn.Module | None, depth: int) -> nn.Module:
         place = description.get("logits_at")
         return without_last(own, place) if isinstance(place, str) else own
     if kind == "scatter":
-        keep: Any = description.get("keep")
-        shape: Any = description.get("shape")
+        keep = description.get("keep")
+        shape = description.get("shape")
         inner = _build(description.get("model"), own, depth + 1)
         if not _are_indices(keep, 0) or not _are_indices(shape, 1) or math.prod(shape) > LARGEST:
             raise ModelError("a scatter needs `keep` and `shape`, lists of whole numbers. Save the model again.")
@@ -219,7 +219,7 @@ def _build(description: object, own: nn.Module | None, depth: int) -> nn.Module:
     return build_layer(description)
 
 
-def _are_indices(value: object, least: int) -> bool:
+def _are_indices(value: object, least: int) -> TypeGuard[Sequence[int]]:
     return isinstance(value, list | tuple) and all(type(item) is int and least <= item <= LARGEST for item in value)
 
 

@@ -7,14 +7,13 @@ import inspect
 import numbers
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from mcprune.errors import ObjectiveError
 from mcprune.objectives.base import Rows
-from mcprune.types import BoolArray, FloatArray
+from mcprune.types import AnyArray, BoolArray, FloatArray
 
 AGAIN = 64  # every 64th call is repeated: the value must depend on the arguments alone
 
@@ -35,7 +34,7 @@ class OwnObjective:
     is_stepped = True
     lower_bound: float | None
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., object], name: str) -> None:
         if not callable(function):
             raise ObjectiveError(f"objective={name!r} is a {type(function).__name__}, no function; give one to call")
         try:
@@ -81,7 +80,7 @@ class OwnObjective:
             self._calls += 1
         return out
 
-    def _value(self, arguments: list[Any]) -> float:
+    def _value(self, arguments: list[AnyArray]) -> float:
         try:
             value = self.function(*arguments)
         except Exception as error:  # the user's own code
@@ -105,7 +104,7 @@ class OwnObjective:
         return float(value)
 
 
-def _fixed(values: Any) -> Any:
+def _fixed(values: AnyArray) -> AnyArray:
     """Return a read-only view: what is changed in place would be another candidate's, too."""
     view = values.view()
     view.flags.writeable = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,11 +14,12 @@ from mcprune.objectives.custom import OwnObjective, from_file
 from mcprune.objectives.decisions import Cost, WorstGroup
 from mcprune.objectives.ranking import BackgroundAt, RocAuc, Significance
 from mcprune.objectives.specs import FUNCTION, PLAIN, USAGE, check_text, is_file
+from mcprune.types import FloatArray
 
 
 def make_objective(
-    text: str | Callable[..., Any],
-    labels: Sequence[Any] = (0, 1),
+    text: str | Callable[..., object],
+    labels: Sequence[object] = (0, 1),
     columns: Sequence[str] = (),
     *,
     is_weighted: bool = False,
@@ -96,7 +96,7 @@ def _numbers(text: str, parts: Sequence[str]) -> list[float]:
     return values
 
 
-def _label(text: str, name: str, labels: Sequence[Any]) -> int:
+def _label(text: str, name: str, labels: Sequence[object]) -> int:
     """Return the signal's class: the one named, or the last of two."""
     known = [str(label) for label in labels]
     if not name and len(known) == 2:
@@ -107,7 +107,7 @@ def _label(text: str, name: str, labels: Sequence[Any]) -> int:
     raise ConfigError(f"objective={text!r}: {reason}; the classes are {', '.join(known[:20])}")
 
 
-def _matrix(text: str, parameter: str, classes: int) -> Any:
+def _matrix(text: str, parameter: str, classes: int) -> FloatArray:
     rows = [_numbers(text, row.split(",")) for row in parameter.split(";")] if parameter else []
     if len(rows) != classes or any(len(row) != classes for row in rows):
         got = f"{len(rows)} rows of {', '.join(str(len(row)) for row in rows)}" if rows else "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -268,7 +268,7 @@ def bars(run: EventLog, names: Sequence[str]) -> Figure | None:
         return None
     kept = np.isin(np.arange(run.started.n_sites), indices)
     share = mean_gates(run)
-    lengths: Any = kept.astype(np.float64) if share is None else share
+    lengths: FloatArray = kept.astype(np.float64) if share is None else share
     order = np.lexsort((np.arange(len(kept)), -lengths, ~kept))[:BARS]
     text = [html.escape(names[site][:40]) for site in order]
     places = list(range(len(order)))

@@ -7,18 +7,18 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mcprune.errors import FolderError
 from mcprune.storage.events import plain
-from mcprune.types import AnyArray
+from mcprune.types import AnyArray, JsonObject
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-Figure = dict[str, Any]
+Figure = JsonObject
 
 # A colour-blind-safe palette (Okabe & Ito), then darker and lighter ones for more than eight methods.
 COLOURS = (
@@ -117,7 +117,7 @@ def _templates() -> Environment:
     )
 
 
-def layout(title: str = "", **more: Any) -> Figure:
+def layout(title: str = "", /, **more: object) -> Figure:
     """Return a layout in the page's style."""
     axis = {"gridcolor": "#e6e9ef", "zerolinecolor": "#cbd2dc", "linecolor": "#cbd2dc", "automargin": True}
     base: Figure = {
@@ -132,7 +132,7 @@ def layout(title: str = "", **more: Any) -> Figure:
     if title:
         base["title"] = {"text": title, "x": 0, "font": {"size": 14}}
     for name, value in more.items():
-        if name[1:].startswith("axis"):
+        if name[1:].startswith("axis") and isinstance(value, dict):
             value = {**axis, **value, **({"title": {"text": value["title"]}} if "title" in value else {})}
         base[name] = value
     return base
@@ -171,7 +171,7 @@ def bytes_array(values: AnyArray) -> Figure:
     }
 
 
-def line(x: Sequence[float], y: Sequence[float | None], name: str, colour: str, **more: Any) -> Figure:
+def line(x: Sequence[float], y: Sequence[float | None], name: str, colour: str, **more: object) -> Figure:
     """Return a line."""
     return {
         "type": "scatter", "mode": "lines", "x": list(x), "y": list(y), "name": name, "legendgroup": name,

@@ -7,7 +7,6 @@ import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mcprune.exporters.footprint import Footprints
 from mcprune.report import figures, tables
@@ -17,6 +16,7 @@ from mcprune.report.text import duration, number
 from mcprune.storage.event_log import EventLog
 from mcprune.storage.layout import CONFIG
 from mcprune.storage.run_metrics import jaccard
+from mcprune.types import JsonObject
 
 Runs = Mapping[str, EventLog]
 REASONS = {
@@ -138,7 +138,7 @@ def _start(run: EventLog, *names: str) -> str:
     return ", ".join(_option(run, name) for name in names) + (" at first, turned later" if turned else "")
 
 
-def _config(run: EventLog) -> dict[str, Any]:
+def _config(run: EventLog) -> JsonObject:
     return run.started.config
 
 

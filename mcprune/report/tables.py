@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -81,7 +80,7 @@ def _mean(values: FloatArray) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def _short(name: str, value: Any) -> str:
+def _short(name: str, value: object) -> str:
     """Return a knob's value in words."""
     if value is None:
         return "as configured" if name == "evaluation_rows" else "off"
@@ -150,7 +149,7 @@ def costs(page: Page, runs: Runs, footprints: Mapping[str, Footprints]) -> None:
         cost = footprints[label]
         counts = None if run.done is None else run.done.parameters
         rows = [
-            _cost_row("parameters", counts and counts.before, counts and counts.after, ",d"),
+            _cost_row("parameters", counts.before if counts else None, counts.after if counts else None, ",d"),
             _cost_row("MACs a row", _macs(cost.whole), _macs(cost.small), ",d"),
         ]
         for batch in cost.small.seconds if cost.small else ():
@@ -167,7 +166,7 @@ def costs(page: Page, runs: Runs, footprints: Mapping[str, Footprints]) -> None:
             )
 
 
-def _cost_row(name: str, before: Any, after: Any, form: str) -> list[str]:
+def _cost_row(name: str, before: float | None, after: float | None, form: str) -> list[str]:
     share = number(after / before, ".1%") if before and after is not None else "-"
     return [name, number(before, form), number(after, form), share]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from typing import Any
 
 UNKNOWN = "-"
 LARGEST = 1e300  # an integer of a file may be beyond all floats
 
 
-def number(value: Any, form: str) -> str:
+def number(value: object, form: str) -> str:
     """Return a number in the format, or a dash for None, NaN and infinities.
 
     Parameters
@@ -27,7 +26,7 @@ def number(value: Any, form: str) -> str:
     return format(value, form)
 
 
-def duration(seconds: Any) -> str:
+def duration(seconds: object) -> str:
     """Return seconds as m:ss, or h:mm:ss from an hour on; a dash where it is not known."""
     if not isinstance(seconds, int | float) or not 0 <= seconds < LARGEST:
         return UNKNOWN

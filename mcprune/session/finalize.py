@@ -22,7 +22,7 @@ from mcprune.sites.weights import nonzero_weights
 from mcprune.storage.events import Adapted, BeforeAfter, CostBudget, Event, Hardened, MaskCost, Note, RunDone, Scored
 from mcprune.storage.folder import RunFolder
 from mcprune.storage.layout import CONFIG, EVENTS, MASK, RESULT
-from mcprune.storage.pruned_model import PrunedModel
+from mcprune.storage.pruned_model import ModelExtra, PrunedModel
 from mcprune.types import BoolArray, Float32Array, FloatArray
 
 RANDOM_MASKS = 5
@@ -340,11 +340,11 @@ def _comparisons(plan: Plan, refit: Refit, cost: float) -> tuple[bool, str]:
     return False, f"{rivals} would take {share}: left out; --compare yes runs that"
 
 
-def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> dict[str, Any]:
+def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> ModelExtra:
     """Return what stands beside the small model, so that it can be used on full raw rows."""
     data = plan.prepared
     columns = refit.inputs(mask)
-    return {
+    extra: ModelExtra = {
         "columns": columns.tolist(),
         "names": [data.feature_names[column] for column in columns],
         "labels": list(data.labels),
@@ -352,5 +352,7 @@ def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> dict[str, Any]:
         "feature_names": list(data.feature_names),
         "target_name": data.target_name,
         "image_shape": list(data.image_shape) if data.image_shape else None,
-        **({"holds_zeros": True} if plan.sites.weights else {}),
     }
+    if plan.sites.weights:
+        extra["holds_zeros"] = True
+    return extra

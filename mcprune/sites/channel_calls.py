@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
@@ -161,7 +161,7 @@ def _operation(node: fx.Node, shapes: Shapes) -> Call:
 
 def _mean(node: fx.Node, before: tuple[int, ...], after: tuple[int, ...]) -> Call:
     """A mean over the places of a map, as a global pool."""
-    dim_argument: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dim_argument: object = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     dims = (
         (dim_argument,)
         if isinstance(dim_argument, int)

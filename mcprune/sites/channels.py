@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import fx, nn
@@ -94,7 +94,7 @@ class _Shapes(fx.Interpreter):
         super().__init__(module, graph=graph)
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
 
-    def run_node(self, n: fx.Node) -> Any:
+    def run_node(self, n: fx.Node) -> object:
         out = super().run_node(n)
         if isinstance(out, torch.Tensor):
             self.shapes[n] = tuple(out.shape)

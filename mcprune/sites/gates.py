@@ -1,7 +1,6 @@
 """A classifier seen through gates: every site's signal is multiplied by a number between 0 and 1."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -242,8 +241,8 @@ def gated_signal(signal: torch.Tensor, gates: torch.Tensor, kind: str) -> torch.
 
 def _multiplier(
     gates: torch.Tensor, kind: str, name: str, called: set[str]
-) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
-    def hook(_layer: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+) -> Callable[[nn.Module, object, torch.Tensor], torch.Tensor]:
+    def hook(_layer: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
         called.add(name)
         return gated_signal(output, gates, kind)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from mcprune.config.groups import Group
 from mcprune.errors import ConfigError
 from mcprune.sites.space import Fixed, Item
 from mcprune.types import IntArray
@@ -87,7 +88,7 @@ class TiedItems(NamedTuple):
 
 
 def settle_groups(
-    groups: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Group],
     names: Sequence[str],
     keep: int | None,
     must_keep: Sequence[str] = (),

@@ -12,7 +12,6 @@ import json
 import math
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +21,13 @@ from safetensors.torch import save as write_tensors
 
 from mcprune.errors import FolderError
 from mcprune.storage.atomic import write_whole
+from mcprune.types import JsonObject
 
 FORMAT, SCHEMA = "mcprune-checkpoint", 1
 LARGEST_HEADER = 100_000_000  # bytes; safetensors' own bound
 
 
-def write_checkpoint(path: Path, tree: dict[str, Any]) -> None:
+def write_checkpoint(path: Path, tree: JsonObject) -> None:
     """Write a tree in one step; errors as `packed`, and:
 
     Raises
@@ -38,7 +38,7 @@ def write_checkpoint(path: Path, tree: dict[str, Any]) -> None:
     write_whole(path, packed(tree))
 
 
-def packed(tree: dict[str, Any]) -> bytes:
+def packed(tree: JsonObject) -> bytes:
     """Return a tree as the bytes of a file.
 
     Raises
@@ -53,7 +53,7 @@ def packed(tree: dict[str, Any]) -> bytes:
     return data
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> JsonObject:
     """Return the tree of a file; nothing is run that the file brings.
 
     Raises
@@ -68,7 +68,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return unpacked(path, data)
 
 
-def unpacked(path: Path, data: bytes) -> dict[str, Any]:
+def unpacked(path: Path, data: bytes) -> JsonObject:
     """Return the tree of the bytes of a file; errors as `read_checkpoint`."""
     header = _header(path, data)
     if header.get("format") != FORMAT:
@@ -96,7 +96,7 @@ def unpacked(path: Path, data: bytes) -> dict[str, Any]:
     return tree
 
 
-def _header(path: Path, data: bytes) -> dict[str, Any]:
+def _header(path: Path, data: bytes) -> JsonObject:
     """Return the metadata of a safetensors file; what claims more than there is, is refused unread."""
     try:
         (size,) = struct.unpack("<Q", data[:8])
@@ -122,7 +122,7 @@ def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
+def _packed(value: object, place: str, tensors: dict[str, torch.Tensor]) -> object:
     if isinstance(value, np.ndarray | torch.Tensor):
         if isinstance(value, np.ndarray):
             tensors[place] = torch.from_numpy(np.array(value, order="C"))
@@ -144,7 +144,7 @@ def _packed(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     raise TypeError(f"{place}: a {type(value).__name__} cannot be kept")
 
 
-def _unpacked(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def _unpacked(value: object, tensors: dict[str, torch.Tensor]) -> object:
     if isinstance(value, list):
         return [_unpacked(part, tensors) for part in value]
     if isinstance(value, dict):

@@ -299,7 +299,7 @@ def _check_sizes(log: EventLog) -> None:
 _ADAPTERS: dict[type[Event], TypeAdapter[Any]] = {}
 
 
-def _validated(line: bytes, kind: type[E], content: dict[str, Any]) -> E:
+def _validated(line: bytes, kind: type[E], content: dict[str, object]) -> E:
     """Return the event of a line, its fields checked against their declared types; ValueError where they do not fit."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -318,7 +318,7 @@ def _validated(line: bytes, kind: type[E], content: dict[str, Any]) -> E:
     return event
 
 
-def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
+def _numbers(value: object, name: str = "") -> Iterator[tuple[str, int | float]]:
     """Yield all numbers inside a value of JSON, with the names of their fields."""
     if isinstance(value, dict):
         for key, part in value.items():

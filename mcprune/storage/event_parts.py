@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mcprune.types import JsonObject
 
-def plain(value: Any) -> Any:
+
+def plain(value: object) -> Any:
     """Return the value in JSON's own types: arrays as lists, dataclasses as objects, non-finite numbers as None."""
     if isinstance(value, dict):
         return {str(key): plain(part) for key, part in value.items()}
@@ -148,9 +150,9 @@ class Event:
             if isinstance(value, float) and not math.isfinite(value):
                 object.__setattr__(self, part.name, None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the fields in JSON's own types."""
-        content: dict[str, Any] = plain(self)
+        content: JsonObject = plain(self)
         return content
 
     def to_json(self) -> str:

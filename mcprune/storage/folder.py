@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import nn
 
@@ -166,7 +166,7 @@ class RunFolder:
             raise self._stopped(EVENTS, error) from None
         self.mark = Mark(self.mark.size + len(line), zlib.crc32(line, self.mark.crc))
 
-    def write_checkpoint(self, tree: Mapping[str, Any], mark: Mark) -> None:
+    def write_checkpoint(self, tree: Mapping[str, object], mark: Mark) -> None:
         """Write a checkpoint that belongs to the events up to `mark`; the previous one is kept.
 
         Raises
@@ -187,7 +187,7 @@ class RunFolder:
         except OSError as error:
             raise self._stopped(CHECKPOINT, error) from None
 
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, value: Mapping[str, object]) -> None:
         """Write a JSON file in one step: under another name, then renamed.
 
         Raises
@@ -201,7 +201,7 @@ class RunFolder:
         except OSError as error:
             raise self._stopped(name, error) from None
 
-    def write_model(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
+    def write_model(self, model: nn.Module, extra: Mapping[str, object]) -> None:
         """Write the pruned model and what `load` needs.
 
         Raises

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from mcprune.errors import FolderError, brief
+from mcprune.types import JsonObject
 
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
 REQUEST = "request.json"  # the options as requested; until the run has ended
@@ -84,7 +84,7 @@ def stale_files(path: Path) -> list[Path]:
     return [path / (name + end) for name in ALL_FILES for end in HALF if (path / (name + end)).exists()]
 
 
-def read_json(folder: str | Path, name: str) -> dict[str, Any]:
+def read_json(folder: str | Path, name: str) -> JsonObject:
     """Return one of a run's JSON files.
 
     Raises

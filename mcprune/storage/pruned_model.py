@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -12,11 +11,24 @@ from torch import nn
 
 from mcprune.data.new_rows import take_rows
 from mcprune.data.scale import Scaler
-from mcprune.data.targets import label_array
+from mcprune.data.targets import Label, label_array
 from mcprune.errors import FolderError, McpruneError, brief
 from mcprune.sites.weights import hold_zeros
-from mcprune.surgery.model_files import load_model
+from mcprune.surgery.model_files import ModelContent, load_model
 from mcprune.types import AnyArray, Float32Array
+
+
+class ModelExtra(TypedDict):
+    """What a `PrunedModel` needs besides its network, in JSON's types."""
+
+    columns: list[int]
+    labels: list[Label]
+    names: list[str]
+    feature_names: list[str]
+    scaler: dict[str, object]
+    target_name: str | None
+    image_shape: list[int] | None
+    holds_zeros: NotRequired[bool]
 
 
 class PrunedModel(nn.Module):
@@ -51,10 +63,10 @@ class PrunedModel(nn.Module):
     >>> model.predict(X)  # doctest: +SKIP
     """
 
-    def __init__(self, model: nn.Module, extra: Mapping[str, Any]) -> None:
+    def __init__(self, model: nn.Module, extra: ModelExtra) -> None:
         super().__init__()
         self.model = model
-        self.extra = dict(extra)
+        self.extra = extra.copy()
         self.columns = np.asarray(extra["columns"], np.int64)
         self.labels = tuple(extra["labels"])
         self.names = tuple(extra["names"])
@@ -72,13 +84,13 @@ class PrunedModel(nn.Module):
             raise ValueError("the names of the kept columns are not those of the rows")
         if not all(isinstance(label, str | int | float) for label in self.labels):
             raise ValueError("a label is neither a text nor a number")
-        self.target_name: str | None = extra["target_name"]
+        self.target_name = extra["target_name"]
         self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
         if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
             hold_zeros(self.model)
         self.eval()
 
-    def forward(self, x: Any) -> torch.Tensor:
+    def forward(self, x: torch.Tensor | AnyArray) -> torch.Tensor:
         """Outputs (B, C), before softmax, of the kept columns (B, n) as `transform` returns them, unscaled."""
         rows = torch.as_tensor(x)
         parameter = next(self.model.parameters(), torch.zeros(()))
@@ -87,7 +99,7 @@ class PrunedModel(nn.Module):
         outputs: torch.Tensor = self.model(scaled)
         return outputs
 
-    def transform(self, X: Any) -> AnyArray:
+    def transform(self, X: object) -> AnyArray:
         """The kept columns of rows, unscaled.
 
         Parameters
@@ -110,7 +122,7 @@ class PrunedModel(nn.Module):
         return take_rows("the rows", X, self, self.columns.tolist())
 
     @torch.no_grad()
-    def predict_proba(self, X: Any) -> Float32Array:
+    def predict_proba(self, X: object) -> Float32Array:
         """Probabilities of the classes, in the order of `labels`.
 
         Parameters
@@ -132,7 +144,7 @@ class PrunedModel(nn.Module):
         out: Float32Array = torch.softmax(self.model(scaled), dim=1).cpu().numpy()
         return out
 
-    def predict(self, X: Any) -> AnyArray:
+    def predict(self, X: object) -> AnyArray:
         """Labels (rows,) of rows as `transform` takes them; errors as there."""
         labels: AnyArray = label_array(self.labels)[self.predict_proba(X).argmax(axis=1)]
         return labels
@@ -149,11 +161,11 @@ def load(folder: str | Path) -> PrunedModel:
     return load_described(folder)[0]
 
 
-def load_described(folder: str | Path) -> tuple[PrunedModel, dict[str, Any]]:
+def load_described(folder: str | Path) -> tuple[PrunedModel, ModelContent]:
     """Return what `load` does, and the content of model.json; errors as `load`."""
     model, description = load_model(folder)
     try:
-        pruned = PrunedModel(model, description["extra"])
+        pruned = PrunedModel(model, cast("ModelExtra", description["extra"]))
         _try(pruned)
     except (ArithmeticError, LookupError, TypeError, ValueError, McpruneError) as error:
         raise FolderError(

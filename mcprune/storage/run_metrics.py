@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mcprune.errors import FolderError
 from mcprune.storage.event_log import decoded_gates, read_log, read_result
 from mcprune.storage.events import Progress
+from mcprune.types import JsonObject
 
 Bytes = NDArray[np.uint8]
 LEAST_EPOCHS = 3  # a search of fewer says nothing about its method
@@ -76,7 +77,7 @@ class RunFigures(NamedTuple):
     steps: int
     curve: list[Point]
     progress: list[Progress]
-    config: dict[str, Any]
+    config: JsonObject
     notes: list[str]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from mcprune.storage.event_parts import Adapted, CostBudget, Event, SiteGroup
+from mcprune.types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class RunStarted(Event):
     folder: str | None
     epochs: int
     blocks: int
-    config: dict[str, Any]
+    config: JsonObject
     objective: str | None
     evaluator: str
     canonical: str
@@ -227,8 +227,8 @@ class KnobChanged(Event):
 
     block: int
     proposals: int
-    knobs: dict[str, Any]
-    before: dict[str, Any]
+    knobs: JsonObject
+    before: JsonObject
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,18 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TextIO
+from typing import ClassVar, Literal, NamedTuple, TextIO
 
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.report.terminal import Output, choose, write
 from mcprune.storage.events import plain
 from mcprune.storage.layout import check_free, read_json
 from mcprune.studies.claims import Claim, print_claims, summary
+from mcprune.types import JsonObject
 
 RESULTS, PAGE = "results.json", "page.html"
-Results = dict[str, Any]  # the content of results.json
-Options = dict[str, Any]  # of a run, as make_config takes them, or of a part
+Results = JsonObject  # the content of results.json
+Options = JsonObject  # of a run, as make_config takes them, or of a part
 
 
 class Outcome(NamedTuple):
@@ -158,7 +159,7 @@ def study_folder(out: str | None, default: str) -> Path:
     return Path(default if out is None else out)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON file in one step: beside it, then renamed.
 
     Raises
@@ -206,7 +207,7 @@ def interrupted(root: Path) -> KeyboardInterrupt:
     return KeyboardInterrupt(f"; finished runs stay in {root}, and the same command goes on with the others")
 
 
-def changed_options(root: Path, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> ConfigError:
+def changed_options(root: Path, name: str, old: Mapping[str, object], new: Mapping[str, object]) -> ConfigError:
     """Return the error for a finished piece whose options were others."""
     option = next(key for key in {**old, **new} if old.get(key) != new.get(key))
     return ConfigError(

@@ -8,15 +8,15 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mcprune.errors import FolderError
 from mcprune.storage.events import plain
 from mcprune.storage.layout import read_json
 from mcprune.studies.base import Options, Outcome, changed_options, error_text, interrupted, read_index, write_json
+from mcprune.types import JsonObject
 
 PARTS, FOLDER = "parts.json", "parts"
-Figures = dict[str, Any]  # of a part, in JSON's types
+Figures = JsonObject  # of a part, in JSON's types
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,6 @@ class Parts:
         write_json(self.root / PARTS, {"kind": self.kind, "errors": self.errors})
 
 
-def _digest(value: Mapping[str, Any]) -> str:
+def _digest(value: Mapping[str, object]) -> str:
     """Return a digest of figures as they stand in the file: a part whose file was changed is computed again."""
     return hashlib.sha256(json.dumps(plain(dict(value)), sort_keys=True).encode()).hexdigest()

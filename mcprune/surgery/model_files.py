@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +22,18 @@ WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
 
-def save_model(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+class ModelContent(TypedDict):
+    """The content of ``model.json``: the model's description, and the data stored with it, under a digest of both."""
+
+    format: str
+    version: int
+    weights_sha256: str
+    model: dict[str, object]
+    extra: dict[str, object]
+    sha256: str
+
+
+def save_model(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[str, object] | None = None) -> None:
     """Write ``model.safetensors`` and ``model.json``; equal models give equal bytes.
 
     Parameters
@@ -79,7 +90,7 @@ def save_model(model: nn.Module, folder: str | os.PathLike[str], extra: Mapping[
         ) from error
 
 
-def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -> tuple[nn.Module, ModelContent]:
     """Load the model that `save_model` wrote.
 
     Parameters
@@ -94,7 +105,7 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     nn.Module
         On the CPU, in evaluation mode.
     dict
-        The content of ``model.json``: "format", "version", "weights_sha256", "model", "extra", "sha256".
+        A `ModelContent`.
 
     Raises
     ------
@@ -116,7 +127,7 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise _broken(path, WEIGHTS, f"it is not a safetensors file ({error})") from error
     description = content["model"]
-    is_custom = isinstance(description, Mapping) and _is_custom(description)
+    is_custom = _is_custom(description)
     if is_custom and model is None:
         raise ModelError(
             f"the model in {path} is of a class of your own, {_class_of(description)!r:.80}. "
@@ -134,17 +145,17 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     return built.eval(), content
 
 
-def _is_custom(description: Mapping[str, Any]) -> bool:
+def _is_custom(description: Mapping[str, object]) -> bool:
     inner = description.get("model") if description.get("kind") == "scatter" else description
     return isinstance(inner, Mapping) and inner.get("kind") == "custom"
 
 
-def _class_of(description: Mapping[str, Any]) -> object:
-    inner: Any = description.get("model") if description.get("kind") == "scatter" else description
-    return inner.get("class")
+def _class_of(description: Mapping[str, object]) -> object:
+    inner = description.get("model") if description.get("kind") == "scatter" else description
+    return inner.get("class") if isinstance(inner, Mapping) else None
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def _read_description(path: Path) -> ModelContent:
     """Read model.json and check the keys that loading needs."""
     try:
         content = json.loads(_read_bytes(path, DESCRIPTION), parse_constant=_refuse_constant)
@@ -167,10 +178,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         is_whole = False
     if not is_whole:
         raise _broken(path, DESCRIPTION, "its content does not fit its key 'sha256'")
-    return content
+    return cast("ModelContent", content)
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def _digest(content: Mapping[str, object]) -> str:
     """Return the SHA-256 of a description without its digest: it detects a changed label or scaling."""
     rest = {key: value for key, value in content.items() if key != "sha256"}
     text = json.dumps(rest, sort_keys=True, allow_nan=False, separators=(",", ":"))

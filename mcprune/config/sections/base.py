@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -16,7 +16,7 @@ OpenScheduleText = Annotated[str | None, BeforeValidator(lambda value: None if v
 Width = Annotated[int, Field(ge=1, le=65536)]
 
 
-def path_text(value: Any) -> Any:
+def path_text(value: object) -> object:
     """Return a path as text, any other value as it is."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
@@ -30,7 +30,7 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+    def _refuse_truth_values(cls, value: object, info: ValidationInfo) -> object:
         # Otherwise `keep = true` would keep one site.
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError(f"true and false are no value here, got {value!r}")

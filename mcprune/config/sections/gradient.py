@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -78,7 +78,7 @@ class Alpha(TextOption):
     )
 
     @classmethod
-    def parts(cls, text: str) -> dict[str, Any]:
+    def parts(cls, text: str) -> dict[str, object]:
         """See `TextOption.parts`: a number is a fixed alpha, a schedule a ramp."""
         first = text.split(":")[0].split(",")[0].strip()
         if first in SCHEDULES:

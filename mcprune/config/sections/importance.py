@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -34,7 +34,7 @@ class Rounds(TextOption):
     )
 
     @classmethod
-    def parts(cls, text: str) -> dict[str, Any]:
+    def parts(cls, text: str) -> dict[str, object]:
         """See `TextOption.parts`: the numbers before the first key are one number of rounds, or the counts."""
         pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
         counts = [piece for piece in pieces if "=" not in piece]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -42,7 +42,7 @@ class KeepSchedule(TextOption):
     )
 
     @classmethod
-    def parts(cls, text: str) -> dict[str, Any]:
+    def parts(cls, text: str) -> dict[str, object]:
         """See `TextOption.parts`: regrow=40x0.5 is a number of times and a height."""
         fields = super().parts(text)
         times, has_height, height = str(fields.get("regrow", "")).partition("x")
@@ -83,7 +83,7 @@ class Pool(TextOption):
     is_off: bool = False  # only accepted moves drop sites
 
     @classmethod
-    def parts(cls, text: str) -> dict[str, Any]:
+    def parts(cls, text: str) -> dict[str, object]:
         """See `TextOption.parts`."""
         return {"is_off": True} if text.strip() == "none" else super().parts(text)
 

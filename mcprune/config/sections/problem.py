@@ -51,7 +51,7 @@ class Problem(Section):
     must_drop: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
         default=None, description="sites that are always dropped, by name or index", json_schema_extra={**SITES}
     )
-    groups: Annotated[dict[str, dict[str, Any]] | None, BeforeValidator(groups_option)] = Field(
+    groups: Annotated[dict[str, Any] | None, BeforeValidator(groups_option)] = Field(
         default=None,
         description="sites that are kept or dropped together, as NAME=SITE,...:COST joined by ;, or a TOML file of them; "
         "keep is then the largest total cost of what is kept, a group without a cost costs its number of sites (docs/budgets.md)",

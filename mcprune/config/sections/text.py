@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pydantic import model_serializer, model_validator
 
@@ -27,11 +27,11 @@ class TextOption(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _read(cls, value: Any) -> Any:
+    def _read(cls, value: object) -> object:
         return cls.read(value)
 
     @classmethod
-    def read(cls, value: Any) -> Any:
+    def read(cls, value: object) -> Self | dict[str, object]:
         """Return the fields of a text, a number, a list or a mapping, unchecked; a value of this class as it is.
 
         Raises
@@ -61,7 +61,7 @@ class TextOption(Section):
         return fields
 
     @classmethod
-    def parts(cls, text: str) -> dict[str, Any]:
+    def parts(cls, text: str) -> dict[str, object]:
         """Return the fields of a text, unchecked.
 
         Raises
@@ -69,7 +69,7 @@ class TextOption(Section):
         ValueError
             The text has another form.
         """
-        fields: dict[str, Any] = {}
+        fields: dict[str, object] = {}
         first, *rest = [part.strip() for part in text.split(",")]
         positions: list[str] = []
         for part in first.split(":") if first else ():
@@ -102,7 +102,7 @@ class TextOption(Section):
         return field.rstrip("_")
 
     @classmethod
-    def shown(cls, value: Mapping[Any, Any]) -> str:
+    def shown(cls, value: Mapping[object, object]) -> str:
         """Return a mapping in a few words."""
         return f"{dict(value)!r:.60}"
 
@@ -123,6 +123,6 @@ class TextOption(Section):
                 pairs.append(self.key_of(name) if value is True else f"{self.key_of(name)}={number_text(value)}")
         return ",".join(filter(None, [":".join(map(number_text, head)), *pairs]))
 
-    def but(self, **fields: Any) -> Self:
+    def but(self, **fields: object) -> Self:
         """Return a copy with other fields, unchecked."""
         return self.model_copy(update=fields)

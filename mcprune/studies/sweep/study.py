@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from mcprune.storage.events import plain
 from mcprune.storage.layout import check_free
 from mcprune.studies.base import Options
 from mcprune.studies.sweep.vary import Vary
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
 
 JOURNAL, NAME = "journal.log", "sweep"
 STARTUP = 8  # random trials before the model of the sampler
@@ -31,7 +34,7 @@ LEAST_TRIALS = 4  # for importances
 class Taken:
     """A trial that this process has taken."""
 
-    trial: Any
+    trial: Trial
     place: int  # among those that count; it seeds the sampler
     number: int
     values: Options
@@ -175,7 +178,7 @@ class Study:
         shares = self.optuna.importance.get_param_importances(self.study, evaluator=evaluator)
         return {str(name): float(share) for name, share in shares.items()}
 
-    def _counted(self) -> list[Any]:
+    def _counted(self) -> list[FrozenTrial]:
         return [trial for trial in self.study.get_trials(deepcopy=False) if "void" not in trial.user_attrs]
 
     def _bury(self) -> None:
@@ -215,7 +218,7 @@ def import_optuna() -> Any:
     return optuna
 
 
-def _suggest(trial: Any, vary: Vary) -> Any:
+def _suggest(trial: Trial, vary: Vary) -> object:
     if vary.kind == "choice":
         return trial.suggest_categorical(vary.name, vary.choices)
     if vary.kind == "int":
@@ -227,7 +230,7 @@ def _me() -> dict[str, str | int]:
     return {"host": platform.node(), "pid": os.getpid()}
 
 
-def _free_place(before: Sequence[Any]) -> int:
+def _free_place(before: Sequence[FrozenTrial]) -> int:
     """Return the lowest place that no trial of a lower number has; one without a place yet takes the lowest free one."""
     taken = {trial.user_attrs["place"] for trial in before if "place" in trial.user_attrs}
     free = (place for place in itertools.count() if place not in taken)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -298,7 +297,9 @@ def relation(scored: dict[str, FloatArray], change: FloatArray) -> dict[str, flo
     }
 
 
-def _correlation(kind: Callable[..., Any], one: FloatArray, other: FloatArray) -> float | None:
+def _correlation(
+    kind: Callable[[FloatArray, FloatArray], Sequence[float]], one: FloatArray, other: FloatArray
+) -> float | None:
     if len(one) < 3 or not np.ptp(one) or not np.ptp(other) or not np.isfinite([one, other]).all():
         return None
     return float(kind(one, other)[0])

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ from mcprune.studies.reproduce.obd.curves import SIGNED
 from mcprune.studies.reproduce.obd.setting import BATCH, HOWS, MEASURES, NETS, RATE, Setting
 from mcprune.training.fit import fit
 from mcprune.training.metrics import accuracy
-from mcprune.types import BoolArray, FloatArray
+from mcprune.types import AnyArray, BoolArray, FloatArray
 
 ROWS_AT_ONCE = 8192  # test rows of one forward pass
 
@@ -188,7 +187,7 @@ class Net:
             self._digest = ""
             return None
 
-    def _load(self, tensors: list[Any]) -> MLP:
+    def _load(self, tensors: list[AnyArray]) -> MLP:
         model = MLP((self.dataset.n_inputs, *self.setting.hidden, self.dataset.n_classes), seed=self.seed)
         parameters = list(model.parameters())
         if [tuple(value.shape) for value in parameters] != [value.shape for value in tensors]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -77,7 +76,7 @@ def one_panel(curves: Curves, names: Sequence[Curve], percents: Sequence[int]) -
     return {"data": data, "layout": layout(height=360, xaxis={"title": "% pruned"}, yaxis={"title": "test accuracy"})}
 
 
-def trace(curves: Curves, curve: Curve, low: int, high: int, **more: Any) -> Figure:
+def trace(curves: Curves, curve: Curve, low: int, high: int, **more: object) -> Figure:
     """Return the mean of a curve over its seeds, with the standard deviation."""
     net, measure, how = curve
     by_seed = curves.accuracy[curve]
