@@ -115,9 +115,9 @@ class Bench:
 
         return block
 
-    def evaluator(self, wrong_rate: float | None = None) -> FusedEvaluator:
+    def evaluator(self, early_reject: float | None = None) -> FusedEvaluator:
         """Return the evaluator that is measured."""
-        return FusedEvaluator(self.plan.gated, self.plan.objective, wrong_rate=wrong_rate)
+        return FusedEvaluator(self.plan.gated, self.plan.objective, early_reject=early_reject)
 
     def wrong(self, evaluator: FusedEvaluator, plan: moves.MovePlan, count: int) -> tuple[float, float]:
         """Wrong rejections of staged decisions: as a share of all decisions, and of what the whole batch accepts."""
@@ -165,7 +165,7 @@ def in_turns(ways: dict[Any, tuple[Callable[[], None], int]], repeats: int) -> d
     return {key: ways[key][1] / sorted(took)[len(took) // 2] for key, took in times.items()}
 
 
-def ladder(bench: Bench, plan: moves.MovePlan, quick: bool, wrong_rate: float | None = None) -> dict[str, Any]:
+def ladder(bench: Bench, plan: moves.MovePlan, quick: bool, early_reject: float | None = None) -> dict[str, Any]:
     """Ratios to the plain loop at every acceptance; the evaluator ahead by what suits the acceptance."""
     repeats, count = (3, 400) if quick else (5, 2_000)
     # As many candidates of the loop as take about as long: 16 are too short a time on a small net.
@@ -173,7 +173,7 @@ def ladder(bench: Bench, plan: moves.MovePlan, quick: bool, wrong_rate: float | 
     ways: dict[Any, tuple[Callable[[], None], int]] = {"plain": (bench.plain(plan, few), few)}
     for acceptance in ACCEPTANCES:
         ahead = 64 if acceptance < 0.01 else 8 if acceptance < 0.1 else 4
-        ways[acceptance] = (bench.block(bench.evaluator(wrong_rate), plan, acceptance, count, ahead), count)
+        ways[acceptance] = (bench.block(bench.evaluator(early_reject), plan, acceptance, count, ahead), count)
     rates = in_turns(ways, repeats)
     return {"plain": rates["plain"], **{f"at {rate:g}": rates[rate] / rates["plain"] for rate in ACCEPTANCES}}
 

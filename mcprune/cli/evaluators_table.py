@@ -8,12 +8,12 @@ from typing import TextIO
 from mcprune.chain import moves
 from mcprune.config.schema import Config
 from mcprune.environment import use_threads
-from mcprune.evaluators.choose import Row, survey
+from mcprune.evaluators.choose import Candidate, survey
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.report.terminal import choose
 from mcprune.report.text import number, wrapped
 from mcprune.session.build.dataset import load_dataset
-from mcprune.session.build.markov import evaluation_case, make_evaluators
+from mcprune.session.build.markov import evaluation_problem, make_evaluators
 from mcprune.session.build.planner import make_plan
 from mcprune.training.classifiers import describe_classifier
 
@@ -31,13 +31,13 @@ def show(config: Config, stream: TextIO) -> None:
     """
     plan = make_plan(config, load_dataset(config))
     use_threads(plan.runtime.threads)
-    case = evaluation_case(plan)
+    problem = evaluation_problem(plan)
     evaluator, _ = make_evaluators(plan)
     # Under hard gates a site move changes nothing unless its weight crosses 0, as a toggle's does.
-    single = moves.move_plan(toggle=1.0) if math.isinf(case.sharpness) else moves.move_plan(site=1.0)
+    single = moves.move_plan(toggle=1.0) if math.isinf(problem.sharpness) else moves.move_plan(site=1.0)
     mixtures = {"site": single, "exchange": moves.move_plan(exchange=1.0)}
-    rows = survey(
-        case, FullEvaluator(plan.gated, plan.objective, max_memory=config.runtime.max_memory), mixtures, SECONDS
+    candidates = survey(
+        problem, FullEvaluator(plan.gated, plan.objective, max_memory=config.runtime.max_memory), mixtures, SECONDS
     )
     output = choose(stream)
     sites = f"{plan.sites.size:,} sites ({config.problem.sites})"
@@ -45,32 +45,32 @@ def show(config: Config, stream: TextIO) -> None:
     output.lines(
         [
             f"{plan.prepared.name}: {sites}, classifier {words}, evaluation batch of "
-            f"{len(case.targets):,} rows; {plan.device}, {plan.runtime.threads} threads, {case.ahead} candidates ahead",
+            f"{len(problem.targets):,} rows; {plan.device}, {plan.runtime.threads} threads, {problem.lookahead} candidates ahead",
             "",
         ]
     )
-    output.table(HEADER, [cells(row, rows[0], evaluator.name) for row in rows])
+    output.table(HEADER, [cells(one, candidates[0], evaluator.name) for one in candidates])
     away: list[str] = []
     if plan.method != "markov":
         away += wrapped(
             f"note: --method {plan.method} proposes nothing, so it uses none of these: the figures are what a chain would have",
             output.width,
         )
-    for row in rows:
-        if row.reason:
-            away += wrapped(f"{row.name} cannot be used: {row.reason}", output.width)
+    for candidate in candidates:
+        if candidate.reason:
+            away += wrapped(f"{candidate.name} cannot be used: {candidate.reason}", output.width)
     output.lines([*away, *(f"note: {note}" for note in plan.notes)])
 
 
-def cells(row: Row, loop: Row, picked: str) -> list[str]:
+def cells(candidate: Candidate, loop: Candidate, picked: str) -> list[str]:
     """Return one row of the table; an evaluator that cannot be used has no figures."""
-    last = "picked" if row.name == picked else "" if row.evaluator is not None else "cannot be used"
-    ratios = [rate / loop.rates[name] for name, rate in row.rates.items()]
+    last = "picked" if candidate.name == picked else "" if candidate.evaluator is not None else "cannot be used"
+    ratios = [rate / loop.rates[name] for name, rate in candidate.rates.items()]
     return [
-        row.name,
-        number(row.rates.get("site"), ",.0f"),
-        number(row.rates.get("exchange"), ",.0f"),
+        candidate.name,
+        number(candidate.rates.get("site"), ",.0f"),
+        number(candidate.rates.get("exchange"), ",.0f"),
         " / ".join(f"{ratio:.2f}" for ratio in ratios) or "-",
-        number(row.difference, ".1e"),
+        number(candidate.difference, ".1e"),
         last,
     ]

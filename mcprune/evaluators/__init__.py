@@ -1,1 +1,1 @@
-"""Many candidates to many losses: evaluators behind one contract, canonical and fast."""
+"""Evaluators: the losses of many candidates, canonical or fast, behind one interface."""

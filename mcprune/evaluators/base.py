@@ -1,4 +1,4 @@
-"""The contract of an evaluator, and how weights become gates."""
+"""The interface of an evaluator, and the gates of weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def gates_of(weights: FloatArray, sharpness: float) -> Float32Array:
 
 
 class Evaluator(Protocol):
-    """L_cla of candidates on one evaluation batch under one classifier.
+    """The losses L_cla of candidates on one evaluation batch under one classifier.
 
     Attributes
     ----------
@@ -44,30 +44,30 @@ class Evaluator(Protocol):
     error: float
 
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
-        """Take a new batch, and the classifier as it is now; what was known of the old ones is forgotten.
+        """Start on a new batch and the current classifier; nothing is kept of the previous ones.
 
         Parameters
         ----------
         features : tensor of float32, shape (B, ...)
         targets : tensor of int64, shape (B,)
         position : ndarray, shape (R, N)
-            Where the chains stand.
+            The chains' weights.
         sharpness : float
-            Of the gates, until the next `begin`.
+            Sharpness of the gates until the next `begin`.
         """
         ...
 
     def current(self) -> FloatArray:
-        """Return L_cla at the position, shape (R,)."""
+        """Return L_cla at the current position, shape (R,)."""
         ...
 
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
-        """Return L_cla of each candidate, shape (R, K); a null move's value is not used.
+        """Return L_cla of each candidate, shape (R, K); the value of a null move is not used.
 
-        `limits` (R, K) are the losses up to which candidates are accepted, for an evaluator that can use them.
+        `limits` (R, K) are the losses up to which candidates are accepted; an evaluator may use them to reject early.
         """
         ...
 
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
-        """Follow the chains: replica r took candidate index[r] (-1: stayed) and stands at position[r] now."""
+        """Update after the decisions: replica r accepted candidate index[r] (-1: none) and is at position[r] now."""
         ...

@@ -1,7 +1,7 @@
-"""Which evaluator serves a run, and which of those is the fastest on its own model and batch.
+"""Choose the evaluator of a run: which ones are usable, and which of those is the fastest on the model and batch at hand.
 
-An evaluator serves if it can be built for the model and if its losses of a few candidates agree with the canonical ones within
-the error that it states. fused on a plain perceptron is taken at once; otherwise those that serve are timed.
+An evaluator is usable if it can be built for the model and its losses of a few candidates agree with the canonical losses within
+the error that it states. `fused` is taken at once where it is usable, on plain perceptrons; otherwise the usable ones are timed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from mcprune.sites.gates import GatedModel
 
 NAMES = ("fused", "suffix", "incremental", "graph", "full")
 CHECKED = 6  # candidates whose losses are compared with the canonical ones
-BUDGET = 0.3  # seconds for timing, all evaluators together
-WORTH = 1.1  # another evaluator than full must be so many times as fast
+BUDGET = 0.3  # seconds for timing all evaluators
+WORTH = 1.1  # least speed, in multiples of that of full, for which another evaluator is taken
 CHAINS = np.zeros(1, np.int64)
 
 
 @dataclass
-class Case:
-    """What an evaluator is chosen for: the model, the objective, a batch as the run will have, and its moves."""
+class EvaluationProblem:
+    """What an evaluator is chosen for: the model, the objective, an evaluation batch like those of the run, and its moves."""
 
     gated: GatedModel
     objective: Objective
@@ -47,28 +47,28 @@ class Case:
     keep: int
     start_weight: float
     sharpness: float
-    ahead: int
+    lookahead: int
     max_memory: int = 2**30
-    wrong_rate: float | None = None
+    early_reject: float | None = None
     rows: Rows | None = None
     current: state.ChainState = field(init=False)
 
     def __post_init__(self) -> None:
-        """Stand where a run spends most of its time: n sites kept, here at random ones."""
+        """Start where a run spends most of its time: n sites kept, here random ones."""
         sites = self.gated.sites.size
         kept = generator(0, Stream.TRIALS).permutation(sites) < max(1, min(self.keep, sites - 1))
         self.current = state.new_state(
             np.where(kept, self.start_weight, -self.start_weight)[None], sharpness=self.sharpness
         )
 
-    def candidates(self, count: int, plan: moves.MovePlan | None = None) -> moves.Moves:
-        """Return candidates of the run's mixture, or of another one."""
+    def propose(self, count: int, plan: moves.MovePlan | None = None) -> moves.Moves:
+        """Return moves of the run's mixture, or of another one."""
         return moves.propose(
             self.current, count, plan=plan or self.plan, delta=1.0, sharpness=self.sharpness, seed=0, chains=CHAINS
         )
 
-    def begun(self, evaluator: Evaluator) -> Evaluator:
-        """Return the evaluator, begun on the batch."""
+    def start(self, evaluator: Evaluator) -> Evaluator:
+        """Start an evaluator on the batch, and return it."""
         if self.rows is not None:
             self.objective.begin(self.rows)
         evaluator.begin(self.features, self.targets, self.current.position, self.sharpness)
@@ -76,105 +76,108 @@ class Case:
 
 
 @dataclass
-class Row:
-    """What was found about one evaluator."""
+class Candidate:
+    """One evaluator, and whether it is usable for the problem."""
 
     name: str
     evaluator: Evaluator | None = None
-    reason: str = ""  # why it does not serve
-    difference: float | None = None  # the largest from canonical, relative to max(1, loss)
-    rates: dict[str, float] = field(default_factory=dict)  # proposals a second, by mixture
+    reason: str = ""  # why it is not usable
+    difference: float | None = None  # largest difference from the canonical loss, relative to max(1, loss)
+    rates: dict[str, float] = field(default_factory=dict)  # proposals per second, by mixture
 
 
-def build(name: str, case: Case) -> Evaluator:
+def build(name: str, problem: EvaluationProblem) -> Evaluator:
     """Return an evaluator by name.
 
     Raises
     ------
     ModelError
-        It cannot serve the model; the message says why.
+        It cannot evaluate the model; the message says why.
     """
-    gated, objective, memory = case.gated, case.objective, case.max_memory
+    gated, objective, memory = problem.gated, problem.objective, problem.max_memory
     if objective.reads_mask and name != "full":
-        raise ModelError(f"the objective {objective.name!r} reads the mask, which only full has at hand")
+        raise ModelError(f"the objective {objective.name!r} reads the mask, which only `full` passes to it")
     ways: dict[str, Callable[[], Evaluator]] = {
         "full": lambda: FullEvaluator(gated, objective, max_memory=memory),
         "fused": lambda: (FusedWeightsEvaluator if gated.sites.weights else FusedEvaluator)(
-            gated, objective, wrong_rate=case.wrong_rate
+            gated, objective, early_reject=problem.early_reject
         ),
         "suffix": lambda: SuffixEvaluator(gated, objective, max_memory=memory),
         "incremental": lambda: IncrementalEvaluator(gated, objective, max_memory=memory),
-        "graph": lambda: GraphEvaluator(gated, objective, batch=case.ahead, max_memory=memory),
+        "graph": lambda: GraphEvaluator(gated, objective, batch=problem.lookahead, max_memory=memory),
     }
     return ways[name]()
 
 
-def examine(name: str, case: Case, canonical: FullEvaluator) -> Row:
+def examine(name: str, problem: EvaluationProblem, canonical: FullEvaluator) -> Candidate:
     """Build one evaluator and compare its losses with the canonical ones."""
-    row = Row(name)
+    candidate = Candidate(name)
     try:
-        evaluator = case.begun(build(name, case))
-        batch = case.candidates(CHECKED)
+        evaluator = problem.start(build(name, problem))
+        batch = problem.propose(CHECKED)
         usual = batch.size[0] > 0
-        wanted = np.append(case.begun(canonical).losses(case.current, batch)[0, usual], canonical.current())
-        found = np.append(evaluator.losses(case.current, batch)[0, usual], evaluator.current())
+        expected = np.append(problem.start(canonical).losses(problem.current, batch)[0, usual], canonical.current())
+        losses = np.append(evaluator.losses(problem.current, batch)[0, usual], evaluator.current())
     except ModelError as error:
-        row.reason = str(error)
-        return row
-    # A loss that is not finite is a rejection in both, whatever it is.
-    finite = np.isfinite(wanted)
-    if not np.array_equal(np.isfinite(found), finite):
-        row.reason = "its losses are not finite where the canonical ones are, or the other way round"
-        return row
-    row.difference = float((np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted)))[finite].max(initial=0.0))
-    if row.difference > evaluator.error:
-        row.reason = (
-            f"its losses are {row.difference:.1e} away from the canonical ones, more than its {evaluator.error:.0e}"
+        candidate.reason = str(error)
+        return candidate
+    # A loss that is not finite is a rejection in both.
+    finite = np.isfinite(expected)
+    if not np.array_equal(np.isfinite(losses), finite):
+        candidate.reason = "its losses are finite where the canonical losses are not, or the other way round"
+        return candidate
+    candidate.difference = float(
+        (np.abs(losses - expected) / np.maximum(1.0, np.abs(expected)))[finite].max(initial=0.0)
+    )
+    if candidate.difference > evaluator.error:
+        candidate.reason = (
+            f"its losses differ by {candidate.difference:.1e} from the canonical losses, "
+            f"more than its error of {evaluator.error:.0e}"
         )
     else:
-        row.evaluator = evaluator
-    return row
+        candidate.evaluator = evaluator
+    return candidate
 
 
-def rates(
-    evaluators: Sequence[Evaluator], case: Case, seconds: float, plan: moves.MovePlan | None = None
+def measure_rates(
+    evaluators: Sequence[Evaluator], problem: EvaluationProblem, seconds: float, plan: moves.MovePlan | None = None
 ) -> list[float]:
-    """Return the proposals a second of each evaluator, measured in turns within about the given time, once at least.
+    """Return the proposals per second of each evaluator, timed in turns for about `seconds`, at least once each.
 
-    The best of the turns counts: what else the machine does only makes them slower.
+    The fastest turn counts, since other work of the machine only slows a turn down.
     """
-    few, batch = case.candidates(2, plan), case.candidates(case.ahead, plan)
+    few, batch = problem.propose(2, plan), problem.propose(problem.lookahead, plan)
     best = []
     for one in evaluators:
-        case.begun(one).losses(case.current, few)
-        best.append(2 / _seconds(one, case, few))
+        problem.start(one).losses(problem.current, few)
+        best.append(2 / _seconds(one, problem, few))
     left = seconds
     while left > 0:
         before = left
         for place, one in enumerate(evaluators):
-            if case.ahead / best[place] <= min(left, seconds / len(evaluators)):
-                took = _seconds(one, case, batch)
+            if problem.lookahead / best[place] <= min(left, seconds / len(evaluators)):
+                took = _seconds(one, problem, batch)
                 left -= took
-                best[place] = max(best[place], case.ahead / took)
+                best[place] = max(best[place], problem.lookahead / took)
         if left == before:
             break
     return best
 
 
-def _seconds(evaluator: Evaluator, case: Case, batch: moves.Moves) -> float:
+def _seconds(evaluator: Evaluator, problem: EvaluationProblem, batch: moves.Moves) -> float:
     began = time.perf_counter()
-    evaluator.losses(case.current, batch)
+    evaluator.losses(problem.current, batch)
     return max(time.perf_counter() - began, 1e-9)
 
 
-def choose(case: Case, canonical: FullEvaluator, *, budget: float = BUDGET) -> tuple[Evaluator, str]:
-    """Return the evaluator for a run, and why if it is not the obvious one.
+def choose(problem: EvaluationProblem, canonical: FullEvaluator, *, budget: float = BUDGET) -> tuple[Evaluator, str]:
+    """Return the evaluator for a run, and the reason for it unless it is `fused`.
 
     Parameters
     ----------
-    case : Case
+    problem : EvaluationProblem
     canonical : FullEvaluator
-        It serves where nothing else does.
+        Taken if no other is usable.
     budget : float
         Seconds for timing.
 
@@ -182,70 +185,74 @@ def choose(case: Case, canonical: FullEvaluator, *, budget: float = BUDGET) -> t
     -------
     evaluator : Evaluator
     why : str
-        Empty where `fused` serves.
+        Empty for `fused`.
     """
-    fused = examine("fused", case, canonical)
+    fused = examine("fused", problem, canonical)
     if fused.evaluator is not None:
         return fused.evaluator, ""
     # Where inputs are the only sites, a suffix is the whole model.
-    kinds = {group.kind for group in case.gated.sites.groups}
+    kinds = {group.kind for group in problem.gated.sites.groups}
     others = [n for n in NAMES if n not in ("fused", "full") and (n != "suffix" or kinds - {"inputs"})]
-    rows = [examine(name, case, canonical) for name in others]
-    serving = [row.evaluator for row in rows if row.evaluator is not None]
-    why = f"fused cannot: {fused.reason}"
-    if not serving:
-        return canonical, f"full, since no other serves; {why}"
-    all_of_them = [canonical, *serving]
-    speeds = rates(all_of_them, case, budget)
+    candidates = [examine(name, problem, canonical) for name in others]
+    usable = [candidate.evaluator for candidate in candidates if candidate.evaluator is not None]
+    why = f"fused is not usable: {fused.reason}"
+    if not usable:
+        return canonical, f"full, since no other is usable; {why}"
+    evaluators = [canonical, *usable]
+    speeds = measure_rates(evaluators, problem, budget)
     best = int(np.argmax(speeds))
     if speeds[best] < WORTH * speeds[0]:
         best = 0
-    return all_of_them[
-        best
-    ], f"{all_of_them[best].name}, the fastest here ({speeds[best] / speeds[0]:.1f} times full); {why}"
+    fastest = evaluators[best]
+    return fastest, f"{fastest.name}, the fastest here ({speeds[best] / speeds[0]:.1f} times full); {why}"
 
 
-def named(name: str, case: Case, canonical: FullEvaluator) -> Evaluator:
-    """Return the evaluator that was asked for by name.
+def select_by_name(name: str, problem: EvaluationProblem, canonical: FullEvaluator) -> Evaluator:
+    """Return the evaluator of that name.
 
     Raises
     ------
     ModelError
-        It cannot serve; the message says why and what does.
+        It is not usable; the message says why.
     """
     if name == "full":
         return canonical
-    row = examine(name, case, canonical)
-    if row.evaluator is None:
+    candidate = examine(name, problem, canonical)
+    if candidate.evaluator is None:
         raise ModelError(
-            f"the {name} evaluator cannot serve this run: {row.reason}; leave --evaluator out, or see `mcprune evaluators`"
+            f"The evaluator {name!r} cannot be used in this run: {candidate.reason}. "
+            "Leave --evaluator out, or see `mcprune evaluators` for a list of those that can."
         )
-    return row.evaluator
+    return candidate.evaluator
 
 
-def survey(case: Case, canonical: FullEvaluator, mixtures: dict[str, moves.MovePlan], seconds: float) -> list[Row]:
-    """Return what there is to know of every evaluator, the plain loop over candidates first.
+def survey(
+    problem: EvaluationProblem, canonical: FullEvaluator, mixtures: dict[str, moves.MovePlan], seconds: float
+) -> list[Candidate]:
+    """Check and time every evaluator, the plain loop over candidates first.
 
     Parameters
     ----------
-    case : Case
+    problem : EvaluationProblem
     canonical : FullEvaluator
     mixtures : dict of str to MovePlan
-        What is timed, `seconds` for each evaluator.
+        Mixtures of moves to time, `seconds` for each evaluator.
     """
-    loop = Row("plain loop", FullEvaluator(case.gated, case.objective, max_memory=1), difference=0.0)
-    rows = [loop, *(examine(name, case, canonical) for name in NAMES)]
-    serving = [row for row in rows if row.evaluator is not None]
+    loop = Candidate("plain loop", FullEvaluator(problem.gated, problem.objective, max_memory=1), difference=0.0)
+    candidates = [loop, *(examine(name, problem, canonical) for name in NAMES)]
+    usable = [candidate for candidate in candidates if candidate.evaluator is not None]
     for name, plan in mixtures.items():
-        speeds = rates([row.evaluator for row in serving if row.evaluator], case, seconds * len(serving), plan)
-        for row, speed in zip(serving, speeds, strict=True):
-            row.rates[name] = speed
-    return rows
+        speeds = measure_rates(
+            [candidate.evaluator for candidate in usable if candidate.evaluator], problem, seconds * len(usable), plan
+        )
+        for candidate, speed in zip(usable, speeds, strict=True):
+            candidate.rates[name] = speed
+    return candidates
 
 
 @torch.no_grad()
 def refuse_random(model: nn.Module, features: torch.Tensor) -> None:
-    """Refuse a model that gives the same candidate, all sites kept, two answers: its losses would be noise.
+    """Refuse a model that gives two outputs for the same rows, all sites kept: its losses would be noise.
 
     Parameters
     ----------
@@ -261,10 +268,10 @@ def refuse_random(model: nn.Module, features: torch.Tensor) -> None:
     with evaluating(model):
         one, other = model(features), model(features)
     away = (one - other).abs() / one.abs().clamp(min=1.0)
-    # NaN is no answer at all and is met later. A GPU may sum in another order each time.
+    # NaN outputs are reported elsewhere. A GPU may sum in another order each time.
     worst = float(torch.nan_to_num(away, nan=0.0).max())
     if worst > (1e-3 if features.is_cuda else 1e-6):
         raise ModelError(
-            f"{type(model).__name__} is random in evaluation mode: two passes over the same rows differ by {worst:.2g}; "
-            "use modules such as nn.Dropout, which eval() turns off, or dropout(..., training=self.training)"
+            f"{type(model).__name__} is random in evaluation mode: two passes over the same rows differ by {worst:.2g}. "
+            "Use modules such as nn.Dropout, which eval() turns off, or dropout(..., training=self.training)."
         )

@@ -1,8 +1,8 @@
 """The graph evaluator: batches of one fixed shape, captured as CUDA graphs on a GPU.
 
-Small products leave a GPU waiting for the next launch. So K candidates, padded to a fixed number of candidates and of changed
-sites, go through one recorded sequence of kernels: a batched low-rank update (K, B, H), then products on (K B, H), then K losses,
-which are fetched at once. On a CPU the same code runs unrecorded.
+With small products a GPU mostly waits for the next kernel launch. So K candidates, padded to a fixed number of candidates and of
+changed sites, go through one captured sequence of kernels: a batched low-rank update (K, B, H), then products on (K B, H), then K
+losses, which are copied to the host at once. On a CPU the same code runs without capture.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from mcprune.sites.gates import GatedModel
 from mcprune.types import FloatArray
 
 Screen = Literal["none", "tf32", "bf16"]
-# Moves of more sites than this are no low-rank change; they go as in `incremental`.
+# Moves of more sites than this are not low-rank; they are evaluated as in `incremental`.
 MOST_SITES = 64
-# A screen's error is measured on so many candidates of each batch of rows; the band is so many times the largest.
+# The error of a screen: candidates of each batch of rows on which it is measured, and the factor on the largest error.
 MEASURED, SAFETY = 8, 4.0
-# Before anything is measured: a quarter of the last place of the type, of which a sum over units keeps that much.
+# Error before the first measurement: a quarter of the last place of the number type.
 LEAST = {"tf32": 2.0**-13, "bf16": 2.0**-10}
 LAYERS: tuple[type[nn.Module], ...] = (*POINTWISE, nn.Linear, nn.BatchNorm1d, nn.Flatten)
 
 
 class Recorded:
-    """One level's fixed shape: what goes in, what comes out, and the graph between them (None on a CPU)."""
+    """Buffers of one level in one shape: inputs, outputs and the graph between them (None on a CPU)."""
 
     def __init__(self, level: Level, count: int, most: int, rows: torch.Tensor, targets: torch.Tensor) -> None:
         device = rows.device
@@ -47,16 +47,16 @@ class Recorded:
         self.targets = torch.zeros_like(targets).repeat(count)
         self.signals = torch.zeros_like(
             rows, memory_format=torch.contiguous_format
-        )  # what the sites multiply, (B, width)
+        )  # signals that the gates multiply, (B, width)
         self.pre = torch.zeros(len(targets), level.linear.out_features, device=device)
         self.gates = torch.empty(0)
         self.out = torch.empty(0)
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.holds: tuple[int, ...] = ()  # which position the arrays hold
+        self.holds: tuple[int, ...] = ()  # which position is in the buffers
 
 
 class GraphEvaluator(IncrementalEvaluator):
-    """Fixed-shape batches of low-rank updates, recorded on a GPU, one synchronisation a batch.
+    """Fixed-shape batches of low-rank updates, captured on a GPU, with one synchronisation per batch.
 
     Parameters
     ----------
@@ -65,22 +65,22 @@ class GraphEvaluator(IncrementalEvaluator):
     objective : Objective
         Only mean cross-entropy.
     batch : int
-        K, the candidates of one recorded batch; `max_memory` may make it smaller. Fewer are padded.
+        K, the candidates of one captured batch; `max_memory` may make it smaller. Fewer candidates are padded.
     screen : "none", "tf32" or "bf16"
-        The number type of the products behind the update. With another than float32 the losses are a screen: `error` is then
-        4 times the largest difference from float32 that was met on 4 candidates of each batch of rows, never less than
-        before, and decisions closer than that are the canonical evaluator's. (tf32 changes nothing on a CPU.)
+        The number type of the products after the update, "none" for float32. With another type the losses are approximate:
+        `error` is 4 times the largest difference from float32, measured on 8 candidates of each batch of rows. It never falls, and
+        the canonical evaluator makes the decisions that are closer. tf32 has no effect on a CPU.
     max_memory : int
         Bytes for one batch.
 
     Raises
     ------
     ModelError
-        A model or an objective that it cannot serve.
+        The model or the objective is not supported.
 
     Notes
     -----
-    Not run on a GPU so far: the recording itself is untested; on a CPU the same code runs without it.
+    Not tested on a GPU so far: the capture itself is untested; on a CPU the same code runs without it.
     """
 
     name = "graph"
@@ -95,13 +95,13 @@ class GraphEvaluator(IncrementalEvaluator):
         max_memory: int = 2**30,
     ) -> None:
         if objective.name != "cross-entropy":
-            raise ModelError(f"only cross-entropy is recorded, not {objective.name!r}")
+            raise ModelError(f"it supports cross-entropy only, not {objective.name!r}")
         super().__init__(gated, objective, max_memory=max_memory)
         if self.stages is None:
-            raise ModelError(f"{type(gated.model).__name__} is no chain of layers")
+            raise ModelError(f"{type(gated.model).__name__} is not a chain of layers")
         for module in self.stages.modules:
             if type(module) not in LAYERS:
-                raise ModelError(f"a {type(module).__name__} stands in the chain")
+                raise ModelError(f"there is a {type(module).__name__} in the chain")
         self.batch, self.screen = batch, screen
         self.error = LEAST.get(screen, IncrementalEvaluator.error)
         self._begun = 0
@@ -138,7 +138,7 @@ class GraphEvaluator(IncrementalEvaluator):
         return out
 
     def _measure(self, moves: Moves, replica: int, few: np.ndarray, screened: FloatArray) -> None:
-        """Widen the error to a multiple of what the screen is away from float32."""
+        """Raise the error to a multiple of the measured difference from float32."""
         exact = np.full(screened.shape, np.nan)
         self._several(moves, replica, few, exact)
         self._unmeasured -= few.size
@@ -147,14 +147,14 @@ class GraphEvaluator(IncrementalEvaluator):
             self.error = max(self.error, SAFETY * float(np.nanmax(away)))
 
     def _run(self, moves: Moves, replica: int, few: np.ndarray, number: int, count: int) -> FloatArray:
-        """Losses of at most `count` candidates, all of whose sites are of one level."""
+        """Return the losses of at most `count` candidates, all of whose sites are in one level."""
         level, most, device = self.levels[number], moves.sites.shape[2], self.features.device
         one = self._prepared(number, count, most)
         self._hold(one, replica)
         local = np.zeros((count, most), np.int64)
         new = np.full((count, most), np.nan, np.float32)
-        found, gates, _ = self.padded(moves, replica, few, level)
-        local[: few.size, : found.shape[1]], new[: few.size, : found.shape[1]] = found, gates
+        sites, gates, _ = self.padded(moves, replica, few, level)
+        local[: few.size, : sites.shape[1]], new[: few.size, : sites.shape[1]] = sites, gates
         one.local.copy_(torch.from_numpy(local))
         one.new.copy_(torch.from_numpy(new))
         with evaluating(self.gated.model):
@@ -164,12 +164,12 @@ class GraphEvaluator(IncrementalEvaluator):
                 if one.graph is None:
                     one.graph = self._record(one)
                 one.graph.replay()
-        losses: FloatArray = one.out.cpu().numpy()[: few.size]  # the one synchronisation
+        losses: FloatArray = one.out.cpu().numpy()[: few.size]  # the only synchronisation
         return losses
 
     def _prepared(self, number: int, count: int, most: int) -> Recorded:
-        """Return the level's buffers for this shape; those of another batch shape are given up."""
-        # A graph reads the parameters where they lay when it was recorded.
+        """Return the level's buffers for this shape; those of another batch shape are freed."""
+        # A graph reads the parameters at the addresses of the time of its capture.
         where = tuple(parameter.data_ptr() for parameter in self.gated.model.parameters())
         shape = (self.flat.shape, self.features.device, where)
         key = (shape, number, count, most)
@@ -181,7 +181,7 @@ class GraphEvaluator(IncrementalEvaluator):
         return self._recorded[key]
 
     def _hold(self, one: Recorded, replica: int) -> None:
-        """Copy a replica's position into the buffers, if it is not there."""
+        """Copy a replica's position into the buffers, unless it is there."""
         cache = self.replicas[replica]
         holds = (self._begun, replica, id(cache), cache.accepted)
         if one.holds == holds:
@@ -198,7 +198,7 @@ class GraphEvaluator(IncrementalEvaluator):
         one.holds = holds
 
     def _compute(self, one: Recorded) -> torch.Tensor:
-        """Return the K losses in float64; nothing here depends on values, so it can be recorded."""
+        """Return the K losses in float64; the operations depend on no values, so they can be captured."""
         assert self.stages is not None
         level = one.level
         old = one.gates[level.start + one.local]
@@ -219,7 +219,7 @@ class GraphEvaluator(IncrementalEvaluator):
 
     @contextmanager
     def _products(self, device: torch.device) -> Iterator[None]:
-        """The screen's number type inside."""
+        """Use the screen's number type inside the context."""
         if self.screen == "bf16":
             with torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False):
                 yield
@@ -232,7 +232,7 @@ class GraphEvaluator(IncrementalEvaluator):
             torch.backends.cuda.matmul.allow_tf32 = before
 
     def _record(self, one: Recorded) -> torch.cuda.CUDAGraph:
-        """Capture `_compute`, after some plain runs in which libraries take the memory that they want."""
+        """Capture `_compute`, after some plain runs in which libraries allocate their memory."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -1,18 +1,18 @@
-"""Candidates judged by any classifier with scikit-learn's `fit` and `predict`: masks are refitted, or masked out at the mean.
+"""Evaluate masks with any classifier that has scikit-learn's `fit` and `predict`.
 
-`refit` fits a clone on the kept columns for every candidate: what the classifier could do with them. `mask` fits once on all
-columns and puts the dropped ones at their mean: one prediction for many candidates, but it tells what the classifier that saw
-everything loses, which misjudges columns that stand in for each other. Both judge on rows that were not fitted on.
+`refit` fits a clone on the kept columns for every candidate and so measures what the classifier can do with them. `mask` fits
+once on all columns and sets the dropped ones to their mean: one prediction serves many candidates, but correlated columns, which
+can replace each other, get too low a value. Both evaluate on rows that were not used in fitting.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from types import TracebackType
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from sklearn.base import clone
+from sklearn.base import ClassifierMixin, clone
 from sklearn.utils.validation import has_fit_parameter
 
 from mcprune.chain import moves as chain_moves
@@ -22,13 +22,13 @@ from mcprune.errors import ModelError
 from mcprune.objectives.base import Objective, losses_of
 from mcprune.types import BoolArray, FloatArray, IntArray
 
-SMALLEST = 1e-12  # probability whose logarithm stands for that of 0
-STACKED_VALUES = 1 << 23  # of stacked rows in one prediction
+SMALLEST = 1e-12  # least probability whose logarithm is taken
+STACKED_VALUES = 1 << 23  # most numbers in the stacked rows of one prediction
 WAYS = ("refit", "mask")
 
 
-def seeded(estimator: Any, seed: int) -> Any:
-    """Return a clone in which every `random_state` that is None is set: a candidate must have one value."""
+def seeded(estimator: ClassifierMixin, seed: int) -> ClassifierMixin:
+    """Return a clone in which every `random_state` that is None is set, so that each candidate has one value."""
     copy = clone(estimator)
     parameters = copy.get_params(deep=True)
     open_ = {
@@ -39,18 +39,20 @@ def seeded(estimator: Any, seed: int) -> Any:
     return copy.set_params(**open_) if open_ else copy
 
 
-def takes_weights(estimator: Any) -> bool:
+def takes_weights(estimator: ClassifierMixin) -> bool:
     """Whether `fit` takes sample weights, where the estimator is not a Pipeline."""
     return bool(has_fit_parameter(estimator, "sample_weight"))
 
 
-def fitted(estimator: Any, features: FloatArray, targets: IntArray, weights: FloatArray | None) -> Any:
+def fitted(
+    estimator: ClassifierMixin, features: FloatArray, targets: IntArray, weights: FloatArray | None
+) -> ClassifierMixin:
     """Return a fitted clone.
 
     Raises
     ------
     ModelError
-        The estimator raises; the message names it and what it said.
+        The estimator raises; the message quotes its error.
     """
     copy = clone(estimator)
     try:
@@ -59,8 +61,8 @@ def fitted(estimator: Any, features: FloatArray, targets: IntArray, weights: Flo
         raise _fault(estimator, f"on rows of shape {features.shape}", error) from error
 
 
-def outputs(estimator: Any, features: FloatArray, classes: int) -> FloatArray:
-    """Return logarithms of probabilities (rows, C), or decision values, or 0 and -1 of the classes answered.
+def outputs(estimator: ClassifierMixin, features: FloatArray, classes: int) -> FloatArray:
+    """Return log probabilities (rows, C), or decision values, or 0 for the predicted class and -1 for the others.
 
     Raises
     ------
@@ -70,32 +72,35 @@ def outputs(estimator: Any, features: FloatArray, classes: int) -> FloatArray:
     try:
         known = np.asarray(estimator.classes_)
         if hasattr(estimator, "predict_proba"):
-            found = np.log(np.clip(estimator.predict_proba(features), SMALLEST, 1.0))
+            scores = np.log(np.clip(estimator.predict_proba(features), SMALLEST, 1.0))
         elif hasattr(estimator, "decision_function"):
-            found = np.asarray(estimator.decision_function(features), np.float64)
-            if found.ndim == 1:
-                found = np.stack([-found, found], axis=1) / 2
+            scores = np.asarray(estimator.decision_function(features), np.float64)
+            if scores.ndim == 1:
+                scores = np.stack([-scores, scores], axis=1) / 2
         else:
-            found = -(np.asarray(estimator.predict(features))[:, None] != known).astype(np.float64)
+            scores = -(np.asarray(estimator.predict(features))[:, None] != known).astype(np.float64)
     except Exception as error:  # the user's own
         raise _fault(estimator, f"predicting rows of shape {features.shape}", error) from error
     if known.size == classes:
-        return np.asarray(found, np.float64)
+        return np.asarray(scores, np.float64)
     full = np.full((len(features), classes), np.log(SMALLEST))
-    full[:, known] = found
+    full[:, known] = scores
     return full
 
 
-def _fault(estimator: Any, where: str, error: Exception) -> ModelError:
-    said = (str(error).splitlines() or [""])[0]
+def _fault(estimator: ClassifierMixin, where: str, error: Exception) -> ModelError:
+    message = (str(error).splitlines() or [""])[0]
     return ModelError(
-        f"estimator={type(estimator).__name__} raised {type(error).__name__} {where}: {said}; "
-        "give a classifier that fits and predicts any of the columns alone"
+        f"estimator={type(estimator).__name__} raised {type(error).__name__} {where}: {message}. "
+        "Use a classifier that can be fitted on any subset of the columns."
     )
 
 
 def _refitted(
-    estimator: Any, parts: tuple[FloatArray, IntArray, FloatArray | None, FloatArray], kept: IntArray, classes: int
+    estimator: ClassifierMixin,
+    parts: tuple[FloatArray, IntArray, FloatArray | None, FloatArray],
+    kept: IntArray,
+    classes: int,
 ) -> FloatArray:
     x_fit, y_fit, weights, x_judge = parts
     one = fitted(estimator, x_fit[:, kept], y_fit, weights)
@@ -103,19 +108,19 @@ def _refitted(
 
 
 class FittedEvaluator:
-    """Evaluator of one chain's hard masks; also the canonical one. Masks that were met keep their value.
+    """Evaluator of one chain's hard masks; it is its own canonical evaluator. The value of each mask is cached.
 
     Parameters
     ----------
     estimator : a scikit-learn classifier
     objective : Objective
-        It has begun on the judging rows.
+        Started on the evaluation rows.
     fit, judge : (features, targets, weights)
-        float64 (rows, N), class indices, weights or None.
+        Rows for fitting and for evaluation: float64 (rows, N), class indices, weights or None.
     classes : int
     way : 'refit' or 'mask'
     n_jobs : int or None
-        Processes of joblib among which the candidates of a batch are shared, for `refit`.
+        Number of joblib processes that fit the candidates of a batch, for `refit`.
     """
 
     name = "estimator"
@@ -123,7 +128,7 @@ class FittedEvaluator:
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: ClassifierMixin,
         objective: Objective,
         fit: tuple[FloatArray, IntArray, FloatArray | None],
         judge: tuple[FloatArray, IntArray, FloatArray | None],
@@ -146,11 +151,13 @@ class FittedEvaluator:
         self._pool.__enter__()
         return self
 
-    def __exit__(self, *args: Any) -> None:
-        self._pool.__exit__(*args)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.__exit__(kind, error, trace)
 
-    def begin(self, features: Any, targets: Any, position: FloatArray, sharpness: float) -> None:
-        """See `Evaluator.begin`; the rows are always the judging ones, and the gates hard."""
+    def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
+        """See `Evaluator.begin`; the rows are always the evaluation rows, and the gates are hard."""
         self.position = position
 
     def current(self) -> FloatArray:
@@ -175,7 +182,7 @@ class FittedEvaluator:
         self.position = position
 
     def values(self, masks: BoolArray) -> FloatArray:
-        """Return the objective of each mask (K, N); a mask without a column is judged by the classes' shares."""
+        """Return the objective of each mask (K, N); a mask without a column predicts the class frequencies."""
         keys = [mask.tobytes() for mask in masks]
         new = {key: mask for key, mask in zip(keys, masks, strict=True) if key not in self._known}
         if new:
@@ -192,8 +199,8 @@ class FittedEvaluator:
         parts = (*self._fit, self._judge[0])
         kept = [np.flatnonzero(mask) for mask in masks]
         tasks = [delayed(_refitted)(self.estimator, parts, one, self.classes) for one in kept if one.size]
-        found = iter(self._pool(tasks))
-        return [next(found) if one.size else self._shares() for one in kept]
+        logits = iter(self._pool(tasks))
+        return [next(logits) if one.size else self._shares() for one in kept]
 
     def _masked(self, masks: BoolArray) -> list[FloatArray]:
         rows, columns = self._judge[0].shape

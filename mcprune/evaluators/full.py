@@ -1,11 +1,11 @@
-"""The canonical evaluator: the whole gated classifier on every candidate, stacked where that changes no bit.
+"""The canonical evaluator: a forward pass of the whole gated classifier for every candidate, stacked where no bit changes.
 
-A stack may differ from the plain loop in the last bit, and so one K from another: matrix products choose their kernels by
-the number of rows (17 x 9 weights, 65 rows: a stack of 23 differs), and sigmoid, softplus or ELU treat the last elements of
-an array unlike the others. So on a CPU only models of layers without such functions are stacked, the stacks have one fixed
-size, and that size is compared with the loop, bit by bit, on the user's own model and batch shape; where it differs, or where
-it is not the faster one, the candidates go one by one. The clock so has a say in the speed and none in the losses.
-On a GPU they are stacked in chunks that fit in memory; the last bit may depend on that.
+A stack may differ from the plain loop in the last bit, and so may two stacks of different sizes: matrix products choose their
+kernels by the number of rows (17 x 9 weights, 65 rows: a stack of 23 differs), and sigmoid, softplus and ELU compute the last
+elements of an array in another way. So on a CPU only models without such layers are stacked. The stacks have one fixed size,
+which is compared with the loop, bit by bit, on the user's own model and batch shape. If a bit differs, or the stack is slower,
+candidates are evaluated one by one. So the clock affects the speed and not the losses.
+On a GPU candidates are stacked in chunks that fit in memory; the last bit may depend on the size of the chunk.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from mcprune.types import Float32Array, FloatArray
 
 # From some thousand rows on a stack is no faster than a loop on a CPU.
 CPU_ROWS = 4096
-TURNS = 5  # of stack and loop, timed against each other
-# Layers that give a row the same bits whatever its place in an array: products, and functions without a second formula.
+TURNS = 5  # timings of the stack and of the loop
+# Layers whose output for a row has the same bits wherever it lies in an array: products, and functions with one formula.
 STACKED = {
     *(nn.Sequential, MLP, nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Identity, nn.Flatten, nn.Unflatten),
     *(nn.Conv2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, Residual),
@@ -40,7 +40,7 @@ STACKED = {
 
 
 class FullEvaluator:
-    """Evaluate each candidate through the whole model; the others are tested against it.
+    """Evaluate each candidate by a forward pass of the whole model; the reference for all other evaluators.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class FullEvaluator:
         """See `Evaluator.begin`."""
         self.features = features
         self.targets = targets
-        # A stack's last bits on a GPU depend on its size: close decisions are taken again one by one, in `at`.
+        # On a GPU the last bits depend on the size of the stack; close decisions are evaluated one by one, in `at`.
         self.error = 2e-5 if features.is_cuda else 0.0
         self.sharpness = sharpness
         self.position = position
@@ -76,7 +76,7 @@ class FullEvaluator:
         return self.at(self.position)
 
     def at(self, weights: FloatArray) -> FloatArray:
-        """Return L_cla at each of the weight vectors, shape (K, N) -> (K,); on a GPU one by one, so that K has no say."""
+        """Return L_cla at each weight vector, shape (K, N) -> (K,); on a GPU one by one, so that it does not depend on K."""
         gates = gates_of(weights, self.sharpness)
         if self.features.is_cuda:
             return np.concatenate([self._evaluate(one[None]) for one in gates])
@@ -104,9 +104,9 @@ class FullEvaluator:
         self.position = position
 
     def chunk(self, sites: int) -> int:
-        """Return how many candidates are stacked at once: what `max_memory` holds, on a CPU only if no bit changes.
+        """Return how many candidates are stacked: as many as fit in `max_memory`, on a CPU only if no bit changes.
 
-        Weights are shared by the rows of a stack, so where they are sites a candidate goes alone.
+        The rows of a stack share their weights, so candidates are not stacked where weights are sites.
         """
         if self.gated.sites.weights:
             return 1
@@ -121,7 +121,7 @@ class FullEvaluator:
         return fit if fit > 1 and self._is_simple and self._pays(fit, sites) else 1
 
     def _pays(self, count: int, sites: int) -> bool:
-        """Whether a stack of `count` candidates has the bits of the loop and is faster, on this model and batch shape."""
+        """Whether a stack of `count` candidates has the bits of the loop and is faster, for this model and batch shape."""
         key = (count, sites, self.features.shape, self.features.stride(), self.features.dtype, torch.get_num_threads())
         if key not in self._pays_for:
             draw = generator(0, Stream.TRIALS)
@@ -134,7 +134,7 @@ class FullEvaluator:
         return self._pays_for[key]
 
     def _loop(self, gates: torch.Tensor) -> torch.Tensor:
-        """Return the outputs (K, B, C) for gates (K, N), one candidate after the other."""
+        """Return the outputs (K, B, C) for gates (K, N), one candidate at a time."""
         return torch.stack([self.gated(self.features, one) for one in gates])
 
     def _stack(self, gates: torch.Tensor) -> torch.Tensor:
@@ -153,7 +153,7 @@ class FullEvaluator:
             first = 0
             while first < gates.shape[0]:
                 part = torch.from_numpy(gates[first : first + chunk]).to(self.features)
-                # On a CPU only whole chunks: another size would be another stack.
+                # On a CPU only whole chunks are stacked: another size may change bits.
                 if len(part) > 1 and (len(part) == chunk or self.features.is_cuda):
                     logits = self._stack(part)
                 else:
@@ -166,7 +166,7 @@ class FullEvaluator:
 
 
 def is_faster(first: Callable[[], object], second: Callable[[], object]) -> bool:
-    """Whether the first call takes less time than the second: the best of `TURNS` in turns, so that a busy neighbour meets both."""
+    """Whether the first call is faster than the second, by the best of `TURNS` alternating timings of each."""
     times = np.empty((TURNS, 2))
     for turn in times:
         for place, call in enumerate((first, second)):
@@ -178,10 +178,10 @@ def is_faster(first: Callable[[], object], second: Callable[[], object]) -> bool
 
 
 def activation_width(gated: GatedModel, features: torch.Tensor) -> int:
-    """Return an estimate of the floats that a row's activations take: the widths of the linear layers, twice.
+    """Return an estimate of the number of floats in a row's activations: twice the widths of the linear layers.
 
-    Maps are larger than what is read from the layers of a convolutional network, so there one row is run and the widest three
-    layers' worth counts: what enters, what leaves and its gated copy; the others have gone by then.
+    For a convolutional network one row is run, since its maps are larger than its layers' widths, and three times the widest
+    output counts: the layer's input, its output and the gated copy. Other activations are freed by then.
     """
     if any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in gated.model.modules()):
         return 3 * activations(gated.model, features)[1]

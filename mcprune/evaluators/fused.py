@@ -1,13 +1,13 @@
-"""The fused evaluator: what a sparse move leaves unchanged in a multilayer perceptron is not computed again.
+"""The fused evaluator: compiled updates of a multilayer perceptron that compute only what a sparse move changes.
 
-An input whose gate changes by d changes the first pre-activation of row b by d x_b times one row of the weights; rows
-where x_b is zero (most pixels of most images) keep their loss. A unit of layer l starts one layer above its own.
+An input whose gate changes by d changes the first pre-activation of row b by d x_b times one row of the weights; rows where x_b
+is zero (most pixels of most images) keep their loss. A move of a unit of layer l is computed from layer l + 1 on.
 """
 
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -22,7 +22,7 @@ from mcprune.evaluators import mlp_kernels
 from mcprune.evaluators.base import gates_of
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
-from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
+from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray
 
 CODES: dict[type[nn.Module], int] = {
     nn.ReLU: mlp_kernels.RELU,
@@ -36,12 +36,12 @@ ACTIVATIONS = {
     mlp_kernels.SIGMOID: torch.sigmoid,
     mlp_kernels.SOFTPLUS: functional.softplus,
 }
-# Moves of more sites than this go through matrix products: single rows of the weights would cost more.
+# Moves of more sites than this use matrix products: single rows of the weights would cost more.
 MOST_SITES = 64
-# Staged decisions look after these shares of the batch, but not before so many rows: the normal law needs some.
+# Early rejection tests the mean after these shares of the batch, but not before FEWEST rows: the test assumes a normal mean.
 LOOKS = (1 / 8, 1 / 4, 1 / 2)
 FEWEST = 128
-# Logits that stand for no class.
+# Logit of the padding.
 NOTHING = -1e30
 NO_LOOKS = np.empty(0, np.int64)
 NO_LIMIT = np.full(1, np.inf)
@@ -53,22 +53,22 @@ def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
     Raises
     ------
     ModelError
-        The model is anything else; the message says what was met.
+        The model is no plain perceptron; the message says why.
     """
     if not _is_plain(model, nn.Sequential):
         children = list(model.children())
         if type(model).__module__ != "mcprune.models.mlp" or len(children) != 1:
             raise ModelError(f"{type(model).__name__} is not a plain chain of layers")
         model = children[0]
-    # By place: `children()` leaves out a module that stands twice.
+    # By index: `children()` leaves out a module that appears twice.
     places = [model[place] for place in range(len(model))] if isinstance(model, nn.Sequential) else []
     modules = [m for m in places if not _is_plain(m, nn.Dropout, nn.Identity, nn.Flatten)]
     for place, module in enumerate(modules):
         if not _is_plain(module, nn.Linear) if place % 2 == 0 else type(module) not in CODES:
-            raise ModelError(f"a {type(module).__name__} stands at place {place} of the chain")
+            raise ModelError(f"module {place} of the chain is a {type(module).__name__}")
     layers = [m for m in modules if isinstance(m, nn.Linear)]
     if len(set(map(id, layers))) < len(layers):
-        raise ModelError("a linear layer stands in the chain twice")
+        raise ModelError("a linear layer appears twice in the chain")
     codes = {CODES[type(m)] for m in modules[1::2]}
     if len(modules) % 2 == 0 or len(codes) > 1 or any(m.weight.dtype != torch.float32 for m in layers):
         raise ModelError("the chain does not end in a linear layer, or mixes activations or number types")
@@ -78,7 +78,7 @@ def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
 
 
 def _is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Tell whether a module is of such a kind and runs its forward pass, not one of its own."""
+    """Whether a module is of one of these classes and does not override its forward pass."""
     return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
@@ -87,25 +87,34 @@ def _padded(width: int) -> int:
 
 
 def _aligned_zeros(rows: int, columns: int) -> Float32Array:
-    """Return zeros (rows, columns) that start at a cache line: a vector that straddles two costs twice."""
+    """Return zeros (rows, columns) that start at a cache line: loading a vector from two lines takes twice as long."""
     room = np.zeros(rows * columns + 16, np.float32)
     start = (-room.ctypes.data % 64) // 4
     return room[start : start + rows * columns].reshape(rows, columns)
 
 
 def _part(flat: Float32Array, start: int, rows: int, columns: int) -> Float32Array:
-    """View of a matrix that lies in a vector from place `start` on."""
+    """Return a view of the matrix that starts at offset `start` of a vector."""
     return flat[start : start + rows * columns].reshape(rows, columns)
 
 
 def _by_input(columns: Float32Array) -> tuple[Float32Array, int]:
-    """Return (vector, pitch) of a matrix (N, B): row i lies from i * pitch on. It is copied only if its rows have gaps inside."""
+    """Return (vector, pitch) of a matrix (N, B): row i starts at i * pitch. It is copied only if its rows are not contiguous."""
     inputs, rows = columns.shape
     if columns.strides[1] != columns.itemsize or columns.strides[0] < rows * columns.itemsize:
         columns = np.ascontiguousarray(columns)
     pitch = columns.strides[0] // columns.itemsize
     flat = np.lib.stride_tricks.as_strided(columns, ((inputs - 1) * pitch + rows,), (columns.itemsize,))
     return flat, pitch
+
+
+class Cache(NamedTuple):
+    """The current position of one replica, as the kernels read and update it."""
+
+    pre: Float32Array  # pre-activations of all layers in one vector, see `mlp_kernels`
+    base: Float32Array  # (B padded,) loss of each row
+    gates: Float32Array  # (layers, widest) gates of the units
+    first_gates: Float32Array  # (N,) gates of the inputs
 
 
 class FusedEvaluator:
@@ -116,30 +125,30 @@ class FusedEvaluator:
     gated : GatedModel
     objective : Objective
         Only mean cross-entropy.
-    wrong_rate : float, optional
-        Staged decisions: the batch is gone through in parts, and a candidate whose loss on them is above its limit by more
-        than chance allows is given up. The chance that one is given up which the whole batch would accept is about this
-        (by the normal law, shared out over the looks). None: every candidate sees every row.
+    early_reject : float, optional
+        Probability of rejecting a candidate early that the whole batch would accept. The batch is evaluated in parts, and a
+        candidate whose loss so far is significantly above its limit is rejected (a normal test, with a Bonferroni correction for
+        the number of tests). None: every candidate is evaluated on every row.
 
     Raises
     ------
     ModelError
-        A model, objective or device that it cannot serve; the message says why.
+        The model, objective or device is not supported; the message says why.
 
     Notes
     -----
-    The classifier runs in evaluation mode: dropout is off. Sums are in another order than the canonical evaluator's, so
-    losses differ from it by rounding, at most about `error` times max(1, loss); every `begin` starts afresh.
+    The classifier runs in evaluation mode: dropout is off. Sums run in another order than those of the canonical evaluator, so
+    losses differ by rounding, at most about `error` times max(1, loss); every `begin` computes the position again.
     """
 
     name = "fused"
     error = 5e-6
 
-    def __init__(self, gated: GatedModel, objective: Objective, *, wrong_rate: float | None = None) -> None:
+    def __init__(self, gated: GatedModel, objective: Objective, *, early_reject: float | None = None) -> None:
         if objective.name != "cross-entropy":
-            raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}")
+            raise ModelError(f"it supports cross-entropy only, not {objective.name!r}")
         if gated.sites.channels:
-            raise ModelError("channels are sites, and it knows no convolutions")
+            raise ModelError("channels are sites, and it does not support convolutions")
         self.layers, self.code = linear_chain(gated.model)
         if self.layers[0].weight.device.type != "cpu":
             raise ModelError("the classifier is not on the CPU")
@@ -147,18 +156,18 @@ class FusedEvaluator:
         levels = {names[id(layer)]: number for number, layer in enumerate(self.layers, start=1)}
         groups = gated.sites.groups
         if gated.sites.weights:
-            raise ModelError("weights are sites beside other kinds")
+            raise ModelError("weights are sites together with other kinds")
         if any(
             group.kind == "units" and levels.get(group.layer, len(self.layers)) == len(self.layers) for group in groups
         ):
-            raise ModelError("a site is no unit of a hidden layer")
+            raise ModelError("a site is not a unit of a hidden layer")
         self.level = np.concatenate([np.full(g.size, levels.get(g.layer, 0), np.int64) for g in groups])
         self.local = np.concatenate([np.arange(g.size, dtype=np.int64) for g in groups])
         self.groups = groups
         self.classes = self.layers[-1].out_features
         self._n_inputs = self.layers[0].in_features
-        self.wrong_rate = wrong_rate
-        self._quantile = 0.0 if wrong_rate is None else NormalDist().inv_cdf(1.0 - wrong_rate / len(LOOKS))
+        self.early_reject = early_reject
+        self._quantile = 0.0 if early_reject is None else NormalDist().inv_cdf(1.0 - early_reject / len(LOOKS))
 
     @torch.no_grad()
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
@@ -167,20 +176,20 @@ class FusedEvaluator:
         flat = features.flatten(1) if features.dim() != 2 else features
         self.rows = len(targets)
         self.features, self.pitch = _by_input(flat.T.numpy())
-        self._flat, self._wanted = flat, targets
+        self._flat, self._targets = flat, targets
         self.labels = np.zeros(_padded(self.rows), np.int32)
         self.labels[: self.rows] = targets.numpy()
-        shares = () if self.wrong_rate is None else LOOKS
+        shares = () if self.early_reject is None else LOOKS
         self._looks = np.array([n for n in (round(share * self.rows) for share in shares) if n >= FEWEST], np.int64)
         self._lay_out()
         self.replicas = [self._cache(gates_of(weights, sharpness)) for weights in position]
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
-        return np.array([mlp_kernels.mean_loss(cache[1], self.rows) for cache in self.replicas])
+        return np.array([mlp_kernels.mean_loss(cache.base, self.rows) for cache in self.replicas])
 
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
-        """See `Evaluator.losses`. With looks a candidate may be given up early: an estimate above its limit stands for it."""
+        """See `Evaluator.losses`. The loss of a candidate that is rejected early is an estimate above its limit."""
         if moves.sites.shape[2] > MOST_SITES:
             return self._dense(state, moves)
         changed = gates_of(moves.weights, self.sharpness)
@@ -189,8 +198,8 @@ class FusedEvaluator:
         looks = self._looks if limits is not None else NO_LOOKS
         bounds = np.full(moves.size.shape, np.inf) if limits is None else np.ascontiguousarray(limits)
         for replica in range(moves.size.shape[0]):
-            # Only looks compare with the loss of the position.
-            now = mlp_kernels.mean_loss(self.replicas[replica][1], self.rows) if looks.size else 0.0
+            # Only early rejection compares with the loss of the position.
+            now = mlp_kernels.mean_loss(self.replicas[replica].base, self.rows) if looks.size else 0.0
             move = moves.size[replica], moves.sites[replica], changed[replica]
             screen = bounds[replica], now, looks, self._quantile
             if numba.get_num_threads() == 1:
@@ -202,7 +211,7 @@ class FusedEvaluator:
 
     @torch.no_grad()
     def _dense(self, state: ChainState, moves: Moves) -> FloatArray:
-        """Losses of moves that change many sites: matrix products with folded weights, one candidate after the other."""
+        """Return the losses of moves that change many sites, by matrix products with folded weights, one candidate at a time."""
         out = np.full(moves.size.shape, np.nan)
         self.seen = np.where(moves.size > 0, self.rows, 0)
         for replica, k in zip(*np.nonzero(moves.size), strict=True):
@@ -226,17 +235,17 @@ class FusedEvaluator:
                 mlp_kernels.evaluate(*self._arguments(replica, *move, True, NO_LIMIT, 0.0, NO_LOOKS, 0.0))
 
     def _arguments(
-        self, replica: int, size: AnyArray, sites: IntArray, changed: Float32Array, *rest: object
+        self, replica: int, size: Int32Array, sites: IntArray, changed: Float32Array, *rest: object
     ) -> list[Any]:
-        """Arguments of `mlp_kernels.evaluate` for moves of one replica; `rest` are those behind `code`."""
-        pre, base, gates, first = self.replicas[replica]
+        """Return the arguments of `mlp_kernels.evaluate` for moves of one replica; `rest` are those after `code`."""
+        cache = self.replicas[replica]
         return [
-            self.features, self.pitch, self.rows, self.labels, pre, self.net, self.shapes, base, gates, first, self.level,
-            self.local, size, sites, changed, self.code, *rest,
+            self.features, self.pitch, self.rows, self.labels, cache.pre, self.net, self.shapes, cache.base, cache.gates,
+            cache.first_gates, self.level, self.local, size, sites, changed, self.code, *rest,
         ]  # fmt: skip
 
     def _lay_out(self) -> None:
-        """Lay the classifier's weights and biases out for the kernels, zero-padded to multiples of 16 but for the inputs."""
+        """Lay out the classifier's weights and biases for the kernels, zero-padded to multiples of 16 except for the inputs."""
         self.shapes = np.zeros((len(self.layers), 7), np.int64)
         below, places, outputs = self._n_inputs, 0, 0
         for number, (layer, shape) in enumerate(zip(self.layers, self.shapes, strict=True)):
@@ -271,7 +280,7 @@ class FusedEvaluator:
                 first[:] = part
             else:
                 stages[self.level[group.start] - 1, : group.size] = part
-        # The gates of the inputs are folded into the weights, and inputs whose gate is 0 are left out where that pays.
+        # The gates of the inputs are folded into the weights; if most are 0, those inputs are left out of the product.
         alive = torch.from_numpy(np.flatnonzero(first))
         factor = torch.from_numpy(first)
         is_sparse = 2 * len(alive) < self._n_inputs
@@ -283,11 +292,11 @@ class FusedEvaluator:
                 weight = weight[:, alive] * factor[alive] if is_sparse else weight * factor
             out.append(functional.linear(signal, weight, layer.bias))
             signal = ACTIVATIONS[self.code](out[-1] * torch.from_numpy(stages[number, : layer.out_features]))
-        losses = functional.cross_entropy(out[-1], self._wanted, reduction="none").numpy()
+        losses = functional.cross_entropy(out[-1], self._targets, reduction="none").numpy()
         return out, losses, stages, first
 
-    def _cache(self, gates: Float32Array) -> tuple[Any, ...]:
-        """Return (padded pre-activations of each layer, loss of each row, unit gates, input gates) at one position."""
+    def _cache(self, gates: Float32Array) -> Cache:
+        """Evaluate a position by matrix products and lay the results out for the kernels."""
         pre, losses, stages, first = self._forward(gates)
         outputs = _aligned_zeros(1, self._outputs)[0]
         for number, (out, shape) in enumerate(zip(pre, self.shapes, strict=True)):
@@ -298,4 +307,4 @@ class FusedEvaluator:
                 matrix[:, : out.shape[0]] = out.numpy().T
         base = _aligned_zeros(1, len(self.labels))[0]
         base[: self.rows] = losses
-        return outputs, base, stages, first
+        return Cache(outputs, base, stages, first)

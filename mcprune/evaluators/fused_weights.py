@@ -1,4 +1,4 @@
-"""The fused evaluator where single weights of a multilayer perceptron are the sites."""
+"""The fused evaluator for single weights of a multilayer perceptron as sites."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray
 
-# Accepted moves after which a position is computed again within a block: rounding adds up.
+# Accepted moves after which a position is computed again within a block, since rounding errors accumulate.
 REFRESH = 1000
 
 
 class Cache:
-    """What is known of one replica's position."""
+    """The current position of one replica."""
 
     def __init__(self, gates: Float32Array) -> None:
         self.gates = gates
-        # The matrices of all layers one after the other, as `weight_kernels` says.
+        # The matrices of all layers one after the other, see `weight_kernels`.
         self.signals, self.pre, self.net = np.empty((3, 0), np.float32)
         self.base = np.empty(0, np.float32)
         self.loss = np.nan
@@ -44,31 +44,31 @@ class FusedWeightsEvaluator:
         Its sites are weights and nothing else.
     objective : Objective
         Only mean cross-entropy.
-    wrong_rate : float, optional
-        Must be None: every candidate sees every row that it changes.
+    early_reject : float, optional
+        Must be None: every candidate is evaluated on all rows that it changes.
 
     Raises
     ------
     ModelError
-        A model, objective, device or choice of sites that it cannot serve; the message says why.
+        The model, objective, device or choice of sites is not supported; the message says why.
 
     Notes
     -----
-    A loss is that of the position plus the changes of the rows that change, so a move that changes none is an exact tie. Every
-    `begin` computes the position again: a fused optimizer changes parameters without a trace, and the rounding of one block must
-    not depend on the blocks before it, or a resumed run would round otherwise.
+    A loss is the loss of the position plus the changes of its rows, so a move that changes no row is an exact tie. Every `begin`
+    computes the position again: a fused optimizer changes parameters without notice, and the rounding of a block must not depend
+    on the blocks before it, or a resumed run would round differently.
     """
 
     name = "fused"
     error = 1e-6
 
-    def __init__(self, gated: GatedModel, objective: Objective, *, wrong_rate: float | None = None) -> None:
+    def __init__(self, gated: GatedModel, objective: Objective, *, early_reject: float | None = None) -> None:
         if objective.name != "cross-entropy":
-            raise ModelError(f"only cross-entropy is known row by row, not {objective.name!r}")
+            raise ModelError(f"it supports cross-entropy only, not {objective.name!r}")
         if {group.kind for group in gated.sites.groups} != {"weights"}:
-            raise ModelError("weights are sites beside other kinds")
-        if wrong_rate is not None:
-            raise ModelError("weights are sites, whose candidates see every row: no staged decisions")
+            raise ModelError("weights are not the only kind of site")
+        if early_reject is not None:
+            raise ModelError("weights are sites, and for them there is no early rejection")
         self.layers, self.code = linear_chain(gated.model)
         if self.layers[0].weight.device.type != "cpu":
             raise ModelError("the classifier is not on the CPU")
@@ -90,7 +90,7 @@ class FusedWeightsEvaluator:
         self.shapes = np.zeros((len(self.layers), 4), np.int64)
         self.shapes[:, [weight_kernels.INPUTS, weight_kernels.OUTPUTS]] = sides
         self.shapes[1:, weight_kernels.WEIGHTS] = np.cumsum(sides.prod(axis=1))[:-1]
-        # Where each site's weight lies in the vector of all weights, (in, out) by layer.
+        # Offset of each site's weight in the vector of all weights, (in, out) by layer.
         first, width = (self.shapes[self.level, column] for column in (weight_kernels.WEIGHTS, weight_kernels.OUTPUTS))
         self.places = first + self.ins * width + self.outs
         self.replicas: list[Cache] = []
@@ -142,14 +142,14 @@ class FusedWeightsEvaluator:
             cache.accepted += 1
 
     def _arguments(self, cache: Cache, *move: Any) -> list[Any]:
-        """Arguments of `weight_kernels.evaluate` for moves of one replica."""
+        """Return the arguments of `weight_kernels.evaluate` for moves of one replica."""
         return [
             self.inputs, cache.signals, cache.pre, cache.base, self.labels, cache.net, self.shapes, self.level, self.outs,
             self.ins, self.code, self.total, *move,
         ]  # fmt: skip
 
     def _take(self, features: torch.Tensor, targets: torch.Tensor) -> None:
-        """Lay a batch and the classifier's weights out for the kernels."""
+        """Lay out a batch and the classifier's weights for the kernels."""
         self.total = len(targets)
         self.padded = -(-self.total // 16) * 16
         self.shapes[1:, weight_kernels.PRE] = np.cumsum(self.shapes[:-1, weight_kernels.OUTPUTS]) * self.padded
@@ -176,7 +176,7 @@ class FusedWeightsEvaluator:
         for weight, layer in zip(weights, self.layers, strict=True):
             if out:
                 signal = ACTIVATIONS[self.code](out[-1])
-            # Inputs that no kept weight reads are left out where that pays.
+            # Inputs that no kept weight reads are left out if that is faster.
             read = None if out else (weight != 0).any(dim=0)
             if read is not None and 2 * int(read.sum()) < len(read):
                 out.append(functional.linear(signal.T[read].T, weight[:, read], layer.bias))
@@ -206,7 +206,7 @@ class FusedWeightsEvaluator:
         return out.reshape(-1)
 
     def _dense(self, position: FloatArray, moves: Moves, replica: int, k: int) -> float:
-        """Loss of a move that changes many sites: one forward pass."""
+        """Return the loss of a move that changes many sites, by one forward pass."""
         gates = gates_of(position, self.sharpness)
         sites = moves.sites[replica, k, : moves.size[replica, k]]
         gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)

@@ -1,7 +1,7 @@
-"""The incremental evaluator: a sparse move is a low-rank change of one pre-activation; torch computes what lies above.
+"""The incremental evaluator: a sparse move is a low-rank change of one pre-activation; torch computes the layers above it.
 
-A change of the gates of m sites changes the next Linear's output on row b by (m signals of the row) times m rows of its weights. On
-rows where none of these signals changes (an input that is 0 there, a unit that stays below 0) the outputs stay.
+A change of the gates of m sites changes the output of the next Linear on row b by (m signals of the row) times m rows of its
+weights. Rows on which none of these signals changes (an input that is 0 there, a unit that stays below 0) keep their outputs.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray
 
-# Accepted moves after which a position is computed anew, so that rounding does not add up over a long block.
+# Accepted moves after which a position is computed again, so that rounding errors do not accumulate over a long block.
 REFRESH = 1000
 
 
 class Cache:
-    """What is known of one replica's position."""
+    """The current position of one replica."""
 
     def __init__(self, gates: torch.Tensor) -> None:
         self.gates = gates  # (N,)
-        self.pre: dict[int, torch.Tensor] = {}  # by place: what a gated module gives before its gates, or a Linear
+        self.pre: dict[int, torch.Tensor] = {}  # by place: output of a Linear, or of a gated module before its gates
         self.logits = torch.empty(0)
         self.accepted = 0
 
 
 class IncrementalEvaluator:
-    """Low-rank updates in torch for models whose sites feed a Linear layer, any objective, CPU or GPU.
+    """Low-rank updates in torch for models whose sites feed a Linear layer; for any objective, on CPU or GPU.
 
     Parameters
     ----------
     gated : GatedModel
-        A chain of layers (nn.Sequential, `MLP`) in which a Linear is the first to see each group of sites, behind a
-        flattening of the inputs, or behind an activation or batch-norm of the units. Or any model at all whose inputs are the only
-        sites and are seen by one Linear layer alone (tried at the first `begin`).
+        A chain of layers (nn.Sequential, `MLP`) in which the first layer after each group of sites is a Linear; a flattening of the
+        inputs, and activations and batch-norms of the units, may come before it. Or any model in which the inputs are the only
+        sites and only one Linear reads them (tested at the first `begin`).
     objective : Objective
     max_memory : int
-        Bytes for the candidates that are stacked on a GPU.
+        Bytes for the candidates stacked on a GPU.
     stacked : bool, optional
-        Several candidates at once; by default on a GPU only.
+        Whether to evaluate several candidates at once; by default on a GPU only.
 
     Attributes
     ----------
     error : float
-        1e-5: products of fewer rows and sums in another order. Every `begin` computes the position anew, and so does every
-        1,000th accepted move: over 1,000 of them the drift stays within it.
+        1e-5, from products of fewer rows and sums in another order. Every `begin` and every 1,000th accepted move computes the
+        position again; the drift over 1,000 moves stays within this bound.
 
     Raises
     ------
     ModelError
-        A model that it cannot serve; the message says why.
+        The model is not supported; the message says why.
 
     Notes
     -----
-    Not run on a GPU so far; the stacked code is tested on a CPU.
+    Not tested on a GPU so far; the stacked code is tested on a CPU.
     """
 
     name = "incremental"
@@ -78,7 +78,7 @@ class IncrementalEvaluator:
         self.levels: list[Level] = []
         groups = gated.sites.groups
         if gated.sites.weights:
-            raise ModelError("weights are sites, and its updates are of signals; `fused` or `suffix` serve weights")
+            raise ModelError("weights are sites, and it supports signals only; use `fused` or `suffix`")
         if any(isinstance(m, BatchNorm) and m.running_mean is None for m in gated.model.modules()):
             raise ModelError("a batch-norm without running statistics mixes the rows of a batch")
         try:
@@ -87,7 +87,7 @@ class IncrementalEvaluator:
         except ModelError:
             if [group.kind for group in groups] != ["inputs"]:
                 raise
-            self.stages = None  # settled at the first `begin`, which has rows to try it on
+            self.stages = None  # tested at the first `begin`, which has rows
         self.level = np.concatenate([np.full(group.size, number) for number, group in enumerate(groups)])
 
     @torch.no_grad()
@@ -96,7 +96,7 @@ class IncrementalEvaluator:
         if not self.levels:
             linear = first_linear(self.gated, features[:8])
             self.levels = [Level(0, self.gated.sites.size, -1, (), linear, 0)]
-        for level in self.levels:  # someone may have put another module in its place
+        for level in self.levels:  # the user may have replaced a module
             check_linear(level.linear, level.stop - level.start, "the sites")
         self.features, self.targets, self.sharpness = features, targets, sharpness
         self.flat = features.flatten(1)
@@ -115,7 +115,7 @@ class IncrementalEvaluator:
         return out
 
     def _several(self, moves: Moves, replica: int, chosen: np.ndarray, out: FloatArray) -> None:
-        """Fill in the losses of some candidates of a replica, one by one or in stacks."""
+        """Write the losses of some candidates of a replica into `out`, one by one or in stacks."""
         cache = self.replicas[replica]
         with evaluating(self.gated.model):
             if self.features.is_cuda if self.stacked is None else self.stacked:
@@ -123,14 +123,14 @@ class IncrementalEvaluator:
                 return
             for k in chosen.tolist():
                 logits = cache.logits
-                rows, found, _ = self._candidate(cache, *self._sparse(moves, replica, k))
+                rows, outputs, _ = self._candidate(cache, *self._sparse(moves, replica, k))
                 if len(rows):
-                    logits = logits.index_copy(0, rows, found)
+                    logits = logits.index_copy(0, rows, outputs)
                 out[k] = self.objective.losses(logits[None], self.targets)[0]
 
     @torch.no_grad()
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
-        """See `Evaluator.moved`: the rows that change are updated, from the first affected pre-activation on."""
+        """See `Evaluator.moved`: the rows that change are updated, from the first changed pre-activation on."""
         for replica in np.flatnonzero(index >= 0).tolist():
             cache, k = self.replicas[replica], int(index[replica])
             if not moves.size[replica, k]:
@@ -141,10 +141,10 @@ class IncrementalEvaluator:
                 continue
             with evaluating(self.gated.model):
                 sites, new = self._sparse(moves, replica, k)
-                rows, found, kept = self._candidate(cache, sites, new, keep=True)
+                rows, outputs, kept = self._candidate(cache, sites, new, keep=True)
             cache.gates[sites] = new
             if len(rows):
-                cache.logits.index_copy_(0, rows, found)
+                cache.logits.index_copy_(0, rows, outputs)
                 for place, values in kept.items():
                     cache.pre[place].index_copy_(0, rows, values)
 
@@ -168,13 +168,13 @@ class IncrementalEvaluator:
         return cache
 
     def _keep(self, pre: dict[int, torch.Tensor], at: int, x: torch.Tensor) -> None:
-        """Keep what a later move starts from: outputs before the gates, and what the updated Linears give."""
+        """Keep the tensors that later moves start from: outputs before the gates, and outputs of the updated Linears."""
         assert self.stages is not None
         if at in self.stages.groups or any(level.at == at for level in self.levels):
-            pre[at] = x.clone()  # a layer behind it may work in place
+            pre[at] = x.clone()  # the next layer may modify it in place
 
     def _signals(self, cache: Cache, level: Level, local: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        """Return the changes (B, m), or (K, B, m), of a level's signals in front of its Linear."""
+        """Return the changes (B, m), or (K, B, m), of a level's signals at its Linear."""
         old = cache.gates[level.start + local]
         if level.place < 0:
             return self._picked(self.flat, local) * (new - old).unsqueeze(-2)
@@ -196,7 +196,7 @@ class IncrementalEvaluator:
         level: Level,
         keep: dict[int, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Return the outputs for rows of a level's pre-activation (rows, H)."""
+        """Return the logits for rows of a level's pre-activation (rows, H)."""
         if keep is not None:
             keep[level.at] = pre.clone()
         if self.stages is None:
@@ -211,7 +211,7 @@ class IncrementalEvaluator:
     def _candidate(
         self, cache: Cache, sites: torch.Tensor, new: torch.Tensor, keep: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor, dict[int, torch.Tensor]]:
-        """Return (the rows that change, their outputs, what `moved` keeps)."""
+        """Return (rows that change, their logits, tensors for `moved` to keep)."""
         gates = cache.gates.clone()
         gates[sites] = new
         level = self.levels[int(self.level[sites.cpu().numpy()].min())]
@@ -226,17 +226,17 @@ class IncrementalEvaluator:
             return rows, cache.logits[:0], kept
         whole = len(rows) == len(self.targets)
         weight = level.linear.weight[:, sites[inside] - level.start].T
-        # An overflow in the product is the candidate's own: 0 * inf cannot come from rows that are left out.
+        # Only changed rows are multiplied, so an overflow is the candidate's own and not a 0 * inf of another row.
         pre = (
             torch.addmm(cache.pre[level.at], delta, weight)
             if whole
             else torch.addmm(cache.pre[level.at][rows], delta[rows], weight)
         )
-        found = self._above(pre, gates, level, kept if keep else None)
-        return rows, found, kept
+        outputs = self._above(pre, gates, level, kept if keep else None)
+        return rows, outputs, kept
 
     def _stacks(self, cache: Cache, moves: Moves, replica: int, changed: np.ndarray, out: FloatArray) -> None:
-        """Losses of the changed candidates, those of one level in stacks."""
+        """Write the losses of the changed candidates into `out`, those of one level in stacks."""
         first = np.array([self._lowest(moves, replica, int(k)) for k in changed], np.int64)
         for number in np.unique(first):
             level, part = self.levels[number], changed[first == number]
@@ -250,18 +250,18 @@ class IncrementalEvaluator:
         return int(self.level[moves.sites[replica, k, : moves.size[replica, k]]].min())
 
     def chunk(self, most: int) -> int:
-        """Return how many candidates of at most so many changed sites `max_memory` holds."""
+        """Return how many candidates of at most `most` changed sites fit in `max_memory`."""
         widths = [m.out_features for m in self.gated.model.modules() if isinstance(m, torch.nn.Linear)]
-        # A candidate's gates for each row, its changed signals before and after, its activations; its rows of the weights.
+        # Of each candidate: gates for each row, changed signals before and after, activations, rows of the weights.
         floats = len(self.targets) * (self.gated.sites.size + 3 * most + 4 * sum(widths)) + most * max(widths)
         return max(1, self.max_memory // max(4 * floats, 1))
 
     def padded(
         self, moves: Moves, replica: int, few: np.ndarray, level: Level
     ) -> tuple[np.ndarray, Float32Array, list[np.ndarray]]:
-        """Return (local sites (K, m), their new gates (K, m), which of a candidate's sites lie in the level).
+        """Return (local sites (K, m), their new gates (K, m), indices of the sites of each candidate that are in the level).
 
-        The padding is site 0 of the level at the gate that it has.
+        The padding is site 0 of the level with gate NaN, which stands for its current gate.
         """
         inside = [
             np.flatnonzero(self.level[moves.sites[replica, k, : moves.size[replica, k]]] == self.level[level.start])
@@ -276,7 +276,7 @@ class IncrementalEvaluator:
         return local, gates, inside
 
     def _stack(self, cache: Cache, moves: Moves, replica: int, few: np.ndarray, level: Level) -> torch.Tensor:
-        """Return the outputs (K, B, C) of candidates of one level."""
+        """Return the logits (K, B, C) of candidates of one level."""
         local_array, new_array, inside = self.padded(moves, replica, few, level)
         local = torch.from_numpy(local_array).to(self.features.device)
         new = torch.from_numpy(new_array).to(self.features)

@@ -1,4 +1,4 @@
-"""The first Linear behind a group of sites: where a sparse move is a low-rank change of a pre-activation."""
+"""The first Linear after a group of sites, where a sparse move is a low-rank change of a pre-activation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcprune.evaluators.stages import Stages
 from mcprune.models.modes import evaluating
 from mcprune.sites.gates import GatedModel
 
-# What may stand between the sites and their Linear: each column of it depends on that column alone.
+# Layers allowed between the sites and their Linear: each output column depends on the same input column alone.
 POINTWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.SiLU, nn.GELU, nn.Mish, nn.Hardtanh, nn.Tanh, nn.Sigmoid),
     *(nn.Softplus, nn.Dropout, nn.Identity),
@@ -23,14 +23,14 @@ POINTWISE = (
 
 
 class Level(NamedTuple):
-    """A group of sites and what it feeds."""
+    """A group of sites and the Linear that it feeds."""
 
     start: int  # flat index of the group's first site
     stop: int
-    place: int  # of the module whose output is gated; -1: the inputs
+    place: int  # index of the module whose output is gated; -1: the inputs
     between: tuple[nn.Module, ...]
     linear: nn.Linear
-    at: int  # place of that Linear
+    at: int  # index of that Linear
 
 
 def chain_levels(stages: Stages) -> list[Level]:
@@ -39,11 +39,11 @@ def chain_levels(stages: Stages) -> list[Level]:
     Raises
     ------
     ModelError
-        Something else than a Linear is the first to see a group's sites.
+        The first layer after a group of sites is not a Linear.
     """
     if stages.gated.sites.channels:
         raise ModelError(
-            "channels are sites, and dropping one changes whole maps, which is no low-rank update of a Linear"
+            "channels are sites, and dropping one changes whole maps, which is not a low-rank update of a Linear"
         )
     out = []
     for group in stages.gated.sites.groups:
@@ -63,24 +63,24 @@ def chain_levels(stages: Stages) -> list[Level]:
     return out
 
 
-def check_linear(module: nn.Module | None, width: int, behind: str) -> None:
-    """Refuse what is not a plain float32 Linear of that width, without hooks.
+def check_linear(module: nn.Module | None, width: int, after: str) -> None:
+    """Refuse a layer that is not a plain float32 Linear of that width without hooks.
 
     Raises
     ------
     ModelError
-        What was met.
+        It is not; the message says why.
     """
     if type(module) is not nn.Linear:
-        raise ModelError(f"a {type(module).__name__} is the first to see {behind}, not a Linear layer")
+        raise ModelError(f"the first layer after {after} is a {type(module).__name__}, not a Linear")
     if module.in_features != width or module.weight.dtype != torch.float32:
-        raise ModelError(f"the Linear behind {behind} is {module} in {module.weight.dtype}")
+        raise ModelError(f"the Linear after {after} is {module} in {module.weight.dtype}")
     if module._forward_hooks or module._forward_pre_hooks:
-        raise ModelError(f"the Linear behind {behind} has hooks of its own")
+        raise ModelError(f"the Linear after {after} has hooks")
 
 
 def columns(modules: tuple[nn.Module, ...], x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Return what becomes of some columns (..., m) of a level's gated outputs in front of its Linear."""
+    """Apply the layers before a level's Linear to some columns (..., m) of its gated outputs."""
     for module in modules:
         if isinstance(module, nn.BatchNorm1d):
             assert module.running_mean is not None
@@ -100,7 +100,7 @@ def columns(modules: tuple[nn.Module, ...], x: torch.Tensor, index: torch.Tensor
 
 @contextmanager
 def answering(linear: nn.Linear, output: torch.Tensor) -> Iterator[None]:
-    """Inside, the layer answers `output` whatever it is given: the model goes on from there."""
+    """Make the layer return `output` for any input inside the context, so that the model continues from there."""
     linear.forward = lambda _: output  # type: ignore[method-assign, assignment]
     try:
         yield
@@ -110,10 +110,10 @@ def answering(linear: nn.Linear, output: torch.Tensor) -> Iterator[None]:
 
 @torch.no_grad()
 def first_linear(gated: GatedModel, x: torch.Tensor) -> nn.Linear:
-    """Return the Linear through which a model of any kind sees its inputs, and through nothing else.
+    """Return the only Linear that reads the inputs of a model of any kind.
 
-    The layer is the one that is given the rows as they are; that nothing else sees them is tried: with that layer's answer
-    put in its place, rows of NaN must give the same outputs.
+    It is the layer whose input is the rows themselves. That no other layer reads them is tested: with its output fixed, rows of
+    NaN must give the same outputs of the model.
 
     Raises
     ------
@@ -123,23 +123,23 @@ def first_linear(gated: GatedModel, x: torch.Tensor) -> nn.Linear:
     seen: list[nn.Linear] = []
     flat = x.flatten(1)
 
-    def hook(layer: nn.Module, given: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
-        if isinstance(layer, nn.Linear) and given[0].shape == flat.shape and torch.equal(given[0], flat):
+    def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
+        if isinstance(layer, nn.Linear) and inputs[0].shape == flat.shape and torch.equal(inputs[0], flat):
             seen.append(layer)
 
     handles = [m.register_forward_hook(hook) for m in gated.model.modules() if isinstance(m, nn.Linear)]
     try:
         with evaluating(gated.model):
-            wanted = gated.model(x)
+            expected = gated.model(x)
     finally:
         for handle in handles:
             handle.remove()
     if len(seen) != 1:
-        raise ModelError(f"{len(seen)} Linear layers see the inputs as they are, not 1")
+        raise ModelError(f"{len(seen)} Linear layers read the inputs, not 1")
     check_linear(seen[0], flat.shape[1], "the inputs")
     pre = functional.linear(flat, seen[0].weight, seen[0].bias)
     with evaluating(gated.model), answering(seen[0], pre):
-        found = gated.model(torch.full_like(x, torch.nan))
-    if not torch.equal(found, wanted):
-        raise ModelError("the inputs are seen by more than their first Linear layer")
+        outputs = gated.model(torch.full_like(x, torch.nan))
+    if not torch.equal(outputs, expected):
+        raise ModelError("the inputs are read by other layers than the first Linear")
     return seen[0]

@@ -1,20 +1,19 @@
-"""Compiled evaluation of sparse moves on a multilayer perceptron, thread by thread over candidates.
+"""Compiled evaluation of sparse moves on a multilayer perceptron, in parallel over candidates.
 
-Everything is float32, and widths are padded to multiples of 16, so that the inner loops have no remainder; the logits'
-padding is hugely negative, so that its exponential is 0. `pre` holds each layer's outputs before the gates,
-the logits last: (B, out) by row of the batch, but the last hidden layer and the logits (out, B), rows padded to a
-multiple of 16, because moves that enter there go through 16 rows at once (`_through_lanes`). A move changes the signals of a few sites of
-one level (level 0 the inputs, level l the units of hidden layer l): the next layer's pre-activation gets one row of the
-weights for each changed site, and only what lies above is computed again. A row of the batch on which none of these
-signals changes keeps its loss.
+All numbers are float32. Widths are padded to multiples of 16, so that the inner loops have no remainder; the padding of the
+logits is a large negative number, whose exponential is 0. `pre` holds the outputs of each layer before the gates, the logits
+last. Most layers lie by row of the batch, (B, out). The last hidden layer and the logits lie by unit, (out, B), with B padded
+to a multiple of 16, because moves that enter there go through 16 rows at once (`_through_simd_rows`).
 
-The matrices of all layers lie one after the other in two vectors, `net` (weights, biases) and `pre`; `shapes` tells where. So
-one machine code serves any number of layers: an array for each layer would be a type of its own for each depth.
+A move changes the signals of a few sites of one level: level 0 is the inputs, level l the units of hidden layer l. The
+pre-activations of the next layer change by one row of the weights for each changed site, and only the layers above are
+computed again. A row of the batch on which none of these signals changes keeps its loss.
+
+The matrices of all layers lie one after the other in two vectors, `net` (weights and biases) and `pre`; `shapes` holds their
+offsets. So one machine code serves any number of layers: with one array for each layer, each depth would be a type of its own.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numba
 import numpy as np
@@ -37,50 +36,52 @@ from mcprune.evaluators.simd_rows import (
     pick_2,
     pick_any,
 )
+from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray, UInt8Array
 
 RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
-# Columns of `shapes` (layers, 7): places of the weights, the bias and the outputs in their vectors, and rows and columns.
+# Columns of `shapes` (layers, 7): offsets of the weights, the bias and the outputs in their vectors, and their sides.
 WEIGHTS, INPUTS, OUTPUTS, BIAS, PRE, PRE_ROWS, PRE_COLUMNS = range(7)
 BLOCK = 16  # rows that go through the layers together
-PICKING = 1.5  # 16 rows that lie here and there cost as much as so many groups of 16 side by side
+PICKING = 1.5  # cost of gathering 16 scattered rows, in groups of 16 adjacent rows
 
 
 @contracted_inline
-def activation(value: Any, code: int) -> Any:
-    """Return the activation of one number."""
+def activation(value: np.float32, code: int) -> np.float32:
+    """Activation of one number."""
     one = np.float32(1.0)
     if code == RELU:
         return max(value, np.float32(0.0))
     if code == TANH:
         return np.float32(np.tanh(value))
     if code == SIGMOID:
-        return one / (one + np.exp(-value))
-    return max(value, np.float32(0.0)) + np.log(one + np.exp(-abs(value)))
+        return np.float32(one / (one + np.exp(-value)))
+    return np.float32(max(value, np.float32(0.0)) + np.log(one + np.exp(-abs(value))))
 
 
 @contracted_inline
-def _weights(net: Any, shapes: Any, layer: int) -> Any:
+def _weights(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
     """Weights (in, out) of a layer."""
     return matrix_at(net, shapes[layer, WEIGHTS], shapes[layer, INPUTS], shapes[layer, OUTPUTS])
 
 
 @contracted_inline
-def _bias(net: Any, shapes: Any, layer: int) -> Any:
+def _bias(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
     """Bias (1, out) of a layer."""
     return matrix_at(net, shapes[layer, BIAS], 1, shapes[layer, OUTPUTS])
 
 
 @contracted_inline
-def _outputs(pre: Any, shapes: Any, layer: int) -> Any:
+def _outputs(pre: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
     """Outputs of a layer before the gates, (B, out) or (out, B padded)."""
     return matrix_at(pre, shapes[layer, PRE], shapes[layer, PRE_ROWS], shapes[layer, PRE_COLUMNS])
 
 
 @contracted_inline
 def _affine(
-    values: Any, first: int, index: Any, count: int, weights: Any, start: Any, start_row: int, out: Any, row: int
-) -> None:
-    """out[row] = start[start_row] + the sum over k of values[first + k] weights[index[k]]."""
+    values: Float32Array, first: int, index: Int32Array, count: int, weights: Float32Array, start: Float32Array,
+    start_row: int, out: Float32Array, row: int,
+) -> None:  # fmt: skip
+    """Set out[row] to start[start_row] + the sum over k of values[first + k] weights[index[k]]."""
     column, width = 0, weights.shape[1]
     while column + 128 <= width:
         tile_128(values, first, index, count, weights, column, start, start_row, out, row)
@@ -98,31 +99,31 @@ def _affine(
 
 @contracted_kernel
 def _next_layer(
-    sums: Any, count: int, gates: Any, gate_row: int, weights: Any, bias: Any, code: int, values: Any, index: Any,
-    out: Any,
+    sums: Float32Array, count: int, gates: Float32Array, gate_row: int, weights: Float32Array, bias: Float32Array,
+    code: int, values: Float32Array, index: Int32Array, out: Float32Array,
 ) -> None:  # fmt: skip
-    """Pre-activations of one layer (count, in) to those of the next (count, out), for a block of rows.
+    """Compute the pre-activations of the next layer (count, out) from those of one layer (count, in), for a block of rows.
 
-    Zero signals are skipped: after a ReLU half of them are, or more.
+    Zero signals are skipped: after a ReLU at least half of them are usually zero.
     """
     width = weights.shape[0]
     for q in range(count):
         if code == RELU:
-            found = pack_relu(sums, q, gates, gate_row, width, values, index)
+            nonzero = pack_relu(sums, q, gates, gate_row, width, values, index)
         else:
-            found = width
+            nonzero = width
             for r in range(width):
                 values[r] = activation(gates[gate_row, r] * sums[q, r], code)
                 index[r] = r
-        _affine(values, 0, index, found, weights, bias, 0, out, q)
+        _affine(values, 0, index, nonzero, weights, bias, 0, out, q)
 
 
 @contracted_inline
 def _step(
-    unit: int, gate: Any, lowest: int, features: Any, pitch: int, below: Any, first_gates: Any, gates: Any, code: int,
-    steps: Any, place: int, active: Any,
+    unit: int, gate: np.float32, lowest: int, features: Float32Array, pitch: int, below: Float32Array,
+    first_gates: Float32Array, gates: Float32Array, code: int, steps: Float32Array, place: int, active: UInt8Array,
 ) -> None:  # fmt: skip
-    """Change of one site's signal on every row, into steps[:, place]; rows where there is one become active."""
+    """Write the change of one site's signal on every row into steps[:, place]; mark the rows where it is not 0 as active."""
     if lowest == 0:
         change = gate - first_gates[unit]
         column = features[unit * pitch : unit * pitch + steps.shape[0]]
@@ -140,18 +141,19 @@ def _step(
 
 @contracted_kernel
 def _entry(
-    below: Any, steps: Any, rows: Any, first: int, count: int, found: int, entry_row: Any, entry: Any, out: Any
+    below: Float32Array, steps: Float32Array, rows: IntArray, first: int, count: int, entries: int,
+    entry_row: Int32Array, entry: Float32Array, out: Float32Array,
 ) -> None:  # fmt: skip
-    """First pre-activations that change, for a block of rows: the old ones and a few rows of the weights."""
+    """Compute the first pre-activations that change, for a block of rows: the old ones plus a few rows of the weights."""
     flat = steps.reshape(steps.size)
     for q in range(count):
         b = rows[first + q]
-        _affine(flat, b * steps.shape[1], entry_row, found, entry, below, b, out, q)
+        _affine(flat, b * steps.shape[1], entry_row, entries, entry, below, b, out, q)
 
 
 @contracted_kernel
-def _store(block: Any, rows: Any, first: int, count: int, pre: Any) -> None:
-    """Keep a block of pre-activations."""
+def _store(block: Float32Array, rows: IntArray, first: int, count: int, pre: Float32Array) -> None:
+    """Store a block of pre-activations by row."""
     for q in range(count):
         b = rows[first + q]
         for r in range(pre.shape[1]):
@@ -159,19 +161,19 @@ def _store(block: Any, rows: Any, first: int, count: int, pre: Any) -> None:
 
 
 @contracted_kernel
-def _store_lanes(block: Any, rows: Any, first: int, count: int, pre: Any) -> None:
-    """Keep a block of pre-activations (row, unit) by unit."""
+def _store_by_unit(block: Float32Array, rows: IntArray, first: int, count: int, pre: Float32Array) -> None:
+    """Store a block of pre-activations (row, unit) by unit."""
     for r in range(pre.shape[0]):
         for q in range(count):
             pre[r, rows[first + q]] = block[q, r]
 
 
 @contracted_kernel
-def mean_loss(values: Any, count: int) -> float:
-    """Mean of the first rows' losses in one fixed order, so that a move that changes no row changes no bit of the mean."""
+def mean_loss(values: Float32Array, count: int) -> float:
+    """Mean of the first `count` losses in one fixed order, so that a move that changes no row changes no bit of the mean."""
     a = b = c = d = e = f = g = h = 0.0
     whole = count - count % 8
-    for q in range(0, whole, 8):  # eight sums side by side: one alone waits for each addition
+    for q in range(0, whole, 8):  # eight independent sums: a single one waits for each addition
         a += values[q]
         b += values[q + 1]
         c += values[q + 2]
@@ -188,10 +190,11 @@ def mean_loss(values: Any, count: int) -> float:
 
 @contracted_kernel
 def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float, quantile: float) -> bool:
-    """Whether the mean change over all rows is above `room`, by the first `seen` rows of a batch in random order.
+    """Whether the mean change over all rows exceeds `room`, judged by the first `seen` rows of a batch in random order.
 
-    The mean over the part differs from that over the whole with variance s^2 (1/seen - 1/total), s^2 that of the rows'
-    changes (drawing without replacement); `quantile` standard deviations make the chance of a wrong rejection small.
+    Rows are drawn without replacement, so the mean of the first `seen` differs from the mean of all with variance
+    s^2 (1/seen - 1/total), where s^2 is the variance of the rows' changes. A margin of `quantile` standard deviations keeps
+    the probability of a wrong rejection small.
     """
     mean = drift / seen
     variance = max(spread / seen - mean * mean, 0.0)
@@ -199,16 +202,18 @@ def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float
 
 
 @contracted_inline
-def _aligned(size: int) -> Any:
-    """Return an uninitialised vector that starts at a cache line."""
+def _aligned(size: int) -> Float32Array:
+    """Uninitialised vector that starts at a cache line."""
     room = np.empty(size + 16, np.float32)
     start = (-room.ctypes.data % 64) // 4
     return room[start : start + size]
 
 
 @contracted_inline
-def _to_classes(signals: Any, units: int, weights: Any, bias: Any, classes: int, logits: Any) -> None:
-    """The last layer on 16 rows: signals (units * 16,) to logits (classes * 16,)."""
+def _to_classes(
+    signals: Float32Array, units: int, weights: Float32Array, bias: Float32Array, classes: int, logits: Float32Array
+) -> None:
+    """Apply the last layer to 16 rows: signals (units * 16,) to logits (classes * 16,)."""
     c = 0
     while MOST_CLASSES >= 12 and c + 12 <= classes:
         panel_12(signals, units, weights, bias, c, logits)
@@ -231,11 +236,11 @@ def _to_classes(signals: Any, units: int, weights: Any, bias: Any, classes: int,
 
 
 @contracted_kernel
-def _lane_steps(
-    features: Any, pitch: int, z: Any, first_gates: Any, gates: Any, unit: int, gate: Any, lowest: int, is_by_unit: bool,
-    code: int, step: Any, active: Any, rows: int,
+def _simd_steps(
+    features: Float32Array, pitch: int, z: Float32Array, first_gates: Float32Array, gates: Float32Array, unit: int,
+    gate: np.float32, lowest: int, is_by_unit: bool, code: int, step: Float32Array, active: UInt8Array, rows: int,
 ) -> None:  # fmt: skip
-    """Change of one site's signal on every row, into step; rows where there is one become active."""
+    """Write the change of one site's signal on every row into `step`; mark the rows where it is not 0 as active."""
     if lowest == 0:
         change = gate - first_gates[unit]
         column = features[unit * pitch : unit * pitch + rows]
@@ -251,53 +256,55 @@ def _lane_steps(
 
 
 @contracted_kernel
-def _active_rows(active: Any, total_rows: int, must_be_all: bool) -> Any:
-    """Return (rows, how many): those that change, if picking them pays; else all, those of the padding too."""
+def _active_rows(active: UInt8Array, total_rows: int, must_be_all: bool) -> tuple[Int32Array, int]:
+    """Return (rows, count): the rows that change if gathering them is faster, else all rows including the padding."""
     groups = active.view(np.uint64)
-    count = met = 0
+    count = touched = 0
     for g in range(0, groups.shape[0], 2):
-        met += 16 if groups[g] | groups[g + 1] else 0
+        touched += 16 if groups[g] | groups[g + 1] else 0
     for b in range(total_rows):
         count += active[b]
-    if must_be_all or met <= PICKING * count:
+    if must_be_all or touched <= PICKING * count:
         return np.arange(active.shape[0]).astype(np.int32), active.shape[0]
     rows = np.zeros((count + 15) // 16 * 16, np.int32)
-    found = 0
+    filled = 0
     for b in range(total_rows):
         if active[b]:
-            rows[found] = b
-            found += 1
+            rows[filled] = b
+            filled += 1
     return rows, count
 
 
 @contracted_inline
 def _enter(
-    below: Any, rows: Any, first: int, units: int, steps: Any, found: int, entry_row: Any, entry: Any, gates: Any,
-    gate_row: int, is_relu: bool, is_kept: bool, is_picked: bool, out: Any,
+    below: Float32Array, rows: Int32Array, first: int, units: int, steps: Float32Array, entries: int,
+    entry_row: Int32Array, entry: Float32Array, gates: Float32Array, gate_row: int, is_relu: bool, is_kept: bool,
+    is_picked: bool, out: Float32Array,
 ) -> None:  # fmt: skip
-    """Signals of 16 rows where the move enters."""
+    """Compute the signals of 16 rows where the move enters."""
     if is_picked:
-        if found == 1:
-            pick_1(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
-        elif found == 2:
-            pick_2(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
+        if entries == 1:
+            pick_1(below, rows, first, units, steps, entries, entry_row, entry, gates, gate_row, is_relu, False, out)
+        elif entries == 2:
+            pick_2(below, rows, first, units, steps, entries, entry_row, entry, gates, gate_row, is_relu, False, out)
         else:
-            pick_any(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, False, out)
-    elif found == 1:
-        lift_1(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
-    elif found == 2:
-        lift_2(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+            pick_any(below, rows, first, units, steps, entries, entry_row, entry, gates, gate_row, is_relu, False, out)
+    elif entries == 1:
+        lift_1(below, rows, first, units, steps, entries, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+    elif entries == 2:
+        lift_2(below, rows, first, units, steps, entries, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
     else:
-        lift_any(below, rows, first, units, steps, found, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
+        lift_any(below, rows, first, units, steps, entries, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
 
 
 @contracted_kernel
-def _through_lanes(
-    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
-    first_gates: Any, level: Any, local: Any, lowest: int, size: int, sites: Any, changed: Any, code: int, settling: bool,
-    limit: float, now: float, looks: Any, quantile: float,
+def _through_simd_rows(
+    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
+    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    local: IntArray, lowest: int, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool,
+    limit: float, now: float, looks: IntArray, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
-    """What `_walk` does, for a move that enters at the last hidden layer or at the logits."""
+    """Do what `_walk` does, for a move that enters at the last hidden layer or at the logits."""
     padded, top = base.shape[0], shapes.shape[0] - 1
     into, logit_rows = _outputs(pre, shapes, lowest), _outputs(pre, shapes, top)
     below = _outputs(pre, shapes, max(lowest - 1, 0))
@@ -306,17 +313,17 @@ def _through_lanes(
     steps[:, total_rows:] = np.float32(0.0)
     active = np.zeros(padded, np.uint8)
     entry_row = np.empty(size, np.int32)
-    found = 0
+    entries = 0
     for m in range(size):
         unit = local[sites[m]]
         if level[sites[m]] == lowest:
-            _lane_steps(
-                features, pitch, below, first_gates, gates, unit, changed[m], lowest, lowest == top, code, steps[found],
+            _simd_steps(
+                features, pitch, below, first_gates, gates, unit, changed[m], lowest, lowest == top, code, steps[entries],
                 active, total_rows,
             )  # fmt: skip
-            entry_row[found] = unit
-            found += 1
-    if found < size:  # gates on the way up change every row
+            entry_row[entries] = unit
+            entries += 1
+    if entries < size:  # gates of higher levels change every row
         active[:] = 1
     for m in range(size):
         unit, stage = local[sites[m]], level[sites[m]]
@@ -326,16 +333,16 @@ def _through_lanes(
             first_gates[unit] = changed[m]
     rows, count = _active_rows(active, total_rows, settling)
     is_picked = count < padded
-    wanted, before, moved = labels, base, active
+    targets, before, moved = labels, base, active
     if is_picked:
         for q in range(count):
-            for m in range(found):
-                steps[m, q] = steps[m, rows[q]]  # rows rise, so nothing is written over before it is read
-        wanted, before, moved = labels[rows], base[rows], np.ones(rows.size, np.uint8)
+            for m in range(entries):
+                steps[m, q] = steps[m, rows[q]]  # rows increase, so no value is overwritten before it is read
+        targets, before, moved = labels[rows], base[rows], np.ones(rows.size, np.uint8)
         steps[:, count : rows.size] = np.float32(0.0)
     classes = logit_rows.shape[0]
     logits = _aligned(16 * classes)
-    # The gates of the stage behind the logits are all 1, and so nothing happens to what enters there.
+    # The gates of the stage after the logits are all 1, so they leave the logits unchanged.
     is_relu, units = lowest < top and code == RELU, into.shape[0]
     signals = logits if lowest == top else _aligned(16 * units)
     groups = active.view(np.uint64)
@@ -345,7 +352,7 @@ def _through_lanes(
     for first in range(0, count, 16):
         if is_picked or groups[first // 8] | groups[first // 8 + 1]:
             _enter(
-                into, rows, first, units, steps, found, entry_row, entry, gates, lowest, is_relu, settling, is_picked,
+                into, rows, first, units, steps, entries, entry_row, entry, gates, lowest, is_relu, settling, is_picked,
                 signals,
             )  # fmt: skip
             if lowest < top:
@@ -357,7 +364,7 @@ def _through_lanes(
                     for c in range(classes):
                         for q in range(16):
                             logit_rows[c, first + q] = logits[16 * c + q]
-            entropies(logits, classes, wanted, first, moved, before, mine)
+            entropies(logits, classes, targets, first, moved, before, mine)
         else:
             mine[first : first + 16] = base[first : first + 16]
         if look < looks.shape[0]:
@@ -381,11 +388,12 @@ def _through_lanes(
 
 @contracted_kernel
 def _through_layers(
-    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
-    first_gates: Any, level: Any, local: Any, lowest: int, size: int, sites: Any, changed: Any, code: int, settling: bool,
-    limit: float, now: float, looks: Any, quantile: float,
+    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
+    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    local: IntArray, lowest: int, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool,
+    limit: float, now: float, looks: IntArray, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
-    """What `_walk` does, for a move that enters below the last hidden layer."""
+    """Do what `_walk` does, for a move that enters below the last hidden layer."""
     layers = shapes.shape[0]
     into, logit_rows = _outputs(pre, shapes, lowest), _outputs(pre, shapes, layers - 1)
     below = _outputs(pre, shapes, max(lowest - 1, 0))
@@ -393,16 +401,16 @@ def _through_layers(
     steps = np.empty((total_rows, size), np.float32)
     active = np.zeros(total_rows, np.uint8)
     entry_row = np.empty(size, np.int32)
-    found = 0
+    entries = 0
     for m in range(size):
         if level[sites[m]] == lowest:
             _step(
-                local[sites[m]], changed[m], lowest, features, pitch, below, first_gates, gates, code, steps, found, active
+                local[sites[m]], changed[m], lowest, features, pitch, below, first_gates, gates, code, steps, entries, active
             )  # fmt: skip
-            entry_row[found] = local[sites[m]]
-            found += 1
-    # Sites of the lowest level change signals; those above (a mixed move) change gates on the way up, on every row.
-    is_every = found < size
+            entry_row[entries] = local[sites[m]]
+            entries += 1
+    # Sites of the lowest level change signals; sites of higher levels (a mixed move) change gates, on every row.
+    is_every = entries < size
     rows = np.empty(total_rows, np.int64)
     count = 0
     for b in range(total_rows):
@@ -424,15 +432,15 @@ def _through_layers(
     picked = np.empty(widest + 16, np.int32)
     look = 0
     drift = spread = 0.0
-    # Blocks of rows go through a layer together: what a layer costs at its begin is shared by 16 rows.
+    # Blocks of 16 rows go through a layer together and share its fixed cost.
     for first in range(0, count, BLOCK):
         part = min(BLOCK, count - first)
-        _entry(into, steps, rows, first, part, found, entry_row, entry, block)
+        _entry(into, steps, rows, first, part, entries, entry_row, entry, block)
         for layer in range(lowest + 1, layers):
             if settling and layer < layers - 1:
                 _store(block, rows, first, part, _outputs(pre, shapes, layer - 1))
             elif settling:
-                _store_lanes(block, rows, first, part, _outputs(pre, shapes, layer - 1))
+                _store_by_unit(block, rows, first, part, _outputs(pre, shapes, layer - 1))
             _next_layer(
                 block, part, gates, layer - 1, _weights(net, shapes, layer), _bias(net, shapes, layer), code, spare, picked,
                 other,
@@ -447,8 +455,8 @@ def _through_layers(
             spread += change * change
             mine[b] = value
         if settling:
-            _store_lanes(block, rows, first, part, logit_rows)
-        # Rows before the next active one are known: the inactive ones among them change by nothing.
+            _store_by_unit(block, rows, first, part, logit_rows)
+        # All rows before the next active one are known: the inactive ones among them do not change.
         seen = rows[first + part] if first + part < count else total_rows
         if look < looks.shape[0] and seen >= looks[look] and seen < total_rows:
             if _is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
@@ -460,20 +468,21 @@ def _through_layers(
 
 @contracted_inline
 def _walk(
-    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
-    first_gates: Any, level: Any, local: Any, size: int, sites: Any, changed: Any, code: int, settling: bool, limit: float,
-    now: float, looks: Any, quantile: float,
-) -> Any:  # fmt: skip
-    """Mean loss of one candidate; `gates` become the candidate's, and when settling pre, base and first_gates too.
+    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
+    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    local: IntArray, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool, limit: float,
+    now: float, looks: IntArray, quantile: float,
+) -> tuple[float, int]:  # fmt: skip
+    """Mean loss of one candidate. `gates` become the candidate's; when settling, so do pre, base and first_gates.
 
-    With looks (row counts) the mean so far may reject it early, see `_is_hopeless`. Returns the loss (when rejected early an
-    estimate above the limit) and how many rows it rests on.
+    At the row counts in `looks` the mean so far may reject the candidate early, see `_is_hopeless`. Returns the loss (an
+    estimate above the limit after an early rejection) and the number of rows that it was computed from.
     """
     lowest = shapes.shape[0]
     for m in range(size):
         lowest = min(lowest, level[sites[m]])
     if lowest >= shapes.shape[0] - 2:
-        result = _through_lanes(
+        result = _through_simd_rows(
             features, pitch, total_rows, labels, pre, net, shapes, base, gates, first_gates, level, local, lowest, size,
             sites, changed, code, settling, limit, now, looks, quantile,
         )  # fmt: skip
@@ -487,20 +496,34 @@ def _walk(
 
 @contracted_kernel
 def evaluate(
-    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
-    first_gates: Any, level: Any, local: Any, size: Any, sites: Any, changed: Any, code: int, settling: bool, limits: Any,
-    now: float, looks: Any, quantile: float,
-) -> Any:  # fmt: skip
+    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
+    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, settling: bool,
+    limits: FloatArray, now: float, looks: IntArray, quantile: float,
+) -> tuple[FloatArray, IntArray]:  # fmt: skip
     """Mean loss of each candidate, on one thread.
 
-    features: a vector in which the rows of input i lie from i * pitch on; total_rows B; labels (B padded,) int32; pre, net:
-    vectors with the matrices of all layers, shapes (layers, 7) where they lie: (B, out) or (out, B padded), (in, out), (1, out);
-    base (B padded,) loss of each row now; gates (layers, widest) of the units of each layer, 1 where none is a site;
-    first_gates (N,) of the inputs; level, local (S,) of every site; size (K,), sites (K, M), changed (K, M) new gates;
-    settling: make the moves in place, one after the other, pre, base, gates and first_gates becoming those of the new position;
-    limits (K,) loss below which a candidate is accepted, now the loss of the position, looks (S,) rising row counts at which
-    a candidate may be rejected early (empty: never). Returns the losses (K,) float64, NaN where nothing changes, and the
-    rows that each rests on (K,).
+    Parameters
+    ----------
+    features : vector in which the rows of input i start at i * pitch
+    total_rows : B
+    labels : (B padded,)
+    pre, net : vectors with the matrices of all layers: (B, out) or (out, B padded); (in, out) and (1, out)
+    shapes : (layers, 7), offsets and sides of these matrices
+    base : (B padded,), current loss of each row
+    gates : (layers, widest), gates of the units of each layer, 1 where a unit is no site
+    first_gates : (N,), gates of the inputs
+    level, local : (S,), level of every site, and its index within the level
+    size, sites, changed : (K,), (K, M), (K, M), the moves: how many sites change, which, and their new gates
+    settling : make the moves in place, one after the other: pre, base, gates and first_gates become those of the new position
+    limits : (K,), loss below which a candidate is accepted
+    now : loss of the position
+    looks : (L,), increasing row counts at which a candidate may be rejected early; empty for never
+
+    Returns
+    -------
+    losses : (K,), NaN where nothing changes
+    seen : (K,), number of rows that each loss was computed from
     """
     out = np.full(size.shape[0], np.nan)
     seen = np.zeros(size.shape[0], np.int64)
@@ -515,11 +538,12 @@ def evaluate(
 
 @contracted_parallel_kernel
 def evaluate_parallel(
-    features: Any, pitch: int, total_rows: int, labels: Any, pre: Any, net: Any, shapes: Any, base: Any, gates: Any,
-    first_gates: Any, level: Any, local: Any, size: Any, sites: Any, changed: Any, code: int, limits: Any, now: float,
-    looks: Any, quantile: float,
-) -> Any:  # fmt: skip
-    """What `evaluate` does without settling, on numba's threads."""
+    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
+    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, limits: FloatArray,
+    now: float, looks: IntArray, quantile: float,
+) -> tuple[FloatArray, IntArray]:  # fmt: skip
+    """Do what `evaluate` does without settling, on numba's threads."""
     out = np.full(size.shape[0], np.nan)
     seen = np.zeros(size.shape[0], np.int64)
     for k in numba.prange(size.shape[0]):

@@ -1,16 +1,20 @@
-"""Sixteen rows of the batch side by side in a vector, for the last layers of a net: no zero is looked for, no sum is folded.
+"""Intrinsics that compute 16 rows of the batch in one vector, for the last layers of a network.
 
-Where a layer is narrow, finding its zero signals costs more than multiplying them, and the softmax of one row fills a vector
-badly. Here signals lie by unit, rows side by side, and all rows of a group of 16 are computed. `vectors` has the other way.
+In a narrow layer, finding the zero signals costs more than multiplying them, and the softmax of one row does not fill a vector.
+So signals lie by unit here, with adjacent rows in one vector, and all 16 rows of a group are computed. `simd` computes one row
+at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from llvmlite import binding, ir
 from numba.core import cgutils
+from numba.core.base import BaseContext as TargetContext
+from numba.core.types.abstract import Type
+from numba.core.typing import BaseContext as TypingContext
+from numba.core.typing.templates import Signature
 
 from mcprune.evaluators.simd import (
     _I32,
@@ -18,6 +22,7 @@ from mcprune.evaluators.simd import (
     _INDICES,
     _VECTOR,
     LANES,
+    Lowering,
     _at,
     _constant,
     _data,
@@ -32,23 +37,23 @@ from mcprune.evaluators.simd import (
 
 _I8 = ir.IntType(8)
 _BYTES = ir.VectorType(_I8, LANES)
-# Classes whose sums fit the registers together: a vector is one register of AVX-512, and two of 16 with less.
+# Classes whose sums fit the registers together: a vector is one of 32 registers with AVX-512, else two of 16.
 MOST_CLASSES = 12 if binding.get_host_cpu_features().get("avx512f") else 6
 
 
-def _spread(builder: Any, pointer: Any, offset: Any) -> Any:
-    """Return one number in all lanes."""
+def _spread(builder: ir.IRBuilder, pointer: ir.Value, offset: ir.Value) -> ir.Value:
+    """Return a vector with one number in all lanes."""
     return _splat(builder, builder.load(_at(builder, pointer, offset)), _VECTOR)
 
 
-def _matrix(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
+def _matrix(context: TargetContext, builder: ir.IRBuilder, kind: Type, value: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Return (pointer, columns) of a contiguous matrix."""
-    made = context.make_array(kind)(context, builder, value)
-    return made.data, builder.extract_value(made.shape, 1)
+    array = context.make_array(kind)(context, builder, value)
+    return array.data, builder.extract_value(array.shape, 1)
 
 
-def _gather(builder: Any, row: Any, places: Any, first: Any) -> Any:
-    """Return row[places[first]], row[places[first + 1]] ...; loads one by one, as fast as the machine's own."""
+def _gather(builder: ir.IRBuilder, row: ir.Value, places: ir.Value, first: ir.Value) -> ir.Value:
+    """Return row[places[first]], row[places[first + 1]] ...; single loads are as fast as the gather instruction."""
     out = ir.Constant(_VECTOR, ir.Undefined)
     for lane in range(LANES):
         place = builder.load(_at(builder, places, builder.add(first, ir.Constant(_I64, lane))))
@@ -57,23 +62,23 @@ def _gather(builder: Any, row: Any, places: Any, first: Any) -> Any:
     return out
 
 
-def _lift(fixed: int | None, is_picked: bool) -> Callable[..., Any]:
-    """Return the intrinsic for moves that change `fixed` signals, None for any number; `is_picked` for rows here and there."""
+def _lift(fixed: int | None, is_picked: bool) -> Callable[..., None]:
+    """Return the intrinsic for moves that change `fixed` signals (None: any number); `is_picked` for gathered rows."""
 
     @_intrinsic
     def lift(
-        typing: Any, pre: Any, rows: Any, column: Any, units: Any, steps: Any, found: Any, index: Any, weights: Any,
-        gates: Any, gate_row: Any, is_relu: Any, is_kept: Any, out: Any,
-    ) -> Any:  # fmt: skip
-        """out[h] = gates[gate_row, h] z for h < units, z = pre[h, column:] + sum over m of steps[m, column:] weights[index[m], h].
+        typing: TypingContext, pre: Type, rows: Type, column: Type, units: Type, steps: Type, entries: Type,
+        index: Type, weights: Type, gates: Type, gate_row: Type, is_relu: Type, is_kept: Type, out: Type,
+    ) -> Lowering:  # fmt: skip
+        """Set out[h] = gates[gate_row, h] z for h < units, z = pre[h, column:] + sum over m of steps[m, column:] weights[index[m], h].
 
-        pre (units, B) and steps (found, B) by row of the batch; `is_relu` cuts negative signals to 0, `is_kept` writes z to pre.
-        Rows picked: pre[h, rows[column:]] instead of pre[h, column:], and nothing is kept.
+        pre (units, B) and steps (entries, B) lie by unit; `is_relu` sets negative signals to 0, `is_kept` writes z to pre.
+        With gathered rows: pre[h, rows[column:]] instead of pre[h, column:], and z is not written.
         """
-        arguments = (pre, rows, column, units, steps, found, index, weights, gates, gate_row, is_relu, is_kept, out)
+        arguments = (pre, rows, column, units, steps, entries, index, weights, gates, gate_row, is_relu, is_kept, out)
         signature = types.void(*(types.intp if isinstance(a, types.Integer) else a for a in arguments))
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def codegen(context: TargetContext, builder: ir.IRBuilder, sig: Signature, args: list[ir.Value]) -> ir.Value:
             p, rows, col, many, s, count, ix, w, g, g_row, relu, kept, o = args
             p, p_width = _matrix(context, builder, sig.args[0], p)
             s, s_width = _matrix(context, builder, sig.args[4], s)
@@ -82,8 +87,8 @@ def _lift(fixed: int | None, is_picked: bool) -> Callable[..., Any]:
             rows, ix, o = (_data(context, builder, sig.args[k], value) for k, value in ((1, rows), (6, ix), (12, o)))
             g = _at(builder, g, builder.mul(g_row, g_width))
 
-            def change(m: Any) -> tuple[Any, Any]:
-                """Return (the change of signal m on 16 rows, where the weights that it meets begin)."""
+            def change(m: ir.Value) -> tuple[ir.Value, ir.Value]:
+                """Return (change of signal m on 16 rows, pointer to the weights that multiply it)."""
                 place = builder.sext(builder.load(_at(builder, ix, m)), _I64)
                 row = _at(builder, s, builder.add(builder.mul(m, s_width), col))
                 return _load(builder, row, _VECTOR), _at(builder, w, builder.mul(place, w_width))
@@ -122,16 +127,18 @@ lift_1, lift_2, lift_any = (_lift(fixed, False) for fixed in (1, 2, None))
 pick_1, pick_2, pick_any = (_lift(fixed, True) for fixed in (1, 2, None))
 
 
-def _panel(classes: int) -> Callable[..., Any]:
-    """Return the intrinsic for `classes` sums side by side."""
+def _panel(classes: int) -> Callable[..., None]:
+    """Return the intrinsic for `classes` sums at once."""
 
     @_intrinsic
-    def panel(typing: Any, signals: Any, units: Any, weights: Any, bias: Any, first: Any, out: Any) -> Any:
-        """out[c] = bias[0, c] + the sum over h < units of signals[h] weights[h, c], for c = first, first + 1 ...; 16 rows each."""
+    def panel(
+        typing: TypingContext, signals: Type, units: Type, weights: Type, bias: Type, first: Type, out: Type
+    ) -> Lowering:
+        """Set out[c] = bias[0, c] + the sum over h < units of signals[h] weights[h, c], for c = first, first + 1 ...; 16 rows each."""
         arguments = (signals, units, weights, bias, first, out)
         signature = types.void(*(types.intp if isinstance(a, types.Integer) else a for a in arguments))
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def codegen(context: TargetContext, builder: ir.IRBuilder, sig: Signature, args: list[ir.Value]) -> ir.Value:
             v, many, w, b, begin, o = args
             v, o = _data(context, builder, sig.args[0], v), _data(context, builder, sig.args[5], o)
             w, width = _matrix(context, builder, sig.args[2], w)
@@ -158,44 +165,41 @@ panel_12, panel_10, panel_6, panel_4, panel_2, panel_1 = (_panel(classes) for cl
 
 @_intrinsic
 def entropies(
-    typing: Any, logits: Any, classes: Any, targets: Any, column: Any, active: Any, base: Any, out: Any
-) -> Any:  # fmt: skip
-    """out[column:] = log(sum over c < classes of exp(logits[c])) - logits[targets[column:]], base where not `active`; 16 rows.
+    typing: TypingContext, logits: Type, classes: Type, targets: Type, column: Type, active: Type, base: Type, out: Type
+) -> Lowering:
+    """Set out[column:] = log(sum over c < classes of exp(logits[c])) - logits[targets[column:]], base where not `active`; 16 rows.
 
     logits (classes * 16,); targets (B,) int32, active (B,) uint8, base and out (B,) float32, B a multiple of 16.
     """
     signature = types.void(logits, types.intp, targets, types.intp, active, base, out)
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def codegen(context: TargetContext, builder: ir.IRBuilder, sig: Signature, args: list[ir.Value]) -> ir.Value:
         z, many, t, col, a, b, o = args
         z = _data(context, builder, sig.args[0], z)
         t, a, b, o = (
             _at(builder, _data(context, builder, sig.args[k], value), col)
             for k, value in ((2, t), (4, a), (5, b), (6, o))
         )
-        wanted = _load(builder, t, _INDICES)
+        own_class = _load(builder, t, _INDICES)
 
-        def each() -> Any:
-            return cgutils.for_range(builder, many, intp=_I64)
-
-        def logit(c: Any) -> Any:
+        def logit(c: ir.Value) -> ir.Value:
             return _load(builder, _at(builder, z, builder.mul(c, ir.Constant(_I64, LANES))), _VECTOR)
 
         top = cgutils.alloca_once_value(builder, _constant(-3e38))
         own = cgutils.alloca_once_value(builder, _constant(0.0))
-        with each() as loop:
+        with cgutils.for_range(builder, many, intp=_I64) as loop:
             x, old = logit(loop.index), builder.load(top)
             builder.store(builder.select(builder.fcmp_ordered(">", x, old), x, old), top)
-            is_own = builder.icmp_signed("==", wanted, _splat(builder, builder.trunc(loop.index, _I32), _INDICES))
+            is_own = builder.icmp_signed("==", own_class, _splat(builder, builder.trunc(loop.index, _I32), _INDICES))
             builder.store(builder.select(is_own, x, builder.load(own)), own)
         tops = builder.load(top)
         total = cgutils.alloca_once_value(builder, _constant(0.0))
-        with each() as loop:
+        with cgutils.for_range(builder, many, intp=_I64) as loop:
             term = exponential(builder, builder.fsub(logit(loop.index), tops))
             builder.store(builder.fadd(builder.load(total), term), total)
         sums = builder.load(total)
         value = builder.fadd(_logarithm(builder, sums), builder.fsub(tops, builder.load(own)))
-        # A NaN among the sums is no number that `_logarithm` sees; it must reach the loss.
+        # `_logarithm` does not propagate a NaN among the sums; it must reach the loss.
         value = builder.fadd(value, builder.fsub(sums, sums))
         moved = builder.icmp_unsigned("!=", _load(builder, a, _BYTES), ir.Constant(_BYTES, [0] * LANES))
         _store(builder, builder.select(moved, value, _load(builder, b, _VECTOR)), o)
@@ -204,15 +208,15 @@ def entropies(
     return signature, codegen
 
 
-def _logarithm(builder: Any, x: Any) -> Any:
-    """ln x of normal positive numbers: x = m 2**e with m in [sqrt(1/2), sqrt(2)), ln m by a polynomial (error < 1e-7).
+def _logarithm(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """Return ln x of normal positive numbers: x = m 2**e with m in [sqrt(1/2), sqrt(2)), ln m by a polynomial (error < 1e-7).
 
     References
     ----------
     .. [1] S. L. Moshier, Cephes Mathematical Library, logf.
     """
 
-    def whole(value: int) -> Any:
+    def whole(value: int) -> ir.Value:
         return ir.Constant(_INDICES, [value] * LANES)
 
     # Below sqrt(1/2) the mantissa is doubled: bits are counted from those of sqrt(1/2) on.

@@ -1,4 +1,4 @@
-"""A classifier as stages that run one after the other, so that a candidate may start behind what it leaves unchanged."""
+"""A classifier as a sequence of stages, so that a candidate can start at the first stage that it changes."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Stages:
     Attributes
     ----------
     modules : list of nn.Module
-        By place, in the order in which they run.
+        In the order in which they run; a place is an index of this list.
     groups : dict of int to SiteGroup
         The sites that gate the output of the module at a place.
     inner : dict of int to tuple of SiteGroup
-        The sites that gate outputs inside of the module at a place, such as a residual block.
+        The sites that gate outputs within the module at a place, such as a residual block.
     weights : dict of int to SiteGroup
         The sites that are the weights of the module at a place.
 
     Raises
     ------
     ModelError
-        The model is no chain of modules; the message says what was met.
+        The model is not a chain of modules; the message says why.
     """
 
     def __init__(self, gated: GatedModel) -> None:
@@ -57,16 +57,16 @@ class Stages:
         self.inner: dict[int, tuple[SiteGroup, ...]] = {}
         for place, module in enumerate(self.modules):
             within = {names[id(each)] for each in module.modules() if each is not module and id(each) in names}
-            met = tuple(group for group in gated.sites.channels if within & set(group.gated))
-            if met and len(self.modules) == 1:
+            gated_inside = tuple(group for group in gated.sites.channels if within & set(group.gated))
+            if gated_inside and len(self.modules) == 1:
                 raise ModelError(
-                    f"{type(gated.model).__name__} is no chain of modules, so nothing lies before its channels"
+                    f"{type(gated.model).__name__} is not a chain of modules, so no stage comes before its channels"
                 )
-            if met:
-                self.inner[place], self._names[place] = met, frozenset(within)
-        found = [*self.groups.values(), *(group for met in self.inner.values() for group in met)]
-        if len({group.layer for group in found}) < len(sites):
-            raise ModelError("a layer whose units are sites lies within a module that is no chain")
+            if gated_inside:
+                self.inner[place], self._names[place] = gated_inside, frozenset(within)
+        gating = [*self.groups.values(), *(group for groups in self.inner.values() for group in groups)]
+        if len({group.layer for group in gating}) < len(sites):
+            raise ModelError("a layer whose units are sites is inside a module that is not a chain")
         weights = {group.layer: group for group in gated.sites.weights}
         self.weights = {
             place: weights[names[id(module)]]
@@ -74,12 +74,12 @@ class Stages:
             if names.get(id(module)) in weights
         }
         if len({group.layer for group in self.weights.values()}) < len(weights):
-            raise ModelError("a layer whose weights are sites lies within a module that is no chain")
+            raise ModelError("a layer whose weights are sites is inside a module that is not a chain")
 
     def starts(self) -> dict[int, int]:
-        """Return the first place where a group's sites are felt, by the group's first site; inputs are at -1.
+        """Return the place at which candidates that change a group start (see `enter`), by the group's first site; -1 for inputs.
 
-        What weights change comes out of their own module: for them it is the place in front of it.
+        Weights change the output of their own module, so for them it is the place before it.
         """
         out: dict[int, int] = {}
         for place in sorted({*self.groups, *self.inner}):
@@ -92,26 +92,26 @@ class Stages:
         return out
 
     def gate_inputs(self, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
-        """Return the rows as they enter the first stage, with the gates of the inputs, by GatedModel's own product."""
+        """Return the gated rows that enter the first stage; the product is that of GatedModel."""
         group = self.gated.sites.inputs
         return x if group is None else self.gated._gate_inputs(x, gates, group)
 
     def gate(self, x: torch.Tensor, gates: torch.Tensor, place: int) -> torch.Tensor:
-        """Return the output of the module at a place with its gates, (N,) or one row of them for each row of x."""
+        """Apply the gates, (N,) or one row of them for each row of x, to the output of the module at a place."""
         if place not in self.groups:
             return x
         group = self.groups[place]
         return gated_signal(x, gates[..., group.start : group.stop], group.kind)
 
     def enter(self, kept: torch.Tensor, gates: torch.Tensor, place: int) -> tuple[torch.Tensor, int]:
-        """Return what enters the next module to run, and its place, from what `run` has let `keep` see at a place.
+        """Return the input of the next module to run, and its place, from the tensor that `run` passed to `keep` at a place.
 
-        That is what the module there takes if gates lie inside of it, else what it gives, before its gates.
+        That tensor is the input of the module there if it has gates inside, else its output before the gates.
         """
         return (kept.clone(), place) if place in self.inner else (self.gate(kept, gates, place), place + 1)
 
     def _module(self, x: torch.Tensor, gates: torch.Tensor, place: int) -> torch.Tensor:
-        """The output of the module at a place, with the gates inside of it."""
+        """Return the output of the module at a place, with the gates inside it."""
         hooks: list[RemovableHandle] = []
         try:
             for group in self.inner.get(place, ()):
@@ -123,7 +123,7 @@ class Stages:
         return out
 
     def _call(self, place: int, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
-        """Return what the module at a place gives, its weights times their gates where they are sites."""
+        """Return the output of the module at a place, with gated weights where they are sites."""
         module = self.modules[place]
         if place not in self.weights:
             out: torch.Tensor = module(x)
@@ -142,10 +142,10 @@ class Stages:
         first: int,
         keep: Callable[[int, torch.Tensor], None] | None = None,
     ) -> torch.Tensor:
-        """Return the outputs, from x as it enters the module at `first`; `keep` sees what `enter` goes on from."""
+        """Return the logits, from the input x of the module at `first`; `keep` gets the tensors that `enter` starts from."""
         for place in range(first, len(self.modules)):
             if keep is not None and place in self.inner:
-                keep(place, x.clone())  # a block may begin by working in place
+                keep(place, x.clone())  # a block may modify its input in place
             x = self._module(x, gates, place)
             if keep is not None and place not in self.inner:
                 keep(place, x)
@@ -158,25 +158,25 @@ def _flatten(module: nn.Module) -> Iterator[nn.Module]:
         yield module
         return
     if module._forward_hooks or module._forward_pre_hooks:
-        raise ModelError(f"a {type(module).__name__} has hooks of its own")
+        raise ModelError(f"a {type(module).__name__} has hooks")
     if isinstance(module, MLP):
-        yield nn.Flatten()  # as its forward pass does
+        yield nn.Flatten()  # as in its forward pass
         yield from _flatten(module.layers)
     elif isinstance(module, nn.Sequential):
-        # By place: `children()` leaves out a module that stands twice.
+        # By index: `children()` leaves out a module that appears twice.
         for place in range(len(module)):
             yield from _flatten(module[place])
 
 
 @torch.no_grad()
 def activations(model: nn.Module, x: torch.Tensor) -> tuple[int, int]:
-    """Return how many floats a row makes behind all layers without children, and behind the widest of them.
+    """Return the number of floats in a row's outputs of all layers without children, and of the widest of them.
 
     Parameters
     ----------
     model : nn.Module
     x : tensor, shape (B, ...)
-        The first row is run.
+        Only the first row is run.
     """
     sizes = [0]
 

@@ -1,8 +1,8 @@
-"""The suffix evaluator: what lies before a candidate's first changed site is computed once.
+"""The suffix evaluator: the layers before a candidate's first changed site are computed once for all candidates.
 
-Units of layer l are seen for the first time behind layer l, so a candidate that changes no other site starts there; weights of
-layer l are seen in it; channels inside of a block, such as a residual one, are felt from what enters it on. On a CPU the
-operations are those of the canonical evaluator, on the same tensors, one candidate at a time: the same bits.
+Units of layer l first act on the output of layer l, so a candidate that changes no other site starts there. Weights of layer l
+act in the layer itself, and channels inside a block, such as a residual block, from its input on. On a CPU the operations are
+those of the canonical evaluator, on the same tensors, one candidate at a time: the bits are the same.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mcprune.types import Float32Array, FloatArray
 
 
 class SuffixEvaluator:
-    """Start each candidate at the layer of its first changed site; any chain of layers, any objective, CPU or GPU.
+    """Start each candidate at the layer of its first changed site; for any chain of layers and objective, on CPU or GPU.
 
     Parameters
     ----------
     gated : GatedModel
-        Around an nn.Sequential (nested ones too, of any modules) or an `MLP`. Sites that are inputs start at the first layer,
-        as in `full`.
+        Its model is an nn.Sequential (possibly nested, of any modules) or an `MLP`. Candidates that change inputs start at the
+        first layer, as in `full`.
     objective : Objective
     max_memory : int
         Bytes for the stacked activations of the candidates of one chunk on a GPU.
@@ -36,18 +36,18 @@ class SuffixEvaluator:
     Attributes
     ----------
     error : float
-        0 on a CPU: the canonical evaluator's bits. On a GPU candidates are stacked, and products of another size round
-        otherwise: 2e-5.
+        0 on a CPU, where the bits are those of the canonical evaluator. 2e-5 on a GPU, where candidates are stacked and products
+        of another size round differently.
 
     Raises
     ------
     ModelError
-        The model is no chain of layers.
+        The model is not a chain of layers.
 
     Notes
     -----
-    A forward pass that depends on the other rows of the batch (batch-norm without running statistics) has the same bits on a
-    CPU; on a GPU, where candidates are stacked, it has not, and `choose` finds that out. Not run on a GPU so far.
+    A forward pass in which rows depend on each other (batch-norm without running statistics) has the same bits on a CPU. On a
+    GPU, where candidates are stacked, it does not, and `choose` detects that. Not tested on a GPU so far.
     """
 
     name = "suffix"
@@ -86,7 +86,9 @@ class SuffixEvaluator:
             first = np.array([self._first(moves, replica, int(k)) for k in changed], np.int64)
             for place in np.unique(first):
                 part = changed[first == place]
-                is_stacked = self.features.is_cuda and not self.stages.weights  # rows of a stack share their weights
+                is_stacked = (
+                    self.features.is_cuda and not self.stages.weights
+                )  # the rows of a stack share their weights
                 chunk = self._chunk(place, base.size) if is_stacked else 1
                 for begin in range(0, part.size, chunk):
                     few = part[begin : begin + chunk]
@@ -99,7 +101,7 @@ class SuffixEvaluator:
 
     @torch.no_grad()
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
-        """See `Evaluator.moved`: what lies behind the first changed site is computed anew."""
+        """See `Evaluator.moved`: the layers from the first changed site on are computed again."""
         for replica in np.flatnonzero(index >= 0).tolist():
             k = int(index[replica])
             if moves.size[replica, k]:
@@ -113,7 +115,7 @@ class SuffixEvaluator:
         return torch.from_numpy(gates).to(self.features)
 
     def _walk(self, replica: int, place: int, gates: torch.Tensor) -> None:
-        """Compute what lies behind a place at the replica's own gates, and keep it."""
+        """Compute the layers after a place at the replica's own gates, and keep the results."""
         before = self.before[replica]
 
         def keep(at: int, x: torch.Tensor) -> None:
@@ -126,13 +128,13 @@ class SuffixEvaluator:
         self._loss[replica] = self.objective.losses(logits[None], self.targets)[0]
 
     def _enter(self, replica: int, place: int, gates: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """Return the gated signal at a place, and the module that it enters; -1 is in front of the first layer."""
+        """Return the gated signal at a place, and the place of the module that it enters; -1 is the input."""
         if place < 0:
             return self.stages.gate_inputs(self.features, gates), 0
         return self.stages.enter(self.before[replica][place], gates, place)
 
     def _evaluate(self, replica: int, place: int, gates: Float32Array) -> FloatArray:
-        """Return L_cla of candidates (K, N) that all start at one place."""
+        """Return L_cla of candidates (K, N) that start at the same place."""
         chosen = self._tensor(gates)
         rows = len(self.targets)
         with evaluating(self.gated.model):
@@ -152,7 +154,7 @@ class SuffixEvaluator:
         return self.objective.losses(logits, self.targets)
 
     def _chunk(self, place: int, sites: int) -> int:
-        """Return how many candidates `max_memory` holds, by the widest signal that has been seen behind the place."""
+        """Return how many candidates fit in `max_memory`, judged by the widest signal after the place."""
         signal = self.features if place < 0 else self.before[0][place]
         widths = activation_width(self.gated, self.features)
         floats = 2 * signal.numel() + len(self.targets) * (sites + widths)

@@ -1,16 +1,16 @@
 """Compiled evaluation of moves of single weights on a multilayer perceptron, candidate by candidate.
 
-A weight (o, i) of a layer that changes by d changes pre-activation o by d times signal i, on the rows where that is not 0; from
-there on it is a change of one signal. Rows on which no signal changes keep their loss, units that no changed signal reaches
-through a weight other than 0 keep theirs. Arrays lie by unit, (units, rows), so that loops run over rows side by side; rows are
-padded to a multiple of 16. Of layer l `pre` holds what comes out before the activation, the logits last, `signals` the same
+A change d of weight (o, i) of a layer changes pre-activation o by d times signal i, on the rows where that product is not 0;
+above, it is a change of one signal. Rows on which no signal changes keep their loss. Units that no changed signal reaches
+through a nonzero weight keep their outputs. Arrays lie by unit, (units, rows), so that loops run over adjacent rows; rows are
+padded to a multiple of 16. For layer l, `pre` holds the outputs before the activation (the logits last), `signals` the outputs
 after it, and `net` the weights (in, out) times their gates. The matrices of all layers lie one after the other in these
-vectors, `shapes` tells where: one machine code serves any number of layers.
+vectors and `shapes` holds their offsets, so one machine code serves any number of layers.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import numba
 import numpy as np
@@ -19,52 +19,59 @@ from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_p
 from mcprune.evaluators.mlp_kernels import RELU, activation
 from mcprune.evaluators.simd import matrix_at
 from mcprune.evaluators.simd_rows import entropies
+from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray, UInt8Array
 
-# Columns of `shapes` (layers, 4): the place of the weights, their rows and columns, the place of the outputs in `pre`.
+# Columns of `shapes` (layers, 4): offset of the weights, their rows and columns, offset of the outputs in `pre`.
 WEIGHTS, INPUTS, OUTPUTS, PRE = range(4)
 BLOCK = 256  # rows that go through the layers together
 SHARE = 16  # candidates that share their scratch memory
 
+# Working memory of one candidate; `_scratch` allocates it.
+Scratch: TypeAlias = tuple[
+    Float32Array, UInt8Array, Int32Array, IntArray, Float32Array, Float32Array, IntArray, IntArray, Float32Array, Float32Array,
+    Int32Array, Float32Array, Float32Array, UInt8Array,
+]  # fmt: skip
+
 
 @contracted_inline
-def _rows_of(flat: Any, shapes: Any, layer: int, padded: int) -> Any:
-    """Matrix (units, rows) of a layer, of `pre` or of `signals`."""
+def _rows_of(flat: Float32Array, shapes: IntArray, layer: int, padded: int) -> Float32Array:
+    """Matrix (units, rows) of a layer, in `pre` or in `signals`."""
     return matrix_at(flat, shapes[layer, PRE], shapes[layer, OUTPUTS], padded)
 
 
 @contracted_kernel
-def _add(row: Any, change: Any, out: Any) -> None:
+def _add(row: Float32Array, change: np.float32, out: Float32Array) -> None:
     for b in range(out.size):
         out[b] += change * row[b]
 
 
 @contracted_kernel
-def _scale(row: Any, change: Any, out: Any) -> None:
+def _scale(row: Float32Array, change: np.float32, out: Float32Array) -> None:
     for b in range(out.size):
         out[b] = change * row[b]
 
 
 @contracted_kernel
-def _relu_steps(sums: Any, signal: Any, step: Any) -> None:
+def _relu_steps(sums: Float32Array, signal: Float32Array, step: Float32Array) -> None:
     for b in range(step.size):
         step[b] = max(sums[b] + step[b], np.float32(0.0)) - signal[b]
 
 
 @contracted_kernel
-def _any_steps(sums: Any, signal: Any, step: Any, code: int) -> None:
+def _any_steps(sums: Float32Array, signal: Float32Array, step: Float32Array, code: int) -> None:
     for b in range(step.size):
         step[b] = activation(sums[b] + step[b], code) - signal[b]
 
 
 @contracted_kernel
-def _mark(values: Any, active: Any) -> None:
+def _mark(values: Float32Array, active: UInt8Array) -> None:
     for b in range(active.size):
         active[b] |= values[b] != np.float32(0.0)
 
 
 @contracted_kernel
-def _active_rows(active: Any, total: int, rows: Any) -> int:
-    """Write the rows that change, rising, then zeros up to a multiple of 16; return how many change."""
+def _active_rows(active: UInt8Array, total: int, rows: Int32Array) -> int:
+    """Write the rows that change in increasing order, then zeros up to a multiple of 16; return how many change."""
     count = 0
     groups = active.view(np.uint64)
     for g in range(groups.size):
@@ -77,37 +84,41 @@ def _active_rows(active: Any, total: int, rows: Any) -> int:
 
 
 @contracted_kernel
-def _gather(row: Any, rows: Any, first: int, part: int, out: Any) -> None:
+def _gather(row: Float32Array, rows: Int32Array, first: int, part: int, out: Float32Array) -> None:
     for q in range(part):
         out[q] = row[rows[first + q]]
 
 
 @contracted_kernel
-def _gather_add(row: Any, change: Any, rows: Any, first: int, part: int, out: Any) -> None:
+def _gather_add(
+    row: Float32Array, change: np.float32, rows: Int32Array, first: int, part: int, out: Float32Array
+) -> None:
     for q in range(part):
         out[q] += change * row[rows[first + q]]
 
 
 @contracted_kernel
-def _axpy(values: Any, change: Any, part: int, out: Any) -> None:
+def _axpy(values: Float32Array, change: np.float32, part: int, out: Float32Array) -> None:
     for q in range(part):
         out[q] += change * values[q]
 
 
 @contracted_kernel
-def _rise(sums: Any, signal: Any, rows: Any, first: int, part: int, code: int, out: Any) -> bool:
-    """Changes of a unit's signal on a block of rows; whether there are any."""
-    found = False
+def _rise(
+    sums: Float32Array, signal: Float32Array, rows: Int32Array, first: int, part: int, code: int, out: Float32Array
+) -> bool:
+    """Write the changes of a unit's signal on a block of rows; return whether any is not 0."""
+    is_changed = False
     for q in range(part):
         value = activation(sums[q], code) - signal[rows[first + q]]
         out[q] = value
-        found |= value != np.float32(0.0)
-    return found
+        is_changed |= value != np.float32(0.0)
+    return is_changed
 
 
 @contracted_kernel
-def _place(values: Any, part: int, classes: int, c: int, logits: Any) -> None:
-    """Logits of class c, sixteen rows beside the same sixteen of the next class."""
+def _place(values: Float32Array, part: int, classes: int, c: int, logits: Float32Array) -> None:
+    """Store the logits of class c in groups of 16 rows, each next to the same rows of the next class."""
     for g in range(0, part, 16):
         start = g * classes + 16 * c
         for q in range(16):
@@ -116,11 +127,12 @@ def _place(values: Any, part: int, classes: int, c: int, logits: Any) -> None:
 
 @contracted_kernel
 def _walk(
-    inputs: Any, signals: Any, pre: Any, base: Any, labels: Any, net: Any, shapes: Any, level: Any, outs: Any, ins: Any,
-    code: int, total: int, size: int, sites: Any, steps_of: Any, settling: bool, scratch: Any,
+    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, labels: Int32Array,
+    net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
+    size: int, sites: IntArray, steps_of: Float32Array, settling: bool, scratch: Scratch,
 ) -> float:  # fmt: skip
-    """Sum over the rows of the change of loss of one candidate; when settling everything becomes the candidate's."""
-    steps, active, rows, units, now, then, now_units, then_units, sums, logits, wanted, before, mine, moved = scratch
+    """Sum over the rows of the change of loss of one candidate; when settling, all arrays become the candidate's."""
+    steps, active, rows, units, now, then, now_units, then_units, sums, logits, targets, before, mine, moved = scratch
     top, padded = shapes.shape[0] - 1, base.size
     logit_rows = _rows_of(pre, shapes, top, padded)
     classes = logit_rows.shape[0]
@@ -128,21 +140,21 @@ def _walk(
     for m in range(size):
         lowest = min(lowest, level[sites[m]])
     entering = inputs if lowest == 0 else _rows_of(signals, shapes, lowest - 1, padded)
-    found = 0
+    entries = 0
     for m in range(size):
         site = sites[m]
         if level[site] == lowest:
             place = 0
-            while place < found and units[place] != outs[site]:
+            while place < entries and units[place] != outs[site]:
                 place += 1
-            if place == found:
-                units[found] = outs[site]
-                found += 1
+            if place == entries:
+                units[entries] = outs[site]
+                entries += 1
                 _scale(entering[ins[site]], steps_of[m], steps[place])
             else:
                 _add(entering[ins[site]], steps_of[m], steps[place])
     active[:] = 0
-    for p in range(found):
+    for p in range(entries):
         if lowest < top:
             sums_of = _rows_of(pre, shapes, lowest, padded)[units[p]]
             signal_of = _rows_of(signals, shapes, lowest, padded)[units[p]]
@@ -152,7 +164,7 @@ def _walk(
                 _relu_steps(sums_of, signal_of, steps[p])
             else:
                 _any_steps(sums_of, signal_of, steps[p], code)
-            if settling:  # also where the signal stays
+            if settling:  # also where the signal does not change
                 for b in range(step.size):
                     sums_of[b] += step[b]
                     signal_of[b] += steps[p, b]
@@ -165,14 +177,14 @@ def _walk(
     for first in range(0, count, BLOCK):
         real = min(BLOCK, count - first)
         part = (real + 15) // 16 * 16
-        many = found
-        for p in range(found):
+        many = entries
+        for p in range(entries):
             _gather(steps[p], rows, first, part, now[p])
             now_units[p] = units[p]
         if lowest == top:
             for c in range(classes):
                 _gather(logit_rows[c], rows, first, part, sums)
-                for p in range(found):
+                for p in range(entries):
                     if units[p] == c:
                         _axpy(now[p], np.float32(1.0), part, sums)
                 if settling:
@@ -202,7 +214,7 @@ def _walk(
                             touched = True
                         # W h becomes (W + d) (h + e): W e was added above, d h and d e are added here.
                         _gather_add(below[ins[site]], steps_of[m], rows, first, part, sums)
-                        # When settling, the signals of layers below have been moved already: they hold h + e.
+                        # When settling, the signals of the layers below are updated already: they hold h + e.
                         if not settling:
                             for p in range(many):
                                 if now_units[p] == ins[site]:
@@ -226,9 +238,9 @@ def _walk(
             many = reached
         for q in range(part):
             b = rows[first + q]
-            wanted[q], before[q] = labels[b], base[b]
+            targets[q], before[q] = labels[b], base[b]
         for q in range(0, part, 16):
-            entropies(logits[q * classes :], classes, wanted, q, moved, before, mine)
+            entropies(logits[q * classes :], classes, targets, q, moved, before, mine)
         for q in range(real):
             change += np.float64(mine[q]) - np.float64(before[q])
             if settling:
@@ -237,8 +249,8 @@ def _walk(
 
 
 @contracted_kernel
-def _scratch(shapes: Any, padded: int, most: int) -> Any:
-    """Return the arrays that a candidate works in."""
+def _scratch(shapes: IntArray, padded: int, most: int) -> Scratch:
+    """Allocate the working memory of a candidate."""
     widest, classes = most, shapes[shapes.shape[0] - 1, OUTPUTS]
     for layer in range(shapes.shape[0]):
         widest = max(widest, shapes[layer, OUTPUTS])
@@ -253,10 +265,11 @@ def _scratch(shapes: Any, padded: int, most: int) -> Any:
 
 @contracted_kernel
 def _changes(
-    inputs: Any, signals: Any, pre: Any, base: Any, labels: Any, net: Any, shapes: Any, level: Any, outs: Any, ins: Any,
-    code: int, total: int, size: Any, sites: Any, steps_of: Any, settling: bool, first: int, last: int, out: Any,
+    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, labels: Int32Array,
+    net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
+    size: Int32Array, sites: IntArray, steps_of: Float32Array, settling: bool, first: int, last: int, out: FloatArray,
 ) -> None:  # fmt: skip
-    """Changes of the candidates first, first + 1, ... last - 1 into `out`."""
+    """Write the changes of the candidates first, first + 1, ... last - 1 into `out`."""
     scratch = _scratch(shapes, base.size, sites.shape[1])
     for k in range(first, last):
         if size[k] > 0:
@@ -268,14 +281,22 @@ def _changes(
 
 @contracted_kernel
 def evaluate(
-    inputs: Any, signals: Any, pre: Any, base: Any, labels: Any, net: Any, shapes: Any, level: Any, outs: Any, ins: Any,
-    code: int, total: int, size: Any, sites: Any, steps_of: Any, settling: bool,
-) -> Any:  # fmt: skip
-    """Sum over the rows of each candidate's change of loss, (K,) float64, on one thread; NaN where it changes no site.
+    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, labels: Int32Array,
+    net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
+    size: Int32Array, sites: IntArray, steps_of: Float32Array, settling: bool,
+) -> FloatArray:  # fmt: skip
+    """Sum over the rows of each candidate's change of loss, (K,), on one thread; NaN where it changes no site.
 
-    inputs (N, B padded); signals, pre, net: vectors with the matrices of all layers, shapes (layers, 4) where they lie; base
-    (B padded,) loss of each row, labels (B padded,) int32; level, outs, ins (S,) layer, output and input of every site; total B;
-    size (K,), sites (K, M), steps_of (K, M) the changes of their weights. settling: make the moves in place, but for `net`.
+    Parameters
+    ----------
+    inputs : (N, B padded)
+    signals, pre, net : vectors with the matrices of all layers
+    shapes : (layers, 4), offsets and sides of these matrices
+    base, labels : (B padded,), loss and class of each row
+    level, outs, ins : (S,), layer, output and input of every site
+    total : B
+    size, sites, steps_of : (K,), (K, M), (K, M), the moves: how many sites change, which, and the changes of their weights
+    settling : make the moves in place; `net` stays as it is
     """
     out = np.full(size.shape[0], np.nan)
     _changes(
@@ -287,10 +308,11 @@ def evaluate(
 
 @contracted_parallel_kernel
 def evaluate_parallel(
-    inputs: Any, signals: Any, pre: Any, base: Any, labels: Any, net: Any, shapes: Any, level: Any, outs: Any, ins: Any,
-    code: int, total: int, size: Any, sites: Any, steps_of: Any,
-) -> Any:  # fmt: skip
-    """What `evaluate` does without settling, on numba's threads."""
+    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, labels: Int32Array,
+    net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
+    size: Int32Array, sites: IntArray, steps_of: Float32Array,
+) -> FloatArray:  # fmt: skip
+    """Do what `evaluate` does without settling, on numba's threads."""
     count = size.shape[0]
     out = np.full(count, np.nan)
     for share in numba.prange((count + SHARE - 1) // SHARE):

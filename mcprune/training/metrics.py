@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ObjectiveError
-from mcprune.evaluators.choose import Case
+from mcprune.evaluators.choose import EvaluationProblem
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.objectives.base import Objective, Rows, losses_of
 from mcprune.objectives.decisions import WorstGroup
@@ -37,7 +37,7 @@ def coded_groups(objective: Objective, features: AnyArray) -> IntArray | None:
     return np.asarray(groups, np.int64)
 
 
-def try_objective(gated: GatedModel, objective: Objective, case: Case) -> None:
+def try_objective(gated: GatedModel, objective: Objective, problem: EvaluationProblem) -> None:
     """Compute the objective of the untrained classifier with all sites kept, before anything is written.
 
     Raises
@@ -45,9 +45,9 @@ def try_objective(gated: GatedModel, objective: Objective, case: Case) -> None:
     ObjectiveError
         It cannot be computed.
     """
-    full = FullEvaluator(gated, objective, max_memory=case.max_memory)
-    case.begun(full)
-    full.at(np.full((1, gated.sites.size), case.start_weight))
+    full = FullEvaluator(gated, objective, max_memory=problem.max_memory)
+    problem.start(full)
+    full.at(np.full((1, gated.sites.size), problem.start_weight))
 
 
 @torch.no_grad()

@@ -99,7 +99,7 @@ def test_inputs_of_any_module_through_the_canonical_evaluator(table):
     assert result.mask.indices.tolist() == [3, 8]
     assert result.events[0].evaluator == "full"
     assert any(
-        "evaluator: full, since no other serves" in event.text for event in result.events if event.kind == "note"
+        "evaluator: full, since no other is usable" in event.text for event in result.events if event.kind == "note"
     )
     assert (result.model.predict(table[0]) == table[1]).mean() > 0.9
 

@@ -11,7 +11,7 @@ from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays
 from mcprune.errors import ConfigError, ModelError
-from mcprune.session.build.markov import candidates_ahead, evaluation_case, make_evaluators
+from mcprune.session.build.markov import candidates_ahead, evaluation_problem, make_evaluators
 from mcprune.session.build.planner import make_plan
 
 
@@ -32,7 +32,7 @@ def test_the_table_names_each_evaluator_once_and_the_one_that_is_picked(capsys):
 def test_who_does_not_serve_says_why(capsys):
     assert main(["evaluators", "--data", "wine", "--activation", "gelu"]) == 0
     out = capsys.readouterr().out
-    assert "fused cannot be used: a GELU stands at place 1 of the chain" in out
+    assert "fused cannot be used: module 1 of the chain is a GELU" in out
     assert "note: evaluator: " in out
 
 
@@ -41,13 +41,13 @@ def test_who_does_not_serve_says_why(capsys):
     [
         (
             ["evaluators", "--data", "wine", "--evaluator", "fused", "--activation", "gelu"],
-            "the fused evaluator cannot serve",
+            "The evaluator 'fused' cannot be used",
         ),
         (["run", "--data", "wine", "--evaluator", "fused", "--activation", "gelu"], "see `mcprune evaluators`"),
         (["run", "--data", "wine", "--evaluator", "graph", "--early-reject", "0.01"], "cannot use --evaluator graph"),
         (
             ["run", "--data", "wine", "--activation", "gelu", "--early-reject", "0.01"],
-            "--early-reject needs the fused evaluator",
+            "--early-reject needs the evaluator 'fused'",
         ),
         (["run", "--data", "wine", "--evaluator", "numba"], "'full', 'suffix', 'incremental', 'fused' or 'graph'"),
         (["evaluators", "--json"], "Leave them out of mcprune evaluators"),
@@ -101,7 +101,7 @@ def test_memory_cuts_what_is_proposed_ahead_where_moves_are_dense():
     for shares, most in (({"uniform": 1.0}, 5), ({"exchange": 1.0}, 16)):
         plan = make_plan(make_config(**given, moves=shares), rows)
         ahead = candidates_ahead(plan.chain, plan.sites.size, plan.runtime.max_memory)
-        assert ahead == evaluation_case(plan).ahead == most
+        assert ahead == evaluation_problem(plan).lookahead == most
 
 
 def test_a_method_that_proposes_nothing_is_said_to_use_no_evaluator(capsys, monkeypatch):

@@ -8,7 +8,7 @@ from torch import nn
 from mcprune.chain import moves, state
 from mcprune.errors import ModelError
 from mcprune.evaluators.base import gates_of
-from mcprune.evaluators.choose import NAMES, Case, examine
+from mcprune.evaluators.choose import NAMES, EvaluationProblem, examine
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.stages import Stages, activations
 from mcprune.evaluators.suffix import SuffixEvaluator
@@ -30,7 +30,7 @@ def block(inputs, outputs, stride):
 
 
 @pytest.fixture
-def case():
+def problem():
     torch.manual_seed(1)
     model = nn.Sequential(
         *(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
@@ -41,23 +41,23 @@ def case():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_()
     sites = site_map(model, "channels", 64)
-    return Case(
+    return EvaluationProblem(
         *(GatedModel(model, sites), CrossEntropy(), torch.randn(40, 64), torch.randint(0, 3, (40,)), PLAN),
-        **{"keep": 12, "start_weight": 4.0, "sharpness": np.inf, "ahead": 8},
+        **{"keep": 12, "start_weight": 4.0, "sharpness": np.inf, "lookahead": 8},
     )
 
 
 @pytest.mark.parametrize("sharpness", [np.inf, 0.7])
-def test_the_suffix_by_blocks_has_the_canonical_bits_also_after_moves(case, sharpness):
-    size = case.gated.sites.size
+def test_the_suffix_by_blocks_has_the_canonical_bits_also_after_moves(problem, sharpness):
+    size = problem.gated.sites.size
     current = state.new_state(np.random.default_rng(0).normal(0.0, 2.0, (2, size)), sharpness=sharpness)
-    full, suffix = FullEvaluator(case.gated, case.objective), SuffixEvaluator(case.gated, case.objective)
+    full, suffix = FullEvaluator(problem.gated, problem.objective), SuffixEvaluator(problem.gated, problem.objective)
     for one in (full, suffix):
-        one.begin(case.features, case.targets, current.position, sharpness)
+        one.begin(problem.features, problem.targets, current.position, sharpness)
     for step in range(6):
         batch = moves.propose(current, 12, plan=PLAN, delta=1.0, sharpness=sharpness, seed=step, chains=np.arange(2))
-        wanted, found = full.losses(current, batch), suffix.losses(current, batch)
-        np.testing.assert_array_equal(found[batch.size > 0], wanted[batch.size > 0])
+        wanted, losses = full.losses(current, batch), suffix.losses(current, batch)
+        np.testing.assert_array_equal(losses[batch.size > 0], wanted[batch.size > 0])
         dense = moves.dense(current, batch)
         index = np.array([step, -1 if step % 2 else step + 1])
         for replica in np.flatnonzero(index >= 0):
@@ -68,37 +68,39 @@ def test_the_suffix_by_blocks_has_the_canonical_bits_also_after_moves(case, shar
         np.testing.assert_array_equal(suffix.current(), full.current())
 
 
-def test_what_lies_before_the_first_changed_block_does_not_run_again(case):
-    stages = Stages(case.gated)
-    starts = {group.layer: stages.starts()[group.start] for group in case.gated.sites.groups}
+def test_what_lies_before_the_first_changed_block_does_not_run_again(problem):
+    stages = Stages(problem.gated)
+    starts = {group.layer: stages.starts()[group.start] for group in problem.gated.sites.groups}
     # Tied channels are felt from the stem on, inner ones from their block's entry on.
     assert starts == {"1": 2, "4.body.1": 4, "5.body.1": 5, "5.body.4": 5, "6.0": 6}
     calls = []
     for place in (2, 4, 5):
-        case.gated.model[place].register_forward_hook(lambda *_, place=place: calls.append(place))
-    suffix = case.begun(SuffixEvaluator(case.gated, case.objective))
-    group = case.gated.sites.groups[2]
-    kept = case.current.position[0, group.start : group.stop] > 0
+        problem.gated.model[place].register_forward_hook(lambda *_, place=place: calls.append(place))
+    suffix = problem.start(SuffixEvaluator(problem.gated, problem.objective))
+    group = problem.gated.sites.groups[2]
+    kept = problem.current.position[0, group.start : group.stop] > 0
     site = group.start + int(np.argmin(kept))
-    batch = case.candidates(1)
-    batch.size[:], batch.sites[0, 0, 0], batch.weights[0, 0, 0] = 1, site, -case.current.position[0, site]
+    batch = problem.propose(1)
+    batch.size[:], batch.sites[0, 0, 0], batch.weights[0, 0, 0] = 1, site, -problem.current.position[0, site]
     calls.clear()
-    found = suffix.losses(case.current, batch)
+    losses = suffix.losses(problem.current, batch)
     assert calls == [5]
-    gates = gates_of(case.current.position[0], np.inf)
+    gates = gates_of(problem.current.position[0], np.inf)
     gates[site] = 1.0 - gates[site]
-    logits = case.gated(case.features, torch.from_numpy(gates)) if not case.gated.model.eval().training else None
-    assert found[0, 0] == case.objective.losses(logits[None].detach(), case.targets)[0]
+    logits = (
+        problem.gated(problem.features, torch.from_numpy(gates)) if not problem.gated.model.eval().training else None
+    )
+    assert losses[0, 0] == problem.objective.losses(logits[None].detach(), problem.targets)[0]
 
 
-def test_those_that_cannot_serve_say_why(case):
-    canonical = FullEvaluator(case.gated, case.objective)
-    rows = {name: examine(name, case, canonical) for name in NAMES}
+def test_those_that_cannot_serve_say_why(problem):
+    canonical = FullEvaluator(problem.gated, problem.objective)
+    rows = {name: examine(name, problem, canonical) for name in NAMES}
     assert {name for name, row in rows.items() if row.evaluator is not None} == {"suffix", "full"}
     assert rows["suffix"].difference == 0.0
     for name in ("incremental", "graph"):
         assert "dropping one changes whole maps" in rows[name].reason
-    assert "knows no convolutions" in rows["fused"].reason
+    assert "does not support convolutions" in rows["fused"].reason
 
 
 class Own(nn.Module):
@@ -113,15 +115,15 @@ class Own(nn.Module):
 def test_a_model_that_is_no_chain_is_left_to_full():
     model = Own()
     gated = GatedModel(model, site_map(model, "channels", 64))
-    with pytest.raises(ModelError, match="Own is no chain of modules, so nothing lies before its channels"):
+    with pytest.raises(ModelError, match="Own is not a chain of modules, so no stage comes before its channels"):
         SuffixEvaluator(gated, CrossEntropy())
 
 
-def test_memory_counts_the_maps(case):
+def test_memory_counts_the_maps(problem):
     # The 5 planes of 8 x 8 inside of the first block are the widest; 4 of them are 256, three times in front of it.
-    whole, widest = activations(case.gated.model, case.features)
+    whole, widest = activations(problem.gated.model, problem.features)
     assert widest == 5 * 64
     assert whole > 3 * 256
-    full = FullEvaluator(case.gated, case.objective, max_memory=1)
-    case.begun(full)
-    assert full.chunk(case.gated.sites.size) == 1
+    full = FullEvaluator(problem.gated, problem.objective, max_memory=1)
+    problem.start(full)
+    assert full.chunk(problem.gated.sites.size) == 1

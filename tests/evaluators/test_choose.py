@@ -8,7 +8,7 @@ from torch import nn
 from mcprune.chain import moves
 from mcprune.errors import ModelError
 from mcprune.evaluators import choose as chooser
-from mcprune.evaluators.choose import NAMES, Case, choose, examine, named, refuse_random, survey
+from mcprune.evaluators.choose import NAMES, EvaluationProblem, choose, examine, refuse_random, select_by_name, survey
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.incremental import IncrementalEvaluator
 from mcprune.models.mlp import MLP
@@ -32,13 +32,13 @@ class Random(nn.Module):
 
 def case_of(problem, model, kinds="inputs,units", shape=(N,), objective=CrossEntropy, **more):
     one = problem(model, kinds, shape, 60, transposed=len(shape) == 1)
-    given = {"plan": moves.move_plan(exchange=1.0, toggle=1.0), "keep": 5, "sharpness": np.inf, **more}
-    case = Case(one.gated, objective(), one.x, one.y, start_weight=4.0, ahead=8, **given)
-    return case, FullEvaluator(one.gated, objective())
+    options = {"plan": moves.move_plan(exchange=1.0, toggle=1.0), "keep": 5, "sharpness": np.inf, **more}
+    trial = EvaluationProblem(one.gated, objective(), one.x, one.y, start_weight=4.0, lookahead=8, **options)
+    return trial, FullEvaluator(one.gated, objective())
 
 
-def serving(case, canonical):
-    return {name for name in NAMES if examine(name, case, canonical).evaluator is not None}
+def usable(trial, canonical):
+    return {name for name in NAMES if examine(name, trial, canonical).evaluator is not None}
 
 
 def cnn():
@@ -58,23 +58,25 @@ def cnn():
 )
 def test_who_serves(build, kinds, shape, who, problem):
     torch.manual_seed(0)
-    case, canonical = case_of(problem, build(), kinds, shape)
-    assert serving(case, canonical) == who
+    trial, canonical = case_of(problem, build(), kinds, shape)
+    assert usable(trial, canonical) == who
     for name in set(NAMES) - who:
-        assert examine(name, case, canonical).reason
-        with pytest.raises(ModelError, match=f"the {name} evaluator cannot serve this run: .*; leave --evaluator out"):
-            named(name, case, canonical)
+        assert examine(name, trial, canonical).reason
+        with pytest.raises(
+            ModelError, match=rf"The evaluator '{name}' cannot be used in this run: .*\. Leave --evaluator out"
+        ):
+            select_by_name(name, trial, canonical)
 
 
 def test_another_objective_is_no_matter_for_those_that_see_outputs(problem):
-    case, canonical = case_of(problem, MLP((N, 9, 3)), objective=ErrorRate)
-    assert serving(case, canonical) == {"full", "suffix", "incremental"}
+    trial, canonical = case_of(problem, MLP((N, 9, 3)), objective=ErrorRate)
+    assert usable(trial, canonical) == {"full", "suffix", "incremental"}
 
 
 def test_a_plain_perceptron_gets_the_fused_one_without_timing(problem, monkeypatch):
-    monkeypatch.setattr(chooser, "rates", lambda *_: pytest.fail("timed"))
-    case, canonical = case_of(problem, MLP((N, 9, 3)))
-    evaluator, why = choose(case, canonical)
+    monkeypatch.setattr(chooser, "measure_rates", lambda *_: pytest.fail("timed"))
+    trial, canonical = case_of(problem, MLP((N, 9, 3)))
+    evaluator, why = choose(trial, canonical)
     assert (evaluator.name, why) == ("fused", "")
 
 
@@ -82,10 +84,10 @@ def test_a_plain_perceptron_gets_the_fused_one_without_timing(problem, monkeypat
 def test_otherwise_the_fastest_is_picked_and_it_is_said_why(fast, picked, problem, monkeypatch):
     """Without a clear winner the canonical one stays."""
     monkeypatch.setattr(
-        chooser, "rates", lambda some, *_: [300.0 if e.name == fast else 100.0 + i for i, e in enumerate(some)]
+        chooser, "measure_rates", lambda some, *_: [300.0 if e.name == fast else 100.0 + i for i, e in enumerate(some)]
     )
-    case, canonical = case_of(problem, MLP((N, 9, 3), "gelu"))
-    evaluator, why = choose(case, canonical)
+    trial, canonical = case_of(problem, MLP((N, 9, 3), "gelu"))
+    evaluator, why = choose(trial, canonical)
     assert evaluator.name == picked
     assert why.startswith(f"{picked}, the fastest here")
     assert "GELU" in why
@@ -93,19 +95,19 @@ def test_otherwise_the_fastest_is_picked_and_it_is_said_why(fast, picked, proble
 
 def test_losses_that_are_further_away_than_stated_are_found_out(problem, monkeypatch):
     losses = IncrementalEvaluator.losses
-    case, canonical = case_of(problem, MLP((N, 9, 3), "gelu"))
-    assert "incremental" in serving(case, canonical)  # the control
+    trial, canonical = case_of(problem, MLP((N, 9, 3), "gelu"))
+    assert "incremental" in usable(trial, canonical)  # the control
     monkeypatch.setattr(IncrementalEvaluator, "losses", lambda self, *args: losses(self, *args) + 3e-5)
-    assert "incremental" not in serving(case, canonical)
-    assert "e-05 away" in examine("incremental", case, canonical).reason
-    with pytest.raises(ModelError, match="more than its 1e-05"):
-        named("incremental", case, canonical)
+    assert "incremental" not in usable(trial, canonical)
+    assert "e-05 from the canonical losses" in examine("incremental", trial, canonical).reason
+    with pytest.raises(ModelError, match="more than its error of 1e-05"):
+        select_by_name("incremental", trial, canonical)
 
 
 def test_every_evaluator_that_serves_is_timed_on_every_mixture(problem):
-    case, canonical = case_of(problem, MLP((N, 9, 3), "gelu"))
+    trial, canonical = case_of(problem, MLP((N, 9, 3), "gelu"))
     mixtures = {"toggle": moves.move_plan(toggle=1.0), "exchange": moves.move_plan(exchange=1.0)}
-    rows = survey(case, canonical, mixtures, 0.001)
+    rows = survey(trial, canonical, mixtures, 0.001)
     assert [row.name for row in rows] == ["plain loop", *NAMES]
     for row in rows:
         assert (row.evaluator is None) == (row.name == "fused") == (not row.rates)

@@ -148,8 +148,8 @@ def test_memory_makes_the_batch_smaller(problem):
 @pytest.mark.parametrize(
     ("model", "objective", "words"),
     [
-        (MLP((N, 5, 3)), ErrorRate, "only cross-entropy"),
-        (nn.Sequential(nn.Linear(N, 5), nn.LayerNorm(5), nn.Linear(5, 3)), CrossEntropy, "a LayerNorm stands"),
+        (MLP((N, 5, 3)), ErrorRate, "cross-entropy only"),
+        (nn.Sequential(nn.Linear(N, 5), nn.LayerNorm(5), nn.Linear(5, 3)), CrossEntropy, "there is a LayerNorm"),
     ],
 )
 def test_what_it_cannot_serve_it_refuses_and_says_why(model, objective, words, problem):

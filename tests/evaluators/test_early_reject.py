@@ -29,12 +29,12 @@ def seen():
     return model, x, y
 
 
-def start(seen, problem, wrong_rate, first=0, count=BATCH):
+def start(seen, problem, early_reject, first=0, count=BATCH):
     model, x, y = seen
     case = problem(model, "inputs,units", (N,), 4, transposed=True)
     weights = np.random.default_rng(1).normal(1.0, 2.0, (1, case.sites.size))
     current = state.new_state(weights, sharpness=1.0)
-    evaluator = FusedEvaluator(case.gated, CrossEntropy(), wrong_rate=wrong_rate)
+    evaluator = FusedEvaluator(case.gated, CrossEntropy(), early_reject=early_reject)
     evaluator.begin(x[first : first + count], y[first : first + count], current.position, 1.0)
     return current, evaluator
 
@@ -79,20 +79,20 @@ def test_a_batch_of_few_rows_has_no_looks(seen, problem):
     assert (staged.seen == 2 * FEWEST - 2).all()
 
 
-@pytest.mark.parametrize("wrong_rate", [0.02, 0.1])
-def test_the_rate_of_wrong_rejections_is_kept_in_the_worst_case(wrong_rate, seen, problem):
+@pytest.mark.parametrize("early_reject", [0.02, 0.1])
+def test_the_rate_of_wrong_rejections_is_kept_in_the_worst_case(early_reject, seen, problem):
     """Every limit is set to the candidate's own loss and a hair more, so that every early rejection is wrong."""
     wrong = total = 0
     for first in range(0, ROWS, BATCH):
         current, plain = start(seen, problem, None, first)
-        _, staged = start(seen, problem, wrong_rate, first)
+        _, staged = start(seen, problem, early_reject, first)
         candidates = propose(current, seed=first)
         limits = plain.losses(current, candidates) + 1e-9
         staged.losses(current, candidates, limits)
         wrong += (staged.seen < BATCH).sum()
         total += 40
     # Four looks share the rate and see much of the same, so the union of them stays below it; not far below.
-    assert 0.1 * wrong_rate < wrong / total < 1.2 * wrong_rate
+    assert 0.1 * early_reject < wrong / total < 1.2 * early_reject
 
 
 def test_a_candidate_that_overflows_is_not_taken_for_hopeless_or_finite(seen, problem):
@@ -101,7 +101,7 @@ def test_a_candidate_that_overflows_is_not_taken_for_hopeless_or_finite(seen, pr
     huge = x[:BATCH].clone()
     huge[:, 0] = 3e38
     current = state.new_state(np.where(np.arange(N) == 0, -1.0, 1.0), sharpness=np.inf)
-    evaluator = FusedEvaluator(case.gated, CrossEntropy(), wrong_rate=0.01)
+    evaluator = FusedEvaluator(case.gated, CrossEntropy(), early_reject=0.01)
     evaluator.begin(huge, y[:BATCH], current.position, np.inf)
     plan = moves.move_plan(toggle=1.0)
     toggles = moves.propose(current, 60, plan=plan, delta=1.0, sharpness=np.inf, seed=0, chains=CHAINS)

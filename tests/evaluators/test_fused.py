@@ -282,14 +282,14 @@ def twice_the_same(module):
     [
         (lambda: Wrapped(), "Wrapped is not a plain chain"),
         (lambda: OwnForward(nn.Linear(N, 5)), "OwnForward is not a plain chain"),
-        (lambda: chain(OwnLinear(N, 5)), "OwnLinear stands at place 0"),
-        (lambda: twice_the_same(nn.Linear(8, 8)), "stands in the chain twice"),
-        (lambda: MLP((N, 8, 5), "gelu"), "GELU stands at place 1"),
+        (lambda: chain(OwnLinear(N, 5)), "module 0 of the chain is a OwnLinear"),
+        (lambda: twice_the_same(nn.Linear(8, 8)), "appears twice in the chain"),
+        (lambda: MLP((N, 8, 5), "gelu"), "module 1 of the chain is a GELU"),
         (
             lambda: chain(nn.Linear(N, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5)),
-            "BatchNorm1d stands at place 1",
+            "module 1 of the chain is a BatchNorm1d",
         ),
-        (lambda: chain(nn.Linear(N, 8), nn.Linear(8, 5)), "Linear stands at place 1"),
+        (lambda: chain(nn.Linear(N, 8), nn.Linear(8, 5)), "module 1 of the chain is a Linear"),
         (
             lambda: chain(nn.Linear(N, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 5)),
             "mixes activations",
@@ -308,7 +308,7 @@ def test_what_it_cannot_serve_it_refuses_and_says_why(model, reason):
 
 def test_other_objectives_are_refused():
     model = MLP((N, 8, 5))
-    with pytest.raises(ModelError, match="only cross-entropy"):
+    with pytest.raises(ModelError, match="cross-entropy only"):
         FusedEvaluator(GatedModel(model, site_map(model, "inputs", N)), ErrorRate())
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from mcprune.chain import moves, state
 from mcprune.errors import ModelError
 from mcprune.evaluators.base import gates_of
-from mcprune.evaluators.choose import Case, choose
+from mcprune.evaluators.choose import EvaluationProblem, choose
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.fused_weights import FusedWeightsEvaluator
 from mcprune.evaluators.incremental import IncrementalEvaluator
@@ -156,11 +156,11 @@ def test_many_changed_weights_go_through_one_pass():
 def test_who_cannot_serve_says_why():
     gated, _ = setting(np.inf)
     mixed, _ = setting(np.inf, kinds="inputs,weights")
-    with pytest.raises(ModelError, match="weights are sites, and its updates"):
+    with pytest.raises(ModelError, match="weights are sites, and it supports signals only"):
         IncrementalEvaluator(gated, CrossEntropy())
-    with pytest.raises(ModelError, match="weights are sites beside other kinds"):
+    with pytest.raises(ModelError, match="weights are not the only kind of site"):
         FusedWeightsEvaluator(mixed, CrossEntropy())
-    with pytest.raises(ModelError, match="only cross-entropy"):
+    with pytest.raises(ModelError, match="cross-entropy only"):
         FusedWeightsEvaluator(gated, ErrorRate())
     other = nn.ModuleList([nn.Linear(N, 5)])
     no_chain = GatedModel(other, site_map(other, "weights", N))
@@ -172,6 +172,6 @@ def test_who_cannot_serve_says_why():
 def test_the_choice(kinds, names):
     gated, _ = setting(np.inf, kinds=kinds)
     x, y = data()
-    case = Case(gated, CrossEntropy(), x, y, moves.move_plan(exchange=1.0), 100, 4.0, np.inf, 8)
-    evaluator, _ = choose(case, FullEvaluator(gated, CrossEntropy()), budget=0.01)
+    problem = EvaluationProblem(gated, CrossEntropy(), x, y, moves.move_plan(exchange=1.0), 100, 4.0, np.inf, 8)
+    evaluator, _ = choose(problem, FullEvaluator(gated, CrossEntropy()), budget=0.01)
     assert evaluator.name in names

@@ -217,11 +217,16 @@ def bare_norm():
 @pytest.mark.parametrize(
     ("build", "kinds", "shape", "words"),
     [
-        (cnn, "inputs,units", (1, 8, 8), "Conv2d is the first to see the inputs"),
-        (lambda: Functional(leaky=True), "inputs", (N,), "more than their first Linear"),
-        (Functional, "units:first", (N,), "within a module that is no chain"),
-        (lambda: nn.Sequential(nn.Linear(N, 6), nn.Softmax(1), nn.Linear(6, 3)), "units", (N,), "a Softmax is the"),
-        (lambda: nn.Sequential(nn.LayerNorm(N), nn.Linear(N, 3)), "inputs", (N,), "0 Linear layers see the inputs"),
+        (cnn, "inputs,units", (1, 8, 8), "first layer after the inputs is a Conv2d"),
+        (lambda: Functional(leaky=True), "inputs", (N,), "other layers than the first Linear"),
+        (Functional, "units:first", (N,), "inside a module that is not a chain"),
+        (
+            lambda: nn.Sequential(nn.Linear(N, 6), nn.Softmax(1), nn.Linear(6, 3)),
+            "units",
+            (N,),
+            "is a Softmax, not a Linear",
+        ),
+        (lambda: nn.Sequential(nn.LayerNorm(N), nn.Linear(N, 3)), "inputs", (N,), "0 Linear layers read the inputs"),
         (bare_norm, "inputs", (N,), "mixes the rows"),
         (lambda: MLP((N, 5, 3)).double(), "units", (N,), "float64"),
     ],

@@ -37,7 +37,7 @@ def rows(layout):
     return part[layout](), targets
 
 
-def run(hidden, layout, kinds, replicas, sharpness, wrong_rate=None):
+def run(hidden, layout, kinds, replicas, sharpness, early_reject=None):
     """A few blocks of every move, as `Markov.update` makes them; the losses of the last."""
     model = MLP((N, *hidden, 5), seed=1)
     gated = GatedModel(model, site_map(model, kinds, N))
@@ -45,7 +45,7 @@ def run(hidden, layout, kinds, replicas, sharpness, wrong_rate=None):
     sites = gated.sites.size
     current = state.new_state(draw.normal(0.0, 3.0, (replicas, sites)), sharpness=sharpness)
     evaluator = (FusedWeightsEvaluator if "weights" in kinds else FusedEvaluator)(
-        gated, CrossEntropy(), wrong_rate=wrong_rate
+        gated, CrossEntropy(), early_reject=early_reject
     )
     evaluator.begin(*rows(layout), current.position, sharpness)
     chains = np.arange(replicas)
@@ -89,7 +89,7 @@ def test_depths_layouts_sites(layers):
                 # The layout changes no bit.
                 known = reference.setdefault((kinds, replicas, sharpness), losses)
                 assert np.array_equal(known, losses, equal_nan=True)
-        run(HIDDEN[layers], layout, "inputs", replicas, np.inf, wrong_rate=0.05)
+        run(HIDDEN[layers], layout, "inputs", replicas, np.inf, early_reject=0.05)
     for layout in ("every second", "images"):
         run(HIDDEN[layers], layout, "inputs", 1, np.inf)
         run(HIDDEN[layers], layout, "weights", 1, np.inf)

@@ -94,7 +94,7 @@ class Bench:
             "stacked": lambda: IncrementalEvaluator(gated, CrossEntropy(), stacked=True),
             "graph": lambda: GraphEvaluator(gated, CrossEntropy(), batch=5),
             "bf16": lambda: GraphEvaluator(gated, CrossEntropy(), screen="bf16"),
-            "staged": lambda: FusedEvaluator(gated, CrossEntropy(), wrong_rate=0.2),
+            "staged": lambda: FusedEvaluator(gated, CrossEntropy(), early_reject=0.2),
         }[evaluator]()
         space = space or count_space(gated.sites, keep)
         return Running(Markov(space, settings(space.size, keep, **changes), judge, canonical, bound))

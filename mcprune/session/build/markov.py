@@ -21,7 +21,7 @@ from mcprune.data.prepare import Prepared
 from mcprune.distributed.evaluation import SharedEvaluator
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluators.base import Evaluator
-from mcprune.evaluators.choose import Case, choose, examine, named
+from mcprune.evaluators.choose import EvaluationProblem, choose, examine, select_by_name
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.methods.gradient.method import Gradient
 from mcprune.methods.importance.method import Importance
@@ -49,7 +49,7 @@ def most_evaluation_rows(plan: Plan) -> int:
     return max(1, round(share * len(plan.prepared.y_train)))
 
 
-def evaluation_case(plan: Plan) -> Case:
+def evaluation_problem(plan: Plan) -> EvaluationProblem:
     """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
     chain, data = plan.chain, plan.prepared
     early = chain.keep_schedule.kind == "geometric" and plan.falls
@@ -60,7 +60,7 @@ def evaluation_case(plan: Plan) -> Case:
         not plan.is_plain_objective or data.weights is not None
     ):  # of all classes, also where the file is sorted by class
         chosen = np.linspace(0, len(data.y_train) - 1, rows).round().astype(np.int64)
-    return Case(
+    return EvaluationProblem(
         gated=plan.gated,
         objective=plan.objective,
         # Input by input, as EvaluationRows lays them out.
@@ -70,9 +70,9 @@ def evaluation_case(plan: Plan) -> Case:
         keep=plan.keep if plan.space.is_count else max(1, plan.sites.size // 4),
         start_weight=chain.start_weight,
         sharpness=chain.gate_sharpness,
-        ahead=candidates_ahead(chain, plan.sites.size, plan.runtime.max_memory),
+        lookahead=candidates_ahead(chain, plan.sites.size, plan.runtime.max_memory),
         max_memory=plan.runtime.max_memory,
-        wrong_rate=chain.early_reject or None,
+        early_reject=chain.early_reject or None,
         rows=_objective_rows(data, chosen),
     )
 
@@ -89,7 +89,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     Raises
     ------
     ModelError
-        The evaluator that was asked for cannot serve.
+        The chosen evaluator is not usable.
     ConfigError
         Options that contradict each other.
     """
@@ -99,7 +99,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
         return evaluator, canonical
     name = ranks.broadcast(evaluator.name)  # rank 0's clock has chosen
     if name != evaluator.name:
-        evaluator = named(name, evaluation_case(plan), canonical)
+        evaluator = select_by_name(name, evaluation_problem(plan), canonical)
     shared = SharedEvaluator(evaluator, ranks)
     return shared, cast(FullEvaluator, shared) if evaluator is canonical else canonical
 
@@ -113,15 +113,17 @@ def _own_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
                 f"--early-reject cannot use --evaluator {name}, which sees every row. Leave --evaluator out."
             )
         plan.notes.append(f"early_reject: approximate: a wrong rejection has a chance of about {rate:g}")
-    case = evaluation_case(plan)
+    problem = evaluation_problem(plan)
     if name != "auto":
-        return named(name, case, canonical), canonical
+        return select_by_name(name, problem, canonical), canonical
     if rate:
-        row = examine("fused", case, canonical)
-        if row.evaluator is None:
-            raise ModelError(f"--early-reject needs the fused evaluator, which cannot serve this run: {row.reason}")
-        return row.evaluator, canonical
-    evaluator, why = choose(case, canonical)
+        fused = examine("fused", problem, canonical)
+        if fused.evaluator is None:
+            raise ModelError(
+                f"--early-reject needs the evaluator 'fused', which is not usable in this run: {fused.reason}."
+            )
+        return fused.evaluator, canonical
+    evaluator, why = choose(problem, canonical)
     if why:
         plan.notes.append(f"evaluator: {why}")
     return evaluator, canonical

@@ -25,7 +25,7 @@ from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
 from mcprune.session.build.budget import describe_budget, settle_space
 from mcprune.session.build.importance import rounds_of
-from mcprune.session.build.markov import evaluation_case
+from mcprune.session.build.markov import evaluation_problem
 from mcprune.session.build.own_model import note_on_redraw, settle_own_model
 from mcprune.session.build.plan import Plan
 from mcprune.sites.gates import GatedModel
@@ -122,7 +122,7 @@ def make_plan(
         notes=notes,
     )
     if config.problem.objective != PLAIN or function is not None:  # now rather than after the first blocks
-        try_objective(plan.gated, objective, evaluation_case(plan))
+        try_objective(plan.gated, objective, evaluation_problem(plan))
         notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
     return plan
 
