@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from mcprune.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from mcprune.api import Problem as Problem
     from mcprune.api import fit as fit
     from mcprune.api import prune as prune
     from mcprune.api import resume as resume
@@ -26,9 +25,11 @@ if TYPE_CHECKING:
     from mcprune.estimators.sklearn import MarkovSelector as MarkovSelector
     from mcprune.exporters.export import export as export
     from mcprune.exporters.inspect import inspect as inspect
+    from mcprune.problem import Problem as Problem
     from mcprune.results import Mask as Mask
     from mcprune.results import Result as Result
     from mcprune.session.steering.callbacks import Callback as Callback
+    from mcprune.session.steering.callbacks import Checkpoint as Checkpoint
     from mcprune.session.steering.controller import Controller as Controller
     from mcprune.storage.events import Event as Event
     from mcprune.storage.events import Hardened as Hardened
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Callback": "mcprune.session.steering.callbacks",
+    "Checkpoint": "mcprune.session.steering.callbacks",
     "Config": "mcprune.config.schema",
     "Controller": "mcprune.session.steering.controller",
     "Event": "mcprune.storage.events",
@@ -58,7 +60,7 @@ _HOMES = {
     "Mask": "mcprune.results",
     "McpruneError": "mcprune.errors",
     "Note": "mcprune.storage.events",
-    "Problem": "mcprune.api",
+    "Problem": "mcprune.problem",
     "Progress": "mcprune.storage.events",
     "PrunedModel": "mcprune.storage.pruned_model",
     "Replanned": "mcprune.storage.events",

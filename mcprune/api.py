@@ -2,118 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from mcprune.config.options import OPTIONS, check_names
-from mcprune.config.schema import Config, make_config
-from mcprune.config.sections.base import Section
-from mcprune.config.sections.gradient import Gradient
-from mcprune.config.sections.importance import Importance
-from mcprune.config.sections.markov import Markov
-from mcprune.data.base import Dataset
-from mcprune.data.load import FROM_PYTHON
-from mcprune.errors import ConfigError, ModelError
-from mcprune.objectives.specs import FUNCTION
+from mcprune.config.schema import Config
+from mcprune.errors import ConfigError
+from mcprune.problem import Options, Problem, Search, check_model, problem_and_rest, rows_of
 from mcprune.results import Mask, Result, metric_name
 from mcprune.session import loop
-from mcprune.session.build.dataset import dataset_of, load_dataset
 from mcprune.session.checkpoints.open_run import open_run
 from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.finalize import outcome_of
-from mcprune.session.steering.callbacks import Callback
+from mcprune.session.steering.callbacks import Callback, Checkpoint
 from mcprune.session.steering.controller import Controller
 from mcprune.storage.events import Event, Progress, RunDone, Stopped
 
-Search = Markov | Gradient | Importance
-# Sections whose options describe a problem; the others describe how it is solved.
-PROBLEM_SECTIONS = ("data", "problem", "model")
-
-
-class Problem:
-    """A classifier, rows, the sites that may be dropped, how many are kept, and what is minimised.
-
-    Parameters
-    ----------
-    model : nn.Module, str or None
-        A torch classifier of (B, N) rows with one output a class; it is trained in place. Or the name of one, such as
-        "resnet56". None: a multilayer perceptron of `hidden` widths.
-    data : str, Dataset, pair (X, y), DataLoader or pair of DataLoader
-        A data set by name or path, or features (rows, N) and classes (rows,) as arrays, lists or a frame. The rows of
-        DataLoaders (train, or train and test) are collected into memory once, `max_memory` bytes of them at most.
-    keep : int or dict of str to int, optional
-        n, or a number for each kind of site; by default a quarter of the sites.
-    sites : str
-        "inputs", "units", "channels", "weights", some of them, or "units:LAYER,..." of the last three.
-    objective : str or callable
-        What the chain minimises: a name of docs/objectives.md, or a function (predictions, targets, mask) -> float.
-    **options
-        Other options of the data, of the problem and of the model, such as `must_keep`, `macs`, `test` or `hidden`.
-
-    Raises
-    ------
-    ConfigError
-        An unknown option, or one that belongs to `fit`.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module | str | None,
-        data: Any,
-        *,
-        keep: Any = None,
-        sites: str = "inputs",
-        objective: str | Callable[..., Any] = "cross-entropy",
-        **options: Any,
-    ) -> None:
-        if isinstance(data[0] if isinstance(data, tuple) and data else data, nn.Module):
-            raise ConfigError("the rows are a model. Give the rows first: prune(X, y, keep=..., model=model)")
-        check_names(options)
-        for name in options:
-            if OPTIONS[name].section not in PROBLEM_SECTIONS:
-                raise ConfigError(f"{name} is no part of a problem. Give it to fit or run instead")
-        if isinstance(model, str):
-            model, options = None, {"model": model, **options}
-        check_model(model)
-        self.model = model
-        self.data = data
-        self.function = objective if callable(objective) else None
-        text = FUNCTION + getattr(objective, "__name__", type(objective).__name__) if callable(objective) else objective
-        # What another method does not read stays unset unless somebody chose it.
-        defaults = {"keep": None, "sites": "inputs", "objective": "cross-entropy"}
-        chosen = {"keep": _plain_number(keep), "sites": sites, "objective": text}
-        self.options = {name: value for name, value in chosen.items() if value != defaults[name]} | options
-
-    def config(self, search: Search | None, options: dict[str, Any]) -> Config:
-        """Return the checked configuration of this problem under a search and options of `fit`."""
-        check_names(options)
-        for name in options:
-            if search is not None and OPTIONS[name].section == "search":
-                raise ConfigError(f"{name} is an option of the search. Give it to {type(search).__name__}(...) instead")
-        chosen = {} if search is None else {"method": search.method, **_flat(search)}
-        source = os.fspath(self.data) if isinstance(self.data, str | os.PathLike) else FROM_PYTHON
-        return make_config(**{"compare": "no", **self.options, **chosen, **options, "data": source})
-
-    def dataset(self, config: Config) -> Dataset:
-        """Return the rows as a data set, loaded or collected where they are not in memory yet."""
-        return _dataset(self.data, config)
-
 
 def prune(
-    X: Any,
-    y: Any = None,
+    X: object,
+    y: object = None,
     *,
-    keep: Any = None,
+    keep: object = None,
     model: nn.Module | str | None = None,
     sites: str = "inputs",
     callbacks: Iterable[Callback] = (),
-    **options: Any,
+    **options: object,
 ) -> Result:
     """Choose which n sites of a classifier to keep.
 
@@ -130,7 +47,8 @@ def prune(
     sites : str
         What may be dropped, see `Problem`.
     callbacks : iterable of Callback
-        Who watches the run; one that is a `Controller` too changes it while it goes on.
+        Who watches the run, such as `Dashboard`; one that is a `Controller` too changes it while it goes on. `Checkpoint` names
+        the folder into which it is written.
     **options
         Any other option of docs/options.md. Nothing is written unless `out` names a folder. `objective` may be a function
         (predictions, targets, mask) -> float.
@@ -153,22 +71,19 @@ def prune(
     >>> result.mask.indices.size  # doctest: +SKIP
     16
     """
-    asked = {"keep": keep, "sites": sites, **options}
-    return prune_problem(X if y is None else (X, y), model, asked, callbacks)
+    return prune_problem(X if y is None else (X, y), model, {"keep": keep, "sites": sites, **options}, callbacks)
 
 
 def prune_problem(
-    data: Any,
+    data: object,
     model: nn.Module | str | None,
-    options: dict[str, Any],
+    options: Options,
     callbacks: Iterable[Callback] = (),
     controller: Controller | None = None,
 ) -> Result:
     """Do what `prune` does, with options by flat name."""
-    check_names({name: value for name, value in options.items() if name != "model"})
-    asked = {name: value for name, value in options.items() if OPTIONS[name].section in PROBLEM_SECTIONS}
-    rest = {name: value for name, value in options.items() if name not in asked}
-    return fit(Problem(model, data, **asked), None, callbacks=callbacks, controller=controller, **rest)
+    problem, rest = problem_and_rest(model, data, options)
+    return fit(problem, None, callbacks=callbacks, controller=controller, **rest)
 
 
 def fit(
@@ -177,7 +92,7 @@ def fit(
     *,
     callbacks: Iterable[Callback] = (),
     controller: Controller | None = None,
-    **options: Any,
+    **options: object,
 ) -> Result:
     """Solve a problem by a search.
 
@@ -203,18 +118,10 @@ def fit(
     McpruneError
         With the cause, what was found, and the remedy.
     """
-    config = problem.config(search, options)
-    path = Path(config.runtime.out) if config.runtime.out else None
-    running = loop.run_on(
-        config,
-        problem.dataset(config),
-        path,
-        problem.model,
-        controller,
-        problem.function,
-        callbacks=callbacks,
-    )
-    return _result(running, problem.model, path)
+    callbacks = tuple(callbacks)
+    config = problem.config(search, with_checkpoint(options, callbacks))
+    running = _running(problem, config, controller, callbacks)
+    return _result(running, problem.model, _folder_of(config))
 
 
 def run(
@@ -223,7 +130,7 @@ def run(
     *,
     callbacks: Iterable[Callback] = (),
     controller: Controller | None = None,
-    **options: Any,
+    **options: object,
 ) -> Iterator[Event]:
     """Solve a problem and yield what happens; leaving the loop ends the run and keeps what is written.
 
@@ -247,29 +154,20 @@ def run(
     McpruneError
         With the cause, what was found, and the remedy.
     """
+    callbacks = tuple(callbacks)
     if isinstance(problem, Config):
-        if search is not None or options:
-            raise ConfigError("a configuration holds all options. Use config.replace(...) to change them")
+        if search is not None or options or any(isinstance(callback, Checkpoint) for callback in callbacks):
+            raise ConfigError("A configuration holds all options. Use config.replace(...) to change them.")
         return loop.run(problem, controller, callbacks=callbacks)
-    config = problem.config(search, options)
-    path = Path(config.runtime.out) if config.runtime.out else None
-    return loop.run_on(
-        config,
-        problem.dataset(config),
-        path,
-        problem.model,
-        controller,
-        problem.function,
-        callbacks=callbacks,
-    )
+    return _running(problem, problem.config(search, with_checkpoint(options, callbacks)), controller, callbacks)
 
 
 def resume(
     folder: str | Path,
-    data: Any = None,
+    data: object = None,
     model: nn.Module | None = None,
     *,
-    objective: Callable[..., Any] | None = None,
+    objective: Callable[..., object] | None = None,
     older: bool = False,
     anyway: bool = False,
     callbacks: Iterable[Callback] = (),
@@ -306,19 +204,48 @@ def resume(
     check_model(model)
     opened = open_run(folder, older=older, anyway=anyway)
     try:
-        dataset = None if data is None else _dataset(data, opened.folder.config)
+        dataset = None if data is None else rows_of(data, opened.folder.config)
         return _result(resume_run(opened, dataset, model, objective, callbacks=callbacks), model, Path(folder))
     finally:
         opened.folder.close()
 
 
-def _flat(search: Section) -> dict[str, Any]:
-    """Return the options of a search that were set, by flat name."""
-    return {
-        name: getattr(search, entry.field)
-        for name, entry in OPTIONS.items()
-        if entry.section == "search" and entry.field != "method" and search.is_set(entry.field)
-    }
+def with_checkpoint(options: Options, callbacks: Iterable[Callback]) -> Options:
+    """Return the options of a run with those of its `Checkpoint`, where one of the callbacks is one.
+
+    Raises
+    ------
+    ConfigError
+        Two of them, or a folder beside one.
+    """
+    checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+    if not checkpoints:
+        return options
+    for name in checkpoints[0].options():
+        if name in options:
+            raise ConfigError(f"{name} stands beside a Checkpoint, which says it already. Leave one of them out.")
+    if len(checkpoints) > 1:
+        raise ConfigError(f"{len(checkpoints)} Checkpoints, but a run is written into one folder. Give one.")
+    return {**options, **checkpoints[0].options()}
+
+
+def _running(
+    problem: Problem, config: Config, controller: Controller | None, callbacks: Iterable[Callback]
+) -> Iterator[Event]:
+    """Return the events of a run that is about to start."""
+    return loop.run_on(
+        config,
+        problem.dataset(config),
+        _folder_of(config),
+        problem.model,
+        controller,
+        problem.function,
+        callbacks=callbacks,
+    )
+
+
+def _folder_of(config: Config) -> Path | None:
+    return None if config.runtime.out is None else Path(config.runtime.out)
 
 
 def _result(running: Iterator[Event], model: nn.Module | None, path: Path | None) -> Result:
@@ -347,27 +274,3 @@ def _result(running: Iterator[Event], model: nn.Module | None, path: Path | None
         events=log,
         folder=path,
     )
-
-
-def _plain_number(value: Any) -> Any:
-    """Return numpy's integers as int; anything else is the configuration's to check."""
-    return int(value) if isinstance(value, np.integer) else value
-
-
-def check_model(model: object) -> None:
-    if model is not None and not isinstance(model, nn.Module):
-        raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module, or None for an MLP")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ModelError(
-            "the model is compiled by TorchScript, so its layers cannot be gated; give the nn.Module that it was made from"
-        )
-    if model is not None and any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
-        raise ModelError(
-            "the model is on the device 'meta', which has no numbers; give it after model.to_empty(device='cpu') and its weights"
-        )
-
-
-def _dataset(data: Any, config: Config) -> Dataset:
-    if isinstance(data, str | os.PathLike):
-        return load_dataset(config.replace(data=os.fspath(data)))
-    return dataset_of(data, config)

@@ -9,7 +9,7 @@ from mcprune.data.checks import as_features, distinct_names, some
 from mcprune.data.columns import column_names
 from mcprune.data.targets import Label, encode
 from mcprune.errors import DataError
-from mcprune.types import AnyArray, IntArray
+from mcprune.types import AnyArray, FloatArray, IntArray
 
 ImageShape = tuple[int, ...]
 
@@ -39,6 +39,8 @@ class Dataset:
         The column that the targets were read from, if there is one.
     notes : tuple of str
         What was chosen on the user's behalf, and what is odd about the columns, to be shown.
+    weights : ndarray of float64, shape (rows,), or None
+        Sample weights, above 0; None where all rows count alike.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dataset:
     test_rows: IntArray | None = None
     target_name: str | None = None
     notes: tuple[str, ...] = ()
+    weights: FloatArray | None = None
 
     @property
     def n_rows(self) -> int:

@@ -15,7 +15,10 @@ from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 
 class Parts(NamedTuple):
-    """Row indices of the three parts, each sorted; together every row once."""
+    """Row indices of the three parts; together every row once.
+
+    Each is sorted, but where all rows train: then they stand in canonical order.
+    """
 
     train: IntArray
     validation: IntArray
@@ -75,9 +78,23 @@ def prepare(
 ) -> Prepared:
     """Split by seed, fit the scaling on the training part, scale all parts.
 
-    Parameters and errors are those of `split`, `fit_scaler` and `Scaler.apply`.
+    Parameters and errors are those of `split`, `fit_scaler` and `Scaler.apply`. Where all rows train, they are brought into one
+    canonical order, so that the order in which they came changes nothing.
+
+    Raises
+    ------
+    ConfigError
+        Sample weights, and rows that do not train.
     """
     parts = split(dataset, seed=seed, validation=validation, test=test)
+    weights = dataset.weights
+    if len(parts.train) == dataset.n_rows:
+        parts = parts._replace(train=canonical_order(dataset))
+        weights = None if weights is None else weights[parts.train]
+    elif weights is not None:
+        raise ConfigError(
+            f"Sample weights with validation={validation} and test={test}: scores would ignore them. Choose validation=0 and test=0."
+        )
     scaler = fit_scaler(dataset, parts.train, scale)
     n_train = len(parts.train)
     x = np.empty((n_train + len(parts.validation), dataset.n_inputs), np.float32)
@@ -100,7 +117,22 @@ def prepare(
         parts=parts,
         target_name=dataset.target_name,
         notes=dataset.notes,
+        weights=weights,
     )
+
+
+def canonical_order(dataset: Dataset) -> IntArray:
+    """Return the order of the rows by class, then by the bytes of their values; equal rows by their weights."""
+    features = dataset.features
+    # The same values are the same bytes: -0 and 0 are one value, and a table of bytes equals one read from a text.
+    table = np.ascontiguousarray(features.astype(np.float64 if features.dtype == np.float64 else np.float32))
+    table += 0.0
+    rows = table.view(np.dtype((np.void, table.strides[0])))[:, 0]
+    keys = (rows, dataset.targets) if dataset.weights is None else (dataset.weights, rows, dataset.targets)
+    order = np.arange(dataset.n_rows)
+    for key in keys:  # from the last key to the first: each sort is stable
+        order = order[np.argsort(key[order], kind="stable")]
+    return order
 
 
 def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Parts:

@@ -122,6 +122,10 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
     ------
     ConfigError
         Another kind.
+
+    Notes
+    -----
+    Means and deviations count each row by its sample weight, where the data have weights.
     """
     if kind not in KINDS:
         raise ConfigError(f"scale={kind!r} is unknown. Choose one of {', '.join(KINDS)}.")
@@ -139,12 +143,24 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
         largest = max(max(abs(float(part.max())), abs(float(part.min()))) for part in chunks())
         factor /= largest if largest > 0 else 1.0
     elif kind == "standard":
-        shift = sum((part.sum(axis=0, dtype=np.float64) for part in chunks()), np.zeros(columns)) / count
-        squares = sum((((part - shift) ** 2).sum(axis=0) for part in chunks()), np.zeros(columns))
-        deviation = np.sqrt(squares / count)
+        if dataset.weights is None:
+            shift = sum((part.sum(axis=0, dtype=np.float64) for part in chunks()), np.zeros(columns)) / count
+            squares = sum((((part - shift) ** 2).sum(axis=0) for part in chunks()), np.zeros(columns))
+            deviation = np.sqrt(squares / count)
+        else:
+            shift, deviation = _weighted_moments(dataset.features[train_rows], dataset.weights[train_rows])
         # Exact: rounding may leave a constant column a tiny deviation, and dividing by it would blow up the test rows.
         low = np.min([part.min(axis=0) for part in chunks()], axis=0)
         high = np.max([part.max(axis=0) for part in chunks()], axis=0)
         varies = (high > low) & (deviation > np.finfo(np.float32).tiny)
         factor[varies] = 1.0 / deviation[varies]
     return Scaler(kind, shift, factor)
+
+
+def _weighted_moments(features: AnyArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the weighted mean and standard deviation of every column."""
+    share = weights / weights.sum()
+    first = features[0].astype(np.float64)  # of large values that differ little a plain mean would lose all digits
+    away = features - first
+    mean: FloatArray = share @ away
+    return first + mean, np.sqrt(share @ (away - mean) ** 2)

@@ -1,7 +1,7 @@
 """scikit-learn estimators: `MarkovSelector` chooses columns, `MarkovPrunedClassifier` predicts from those that it chose.
 
-A fit is a function of the weighted set of rows: their order has no say, and a weight of 2 is a repeated row. Nothing is
-written, one thread is used, and no global state of numpy or torch is left changed.
+A fit is a function of the weighted set of rows: their order changes nothing, and a weight of 2 is a repeated row. It gives the mask
+of `mcprune.prune` with test=0 and validation=0. Nothing is written, and no global state of numpy or torch is left changed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from mcprune.errors import ConfigError, DataError
-from mcprune.objectives.specs import FUNCTION
 from mcprune.types import BoolArray, FloatArray, IntArray
+
+# The widths of the built-in classifier, as `mcprune.prune` has them by default.
+HIDDEN = (128, 64)
 
 
 class _MarkovFit(BaseEstimator):  # type: ignore[misc]
@@ -30,7 +32,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         self,
         keep: float | None = None,
         *,
-        hidden: tuple[int, ...] = (64,),
+        hidden: tuple[int, ...] = HIDDEN,
         epochs: int | None = None,
         objective: Any = "cross-entropy",
         estimator: Any = None,
@@ -73,34 +75,43 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
             raise DataError(
                 "sample_weight: all weights are zero, so no row is left to fit on; give some rows a weight above 0"
             )
-        classes, found = np.unique(y[used], return_inverse=True)
+        classes, of_used = np.unique(y[used], return_inverse=True)
         if classes.size < 2:
             raise DataError(
                 f"the classifier needs rows of at least two classes, but all {int(used.sum())} rows with a weight "
                 f"above 0 are of one class, {classes[0]!r}"
             )
         targets = np.zeros(len(y), np.int64)
-        targets[used] = found
+        targets[used] = of_used
         columns = X.shape[1]
         self.classes_ = classes
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rows = self._rows(X.astype(np.float64), targets, weights, is_weighted)
         names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(columns)])]
         self._warn_of_row_numbers(names, X)
-        own = self.objective if callable(self.objective) else None
-        name = self.objective if own is None else FUNCTION + getattr(own, "__name__", type(own).__name__)
-        options = {"hidden": tuple(self.hidden), "objective": name, **(self.options or {})}
-        if self.epochs is not None:
-            options["epochs"] = self.epochs
-        fixed = {name: getattr(self, name) for name in ("must_keep", "must_drop") if getattr(self, name) is not None}
-        config = fitting.config_of(rows, _count(self.keep, columns), seed, {**options, **fixed})
+        rows = self._rows(X, targets, weights, is_weighted)
+        dataset = fitting.dataset_of_rows(rows, classes.tolist(), names)
+        config = fitting.config_of(
+            dataset, self._settings(columns), dict(self.options) if self.options is not None else {}
+        )
         plan = None
         if self.estimator is None:
-            plan, mask = fitting.search_mask(config, fitting.prepared_from(rows, classes.tolist(), names), own)
+            function = self.objective if callable(self.objective) else None
+            plan, mask = fitting.search_mask(config, dataset, function)
         else:
             mask = self._wrapped(rows, names, config)
         self.support_: BoolArray = mask
         return plan, rows, config
+
+    def _settings(self, columns: int) -> dict[str, Any]:
+        """Return what the parameters say, as options by flat name; defaults are left to the planner."""
+        settings: dict[str, Any] = {
+            "keep": _count(self.keep, columns),
+            "objective": self.objective,
+            "seed": _seed(self.random_state),
+        }
+        if tuple(self.hidden) != HIDDEN:
+            settings["hidden"] = tuple(self.hidden)
+        optional = {"epochs": self.epochs, "must_keep": self.must_keep, "must_drop": self.must_drop}
+        return settings | {name: value for name, value in optional.items() if value is not None}
 
     def _warn_of_row_numbers(self, names: list[str], X: FloatArray) -> None:
         """Warn of named columns that only number the rows; without names the order of the rows is nothing to go by."""
@@ -108,8 +119,8 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
 
         if not hasattr(self, "feature_names_in_"):
             return
-        said = {str(column) for option in (self.must_keep, self.must_drop) for column in option or ()}
-        numbers = [names[j] for j in row_numbers(names, X).certain if names[j] not in said and str(j) not in said]
+        named = {str(column) for option in (self.must_keep, self.must_drop) for column in option or ()}
+        numbers = [names[j] for j in row_numbers(names, X).certain if names[j] not in named and str(j) not in named]
         if numbers:
             warnings.warn(
                 f"{', '.join(map(repr, numbers[:4]))} only numbers the rows, which is no measurement. Leave it out of X, or "
@@ -122,8 +133,11 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         from mcprune.estimators import fitting
         from mcprune.evaluators.fitted import takes_weights
 
-        rows = fitting.merged(X, targets, weights)
-        if self.estimator is None or rows.weights is None or takes_weights(self.estimator):
+        if self.estimator is None:
+            return fitting.weighted_rows(X, targets, weights)
+        used = weights > 0
+        rows = fitting.merged(X[used], targets[used], weights[used])
+        if rows.weights is None or takes_weights(self.estimator):
             return rows
         if is_weighted and (weights != np.rint(weights)).any():
             raise ConfigError(
@@ -132,7 +146,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
             )
         # Whole weights are repeated rows.
         times = rows.weights.astype(np.int64)
-        return fitting.Rows(rows.features.repeat(times, axis=0), rows.targets.repeat(times), None)
+        return fitting.WeightedRows(rows.features.repeat(times, axis=0), rows.targets.repeat(times), None)
 
     def _wrapped(self, rows: Any, names: list[str], config: Any) -> BoolArray:
         from mcprune.estimators.wrapping import search_estimator
@@ -156,11 +170,11 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
     Parameters
     ----------
     keep : int, float or None
-        n; a float is a share of the columns; None keeps half, at least 1.
+        n; a float is a share of the columns; None keeps a quarter, at least 1.
     hidden : tuple of int
         Widths of the classifier's hidden layers.
     epochs : int, optional
-        Passes over the rows while searching, scaled to rows and columns by default. With `estimator`: blocks of decisions.
+        Passes over the rows while searching; by default as many as `mcprune.prune` makes. With `estimator`: blocks of decisions.
     objective : str or callable
         What the chain minimises: "cross-entropy" or another one of docs/objectives.md.
     estimator : scikit-learn classifier, optional
@@ -171,8 +185,9 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
     must_keep, must_drop : list of int or str, optional
         Columns by place or name that are kept, or dropped, in any case; `keep` counts those kept.
     options : dict, optional
-        Further options of `Config`, such as {"temperature": 1e-4}.
+        Further options of docs/options.md, such as {"temperature": 1e-4}.
     random_state : int, RandomState or None
+        An int is the seed of the search itself; from a RandomState, or numpy's global one, a seed is drawn.
     n_jobs : int, optional
         Processes for `estimator` with `refit`.
 
@@ -264,8 +279,8 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
         """
         kept = self._kept(X)
         if hasattr(self, "estimator_"):
-            found: FloatArray = self.estimator_.predict_proba(kept)
-            return found
+            probabilities: FloatArray = self.estimator_.predict_proba(kept)
+            return probabilities
         return self._network(kept)
 
     def _kept(self, X: Any) -> FloatArray:
@@ -283,7 +298,7 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        # scikit-learn asks for .83 on three blobs in two columns; one of the two, which is half, allows .79 to anything.
+        # scikit-learn asks for .83 on three blobs in two columns; one of the two allows .79 to anything.
         tags.classifier_tags.poor_score = self.keep is None
         return tags
 
@@ -292,6 +307,12 @@ def _softmax(logits: FloatArray) -> FloatArray:
     away = np.exp(logits - logits.max(axis=1, keepdims=True))
     out: FloatArray = away / away.sum(axis=1, keepdims=True)
     return out
+
+
+def _seed(random_state: Any) -> int:
+    """Return the seed of a fit."""
+    draw = check_random_state(random_state)  # refuses what is no seed
+    return int(random_state) if isinstance(random_state, Integral) else int(draw.randint(2**31 - 1))
 
 
 def _count(keep: Any, columns: int) -> int:
@@ -303,13 +324,13 @@ def _count(keep: Any, columns: int) -> int:
         Neither None, a whole number in 1..N, nor a share in (0, 1].
     """
     if keep is None:
-        return max(1, columns // 2)
+        return max(1, columns // 4)
     is_whole = isinstance(keep, Integral)
     if is_whole and type(keep) is not bool and 1 <= int(keep) <= columns:
         return int(keep)
     if isinstance(keep, Real) and not is_whole and 0 < float(keep) <= 1:
         return max(1, round(float(keep) * columns))
     raise ConfigError(
-        f"keep={keep!r}, but there are {columns} columns; choose a whole number 1 <= keep <= {columns}, a share such as 0.25, "
-        "or None for half of them"
+        f"keep={keep!r}, but there are {columns} columns. Choose a whole number 1 <= keep <= {columns}, a share such as 0.25, "
+        "or None for a quarter of them."
     )

@@ -13,7 +13,7 @@ from mcprune.config.resolved import Facts
 from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
-from mcprune.estimators.fitting import Rows
+from mcprune.estimators.fitting import WeightedRows
 from mcprune.evaluators.fitted import WAYS, FittedEvaluator, seeded
 from mcprune.methods.base import Batch
 from mcprune.methods.markov.method import ChainSettings, Markov
@@ -33,7 +33,7 @@ BLOCKS, EXCHANGES, FEWEST, MOST = 24, 3, 192, 4_800
 
 
 def search_estimator(
-    rows: Rows,
+    rows: WeightedRows,
     labels: Sequence[Any],
     names: Sequence[str],
     estimator: Any,
@@ -71,7 +71,7 @@ def search_estimator(
     check_count(space.budget.counts[0], space)
     free, chosen = space.size, space.keep
     exchanges = chosen * (free - chosen)
-    blocks = config.train.epochs or BLOCKS
+    blocks = BLOCKS if config.train.epochs is None else config.train.epochs
     decisions = min(MOST, max(FEWEST, EXCHANGES * exchanges)) // blocks
     chain = Resolved.of(config, Facts.of_columns(len(fit), sites, keep)).chain
     if config.chain.decisions is not None:
@@ -85,7 +85,7 @@ def search_estimator(
         targets=budget_over_time(chain.keep_schedule, space),
         modified=False,
         pooled=True,
-        pool=chain.pool_size or POOL.rules[-1].value,
+        pool=POOL.rules[-1].value if chain.pool_size is None else chain.pool_size,
         start_weight=chain.start_weight,
         decisions=max(1, decisions),
         speculate=chain.lookahead,
@@ -94,8 +94,8 @@ def search_estimator(
     )
     judged = make_objective(objective, labels, names, is_weighted=rows.weights is not None)
     groups = coded_groups(judged, rows.features)
-    told = [None if one is None else torch.from_numpy(one[judge]) for one in (rows.weights, groups)]
-    judged.begin(ObjectiveRows(*told))
+    of_judging = [None if one is None else torch.from_numpy(one[judge]) for one in (rows.weights, groups)]
+    judged.begin(ObjectiveRows(*of_judging))
     with FittedEvaluator(
         seeded(estimator, config.runtime.seed), judged, parts[0], parts[1], classes=len(labels), way=way, n_jobs=n_jobs
     ) as evaluator:

@@ -135,11 +135,7 @@ def finalize(
     is_fresh = plan.retrain.is_retrained
     if not is_cut_short:
         try:
-            small = (
-                refit.train(mask, plan.runtime.seed, may_be_warm=True)
-                if is_fresh
-                else refit.updated(mask, plan.runtime.seed)
-            )
+            small = refit.pruned(mask, plan.runtime.seed)
         except KeyboardInterrupt:
             is_cut_short = True
     if small is None:

@@ -41,6 +41,9 @@ class Refit:
         self.plan = plan
         self._teacher: nn.Module | None = None
         self.x, self.y = (torch.from_numpy(part).to(plan.device) for part in data.all_but_test())
+        self.weights = (
+            None if data.weights is None else torch.from_numpy(data.weights.astype(np.float32)).to(plan.device)
+        )
         self.x_test, self.y_test = plan.rows(data.x_test), torch.from_numpy(data.y_test).to(plan.device)
 
     def fresh(self, seed: int, dropout: float | None = None) -> nn.Module:
@@ -70,6 +73,12 @@ class Refit:
         epochs = self.fitting_epochs(model, mask, plan.retrain.epochs)
         self.fit(model, mask, seed, epochs, plan.retrain.learning_rate, distillation)
         return model
+
+    def pruned(self, mask: BoolArray, seed: int) -> nn.Module:
+        """Return the small model of a run: retrained, or the search's classifier fine-tuned, as the options say."""
+        if self.plan.retrain.is_retrained:
+            return self.train(mask, seed, may_be_warm=True)
+        return self.updated(mask, seed)
 
     def epoch_seconds(self, model: nn.Module, mask: BoolArray) -> float:
         """Return the seconds of one pass over the training rows, by a few steps of a copy of the model."""
@@ -127,6 +136,7 @@ class Refit:
             should_stop=self.should_stop,
             amp=plan.train.amp,
             distillation=distillation,
+            weights=self.weights,
         )
 
     def distillation(self, mask: BoolArray) -> DistillationTargets:
@@ -189,6 +199,7 @@ class Refit:
                 seed=seed,
                 input_noise=plan.retrain.input_noise,
                 should_stop=self.should_stop,
+                weights=self.weights,
             )
         return self.cut(model, mask)
 

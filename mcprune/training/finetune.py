@@ -48,6 +48,7 @@ def finetune_steps(
     seed: int,
     input_noise: float = 0.0,
     should_stop: Callable[[], bool] = lambda: False,
+    weights: torch.Tensor | None = None,
 ) -> nn.Module:
     """Return a copy of the model, trained further under the mask.
 
@@ -59,7 +60,7 @@ def finetune_steps(
     mask : Tensor of bool, shape (N,)
     features : Tensor, shape (rows, ...)
     targets : Tensor of int64, shape (rows,)
-    epochs, batch_size, learning_rate, weight_decay, seed, input_noise, should_stop
+    epochs, batch_size, learning_rate, weight_decay, seed, input_noise, should_stop, weights
         See `fit`.
     """
     out = copy.deepcopy(model)
@@ -74,6 +75,7 @@ def finetune_steps(
         seed=seed,
         input_noise=input_noise,
         should_stop=should_stop,
+        weights=weights,
     )
     return out
 

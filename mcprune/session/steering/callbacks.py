@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,6 +64,36 @@ class Callback:
 
     def on_end(self, error: BaseException | None) -> None:
         """The run is over, by an error unless `error` is None; GeneratorExit where its loop was left."""
+
+
+class Checkpoint(Callback):
+    """Writes a run into a folder while it goes on, so that `mcprune.resume` and `mcprune.load` can read it.
+
+    Parameters
+    ----------
+    folder : str or path
+        It must be empty or missing.
+    every : str
+        Time between two checkpoints, such as "30s" or "5min", or epochs, such as "2"; "auto": 30 seconds, or rarer where
+        writing takes more than 1% of the time.
+    force : bool
+        Replace the run that the folder has.
+
+    Examples
+    --------
+    >>> import mcprune
+    >>> result = mcprune.prune("digits", keep=16, callbacks=[mcprune.Checkpoint("runs/a")])  # doctest: +SKIP
+    >>> mcprune.load("runs/a").predict(X)  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, every: str = "auto", force: bool = False) -> None:
+        self.folder = os.fspath(folder)
+        self.every = every
+        self.force = force
+
+    def options(self) -> dict[str, object]:
+        """Return the options of the run, by flat name: the writer itself is the run's own."""
+        return {"out": self.folder, "checkpoint_every": self.every, "force": self.force}
 
 
 class Callbacks(Callback):
