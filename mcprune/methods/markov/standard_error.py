@@ -1,0 +1,97 @@
+"""The unit of the temperature: the standard error of a paired difference of two losses on the evaluation rows.
+
+Masks whose losses differ by less cannot be told apart by these rows, so a temperature of that size accepts what may be noise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from mcprune.methods.base import Batch
+from mcprune.models.modes import evaluating
+from mcprune.objectives.base import Objective, Rows, losses_of
+from mcprune.sites.gates import GatedModel
+from mcprune.types import BoolArray, Float32Array, FloatArray
+
+# Exchanges whose difference is measured, groups of rows that it is measured in, and the fewest rows of a group.
+EXCHANGES, GROUPS, ROWS = 8, 64, 4
+
+
+def exchanged(mask: BoolArray, count: int, draw: np.random.Generator) -> BoolArray:
+    """Return `count` masks, each with one kept and one dropped place of `mask` (F,) exchanged, shape (count, F).
+
+    Fewer than `count` or none where nothing can be exchanged.
+    """
+    kept, dropped = np.flatnonzero(mask), np.flatnonzero(~mask)
+    if not (kept.size and dropped.size):
+        return np.empty((0, mask.size), bool)
+    masks = np.repeat(mask[None], count, axis=0)
+    rows = np.arange(count)
+    masks[rows, draw.choice(kept, count)] = False
+    masks[rows, draw.choice(dropped, count)] = True
+    return masks
+
+
+def standard_error(differences: FloatArray) -> float:
+    """Return the root mean square standard error of the means of paired differences.
+
+    Parameters
+    ----------
+    differences : ndarray of float64, shape (K, G)
+        Of K pairs of masks in G disjoint groups of rows of equal size.
+
+    Returns
+    -------
+    float
+        sqrt(mean over pairs of var_g / G), in the unit of the loss; NaN where no pair has two finite groups.
+
+    Notes
+    -----
+    With groups of one row each and the mean as the loss this is the usual standard error of a paired difference. A pair of masks
+    that no row tells apart is left out: it says nothing about the others.
+    """
+    variances = []
+    for one in differences:
+        finite = one[np.isfinite(one)]
+        if finite.size > 1 and finite.any():
+            variances.append(float(finite.var(ddof=1)) / finite.size)
+    return math.sqrt(sum(variances) / len(variances)) if variances else math.nan
+
+
+@torch.no_grad()
+def measure(gated: GatedModel, objective: Objective, batch: Batch, gates: Float32Array) -> float:
+    """Return the standard error of the difference between the loss under the first gates and that under each of the others.
+
+    Parameters
+    ----------
+    gated : GatedModel
+    objective : Objective
+        Its rows are those of the batch again afterwards.
+    batch : Batch
+    gates : ndarray of float32, shape (1 + K, N)
+
+    Returns
+    -------
+    float
+        In the unit of the objective; NaN where it cannot be measured, such as with fewer than eight rows.
+    """
+    rows = int(batch.features.shape[0])
+    count = min(GROUPS, rows // ROWS)
+    if count < 2 or len(gates) < 2:
+        return math.nan
+    with evaluating(gated.model):
+        logits = torch.stack([gated(batch.features, torch.from_numpy(one).to(batch.features)) for one in gates])
+    masks = gates > 0.5
+    losses = np.empty((len(gates), count))
+    size = rows // count  # equal groups; the few rows left over take no part
+    for place in range(count):
+        part = slice(place * size, (place + 1) * size)
+        if batch.rows is not None:
+            objective.begin(Rows(*(None if one is None else one[part] for one in batch.rows)))
+        losses[:, place] = losses_of(objective, logits[:, part], batch.targets[part], masks)
+    if batch.rows is not None:
+        objective.begin(batch.rows)
+    return standard_error(losses[1:] - losses[0])

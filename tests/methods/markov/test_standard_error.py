@@ -1,0 +1,91 @@
+"""The unit of the temperature against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mcprune.methods.base import Batch
+from mcprune.methods.markov import standard_error as unit
+from mcprune.models.mlp import MLP
+from mcprune.objectives.named import make_objective
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import site_map
+
+
+@pytest.fixture
+def problem():
+    torch.manual_seed(0)
+    model = MLP((6, 8, 3))
+    draw = np.random.default_rng(0)
+    features = torch.from_numpy(draw.normal(size=(256, 6)).astype(np.float32))
+    targets = torch.from_numpy(draw.integers(0, 3, 256))
+    return GatedModel(model, site_map(model, "inputs", 6)), features, targets
+
+
+def gates(*dropped):
+    out = np.ones((len(dropped), 6), np.float32)
+    for row, site in enumerate(dropped):
+        if site is not None:
+            out[row, site] = 0
+    return out
+
+
+def test_groups_of_four_rows_give_the_textbooks_standard_error(problem):
+    gated, features, targets = problem
+    measured = unit.measure(gated, make_objective("cross-entropy"), Batch(features, targets), gates(0, 1))
+    with torch.no_grad():
+        losses = [
+            torch.nn.functional.cross_entropy(gated(features, torch.from_numpy(one)), targets, reduction="none")
+            for one in gates(0, 1)
+        ]
+    difference = (losses[1] - losses[0]).numpy().astype(np.float64)
+    means = difference.reshape(64, 4).mean(axis=1)
+    assert measured == pytest.approx(means.std(ddof=1) / 8, rel=1e-4)
+    # By rows instead of groups the same within sampling error: 64 groups know a standard error to some 9%.
+    assert measured == pytest.approx(difference.std(ddof=1) / 16, rel=0.3)
+
+
+def test_four_times_the_rows_halve_it(problem):
+    gated, features, targets = problem
+    pairs = gates(0, 1, 2, 3, 4, 5)
+    objective = make_objective("cross-entropy")
+    few = unit.measure(gated, objective, Batch(features[:64], targets[:64]), pairs)
+    many = unit.measure(gated, objective, Batch(features, targets), pairs)
+    assert 0.35 < many / few < 0.75
+
+
+def test_it_covers_the_differences_that_other_rows_show(problem):
+    """Over 400 pairs of fresh samples of 64 rows, |difference - mean| is below 1.96 standard errors in about 95%."""
+    gated, _, _ = problem
+    draw = np.random.default_rng(1)
+    objective = make_objective("cross-entropy")
+    differences, errors = [], []
+    for _ in range(400):
+        features = torch.from_numpy(draw.normal(size=(64, 6)).astype(np.float32))
+        targets = torch.from_numpy(draw.integers(0, 3, 64))
+        errors.append(unit.measure(gated, objective, Batch(features, targets), gates(0, 1)))
+        with torch.no_grad():
+            pair = [torch.nn.functional.cross_entropy(gated(features, torch.from_numpy(one)), targets) for one in gates(0, 1)]
+        differences.append(float(pair[1] - pair[0]))
+    differences = np.array(differences) - np.mean(differences)
+    covered = np.mean(np.abs(differences) < 1.96 * np.array(errors))
+    assert 0.90 < covered < 0.98  # 16 groups: a t distribution covers .93
+    assert np.mean(np.abs(differences) < 0.5 * np.array(errors)) < 0.6  # control: half of it covers far less
+
+
+def test_what_cannot_be_measured_is_nan(problem):
+    gated, features, targets = problem
+    objective = make_objective("cross-entropy")
+    assert math.isnan(unit.measure(gated, objective, Batch(features[:7], targets[:7]), gates(0, 1)))
+    assert math.isnan(unit.measure(gated, objective, Batch(features, targets), gates(0)))
+    assert math.isnan(unit.measure(gated, objective, Batch(features, targets), gates(0, 0)))  # no row tells them apart
+    assert unit.exchanged(np.ones(4, bool), 3, np.random.default_rng(0)).shape == (0, 4)
+
+
+def test_exchanges_keep_the_count():
+    mask = np.arange(10) < 4
+    masks = unit.exchanged(mask, 20, np.random.default_rng(0))
+    assert (masks.sum(axis=1) == 4).all()
+    assert ((masks ^ mask).sum(axis=1) == 2).all()
