@@ -234,8 +234,9 @@ def knob_line(event: KnobChanged) -> str:
 
 def replanned_line(planned: int, done: int) -> str:
     """Return the line on a search whose number of blocks was fitted to the time."""
-    how = "compressed" if done < planned else "stretched"
-    return f"--max-time: {done:,} blocks in place of {planned:,}; n(t) and the other schedules were {how} to fit"
+    if done > planned:
+        return f"{done:,} blocks were planned in the end, {planned:,} at first; n(t) and the other schedules were stretched"
+    return f"{done:,} of {planned:,} blocks fitted into the time; n(t) and the other schedules were compressed to fit"
 
 
 def knob(value: object) -> str:

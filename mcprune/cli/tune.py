@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Run like `mcprune run`, and serve a page on this machine on which the run is watched and steered: delta, temperature, alpha, "
-    "the mixture of moves, the evaluation batch, the pressure of n(t); pause, step, stop. Every change is recorded with its block, "
+    "the mixture of moves, the evaluation batch, the pressure of n(t); pause, step, stop. The chain goes on at n until it is stopped, "
+    "unless --epochs or --max-time bounds it. Every change is recorded with its block, "
     "and `mcprune run --replay FOLDER` repeats the run. With FOLDER the page shows a recorded run instead."
 )
 OWN = ("folder", "port", "host", "browser", "paused")
@@ -80,7 +81,10 @@ def tune(arguments: list[str]) -> int:
     from mcprune.dashboard.server import Server
     from mcprune.session.loop import run
 
-    controller = RunController(is_paused=bool(own.paused))
+    is_bounded = (
+        config.train.epochs is not None or config.runtime.max_time is not None or config.runtime.search_time is not None
+    )
+    controller = RunController(is_paused=bool(own.paused), is_endless=not is_bounded)
     server = Server(controller.view, controller, own.host or "127.0.0.1", port)
     server.start()
     try:

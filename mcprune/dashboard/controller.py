@@ -18,6 +18,7 @@ from mcprune.session.steering.controller import Commands, Controller
 from mcprune.storage.events import Event, Hardened
 from mcprune.types import JsonObject
 
+EXTENDED = 0.98  # of the planned blocks are done when an endless run plans as many again
 MOST_PENDING = 64  # changes, and single steps, that wait for the end of a block
 ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
 
@@ -74,14 +75,19 @@ class RunController(Controller, Callback):
     ----------
     is_paused : bool
         Wait before the first block.
+    is_endless : bool
+        Where a chain is about to have done its planned blocks, plan as many again, until somebody stops the run: n(t) has reached
+        n by then, and the chain goes on exploring there.
 
     Attributes
     ----------
     view : RunView
     """
 
-    def __init__(self, is_paused: bool = False) -> None:
+    def __init__(self, is_paused: bool = False, *, is_endless: bool = False) -> None:
         self.view = RunView()
+        self.is_endless = is_endless
+        self._search: SearchView | None = None
         self._condition = threading.Condition()
         self._is_paused = is_paused
         self._steps = 0
@@ -92,10 +98,24 @@ class RunController(Controller, Callback):
 
     def on_start(self, search: SearchView) -> None:
         """See `Callback.on_start`."""
+        self._search = search
         self.view.on_start(search)
 
     def poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
         """See `Controller.poll`."""
+        commands = self._poll(block, should_stop)
+        if not commands.again and (more := self._more_blocks(block)):
+            return commands._replace(changes=(*commands.changes, {"blocks": more}))
+        return commands
+
+    def _more_blocks(self, block: int) -> int:
+        """Return how many blocks an endless run plans from now on; 0: as many as before."""
+        if not self.is_endless or self._search is None or not self._search.knobs.names:
+            return 0
+        planned = self._search.planned_blocks
+        return 2 * planned if block >= min(EXTENDED * planned, planned - 1) else 0
+
+    def _poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
         with self._condition:
             while True:
                 waits = self._is_paused and not self._steps and not self._is_stopped and not should_stop()

@@ -118,6 +118,8 @@ def tune(
 ) -> Tuning:
     """Run `prune` in a thread, with a page on which the run is watched and steered.
 
+    A chain goes on at n until it is stopped, unless `epochs`, `max_time` or `search_time` bounds it.
+
     In a notebook the returned object shows the page in a frame. This needs a notebook on this machine: from another machine open
     `address` through a tunnel.
 
@@ -149,7 +151,8 @@ def tune(
     >>> tuning.result().mask.indices.size  # doctest: +SKIP
     16
     """
-    controller = RunController(is_paused=is_paused)
+    is_bounded = any(options.get(name) is not None for name in ("epochs", "max_time", "search_time"))
+    controller = RunController(is_paused=is_paused, is_endless=not is_bounded)
     server = Server(controller.view, controller, port=port, frames="http://127.0.0.1:* http://localhost:*")
     server.start()
     asked = {"keep": keep, "sites": sites, **options}

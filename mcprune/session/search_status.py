@@ -125,6 +125,11 @@ class SearchStatus:
         return self.state.blocks_done
 
     @property
+    def planned_blocks(self) -> int:
+        """Blocks that are planned now."""
+        return self.pace.blocks
+
+    @property
     def proposals(self) -> int:
         """Proposals consumed so far, by all replicas."""
         return self.state.totals.proposals

@@ -127,13 +127,13 @@ def test_what_did_not_fit_into_the_time_is_one_line(story, monkeypatch):
         place = next(at for at, event in enumerate(events) if getattr(event, "block", 0) == block)
         events.insert(place + 1, Replanned(block, blocks=40 - block, blocks_before=41 - block, progress=0.3))
     lines = shown(events)[1].splitlines()
-    assert [line for line in lines if "--max-time" in line] == [
-        "--max-time: 26 blocks in place of 20; n(t) and the other schedules were stretched to fit"
+    assert [line for line in lines if "blocks" in line and "schedules" in line] == [
+        "26 blocks were planned in the end, 20 at first; n(t) and the other schedules were stretched"
     ]
     assert len(lines) == len(shown(story(blocks=20))[1].splitlines()) + 1
     # A number of blocks that comes back to the planned one is not worth a line.
     again = [*events[:-4], Replanned(20, 20, 26, 1.0), *events[-4:]]
-    assert "--max-time" not in shown(again)[1]
+    assert "schedules" not in shown(again)[1]
 
 
 def test_every_documented_kind_has_a_hook_on_the_plain_screen():

@@ -26,6 +26,11 @@ class SearchView(Protocol):
         ...
 
     @property
+    def planned_blocks(self) -> int:
+        """Blocks that are planned now."""
+        ...
+
+    @property
     def proposals(self) -> int:
         """Proposals consumed so far, by all replicas."""
         ...

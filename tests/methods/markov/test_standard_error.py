@@ -67,7 +67,10 @@ def test_it_covers_the_differences_that_other_rows_show(problem):
         targets = torch.from_numpy(draw.integers(0, 3, 64))
         errors.append(unit.measure(gated, objective, Batch(features, targets), gates(0, 1)))
         with torch.no_grad():
-            pair = [torch.nn.functional.cross_entropy(gated(features, torch.from_numpy(one)), targets) for one in gates(0, 1)]
+            pair = [
+                torch.nn.functional.cross_entropy(gated(features, torch.from_numpy(one)), targets)
+                for one in gates(0, 1)
+            ]
         differences.append(float(pair[1] - pair[0]))
     differences = np.array(differences) - np.mean(differences)
     covered = np.mean(np.abs(differences) < 1.96 * np.array(errors))
