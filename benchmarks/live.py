@@ -127,10 +127,10 @@ class Reader(threading.Thread):
                     kind = line[7:].strip()
                 elif line.startswith(b"data: "):
                     now = time.perf_counter()
-                    if kind == b"tick" or (kind == b"state" and b'"row"' in line):
+                    if kind == b"figures" or (kind == b"state" and b'"figures"' in line):
                         self.first = self.first or now
                         self.times.append(now)
-                    elif kind == b"knob":
+                    elif kind == b"knob_changed":
                         self.knobs.append((now, json.loads(line[6:])))
         except OSError:
             pass

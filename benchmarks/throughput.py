@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import median, parser, report, row, seconds  # isort: skip
 
@@ -32,7 +32,7 @@ from mcprune.evaluators.base import Evaluator
 from mcprune.evaluators.cuda_graph import GraphEvaluator
 from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.methods.base import Batch
-from mcprune.methods.markov.lookahead import Ahead
+from mcprune.methods.markov.lookahead import Lookahead, LookaheadState
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
@@ -41,6 +41,13 @@ from mcprune.session.search import Search
 
 ACCEPTANCES = (0.0, 0.001, 0.01, 0.1)
 CHAINS = np.zeros(1, np.int64)
+
+
+class Adaptive(NamedTuple):
+    """K by measured cost and acceptance, and what it has measured so far."""
+
+    lookahead: Lookahead
+    state: LookaheadState
 
 
 class Bench:
@@ -86,7 +93,7 @@ class Bench:
         return loop
 
     def block(
-        self, evaluator: Evaluator, plan: moves.MovePlan, acceptance: float, count: int, ahead: int | Ahead
+        self, evaluator: Evaluator, plan: moves.MovePlan, acceptance: float, count: int, ahead: int | Adaptive
     ) -> Callable[[], None]:
         """Return a block of decisions to be timed."""
         draw = np.random.default_rng(0)
@@ -98,7 +105,8 @@ class Bench:
             done = 0
             while done < count:
                 began = time.perf_counter()
-                few = min(ahead if isinstance(ahead, int) else ahead.size(), count - done)
+                size = ahead if isinstance(ahead, int) else ahead.lookahead.size(ahead.state)
+                few = min(size, count - done)
                 batch = moves.propose(current, few, plan=plan, delta=1.0, sharpness=np.inf, seed=1, chains=CHAINS)
                 rule: dict[str, Any] = {"temperature": 0.0, "alpha": 0.0, "n": 1, "seed": 0, "chains": CHAINS}
                 limits = engine.thresholds(current, batch, **rule)
@@ -110,8 +118,8 @@ class Bench:
                     evaluator.moved(current.position, batch, info.index)
                     engine.set_loss(current, evaluator.current(), alpha=0.0, n=1)
                 done += int(info.consumed[0])
-                if isinstance(ahead, Ahead):
-                    ahead.observe(few, took, int(info.consumed[0]), int(info.index[0] >= 0))
+                if isinstance(ahead, Adaptive):
+                    ahead.lookahead.observe(ahead.state, few, took, int(info.consumed[0]), int(info.index[0] >= 0))
 
         return block
 
@@ -179,12 +187,13 @@ def ladder(bench: Bench, plan: moves.MovePlan, quick: bool, early_reject: float 
 
 
 def speculation(bench: Bench, plan: moves.MovePlan, quick: bool) -> dict[str, Any]:
-    """Decisions a second with K of `Ahead` against K = 1 and the best fixed K, at every acceptance."""
+    """Decisions a second with K of `Lookahead` against K = 1 and the best fixed K, at every acceptance."""
     repeats, count = (3, 400) if quick else (7, 1_000)
     out: dict[str, Any] = {}
     for acceptance in ACCEPTANCES:
-        ahead = Ahead(64)
-        sizes: dict[int, int | Ahead] = {0: ahead, 1: 1, 4: 4, 16: 16, 64: 64}
+        lookahead = Lookahead(64)
+        ahead = Adaptive(lookahead, lookahead.init())
+        sizes: dict[int, int | Adaptive] = {0: ahead, 1: 1, 4: 4, 16: 16, 64: 64}
         rates = in_turns(
             {key: (bench.block(bench.evaluator(), plan, acceptance, count, way), count) for key, way in sizes.items()},
             repeats,
@@ -192,7 +201,7 @@ def speculation(bench: Bench, plan: moves.MovePlan, quick: bool) -> dict[str, An
         adapted, fixed = rates.pop(0), rates
         best = max(fixed, key=lambda size: fixed[size])
         out[f"at {acceptance:g}"] = {
-            "fixed": fixed, "best": best, "adapted": adapted, "size": ahead.best(), "against 1": adapted / fixed[1],
+            "fixed": fixed, "best": best, "adapted": adapted, "size": lookahead.best(ahead.state), "against 1": adapted / fixed[1],
             "against best": adapted / fixed[best],
         }  # fmt: skip
         print(f"  K at {acceptance:g}: {out[f'at {acceptance:g}']}", flush=True)
