@@ -89,7 +89,7 @@ class FullEvaluator:
         for replica in range(replicas):
             base = gates_of(state.position[replica], self.sharpness)
             changed = np.flatnonzero(moves.size[replica] > 0)
-            chunk = self.chunk(base.size)
+            chunk = self.chunk(base.size, changed.size)
             for first in range(0, changed.size, chunk):
                 part = changed[first : first + chunk]
                 gates = np.repeat(base[None], part.size, axis=0)
@@ -103,10 +103,11 @@ class FullEvaluator:
         """See `Evaluator.moved`; nothing is kept between candidates."""
         self.position = position
 
-    def chunk(self, sites: int) -> int:
+    def chunk(self, sites: int, candidates: int | None = None) -> int:
         """Return how many candidates are stacked: as many as fit in `max_memory`, on a CPU only if no bit changes.
 
-        The rows of a stack share their weights, so candidates are not stacked where weights are sites.
+        The rows of a stack share their weights, so candidates are not stacked where weights are sites. On a CPU, fewer than fill a
+        stack are not stacked either: for so few `candidates` no stack is compared with the loop.
         """
         if self.gated.sites.weights:
             return 1
@@ -118,6 +119,8 @@ class FullEvaluator:
         if self.features.is_cuda:
             return fit
         fit = min(fit, CPU_ROWS // max(rows, 1))
+        if candidates is not None and candidates < fit:
+            return 1
         return fit if fit > 1 and self._is_simple and self._pays(fit, sites) else 1
 
     def _pays(self, count: int, sites: int) -> bool:
@@ -148,7 +151,7 @@ class FullEvaluator:
     def _evaluate(self, gates: Float32Array) -> FloatArray:
         """Return L_cla for gates of shape (K, N)."""
         out = np.empty(gates.shape[0])
-        chunk = self.chunk(gates.shape[1])
+        chunk = self.chunk(gates.shape[1], gates.shape[0])
         with evaluating(self.gated.model):
             first = 0
             while first < gates.shape[0]:

@@ -17,6 +17,7 @@ TUTORIALS = ["index.md", "tutorials/table.md", "tutorials/trigger.md", "tutorial
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch, capsys):
     """Every block in order, in one folder and one interpreter; only threads are added to the commands."""

@@ -162,12 +162,25 @@ def test_a_stack_of_candidates_holds_each_with_its_own_gates(build, kinds, shape
     full = evaluator(case, weights, 1.0, 2**30)
     seen = []
     case.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[0]))
-    monkeypatch.setattr(full, "chunk", lambda sites: 5)
+    monkeypatch.setattr(full, "chunk", lambda sites, candidates: 5)
     stacked = full.at(weights)
     assert seen == [500, 500, 500, 500, 100, 100, 100]
     loop = case.losses(gates_of(weights, 1.0))
     np.testing.assert_allclose(stacked, loop, rtol=1e-6)
     assert np.ptp(loop) > 1e-3  # the candidates differ by far more
+
+
+def test_nothing_is_tried_for_candidates_that_do_not_fill_a_stack(problem):
+    """A few rows make a large stack: trying and timing it would take longer than a whole search by the loop."""
+    case = problem(mlp("relu")(), "inputs", (12,), 10)
+    weights = np.random.default_rng(3).normal(0.0, 2.0, (410, case.sites.size))
+    full = evaluator(case, weights, 1.0, 2**30)
+    seen = []
+    case.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[0]))
+    full.at(weights[:3])
+    assert seen == [10, 10, 10]
+    full.at(weights)  # the control: 409 candidates fill one
+    assert max(seen) == 4090
 
 
 @pytest.mark.parametrize("max_memory", [1, 300_000, 2**20, 2**30])

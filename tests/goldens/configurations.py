@@ -24,8 +24,6 @@ class Configuration:
         Makes the user's own classifier; None for one by name.
     ranks : int
         Processes that share the run.
-    is_slow : bool
-        Takes more than a few seconds.
     """
 
     options: Mapping[str, Any]
@@ -33,7 +31,6 @@ class Configuration:
     end: int | None = None
     network: Callable[[], nn.Module] | None = None
     ranks: int = 1
-    is_slow: bool = False
 
 
 # The evaluator is named in each chain's options: `auto` chooses the fastest by a clock, and another one rounds differently.
@@ -154,7 +151,6 @@ KINDS = {
     ),
     "channels-by-name": Configuration(
         {**CHANNELS, "model": "mobilenet_v1", "width": 0.05, "keep": 40, "epochs": 3, "checkpoint_every": "0.1"},
-        is_slow=True,
     ),
 }
 GRADIENT = {
@@ -181,7 +177,7 @@ STEERED = {
     "stopped": Configuration({**LADDER, **ADAPTED, **FUSED}, turns={3: [{"adapt_delta": 0.3}]}, end=9),
 }
 SHARED = {
-    "ranks": Configuration({**LADDER, **FUSED, "replicas": "4,swap_every=16"}, ranks=2, is_slow=True),
-    "ranks-shared": Configuration({**FUSED, "train_ranks": "shared", "dropout": 0.1}, ranks=2, is_slow=True),
+    "ranks": Configuration({**LADDER, **FUSED, "replicas": "4,swap_every=16"}, ranks=2),
+    "ranks-shared": Configuration({**FUSED, "train_ranks": "shared", "dropout": 0.1}, ranks=2),
 }
 CONFIGURATIONS = {**INPUTS, **CONSTRAINED, **KINDS, **GRADIENT, **MEASURES, **STEERED, **SHARED}

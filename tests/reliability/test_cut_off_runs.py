@@ -61,6 +61,7 @@ def leave(folder, count, **changes):
             return
 
 
+@pytest.mark.slow
 def test_ten_kills_at_random_moments_lose_nothing(tmp_path):
     out = tmp_path / "kills.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "reliability.py"), "--only", "kills", "--kills", "10"]
@@ -86,6 +87,7 @@ def until(process, kind):
     raise AssertionError(process.stderr.read())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "kind", "more"),
     [(signal.SIGTERM, 143, "progress", ()), (signal.SIGINT, 130, "scored", ("--checkpoint-every", "0.5"))],
@@ -104,8 +106,8 @@ def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, who
     }
     wanted = whole
     if kind == "progress":
-        options["--epochs"] = "400"
-        list(run(config(tmp_path / "long", epochs=400)))
+        options["--epochs"] = "150"
+        list(run(config(tmp_path / "long", epochs=150)))
         wanted = record(tmp_path / "long")
     else:
         options["--retrain-epochs"] = "2000"

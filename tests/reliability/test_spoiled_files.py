@@ -60,12 +60,14 @@ def test_what_is_valid_is_read(reader, tmp_path):
     assert not reader.is_refused(tmp_path)
 
 
+# A part of the examples is tried in the quick selection too.
+@pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)], ids=["some", "all"])
 @pytest.mark.parametrize("reader", NAMES, indirect=True)
-def test_what_is_spoiled_is_read_or_refused_and_takes_little_memory(reader, tmp_path_factory, alarm):
+def test_what_is_spoiled_is_read_or_refused_and_takes_little_memory(reader, share, tmp_path_factory, alarm):
     refused = []
 
     @settings(
-        max_examples=SLOW.get(reader.name, 100), deadline=None, database=None, derandomize=True,
+        max_examples=max(5, round(share * SLOW.get(reader.name, 100))), deadline=None, database=None, derandomize=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )  # fmt: skip
     @given(st.integers(0, 2**32 - 1))

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from selection import slow_but
 from torch import nn
 
 from mcprune.api import prune
@@ -49,7 +50,10 @@ class Small(nn.Module):
 
 @pytest.mark.parametrize(
     ("name", "shape", "width", "groups"),
-    [("vgg13", (1, 32, 32), 0.03, 10), ("mobilenet_v1", (1, 9, 9), 0.05, 14), ("resnet56", (1, 9, 9), 0.15, 30)],
+    slow_but(
+        [("vgg13", (1, 32, 32), 0.03, 10), ("mobilenet_v1", (1, 9, 9), 0.05, 14), ("resnet56", (1, 9, 9), 0.15, 30)],
+        "mobilenet_v1",
+    ),
 )
 def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, groups, tmp_path):
     data = images(shape)
@@ -86,7 +90,7 @@ def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
     assert layers[0].out_channels + layers[2].out_channels == 5
 
 
-@pytest.mark.parametrize(("unit", "share"), [("macs", 0.3), ("parameters", 0.45)])
+@pytest.mark.parametrize(("unit", "share"), slow_but([("macs", 0.3), ("parameters", 0.45)], "macs"))
 def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(unit, share):
     from mcprune.exporters.footprint import macs, parameters
     from mcprune.sites.costs import model_costs
@@ -200,6 +204,7 @@ def test_what_cannot_be_run_is_refused_in_one_line(options, error, words):
         make_plan(make_config(**options), load_data("digits"))
 
 
+@pytest.mark.slow
 def test_the_report_of_a_network_has_its_costs_and_times(tmp_path, capsys):
     folder = tmp_path / "run"
     given = [f"--{key.replace('_', '-')}={value}" for key, value in QUICK.items()]

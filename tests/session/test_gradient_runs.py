@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from selection import slow_but
 
 import mcprune
 from mcprune.cli.main import main
@@ -48,7 +49,7 @@ def checked(told, n, sites):
     return harden
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", slow_but(SCHEDULES, "decade", "stall"))
 def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
     told = told_of(quick(method="gradient", alpha=schedule, out=str(tmp_path / "run")))
     harden = checked(told, 16, 64)
@@ -64,8 +65,12 @@ def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
     assert harden.forwards == last.forwards == 3 * steps * 64
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "annealed", "hard-concrete", "straight-through"])
-@pytest.mark.parametrize(("sites", "keep", "size"), [("units", 9, 36), ("inputs,units", 30, 100)])
+@pytest.mark.parametrize(
+    "kind", slow_but(["sigmoid", "annealed", "hard-concrete", "straight-through"], "annealed", "hard-concrete")
+)
+@pytest.mark.parametrize(
+    ("sites", "keep", "size"), slow_but([("units", 9, 36), ("inputs,units", 30, 100)], "inputs,units")
+)
 def test_every_kind_of_gate_and_of_site(kind, sites, keep, size, quick, tmp_path):
     options = {"weight_bound": 4.6, "rejection": "modified", "gate_optimizer": "sgd"} if kind == "annealed" else {}
     config = quick(method="gradient", gates=kind, sites=sites, keep=keep, epochs=3, out=str(tmp_path / "r"), **options)
@@ -100,6 +105,7 @@ def test_fewer_sites_than_layers_are_refused(quick):
         make_plan(quick(method="gradient", sites="inputs,units", keep=2), load_data("digits"))
 
 
+@pytest.mark.slow
 def test_straight_through_gates_end_at_n_with_a_mask_that_chance_does_not_reach(quick, tmp_path):
     config = quick(
         method="gradient", gates="straight-through", epochs=60, retrain_epochs=30, hidden=(64, 32), compare="yes",
@@ -296,6 +302,7 @@ def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, m
     assert len(read_result(tmp_path / "run").indices) == 16  # the earlier run is as it was
 
 
+@pytest.mark.slow
 def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypatch):
     """Under a clock of its own: a block takes 0.05 s, ten times what an epoch's timing promised, and training takes none."""
     from mcprune.session.search import Search

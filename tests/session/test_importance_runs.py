@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from running import Running
+from selection import slow_but
 
 from mcprune.chain.scores import floored, new_statistics
 from mcprune.cli.main import main
@@ -53,7 +54,10 @@ def data_of(told, kind):
     return [event for event in told if event.kind == kind]
 
 
-@pytest.mark.parametrize("measure", [name for name in MEASURES if name != "bn-scale"])
+@pytest.mark.parametrize(
+    "measure",
+    slow_but([name for name in MEASURES if name != "bn-scale"], "magnitude", "loss", "fisher", "loss-tracked"),
+)
 def test_every_measure_ends_with_exactly_n(measure, tmp_path):
     rows = "" if measure in ("magnitude", "magnitude-l1", "random", "loss-tracked") else ",rows=200"
     config = short(

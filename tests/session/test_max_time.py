@@ -21,6 +21,7 @@ def notes(result):
     return [event.text for event in result.events if isinstance(event, mcprune.Note)]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_left_out_and_listed_in_one_line():
     began = time.monotonic()
     result = mcprune.prune(*rows(40_000), **OPTIONS, epochs=100_000, retrain_epochs=100_000, max_time=8, compare="yes")

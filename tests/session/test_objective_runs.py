@@ -4,16 +4,17 @@ import json
 
 import numpy as np
 import pytest
+from selection import slow_but
 
 import mcprune
 from mcprune.cli.main import main
 from mcprune.errors import ConfigError, ObjectiveError
 
-SHORT = {"epochs": 2, "retrain_epochs": 1, "hidden": 16, "keep": 9}
+SHORT = {"epochs": 2, "retrain_epochs": 1, "hidden": 16, "keep": 9, "compare": "no", "threads": 1}
 
 
 def command(folder, more=(), **options):
-    options = {**SHORT, "compare": "no", "out": folder, **options}
+    options = {**SHORT, "out": folder, **options}
     pairs = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     return main(["run", *pairs, *more])
 
@@ -30,7 +31,7 @@ def test_the_table_and_the_events_name_the_objective(tmp_path, capsys):
     assert all(0 < row["objective"] < 0.5 for row in events[-1]["scores"])
 
 
-@pytest.mark.parametrize("objective", ["error", "auc"])
+@pytest.mark.parametrize("objective", slow_but(["error", "auc"], "auc"))
 def test_a_rank_or_a_step_is_followed_to_the_same_mask_whatever_evaluates(objective):
     """Both evaluators are exact; another seed is the control."""
     masks = [
@@ -101,7 +102,7 @@ def test_rows_that_are_sorted_by_class_hold_every_class():
     draw = np.random.default_rng(0)
     y = np.arange(400) // 200
     X = draw.normal(size=(400, 6)) + 2.0 * y[:, None] * (np.arange(6) < 2)
-    found = mcprune.prune((X, y), keep=2, objective="auc", epochs=6, retrain_epochs=2, hidden=16)
+    found = mcprune.prune((X, y), keep=2, objective="auc", epochs=6, retrain_epochs=2, hidden=16, threads=1)
     assert found.mask.indices.tolist() == [0, 1]
 
 
@@ -129,7 +130,8 @@ def test_groups_come_from_a_column():
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"replicas": 2, "temperature": 1e-3, "gates": "sigmoid"}, {"sites": "inputs,units"}]
+    "more",
+    slow_but([{}, {"replicas": 2, "temperature": 1e-3, "gates": "sigmoid"}, {"sites": "inputs,units"}], {}),
 )
 def test_fixed_sites_stay_and_the_count_is_exact(more):
     """Sites that the free chain drops are kept, and sites that it keeps are dropped."""

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from selection import slow_but
 
 from mcprune.api import prune
 from mcprune.cli.main import main
@@ -78,7 +79,7 @@ def test_weights_of_a_trained_net(weights):
     assert events[-1].hardened.steps == 0
 
 
-@pytest.mark.parametrize("unit", ["parameters", "macs"])
+@pytest.mark.parametrize("unit", slow_but(["parameters", "macs"], "parameters"))
 def test_a_budget_of_weights_in_a_cost_is_met_exactly(unit):
     whole = 64 * 16 + 16 * 12 + 12 * 10
     biases = {"parameters": 16 + 12 + 10, "macs": 0}[unit]
@@ -114,6 +115,7 @@ def test_the_small_model_loads_predicts_and_stays_sparse(weights, tmp_path, caps
     assert len(capsys.readouterr().out.strip().splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_a_run_repeats_from_its_configuration(weights):
     folder, events = weights
     options = read_options(folder / "config.toml")
@@ -134,7 +136,7 @@ def test_a_run_repeats_from_its_configuration(weights):
     assert again[-1].indices == events[-1].indices
 
 
-@pytest.mark.parametrize("finetune", ["none", "least-squares"])
+@pytest.mark.parametrize("finetune", slow_but(["none", "least-squares"], "least-squares"))
 def test_other_updates(finetune):
     events = list(run(make_config(**SHORT, sites="weights:layers.0,layers.2", keep=300, finetune=finetune, out=None)))
     found = figures(events)
@@ -143,7 +145,7 @@ def test_other_updates(finetune):
         assert found["hard mask, fine-tuned"] > found["hard mask, not retrained"] - 0.02
 
 
-@pytest.mark.parametrize("sites", ["inputs", "units", "inputs,weights:layers.2"])
+@pytest.mark.parametrize("sites", slow_but(["inputs", "units", "inputs,weights:layers.2"], "inputs"))
 def test_frozen_classifiers_with_other_sites(sites):
     events = list(run(make_config(**SHORT, sites=sites, keep=20)))
     found = figures(events)
@@ -151,6 +153,7 @@ def test_frozen_classifiers_with_other_sites(sites):
     assert events[-1].hardened.steps == 0
 
 
+@pytest.mark.slow
 def test_weights_while_the_classifier_trains():
     options = {**SHORT, "pretrain": None, "frozen": False, "epochs": 20}
     events = list(run(make_config(**options, sites="weights", keep=500)))

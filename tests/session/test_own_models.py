@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from selection import slow_but
 from torch import nn
 
 import mcprune
@@ -58,19 +59,25 @@ def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "options",
-    [
+    slow_but(
+        [
+            {},
+            {"finetune": "warm"},
+            {"finetune": "short", "retrain_epochs": 2},
+            {"finetune": "least-squares", "retrain_epochs": None},
+            {"finetune": "none", "retrain_epochs": None},
+            {"frozen": True},
+            {"pretrain": 2},
+            {"method": "gradient"},
+            {"method": "importance", "rounds": 2},
+            {"retrain_distill": 2.0},
+            {"weight_decay": 0.1},
+        ],
         {},
-        {"finetune": "warm"},
-        {"finetune": "short", "retrain_epochs": 2},
-        {"finetune": "least-squares", "retrain_epochs": None},
-        {"finetune": "none", "retrain_epochs": None},
         {"frozen": True},
-        {"pretrain": 2},
         {"method": "gradient"},
         {"method": "importance", "rounds": 2},
-        {"retrain_distill": 2.0},
-        {"weight_decay": 0.1},
-    ],
+    ),
     ids=lambda options: "-".join(map(str, [*options, *options.values()])) or "default",
 )
 @pytest.mark.parametrize(("sites", "keep"), [("inputs", 4), ("units", 6)])

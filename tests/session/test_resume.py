@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from selection import slow_but
 
 from mcprune.config.schema import make_config
 from mcprune.session.checkpoints.open_run import open_run
@@ -72,7 +73,7 @@ def assert_same(folder, other):
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)  # nothing is left to resume
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, "plain", "decade", "importance", "steered"))
 def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
     options, turns = KINDS[kind]
     steering = Replay(turns, None) if turns else None
@@ -102,7 +103,7 @@ def tempered(tmp_path_factory):
     return config, json.loads((path / "mask.json").read_text())["weights"]
 
 
-@pytest.mark.parametrize("place", FORGOTTEN)
+@pytest.mark.parametrize("place", slow_but(FORGOTTEN, "trainer.optimizer", "method.ladder"))
 def test_what_is_not_put_back_is_missed(place, tempered, tmp_path, monkeypatch):
     """The control: each part of a checkpoint counts, so that one which were forgotten would be seen."""
     config, whole = tempered

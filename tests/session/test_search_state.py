@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 import torch
+from selection import slow_but
 
 from mcprune.config.schema import make_config
 from mcprune.data.load import load
@@ -53,6 +54,7 @@ KINDS = {
     "stall": {"method": "gradient", "alpha": "stall", "evaluator": None},
     "importance": {"method": "importance", "rounds": 3, "evaluator": None},
 }  # fmt: skip
+QUICK = ("chain", "ladder", "macs", "straight-through", "importance")
 # Code, not data.
 SKIPPED = (
     type,
@@ -138,7 +140,7 @@ def search_of(options):
     return search
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, *QUICK))
 def test_a_block_changes_nothing_outside_of_the_state(kind):
     search = search_of(KINDS[kind])
     for block in range(min(4, search.pace.blocks)):
@@ -163,7 +165,7 @@ def test_what_is_hidden_is_seen(monkeypatch):
         assert [name.rpartition(".hidden")[1] for name in after if after[name] != before.get(name)] == [".hidden"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, *QUICK))
 def test_a_state_that_is_put_back_is_the_same(kind):
     search = search_of(KINDS[kind])
     for block in range(min(3, search.pace.blocks)):
