@@ -33,6 +33,7 @@ class Stream(IntEnum):
     TRIALS = 10  # rows and candidates that something is tried on; no result depends on them
     SCORE_ROWS = 11
     RANDOM_SCORES = 12
+    STEP_NOISE = 13  # dropout and noise on the inputs in the steps of backprop
     STUDY_ROWS = 21
     STUDY_SUBSET = 31
 
@@ -54,7 +55,7 @@ def torch_generator(seed: int, stream: Stream, device: torch.device | str = "cpu
     """Return torch's generator of a stream."""
     import torch
 
-    return torch.Generator(device).manual_seed((seed << 20) + stream)
+    return torch.Generator(device).manual_seed(_torch_number(seed, stream))
 
 
 def weights_generator(seed: int) -> torch.Generator:
@@ -78,17 +79,18 @@ def torch_seed(number: int) -> Iterator[None]:
 def step_noise(seed: int, step: int, rank: int | None = None) -> Iterator[None]:
     """Set torch's global state by the step of training inside; put it back after.
 
-    torch's generator on the CPU reads the low 32 bits of its seed: there runs of all seeds share these numbers, unless `rank` is given.
-
     Parameters
     ----------
-    seed, step : int
+    seed : int
+    step : int
         Training steps made before, by the trainer that draws.
     rank : int, optional
         Of several processes that each draw for their own rows.
     """
-    number = (seed << 32) + step
-    if rank is not None:
-        number = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
-    with torch_seed(number):
+    with torch_seed(_torch_number(seed, Stream.STEP_NOISE, step, 0 if rank is None else rank + 1)):
         yield
+
+
+def _torch_number(seed: int, stream: Stream, *more: int) -> int:
+    """Return a seed for torch of 32 mixed bits: its generator on the CPU reads no others."""
+    return int(np.random.SeedSequence([seed, stream, *more]).generate_state(1, np.uint32)[0])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 
 import mcprune
 from mcprune.random import Stream, generator, step_noise, torch_generator
@@ -57,11 +58,31 @@ def test_a_stream_depends_on_the_seed_and_what_else_is_given():
 
 def test_torch_draws_by_step_and_rank_and_goes_on_as_before():
     torch.manual_seed(0)
-    wanted = torch.rand(3)
+    expected = torch.rand(3)
     torch.manual_seed(0)
     drawn = []
     for arguments in [(1, 0), (1, 1), (1, 0, 0), (1, 0, 1), (2, 0, 1)]:
         with step_noise(*arguments):
             drawn.append(tuple(torch.rand(2).tolist()))
     assert len(set(drawn)) == 5
-    assert torch.equal(torch.rand(3), wanted)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# torch's generator on the CPU reads the low 32 bits of a seed alone: seeds that are shifted beyond them would draw the same.
+SEEDS = [0, 1, 2, 2**12, 2**12 + 1, 2**20, 2**31, 2**32 - 1]
+
+
+def test_steps_of_different_seeds_draw_different_dropout():
+    drawn = set()
+    for seed in SEEDS:
+        for step in (0, 1, 1000):
+            with step_noise(seed, step):
+                drawn.add(tuple(functional.dropout(torch.ones(64)).tolist()))
+    assert len(drawn) == 3 * len(SEEDS)
+
+
+def test_torch_streams_of_different_seeds_differ():
+    drawn = {
+        tuple(torch.rand(4, generator=torch_generator(seed, stream)).tolist()) for seed in SEEDS for stream in Stream
+    }
+    assert len(drawn) == len(SEEDS) * len(Stream)

@@ -125,10 +125,12 @@ class TextScreen(Screen):
         self.columns = COLUMNS
         self._planned: int | None = None  # blocks at the start
         self._replanned: int | None = None  # blocks, as changed last
+        self._limit = "--max-time"  # the option that limits the search
 
     def on_run_started(self, event: RunStarted) -> None:
         self.objective = event.objective
         self._planned = event.blocks
+        self._limit = time_option(event.config)
         self.columns = GRADIENT_COLUMNS if event.config.get("method") == "gradient" else COLUMNS
         self.columns = COST_COLUMNS if event.cost else self.columns
         if event.objective:  # what the chain minimises takes the place of L_cla
@@ -145,11 +147,12 @@ class TextScreen(Screen):
         self._replanned = event.blocks  # shown once, at the end of the search
 
     def on_stopped(self, event: Stopped) -> None:
-        self.output.lines([stopped_line(event)])
+        self.output.lines([stopped_line(event, self._limit)])
 
     def on_hardened(self, event: Hardened) -> None:
         if self._planned is not None and self._replanned not in (None, self._planned):
-            self.output.lines(wrapped(replanned_line(self._planned, self._replanned), self.output.width, indent=""))
+            line = replanned_line(self._planned, self._replanned)
+            self.output.lines(wrapped(line, self.output.width, indent=""))
         self.output.lines([hardened_line(event, self.objective)])
 
     def on_run_done(self, event: RunDone) -> None:
@@ -232,6 +235,12 @@ def knob_line(event: KnobChanged) -> str:
     return f"block {event.block:,}: {', '.join(changes)}"
 
 
+def time_option(config: Mapping[str, object]) -> str:
+    """Return the option that limits the time of a search: with --max-time the time of the search follows from it."""
+    is_search = config.get("max_time") is None and config.get("search_time") is not None
+    return "--search-time" if is_search else "--max-time"
+
+
 def replanned_line(planned: int, done: int) -> str:
     """Return the line on a search whose number of blocks was fitted to the time."""
     if done > planned:
@@ -246,12 +255,12 @@ def knob(value: object) -> str:
     return "none" if value is None else number(value, "g")
 
 
-def stopped_line(event: Stopped) -> str:
-    """Return the line that says why the search ended early and what comes now."""
+def stopped_line(event: Stopped, option: str) -> str:
+    """Return the line that says why the search ended early and what comes now; `option` limits its time."""
     reasons = {
         "interrupt": "interrupted",
         "terminate": "terminated",
-        "max_time": "out of time (--max-time)",
+        "max_time": f"out of time ({option})",
         "stop": "stopped on the page",
         "replay": "ended as the run that is repeated",
     }

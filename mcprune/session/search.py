@@ -250,8 +250,9 @@ class Search(SearchStatus):
     def notes(self) -> Iterator[Event]:
         """Yield what turning knobs at a temperature means, and what a time that is far too short does."""
         if self.pace.blocks < FEW * self.plan.train.blocks:
+            option = "--max-time" if math.isfinite(self.plan.runtime.max_time) else "--search-time"
             yield Note(
-                f"only {self.pace.blocks:,} of {self.plan.train.blocks:,} blocks fitted into --max-time: the mask was hardly "
+                f"only {self.pace.blocks:,} of {self.plan.train.blocks:,} blocks fitted into {option}: the mask was hardly "
                 "searched for; give more time, or fewer --epochs"
             )
         last, turned_at = self.state.last, self.state.turned_at

@@ -10,7 +10,7 @@ from mcprune.cli.screen import JsonScreen, PlainScreen, QuietScreen, Screen, cho
 from mcprune.errors import FolderError
 from mcprune.report.summary import hardened_lines
 from mcprune.report.terminal import PlainOutput, RichOutput, choose
-from mcprune.storage.events import KINDS, Event, KnobChanged, Replanned
+from mcprune.storage.events import KINDS, Event, KnobChanged, Replanned, Stopped
 
 
 def shown(events, make=lambda stream: PlainScreen(PlainOutput(stream))):
@@ -120,9 +120,18 @@ def test_a_turned_knob_is_a_line():
     assert knob_line(event) == "block 1,200: delta linear:1:0.1 -> 0.5, moves site 100% -> site 25% exchange 75%"
 
 
-def test_what_did_not_fit_into_the_time_is_one_line(story, monkeypatch):
+@pytest.mark.parametrize(
+    ("limits", "option"),
+    [
+        ({"max_time": 60.0}, "--max-time"),
+        ({"search_time": 60.0}, "--search-time"),
+        ({"max_time": 60.0, "search_time": 45.0}, "--max-time"),
+    ],
+)
+def test_what_did_not_fit_into_the_time_is_one_line(limits, option, story, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")  # on a narrower terminal the line is wrapped
     events = story(blocks=20)
+    events[0] = replace(events[0], config={**events[0].config, **limits})
     for block in range(2, 15):  # thirteen of them, as one run had
         place = next(at for at, event in enumerate(events) if getattr(event, "block", 0) == block)
         events.insert(place + 1, Replanned(block, blocks=40 - block, blocks_before=41 - block, progress=0.3))
@@ -134,6 +143,8 @@ def test_what_did_not_fit_into_the_time_is_one_line(story, monkeypatch):
     # A number of blocks that comes back to the planned one is not worth a line.
     again = [*events[:-4], Replanned(20, 20, 26, 1.0), *events[-4:]]
     assert "schedules" not in shown(again)[1]
+    stopped = [*events[:-4], Stopped("max_time", 15), *events[-4:]]
+    assert f"out of time ({option}) after block 15" in shown(stopped)[1]
 
 
 def test_every_documented_kind_has_a_hook_on_the_plain_screen():

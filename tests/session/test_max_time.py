@@ -1,9 +1,14 @@
 """--max-time is the time of the whole command: the search leaves room for retraining and comparisons."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
+from ranked import ROOT, free_port
 
 import mcprune
 from mcprune.session import retrain
@@ -49,3 +54,29 @@ def test_epochs_fit_into_what_is_left(seconds, epochs, monkeypatch):
     monkeypatch.setattr(retrain.Refit, "epoch_seconds", lambda self, model, mask: 0.1)
     assert refit.fitting_epochs(None, np.ones(3, bool), 50) == epochs
     assert len(refit.shortened) == (epochs < 50)
+
+
+@pytest.mark.slow
+def test_two_ranks_of_torchrun_end_together_in_time(tmp_path):
+    """Rank 0 resolves the time of the search for both: a rank without it would search on, or wait for a message."""
+    folder = tmp_path / "run"
+    options = ["--data", "digits", "--keep", "16", "--hidden", "16,8", "--epochs", "100000", "--retrain-epochs", "2"]
+    options += ["--compare", "no", "--threads", "1", "--max-time", "20", "--rank-timeout", "60", "--out", str(folder)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    began = time.monotonic()
+    done = subprocess.run(
+        [*launch, "-m", "mcprune", "run", *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - began < 300  # without a limit: hours
+    assert len(json.loads((folder / "mask.json").read_text())["indices"]) == 16
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert 0 < events[0]["config"]["search_time"] < 20
+    assert [event for event in events if event["event"] == "replanned"]
+    assert events[-1]["event"] == "run_done"
+    assert "blocks fitted into the time" in done.stdout
