@@ -131,13 +131,13 @@ def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypat
 
     plan = make_plan(quick(epochs=40, keep_schedule="geometric:0.3,regrow=20"), load("digits"))
     seen = []
-    real = filling.searching
+    real = filling.make_search
 
-    def searching(config, plan, began):
+    def make_search(config, plan, began):
         seen.append((plan.chain.keep_schedule.regrow, plan.train.epochs, plan.train.blocks))
         return real(config, plan, began)
 
-    monkeypatch.setattr(filling, "searching", searching)
+    monkeypatch.setattr(filling, "make_search", make_search)
     before = [value.clone() for value in plan.model.parameters()]
     done, *_ = filling._search_short(plan, 2, 10, 1e9)
     assert done == 2

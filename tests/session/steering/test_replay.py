@@ -8,7 +8,7 @@ from mcprune.cli.main import main
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.planner import make_plan
-from mcprune.session.loop import run, searching
+from mcprune.session.loop import make_search, run
 from mcprune.session.steering.knobs import KNOBS
 from mcprune.session.steering.replay import Replay, read_replay
 from mcprune.storage.layout import FILES
@@ -112,11 +112,11 @@ def test_an_impossible_change_ends_a_replay_with_its_reason(quick, tmp_path):
 def test_the_gradient_path_has_no_knobs(quick):
     config = quick(method="gradient", alpha="ramp")
     plan = make_plan(config, load_dataset(config))
-    knobs = searching(config, plan, 0.0).knobs
+    knobs = make_search(config, plan, 0.0).knobs
     assert knobs.names == ()
     assert knobs.values() == {}
     config = quick()
-    assert searching(config, make_plan(config, load_dataset(config)), 0.0).knobs.names == KNOBS  # the control
+    assert make_search(config, make_plan(config, load_dataset(config)), 0.0).knobs.names == KNOBS  # the control
 
 
 def test_a_folder_without_a_run_cannot_be_replayed(tmp_path):
