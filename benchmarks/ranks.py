@@ -34,6 +34,7 @@ def one_rank(job: dict[str, Any]) -> None:
     import numpy as np
 
     from mcprune.config.schema import make_config
+    from mcprune.config.sections.settings import RankSettings
     from mcprune.data.load import from_arrays
     from mcprune.distributed import evaluation as shared
     from mcprune.environment import use_threads
@@ -61,7 +62,7 @@ def one_rank(job: dict[str, Any]) -> None:
     )  # fmt: skip
     place = place_of(os.environ)
     assert place is not None
-    with join_ranks(place, {}, "cpu", 300.0) as ranks:
+    with join_ranks(place, {}, RankSettings("cpu", 300.0)) as ranks:
         if job["delay"]:
             ranks.__class__ = Slow
         plan = make_plan(config, from_arrays(x, y))

@@ -29,7 +29,7 @@ class Stream(IntEnum):
     EVALUATION_BATCHES = 6
     EVALUATION_NOISE = 7
     GATE_NOISE = 8
-    RIVAL_MASKS = 9  # random masks that a result is compared with
+    BASELINE_MASKS = 9  # random masks that a result is compared with
     TRIALS = 10  # rows and candidates that something is tried on; no result depends on them
     SCORE_ROWS = 11
     RANDOM_SCORES = 12

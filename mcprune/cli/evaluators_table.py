@@ -37,10 +37,11 @@ def show(config: Config, stream: TextIO) -> None:
     single = moves.move_plan(toggle=1.0) if math.isinf(problem.sharpness) else moves.move_plan(site=1.0)
     mixtures = {"site": single, "exchange": moves.move_plan(exchange=1.0)}
     candidates = survey(
-        problem, FullEvaluator(plan.gated, plan.objective, max_memory=config.runtime.max_memory), mixtures, SECONDS
+        problem, FullEvaluator(plan.gated, plan.objective, max_memory=plan.runtime.max_memory), mixtures, SECONDS
     )
     output = choose(stream)
-    sites = f"{plan.sites.size:,} sites ({config.problem.sites})"
+    kinds = ",".join(dict.fromkeys(group.kind for group in plan.sites.groups))
+    sites = f"{plan.sites.size:,} sites ({kinds})"
     words = describe_classifier(plan.settings.model, plan.model, is_users_model=plan.is_users_model)
     output.lines(
         [

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from mcprune.cli.screen import choose_screen, watch
 from mcprune.config.schema import Config
+from mcprune.config.sections.settings import RankSettings
 from mcprune.errors import FolderError, McpruneError
 from mcprune.session import worker
 from mcprune.session.checkpoints.open_run import is_finished, open_run
 from mcprune.session.checkpoints.resume import resume_run
-from mcprune.session.loop import folder_of, run
+from mcprune.session.loop import run
 from mcprune.session.ranks import Place, join_ranks, shared_options
 from mcprune.session.steering.controller import Controller
 from mcprune.storage.layout import REQUEST, read_json
@@ -22,11 +23,11 @@ from mcprune.storage.layout import REQUEST, read_json
 
 def run_shared(place: Place, config: Config, controller: Controller | None, *, quiet: bool, json: bool) -> int:
     """Run this rank's part of a run, and return the exit code; a run that torchrun restarts continues from its last checkpoint."""
-    about = {"command": "run", **shared_options(config)}
-    with _named(place), join_ranks(place, about, config.runtime.device, config.runtime.rank_timeout) as ranks:
+    options = {"command": "run", **shared_options(config)}
+    with _named(place), join_ranks(place, options, config.rank_settings()) as ranks:
         if not ranks.is_first:
             return worker.run(ranks, config, controller)
-        folder = folder_of(config)
+        folder = config.folder()
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             if place.restarts and is_of(folder, place.job):
                 opened = open_run(folder)
@@ -37,7 +38,7 @@ def run_shared(place: Place, config: Config, controller: Controller | None, *, q
 
 def resume_shared(place: Place, options: argparse.Namespace) -> int:
     """Run this rank's part of a resumed run, and return the exit code."""
-    with _named(place), join_ranks(place, {"command": "resume"}, "auto", options.rank_timeout) as ranks:
+    with _named(place), join_ranks(place, {"command": "resume"}, RankSettings("auto", options.rank_timeout)) as ranks:
         if ranks.broadcast_int(int(is_finished(options.folder)) if ranks.is_first else 0):
             _print(
                 [f"the run in {options.folder} is finished, so there is nothing to resume"] * ranks.is_first,

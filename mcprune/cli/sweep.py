@@ -103,7 +103,7 @@ def sweep(arguments: list[str]) -> int:
     for seed in seeds:
         config = make_config(**options, seed=seed)
     varied = vary.read_all(own.vary, options)
-    root = Path(str(out) if out else f"sweeps/{Path(config.data.source).name.split('.')[0] or 'data'}")
+    root = Path(str(out) if out else f"sweeps/{config.data_name()}")
     from mcprune.studies.sweep.study import import_optuna
 
     import_optuna()  # before torch and the data are waited for

@@ -100,6 +100,16 @@ class Resolved(NamedTuple):
         )
         return cls(model, train, evaluation, search, chain, retrain, runtime, settled, tuple(notes))
 
+    @property
+    def method(self) -> str:
+        """The way to the mask: markov, gradient or importance."""
+        return self.config.method
+
+    @property
+    def objective(self) -> str:
+        """The name of what the chain minimises."""
+        return self.config.problem.objective
+
     def with_chain(self, chain: ChainOptions) -> Self:
         """Return the settings with another chain; the record stays."""
         return self._replace(chain=chain, search=chain if isinstance(self.search, ChainOptions) else self.search)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
@@ -18,6 +19,7 @@ from mcprune.config.sections.model import Model
 from mcprune.config.sections.problem import Problem
 from mcprune.config.sections.retrain import Retrain
 from mcprune.config.sections.runtime import Runtime
+from mcprune.config.sections.settings import DataSettings, OwnModelSettings, RankSettings
 from mcprune.config.sections.train import Train
 from mcprune.errors import ConfigError
 
@@ -67,6 +69,51 @@ class Config(BaseModel):
     def importance(self) -> Importance:
         """The options of the rounds by importance; the defaults under another method."""
         return self.search if isinstance(self.search, Importance) else Importance()
+
+    def data_name(self) -> str:
+        """Return the name of the data set, after which folders are named."""
+        return Path(self.data.source).name.split(".")[0] or "data"
+
+    def folder(self) -> Path:
+        """Return the run's folder: `out`, or runs/NAME of the data."""
+        return Path(self.runtime.out) if self.runtime.out else Path("runs") / self.data_name()
+
+    def data_settings(self) -> DataSettings:
+        """Return how the data are loaded, split and scaled."""
+        data, problem = self.data, self.problem
+        grouped = [str(site) for group in (problem.groups or {}).values() for site in group.get("sites", ())]
+        required = *(problem.must_keep or ()), *(problem.must_drop or ()), *grouped, problem.objective.partition(":")[2]
+        return DataSettings(
+            data.source,
+            data.target,
+            data.header,
+            data.id_columns,
+            data.test,
+            data.validation,
+            data.scale,
+            required,
+            self.runtime.max_memory,
+        )
+
+    def own_model_settings(self) -> OwnModelSettings:
+        """Return how a model of the user is used."""
+        start = self.chain.start
+        return OwnModelSettings(
+            self.data_settings(),
+            self.method,
+            self.train.frozen,
+            self.train.pretrain,
+            self.retrain.finetune,
+            start is not None and start.after == 0,
+        )
+
+    def rank_settings(self) -> RankSettings:
+        """Return how the processes of the run find each other."""
+        return RankSettings(self.runtime.device, self.runtime.rank_timeout)
+
+    def with_evaluator(self, name: str | None) -> Self:
+        """Return a copy with the evaluator that a record names; where none evaluates, or early_reject chooses it, no other copy."""
+        return self if name is None or self.chain.early_reject is not None else self.replace(evaluator=name)
 
     def sections(self) -> dict[str, Section]:
         """Return the sections by name."""

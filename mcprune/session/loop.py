@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from mcprune.session.finalize import SearchResult, cost_budgets, finalize, write
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import in_time
 from mcprune.session.ranks import share_plan
-from mcprune.session.retrain import Refit, is_default
+from mcprune.session.retrain import Refit
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
 from mcprune.session.steering.callbacks import Callback, Callbacks
@@ -80,7 +80,7 @@ def run(
     """
     began = time.monotonic()
     check_options(config)
-    folder = RunFolder(folder_of(config), config, force=config.runtime.force)
+    folder = RunFolder(config.folder(), config, force=config.runtime.force)
     try:
         folder.job = "" if ranks is None else ranks.job
         folder.announce()
@@ -100,22 +100,13 @@ def run(
         folder.close()
 
 
-def folder_of(config: Config) -> Path:
-    """Return the run's folder: `out`, or runs/NAME of the data."""
-    return (
-        Path(config.runtime.out)
-        if config.runtime.out
-        else Path("runs") / (Path(config.data.source).name.split(".")[0] or "data")
-    )
-
-
 def run_on(
     config: Config,
     dataset: Dataset,
     path: Path | None,
     model: torch.nn.Module | None = None,
     controller: Controller | None = None,
-    function: Callable[..., Any] | None = None,
+    function: Callable[..., object] | None = None,
     *,
     callbacks: Iterable[Callback] = (),
 ) -> Iterator[Event]:
@@ -138,7 +129,7 @@ def start_run(
     folder: RunFolder | None,
     model: torch.nn.Module | None = None,
     controller: Controller | None = None,
-    function: Callable[..., Any] | None = None,
+    function: Callable[..., object] | None = None,
     *,
     callbacks: Iterable[Callback] = (),
     ranks: Ranks | None = None,
@@ -222,7 +213,7 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         epochs=plan.train.epochs,
         blocks=plan.train.blocks,
         config=plan.config.flat(),
-        objective=None if is_default(plan) else plan.objective.words,
+        objective=None if plan.is_plain_objective else plan.objective.words,
         **search.method.description(),
     )
 
@@ -264,9 +255,9 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
 
 def with_search_time(config: Config, plan: Plan, began: float, ranks: Ranks | None) -> Config:
     """Resolve the time of the search from that of the command, the same number on every rank; all ranks call it."""
-    if config.runtime.max_time is None or config.runtime.search_time is not None:
+    if math.isinf(plan.runtime.max_time) or math.isfinite(plan.runtime.search_time):
         return config
-    seconds = search_seconds(plan, config.runtime.max_time - (time.monotonic() - began))
+    seconds = search_seconds(plan, plan.runtime.max_time - (time.monotonic() - began))
     seconds = seconds if ranks is None else float(ranks.broadcast(seconds))
     plan.settings = plan.settings.with_search_time(seconds)
     return config.replace(search_time=seconds)
@@ -331,6 +322,6 @@ def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Pl
 def make_search(config: Config, plan: Plan, began: float, controller: Controller | None = None) -> Search:
     """Return the search of a plan, ready to run; on the gradient path pilots may settle the plan first."""
     use_threads(plan.runtime.threads)
-    if config.method == "gradient":
+    if plan.method == "gradient":
         plan = in_time(plan, config, began, lambda plan: Search(plan, make_method(plan)))
     return Search(plan, make_method(plan), controller)

@@ -1,9 +1,8 @@
-"""Several processes of one run: how torchrun starts them, what they check first, and what they agree on after each block.
+"""Several processes of one run: how torchrun starts them, what they compare first, and what they agree on after each block.
 
-Every rank trains the same classifier on the same rows, or on its part of them (sharing.py), and holds the same chain; the candidates
-are shared out (distributed/evaluation.py).
-Rank 0 alone writes, tells and measures. What clocks and signals decide is decided once: when to stop, how many candidates are
-judged ahead, which evaluator judges.
+Every rank trains the same classifier, on the same rows or on its part of them (distributed/data_parallel.py), and has the same chain.
+The candidates are shared (distributed/evaluation.py). Rank 0 alone writes, reports and measures. What depends on clocks and signals is
+decided on rank 0 and broadcast: when to stop, how many candidates are evaluated ahead, and which evaluator is used.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import socket
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,10 +21,12 @@ import torch
 from mcprune.config.files import recorded_options
 from mcprune.config.options import in_flat
 from mcprune.config.schema import Config
+from mcprune.config.sections.settings import RankSettings
 from mcprune.data.fingerprint import fingerprint
 from mcprune.distributed.evaluation import BLOCK, Ranks
 from mcprune.environment import cores, describe_machine, versions
 from mcprune.errors import ConfigError, DeviceError, RanksError
+from mcprune.methods.markov.state import MarkovState
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import CODES, Interrupt
 from mcprune.session.search_status import SearchStatus
@@ -96,7 +97,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
 
 
 @contextmanager
-def join_ranks(place: Place, options: Mapping[str, Any], device: str, timeout: float | None) -> Iterator[Ranks]:
+def join_ranks(place: Place, options: Mapping[str, object], settings: RankSettings) -> Iterator[Ranks]:
     """Join the other ranks, and leave them in the end.
 
     Parameters
@@ -104,10 +105,8 @@ def join_ranks(place: Place, options: Mapping[str, Any], device: str, timeout: f
     place : Place
     options : mapping
         Plain values that must be the same on all ranks; versions are added.
-    device : str
-        `cuda` gives each process of a machine a GPU of its own.
-    timeout : float or None
-        Seconds; None for 300.
+    settings : RankSettings
+        The device `cuda` gives each process of a machine a GPU of its own. The timeout is 300 seconds by default.
 
     Raises
     ------
@@ -116,7 +115,7 @@ def join_ranks(place: Place, options: Mapping[str, Any], device: str, timeout: f
     DeviceError
         There are fewer GPUs than processes.
     """
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+    if settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available()):
         if torch.cuda.is_available() and place.local >= torch.cuda.device_count():
             raise DeviceError(
                 f"{place.local_size} processes on this machine, but {torch.cuda.device_count()} GPUs; start with "
@@ -127,7 +126,7 @@ def join_ranks(place: Place, options: Mapping[str, Any], device: str, timeout: f
     ranks = Ranks(
         place.rank,
         place.size,
-        timeout or TIMEOUT,
+        TIMEOUT if settings.timeout is None else settings.timeout,
         local=place.local,
         local_size=place.local_size,
         job=place.job,
@@ -141,12 +140,12 @@ def join_ranks(place: Place, options: Mapping[str, Any], device: str, timeout: f
         ranks.stop()
 
 
-def shared_options(config: Config) -> dict[str, Any]:
+def shared_options(config: Config) -> dict[str, object]:
     """Return the options that must be the same on all ranks: every one but the folder, which is rank 0's."""
     return in_flat(recorded_options(config.replace(out=None, force=False, rank_timeout=None)))
 
 
-def compare(ranks: Ranks, mine: Mapping[str, Any], what: str) -> None:
+def compare(ranks: Ranks, mine: Mapping[str, object], what: str) -> None:
     """Refuse ranks that differ in something; the message names it, and the ranks.
 
     Raises
@@ -248,8 +247,9 @@ def end_block_together(
     return bool(everyone[0, 1]), int(everyone[0, 5]), reason
 
 
-def chain_digest(state: Any) -> float:
+def chain_digest(state: object) -> float:
     """Return a CRC-32 of where the replicas of a `MarkovState` are, on which rungs, and of the evaluator's error."""
+    assert isinstance(state, MarkovState)  # no other method has candidates to share
     digest = 0
     for name, value in sorted({**state.chain._asdict(), **state.ladder._asdict()}.items()):
         digest = zlib.crc32(np.ascontiguousarray(value).tobytes(), zlib.crc32(name.encode(), digest))

@@ -215,7 +215,7 @@ class Refit:
     def value(self, model: nn.Module, mask: BoolArray, *, is_gated: bool = False) -> float | None:
         """Return the objective on the test part, of a small model or of the whole one under the mask; None for the default."""
         objective = self.plan.objective
-        if is_default(self.plan):
+        if self.plan.is_plain_objective:
             return None
         rows = self.x_test if is_gated else self.columns(self.x_test, mask)
         groups = coded_groups(objective, self.plan.prepared.x_test)
@@ -228,8 +228,3 @@ class Refit:
         return (
             rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()
         )
-
-
-def is_default(plan: Plan) -> bool:
-    """Whether the chain minimises plain cross-entropy, whose value beside accuracy is not told."""
-    return plan.is_plain_objective

@@ -12,7 +12,6 @@ import torch
 
 from mcprune.methods.base import Method
 from mcprune.session.build.plan import Plan
-from mcprune.session.retrain import is_default
 from mcprune.session.search_state import Reported, SearchState
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.knobs import Knobs
@@ -52,7 +51,7 @@ class Validation:
     def objective(self, mask: BoolArray) -> float | None:
         """Return the objective under a mask (N,); None for plain cross-entropy, and without rows."""
         plan = self.plan
-        if is_default(plan) or not len(self.targets):
+        if plan.is_plain_objective or not len(self.targets):
             return None
         groups = coded_groups(plan.objective, plan.prepared.x_validation)
         gates = plan.gated.hard_gates(mask)

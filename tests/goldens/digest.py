@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from mcprune.api import prune_problem, resume
 from mcprune.config.schema import make_config
+from mcprune.config.sections.settings import RankSettings
 from mcprune.session import worker
 from mcprune.session.checkpoints.open_run import open_run
 from mcprune.session.checkpoints.resume import resume_run
@@ -98,7 +99,7 @@ def run_rank(configuration: Configuration, folder: Path, hear: Hear, *, resumes:
     """Take part in a run, or in its continuation, as the rank that the environment names."""
     start_threads()
     config = make_config(**options_of(configuration, folder))
-    with join_ranks(place_of(os.environ), {}, "cpu", 300.0) as ranks:
+    with join_ranks(place_of(os.environ), {}, RankSettings("cpu", 300.0)) as ranks:
         if not ranks.is_first:
             worker.run(ranks, None if resumes else config)
             return

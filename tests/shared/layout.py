@@ -79,7 +79,7 @@ def count() -> Layout:
         if module not in in_cycle:
             package = module.rpartition(".")[0]
             depths[package] = max(depths.get(package, 0), _depth(module, inside, in_cycle))
-    reads = re.compile(r"\bconfig\.(?:[a-z_]+\.)?[a-z_]+\b(?! import)(?!\()")
+    reads = re.compile(r"\bconfig\.(?!toml\b)(?:[a-z_]+\.)?[a-z_]+\b(?! import)(?!\()")
     everything = "\n".join(texts.values())
     counted = Counter(name for each in names.values() for name in each)
     return Layout(

@@ -80,6 +80,7 @@ def spoil(kind):
 
 def main(job):
     from mcprune.config.schema import make_config
+    from mcprune.config.sections.settings import RankSettings
     from mcprune.errors import McpruneError
     from mcprune.session import worker
     from mcprune.session.interrupt import own_signals
@@ -88,7 +89,10 @@ def main(job):
 
     place = place_of(os.environ)
     try:
-        with own_signals(), join_ranks(place, job.get("about", {}), "cpu", job.get("timeout", 300.0)) as ranks:
+        with (
+            own_signals(),
+            join_ranks(place, job.get("about", {}), RankSettings("cpu", job.get("timeout", 300.0))) as ranks,
+        ):
             if place.rank == job.get("spoiled"):
                 spoil(job["kind"])
             for options in job["runs"]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
-
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.dataloaders import collect, is_loaders
@@ -12,27 +10,19 @@ from mcprune.data.load import load as load_data
 from mcprune.errors import ConfigError
 
 
-class ColumnOptions(TypedDict):
-    """Options of `load` and `from_arrays` that say which columns are features."""
-
-    id_columns: str
-    required: tuple[str, ...]
-
-
-def column_options(config: Config) -> ColumnOptions:
-    """Return what the configuration says of columns: those that it names as sites are features in any case."""
-    problem = config.problem
-    grouped = [site for group in (problem.groups or {}).values() for site in group.get("sites", ())]
-    named = [*(problem.must_keep or ()), *(problem.must_drop or ()), *map(str, grouped)]
-    return {"id_columns": config.data.id_columns, "required": (*named, problem.objective.partition(":")[2])}
-
-
 def load_dataset(config: Config) -> Dataset:
     """Load the data set that a configuration names; errors as `mcprune.data.load.load`."""
-    return load_data(config.data.source, target=config.data.target, header=config.data.header, **column_options(config))
+    settings = config.data_settings()
+    return load_data(
+        settings.source,
+        target=settings.target,
+        header=settings.header,
+        id_columns=settings.id_columns,
+        required=settings.required,
+    )
 
 
-def dataset_of(data: Any, config: Config) -> Dataset:
+def dataset_of(data: object, config: Config) -> Dataset:
     """Return data that were passed from Python as a data set.
 
     Parameters
@@ -49,10 +39,11 @@ def dataset_of(data: Any, config: Config) -> Dataset:
     """
     if isinstance(data, Dataset):
         return data
+    settings = config.data_settings()
     if is_loaders(data):
-        return collect(data, config.runtime.max_memory, **column_options(config))
+        return collect(data, settings.max_memory, id_columns=settings.id_columns, required=settings.required)
     if isinstance(data, tuple | list) and len(data) == 2:
-        return from_arrays(data[0], data[1], **column_options(config))
+        return from_arrays(data[0], data[1], id_columns=settings.id_columns, required=settings.required)
     raise ConfigError(
         f"data is a {type(data).__name__}. Give a name or path, a Dataset, a pair (X, y) or a DataLoader."
     )

@@ -1,18 +1,18 @@
-"""A user's own classifier: what must be true of it, and the scaling of its rows, before anything is searched or written."""
+"""A classifier of the user: checks before anything is searched or written, and the scaling of its rows."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from mcprune.config.schema import Config
+from mcprune.config.sections.settings import OwnModelSettings
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, split
 from mcprune.data.scale import fit_scaler
@@ -24,9 +24,9 @@ from mcprune.models.outputs import give_logits
 NAMED = 3
 # Training rows on which a model is tried.
 TRIED = 512
-# A model comes trained if its loss is below this share of that of the class frequencies.
+# A model is trained if its loss is below this share of that of the class frequencies.
 TRAINED_BELOW = 0.8
-# By how much more of the rows it must be right on scaled ones to be told of.
+# A note is made where on scaled rows it is right on so many more of them, as a share.
 BETTER_SCALED = 0.1
 
 
@@ -48,16 +48,16 @@ class OwnModel(NamedTuple):
 
 
 def settle_own_model(
-    config: Config, model: nn.Module, dataset: Dataset | Prepared, split_seed: int, device: torch.device
+    settings: OwnModelSettings, model: nn.Module, dataset: Dataset | Prepared, split_seed: int, device: torch.device
 ) -> OwnModel:
-    """Check a user's classifier on training rows, and settle their scaling.
+    """Check a classifier of the user on training rows, and choose the scaling of the rows.
 
     Parameters
     ----------
-    config : Config
+    settings : OwnModelSettings
     model : nn.Module
         On the device; lazy layers get their shapes here.
-    dataset : Dataset, or Prepared, whose scaling is settled already
+    dataset : Dataset, or Prepared, which is scaled already
     split_seed : int
     device : torch.device
 
@@ -68,13 +68,13 @@ def settle_own_model(
     if isinstance(dataset, Prepared):
         tried, rows, targets = np.arange(0), dataset.x_train[:TRIED], dataset.y_train[:TRIED]
     else:
-        train = split(dataset, seed=split_seed, validation=config.data.validation, test=config.data.test).train
+        train = split(dataset, seed=split_seed, validation=settings.data.validation, test=settings.data.test).train
         tried = train[np.linspace(0, len(train) - 1, min(TRIED, len(train))).astype(np.int64)]
         rows, targets = dataset.features[tried].astype(np.float32), dataset.targets[tried]
     features = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
     _check_outputs(model, features[:2], len(dataset.labels))
     _check_copy(model)
-    check_frozen(config, model)
+    check_frozen(settings, model)
     changed = give_logits(model, features)
     notes = [changed.note] if changed.note else []
     if _depends_on_batch(changed.model, features):
@@ -83,8 +83,8 @@ def settle_own_model(
             "softmax over dimension 0 or a batch-norm with track_running_stats=False"
         )
     if isinstance(dataset, Prepared):
-        return OwnModel(changed.model, config.data.scale, tuple(notes))
-    scale, note = _settle_scale(config, changed.model, dataset, tried, features, torch.from_numpy(targets).to(device))
+        return OwnModel(changed.model, settings.data.scale, tuple(notes))
+    scale, note = _choose_scale(settings, changed.model, dataset, tried, features, torch.from_numpy(targets).to(device))
     return OwnModel(changed.model, scale, (*notes, note) if note else tuple(notes))
 
 
@@ -93,7 +93,7 @@ def _check_outputs(model: nn.Module, rows: torch.Tensor, n_classes: int) -> None
     outputs = _outputs(model, rows)
     if not isinstance(outputs, torch.Tensor):
         raise ModelError(
-            f"The model returns {_words(outputs)} for 2 rows. It must return one tensor of logits, (2, {n_classes}): pass a module "
+            f"The model returns {_describe(outputs)} for 2 rows. It must return one tensor of logits, (2, {n_classes}): pass a module "
             f"whose forward returns that part alone{_part(outputs)}."
         )
     shape = tuple(outputs.shape)
@@ -113,7 +113,8 @@ def _check_outputs(model: nn.Module, rows: torch.Tensor, n_classes: int) -> None
         )
 
 
-def _outputs(model: nn.Module, rows: torch.Tensor) -> Any:
+def _outputs(model: nn.Module, rows: torch.Tensor) -> object:
+    """Return what the model returns in evaluation mode."""
     try:
         with evaluating(model):
             pass
@@ -136,7 +137,8 @@ def _outputs(model: nn.Module, rows: torch.Tensor) -> Any:
         ) from error
 
 
-def _words(outputs: Any) -> str:
+def _describe(outputs: object) -> str:
+    """Return the type of outputs, and its keys or length."""
     if isinstance(outputs, Mapping):
         return f"a {type(outputs).__name__} with {', '.join(map(repr, outputs))}"
     if isinstance(outputs, tuple | list):
@@ -144,7 +146,8 @@ def _words(outputs: Any) -> str:
     return f"a {type(outputs).__name__}"
 
 
-def _part(outputs: Any) -> str:
+def _part(outputs: object) -> str:
+    """Return how to take the logits out of outputs; empty where that is not known."""
     if isinstance(getattr(outputs, "logits", None), torch.Tensor):
         return ", such as model(x).logits"
     if isinstance(outputs, Mapping) and outputs:
@@ -170,8 +173,8 @@ def _depends_on_batch(model: nn.Module, rows: torch.Tensor) -> bool:
     return not torch.allclose(whole, part, rtol=1e-3, atol=1e-3 * max(1.0, float(whole.abs().max())), equal_nan=True)
 
 
-def check_frozen(config: Config, model: nn.Module) -> None:
-    """Refuse options that train a model of which every parameter is frozen.
+def check_frozen(settings: OwnModelSettings, model: nn.Module) -> None:
+    """Refuse options that train a model whose parameters are all frozen.
 
     Raises
     ------
@@ -180,41 +183,41 @@ def check_frozen(config: Config, model: nn.Module) -> None:
     if not is_fully_frozen(model):
         return
     cause = "every parameter of the model has requires_grad=False, so nothing can be trained"
-    if config.method == "markov" and not config.train.frozen:
+    if settings.method == "markov" and not settings.is_frozen:
         raise ConfigError(
             f"frozen=False, but {cause}. Pass frozen=True to choose a mask for the model as it is, or set requires_grad on what is to "
             "be trained."
         )
-    if config.train.pretrain is not None:
-        raise ConfigError(f"pretrain={config.train.pretrain}, but {cause}. Leave pretrain out.")
-    if config.retrain.finetune not in ("auto", "none"):
-        raise ConfigError(f"finetune={config.retrain.finetune}, but {cause}. Use finetune='none', or leave it out.")
+    if settings.pretrain is not None:
+        raise ConfigError(f"pretrain={settings.pretrain}, but {cause}. Leave pretrain out.")
+    if settings.finetune not in ("auto", "none"):
+        raise ConfigError(f"finetune={settings.finetune}, but {cause}. Use finetune='none', or leave it out.")
 
 
-def _settle_scale(
-    config: Config,
+def _choose_scale(
+    settings: OwnModelSettings,
     model: nn.Module,
     dataset: Dataset,
     tried: np.ndarray,
     rows: torch.Tensor,
     targets: torch.Tensor,
 ) -> tuple[str, str]:
-    """The scaling of the rows, and what to say of it.
+    """Return the scaling of the rows, and a note on it.
 
-    A model that comes trained was trained on rows as they are, as far as anybody knows: they stay so.
+    The rows of a trained model are not scaled, since it was probably trained on rows as they are.
     """
-    scaler = fit_scaler(dataset, tried, config.data.scale)
-    if config.data.scale != "auto":
-        note = f"scale: {config.data.scale}, as given, is applied to the rows of your own model"
-        return config.data.scale, "" if config.data.scale == "none" else note
+    scale = settings.data.scale
+    scaler = fit_scaler(dataset, tried, scale)
+    if scale != "auto":
+        return scale, "" if scale == "none" else f"scale: {scale}, as given, is applied to the rows of your own model"
     right, loss = _fit_of(model, rows, targets)
     frequencies = torch.bincount(targets, minlength=len(dataset.labels)).double() / len(targets)
     entropy = float(-(frequencies * frequencies.clamp_min(1e-12).log()).sum())
     if has_frozen_parameters(model):
         why = "since parameters of the model are frozen"
-    elif config.train.frozen and config.train.pretrain is None:
+    elif settings.is_frozen and settings.pretrain is None:
         why = "since the model is used as it came"
-    elif config.chain.start is not None and config.chain.start.after == 0:
+    elif settings.is_start_scored:
         why = "since the model is scored as it came"
     elif loss < TRAINED_BELOW * entropy:
         why = f"since the model comes trained ({right:.0%} of {len(rows):,} training rows are right)"
@@ -235,7 +238,7 @@ def _settle_scale(
 
 @torch.no_grad()
 def _fit_of(model: nn.Module, rows: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
-    """Share of rows that are right, and mean cross-entropy (infinite where it is no number)."""
+    """Return the share of rows that are right, and the mean cross-entropy (infinite where it is not finite)."""
     with evaluating(model):
         logits = model(rows).double()
     loss = float(functional.cross_entropy(logits, targets))
@@ -243,7 +246,7 @@ def _fit_of(model: nn.Module, rows: torch.Tensor, targets: torch.Tensor) -> tupl
 
 
 def note_on_redraw(model: nn.Module) -> str:
-    """What to say of trainable parameters that retraining cannot draw afresh; "" if there are none."""
+    """Return a note on trainable parameters that retraining cannot draw again; empty if there are none."""
     names = undrawn_parameters(model)
     if not names:
         return ""

@@ -1,4 +1,4 @@
-"""A run that can start: its data, classifier, search space and settings."""
+"""The plan of a run: its data, classifier, search space and settings."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from mcprune.types import Float32Array
 
 @dataclass
 class Plan:
-    """A run that can start.
+    """A run that can start; all that its parts need.
 
     Attributes
     ----------
     settings : Resolved
-        What the configuration became.
+        The resolved configuration.
     facts : Facts
-        What it was settled by.
+        What it was resolved by.
     origin : nn.Module
         The classifier as it was before the search.
     spent_forwards : int
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def config(self) -> Config:
-        """The configuration as settled: what a run records, and from which it repeats."""
+        """The resolved configuration, which a run records and from which it can be repeated."""
         return self.settings.config
 
     @property
@@ -98,7 +98,7 @@ class Plan:
     @property
     def method(self) -> str:
         """The way to the mask: markov, gradient or importance."""
-        return self.settings.config.method
+        return self.settings.method
 
     @property
     def is_users_model(self) -> bool:
@@ -108,7 +108,7 @@ class Plan:
     @property
     def is_plain_objective(self) -> bool:
         """Whether the chain minimises plain cross-entropy, by its name."""
-        return self.settings.config.problem.objective == PLAIN
+        return self.settings.objective == PLAIN
 
     @property
     def sites(self) -> SiteMap:

@@ -1,17 +1,17 @@
-"""From a configuration and a data set to a run that can start: every refusal is made here, and nothing is written."""
+"""Make the plan of a run from a configuration and a data set; what cannot be run is refused here, before anything is written."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
 
 from mcprune.config import rules
 from mcprune.config.resolve import Resolved, resolve_model
+from mcprune.config.resolve_search import value_or
 from mcprune.config.resolved import NO_BOUND, Facts, ImportanceOptions, SiteLayer
 from mcprune.config.schema import Config
 from mcprune.config.unused import check_options
@@ -46,9 +46,9 @@ def make_plan(
     model: nn.Module | None = None,
     *,
     split_seed: int | None = None,
-    function: Callable[..., Any] | None = None,
+    function: Callable[..., object] | None = None,
 ) -> Plan:
-    """Settle everything that the configuration leaves open.
+    """Return the plan of a run.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ def make_plan(
     model : nn.Module, optional
         The user's own classifier of (B, N) rows; by default the built-in one.
     split_seed : int, optional
-        Draws the training, validation and test parts; by default the run's seed does.
+        Draws the training, validation and test rows; by default the seed of the run does.
     function : callable, optional
-        The objective, where it is a function that was given from Python.
+        The objective, where it is a function of Python.
 
     Raises
     ------
@@ -74,7 +74,11 @@ def make_plan(
     device = pick_device(config.runtime.device)
     seed = config.runtime.seed
     split = seed if split_seed is None else split_seed
-    own = None if model is None else settle_own_model(config, model.to(device), dataset, split, device)
+    own = (
+        None
+        if model is None
+        else settle_own_model(config.own_model_settings(), model.to(device), dataset, split, device)
+    )
     scale = config.data.scale if own is None else own.scale
     prepared = (
         dataset
@@ -89,7 +93,7 @@ def make_plan(
     )
     sites = site_map(classifier, config.problem.sites, prepared.n_inputs)
     if own is not None:
-        most = config.chain.evaluation_rows.end or rules.END_ROWS.rules[-1].value
+        most = value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value)
         refuse_random(classifier, torch.from_numpy(prepared.x_train[:most]).to(device))
     space = settle_space(config.problem, classifier, sites, prepared)
     facts = _all_facts(facts, config, classifier, space, prepared)
@@ -128,7 +132,7 @@ def make_plan(
 
 
 def _data_facts(prepared: Prepared, scale: str, device: torch.device, *, is_users_model: bool) -> Facts:
-    """Return what is known before there is a classifier."""
+    """Return the facts that are known before there is a classifier."""
     rows = len(prepared.y_train)
     is_image = prepared.image_shape is not None
     is_grey = is_image and rows >= rules.LARGE and float((prepared.x_train[:LOOKED_AT] == 0).mean()) < BLACK
@@ -155,7 +159,7 @@ def _data_facts(prepared: Prepared, scale: str, device: torch.device, *, is_user
 
 
 def _all_facts(facts: Facts, config: Config, model: nn.Module, space: SearchSpace, prepared: Prepared) -> Facts:
-    """Return the facts with those of the classifier and of its sites."""
+    """Return the facts, with those of the classifier and its sites."""
     sites, is_single = space.sites, space.is_count
     fitting = rows_that_fit(
         model, sites, prepared, max_memory=config.runtime.max_memory, replicas=config.chain.replicas.number

@@ -107,7 +107,7 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
             config = config_of(path, checkpoint)
             block = checkpoint["search"]["blocks_done"]
             notes.append(f"{path}: going on after block {block:,} ({name})")
-            now = describe_machine(config.runtime.threads or 1, str(checkpoint["machine"]["device"]))
+            now = describe_machine(int(checkpoint["machine"]["threads"]), str(checkpoint["machine"]["device"]))
             different = [
                 f"{key} {then} then, {now.get(key)} now"
                 for key, then in checkpoint["machine"].items()

@@ -112,9 +112,8 @@ def restore_search(
     """
     config = asked = config_of(path, checkpoint)
     try:
-        if checkpoint["evaluator"] is not None and config.chain.early_reject is None:
-            # What `auto` chose by its speed then; another one may round otherwise.
-            config = config.replace(evaluator=checkpoint["evaluator"])
+        # The evaluator that `auto` chose by its speed then; another one may round differently.
+        config = config.with_evaluator(checkpoint["evaluator"])
         plan = make_plan(config, dataset, model, function=function)
         plan.notes.clear()
         plan.spent_forwards = int(checkpoint["spent_forwards"])

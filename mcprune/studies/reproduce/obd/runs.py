@@ -55,10 +55,8 @@ class ObdStudy(ClaimStudy):
 
         @lru_cache(maxsize=1)  # the rows of one seed at a time
         def prepared(seed: int) -> Prepared:
-            config = setting.config(seed)
-            return prepare(
-                dataset, seed=seed, validation=config.data.validation, test=config.data.test, scale=config.data.scale
-            )
+            parts = setting.config(seed).data_settings()
+            return prepare(dataset, seed=seed, validation=parts.validation, test=parts.test, scale=parts.scale)
 
         self.nets = {
             (net, seed): Net(root / FOLDER / f"{net}-seed{seed}.npz", setting, dataset, prepared, net, seed)
