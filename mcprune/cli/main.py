@@ -40,16 +40,17 @@ COMMANDS = {
     ),
     "inspect": Command("inspect", (("inspect", "list what of a network can be pruned, and what each site costs"),)),
     "evaluators": Command(
-        "evaluators", (("evaluators", "show how candidates of a run can be evaluated, and how fast"),)
+        "scoring.evaluators", (("evaluators", "show how candidates of a run can be evaluated, and how fast"),)
     ),
     "score": Command(
-        "score", (("score", "train a classifier, score its sites by an importance measure, keep the n highest"),)
+        "scoring.score",
+        (("score", "train a classifier, score its sites by an importance measure, keep the n highest"),),
     ),
-    "bench": Command("bench", (("bench", "compare the chain with every variant of the gradient path"),)),
-    "sweep": Command("sweep", (("sweep", "try values of options, rank them by validation accuracy (Optuna)"),)),
+    "bench": Command("studies.bench", (("bench", "compare the chain with every variant of the gradient path"),)),
+    "sweep": Command("studies.sweep", (("sweep", "try values of options, rank them by validation accuracy (Optuna)"),)),
     "doctor": Command("doctor", (("doctor", "report what is installed, what the machine offers and what is missing"),)),
     "reproduce": Command(
-        "reproduce",
+        "studies.reproduce",
         (
             ("reproduce slides", "measure the statements of the slides that proposed the pruner"),
             ("reproduce obd", "measure the statements of a post on Optimal Brain Damage on MNIST"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mcprune.cli.screen import choose_screen, watch
+from mcprune.cli.screens.choose import choose_screen, watch
 from mcprune.config.schema import Config
 from mcprune.config.sections.settings import RankSettings
 from mcprune.errors import FolderError, McpruneError

@@ -76,7 +76,7 @@ def tune(arguments: list[str]) -> int:
         return _show(own, port)
     config = make_config(**options)
 
-    from mcprune.cli.screen import choose_screen, watch
+    from mcprune.cli.screens.choose import choose_screen, watch
     from mcprune.dashboard.controller import RunController
     from mcprune.dashboard.server import Server
     from mcprune.session.loop import run

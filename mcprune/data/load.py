@@ -8,14 +8,14 @@ from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 
-from mcprune.data import cifar, idx
-from mcprune.data.archives import read_npz
 from mcprune.data.base import Dataset, ImageShape, assemble, flat_rows
 from mcprune.data.checks import nearest, some
 from mcprune.data.columns import Header, column_names, column_notes, find_header, row_numbers, target_column
-from mcprune.data.frames import as_frame, column_values, frame_values, names_of, read_parquet
+from mcprune.data.formats import cifar, idx
+from mcprune.data.formats.archives import read_npz
+from mcprune.data.formats.frames import as_frame, column_values, frame_values, names_of, read_parquet
+from mcprune.data.formats.tables import Columns, Rows, read_csv, require_names, text_in_feature
 from mcprune.data.named import BUNDLED, NAMED, load_bundled, load_named
-from mcprune.data.tables import Columns, Rows, read_csv, require_names, text_in_feature
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data import cifar, idx
 from mcprune.data.base import Dataset, ImageShape, assemble
+from mcprune.data.formats import cifar, idx
 from mcprune.errors import DataError
 from mcprune.types import AnyArray
 

@@ -7,14 +7,14 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mcprune.data import cifar, idx
-from mcprune.data.archives import array_names, read_npy, read_npz
 from mcprune.data.base import ImageShape, flat_rows
 from mcprune.data.checks import as_features, nearest, some
 from mcprune.data.columns import Header, column_numbers, known_header
-from mcprune.data.frames import as_frame, frame_values, names_of, read_parquet
+from mcprune.data.formats import cifar, idx
+from mcprune.data.formats.archives import array_names, read_npy, read_npz
+from mcprune.data.formats.frames import as_frame, frame_values, names_of, read_parquet
+from mcprune.data.formats.tables import Columns, Rows, read_csv
 from mcprune.data.load import TABLES, existing
-from mcprune.data.tables import Columns, Rows, read_csv
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray
 

@@ -15,9 +15,9 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import parameters
 from mcprune.models.flops import multiply_accumulates
+from mcprune.models.forward import home, run_model
+from mcprune.models.modes import evaluating
 from mcprune.sites.channels import ChannelGroup, channel_groups
-from mcprune.sites.compare import evaluating, home
-from mcprune.sites.compare import run as run_model
 from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
 from mcprune.sites.site_map import SiteMap, hidden_layers, site_map
 from mcprune.sites.weights import weighted_layers

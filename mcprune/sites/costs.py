@@ -11,9 +11,10 @@ from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.flops import multiply_accumulates
+from mcprune.models.forward import home
 from mcprune.models.layers import ELEMENTWISE
+from mcprune.models.modes import evaluating
 from mcprune.sites.channel_calls import CONVOLUTIONS
-from mcprune.sites.compare import evaluating, home
 from mcprune.sites.cost_terms import UNITS, Costs, Layer, costs_of
 from mcprune.sites.layer_chains import chain_of, row_shape
 from mcprune.sites.site_map import SiteMap

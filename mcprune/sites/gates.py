@@ -11,8 +11,9 @@ from torch.utils.hooks import RemovableHandle
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.mlp import MLP
+from mcprune.models.modes import evaluating
 from mcprune.sites.site_map import SiteGroup, SiteMap
-from mcprune.types import BoolArray
+from mcprune.types import BoolArray, FloatArray
 
 
 def hard_gates(
@@ -247,3 +248,46 @@ def _multiplier(
         return gated_signal(output, gates, kind)
 
     return hook
+
+
+@torch.no_grad()
+def effects(gated: GatedModel, rows: torch.Tensor) -> FloatArray:
+    """Estimate how much each site matters, (N,): of a weight |w| times the root mean square of the signal that it multiplies.
+
+    Sites of other kinds, and weights of layers that are not called, get the mean of the others.
+
+    Parameters
+    ----------
+    gated : GatedModel
+    rows : Tensor, shape (B, ...)
+        They run through the model with all sites kept.
+    """
+    out = np.full(gated.sites.size, np.nan)
+    groups = {group.layer: group for group in gated.sites.weights}
+    handles = []
+
+    def hook(group: SiteGroup) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def note(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            x = inputs[0].detach()
+            weight = layer.get_parameter("weight").detach()
+            if isinstance(layer, nn.Conv2d):
+                rms = x.square().mean(dim=(0, 2, 3)).sqrt()
+                rms = rms.view(layer.groups, 1, -1).expand(-1, weight.shape[0] // layer.groups, -1)
+                factor = rms.reshape(weight.shape[0], weight.shape[1], 1, 1)
+            else:
+                factor = x.flatten(0, -2).square().mean(dim=0).sqrt()
+            out[group.start : group.stop] = (weight.abs() * factor).flatten().double().cpu().numpy()
+
+        return note
+
+    for name, group in groups.items():
+        handles.append(gated.model.get_submodule(name).register_forward_pre_hook(hook(group)))
+    try:
+        with evaluating(gated.model):
+            gated.model(rows)
+    finally:
+        for handle in handles:
+            handle.remove()
+    known = np.isfinite(out)
+    out[~known] = out[known].mean() if known.any() else 1.0
+    return out

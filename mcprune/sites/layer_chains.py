@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError
+from mcprune.models.forward import home, random_rows, run_model
 from mcprune.models.layers import ELEMENTWISE, Stage
 from mcprune.models.mlp import MLP
+from mcprune.models.modes import evaluating
 from mcprune.models.registry import is_built_in
-from mcprune.sites.compare import evaluating, home, random_rows, run
 
 
 class Chain(NamedTuple):
@@ -84,8 +85,8 @@ def chain_of(model: nn.Module, shape: tuple[int, ...] | None, n_inputs: int | No
     dtype, device = home(model)
     x = random_rows(rows).to(device=device, dtype=dtype)
     with torch.no_grad(), evaluating(model):
-        whole = run(lambda: model(x), model, rows)
-        inner = run(lambda: child(x.flatten(1) if chain.width == math.prod(rows) else x), child, rows)
+        whole = run_model(lambda: model(x), model, rows)
+        inner = run_model(lambda: child(x.flatten(1) if chain.width == math.prod(rows) else x), child, rows)
     return chain if torch.equal(whole, inner) else None
 
 

@@ -14,9 +14,11 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.models.flops import multiply_accumulates
+from mcprune.models.forward import home
+from mcprune.models.modes import evaluating
 from mcprune.sites.channel_calls import CONVOLUTIONS, NORMS
-from mcprune.sites.channels import ChannelGroup, channel_groups, why_missing
-from mcprune.sites.compare import evaluating, home
+from mcprune.sites.channel_choice import why_missing
+from mcprune.sites.channels import ChannelGroup, channel_groups
 from mcprune.sites.cost_terms import Costs, Layer, costs_of
 from mcprune.sites.site_map import SiteMap
 

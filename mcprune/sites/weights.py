@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mcprune.errors import ModelError
-from mcprune.models.modes import evaluating
-from mcprune.types import FloatArray
-
-if TYPE_CHECKING:
-    from mcprune.sites.gates import GatedModel
-    from mcprune.sites.site_map import SiteGroup
 
 # Modules whose `weight` is a table of single weights, one site an element.
 WEIGHTED = (nn.Linear, nn.Conv2d)
@@ -140,46 +131,3 @@ def nonzero_weights(model: nn.Module) -> int:
 def size_of(shape: tuple[int, ...]) -> int:
     """Return the elements of a weight."""
     return math.prod(shape)
-
-
-@torch.no_grad()
-def effects(gated: GatedModel, rows: torch.Tensor) -> FloatArray:
-    """Return a guess of how much each site matters, (N,): of a weight |w| times the root mean square of the signal it multiplies.
-
-    Sites of other kinds, and weights of layers that are not called, get the mean of the others.
-
-    Parameters
-    ----------
-    gated : GatedModel
-    rows : Tensor, shape (B, ...)
-        They run through the model with all sites kept.
-    """
-    out = np.full(gated.sites.size, np.nan)
-    groups = {group.layer: group for group in gated.sites.weights}
-    handles = []
-
-    def hook(group: SiteGroup) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        def note(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            x = inputs[0].detach()
-            weight = layer.get_parameter("weight").detach()
-            if isinstance(layer, nn.Conv2d):
-                rms = x.square().mean(dim=(0, 2, 3)).sqrt()
-                rms = rms.view(layer.groups, 1, -1).expand(-1, weight.shape[0] // layer.groups, -1)
-                factor = rms.reshape(weight.shape[0], weight.shape[1], 1, 1)
-            else:
-                factor = x.flatten(0, -2).square().mean(dim=0).sqrt()
-            out[group.start : group.stop] = (weight.abs() * factor).flatten().double().cpu().numpy()
-
-        return note
-
-    for name, group in groups.items():
-        handles.append(gated.model.get_submodule(name).register_forward_pre_hook(hook(group)))
-    try:
-        with evaluating(gated.model):
-            gated.model(rows)
-    finally:
-        for handle in handles:
-            handle.remove()
-    known = np.isfinite(out)
-    out[~known] = out[known].mean() if known.any() else 1.0
-    return out

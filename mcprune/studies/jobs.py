@@ -24,11 +24,9 @@ from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on
 from mcprune.storage.events import Event, Hardened, RunDone, Stopped
 from mcprune.storage.layout import RESULT, check_free, read_json
-from mcprune.storage.run_metrics import RunFigures, read_run
 from mcprune.studies.base import (
     Options,
     Outcome,
-    Study,
     changed_options,
     error_text,
     interrupted,
@@ -302,54 +300,3 @@ def _refuse_interrupt(event: Event) -> None:
     is_stopped = isinstance(event, Stopped) and event.reason in CODES
     if is_stopped or (isinstance(event, RunDone) and not event.is_complete):
         raise KeyboardInterrupt
-
-
-class JobStudy(Study):
-    """A study made of runs.
-
-    Parameters
-    ----------
-    root : Path
-    kind : str
-    jobs : sequence of Job
-    dataset : Dataset
-    force : bool
-        Finished runs that had other options are replaced.
-
-    Raises
-    ------
-    ConfigError, FolderError
-        As of `Jobs`.
-    McpruneError
-        What no run of some n could do with the data.
-    """
-
-    def __init__(self, root: Path, kind: str, jobs: Sequence[Job], dataset: Dataset, *, force: bool = False) -> None:
-        self.root, self.dataset = root, dataset
-        self.jobs = Jobs(root, kind, jobs, force=force)
-        self.jobs.check(dataset)
-
-    @property
-    def size(self) -> int:
-        return len(self.jobs.jobs)
-
-    def run(self) -> Iterator[Outcome]:
-        yield from self.jobs.run(self.dataset)
-
-    def failures(self) -> dict[str, str]:
-        return self.jobs.failures()
-
-    def figures(self, name: str) -> RunFigures:
-        """Return the figures of a finished run."""
-        return read_run(self.jobs.folder(name), self.jobs.spent(name))
-
-    def finished_runs(self) -> dict[str, RunFigures]:
-        """Return the figures of every finished run by its name."""
-        return {job.name: self.figures(job.name) for job in self.jobs.jobs if self.jobs.finished(job.name)}
-
-    def describe(self, name: str) -> str:
-        run = self.figures(name)
-        return (
-            f"{run.hardened:.4f} not retrained, {run.retrained:.4f} retrained, {run.kept_before:,} of {run.n:,} kept before hardening, "
-            f"{run.seconds:.1f} s"
-        )

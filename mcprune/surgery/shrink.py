@@ -8,14 +8,16 @@ import torch
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
+from mcprune.models.forward import home
 from mcprune.models.layers import ELEMENTWISE, Scatter
 from mcprune.models.mlp import MLP
+from mcprune.models.modes import evaluating
 from mcprune.models.registry import is_built_in
-from mcprune.sites.compare import evaluating, home, require_agreement
 from mcprune.sites.gates import GatedModel, as_mask
 from mcprune.sites.layer_chains import Chain, chain_of, row_shape
 from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.sites.weights import with_zeros
+from mcprune.surgery.agreement import require_agreement
 from mcprune.surgery.fold import fold, wire_of
 from mcprune.surgery.shrink_channels import shrink_channels
 from mcprune.types import BoolArray

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError
-from mcprune.sites.compare import evaluating
+from mcprune.models.modes import evaluating
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap
 from mcprune.training.fit import fit

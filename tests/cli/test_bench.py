@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mcprune.cli.bench import METHODS, SHARED
 from mcprune.cli.main import main
+from mcprune.cli.studies.bench import METHODS, SHARED
 from mcprune.report import page
 from mcprune.studies.bench import page as bench_page
 from mcprune.studies.bench import runs as bench

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 import mcprune
-from mcprune.cli import evaluators_table
 from mcprune.cli.main import main
+from mcprune.cli.scoring import evaluators_table
 from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays
 from mcprune.errors import ConfigError, ModelError
@@ -105,7 +105,7 @@ def test_memory_cuts_what_is_proposed_ahead_where_moves_are_dense():
 
 
 def test_a_method_that_proposes_nothing_is_said_to_use_no_evaluator(capsys, monkeypatch):
-    monkeypatch.setattr("mcprune.cli.evaluators_table.SECONDS", 0.001)
+    monkeypatch.setattr("mcprune.cli.scoring.evaluators_table.SECONDS", 0.001)
     for method, is_said in (("gradient", True), ("markov", False)):
         assert main(["evaluators", "--data", "wine", "--keep", "5", "--method", method, "--hidden", "4"]) == 0
         assert ("uses none of these" in " ".join(capsys.readouterr().out.split())) is is_said

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import pytest
 from rich.console import Console
 
-from mcprune.cli.live import LiveScreen
-from mcprune.cli.screen import JsonScreen, PlainScreen, QuietScreen, Screen, choose_screen, knob_line, watch
+from mcprune.cli.screens.choose import choose_screen, watch
+from mcprune.cli.screens.live import LiveScreen
+from mcprune.cli.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen, knob_line
 from mcprune.errors import FolderError
 from mcprune.report.summary import hardened_lines
 from mcprune.report.terminal import PlainOutput, RichOutput, choose

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcprune.data.cifar import read_batch
+from mcprune.data.formats.cifar import read_batch
 from mcprune.data.load import load
 from mcprune.data.new_rows import read_rows
 from mcprune.errors import DataError

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from mcprune.data.frames import as_frame, frame_values, names_of
+from mcprune.data.formats.frames import as_frame, frame_values, names_of
 from mcprune.data.load import from_arrays, load
 from mcprune.data.new_rows import read_rows, take_rows
 from mcprune.errors import DataError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcprune.data.idx import read_idx, read_images
+from mcprune.data.formats.idx import read_idx, read_images
 from mcprune.data.load import load
 from mcprune.data.new_rows import read_rows
 from mcprune.errors import DataError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mcprune.cli import events_page
 from mcprune.cli.main import main
-from mcprune.cli.options_page import page
+from mcprune.cli.pages import events_page
+from mcprune.cli.pages.options_page import page
 from mcprune.storage.events import KINDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -48,13 +48,13 @@ def test_most_blocks_of_the_tutorials_are_run():
 
 def test_the_options_page_is_that_of_the_code():
     assert (DOCS / "options.md").read_text() == page(), (
-        "made anew by: python -m mcprune.cli.options_page > docs/options.md"
+        "regenerate it by: python -m mcprune.cli.pages.options_page > docs/options.md"
     )
 
 
 def test_the_page_of_events_is_that_of_the_code():
     assert (DOCS / "events.md").read_text() == events_page.page(), (
-        "made anew by: python -m mcprune.cli.events_page > docs/events.md"
+        "regenerate it by: python -m mcprune.cli.pages.events_page > docs/events.md"
     )
 
 

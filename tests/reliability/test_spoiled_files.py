@@ -146,7 +146,7 @@ def test_an_empty_idx_file_of_impossible_sizes_is_refused(dims, tmp_path):
     """Found by coverage-guided fuzzing: numpy cannot shape an empty array whose other sizes overflow."""
     import struct
 
-    from mcprune.data.idx import read_idx
+    from mcprune.data.formats.idx import read_idx
 
     (tmp_path / "t").write_bytes(bytes([0, 0, 8, len(dims)]) + struct.pack(f">{len(dims)}I", *dims))
     with pytest.raises(McpruneError, match="which is not a possible size"):
@@ -172,7 +172,7 @@ def test_a_message_is_not_as_long_as_a_cell(tmp_path):
 
 
 def test_an_archive_header_that_claims_gigabytes_is_refused_without_making_room(tmp_path):
-    from mcprune.data.archives import read_npy
+    from mcprune.data.formats.archives import read_npy
 
     path = tmp_path / "t.npy"
     for head in (b"\x02\x00\xf0\xff\xff\x7f", b"\x09\x00\x00\x00\x00\x20", b"\x03\x00\x00\x00\x00\xff"):

@@ -10,9 +10,9 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.mlp import MLP
 from mcprune.models.registry import describe, from_description
-from mcprune.sites.gates import GatedModel
+from mcprune.sites.gates import GatedModel, effects
 from mcprune.sites.site_map import site_map
-from mcprune.sites.weights import effects, hold_zeros, nonzero_weights
+from mcprune.sites.weights import hold_zeros, nonzero_weights
 from mcprune.surgery.model_files import load_model, save_model
 from mcprune.surgery.shrink import shrink
 

@@ -16,10 +16,10 @@ from torch import nn
 from torch.func import functional_call
 
 from mcprune.errors import ConfigError, ModelError
+from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective
 from mcprune.random import Stream, generator
 from mcprune.sites.channel_calls import NORMS
-from mcprune.sites.compare import evaluating
 from mcprune.sites.owners import Owners
 from mcprune.types import BoolArray, FloatArray, IntArray
 

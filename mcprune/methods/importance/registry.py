@@ -13,7 +13,7 @@ from mcprune.config.measures import MEASURES, check_name
 from mcprune.errors import NumericalError
 from mcprune.methods.importance import first_order, second_order
 from mcprune.methods.importance.evidence import Evidence
-from mcprune.sites.compare import evaluating
+from mcprune.models.modes import evaluating
 from mcprune.types import FloatArray, IntArray
 
 SHOWN = 5

@@ -28,8 +28,8 @@ from mcprune.methods.markov.settings import ChainSettings, check
 from mcprune.methods.markov.start import MeasureStart
 from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.sites.budget import Goal
+from mcprune.sites.gates import effects
 from mcprune.sites.space import SearchSpace
-from mcprune.sites.weights import effects
 from mcprune.types import BoolArray, Float32Array, FloatArray
 
 __all__ = ["ChainSettings", "Markov", "SteeredChain"]

@@ -10,7 +10,7 @@ from mcprune.studies.base import Results
 from mcprune.studies.bench.ranking import ranking
 from mcprune.studies.bench.runs import Bench, missed_counts, summary
 from mcprune.studies.bench.table import print_tables
-from mcprune.studies.jobs import JobStudy
+from mcprune.studies.job_study import JobStudy
 
 # Figures of each run in results.json.
 RECORDED = (

@@ -9,7 +9,8 @@ from mcprune.data.base import Dataset
 from mcprune.storage.run_metrics import RunFigures
 from mcprune.studies.base import ClaimStudy, Options, Results
 from mcprune.studies.claims import Claim
-from mcprune.studies.jobs import Job, JobStudy
+from mcprune.studies.job_study import JobStudy
+from mcprune.studies.jobs import Job
 from mcprune.studies.reproduce.slides.claims import Runs, claims
 
 # Figures of each run in results.json.

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from mcprune.cli.screen import COLUMNS, GRADIENT_COLUMNS, TextScreen, epoch_of
+from mcprune.cli.screens.text import COLUMNS, GRADIENT_COLUMNS, TextScreen, epoch_of
 from mcprune.report.terminal import RichOutput
 from mcprune.report.text import duration, number
 from mcprune.storage.events import Hardened, Progress, RunDone, RunStarted, Scored, Stopped

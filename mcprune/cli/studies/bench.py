@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mcprune.cli.help import meaning, placeholder
 from mcprune.cli.parser import Parser, nearest
-from mcprune.cli.values import integers, shares, study_options
+from mcprune.cli.studies.values import integers, shares, study_options
 from mcprune.config.measures import MEASURES
 from mcprune.config.options import OPTIONS
 from mcprune.errors import ConfigError

@@ -1,4 +1,4 @@
-"""docs/options.md, made from the one declaration of the options: `python -m mcprune.cli.options_page > docs/options.md`."""
+"""docs/options.md, made from the one declaration of the options: `python -m mcprune.cli.pages.options_page > docs/options.md`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from mcprune.config.options import METHODS, OPTIONS, SECTIONS, Option
 HEAD = """\
 # Every option
 
-The options of `mcprune run`, of a TOML file and of `mcprune.prune(..., name=value)` are one declaration, and this page is made from it by
-`python -m mcprune.cli.options_page > docs/options.md`. A value out of range, an unknown name, or an option that the run could not use is
-refused. Defaults that depend on the run are settled when it starts; `config.toml` in the run's folder has the settled values.
+The options of `mcprune run`, of a TOML file and of `mcprune.prune(..., name=value)` are one declaration, from which this page is generated:
+`python -m mcprune.cli.pages.options_page > docs/options.md`. A value out of range, an unknown name, or an option that the run could not use
+is refused. Defaults that depend on the run are settled when it starts; `config.toml` in the run's folder has the settled values.
 
 A TOML file has the sections below, with the names of the column *key*:
 

@@ -1,17 +1,17 @@
-"""What a run shows while it goes: nothing, JSON lines, or plain lines. The live display is in live.py."""
+"""Screens of plain text: nothing, JSON lines, or lines for a reader."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Self, TextIO
 
 from mcprune.config.budgets import COST_UNITS
 from mcprune.report import summary as table
-from mcprune.report.terminal import Output, PlainOutput, choose, report, write
+from mcprune.report.terminal import Output, report, write
 from mcprune.report.text import duration, number, wrapped
 from mcprune.session.interrupt import CODES
-from mcprune.session.steering.callbacks import Callback, Callbacks
+from mcprune.session.steering.callbacks import Callback
 from mcprune.storage.events import (
     Event,
     Hardened,
@@ -280,40 +280,3 @@ def hardened_line(event: Hardened, objective: str | None = None) -> str:
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
     accuracy = number(event.validation_accuracy, ".4f")
     return f"hard mask: {event.kept:,} of {event.n_sites:,} sites ({detail}); validation accuracy {accuracy}{beside}"
-
-
-def choose_screen(stream: TextIO, *, quiet: bool = False, json: bool = False) -> Screen:
-    """Return the screen that was asked for, else the live one in a terminal and plain lines elsewhere."""
-    if json:
-        return JsonScreen(stream)
-    if quiet:
-        return QuietScreen(stream)
-    output = choose(stream)
-    if isinstance(output, PlainOutput):
-        return PlainScreen(output)
-    from mcprune.cli.live import LiveScreen
-
-    return LiveScreen(output)
-
-
-def watch(events: Iterator[Event], screen: Screen) -> int:
-    """Show the events of a run and return the exit code: 130 if it was interrupted, 143 if terminated, else 0.
-
-    The iterator is closed on every way out: a screen that cannot go on (a closed pipe) ends the run too.
-    The caller has entered the screen.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        Ctrl-C where the run itself does not handle it; its text says where the files so far are.
-    """
-    try:
-        for _ in Callbacks([screen]).watch(events):
-            pass
-    except KeyboardInterrupt as interrupt:
-        folder = screen.folder
-        where = (
-            f"; the files written so far are in {folder}; mcprune resume {folder} continues the run" if folder else ""
-        )
-        raise type(interrupt)(where) from None
-    return screen.code

@@ -20,7 +20,7 @@ def evaluators(arguments: list[str]) -> int:
     if quiet or json:
         raise ConfigError("--quiet and --json are for mcprune run. Leave them out of mcprune evaluators")
 
-    from mcprune.cli.evaluators_table import show
+    from mcprune.cli.scoring.evaluators_table import show
     from mcprune.config.schema import make_config
 
     show(make_config(**options), sys.stdout)

@@ -23,7 +23,7 @@ def score(arguments: list[str]) -> int:
     if "recover" not in str(rounds):
         options["rounds"] = (",".join(map(str, rounds)) if isinstance(rounds, list) else str(rounds)) + ",recover=0"
 
-    from mcprune.cli.screen import choose_screen, watch
+    from mcprune.cli.screens.choose import choose_screen, watch
     from mcprune.config.schema import make_config
 
     config = make_config(**options)

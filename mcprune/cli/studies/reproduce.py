@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from mcprune.cli.parser import Parser, nearest
-from mcprune.cli.values import integers, shares, study_options, threads
+from mcprune.cli.studies.values import integers, shares, study_options, threads
 from mcprune.errors import ConfigError
 
 SOURCES = ("slides", "obd", "flow")

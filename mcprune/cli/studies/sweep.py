@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
-from mcprune.cli.values import integers
+from mcprune.cli.studies.values import integers
 from mcprune.config.options import option
 from mcprune.config.parsing import shown
 from mcprune.config.schema import make_config

@@ -10,7 +10,7 @@ import numpy as np
 
 from mcprune.data.checks import distinct_names, is_missing
 from mcprune.data.columns import MIN_COUNTED_ROWS
-from mcprune.data.tables import Chooser, Table, text_in_feature
+from mcprune.data.formats.tables import Chooser, Table, text_in_feature
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray, FloatArray
 

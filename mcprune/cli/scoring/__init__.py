@@ -1,0 +1,1 @@
+"""The commands that score: sites by a measure, evaluators by their speed."""

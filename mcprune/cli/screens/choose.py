@@ -1,0 +1,48 @@
+"""Which screen shows a run, and what its end means for the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TextIO
+
+from mcprune.cli.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen
+from mcprune.report.terminal import PlainOutput, choose
+from mcprune.session.steering.callbacks import Callbacks
+from mcprune.storage.events import Event
+
+
+def choose_screen(stream: TextIO, *, quiet: bool = False, json: bool = False) -> Screen:
+    """Return the screen that was asked for, else the live one in a terminal and plain lines elsewhere."""
+    if json:
+        return JsonScreen(stream)
+    if quiet:
+        return QuietScreen(stream)
+    output = choose(stream)
+    if isinstance(output, PlainOutput):
+        return PlainScreen(output)
+    from mcprune.cli.screens.live import LiveScreen
+
+    return LiveScreen(output)
+
+
+def watch(events: Iterator[Event], screen: Screen) -> int:
+    """Show the events of a run and return the exit code: 130 if it was interrupted, 143 if terminated, else 0.
+
+    The iterator is closed on every way out: a screen that cannot go on (a closed pipe) ends the run too.
+    The caller has entered the screen.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C where the run itself does not handle it; its text says where the files so far are.
+    """
+    try:
+        for _ in Callbacks([screen]).watch(events):
+            pass
+    except KeyboardInterrupt as interrupt:
+        folder = screen.folder
+        where = (
+            f"; the files written so far are in {folder}; mcprune resume {folder} continues the run" if folder else ""
+        )
+        raise type(interrupt)(where) from None
+    return screen.code

@@ -1,0 +1,1 @@
+"""Readers of one format each: tables, data frames, archives, images."""

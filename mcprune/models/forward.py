@@ -1,0 +1,44 @@
+"""Running a model: its dtype and device, rows to try it on, and errors that say what it was run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mcprune.errors import ModelError
+from mcprune.random import weights_generator
+
+CHECKED_ROWS = 32
+
+
+def random_rows(rows: tuple[int, ...]) -> torch.Tensor:
+    """(32, *rows) normal deviates, float64, always the same."""
+    generator = weights_generator(0)
+    return torch.randn((CHECKED_ROWS, *rows), generator=generator, dtype=torch.float64, device="cpu")
+
+
+def home(model: nn.Module) -> tuple[torch.dtype, torch.device]:
+    """Dtype and device of the first floating parameter; float32 on the CPU without one."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            return parameter.dtype, parameter.device
+    return torch.float32, torch.device("cpu")
+
+
+def run_model(forward: Callable[[], object], model: nn.Module, rows: tuple[int, ...]) -> torch.Tensor:
+    """Call ``forward``; whatever the model raises becomes a ModelError that says on what it was run."""
+    try:
+        result = forward()
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} could not be run on rows of shape {rows}: {error}. "
+            "Pass input_shape=..., the shape of one row as the model takes it, such as (1, 28, 28)."
+        ) from error
+    if not isinstance(result, torch.Tensor):
+        raise ModelError(
+            f"{type(model).__name__} gives a {type(result).__name__}, not a tensor of logits. "
+            "Wrap it in a module that returns the logits alone."
+        )
+    return result
