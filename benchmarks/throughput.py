@@ -263,7 +263,7 @@ def million(evaluator: str) -> float:
 
 def every_evaluator(bench: Bench, plan: moves.MovePlan, limit: float, quick: bool) -> list[dict[str, Any]]:
     """Each evaluator against the plain loop at an acceptance of .1%, ahead by 16, and its share of the GEMM limit."""
-    case = choose.Case(
+    problem = choose.EvaluationProblem(
         bench.plan.gated, bench.plan.objective, bench.batch.features, bench.batch.targets, plan, 50, 4.0, np.inf, 16
     )
     title = "evaluator {}, 784-256-128-10, inputs, against the plain loop"
@@ -272,7 +272,7 @@ def every_evaluator(bench: Bench, plan: moves.MovePlan, limit: float, quick: boo
     for name in choose.NAMES:
         try:
             count = 1_000 if name == "fused" else 128
-            ways[name] = (bench.block(choose.build(name, case), plan, 0.001, count, 16), count)
+            ways[name] = (bench.block(choose.build(name, problem), plan, 0.001, count, 16), count)
         except ModelError as error:
             rows.append(row(title.format(name), None, "x", None, "higher", f"does not serve: {error}"))
     rates = in_turns(ways, 2 if quick else 5)

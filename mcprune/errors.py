@@ -44,4 +44,4 @@ class NumericalError(McpruneError, ArithmeticError):
 
 
 class RanksError(McpruneError, RuntimeError):
-    """Processes of one run that cannot begin together, are gone or late, or have come apart."""
+    """Processes of one run that cannot start together, are gone or late, or are out of step."""

@@ -1,7 +1,7 @@
-"""Candidates shared out over several processes: each judges its part, and only losses travel.
+"""Evaluation of candidates by several processes: each rank evaluates a part of them, and only losses are sent.
 
-Proposals are a function of seed, chain and step, so every rank knows all candidates without being told of them. Each evaluates
-every so manieth, all of them get all losses, and each decides, alike, and follows the decision with an evaluator of its own.
+Proposals are a function of seed, chain and step, so every rank knows all candidates without communication. The ranks evaluate the
+candidates in turn, gather all losses, make the same decisions, and each updates its own evaluator.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import RanksError
 from mcprune.types import FloatArray
 
-# What stands in front of the losses of a message: what they are losses of, the evaluator's error, how many they are.
+# Numbers before the losses in a message: digest of the candidates, error of the evaluator, number of losses.
 HEAD = 3
-# Numbers of the smallest message, 1 KiB: one packet. Larger ones are twice as large each, so that ranks that have come
-# apart by a few candidates still find out from what they get.
+# Numbers in the smallest message, 1 KiB: one packet. Sizes double, so that ranks that differ by a few candidates still exchange
+# messages of one size, from which they see that they differ.
 LEAST = 128
-# What is no message of losses, whose first number is a CRC-32, so not below 0.
+# Kinds of messages other than losses, whose first number is a CRC-32 and so not negative.
 BROADCAST_INT, BLOCK = -1.0, -2.0
 
 
 class Ranks:
-    """The processes of one run, and how they tell each other numbers; over gloo, since losses are on the host when one decides.
+    """The processes of one run, and their communication: over gloo, since losses are on the host when decisions are made.
 
     Parameters
     ----------
     rank, size : int
-        Which process this is, of how many.
+        Number of this process, and of all processes.
     timeout : float
-        Seconds after which a rank that says nothing is given up.
+        Seconds after which a rank that does not answer counts as gone.
     local, local_size : int
-        The same on this machine.
+        The same among the processes of this machine.
     job : str
-        The same for all restarts of these processes, and for no others.
+        Identifies the run: the same for all its processes and restarts.
     attempt : int
-        How often they were begun anew.
+        Number of restarts so far.
 
     Attributes
     ----------
     messages, seconds : int, float
-        Messages sent so far, and the time spent in waiting for those of others.
+        Messages sent so far, and the time spent waiting for those of the others.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0, which alone writes, prints, and measures."""
+        """Whether this is rank 0, the only one that writes, prints and measures."""
         return self.rank == 0
 
     def start(self) -> None:
-        """Meet the other ranks, where MASTER_ADDR and MASTER_PORT of the environment say.
+        """Connect to the other ranks at MASTER_ADDR and MASTER_PORT of the environment.
 
         Raises
         ------
         RanksError
-            They do not come.
+            They cannot be reached in time.
         """
         try:
             patience = timedelta(seconds=self.timeout)
-            # torchrun may keep its store over a restart, and with it the addresses of processes that are dead.
+            # torchrun may keep its store over a restart, and with it the addresses of dead processes.
             store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=patience))
             distributed.init_process_group(
                 "gloo",
@@ -97,31 +97,31 @@ class Ranks:
             raise self._gone(error, 0.0) from None
 
     def stop(self) -> None:
-        """Leave the others."""
+        """Disconnect from the other ranks."""
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
     def gather(self, values: FloatArray) -> FloatArray:
-        """Return what all ranks gave, shape (size, n), for n numbers of each.
+        """Return the numbers (n,) of all ranks, shape (size, n).
 
         Raises
         ------
         RanksError
-            A rank is gone, or says nothing.
+            A rank is gone or does not answer.
         """
         mine = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
-        told = [torch.empty_like(mine) for _ in range(self.size)]
+        everyone = [torch.empty_like(mine) for _ in range(self.size)]
         began = time.monotonic()
         try:
-            distributed.all_gather(told, mine)
+            distributed.all_gather(everyone, mine)
         except RuntimeError as error:
             raise self._gone(error, time.monotonic() - began) from None
         self.messages += 1
         self.seconds += time.monotonic() - began
-        return torch.stack(told).numpy()
+        return torch.stack(everyone).numpy()
 
     def all_reduce(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum over the ranks of numbers (n,), added in the order of the ranks: the same bits on all of them.
+        """Return the sum over the ranks of numbers (n,), added in the order of the ranks, so that the bits are the same on all.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class Ranks:
         return total
 
     def broadcast_bytes(self, data: bytes) -> bytes:
-        """Return the bytes that rank 0 gives.
+        """Return the bytes of rank 0.
 
         Raises
         ------
@@ -164,75 +164,75 @@ class Ranks:
         return content.numpy().tobytes()
 
     def broadcast_int(self, number: int) -> int:
-        """Return rank 0's number."""
+        """Return the number of rank 0."""
         return int(self.gather_same(BROADCAST_INT, [float(number)])[0, 0])
 
     def gather_same(self, kind: float, values: list[float]) -> FloatArray:
-        """Return what all ranks gave, shape (size, n), of n numbers under a kind of message.
+        """Return the n numbers of all ranks, shape (size, n), in a message of one kind.
 
         Raises
         ------
         RanksError
-            As `gather` does, or a rank gave another kind.
+            As `gather` does, or a rank sent a message of another kind.
         """
-        message = np.zeros(LEAST)  # as long as others: of two lengths the receiver would know nothing
+        message = np.zeros(LEAST)  # all kinds have one length, so that different kinds can be told apart
         message[0], message[1 : 1 + len(values)] = kind, values
-        found = self.gather(message)
-        self.compare(found[:, 0], "messages")
-        return found[:, 1 : 1 + len(values)]
+        everyone = self.gather(message)
+        self.compare(everyone[:, 0], "messages")
+        return everyone[:, 1 : 1 + len(values)]
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's value: what JSON holds."""
+        """Return the value of rank 0, which JSON must be able to represent."""
         return json.loads(self.broadcast_bytes(json.dumps(value).encode() if self.is_first else b""))
 
     def all_gather(self, value: Any) -> list[Any]:
-        """Return the value of each rank: what JSON holds."""
+        """Return the value of each rank, which JSON must be able to represent."""
         mine = json.dumps(value).encode()
         sizes = self.gather(np.array([float(len(mine))]))[:, 0].astype(int)
-        held = np.zeros(int(sizes.max()))
-        held[: len(mine)] = np.frombuffer(mine, np.uint8)
-        everyone = self.gather(held).astype(np.uint8)
+        content = np.zeros(int(sizes.max()))
+        content[: len(mine)] = np.frombuffer(mine, np.uint8)
+        everyone = self.gather(content).astype(np.uint8)
         return [json.loads(row[:count].tobytes()) for row, count in zip(everyone, sizes, strict=True)]
 
     def compare(self, numbers: FloatArray, what: str) -> None:
-        """Refuse to go on where the numbers (size,) of the ranks differ.
+        """Check that the numbers (size,) of the ranks are equal.
 
         Raises
         ------
         RanksError
-            They do.
+            They differ.
         """
         if (numbers != numbers[0]).any():
             others = ", ".join(map(str, np.flatnonzero(numbers != numbers[0]).tolist()))
             raise RanksError(
-                f"the ranks have come apart: rank {others} and rank 0 have other {what}. All ranks need the same machine, versions "
-                "and threads; nothing that is not in step was written: mcprune resume goes on from the last checkpoint"
+                f"the ranks are out of step: rank {others} and rank 0 have different {what}. All ranks need the same kind of machine, "
+                "versions and threads. Use mcprune resume to continue from the last checkpoint, which was written in step."
             )
 
     def _gone(self, error: Exception, waited: float) -> RanksError:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         if waited >= 0.9 * self.timeout:
             return RanksError(
-                f"rank {self.rank} has waited for {waited:.0f} s for the other ranks: one hangs, or is slower than --rank-timeout "
-                f"allows ({said}). mcprune resume goes on from the last checkpoint"
+                f"rank {self.rank} has waited for {waited:.0f} s for the other ranks: one hangs or is slower than --rank-timeout "
+                f"allows ({message}). Use mcprune resume to continue from the last checkpoint."
             )
         return RanksError(
-            f"rank {self.rank} has lost another rank, whose own message says why if it had time for one ({said}). "
-            "mcprune resume goes on from the last checkpoint"
+            f"rank {self.rank} has lost another rank, whose own message gives the reason if it could write one ({message}). "
+            "Use mcprune resume to continue from the last checkpoint."
         )
 
 
 class SharedEvaluator:
-    """An evaluator that judges its part of the candidates, and asks the other ranks for theirs.
+    """An evaluator that computes the losses of its part of the candidates and gathers the others from the other ranks.
 
-    All candidates that change something are counted through, replica by replica, and rank r judges those whose number is r modulo
-    the number of ranks; a single one is judged by all, which takes no message. What an evaluator keeps of the position, every rank
-    keeps. Each message says of what its losses are, so that ranks that have come apart end instead of mixing chains.
+    The candidates that change something are numbered, replica by replica, and rank r evaluates those whose number is r modulo the
+    number of ranks. A single candidate is evaluated by all ranks, which takes no message. Every rank keeps its own copy of the
+    position. Each message has a digest of its candidates, so that ranks that are out of step stop instead of mixing chains.
 
     Parameters
     ----------
     inner : Evaluator, possibly the canonical one
-        Its losses must not depend on which other candidates are judged with one.
+        The loss of a candidate must not depend on the other candidates of the batch.
     ranks : Ranks
     """
 
@@ -243,7 +243,7 @@ class SharedEvaluator:
 
     @property
     def error(self) -> float:
-        """That of the inner one, which may grow with what was met, on any rank."""
+        """The error of the inner evaluator, which may grow on any rank."""
         return float(self.inner.error)
 
     @error.setter
@@ -255,14 +255,14 @@ class SharedEvaluator:
         self.inner.begin(features, targets, position, sharpness)
 
     def current(self) -> FloatArray:
-        """See `Evaluator.current`: each rank its own, which is cheaper than to ask."""
-        found: FloatArray = self.inner.current()
-        return found
+        """See `Evaluator.current`; computed by each rank, which is cheaper than a message."""
+        losses: FloatArray = self.inner.current()
+        return losses
 
     def at(self, weights: FloatArray) -> FloatArray:
-        """See `FullEvaluator.at`: each rank its own, so that close decisions are alike."""
-        found: FloatArray = self.inner.at(weights)
-        return found
+        """See `FullEvaluator.at`; computed by each rank."""
+        losses: FloatArray = self.inner.at(weights)
+        return losses
 
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
         """See `Evaluator.moved`."""
@@ -274,33 +274,33 @@ class SharedEvaluator:
         Raises
         ------
         RanksError
-            A rank is gone, or judges other candidates.
+            A rank is gone or has other candidates.
         """
         ranks = self.ranks
-        usual = moves.size > 0
-        total = int(usual.sum())
+        changed = moves.size > 0
+        total = int(changed.sum())
         if total <= 1:
-            found: FloatArray = self.inner.losses(state, moves, limits)
-            return found
-        owner = np.where(usual, (np.cumsum(usual.ravel()).reshape(usual.shape) - 1) % ranks.size, -1)
+            alone: FloatArray = self.inner.losses(state, moves, limits)
+            return alone
+        owner = np.where(changed, (np.cumsum(changed.ravel()).reshape(changed.shape) - 1) % ranks.size, -1)
         mine = owner == ranks.rank
         message = np.full(_length(HEAD + -(-total // ranks.size)), np.nan)
         losses = self._part(state, moves, limits, mine)[mine]
         message[:HEAD] = digest(state, moves), self.inner.error, total
         message[HEAD : HEAD + losses.size] = losses
         everyone = ranks.gather(message)
-        ranks.compare(everyone[:, 0], "candidates to judge")
+        ranks.compare(everyone[:, 0], "candidates")
         error = float(everyone[:, 1].max())
         if error != self.inner.error:
             self.inner.error = error
-        out = np.full(usual.shape, np.nan)
+        out = np.full(changed.shape, np.nan)
         for rank, row in enumerate(everyone):
             theirs = owner == rank
             out[theirs] = row[HEAD : HEAD + int(theirs.sum())]
         return out
 
     def _part(self, state: ChainState, moves: Moves, limits: FloatArray | None, mine: np.ndarray) -> FloatArray:
-        """Return losses (R, K) of the candidates that are this rank's; the others' values mean nothing."""
+        """Return the losses (R, K) of this rank's candidates; the other values are not used."""
         columns = np.flatnonzero(mine.any(axis=0))
         out = np.full(mine.shape, np.nan)
         if columns.size:
@@ -312,11 +312,11 @@ class SharedEvaluator:
 
 
 def digest(state: ChainState, moves: Moves) -> float:
-    """Return a CRC-32 of where the chains stand and of what they propose: enough of it to see that two ranks differ."""
-    found = 0
+    """Return a CRC-32 of parts of the chains and of their proposals, by which ranks see whether they differ."""
+    value = 0
     for part in (state.step, state.loss, moves.size, moves.sites[:, :, :1], moves.weights[:, :, :1]):
-        found = zlib.crc32(np.ascontiguousarray(part).tobytes(), found)
-    return float(found)
+        value = zlib.crc32(np.ascontiguousarray(part).tobytes(), value)
+    return float(value)
 
 
 def _length(needed: int) -> int:

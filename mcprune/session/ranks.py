@@ -227,7 +227,7 @@ def end_block_together(
     Raises
     ------
     RanksError
-        The ranks have come apart, or one is gone.
+        The ranks are out of step, or one is gone.
     """
     is_check = search.blocks_done % CHECK == 0 or search.blocks_done in (1, search.pace.blocks)
     mine = [

@@ -133,7 +133,7 @@ def test_what_cannot_be_shared_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="this one is alone; start with torchrun"):
         list(run(make_config(**SHARED, out=str(tmp_path / "run"))))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ConfigError, match="3 rows in a step of backprop are too few for 2 processes"):
+    with pytest.raises(ConfigError, match="3 rows in a training step are too few for 2 processes"):
         DataParallel(Ranks(0, 2, 1.0), 3)
 
 

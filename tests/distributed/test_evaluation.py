@@ -88,7 +88,7 @@ def test_a_rank_that_does_something_else_is_found_out(kind, tmp_path):
     job = {"runs": [{**SHORT, "out": str(tmp_path / "run")}], "spoiled": 1, "kind": kind, "timeout": 120.0}
     ends = together(2, job)
     assert [end[0] for end in ends] == [2, 2], ends
-    assert "the ranks have come apart" in ends[0][2]
+    assert "the ranks are out of step" in ends[0][2]
     assert "Traceback" not in ends[0][2] + ends[1][2]
 
 

@@ -160,7 +160,7 @@ REFUSED = {
     "name: field required": {"start": {"after": 2}},
     "did you mean 'fisher'": {"start": "fishr"},
     "do not fit into 3 epochs": {"method": "importance", "rounds": 4},
-    "must fall from at most 64": {"method": "importance", "rounds": (10, 20)},
+    "must decrease from at most 64": {"method": "importance", "rounds": (10, 20)},
     "keep=2, but 3 layers must keep one site each": {"method": "importance", "sites": "inputs,units", "keep": 2},
     "only --method importance watches": {"start": "loss-tracked"},
     "--moves has none": {"proposals": "obd"},

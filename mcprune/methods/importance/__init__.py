@@ -1,1 +1,1 @@
-"""Importance measures: how much each site matters, from one look at the classifier; and masks made of them."""
+"""Importance measures: scores of the sites of a classifier, and masks selected by them."""

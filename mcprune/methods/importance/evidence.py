@@ -1,4 +1,4 @@
-"""What the measures are made of: parameters, gradient and Hessian products of a classifier, each computed once."""
+"""Inputs of the measures: parameters, gradient and Hessian products of a classifier, each computed once."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ from mcprune.sites.channel_calls import NORMS
 from mcprune.sites.owners import Owners
 from mcprune.types import BoolArray, FloatArray, IntArray
 
-# Logits (B, C) and targets (B,) -> one loss a row (B,), which must have a gradient.
+# Logits (B, C) and targets (B,) -> loss of each row (B,), which must have a gradient.
 RowLosses: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Tensors: TypeAlias = dict[str, torch.Tensor]
 
 
 def row_losses(objective: Objective, measure: str) -> RowLosses:
-    """Return the objective's loss of single rows as torch differentiates it.
+    """Return the objective's loss of each row, differentiable by torch.
 
     Raises
     ------
     ConfigError
-        The objective has no gradient, naming the measure that needs one.
+        The objective has no gradient, which the measure needs.
     """
     if objective.name == "cross-entropy":
         return lambda logits, targets: functional.cross_entropy(logits, targets, reduction="none")
     raise ConfigError(
-        f"the measure {measure!r} needs a gradient, and the objective {objective.name!r} has none; choose magnitude, "
-        "magnitude-l1, bn-scale or random, or score by cross-entropy"
+        f"the measure {measure!r} needs a gradient, and the objective {objective.name!r} has none. Choose magnitude, "
+        "magnitude-l1, bn-scale or random, or score by cross-entropy."
     )
 
 
 def balanced_rows(targets: IntArray, count: int, batch: int, seed: int, turn: int = 0) -> list[IntArray]:
-    """Draw batches of rows in which all classes come equally often, as far as the data allow.
+    """Draw batches of rows with equal class frequencies, as far as the data allow.
 
     Parameters
     ----------
     targets : ndarray of int64, shape (rows,)
     count : int
-        Rows in all; fewer if there are not so many.
+        Number of rows; fewer are drawn if the data have fewer.
     batch : int
-        Rows of a batch.
+        Rows in a batch.
     seed, turn : int
-        The draw is a function of both.
+        Key of the random draw.
 
     Returns
     -------
     list of ndarray of int64
-        Indices, no row twice. Classes take turns, so every batch has within one row as many of one class as of another,
-        until a class has no more rows.
+        Indices without repetition. Classes alternate, so their numbers in a batch differ by at most one until the rows of a class
+        are used up.
     """
     draw = generator(seed, Stream.SCORE_ROWS, turn)
     piles = [draw.permutation(np.flatnonzero(targets == label)) for label in np.unique(targets)]
     deepest = max(len(pile) for pile in piles)
-    # Turn by turn, each turn in another order: the first rows of an incomplete turn belong to no class in particular.
+    # Each turn is in random order, so that an incomplete turn favours no class.
     turns = [np.array([pile[depth] for pile in piles if depth < len(pile)]) for depth in range(min(deepest, count))]
     order = np.concatenate([draw.permutation(labels) for labels in turns])[:count]
     return [order[first : first + batch] for first in range(0, len(order), batch)]
@@ -74,7 +74,7 @@ def balanced_rows(targets: IntArray, count: int, batch: int, seed: int, turn: in
 
 @contextmanager
 def plain_norms(model: nn.Module) -> Iterator[None]:
-    """Inside, batch-norms in evaluation mode are x scale + shift: torch's own takes many passes for its second derivative."""
+    """Compute batch-norms in evaluation mode as x scale + shift inside the context: their second derivative is much faster."""
     norms = [
         module
         for module in model.modules()
@@ -94,15 +94,15 @@ def _plain_norm(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
-    # Without parameters of its own a batch-norm has scale 1 and shift 0.
+    # A batch-norm without parameters has scale 1 and shift 0.
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean * scale if norm.bias is None else norm.bias - norm.running_mean * scale
     shape = (1, -1, *(1,) * (x.dim() - 2))
     return torch.addcmul(shift.view(shape), x, scale.view(shape))
 
 
-def _laid_out(leaves: Mapping[str, torch.Tensor]) -> Tensors:
-    """Return the leaves with channels last in maps: convolutions take them so as they are, and all that follows stays so."""
+def _channels_last(leaves: Mapping[str, torch.Tensor]) -> Tensors:
+    """Return the leaves, those of 4 dimensions in channels-last format: convolutions keep it, and it is faster."""
     return {
         name: leaf.contiguous(memory_format=torch.channels_last) if leaf.dim() == 4 else leaf
         for name, leaf in leaves.items()
@@ -110,26 +110,26 @@ def _laid_out(leaves: Mapping[str, torch.Tensor]) -> Tensors:
 
 
 class Evidence:
-    """A classifier and rows, and what measures ask of them.
+    """A classifier and rows, with the quantities that measures need.
 
     Parameters
     ----------
     model : nn.Module
-        Left as it is; all is computed in evaluation mode: batch-norm by its running statistics, no dropout.
+        Not modified. It is evaluated in evaluation mode: batch-norm with its running statistics, no dropout.
     owners : Owners
     batches : sequence of (features (B, ...), targets (B,))
     mask : ndarray of bool, shape (N,), optional
-        What is kept now, by default all. The parameters of dropped sites are 0, and so are their scores.
+        Sites that are kept, by default all. The parameters of dropped sites are 0, and so are their scores.
     losses : callable
-        One loss a row, with a gradient.
+        Loss of each row, with a gradient.
     temperature : float > 0
-        Logits are divided by it.
+        Divisor of the logits.
     seed : int
-        Of the measure `random`.
+        Seed of the measure `random`.
     tracked : ndarray of float64, shape (N,), optional
         Running mean of |sum theta g| over training steps.
     rows_at_once : int, optional
-        Rows of one piece of the per-sample measures; by default as many as memory is bounded for.
+        Rows that the per-row measures process at once; by default limited by memory.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Evidence:
         self.tracked = tracked
         self.rows_at_once = rows_at_once
         self.leaves: Tensors = owners.masked(mask)
-        # What is dropped counts as 0: also the weights between a kept unit and a dropped input.
+        # Weights between a kept unit and a dropped input count as 0 too.
         self.theta: Tensors = {name: leaf.detach() for name, leaf in self.leaves.items()}
         self.rows = sum(len(targets) for _, targets in batches)
         self.notes: list[str] = []
@@ -162,23 +162,23 @@ class Evidence:
         self._check_reader()
 
     def logits(self, features: torch.Tensor, leaves: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
-        """Outputs (B, C) under the masked parameters, divided by the temperature."""
+        """Return the outputs (B, C) under the masked parameters, divided by the temperature."""
         out: torch.Tensor = functional_call(self.model, dict(leaves or self.leaves), (features,))
         return out if self.temperature == 1.0 else out / self.temperature
 
     def mean_losses(self) -> Iterator[torch.Tensor]:
-        """Yield each batch's part of the mean loss over all rows, with its graph."""
+        """Yield each batch's share of the mean loss over all rows, with its graph."""
         for features, targets in self.batches:
-            yield self.losses(self.logits(features, _laid_out(self.leaves)), targets).sum() / self.rows
+            yield self.losses(self.logits(features, _channels_last(self.leaves)), targets).sum() / self.rows
 
     def batch_gradients(self) -> Iterator[tuple[int, Tensors]]:
-        """Yield the rows of each batch and its part of the mean gradient."""
+        """Yield the number of rows of each batch and its share of the mean gradient."""
         for loss, (_, targets) in zip(self.mean_losses(), self.batches, strict=True):
             yield len(targets), self._gradient(loss)
 
     @cached_property
     def gradient(self) -> Tensors:
-        """g, the gradient of the mean loss."""
+        """The gradient g of the mean loss."""
         total: Tensors = {}
         for _, part in self.batch_gradients():
             total = {name: total[name] + value if total else value for name, value in part.items()}
@@ -186,11 +186,11 @@ class Evidence:
 
     @cached_property
     def hessian_gradient(self) -> Tensors:
-        """H g by one Hessian-vector product over all rows."""
+        """The product H g, by one Hessian-vector product over all rows."""
         return self.hessian_times(self.gradient)
 
     def hessian_times(self, vector: Mapping[str, torch.Tensor], batches: int | None = None) -> Tensors:
-        """Return H v, H the Hessian of the mean loss over the rows of the first `batches` batches (None: all)."""
+        """Return H v, where H is the Hessian of the mean loss over the first `batches` batches (None: all)."""
         chosen = self.batches[:batches]
         rows = sum(len(targets) for _, targets in chosen)
         total: Tensors = {name: torch.zeros_like(leaf) for name, leaf in self.leaves.items()}
@@ -203,49 +203,49 @@ class Evidence:
     def _product(self, vector: Mapping[str, torch.Tensor], features: torch.Tensor, targets: torch.Tensor) -> Tensors:
         """Return H v of the summed loss of a batch.
 
-        The slope of the loss along v by forward mode, and back through that: a layer takes 8 products of its own size, where the
-        gradient of a gradient takes 9. Some operators have no forward mode, or none that can be gone back through.
+        The derivative of the loss along v in forward mode, differentiated backward: 8 products of a layer's size instead of the 9 of
+        the gradient of a gradient. Some operators have no forward mode, or none that can be differentiated.
         """
         if self._has_forward:
             try:
-                return self._slopes_of(self._slope_ahead(vector, features, targets))
+                return self._gradient_along(self._directional_derivative(vector, features, targets))
             except RuntimeError:
                 self._has_forward = False
-        loss = self.losses(self.logits(features, _laid_out(self.leaves)), targets).sum()
+        loss = self.losses(self.logits(features, _channels_last(self.leaves)), targets).sum()
         slopes = self._gradient(loss, create_graph=True)
         along = [(slopes[name] * vector[name]).sum() for name in slopes]
-        return self._slopes_of(torch.stack(along).sum())
+        return self._gradient_along(torch.stack(along).sum())
 
-    def _slope_ahead(
+    def _directional_derivative(
         self, vector: Mapping[str, torch.Tensor], features: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
-        """Return v . g by forward mode up to the logits, with its graph."""
+        """Return v . g, in forward mode up to the logits, with its graph."""
         with forward.dual_level():
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of what the first dual tensor loads
+                warnings.simplefilter("ignore", DeprecationWarning)  # raised inside torch at the first dual tensor
                 dual: Callable[..., torch.Tensor] = forward.make_dual
                 pairs = {name: dual(leaf, vector[name]) for name, leaf in self.leaves.items()}
             apart: Callable[..., tuple[torch.Tensor, torch.Tensor | None]] = forward.unpack_dual
-            logits, tangent = apart(self.logits(features, _laid_out(pairs)))
+            logits, tangent = apart(self.logits(features, _channels_last(pairs)))
         if tangent is None:
             return torch.zeros_like(logits).detach().sum()
-        # The loss itself the other way: it is small, and log-softmax has no forward mode that can be gone back through.
+        # Backward mode for the loss itself: log-softmax has no forward mode that can be differentiated.
         (slope,) = torch.autograd.grad(self.losses(logits, targets).sum(), logits, create_graph=True)
         along: torch.Tensor = (slope * tangent).sum()
         return along
 
-    def _slopes_of(self, along: torch.Tensor) -> Tensors:
-        """Return the gradient of v . g; nothing where the loss is linear, for H is 0."""
+    def _gradient_along(self, along: torch.Tensor) -> Tensors:
+        """Return the gradient of v . g; empty where the loss is linear, since H is 0 there."""
         return self._gradient(along) if along.requires_grad else {}
 
     def _gradient(self, value: torch.Tensor, create_graph: bool = False) -> Tensors:
-        found = torch.autograd.grad(value, list(self.leaves.values()), create_graph=create_graph, allow_unused=True)
-        pairs = zip(self.leaves.items(), found, strict=True)
+        parts = torch.autograd.grad(value, list(self.leaves.values()), create_graph=create_graph, allow_unused=True)
+        pairs = zip(self.leaves.items(), parts, strict=True)
         return {name: torch.zeros_like(leaf) if part is None else part for (name, leaf), part in pairs}
 
     @torch.no_grad()
     def _check_reader(self) -> None:
-        """Inputs must be read by the layer that owns their columns and nowhere else."""
+        """Check that only the layer that owns the columns of the inputs reads them."""
         group = self.owners.sites.inputs
         if group is None:
             return
@@ -256,6 +256,6 @@ class Evidence:
             empty = self.logits(torch.zeros_like(features))
         if not torch.equal(blind, empty):
             raise ModelError(
-                f"{type(self.model).__name__} reads its inputs elsewhere than in {name.rpartition('.')[0]!r} too, so no column "
-                "stands for an input. Prune its units or weights by importance, or its inputs by --method markov or gradient."
+                f"{type(self.model).__name__} reads its inputs in other layers than {name.rpartition('.')[0]!r} too, so no column of "
+                "weights represents an input. Prune its units or weights by importance, or its inputs by --method markov or gradient."
             )

@@ -1,4 +1,4 @@
-"""Importance as a way to a mask: train, score, drop the lowest, in one round or several."""
+"""The importance method: train, score, and drop the lowest sites, in one round or several."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class ImportanceSettings:
-    """When sites are dropped, and how many.
+    """Schedule of the rounds.
 
     Attributes
     ----------
     keep : int
-        n.
+        Number n of sites to keep.
     counts : tuple of int
-        Sites left after each round; the last is n.
+        Number of sites left after each round; the last is n.
     steps : tuple of int
-        Steps of backprop after which each round comes.
+        Number of training steps before each round.
     how : "global" or "layerwise"
-    floor : int
-        Sites that each group keeps at least.
+        See `select`.
+    min_per_layer : int
+        Least number of sites that each group keeps.
     start_weight : float
-        The position says + this for kept, - this for dropped sites.
+        Weight of kept sites in the position; dropped sites have its negative.
     """
 
     keep: int
     counts: tuple[int, ...]
     steps: tuple[int, ...]
     how: str = "global"
-    floor: int = 1
+    min_per_layer: int = 1
     start_weight: float = 4.0
 
 
@@ -49,14 +50,14 @@ class RoundState:
     ----------
     mask : ndarray of bool, shape (N,)
     crossed : ndarray of int64, shape (N,)
-        The training step after which a site was dropped, 0: never.
+        The training step after which a site was dropped; 0 for never.
     last_scores : ndarray of float64, shape (N,)
-        Of the last round; NaN before the first.
+        Scores of the last round; NaN before the first.
     scorer : ScorerState
     steps, rounds, nonfinite : int
-        Steps of training, rounds and scores that were not finite, so far.
+        Numbers of training steps, rounds and scores that were not finite, so far.
     tracked : ndarray of float64, shape (N,)
-        Sum of what the steps since the last round say of the sites, for the measure that is a mean over steps.
+        Sum of |sum theta g| over the steps since the last round, for the measure loss-tracked.
     tracked_steps : int
     block_sum : tensor of float64, scalar
         Sum of L_cla over the steps of this block.
@@ -79,9 +80,9 @@ class RoundState:
 
 
 class Importance(Method[RoundState]):
-    """A mask that loses the least important sites, round by round, while the classifier trains under it.
+    """A mask that drops the least important sites, round by round, while the classifier trains under it.
 
-    Its rounds come between two steps of backprop.
+    A round runs between two training steps.
 
     Parameters
     ----------
@@ -115,11 +116,11 @@ class Importance(Method[RoundState]):
         return RoundHook(self, state)
 
     def round(self, state: RoundState, count: int) -> None:
-        """Score, and keep the best of what is left, exactly `count`."""
+        """Score the sites, and keep the best `count` of those left."""
         tracked = state.tracked / state.tracked_steps if state.tracked_steps else None
         scores = self.scorer.scores(state.mask, tracked, state=state.scorer)
         groups = self.scorer.owners.sites.groups
-        mask = select(scores.values, groups, count, self.settings.how, self.settings.floor, alive=state.mask)
+        mask = select(scores.values, groups, count, self.settings.how, self.settings.min_per_layer, alive=state.mask)
         state.nonfinite += int(state.mask[scores.nonfinite].sum())
         state.crossed[state.mask & ~mask] = state.steps
         state.mask[:], state.last_scores[:] = mask, scores.values
@@ -127,7 +128,7 @@ class Importance(Method[RoundState]):
         state.tracked[:], state.tracked_steps = 0.0, 0
 
     def step(self, state: RoundState, batch: Batch, progress: float) -> tuple[RoundState, BlockInfo]:
-        """See `Method.step`: nothing moves here; L_cla is the mean over the training batches since the last call."""
+        """See `Method.step`: the mask does not change here; L_cla is the mean over the training batches since the last call."""
         cla = float(state.block_sum) / max(state.block_steps, 1)
         state.block_sum.zero_()
         state.block_steps = 0
@@ -162,10 +163,10 @@ class Importance(Method[RoundState]):
         return np.where(state.mask, weight, -weight)
 
     def finish(self, state: RoundState, batch: Batch) -> tuple[RoundState, BoolArray]:
-        """See `Method.finish`: a run that ended before its last round scores once more and drops the rest at once."""
+        """See `Method.finish`: a run that ended before its last round scores once more and drops the remaining sites at once."""
         if int(state.mask.sum()) > self.settings.keep:
             state.notes.append(
-                f"ended after {state.rounds} of {len(self.settings.counts)} rounds: the rest is dropped by one more score"
+                f"ended after {state.rounds} of {len(self.settings.counts)} rounds: the remaining sites are dropped in one more round"
             )
             self.round(state, self.settings.keep)
         return state, state.mask.copy()
@@ -194,7 +195,7 @@ class Importance(Method[RoundState]):
 
 
 class RoundHook(TrainingHook):
-    """The rounds between the steps of backprop.
+    """Runs the rounds between training steps.
 
     Parameters
     ----------
@@ -215,7 +216,7 @@ class RoundHook(TrainingHook):
         return torch.zeros((), device=self.state.block_sum.device)
 
     def on_gradients(self) -> None:
-        """See `TrainingHook.on_gradients`: for the measure that is a mean over steps."""
+        """See `TrainingHook.on_gradients`: sums |sum theta g| for the measure loss-tracked."""
         scorer, state = self.method.scorer, self.state
         if scorer.settings.measure != "loss-tracked":
             return
@@ -228,7 +229,7 @@ class RoundHook(TrainingHook):
         state.tracked_steps += 1
 
     def after_step(self, cla: torch.Tensor) -> None:
-        """See `TrainingHook.after_step`: a round may be due."""
+        """See `TrainingHook.after_step`: runs the rounds that are due."""
         settings, state = self.method.settings, self.state
         state.steps += 1
         state.block_sum += cla.double()

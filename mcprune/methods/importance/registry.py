@@ -1,4 +1,4 @@
-"""The measures by name, and one way to use them: scores of all sites, what is not finite counted and put last."""
+"""The measures by name, and `score`, which applies one to all sites and ranks scores that are not finite last."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Measure:
-    """A way to score sites; the lowest score is dropped first.
+    """A measure of the importance of sites; the lowest score is dropped first.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Measure:
         Evidence -> ndarray (N,).
     needs_gradient : bool
     temperature : float
-        By which logits are divided unless the user says otherwise.
+        Default divisor of the logits.
     passes : float
-        Work in passes forward and back over the rows, a pass forward counting a third; nan: it grows with the classes.
+        Cost in forward and backward passes over the rows, a forward pass counting a third; nan if it grows with the classes.
     """
 
     score: Callable[[Evidence], FloatArray]
@@ -40,7 +40,7 @@ class Measure:
     passes: float = 1.0
 
     def work(self, classes: int) -> float:
-        """Return the passes for so many classes."""
+        """Return the cost in passes for a number of classes."""
         return (1.0 + 2.0 * classes) / 3.0 if math.isnan(self.passes) else self.passes
 
 
@@ -53,7 +53,7 @@ REGISTRY: Mapping[str, Measure] = MappingProxyType(
         "loss-elements": Measure(first_order.loss_elements),
         "loss-weighted": Measure(first_order.loss_weighted),
         "loss-tracked": Measure(first_order.loss_tracked, passes=0.0),
-        # Smoother logits, as GraSP was proposed.
+        # The temperature of the original GraSP, for smoother logits.
         "grasp": Measure(second_order.grasp, temperature=200.0, passes=4.0),
         "gradient-norm": Measure(second_order.gradient_norm, passes=4.0),
         "fisher": Measure(second_order.fisher),
@@ -75,9 +75,9 @@ class Scores:
     values : ndarray of float64, shape (N,)
         Finite; the lowest is dropped first.
     nonfinite : ndarray of int64
-        Sites whose score was not finite; they stand below all others, so they are dropped first.
+        Sites whose score was not finite; they rank below all others, so they are dropped first.
     notes : tuple of str
-        What the user should know of how they came about.
+        Remarks for the user.
     """
 
     values: FloatArray
@@ -97,12 +97,12 @@ def measure(name: str) -> Measure:
 
 
 def score(name: str, evidence: Evidence) -> Scores:
-    """Score all sites of the evidence; the model is in evaluation mode meanwhile.
+    """Score all sites, with the model in evaluation mode.
 
     Raises
     ------
     ConfigError
-        There is no such measure, or it does not suit the sites.
+        There is no such measure, or it cannot score these sites.
     NumericalError
         No score is finite.
     """
@@ -113,7 +113,7 @@ def score(name: str, evidence: Evidence) -> Scores:
 
 
 def ranked(name: str, values: FloatArray, sites: tuple[str, ...], notes: tuple[str, ...] = ()) -> Scores:
-    """Put what is not finite below everything else, and name it.
+    """Rank scores that are not finite below all others, and note their sites.
 
     Raises
     ------
@@ -123,15 +123,15 @@ def ranked(name: str, values: FloatArray, sites: tuple[str, ...], notes: tuple[s
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size == values.size:
         raise NumericalError(
-            f"no score of the measure {name!r} is finite: the classifier has diverged, or its loss has no slope where it stands; lower "
-            "--learning-rate, or choose another --measure"
+            f"no score of the measure {name!r} is finite: the classifier has diverged, or the gradient of its loss is not finite. "
+            "Lower --learning-rate, or choose another --measure."
         )
     if bad.size:
         finite = values[np.isfinite(values)]
         values = np.where(np.isfinite(values), values, np.nextafter(finite.min(), -np.inf))
-        named = ", ".join(sites[site] for site in bad[:SHOWN]) + (", ..." if bad.size > SHOWN else "")
+        names = ", ".join(sites[site] for site in bad[:SHOWN]) + (", ..." if bad.size > SHOWN else "")
         notes = (
             *notes,
-            f"{name}: {bad.size:,} of {values.size:,} scores were not finite and count as the lowest: {named}",
+            f"{name}: {bad.size:,} of {values.size:,} scores were not finite and count as the lowest: {names}",
         )
     return Scores(values, bad, notes)

@@ -1,10 +1,10 @@
-"""Sums over rows of squared per-row gradients: in closed form where the layers allow it, else by vmap."""
+"""Sums over rows of squared per-row gradients, in closed form where the layers allow it, else by vmap."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as functional
@@ -14,9 +14,9 @@ from torch.func import functional_call, grad, vmap
 
 from mcprune.methods.importance.evidence import Evidence, Tensors
 
-# Bytes of per-row gradients that are held at once.
+# Bytes of per-row gradients in memory at once.
 PIECE = 64 << 20
-# Bytes of a convolution's patches that are held at once.
+# Bytes of a convolution's patches in memory at once.
 PATCHES = 8 << 20
 LAYERS = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
 # Logits (B, C) and targets (B,) -> vectors (B, C) whose products with the Jacobian are squared and summed.
@@ -24,23 +24,21 @@ Pullbacks: TypeAlias = Callable[[torch.Tensor, torch.Tensor], Iterator[torch.Ten
 
 
 def squared_sums(evidence: Evidence, pullbacks: Pullbacks) -> Tensors:
-    """Sum over rows and pullbacks the squares of J_row^T vector, J_row the Jacobian of one row's logits.
+    """Sum over rows and vectors the squares of J_row^T vector, where J_row is the Jacobian of one row's logits.
 
-    The gradient of a row's loss is J^T (dL/dlogits); the Gauss-Newton diagonal is the sum over the columns of the square root of the
-    loss's Hessian. For Linear, Conv2d and batch-norm (in evaluation mode) a row's gradient is made from the layer's input and the
-    slope at its output, so it costs one pass forward, one back for each vector, and the products; any other layer is
-    served by vmap over rows, which is exact too and slower.
+    The gradient of a row's loss is J^T (dL/dlogits). The Gauss-Newton diagonal is the sum over the columns of a square root of the
+    loss's Hessian. For Linear, Conv2d and batch-norm (in evaluation mode) the gradient of a row follows from the layer's input and
+    the gradient at its output: one forward pass, one backward pass for each vector, and the products. Other layers use vmap over
+    rows, which is exact too and slower.
     """
     if _is_closed(evidence):
         return _closed(evidence, pullbacks)
-    evidence.notes.append(
-        "per-row gradients by vmap: a layer is none of Linear, Conv2d and batch-norm, or is used twice"
-    )
+    evidence.notes.append("per-row gradients by vmap: a layer is not a Linear, Conv2d or batch-norm, or is used twice")
     return _by_vmap(evidence, pullbacks)
 
 
 def label_slopes(evidence: Evidence) -> Pullbacks:
-    """The slope of each row's own loss at the logits: its square is the empirical Fisher information."""
+    """Return the gradients of each row's loss at the logits; their squares give the empirical Fisher information."""
 
     def pull(logits: torch.Tensor, targets: torch.Tensor) -> Iterator[torch.Tensor]:
         outputs = logits.detach().requires_grad_()
@@ -50,7 +48,7 @@ def label_slopes(evidence: Evidence) -> Pullbacks:
 
 
 def softmax_roots(logits: torch.Tensor, _targets: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The columns sqrt(p_c) (e_c - p) of a square root of diag(p) - p p^T, the Hessian of cross-entropy at the logits."""
+    """Yield the columns sqrt(p_c) (e_c - p) of a square root of diag(p) - p p^T, the Hessian of cross-entropy at the logits."""
     shares = torch.softmax(logits.detach(), dim=1)
     for label in range(shares.shape[1]):
         column = -shares
@@ -59,14 +57,14 @@ def softmax_roots(logits: torch.Tensor, _targets: torch.Tensor) -> Iterator[torc
 
 
 def _modules(evidence: Evidence) -> dict[nn.Module, str]:
-    """The layers whose own parameters are owned, with their names."""
+    """Return the layers whose parameters belong to sites, with their names."""
     names = {name.rpartition(".")[0] for name in evidence.leaves}
     return {evidence.model.get_submodule(name): name for name in names}
 
 
 def _is_closed(evidence: Evidence) -> bool:
     model, modules = evidence.model, _modules(evidence)
-    # A tensor that two modules hold has a gradient from both.
+    # A tensor shared by two modules has a gradient from both.
     total = sum(len(list(module.named_parameters(recurse=False))) for module in model.modules())
     plain = all(
         type(module) in LAYERS and not (isinstance(module, nn.Conv2d) and module.padding_mode != "zeros")
@@ -92,15 +90,15 @@ def _is_closed(evidence: Evidence) -> bool:
 @contextmanager
 def _recorded(modules: dict[nn.Module, str]) -> Iterator[dict[str, tuple[torch.Tensor, GradientEdge]]]:
     """Record each layer's input and the edge of its output while the model runs."""
-    met: dict[str, tuple[torch.Tensor, GradientEdge]] = {}
+    records: dict[str, tuple[torch.Tensor, GradientEdge]] = {}
 
-    def hook(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+    def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         # The edge, not the tensor: an activation may be computed in place.
-        met[modules[layer]] = (inputs[0].detach(), get_gradient_edge(output))
+        records[modules[layer]] = (inputs[0].detach(), get_gradient_edge(output))
 
     handles = [module.register_forward_hook(hook) for module in modules]
     try:
-        yield met
+        yield records
     finally:
         for handle in handles:
             handle.remove()
@@ -111,15 +109,15 @@ def _closed(evidence: Evidence, pullbacks: Pullbacks) -> Tensors:
     layers = {name: module for module, name in modules.items()}
     total: Tensors = {name: torch.zeros_like(leaf, requires_grad=False) for name, leaf in evidence.leaves.items()}
     for features, targets in evidence.batches:
-        with _recorded(modules) as met:
+        with _recorded(modules) as records:
             logits = evidence.logits(features)
         vectors = list(pullbacks(logits, targets))
         for number, vector in enumerate(vectors):
-            edges = [edge for _, edge in met.values()]
-            slopes = torch.autograd.grad(
+            edges = [edge for _, edge in records.values()]
+            gradients = torch.autograd.grad(
                 logits, edges, vector, retain_graph=number + 1 < len(vectors), allow_unused=True
             )
-            for (name, (inputs, _)), slope in zip(met.items(), slopes, strict=True):
+            for (name, (inputs, _)), slope in zip(records.items(), gradients, strict=True):
                 if slope is not None:
                     _add(total, name, layers[name], inputs, slope, evidence.rows_at_once)
     return total
@@ -160,14 +158,14 @@ def _add(
 
 
 def _rest(values: torch.Tensor) -> torch.Tensor:
-    """Sum (B, C, ...) over all but the first two sides."""
+    """Sum (B, C, ...) over all but the first two axes."""
     return values.flatten(2).sum(2) if values.dim() > 2 else values
 
 
 def _add_conv(
     total: torch.Tensor, layer: nn.Conv2d, inputs: torch.Tensor, slope: torch.Tensor, at_once: int | None
 ) -> None:
-    """Add the squares for a convolution's weight: each row's slopes times the patches of its input, group by group."""
+    """Add the squares for a convolution's weight: each row's output gradients times the patches of its input, by group."""
     groups, places = layer.groups, slope[0, 0].numel()
     width = total[0].numel() * groups
     piece = at_once or max(1, PATCHES // (width * places * total.element_size()))
@@ -182,7 +180,7 @@ def _add_conv(
 def _add_products(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """Add the squared products (G, O, K) of (B, G, O, P) and (B, G, P, K), summed over B.
 
-    Row by row into one buffer: all rows' products at once would be written to memory and read again, which takes ten times as long.
+    Row by row in one buffer: writing the products of all rows to memory and reading them again takes ten times as long.
     """
     buffer = torch.empty_like(total)
     for one, other in zip(left, right, strict=True):

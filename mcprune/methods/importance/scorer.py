@@ -1,4 +1,4 @@
-"""Scores of the sites of a classifier as it stands, from class-balanced rows of its training data."""
+"""Scores of the sites of a classifier, from class-balanced rows of its training data."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mcprune.sites.owners import Owners
 from mcprune.sites.site_map import SiteMap
 from mcprune.types import BoolArray, FloatArray, IntArray
 
-# Rows of one batch: 2,560 rows make the 20 batches that the measures were compared with.
+# Rows of one batch: 2,560 rows give 20 batches.
 BATCH = 128
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How sites are scored: the measure, on how many rows, at which temperature of the logits (None: the measure's own)."""
+    """The measure, its number of rows, and the temperature of the logits (None for that of the measure)."""
 
     measure: str
     rows: int = 2560
@@ -32,19 +32,19 @@ class ScoreSettings:
 
 @dataclass
 class ScorerState:
-    """How often the sites were scored, which keys the rows that are drawn, and the work of that in rows that went forward."""
+    """How often the sites were scored, which keys the draw of rows, and the cost so far in forward passes of a row."""
 
     turns: int = 0
     forwards: int = 0
 
 
 class Scorer:
-    """Scores the sites of a model whenever it is asked.
+    """Scores the sites of a model.
 
     Parameters
     ----------
     model : nn.Module
-        Scored as it stands then, in evaluation mode.
+        Scored with its current parameters, in evaluation mode.
     sites : SiteMap
     features, targets : Tensor (rows, ...) and (rows,) int64
     objective : Objective
@@ -55,7 +55,7 @@ class Scorer:
     ConfigError
         The measure needs a gradient and the objective has none, or there is no such measure.
     ModelError
-        Sites that own no parameter.
+        A site has no parameters.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Scorer:
         self.features, self.targets = features, targets
         self.owners = Owners(model, sites)
         self.measure = registry.measure(settings.measure)
-        if settings.measure == "bn-scale":  # now rather than after the training
+        if settings.measure == "bn-scale":  # before the training rather than after
             require_batch_norm(self.owners)
         if settings.measure == "loss-tracked":
             _require_gradients(self.owners)
@@ -80,7 +80,7 @@ class Scorer:
         self._classes = int(self._labels.max()) + 1 if self._labels.size else 1
 
     def init(self) -> ScorerState:
-        """Return the state before anything is scored."""
+        """Return the state before the first scores."""
         return ScorerState()
 
     def scores(
@@ -93,9 +93,9 @@ class Scorer:
         mask : ndarray of bool, shape (N,), optional
             By default all sites are kept.
         tracked : ndarray, shape (N,), optional
-            The mean over training steps, for the measure that needs it.
+            The mean over training steps, for the measure loss-tracked.
         state : ScorerState, optional
-            Updated in place: each turn draws other rows. By default it is the first turn.
+            Updated in place: each call draws other rows. By default this is the first call.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Scorer:
 
 
 def _require_gradients(owners: Owners) -> None:
-    """Refuse sites of frozen parameters, whose gradients no training step computes."""
+    """Check that no site has frozen parameters, for which training computes no gradients."""
     frozen = [name for name, tensor in owners.parameters.items() if not tensor.requires_grad]
     if frozen:
         raise ConfigError(
@@ -134,4 +134,4 @@ def _require_gradients(owners: Owners) -> None:
 
 
 def _no_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    raise AssertionError("a measure that needs no gradient has asked for one")
+    raise AssertionError("a measure without gradients used the loss")

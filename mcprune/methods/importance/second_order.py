@@ -1,4 +1,4 @@
-"""Measures of second order: Hessian products, squared gradients of rows, the Hessian's diagonal. Lowest dropped first."""
+"""Measures of second order: Hessian products, squared per-row gradients, the Hessian's diagonal. The lowest is dropped first."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mcprune.methods.importance.samples import label_slopes, softmax_roots, squa
 from mcprune.models.mlp import MLP
 from mcprune.types import FloatArray
 
-# Up to so many owned weights the Hessian's diagonal is taken from as many Hessian-vector products.
+# Most weights for which the Hessian's diagonal is computed by one Hessian-vector product each.
 EXACT_UP_TO = 10_000
-# Directions that are pushed through the gradient's graph at once.
+# Hessian-vector products that are computed at once.
 DIRECTIONS = 64
-# Where the loss is made of these alone, the logits are piecewise linear in every single weight.
+# Layers that keep the logits piecewise linear in every single weight.
 PIECEWISE_LINEAR = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh, nn.Identity,
     nn.Dropout, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
@@ -24,38 +24,38 @@ PIECEWISE_LINEAR = (
 
 
 def grasp(evidence: Evidence) -> FloatArray:
-    """Sum of theta (H g), signed: dropping the lowest raises the norm of the gradient."""
+    """Return the sum of theta (H g), signed: dropping the lowest raises the norm of the gradient."""
     products = evidence.hessian_gradient
     return evidence.owners.sums({name: theta * products[name] for name, theta in evidence.theta.items()})
 
 
 def gradient_norm(evidence: Evidence) -> FloatArray:
-    """|sum theta (H g)|: to first order, how much the norm of the gradient changes when the site goes."""
+    """Return |sum theta (H g)|: to first order, the change of the norm of the gradient when the site is dropped."""
     return np.abs(grasp(evidence))
 
 
 def fisher(evidence: Evidence) -> FloatArray:
-    """Sum of theta^2 F, F the mean over rows of the squared gradient of the row's loss."""
+    """Return the sum of theta^2 F, where F is the mean over rows of the squared gradient of the row's loss."""
     return _weighted(evidence, squared_sums(evidence, label_slopes(evidence)), 1.0 / evidence.rows)
 
 
 def fisher_batch(evidence: Evidence) -> FloatArray:
-    """Sum of theta^2 F', F' the mean over batches of the squared gradient of the batch's mean loss."""
+    """Return the sum of theta^2 F', where F' is the mean over batches of the squared gradient of the batch's mean loss."""
     total: Tensors = {}
     for rows, part in evidence.batch_gradients():
-        # A batch's part of the mean gradient times rows in all / rows of the batch is the gradient of its own mean.
+        # A batch's share of the mean gradient, times all rows / rows of the batch, is the gradient of its own mean loss.
         squares = {name: (value * (evidence.rows / rows)) ** 2 for name, value in part.items()}
         total = {name: total[name] + value if total else value for name, value in squares.items()}
     return _weighted(evidence, total, 1.0 / len(evidence.batches))
 
 
 def obd(evidence: Evidence) -> FloatArray:
-    """Sum of h_kk theta_k^2 / 2, h_kk the diagonal of the Hessian."""
+    """Return the sum of h_kk theta_k^2 / 2, where h_kk is the diagonal of the Hessian."""
     return _weighted(evidence, hessian_diagonal(evidence), 0.5)
 
 
 def obd_row_sum(evidence: Evidence) -> FloatArray:
-    """Row sums of the Hessian on the first batch, signed and without theta^2: H times a vector of ones."""
+    """Return the row sums of the Hessian on the first batch, signed and without theta^2: H times a vector of ones."""
     ones = {name: torch.ones_like(leaf) for name, leaf in evidence.leaves.items()}
     return evidence.owners.sums(evidence.hessian_times(ones, batches=1))
 
@@ -63,37 +63,36 @@ def obd_row_sum(evidence: Evidence) -> FloatArray:
 def hessian_diagonal(evidence: Evidence) -> Tensors:
     """Return the diagonal of the mean loss's Hessian.
 
-    Where the model is piecewise linear in each of its weights (ReLU, pooling, batch-norm in evaluation mode; no tensor used twice) the
-    Gauss-Newton diagonal is the Hessian's own, and one pass back for each class gives it. Elsewhere it comes from as many
-    Hessian-vector products as there are weights, up to `EXACT_UP_TO` of them; beyond that Gauss-Newton's stands for it, and a
-    note says so.
+    If the model is piecewise linear in each of its weights (ReLU, pooling, batch-norm in evaluation mode; no tensor used twice), it is
+    the Gauss-Newton diagonal, which takes one backward pass for each class. Otherwise it takes one Hessian-vector product for each
+    weight, up to `EXACT_UP_TO` weights. Beyond that the Gauss-Newton diagonal is used as an approximation, and a note says so.
     """
     count = sum(leaf.numel() for leaf in evidence.leaves.values())
     if not is_piecewise_linear(evidence.model):
         if count <= EXACT_UP_TO:
             return exact_diagonal(evidence)
         evidence.notes.append(
-            f"obd: the Gauss-Newton diagonal stands for the Hessian's ({count:,} weights, and {type(evidence.model).__name__} is not "
-            "known to be piecewise linear in each)"
+            f"obd: the Gauss-Newton diagonal is used instead of the Hessian's ({count:,} weights, and {type(evidence.model).__name__} is "
+            "not known to be piecewise linear in each)"
         )
     return gauss_newton_diagonal(evidence)
 
 
 def gauss_newton_diagonal(evidence: Evidence) -> Tensors:
-    """Diagonal of the mean of J^T (diag(p) - p p^T) J, the Hessian without the curvature of the logits; never below 0."""
+    """Return the diagonal of the mean of J^T (diag(p) - p p^T) J, the Hessian without the curvature of the logits; never negative."""
     scale = 1.0 / evidence.rows
     return {name: value * scale for name, value in squared_sums(evidence, softmax_roots).items()}
 
 
 def exact_diagonal(evidence: Evidence) -> Tensors:
-    """Diagonal of the Hessian of the mean loss, one Hessian-vector product for each weight, `DIRECTIONS` at a time."""
+    """Return the diagonal of the Hessian of the mean loss, by one Hessian-vector product per weight, `DIRECTIONS` at a time."""
     leaves = list(evidence.leaves.values())
     sizes = [leaf.numel() for leaf in leaves]
     diagonal = torch.zeros(sum(sizes), dtype=leaves[0].dtype, device=leaves[0].device)
     for loss in evidence.mean_losses():
-        slopes = torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True)
         flat = torch.cat([
-            (torch.zeros_like(leaf) if slope is None else slope).reshape(-1) for slope, leaf in zip(slopes, leaves, strict=True)
+            (torch.zeros_like(leaf) if gradient is None else gradient).reshape(-1) for gradient, leaf in zip(gradients, leaves, strict=True)
         ])  # fmt: skip
         if not flat.requires_grad:
             continue
@@ -111,7 +110,7 @@ def exact_diagonal(evidence: Evidence) -> Tensors:
 
 
 def is_piecewise_linear(model: nn.Module) -> bool:
-    """Tell whether the logits are known to be piecewise linear in every single weight."""
+    """Whether the logits are known to be piecewise linear in every single weight."""
     own = [module for module in model.modules() if type(module) not in (nn.Sequential, MLP)]
     tensors = sum(len(list(module.named_parameters(recurse=False))) for module in own)
     return all(type(module) in PIECEWISE_LINEAR for module in own) and tensors == len(list(model.parameters()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mcprune.config.resolved import ImportanceOptions, TrainSettings
 from mcprune.methods.importance.method import Importance, ImportanceSettings
 from mcprune.methods.importance.scorer import Scorer
-from mcprune.methods.importance.selection import counts, given_counts
+from mcprune.methods.importance.selection import check_counts, telescoping_counts
 
 
 def rounds_of(options: ImportanceOptions, sites: int, keep: int) -> tuple[int, ...]:
@@ -14,9 +14,11 @@ def rounds_of(options: ImportanceOptions, sites: int, keep: int) -> tuple[int, .
     Raises
     ------
     ConfigError
-        Counts that were given do not fall from N to n.
+        The numbers in `options` do not decrease from N to n.
     """
-    return given_counts(options.counts, sites, keep) if options.counts else counts(sites, keep, options.rounds)
+    return (
+        check_counts(options.counts, sites, keep) if options.counts else telescoping_counts(sites, keep, options.rounds)
+    )
 
 
 def make_importance(options: ImportanceOptions, scorer: Scorer, train: TrainSettings, keep: int) -> Importance:
@@ -32,7 +34,7 @@ def make_importance(options: ImportanceOptions, scorer: Scorer, train: TrainSett
         counts=left,
         steps=tuple(ends),
         how="layerwise" if measure.layerwise else "global",
-        floor=measure.min_per_layer,
+        min_per_layer=measure.min_per_layer,
         start_weight=options.start_weight,
     )
     return Importance(scorer, settings)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcprune.errors import ConfigError
-from mcprune.methods.importance.selection import counts, given_counts, round_fraction, select
+from mcprune.methods.importance.selection import check_counts, round_fraction, select, telescoping_counts
 from mcprune.sites.site_map import SiteGroup
 
 
@@ -82,7 +82,7 @@ def last_indexed(scores, groups, keep, floor):
 def test_floors_protect_the_best_and_not_the_last():
     groups = groups_of([4, 4])
     scores = np.array([9.0, 8, 7, 6, 0.4, 0.3, 0.2, 0.1])
-    assert np.flatnonzero(select(scores, groups, 4, floor=2)).tolist() == [0, 1, 4, 5]
+    assert np.flatnonzero(select(scores, groups, 4, min_per_layer=2)).tolist() == [0, 1, 4, 5]
     assert np.flatnonzero(last_indexed(scores, groups, 4, 2)).tolist() != [0, 1, 4, 5]
 
 
@@ -90,19 +90,19 @@ def test_a_group_that_would_be_emptied_is_named():
     groups = groups_of([3, 3])
     scores = np.arange(6.0)
     with pytest.raises(ConfigError, match=r"all 3 sites of 'layers\.0' would be dropped"):
-        select(scores, groups, 3, floor=0)
+        select(scores, groups, 3, min_per_layer=0)
     with pytest.raises(ConfigError, match=r"keep=3 would empty a group: 'layers\.0', 'layers\.1' keep at least 2 each"):
-        select(scores, groups, 3, floor=2)
+        select(scores, groups, 3, min_per_layer=2)
     with pytest.raises(ConfigError, match=r"6 sites are left"):
         select(scores, groups, 7)
-    with pytest.raises(ConfigError, match=r"no way to rank"):
+    with pytest.raises(ConfigError, match=r"not a way to rank"):
         select(scores, groups, 3, "sideways")
 
 
 @given(st.integers(1, 5000), st.integers(1, 40), st.data())
 def test_rounds_telescope_to_exactly_n(sites, rounds, data):
     keep = data.draw(st.integers(1, sites))
-    left = counts(sites, keep, rounds)
+    left = telescoping_counts(sites, keep, rounds)
     assert len(left) == rounds
     assert left[-1] == keep
     assert all(a >= b for a, b in zip((sites, *left), left, strict=False))
@@ -118,12 +118,12 @@ def test_dropping_the_whole_share_each_round_drops_too_much():
     again = 1.0
     for _ in range(5):
         again *= 1 - 0.75
-    assert counts(1000, 250, 5)[-1] == 250
+    assert telescoping_counts(1000, 250, 5)[-1] == 250
     assert round(1000 * again) == 1
 
 
-def test_given_counts_fall_to_n():
-    assert given_counts([40, 20, 10], 64, 10) == (40, 20, 10)
+def test_checked_counts_decrease_to_n():
+    assert check_counts([40, 20, 10], 64, 10) == (40, 20, 10)
     for wrong in ([40, 40, 10], [10, 40], [70, 10], [40, 20], []):
-        with pytest.raises(ConfigError, match=r"must fall from at most 64 sites"):
-            given_counts(wrong, 64, 10)
+        with pytest.raises(ConfigError, match=r"must decrease from at most 64 sites"):
+            check_counts(wrong, 64, 10)

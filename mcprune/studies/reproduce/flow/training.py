@@ -20,7 +20,7 @@ from torch import nn
 from mcprune.exporters.footprint import parameters
 from mcprune.methods.importance.evidence import balanced_rows
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
-from mcprune.methods.importance.selection import counts, select
+from mcprune.methods.importance.selection import select, telescoping_counts
 from mcprune.models.registry import build
 from mcprune.objectives.classification import CrossEntropy
 from mcprune.random import Stream, generator
@@ -205,7 +205,7 @@ class Training:
         start_time = time.monotonic()
         net, curve = self.started()
         size = net.sites.size
-        left = counts(size, size - round(fraction * size), self.size.rounds)
+        left = telescoping_counts(size, size - round(fraction * size), self.size.rounds)
         rounds = []
         for number, keep in enumerate(left, 1):
             before = self.masked_losses(net, np.ones(net.sites.size, np.bool_))

@@ -12,7 +12,7 @@ from mcprune.cli.main import main
 from mcprune.data.load import from_arrays, load
 from mcprune.errors import DataError, NumericalError
 from mcprune.methods.importance.evidence import balanced_rows
-from mcprune.methods.importance.selection import counts
+from mcprune.methods.importance.selection import telescoping_counts
 from mcprune.sites.owners import Owners
 from mcprune.studies.reproduce.flow import setting as flow_setting
 from mcprune.studies.reproduce.flow import training as flow_training
@@ -44,7 +44,7 @@ def test_counts_are_exact_after_each_round_and_no_layer_is_emptied(network, digi
     size = dataclasses.replace(TINY, epochs=2, rounds=3, images=32)
     found = Training(network, 0, make_rows(digits, size, network), size, CPU).pruned("magnitude", 0.5)
     keep = found["sites"] - round(0.5 * found["sites"])
-    assert [round_["kept"] for round_ in found["rounds"]] == list(counts(found["sites"], keep, 3))
+    assert [round_["kept"] for round_ in found["rounds"]] == list(telescoping_counts(found["sites"], keep, 3))
     for round_ in found["rounds"]:
         assert sum(round_["groups"]) == round_["kept"]
         assert min(round_["groups"]) >= size.floor[network]
