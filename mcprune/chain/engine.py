@@ -153,8 +153,8 @@ def advance(
     values = np.ascontiguousarray(losses, dtype=np.float64)
     if values.shape != (replicas, ahead):
         raise ConfigError(f"losses have shape {values.shape}, but the moves {(replicas, ahead)}. Give one a candidate.")
-    counts = np.zeros((4, replicas), np.int64)
-    kinds = np.zeros((2, replicas, len(KINDS)), np.int64)
+    counts = np.zeros((3, replicas), np.int64)
+    kinds = np.zeros((3, replicas, len(KINDS)), np.int64)
     info = StepInfo(
         consumed=counts[0],
         index=np.full(replicas, -1),
@@ -164,6 +164,8 @@ def advance(
         accepted=kinds[1],
         null=counts[1],
         nonfinite=counts[2],
+        steps=counts[0],
+        decided=kinds[2],
     )
     rule = _rule(replicas, temperature, alpha, n, modified)
     keys = check_chains(chains, replicas)
@@ -172,7 +174,7 @@ def advance(
         raise ConfigError(f"room has shape {limits.shape}, but there are {replicas} replicas. Give one number each.")
     kernels.advance_rows(
         state.loss, state.cla, _chain(state), tuple(moves), values, rule, float(sharpness), check_seed(seed),
-        keys, limits, tuple(info),
+        keys, limits, info[:8], info.decided,
     )  # fmt: skip
     return state, info
 

@@ -36,7 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Seconds that a process waits for another one that compiles the same kernels, before it compiles them itself.
 PATIENCE = 300.0
 # The rooms with kernels, and what stands in a file that belongs to them.
-_ROOMS = (Path(__file__).parent, Path(__file__).parents[1] / "evaluators")
+_ROOMS = (Path(__file__).parent, Path(__file__).parent / "ranks", Path(__file__).parents[1] / "evaluators")
 _MARKS = (b"chain.jit import", b"llvmlite")
 
 

@@ -16,7 +16,7 @@ from mcprune.types import AnyArray, FloatArray, IntArray
 
 # What the random numbers of one step are for: those of different purposes never meet, whatever a move
 # consumes.
-MOVE_CHOICE, SITE_CHOICE, VALUE, ACCEPT, SWAP, MASK, BATCH = range(7)
+MOVE_CHOICE, SITE_CHOICE, VALUE, ACCEPT, SWAP, MASK, BATCH, START = range(8)
 UNIFORM, BLOCK, SITE, EXCHANGE, TOGGLE, INFORMED = range(6)
 LOG_FLOOR = -1000.0
 
@@ -416,7 +416,7 @@ def apply(
 @kernel
 def advance_rows(
     loss: FloatArray, cla: FloatArray, chain: Chain, cells: Cells, losses: FloatArray, rule: Rule,
-    sharpness: float, seed: int, chains: IntArray, room: IntArray, info: Info,
+    sharpness: float, seed: int, chains: IntArray, room: IntArray, info: Info, decided: IntArray,
 ) -> None:  # fmt: skip
     position, sums, tree, step = chain
     kind, size, sites, weights, ratio, after = cells
@@ -432,6 +432,7 @@ def advance_rows(
                 null[r] += 1
                 change[r, k] = 0.0
                 continue
+            decided[r, kind[r, k]] += 1
             new = pressure(after[r, k], r, rule, total)
             change[r, k] = (losses[r, k] - cla[r]) + (new - old)
             if not math.isfinite(losses[r, k]):

@@ -7,7 +7,7 @@ the same chain. The rounds themselves are compiled in `kernels.philox`.
 import numpy as np
 
 from mcprune.chain import kernels
-from mcprune.chain.kernels import ACCEPT, BATCH, MASK, MOVE_CHOICE, SITE_CHOICE, SWAP, VALUE
+from mcprune.chain.kernels import ACCEPT, BATCH, MASK, MOVE_CHOICE, SITE_CHOICE, START, SWAP, VALUE
 from mcprune.errors import ConfigError
 from mcprune.types import FloatArray, IntArray
 
@@ -17,6 +17,7 @@ __all__ = [
     "MASK",
     "MOVE_CHOICE",
     "SITE_CHOICE",
+    "START",
     "SWAP",
     "VALUE",
     "check_chains",

@@ -34,10 +34,12 @@ class StepInfo(NamedTuple):
     index: IntArray  # type: ignore[assignment]  # (R,) which one was accepted, -1 if none
     kind: IntArray  # (R,) its move, an index of moves.KINDS, -1 if none
     loss_change: FloatArray  # (R, K) L_tot change of each consumed candidate (0 for a null step), nan for the others
-    proposed: IntArray  # (R, 6) consumed candidates of each move, null steps among them
-    accepted: IntArray  # (R, 6) accepted ones
-    null: IntArray  # (R,) consumed steps whose move was not available
+    proposed: IntArray  # (R, 6) steps of each move, null steps and walks among them
+    accepted: IntArray  # (R, 6) accepted candidates
+    null: IntArray  # (R,) steps whose move was not available
     nonfinite: IntArray  # (R,) consumed candidates whose loss was not finite: rejected
+    steps: IntArray  # (R,) steps of the chain; more than `consumed` where there were walks (gates by rank)
+    decided: IntArray  # (R, 6) consumed candidates of each move, which the accept rule has decided
 
 
 def new_state(position: FloatArray, *, sharpness: float) -> ChainState:
