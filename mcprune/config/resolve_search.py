@@ -110,7 +110,12 @@ def _check_chain(search: Markov, facts: Facts, moves: Mapping[str, float]) -> No
             f"alpha={search.alpha} with {facts.budget}: such a budget holds at every step, and nothing pushes towards it. Leave --alpha "
             "out."
         )
-    if search.pool.is_off and facts.n < facts.size and set(moves) <= {"exchange", "informed"}:
+    is_by_rank = search.gates.kind == "rank"
+    if is_by_rank and not facts.is_single:
+        raise ConfigError(
+            f"gates=rank with {facts.budget}: by rank a number of sites is kept, not a cost or several numbers. Choose --gates hard."
+        )
+    if search.pool.is_off and not is_by_rank and facts.n < facts.size and set(moves) <= {"exchange", "informed"}:
         raise ConfigError(
             f"pool=none, but exchanges never change how many sites are kept, so the chain could not reach {facts.n}. Add another move, "
             "such as --moves exchange=3,toggle=1, or leave --pool none out."

@@ -295,9 +295,14 @@ class ChainOptions(NamedTuple):
         return "informed" in self.moves
 
     @property
+    def is_by_rank(self) -> bool:
+        """Whether the n largest weights are kept, else the positive ones."""
+        return self.gates == "rank"
+
+    @property
     def gate_sharpness(self) -> float:
         """The sharpness of the gates at half of the run."""
-        return {"sigmoid": 1.0, "sharpened": self.sharpness.value(0.5), "hard": math.inf}[self.gates]
+        return {"sigmoid": 1.0, "sharpened": self.sharpness.value(0.5)}.get(self.gates, math.inf)
 
 
 class AlphaSettings(NamedTuple):

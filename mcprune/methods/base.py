@@ -51,6 +51,24 @@ class Adaptation(NamedTuple):
     frozen_at: int | None = None
 
 
+class MoveCounts(NamedTuple):
+    """Steps of the chain with one kind of move.
+
+    Attributes
+    ----------
+    proposed : int
+        All of them.
+    decided : int
+        Those whose candidate the accept rule decided on. By rank a step that leaves the mask as it is takes no decision (a walk).
+    accepted : int
+        Decisions for the candidate.
+    """
+
+    proposed: int
+    decided: int
+    accepted: int
+
+
 class BlockInfo(NamedTuple):
     """What one block did; plain numbers, as the progress event shows them."""
 
@@ -64,12 +82,13 @@ class BlockInfo(NamedTuple):
     gate_sum: float
     kept: int
     target: int  # n(t)
-    proposals: int  # in this block
-    accepted: int
+    proposals: int  # steps of the chain in this block
+    decisions: int  # candidates among them that the accept rule decided on
+    accepted: int  # decisions for the candidate
     nonfinite: int
     null_moves: int
     rejected_by_bound: int
-    moves: dict[str, tuple[int, int]]  # proposed and accepted in this block, by move
+    moves: dict[str, MoveCounts]  # of this block, by move
     strength: float = math.nan  # lambda of the gradient path's schedules
     evaluated: int = 0  # masks whose loss was computed in this block
     adapted: Adaptation | None = None  # None where nothing is adapted

@@ -33,7 +33,9 @@ def plan_of(sites, shares):
 def begun(sites, n, replicas, layers=None):
     """Replicas that all start at the same weights."""
     weights = np.tile(gates.draw_weights(1, np.array([1]), sites), (replicas, 1))
-    here = state.new_state(np.where(gates.top(weights[:1], n, layers), 1.0, -1.0).repeat(replicas, axis=0), sharpness=np.inf)
+    here = state.new_state(
+        np.where(gates.top(weights[:1], n, layers), 1.0, -1.0).repeat(replicas, axis=0), sharpness=np.inf
+    )
     return here, gates.new_ranks(here, weights, layers)
 
 
@@ -63,7 +65,7 @@ def volumes(sites, n, layers=None):
 
 CASES = {
     "site": ({"site": 1}, 6, 2, 0.5, 1.2, 600),
-    "site, cold": ({"site": 1}, 5, 2, 0.2, 1.2, 800),
+    "site, cold": ({"site": 1}, 5, 2, 0.25, 1.2, 2000),
     "site, small delta": ({"site": 1}, 4, 2, 0.5, 0.4, 1500),
     "site, delta beyond the box": ({"site": 1}, 6, 3, 1.0, 3.0, 500),
     "site, 8 sites": ({"site": 1}, 8, 3, 0.7, 1.5, 600),
@@ -79,7 +81,9 @@ CASES = {
 def test_masks_of_n_are_visited_by_boltzmann(case):
     shares, sites, n, temperature, delta, steps = CASES[case]
     table = table_of(sites)
-    if "exchange" in shares and len(shares) == 1:  # weights only change hands: the first one moves as rarely as its site
+    if (
+        "exchange" in shares and len(shares) == 1
+    ):  # weights only change hands: the first one moves as rarely as its site
         ends = relaxed(sites, n, steps, table, {**shares, "toggle": 1e-9}, temperature, delta)[0]
     else:
         ends, weights = relaxed(sites, n, steps, table, shares, temperature, delta)
@@ -92,7 +96,9 @@ def test_masks_of_n_are_visited_by_boltzmann(case):
     assert p_value(counts, is_allowed.astype(float)) < FAILURE
 
 
-@pytest.mark.parametrize("shares", [{"site": 1}, {"site": 2, "block": 1, "exchange": 2, "informed": 1}], ids=["site", "mixture"])
+@pytest.mark.parametrize(
+    "shares", [{"site": 1}, {"site": 2, "block": 1, "exchange": 2, "informed": 1}], ids=["site", "mixture"]
+)
 def test_with_least_numbers_a_mask_has_the_weight_of_its_volume(shares):
     sites, n, temperature = 6, 3, 0.5
     layers, table = np.array([0, 0, 1, 1, -1, -1]), table_of(sites)

@@ -63,7 +63,9 @@ def plain(weights, n, steps, shares, temperature, delta, chain, layers=None):
         kind = int(positive[0])
         if positive.size > 1:
             u = uniforms(*key, MOVE_CHOICE, 1)[0]
-            kind = int(positive[min(np.searchsorted(np.cumsum(plan.probabilities[positive]), u, "right"), positive.size - 1)])
+            kind = int(
+                positive[min(np.searchsorted(np.cumsum(plan.probabilities[positive]), u, "right"), positive.size - 1)]
+            )
         new, ratio, is_null = w.copy(), 0.0, False
         u, v = uniforms(*key, SITE_CHOICE, 2)
         kept, dropped = np.flatnonzero(mask), np.flatnonzero(~mask)
@@ -131,7 +133,9 @@ def driven(sites, n, steps, shares, temperature, ahead, layers=None, chains=CHAI
             assert not is_below[: info.consumed[r] - (k >= 0)].any()
             if k >= 0:
                 assert is_below[k]
-                trace.append((r, int(before[r] + drawn.offset[r, k]), ranks.weights[r].tobytes(), here.position[r].tobytes()))
+                trace.append(
+                    (r, int(before[r] + drawn.offset[r, k]), ranks.weights[r].tobytes(), here.position[r].tobytes())
+                )
         counts += [info.steps, info.decided.sum(axis=1), info.accepted.sum(axis=1), info.null]
     assert (here.step == steps).all()
     return sorted(trace), counts, ranks, here
@@ -195,7 +199,15 @@ def test_the_table_run_is_the_same_chain(shares):
     codes = np.arange(2**sites)[:, None] >> np.arange(sites) & 1
     here, ranks = begun(sites, n)
     info = gates.run_table(
-        here, ranks, steps, table=landscape(codes), plan=plan_of(sites, shares), delta=0.5, temperature=0.4, seed=SEED, chains=CHAINS
+        here,
+        ranks,
+        steps,
+        table=landscape(codes),
+        plan=plan_of(sites, shares),
+        delta=0.5,
+        temperature=0.4,
+        seed=SEED,
+        chains=CHAINS,
     )
     _, counts, other, there = driven(sites, n, steps, shares, 0.4, 7)
     assert ranks.weights.tobytes() == other.weights.tobytes()

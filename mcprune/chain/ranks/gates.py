@@ -34,7 +34,20 @@ from mcprune.chain.state import ChainState, StepInfo
 from mcprune.errors import ConfigError
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
-__all__ = ["BOX", "Ahead", "Ranks", "TableInfo", "advance", "arrange", "draw_weights", "new_ranks", "propose", "run_table", "thresholds", "top"]
+__all__ = [
+    "BOX",
+    "Ahead",
+    "Ranks",
+    "TableInfo",
+    "advance",
+    "arrange",
+    "draw_weights",
+    "new_ranks",
+    "propose",
+    "run_table",
+    "thresholds",
+    "top",
+]
 
 BOX = 1.0  # the weights are in [-BOX, BOX]
 # Written weights that a batch of walks may hold.
@@ -128,7 +141,9 @@ def new_ranks(state: ChainState, weights: FloatArray, layers: IntArray | None = 
     """
     replicas, sites = state.position.shape
     if weights.shape != (replicas, sites):
-        raise ConfigError(f"weights have shape {weights.shape}, but the positions {(replicas, sites)}. Give one a site.")
+        raise ConfigError(
+            f"weights have shape {weights.shape}, but the positions {(replicas, sites)}. Give one a site."
+        )
     if not (np.abs(weights) <= BOX).all():
         raise ConfigError(f"Some weights are not in [-{BOX:g}, {BOX:g}]. Give finite weights of the box.")
     group = np.zeros(sites, np.int32)
@@ -217,13 +232,21 @@ def propose(
         steps=np.zeros(replicas, np.int64),
         scores=_score_buffers(plan, replicas, sites),
         scratch=_scratch(written, sites),
-        log=(np.empty((replicas, length), np.int32), np.empty((replicas, length)), np.empty((replicas, length), np.int8)),
+        log=(
+            np.empty((replicas, length), np.int32),
+            np.empty((replicas, length)),
+            np.empty((replicas, length), np.int8),
+        ),
     )
     rank_kernels.propose_rows(
         _chain(state), ranks[:4], ranks.layers[:], plan[:], ahead.scores, per_replica(delta, replicas, "delta"),
         check_seed(seed), check_chains(chains, replicas), _counts(room, replicas, "room"), _counts(steps, replicas, "steps"),
         ahead.scratch, ahead.log, moves[:], ahead.offset, ahead.mark, ahead.drawn, ahead.steps,
     )  # fmt: skip
+    most = max(1, int(ahead.drawn.max()))
+    if most < count:
+        parts = (np.ascontiguousarray(part[:, :most]) for part in moves)
+        ahead = ahead._replace(moves=Moves(*parts), offset=np.ascontiguousarray(ahead.offset[:, :most]))
     return ahead
 
 
@@ -278,7 +301,9 @@ def advance(
     replicas, count = ahead.moves.kind.shape
     values = np.ascontiguousarray(losses, dtype=np.float64)
     if values.shape != (replicas, count):
-        raise ConfigError(f"losses have shape {values.shape}, but the decisions {(replicas, count)}. Give one a decision.")
+        raise ConfigError(
+            f"losses have shape {values.shape}, but the decisions {(replicas, count)}. Give one a decision."
+        )
     counts = np.zeros((4, replicas), np.int64)
     kinds = np.zeros((3, replicas, len(KINDS)), np.int64)
     info = StepInfo(

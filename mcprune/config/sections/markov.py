@@ -131,12 +131,12 @@ class EvaluationRows(TextOption):
 
 
 class Gates(TextOption):
-    """How a site's weight gates it while the chain evaluates candidates."""
+    """How the weights of the sites gate them while the chain evaluates candidates."""
 
     head: ClassVar[tuple[str, ...]] = ("kind", "sharpness")
-    form: ClassVar[str] = "hard, sigmoid or sharpened[:SCHEDULE]"
+    form: ClassVar[str] = "rank, hard, sigmoid or sharpened[:SCHEDULE]"
 
-    kind: Literal["sigmoid", "sharpened", "hard"] = "hard"
+    kind: Literal["rank", "hard", "sigmoid", "sharpened"] = "hard"
     sharpness: Annotated[str, BeforeValidator(positive_schedule_text)] | None = Field(
         default=None,
         description="beta in sigmoid(beta w) of sharpened gates",
@@ -196,7 +196,8 @@ class Markov(Section):
     )
     gates: Gates = Field(
         default=Gates(),
-        description="how a site's weight gates it while the chain evaluates candidates: hard, sigmoid, or sharpened[:SCHEDULE]",
+        description="how weights gate the sites while the chain evaluates candidates. rank: the n largest are kept; hard: the "
+        "positive ones; or open by sigmoid, or sharpened[:SCHEDULE]",
         json_schema_extra={"placeholder": "KIND[:SCHEDULE]"},
     )
     keep_schedule: KeepSchedule = Field(

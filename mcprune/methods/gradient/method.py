@@ -181,6 +181,7 @@ class Gradient(Method[GateState]):
             kept=int((position > 0).sum()),
             target=self.settings.keep,
             proposals=0,
+            decisions=0,
             accepted=0,
             nonfinite=0,
             null_moves=0,

@@ -145,6 +145,7 @@ class Importance(Method[RoundState]):
             kept=kept,
             target=kept,
             proposals=0,
+            decisions=0,
             accepted=0,
             nonfinite=state.nonfinite,
             null_moves=0,

@@ -11,7 +11,7 @@ from mcprune.chain import budget
 from mcprune.chain.moves import KINDS
 from mcprune.chain.state import kept_count
 from mcprune.evaluators.base import gates_of
-from mcprune.methods.base import Adaptation, BlockInfo
+from mcprune.methods.base import Adaptation, BlockInfo, MoveCounts
 from mcprune.methods.markov.rule import Rule
 from mcprune.methods.markov.settings import ChainSettings
 from mcprune.methods.markov.state import MarkovState, Tally
@@ -88,11 +88,12 @@ def block_info(
         kept=of_sites.kept,
         target=of_sites.target,
         proposals=int(by_move[0].sum()),
-        accepted=int(by_move[1].sum()),
+        decisions=int(by_move[1].sum()),
+        accepted=int(by_move[2].sum()),
         nonfinite=tally.nonfinite,
         null_moves=tally.null,
         rejected_by_bound=tally.by_bound,
-        moves={kind: (int(by_move[0, k]), int(by_move[1, k])) for k, kind in enumerate(KINDS) if by_move[0, k]},
+        moves={kind: MoveCounts(*by_move[:, k].tolist()) for k, kind in enumerate(KINDS) if by_move[0, k]},
         evaluated=tally.evaluated,
         adapted=adaptation(state, settings, rule.rungs, rule.delta),
         cost=cost,
@@ -135,6 +136,7 @@ def waiting_info(state: MarkovState, rule: Rule, of_sites: Shown, evaluated: int
         kept=of_sites.kept,
         target=of_sites.target,
         proposals=0,
+        decisions=0,
         accepted=0,
         nonfinite=0,
         null_moves=0,

@@ -77,8 +77,9 @@ class Informed:
         self, state: InformedState, settings: ChainSettings, rule: Rule, progress: float, *, is_first: bool
     ) -> moves.MovePlan:
         """Return the mixture of moves of a block, with the scores that `informed` draws by."""
-        # The box makes the law normalisable at T > 0; the plain greedy rule has none.
-        plan = settings.plan if rule.temperature > 0 else settings.plan._replace(box=math.inf)
+        # The box makes the law normalisable at T > 0; the plain greedy rule has none. By rank walks need it too.
+        has_box = rule.temperature > 0 or settings.by_rank
+        plan = settings.plan if has_box else settings.plan._replace(box=math.inf)
         if self.proposals is not None and state.proposals is not None and (rule.may_score or is_first):
             self.proposals.update(state.proposals, state.statistics, progress)
         if self.proposals is None and self.probes is None and not settings.learned:

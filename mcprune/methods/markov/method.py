@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from mcprune.chain import engine, min_per_layer, moves, stepsize, tempering
+from mcprune.chain import min_per_layer, moves, stepsize, tempering
 from mcprune.chain import state as chain_state
 from mcprune.chain.cost_constraint import CostConstraint
+from mcprune.chain.ranks.gates import BOX
 from mcprune.evaluators.base import Evaluator, gates_of
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.methods.base import Batch, BlockInfo, Method
 from mcprune.methods.markov.evaluation import CheckedEvaluator
+from mcprune.methods.markov.gates import Gates, GatesByRank, GatesBySign, Law, from_cut
 from mcprune.methods.markov.info import block_info, shown, waiting_info
 from mcprune.methods.markov.informed import Informed
 from mcprune.methods.markov.items import on_items
@@ -63,9 +63,8 @@ class Markov(Method[MarkovState]):
     """
 
     uses_blocks = True
-    ranks_sites = False
     # Computed again at the start of each block from the state, the batch and the classifier, and so no part of the state.
-    recomputed: tuple[str, ...] = ("evaluation", "cost_constraint")
+    recomputed: tuple[str, ...] = ("evaluation", "cost_constraint", "gates")
 
     def __init__(
         self,
@@ -81,6 +80,7 @@ class Markov(Method[MarkovState]):
         self.settings = settings
         self.space = space
         layers = space.layers_to_hold(space.least) if space.is_count else None
+        self.gates: Gates = GatesByRank(layers) if settings.by_rank else GatesBySign()
         on_sites = on_items(evaluator, canonical, space, settings.start_weight)
         self.evaluation = CheckedEvaluator(*on_sites, lower_bound, layers)
         self.informed = Informed(proposals, Probes(settings.trials) if settings.trials else None)
@@ -106,6 +106,7 @@ class Markov(Method[MarkovState]):
             start=None if self.start is None else self.start.init(),
             sharpness=sharpness,
             blocks=0,
+            weights=self.gates.weights(settings.seed, self.chains, self.space.size),
             last_goal=np.concatenate(self.space.whole),
             frozen_at=None,
         )
@@ -125,9 +126,7 @@ class Markov(Method[MarkovState]):
                 self._start(state, self.goal(progress))
         rule = self._enter(state, progress)
         tally = Tally.empty(self.settings.replicas)
-        self._begin(state, batch)
-        if self.settings.pooled:
-            tally.evaluated += self._enforce(state, batch, rule.goal, rule.rungs[state.ladder.rung])
+        tally.evaluated += self._enforce(state, batch, rule.goal, rule.rungs[state.ladder.rung])
         tally.evaluated += self.evaluation.set_loss(
             state.chain, rule.alpha, rule.target, modified=self.settings.modified, block=state.blocks
         )
@@ -152,33 +151,32 @@ class Markov(Method[MarkovState]):
         settings, chain = self.settings, state.chain
         # Replicas change their temperatures between legs only, when all have consumed as many proposals.
         rung = state.ladder.rung.copy()
-        law: dict[str, Any] = {
-            "temperature": rule.rungs[rung], "alpha": rule.alpha, "n": rule.target, "modified": settings.modified,
-            "seed": settings.seed, "chains": self.chains,
-        }  # fmt: skip
+        law = Law(
+            plan, rule.delta[rung], rule.rungs[rung], rule.alpha, rule.target, settings.modified, rule.sharpness, settings.seed,
+            self.chains,
+        )  # fmt: skip
+        self.gates.begin_leg(count)
         left = np.full(settings.replicas, count)
         while left.any():
             began = time.perf_counter()
-            ahead = min(self.lookahead.size(state.lookahead), int(left.max()))
-            candidates = moves.propose(
-                chain, ahead, plan=plan, delta=rule.delta[rung], sharpness=rule.sharpness, seed=settings.seed, chains=self.chains
-            )  # fmt: skip
+            candidates = self.gates.propose(
+                chain, law, min(self.lookahead.size(state.lookahead), int(left.max())), left
+            )
+            ahead = candidates.kind.shape[1]
             closed = (
                 None
                 if self.cost_constraint is None
                 else self.cost_constraint.close(chain, candidates, rule.goal.limits)
             )
-            limits = engine.thresholds(chain, candidates, **law)
-            limits[np.arange(ahead) >= left[:, None]] = -math.inf  # behind the leg: not to be evaluated
+            limits = self.gates.limits(chain, law, candidates, left)
             losses, ruled_out, evaluated = self.evaluation.losses(state.error, chain, candidates, limits)
             if rule.temperature > 0:
                 is_known = ~ruled_out & (limits > self.evaluation.lower_bound)
                 tally.add_changes((losses - chain.cla[:, None])[is_known])
-            _, info = engine.advance(chain, candidates, losses, sharpness=rule.sharpness, room=left, **law)
+            info = self.gates.advance(chain, law, candidates, losses, left)
             seconds = time.perf_counter() - began
             self._follow_moves(state, candidates, info)
             self.lookahead.observe(state.lookahead, ahead, seconds, int(info.consumed.sum()), int(info.accepted.sum()))
-            left -= info.consumed
             tally.evaluated += evaluated
             tally.add(info, rung, ruled_out, closed)
             if self.informed.learns(settings, rule):
@@ -194,19 +192,23 @@ class Markov(Method[MarkovState]):
             # A run that ended before its start keeps what the measure keeps.
             self._start(state, space.goal)
         if settings.pooled:
-            self._begin(state, batch)
             goal = np.concatenate(space.goal)
             state.last_goal = goal if space.is_count else np.zeros_like(goal)  # what is left of the costs is filled
+        if settings.pooled or settings.by_rank:
             self._enforce(state, batch, space.goal, np.zeros(settings.replicas))
         if not space.is_count:
             return state, np.asarray(self.position(state) > 0)
         layers = space.layers_to_hold(space.final_least)
-        mask = min_per_layer.hardened(state.chain.position[state.coldest], space.keep, layers)
+        ranked = state.chain.position if state.weights is None else state.weights
+        mask = min_per_layer.hardened(ranked[state.coldest], space.keep, layers)
         return state, np.asarray(space.expand(mask), bool)
 
     def position(self, state: MarkovState) -> FloatArray:
-        """See `Method.position`; that of the coldest replica."""
-        return np.asarray(self.space.expand(state.chain.position[state.coldest], self.settings.start_weight))
+        """See `Method.position`; that of the coldest replica. By rank a weight is its distance from the cut."""
+        position = state.chain.position[state.coldest]
+        if state.weights is not None:
+            position = from_cut(state.weights[state.coldest], position)
+        return np.asarray(self.space.expand(position, self.settings.start_weight))
 
     def training_gates(self, state: MarkovState) -> Float32Array:
         """See `Method.training_gates`."""
@@ -231,6 +233,8 @@ class Markov(Method[MarkovState]):
         """See `Method.validate`."""
         if not np.isfinite(state.chain.position).all():
             raise ValueError("a position is not finite")
+        if state.weights is not None and not (np.abs(state.weights) <= BOX).all():
+            raise ValueError("a weight is outside of the box")
 
     def forwards(self, state: MarkovState) -> int:
         """See `Method.forwards`."""
@@ -278,10 +282,18 @@ class Markov(Method[MarkovState]):
         self.evaluation.begin(state.error, state.chain, batch, state.sharpness)
 
     def _enforce(self, state: MarkovState, batch: Batch, goal: Goal, temperature: FloatArray) -> int:
-        return enforce(
-            state, self.settings, self.space, self.evaluation, lambda: self._begin(state, batch), goal=goal,
-            temperature=temperature, chains=self.chains, constraint=self.cost_constraint,
-        )  # fmt: skip
+        """Bring the masks to the goal where the chain does not push towards it, begin there, and return the masks evaluated."""
+        evaluated = 0
+        if not self.settings.pooled:
+            self.gates.keep_top(state.chain, state.weights, self.space.items_to_keep(goal))
+        self._begin(state, batch)
+        if self.settings.pooled:
+            evaluated = enforce(
+                state, self.settings, self.space, self.evaluation, lambda: self._begin(state, batch), goal=goal,
+                temperature=temperature, chains=self.chains, constraint=self.cost_constraint,
+            )  # fmt: skip
+        self.gates.begin(state.chain, state.weights)
+        return evaluated
 
     def _follow_moves(self, state: MarkovState, candidates: moves.Moves, info: chain_state.StepInfo) -> None:
         """Bring what goes along with the chains to where they stand now."""
@@ -300,7 +312,10 @@ class Markov(Method[MarkovState]):
         if rule.is_warm:
             tempering.adapt(state.ladder)
         if state.step_size is not None and wanted is not None and (rule.is_warm or self.settings.keeps_adapting):
-            stepsize.adapt(state.step_size, tally.by_rung[0], tally.by_rung[1], wanted)
+            proposed, decided, accepted = tally.by_rung
+            stepsize.adapt(
+                state.step_size, proposed, proposed - decided + accepted if self.settings.by_rank else accepted, wanted
+            )
         if self.informed.learns(self.settings, rule):
             self.informed.end_block(state.informed)
 

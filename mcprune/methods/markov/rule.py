@@ -68,8 +68,8 @@ def rule_of(
         delta=(
             np.full(settings.replicas, settings.delta.value(progress)) if step_size is None else step_size.delta.copy()
         ),
-        # A constraint holds the budget: there is nothing for L_pru to push.
-        alpha=settings.alpha.value(progress) if space.is_count else 0.0,
+        # A constraint, and gates by rank, hold the budget: there is nothing for L_pru to push.
+        alpha=settings.alpha.value(progress) if space.is_count and not settings.by_rank else 0.0,
         goal=goal,
         target=space.items_to_keep(goal) if space.is_count else space.size,
         is_falling=bool((np.concatenate(goal) > np.concatenate(space.goal)).any()),

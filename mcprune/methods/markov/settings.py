@@ -41,6 +41,7 @@ class ChainSettings:
     trials: int = 0  # sites that are tried one by one in front of a block, for `informed` and the pool; 0: none
     falling_decisions: int = 0  # decisions of a block while n(t) is above n; 0: as many as later
     pool_limit: int = 0  # most sites that the pool judges at once; 0: no limit
+    by_rank: bool = False  # the mask is the n largest weights, else the positive ones
     keeps_adapting: bool = False  # delta is adapted after the warm-up too: a person has switched it on
 
     def legs(self, *, is_falling: bool) -> Iterator[int]:
@@ -60,6 +61,10 @@ def check(settings: ChainSettings, space: SearchSpace) -> None:
     ConfigError
         Several replicas without 0 < temperature < hottest, or an adapted delta that no move uses or a schedule changes.
     """
+    if settings.by_rank and not space.is_count:
+        raise ConfigError(
+            "Gates by rank keep a number of sites, but the budget is of costs or of several counts. Choose --gates hard."
+        )
     if not space.is_count and not settings.pooled:
         raise ConfigError(
             "A budget of costs or of several counts is a constraint, which the chain cannot satisfy from above. Leave --pool none out."

@@ -39,6 +39,8 @@ class MarkovState:
         Of the gates.
     blocks : int
         Done by the chain: it makes none before a start by a measure.
+    weights : ndarray of float64, shape (R, F), or None
+        Of gates by rank: then the positions only tell the mask by their signs. None where the positions are the weights.
     last_goal : ndarray of int64
         n(t) of each count and cost(t) of each cost, of the last block.
     frozen_at : int or None
@@ -54,6 +56,7 @@ class MarkovState:
     start: StartState | None
     sharpness: float
     blocks: int
+    weights: FloatArray | None
     last_goal: IntArray
     frozen_at: int | None
 
@@ -69,8 +72,8 @@ class Tally:
 
     Attributes
     ----------
-    by_rung : ndarray of int64, shape (2, R, moves)
-        Proposed and accepted, by rung and move.
+    by_rung : ndarray of int64, shape (3, R, moves)
+        Proposed, decided and accepted, by rung and move.
     nonfinite, null, by_bound, by_cost : int
         Proposals without a finite loss, without an available move, and rejected unevaluated by a bound or a cost.
     evaluated : int
@@ -91,7 +94,7 @@ class Tally:
     @classmethod
     def empty(cls, replicas: int) -> Tally:
         """Return one of no proposals."""
-        return cls(np.zeros((2, replicas, len(KINDS)), np.int64))
+        return cls(np.zeros((3, replicas, len(KINDS)), np.int64))
 
     def add(self, info: StepInfo, rung: IntArray, ruled_out: BoolArray, closed: BoolArray | None) -> None:
         """Add what the chains consumed of a batch of candidates.
@@ -107,7 +110,7 @@ class Tally:
             Rejected by their cost.
         """
         is_consumed = np.arange(ruled_out.shape[1]) < info.consumed[:, None]
-        self.by_rung[:, rung] += [info.proposed, info.accepted]
+        self.by_rung[:, rung] += [info.proposed, info.decided, info.accepted]
         self.nonfinite += int(info.nonfinite.sum())
         self.null += int(info.null.sum())
         self.by_bound += int(ruled_out[is_consumed].sum())

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mcprune.chain import moves
+from mcprune.chain.ranks.gates import BOX, flips
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.config.resolved import (
     ChainOptions,
@@ -66,7 +67,7 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
         # Input by input, as EvaluationRows lays them out.
         features=plan.rows(np.ascontiguousarray(data.x_train[chosen].T)).T,
         targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
-        plan=move_plan(chain, plan.sites.size),
+        plan=_evaluated_plan(chain, plan.sites.size),
         keep=plan.keep if plan.space.is_count else max(1, plan.sites.size // 4),
         start_weight=chain.start_weight,
         sharpness=chain.gate_sharpness,
@@ -133,14 +134,26 @@ def move_plan(chain: ChainOptions, sites: int) -> moves.MovePlan:
     """Return the mixture of moves; `informed` draws from equal scores until the chain has better ones."""
     equal = np.ones(sites) if chain.is_informed else None
     plan: moves.MovePlan = moves.move_plan(
-        **chain.moves, block_size=chain.move_sites, box=chain.weight_bound, add=equal, remove=equal
+        **chain.moves,
+        block_size=chain.move_sites,
+        box=BOX if chain.is_by_rank else chain.weight_bound,
+        add=equal,
+        remove=equal,
     )
     return plan
 
 
+def _evaluated_plan(chain: ChainOptions, sites: int) -> moves.MovePlan:
+    """Return moves whose candidates look to evaluators as those of the run: by rank nearly all exchange two sites."""
+    pairs = {"site", "toggle", "exchange", "informed"}
+    is_pairs = chain.is_by_rank and set(chain.moves) <= pairs
+    return move_plan(chain._replace(moves={"exchange": 1.0}) if is_pairs else chain, sites)
+
+
 def candidates_ahead(chain: ChainOptions, sites: int, max_memory: int) -> int:
     """Return the most candidates that are evaluated ahead: no more than asked for, in a block, or in `max_memory`."""
-    widest = moves.widest(move_plan(chain, sites), sites)
+    plan = move_plan(chain, sites)
+    widest = flips(plan, sites) if chain.is_by_rank else moves.widest(plan, sites)
     return min(chain.lookahead, chain.decisions, fitting(max_memory, chain.replicas, widest))
 
 
@@ -187,7 +200,7 @@ def make_chain(plan: Plan) -> Markov:
     """Return the chain of a plan, at its start."""
     options, space = plan.chain, plan.space
     size = space.size
-    sharpness = {"sigmoid": Schedule("constant", 1.0, 1.0), "sharpened": options.sharpness, "hard": None}[options.gates]
+    sharpness = {"sigmoid": Schedule("constant", 1.0, 1.0), "sharpened": options.sharpness}.get(options.gates)
     evaluator, canonical = make_evaluators(plan)
     is_probed = options.proposals == "probes" and options.is_informed
     settings = ChainSettings(
@@ -213,6 +226,7 @@ def make_chain(plan: Plan) -> Markov:
         pressure=options.keep_schedule.pressure,
         falling_decisions=max(1, options.decisions // FALLING) if plan.train.is_frozen else 0,
         trials=min(TRIALS, options.decisions) if is_probed else 0,
+        by_rank=options.is_by_rank,
         pool_limit=options.pool_limit or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
     )
     start, is_scored = options.start_measure, options.proposals == "measure"

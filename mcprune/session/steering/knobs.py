@@ -155,7 +155,7 @@ class Knobs:
         if "moves" in values:
             chain = self.plan.chain._replace(moves=dict(values["moves"]))
             size = self.plan.space.size
-            if not chain.pool_size and set(chain.moves) <= {"exchange", "informed"}:
+            if not chain.pool_size and not chain.is_by_rank and set(chain.moves) <= {"exchange", "informed"}:
                 raise ConfigError(
                     "the chain itself drops the sites of this run (--pool none), but exchanges never change the number of kept sites. "
                     "Give toggle, site, block or uniform a share"
