@@ -136,10 +136,10 @@ class RunView(Callback):
         self._blocks += 1
         for name, field in AVERAGED.items():
             self._sums[name] = self._sums.get(name, 0.0) + getattr(update, field)
-        for name, (proposed, accepted) in update.moves.items():
+        for name, counts in update.moves.items():
             total = self._moves.setdefault(name, [0, 0])
-            total[0] += proposed
-            total[1] += accepted
+            total[0] += counts.decided
+            total[1] += counts.accepted
         if (update.delta, update.temperature) != self._constant[:2]:
             self._constant = (update.delta, update.temperature, proposals - update.proposals)
         self.block, self._proposals, self._update = block, proposals, update
@@ -211,11 +211,11 @@ class RunView(Callback):
         mean = {name: total / blocks for name, total in self._sums.items()}
         alpha = update.alpha if math.isfinite(update.alpha) else 0.0
         self._seconds += seconds
-        proposed, accepted = (sum(pair[side] for pair in self._moves.values()) for side in (0, 1))
+        decided, accepted = (sum(pair[side] for pair in self._moves.values()) for side in (0, 1))
         figures: dict[str, float | None] = {
             "seconds": round(self._seconds, 3),
-            "acceptance": accepted / proposed if proposed else None,
-            "decision_rate": proposed / seconds,
+            "acceptance": accepted / decided if decided else None,
+            "decision_rate": decided / seconds,
             "x": float(self._proposals),
             "rate": (self._proposals - self._counted[1]) / seconds,
             **mean,
@@ -230,8 +230,8 @@ class RunView(Callback):
             steps = plan.train.steps
             figures |= {"x": float(self.block * steps), "rate": steps * blocks / seconds}
             figures |= {"alpha": update.alpha, "schedule_lambda": update.strength}
-        for name, (proposed, accepted) in self._moves.items():
-            figures[f"move {name}"] = accepted / proposed if proposed else None
+        for name, (decided, accepted) in self._moves.items():
+            figures[f"move {name}"] = accepted / decided if decided else None
         self.series.add(plain(figures))
         delta, temperature, since = self._constant
         position = self._search.position()
@@ -239,7 +239,7 @@ class RunView(Callback):
             "figures": figures,
             "block": self.block,
             "blocks": self._run.get("blocks"),
-            "acceptance": accepted / proposed if proposed else None,
+            "acceptance": accepted / decided if decided else None,
             "delta": delta,
             "temperature": temperature,
             "alpha": update.alpha,

@@ -33,12 +33,12 @@ class Window:
         self.updates.append(update)
 
     def acceptance(self, moves: tuple[str, ...] | None = None) -> tuple[int, float]:
-        """Return how many proposals there were and the share that was accepted, of some moves or all."""
-        pairs = [
-            pair for update in self.updates for name, pair in update.moves.items() if moves is None or name in moves
+        """Return how many decisions there were and the share that was accepted, of some moves or all."""
+        counts = [
+            one for update in self.updates for name, one in update.moves.items() if moves is None or name in moves
         ]
-        proposed = sum(pair[0] for pair in pairs)
-        return proposed, sum(pair[1] for pair in pairs) / proposed if proposed else math.nan
+        decided = sum(one.decided for one in counts)
+        return decided, sum(one.accepted for one in counts) / decided if decided else math.nan
 
     def mean(self, name: str) -> float:
         """Return the mean of a field over the blocks in which it is known."""
@@ -58,10 +58,10 @@ def hints(window: Window, knobs: JsonObject, size: int | None = None) -> list[st
         return []
     texts = []
     latest = window.updates[-1]
-    proposed, share = window.acceptance(USES_DELTA)
-    if proposed >= ENOUGH and share < 0.01:
+    decided, share = window.acceptance(USES_DELTA)
+    if decided >= ENOUGH and share < 0.01:
         texts.append(f"Under 1% of the moves that use delta are accepted ({share:.2%}): try a smaller delta.")
-    elif proposed >= ENOUGH and share > 0.6:
+    elif decided >= ENOUGH and share > 0.6:
         texts.append(
             f"{share:.0%} of the moves that use delta are accepted: try a larger delta, these steps are too timid."
         )
@@ -71,9 +71,10 @@ def hints(window: Window, knobs: JsonObject, size: int | None = None) -> list[st
             f"The temperature ({latest.temperature:.2g}) is above the usual change of the loss ({spread:.2g}): this is a random walk; "
             "lower the temperature."
         )
-    proposed, share = window.acceptance()
+    decided, share = window.acceptance()
+    proposed = sum(update.proposals for update in window.updates)
     nulls = sum(update.null_moves for update in window.updates)
-    if latest.temperature == 0 and proposed >= ENOUGH and share == 0.0 and nulls < proposed / 2:
+    if latest.temperature == 0 and decided >= ENOUGH and share == 0.0 and nulls < proposed / 2:
         texts.append(
             "Nothing was accepted lately: no proposal lowers the loss. A small temperature would let the chain move on."
         )

@@ -50,7 +50,7 @@ class Totals:
         self.rejected_by_cost += info.rejected_by_cost
         self.evaluated_rows += rows * info.evaluated
         for name, counts in info.moves.items():
-            self.moves[:, KINDS.index(name)] += counts
+            self.moves[:, KINDS.index(name)] += (counts.proposed, counts.accepted)
 
     def by_move(self) -> dict[str, tuple[int, int]]:
         """Return the proposed and accepted counts of each move that was proposed."""

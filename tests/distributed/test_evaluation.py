@@ -32,6 +32,7 @@ KINDS = {
     "fused": {"evaluator": "fused", "temperature": "1e-3"},
     "full": {"evaluator": "full"},
     "replicas": {"temperature": "3e-4", "replicas": "4,swap_every=16", "moves": "informed=2,site=1,exchange=1"},
+    "rank": {"gates": "rank", "moves": "site=2,exchange=1", "delta": "0.5", "evaluator": "fused"},
     "cost": {"sites": "inputs,units", "keep": None, "parameters": 300},
 }
 # What so many ranks try: processes take longer to begin than to run.

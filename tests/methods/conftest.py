@@ -36,8 +36,9 @@ def constant(value: float) -> Schedule:
 def settings(sites: int, keep: int = 6, **changes: Any) -> ChainSettings:
     """A greedy chain of exchanges and toggles under hard gates at constant n, unless changed; `target` is that of one budget."""
     plan = changes.pop("plan", {"exchange": 1.0, "toggle": 1.0})
+    box = 1.0 if changes.get("by_rank") else 8.0
     values: dict[str, Any] = {
-        "plan": moves.move_plan(**plan, block_size=3, box=8.0, add=np.ones(sites), remove=np.ones(sites)),
+        "plan": moves.move_plan(**plan, block_size=3, box=box, add=np.ones(sites), remove=np.ones(sites)),
         "delta": constant(2.0),
         "temperature": constant(0.0),
         "alpha": constant(1.0),

@@ -36,6 +36,7 @@ TURNS = {
 KINDS = {
     "plain": ({}, {}),
     "tempered": (TEMPERED, {}),
+    "rank": ({**TEMPERED, "gates": "rank"}, {}),
     "waves": ({"keep_schedule": "geometric:0.3,regrow=4", "input_noise": 0.1, "dropout": 0.2}, {}),
     "sharpened": ({"gates": "sharpened", "sites": "inputs,units", "moves": "exchange=1,toggle=1"}, {}),
     "decade": ({"method": "gradient", "alpha": "decade", "gates": "hard-concrete"}, {}),

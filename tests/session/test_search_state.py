@@ -40,6 +40,8 @@ KINDS = {
     "chain": {},
     "evaluator": {"evaluator": "fused"},
     "ladder": {**LADDER, "evaluation_rows": 200},
+    "rank": {"gates": "rank", "moves": "site=2,exchange=1", "delta": "0.5"},
+    "rank ladder": {**LADDER, "gates": "rank", "delta": "0.5"},
     "sharpened": {"gates": "sharpened", "sites": "inputs,units", "moves": "exchange=1,toggle=1"},
     "weights": {"sites": "weights", "keep": 300, "evaluator": "fused"},
     "frozen": {"sites": "weights", "keep": 300, "evaluator": "fused", "pretrain": 1, "frozen": True},

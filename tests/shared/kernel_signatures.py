@@ -12,6 +12,7 @@ ROOMS = (
     "mcprune.chain.accept",
     "mcprune.chain.cost_constraint",
     "mcprune.chain.kernels",
+    "mcprune.chain.ranks.rank_kernels",
     "mcprune.evaluators.mlp_kernels",
     "mcprune.evaluators.weight_kernels",
 )
@@ -24,6 +25,12 @@ CELLS = f"Tuple(int8[:,::1], int32[:,::1], int64[:,:,::1], float64[:,:,::1], {MA
 RULE = f"Tuple({VECTOR}, {VECTOR}, {VECTOR}, bool)"
 INFO = f"Tuple({COUNTS}, {COUNTS}, {COUNTS}, {MATRIX}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS})"
 PROPOSE = f"{CHAIN}, {PLAN}, {MATRIX}, {MATRIX}, {VECTOR}, float64, int64, {COUNTS}, {CELLS}"
+# Of gates by rank: weights, heaps, places and kept of each layer; layers; scores; room for one candidate; the log of walks.
+RANKS = f"Tuple({MATRIX}, int32[:,::1], int32[:,::1], {TABLE})"
+LAYERS = f"Tuple(int32[::1], {COUNTS}, {COUNTS})"
+SCORES = f"UniTuple({MATRIX} x 2)"
+SCRATCH = f"Tuple({COUNTS}, int8[::1], {COUNTS}, {VECTOR})"
+LOG = f"Tuple(int32[:,::1], {MATRIX}, int8[:,::1])"
 FLOATS, FLOAT_ROWS, LABELS = "float32[::1]", "float32[:,::1]", "int32[::1]"
 NET = (
     f"{FLOATS}, int64, int64, {LABELS}, {FLOATS}, {FLOATS}, {TABLE}, {FLOATS}, {FLOAT_ROWS}, {FLOATS}, {COUNTS}, {COUNTS}, "
@@ -39,7 +46,7 @@ ENTRIES = {
     "cost_constraint.close_rows": f"{MATRIX}, int32[:,::1], int64[:,:,::1], float64[:,:,::1], {TABLE}, {COUNTS}, "
     f"{COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}, bool[::1], {COSTS}, int64[:,:,::1], bool[:,::1]",
     "cost_constraint.count_rows": f"{MATRIX}, {COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}, {TABLE}",
-    "kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {CELLS}, {MATRIX}, {RULE}, float64, int64, {COUNTS}, {COUNTS}, {INFO}",
+    "kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {CELLS}, {MATRIX}, {RULE}, float64, int64, {COUNTS}, {COUNTS}, {INFO}, {TABLE}",
     "kernels.fill_uniforms": f"{KEY}, int64, {VECTOR}",
     "kernels.philox": "uint64, uint64, uint64, uint64, uint64, uint64",
     "kernels.propose_parallel": PROPOSE,
@@ -53,6 +60,14 @@ ENTRIES = {
     "mlp_kernels.evaluate": f"{NET}, bool, {SCREEN}",
     "mlp_kernels.evaluate_parallel": f"{NET}, {SCREEN}",
     "mlp_kernels.mean_loss": f"{FLOATS}, int64",
+    "rank_kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {RANKS}, {LAYERS}, {PLAN}, {SCORES}, {VECTOR}, {VECTOR}, int64, "
+    f"{COUNTS}, {SCRATCH}, {LOG}, {CELLS}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS}, {MATRIX}, {INFO}, {TABLE}, {COUNTS}",
+    "rank_kernels.build_rows": f"{MATRIX}, {MATRIX}, int32[:,::1], int32[:,::1], {TABLE}, int32[::1], {COUNTS}, {COUNTS}",
+    "rank_kernels.propose_rows": f"{CHAIN}, {RANKS}, {LAYERS}, {PLAN}, {SCORES}, {VECTOR}, int64, {COUNTS}, {COUNTS}, {COUNTS}, "
+    f"{SCRATCH}, {LOG}, {CELLS}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS}",
+    "rank_kernels.table_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {RANKS}, {LAYERS}, int64, {VECTOR}, {PLAN}, {SCORES}, {VECTOR}, "
+    f"{VECTOR}, int64, {COUNTS}, {SCRATCH}, {TABLE}, {TABLE}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS}",
+    "rank_kernels.threshold_rows": f"{VECTOR}, {COUNTS}, {CELLS}, {TABLE}, {COUNTS}, {VECTOR}, int64, {COUNTS}, {MATRIX}",
     "weight_kernels.evaluate": f"{WEIGHTS}, bool",
     "weight_kernels.evaluate_parallel": WEIGHTS,
 }

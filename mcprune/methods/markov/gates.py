@@ -210,4 +210,4 @@ def from_cut(weights: FloatArray, position: FloatArray) -> FloatArray:
     low = weights[is_kept].min(initial=ranks.BOX)
     high = weights[~is_kept].max(initial=-ranks.BOX)
     away = weights - (low + high) / 2.0
-    return np.where(is_kept, np.maximum(away, CLEAR), np.minimum(away, -CLEAR))
+    return np.asarray(np.where(is_kept, np.maximum(away, CLEAR), np.minimum(away, -CLEAR)), np.float64)

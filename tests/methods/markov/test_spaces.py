@@ -43,7 +43,8 @@ def rest(space):
 
 
 def chain_of(bench, space, evaluator, canonical=None, **changes):
-    plan = moves.move_plan(**changes.pop("plan", MIXED), block_size=2, box=8.0)
+    box = 1.0 if changes.get("by_rank") else 8.0
+    plan = moves.move_plan(**changes.pop("plan", MIXED), block_size=2, box=box)
     base = bench.chain().method.settings
     values = {"plan": plan, "targets": falls(space), "pooled": True, "pool": 8, "alpha": Schedule("constant", 1.0, 1.0)}
     return Running(Markov(space, replace(base, **{**values, **changes}), evaluator, canonical or evaluator, None))
@@ -58,7 +59,7 @@ def found(space):
     return classes.completion(np.zeros_like(classes.sizes), classes.sizes, space.goal) is not None
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(
     space=spaces(),
     seed=st.integers(0, 99),
@@ -66,9 +67,10 @@ def found(space):
     plan=st.sampled_from([{"exchange": 1.0}, MIXED, {"block": 1.0, "site": 1.0}]),
     waves=st.booleans(),
     replicas=st.sampled_from([1, 2]),
+    by_rank=st.booleans(),
 )
 def test_every_space_ends_in_an_allowed_mask_and_is_held_on_the_way(
-    bench, space, seed, temperature, plan, waves, replicas
+    bench, space, seed, temperature, plan, waves, replicas, by_rank
 ):
     """At each block nothing is above the goal of its time; exact counts, fixed sites and whole groups hold at every step."""
     assume(space.size > 0 and is_possible(space))
@@ -87,6 +89,7 @@ def test_every_space_ends_in_an_allowed_mask_and_is_held_on_the_way(
         decisions=12,
         speculate=4,
         seed=seed,
+        by_rank=by_rank and space.is_count,
         **ladder,
     )
     for block in range(10):
@@ -98,6 +101,7 @@ def test_every_space_ends_in_an_allowed_mask_and_is_held_on_the_way(
             assert mask[space.kept].all()
             np.testing.assert_array_equal(space.expand(space.items_of(mask)), mask)
             if space.is_count:
+                assert not by_rank or mask.sum() == goal.counts[0]
                 continue
             kept = space.classes.count(position > 0)
             assert (space.classes.costs(kept) <= goal.limits).all()
