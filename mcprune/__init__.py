@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from mcprune.chain.schedules import linear as linear
     from mcprune.config.schema import Config as Config
     from mcprune.config.schema import make_config as make_config
-    from mcprune.config.sections.gradient import Gradient as Gradient
-    from mcprune.config.sections.importance import Importance as Importance
-    from mcprune.config.sections.markov import Markov as Markov
+    from mcprune.dashboard.callback import Dashboard as Dashboard
     from mcprune.dashboard.notebook import tune as tune
     from mcprune.errors import McpruneError as McpruneError
     from mcprune.estimators.sklearn import MarkovPrunedClassifier as MarkovPrunedClassifier
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
     from mcprune.problem import Problem as Problem
     from mcprune.results import Mask as Mask
     from mcprune.results import Result as Result
+    from mcprune.searches import Gradient as Gradient
+    from mcprune.searches import Importance as Importance
+    from mcprune.searches import Markov as Markov
     from mcprune.session.steering.callbacks import Callback as Callback
     from mcprune.session.steering.callbacks import Checkpoint as Checkpoint
     from mcprune.session.steering.controller import Controller as Controller
@@ -49,12 +50,13 @@ _HOMES = {
     "Checkpoint": "mcprune.session.steering.callbacks",
     "Config": "mcprune.config.schema",
     "Controller": "mcprune.session.steering.controller",
+    "Dashboard": "mcprune.dashboard.callback",
     "Event": "mcprune.storage.events",
-    "Gradient": "mcprune.config.sections.gradient",
+    "Gradient": "mcprune.searches",
     "Hardened": "mcprune.storage.events",
-    "Importance": "mcprune.config.sections.importance",
+    "Importance": "mcprune.searches",
     "KnobChanged": "mcprune.storage.events",
-    "Markov": "mcprune.config.sections.markov",
+    "Markov": "mcprune.searches",
     "MarkovPrunedClassifier": "mcprune.estimators.sklearn",
     "MarkovSelector": "mcprune.estimators.sklearn",
     "Mask": "mcprune.results",

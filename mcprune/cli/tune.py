@@ -77,29 +77,24 @@ def tune(arguments: list[str]) -> int:
     config = make_config(**options)
 
     from mcprune.cli.screens.choose import choose_screen, watch
-    from mcprune.dashboard.controller import RunController
-    from mcprune.dashboard.server import Server
+    from mcprune.dashboard.callback import Dashboard
     from mcprune.session.loop import run
 
     is_bounded = (
         config.train.epochs is not None or config.runtime.max_time is not None or config.runtime.search_time is not None
     )
-    controller = RunController(is_paused=bool(own.paused), is_endless=not is_bounded)
-    server = Server(controller.view, controller, own.host or "127.0.0.1", port)
-    server.start()
-    try:
-        events = run(config, callbacks=[controller])
+    host = "127.0.0.1" if own.host is None else own.host
+    with Dashboard(port, host, is_paused=bool(own.paused), is_endless=not is_bounded, is_quiet=True) as page:
+        events = run(config, callbacks=[page])
         first = next(events)
         # Printed before the screen starts, which would wrap it. Standard output is for the JSON lines alone.
         stream = sys.stderr if json else sys.stdout
-        _announce(server, own, stream)
+        _announce(page.server, own, stream)
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             code = watch(chain([first], events), screen)
         if code != TERMINATED:  # SIGTERM does not wait for a page to be closed
-            _linger(controller.view.stream)
+            _linger(page.view.stream)
         return code
-    finally:
-        server.stop()
 
 
 def _show(own: argparse.Namespace, port: int | None) -> int:

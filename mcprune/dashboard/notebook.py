@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from html import escape
 
 from torch import nn
 
 from mcprune.api import prune_problem
-from mcprune.dashboard.controller import Refused, RunController
-from mcprune.dashboard.server import Server
+from mcprune.dashboard.callback import Dashboard
+from mcprune.dashboard.controller import Refused
 from mcprune.results import Result
 from mcprune.types import JsonObject
 
@@ -26,10 +25,9 @@ class Tuning:
         Of the page, token and all; any browser on this machine may open it.
     """
 
-    def __init__(self, server: Server, controller: RunController, work: Callable[[], Result]) -> None:
-        self.address = server.address
-        self._server = server
-        self._controller = controller
+    def __init__(self, page: Dashboard, work: Callable[[], Result]) -> None:
+        self.address = page.address
+        self._page = page
         self._work = work
         self._result: Result | None = None
         self._error: BaseException | None = None
@@ -39,7 +37,7 @@ class Tuning:
     @property
     def status(self) -> str:
         """starting, running, paused, testing, done or failed."""
-        return self._controller.view.status
+        return self._page.view.status
 
     def change(self, **knobs: object) -> JsonObject:
         """Change knobs from the next block on, as the page does; return their values as accepted.
@@ -53,20 +51,20 @@ class Tuning:
         """
         while self.status == "starting" and self._thread.is_alive():
             time.sleep(0.02)
-        return self._controller.change(knobs).knobs
+        return self._page.change(knobs).knobs
 
     def pause(self) -> None:
         """Wait before the next block."""
-        self._controller.act("pause")
+        self._page.act("pause")
 
     def resume(self) -> None:
         """Continue after a pause."""
-        self._controller.act("resume")
+        self._page.act("resume")
 
     def stop(self) -> Result:
         """End the search after this block, and return what `result` does."""
         with suppress(Refused):  # it is over already
-            self._controller.act("stop")
+            self._page.act("stop")
         return self.result()
 
     def result(self) -> Result:
@@ -86,22 +84,19 @@ class Tuning:
     def close(self) -> None:
         """Stop the run if it goes on, and the page's server."""
         with suppress(Refused):
-            self._controller.act("stop")
+            self._page.act("stop")
         self._thread.join()
-        self._server.stop()
+        self._page.close()
 
     def _repr_html_(self) -> str:
         """Return the page in a frame."""
-        return (
-            f'<iframe src="{escape(self.address, quote=True)}" width="100%" height="900" style="border:0" '
-            'title="mcprune: the live page"></iframe>'
-        )
+        return self._page._repr_html_()
 
     def _run(self) -> None:
         try:
             self._result = self._work()
         except BaseException as error:
-            self._controller.view.fail(error)
+            self._page.view.fail(error)
             self._error = error
 
 
@@ -152,9 +147,6 @@ def tune(
     16
     """
     is_bounded = any(options.get(name) is not None for name in ("epochs", "max_time", "search_time"))
-    controller = RunController(is_paused=is_paused, is_endless=not is_bounded)
-    server = Server(controller.view, controller, port=port, frames="http://127.0.0.1:* http://localhost:*")
-    server.start()
-    asked = {"keep": keep, "sites": sites, **options}
+    page = Dashboard(port, is_paused=is_paused, is_endless=not is_bounded, is_quiet=True, is_framed=True)
     data = X if y is None else (X, y)
-    return Tuning(server, controller, lambda: prune_problem(data, model, asked, [controller]))
+    return Tuning(page, lambda: prune_problem(data, model, {"keep": keep, "sites": sites, **options}, [page]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
@@ -9,12 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from mcprune.config.files import read_options
 from mcprune.data.new_rows import take_rows
 from mcprune.data.scale import Scaler
 from mcprune.data.targets import Label, label_array
-from mcprune.errors import FolderError, McpruneError, brief
+from mcprune.errors import ConfigError, FolderError, McpruneError, brief
+from mcprune.models.layers import Scatter
+from mcprune.sites.site_map import site_map
 from mcprune.sites.weights import hold_zeros
-from mcprune.surgery.model_files import ModelContent, load_model
+from mcprune.storage.layout import CONFIG, MASK, read_json
+from mcprune.surgery.model_files import DESCRIPTION, ModelContent, is_custom_model, load_model
+from mcprune.training.classifiers import shrunken
 from mcprune.types import AnyArray, Float32Array
 
 
@@ -150,20 +156,33 @@ class PrunedModel(nn.Module):
         return labels
 
 
-def load(folder: str | Path) -> PrunedModel:
+def load(folder: str | Path, model: nn.Module | None = None) -> PrunedModel:
     """Return the pruned model of a run's folder; no code is run that the folder brings.
+
+    Parameters
+    ----------
+    folder : str or path
+        Of a run.
+    model : nn.Module, optional
+        For a classifier of a class of your own: an instance as it was before pruning, of the same sizes. It gives the layers, which
+        are cut as in the run; its numbers do not matter, and it does not change.
 
     Raises
     ------
     FolderError
-        The folder is missing or broken.
+        The folder is missing or broken, or the model does not fit.
+    ModelError
+        The classifier is of a class of your own, and no model is given.
     """
-    return load_described(folder)[0]
+    return load_described(folder, model)[0]
 
 
-def load_described(folder: str | Path) -> tuple[PrunedModel, ModelContent]:
+def load_described(folder: str | Path, model: nn.Module | None = None) -> tuple[PrunedModel, ModelContent]:
     """Return what `load` does, and the content of model.json; errors as `load`."""
-    model, description = load_model(folder)
+    if model is not None and not isinstance(model, nn.Module):
+        raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module, or leave it out")
+    code = None if model is None or not is_custom_model(folder) else _cut_like(folder, model)
+    model, description = load_model(folder, code)
     try:
         pruned = PrunedModel(model, cast("ModelExtra", description["extra"]))
         _try(pruned)
@@ -172,6 +191,25 @@ def load_described(folder: str | Path) -> tuple[PrunedModel, ModelContent]:
             f"{str(folder)!r} holds a model, but its description is broken: {brief(error)}. Run again."
         ) from None
     return pruned, description
+
+
+def _cut_like(folder: str | Path, model: nn.Module) -> nn.Module:
+    """Return a copy of a whole model, cut as the run of a folder has cut its own; its numbers do not matter."""
+    extra = read_json(folder, DESCRIPTION)["extra"]
+    content = read_json(folder, MASK)
+    kinds = read_options(Path(folder) / CONFIG).get("sites", "inputs")
+    n_inputs = len(extra["feature_names"])
+    whole = copy.deepcopy(model).cpu().eval()
+    sites = site_map(whole, str(kinds), n_inputs)
+    mask = np.zeros(sites.size, bool)
+    if content["n_sites"] != sites.size:
+        raise FolderError(
+            f"The run in {str(folder)!r} chose among {content['n_sites']:,} sites, but the model has {sites.size:,}. "
+            "Give a model of the same class and sizes."
+        )
+    mask[content["indices"]] = True
+    small = shrunken(whole, sites, mask, n_inputs)
+    return small.model if isinstance(small, Scatter) else small
 
 
 def _try(pruned: PrunedModel) -> None:

@@ -131,7 +131,7 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     if is_custom and model is None:
         raise ModelError(
             f"the model in {path} is of a class of your own, {_class_of(description)!r:.80}. "
-            "Build it with your own code and call load_model(folder, model=...)."
+            "Build it with your own code and call mcprune.load(folder, model=...)."
         )
     try:
         built = skeleton(description, model if is_custom else None)
@@ -143,6 +143,11 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     # Copies: tensors on a file's bytes are read-only.
     built.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, strict=True, assign=not is_custom)
     return built.eval(), content
+
+
+def is_custom_model(folder: str | os.PathLike[str]) -> bool:
+    """Return whether the model of a folder is of a user's own class, whose code loading needs; errors as `load_model`."""
+    return _is_custom(_read_description(Path(folder))["model"])
 
 
 def _is_custom(description: Mapping[str, object]) -> bool:

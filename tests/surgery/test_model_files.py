@@ -146,7 +146,7 @@ def test_models_of_a_users_own_class_need_the_object(tmp_path, scattered):
     with pytest.raises(ModelError, match="your own code"):
         describe(model)
     save_model(model, tmp_path)
-    with pytest.raises(ModelError, match=r"'Own'.*load_model\(folder, model="):
+    with pytest.raises(ModelError, match=r"'Own'.*mcprune\.load\(folder, model="):
         load_model(tmp_path)
     loaded, _ = load_model(tmp_path, Own())
     x = draw(3, 3 if scattered else 4)
