@@ -81,12 +81,14 @@ def test_the_second_process_compiles_nothing(program, tmp_path):
     assert counts(program()) == (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jit.fcntl is None, reason="no file locks here")
 def test_processes_that_start_together_compile_once(program):
     results = sorted(counts(one) for one in [program() for _ in range(3)])
     assert [compiled > 0 for compiled, _ in results] == [False, False, True]
 
 
+@pytest.mark.slow
 def test_numba_cache_dir_is_the_folder_where_it_is_set(program, tmp_path):
     own = tmp_path / "own"
     counts(program(NUMBA_CACHE_DIR=str(own)))
@@ -94,6 +96,7 @@ def test_numba_cache_dir_is_the_folder_where_it_is_set(program, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_without_any_folder_kernels_are_compiled_again(program, tmp_path):
     (tmp_path / "file").write_text("")
     code = (

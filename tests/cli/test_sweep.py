@@ -145,6 +145,7 @@ def test_every_seed_searches_the_same_parts_of_the_data():
     assert not (one.y_train == other.y_train).all()
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_sweep(tmp_path):
     root = tmp_path / "shared"
     line = [sys.executable, "-m", "mcprune", "sweep", *SHORT, *VARY, "--trials", "5", "--out", str(root)]
@@ -183,6 +184,7 @@ def test_an_interrupted_trial_is_made_again(four, tmp_path, monkeypatch):
     assert found[0]["values"] == results(four)["trials"][0]["values"]
 
 
+@pytest.mark.slow
 def test_a_killed_process_gives_its_trial_back(four, tmp_path):
     from mcprune.studies.sweep.study import Study
     from mcprune.studies.sweep.vary import read_all

@@ -71,6 +71,7 @@ def test_the_address_stands_alone_and_the_run_ends_as_nobody_looks(tuned, tmp_pa
         get(address)
 
 
+@pytest.mark.slow
 def test_json_lines_stay_alone_on_standard_output(tuned, tmp_path):
     process = tuned("--port", "0", "--json", "--out", str(tmp_path / "run"), *SHORT)
     out, said = process.communicate(timeout=120)
@@ -78,6 +79,7 @@ def test_json_lines_stay_alone_on_standard_output(tuned, tmp_path):
     assert "http://127.0.0.1:" in said
 
 
+@pytest.mark.slow
 def test_a_paused_run_waits_and_ctrl_c_hardens_it(tuned, tmp_path):
     process = tuned("--port", "0", "--paused", "--quiet", "--out", str(tmp_path / "run"), *SHORT, "--epochs", "100000")
     address = process.stdout.readline().strip()
@@ -95,6 +97,7 @@ def test_a_paused_run_waits_and_ctrl_c_hardens_it(tuned, tmp_path):
     assert json.loads((tmp_path / "run" / "mask.json").read_text())["n_sites"] == 64
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_looked_at_and_not_steered(tuned, tmp_path):
     folder = tmp_path / "run"
     assert main(["run", "--quiet", "--out", str(folder), *SHORT]) == 0

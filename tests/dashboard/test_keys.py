@@ -12,6 +12,7 @@ import pytest
 pty = pytest.importorskip("pty", reason="keys need a POSIX terminal")
 
 
+@pytest.mark.slow
 def test_keys_steer_a_run_in_a_terminal(tmp_path):
     import termios
 

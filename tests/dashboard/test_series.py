@@ -279,8 +279,9 @@ def test_a_checkpoint_is_written_whole(still, tmp_path):
     assert not list(file.parent.glob("*.new")) + list(file.parent.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
-    page = page_class(tmp_path / "run", is_paused=True, epochs=400)
+    page = page_class(tmp_path / "run", is_paused=True, epochs=200)
     for order in (
         {"temperature": 1e-3, "moves": {"exchange": 2, "site": 1}},
         {"budget_pressure": 4.0},

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ranked import ROOT, free_port, together
+from selection import slow_but
 
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
@@ -69,7 +70,7 @@ def alone(tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("size", TRIED)
+@pytest.mark.parametrize("size", slow_but(TRIED, 2))
 def test_ranks_make_the_chain_of_one_process(size, alone, tmp_path):
     ends = together(size, {"runs": of_kinds(TRIED[size], tmp_path)})
     assert [end[0] for end in ends] == [0] * size, ends
@@ -83,6 +84,7 @@ def test_ranks_make_the_chain_of_one_process(size, alone, tmp_path):
         assert (tmp_path / kind / model).read_bytes() == (alone(kind) / model).read_bytes(), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["seed", "classifier"])
 def test_a_rank_that_does_something_else_is_found_out(kind, tmp_path):
     """Proposals of another seed, and a classifier that is another: both are met behind the first block at the latest."""
@@ -93,6 +95,7 @@ def test_a_rank_that_does_something_else_is_found_out(kind, tmp_path):
     assert "Traceback" not in ends[0][2] + ends[1][2]
 
 
+@pytest.mark.slow
 def test_all_ranks_stop_behind_the_same_block(tmp_path):
     """A signal to rank 1 alone, then the time that is up by the clock of rank 0: a rank that went on would wait for ever."""
     signalled = {**SHORT, "out": str(tmp_path / "signalled")}
@@ -110,6 +113,7 @@ def test_all_ranks_stop_behind_the_same_block(tmp_path):
     assert any(line["event"] == "replanned" for line in told(tmp_path / "late"))
 
 
+@pytest.mark.slow
 def test_ranks_that_were_begun_differently_do_not_begin(tmp_path):
     job = [sys.executable, "-m", "mcprune", "run", "--quiet", "--out", str(tmp_path / "run")]
     shared = {
@@ -203,6 +207,7 @@ def children(parent):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="ranks are found by /proc")
 def test_torchrun_goes_on_from_the_last_checkpoint_when_a_rank_was_killed(tmp_path):
     """The killed run ends in the bits of one that is alone and never stopped."""

@@ -36,7 +36,7 @@ def sent(number: signal.Signals, handler: bool = False) -> tuple[int, list[str]]
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     try:
-        process.wait(2)
+        process.wait(1)
         pytest.fail("the run was over before the signal")
     except subprocess.TimeoutExpired:
         process.send_signal(number)
@@ -59,6 +59,7 @@ def test_sigterm_ends_a_program_without_a_handler():
     assert sent(signal.SIGTERM) == (-signal.SIGTERM, [])
 
 
+@pytest.mark.slow
 def test_sigterm_meets_the_programs_own_handler():
     assert sent(signal.SIGTERM, handler=True)[1] == ["the program's own handler"]
 

@@ -55,6 +55,7 @@ def test_the_mask_is_n_sites_in_order_without_times_or_paths(finished):
     assert str(folder) not in text
 
 
+@pytest.mark.slow
 def test_the_written_configuration_reruns_to_the_same_bytes_in_another_process(finished, tmp_path):
     folder, _ = finished
     written = read_options(folder / "config.toml")

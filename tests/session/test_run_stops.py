@@ -98,6 +98,7 @@ def test_ctrl_c_ends_the_search_with_a_mask_and_a_model(tmp_path):
     assert lines(folder)[-1] == rest[-1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_retraining_leaves_the_mask(tmp_path):
     folder = tmp_path / "run"
     with started(folder, "--epochs", "1", "--retrain-epochs", "100000") as process:

@@ -39,6 +39,7 @@ def whole(tmp_path_factory):
     return (work.folder("one") / "mask.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_job_that_was_killed_goes_on_and_ends_in_the_same_mask(tmp_path, whole, monkeypatch):
     root = tmp_path / "jobs"
     folder = root / "runs" / "one"

@@ -77,6 +77,7 @@ def test_a_replay_repeats_the_mask_and_its_own_replay_too(steered, tmp_path):
         folder = again
 
 
+@pytest.mark.slow
 def test_without_one_of_the_changes_the_weights_are_others(steered):
     """The control: every kind of change counts, so that a replay which lost one would be seen."""
     folder, config, _ = steered
