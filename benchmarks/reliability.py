@@ -74,8 +74,8 @@ def go(folder: Path, options: dict[str, Any], at: int | None = None, told: Path 
     """Begin the run, or go on with it; see `counted`."""
     from mcprune.config.schema import make_config
     from mcprune.session.checkpoints.open_run import is_finished, open_run
-    from mcprune.session.checkpoints.resume import resume_run
     from mcprune.session.loop import run
+    from mcprune.session.resume import resume_run
 
     if at is not None or told is not None:
         counted(at, told)
@@ -177,8 +177,8 @@ def costs(data: str, epochs: int) -> dict[str, float]:
     """Return the seconds of a search and of its checkpoints, their bytes, and how long a resume takes to its first new event."""
     from mcprune.config.schema import make_config
     from mcprune.session.checkpoints.open_run import open_run
-    from mcprune.session.checkpoints.resume import resume_run
     from mcprune.session.loop import run
+    from mcprune.session.resume import resume_run
     from mcprune.storage.folder import RunFolder
 
     root = Path(tempfile.mkdtemp())
@@ -233,7 +233,7 @@ def main() -> None:
     rows = []
     if given.only != "costs":
         # Once, in front of all the children: modules, and what loading the data needs.
-        import mcprune.session.checkpoints.resume  # noqa: F401
+        import mcprune.session.resume  # noqa: F401
         from mcprune.data.load import load
 
         load("digits")

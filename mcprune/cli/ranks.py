@@ -14,9 +14,9 @@ from mcprune.config.sections.settings import RankSettings
 from mcprune.errors import FolderError, McpruneError
 from mcprune.session import worker
 from mcprune.session.checkpoints.open_run import is_finished, open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
 from mcprune.session.ranks import Place, join_ranks, shared_options
+from mcprune.session.resume import resume_run
 from mcprune.session.steering.controller import Controller
 from mcprune.storage.layout import REQUEST, read_json
 

@@ -56,7 +56,7 @@ def resume(arguments: list[str]) -> int:
 
     from mcprune.cli.screens.choose import choose_screen, watch
     from mcprune.session.checkpoints.open_run import is_finished, open_run
-    from mcprune.session.checkpoints.resume import resume_run
+    from mcprune.session.resume import resume_run
 
     if is_finished(options.folder):
         print(

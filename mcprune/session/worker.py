@@ -11,10 +11,10 @@ from mcprune.config.schema import Config, make_config
 from mcprune.distributed.evaluation import Ranks
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.planner import make_plan
-from mcprune.session.checkpoints.resume import restore_search
 from mcprune.session.interrupt import CODES, Interrupt
 from mcprune.session.loop import make_search, with_search_time
 from mcprune.session.ranks import share_plan
+from mcprune.session.resume import restore_search
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import Replay
 from mcprune.storage.checkpoint import unpacked

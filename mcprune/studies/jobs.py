@@ -18,10 +18,10 @@ from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.open_run import OpenRun, open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.fill_time import Filling, fitting_epochs
 from mcprune.session.interrupt import CODES
 from mcprune.session.loop import run_on
+from mcprune.session.resume import resume_run
 from mcprune.storage.events import Event, Hardened, RunDone, Stopped
 from mcprune.storage.layout import RESULT, check_free, read_json
 from mcprune.studies.base import (

@@ -14,8 +14,8 @@ from mcprune.distributed.data_parallel import DataParallel
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.checkpoints.open_run import open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
+from mcprune.session.resume import resume_run
 from mcprune.storage.checkpoint import read_checkpoint
 from mcprune.storage.layout import CHECKPOINT
 

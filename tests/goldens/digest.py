@@ -22,9 +22,9 @@ from mcprune.config.schema import make_config
 from mcprune.config.sections.settings import RankSettings
 from mcprune.session import worker
 from mcprune.session.checkpoints.open_run import open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
 from mcprune.session.ranks import join_ranks, place_of
+from mcprune.session.resume import resume_run
 from mcprune.session.steering.callbacks import Callback
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import Replay

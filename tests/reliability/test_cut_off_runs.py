@@ -18,8 +18,8 @@ from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.errors import FolderError
 from mcprune.session.checkpoints.open_run import is_finished, open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
+from mcprune.session.resume import resume_run
 from mcprune.session.steering.replay import Replay
 from mcprune.storage.atomic import Lock
 from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST

@@ -11,8 +11,8 @@ from mcprune.errors import NumericalError
 from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.session import retrain as refit
 from mcprune.session.checkpoints.open_run import open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
+from mcprune.session.resume import resume_run
 from mcprune.storage.layout import CHECKPOINT
 from mcprune.training.trainer import Trainer
 

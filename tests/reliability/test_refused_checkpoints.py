@@ -13,8 +13,8 @@ from mcprune.config.schema import make_config
 from mcprune.errors import FolderError
 from mcprune.session.checkpoints import open_run as opening
 from mcprune.session.checkpoints.open_run import open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
+from mcprune.session.resume import resume_run
 from mcprune.storage.checkpoint import read_checkpoint, write_checkpoint
 from mcprune.storage.layout import CHECKPOINT, OLDER, REQUEST
 

@@ -8,8 +8,8 @@ from selection import slow_but
 
 from mcprune.config.schema import make_config
 from mcprune.session.checkpoints.open_run import open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run
+from mcprune.session.resume import resume_run
 from mcprune.session.search import Search
 from mcprune.session.steering.replay import Replay
 from mcprune.state import serialize

@@ -8,8 +8,8 @@ import pytest
 from mcprune.config.schema import make_config
 from mcprune.data.load import load
 from mcprune.session.checkpoints.open_run import open_run
-from mcprune.session.checkpoints.resume import resume_run
 from mcprune.session.loop import run, run_on
+from mcprune.session.resume import resume_run
 from mcprune.session.search import Search
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import read_replay

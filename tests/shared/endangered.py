@@ -287,8 +287,8 @@ def _checkpoint_readers(folder: Path) -> list[Reader]:
     import mcprune
     from mcprune.data.load import load
     from mcprune.session.checkpoints.open_run import open_run
-    from mcprune.session.checkpoints.resume import restore_search
     from mcprune.session.interrupt import Interrupt
+    from mcprune.session.resume import restore_search
     from mcprune.storage.checkpoint import read_checkpoint
     from mcprune.storage.layout import CHECKPOINT, EVENTS, REQUEST
 

@@ -1,1 +1,1 @@
-"""Checkpoints of runs: written, opened again, and resumed."""
+"""Checkpoints of runs: written, and opened again."""
