@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.chain.diagnostics import autocorrelation, autocorrelation_time
+from mcprune.report.mixing import autocorrelation, mixing
 from mcprune.report.page import COLOURS, CYCLE, Figure, bytes_array, grid, layout, line, panel_title
 from mcprune.report.summary import group_title
 from mcprune.storage.event_log import EventLog
@@ -20,7 +20,6 @@ WIDE = 30.0  # a panel whose values span more than so many times the least of th
 MARKS = 60  # more changes than these would hide the curves
 BARS = 64
 DROPPED = "#c3cad5"  # the colour of what is not kept
-FEWEST = 10  # values of a series whose autocorrelation is shown
 
 
 class Panel(NamedTuple):
@@ -183,11 +182,10 @@ def correlations(runs: Runs) -> Figure | None:
     for number, (label, run) in enumerate(runs.items()):
         for dash, (field, name) in enumerate((("loss", "L_tot"), ("classification_loss", "L_cla"))):
             series = settled(run, field)
-            shares = autocorrelation(series) if len(series) >= FEWEST else None
+            shares = autocorrelation(series)
             if shares is None:
                 continue
-            tau = autocorrelation_time(series)
-            shown = int(np.clip(10 * tau, 20, len(series) // 2 + 1))
+            shown = int(np.clip(10 * mixing(series).autocorrelation_time, 20, len(series) // 2 + 1))
             colour = COLOURS[(dash if len(runs) == 1 else number) % len(COLOURS)]
             title = html.escape(name if len(runs) == 1 else f"{label}: {name}")
             trace = line(list(range(shown)), shares[:shown].tolist(), title, colour)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mcprune.chain.diagnostics import autocorrelation_time
 from mcprune.exporters.footprint import Footprint, Footprints
 from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.report import figures
+from mcprune.report.mixing import FEWEST, mixing
 from mcprune.report.page import Page
 from mcprune.report.text import number
 from mcprune.storage.event_log import COMPARED, EventLog
@@ -108,7 +108,8 @@ def diagnosis(page: Page, runs: Runs) -> None:
     for label, run in chains.items():
         for field, name in (("loss", "L_tot"), ("classification_loss", "L_cla")):
             series = figures.settled(run, field)
-            tau = autocorrelation_time(series) if len(series) >= figures.FEWEST else math.nan
+            estimate = mixing(series)
+            tau = estimate.autocorrelation_time
             gap = float(np.median(np.diff(run.series("block")))) if len(run.progress) > 1 else 1.0
             from_block = run.progress[run.settled_from() - 1].block if run.settled_from() else 0
             trust = "-" if math.isnan(tau) else "yes" if len(series) >= 50 * tau else "no, too short"
@@ -120,15 +121,27 @@ def diagnosis(page: Page, runs: Runs) -> None:
                     f"{len(series):,}",
                     number(tau, ".1f"),
                     number(tau * gap, ".1f"),
-                    number(len(series) / tau if tau else None, ".1f"),
+                    number(estimate.effective, ".1f"),
+                    number(estimate.rhat, ".3f"),
                     trust,
                 ]
             )
-    head = ["run", "series", "from block", "values", "tau, values", "tau, blocks", "worth", "50 tau long"]
+    head = [
+        "run",
+        "series",
+        "from block",
+        "values",
+        "tau, values",
+        "tau, blocks",
+        "effective values",
+        "R-hat",
+        "50 tau long",
+    ]
     page.table(head[skipped:], [row[skipped:] for row in rows])
     page.paragraph(
-        "tau: integrated autocorrelation time of the progress events' values since n(t) is n and the knobs rest; worth: values "
-        f"over tau, as if independent; - where fewer than {figures.FEWEST} values were recorded or they do not change. The classifier "
+        "effective values: as many independent values have a mean as precise (ArviZ), of the progress events since n(t) is n and "
+        "the knobs rest; tau: the integrated autocorrelation time, values over effective values; R-hat: of the two halves of the "
+        f"series, near 1 where both have one law; - where fewer than {FEWEST} values were recorded or they do not change. The classifier "
         "trains meanwhile and each block has its own batch, so tau is how long the loss remembers in this run, not the mixing of a chain "
         "on a fixed loss; at T = 0 the chain only descends, and there is no law to mix under."
     )
