@@ -153,6 +153,8 @@ def _sequence(saved: Any, like: Any, name: str, hint: Any) -> Any:
     if not isinstance(saved, list):
         raise ValueError(f"{name} is {describe(saved)}, not a list")
     kinds = get_args(hint)
+    if isinstance(like, tuple) and like and dataclasses.is_dataclass(like[0]):
+        kinds = tuple(type(one) for one in like)  # parts that are reused
     if isinstance(like, tuple) and (not kinds or kinds[-1] is not ...):
         if len(saved) != len(like):
             raise ValueError(f"{name} has {len(saved)} values, not {len(like)}")

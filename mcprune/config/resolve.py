@@ -88,9 +88,13 @@ class Resolved(NamedTuple):
             batch_size=train.batch_size,
             train_steps=train.steps,
             input_noise=train.input_noise,
+            dropout=model.dropout,
+            weight_decay=train.weight_decay,
+            mask_noise=train.mask_noise,
             finetune=retrain.finetune,
             retrain_epochs=retrain.epochs,
             retrain_learning_rate=retrain.learning_rate,
+            retrain_weight_decay=retrain.weight_decay,
             retrain_dropout=retrain.dropout,
             retrain_input_noise=retrain.input_noise,
             device=runtime.device,
@@ -132,14 +136,16 @@ def traits_of(config: Config, facts: Facts) -> Traits:
     problem, chain = config.problem, config.chain
     temperature = parse(chain.temperature)
     is_large, is_frozen = facts.rows >= rules.LARGE, config.train.frozen
-    return Traits(
+    is_own_mlp = not facts.is_users_model and config.model.name == "mlp"
+    may_fold = config.method == "markov" and not is_frozen and is_own_mlp
+    traits = Traits(
         is_chain=config.method == "markov",
         is_large=is_large,
         is_grey=is_large and facts.is_grey and not is_frozen,
         is_pixels=facts.is_image and "channels" not in facts.kinds,
         is_frozen=is_frozen,
         is_fixed=facts.is_fixed,
-        is_own_mlp=not facts.is_users_model and config.model.name == "mlp",
+        is_own_mlp=is_own_mlp,
         has_channels="channels" in facts.kinds,
         has_weights="weights" in facts.kinds,
         has_groups=problem.groups is not None,
@@ -149,7 +155,10 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_cold=temperature.start == temperature.end == 0,
         is_followed=chain.keep_schedule.kind == "geometric" and not chain.pool.is_off,
         may_be_fresh=config.retrain.finetune in ("auto", "scratch"),
+        may_fold=may_fold and set(problem.sites.split(",")) <= {"inputs", "units"},
+        is_folded=False,
     )
+    return traits._replace(is_folded=_evaluated_on(config, traits) == "folds")
 
 
 def resolve_model(config: Config, facts: Facts) -> ModelSettings:
@@ -162,7 +171,9 @@ def resolve_model(config: Config, facts: Facts) -> ModelSettings:
     """
     model, traits = config.model, traits_of(config, facts)
     searched = model.search_hidden
-    if searched is None:
+    if searched is None and traits.is_folded and traits.only_inputs and traits.is_own_mlp:
+        searched = (rules.FOLDED_WIDTH,)
+    elif searched is None:
         searched = (rules.SEARCH_WIDTH,) if traits.is_wide else model.hidden
     elif searched != model.hidden and not (traits.only_inputs and traits.is_own_mlp):
         got = "a model of your own" if facts.is_users_model else f"sites={config.problem.sites!r}, model={model.name!r}"
@@ -170,7 +181,8 @@ def resolve_model(config: Config, facts: Facts) -> ModelSettings:
             f"search_hidden={','.join(map(str, searched))} with {got}: only a built-in classifier whose inputs are the sites may be "
             "searched at other widths. Leave --search-hidden out."
         )
-    return ModelSettings(model.name, model.width, model.hidden, searched, model.activation, model.dropout, model.bias)
+    dropout = value_or(model.dropout, rules.DROPOUT.pick(traits))
+    return ModelSettings(model.name, model.width, model.hidden, searched, model.activation, dropout, model.bias)
 
 
 def _check_method(config: Config, facts: Facts) -> None:
@@ -186,10 +198,18 @@ def _check_method(config: Config, facts: Facts) -> None:
 
 def _evaluation(config: Config, facts: Facts, traits: Traits, notes: list[str]) -> Evaluation:
     chain = config.chain
-    on: str = chain.eval_on if traits.is_chain else "train"  # the other methods evaluate no candidates: all rows train
-    if on == "auto":
-        on = rules.EVAL_ON.pick(traits)
+    on = _evaluated_on(config, traits)
+    if traits.is_chain and chain.eval_on == "auto":
         notes.append(f"eval_on: {on} ({facts.rows:,} training rows)")
+    if traits.is_folded and (traits.is_frozen or traits.is_fixed):
+        raise ConfigError(
+            "eval_on=folds trains a classifier for each fold from scratch, but the classifier is frozen. Use --eval-on held-out."
+        )
+    if traits.is_folded and chain.early_reject is not None:
+        raise ConfigError(
+            f"early_reject={chain.early_reject:g} looks at a part of one evaluation batch, but eval_on=folds has a batch for each "
+            "fold. Leave --early-reject out, or use --eval-on held-out."
+        )
     rows = {
         "end": value_or(chain.evaluation_rows.end, rules.END_ROWS.pick(traits)),
         "early": value_or(chain.evaluation_rows.early, rules.EARLY_ROWS.pick(traits)),
@@ -200,12 +220,21 @@ def _evaluation(config: Config, facts: Facts, traits: Traits, notes: list[str]) 
             notes.append(
                 f"evaluation rows, {name}: {facts.fitting_rows:,} of {number:,}, so that their maps fit in --max-memory"
             )
-    return Evaluation(on, chain.eval_fraction, rows["early"], rows["end"], rules.UNTIL)
+    folds = chain.eval_folds if traits.is_folded else 1
+    return Evaluation(on, folds, chain.eval_fraction, rows["early"], rows["end"], rules.UNTIL)
+
+
+def _evaluated_on(config: Config, traits: Traits) -> str:
+    """Return what evaluates candidates; under the other methods, which evaluate none, all rows train."""
+    if not traits.is_chain:
+        return "train"
+    return rules.EVAL_ON.pick(traits) if config.chain.eval_on == "auto" else config.chain.eval_on
 
 
 def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation) -> TrainSettings:
     train = config.train
-    evaluated = 0 if evaluation.on == "train" else round(evaluation.fraction * facts.rows)
+    shares = {"train": 0.0, "held-out": evaluation.fraction, "folds": 1.0 / evaluation.folds}
+    evaluated = round(shares[evaluation.on] * facts.rows)
     fitted = facts.rows - evaluated
     batch_size = max(1, min(value_or(train.batch_size, rules.BATCH_SIZE.pick(traits)), fitted))
     epoch_steps = max(1, fitted // batch_size)
@@ -213,7 +242,7 @@ def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation)
     if not traits.is_grey_search:
         usual = max(usual, math.ceil(rules.SEARCH_STEPS / epoch_steps))
     epochs = value_or(train.epochs, usual)
-    steps = min(train.steps, epochs * epoch_steps)
+    steps = min(value_or(train.steps, rules.TRAIN_STEPS.pick(traits)), epochs * epoch_steps)
     return TrainSettings(
         epochs=epochs,
         epoch_steps=epoch_steps,
@@ -221,8 +250,8 @@ def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation)
         steps=steps,
         blocks=max(1, math.ceil(epochs * epoch_steps / steps)),
         learning_rate=train.learning_rate,
-        weight_decay=train.weight_decay,
-        mask_noise=train.mask_noise,
+        weight_decay=value_or(train.weight_decay, rules.WEIGHT_DECAY.pick(traits)),
+        mask_noise=value_or(train.mask_noise, rules.MASK_NOISE.pick(traits)),
         input_noise=value_or(train.input_noise, rules.INPUT_NOISE.pick(traits)),
         pretrain=value_or(train.pretrain, 0),
         is_frozen=train.frozen,
@@ -250,8 +279,10 @@ def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings)
         epochs=value_or(retrain.epochs, _retrain_epochs(config, facts, traits, train, finetune)),
         batch_size=train.batch_size,
         learning_rate=value_or(retrain.learning_rate, train.learning_rate),
-        weight_decay=train.weight_decay,
-        dropout=value_or(retrain.dropout, rules.GREY_DROPOUT if traits.is_grey_scratch else config.model.dropout),
+        weight_decay=value_or(retrain.weight_decay, value_or(config.train.weight_decay, 0.0)),
+        dropout=value_or(
+            retrain.dropout, rules.GREY_DROPOUT if traits.is_grey_scratch else value_or(config.model.dropout, 0.0)
+        ),
         input_noise=value_or(retrain.input_noise, rules.RETRAIN_INPUT_NOISE.pick(traits)),
         warp=retrain.warp,
         distill=retrain.distill,

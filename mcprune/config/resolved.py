@@ -152,7 +152,7 @@ class TrainSettings(NamedTuple):
 
 
 class RetrainSettings(NamedTuple):
-    """The training of the small model; `batch_size`, `weight_decay` and `amp` are those of the search."""
+    """The training of the small model; `batch_size` and `amp` are those of the search."""
 
     finetune: str
     epochs: int
@@ -192,7 +192,9 @@ class Evaluation(NamedTuple):
     Attributes
     ----------
     on : str
-        `train` or `held-out`.
+        `train`, `held-out` or `folds`.
+    folds : int
+        Classifiers, each trained on the rows of the other folds; 1 where all evaluate by one.
     fraction : float
         Of the training rows that are held out.
     early_rows, rows : int
@@ -202,6 +204,7 @@ class Evaluation(NamedTuple):
     """
 
     on: str
+    folds: int
     fraction: float
     early_rows: int
     rows: int

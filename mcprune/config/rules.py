@@ -17,6 +17,7 @@ REGROWN_UNTIL = 0.9  # fraction of the run at which n(t) is at rest
 LARGEST_DELTA = 1e6
 THREADS_A_CORE = 4  # more is a mistake; up to there a run of a larger machine is repeated as it was
 SEARCH_WIDTH = 512  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
+FOLDED_WIDTH = 64  # of a classifier for each fold: few rows train it
 GREY_DROPOUT = 0.2
 # Of the parts of alpha: the run has so many decades; means over so many epochs, half of a decade.
 DECADES, WINDOW = 8, 10
@@ -58,6 +59,10 @@ class Traits(NamedTuple):
         n(t) falls, and a pool follows it.
     may_be_fresh : bool
         The small model is trained from scratch unless the kind of sites forbids it.
+    may_fold : bool
+        A chain trains mcprune's own MLP from scratch, and searches its inputs or units.
+    is_folded : bool
+        A classifier for each fold evaluates candidates.
     """
 
     is_chain: bool
@@ -76,6 +81,8 @@ class Traits(NamedTuple):
     is_cold: bool
     is_followed: bool
     may_be_fresh: bool
+    may_fold: bool
+    is_folded: bool
 
     @property
     def is_grey_search(self) -> bool:
@@ -154,6 +161,7 @@ def worded(value: object) -> str:
 MANY = f"{LARGE:,} training rows or more"
 GREY = f"{LARGE:,} or more grey images"
 FROZEN = "a frozen classifier"
+FOLDED = "--eval-on folds"
 
 USUAL_EPOCHS = 30
 EPOCHS = Default(
@@ -178,6 +186,7 @@ INPUT_NOISE = Default(
 SEARCH_HIDDEN = Default(
     (
         Rule(f"{SEARCH_WIDTH}", f"a chain on the inputs of {MANY}", lambda traits: traits.is_wide),
+        Rule(f"{FOLDED_WIDTH}", f"inputs under {FOLDED}", lambda traits: traits.is_folded and traits.only_inputs),
         Rule("that of --hidden"),
     )
 )
@@ -201,7 +210,7 @@ SHORT_EPOCHS = 5
 RETRAIN_DROPOUT = Default(
     (
         Rule(f"{GREY_DROPOUT:g}", f"an MLP on {GREY}", lambda traits: traits.is_grey_scratch),
-        Rule("that of --dropout"),
+        Rule("that of --dropout if given, else 0"),
     )
 )
 # Noise on the pixels helps classifiers that see single pixels; batch-norms need none.
@@ -252,6 +261,12 @@ EARLY_ROWS = Default(
     )
 )
 EVAL_ON: Default[str] = Default((Rule("train", MANY, lambda traits: traits.is_large), Rule("held-out")))
+DROPOUT = Default(
+    (Rule(0.3, f"a search of inputs under {FOLDED}", lambda traits: traits.is_folded and traits.only_inputs), Rule(0.0))
+)
+WEIGHT_DECAY = Default((Rule(0.01, f"the search under {FOLDED}", lambda traits: traits.is_folded), Rule(0.0)))
+MASK_NOISE = Default((Rule(0.1, FOLDED, lambda traits: traits.is_folded), Rule(0.05)))
+TRAIN_STEPS = Default((Rule(4, FOLDED, lambda traits: traits.is_folded), Rule(8)), "at most those of the run")
 SHARPNESS = Default((Rule("geometric:1:16"),))
 SCORE_ROWS = Default((Rule(2560),))
 MIN_PER_LAYER = Default((Rule(1),))
@@ -267,9 +282,14 @@ DEFAULTS: dict[str, Default[object]] = {
     "epochs": EPOCHS,
     "batch_size": BATCH_SIZE,
     "input_noise": INPUT_NOISE,
+    "dropout": DROPOUT,
+    "weight_decay": WEIGHT_DECAY,
+    "mask_noise": MASK_NOISE,
+    "train_steps": TRAIN_STEPS,
     "finetune": FINETUNE,
     "retrain_epochs": RETRAIN_EPOCHS,
     "retrain_learning_rate": Default((), "that of --learning-rate"),
+    "retrain_weight_decay": Default((), "that of --weight-decay if given, else 0"),
     "retrain_dropout": RETRAIN_DROPOUT,
     "retrain_input_noise": RETRAIN_INPUT_NOISE,
     "moves": MOVES,

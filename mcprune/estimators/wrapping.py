@@ -24,7 +24,7 @@ from mcprune.session.build.markov import budget_over_time, move_plan
 from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.named_sites import fixed_sites
 from mcprune.sites.site_map import SiteGroup, SiteMap
-from mcprune.training.batches import split_evaluation_rows
+from mcprune.training.folds import split_rows
 from mcprune.training.metrics import coded_groups
 from mcprune.types import BoolArray
 
@@ -60,7 +60,8 @@ def search_estimator(
     if not isinstance(config.problem.keep, int):
         raise ConfigError(f"keep={config.problem.keep!r}, but a number of columns is needed; give keep one number")
     sites, keep = rows.features.shape[1], config.problem.keep
-    fit, judge = split_evaluation_rows(rows.targets, "held-out", config.chain.eval_fraction, config.runtime.seed)
+    folds = split_rows(rows.targets, "held-out", fraction=config.chain.eval_fraction, folds=1, seed=config.runtime.seed)
+    (fit,), (judge,) = folds
     parts = [
         (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])
         for part in (fit, judge)

@@ -9,10 +9,13 @@ import numpy as np
 
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
+from mcprune.objectives.base import Objective
 from mcprune.types import Float32Array, FloatArray
 
 if TYPE_CHECKING:
     import torch
+
+    from mcprune.sites.gates import GatedModel
 
 
 def gates_of(weights: FloatArray, sharpness: float) -> Float32Array:
@@ -70,4 +73,22 @@ class Evaluator(Protocol):
 
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
         """Update after the decisions: replica r accepted candidate index[r] (-1: none) and is at position[r] now."""
+        ...
+
+
+class Canonical(Evaluator, Protocol):
+    """An evaluator that decides where another one's losses are too close, such as `FullEvaluator`."""
+
+    @property
+    def objective(self) -> Objective:
+        """What the losses are of."""
+        ...
+
+    @property
+    def gated(self) -> GatedModel:
+        """The classifier, or the first of several."""
+        ...
+
+    def at(self, weights: FloatArray) -> FloatArray:
+        """Return L_cla at each of the weight vectors, shape (K, N) -> (K,)."""
         ...

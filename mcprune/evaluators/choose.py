@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from torch import nn
 
 from mcprune.chain import moves, state
 from mcprune.errors import ModelError
-from mcprune.evaluators.base import Evaluator
+from mcprune.evaluators.base import Canonical, Evaluator
 from mcprune.evaluators.cuda_graph import GraphEvaluator
+from mcprune.evaluators.folded import Bounds, FoldedEvaluator, FoldedFullEvaluator, FoldedObjective
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.evaluators.fused_weights import FusedWeightsEvaluator
@@ -37,7 +38,7 @@ CHAINS = np.zeros(1, np.int64)
 
 @dataclass
 class EvaluationProblem:
-    """What an evaluator is chosen for: the model, the objective, an evaluation batch like those of the run, and its moves."""
+    """What an evaluator is chosen for: the classifiers, the objective, an evaluation batch like those of the run, and its moves."""
 
     gated: GatedModel
     objective: Objective
@@ -51,6 +52,8 @@ class EvaluationProblem:
     max_memory: int = 2**30
     early_reject: float | None = None
     rows: Rows | None = None
+    classifiers: tuple[GatedModel, ...] = ()  # one for each fold; empty: `gated` alone
+    bounds: Bounds | None = None  # of the folds in a batch
     current: state.ChainState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,9 +97,29 @@ def build(name: str, problem: EvaluationProblem) -> Evaluator:
     ModelError
         It cannot evaluate the model; the message says why.
     """
-    gated, objective, memory = problem.gated, problem.objective, problem.max_memory
+    objective = problem.objective
     if objective.reads_mask and name != "full":
         raise ModelError(f"the objective {objective.name!r} reads the mask, which only `full` passes to it")
+    if isinstance(objective, FoldedObjective) and problem.bounds is not None:
+        parts = [_build(name, problem, *one) for one in zip(problem.classifiers, objective.parts, strict=True)]
+        return FoldedEvaluator(parts, problem.bounds, objective)
+    return _build(name, problem, problem.gated, objective)
+
+
+def make_canonical(problem: EvaluationProblem) -> Canonical:
+    """Return the canonical evaluator of a problem."""
+    objective, memory = problem.objective, problem.max_memory
+    if isinstance(objective, FoldedObjective) and problem.bounds is not None:
+        parts = [
+            FullEvaluator(gated, part, max_memory=memory)
+            for gated, part in zip(problem.classifiers, objective.parts, strict=True)
+        ]
+        return FoldedFullEvaluator(parts, problem.bounds, objective)
+    return FullEvaluator(problem.gated, objective, max_memory=memory)
+
+
+def _build(name: str, problem: EvaluationProblem, gated: GatedModel, objective: Objective) -> Evaluator:
+    memory = problem.max_memory
     ways: dict[str, Callable[[], Evaluator]] = {
         "full": lambda: FullEvaluator(gated, objective, max_memory=memory),
         "fused": lambda: (FusedWeightsEvaluator if gated.sites.weights else FusedEvaluator)(
@@ -109,7 +132,7 @@ def build(name: str, problem: EvaluationProblem) -> Evaluator:
     return ways[name]()
 
 
-def examine(name: str, problem: EvaluationProblem, canonical: FullEvaluator) -> Candidate:
+def examine(name: str, problem: EvaluationProblem, canonical: Canonical) -> Candidate:
     """Build one evaluator and compare its losses with the canonical ones."""
     candidate = Candidate(name)
     try:
@@ -170,13 +193,13 @@ def _seconds(evaluator: Evaluator, problem: EvaluationProblem, batch: moves.Move
     return max(time.perf_counter() - began, 1e-9)
 
 
-def choose(problem: EvaluationProblem, canonical: FullEvaluator, *, budget: float = BUDGET) -> tuple[Evaluator, str]:
+def choose(problem: EvaluationProblem, canonical: Canonical, *, budget: float = BUDGET) -> tuple[Evaluator, str]:
     """Return the evaluator for a run, and the reason for it unless it is `fused`.
 
     Parameters
     ----------
     problem : EvaluationProblem
-    canonical : FullEvaluator
+    canonical : Canonical
         Taken if no other is usable.
     budget : float
         Seconds for timing.
@@ -207,7 +230,7 @@ def choose(problem: EvaluationProblem, canonical: FullEvaluator, *, budget: floa
     return fastest, f"{fastest.name}, the fastest here ({speeds[best] / speeds[0]:.1f} times full); {why}"
 
 
-def select_by_name(name: str, problem: EvaluationProblem, canonical: FullEvaluator) -> Evaluator:
+def select_by_name(name: str, problem: EvaluationProblem, canonical: Canonical) -> Evaluator:
     """Return the evaluator of that name.
 
     Raises
@@ -227,18 +250,18 @@ def select_by_name(name: str, problem: EvaluationProblem, canonical: FullEvaluat
 
 
 def survey(
-    problem: EvaluationProblem, canonical: FullEvaluator, mixtures: dict[str, moves.MovePlan], seconds: float
+    problem: EvaluationProblem, canonical: Canonical, mixtures: dict[str, moves.MovePlan], seconds: float
 ) -> list[Candidate]:
     """Check and time every evaluator, the plain loop over candidates first.
 
     Parameters
     ----------
     problem : EvaluationProblem
-    canonical : FullEvaluator
+    canonical : Canonical
     mixtures : dict of str to MovePlan
         Mixtures of moves to time, `seconds` for each evaluator.
     """
-    loop = Candidate("plain loop", FullEvaluator(problem.gated, problem.objective, max_memory=1), difference=0.0)
+    loop = Candidate("plain loop", make_canonical(replace(problem, max_memory=1)), difference=0.0)
     candidates = [loop, *(examine(name, problem, canonical) for name in NAMES)]
     usable = [candidate for candidate in candidates if candidate.evaluator is not None]
     for name, plan in mixtures.items():

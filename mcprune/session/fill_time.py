@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import make_search
 from mcprune.session.pilots import MOST
 from mcprune.session.steering.controller import Controller
-from mcprune.sites.gates import GatedModel
 
 # Of a chain's time: what a trial may take to learn how long an epoch lasts, and what its epochs are planned to fill.
 TRIAL, FILLED = 0.05, 0.95
@@ -119,12 +117,10 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
     chain = chain._replace(keep_schedule=schedule, start_after=chain.start_after * share)
     train = plan.train._replace(epochs=epochs, blocks=max(1, math.ceil(plan.train.blocks * share)))
     settings = plan.settings.with_chain(chain)._replace(train=train, runtime=plan.runtime._replace(search_time=limit))
-    model = copy.deepcopy(plan.origin).to(plan.device)
     alone = replace(
         plan,
         settings=settings,
-        model=model,
-        gated=GatedModel(model, plan.sites),
+        stack=plan.new_stack(),
         notes=[],
     )
     search = make_search(alone.config, alone, began)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from mcprune.config.sections.gradient import Alpha, TrainedGates
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.session.build.plan import Plan
 from mcprune.session.retrain import Refit
-from mcprune.sites.gates import GatedModel
 from mcprune.training.fit import fit
 from mcprune.training.metrics import accuracy
 from mcprune.types import BoolArray
@@ -161,10 +159,9 @@ def _changed(plan: Plan, given: Config, candidate: dict[str, Any], epochs: int) 
 
 def _alone(plan: Plan) -> Plan:
     """Return the plan on a copy of its classifier."""
-    model = copy.deepcopy(plan.origin).to(plan.device)
     # A pilot ends by its own schedule, never by the clock.
     settings = plan.settings._replace(runtime=plan.runtime._replace(search_time=math.inf))
-    return replace(plan, settings=settings, model=model, gated=GatedModel(model, plan.sites), notes=[])
+    return replace(plan, settings=settings, stack=plan.new_stack(), notes=[])
 
 
 def _epoch_seconds(plan: Plan, searcher: Searcher) -> float:

@@ -235,7 +235,7 @@ def end_block_together(
         float(is_late),
         float(search.blocks_done),
         chain_digest(search.state.method),
-        classifier_digest(search.plan.model) if is_check else 0.0,
+        classifier_digest(torch.nn.ModuleList(gated.model for gated in search.plan.stack)) if is_check else 0.0,
         float(blocks),
     ]
     everyone = ranks.gather_same(BLOCK, mine)

@@ -24,8 +24,6 @@ from mcprune.session.steering.controller import Controller
 from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, deserialize
 from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Replanned, Stopped
-from mcprune.training.batches import split_evaluation_rows
-from mcprune.training.fit import fit
 from mcprune.types import BoolArray
 
 # At most so many progress events, so many with a look at the validation rows, and so many with the gates themselves.
@@ -57,10 +55,8 @@ class Search(SearchStatus):
 
     def __init__(self, plan: Plan, method: Method[Any], controller: Controller | None = None) -> None:
         controller = Controller() if controller is None else controller
-        targets, seed = plan.prepared.y_train, plan.runtime.seed
-        fitted, evaluated = split_evaluation_rows(targets, plan.evaluation.on, plan.evaluation.fraction, seed)
-        trainer = make_trainer(plan, fitted)
-        rows = make_rows(plan, evaluated if method.uses_blocks else evaluated[:0])
+        trainer = make_trainer(plan)
+        rows = make_rows(plan, plan.folds if method.uses_blocks else plan.folds.without_evaluation())
         settled = plan.evaluation.falls_until if plan.falls else 0.0
         pace = Pace(plan.train.blocks, controller.most_blocks(plan), settled=settled)
         start = method.init()
@@ -184,20 +180,7 @@ class Search(SearchStatus):
         epochs = plan.train.pretrain
         if not epochs:
             return ""
-        fit(
-            plan.model,
-            self.trainer.features,
-            self.trainer.targets,
-            epochs=epochs,
-            batch_size=plan.train.batch_size,
-            learning_rate=plan.train.learning_rate,
-            weight_decay=plan.train.weight_decay,
-            seed=plan.runtime.seed,
-            should_stop=should_stop,
-            weights=self.trainer.weights,
-            amp=plan.train.amp,
-        )
-        plan.spent_forwards += 3 * epochs * len(self.trainer.targets)
+        plan.spent_forwards += 3 * self.trainer.pretrain(epochs, plan.train.weight_decay, should_stop)
         right = self.validation.accuracy(np.ones(plan.sites.size, bool))
         return f"trained for {epochs:,} epochs with all sites kept" + (
             "" if right is None else f", {right:.4f} right on the validation part"

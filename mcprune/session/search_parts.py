@@ -19,8 +19,10 @@ from mcprune.session.search_state import Reported
 from mcprune.session.search_status import SearchStatus
 from mcprune.storage.events import Adapted, Hardened, Progress
 from mcprune.training.batches import EvaluationRows
+from mcprune.training.folds import Folds, member_seed
+from mcprune.training.stack import ClassifierStack
 from mcprune.training.trainer import Trainer
-from mcprune.types import BoolArray, Float32Array, IntArray
+from mcprune.types import BoolArray, Float32Array
 
 NEAR = 0.01
 MOST_GATES = 16_384  # more are left out: an event should stay one line of text
@@ -56,34 +58,41 @@ def training_ranks(plan: Plan) -> Ranks | None:
     return plan.ranks
 
 
-def make_trainer(plan: Plan, rows: IntArray) -> Trainer:
-    """Return what trains the plan's classifier on these of its training rows."""
-    data = plan.prepared
-    weights = None if data.weights is None else torch.from_numpy(data.weights[rows].astype(np.float32)).to(plan.device)
-    return Trainer(
-        plan.gated,
-        plan.rows(data.x_train if len(rows) == len(data.y_train) else data.x_train[rows]),
-        torch.from_numpy(data.y_train[rows]).to(plan.device),
-        batch_size=plan.train.batch_size,
-        learning_rate=plan.train.learning_rate,
-        weight_decay=plan.train.weight_decay,
-        mask_noise=plan.train.mask_noise,
-        input_noise=plan.train.input_noise,
-        seed=plan.runtime.seed,
-        weights=weights,
-        ranks=training_ranks(plan),
-        space=plan.space,
-        amp=plan.train.amp,
+def make_trainer(plan: Plan) -> ClassifierStack:
+    """Return what trains the plan's classifiers, each on its own rows."""
+    data, ranks = plan.prepared, training_ranks(plan)
+    features, targets = plan.rows(data.x_train), torch.from_numpy(data.y_train).to(plan.device)
+    weights = None if data.weights is None else torch.from_numpy(data.weights.astype(np.float32)).to(plan.device)
+    return ClassifierStack(
+        [
+            Trainer(
+                gated,
+                features,
+                targets,
+                batch_size=plan.train.batch_size,
+                learning_rate=plan.train.learning_rate,
+                weight_decay=plan.train.weight_decay,
+                mask_noise=plan.train.mask_noise,
+                input_noise=plan.train.input_noise,
+                seed=member_seed(plan.runtime.seed, place),
+                rows=None if len(rows) == len(targets) else rows,
+                weights=weights,
+                ranks=ranks,
+                space=plan.space,
+                amp=plan.train.amp,
+            )
+            for place, (gated, rows) in enumerate(zip(plan.stack, plan.folds.training, strict=True))
+        ]
     )
 
 
-def make_rows(plan: Plan, rows: IntArray) -> EvaluationRows:
-    """Return the evaluation batches of these of the plan's training rows."""
+def make_rows(plan: Plan, folds: Folds) -> EvaluationRows:
+    """Return the evaluation batches of the folds' evaluation rows."""
     data = plan.prepared
     return EvaluationRows(
         data.x_train,
         data.y_train,
-        rows=rows,
+        folds=folds,
         device=plan.device,
         seed=plan.runtime.seed,
         input_noise=plan.train.input_noise,

@@ -13,7 +13,7 @@ from mcprune.methods.importance.method import RoundState
 from mcprune.methods.markov.state import MarkovState
 from mcprune.session.time_budget import PaceState
 from mcprune.training.batches import EvaluationState
-from mcprune.training.trainer import TrainerState
+from mcprune.training.stack import StackState
 from mcprune.types import BoolArray, IntArray
 
 
@@ -104,7 +104,7 @@ class SearchState:
     Attributes
     ----------
     blocks_done : int
-    trainer : TrainerState
+    trainer : StackState
     evaluation : EvaluationState
         Of the evaluation batches.
     method : MarkovState or GateState or RoundState
@@ -128,7 +128,7 @@ class SearchState:
     """
 
     blocks_done: int
-    trainer: TrainerState
+    trainer: StackState
     evaluation: EvaluationState
     method: MarkovState | GateState | RoundState
     pace: PaceState

@@ -19,7 +19,7 @@ from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, serialize
 from mcprune.training.batches import EvaluationRows
 from mcprune.training.metrics import accuracy, coded_groups, value_of
-from mcprune.training.trainer import Trainer
+from mcprune.training.stack import ClassifierStack
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 
@@ -65,7 +65,7 @@ class SearchStatus:
     ----------
     plan : Plan
     method : Method
-    trainer : Trainer
+    trainer : ClassifierStack
     rows : EvaluationRows
     pace : Pace
     state : SearchState
@@ -91,7 +91,7 @@ class SearchStatus:
         self,
         plan: Plan,
         method: Method[Any],
-        trainer: Trainer,
+        trainer: ClassifierStack,
         rows: EvaluationRows,
         pace: Pace,
         state: SearchState,
@@ -205,7 +205,7 @@ class SearchStatus:
         A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
         """
         return (
-            3 * self.state.trainer.steps * self.trainer.batch_size
+            3 * self.state.trainer.steps * self.trainer.step_rows
             + self.state.totals.evaluated_rows
             + self.plan.spent_forwards
             + self.method.forwards(self.state.method)
@@ -214,4 +214,4 @@ class SearchStatus:
     def cost(self) -> float:
         """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
         rows = min(self.plan.evaluation.rows, len(self.rows.targets))
-        return self.state.trainer.steps * self.plan.train.batch_size + self.state.totals.proposals * rows / 3 / 8
+        return self.state.trainer.steps * self.trainer.step_rows + self.state.totals.proposals * rows / 3 / 8

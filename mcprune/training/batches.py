@@ -1,10 +1,11 @@
-"""Training and evaluation rows: which rows are which, and their batches."""
+"""Batches of training rows, and evaluation batches."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,36 +14,10 @@ import torch
 from mcprune.methods.base import Batch
 from mcprune.objectives.base import Rows
 from mcprune.random import Stream, generator
+from mcprune.training.folds import Folds
 from mcprune.types import Float32Array, FloatArray, IntArray
 
 COPIED = 4_096  # rows at a time
-
-
-def split_evaluation_rows(targets: IntArray, eval_on: str, fraction: float, seed: int) -> tuple[IntArray, IntArray]:
-    """Return the indices of the training rows and of the evaluation rows.
-
-    Parameters
-    ----------
-    targets : ndarray of int64, shape (rows,)
-    eval_on : str
-        With `train` both are all rows. With `held-out` a share of each class is left out of training for the evaluation; at least one
-        row of each class trains.
-    fraction : float
-        That share.
-    seed : int
-    """
-    rows = np.arange(len(targets))
-    if eval_on == "train":
-        return rows, rows
-    draw = generator(seed, Stream.EVALUATION_SPLIT)
-    chosen = []
-    for label in np.unique(targets):
-        members = draw.permutation(rows[targets == label])
-        chosen.append(members[: min(members.size - 1, max(1, round(fraction * members.size)))])
-    evaluation = np.sort(np.concatenate(chosen))
-    if not evaluation.size:  # one row a class: there is nothing to hold out
-        return rows, rows
-    return np.setdiff1d(rows, evaluation), evaluation
 
 
 @dataclass
@@ -135,8 +110,8 @@ class EvaluationRows:
     targets : ndarray of int64, shape (all rows,)
     device : torch.device
     seed : int
-    rows : ndarray of int, optional
-        The rows to evaluate on; by default all.
+    folds : Folds, optional
+        Their evaluation rows are used; by default all rows. A batch holds the folds one after the other, each in proportion to its size.
     input_noise : float
         Standard deviation of normal noise on the copy, the same for all batches. A classifier may remember its training rows, but not
         these, so a mask is evaluated as on new rows.
@@ -152,13 +127,15 @@ class EvaluationRows:
         *,
         device: torch.device,
         seed: int,
-        rows: IntArray | None = None,
+        folds: Folds | None = None,
         input_noise: float = 0.0,
         weights: FloatArray | None = None,
         groups: IntArray | None = None,
     ) -> None:
-        rows = np.arange(len(targets)) if rows is None else rows
-        order = rows[generator(seed, Stream.EVALUATION_ORDER).permutation(len(rows))]
+        everything = np.arange(len(targets))
+        self.folds = Folds((everything,), (everything,)) if folds is None else folds
+        shuffle = generator(seed, Stream.EVALUATION_ORDER)
+        order = np.concatenate([rows[shuffle.permutation(len(rows))] for rows in self.folds.evaluation])
         columns = np.empty((features.shape[1], len(order)), np.float32)
         for start in range(0, len(order), COPIED):  # in parts, so that there is no second copy of all rows
             columns[:, start : start + COPIED] = features[order[start : start + COPIED]].T
@@ -177,21 +154,32 @@ class EvaluationRows:
         return EvaluationState(draws[0], draws[1], 0)
 
     def batch(self, state: EvaluationState, rows: int) -> Batch:
-        """Return `rows` rows from a random place on, or all rows where there are not more; the state is updated in place."""
+        """Return `rows` rows, of each fold from a random place on, or all rows where there are not more.
+
+        The state is updated in place. With a single fold nothing is copied.
+        """
         state.before.bit_generator.state = state.draw.bit_generator.state
         state.rows = rows
         total = len(self.targets)
         if rows >= total:
             return Batch(self.features.T, self.targets, self._rows(slice(None)))
-        first = int(state.draw.integers(0, total - rows + 1))
-        part = slice(first, first + rows)
-        return Batch(self.features[:, part].T, self.targets[part], self._rows(part))
+        sizes, starts = np.diff(self.folds.bounds(rows)).tolist(), self.folds.bounds(total).tolist()
+        firsts = [
+            start + int(state.draw.integers(0, end - start - size + 1))
+            for (start, end), size in zip(pairwise(starts), sizes, strict=True)
+        ]
+        if len(sizes) == 1:
+            part = slice(firsts[0], firsts[0] + rows)
+            return Batch(self.features[:, part].T, self.targets[part], self._rows(part))
+        places = [np.arange(first, first + size) for first, size in zip(firsts, sizes, strict=True)]
+        chosen = torch.from_numpy(np.concatenate(places)).to(self.targets.device)
+        return Batch(self.features[:, chosen].T, self.targets[chosen], self._rows(chosen))
 
     def last(self, state: EvaluationState) -> Batch | None:
         """Return the last batch again; None before the first."""
         draw = copy.deepcopy(state.before)
         return self.batch(EvaluationState(draw, copy.deepcopy(draw), 0), state.rows) if state.rows else None
 
-    def _rows(self, part: slice) -> Rows | None:
+    def _rows(self, part: slice | torch.Tensor) -> Rows | None:
         weights, groups = (None if one is None else one[part] for one in self._row_data)
         return None if weights is None and groups is None else Rows(weights, groups)

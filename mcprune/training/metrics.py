@@ -7,11 +7,9 @@ import torch
 from torch import nn
 
 from mcprune.errors import ObjectiveError
-from mcprune.evaluators.choose import EvaluationProblem
-from mcprune.evaluators.full import FullEvaluator
+from mcprune.evaluators.choose import EvaluationProblem, make_canonical
 from mcprune.objectives.base import Objective, Rows, losses_of
 from mcprune.objectives.decisions import WorstGroup
-from mcprune.sites.gates import GatedModel
 from mcprune.types import AnyArray, BoolArray, IntArray
 
 PART = 8192  # rows at a time
@@ -37,7 +35,7 @@ def coded_groups(objective: Objective, features: AnyArray) -> IntArray | None:
     return np.asarray(groups, np.int64)
 
 
-def try_objective(gated: GatedModel, objective: Objective, problem: EvaluationProblem) -> None:
+def try_objective(problem: EvaluationProblem) -> None:
     """Compute the objective of the untrained classifier with all sites kept, before anything is written.
 
     Raises
@@ -45,9 +43,9 @@ def try_objective(gated: GatedModel, objective: Objective, problem: EvaluationPr
     ObjectiveError
         It cannot be computed.
     """
-    full = FullEvaluator(gated, objective, max_memory=problem.max_memory)
-    problem.start(full)
-    full.at(np.full((1, gated.sites.size), problem.start_weight))
+    canonical = make_canonical(problem)
+    problem.start(canonical)
+    canonical.at(np.full((1, problem.gated.sites.size), problem.start_weight))
 
 
 @torch.no_grad()

@@ -68,8 +68,10 @@ class Trainer:
         Draws the order of the rows and the swaps.
     input_noise : float
         Standard deviation of the normal noise that each input gets in each step, in units of the scaled inputs.
+    rows : ndarray of int64, optional
+        The rows that train; by default all.
     weights : tensor of float32, shape (rows,), optional
-        Of the rows in the loss; their scale does not matter.
+        Of all rows in the loss; their scale does not matter.
     ranks : Ranks, optional
         The processes that share the rows of each step. The arguments must be the same on all of them.
     space : SearchSpace, optional
@@ -95,6 +97,7 @@ class Trainer:
         mask_noise: float,
         seed: int,
         input_noise: float = 0.0,
+        rows: IntArray | None = None,
         weights: torch.Tensor | None = None,
         ranks: Ranks | None = None,
         space: SearchSpace | None = None,
@@ -103,8 +106,11 @@ class Trainer:
         self.gated = gated
         self.features = features
         self.targets = targets
-        self.weights = None if weights is None else weights / weights.mean()
-        self.batch_size = min(batch_size, len(targets))
+        self._rows = None if rows is None else torch.from_numpy(rows).to(targets.device)
+        used = weights if weights is None or self._rows is None else weights[self._rows]
+        self.weights = None if weights is None or used is None else weights / used.mean()
+        count = len(targets) if rows is None else len(rows)
+        self.batch_size = min(batch_size, count)
         self.learning_rate = learning_rate
         self.mask_noise = mask_noise
         self.input_noise = input_noise
@@ -113,7 +119,7 @@ class Trainer:
         self.amp = amp
         self.seed = seed
         self._weight_decay = weight_decay
-        self._batches = RowOrder(len(targets), self.batch_size, features.device)
+        self._batches = RowOrder(count, self.batch_size, features.device)
         self._shared = None if ranks is None else DataParallel(ranks, self.batch_size)
 
     def init(self) -> TrainerState:
@@ -126,6 +132,13 @@ class Trainer:
             draw=generator(self.seed, Stream.MASK_NOISE),
             order=self._batches.init(generator(self.seed, Stream.TRAINING_ORDER)),
         )
+
+    def training_rows(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return features, targets and weights of the rows that train."""
+        if self._rows is None:
+            return self.features, self.targets, self.weights
+        rows = self._rows
+        return self.features[rows], self.targets[rows], None if self.weights is None else self.weights[rows]
 
     def run(
         self,
@@ -173,6 +186,8 @@ class Trainer:
         with step_noise(self.seed, state.steps):
             for _ in range(count):
                 rows = self._batches.next(state.order)
+                if self._rows is not None:
+                    rows = self._rows[rows]
                 seen, columns = None, None
                 if hook is not None:
                     seen = add_noise(self.features[rows], self.input_noise)

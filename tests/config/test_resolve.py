@@ -95,8 +95,8 @@ def test_the_fall_of_the_count(facts, options, regrow, until, pool):
 
 
 def test_the_rows_that_evaluate():
-    assert settled().evaluation[:4] == ("held-out", 0.3, 2048, 4096)
-    assert settled(MANY).evaluation[:4] == ("train", 0.3, 2048, 4096)
+    assert settled().evaluation[:5] == ("held-out", 1, 0.3, 2048, 4096)
+    assert settled(MANY).evaluation[:5] == ("train", 1, 0.3, 2048, 4096)
     assert settled(GREY).evaluation.early_rows == 1024
     assert settled(frozen=True, pretrain=1).evaluation.rows == 8192
     assert settled(method="gradient").evaluation.on == "train"

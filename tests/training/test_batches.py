@@ -11,36 +11,14 @@ from mcprune.models.mlp import MLP
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.training import batches
-from mcprune.training.batches import EvaluationRows, split_evaluation_rows
+from mcprune.training.batches import EvaluationRows
 from mcprune.training.fit import fit
+from mcprune.training.folds import Folds, split_rows
 from mcprune.training.metrics import accuracy
 from mcprune.training.steps import swap_sites
 from mcprune.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize("share", [0.05, 0.3, 0.7])
-def test_held_out_judges_are_a_share_of_every_class_and_never_train(share):
-    targets = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [400, 90, 12, 3]))
-    training, judging = split_evaluation_rows(targets, "held-out", share, seed=1)
-    assert not set(training) & set(judging)
-    assert sorted([*training, *judging]) == list(range(len(targets)))
-    for label, count in enumerate([400, 90, 12, 3]):
-        judges = (targets[judging] == label).sum()
-        assert abs(judges - share * count) <= 1
-        assert 1 <= judges < count
-    again = split_evaluation_rows(targets, "held-out", share, seed=1)
-    np.testing.assert_array_equal(again[1], judging)
-    assert not np.array_equal(split_evaluation_rows(targets, "held-out", share, seed=2)[1], judging)
-
-
-def test_a_class_with_one_row_trains_it_and_training_judges_are_all_rows():
-    training, judging = split_evaluation_rows(np.array([0, 0, 0, 0, 1]), "held-out", 0.5, seed=0)
-    assert 4 in training
-    assert 4 not in judging
-    training, judging = split_evaluation_rows(np.array([0, 0, 1]), "train", 0.3, seed=0)
-    assert training.tolist() == judging.tolist() == [0, 1, 2]
 
 
 def test_an_evaluation_batch_is_rows_with_their_own_classes():
@@ -70,11 +48,33 @@ def test_chosen_rows_are_laid_out_as_a_copy_of_them_would_be(monkeypatch):
     )
     wanted = copied.batch(copied.init(), 123)
     monkeypatch.setattr(batches, "COPIED", 50)
-    picked = EvaluationRows(features, targets, rows=chosen, device=CPU, seed=3, input_noise=0.1, weights=weights)
+    picked = EvaluationRows(
+        features, targets, folds=Folds((chosen,), (chosen,)), device=CPU, seed=3, input_noise=0.1, weights=weights
+    )
     rows = picked.batch(picked.init(), 123)
     assert torch.equal(rows.features, wanted.features)
     assert torch.equal(rows.targets, wanted.targets)
     assert torch.equal(rows.rows.weights, wanted.rows.weights)
+
+
+def test_a_batch_of_folds_has_the_rows_of_each_where_its_bounds_say():
+    draw = np.random.default_rng(0)
+    features, classes = draw.normal(size=(90, 4)).astype(np.float32), draw.integers(0, 3, 90)
+    folds = split_rows(classes, "folds", fraction=0.0, folds=4, seed=0)
+    rows = EvaluationRows(features, np.arange(90), folds=folds, device=CPU, seed=3, weights=features[:, 0] ** 2)
+    state, seen = rows.init(), set()
+    for count in (90, 1000, *[30] * 60):
+        batch, bounds = rows.batch(state, count), folds.bounds(count)
+        assert len(batch.targets) == min(count, 90)
+        assert torch.equal(rows.last(state).targets, batch.targets)
+        np.testing.assert_array_equal(batch.features.numpy(), features[batch.targets.numpy()])
+        np.testing.assert_array_equal(batch.rows.weights.numpy(), features[batch.targets.numpy(), 0] ** 2)
+        for place, members in enumerate(folds.evaluation):
+            part = batch.targets[bounds[place] : bounds[place + 1]].tolist()
+            assert len(set(part)) == len(part)
+            assert set(part) <= set(members.tolist())
+        seen.update(batch.targets.tolist())
+    assert seen == set(range(90))
 
 
 def test_judging_rows_carry_the_same_noise_in_every_batch_and_the_data_none():

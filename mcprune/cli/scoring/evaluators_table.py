@@ -8,8 +8,7 @@ from typing import TextIO
 from mcprune.chain import moves
 from mcprune.config.schema import Config
 from mcprune.environment import use_threads
-from mcprune.evaluators.choose import Candidate, survey
-from mcprune.evaluators.full import FullEvaluator
+from mcprune.evaluators.choose import Candidate, make_canonical, survey
 from mcprune.report.terminal import choose
 from mcprune.report.text import number, wrapped
 from mcprune.session.build.dataset import load_dataset
@@ -36,9 +35,7 @@ def show(config: Config, stream: TextIO) -> None:
     # Under hard gates a site move changes nothing unless its weight crosses 0, as a toggle's does.
     single = moves.move_plan(toggle=1.0) if math.isinf(problem.sharpness) else moves.move_plan(site=1.0)
     mixtures = {"site": single, "exchange": moves.move_plan(exchange=1.0)}
-    candidates = survey(
-        problem, FullEvaluator(plan.gated, plan.objective, max_memory=plan.runtime.max_memory), mixtures, SECONDS
-    )
+    candidates = survey(problem, make_canonical(problem), mixtures, SECONDS)
     output = choose(stream)
     kinds = ",".join(dict.fromkeys(group.kind for group in plan.sites.groups))
     sites = f"{plan.sites.size:,} sites ({kinds})"

@@ -228,10 +228,12 @@ class Markov(Section):
         description="rows of the evaluation batch at the end, and while n(t) falls",
         json_schema_extra={"placeholder": "N[,early=N]"},
     )
-    eval_on: Literal["auto", "train", "held-out"] = Field(
+    eval_on: Literal["auto", "train", "held-out", "folds"] = Field(
         default="auto",
-        description="training rows that evaluate a candidate: all of them, or rows that are held out from training",
+        description="training rows that evaluate a candidate. train: all of them; held-out: rows that do not train; folds: all of them, "
+        "each by the classifier that was not trained on it, of one for each fold",
     )
+    eval_folds: int = Field(default=4, ge=2, le=64, description="classifiers under --eval-on folds")
     eval_fraction: float = Field(
         default=0.3, gt=0, lt=1, description="fraction of the training rows held out to evaluate candidates"
     )

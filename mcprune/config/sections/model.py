@@ -32,5 +32,5 @@ class Model(Section):
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "softplus"] = Field(
         default="relu", description="activation of the hidden layers"
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout in the hidden layers while training")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="dropout in the hidden layers while training")
     bias: bool = Field(default=True, description="biases in the linear layers of the built-in classifier")

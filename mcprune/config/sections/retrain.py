@@ -29,6 +29,7 @@ class Retrain(Section):
         gt=0,
         description="Adam's learning rate; it rises to twice that and falls to 0",
     )
+    weight_decay: float | None = Field(default=None, ge=0, description="decoupled weight decay (AdamW)")
     dropout: float | None = Field(
         default=None,
         ge=0,

@@ -22,9 +22,9 @@ class Train(Section):
         gt=0,
         description="Adam's learning rate during the search; it decays over the last part of the run",
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay (AdamW)")
-    mask_noise: float = Field(
-        default=0.05, ge=0, le=1, description="fraction of the kept sites that each training row swaps for dropped ones"
+    weight_decay: float | None = Field(default=None, ge=0, description="decoupled weight decay (AdamW)")
+    mask_noise: float | None = Field(
+        default=None, ge=0, le=1, description="fraction of the kept sites that each training row swaps for dropped ones"
     )
     input_noise: float | None = Field(
         default=None,
@@ -47,8 +47,8 @@ class Train(Section):
         description="bfloat16 (torch's autocast) in the forward passes of training, in the search and the retraining; "
         "candidates and results stay float32",
     )
-    steps: int = Field(
-        default=8,
+    steps: int | None = Field(
+        default=None,
         ge=1,
         le=LARGEST_COUNT,
         description="training steps between two blocks of proposals",

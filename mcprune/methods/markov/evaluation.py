@@ -11,8 +11,7 @@ import numpy as np
 from mcprune.chain import engine, min_per_layer, moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import NumericalError
-from mcprune.evaluators.base import Evaluator
-from mcprune.evaluators.full import FullEvaluator
+from mcprune.evaluators.base import Canonical, Evaluator
 from mcprune.methods.base import Batch
 from mcprune.types import BoolArray, FloatArray, IntArray
 
@@ -54,7 +53,7 @@ class CheckedEvaluator:
     ----------
     evaluator : Evaluator
         Evaluates the candidates.
-    canonical : FullEvaluator
+    canonical : Canonical
         Decides where the evaluator's loss is too close to the threshold for its rounding.
     lower_bound : float or None
         Of the objective: a candidate that could not be accepted even at this loss is rejected unevaluated.
@@ -63,7 +62,7 @@ class CheckedEvaluator:
     """
 
     def __init__(
-        self, evaluator: Evaluator, canonical: FullEvaluator, lower_bound: float | None, layers: IntArray | None = None
+        self, evaluator: Evaluator, canonical: Canonical, lower_bound: float | None, layers: IntArray | None = None
     ) -> None:
         self.evaluator = evaluator
         self.canonical = canonical

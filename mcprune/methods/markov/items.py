@@ -9,8 +9,7 @@ import torch
 
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
-from mcprune.evaluators.base import Evaluator
-from mcprune.evaluators.full import FullEvaluator
+from mcprune.evaluators.base import Canonical, Evaluator
 from mcprune.sites.space import SearchSpace
 from mcprune.types import FloatArray
 
@@ -71,7 +70,7 @@ class ItemEvaluator:
         return self.space.expand(position, self.weight)
 
 
-def on_items(evaluator: Evaluator, canonical: FullEvaluator, space: SearchSpace, weight: float) -> tuple[Any, Any]:
+def on_items(evaluator: Evaluator, canonical: Canonical, space: SearchSpace, weight: float) -> tuple[Any, Any]:
     """Return both evaluators as ones of the space's items; a canonical one that also judges stays one object."""
     if space.is_plain:
         return evaluator, canonical

@@ -11,8 +11,7 @@ from mcprune.chain import min_per_layer, moves, stepsize, tempering
 from mcprune.chain import state as chain_state
 from mcprune.chain.cost_constraint import CostConstraint
 from mcprune.chain.ranks.gates import BOX
-from mcprune.evaluators.base import Evaluator, gates_of
-from mcprune.evaluators.full import FullEvaluator
+from mcprune.evaluators.base import Canonical, Evaluator, gates_of
 from mcprune.methods.base import Batch, BlockInfo, Method
 from mcprune.methods.markov.evaluation import CheckedEvaluator
 from mcprune.methods.markov.gates import Gates, GatesByRank, GatesBySign, Law, from_cut
@@ -47,7 +46,7 @@ class Markov(Method[MarkovState]):
     settings : ChainSettings
     evaluator : Evaluator
         Evaluates the candidates.
-    canonical : FullEvaluator
+    canonical : Canonical
         Decides where the evaluator's loss is too close to the threshold for its rounding.
     lower_bound : float or None
         Of the objective: a candidate that could not be accepted even at this loss is rejected unevaluated.
@@ -71,7 +70,7 @@ class Markov(Method[MarkovState]):
         space: SearchSpace,
         settings: ChainSettings,
         evaluator: Evaluator,
-        canonical: FullEvaluator,
+        canonical: Canonical,
         lower_bound: float | None,
         proposals: Proposals | None = None,
         start: MeasureStart | None = None,

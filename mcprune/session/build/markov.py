@@ -21,9 +21,9 @@ from mcprune.config.rules import POOL
 from mcprune.data.prepare import Prepared
 from mcprune.distributed.evaluation import SharedEvaluator
 from mcprune.errors import ConfigError, ModelError
-from mcprune.evaluators.base import Evaluator
-from mcprune.evaluators.choose import EvaluationProblem, choose, examine, select_by_name
-from mcprune.evaluators.full import FullEvaluator
+from mcprune.evaluators.base import Canonical, Evaluator
+from mcprune.evaluators.choose import EvaluationProblem, choose, examine, make_canonical, select_by_name
+from mcprune.evaluators.folded import FoldedObjective
 from mcprune.methods.gradient.method import Gradient
 from mcprune.methods.importance.method import Importance
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
@@ -46,8 +46,7 @@ TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
 
 def most_evaluation_rows(plan: Plan) -> int:
     """Return how many rows a candidate can be judged on at most."""
-    share = plan.evaluation.fraction if plan.evaluation.on == "held-out" else 1.0
-    return max(1, round(share * len(plan.prepared.y_train)))
+    return max(1, plan.folds.rows)
 
 
 def evaluation_problem(plan: Plan) -> EvaluationProblem:
@@ -63,7 +62,7 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
         chosen = np.linspace(0, len(data.y_train) - 1, rows).round().astype(np.int64)
     return EvaluationProblem(
         gated=plan.gated,
-        objective=plan.objective,
+        objective=FoldedObjective(plan.objective, plan.folds.bounds) if len(plan.stack) > 1 else plan.objective,
         # Input by input, as EvaluationRows lays them out.
         features=plan.rows(np.ascontiguousarray(data.x_train[chosen].T)).T,
         targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
@@ -75,6 +74,8 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
         max_memory=plan.runtime.max_memory,
         early_reject=chain.early_reject or None,
         rows=_objective_rows(data, chosen),
+        classifiers=plan.stack,
+        bounds=plan.folds.bounds,
     )
 
 
@@ -84,7 +85,7 @@ def _objective_rows(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
     return None if weights is None and groups is None else Rows(weights, groups)
 
 
-def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
+def make_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
     """Return the evaluator that judges and the canonical one; of several ranks one that shares the candidates.
 
     Raises
@@ -102,19 +103,19 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
     if name != evaluator.name:
         evaluator = select_by_name(name, evaluation_problem(plan), canonical)
     shared = SharedEvaluator(evaluator, ranks)
-    return shared, cast(FullEvaluator, shared) if evaluator is canonical else canonical
+    return shared, cast(Canonical, shared) if evaluator is canonical else canonical
 
 
-def _own_evaluators(plan: Plan) -> tuple[Evaluator, FullEvaluator]:
+def _own_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
     name, rate = plan.runtime.evaluator, plan.chain.early_reject
-    canonical = FullEvaluator(plan.gated, plan.objective, max_memory=plan.runtime.max_memory)
+    problem = evaluation_problem(plan)
+    canonical = make_canonical(problem)
     if rate:
         if name not in ("auto", "fused"):
             raise ConfigError(
                 f"--early-reject cannot use --evaluator {name}, which sees every row. Leave --evaluator out."
             )
         plan.notes.append(f"early_reject: approximate: a wrong rejection has a chance of about {rate:g}")
-    problem = evaluation_problem(plan)
     if name != "auto":
         return select_by_name(name, problem, canonical), canonical
     if rate:

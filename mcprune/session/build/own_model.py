@@ -17,8 +17,9 @@ from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared, split
 from mcprune.data.scale import fit_scaler
 from mcprune.errors import ConfigError, ModelError, brief
-from mcprune.models.modes import evaluating, has_frozen_parameters, is_fully_frozen, undrawn_parameters
+from mcprune.models.modes import evaluating, has_frozen_parameters, is_fully_frozen, redraw, undrawn_parameters
 from mcprune.models.outputs import give_logits
+from mcprune.training.folds import member_seed
 
 # Parameters that a note names.
 NAMED = 3
@@ -252,3 +253,22 @@ def note_on_redraw(model: nn.Module) -> str:
         return ""
     listing = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     return f"retraining starts {listing} from the values that they came with: no reset_parameters of the model draws them afresh"
+
+
+def redrawn_copies(model: nn.Module, count: int, seed: int) -> tuple[nn.Module, ...]:
+    """Return copies of a model, the trainable parameters of each drawn afresh: what it knew of the rows is forgotten.
+
+    Raises
+    ------
+    ConfigError
+        Parameters that cannot be drawn afresh.
+    """
+    if names := undrawn_parameters(model):
+        raise ConfigError(
+            f"eval_on=folds trains a copy of the model for each fold from scratch, but no reset_parameters of the model draws "
+            f"{names[0]!r} afresh. Give its module a reset_parameters, or use eval_on='held-out'."
+        )
+    copies = tuple(copy.deepcopy(model) for _ in range(count))
+    for place, one in enumerate(copies):
+        redraw(one, member_seed(seed, place))
+    return copies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +27,7 @@ from mcprune.objectives.specs import PLAIN
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import SearchSpace
+from mcprune.training.folds import Folds
 from mcprune.types import Float32Array
 
 
@@ -39,8 +41,12 @@ class Plan:
         The resolved configuration.
     facts : Facts
         What it was resolved by.
-    origin : nn.Module
-        The classifier as it was before the search.
+    folds : Folds
+        The training rows of each classifier of the search, and those that it evaluates candidates on.
+    stack : tuple of GatedModel
+        The classifiers of the search: one, or one for each fold.
+    origins : tuple of nn.Module
+        The classifiers as they were before the search.
     spent_forwards : int
         On pilots, before the search.
     ranks : Ranks or None
@@ -50,15 +56,34 @@ class Plan:
     settings: Resolved
     facts: Facts
     prepared: Prepared
-    model: nn.Module
-    origin: nn.Module
+    folds: Folds
+    stack: tuple[GatedModel, ...]
+    origins: tuple[nn.Module, ...]
     space: SearchSpace
-    gated: GatedModel
     objective: Objective
     device: torch.device
     spent_forwards: int = 0
     notes: list[str] = field(default_factory=list)
     ranks: Ranks | None = None
+
+    @property
+    def gated(self) -> GatedModel:
+        """The classifier that the search ends with, under gates: of several the first."""
+        return self.stack[0]
+
+    @property
+    def model(self) -> nn.Module:
+        """The classifier that the search ends with; of several the first."""
+        return self.stack[0].model
+
+    @property
+    def origin(self) -> nn.Module:
+        """That classifier as it was before the search."""
+        return self.origins[0]
+
+    def new_stack(self) -> tuple[GatedModel, ...]:
+        """Return copies of the classifiers as they were before the search."""
+        return tuple(GatedModel(copy.deepcopy(model).to(self.device), self.sites) for model in self.origins)
 
     @property
     def config(self) -> Config:

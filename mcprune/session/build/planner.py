@@ -26,13 +26,14 @@ from mcprune.objectives.specs import PLAIN
 from mcprune.session.build.budget import describe_budget, settle_space
 from mcprune.session.build.importance import rounds_of
 from mcprune.session.build.markov import evaluation_problem
-from mcprune.session.build.own_model import note_on_redraw, settle_own_model
+from mcprune.session.build.own_model import note_on_redraw, redrawn_copies, settle_own_model
 from mcprune.session.build.plan import Plan
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.sites.space import SearchSpace
 from mcprune.surgery.trial import require_cuttable
 from mcprune.training.classifiers import fresh_classifier, rows_that_fit
+from mcprune.training.folds import member_seed, split_rows
 from mcprune.training.metrics import coded_groups, try_objective
 
 # Images are grey where fewer pixels than this share are black: hardly any is rarely lit, so noise and regrowth, which cost such pixels,
@@ -108,7 +109,19 @@ def make_plan(
         is_weighted=prepared.weights is not None,
     )
     prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
-    origin = copy.deepcopy(classifier)
+    folds = split_rows(
+        prepared.y_train,
+        settings.evaluation.on,
+        fraction=settings.evaluation.fraction,
+        folds=settings.evaluation.folds,
+        seed=seed,
+    )
+    models: tuple[nn.Module, ...] = (classifier,)
+    if settings.evaluation.folds > 1 and own is not None:
+        models = redrawn_copies(classifier, len(folds.training), seed)
+    elif len(folds.training) > 1:
+        seeds = [member_seed(seed, place) for place in range(1, len(folds.training))]
+        models += tuple(fresh_classifier(shape, prepared, one, hidden=shape.search_hidden).to(device) for one in seeds)
     if own is not None or sites.channels:  # now rather than after the search
         require_cuttable(classifier, sites, (prepared.n_inputs,))
     if own is not None and settings.retrain.finetune == "scratch" and (note := note_on_redraw(classifier)):
@@ -117,16 +130,16 @@ def make_plan(
         settings=settings,
         facts=facts,
         prepared=prepared,
-        model=classifier,
-        origin=origin,
+        folds=folds,
+        stack=tuple(GatedModel(model, sites) for model in models),
+        origins=tuple(map(copy.deepcopy, models)),
         space=space,
-        gated=GatedModel(classifier, sites),
         objective=objective,
         device=device,
         notes=notes,
     )
     if config.problem.objective != PLAIN or function is not None:  # now rather than after the first blocks
-        try_objective(plan.gated, objective, evaluation_problem(plan))
+        try_objective(evaluation_problem(plan))
         notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
     return plan
 

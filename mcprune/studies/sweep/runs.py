@@ -170,7 +170,7 @@ class Sweeper:
             fit(
                 model, refit.columns(plan.rows(data.x_train), mask), torch.from_numpy(data.y_train).to(plan.device),
                 epochs=plan.retrain.epochs, batch_size=plan.train.batch_size, learning_rate=plan.retrain.learning_rate,
-                weight_decay=settled.train.weight_decay, seed=seed, input_noise=settled.retrain.input_noise or 0.0,
+                weight_decay=plan.retrain.weight_decay, seed=seed, input_noise=settled.retrain.input_noise or 0.0,
                 should_stop=refit.should_stop,
             )  # fmt: skip
             rows = refit.columns(plan.rows(data.x_validation), mask)

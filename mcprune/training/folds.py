@@ -1,0 +1,105 @@
+"""Which rows train each classifier of a search, and which rows each of them evaluates candidates on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mcprune.random import Stream, generator
+from mcprune.types import IntArray
+
+
+class Folds(NamedTuple):
+    """Indices of rows by classifier: one classifier, or one for each fold.
+
+    Attributes
+    ----------
+    training : tuple of ndarray of int64
+        Rows that train each classifier.
+    evaluation : tuple of ndarray of int64
+        Rows that each classifier evaluates candidates on; no row is in two of them.
+    """
+
+    training: tuple[IntArray, ...]
+    evaluation: tuple[IntArray, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows that evaluate, of all folds together."""
+        return sum(map(len, self.evaluation))
+
+    def without_evaluation(self) -> Folds:
+        """Return the same training rows, for a method that evaluates no candidates."""
+        return Folds(self.training, tuple(rows[:0] for rows in self.evaluation))
+
+    def bounds(self, rows: int) -> IntArray:
+        """Return where the folds begin and end in a batch of so many rows, shape (F + 1,).
+
+        A batch holds the folds one after the other, each in proportion to its size; one of all rows holds the folds whole.
+        """
+        sizes = np.array([len(one) for one in self.evaluation], np.int64)
+        total = int(sizes.sum())
+        ends = np.cumsum(sizes)
+        if rows < total:
+            ends = ends * rows // total
+        return np.concatenate([[0], ends])
+
+
+def split_rows(targets: IntArray, eval_on: str, *, fraction: float, folds: int, seed: int) -> Folds:
+    """Split the training rows of a search.
+
+    Parameters
+    ----------
+    targets : ndarray of int64, shape (rows,)
+    eval_on : str
+        `train`: all rows train, and all evaluate. `held-out`: a fraction of every class evaluates and never trains; a class keeps at
+        least one training row. `folds`: every row trains all classifiers but one, and that one evaluates it.
+    fraction : float
+        Of the rows that are held out.
+    folds : int
+        Classifiers under `folds`.
+    seed : int
+    """
+    rows = np.arange(len(targets))
+    whole = Folds((rows,), (rows,))
+    if eval_on == "train":
+        return whole
+    draw = generator(seed, Stream.EVALUATION_SPLIT)
+    if eval_on == "folds":
+        return _in_folds(targets, folds, draw) or whole
+    parts = []
+    for label in np.unique(targets):
+        members = draw.permutation(rows[targets == label])
+        parts.append(members[: min(members.size - 1, max(1, round(fraction * members.size)))])
+    held_out = np.sort(np.concatenate(parts))
+    if not held_out.size:  # one row a class: there is nothing to hold out
+        return whole
+    return Folds((np.setdiff1d(rows, held_out),), (held_out,))
+
+
+def _in_folds(targets: IntArray, folds: int, draw: np.random.Generator) -> Folds | None:
+    """Return stratified folds; None where no class has two rows.
+
+    The rows of all classes are dealt out in turn, so that folds differ by one row at most, and a class of two rows or more is in two
+    folds at least. The only row of a class trains all classifiers: one that has not seen it could not evaluate it.
+    """
+    counts = np.bincount(targets)
+    folds = min(folds, int(counts.max()))
+    if folds < 2:
+        return None
+    fold = np.full(len(targets), -1, np.int64)
+    dealt = 0
+    for label in np.flatnonzero(counts >= 2):
+        members = draw.permutation(np.flatnonzero(targets == label))
+        fold[members] = (dealt + np.arange(members.size)) % folds
+        dealt += members.size
+    rows = np.arange(len(targets))
+    return Folds(
+        tuple(rows[fold != number] for number in range(folds)), tuple(rows[fold == number] for number in range(folds))
+    )
+
+
+def member_seed(seed: int, place: int) -> int:
+    """Return the seed of the classifier at a place of the stack; that of the first is the run's."""
+    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0]) if place else seed
