@@ -56,7 +56,7 @@ def test_no_row_evaluates_with_a_classifier_that_it_trains_and_all_rows_do_both(
     search.start()
     info = search.advance(0)
     assert info.proposals
-    batch = search.judges.last(search.state.evaluation)
+    batch = search.rows.last(search.state.evaluation)
     assert len(batch.targets) == rows
     assert all(
         not torch.equal(old[0], next(gated.model.parameters())) for old, gated in zip(before, plan.stack, strict=True)
