@@ -94,6 +94,7 @@ def mcprune_data():
     return from_arrays(*mcprune_pair(), name="rows")
 
 
+@pytest.mark.slow
 def test_memory_cuts_what_is_proposed_ahead_where_moves_are_dense():
     draw = np.random.default_rng(0)
     rows = from_arrays(draw.normal(size=(12, 40_000)).astype(np.float32), np.arange(12) % 2, name="wide")

@@ -55,6 +55,7 @@ def test_ctrl_c_raises_in_the_program_that_called_prune():
     assert code != 0  # 130, or 1 where a library runs code while the interpreter ends
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_program_without_a_handler():
     assert sent(signal.SIGTERM) == (-signal.SIGTERM, [])
 

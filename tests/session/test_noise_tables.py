@@ -38,6 +38,7 @@ def test_the_informative_inputs_are_found_among_a_hundred_of_noise(make, seed):
     assert result.mask.indices.tolist() == wanted
 
 
+@pytest.mark.slow
 def test_they_are_not_found_where_the_classes_are_drawn_blindly():
     """The control: the answer comes from the classes."""
     x, y, wanted = shuffled(clusters, 0)

@@ -112,6 +112,7 @@ def test_an_earlier_run_that_a_kill_left_in_the_folder_is_not_gone_on_with(tmp_p
     assert work.finished("one")
 
 
+@pytest.mark.slow
 def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
     """By a clock that blocks alone move: of 2 s some had gone in trials and some in the search, and the rest is what it gets."""
     from mcprune.session.search import Search
