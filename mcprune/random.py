@@ -34,6 +34,8 @@ class Stream(IntEnum):
     SCORE_ROWS = 11
     RANDOM_SCORES = 12
     STEP_NOISE = 13  # dropout and noise on the inputs in the steps of backprop
+    START_ROWS = 14  # rows that choose a start
+    PLAYOFF = 15  # folds, batches and random masks of the playoff
     STUDY_ROWS = 21
     STUDY_SUBSET = 31
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mcprune.config.measures import ALL_SITES
 from mcprune.config.resolved import (
     AlphaSettings,
     ChainOptions,
@@ -45,7 +46,7 @@ def _chain(asked: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[s
         "lookahead": chain.lookahead,
         "keep_schedule": schedule.but(until=chain.keep_schedule.until, regrow=chain.keep_schedule.regrow)
         if falls
-        else schedule,
+        else schedule.but(kind="constant"),
         "pool": asked.pool.but(size=chain.pool_size or None),
         "replicas": asked.replicas.but(hottest=chain.hottest if chain.hottest < math.inf else None),
         "evaluation_rows": EvaluationRows(end=evaluation.rows, early=evaluation.early_rows),
@@ -53,10 +54,18 @@ def _chain(asked: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[s
         "proposals": proposals.but(rows=_rows(chain.proposal_measure))
         if proposals.is_measure
         else Proposals(name=chain.proposals),
-        "start": None
-        if asked.start is None
-        else Start(**dict(_ranking(asked.start, chain.start_measure))).but(after=chain.start_after),
+        "start": _start(asked, chain),
     }
+
+
+def _start(asked: Markov, chain: ChainOptions) -> Start | None:
+    if asked.start is None and not chain.starts:
+        return None
+    if asked.start is None or not asked.start.measure:
+        return Start(name="+".join(chain.starts) or ALL_SITES)
+    return Start(**dict(_ranking(asked.start, chain.start_measure))).but(
+        name="+".join(chain.starts), after=chain.start_after
+    )
 
 
 def _gradient(asked: Gradient, gradient: GradientOptions) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 from mcprune.chain.schedules import parse
 from mcprune.config import rules
+from mcprune.config.measures import ALL_SITES
 from mcprune.config.options import option
 from mcprune.config.recorded import recorded_search
 from mcprune.config.resolve_search import resolve_chain, resolve_gradient, resolve_importance, value_or
@@ -25,6 +26,7 @@ from mcprune.config.schema import Config
 from mcprune.config.sections.gradient import Gradient
 from mcprune.config.sections.importance import Importance
 from mcprune.errors import ConfigError
+from mcprune.objectives.specs import PLAIN
 
 
 class Resolved(NamedTuple):
@@ -157,8 +159,25 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         may_be_fresh=config.retrain.finetune in ("auto", "scratch"),
         may_fold=may_fold and set(problem.sites.split(",")) <= {"inputs", "units"},
         is_folded=False,
+        is_table=_is_table(config, facts),
+        is_narrow=facts.size <= rules.NARROW,
     )
     return traits._replace(is_folded=_evaluated_on(config, traits) == "folds")
+
+
+def _is_table(config: Config, facts: Facts) -> bool:
+    """Whether a chain of exchanges chooses inputs of our own MLP by cross-entropy, on few rows."""
+    problem, chain = config.problem, config.chain
+    is_ours = not facts.is_users_model and config.model.name == "mlp" and not config.train.frozen
+    is_one_count = problem.macs is None and problem.parameters is None and problem.groups is None and facts.is_single
+    is_plain_chain = not any(chain.is_set(name) for name in ("moves", "keep_schedule", "pool"))
+    is_small = facts.rows < rules.LARGE and 0 < facts.n < facts.size
+    epochs, batch = config.train.epochs, value_or(config.train.batch_size, rules.BATCH_SIZE.rules[-1].value)
+    is_long = epochs is None or epochs * max(1, facts.rows // batch) >= rules.LONG_STEPS
+    return (
+        config.method == "markov" and is_ours and is_one_count and is_plain_chain and is_small and is_long
+        and facts.kinds == {"inputs"} and problem.objective == PLAIN
+    )  # fmt: skip
 
 
 def resolve_model(config: Config, facts: Facts) -> ModelSettings:
@@ -192,7 +211,8 @@ def _check_method(config: Config, facts: Facts) -> None:
             "Give --keep one number."
         )
     chain = config.chain
-    if config.problem.groups is not None and (chain.start is not None or chain.proposals.is_measure):
+    is_started = chain.start is not None and chain.start.names != (ALL_SITES,)
+    if config.problem.groups is not None and (is_started or chain.proposals.is_measure):
         raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from mcprune.chain.schedules import Schedule, parse
 from mcprune.config import rules
+from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS
 from mcprune.config.resolved import (
     AlphaSettings,
     ChainOptions,
@@ -44,7 +45,8 @@ def resolve_chain(search: Markov, facts: Facts, traits: Traits, train: TrainSett
         Regrowth that nothing could follow, a start after the end of the run.
     """
     moves = value_or(search.moves, rules.MOVES.pick(traits))
-    schedule = resolve_keep_schedule(search.keep_schedule, traits)
+    starts, shares = resolve_starts(search, traits)
+    schedule = resolve_keep_schedule(_keep_schedule(search, facts, starts, shares), traits)
     _check_chain(search, facts, moves)
     temperature = parse(search.temperature)
     warmth = max(temperature.start, temperature.end)
@@ -79,14 +81,18 @@ def resolve_chain(search: Markov, facts: Facts, traits: Traits, train: TrainSett
         early_reject=value_or(search.early_reject, 0.0),
         proposals="measure" if search.proposals.is_measure else proposals,
         proposal_measure=_measure(search.proposals, traits) if search.proposals.is_measure else NO_MEASURE,
-        start_measure=NO_MEASURE if search.start is None else _ranking(search.start, traits),
-        start_after=0.0 if search.start is None else _start_after(search, traits, train),
+        starts=starts,
+        start_shares=shares,
+        start_measure=NO_MEASURE
+        if search.start is None or not search.start.measure
+        else _ranking(search.start, traits),
+        start_after=0.0 if search.start is None or not search.start.measure else _start_after(search, traits, train),
     )
 
 
 def _check_chain(search: Markov, facts: Facts, moves: Mapping[str, float]) -> None:
     for scores in search.measures:
-        if scores.name == "loss-tracked":
+        if scores.measure == "loss-tracked":
             flag = "--start" if scores is search.start else "--proposals"
             raise ConfigError(
                 f"{flag} loss-tracked: only --method importance watches the steps of training. Choose loss."
@@ -97,6 +103,8 @@ def _check_chain(search: Markov, facts: Facts, moves: Mapping[str, float]) -> No
             "exchange=1,informed=1."
         )
     if search.start is not None:
+        _check_columns(search.start, facts)
+    if search.start is not None and search.start.measure:
         _check_floor(search.start, facts)
         _check_start(search.start, facts)
     if search.pool.is_off and not facts.is_single:
@@ -123,6 +131,38 @@ def _check_chain(search: Markov, facts: Facts, moves: Mapping[str, float]) -> No
     delta = parse(search.delta)
     if max(delta.start, delta.end) > rules.LARGEST_DELTA:
         raise ConfigError(f"delta={search.delta} is beyond all weights. Choose at most {rules.LARGEST_DELTA:g}.")
+
+
+def resolve_starts(search: Markov, traits: Traits) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Return the starts of the chains, all sites first, and the share of the run at which each begins; empty for all sites alone."""
+    names = rules.START.pick(traits).split("+") if search.start is None else list(search.start.names)
+    names.sort(key=lambda name: name != ALL_SITES)
+    if names == [ALL_SITES]:
+        return (), ()
+    first = rules.ALL_SITES_SHARE if names[0] == ALL_SITES else 1.0 / len(names)
+    others = (1.0 - first) / max(1, len(names) - 1)
+    return tuple(names), (0.0, *(first + place * others for place in range(len(names) - 1)))
+
+
+def _keep_schedule(search: Markov, facts: Facts, starts: tuple[str, ...], shares: tuple[float, ...]) -> KeepSchedule:
+    """Return n(t) as asked; where nothing is said, that of chains that start from masks of n sites."""
+    schedule = search.keep_schedule
+    if not starts or not facts.is_single or search.is_set("keep_schedule"):
+        return schedule
+    return schedule.but(until=rules.UNTIL * shares[1]) if starts[0] == ALL_SITES else schedule.but(kind="constant")
+
+
+def _check_columns(start: Start, facts: Facts) -> None:
+    columns = [name for name in start.names if name in COLUMN_SELECTORS]
+    if columns and facts.kinds != {"inputs"}:
+        raise ConfigError(
+            f"--start {start}: {columns[0]} scores columns of the data, but the sites are {', '.join(sorted(facts.kinds))}. Choose a "
+            "measure, such as obd."
+        )
+    if (len(start.names) > 1 or columns or not start.measure) and start.names != (ALL_SITES,) and not facts.is_single:
+        raise ConfigError(
+            f"--start {start} needs one number of sites, but the budget is {facts.budget}. Give --keep one number, or leave --start out."
+        )
 
 
 def _check_start(start: Start, facts: Facts) -> None:
@@ -154,6 +194,7 @@ def resolve_keep_schedule(schedule: KeepSchedule, traits: Traits) -> KeepSchedul
     ConfigError
         Regrowth where nothing could follow it.
     """
+    traits = traits._replace(is_followed=traits.is_followed and schedule.kind == "geometric")
     times = value_or(schedule.regrow, rules.REGROW.pick(traits))
     if schedule.regrow and not traits.is_followed:
         raise ConfigError(
@@ -186,7 +227,7 @@ def _start_after(search: Markov, traits: Traits, train: TrainSettings) -> float:
 def _measure(scores: Scores, traits: Traits) -> MeasureSettings:
     rows = value_or(scores.rows, rules.SCORE_ROWS.pick(traits))
     return MeasureSettings(
-        scores.name, rows, value_or(scores.temperature, 0.0), False, rules.MIN_PER_LAYER.pick(traits)
+        scores.measure, rows, value_or(scores.temperature, 0.0), False, rules.MIN_PER_LAYER.pick(traits)
     )
 
 

@@ -262,8 +262,12 @@ class ChainOptions(NamedTuple):
         0: exact.
     proposals : str
         chain, probes or measure; then `proposal_measure` scores.
+    starts : tuple of str
+        What chooses the first masks of chains, one after the other; empty: one chain from all sites.
+    start_shares : tuple of float
+        Share of the run at which each of these chains begins.
     start_after : float
-        Epochs before `start_measure` chooses the first mask; without a measure's name the chain starts from all sites.
+        Epochs before `start_measure`, the one among them, chooses a mask.
     """
 
     moves: dict[str, float]
@@ -289,6 +293,8 @@ class ChainOptions(NamedTuple):
     early_reject: float
     proposals: str
     proposal_measure: MeasureSettings
+    starts: tuple[str, ...]
+    start_shares: tuple[float, ...]
     start_measure: MeasureSettings
     start_after: float
 

@@ -12,6 +12,9 @@ LARGE = 20_000
 # Passes over the rows; for few rows as many as make so many training steps.
 SEARCH_STEPS, RETRAIN_STEPS, SHORT_STEPS = 2_000, 2_500, 500
 SHORT_BATCH = 64  # of the steps of a short update
+NARROW = 1_024  # sites up to which one of several chains starts from all: below many more n(t) takes most of the time
+LONG_STEPS = 500  # of training, below which a run has no time for several chains
+ALL_SITES_SHARE = 0.4  # of the run for a chain from all sites, where others follow
 HOTTEST = 10.0  # times the temperature of the coldest replica
 REGROWN_UNTIL = 0.9  # fraction of the run at which n(t) is at rest
 LARGEST_DELTA = 1e6
@@ -63,6 +66,10 @@ class Traits(NamedTuple):
         A chain trains mcprune's own MLP from scratch, and searches its inputs or units.
     is_folded : bool
         A classifier for each fold evaluates candidates.
+    is_table : bool
+        A chain of exchanges chooses n inputs of mcprune's own MLP by cross-entropy, on few rows but not in few steps.
+    is_narrow : bool
+        There are at most `NARROW` sites.
     """
 
     is_chain: bool
@@ -83,6 +90,8 @@ class Traits(NamedTuple):
     may_be_fresh: bool
     may_fold: bool
     is_folded: bool
+    is_table: bool
+    is_narrow: bool
 
     @property
     def is_grey_search(self) -> bool:
@@ -232,6 +241,17 @@ CHAIN_ALPHA = Default(
 DECISIONS = Default((Rule(1024, FROZEN, lambda traits: traits.is_frozen), Rule(64)))
 LOOKAHEAD = Default((Rule(256, FROZEN, lambda traits: traits.is_frozen), Rule(16)))
 PROPOSALS: Default[str] = Default((Rule("probes", "weights", lambda traits: traits.has_weights), Rule("chain")))
+START: Default[str] = Default(
+    (
+        Rule(
+            "all+forest+l1",
+            f"a chain on at most {NARROW:,} columns of fewer than {LARGE:,} training rows",
+            lambda traits: traits.is_table and traits.is_narrow,
+        ),
+        Rule("forest+l1", "on more columns of such rows", lambda traits: traits.is_table),
+        Rule("all"),
+    )
+)
 REGROW = Default(
     (
         Rule(
@@ -308,6 +328,7 @@ DEFAULTS: dict[str, Default[object]] = {
     "replicas.hottest": Default((), f"{HOTTEST:g} times --temperature"),
     "replicas.swap_every": Default((), "a block's proposals"),
     "gates.sharpness": SHARPNESS,
+    "start": START,
     "start.after": Default((), "1, or 0 for a classifier that is trained already"),
     "measure.rows": SCORE_ROWS,
     "measure.temperature": Default((), "200 for grasp, else 1"),

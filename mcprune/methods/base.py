@@ -27,6 +27,13 @@ class Batch(NamedTuple):
     rows: Rows | None = None
 
 
+class Finalist(NamedTuple):
+    """A mask (N,) that a search has come to, and the name of the way to it."""
+
+    name: str
+    mask: BoolArray
+
+
 class Adaptation(NamedTuple):
     """What a chain adapts, as of one block; None where it does not.
 
@@ -174,6 +181,14 @@ class Method(ABC, Generic[S]):
     def is_falling(self, progress: float, end: float) -> bool:
         """Return whether the budget, n(t) or cost(t), is higher at one share of the run than at another."""
         return False
+
+    def finalists(self, state: S) -> list[Finalist]:
+        """Return the masks that a finished search may end in, the one of `finish` among them; empty where there is no other."""
+        return []
+
+    def adopt(self, state: S, mask: BoolArray) -> None:
+        """Take another one of the finalists' masks (N,) as the result."""
+        raise NotImplementedError
 
     def crossed(self, state: S) -> IntArray | None:
         """Return the training step (N,) after which each gate last crossed one half, 0 for never; None where it does not know."""

@@ -157,6 +157,11 @@ def _outcome(page: Page, runs: Runs, features: Mapping[str, Sequence[str] | None
             page.table(table.header(objective), [table.cells(score, objective) for score in run.scores])
         else:
             page.paragraph("Nothing was tested yet.")
+    for name, run in runs.items():
+        if run.playoff is not None:
+            beside = f"{name}: " if len(runs) > 1 else ""
+            page.paragraph(f"{beside}{table.playoff_verdict(run.playoff)}.")
+            page.table(table.PLAYOFF_HEADER, table.playoff_cells(run.playoff))
     _sites(page, runs, features)
     if first.done is not None:
         lines = [

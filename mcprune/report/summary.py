@@ -8,7 +8,7 @@ from mcprune.config.budgets import COST_UNITS
 from mcprune.errors import FolderError, brief
 from mcprune.report.picture import picture
 from mcprune.report.text import number, ranges, some, wrapped
-from mcprune.storage.events import Adapted, BeforeAfter, RunDone, Scored, SiteGroup
+from mcprune.storage.events import Adapted, BeforeAfter, Playoff, RunDone, Scored, SiteGroup
 
 HEADER = ["", "sites kept", "test accuracy", "spread", "masks", "seconds"]
 MOST = 200  # names or ranges of indices that are listed; mask.json has them all
@@ -30,6 +30,43 @@ def cells(score: Scored, objective: str | None = None) -> list[str]:
         number(score.count, "d"),
         number(score.seconds, ".1f"),
     ]
+
+
+PLAYOFF_HEADER = ["finalist", "loss", "accuracy", "behind", "error", "rounds"]
+
+
+def playoff_cells(event: Playoff) -> list[list[str]]:
+    """Return the table of the finalists by their cross-validated figures, the winner first, and random columns below."""
+    rows = [
+        [
+            one.name,
+            *(number(value, ".4f") for value in (one.loss, one.accuracy, one.behind, one.error)),
+            str(one.rounds),
+        ]
+        for one in event.finalists
+    ]
+    figures = (event.random_loss, event.random_accuracy, event.lead, event.lead_error)
+    return [*rows, ["random columns", *(number(value, ".4f") for value in figures), "1"]]
+
+
+def playoff_verdict(event: Playoff) -> str:
+    """Return what the playoff has shown, in a sentence."""
+    if event.is_random:
+        return "no finalist differs from random columns by two standard errors"
+    return f"playoff on {event.rows:,} training rows, cross-validated: {event.finalists[0].name} has the lowest loss"
+
+
+def playoff_lines(event: Playoff) -> list[str]:
+    """Return the table of the finalists as aligned lines, and the verdict."""
+    rows = [PLAYOFF_HEADER, *playoff_cells(event)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(PLAYOFF_HEADER))]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]
+    return [*lines, playoff_verdict(event)]
 
 
 def kept_lines(done: RunDone, *, width: int, unicode: bool) -> list[str]:

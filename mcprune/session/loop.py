@@ -235,6 +235,8 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Note(text + "; fewer --epochs plan a shorter run")
         mask, hardened = search.harden()
+        if search.playoff is not None:
+            yield search.playoff
         for text in search.method.notes(search.state.method):
             yield Note(text)
         last = search.state.last

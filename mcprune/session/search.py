@@ -15,6 +15,7 @@ from mcprune.errors import ConfigError
 from mcprune.methods.base import Batch, BlockInfo, Method
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import Interrupt
+from mcprune.session.playoff import play_finalists
 from mcprune.session.ranks import end_block_together
 from mcprune.session.search_parts import hardened_event, make_rows, make_trainer, progress_event
 from mcprune.session.search_state import Clock, Crossings, Reported, SearchState, Totals
@@ -23,7 +24,7 @@ from mcprune.session.steering.callbacks import Callbacks
 from mcprune.session.steering.controller import Controller
 from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, deserialize
-from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Replanned, Stopped
+from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Playoff, Replanned, Stopped
 from mcprune.types import BoolArray
 
 # At most so many progress events, so many with a look at the validation rows, and so many with the gates themselves.
@@ -80,6 +81,7 @@ class Search(SearchStatus):
         self.callbacks = Callbacks()
         self.saver: Saver | None = None
         self.looks = LOOKS
+        self.playoff: Playoff | None = None  # of several finalists, once the mask is hardened
         self._batch: Batch | None = None
 
     def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
@@ -160,11 +162,19 @@ class Search(SearchStatus):
         self.state.method, mask = self.method.finish(self.state.method, batch)
         return mask
 
-    def harden(self) -> tuple[BoolArray, Hardened]:
-        """Return the mask of the result and the event that describes it."""
+    def harden(self, *, plays: bool = True) -> tuple[BoolArray, Hardened]:
+        """Return the mask of the result and the event that describes it; with `plays` several finalists are compared."""
         self.is_between = False
         gates, kept = self.training_gates(), int((self.position() > 0).sum())
-        self.mask = mask = self.finish(self.plan.evaluation.rows)
+        mask = self.finish(self.plan.evaluation.rows)
+        is_played = (
+            plays and not self.is_stopping and self.plan.facts.kinds == {"inputs"} and self.plan.is_plain_objective
+        )
+        finalists = self.method.finalists(self.state.method) if is_played else []
+        if len(finalists) > 1:
+            self.playoff, mask = play_finalists(self.plan, finalists)
+            self.method.adopt(self.state.method, mask)
+        self.mask = mask
         self.final_gates = self.training_gates()
         return mask, hardened_event(self, mask, gates, kept)
 

@@ -21,6 +21,7 @@ from mcprune.storage.events import (
     Hardened,
     KnobChanged,
     Note,
+    Playoff,
     Progress,
     Replanned,
     RunDone,
@@ -107,6 +108,11 @@ class EventLog:
     def scores(self) -> list[Scored]:
         """The rows of the final table, in its order once the run has ended."""
         return self.of(Scored) if self.done is None else list(self.done.scores)
+
+    @cached_property
+    def playoff(self) -> Playoff | None:
+        """The comparison of the finalists; None where there was none."""
+        return next(iter(self.of(Playoff)), None)
 
     @cached_property
     def done(self) -> RunDone | None:

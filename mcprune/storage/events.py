@@ -4,14 +4,32 @@ A run is an iterator of events. Each is also a line of `events.jsonl` in the run
 """
 
 from mcprune.storage.event_parts import Adapted, BeforeAfter, CostBudget, Event, MaskCost, SiteGroup, plain
-from mcprune.storage.result_events import Hardened, RunDone, Scored
+from mcprune.storage.result_events import Hardened, Playoff, RunDone, Scored, Standing
 from mcprune.storage.search_events import KnobChanged, Note, Progress, Replanned, RunStarted, Stopped
 
 KINDS: dict[str, type[Event]] = {
-    cls.kind: cls for cls in (RunStarted, Note, Progress, KnobChanged, Replanned, Stopped, Hardened, Scored, RunDone)
+    cls.kind: cls
+    for cls in (RunStarted, Note, Progress, KnobChanged, Replanned, Stopped, Playoff, Hardened, Scored, RunDone)
 }
 
 __all__ = [
-    "KINDS", "Adapted", "BeforeAfter", "CostBudget", "Event", "Hardened", "KnobChanged", "MaskCost", "Note", "Progress", "Replanned",
-    "RunDone", "RunStarted", "Scored", "SiteGroup", "Stopped", "plain",
-]  # fmt: skip
+    "KINDS",
+    "Adapted",
+    "BeforeAfter",
+    "CostBudget",
+    "Event",
+    "Hardened",
+    "KnobChanged",
+    "MaskCost",
+    "Note",
+    "Playoff",
+    "Progress",
+    "Replanned",
+    "RunDone",
+    "RunStarted",
+    "Scored",
+    "SiteGroup",
+    "Standing",
+    "Stopped",
+    "plain",
+]

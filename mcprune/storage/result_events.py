@@ -58,6 +58,64 @@ class Hardened(Event):
 
 
 @dataclass(frozen=True)
+class Standing:
+    """A finalist of a playoff.
+
+    Attributes
+    ----------
+    name : str
+        `chain from NAME` for the last mask of a chain, NAME for the mask that it started from.
+    loss : float, nats
+        Mean cross-entropy of fresh classifiers on rows that they have not seen, over the rounds that it took part in.
+    accuracy : float, share
+        Of these classifiers on the same rows.
+    behind, error : float, nats
+        Mean loss above that of the winner in the rounds of both, and its standard error over the rows; 0 for the winner.
+    rounds : int
+        Rounds that it took part in.
+    """
+
+    name: str
+    loss: float
+    accuracy: float
+    behind: float
+    error: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Playoff(Event):
+    """Fresh classifiers have chosen among the finalists of the search, by cross-validation on the training rows.
+
+    Attributes
+    ----------
+    finalists : list
+        Name, loss and more of each (`Standing`), the winner first.
+    random_loss : float, nats
+        Mean loss on random masks of as many sites.
+    random_accuracy : float, share
+        Of random masks.
+    lead, lead_error : float, nats
+        Mean loss of random masks above that of the winner, and its standard error over the rows.
+    is_random : bool
+        No finalist differs from random columns by two standard errors.
+    rows : int, rows
+        Training rows that took part.
+    seconds : float, s
+        That it took.
+    """
+
+    finalists: tuple[Standing, ...]
+    random_loss: float
+    random_accuracy: float
+    lead: float
+    lead_error: float
+    is_random: bool
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Scored(Event):
     """A classifier was tested: one row of the final table.
 

@@ -1,6 +1,7 @@
 """Resolving: pure, without gaps, repeatable from its own record, and by the rules that the help words."""
 
 import math
+import re
 from typing import get_args, get_type_hints
 
 import pytest
@@ -77,7 +78,8 @@ def test_retraining(facts, options, wanted):
 @pytest.mark.parametrize(
     ("facts", "options", "regrow", "until", "pool"),
     [
-        (FEW, {}, 0, 0.5, 32),
+        (FEW, {}, 0, 0.2, 32),
+        (FEW, {"start": "all"}, 0, 0.5, 32),
         (MANY, {}, 40, 0.3, 32),
         (MANY, {"temperature": 1e-3}, 0, 0.5, 32),
         (MANY, {"macs": 900}, 0, 0.5, 32),
@@ -92,6 +94,47 @@ def test_retraining(facts, options, wanted):
 def test_the_fall_of_the_count(facts, options, regrow, until, pool):
     chain = settled(facts, **options).chain
     assert (chain.keep_schedule.regrow, chain.keep_schedule.until, chain.pool_size) == (regrow, until, pool)
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "starts", "shares", "schedule"),
+    [
+        (FEW, {}, ("all", "forest", "l1"), (0.0, 0.4, 0.7), ("geometric", 0.2)),
+        (FEW._replace(layers=(SiteLayer("inputs", "", 5_000),)), {}, ("forest", "l1"), (0.0, 0.5), ("constant", 0.5)),
+        (MANY, {}, (), (), ("geometric", 0.3)),
+        (FEW, {"epochs": 2}, (), (), ("geometric", 0.5)),
+        (FEW, {"moves": "toggle=1"}, (), (), ("geometric", 0.5)),
+        (FEW, {"objective": "auc"}, (), (), ("geometric", 0.5)),
+        (UNITS, {"sites": "inputs,units"}, (), (), ("geometric", 0.5)),
+        (FEW, {"start": "all"}, (), (), ("geometric", 0.5)),
+        (MANY, {"start": "f"}, ("f",), (0.0,), ("constant", 0.5)),
+        (FEW, {"start": "l1+taylor+all"}, ("all", "l1", "loss"), (0.0, 0.4, 0.7), ("geometric", 0.2)),
+        (FEW, {"start": "obd,after=3", "keep_schedule": "geometric"}, ("obd",), (0.0,), ("geometric", 0.5)),
+    ],
+)
+def test_the_starts_of_chains(facts, options, starts, shares, schedule):
+    chain = settled(facts, **options).chain
+    assert chain.starts == starts
+    assert chain.start_shares == pytest.approx(shares)
+    assert (chain.keep_schedule.kind, chain.keep_schedule.until) == pytest.approx(schedule)
+    assert chain.start_measure.name == next((name for name in starts if name in ("loss", "obd")), "")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"start": "forrest"}, "there is no start 'forrest' (did you mean 'forest'?)"),
+        ({"start": "f+f"}, "has a start twice"),
+        ({"start": "obd+fisher"}, "has 2 measures. Choose one of obd, fisher"),
+        ({"start": "f,after=2"}, "after belongs to starts by a measure"),
+        ({"start": "all,rows=9"}, "rows belongs to measures that look at the loss"),
+        ({"start": "f", "sites": "units"}, "f scores columns of the data, but the sites are units"),
+    ],
+)
+def test_starts_that_cannot_be(options, words):
+    facts = UNITS._replace(layers=UNITS.layers[1:], n=3) if "sites" in options else FEW
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        settled(facts, **options)
 
 
 def test_the_rows_that_evaluate():

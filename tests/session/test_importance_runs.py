@@ -216,16 +216,17 @@ def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
         ScoreSettings("magnitude"),
     )
     best = np.argsort(-plain.scores().values, kind="stable")[:20]
-    start = make_method(make_plan(config, digits)).start
-    state = start.init()
+    starts = make_method(make_plan(config, digits)).starts
+    state = starts.init(64)
     goal = Goal(np.array([20]), np.empty(0, np.int64))
-    assert set(np.flatnonzero(start.choose(state, goal, plan.space))) == set(best)
+    assert starts.enter(state, 0.5, np.ones(64, bool))
+    assert set(np.flatnonzero(starts.choose(state, goal, plan.space))) == set(best)
     assert state.is_done
     assert "start: 20 sites by magnitude" in method.method.notes(method.state)[0]
 
 
 def test_a_falling_budget_starts_at_n_of_t(digits):
-    _, _, updates = first_masks(short(start="magnitude,after=1"), digits, 6)
+    _, _, updates = first_masks(short(start="magnitude,after=1", keep_schedule="geometric"), digits, 6)
     assert updates[0].kept == 64
     assert updates[1].kept <= updates[1].target == round(np.ceil(64 * (20 / 64) ** (2 / 3)))
     assert updates[-1].kept == 20

@@ -17,6 +17,7 @@ from mcprune.storage.events import (
     Hardened,
     KnobChanged,
     Note,
+    Playoff,
     Progress,
     Replanned,
     RunDone,
@@ -148,6 +149,9 @@ class TextScreen(Screen):
 
     def on_stopped(self, event: Stopped) -> None:
         self.output.lines([stopped_line(event, self._limit)])
+
+    def on_playoff(self, event: Playoff) -> None:
+        self.output.lines(table.playoff_lines(event))
 
     def on_hardened(self, event: Hardened) -> None:
         if self._planned is not None and self._replanned not in (None, self._planned):

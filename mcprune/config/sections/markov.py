@@ -252,13 +252,14 @@ class Markov(Section):
     )
     start: Start | None = Field(
         default=None,
-        description="measure that chooses the chain's first mask, of n(t) sites, after=EPOCHS of training (1; 0 if trained "
-        "already)",
-        json_schema_extra={"placeholder": "MEASURE[,after=EPOCHS,...]"},
+        description="where chains start, one after the other: all sites with n(t) falling; forest, l1, f or mutual-information of the "
+        "columns; a mask.json; or a measure, after=EPOCHS of training (1; 0 if trained already). Of several finalists fresh classifiers "
+        "choose by cross-validation on the training rows",
+        json_schema_extra={"placeholder": "START[+START...][,after=EPOCHS,...]"},
     )
 
     @property
     def measures(self) -> tuple[Scores, ...]:
         """The measures that the chain uses."""
         proposals = (self.proposals,) if self.proposals.is_measure else ()
-        return proposals if self.start is None else (self.start, *proposals)
+        return proposals if self.start is None or not self.start.measure else (self.start, *proposals)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mcprune.config.measures import check_name
+from mcprune.config.measures import check_name, check_starts, is_measure
 from mcprune.config.sections.base import LARGEST_COUNT
 from mcprune.config.sections.text import TextOption
 
@@ -39,9 +39,14 @@ class Scores(TextOption):
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
         for part in ("rows", "temperature"):
-            if getattr(self, part) is not None and self.name in (*UNSCORED, *OWN_PROPOSALS):
+            if getattr(self, part) is not None and self.measure in (*UNSCORED, *OWN_PROPOSALS, ""):
                 raise ValueError(f"{part} belongs to measures that look at the loss, got {self}; leave it out")
         return self
+
+    @property
+    def measure(self) -> str:
+        """The measure that scores; empty where nothing of the kind does."""
+        return self.name
 
 
 class Ranking(Scores):
@@ -58,16 +63,34 @@ class Ranking(Scores):
 
 
 class Start(Ranking):
-    """What chooses the first mask of a chain."""
+    """What chooses the first masks of a chain: one after the other, where there are several."""
 
-    form: ClassVar[str] = "MEASURE[,after=EPOCHS][,rows=N][,temperature=T][,layerwise][,min_per_layer=N]"
+    form: ClassVar[str] = "START[+START...][,after=EPOCHS][,rows=N][,temperature=T][,layerwise][,min_per_layer=N]"
 
+    name: Annotated[str, AfterValidator(check_starts)]
     after: float | None = Field(
         default=None,
         ge=0,
         le=LARGEST_COUNT,
-        description="epochs of training before; 0 for a model that is trained already",
+        description="epochs of training before a measure; 0 for a model that is trained already",
     )
+
+    @model_validator(mode="after")
+    def _check_measure(self) -> Self:
+        for part in ("after", "layerwise", "min_per_layer"):
+            if getattr(self, part) not in (None, False) and not self.measure:
+                raise ValueError(f"{part} belongs to starts by a measure, got {self}; leave it out")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The starts, in order."""
+        return tuple(self.name.split("+"))
+
+    @property
+    def measure(self) -> str:
+        """See `Scores.measure`; at most one start is a measure."""
+        return next(filter(is_measure, self.names), "")
 
 
 class Proposals(Scores):

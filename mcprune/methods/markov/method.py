@@ -12,7 +12,7 @@ from mcprune.chain import state as chain_state
 from mcprune.chain.cost_constraint import CostConstraint
 from mcprune.chain.ranks.gates import BOX
 from mcprune.evaluators.base import Canonical, Evaluator, gates_of
-from mcprune.methods.base import Batch, BlockInfo, Method
+from mcprune.methods.base import Batch, BlockInfo, Finalist, Method
 from mcprune.methods.markov.evaluation import CheckedEvaluator
 from mcprune.methods.markov.gates import Gates, GatesByRank, GatesBySign, Law, from_cut
 from mcprune.methods.markov.info import block_info, shown, waiting_info
@@ -24,7 +24,7 @@ from mcprune.methods.markov.probes import GUESSED_ROWS, Probes
 from mcprune.methods.markov.proposals import Proposals
 from mcprune.methods.markov.rule import Rule, goal_of, new_step_size, rule_of, sharpness_of
 from mcprune.methods.markov.settings import ChainSettings, check
-from mcprune.methods.markov.start import MeasureStart
+from mcprune.methods.markov.start import Starts
 from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.sites.budget import Goal
 from mcprune.sites.gates import effects
@@ -52,8 +52,8 @@ class Markov(Method[MarkovState]):
         Of the objective: a candidate that could not be accepted even at this loss is rejected unevaluated.
     proposals : Proposals, optional
         Scores from outside for `informed`, in place of the chain's own statistics. At T > 0 they change during the warm-up only.
-    start : MeasureStart, optional
-        The measure that chooses the first mask.
+    starts : Starts, optional
+        What chooses the first mask of each of several chains, one after the other; by default there is one, from all sites.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class Markov(Method[MarkovState]):
         canonical: Canonical,
         lower_bound: float | None,
         proposals: Proposals | None = None,
-        start: MeasureStart | None = None,
+        starts: Starts | None = None,
     ) -> None:
         check(settings, space)
         self.settings = settings
@@ -84,7 +84,7 @@ class Markov(Method[MarkovState]):
         self.evaluation = CheckedEvaluator(*on_sites, lower_bound, layers)
         self.informed = Informed(proposals, Probes(settings.trials) if settings.trials else None)
         self.first_rows = GUESSED_ROWS if settings.trials else 0
-        self.start = start
+        self.starts = starts
         self.chains = np.arange(settings.replicas)
         self.lookahead = Lookahead(settings.speculate)
         self.cost_constraint = None if space.is_count else CostConstraint(space.classes.rules, settings.replicas)
@@ -102,7 +102,7 @@ class Markov(Method[MarkovState]):
             error=self.evaluation.init(),
             lookahead=self.lookahead.init(),
             step_size=new_step_size(settings),
-            start=None if self.start is None else self.start.init(),
+            start=None if self.starts is None else self.starts.init(self.space.sites.size),
             sharpness=sharpness,
             blocks=0,
             weights=self.gates.weights(settings.seed, self.chains, self.space.size),
@@ -118,11 +118,8 @@ class Markov(Method[MarkovState]):
         NumericalError
             The loss of the current position is not finite.
         """
-        if self.start is not None and state.start is not None:
-            if self.start.is_waiting(state.start, progress):
-                return state, self._wait(state, batch, progress)
-            if not state.start.is_done:
-                self._start(state, self.goal(progress))
+        if self.starts is not None and state.start is not None and self._begin_chain(self.starts, state, progress):
+            return state, self._wait(state, batch, progress)
         rule = self._enter(state, progress)
         tally = Tally.empty(self.settings.replicas)
         tally.evaluated += self._enforce(state, batch, rule.goal, rule.rungs[state.ladder.rung])
@@ -187,9 +184,10 @@ class Markov(Method[MarkovState]):
         What is left of a cost is filled until no further item fits.
         """
         settings, space = self.settings, self.space
-        if self.start is not None and state.start is not None and not state.start.is_done:
+        if self.starts is not None and state.start is not None and not state.start.is_done:
             # A run that ended before its start keeps what the measure keeps.
-            self._start(state, space.goal)
+            state.start.leg = max(0, state.start.leg)
+            self._place(state, self.starts.choose(state.start, space.goal, space))
         if settings.pooled:
             goal = np.concatenate(space.goal)
             state.last_goal = goal if space.is_count else np.zeros_like(goal)  # what is left of the costs is filled
@@ -318,24 +316,50 @@ class Markov(Method[MarkovState]):
         if self.informed.learns(self.settings, rule):
             self.informed.end_block(state.informed)
 
-    def _start(self, state: MarkovState, goal: Goal) -> None:
-        """Take the mask of the measure, the same for all replicas."""
-        assert self.start is not None
-        assert state.start is not None
-        mask = self.space.items_of(self.start.choose(state.start, goal, self.space))
+    def _begin_chain(self, starts: Starts, state: MarkovState, progress: float) -> bool:
+        """Begin the next chain where it is time for it; return whether the classifier only trains in this block."""
+        start = state.start
+        assert start is not None
+        if start.leg < 0:
+            starts.choose_others(start, self.space)
+        if starts.enter(start, progress, self._mask(state)) and start.leg:
+            self._place(state, None)
+        if (
+            starts.chooses(start, progress)
+            and (mask := starts.choose(start, self.goal(progress), self.space)) is not None
+        ):
+            self._place(state, mask)
+        return starts.trains(start, progress)
+
+    def _place(self, state: MarkovState, mask: BoolArray | None) -> None:
+        """Put all replicas onto a mask (N,), or onto all sites."""
+        items = np.ones(self.space.size, bool) if mask is None else self.space.items_of(mask)
         weight = self.settings.start_weight
-        state.chain.position[:] = np.where(mask, weight, -weight)
+        state.chain.position[:] = np.where(items, weight, -weight)
         chain_state.refresh(state.chain, sharpness=state.sharpness)
 
+    def _mask(self, state: MarkovState) -> BoolArray:
+        return np.asarray(self.position(state) > 0)
+
+    def finalists(self, state: MarkovState) -> list[Finalist]:
+        """See `Method.finalists`."""
+        if self.starts is None or state.start is None:
+            return []
+        self.starts.end(state.start, self._mask(state))
+        return self.starts.finalists(state.start, self.space)
+
+    def adopt(self, state: MarkovState, mask: BoolArray) -> None:
+        """See `Method.adopt`."""
+        self._place(state, mask)
+
     def _wait(self, state: MarkovState, batch: Batch, progress: float) -> BlockInfo:
-        """Only compute the loss: the measure chooses the first mask later."""
+        """Only compute the loss: the classifier trains."""
         rule = rule_of(self.settings, self.space, state.ladder, state.step_size, progress)
         self._begin(state, batch)
         modified = self.settings.modified
-        evaluated = self.evaluation.set_loss(
-            state.chain, rule.alpha, self.space.size, modified=modified, block=state.blocks
-        )
-        of_sites = shown(self.space, state, self.space.size, self.settings.start_weight)
+        kept = int(chain_state.kept_count(state.chain)[state.coldest])
+        evaluated = self.evaluation.set_loss(state.chain, rule.alpha, kept, modified=modified, block=state.blocks)
+        of_sites = shown(self.space, state, kept, self.settings.start_weight)
         return waiting_info(state, rule, of_sites, evaluated)
 
     def _info(self, state: MarkovState, rule: Rule, tally: Tally) -> BlockInfo:

@@ -15,7 +15,6 @@ from mcprune.config.resolved import (
     GradientOptions,
     ImportanceOptions,
     KeepScheduleSettings,
-    MeasureSettings,
 )
 from mcprune.config.rules import POOL
 from mcprune.data.prepare import Prepared
@@ -26,15 +25,14 @@ from mcprune.evaluators.choose import EvaluationProblem, choose, examine, make_c
 from mcprune.evaluators.folded import FoldedObjective
 from mcprune.methods.gradient.method import Gradient
 from mcprune.methods.importance.method import Importance
-from mcprune.methods.importance.scorer import Scorer, ScoreSettings
 from mcprune.methods.markov.lookahead import fitting
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.methods.markov.proposals import MeasuredProposals
-from mcprune.methods.markov.start import MeasureStart
 from mcprune.objectives.base import Rows
 from mcprune.session.build.gradient import make_gradient
 from mcprune.session.build.importance import make_importance
 from mcprune.session.build.plan import Plan
+from mcprune.session.build.starts import make_starts, scorer_of
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import SearchSpace
 from mcprune.storage.events import SiteGroup
@@ -168,14 +166,6 @@ def budget_over_time(schedule: KeepScheduleSettings, space: SearchSpace) -> tupl
     return tuple(schedule.over_time(whole - fixed, end - fixed) for whole, end in ends)
 
 
-def scorer_of(plan: Plan, measure: MeasureSettings) -> Scorer:
-    """Return what scores the sites of a plan by a measure, on its training rows."""
-    data = plan.prepared
-    targets = torch.from_numpy(data.y_train).to(plan.device)
-    settings = ScoreSettings(measure.name, measure.rows, measure.temperature or None, plan.runtime.seed)
-    return Scorer(plan.model, plan.sites, plan.rows(data.x_train), targets, plan.objective, settings)
-
-
 def make_method(plan: Plan) -> Markov | Gradient | Importance:
     """Return the method of a plan, at its start."""
     search = plan.search
@@ -230,7 +220,7 @@ def make_chain(plan: Plan) -> Markov:
         by_rank=options.is_by_rank,
         pool_limit=options.pool_limit or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
     )
-    start, is_scored = options.start_measure, options.proposals == "measure"
+    is_scored = options.proposals == "measure"
     return Markov(
         space,
         settings,
@@ -238,14 +228,7 @@ def make_chain(plan: Plan) -> Markov:
         canonical,
         plan.objective.lower_bound,
         MeasuredProposals(scorer_of(plan, options.proposal_measure), space) if is_scored else None,
-        MeasureStart(
-            scorer_of(plan, start),
-            begin=options.start_after / plan.train.epochs,
-            how="layerwise" if start.layerwise else "global",
-            floor=start.min_per_layer,
-        )
-        if start.name
-        else None,
+        make_starts(plan),
     )
 
 

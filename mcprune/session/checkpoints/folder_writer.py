@@ -70,7 +70,7 @@ def save_orphaned_mask(search: Search, path: Path) -> str:
     if search.plan.ranks is not None and search.mask is None:  # the other ranks would have to harden with this one
         return "there is no mask yet"
     try:
-        mask = search.harden()[0] if search.mask is None else search.mask
+        mask = search.harden(plays=False)[0] if search.mask is None else search.mask
     except McpruneError as error:
         return f"No mask could be saved: {error}"
     content = mask_content(search.plan, mask, search.position(), search.final_gates)

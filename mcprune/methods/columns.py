@@ -1,0 +1,101 @@
+"""Classical scores of the columns of a table, without a classifier of ours: what a chain may start from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mcprune.random import Stream, generator
+from mcprune.types import Float32Array, FloatArray, IntArray
+
+# Trees, and the training rows that a forest, L1 or mutual information look at: more cost more than they tell.
+TREES, MOST_ROWS = 300, 5_000
+# Columns of which F is computed at a time; passes of the L1 solver.
+COLUMNS, PASSES = 4_096, 300
+# Of the L1 penalty: C is so much over the rows, and grows until enough columns have a coefficient.
+FIRST_C, GROWTH, TRIES = 16.0, 4.0, 4
+
+
+def column_scores(
+    name: str, x: Float32Array, y: IntArray, weights: FloatArray | None, *, keep: int, seed: int
+) -> FloatArray:
+    """Return the scores (N,) of all columns, the best highest.
+
+    Parameters
+    ----------
+    name : str
+        One of COLUMN_SELECTORS.
+    x : ndarray of float32, shape (rows, N)
+        Scaled training rows.
+    y : ndarray of int64, shape (rows,)
+        Class indices.
+    weights : ndarray, shape (rows,), optional
+        Of the rows.
+    keep : int
+        How many columns will be taken.
+    seed : int
+    """
+    if name == "f":
+        return f_scores(x, y, weights)
+    if len(y) > MOST_ROWS:
+        rows = np.sort(generator(seed, Stream.START_ROWS).choice(len(y), MOST_ROWS, replace=False))
+        x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
+    number = seed % 2**32
+    if name == "forest":
+        from sklearn.ensemble import RandomForestClassifier
+
+        forest = RandomForestClassifier(TREES, random_state=number).fit(x, y, sample_weight=weights)
+        return np.asarray(forest.feature_importances_)
+    if name == "mutual-information":
+        from sklearn.feature_selection import mutual_info_classif
+
+        return np.asarray(mutual_info_classif(x, y, random_state=number))
+    assert name == "l1"
+    return l1_scores(x, y, weights, keep=keep, seed=number)
+
+
+def f_scores(x: Float32Array, y: IntArray, weights: FloatArray | None = None) -> FloatArray:
+    """Return F of an analysis of variance of each column, 0 for a constant one."""
+    weight = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
+    classes = np.eye(int(y.max()) + 1)[y] * weight[:, None]
+    rows = classes.sum(axis=0)
+    classes, rows = classes[:, rows > 0], rows[rows > 0]
+    out = np.empty(x.shape[1])
+    for start in range(0, x.shape[1], COLUMNS):
+        part = x[:, start : start + COLUMNS].astype(np.float64)
+        part -= part.mean(axis=0)
+        sums = classes.T @ part
+        between = (sums**2 / rows[:, None]).sum(axis=0) - sums.sum(axis=0) ** 2 / rows.sum()
+        within = weight @ part**2 - (sums**2 / rows[:, None]).sum(axis=0)
+        degrees = max(rows.sum() - rows.size, 1.0) / max(rows.size - 1, 1)
+        is_constant = ~(np.ptp(part, axis=0) > 0)
+        # A column that separates the classes to the last bit has no variance within them.
+        within = np.maximum(within, 1e-12 * np.maximum(between, 1e-300))
+        out[start : start + COLUMNS] = np.where(is_constant, 0.0, np.maximum(between, 0.0) / within * degrees)
+    return out
+
+
+def l1_scores(x: Float32Array, y: IntArray, weights: FloatArray | None, *, keep: int, seed: int) -> FloatArray:
+    """Return summed absolute coefficients of a linear SVM under an L1 penalty that leaves at least `keep` of them, where it can."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    # The penalty is on the intercept too: columns around 0 need none, and constant ones cannot stand in for it.
+    x = x - np.average(x, axis=0, weights=weights).astype(np.float32)
+    total = float(len(y) if weights is None else weights.sum())
+    c = FIRST_C / total
+    scores = np.zeros(x.shape[1])
+    for _ in range(TRIES):
+        svm = LinearSVC(C=c, penalty="l1", dual=False, max_iter=PASSES, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            svm.fit(x, y, sample_weight=weights)
+        scores = np.abs(svm.coef_).sum(axis=0)
+        if np.count_nonzero(scores) >= keep:
+            break
+        c *= GROWTH
+    # Columns without a coefficient by F, below all others.
+    rest = f_scores(x, y, weights)
+    least = scores[scores > 0].min() if scores.any() else 1.0
+    return np.where(scores > 0, scores, 0.5 * least * rest / max(float(rest.max()), 1e-300))

@@ -1,0 +1,193 @@
+"""The playoff: which of several masks fresh classifiers do best on, by cross-validation on the training rows.
+
+Every mask meets the same folds, batches and initial scales, so that differences of losses are paired row by row. Successive halving: each
+round trains the better half once more on new folds. Test and validation rows have no say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.methods.base import Finalist
+from mcprune.random import Stream, generator, torch_seed
+from mcprune.session.build.plan import Plan
+from mcprune.storage.result_events import Playoff, Standing
+from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
+
+FOLDS, ROUNDS = 4, 2
+# The classifier: one hidden layer, trained by AdamW.
+WIDTH, DROPOUT, RATE, DECAY, BATCH, STEPS, LEAST_STEPS = 64, 0.3, 3e-3, 1e-2, 64, 300, 120
+# A round takes one over so many of the steps of the search, and at least a few.
+SHARE, SHORTEST = 4, 20
+# Random masks beside the finalists; standard errors by which one must differ; rows that take part at most.
+RANDOM_MASKS, ERRORS, MOST_ROWS = 3, 2.0, 8_000
+
+
+def play_finalists(plan: Plan, finalists: Sequence[Finalist]) -> tuple[Playoff, BoolArray]:
+    """Rank the finalists of a plan's search on its training rows; return their standings, and the mask (N,) of the winner."""
+    data, seed = plan.prepared, plan.runtime.seed
+    draw = generator(seed, Stream.PLAYOFF)
+    random_masks = [plan.space.enforce(draw.random(plan.sites.size)) for _ in range(RANDOM_MASKS)]
+    steps = plan.train.blocks * plan.train.steps // SHARE
+    return play(finalists, random_masks, data.x_train, data.y_train, data.weights, seed=seed, most_steps=steps)
+
+
+def play(
+    finalists: Sequence[Finalist],
+    random_masks: Sequence[BoolArray],
+    x: Float32Array,
+    y: IntArray,
+    weights: FloatArray | None,
+    *,
+    seed: int,
+    most_steps: int = STEPS,
+) -> tuple[Playoff, BoolArray]:
+    """Rank finalists; return their standings, and the mask (N,) of the winner.
+
+    Parameters
+    ----------
+    finalists : sequence of Finalist
+        Two or more with different masks of the same size.
+    random_masks : sequence of ndarray of bool, shape (N,)
+    x : ndarray of float32, shape (rows, N)
+        Scaled training rows.
+    y : ndarray of int64, shape (rows,)
+    weights : ndarray, shape (rows,), optional
+    seed : int
+    most_steps : int
+        Of backprop in a round, but not below a few.
+    """
+    began = time.monotonic()
+    draw = generator(seed, Stream.PLAYOFF)
+    if len(y) > MOST_ROWS:
+        rows = np.sort(draw.choice(len(y), MOST_ROWS, replace=False))
+        x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
+    share = np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum()
+    columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
+    losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
+    right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
+    playing = list(range(len(columns)))
+    for number in range(ROUNDS):
+        of_round, correct = _held_out(x, y, weights, columns[playing], seed=seed, number=number, most=most_steps)
+        for place, loss, is_right in zip(playing, of_round, correct, strict=True):
+            losses[place].append(loss)
+            right[place].append(is_right)
+        playing = [place for place in playing if place < len(finalists)]
+        playing.sort(key=lambda place: float(share @ np.mean(losses[place], axis=0)))
+        playing = playing[: max(2, -(-len(playing) // 2))]
+    mean = {place: float(share @ np.mean(rows, axis=0)) for place, rows in losses.items()}
+    # One more round than a rival counts: those that went out were behind on the rounds they had.
+    order = sorted(range(len(finalists)), key=lambda place: (-len(losses[place]), mean[place]))
+    best = order[0]
+
+    def paired(place: int) -> tuple[float, float]:
+        both = len(losses[place])
+        change = np.mean(losses[place], axis=0) - np.mean(losses[best][:both], axis=0)
+        ahead = float(share @ change)
+        return ahead, float(np.sqrt(share**2 @ (change - ahead) ** 2))
+
+    standings = tuple(
+        Standing(
+            finalists[place].name,
+            mean[place],
+            float(share @ np.mean(right[place], axis=0)),
+            *(paired(place) if place != best else (0.0, 0.0)),
+            len(losses[place]),
+        )
+        for place in order
+    )
+    others = range(len(finalists), len(columns))
+    change = np.mean([losses[place][0] for place in others], axis=0) - losses[best][0]
+    lead = float(share @ change)
+    lead_error = float(np.sqrt(share**2 @ (change - lead) ** 2))
+    event = Playoff(
+        finalists=standings,
+        random_loss=float(np.mean([mean[place] for place in others])),
+        random_accuracy=float(np.mean([share @ right[place][0] for place in others])),
+        lead=lead,
+        lead_error=lead_error,
+        is_random=lead < ERRORS * lead_error,
+        rows=len(y),
+        seconds=time.monotonic() - began,
+    )
+    return event, finalists[best].mask
+
+
+def _folds(y: IntArray, draw: np.random.Generator) -> IntArray:
+    """Return the fold (rows,) of each row, balanced over the classes."""
+    order = np.lexsort((draw.random(len(y)), y))
+    out = np.empty(len(y), np.int64)
+    out[order] = np.arange(len(y)) % FOLDS
+    return out
+
+
+def _held_out(
+    x: Float32Array, y: IntArray, weights: FloatArray | None, columns: IntArray, *, seed: int, number: int, most: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return losses and whether the class is right, (masks, rows) each, of classifiers that have not seen the row.
+
+    A classifier for each mask and fold, all trained in one batched product.
+    """
+    draw = generator(seed, Stream.PLAYOFF, number)
+    masks, n = columns.shape
+    fold = _folds(y, draw)
+    classes = int(y.max()) + 1
+    features = torch.from_numpy(np.ascontiguousarray(x[:, columns].transpose(1, 0, 2), np.float32))  # (masks, rows, n)
+    targets = torch.from_numpy(y)
+    training = [np.flatnonzero(fold != part) for part in range(FOLDS)]
+    steps = max(SHORTEST, min(STEPS, most, max(LEAST_STEPS, len(y))))  # few rows are learned soon, and then by heart
+    batches = np.stack([_batches(rows, weights, steps, draw) for rows in training], axis=1)  # (steps, folds, rows)
+    with torch_seed(int(draw.integers(2**31))):
+        layers = _layers(masks, n, classes)
+        optimizer = torch.optim.AdamW(layers, RATE, weight_decay=DECAY, fused=True)
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * (1.0 - step / steps)
+            batch = torch.from_numpy(batches[step])
+            # All masks drop the same hidden units, which pairs them, and draws less.
+            scale = (torch.rand(FOLDS, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)
+            logits = _forward(features[:, batch].flatten(0, 1), layers, scale)
+            loss = nn.functional.cross_entropy(
+                logits.flatten(0, 1), targets[batch].repeat(masks, 1).flatten(), reduction="sum"
+            )
+            optimizer.zero_grad()
+            (loss / BATCH).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    losses, right = np.empty((masks, len(y))), np.empty((masks, len(y)))
+    with torch.no_grad():
+        for part in range(FOLDS):
+            rows = np.flatnonzero(fold == part)
+            own = [layer.view(masks, FOLDS, *layer.shape[1:])[:, part] for layer in layers]
+            logits = _forward(features[:, torch.from_numpy(rows)], own, None)
+            goals = targets[rows].expand(masks, -1)
+            loss = nn.functional.cross_entropy(logits.transpose(1, 2), goals, reduction="none")
+            losses[:, rows], right[:, rows] = loss.numpy(), (logits.argmax(2) == goals).numpy()
+    return losses, right
+
+
+def _batches(rows: IntArray, weights: FloatArray | None, steps: int, draw: np.random.Generator) -> IntArray:
+    """Return row numbers (steps, BATCH), drawn with replacement, in proportion to the weights."""
+    chances = None if weights is None else weights[rows] / weights[rows].sum()
+    return rows[draw.choice(len(rows), (steps, BATCH), p=chances)]
+
+
+def _layers(masks: int, n: int, classes: int) -> list[torch.Tensor]:
+    """Return first and second weights and biases of the classifiers; those of a fold begin alike for all masks."""
+    shapes = ((n, WIDTH, n), (1, WIDTH, n), (WIDTH, classes, WIDTH), (1, classes, WIDTH))
+    out = []
+    for rows, wide, inputs in shapes:
+        start = (2.0 * torch.rand(FOLDS, rows, wide) - 1.0) / inputs**0.5
+        out.append(start.repeat(masks, 1, 1).requires_grad_())
+    return out
+
+
+def _forward(rows: torch.Tensor, layers: Sequence[torch.Tensor], scale: torch.Tensor | None) -> torch.Tensor:
+    """Return logits (nets, rows, classes); hidden units are multiplied by a scale."""
+    first, bias, second, bias2 = layers
+    hidden = torch.relu(torch.baddbmm(bias, rows, first))
+    return torch.baddbmm(bias2, hidden if scale is None else hidden * scale, second)

@@ -1,0 +1,53 @@
+"""Scores of columns by classical selectors."""
+
+import numpy as np
+import pytest
+from sklearn.feature_selection import f_classif
+
+from mcprune.config.measures import COLUMN_SELECTORS
+from mcprune.methods.columns import column_scores, f_scores
+
+
+def table(rows=200, columns=40, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(rows, columns)), rng.integers(0, classes, rows)
+    x[:, 3] += y
+    x[:, 7] -= 2.0 * y
+    x[:, 5] = 1.0
+    return x.astype(np.float32), y
+
+
+def test_f_is_that_of_scikit_learn_and_0_for_a_constant_column():
+    x, y = table()
+    theirs = f_classif(np.delete(x, 5, axis=1).astype(np.float64), y)[0]
+    np.testing.assert_allclose(np.delete(f_scores(x, y), 5), theirs, rtol=1e-9)
+    assert f_scores(x, y)[5] == 0
+
+
+def test_a_weight_in_f_is_a_repeated_row():
+    x, y = table()
+    times = np.random.default_rng(1).integers(1, 4, len(y))
+    np.testing.assert_allclose(
+        f_scores(x, y, times.astype(float)), f_scores(x.repeat(times, 0), y.repeat(times)), rtol=1e-4
+    )
+
+
+def test_f_is_finite_where_a_column_separates_the_classes():
+    y = np.array([0, 0, 1, 1])
+    scores = f_scores(np.array([[0, 1], [0, 2], [1, 1], [1, 3]], np.float32), y)
+    assert np.isfinite(scores).all()
+    assert scores[0] > scores[1]
+
+
+@pytest.mark.parametrize("name", COLUMN_SELECTORS)
+def test_the_useful_columns_score_highest(name):
+    x, y = table()
+    scores = column_scores(name, x, y, None, keep=2, seed=0)
+    assert scores.shape == (40,)
+    assert set(np.argsort(-scores)[:2]) == {3, 7}
+
+
+def test_l1_ranks_more_columns_than_have_a_coefficient():
+    x, y = table(rows=30)
+    scores = column_scores("l1", x, y, None, keep=39, seed=0)
+    assert np.count_nonzero(scores) == 39

@@ -1,0 +1,84 @@
+"""The playoff of a search's finalists."""
+
+import numpy as np
+import pytest
+
+from mcprune import run
+from mcprune.config.schema import make_config
+from mcprune.methods.base import Finalist
+from mcprune.report.summary import playoff_lines
+from mcprune.session.playoff import play
+from mcprune.storage.events import Hardened, Playoff, RunDone
+
+
+def masks(size, *columns):
+    out = np.zeros((len(columns), size), bool)
+    for row, kept in zip(out, columns, strict=True):
+        row[list(kept)] = True
+    return list(out)
+
+
+def table(rows=400, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, rows)
+    x = rng.normal(size=(rows, 12)).astype(np.float32)
+    x[:, :3] += 1.5 * np.eye(3)[y]
+    return x, y
+
+
+def test_the_mask_of_the_useful_columns_wins_and_differs_from_random_ones():
+    x, y = table()
+    good, half, bad, *rest = masks(12, (0, 1, 2), (0, 1, 5), (6, 7, 8), (9, 10, 11), (5, 6, 11))
+    finalists = [Finalist("bad", bad), Finalist("half", half), Finalist("good", good)]
+    event, mask = play(finalists, rest, x, y, None, seed=0)
+    assert mask is good
+    assert [one.name for one in event.finalists] == ["good", "half", "bad"]
+    assert [one.rounds for one in event.finalists] == [2, 2, 1]
+    assert event.finalists[0].behind == event.finalists[0].error == 0
+    assert event.finalists[2].behind > 2 * event.finalists[2].error > 0
+    assert not event.is_random
+    assert event.lead > 2 * event.lead_error
+    assert play(finalists, rest, x, y, None, seed=0)[0].finalists == event.finalists
+
+
+def test_finalists_of_noise_are_called_random():
+    x, y = table()
+    finalists = [Finalist(str(place), mask) for place, mask in enumerate(masks(12, (3, 4, 5), (6, 7, 8)))]
+    event, _ = play(finalists, masks(12, (9, 10, 11), (3, 6, 9)), x, y, None, seed=0)
+    assert event.is_random
+    assert playoff_lines(event)[-1] == "no finalist differs from random columns by two standard errors"
+
+
+def test_rows_of_no_weight_have_no_say():
+    x, y = table()
+    weights = np.ones(len(y))
+    weights[::2] = 0
+    good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11))
+    y = np.where(weights > 0, y, 0)
+    event, mask = play([Finalist("bad", bad), Finalist("good", good)], rest, x, y, weights, seed=0)
+    assert mask is good
+    assert event.finalists[0].loss < 1.0
+
+
+@pytest.mark.parametrize("start", ["f", "all+f", "obd,after=1"])
+def test_a_run_ends_in_the_best_of_its_finalists(start, tmp_path):
+    config = make_config(
+        data="wine", keep=4, epochs=12, start=start, retrain_epochs=2, compare="no", out=str(tmp_path / "a")
+    )
+    events = list(run(config))
+    playoff = next(event for event in events if isinstance(event, Playoff))
+    names = {one.name for one in playoff.finalists}
+    base = start.split(",")[0].split("+")[-1]
+    assert base in names or f"chain from {base}" in names
+    assert min(playoff.finalists, key=lambda one: one.behind) is playoff.finalists[0]
+    done = events[-1]
+    assert isinstance(done, RunDone)
+    assert len(done.indices) == next(event for event in events if isinstance(event, Hardened)).kept == 4
+    again = list(run(make_config(data="wine", keep=4, epochs=12, start=str(tmp_path / "a" / "mask.json"), retrain_epochs=2, compare="no",
+                                 out=str(tmp_path / "b"))))  # fmt: skip
+    assert len(again[-1].indices) == 4
+
+
+def test_one_chain_from_all_sites_needs_none(tmp_path):
+    config = make_config(data="wine", keep=4, epochs=2, start="all", retrain_epochs=1, compare="no", out=str(tmp_path))
+    assert not [event for event in run(config) if isinstance(event, Playoff)]
