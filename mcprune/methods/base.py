@@ -99,8 +99,8 @@ class BlockInfo(NamedTuple):
     strength: float = math.nan  # lambda of the gradient path's schedules
     evaluated: int = 0  # masks whose loss was computed in this block
     adapted: Adaptation | None = None  # None where nothing is adapted
-    cost: int | None = None  # of the mask, in the unit of the budget; None where that is a count of sites
-    cost_target: int | None = None  # cost(t)
+    costs: tuple[int, ...] = ()  # of the mask, in the units of the budget; empty where that is a count of sites
+    cost_targets: tuple[int, ...] = ()  # cost(t)
     rejected_by_cost: int = 0  # proposals rejected unevaluated for a cost above cost(t), or an emptied group
     spread: float = math.nan  # root mean square change of L_cla of what was evaluated, at a temperature only
 

@@ -118,7 +118,7 @@ def size_lines(done: RunDone) -> list[str]:
     lines = []
     for title, count in (("parameters", done.parameters), ("multiply-accumulates of a row", done.macs)):
         lines.append(f"{title}: {count.before:,} before, {count.after:,} after{_share(count)}")
-    if cost := done.cost:  # of single weights, the small model also holds those that are 0
+    for cost in done.costs:  # of single weights, the small model also holds those that are 0
         lines.append(f"budget: {cost.used:,} of at most {cost.limit:,} {COST_UNITS[cost.unit]}")
     return lines
 

@@ -73,16 +73,17 @@ def cost_budgets(plan: Plan) -> list[CostBudget]:
     return [CostBudget(cost.unit, int(cost.limit), whole, smallest) for cost, whole, smallest in bounds]
 
 
-def cost_of(plan: Plan, mask: BoolArray) -> MaskCost | None:
-    """Return the cost of a mask; None where the budget is a number of sites."""
+def mask_costs(plan: Plan, mask: BoolArray) -> tuple[MaskCost, ...]:
+    """Return each cost of a mask that the budget bounds."""
     space = plan.space
-    if not space.budget.costs:
-        return None
-    costs, first = space.budget.costs[0].costs, cost_budgets(plan)[0]
-    counts = space.classes.count(space.items_of(mask)) if costs is None else costs.counts(mask)
     names = None if space.items is None else tuple(map(str, space.names(mask)))
-    value = int(space.costs_of(mask)[0])
-    return MaskCost(first.unit, first.limit, first.total, first.smallest, value, tuple(counts.tolist()), names)
+    costs = []
+    for part, limits, used in zip(space.budget.costs, cost_budgets(plan), space.costs_of(mask).tolist(), strict=True):
+        counts = space.classes.count(space.items_of(mask)) if part.costs is None else part.costs.counts(mask)
+        costs.append(
+            MaskCost(limits.unit, limits.limit, limits.total, limits.smallest, used, tuple(counts.tolist()), names)
+        )
+    return tuple(costs)
 
 
 def finalize(
@@ -166,7 +167,7 @@ def finalize(
         cut_short_by=(interrupt.reason or "interrupt") if is_cut_short else None,
         files=() if folder is None else (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"),
         adapted=result.adapted,
-        cost=cost_of(plan, mask),
+        costs=mask_costs(plan, mask),
         outcome=Outcome(result, model),
         **sizes,
     )

@@ -202,7 +202,7 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         rows={part: len(getattr(data, f"y_{part}")) for part in ("train", "validation", "test")},
         n_sites=plan.sites.size,
         keep=plan.keep,
-        cost=next(iter(cost_budgets(plan)), None),
+        costs=tuple(cost_budgets(plan)),
         sites=site_groups(plan.sites),
         image_shape=None if data.image_shape is None else tuple(data.image_shape),
         feature_names=named_features(plan),

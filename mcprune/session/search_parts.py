@@ -14,7 +14,7 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError
 from mcprune.methods.base import Adaptation, BlockInfo
 from mcprune.session.build.plan import Plan
-from mcprune.session.finalize import cost_of
+from mcprune.session.finalize import mask_costs
 from mcprune.session.search_state import Reported
 from mcprune.session.search_status import SearchStatus
 from mcprune.storage.events import Adapted, Hardened, Progress
@@ -135,8 +135,8 @@ def progress_event(
         near_hard=near_hard(search.training_gates()),
         kept=info.kept,
         target=info.target,
-        cost=info.cost,
-        cost_target=info.cost_target,
+        costs=info.costs,
+        cost_targets=info.cost_targets,
         proposals=totals.proposals,
         accepted=totals.accepted,
         acceptance=since.accepted / since.proposals if since.proposals else None,
@@ -176,7 +176,7 @@ def hardened_event(search: SearchStatus, mask: BoolArray, gates: Float32Array, k
         n_sites=mask.size,
         gate_sum=gate_sum,
         gate_sum_error=abs(gate_sum - int(mask.sum())),
-        cost=cost_of(search.plan, mask),
+        costs=mask_costs(search.plan, mask),
         kept_before=kept,
         near_hard=near_hard(gates),
         last_crossed=tuple(search.last_crossed().tolist()),

@@ -174,7 +174,7 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         If a layer is missing, is not a Linear, is the last Linear, or has no shape yet; or if channels are
         tied in a way that is not understood.
     """
-    named = _parse(kinds)
+    named = parse_kinds(kinds)
     groups: list[SiteGroup] = []
 
     def add(kind: str, layer: str, size: int, parts: tuple[str, ...] = (), gated: tuple[str, ...] = ()) -> None:
@@ -197,7 +197,7 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
     return SiteMap(tuple(groups))
 
 
-def _parse(kinds: str) -> dict[str, tuple[str, ...]]:
+def parse_kinds(kinds: str) -> dict[str, tuple[str, ...]]:
     """Read ``kinds`` into the layers named for each kind; none named means all that can be."""
     remedy = (
         'Write "inputs", "units", "channels", "weights", some of them, or layer names as in "units:layers.0,layers.2".'

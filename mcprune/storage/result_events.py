@@ -21,8 +21,8 @@ class Hardened(Event):
         Sum of the gates before hardening.
     gate_sum_error : float or None, sites
         |gate_sum - n| before hardening.
-    cost : MaskCost or None
-        Cost of the mask where the budget is a cost.
+    costs : list of MaskCost
+        Each cost of the mask that the budget bounds.
     kept_before : int, sites
         Gates above one half before hardening; of a chain that still had to drop sites, before the last drop.
     near_hard : float, share
@@ -46,7 +46,7 @@ class Hardened(Event):
     n_sites: int
     gate_sum: float | None
     gate_sum_error: float | None
-    cost: MaskCost | None
+    costs: tuple[MaskCost, ...]
     kept_before: int
     near_hard: float
     last_crossed: tuple[int, ...]
@@ -191,7 +191,7 @@ class RunDone(Event):
         Names of the files in the folder.
     adapted : Adapted or None
         As in the last `progress`.
-    cost : MaskCost or None
+    costs : list of MaskCost
         As in `hardened`.
     parameters : BeforeAfter, parameters
         Of the classifier.
@@ -216,7 +216,7 @@ class RunDone(Event):
     cut_short_by: str | None
     files: tuple[str, ...]
     adapted: Adapted | None
-    cost: MaskCost | None
+    costs: tuple[MaskCost, ...]
     parameters: BeforeAfter
     macs: BeforeAfter
     nonzero_weights: BeforeAfter

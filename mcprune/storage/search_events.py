@@ -27,8 +27,8 @@ class RunStarted(Event):
         Number of sites, N.
     keep : int, sites
         Number of sites to keep, n; N under a budget that is a cost.
-    cost : CostBudget or None
-        The budget where it is a cost; null where it is a number of sites.
+    costs : list of CostBudget
+        The bounds on costs; empty where the budget is a number of sites alone.
     sites : list
         The groups of sites in their flat order; their sizes add up to `n_sites`.
     image_shape : list or None, pixels
@@ -63,7 +63,7 @@ class RunStarted(Event):
     rows: dict[str, int]
     n_sites: int
     keep: int
-    cost: CostBudget | None
+    costs: tuple[CostBudget, ...]
     sites: tuple[SiteGroup, ...]
     image_shape: tuple[int, ...] | None
     feature_names: tuple[str, ...] | None
@@ -112,7 +112,7 @@ class Progress(Event):
     classification_loss : float or None, nats
         L_cla, or the value of the objective that `run_started` names.
     selection_loss : float or None, sites / N
-        L_sel = |sum of gates - n(t)| / N; under a budget that is a cost |cost - cost(t)| / `total`, which is not part of L_tot.
+        L_sel = |sum of gates - n(t)| / N; under a bound on costs |cost - cost(t)| / `total` of the first, which is not part of L_tot.
     rejection_loss : float or None, sites / N
         L_rej, or L_rej' with `rejection = "modified"`.
     alpha : float or None, nats
@@ -131,8 +131,9 @@ class Progress(Event):
         Sites with a weight above 0.
     target : int, sites
         n(t), the budget at this time; under a budget that is a cost the number of kept sites.
-    cost, cost_target : int or None, unit of the budget
-        Cost of the mask, and cost(t), which it may not exceed; null where the budget is a number of sites.
+    costs, cost_targets : list, unit of the budget
+        Each cost of the mask, and cost(t), which it may not exceed, in the order of `run_started`; empty where the budget is a number
+        of sites alone.
     proposals, accepted : int, proposals
         Consumed, and accepted, since the start.
     acceptance : float or None, share
@@ -184,8 +185,8 @@ class Progress(Event):
     near_hard: float
     kept: int
     target: int
-    cost: int | None
-    cost_target: int | None
+    costs: tuple[int, ...]
+    cost_targets: tuple[int, ...]
     proposals: int
     accepted: int
     acceptance: float | None

@@ -1,4 +1,4 @@
-"""Whether sites can be cut out of a model, found out by cutting some: the one answer that `prune` and `inspect` give."""
+"""Whether sites can be cut out of a model, tried by cutting some: the one answer that `prune` and `inspect` give."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from mcprune.errors import ModelError
-from mcprune.sites.site_map import SiteMap, site_map
+from mcprune.errors import ModelError, brief
+from mcprune.sites.channels import OUTPUT, channel_groups
+from mcprune.sites.site_map import SiteMap, hidden_layers, parse_kinds, site_map
+from mcprune.sites.weights import weighted_layers
 from mcprune.surgery.shrink import shrink
 
 
@@ -32,6 +34,50 @@ def require_cuttable(model: nn.Module, sites: SiteMap, shape: Sequence[int]) -> 
     mask[[group.start for group in sites.groups if group.size > 1]] = False
     if not mask.all():
         shrink(model, sites, mask, input_shape=shape)
+
+
+def cuttable_sites(model: nn.Module, kinds: str, shape: Sequence[int]) -> tuple[str, str]:
+    """Leave out the layers of a model that cannot be cut, where the sites name none.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    kinds : str
+        As `site_map` takes it. Kinds with named layers stay as they are.
+    shape : sequence of int
+        Of a row as the model takes it.
+
+    Returns
+    -------
+    kinds : str
+        The same, with the layers named where some cannot be cut. If none can, it stays, and `site_map` or `require_cuttable` says why.
+    note : str
+        Which layers are left out, and why; "" for none.
+    """
+    chosen, notes = [], []
+    for kind, layers in parse_kinds(kinds).items():
+        reasons = {} if layers or kind == "inputs" else _reasons(model, kind, shape)
+        layers = tuple(layer for layer, reason in reasons.items() if not reason) if any(reasons.values()) else layers
+        if layers and (left_out := [layer for layer, reason in reasons.items() if reason]):
+            first = brief(ModelError(reasons[left_out[0]].partition(". ")[0])).rstrip(".")
+            notes.append(f"sites: the {kind} of {', '.join(left_out)} are left out, since they cannot be cut ({first})")
+        chosen.append(f"{kind}:{','.join(layers)}" if layers else kind)
+    return ",".join(chosen), "; ".join(notes)
+
+
+def _reasons(model: nn.Module, kind: str, shape: Sequence[int]) -> dict[str, str]:
+    """Why each layer of a model has no sites of a kind; "" where it has."""
+    try:
+        if kind == "units":
+            return refusals(model, kind, list(hidden_layers(model, shape)), shape)
+        if kind == "weights":
+            return refusals(model, kind, list(weighted_layers(model)), shape)
+        groups = [group for group in channel_groups(model, shape) if group.kind == kind and group.blocked != OUTPUT]
+    except ModelError:
+        return {}
+    free = refusals(model, kind, [group.layer for group in groups if not group.blocked], shape)
+    return {group.layer: group.blocked or free[group.layer] for group in groups}
 
 
 def refusals(model: nn.Module, kind: str, layers: Sequence[str], shape: Sequence[int]) -> dict[str, str]:

@@ -105,11 +105,11 @@ def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(
     done = result.events[-1]
     small = result.model.model
     met = parameters(small) if unit == "parameters" else macs(small, 81)
-    assert met == done.cost.used == getattr(done, unit).after <= limit
-    kept = np.array(done.cost.groups)
+    assert met == done.costs[0].used == getattr(done, unit).after <= limit
+    kept = np.array(done.costs[0].groups)
     assert (met + costs.steps(kept, 1)[kept < costs.sizes] > limit).all()
     told = [event for event in result.events if event.kind == "progress"]
-    assert all(data.cost <= data.cost_target for data in told)
+    assert all(data.costs <= data.cost_targets for data in told)
     assert told[-1].rejected_by_cost > 0
 
 

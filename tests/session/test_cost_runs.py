@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mcprune.cli.main import main
+from mcprune.cli.screens.text import start_lines
 from mcprune.data.load import load
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import macs
@@ -23,7 +24,7 @@ def test_the_small_model_is_within_its_budget_and_no_site_more_would_be(quick, t
     told = list(run(quick(**WIDTHS, **{unit: limit}, moves="exchange=3,toggle=1", out=str(tmp_path / "run"))))
     model, _ = load_model(tmp_path / "run")
     done = told[-1]
-    cost, groups = done.cost, done.cost.groups
+    cost, groups = done.costs[0], done.costs[0].groups
     assert sum(groups) == len(done.indices)
     assert tuple(model.widths) == (*groups, 10)
     met = macs(model, groups[0]) if unit == "macs" else sum(parameter.numel() for parameter in model.parameters())
@@ -34,8 +35,8 @@ def test_the_small_model_is_within_its_budget_and_no_site_more_would_be(quick, t
     more = (b, a + c + bias, b + 10 + bias)
     assert all(met + extra > limit for extra in more)
     progress = [event for event in told if event.kind == "progress"]
-    assert all(data.cost <= data.cost_target for data in progress)
-    assert progress[0].cost_target > progress[-1].cost_target == limit
+    assert all(data.costs <= data.cost_targets for data in progress)
+    assert progress[0].cost_targets > progress[-1].cost_targets == (limit,)
     assert progress[-1].rejected_by_cost > 0
     assert json.loads((tmp_path / "run" / "result.json").read_text())["hardened"]["kept"] == sum(groups)
 
@@ -72,7 +73,7 @@ def test_budgets_that_cannot_be_are_one_line(given, words, tmp_path, capsys):
 def test_the_smallest_budget_and_the_whole_one_are_served(quick):
     for keep in (12, WHOLE["macs"]):
         told = list(run_quietly(quick(**WIDTHS, macs=keep, epochs=2, retrain_epochs=1)))
-        assert told[-1].cost.used == keep
+        assert told[-1].costs[0].used == keep
 
 
 def run_quietly(config):
@@ -99,7 +100,24 @@ def test_a_model_that_is_no_chain_is_refused_before_the_search(quick):
 def test_a_start_by_a_measure_is_under_the_cost(quick):
     config = quick(**WIDTHS, macs=400, start="fisher", epochs=4, retrain_epochs=1)
     told = list(run_quietly(config))
-    assert told[-1].cost.used <= 400
-    costs = [event.cost for event in told if event.kind == "progress" and event.cost is not None]
+    assert told[-1].costs[0].used <= 400
+    costs = [event.costs[0] for event in told if event.kind == "progress" and event.costs]
     assert costs
     assert max(costs) <= WHOLE["macs"]
+
+
+def test_events_carry_every_cost_of_the_budget(quick):
+    events = list(run_quietly(quick(**WIDTHS, macs=401, parameters=380, epochs=4, retrain_epochs=1)))
+    started, done = events[0], events[-1]
+    assert {cost.unit: cost.limit for cost in started.costs} == {"macs": 401, "parameters": 380}
+    assert [cost.unit for cost in done.costs] == [cost.unit for cost in started.costs]
+    assert {cost.unit: cost.used for cost in done.costs} == {
+        "macs": done.macs.after,
+        "parameters": done.parameters.after,
+    }
+    assert all(cost.used <= cost.limit for cost in done.costs)
+    progress = [event for event in events if event.kind == "progress"]
+    assert all(len(event.costs) == len(event.cost_targets) == 2 for event in progress)
+    assert progress[-1].cost_targets == tuple(cost.limit for cost in started.costs)
+    assert "401 of" in (line := start_lines(started)[0])
+    assert "380 of" in line

@@ -31,13 +31,13 @@ def test_layers_are_read_out_whole_within_their_costs(quick, tmp_path):
     layers = layers_of(done.indices)
     price = {name: group["cost"] for name, group in LAYERS.items()}
     cost = sum(price[name] for name in layers)
-    assert cost == done.cost.used <= limit
+    assert cost == done.costs[0].used <= limit
     assert "layer3" in layers
     assert "layer4" not in layers
-    assert set(done.cost.names) == set(layers) - {"layer3"}
+    assert set(done.costs[0].names) == set(layers) - {"layer3"}
     assert all(cost + price[name] > limit for name in price if name not in (*layers, "layer4"))
     progress = [event for event in told if event.kind == "progress"]
-    assert all(data.cost <= data.cost_target for data in progress)
+    assert all(data.costs <= data.cost_targets for data in progress)
     assert mcprune.load(tmp_path / "run").columns.tolist() == list(done.indices)
     again = str(tmp_path / "again")
     assert main(["run", "--quiet", "--config", str(tmp_path / "run" / "config.toml"), "--out", again]) == 0

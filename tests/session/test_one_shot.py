@@ -86,9 +86,9 @@ def test_a_budget_of_weights_in_a_cost_is_met_exactly(unit):
     events = list(run(make_config(**SHORT, sites="weights", **{unit: 300 + biases})))
     done = events[-1]
     assert done.nonzero_weights.after == len(done.indices) == 300
-    assert done.cost.used == done.cost.limit == 300 + biases
-    assert done.cost.total == whole + biases
-    costs = [event.cost for event in events if event.kind == "progress"]
+    assert done.costs[0].used == done.costs[0].limit == 300 + biases
+    assert done.costs[0].total == whole + biases
+    costs = [event.costs for event in events if event.kind == "progress"]
     assert costs[0] > costs[-1]
 
 

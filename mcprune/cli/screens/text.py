@@ -47,8 +47,8 @@ COLUMNS: Columns = (
 # Of a budget that is a cost: there is no sum of gates to reach.
 COST_COLUMNS: Columns = (
     *COLUMNS[:3],
-    ("cost", "cost", ",d", 9),
-    ("at most", "cost_target", ",d", 9),
+    ("cost", "costs", ",d", 9),
+    ("at most", "cost_targets", ",d", 9),
     COLUMNS[4],
     *COLUMNS[6:],
 )
@@ -133,7 +133,7 @@ class TextScreen(Screen):
         self._planned = event.blocks
         self._limit = time_option(event.config)
         self.columns = GRADIENT_COLUMNS if event.config.get("method") == "gradient" else COLUMNS
-        self.columns = COST_COLUMNS if event.cost else self.columns
+        self.columns = COST_COLUMNS if event.costs else self.columns
         if event.objective:  # what the chain minimises takes the place of L_cla
             self.columns = (("objective", "classification_loss", ".4f", 9), *self.columns[1:])
         self.output.lines(start_lines(event))
@@ -202,11 +202,12 @@ class PlainScreen(TextScreen):
 
 def start_lines(event: RunStarted) -> list[str]:
     """Return the lines that describe the run."""
-    rows, cost = event.rows, event.cost
+    rows = event.rows
     groups = " + ".join(table.group_title(group) for group in event.sites)
     keep = f"{event.keep:,} of {event.n_sites:,} sites to keep ({groups})"
-    if cost:
-        keep = f"at most {cost.limit:,} of {cost.total:,} {COST_UNITS[cost.unit]} to keep, {event.n_sites:,} sites ({groups})"
+    if event.costs:
+        bounds = [f"{cost.limit:,} of {cost.total:,} {COST_UNITS[cost.unit]}" for cost in event.costs]
+        keep = f"at most {' and '.join(bounds)} to keep, {event.n_sites:,} sites ({groups})"
     parts = f"{rows['train']:,} training, {rows['validation']:,} validation, {rows['test']:,} test rows"
     threads = event.threads
     device = f"{event.device}, {threads} thread{'' if threads == 1 else 's'}" if threads else event.device
@@ -229,8 +230,13 @@ def progress_header(columns: Columns = COLUMNS) -> str:
 
 def progress_line(event: Progress, columns: Columns = COLUMNS) -> str:
     """Return one line of progress, aligned with the titles."""
-    figures = [number(getattr(event, name), form).rjust(width) for _, name, form, width in columns]
+    figures = [_figure(getattr(event, name), form).rjust(width) for _, name, form, width in columns]
     return "  ".join([epoch_of(event).rjust(EPOCH), *figures, duration(event.seconds_left).rjust(9)])
+
+
+def _figure(value: object, form: str) -> str:
+    """Return a number as text; several, one for each cost, with a slash between them."""
+    return "/".join(number(part, form) for part in value) if isinstance(value, tuple) else number(value, form)
 
 
 def knob_line(event: KnobChanged) -> str:
@@ -275,11 +281,13 @@ def stopped_line(event: Stopped, option: str) -> str:
 def hardened_line(event: Hardened, objective: str | None = None) -> str:
     """Return the line on the hard mask, and on how far the sum of the gates was from it."""
     detail = f"the sum of gates was {number(event.gate_sum, ',.1f')}, {number(event.gate_sum_error, ',.1f')} away"
-    if cost := event.cost:
-        groups = "-".join(f"{count:,}" for count in cost.groups)
-        if cost.names is not None:
-            groups = ", ".join(cost.names) or "none"
-        detail = f"{groups} of the groups: {cost.used:,} of at most {cost.limit:,} {COST_UNITS[cost.unit]}"
+    if event.costs:
+        first = event.costs[0]
+        groups = "-".join(f"{count:,}" for count in first.groups)
+        if first.names is not None:
+            groups = ", ".join(first.names) or "none"
+        used = [f"{cost.used:,} of at most {cost.limit:,} {COST_UNITS[cost.unit]}" for cost in event.costs]
+        detail = f"{groups} of the groups: {' and '.join(used)}"
     value = event.validation_objective
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
     accuracy = number(event.validation_accuracy, ".4f")

@@ -65,16 +65,17 @@ def block_info(
     target : int
         n(t) in items; under a constraint those that are kept.
     costs : ndarray of int64, shape (J,), or None
-        Of the coldest replica's mask, under a constraint. The description has the first one.
+        Of the coldest replica's mask, under a constraint.
     """
     cold, sites = state.coldest, state.chain.position.shape[1]
     sums = state.chain.sums[cold]
     sel = float(budget.selection_loss(sums[0], target, sites))
     rej = float(budget.pruning_loss(sums, target, sites, settings.modified)) - sel
-    cost = cost_target = None
+    of_mask: tuple[int, ...] = ()
+    cost_targets: tuple[int, ...] = ()
     if costs is not None and costs.size:
-        cost, cost_target = int(costs[0]), int(rule.goal.limits[0])
-        sel = abs(cost - cost_target) / int(space.whole.limits[0])
+        of_mask, cost_targets = tuple(costs.tolist()), tuple(rule.goal.limits.tolist())
+        sel = abs(of_mask[0] - cost_targets[0]) / int(space.whole.limits[0])
     by_move = tally.by_rung.sum(axis=1)
     return BlockInfo(
         loss=float(state.chain.loss[cold]),
@@ -96,8 +97,8 @@ def block_info(
         moves={kind: MoveCounts(*by_move[:, k].tolist()) for k, kind in enumerate(KINDS) if by_move[0, k]},
         evaluated=tally.evaluated,
         adapted=adaptation(state, settings, rule.rungs, rule.delta),
-        cost=cost,
-        cost_target=cost_target,
+        costs=of_mask,
+        cost_targets=cost_targets,
         rejected_by_cost=tally.by_cost,
         spread=math.sqrt(tally.squares / tally.changes) if tally.changes else math.nan,
     )

@@ -31,7 +31,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.sites.space import SearchSpace
-from mcprune.surgery.trial import require_cuttable
+from mcprune.surgery.trial import cuttable_sites, require_cuttable
 from mcprune.training.classifiers import fresh_classifier, rows_that_fit
 from mcprune.training.folds import member_seed, split_rows
 from mcprune.training.metrics import coded_groups, try_objective
@@ -92,7 +92,11 @@ def make_plan(
     classifier = (fresh_classifier(shape, prepared, seed, hidden=shape.search_hidden) if own is None else own.model).to(
         device
     )
-    sites = site_map(classifier, config.problem.sites, prepared.n_inputs)
+    kinds = config.problem.sites
+    if own is not None:
+        kinds, note = cuttable_sites(classifier, kinds, (prepared.n_inputs,))
+        notes += [note] * bool(note)
+    sites = site_map(classifier, kinds, prepared.n_inputs)
     if own is not None:
         most = value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value)
         refuse_random(classifier, torch.from_numpy(prepared.x_train[:most]).to(device))

@@ -41,12 +41,12 @@ def test_no_mask_is_above_the_cost_of_its_time_and_the_last_one_is_full(plan, li
     chain = budgeted(bench, costs, limit, plan=plan, target=waves)
     _, told = bench.trace(chain, 20)
     for update in told:
-        assert limit <= update.cost_target
-        assert update.cost <= update.cost_target
+        assert limit <= update.cost_targets[0]
+        assert update.costs <= update.cost_targets
         assert update.alpha == 0
         assert update.loss == update.cla
-    assert [update.cost_target for update in told][-2:] == [limit, limit]
-    assert len({update.cost_target for update in told}) > 8
+    assert [update.cost_targets[0] for update in told][-2:] == [limit, limit]
+    assert len({update.cost_targets for update in told}) > 8
     mask = chain.finish(bench.batch)
     kept = costs.counts(mask)
     cost = int(costs.of(kept))
