@@ -206,10 +206,13 @@ class Method(ABC, Generic[S]):
         """Return the largest measured difference of the evaluator's losses from the canonical ones, relative to max(1, loss)."""
         return None
 
-    def steered(self, state: S) -> Any:
+    def steered(self, state: S) -> object:
         """Return what changes the settings of a chain while it runs, a `SteeredChain`; None where there are no knobs."""
         return None
 
     def notes(self, state: S) -> list[str]:
         """Return what the user should know of the search, once it has finished."""
         return []
+
+
+AnyMethod = Method[Any]  # for a search, which hands a method its own state

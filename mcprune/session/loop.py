@@ -80,7 +80,7 @@ def run(
     """
     began = time.monotonic()
     check_options(config)
-    folder = RunFolder(config.folder(), config, force=config.runtime.force)
+    folder = RunFolder(config.folder(), config, force=bool(config.value("force")))
     try:
         folder.job = "" if ranks is None else ranks.job
         folder.announce()
@@ -111,12 +111,12 @@ def run_on(
     callbacks: Iterable[Callback] = (),
 ) -> Iterator[Event]:
     """Run on a loaded data set; a `path` of None writes nothing."""
-    folder = None if path is None else RunFolder(path, config, force=config.runtime.force)
+    folder = None if path is None else RunFolder(path, config, force=bool(config.value("force")))
     try:
         if folder is not None:
-            is_named = config.data.source != FROM_PYTHON
-            given = {"data": not is_named, "model": model is not None, "objective": function is not None}
-            folder.announce(tuple(name for name, is_given in given.items() if is_given))
+            is_from_python = config.data_settings().source == FROM_PYTHON
+            parts = {"data": is_from_python, "model": model is not None, "objective": function is not None}
+            folder.announce(tuple(name for name, is_missing in parts.items() if is_missing))
         yield from start_run(config, dataset, folder, model, controller, function, callbacks=callbacks)
     finally:
         if folder is not None:

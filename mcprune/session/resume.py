@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -17,6 +16,7 @@ from mcprune.errors import ConfigError, FolderError, McpruneError, brief
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.planner import make_plan
+from mcprune.session.checkpoints.content import Checkpoint
 from mcprune.session.checkpoints.open_run import OpenRun, config_of
 from mcprune.session.loop import record_events, search_and_finish, start_run
 from mcprune.session.ranks import share_plan
@@ -33,7 +33,7 @@ def resume_run(
     opened: OpenRun,
     dataset: Dataset | None = None,
     model: nn.Module | None = None,
-    function: Callable[..., Any] | None = None,
+    function: Callable[..., object] | None = None,
     *,
     callbacks: Iterable[Callback] = (),
     ranks: Ranks | None = None,
@@ -93,13 +93,13 @@ def resume_run(
 
 
 def restore_search(
-    checkpoint: dict[str, Any],
+    checkpoint: Checkpoint,
     dataset: Dataset,
     controller: Controller,
     path: Path,
     *,
     model: nn.Module | None = None,
-    function: Callable[..., Any] | None = None,
+    function: Callable[..., object] | None = None,
     is_forced: bool = False,
     ranks: Ranks | None = None,
 ) -> Search:
@@ -160,11 +160,11 @@ def broadcast_run(opened: OpenRun, ranks: Ranks) -> None:
     checkpoint = opened.checkpoint
     options = opened.options if checkpoint is None else checkpoint["options"]
     ranks.broadcast({"options": options, "steering": opened.controller.pending(0), "is_forced": opened.is_forced})
-    ranks.broadcast_bytes(b"" if checkpoint is None else packed(checkpoint))
+    ranks.broadcast_bytes(b"" if checkpoint is None else packed({**checkpoint}))
 
 
 def _check_parts(
-    opened: OpenRun, dataset: Dataset | None, model: nn.Module | None, function: Callable[..., Any] | None
+    opened: OpenRun, dataset: Dataset | None, model: nn.Module | None, function: Callable[..., object] | None
 ) -> None:
     path = opened.folder.path
     if "data" in opened.needs and dataset is None:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mcprune.errors import ConfigError
-from mcprune.methods.base import Batch, BlockInfo, Method
+from mcprune.methods.base import AnyMethod, Batch, BlockInfo
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.playoff import play_finalists
@@ -54,7 +54,7 @@ class Search(SearchStatus):
     # What follows from the state, the classifier and the clock.
     recomputed = ("is_between", "is_stopping", "began", "_batch", "_times", "_is_compiled", "_reported")
 
-    def __init__(self, plan: Plan, method: Method[Any], controller: Controller | None = None) -> None:
+    def __init__(self, plan: Plan, method: AnyMethod, controller: Controller | None = None) -> None:
         controller = Controller() if controller is None else controller
         trainer = make_trainer(plan)
         rows = make_rows(plan, plan.folds if method.uses_blocks else plan.folds.without_evaluation())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import time
-from typing import Any
 
 import numpy as np
 import torch
@@ -189,10 +188,13 @@ def hardened_event(search: SearchStatus, mask: BoolArray, gates: Float32Array, k
 
 
 def adapted_event(adapted: Adaptation | None) -> Adapted | None:
-    """Return what a chain adapts, as events hold it."""
+    """Return what a chain adapts, as a part of events."""
     if adapted is None:
         return None
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in adapted._asdict().items()
-    }
-    return Adapted(**fields)
+    return Adapted(
+        temperatures=None if adapted.temperatures is None else tuple(adapted.temperatures),
+        swap_rates=None if adapted.swap_rates is None else tuple(adapted.swap_rates),
+        round_trips=adapted.round_trips,
+        deltas=None if adapted.deltas is None else tuple(adapted.deltas),
+        frozen_at=adapted.frozen_at,
+    )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from mcprune.methods.base import Method
+from mcprune.methods.base import AnyMethod
 from mcprune.session.build.plan import Plan
 from mcprune.session.search_state import Reported, SearchState
 from mcprune.session.steering.controller import Controller
@@ -90,7 +89,7 @@ class SearchStatus:
     def __init__(
         self,
         plan: Plan,
-        method: Method[Any],
+        method: AnyMethod,
         trainer: ClassifierStack,
         rows: EvaluationRows,
         pace: Pace,

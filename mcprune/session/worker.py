@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from typing import cast
 
 from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
 from mcprune.distributed.evaluation import Ranks
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.planner import make_plan
+from mcprune.session.checkpoints.content import Checkpoint
 from mcprune.session.interrupt import CODES, Interrupt
 from mcprune.session.loop import make_search, with_search_time
 from mcprune.session.ranks import share_plan
@@ -47,7 +49,7 @@ def run(ranks: Ranks, config: Config | None = None, controller: Controller | Non
         content = ranks.broadcast_bytes(b"")
         config = make_config(**in_flat(resumed["options"]))
         controller = Replay.of(resumed["steering"])
-        checkpoint = unpacked(Path("the checkpoint of rank 0"), content) if content else None
+        checkpoint = cast(Checkpoint, unpacked(Path("the checkpoint of rank 0"), content)) if content else None
     assert config is not None
     began = time.monotonic()
     dataset = load_dataset(config)

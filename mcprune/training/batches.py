@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,8 +51,8 @@ class RowOrder:
     def __init__(self, rows: int, batch_size: int, device: torch.device) -> None:
         self.rows, self.batch_size, self._device = rows, batch_size, device
         self._order = torch.empty(0, dtype=torch.int64)
-        self._after: Mapping[str, Any] = {}  # the state of the generator after the order was drawn
-        self._of: Mapping[str, Any] = {}  # and before
+        self._after: Mapping[str, object] = {}  # the state of the generator after the order was drawn
+        self._of: Mapping[str, object] = {}  # and before
 
     def init(self, draw: np.random.Generator) -> OrderState:
         """Return the state before the first epoch; `draw` draws the orders."""

@@ -172,7 +172,7 @@ def test_any_part_of_another_kind_is_refused(wrong, folder):
     tree = read_checkpoint(folder / CHECKPOINT)
     WRONG[wrong](tree)
     write_checkpoint(folder / CHECKPOINT, tree)
-    with pytest.raises(FolderError, match=r"does not fit its run|wrongly what is still to be turned"):
+    with pytest.raises(FolderError, match=r"does not fit its run|changes that the checkpoint lists cannot be read"):
         list(resume_run(open_run(folder)))
 
 

@@ -1,16 +1,17 @@
-"""Open the folder of a run that was cut off: the checkpoint to go on from, and what happened after it."""
+"""Open the folder of a run that was cut off: the checkpoint to resume, and what happened after it."""
 
 from __future__ import annotations
 
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
 from mcprune.environment import describe_machine
 from mcprune.errors import ConfigError, FolderError
+from mcprune.session.checkpoints.content import Checkpoint
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.replay import Replay, change_of
 from mcprune.storage.atomic import Lock
@@ -19,6 +20,7 @@ from mcprune.storage.event_log import parse_event, parse_events
 from mcprune.storage.events import Event, Progress, RunDone, Stopped
 from mcprune.storage.folder import Mark, RunFolder
 from mcprune.storage.layout import CHECKPOINT, EVENTS, OLDER, REQUEST, RESULT, read_json, restore_replaced, stale_files
+from mcprune.types import JsonObject
 
 
 class OpenRun(NamedTuple):
@@ -45,13 +47,13 @@ class OpenRun(NamedTuple):
     """
 
     folder: RunFolder
-    checkpoint: dict[str, Any] | None
+    checkpoint: Checkpoint | None
     needs: tuple[str, ...]
     events: list[Event]
     controller: Controller
     notes: list[str]
     is_forced: bool
-    options: dict[str, Any]
+    options: JsonObject
 
 
 def is_finished(folder: str | Path) -> bool:
@@ -129,7 +131,8 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
         raise
 
 
-def _request(path: Path) -> dict[str, Any]:
+def _request(path: Path) -> JsonObject:
+    """Return the content of the file that asks for the run."""
     if not (path / REQUEST).exists():
         if is_finished(path):
             raise FolderError(f"the run in {str(path)!r} has ended: nothing is left to resume; mcprune show {path}")
@@ -146,7 +149,7 @@ def _request(path: Path) -> dict[str, Any]:
     return request
 
 
-def _choose(path: Path, run_id: str, *, older: bool) -> tuple[dict[str, Any] | None, str]:
+def _choose(path: Path, run_id: str, *, older: bool) -> tuple[Checkpoint | None, str]:
     """Return the checkpoint to go on from and its name; None where there is none."""
     names = [name for name in (CHECKPOINT, OLDER) if (path / name).exists()]
     passed = names[:1] if older else []
@@ -169,20 +172,17 @@ def _choose(path: Path, run_id: str, *, older: bool) -> tuple[dict[str, Any] | N
     return None, ""
 
 
-def _read(path: Path, name: str, run_id: str) -> dict[str, Any]:
+def _read(path: Path, name: str, run_id: str) -> Checkpoint:
     """Return a checkpoint of this run whose events are there."""
-    checkpoint = read_checkpoint(path / name)
+    checkpoint = cast(Checkpoint, read_checkpoint(path / name))  # its parts are checked here, and where they are used
     try:
         if checkpoint["run"] != run_id:
             raise FolderError(f"{name} is of another run")
         size, crc = map(int, checkpoint["events"])
-        parts = (
-            checkpoint["search"]["blocks_done"],
-            checkpoint["machine"]["device"],
-            checkpoint["options"],
-            checkpoint["data"],
-        )
-        if not isinstance(parts[0], int) or not isinstance(checkpoint["machine"], dict):
+        parts = (checkpoint["machine"]["device"], int(checkpoint["machine"]["threads"]), checkpoint["options"])
+        if not all(isinstance(part, kind) for part, kind in zip(parts, (str, int, dict), strict=True)):
+            raise TypeError("a part is of another kind")
+        if not isinstance(checkpoint["search"]["blocks_done"], int) or not checkpoint["data"]:
             raise TypeError("a part is of another kind")
     except (KeyError, TypeError, ValueError) as error:
         raise FolderError(f"{name} lacks a part ({error})") from None
@@ -196,7 +196,7 @@ def _read(path: Path, name: str, run_id: str) -> dict[str, Any]:
     return checkpoint
 
 
-def config_of(path: Path, checkpoint: dict[str, Any]) -> Config:
+def config_of(path: Path, checkpoint: Checkpoint) -> Config:
     """Return the configuration that a checkpoint of the run in `path` was written under.
 
     Raises
@@ -222,22 +222,22 @@ def _split(path: Path, mark: Mark) -> tuple[list[Event], list[Event]]:
     return parse_events(data[: mark.size]).events, parse_events(whole).events
 
 
-def _controller(checkpoint: dict[str, Any] | None, tail: list[Event]) -> Controller:
-    """Return what was still to be turned, and what a person, or the clock, had turned behind the checkpoint before the run was cut off."""
+def _controller(checkpoint: Checkpoint | None, tail: list[Event]) -> Controller:
+    """Return a controller that repeats the changes that were pending at the checkpoint, or made after it before the run was cut off."""
     try:
-        found = Replay.of(dict(checkpoint["steering"]) if checkpoint is not None else {})
+        replay = Replay.of(dict(checkpoint["steering"]) if checkpoint is not None else {})
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FolderError(
-            f"the checkpoint says wrongly what is still to be turned ({error}); resume with --older"
+            f"The changes that the checkpoint lists cannot be read ({error}). Resume with --older."
         ) from None
     for event in tail:
         if isinstance(event, Progress):
-            found.repeats_until = max(found.repeats_until, event.block)
+            replay.repeats_until = max(replay.repeats_until, event.block)
         if (change := change_of(event)) is not None:
             block, turned = change
-            found.repeats_until = max(found.repeats_until, block)
-            if turned not in found.changes.setdefault(block, []):  # a repeated one is known already
-                found.changes[block].append(turned)
-        elif isinstance(event, Stopped) and event.reason in ("stop", "max_time") and found.end is None:
-            found.end, found.reason = event.block, event.reason
-    return found
+            replay.repeats_until = max(replay.repeats_until, block)
+            if turned not in replay.changes.setdefault(block, []):  # a repeated one is known already
+                replay.changes[block].append(turned)
+        elif isinstance(event, Stopped) and event.reason in ("stop", "max_time") and replay.end is None:
+            replay.end, replay.reason = event.block, event.reason
+    return replay

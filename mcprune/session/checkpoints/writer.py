@@ -1,22 +1,22 @@
-"""When a run is saved, and what a checkpoint holds besides the search: the options, the data's fingerprint, the machine."""
+"""Write checkpoints of a run when they are due."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from mcprune.config.files import recorded_options
 from mcprune.config.parsing import interval
 from mcprune.data.fingerprint import fingerprint
 from mcprune.environment import describe_machine
 from mcprune.session.build.plan import Plan
+from mcprune.session.checkpoints.content import RunFacts
 from mcprune.session.search_status import SearchStatus
 from mcprune.state import serialize
 from mcprune.storage.folder import Mark, RunFolder
 
-# `auto`: so many seconds between two checkpoints, and at most this share of the time for writing them.
+# `auto`: seconds between two checkpoints, and the largest share of the time for writing them.
 USUAL, SHARE = 30.0, 0.01
-# A search that took less is repeated in no time: its end is not worth a checkpoint.
+# Seconds: a shorter search is repeated quickly, so that no checkpoint is written at its end.
 SHORT = 3.0
 
 
@@ -34,21 +34,21 @@ class CheckpointWriter:
         self.plan = plan
         every = plan.runtime.checkpoint_every
         self.unit, self.size = ("auto", USUAL) if every == "auto" else interval(every)
-        self.mark = Mark()  # of the events when the search was last between two blocks, without those of the last block
+        self.mark = Mark()  # before the events of the last block
         self._last = time.monotonic()
         self._last_epoch = 0.0
         self._cost = 0.0
         self._saved_blocks = -1
-        self._facts: dict[str, Any] | None = None
+        self._facts: RunFacts | None = None
 
     def start(self, blocks: int) -> None:
-        """The search starts, or continues, with so many blocks done."""
+        """Begin to measure the time to the next checkpoint: the search starts, or continues, after `blocks` blocks."""
         self._last = time.monotonic()
         self._last_epoch = self.plan.train.epochs * blocks / self.plan.train.blocks
         self._saved_blocks = blocks
 
     def after_block(self, search: SearchStatus) -> None:
-        """Save if it is due: in time, at the end of the search, or before it is stopped; the events of the block come afterwards.
+        """Write a checkpoint if it is due: by time, at the end of the search, or before it stops. The events of the block follow.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class CheckpointWriter:
             self.save(search, self.mark)
 
     def save(self, search: SearchStatus, mark: Mark | None = None) -> None:
-        """Write a checkpoint that goes with the events up to `mark`, by default all."""
+        """Write a checkpoint that belongs to the events up to `mark`, by default all."""
         began = time.monotonic()
         if self._facts is None:
             self._facts = run_facts(self.plan, search.evaluator_name)
@@ -81,7 +81,7 @@ class CheckpointWriter:
         self._cost = self._last - began
 
     def save_at_error(self, search: SearchStatus) -> None:
-        """Save where an error, or a reader that leaves, ends the run between two blocks.
+        """Write a checkpoint where an error, or a reader that leaves the loop, ends the run between two blocks.
 
         Raises
         ------
@@ -93,10 +93,10 @@ class CheckpointWriter:
             self.save(search, self.mark)
 
 
-def run_facts(plan: Plan, evaluator: str | None) -> dict[str, Any]:
-    """Return what a checkpoint holds of its run that stays the same; `evaluator` is the name of what evaluates candidates."""
+def run_facts(plan: Plan, evaluator: str | None) -> RunFacts:
+    """Return what a checkpoint states of its run, whose candidates are evaluated by the evaluator of this name."""
     config = plan.config
-    facts: dict[str, Any] = {
+    facts: RunFacts = {
         "options": recorded_options(config.replace(out=None, force=False)),
         "evaluator": evaluator,
         "machine": describe_machine(plan.runtime.threads, plan.device.type),
@@ -107,5 +107,6 @@ def run_facts(plan: Plan, evaluator: str | None) -> dict[str, Any]:
     }
     if plan.is_users_model:  # retraining begins from it
         frozen = [name for name, value in plan.origin.named_parameters() if not value.requires_grad]
-        facts["origin"] = {**serialize(plan.origin), "frozen": frozen}
+        model = serialize(plan.origin)
+        facts["origin"] = {"parameters": model["parameters"], "buffers": model["buffers"], "frozen": frozen}
     return facts

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mcprune.errors import ConfigError
 from mcprune.session.build.plan import Plan
+from mcprune.types import JsonObject
 
 
 class Commands(NamedTuple):
@@ -22,7 +23,7 @@ class Commands(NamedTuple):
         Poll once more before the block: the run is paused.
     """
 
-    changes: tuple[dict[str, Any], ...] = ()
+    changes: tuple[JsonObject, ...] = ()
     checkpoint: bool = False
     again: bool = False
 
@@ -46,7 +47,7 @@ class Controller:
         """Return the commands after `block` blocks; may wait as long as `should_stop()` is false."""
         return Commands()
 
-    def on_refused(self, changes: Mapping[str, Any], error: ConfigError) -> None:
+    def on_refused(self, changes: Mapping[str, object], error: ConfigError) -> None:
         """Changes of a command are not valid after all."""
         raise error
 
@@ -54,6 +55,6 @@ class Controller:
         """Return why the search ends after `block` blocks; empty if it does not."""
         return ""
 
-    def pending(self, block: int) -> dict[str, Any]:
+    def pending(self, block: int) -> JsonObject:
         """Return the commands from block `block` on that are known already, as `Replay.of` takes them."""
         return {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -13,12 +12,13 @@ from pydantic.fields import FieldInfo
 from mcprune.chain.schedules import Schedule, parse
 from mcprune.config.knobs import knob_field, knob_limits, knob_meaning
 from mcprune.errors import ConfigError, McpruneError
-from mcprune.methods.base import Method
+from mcprune.methods.base import AnyMethod
 from mcprune.methods.markov.method import SteeredChain
 from mcprune.methods.markov.settings import ChainSettings, check
 from mcprune.session.build.markov import candidates_ahead, most_evaluation_rows, move_plan
 from mcprune.session.build.plan import Plan
 from mcprune.session.search_state import SearchState
+from mcprune.types import JsonObject
 
 SCHEDULED = ("delta", "temperature", "alpha")
 KNOBS = (*SCHEDULED, "moves", "evaluation_rows", "budget_pressure", "adapt_delta")
@@ -41,7 +41,7 @@ class Knobs:
     # What follows from the values that were changed.
     recomputed = ("rows", "_moves")
 
-    def __init__(self, plan: Plan, method: Method[Any], state: SearchState) -> None:
+    def __init__(self, plan: Plan, method: AnyMethod, state: SearchState) -> None:
         self.plan = plan
         self.method = method
         self.state = state
@@ -64,10 +64,11 @@ class Knobs:
 
     @property
     def _chain(self) -> SteeredChain | None:
-        chain: SteeredChain | None = self.method.steered(self.state.method)
+        chain = self.method.steered(self.state.method)
+        assert chain is None or isinstance(chain, SteeredChain)
         return chain
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> JsonObject:
         """Return the present values: numbers, or the text of a schedule; None where a knob is off or as configured."""
         if not self.names:
             return {}
@@ -85,7 +86,7 @@ class Knobs:
         low, high = knob_limits(name)
         return (low, float(most_evaluation_rows(self.plan))) if name == "evaluation_rows" else (low, high)
 
-    def check(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    def check(self, changes: Mapping[str, object]) -> tuple[JsonObject, dict[str, str], dict[str, str]]:
         """Check changes without making them.
 
         Returns
@@ -95,7 +96,7 @@ class Knobs:
         clamped, refused : dict of str to str
             By knob, a sentence on a number that was clamped into its range, and the reason of a refusal.
         """
-        values: dict[str, Any] = {}
+        values: JsonObject = {}
         clamped: dict[str, str] = {}
         refused: dict[str, str] = {}
         for name, value in changes.items():
@@ -116,7 +117,7 @@ class Knobs:
                 refused[next(iter(values))] = str(error)
         return values, clamped, refused
 
-    def change(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def change(self, values: Mapping[str, object]) -> tuple[JsonObject, JsonObject]:
         """Set knobs to checked values between two blocks; return their new values, and those before.
 
         Raises
@@ -137,7 +138,7 @@ class Knobs:
         self.state.knobs |= values
         return values, {name: before[name] for name in values}
 
-    def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _complete(self, values: Mapping[str, object]) -> JsonObject:
         """Return the values with those that follow from them: an adapted delta that is switched off keeps its present value."""
         complete, settings = dict(values), self.chain.settings
         delta = self.chain.delta
@@ -149,9 +150,10 @@ class Knobs:
             complete.setdefault("delta", settings.delta.end)  # where it starts, and where an undo returns to
         return complete
 
-    def _settings(self, values: Mapping[str, Any]) -> ChainSettings:
+    def _settings(self, values: JsonObject) -> ChainSettings:
+        """Return the settings of the chain with changed values."""
         settings = self.chain.settings
-        new: dict[str, Any] = {name: parse(values[name]) for name in SCHEDULED if name in values}
+        new: JsonObject = {name: parse(values[name]) for name in SCHEDULED if name in values}
         if "moves" in values:
             chain = self.plan.chain._replace(moves=dict(values["moves"]))
             size = self.plan.space.size
@@ -179,7 +181,7 @@ def _plain(schedule: Schedule) -> float | str:
     return schedule.start if schedule.kind == "constant" else str(schedule)
 
 
-def _checked(name: str, value: Any, ends: tuple[float | None, float | None]) -> tuple[Any, str]:
+def _checked(name: str, value: object, ends: tuple[float | None, float | None]) -> tuple[object, str]:
     """Return a value as the knob's declaration takes it, and a note where it was clamped into its range."""
     field: FieldInfo = knob_field(name)
     if value is None and name in ("evaluation_rows", "adapt_delta"):
@@ -225,7 +227,7 @@ def _checked(name: str, value: Any, ends: tuple[float | None, float | None]) -> 
     return checked, note
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     """Return a value for a message, cut to a bounded length."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:

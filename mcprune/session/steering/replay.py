@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from mcprune.config.files import read_options
 from mcprune.config.options import OPTIONS
@@ -13,6 +12,7 @@ from mcprune.session.steering.controller import Commands, Controller
 from mcprune.storage.event_log import read_log
 from mcprune.storage.events import Event, KnobChanged, Replanned, RunStarted, Stopped
 from mcprune.storage.layout import CONFIG
+from mcprune.types import JsonObject
 
 
 class Replay(Controller):
@@ -31,7 +31,7 @@ class Replay(Controller):
     """
 
     def __init__(
-        self, changes: Mapping[int, list[dict[str, Any]]], end: int | None, reason: str = "replay", until: int = 0
+        self, changes: Mapping[int, list[JsonObject]], end: int | None, reason: str = "replay", until: int = 0
     ) -> None:
         self.changes = dict(changes)
         self.end = end
@@ -46,19 +46,19 @@ class Replay(Controller):
         """See `Controller.stop_reason`."""
         return self.reason if self.end is not None and block >= self.end else ""
 
-    def pending(self, block: int) -> dict[str, Any]:
+    def pending(self, block: int) -> JsonObject:
         """See `Controller.pending`."""
         left = [[at, changes] for at, changes in sorted(self.changes.items()) if at >= block]
         return {"changes": left, "end": self.end, "reason": self.reason, "until": self.repeats_until}
 
     @classmethod
-    def of(cls, saved: Mapping[str, Any]) -> Replay:
+    def of(cls, saved: JsonObject) -> Replay:
         """Return the replay of what `pending` returned; of an empty mapping, one that changes nothing."""
         changes = {int(at): list(entries) for at, entries in saved.get("changes", [])}
         return cls(changes, saved.get("end"), str(saved.get("reason", "replay")), int(saved.get("until", 0)))
 
 
-def change_of(event: Event) -> tuple[int, dict[str, Any]] | None:
+def change_of(event: Event) -> tuple[int, JsonObject] | None:
     """Return the blocks done before a recorded change, and the change; None of events that change nothing."""
     if isinstance(event, KnobChanged):
         return event.block, dict(event.knobs)
@@ -67,7 +67,7 @@ def change_of(event: Event) -> tuple[int, dict[str, Any]] | None:
     return None
 
 
-def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
+def read_replay(folder: str | Path) -> tuple[JsonObject, Replay]:
     """Return the options of a recorded run, and the replay of its changes.
 
     Raises
@@ -84,7 +84,7 @@ def read_replay(folder: str | Path) -> tuple[dict[str, Any], Replay]:
         "search_time",
     ):  # the recorded end takes their place: a clock would end the search elsewhere
         options.pop(clock, None)
-    changes: dict[int, list[dict[str, Any]]] = {}
+    changes: dict[int, list[JsonObject]] = {}
     end = None
     for event in read_log(path).events:
         if (change := change_of(event)) is not None:
