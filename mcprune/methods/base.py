@@ -1,8 +1,8 @@
-"""The contract of a method: something that moves a mask while backprop trains the classifier.
+"""The contract of a method, which moves a mask while backprop trains the classifier.
 
-As in blackjax, a method holds what stays the same during a run, and its state all that changes: `init` makes a state, `step` advances it by
-one block. The state is updated in place and returned, since its arrays have the size of the sites; `copy.deepcopy` keeps an earlier one.
-A checkpoint is the state itself (`mcprune/state.py`).
+As in blackjax, a method has what stays the same during a run, and its state has all that changes: `init` makes a state, `step` advances it
+by one block. The state is updated in place and returned, since its arrays have the size of the sites; `copy.deepcopy` keeps an earlier
+one. A checkpoint is the state itself (`mcprune/state.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ S = TypeVar("S")
 
 
 class Batch(NamedTuple):
-    """Evaluation rows: features (B, N) float32, targets (B,) int64, and what else the objective needs to know of them."""
+    """Evaluation rows: features (B, N) float32, targets (B,) int64, and weights and groups for the objective, if it needs them."""
 
     features: torch.Tensor
     targets: torch.Tensor
@@ -35,20 +35,20 @@ class Finalist(NamedTuple):
 
 
 class Adaptation(NamedTuple):
-    """What a chain adapts, as of one block; None where it does not.
+    """What a chain has adapted, as of one block; None for what it does not adapt.
 
     Attributes
     ----------
     temperatures : list of float
-        Of the rungs, the coldest first.
+        Of the rungs, from the coldest.
     swap_rates : list of float or None
-        Accepted swaps of neighbouring rungs; None before the first attempt.
+        Share of accepted swaps of neighbouring rungs; None before the first attempt.
     round_trips : int
         From the coldest rung to the hottest and back.
     deltas : list of float
         The half-width of proposals at each rung.
     frozen_at : int
-        Proposals of a replica after which nothing is adapted any more.
+        Proposals of a replica after which nothing is adapted.
     """
 
     temperatures: list[float] | None = None
@@ -77,7 +77,7 @@ class MoveCounts(NamedTuple):
 
 
 class BlockInfo(NamedTuple):
-    """What one block did; plain numbers, as the progress event shows them."""
+    """Results of one block, in plain numbers, as in the progress event."""
 
     loss: float  # L_tot
     cla: float
@@ -106,7 +106,7 @@ class BlockInfo(NamedTuple):
 
 
 class TrainingHook(Protocol):
-    """What a method that moves in the steps of backprop does in each of them, in this order."""
+    """The part of a method in each step of backprop; the hooks are called in this order."""
 
     def gates(self, rows: int) -> torch.Tensor:
         """Return the gates of a training batch, (N,) or (rows, N), with a gradient."""
@@ -117,25 +117,25 @@ class TrainingHook(Protocol):
         ...
 
     def on_gradients(self) -> None:
-        """The gradients of L_tot are computed, and the classifier has not made its step yet."""
+        """The gradients of L_tot are computed, and the classifier is about to make its step."""
         ...
 
     def after_step(self, cla: torch.Tensor) -> None:
-        """Move the gates: the classifier has made its step; `cla` is the batch's L_cla."""
+        """Move the gates; the classifier has made its step, and `cla` is L_cla of the batch."""
         ...
 
 
 class Method(ABC, Generic[S]):
-    """A way to a mask; what a way does not need is left as it is here.
+    """A method; hooks that a method does not need keep the defaults of this class.
 
     Attributes
     ----------
     uses_blocks : bool
-        It decides in blocks, on evaluation rows; else it moves in the steps of backprop, by its hook.
+        It decides in blocks, on evaluation rows; else it moves in the steps of backprop, by its `hook`.
     ranks_sites : bool
-        Its position ranks the sites before `finish` too.
+        Its position ranks the sites at any time, not only after `finish`.
     first_rows : int
-        Rows of the batch that `begin` needs; 0: none.
+        Rows of the batch that `begin` needs; 0 where it is not called.
     """
 
     uses_blocks: bool = False
@@ -152,7 +152,7 @@ class Method(ABC, Generic[S]):
 
     @abstractmethod
     def finish(self, state: S, batch: Batch) -> tuple[S, BoolArray]:
-        """Return the mask (N,) of the result: exactly n sites, or a cost within the budget."""
+        """Return the mask (N,) of the result, which has exactly n sites, or costs within the budget."""
 
     @abstractmethod
     def position(self, state: S) -> FloatArray:
@@ -160,22 +160,22 @@ class Method(ABC, Generic[S]):
 
     @abstractmethod
     def training_gates(self, state: S) -> Float32Array:
-        """Return the gates (N,) under which the classifier trains now."""
+        """Return the gates (N,) under which the classifier is trained now."""
 
     @abstractmethod
     def description(self) -> dict[str, str]:
-        """Return the names of what evaluates candidates, for the record: `evaluator` and `canonical`."""
+        """Return the names of the evaluator and of the canonical one, for the record."""
 
     def begin(self, state: S, batch: Batch) -> S:
-        """Prepare the first block: the classifier is now what the search begins with. Called where `first_rows` is positive."""
+        """Prepare the first block, once the classifier is as the search starts with it. Called where `first_rows` is positive."""
         return state
 
     def hook(self, state: S) -> TrainingHook | None:
-        """Return what to do in each step of backprop; None where `uses_blocks`."""
+        """Return the hook of the steps of backprop; None where `uses_blocks`."""
         return None
 
     def validate(self, state: S) -> None:
-        """Raise ValueError for a state from a file that cannot be one of this method's."""
+        """Raise ValueError for a state from a file that is not valid for this method."""
         return
 
     def is_falling(self, progress: float, end: float) -> bool:
@@ -191,27 +191,27 @@ class Method(ABC, Generic[S]):
         raise NotImplementedError
 
     def crossed(self, state: S) -> IntArray | None:
-        """Return the training step (N,) after which each gate last crossed one half, 0 for never; None where it does not know."""
+        """Return the training step (N,) after which each gate last crossed one half, 0 for never; None where that is not recorded."""
         return None
 
     def scores(self, state: S) -> FloatArray | None:
-        """Return the scores (N,) by which sites were dropped last; None where there are none."""
+        """Return the scores (N,) by which sites were last dropped; None where there are none."""
         return None
 
     def forwards(self, state: S) -> int:
-        """Return the work of scores in rows that went forward, a row of backprop counting three."""
+        """Return the work of computing scores in rows that went forward; a row of backprop counts as three."""
         return 0
 
     def evaluator_error(self, state: S) -> float | None:
-        """Return the largest measured difference of the evaluator's losses from the canonical ones, relative to max(1, loss)."""
+        """Return the largest measured difference of the evaluator from the canonical one, relative to max(1, loss)."""
         return None
 
     def steered(self, state: S) -> object:
-        """Return what changes the settings of a chain while it runs, a `SteeredChain`; None where there are no knobs."""
+        """Return the `SteeredChain` that changes settings during a run; None where there are no knobs."""
         return None
 
     def notes(self, state: S) -> list[str]:
-        """Return what the user should know of the search, once it has finished."""
+        """Return notes for the user, after the search has finished."""
         return []
 
 

@@ -1,7 +1,7 @@
-"""Signals that ask a run to end: the first one after the current step, the second one at once.
+"""Signals that end a run: the first one after the current step, the second one at once.
 
-Only the command line owns the signals of its process (`own_signals`). A run that a program starts leaves the program's
-handlers alone: Ctrl-C raises KeyboardInterrupt in it, and SIGTERM does what the program says.
+Only the command line handles the signals of its process (`own_signals`). A run that is started by a program leaves the handlers of
+the program in place: Ctrl-C raises KeyboardInterrupt, and SIGTERM does what the program defines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-# What a run that was ended so says of it, and the exit code of the command.
+# The reason in the events of a run, and the exit code of the command.
 REASONS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminate"}
 CODES = {reason: 128 + number for number, reason in REASONS.items()}
 
@@ -23,7 +23,7 @@ _owners: list[None] = []  # not empty while a command of this process owns the s
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Let every `Interrupt` inside take SIGINT and SIGTERM: for a process that is one command and nothing else."""
+    """Let every `Interrupt` inside handle SIGINT and SIGTERM; for a process that is one command."""
     _owners.append(None)
     try:
         yield
@@ -38,9 +38,9 @@ class Terminated(KeyboardInterrupt):
 
 
 class Interrupt:
-    """Ask the run to end after the current step: the first signal is noted, the second one interrupts at once.
+    """Ends a run after the current step at the first signal, and at once at the second.
 
-    Outside of `own_signals`, and in another thread than the main one, no signal is taken: `ask` alone asks.
+    Outside of `own_signals`, and in other threads than the main one, no signal is handled; only `ask` sets it.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Interrupt:
     ----------
     should_stop : bool
     reason : str
-        `interrupt` or `terminate`; nothing before it is asked.
+        `interrupt` or `terminate`; empty before that.
     """
 
     def __init__(self, *signals: signal.Signals) -> None:
@@ -74,7 +74,7 @@ class Interrupt:
                     signal.signal(number, previous)
 
     def ask(self, reason: str) -> None:
-        """Ask as the first signal would: another process of the run has met one, and this one may meet it later."""
+        """Stop as at a first signal: another process of the run got one, which may reach this process later."""
         self.should_stop, self.reason = True, self.reason or reason
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The run: steps of backprop and blocks of the method in turns, then the hard mask, the pruned model, the tests."""
+"""A run from its start to its result: make the plan, search, finish, and record the events."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from mcprune.training.classifiers import describe_classifier
 from mcprune.types import BoolArray
 from mcprune.version import VERSION
 
-MOST_NAMES = 4096  # of inputs in `run_started`
-# Of the time of a command: seconds that a search has at least, the largest share of the retraining, its reserve over the estimate.
+MOST_NAMES = 4096  # names of inputs in `run_started`
+# Of the time of a command: the least seconds of a search; the largest share of the retraining, and its reserve over the estimate.
 AT_LEAST, MOST_RETRAINING, RESERVED = 0.01, 0.5, 1.2
 
 
@@ -49,17 +49,17 @@ def run(
     callbacks: Iterable[Callback] = (),
     ranks: Ranks | None = None,
 ) -> Iterator[Event]:
-    """Run a configuration; leaving the loop ends the run and keeps what is written.
+    """Run a configuration and yield its events; a loop that is left early ends the run, whose files stay.
 
     Parameters
     ----------
     config : Config
     controller : Controller, optional
-        Who changes the run while it goes on, such as a `Replay`; by default the first callback that is one.
+        Changes the run between its blocks, such as a `Replay`; by default the first callback that is a controller.
     callbacks : iterable of Callback
-        Who watches the run.
+        Their hooks are called during the run.
     ranks : Ranks, optional
-        The processes of the run, of which this is rank 0; the others call `worker.run` (session/worker.py).
+        The processes of the run, where this is rank 0; the others call `worker.run`.
 
     Yields
     ------
@@ -69,7 +69,7 @@ def run(
     Raises
     ------
     McpruneError
-        An error that the user can mend, before anything is written where that is possible.
+        What cannot be run; raised before anything is written where that is possible.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def run(
         folder.announce()
         if ranks is not None:
             ranks.broadcast({"options": None})
-        # Not kept in a variable: the data set is freed once its parts are made.
+        # The data set is in no variable, so that its memory is freed once its parts are made.
         yield from start_run(
             config,
             load_dataset(config),
@@ -110,7 +110,7 @@ def run_on(
     *,
     callbacks: Iterable[Callback] = (),
 ) -> Iterator[Event]:
-    """Run on a loaded data set; a `path` of None writes nothing."""
+    """Run on a loaded data set; a path of None writes nothing."""
     folder = None if path is None else RunFolder(path, config, force=bool(config.value("force")))
     try:
         if folder is not None:
@@ -135,7 +135,7 @@ def start_run(
     ranks: Ranks | None = None,
     began: float | None = None,
 ) -> Iterator[Event]:
-    """Run on a loaded data set from the first step on, into a folder that the caller closes."""
+    """Start a run on a loaded data set, into a folder that the caller closes."""
     began = time.monotonic() if began is None else began
     plan = make_plan(config, dataset, model, function=function)
     share_plan(plan, config, ranks)
@@ -149,7 +149,7 @@ def start_run(
 
 
 def controller_of(callbacks: Iterable[Callback]) -> Controller | None:
-    """Return the first callback that is a controller as well."""
+    """Return the first callback that is also a controller."""
     return next((callback for callback in callbacks if isinstance(callback, Controller)), None)
 
 
@@ -160,17 +160,17 @@ def record_events(
     callbacks: Iterable[Callback] = (),
     earlier: Iterable[Event] = (),
 ) -> Iterator[Event]:
-    """Yield the events of a search, written into its folder and given to the callbacks.
+    """Yield the events of a search, after they were written to its folder and passed to the callbacks.
 
     Parameters
     ----------
     events : iterator of Event
-        Those to come.
+        The events to come.
     search : Search
     folder : RunFolder or None
     callbacks : iterable of Callback
     earlier : iterable of Event
-        Those of a resumed run up to its checkpoint: the folder has them, the callbacks get them first.
+        Of a resumed run up to its checkpoint: the folder has them already, and the callbacks get them first.
     """
     watching = Callbacks(callbacks)
     writing = Callbacks([] if folder is None else [FolderWriter(folder, search)])
@@ -179,7 +179,7 @@ def record_events(
 
 
 def _chained(earlier: Iterable[Event], events: Iterator[Event]) -> Iterator[Event]:
-    """Yield earlier events, then the others; unlike itertools.chain it closes them when it is closed."""
+    """Yield earlier events, then the others; unlike itertools.chain, closing this generator closes the others."""
     yield from earlier
     yield from events
 
@@ -225,7 +225,7 @@ def named_features(plan: Plan) -> tuple[str, ...] | None:
 
 
 def search_and_finish(search: Search, folder: RunFolder | None, began: float) -> Iterator[Event]:
-    """Search, from wherever the search is; harden; retrain, compare and write."""
+    """Search from the state that the search is in, harden the mask, retrain, compare and write."""
     plan = search.plan
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
         yield from search.run(interrupt, began)
@@ -249,14 +249,14 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
             scores=search.method.scores(search.state.method),
             adapted=None if last is None else adapted_event(last.adapted),
         )
-        if folder is not None:  # the last block has made it
+        if folder is not None:  # which the last block has created
             write_mask(plan, result, folder)
         yield hardened
         yield from finalize(plan, result, folder, began, interrupt)
 
 
 def with_search_time(config: Config, plan: Plan, began: float, ranks: Ranks | None) -> Config:
-    """Resolve the time of the search from that of the command, the same number on every rank; all ranks call it."""
+    """Resolve the time of the search from that of the command, the same number on every rank; all ranks must call it."""
     if math.isinf(plan.runtime.max_time) or math.isfinite(plan.runtime.search_time):
         return config
     seconds = search_seconds(plan, plan.runtime.max_time - (time.monotonic() - began))
@@ -266,7 +266,7 @@ def with_search_time(config: Config, plan: Plan, began: float, ranks: Ranks | No
 
 
 def search_seconds(plan: Plan, seconds: float) -> float:
-    """Return how many of the seconds that are left the search may take, so that the retraining fits behind it."""
+    """Return how many of the seconds that are left the search may take, so that the retraining fits after it."""
     if plan.retrain.finetune == "none":
         return max(AT_LEAST, seconds)
     refit = Refit(plan, lambda: False)
@@ -280,7 +280,7 @@ def search_seconds(plan: Plan, seconds: float) -> float:
 def search(
     config: Config, dataset: Dataset, interrupt: Interrupt, *, split_seed: int | None = None
 ) -> tuple[Plan, BoolArray, float | None]:
-    """Search alone: no test row is looked at, nothing is retrained or written.
+    """Search without the rest of a run: the test rows are not used, and nothing is retrained or written.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def search(
     interrupt : Interrupt
         Entered by the caller.
     split_seed : int, optional
-        Draws the parts of the data; by default `config.runtime.seed` does.
+        Draws the training, validation and test rows; by default the seed of the run does.
 
     Returns
     -------
@@ -297,20 +297,20 @@ def search(
     mask : ndarray of bool, shape (N,)
         Of exactly n sites.
     accuracy : float or None
-        On the validation part, with the mask and the classifier of the search; None without such rows.
+        On the validation rows, with the mask and the classifier of the search; None without such rows.
 
     Raises
     ------
     McpruneError
-        What cannot be run, or diverged.
+        The configuration cannot be run, or the search diverged.
     KeyboardInterrupt
-        The interrupt was asked for.
+        The interrupt came.
     """
     return search_planned(config, make_plan(config, dataset, split_seed=split_seed), interrupt)
 
 
 def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Plan, BoolArray, float | None]:
-    """Do what `search` does for a plan at hand."""
+    """Search as `search` does, for a plan."""
     began = time.monotonic()
     searched = make_search(config, plan, began)
     for _ in searched.run(interrupt, began):
@@ -322,7 +322,7 @@ def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Pl
 
 
 def make_search(config: Config, plan: Plan, began: float, controller: Controller | None = None) -> Search:
-    """Return the search of a plan, ready to run; on the gradient path pilots may settle the plan first."""
+    """Return the search of a plan, ready to run; on the gradient path pilots may change the plan first."""
     use_threads(plan.runtime.threads)
     if plan.method == "gradient":
         plan = in_time(plan, config, began, lambda plan: Search(plan, make_method(plan)))

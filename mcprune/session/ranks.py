@@ -32,20 +32,20 @@ from mcprune.session.interrupt import CODES, Interrupt
 from mcprune.session.search_status import SearchStatus
 
 TIMEOUT = 300.0  # seconds
-# Blocks after which the classifiers are compared, behind the first and the last one too; the chains are behind every block.
+# Blocks between two comparisons of the classifiers, which also follow the first and the last block. Chains are compared each time.
 CHECK = 16
 REASONS = ("", *CODES)
 
 
 class Place(NamedTuple):
-    """Where torchrun has put this process.
+    """The place of this process in a torchrun.
 
     Attributes
     ----------
     rank, size, local, local_size : int
-        Of all processes, of those on this machine.
+        Among all processes, and among those on this machine.
     restarts : int
-        How many times torchrun has begun anew.
+        How often torchrun has restarted the processes.
     job : str
         The same for all restarts of one torchrun, and for no other.
     """
@@ -59,20 +59,20 @@ class Place(NamedTuple):
 
 
 def place_of(environment: Mapping[str, str]) -> Place | None:
-    """Return where torchrun has put this process; None where it has not.
+    """Return the place of this process in a torchrun; None outside of one.
 
     Raises
     ------
     ConfigError
-        Variables of it are missing, or do not fit together.
+        Variables are missing, or contradict each other.
     """
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
         one = next((name for name in ("RANK", "WORLD_SIZE") if name in environment), None)
         if one is None or environment["WORLD_SIZE" if one == "WORLD_SIZE" else "RANK"] in ("0", "1"):
-            return None  # what some cluster has set for a process that is alone
+            return None  # some clusters set it for a process that is alone
         raise ConfigError(
-            f"the environment has {one}={environment[one]}, but not the other of RANK and WORLD_SIZE; start the processes with "
-            "torchrun --nproc-per-node=N -m mcprune run ..., or unset it"
+            f"the environment has {one}={environment[one]}, but not the other of RANK and WORLD_SIZE. Start the processes "
+            "with torchrun --nproc-per-node=N -m mcprune run ..., or unset it."
         )
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
     usual = (None, None, environment["RANK"], environment["WORLD_SIZE"], "0")
@@ -80,17 +80,17 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     for name, default in zip(names, usual, strict=True):
         text = environment.get(name, default) or ""
         if not text.isdecimal() or len(text) > 9:
-            raise ConfigError(f"the environment has {name}={text[:40]!r}, which is no count; start with torchrun")
+            raise ConfigError(f"the environment has {name}={text[:40]!r}, which is not a count. Start with torchrun.")
         numbers.append(int(text))
     rank, size, local, local_size, restarts = numbers
     if not (rank < size and local < local_size <= size):
         raise ConfigError(
-            f"the environment has RANK={rank}, WORLD_SIZE={size}, LOCAL_RANK={local}, LOCAL_WORLD_SIZE={local_size}: a rank counts "
-            "from 0 and is below the number of ranks; start with torchrun"
+            f"the environment has RANK={rank}, WORLD_SIZE={size}, LOCAL_RANK={local}, LOCAL_WORLD_SIZE={local_size}: ranks count "
+            "from 0 and are below the number of ranks. Start with torchrun."
         )
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
     if missing:
-        raise ConfigError(f"the environment has no {missing[0]}, so the ranks cannot meet; start with torchrun")
+        raise ConfigError(f"the environment has no {missing[0]}, so the ranks cannot connect. Start with torchrun.")
     run_id = environment.get("TORCHELASTIC_RUN_ID", "none")
     job = run_id if run_id != "none" else f"{socket.gethostname()}-{os.getppid()}"
     return Place(rank, size, local, local_size, restarts, job)
@@ -98,7 +98,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
 
 @contextmanager
 def join_ranks(place: Place, options: Mapping[str, object], settings: RankSettings) -> Iterator[Ranks]:
-    """Join the other ranks, and leave them in the end.
+    """Connect to the other ranks, and disconnect in the end.
 
     Parameters
     ----------
@@ -111,15 +111,15 @@ def join_ranks(place: Place, options: Mapping[str, object], settings: RankSettin
     Raises
     ------
     RanksError
-        They do not come, or are asked for something else.
+        Other ranks do not connect, or have other options.
     DeviceError
         There are fewer GPUs than processes.
     """
     if settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available()):
         if torch.cuda.is_available() and place.local >= torch.cuda.device_count():
             raise DeviceError(
-                f"{place.local_size} processes on this machine, but {torch.cuda.device_count()} GPUs; start with "
-                f"torchrun --nproc-per-node={torch.cuda.device_count()}"
+                f"{place.local_size} processes on this machine, but {torch.cuda.device_count()} GPUs. Start with "
+                f"torchrun --nproc-per-node={torch.cuda.device_count()}."
             )
         if torch.cuda.is_available():
             torch.cuda.set_device(place.local)
@@ -146,7 +146,7 @@ def shared_options(config: Config) -> dict[str, object]:
 
 
 def compare(ranks: Ranks, mine: Mapping[str, object], what: str) -> None:
-    """Refuse ranks that differ in something; the message names it, and the ranks.
+    """Refuse ranks that differ in a value; the message names the value and the ranks.
 
     Raises
     ------
@@ -164,20 +164,20 @@ def compare(ranks: Ranks, mine: Mapping[str, object], what: str) -> None:
 
 
 def share_plan(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
-    """Make a plan one of several ranks': the same threads, data and machine, or none starts.
+    """Share a plan with the other ranks, after comparing threads, data and machine.
 
     Parameters
     ----------
     plan : Plan
     asked : Config
-        As the user gave it.
+        Before it was resolved.
     ranks : Ranks or None
         None leaves the plan as it is.
 
     Raises
     ------
     ConfigError
-        Nothing can be shared out on this way to a mask.
+        The method has no candidates to share.
     RanksError
         The ranks differ.
     """
@@ -185,7 +185,7 @@ def share_plan(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
         return
     if plan.method != "markov":
         raise ConfigError(
-            f"method={plan.method!r} has no candidates that {ranks.size} processes could share; run it without torchrun"
+            f"method={plan.method!r} has no candidates that {ranks.size} processes could share. Run it without torchrun."
         )
     threads = plan.runtime.threads
     if asked.runtime.threads is None:  # the cores of this machine are for all of its processes
@@ -201,33 +201,33 @@ def share_plan(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
 def end_block_together(
     ranks: Ranks, search: SearchStatus, interrupt: Interrupt, *, is_late: bool, blocks: int
 ) -> tuple[bool, int, str]:
-    """Check that the ranks are in step after a block, and stop all of them if one should stop, or the time of rank 0 is up.
+    """Check after a block that all ranks are in the same state, and agree on stopping and on the planned blocks.
 
     Parameters
     ----------
     ranks : Ranks
     search : SearchStatus
-        Whose block is done.
+        After its block.
     interrupt : Interrupt
-        Is asked if that of any rank is.
+        Set if that of any rank is.
     is_late : bool
-        Whether this rank's time is up.
+        Whether the time is up, by the clock of this rank.
     blocks : int
-        How many this rank would plan from here on.
+        The planned blocks, by the clock of this rank; 0 for no change.
 
     Returns
     -------
     is_late : bool
-        Whether rank 0's is.
+        As of rank 0.
     blocks : int
-        How many rank 0 would plan.
+        As of rank 0.
     reason : str
-        Why all stop, as of now: a signal that reaches one rank a moment later counts after the next block. Empty if none stops.
+        Why all ranks stop; empty if none was interrupted. A signal that comes a moment later counts after the next block.
 
     Raises
     ------
     RanksError
-        The ranks are out of step, or one is gone.
+        The states of the ranks differ, or a rank is gone.
     """
     is_check = search.blocks_done % CHECK == 0 or search.blocks_done in (1, search.pace.blocks)
     mine = [
@@ -248,7 +248,7 @@ def end_block_together(
 
 
 def chain_digest(state: object) -> float:
-    """Return a CRC-32 of where the replicas of a `MarkovState` are, on which rungs, and of the evaluator's error."""
+    """Return a CRC-32 of the replicas of a `MarkovState`, their rungs and the error of the evaluator."""
     assert isinstance(state, MarkovState)  # no other method has candidates to share
     digest = 0
     for name, value in sorted({**state.chain._asdict(), **state.ladder._asdict()}.items()):

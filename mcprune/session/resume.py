@@ -1,4 +1,4 @@
-"""Resume a run that was cut off, from its last checkpoint, to the bits that it would have had."""
+"""Resume a run that was cut off from its last checkpoint; it ends in the bits of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ def resume_run(
     callbacks: Iterable[Callback] = (),
     ranks: Ranks | None = None,
 ) -> Iterator[Event]:
-    """Yield the events up to the checkpoint again, then go on to the end; leaving the loop keeps what is written.
+    """Yield the events up to the checkpoint again, then continue to the end; a loop that is left early keeps the files.
 
     Parameters
     ----------
     opened : OpenRun
     dataset : Dataset, optional
-        The data again, where the run was started on data from Python; else they are loaded as the first time.
+        The data, where the run was started on data from Python; else they are loaded again.
     model : nn.Module, optional
-        The classifier again, where it was the user's own; its weights come from the checkpoint.
+        The classifier, where it was the user's own; its weights come from the checkpoint.
     function : callable, optional
-        The objective again, where it was a function.
+        The objective, where it was a function.
     callbacks : iterable of Callback
-        Who watches the run; they get the earlier events too.
+        They get the earlier events too.
     ranks : Ranks, optional
-        The processes that go on with it, of which this is rank 0; there may be more or fewer than before.
+        The processes of the run, where this is rank 0; there may be more or fewer than before.
 
     Raises
     ------
     McpruneError
-        Something is missing, or does not fit the checkpoint.
+        Data, model or objective are missing, or do not match the checkpoint.
     """
     folder, checkpoint = opened.folder, opened.checkpoint
     try:
@@ -108,7 +108,7 @@ def restore_search(
     Raises
     ------
     McpruneError
-        Something is missing, or does not fit the checkpoint.
+        Data, model or objective are missing, or do not match the checkpoint.
     """
     config = asked = config_of(path, checkpoint)
     try:
@@ -119,8 +119,8 @@ def restore_search(
         plan.spent_forwards = int(checkpoint["spent_forwards"])
         if checkpoint["data"] != fingerprint(plan.prepared) and not is_forced:
             raise FolderError(
-                f"the data {plan.prepared.name!r} are not those that the run in {str(path)!r} was started with; "
-                "put them back, or use --anyway"
+                f"The data {plan.prepared.name!r} are not those that the run in {str(path)!r} was started with. "
+                "Restore them, or use --anyway."
             )
         if model is not None:
             _check_frozen(plan.origin, checkpoint["origin"]["frozen"], path)
@@ -129,8 +129,8 @@ def restore_search(
         trained_by, size = checkpoint.get("training_ranks"), 1 if ranks is None else ranks.size
         if trained_by is not None and trained_by != size and not is_forced:
             raise FolderError(
-                f"{trained_by} processes shared the rows of each step in {str(path)!r}, {size} would end in other bits; "
-                f"torchrun --nproc-per-node={trained_by}, or use --anyway"
+                f"{trained_by} processes shared the rows of each step in {str(path)!r}, and {size} would end in other bits. "
+                f"Use torchrun --nproc-per-node={trained_by}, or --anyway."
             )
         use_threads(plan.runtime.threads)
         search = Search(plan, make_method(plan), controller)
@@ -139,13 +139,13 @@ def restore_search(
         raise
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise FolderError(
-            f"the checkpoint in {str(path)!r} does not fit its run ({brief(error)}); resume with --older, or run again"
+            f"The checkpoint in {str(path)!r} does not fit its run ({brief(error)}). Resume with --older, or run again."
         ) from error
     return search
 
 
 def _check_frozen(model: nn.Module, frozen: list[str], path: Path) -> None:
-    """Refuse a model of which other parameters are frozen: another part of it would be trained."""
+    """Refuse a model with other frozen parameters than before."""
     now = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     if different := now ^ set(frozen):
         name = min(different)
@@ -156,7 +156,7 @@ def _check_frozen(model: nn.Module, frozen: list[str], path: Path) -> None:
 
 
 def broadcast_run(opened: OpenRun, ranks: Ranks) -> None:
-    """Send the other ranks, which wait in `worker.run`, where a run goes on; they need not see its folder."""
+    """Send the run and its checkpoint to the other ranks, which wait in `worker.run` and need not see the folder."""
     checkpoint = opened.checkpoint
     options = opened.options if checkpoint is None else checkpoint["options"]
     ranks.broadcast({"options": options, "steering": opened.controller.pending(0), "is_forced": opened.is_forced})
@@ -169,20 +169,20 @@ def _check_parts(
     path = opened.folder.path
     if "data" in opened.needs and dataset is None:
         raise ConfigError(
-            f"the data of {str(path)!r} came from Python and are not in its folder; go on from Python: "
+            f"The data of {str(path)!r} came from Python and are not in its folder. Resume from Python: "
             f"mcprune.resume({str(path)!r}, data=(X, y))"
         )
     if "model" in opened.needs and model is None:
         raise ConfigError(
-            f"the classifier of {str(path)!r} came from Python, and its code is not in the folder; go on from Python: "
+            f"The classifier of {str(path)!r} came from Python, and its code is not in the folder. Resume from Python: "
             f"mcprune.resume({str(path)!r}, model=...)"
         )
     if "objective" in opened.needs and function is None:
         raise ConfigError(
-            f"the objective of {str(path)!r} was a function of Python; go on from Python: "
+            f"The objective of {str(path)!r} was a function of Python. Resume from Python: "
             f"mcprune.resume({str(path)!r}, objective=...)"
         )
     if "objective" not in opened.needs and function is not None:
-        raise ConfigError(f"the objective of {str(path)!r} is in its options; leave objective out")
+        raise ConfigError(f"The objective of {str(path)!r} is in its options. Leave objective out.")
     if "model" not in opened.needs and model is not None:
-        raise ConfigError(f"the classifier of {str(path)!r} is a built-in one; leave model out")
+        raise ConfigError(f"The classifier of {str(path)!r} is a built-in one. Leave model out.")

@@ -1,4 +1,4 @@
-"""Small classifiers on what a mask keeps: fresh or cut, retrained by labels or by a teacher, updated, tested."""
+"""Small classifiers on what a mask keeps: made, retrained by labels or by a teacher, fine-tuned, tested."""
 
 from __future__ import annotations
 
@@ -24,20 +24,34 @@ from mcprune.training.fit import fit
 from mcprune.training.metrics import accuracy, coded_groups, value_of
 from mcprune.types import BoolArray
 
-# Of a classifier that teaches the small one: it learns for so many passes at most, under so much dropout at least.
+# Of a teacher: the most epochs, and the least dropout.
 TEACHER_EPOCHS, TEACHER_DROPOUT = 20, 0.2
-# Steps that are timed to plan by; the share of the time left that is planned, and that a teacher may take.
+# Steps that are timed; the share of the time left that is planned, and the share of a teacher.
 TIMED_STEPS, PLANNED, TEACHING = 8, 0.9, 0.4
 
 
 class Refit:
-    """Fresh classifiers on what a mask keeps, trained on the training and validation rows, tested once."""
+    """Small classifiers for the masks of a plan, trained on the training and validation rows.
+
+    Parameters
+    ----------
+    plan : Plan
+    should_stop : callable
+        Polled after each step of training.
+    deadline : float
+        By time.monotonic; epochs that do not fit are left out.
+
+    Attributes
+    ----------
+    shortened : list of str
+        What was left out.
+    """
 
     def __init__(self, plan: Plan, should_stop: Callable[[], bool], deadline: float = math.inf) -> None:
         data = plan.prepared
         self.should_stop = should_stop
-        self.deadline = deadline  # by time.monotonic
-        self.shortened: list[str] = []  # what was shortened to end before the deadline
+        self.deadline = deadline
+        self.shortened: list[str] = []
         self.plan = plan
         self._teacher: nn.Module | None = None
         self.x, self.y = (torch.from_numpy(part).to(plan.device) for part in data.all_but_test())
@@ -47,9 +61,9 @@ class Refit:
         self.x_test, self.y_test = plan.rows(data.x_test), torch.from_numpy(data.y_test).to(plan.device)
 
     def fresh(self, seed: int, dropout: float | None = None) -> nn.Module:
-        """Return an untrained classifier of the run's kind on all sites, of the dropout of retraining or of another.
+        """Return an untrained classifier on all sites; `dropout` replaces that of the settings.
 
-        Of a user's own classifier the trainable parameters are drawn afresh; what is frozen is kept.
+        The trainable parameters of a user's model are drawn again; frozen ones are kept.
         """
         plan = self.plan
         if not plan.is_users_model:
@@ -60,12 +74,12 @@ class Refit:
         return model
 
     def inputs(self, mask: BoolArray) -> np.ndarray:
-        """Return the kept inputs' columns; all where inputs are no sites."""
+        """Return the columns of the kept inputs; all columns where inputs are not sites."""
         group = self.plan.sites.inputs
         return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.prepared.n_inputs)
 
     def train(self, mask: BoolArray, seed: int, *, may_be_warm: bool = False) -> nn.Module:
-        """Return a small classifier on what the mask keeps, trained afresh, or on from the search's weights if the options say so."""
+        """Return a retrained small classifier; if `may_be_warm` and the options say so, it starts from the weights of the search."""
         plan = self.plan
         is_warm = may_be_warm and plan.retrain.finetune == "warm"
         model = self.cut(plan.model, mask) if is_warm else self.small(mask, seed)
@@ -81,7 +95,7 @@ class Refit:
         return self.updated(mask, seed)
 
     def epoch_seconds(self, model: nn.Module, mask: BoolArray) -> float:
-        """Return the seconds of one pass over the training rows, by a few steps of a copy of the model."""
+        """Return an estimate of the seconds of an epoch, by a few steps of a copy of the model."""
         batch = min(self.plan.train.batch_size, len(self.y))
         steps = max(1, min(TIMED_STEPS, len(self.y) // batch))
         rows, copied = slice(0, steps * batch), copy.deepcopy(model)
@@ -102,7 +116,7 @@ class Refit:
         return seconds[-1] * (len(self.y) // batch) / steps
 
     def fitting_epochs(self, model: nn.Module, mask: BoolArray, epochs: int, share: float = PLANNED) -> int:
-        """Return how many of the epochs fit into a share of the time that is left before the deadline; at least 1."""
+        """Return how many of the epochs fit into a share of the time until the deadline; at least 1."""
         if math.isinf(self.deadline):
             return epochs
         each = self.epoch_seconds(model, mask)
@@ -140,7 +154,7 @@ class Refit:
         )
 
     def distillation(self, mask: BoolArray) -> DistillationTargets:
-        """Return what a whole classifier teaches the small one; it is trained when it is first asked for."""
+        """Return the teacher's targets for the small classifier; the teacher is trained at the first call."""
         plan, everything = self.plan, np.ones_like(mask)
         if self._teacher is None:
             teacher = self.fresh(plan.runtime.seed, dropout=max(plan.retrain.dropout, TEACHER_DROPOUT))
@@ -153,22 +167,22 @@ class Refit:
             )
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
-        """Return a model on what the mask keeps, physically smaller; of dropped weights it holds zeros."""
+        """Return the model cut to what the mask keeps; dropped weights stay zero."""
         small = shrunken(model, self.plan.sites, mask, self.plan.prepared.n_inputs)
         if self.plan.sites.weights:
             hold_zeros(small)
         return small
 
     def warp(self, mask: BoolArray) -> RandomAffine | None:
-        """Return what moves, turns and scales the images of a step; None where that is off."""
+        """Return the random transformations of the images; None where they are off."""
         strength = self.plan.retrain.warp
         return RandomAffine(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
 
     def small(self, mask: BoolArray, seed: int) -> nn.Module:
-        """Return a small fresh classifier on what the mask keeps, untrained.
+        """Return an untrained small classifier on what the mask keeps.
 
-        It is made small before training, from a fresh start: its first weights keep the scale of the whole one's, so they
-        are drawn anew where a layer of a built-in classifier got narrower.
+        A cut classifier keeps the scale of the initial weights of the whole one. Where a layer of a built-in classifier is narrower
+        now, the weights are drawn again.
         """
         plan = self.plan
         model = self.fresh(seed)
@@ -180,7 +194,7 @@ class Refit:
         return model
 
     def updated(self, mask: BoolArray, seed: int) -> nn.Module:
-        """Return the small model of the search's classifier, its kept values updated as the configuration says."""
+        """Return the small model of the search's classifier, fine-tuned as the options say."""
         plan = self.plan
         chosen, model = torch.from_numpy(mask), plan.model
         if plan.retrain.finetune == "least-squares":
@@ -204,16 +218,16 @@ class Refit:
         return self.cut(model, mask)
 
     def test(self, model: nn.Module, mask: BoolArray) -> float | None:
-        """Return the test accuracy of a small model that takes what the mask keeps; None without test rows."""
+        """Return the test accuracy of a small model; None without test rows."""
         return accuracy(model, self.columns(self.x_test, mask), self.y_test) if len(self.y_test) else None
 
     def test_gated(self, mask: BoolArray) -> float | None:
-        """Return the test accuracy of the search's classifier under the hard mask; None without test rows."""
+        """Return the test accuracy of the search's classifier under a mask; None without test rows."""
         gates = self.plan.gated.hard_gates(mask)
         return accuracy(self.plan.gated, self.x_test, self.y_test, gates) if len(self.y_test) else None
 
     def value(self, model: nn.Module, mask: BoolArray, *, is_gated: bool = False) -> float | None:
-        """Return the objective on the test part, of a small model or of the whole one under the mask; None for the default."""
+        """Return the objective on the test rows, of a small model or of the whole one under the mask; None for cross-entropy."""
         objective = self.plan.objective
         if self.plan.is_plain_objective:
             return None
@@ -223,7 +237,7 @@ class Refit:
         return value_of(objective, model, rows, self.y_test, mask=mask, gates=gates, groups=groups)
 
     def columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
-        """Return the kept inputs of full rows."""
+        """Return the kept inputs of whole rows."""
         columns = self.inputs(mask)
         return (
             rows if columns.size == rows.shape[1] else rows[:, torch.from_numpy(columns).to(rows.device)].contiguous()

@@ -1,4 +1,4 @@
-"""The search: steps of backprop and blocks of the method in turns."""
+"""The search: alternate steps of backprop and blocks of the method."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from mcprune.state import Saved, deserialize
 from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Playoff, Replanned, Stopped
 from mcprune.types import BoolArray
 
-# At most so many progress events, so many with a look at the validation rows, and so many with the gates themselves.
+# The largest numbers of progress events, of those with validation accuracies, and of those with the gates.
 PROGRESS_EVENTS, LOOKS, GATES = 400, 40, 60
-FEW = 0.1  # of the planned blocks; a search that has had fewer was none
-RENEW = 8  # blocks for which a frozen classifier is evaluated on the same rows
+FEW = 0.1  # of the planned blocks: a note says that a search of fewer is too short
+RENEW = 8  # blocks of a frozen classifier that are evaluated on the same rows
 
 
 class Saver(NamedTuple):
-    """Writes a checkpoint at once, into the run's folder."""
+    """The folder of the run, and what writes a checkpoint into it at once."""
 
     path: Path
     save: Callable[[], None]
 
 
 class Search(SearchStatus):
-    """Backprop and method in turns over the planned blocks; a method without blocks moves in the steps of backprop themselves.
+    """Alternates backprop and the method over the planned blocks; a method without blocks moves in the steps of backprop.
 
     Parameters
     ----------
     plan : Plan
     method : Method
     controller : Controller, optional
-        Who changes the knobs.
+        Changes the knobs.
     """
 
     # What follows from the state, the classifier and the clock.
@@ -85,18 +85,18 @@ class Search(SearchStatus):
         self._batch: Batch | None = None
 
     def run(self, interrupt: Interrupt, began: float) -> Iterator[Event]:
-        """Yield progress until the planned blocks are done, time is up, or an interrupt or the controller stops the search.
+        """Yield events until the planned blocks are done, the time is up, or an interrupt or the controller stops the search.
 
         Parameters
         ----------
         interrupt : Interrupt
         began : float
-            When the run began, by time.monotonic; of a search that was restored, as if it had never stopped.
+            When the run began, by time.monotonic; for a restored search as if it had not been stopped.
         """
         state, self.began = self.state, began
         began_search = began if state.last is None else time.monotonic() - state.clock.search
         self.callbacks.on_start(self)
-        if state.last is not None and state.reported.blocks < state.blocks_done:  # restored before a report
+        if state.last is not None and state.reported.blocks < state.blocks_done:  # restored before its report
             yield from self._report(state.last, state.end_reason)
         if self.is_over:
             return
@@ -104,20 +104,20 @@ class Search(SearchStatus):
             began_training = time.monotonic()
             if text := self.pretrain(lambda: interrupt.should_stop):
                 yield Note(text)
-            began_search += time.monotonic() - began_training  # no time of the search
+            began_search += time.monotonic() - began_training  # not part of the time of the search
             self.start()
         while not self.is_over:
             block, block_began = state.blocks_done, time.monotonic()
             if state.replan:
                 yield from self._replan(block, state.replan)
             yield from self.steer(block, interrupt)
-            began_search += time.monotonic() - block_began  # a pause is no time of the search
+            began_search += time.monotonic() - block_began  # a pause is not part of it
             block_began = time.monotonic()
             self.is_between = False
             info = self.advance(block)
             self._time_block(time.monotonic() - block_began)
             if not block and self.method.uses_blocks:
-                began_search = time.monotonic()  # what was loaded and compiled up to here is no time of the search
+                began_search = time.monotonic()  # the time to load and compile is not part of it
             state.clock.search = time.monotonic() - began_search
             stopping = self._end_block(interrupt)
             self.is_stopping = bool(stopping)
@@ -129,12 +129,12 @@ class Search(SearchStatus):
                 return
 
     def advance(self, block: int) -> BlockInfo:
-        """Train, and let the method work, for one block."""
+        """Train the classifier and advance the method by one block."""
         state, progress = self.state, self.pace.progress(block)
         is_frozen = self.plan.train.is_frozen
         if not is_frozen:
             self.train(self.plan.train.steps, progress)
-        # Candidates of a frozen classifier are compared on the same rows for a while.
+        # Candidates of a frozen classifier are compared on the same rows for some blocks.
         if self._batch is None or not is_frozen or block % RENEW == 0:
             self._batch = self.rows.batch(state.evaluation, self._batch_rows(progress))
         state.method, info = self.method.step(state.method, self._batch, self.pace.progress(block + 1))
@@ -146,18 +146,18 @@ class Search(SearchStatus):
         return info
 
     def train(self, count: int, progress: float) -> None:
-        """Make `count` steps of backprop under the gates of now, `progress` (0..1) of the run done."""
+        """Make `count` steps of backprop under the present gates; `progress` (0..1) is the share of the run that is done."""
         hook = self.method.hook(self.state.method)
         self.trainer.run(self.state.trainer, count, self.training_gates(), self.position(), progress, hook)
 
     def step(self, rows: int, progress: float) -> BlockInfo:
-        """Let the method work for one block on so many rows, and nothing else: to measure its time."""
+        """Advance the method alone by one block on so many rows, to measure its time."""
         batch = self.rows.batch(self.state.evaluation, rows)
         self.state.method, info = self.method.step(self.state.method, batch, progress)
         return info
 
     def finish(self, rows: int) -> BoolArray:
-        """Return the mask of the method, chosen on so many evaluation rows."""
+        """Return the mask of the method, which it chooses on so many evaluation rows."""
         batch = self.rows.batch(self.state.evaluation, rows)
         self.state.method, mask = self.method.finish(self.state.method, batch)
         return mask
@@ -179,12 +179,12 @@ class Search(SearchStatus):
         return mask, hardened_event(self, mask, gates, kept)
 
     def pretrain(self, should_stop: Callable[[], bool]) -> str:
-        """Train the classifier with all sites kept, where that is asked for, and return what the user should know of it.
+        """Train the classifier with all sites kept, where the options say so, and return a note on it.
 
         Raises
         ------
         KeyboardInterrupt
-            The user wants to end: there is nothing to save yet.
+            The user stopped the run; there is nothing to save yet.
         """
         plan = self.plan
         epochs = plan.train.pretrain
@@ -197,18 +197,18 @@ class Search(SearchStatus):
         )
 
     def start(self) -> None:
-        """Prepare the method, now that the classifier is what the search begins with."""
+        """Prepare the method, once the classifier is as the search starts with it."""
         if self.method.first_rows:
             batch = self.rows.batch(self.state.evaluation, self.method.first_rows)
             self.state.method = self.method.begin(self.state.method, batch)
 
     def restore(self, saved: Saved) -> None:
-        """Go on from what `save` of a search of the same plan returned; who steers is the caller's to bring back.
+        """Continue from what `save` of a search of the same plan returned; the caller restores the controller.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            It is of another plan.
+            The state is of another plan.
         """
         if saved["knobs"]:
             self.knobs.change(saved["knobs"])
@@ -220,13 +220,13 @@ class Search(SearchStatus):
         self._batch = self.rows.last(self.state.evaluation)
 
     def steer(self, block: int, interrupt: Interrupt) -> Iterator[Event]:
-        """Carry out the controller's commands before a block, and yield the events of that."""
+        """Carry out the commands of the controller before a block, and yield their events."""
         again = True
         while again:
             changes, checkpoint, again = self.controller.poll(block, lambda: interrupt.should_stop)
             for change in changes:
-                self.is_between = False  # events follow that a checkpoint here would not have
-                if "blocks" in change:  # a record's
+                self.is_between = False  # a checkpoint here would lack the events that follow
+                if "blocks" in change:  # from a record
                     yield from self._replan(block, int(change["blocks"]))
                     continue
                 try:
@@ -241,22 +241,22 @@ class Search(SearchStatus):
             again = again and not interrupt.should_stop
 
     def notes(self) -> Iterator[Event]:
-        """Yield what turning knobs at a temperature means, and what a time that is far too short does."""
+        """Yield notes on a time that was far too short, and on knobs that were changed at a temperature."""
         if self.pace.blocks < FEW * self.plan.train.blocks:
             option = "--max-time" if math.isfinite(self.plan.runtime.max_time) else "--search-time"
             yield Note(
-                f"only {self.pace.blocks:,} of {self.plan.train.blocks:,} blocks fitted into {option}: the mask was hardly "
-                "searched for; give more time, or fewer --epochs"
+                f"Only {self.pace.blocks:,} of {self.plan.train.blocks:,} blocks fitted into {option}, too few for a good mask. Give more "
+                "time, or fewer --epochs."
             )
         last, turned_at = self.state.last, self.state.turned_at
         if turned_at is not None and last is not None and last.temperature > 0:
-            text = (
-                "tuned while it ran: at a temperature above 0 the visits follow one law only while the knobs rest, here"
+            yield Note(
+                "Knobs were changed during the run. At a temperature above 0 the chain samples one distribution only while they do not "
+                f"change: here from proposal {turned_at:,} of {self.state.totals.proposals:,} on."
             )
-            yield Note(f"{text} from proposal {turned_at:,} of {self.state.totals.proposals:,} on")
 
     def _time_block(self, seconds: float) -> None:
-        """Take in the time of a block; the usual time of one is the median of the last ones."""
+        """Record the time of a block; the usual time is the median of the last blocks."""
         if self._times and not self._is_compiled:
             self._times.clear()
             self._is_compiled = True
@@ -264,9 +264,9 @@ class Search(SearchStatus):
         self.state.clock.block = sorted(self._times)[len(self._times) // 2]
 
     def _end_block(self, interrupt: Interrupt) -> str:
-        """Decide whether the search ends here, and whether more or fewer blocks are planned; return why a person wants to end."""
+        """Decide whether the search ends here and how many blocks are planned; return the reason of an interrupt, or ''."""
         state, limit = self.state, self.plan.runtime.search_time
-        is_free = state.blocks_done > self.controller.repeats_until  # what is repeated from a record no clock changes
+        is_free = state.blocks_done > self.controller.repeats_until  # no clock changes what is repeated from a record
         is_late = is_free and state.clock.search >= limit
         state.replan = 0
         if is_free and math.isfinite(limit) and self.method.uses_blocks:
@@ -276,13 +276,13 @@ class Search(SearchStatus):
             is_late, state.replan, stopping = end_block_together(
                 self.plan.ranks, self, interrupt, is_late=is_late, blocks=state.replan
             )
-        if is_late and self.is_falling:  # a block at n, or the mask was never searched for
+        if is_late and self.is_falling:  # one more block, at n
             is_late, state.replan = False, state.blocks_done + 1
         state.end_reason = self.controller.stop_reason(state.blocks_done) or ("max_time" if is_late else "")
         return stopping
 
     def _replan(self, block: int, blocks: int) -> Iterator[Event]:
-        """Plan so many blocks from here on."""
+        """Change the number of planned blocks."""
         self.state.replan = 0
         self.is_between = False
         before = self.pace.blocks
@@ -293,7 +293,7 @@ class Search(SearchStatus):
         yield Replanned(block, blocks, before, self.pace.progress(block))
 
     def _report(self, info: BlockInfo, reason: str) -> Iterator[Event]:
-        """Yield the progress of the last block if it is due, and why the search ends early, if it does."""
+        """Yield the progress after the last block if it is due, and the reason why the search ends early, if it does."""
         ranks, done, blocks = self.plan.ranks, self.blocks_done, self.pace.blocks
         if ranks is not None and not ranks.is_first:
             return
@@ -310,7 +310,7 @@ class Search(SearchStatus):
             yield Stopped(reason, done)
 
     def _checkpoint(self, block: int) -> Iterator[Event]:
-        """Write a checkpoint, where there is something to write and a folder for it."""
+        """Write a checkpoint, where there is a folder and a block is done."""
         if self.saver is None or not block:
             why = "this run writes no folder" if self.saver is None else "the first block is not done yet"
             yield Note(f"no checkpoint: {why}")
@@ -320,7 +320,7 @@ class Search(SearchStatus):
         self.saver.save()
 
     def _batch_rows(self, progress: float) -> int:
-        """Return how many rows evaluate the next block."""
+        """Return the number of evaluation rows of the next block."""
         if self.knobs.rows is not None:
             return self.knobs.rows
         evaluation = self.plan.evaluation

@@ -33,32 +33,32 @@ def near_hard(gates: Float32Array) -> float:
 
 
 def coded(gates: Float32Array) -> str | None:
-    """Return gates (N,) as base64 of a byte each, 0..255 for 0..1; None where they are too many."""
+    """Return gates (N,) in base64, one byte 0..255 for each gate 0..1; None where there are too many."""
     if gates.size > MOST_GATES:
         return None
     return base64.b64encode(np.rint(255.0 * gates.astype(np.float64)).astype(np.uint8).tobytes()).decode("ascii")
 
 
 def training_ranks(plan: Plan) -> Ranks | None:
-    """Return the processes that share the steps of backprop; None where each makes all of them.
+    """Return the processes that share each step of backprop; None where every process makes whole steps.
 
     Raises
     ------
     ConfigError
-        They should be shared, but this process is alone.
+        The steps should be shared, but this process is alone.
     """
     if plan.runtime.train_ranks == "each":
         return None
     if plan.ranks is None:
         raise ConfigError(
-            "train_ranks='shared' is for several processes, and this one is alone; start with torchrun --nproc-per-node=N -m mcprune, "
-            "or use --train-ranks each"
+            "train_ranks='shared' is for several processes, and this one is alone. Start with torchrun --nproc-per-node=N -m mcprune, "
+            "or use --train-ranks each."
         )
     return plan.ranks
 
 
 def make_trainer(plan: Plan) -> ClassifierStack:
-    """Return what trains the plan's classifiers, each on its own rows."""
+    """Return the trainers of the plan's classifiers, each with its own rows."""
     data, ranks = plan.prepared, training_ranks(plan)
     features, targets = plan.rows(data.x_train), torch.from_numpy(data.y_train).to(plan.device)
     weights = None if data.weights is None else torch.from_numpy(data.weights.astype(np.float32)).to(plan.device)
@@ -86,7 +86,7 @@ def make_trainer(plan: Plan) -> ClassifierStack:
 
 
 def make_rows(plan: Plan, folds: Folds) -> EvaluationRows:
-    """Return the evaluation batches of the folds' evaluation rows."""
+    """Return the evaluation batches of the evaluation rows of all folds."""
     data = plan.prepared
     return EvaluationRows(
         data.x_train,
@@ -111,9 +111,9 @@ def progress_event(
     info : BlockInfo
         Of the last block.
     since : Reported
-        The last such event.
+        The time since the last such event.
     is_look, is_shown : bool
-        Whether the validation rows are evaluated, and the gates included.
+        Whether validation accuracies are measured, and the gates are included.
     """
     on_validation, at_n = search.accuracies() if is_look else (None, None)
     plan, blocks, totals = search.plan, search.pace.blocks, search.state.totals
@@ -162,12 +162,12 @@ def hardened_event(search: SearchStatus, mask: BoolArray, gates: Float32Array, k
     Parameters
     ----------
     search : SearchStatus
-        Once it has finished.
+        After the method has finished.
     mask : ndarray of bool, shape (N,)
     gates : ndarray of float32, shape (N,)
-        As they were before.
+        Before that.
     kept : int
-        Sites that were kept before.
+        Sites that were kept before that.
     """
     gate_sum = float(gates.astype(np.float64).sum())
     return Hardened(

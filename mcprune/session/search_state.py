@@ -1,4 +1,4 @@
-"""All of a search that changes from block to block: a checkpoint is this tree (`mcprune/state.py`)."""
+"""The state of a search: all that changes from block to block. A checkpoint is this tree (`mcprune/state.py`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Totals:
     proposals, accepted, nonfinite, null_moves, rejected_by_bound, rejected_by_cost : int
         As in `BlockInfo`.
     evaluated_rows : int
-        Rows of the evaluation batches times the masks evaluated on them.
+        Rows of the evaluation batches times the masks that were evaluated on them.
     moves : ndarray of int64, shape (2, moves)
         Proposed and accepted, by move.
     """
@@ -41,7 +41,7 @@ class Totals:
     moves: IntArray = field(default_factory=lambda: np.zeros((2, len(KINDS)), np.int64))
 
     def add(self, info: BlockInfo, rows: int) -> None:
-        """Add a block on an evaluation batch of so many rows."""
+        """Add the counts of a block, which had so many evaluation rows."""
         self.proposals += info.proposals
         self.accepted += info.accepted
         self.nonfinite += info.nonfinite
@@ -53,35 +53,35 @@ class Totals:
             self.moves[:, KINDS.index(name)] += (counts.proposed, counts.accepted)
 
     def by_move(self) -> dict[str, tuple[int, int]]:
-        """Return the proposed and accepted counts of each move that was proposed."""
+        """Return the numbers of proposals and of accepted ones, for each move that was proposed."""
         proposed, accepted = self.moves.tolist()
         return {name: (proposed[k], accepted[k]) for k, name in enumerate(KINDS) if proposed[k]}
 
 
 @dataclass
 class Crossings:
-    """When each gate last crossed one half.
+    """The last crossing of one half by each gate.
 
     Attributes
     ----------
     is_above : ndarray of bool, shape (N,)
-        As of the last block.
+        After the last block.
     last : ndarray of int64, shape (N,)
-        Steps of training done by then; 0: never.
+        Training steps that were done by then; 0 for never.
     """
 
     is_above: BoolArray
     last: IntArray
 
     def note(self, is_above: BoolArray, steps: int) -> None:
-        """Note where the gates are after so many steps of training."""
+        """Record which gates are above one half after so many training steps."""
         self.last[is_above != self.is_above] = steps
         self.is_above[:] = is_above
 
 
 @dataclass
 class Reported:
-    """How far the progress was reported: the blocks done then, and proposals and accepted ones since."""
+    """The last report of progress: the blocks that were done, and the proposals and accepted ones since then."""
 
     blocks: int = 0
     proposals: int = 0
@@ -90,7 +90,7 @@ class Reported:
 
 @dataclass
 class Clock:
-    """Seconds: of the search without pauses, since the data were loaded, and of a usual block."""
+    """Seconds: of the search without pauses, of the whole run, and of a usual block."""
 
     search: float = 0.0
     total: float = 0.0
@@ -106,24 +106,24 @@ class SearchState:
     blocks_done : int
     trainer : StackState
     evaluation : EvaluationState
-        Of the evaluation batches.
+        The evaluation batches.
     method : MarkovState or GateState or RoundState
-        Of the way to a mask.
+        The state of the method.
     pace : PaceState
-        How many blocks are planned.
+        The planned blocks.
     knobs : dict
-        The last value of each knob that was turned.
+        The last value of each knob that was changed.
     turned_at : int or None
-        Proposals at the last turn of a knob.
+        Proposals before the last change of a knob.
     totals : Totals
     crossings : Crossings
     last : BlockInfo or None
-        What the last block did.
+        Of the last block.
     reported : Reported
     replan : int
-        Blocks that are to be planned from the next block on; 0: as they are.
+        The number of planned blocks from the next block on; 0 for no change.
     end_reason : str
-        Why the search ended before its last block; empty: it did not.
+        Why the search ended before its last planned block; empty where it did not.
     clock : Clock
     """
 

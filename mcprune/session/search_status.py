@@ -1,4 +1,4 @@
-"""A search between two blocks: its parts, its state, and what is measured of the mask."""
+"""The parts and the state of a search, and what is measured between two blocks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Validation:
         self.targets = torch.from_numpy(plan.prepared.y_validation).to(plan.device)
 
     def accuracy(self, mask: BoolArray) -> float | None:
-        """Return the share of right answers under a mask (N,); None without rows."""
+        """Return the accuracy under a mask (N,); None without rows."""
         if not len(self.targets):
             return None
         gated = self.plan.gated
@@ -58,7 +58,7 @@ class Validation:
 
 
 class SearchStatus:
-    """The parts of a search, which change by its state alone.
+    """The parts of a search; all that changes is in its state.
 
     Parameters
     ----------
@@ -69,21 +69,21 @@ class SearchStatus:
     pace : Pace
     state : SearchState
     controller : Controller
-        Who changes the knobs.
+        Changes the knobs.
 
     Attributes
     ----------
     began : float
-        When the data were being loaded, by the clock that never goes back.
+        When the run began, by time.monotonic.
     is_between : bool
-        The search is between two blocks: its state can be resumed.
+        The search is between two blocks, where its state can be resumed.
     is_stopping : bool
-        A signal has asked to end.
+        A signal has come.
     knobs : Knobs
     mask : ndarray of bool, shape (N,), or None
-        The mask of the result, once it is there.
+        The mask of the result; None before it is hardened.
     final_gates : ndarray of float32, shape (N,)
-        The gates once the mask is there.
+        The gates after that.
     """
 
     def __init__(
@@ -97,29 +97,23 @@ class SearchStatus:
         controller: Controller,
     ) -> None:
         self.controller = controller
-        self.plan, self.method, self.trainer, self.rows, self.pace, self.state = (
-            plan,
-            method,
-            trainer,
-            rows,
-            pace,
-            state,
-        )
+        self.plan, self.method, self.state = plan, method, state
+        self.trainer, self.rows, self.pace = trainer, rows, pace
         self.validation = Validation(plan)
         self.began = 0.0
         self.is_between = False
         self.is_stopping = False
         self.knobs = Knobs(plan, method, state)
-        self._reported = Reported()  # after the last block, before it was reported
+        self._reported = Reported()  # as of the end of the last block, before its report
         self._times: deque[float] = deque(maxlen=31)  # seconds of the last blocks
-        # The first block of a process compiles the engine, so its time is not that of another.
+        # The first block of a process compiles the engine, so its time tells nothing of the others.
         self._is_compiled = False
         self.mask: BoolArray | None = None
         self.final_gates: Float32Array = np.empty(0, np.float32)
 
     @property
     def blocks_done(self) -> int:
-        """Blocks done so far."""
+        """Blocks that are done."""
         return self.state.blocks_done
 
     @property
@@ -129,17 +123,17 @@ class SearchStatus:
 
     @property
     def proposals(self) -> int:
-        """Proposals consumed so far, by all replicas."""
+        """Proposals consumed by all replicas."""
         return self.state.totals.proposals
 
     @property
     def is_over(self) -> bool:
-        """Whether the search has come to its end, planned or not; an interrupt is none."""
+        """Whether the search has ended, as planned or before; an interrupt does not count."""
         return self.blocks_done >= self.pace.blocks or bool(self.state.end_reason)
 
     @property
     def is_falling(self) -> bool:
-        """Whether the budget, n(t) or cost(t), has not come to its end yet."""
+        """Whether the budget, n(t) or cost(t), is still falling."""
         now, end = (self.pace.progress(block) for block in (self.blocks_done, self.pace.blocks))
         return self.method.is_falling(now, end)
 
@@ -150,19 +144,19 @@ class SearchStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate of the seconds to the end of the search; None until two blocks after the first of the process are timed."""
+        """Estimate of the seconds to the end of the search; None until two blocks were timed after the first of the process."""
         if not self._is_compiled or len(self._times) < 2:
             return None
         return self.state.clock.block * (self.pace.blocks - self.blocks_done)
 
     def save(self) -> Saved:
-        """Return a copy of the state; between two blocks only."""
+        """Return a copy of the state; valid between two blocks only."""
         self.state.clock.total = time.monotonic() - self.began
         saved: Saved = serialize(self.state)
         return saved
 
     def discard_report(self) -> None:
-        """Return to the end of the last block as if it had not been reported."""
+        """Return to the end of the last block, before its report."""
         self.state.reported = replace(self._reported)
 
     def position(self) -> FloatArray:
@@ -170,14 +164,14 @@ class SearchStatus:
         return self.method.position(self.state.method)
 
     def training_gates(self) -> Float32Array:
-        """Return the gates (N,) under which the classifier trains now."""
+        """Return the gates (N,) under which the classifier is trained now."""
         return self.method.training_gates(self.state.method)
 
     def accuracies(self) -> tuple[float | None, float | None]:
         """Return the validation accuracy of the sites with a positive weight, and that of exactly n sites.
 
-        The second is of the n largest weights on the gradient path. A method that keeps more than n may not have decided yet which of
-        them go: None.
+        The second takes the n largest weights on the gradient path. It is None while a method keeps more than n sites and does not rank
+        them.
         """
         position, keep = self.position(), self.plan.keep
         now = self.validation.accuracy(position > 0)
@@ -190,18 +184,18 @@ class SearchStatus:
         return now, self.validation.accuracy(self.plan.space.enforce(position))
 
     def is_within(self) -> bool:
-        """Return whether no more is kept than the budget allows."""
+        """Return whether the kept sites are within the budget."""
         return self.plan.space.is_within(self.position() > 0)
 
     def last_crossed(self) -> IntArray:
-        """Return the training step (N,) after which each gate last crossed one half, 0 for never."""
+        """Return the training step (N,) after which each gate last crossed one half; 0 for never."""
         crossed = self.method.crossed(self.state.method)
         return self.state.crossings.last if crossed is None else crossed
 
     def forwards(self) -> int:
-        """Return the search's work so far in rows that went forward through the classifier, a row of backprop counting three.
+        """Return the work of the search in rows that went forward through the classifier; a row of backprop counts as three.
 
-        A candidate counts the rows of its evaluation batch, though an evaluator may need only a part of that work for them.
+        A candidate counts all rows of its evaluation batch, though an evaluator may compute less.
         """
         return (
             3 * self.state.trainer.steps * self.trainer.step_rows
@@ -211,6 +205,6 @@ class SearchStatus:
         )
 
     def cost(self) -> float:
-        """Return the search's work in rows that went through backprop, a forward pass counting a third of one."""
+        """Return the work of the search in rows that went through backprop; a forward pass counts as a third of one."""
         rows = min(self.plan.evaluation.rows, len(self.rows.targets))
         return self.state.trainer.steps * self.trainer.step_rows + self.state.totals.proposals * rows / 3 / 8

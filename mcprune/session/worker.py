@@ -1,4 +1,4 @@
-"""A rank beside rank 0: it does the same work on the same data, evaluates its part of the candidates, and writes nothing."""
+"""A rank other than 0: the same work on the same data, but only its part of the candidates, and no output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(ranks: Ranks, config: Config | None = None, controller: Controller | Non
     ----------
     ranks : Ranks
     config : Config, optional
-        As this rank was started; None for `mcprune resume`. Where rank 0 resumes a run, its options count.
+        None for `mcprune resume`; where rank 0 resumes a run, its options are used.
     controller : Controller, optional
         As rank 0 has it.
 

@@ -67,7 +67,7 @@ def test_what_is_no_good_is_refused_with_its_reason_and_the_older_one_goes_on(fo
         with pytest.raises(FolderError, match=reason) as met:
             open_run(folder)
         assert "mcprune resume --older" in str(met.value), name
-        assert "goes on after block 5" in str(met.value), name
+        assert "continues after block 5" in str(met.value), name
     assert main(["resume", str(folder)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["resume", "--older", "--quiet", str(folder)]) == 0
@@ -98,7 +98,7 @@ def test_any_flipped_bit_is_noticed(folder):
 def test_with_no_good_checkpoint_the_run_begins_anew(folder, cut_off):
     for name in (CHECKPOINT, OLDER):
         (folder / name).write_bytes(b"nothing")
-    with pytest.raises(FolderError, match="goes on from the start"):
+    with pytest.raises(FolderError, match="continues from the start"):
         open_run(folder)
     opened = open_run(folder, older=True)
     assert opened.checkpoint is None

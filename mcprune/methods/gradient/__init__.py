@@ -1,1 +1,1 @@
-"""Gates trained by backprop as a way to a mask."""
+"""The gradient path: gates that backprop trains together with the classifier."""

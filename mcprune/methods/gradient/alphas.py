@@ -1,14 +1,14 @@
-"""alpha over the run on the gradient path: L_tot = L_cla + alpha L_pru, alpha a plain number to the gradient.
+"""Schedules of alpha on the gradient path: L_tot = L_cla + alpha L_pru, with alpha constant to the gradient.
 
     fixed, ramp  a function of the time
     ratio        <L_cla> / <L_pru>
     mu-lambda    mu lambda with mu = <L_cla> / <lambda L_pru>, lambda constant
-    decade       the same, lambda x10 at equal times
-    stall        the same, lambda multiplied whenever the variance of the weights has stopped changing
+    decade       the same, with lambda times 10 after equal times
+    stall        the same, with lambda multiplied whenever the variance of the weights has stopped changing
 
-<> is a mean over the last epochs that are complete; the current one is not among them. The window of the second mean holds either
-the products lambda L_pru of those epochs, so that a jump of lambda by 10 is a pulse of alpha (10, 5.26, 3.57, 2.70, ... 1 with a window
-of 10), or by the literal formula lambda <L_pru>, in which lambda cancels and alpha is that of `ratio`.
+<> is a mean over the last complete epochs. The second mean is taken over the products lambda L_pru of those epochs, so that a jump of
+lambda by 10 gives a pulse of alpha (10, 5.26, 3.57, 2.70, ... 1 with a window of 10). Or, by the literal formula, it is
+lambda <L_pru>: then lambda cancels, and alpha is that of `ratio`.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from typing import Protocol
 
 from mcprune.chain.schedules import Schedule
 
-FIRST = 1.0  # alpha in the first epoch, when no window has anything yet
+FIRST = 1.0  # alpha in the first epoch, when the windows are empty
 
 
 @dataclass
 class AlphaState:
-    """What a schedule has seen so far; updated in place.
+    """The state of a schedule; updated in place.
 
     Attributes
     ----------
     alpha : float
-        Of the current epoch, where the schedule goes by epochs.
+        Of the current epoch, for schedules by epochs.
     strength : float
         lambda; NaN for a schedule without one.
     capped : int
         Epochs whose alpha was cut to the cap.
     epochs : int
-        Complete ones.
+        Complete epochs.
     cla, pru : deque of float
-        Means over the last complete epochs, of L_cla and of what the second mean is taken of.
+        Of the last complete epochs: L_cla, and the terms of the second mean.
     variances : deque of float
         Of the weights, since lambda last rose.
     """
@@ -64,12 +64,12 @@ class Alpha(Protocol):
         ...
 
     def end_epoch(self, state: AlphaState, cla: float, pru: float, variance: float) -> None:
-        """Take the means of L_cla and L_pru over the epoch, and the variance of the weights at its end."""
+        """Update the state with the means of L_cla and L_pru over the epoch, and the variance of the weights at its end."""
         ...
 
 
 class Timed:
-    """fixed and ramp: a function of the time alone."""
+    """The schedules fixed and ramp: functions of the time."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
@@ -96,17 +96,17 @@ class Strength(Protocol):
 
     @property
     def remembers(self) -> int:
-        """Return how many variances of the weights are looked at, at most."""
+        """Return the largest number of variances that are kept."""
         ...
 
     def after(self, state: AlphaState, variance: float) -> float:
-        """Return lambda once an epoch is complete, at the end of which the variance of the weights is `variance`."""
+        """Return lambda after an epoch, at whose end the weights have the variance `variance`."""
         ...
 
 
 @dataclass(frozen=True)
 class Constant:
-    """lambda as it is."""
+    """A constant lambda."""
 
     start: float = 1.0
     remembers = 0
@@ -118,7 +118,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Decades:
-    """lambda x10 every `every` epochs (it may be a fraction: lambda changes at the end of an epoch) up to `end`."""
+    """lambda times 10 every `every` epochs, possibly a fraction, up to `end`; it changes at the end of an epoch."""
 
     start: float
     end: float
@@ -128,13 +128,13 @@ class Decades:
     def after(self, state: AlphaState, variance: float) -> float:
         """See `Strength.after`."""
         jumps = math.floor(state.epochs / self.every + 1e-9)
-        # By logarithms: a run may be so long that the power overflows.
+        # By logarithms, since the power overflows in a long run.
         return self.end if jumps > math.log10(self.end / self.start) else min(self.end, self.start * 10.0**jumps)
 
 
 @dataclass(frozen=True)
 class Stall:
-    """lambda times `factor` when the variance has changed by less than `tolerance` of itself over `epochs` epochs.
+    """lambda times `factor` when the relative change of the variance over `epochs` epochs is below `tolerance`.
 
     After a rise the comparison starts again. At the start all weights are equal, which counts as no change.
     """
@@ -162,18 +162,18 @@ class Stall:
 
 
 class Windowed:
-    """ratio, mu-lambda, decade and stall.
+    """The schedules ratio, mu-lambda, decade and stall.
 
     Parameters
     ----------
     rule : Strength
-        How lambda changes; `Constant()` is ratio.
+        Changes lambda; `Constant()` gives ratio.
     window : int
-        Complete epochs in a mean; fewer while fewer are complete.
+        Complete epochs in a mean; fewer at the start.
     products : bool
-        The window holds products lambda L_pru; else L_pru, times the current lambda.
+        The second mean is over lambda L_pru; else it is the current lambda times the mean of L_pru.
     cap : float
-        alpha is never above it: where L_pru reaches 0 the quotient is infinite.
+        The largest alpha, since the quotient is infinite where L_pru is 0.
     """
 
     def __init__(self, rule: Strength, *, window: int, products: bool, cap: float) -> None:

@@ -1,4 +1,4 @@
-"""Kinds of gates that a gradient can train: w -> what the classifier is multiplied with, and what L_pru counts."""
+"""Kinds of gates that a gradient can train: functions of the pruner weights w."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch.nn.functional as functional
 
 
 class Counted(NamedTuple):
-    """What L_pru is computed from, each (N,) with a gradient."""
+    """The terms of L_pru, each (N,) with a gradient."""
 
     selected: torch.Tensor  # L_sel counts these
-    gates: torch.Tensor | None  # L_rej wants these at 0 or 1; None: there is no L_rej
+    gates: torch.Tensor | None  # L_rej drives these to 0 or 1; None where there is no L_rej
     log_gates: torch.Tensor | None
 
 
@@ -29,12 +29,12 @@ class GateKind(Protocol):
         ...
 
     def counted(self, w: torch.Tensor, sharpness: float) -> Counted:
-        """Return what L_pru counts."""
+        """Return the terms of L_pru."""
         ...
 
 
 class Sigmoid:
-    """s = sigmoid(sharpness w): the plain gates at a sharpness of 1, annealed ones where it rises over the run."""
+    """s = sigmoid(sharpness w): plain gates at a sharpness of 1, annealed gates where the sharpness rises over the run."""
 
     def training(self, w: torch.Tensor, rows: int, sharpness: float, draw: torch.Generator) -> torch.Tensor:
         """See `GateKind.training`."""
@@ -51,10 +51,10 @@ class Sigmoid:
 
 
 class StraightThrough:
-    """Hard gates drawn anew for each training row, 1 with probability sigmoid(w), with the gradient of sigmoid(w) [1]_.
+    """Hard gates that are drawn for each training row: 1 with probability sigmoid(w), with the gradient of sigmoid(w) [1]_.
 
-    L_sel counts [w > 0], so it is 0 at exactly n; L_rej is of sigmoid(w). Where |w| is bounded, each row trades some kept sites for
-    dropped ones, so that the classifier's weights for these stay fresh.
+    L_sel counts [w > 0], so that it is 0 at exactly n sites; L_rej is that of sigmoid(w). Where |w| is bounded, each row swaps some kept
+    sites for dropped ones, so that the classifier keeps training its weights for these.
 
     References
     ----------
@@ -78,7 +78,7 @@ class StraightThrough:
 
 
 class HardConcrete:
-    """Stretched and clipped binary concrete gates, drawn anew for each training row [1]_.
+    """Stretched and clipped binary concrete gates, which are drawn for each training row [1]_.
 
     s = clip(sigmoid((logit(u) + w) / b) (r - l) + l, 0, 1) with u uniform, b = 2/3, l = -.1, r = 1.1. L_pru counts the
     probabilities that a gate is not 0, sigmoid(w - b log(-l/r)): their sum is the expected number of kept sites. There is no
@@ -95,12 +95,12 @@ class HardConcrete:
 
     def training(self, w: torch.Tensor, rows: int, sharpness: float, draw: torch.Generator) -> torch.Tensor:
         """See `GateKind.training`."""
-        # float32 is enough for noise and twice as fast; the ends are kept away from, where the logit is infinite.
+        # float32 is enough for noise and twice as fast. The logit is infinite at 0 and 1.
         noise = torch.rand((rows, w.numel()), generator=draw, device=w.device).clamp_(1e-6, 1 - 1e-6)
         return self._stretched((noise.logit_() + w.to(noise.dtype)) / self.temperature)
 
     def plain(self, w: torch.Tensor, sharpness: float) -> torch.Tensor:
-        """See `GateKind.plain`; the authors' gates at test time."""
+        """See `GateKind.plain`; as the authors compute gates for the test."""
         return self._stretched(w)
 
     def counted(self, w: torch.Tensor, sharpness: float) -> Counted:

@@ -1,4 +1,4 @@
-"""The gradient path as a way to a mask: gates trained by backprop with the classifier, under L_tot = L_cla + alpha L_pru."""
+"""The gradient path: backprop trains gates together with the classifier, under L_tot = L_cla + alpha L_pru."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class GradientSettings:
-    """Everything that the path is a function of, besides the classifier, its batches and alpha."""
+    """The settings of the gradient path."""
 
     keep: int
     gate_kind: str
@@ -33,12 +33,12 @@ class GradientSettings:
     steps: int  # of the whole run
     epoch_steps: int
     seed: int
-    bound: float | None = None  # sharpness times a weight is put back into [-bound, bound] after each step
+    bound: float | None = None  # sharpness times a weight is clipped to [-bound, bound] after each step
 
 
 @dataclass
 class GateState:
-    """N gates with an optimizer of their own; updated in place.
+    """The state of N gates and of their optimizer; updated in place.
 
     Attributes
     ----------
@@ -47,24 +47,24 @@ class GateState:
     optimizer : Optimizer
         Of the weights.
     draw : Generator
-        Of the noise of the gates.
+        Draws the noise of the gates.
     alpha : AlphaState
     steps : int
-        Made so far.
+        Steps that were made.
     crossed : tensor of int64, shape (N,)
-        The step at which each gate last crossed one half, as of now; 0: never.
+        The step at which each gate last crossed one half; 0 for never.
     crossed_at_block : ndarray of int64, shape (N,)
-        The same, as of the end of the last block.
+        The same at the end of the last block.
     is_above : tensor of bool, shape (N,)
         Whether a gate is above one half.
     last_alpha, sel, rej : float and scalar tensors
         alpha, L_sel and L_rej of the last step.
     epoch_sums : tensor of float64, shape (2,)
-        Of L_cla and L_pru over this epoch.
+        L_cla and L_pru, summed over this epoch.
     block_sums : tensor of float64, shape (3,)
-        Of L_cla, L_sel and L_rej over this block.
+        L_cla, L_sel and L_rej, summed over this block.
     block_steps : int
-        Made in this block.
+        Steps of this block.
     """
 
     weights: torch.Tensor
@@ -84,22 +84,22 @@ class GateState:
 
 
 class Gradient(Method[GateState]):
-    """Gates of N sites, trained by backprop.
+    """Gates of N sites that backprop trains.
 
     Parameters
     ----------
     sites : int
     settings : GradientSettings
     alpha : Alpha
-        Learns of every complete epoch.
+        Updated after each epoch.
     device : torch.device
-    floor : ndarray of int, shape (N,), optional
-        Groups of sites that keep one each in the hard mask, -1 for none. The sum of the gates says nothing of where they are: a penalty
-        that rises fast may close all units of a layer together.
+    layers : ndarray of int, shape (N,), optional
+        The layer of each site, -1 for none; each of these layers keeps one site in the hard mask. The sum of the gates does not depend
+        on where they are, so a penalty that rises fast may close all units of a layer.
 
     Notes
     -----
-    The weights are float64: near the end a gate is 1e-9 away from 1, and L_rej is made of such distances. The classifier sees the
+    The weights are float64, since near the end a gate is 1e-9 away from 1, and L_rej is a sum of such distances. The classifier gets the
     gates in its own dtype.
     """
 
@@ -111,17 +111,17 @@ class Gradient(Method[GateState]):
         settings: GradientSettings,
         alpha: Alpha,
         device: torch.device | str = "cpu",
-        floor: IntArray | None = None,
+        layers: IntArray | None = None,
     ) -> None:
         self.sites = sites
         self.settings = settings
         self.alpha = alpha
         self.device = device
-        self.floor = floor
+        self.layers = layers
         self.kind = GATE_KINDS[settings.gate_kind]()
 
     def init(self) -> GateState:
-        """See `Method.init`: all gates are open."""
+        """See `Method.init`; all gates are open."""
         settings, device = self.settings, self.device
         weights = torch.full((self.sites,), settings.start_weight, dtype=torch.float64, device=device)
         weights.requires_grad_()
@@ -152,7 +152,7 @@ class Gradient(Method[GateState]):
         return pruning_losses(*counted, n=float(self.settings.keep), modified=self.settings.modified)
 
     def step(self, state: GateState, batch: Batch, progress: float) -> tuple[GateState, BlockInfo]:
-        """See `Method.step`: nothing moves here, the losses are means over the training batches since the last call.
+        """See `Method.step`; nothing moves here, and the losses are means over the training batches since the last call.
 
         Raises
         ------
@@ -192,11 +192,11 @@ class Gradient(Method[GateState]):
         return state, info
 
     def finish(self, state: GateState, batch: Batch) -> tuple[GateState, BoolArray]:
-        """See `Method.finish`: the n largest weights stay."""
-        return state, min_per_layer.hardened(self.position(state), self.settings.keep, self.floor)
+        """See `Method.finish`; the n sites of the largest weights are kept."""
+        return state, min_per_layer.hardened(self.position(state), self.settings.keep, self.layers)
 
     def training_gates(self, state: GateState) -> Float32Array:
-        """See `Method.training_gates`: the gates without noise."""
+        """See `Method.training_gates`; these are the gates without noise."""
         with torch.no_grad():
             return np.asarray(self.kind.plain(state.weights, self.sharpness(state)).cpu().numpy(), np.float32)
 
@@ -216,9 +216,7 @@ class Gradient(Method[GateState]):
         """See `Method.notes`."""
         if not state.alpha.capped:
             return []
-        return [
-            f"alpha would have been infinite or above its cap in {state.alpha.capped} epochs, as L_pru went to 0: capped"
-        ]
+        return [f"alpha was above its cap in {state.alpha.capped} epochs, since L_pru was near 0, and was capped"]
 
     def sharpness(self, state: GateState) -> float:
         """Return the sharpness of the gates in the next step."""
@@ -252,7 +250,7 @@ class GateHook(TrainingHook):
         return state.last_alpha * (losses.sel + losses.rej)
 
     def on_gradients(self) -> None:
-        """See `TrainingHook.on_gradients`: nothing to do."""
+        """See `TrainingHook.on_gradients`; nothing to do."""
 
     def after_step(self, cla: torch.Tensor) -> None:
         """See `TrainingHook.after_step`."""
@@ -263,7 +261,7 @@ class GateHook(TrainingHook):
         state.block_steps += 1
         with torch.no_grad():
             if settings.bound is not None:
-                # On what the sigmoid sees: annealed gates would lock in long before alpha has risen.
+                # The bound is on the argument of the sigmoid; else annealed gates saturate long before alpha has risen.
                 bound = settings.bound / self.method.sharpness(state)
                 state.weights.clamp_(-bound, bound)
             state.block_sums += torch.stack([cla.double(), state.sel, state.rej])

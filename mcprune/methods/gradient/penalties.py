@@ -5,7 +5,7 @@
     L_rej' = (sum_i s_i (1 - s_i) + N prod_i s_i) / N, the product as exp(sum_i log s_i)
     L_pru  = L_sel + L_rej (or + L_rej')
 
-`chain/budget.py` has the same losses for the chain, without torch.
+`chain/budget.py` has the same losses without torch, for the chain.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ import torch
 
 
 class Pruning(NamedTuple):
-    """L_pru in its two parts, scalars with a gradient."""
+    """The two parts of L_pru, scalars with a gradient."""
 
     sel: torch.Tensor
     rej: torch.Tensor
 
 
 def selection_loss(gates: torch.Tensor, n: float) -> torch.Tensor:
-    """L_sel of gates (N,); at a sum of exactly n the gradient is 0."""
+    """Return L_sel of gates (N,); where their sum is exactly n, the gradient is 0."""
     return (gates.sum() - n).abs() / gates.numel()
 
 
 def rejection_loss(gates: torch.Tensor) -> torch.Tensor:
-    """L_rej of gates (N,)."""
+    """Return L_rej of gates (N,)."""
     return (gates * (1.0 - gates)).sum() / gates.numel()
 
 
 def modified_rejection_loss(gates: torch.Tensor, log_gates: torch.Tensor) -> torch.Tensor:
-    """L_rej' of gates (N,) and their logarithms.
+    """Return L_rej' of gates (N,) and their logarithms.
 
-    A product of N gates leaves the range of a float factor by factor; the sum of logarithms does not, and neither does its
-    gradient prod_j s_j / s_i, which automatic differentiation takes as the product itself times d log s_i.
+    The product of N gates underflows factor by factor. The sum of logarithms does not, nor does its gradient prod_j s_j / s_i, which
+    automatic differentiation computes as the product times d log s_i.
 
     Parameters
     ----------
     gates : tensor, shape (N,)
     log_gates : tensor, shape (N,)
-        log s_i, from logsigmoid rather than from `gates`: a gate that rounds to 0 still has a finite logarithm.
+        log s_i by logsigmoid rather than from `gates`, since a gate that rounds to 0 still has a finite logarithm.
     """
     return rejection_loss(gates) + log_gates.sum().exp()
 
@@ -50,7 +50,7 @@ def modified_rejection_loss(gates: torch.Tensor, log_gates: torch.Tensor) -> tor
 def pruning_losses(
     selected: torch.Tensor, gates: torch.Tensor | None, log_gates: torch.Tensor | None, *, n: float, modified: bool
 ) -> Pruning:
-    """Return L_sel of `selected` and L_rej or L_rej' of `gates`; 0 for the latter where there are no such gates.
+    """Return L_sel of `selected`, and L_rej or L_rej' of `gates`; the latter is 0 where `gates` is None.
 
     Parameters
     ----------

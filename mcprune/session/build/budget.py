@@ -1,4 +1,4 @@
-"""From the options of the budget to a search space: what may be kept, and what cannot be satisfied is refused."""
+"""Make the search space from the options of the budget; a budget that no mask satisfies is refused."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mcprune.sites.named_sites import TiedItems, fixed_sites, settle_groups
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 
-# Layers that a message names.
+# The most layers that a message names.
 NAMED = 4
 
 
 def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, prepared: Prepared) -> SearchSpace:
-    """Return which masks of the sites a run may end in.
+    """Return the search space: the masks in which a run may end.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, prepared: P
         A budget above the whole model or below the smallest one, budgets that no mask satisfies together, or options that
         contradict them.
     ModelError
-        What the model costs without some of its sites is not known.
+        The cost of the model without some of its sites is not known.
     """
     names = sites.names(prepared.feature_names)
     must = (problem.must_keep or (), problem.must_drop or ())
@@ -53,10 +53,10 @@ def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, prepared: P
 def make_space(
     sites: SiteMap, budget: Budget, fixed: Fixed = NOTHING_FIXED, tied: TiedItems | None = None
 ) -> SearchSpace:
-    """Return a search space whose layers keep what a network needs of them.
+    """Return a search space whose layers keep the sites that a network needs.
 
-    A layer without a channel cannot be built, and nothing but a constant passes a layer of units that is empty. Beside channels every
-    layer keeps a site at every step; so does every layer under a constraint; else the final mask keeps one of each.
+    A layer without channels cannot be built, and an empty layer of units passes a constant only. Where channels are sites, or costs are
+    limited, every layer keeps a site at every step; else the final mask keeps one site of each layer.
     """
     several = len(sites.groups) > 1
     is_count = not budget.costs and len(budget.counts) == 1 and tied is None
@@ -70,7 +70,7 @@ def make_space(
 
 
 def _counts(problem: Problem, sites: SiteMap, name: str, *, bounded: bool) -> tuple[CountBudget, ...]:
-    """Return how many sites are kept, of all or of each kind."""
+    """Return the numbers of kept sites, of all sites or of each kind."""
     everything = tuple(range(len(sites.groups)))
     kinds = list(dict.fromkeys(group.kind for group in sites.groups))
     keep = problem.keep
@@ -111,7 +111,7 @@ def _text(keep: dict[str, int]) -> str:
 
 
 def check_count(count: CountBudget, space: SearchSpace) -> None:
-    """Refuse a count that the sites that must be kept or dropped, or the least of the layers, leave no room for."""
+    """Refuse a count that contradicts the sites that must be kept or dropped, or the least sites of the layers."""
     groups = [space.sites.groups[place] for place in count.layers]
     option = f"keep={count.n}" if count.name == "sites" else f"keep {count.name}={count.n}"
     inside = np.concatenate([np.arange(group.start, group.stop) for group in groups])
@@ -143,12 +143,12 @@ def check_count(count: CountBudget, space: SearchSpace) -> None:
     if count.n - kept < len(empty):
         most = f" <= {left}" if not kept else ""
         one = f"{len(empty)} {'more ' if kept else ''}layers must keep one site each, or no network is left"
-        given = f"must_keep names {kept} of {option} sites" if kept else option
-        raise ConfigError(f"{given}, but {one}. Choose {kept + len(empty)} <= keep{most}.")
+        cause = f"must_keep names {kept} of {option} sites" if kept else option
+        raise ConfigError(f"{cause}, but {one}. Choose {kept + len(empty)} <= keep{most}.")
 
 
 def _tied_space(problem: Problem, sites: SiteMap, names: tuple[str, ...], costs: list[CostBudget]) -> SearchSpace:
-    """Return the space of groups of tied sites, with the costs that they bring and those of the model."""
+    """Return the search space of groups of tied sites, with their costs and those of the model."""
     assert problem.groups is not None
     if isinstance(problem.keep, dict):
         raise ConfigError(
@@ -207,7 +207,7 @@ def describe_budget(space: SearchSpace) -> str:
 
 
 def _smallest_model(space: SearchSpace) -> str:
-    """Say what the smallest model consists of."""
+    """Return a description of the smallest model."""
     counted = {layer for count in space.budget.counts for layer in count.layers}
     parts = [f"of {count.n} {count.name}" for count in space.budget.counts]
     some = [

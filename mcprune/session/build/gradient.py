@@ -1,4 +1,4 @@
-"""From settled options to the gradient path at its start."""
+"""Make the gradient path from its options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mcprune.types import IntArray
 
 
 def make_alpha(alpha: AlphaSettings) -> Alpha:
-    """Return the schedule of alpha, at its start."""
+    """Return the schedule of alpha."""
     if alpha.kind in ("fixed", "ramp"):
         return Timed(alpha.value)
     rule: Strength = Constant()
@@ -32,9 +32,9 @@ def make_gradient(
     keep: int,
     seed: int,
     device: torch.device,
-    floor: IntArray | None = None,
+    layers: IntArray | None = None,
 ) -> Gradient:
-    """Return the gradient path, at its start.
+    """Return the gradient path.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def make_gradient(
         N and n.
     seed : int
     device : torch.device
-    floor : ndarray of int, shape (N,), optional
+    layers : ndarray of int, shape (N,), optional
         See `Gradient`.
     """
     settings = GradientSettings(
@@ -60,4 +60,4 @@ def make_gradient(
         seed=seed,
         bound=options.weight_bound,
     )
-    return Gradient(sites, settings, make_alpha(options.alpha), device, floor)
+    return Gradient(sites, settings, make_alpha(options.alpha), device, layers)

@@ -1,4 +1,4 @@
-"""From settled options to scorers and rounds of an importance measure, at their start."""
+"""Make the rounds of an importance measure from their options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mcprune.methods.importance.selection import check_counts, telescoping_count
 
 
 def rounds_of(options: ImportanceOptions, sites: int, keep: int) -> tuple[int, ...]:
-    """Return how many sites each round leaves.
+    """Return the number of sites that each round keeps.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def rounds_of(options: ImportanceOptions, sites: int, keep: int) -> tuple[int, .
 
 
 def make_importance(options: ImportanceOptions, scorer: Scorer, train: TrainSettings, keep: int) -> Importance:
-    """Return the rounds of a measure, at their start."""
+    """Return the rounds of a measure."""
     left = rounds_of(options, scorer.owners.sites.size, keep)
     first = train.epochs - options.recover - len(left)
     ends = [(first + number) * train.epoch_steps for number in range(1, len(left) + 1)]

@@ -1,4 +1,4 @@
-"""From a plan to its method at the start: evaluators, moves, n(t), the chain."""
+"""Make the method of a plan: evaluators, moves, n(t), the chain."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import SearchSpace
 from mcprune.storage.events import SiteGroup
 
-# Sites tried in front of a block; sites from which a pool is bounded, and its bounds.
-FALLING = 16  # a frozen classifier's blocks make so many times fewer decisions while n(t) falls: it falls the faster
+# Sites that are tried before a block; the number of sites from which a pool is bounded, and the bounds.
+FALLING = (
+    16  # with a frozen classifier, blocks make fewer decisions by this factor while n(t) falls, so that it falls faster
+)
 TRIALS, MANY, FUSED_POOL, SLOW_POOL = 1024, 2048, 2048, 512
 
 
 def most_evaluation_rows(plan: Plan) -> int:
-    """Return how many rows a candidate can be judged on at most."""
+    """Return the largest number of evaluation rows."""
     return max(1, plan.folds.rows)
 
 
@@ -78,13 +80,13 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
 
 
 def _objective_rows(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
-    """Return what the objective is told of the chosen training rows."""
+    """Return the weights and groups of the chosen training rows for the objective; None without any."""
     weights, groups = (None if one is None else torch.from_numpy(one[chosen]) for one in (data.weights, data.groups))
     return None if weights is None and groups is None else Rows(weights, groups)
 
 
 def make_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
-    """Return the evaluator that judges and the canonical one; of several ranks one that shares the candidates.
+    """Return the evaluator of the candidates, which several ranks share, and the canonical one.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
     ranks = plan.ranks
     if ranks is None:
         return evaluator, canonical
-    name = ranks.broadcast(evaluator.name)  # rank 0's clock has chosen
+    name = ranks.broadcast(evaluator.name)  # chosen by the clock of rank 0
     if name != evaluator.name:
         evaluator = select_by_name(name, evaluation_problem(plan), canonical)
     shared = SharedEvaluator(evaluator, ranks)
@@ -130,7 +132,7 @@ def _own_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
 
 
 def move_plan(chain: ChainOptions, sites: int) -> moves.MovePlan:
-    """Return the mixture of moves; `informed` draws from equal scores until the chain has better ones."""
+    """Return the mixture of moves; `informed` draws from equal scores until the chain has learned others."""
     equal = np.ones(sites) if chain.is_informed else None
     plan: moves.MovePlan = moves.move_plan(
         **chain.moves,
@@ -150,16 +152,16 @@ def _evaluated_plan(chain: ChainOptions, sites: int) -> moves.MovePlan:
 
 
 def candidates_ahead(chain: ChainOptions, sites: int, max_memory: int) -> int:
-    """Return the most candidates that are evaluated ahead: no more than asked for, in a block, or in `max_memory`."""
+    """Return the most candidates that are evaluated ahead: at most those of the options, of a block, and of `max_memory`."""
     plan = move_plan(chain, sites)
     widest = flips(plan, sites) if chain.is_by_rank else moves.widest(plan, sites)
     return min(chain.lookahead, chain.decisions, fitting(max_memory, chain.replicas, widest))
 
 
 def budget_over_time(schedule: KeepScheduleSettings, space: SearchSpace) -> tuple[Schedule | Waves, ...]:
-    """Return n(t) of each count and cost(t) of each cost: the fall from all sites, and the waves after it where there is a pool.
+    """Return n(t) of each count and cost(t) of each cost: the fall from all sites, and the regrowths after it.
 
-    That of a single count is in items.
+    A single count is in items.
     """
     fixed = int(space.kept.sum()) if space.is_count else 0
     ends = zip(np.concatenate(space.whole).tolist(), np.concatenate(space.goal).tolist(), strict=True)
@@ -167,7 +169,7 @@ def budget_over_time(schedule: KeepScheduleSettings, space: SearchSpace) -> tupl
 
 
 def make_method(plan: Plan) -> Markov | Gradient | Importance:
-    """Return the method of a plan, at its start."""
+    """Return the method of a plan."""
     search = plan.search
     if isinstance(search, ImportanceOptions):
         return make_importance(search, scorer_of(plan, search.measure), plan.train, plan.keep)
@@ -179,7 +181,7 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
             keep=plan.keep,
             seed=plan.runtime.seed,
             device=plan.device,
-            floor=plan.space.layers_to_hold(plan.space.final_least),
+            layers=plan.space.layers_to_hold(plan.space.final_least),
         )
     chain = make_chain(plan)
     if plan.ranks is not None:
@@ -188,7 +190,7 @@ def make_method(plan: Plan) -> Markov | Gradient | Importance:
 
 
 def make_chain(plan: Plan) -> Markov:
-    """Return the chain of a plan, at its start."""
+    """Return the chain of a plan."""
     options, space = plan.chain, plan.space
     size = space.size
     sharpness = {"sigmoid": Schedule("constant", 1.0, 1.0), "sharpened": options.sharpness}.get(options.gates)
@@ -233,5 +235,5 @@ def make_chain(plan: Plan) -> Markov:
 
 
 def site_groups(sites: SiteMap) -> tuple[SiteGroup, ...]:
-    """Return the groups of sites as events hold them."""
+    """Return the groups of sites as a part of events."""
     return tuple(SiteGroup(group.kind, group.layer, group.size) for group in sites.groups)

@@ -1,4 +1,4 @@
-"""A run's folder as a callback: events and checkpoints are written, and whatever ends the run early, the search is saved first."""
+"""A callback that writes a run into its folder; whatever ends the run early, a checkpoint is written first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mcprune.storage.folder import RunFolder
 
 
 class FolderWriter(Callback):
-    """Writes a run into its folder.
+    """Writes the events and checkpoints of a run into its folder.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class FolderWriter(Callback):
 
     def on_event(self, event: Event) -> None:
         """See `Callback.on_event`."""
-        # A classifier that diverges at once leaves nothing, and an earlier run as it was.
+        # A classifier that diverges in the first block writes nothing, and leaves an earlier run in place.
         if self.search.blocks_done:
             self.folder.start()
         self.folder.write_event(event)
@@ -55,19 +55,19 @@ class FolderWriter(Callback):
         """See `Callback.on_end`."""
         if error is None:
             return
-        if isinstance(error, FolderError):  # a full disk takes nothing more; what it holds stays, also under --force
+        if isinstance(error, FolderError):  # nothing more can be written; what is written stays, also with --force
             if self.search.blocks_done and not self.folder.path.exists():
                 raise FolderError(f"{error} {save_orphaned_mask(self.search, self.folder.path)}") from None
             return
         with suppress(FolderError):
             self.checkpoints.save_at_error(self.search)
-        if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # those can be resumed
+        if isinstance(error, McpruneError) and not isinstance(error, RanksError):  # after those the run can be resumed
             self.folder.restore_replaced()
 
 
 def save_orphaned_mask(search: Search, path: Path) -> str:
-    """Write the mask of a search whose folder is gone beside it, or among the temporary files, and return where it is."""
-    if search.plan.ranks is not None and search.mask is None:  # the other ranks would have to harden with this one
+    """Write the mask of a search whose folder was deleted beside it, or among the temporary files; return a sentence that says where."""
+    if search.plan.ranks is not None and search.mask is None:  # hardening would need the other ranks
         return "there is no mask yet"
     try:
         mask = search.harden(plays=False)[0] if search.mask is None else search.mask

@@ -24,22 +24,22 @@ from mcprune.types import JsonObject
 
 
 class OpenRun(NamedTuple):
-    """A run that can be resumed.
+    """A run that was opened to be resumed.
 
     Attributes
     ----------
     folder : RunFolder
         Locked until it is closed, which `resume_run` does.
     checkpoint : dict or None
-        None where the run starts again.
+        None where the run starts from the beginning.
     needs : tuple of str
         What the folder does not contain: `data`, `model`, `objective`.
     events : list of Event
         Those up to the checkpoint.
     controller : Controller
-        Repeats the changes that were recorded after the checkpoint, or known already.
+        Repeats the changes after the checkpoint.
     notes : list of str
-        Where the run goes on, and what is different now.
+        Where the run continues, and what is different now.
     is_forced : bool
         Differences were accepted.
     options : dict
@@ -57,7 +57,7 @@ class OpenRun(NamedTuple):
 
 
 def is_finished(folder: str | Path) -> bool:
-    """Whether the run in the folder has come to its planned end; what it left for a resume is then removed."""
+    """Return whether the run in the folder has come to its planned end; then the files for a resume are removed."""
     path = Path(folder)
     try:
         if read_json(path, RESULT).get("cut_short_by") is not None:
@@ -74,27 +74,27 @@ def is_finished(folder: str | Path) -> bool:
 
 
 def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -> OpenRun:
-    """Lock a run's folder and choose where it goes on; nothing in it is changed but stale temporary files.
+    """Lock the folder of a run and choose its checkpoint; only stale temporary files are removed.
 
     Parameters
     ----------
     folder : path
     older : bool
-        Skip the last checkpoint: take the one before it, or start again.
+        Skip the last checkpoint: use the one before it, or start from the beginning.
     anyway : bool
-        Go on though versions, threads, device or data differ: the bits may differ from there on.
+        Continue though versions, threads, device or data differ; then the bits of the result may differ.
 
     Raises
     ------
     FolderError
-        No run is there that can go on; another process goes on with it; the checkpoint is refused, with the reason.
+        There is no run to resume, another process has it open, or the checkpoint is not valid.
     """
     path = Path(folder)
     if not path.is_dir():
-        raise FolderError(f"there is no folder {str(folder)!r}; give the folder of a run, such as runs/digits")
+        raise FolderError(f"there is no folder {str(folder)!r}. Give the folder of a run, such as runs/digits.")
     lock = Lock(path)
     try:
-        with suppress(OSError):  # whether the folder can be written shows when it is written
+        with suppress(OSError):  # a folder that cannot be written is reported when a file is written
             restore_replaced(path)
             for stale in stale_files(path):
                 stale.unlink()
@@ -117,8 +117,8 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
             ]
             if different and not anyway:
                 raise FolderError(
-                    f"{str(path)!r} was started elsewhere: {'; '.join(different)}. The run would not end in the same bits; "
-                    "--anyway goes on all the same"
+                    f"{str(path)!r} was started elsewhere: {'; '.join(different)}. The run would not end in the same bits. Use "
+                    "--anyway to continue it all the same."
                 )
             notes += [f"different from when it was started, so the bits may differ: {text}" for text in different]
         mark = Mark() if checkpoint is None else Mark(*checkpoint["events"])
@@ -135,22 +135,24 @@ def _request(path: Path) -> JsonObject:
     """Return the content of the file that asks for the run."""
     if not (path / REQUEST).exists():
         if is_finished(path):
-            raise FolderError(f"the run in {str(path)!r} has ended: nothing is left to resume; mcprune show {path}")
+            raise FolderError(
+                f"The run in {str(path)!r} is finished, so there is nothing to resume. See mcprune show {path}."
+            )
         raise FolderError(
-            f"{str(path)!r} has no {REQUEST}: no run that can go on is there; give another folder, or run again"
+            f"{str(path)!r} has no {REQUEST}, so there is no run to resume. Give another folder, or run again."
         )
     request = read_json(path, REQUEST)
     if request.get("format") != "mcprune-request" or not isinstance(request.get("options"), dict):
-        raise FolderError(f"{str(path / REQUEST)!r} was not written by mcprune; run again")
+        raise FolderError(f"{str(path / REQUEST)!r} was not written by mcprune. Run again.")
     if request.get("schema") != 1:
-        raise FolderError(f"{str(path / REQUEST)!r} was written by a later mcprune; use that version")
+        raise FolderError(f"{str(path / REQUEST)!r} was written by a later mcprune. Use that version.")
     if not isinstance(request.get("run"), str) or not isinstance(request.get("needs"), list):
-        raise FolderError(f"{str(path / REQUEST)!r} is broken; run again")
+        raise FolderError(f"{str(path / REQUEST)!r} is broken. Run again.")
     return request
 
 
 def _choose(path: Path, run_id: str, *, older: bool) -> tuple[Checkpoint | None, str]:
-    """Return the checkpoint to go on from and its name; None where there is none."""
+    """Return the checkpoint to resume and its file name; None where there is none."""
     names = [name for name in (CHECKPOINT, OLDER) if (path / name).exists()]
     passed = names[:1] if older else []
     for place, name in enumerate(names):
@@ -159,7 +161,7 @@ def _choose(path: Path, run_id: str, *, older: bool) -> tuple[Checkpoint | None,
         try:
             return _read(path, name, run_id), name
         except FolderError as error:
-            if older:  # an older one may be good
+            if older:  # the one before it may be valid
                 continue
             offer = "from the start"
             for other in names[place + 1 :]:
@@ -167,13 +169,13 @@ def _choose(path: Path, run_id: str, *, older: bool) -> tuple[Checkpoint | None,
                     offer = f"after block {_read(path, other, run_id)['search']['blocks_done']:,}"
                     break
             raise FolderError(
-                f"{str(path)!r} cannot go on: {error}. mcprune resume --older {path} goes on {offer}"
+                f"{str(path)!r} cannot be resumed: {error}. mcprune resume --older {path} continues {offer}"
             ) from None
     return None, ""
 
 
 def _read(path: Path, name: str, run_id: str) -> Checkpoint:
-    """Return a checkpoint of this run whose events are there."""
+    """Return a checkpoint of this run, whose events are complete."""
     checkpoint = cast(Checkpoint, read_checkpoint(path / name))  # its parts are checked here, and where they are used
     try:
         if checkpoint["run"] != run_id:
@@ -192,33 +194,33 @@ def _read(path: Path, name: str, run_id: str) -> Checkpoint:
     except OSError as error:
         raise FolderError(f"{EVENTS} cannot be read: {error.strerror}") from None
     if len(head) != size or zlib.crc32(head) != crc:
-        raise FolderError(f"{EVENTS} was changed before the place where {name} was written")
+        raise FolderError(f"{EVENTS} was changed before the point at which {name} was written")
     return checkpoint
 
 
 def config_of(path: Path, checkpoint: Checkpoint) -> Config:
-    """Return the configuration that a checkpoint of the run in `path` was written under.
+    """Return the configuration of a checkpoint of the run in `path`.
 
     Raises
     ------
     FolderError
-        It cannot be run.
+        The configuration is not valid.
     """
     try:
         return make_config(**in_flat(checkpoint["options"]))
     except (TypeError, ConfigError) as error:
         raise FolderError(
-            f"the checkpoint in {str(path)!r} holds options that cannot be run: {error}; run again"
+            f"The checkpoint in {str(path)!r} has options that are not valid: {error}. Run again."
         ) from None
 
 
 def _split(path: Path, mark: Mark) -> tuple[list[Event], list[Event]]:
-    """Return the events up to the mark, and those after it as far as they are whole."""
+    """Return the events up to the mark, and the complete ones after it."""
     try:
         data = (path / EVENTS).read_bytes()
     except OSError:
         return [], []
-    whole = data[mark.size : data.rfind(b"\n") + 1]  # what follows the last end of a line was cut off
+    whole = data[mark.size : data.rfind(b"\n") + 1]  # the last line may be incomplete
     return parse_events(data[: mark.size]).events, parse_events(whole).events
 
 
@@ -236,7 +238,7 @@ def _controller(checkpoint: Checkpoint | None, tail: list[Event]) -> Controller:
         if (change := change_of(event)) is not None:
             block, turned = change
             replay.repeats_until = max(replay.repeats_until, block)
-            if turned not in replay.changes.setdefault(block, []):  # a repeated one is known already
+            if turned not in replay.changes.setdefault(block, []):  # a replay repeats changes that are known already
                 replay.changes[block].append(turned)
         elif isinstance(event, Stopped) and event.reason in ("stop", "max_time") and replay.end is None:
             replay.end, replay.reason = event.block, event.reason

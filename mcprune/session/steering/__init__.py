@@ -1,1 +1,1 @@
-"""Who changes a run while it goes on, and who watches it: controllers, knobs, replays, callbacks."""
+"""Change and watch a run between its blocks: controllers, knobs, replays, callbacks."""

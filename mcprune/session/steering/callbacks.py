@@ -1,4 +1,4 @@
-"""Callbacks of a run: one class of empty hooks, and several callbacks as one."""
+"""Callbacks: a class of empty hooks, and several callbacks as one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the screen derives from this module, and shows itself while
 
 
 class SearchView(Protocol):
-    """What a callback sees of a search."""
+    """The part of a search that callbacks may read."""
 
     plan: Plan
     knobs: Knobs
@@ -45,7 +45,7 @@ class SearchView(Protocol):
 
 
 class Callback:
-    """Hooks of a run, each of which does nothing; derive from it and override what you need.
+    """Hooks that are called during a run; each does nothing. Derive from it and override the hooks that you need.
 
     All hooks are called in the thread of the run. An error that a hook raises ends the run.
 
@@ -62,13 +62,13 @@ class Callback:
         """The search is about to start, or to continue after a resume."""
 
     def on_block(self, search: SearchView, info: BlockInfo) -> None:
-        """A block is done; its events come afterwards."""
+        """A block is done; its events follow."""
 
     def on_event(self, event: Event) -> None:
         """An event of the run, before the run yields it."""
 
     def on_end(self, error: BaseException | None) -> None:
-        """The run is over, by an error unless `error` is None; GeneratorExit where its loop was left."""
+        """The run is over: by an error, unless `error` is None; GeneratorExit means that its loop was left."""
 
 
 class Checkpoint(Callback):
@@ -128,7 +128,7 @@ class Callbacks(Callback):
             callback.on_event(event)
 
     def on_end(self, error: BaseException | None) -> None:
-        """See `Callback.on_end`; all are called, even if one raises: then the first error is raised in the end."""
+        """See `Callback.on_end`; all are called even if one raises an error, and the first error is raised in the end."""
         raised: BaseException | None = None
         for callback in reversed(self.callbacks):
             try:
@@ -139,7 +139,7 @@ class Callbacks(Callback):
             raise raised
 
     def watch(self, events: Iterator[Event]) -> Iterator[Event]:
-        """Yield the events, each after it was given to the callbacks; close the events and call `on_end` however they end."""
+        """Yield the events, each after the callbacks got it; in every case close the events and call `on_end`."""
         try:
             try:
                 for event in events:

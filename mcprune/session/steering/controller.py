@@ -1,4 +1,4 @@
-"""The controller of a run: who may change it between two blocks."""
+"""The controller of a run, which may change it between two blocks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mcprune.types import JsonObject
 
 
 class Commands(NamedTuple):
-    """What a run does before its next block.
+    """Commands to a run before its next block.
 
     Attributes
     ----------
     changes : tuple of dict
-        Changes, one after the other: new values by knob, or `{"blocks": n}` for another number of planned blocks.
+        Each has new values by knob, or `{"blocks": n}` for another number of planned blocks.
     checkpoint : bool
         Write a checkpoint.
     again : bool
-        Poll once more before the block: the run is paused.
+        Poll again before the block, as while the run is paused.
     """
 
     changes: tuple[JsonObject, ...] = ()
@@ -29,26 +29,26 @@ class Commands(NamedTuple):
 
 
 class Controller:
-    """Steers a run; this one changes nothing. All methods are called in the thread of the run.
+    """Controls a run; this one changes nothing. All methods are called in the thread of the run.
 
     Attributes
     ----------
     repeats_until : int
-        Blocks up to which a recorded run is repeated, so that no clock changes anything.
+        Blocks up to which a recorded run is repeated; up to there no clock has an effect.
     """
 
     repeats_until: int = 0
 
     def most_blocks(self, plan: Plan) -> int | None:
-        """Return the largest number of blocks that may be planned where there is time left; None: that of the start."""
+        """Return the largest number of blocks that may be planned where there is time left; None for that of the start."""
         return None
 
     def poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
-        """Return the commands after `block` blocks; may wait as long as `should_stop()` is false."""
+        """Return the commands after `block` blocks; may wait while `should_stop()` is false."""
         return Commands()
 
     def on_refused(self, changes: Mapping[str, object], error: ConfigError) -> None:
-        """Changes of a command are not valid after all."""
+        """Changes of a command turned out not to be valid; by default the error is raised."""
         raise error
 
     def stop_reason(self, block: int) -> str:

@@ -1,4 +1,4 @@
-"""The knobs of a run: which there are, which changes are valid, and changing them between two blocks."""
+"""The knobs of a run: their names, valid values, and changes between two blocks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Knobs:
     plan : Plan
     method : Method
     state : SearchState
-        Holds the last value of each knob that was changed.
+        Keeps the last value of each knob that was changed.
     """
 
     # What follows from the values that were changed.
@@ -45,7 +45,7 @@ class Knobs:
         self.plan = plan
         self.method = method
         self.state = state
-        self.rows: int | None = None  # of the evaluation batch, None: as configured
+        self.rows: int | None = None  # of the evaluation batch; None for those of the options
         self._moves = dict(plan.chain.moves)
 
     @property
@@ -58,7 +58,7 @@ class Knobs:
 
     @property
     def chain(self) -> SteeredChain:
-        """The chain that has the knobs."""
+        """The chain whose settings are changed."""
         assert self._chain is not None
         return self._chain
 
@@ -69,7 +69,7 @@ class Knobs:
         return chain
 
     def values(self) -> JsonObject:
-        """Return the present values: numbers, or the text of a schedule; None where a knob is off or as configured."""
+        """Return the present values: numbers, or the text of a schedule; None for a knob that is off or unchanged."""
         if not self.names:
             return {}
         settings = self.chain.settings
@@ -82,7 +82,7 @@ class Knobs:
         }
 
     def limits(self, name: str) -> tuple[float | None, float | None]:
-        """Return the range of a knob in this run: as declared, and no more evaluation rows than there are."""
+        """Return the range of a knob: as declared, and no more evaluation rows than there are."""
         low, high = knob_limits(name)
         return (low, float(most_evaluation_rows(self.plan))) if name == "evaluation_rows" else (low, high)
 
@@ -92,9 +92,9 @@ class Knobs:
         Returns
         -------
         values : dict
-            By knob, as the changes would set them.
+            By knob, as they would be set.
         clamped, refused : dict of str to str
-            By knob, a sentence on a number that was clamped into its range, and the reason of a refusal.
+            By knob: a sentence on a number that was clamped into its range, and the reason why a value is not valid.
         """
         values: JsonObject = {}
         clamped: dict[str, str] = {}
@@ -130,7 +130,7 @@ class Knobs:
         values = self._complete(values)
         settings = self._settings(values)
         before = self.values()
-        if (delta := self.chain.delta) is not None:  # an adapted delta has moved
+        if (delta := self.chain.delta) is not None:  # it was adapted since
             before["delta"] = delta
         self.chain.steer(settings)
         self._moves = values.get("moves", self._moves)
@@ -139,7 +139,7 @@ class Knobs:
         return values, {name: before[name] for name in values}
 
     def _complete(self, values: Mapping[str, object]) -> JsonObject:
-        """Return the values with those that follow from them: an adapted delta that is switched off keeps its present value."""
+        """Return the values and those that follow from them: a delta that is no longer adapted keeps its present value."""
         complete, settings = dict(values), self.chain.settings
         delta = self.chain.delta
         if "delta" in complete and "adapt_delta" not in complete and settings.adapt_delta is not None:
@@ -182,7 +182,7 @@ def _plain(schedule: Schedule) -> float | str:
 
 
 def _checked(name: str, value: object, ends: tuple[float | None, float | None]) -> tuple[object, str]:
-    """Return a value as the knob's declaration takes it, and a note where it was clamped into its range."""
+    """Return a value of the declared type of the knob, and a note where it was clamped into its range."""
     field: FieldInfo = knob_field(name)
     if value is None and name in ("evaluation_rows", "adapt_delta"):
         return None, ""

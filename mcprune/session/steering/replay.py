@@ -1,4 +1,4 @@
-"""The replay of a recorded run: its options, and a controller that repeats its changes."""
+"""Replay a recorded run: its options, and a controller that repeats its changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Replay(Controller):
     Parameters
     ----------
     changes : dict of int to list of dict
-        As `Commands.changes`, by the number of blocks done before them.
+        As in `Commands.changes`, by the number of blocks before them.
     end : int or None
         Blocks after which the search ended early.
     reason : str
@@ -73,17 +73,14 @@ def read_replay(folder: str | Path) -> tuple[JsonObject, Replay]:
     Raises
     ------
     FolderError, ConfigError
-        The folder does not hold the record of a run.
+        The folder has no record of a run.
     """
     path = Path(folder)
     if not path.is_dir():
         raise FolderError(f"there is no folder {str(folder)!r}. Give --replay the folder of a run, such as runs/digits")
     options = read_options(path / CONFIG)
-    for clock in (
-        "max_time",
-        "search_time",
-    ):  # the recorded end takes their place: a clock would end the search elsewhere
-        options.pop(clock, None)
+    for limit in ("max_time", "search_time"):  # the search ends where the record does, not by a clock
+        options.pop(limit, None)
     changes: dict[int, list[JsonObject]] = {}
     end = None
     for event in read_log(path).events:
@@ -92,6 +89,6 @@ def read_replay(folder: str | Path) -> tuple[JsonObject, Replay]:
         elif isinstance(event, Stopped):
             end = event.block
         elif isinstance(event, RunStarted) and options.get("early_reject") is None:
-            # What `auto` chose by its speed then; another evaluator may round differently.
+            # The evaluator that `auto` chose by its speed then; another one may round differently.
             options["evaluator"] = event.evaluator if event.evaluator in OPTIONS["evaluator"].choices else "auto"
     return options, Replay(changes, end)
