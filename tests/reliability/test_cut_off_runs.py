@@ -400,7 +400,7 @@ def test_rows_and_models_from_python_are_given_again(tmp_path):
     for event in run_on(given, from_arrays(x, y), folder, model=fresh()):
         if event.kind == "progress" and event.block == 5:
             break
-    with pytest.raises(mcprune.McpruneError, match=r"given from Python .*data=\(X, y\)"):
+    with pytest.raises(mcprune.McpruneError, match=r"came from Python .*data=\(X, y\)"):
         mcprune.resume(folder)
     with pytest.raises(mcprune.McpruneError, match="model="):
         mcprune.resume(folder, data=(x, y))

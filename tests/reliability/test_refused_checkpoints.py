@@ -197,7 +197,7 @@ def test_a_beginning_that_is_broken_is_refused(text, folder):
 def test_without_a_run_there_is_nothing_to_resume(tmp_path):
     with pytest.raises(FolderError, match="there is no folder"):
         open_run(tmp_path / "nowhere")
-    with pytest.raises(FolderError, match="no run that can go on"):
+    with pytest.raises(FolderError, match="there is no run to resume"):
         open_run(tmp_path)
 
 

@@ -119,8 +119,12 @@ def test_the_rate_of_retraining_is_its_own(quick):
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
-def test_an_estimator_says_that_it_is_not_taught():
+def test_an_estimator_is_taught_too():
     from mcprune import MarkovPrunedClassifier
 
-    with pytest.raises(ConfigError, match="no estimator is taught"):
-        MarkovPrunedClassifier(keep=2, options={"retrain_distill": 2.0}).fit(rows(60).numpy(), np.arange(60) % 2)
+    x, y = rows(60).numpy(), np.arange(60) % 2
+    plain, taught = (
+        MarkovPrunedClassifier(keep=2, options={"epochs": 2, "retrain_epochs": 2, **options}).fit(x, y).predict_proba(x)
+        for options in ({}, {"retrain_distill": 2.0})
+    )
+    assert not np.array_equal(plain, taught)
