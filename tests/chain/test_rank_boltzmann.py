@@ -1,6 +1,6 @@
 """Gates by rank visit the masks of n by Boltzmann's law, by enumeration; wrong chains and wrong laws must fail.
 
-As in test_chain_boltzmann: 10,000 replicas of their own random numbers from one common start, seen after more than 10
+As in test_boltzmann: 10,000 replicas of their own random numbers from one common start, seen after more than 10
 autocorrelation times, so that chi-square has its textbook law. A right chain fails one test with probability ACCIDENT over the choice
 of seeds, which are fixed; every negative control must come out below FAILURE.
 """
