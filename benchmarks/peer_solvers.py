@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 
-class TimeOver(Exception):
+class TimeOver(Exception):  # noqa: N818
     """The peer's time is over."""
 
 

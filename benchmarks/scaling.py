@@ -15,7 +15,7 @@ from common import parser, report, row, seconds  # isort: skip
 import numpy as np
 import plots
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 from mcprune.chain import engine, moves, state
 from mcprune.environment import use_threads

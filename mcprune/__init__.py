@@ -5,7 +5,7 @@ The public names are imported when they are first used, so that `import mcprune`
 
 from typing import TYPE_CHECKING, Any
 
-from mcprune.version import VERSION as __version__
+from mcprune.version import VERSION
 
 if TYPE_CHECKING:
     from mcprune.api import fit as fit
@@ -83,6 +83,7 @@ _HOMES = {
     "run": "mcprune.api",
     "tune": "mcprune.dashboard.notebook",
 }
+__version__ = VERSION
 __all__ = ["__version__", *_HOMES]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 import mcprune
 from mcprune.random import Stream, generator, step_noise, torch_generator

@@ -18,7 +18,7 @@ __all__ = ["modified_rejection_loss", "pruning_loss", "rejection_loss", "selecti
 
 
 def whole_sums(position: FloatArray, *, sharpness: float) -> FloatArray:
-    """Sums of s, of s (1 - s) and of log s over all sites.
+    """Return the sums of s, of s (1 - s) and of log s over all sites.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def close_rows(
     start: IntArray, counter: IntArray, amount: IntArray, least: IntArray, is_exact: BoolArray,
     cost: IntArray, left: IntArray, right: IntArray, each: IntArray, changes: AnyArray, closed: BoolArray,
 ) -> None:  # fmt: skip
-    """What each candidate adds to the counters (R, K, C), and whether it is not allowed (R, K): then its size is 0."""
+    """Write what each candidate adds to the counters to `changes` (R, K, C); one that is not allowed is `closed`, with size 0."""
     counters = counts.shape[1] - 1
     after = np.empty(counters + 1, np.int64)
     after[counters] = 1

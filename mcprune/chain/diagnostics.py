@@ -34,11 +34,11 @@ class Tally:
         return int(self.proposed.sum())
 
     def acceptance(self) -> float:
-        """Accepted share of all proposals; nan before the first."""
+        """Return the accepted share of all proposals; nan before the first."""
         return float(self.accepted.sum()) / self.consumed if self.consumed else math.nan
 
     def rates(self) -> dict[str, float]:
-        """Accepted share of each move that was proposed, by its name."""
+        """Return the accepted share of each move that was proposed, by its name."""
         return {
             name: int(accepted) / int(proposed)
             for name, proposed, accepted in zip(KINDS, self.proposed, self.accepted, strict=True)

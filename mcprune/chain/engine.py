@@ -69,7 +69,7 @@ def thresholds(
     seed: int,
     chains: IntArray,
 ) -> FloatArray:
-    """The largest L_cla at which each candidate is accepted, known before any loss is evaluated.
+    """Return the largest L_cla at which each candidate is accepted, known before any loss is evaluated.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def run_table(
     seed: int,
     chains: IntArray,
 ) -> tuple[ChainState, TableInfo]:
-    """The serial chain on a table of losses, compiled: for exact laws and for the speed of the engine alone.
+    """Run the serial chain on a table of losses, compiled: for exact laws and for the speed of the engine alone.
 
     Parameters
     ----------

@@ -69,6 +69,7 @@ def pair(key: Key, purpose: int, block: int) -> tuple[float, float]:
 
 @kernel
 def fill_uniforms(key: Key, purpose: int, out: FloatArray) -> None:
+    """Fill `out` with uniform random numbers of one purpose."""
     for i in range(out.size):
         first, second = pair(key, purpose, i >> 1)
         out[i] = second if i & 1 else first
@@ -85,7 +86,7 @@ def below(u: float, count: int) -> int:
 
 @kernel
 def gate(w: float, sharpness: float) -> tuple[float, float, float]:
-    """s, s (1 - s) and log s of one site, through e = exp(-|x|) so that nothing overflows or cancels."""
+    """Return s, s (1 - s) and log s of one site, through e = exp(-|x|) so that nothing overflows or cancels."""
     if sharpness == math.inf:
         return (1.0, 0.0, 0.0) if w > 0.0 else (0.0, 0.0, LOG_FLOOR)
     x = sharpness * w
@@ -97,6 +98,7 @@ def gate(w: float, sharpness: float) -> tuple[float, float, float]:
 
 @kernel
 def whole_sums(w: FloatArray, sharpness: float, out: FloatArray) -> None:
+    """Write the sums of s, of s (1 - s) and of log s over all sites to `out`."""
     a, b, c = 0.0, 0.0, 0.0
     for i in range(w.size):
         s, variance, log_s = gate(w[i], sharpness)
@@ -108,18 +110,20 @@ def whole_sums(w: FloatArray, sharpness: float, out: FloatArray) -> None:
 
 @kernel
 def pruning(sums: FloatArray, n: float, size: int, modified: bool) -> float:
+    """Return L_pru of the sums over the sites."""
     loss: float = abs(sums[0] - n) / size + sums[1] / size
     return loss + math.exp(sums[2]) if modified else loss
 
 
 @kernel
 def pressure(sums: FloatArray, r: int, rule: Rule, size: int) -> float:
-    """alpha L_pru of replica r."""
+    """Return alpha L_pru of replica r."""
     return float(rule[1][r] * pruning(sums, rule[2][r], size, rule[3]))
 
 
 @kernel
 def total_losses(cla: FloatArray, sums: FloatArray, rule: Rule, size: int, out: FloatArray) -> None:
+    """Write L_tot of each replica to `out`."""
     for r in range(cla.size):
         out[r] = cla[r] + pressure(sums[r], r, rule, size)
 
@@ -130,6 +134,7 @@ def total_losses(cla: FloatArray, sums: FloatArray, rule: Rule, size: int, out: 
 
 @kernel
 def build_tree(w: FloatArray, tree: AnyArray) -> None:
+    """Build the Fenwick tree of the kept sites; tree[0] is their number."""
     size = w.size
     kept = 0
     for i in range(size):
@@ -145,6 +150,7 @@ def build_tree(w: FloatArray, tree: AnyArray) -> None:
 
 @kernel
 def tree_add(tree: AnyArray, site: int, change: int) -> None:
+    """Add the change of one site to the Fenwick tree."""
     tree[0] += change
     i = site + 1
     while i < tree.size:
@@ -173,12 +179,14 @@ def tree_select(tree: AnyArray, rank: int, dropped: bool) -> int:
 
 @kernel
 def refresh_row(w: FloatArray, sharpness: float, sums: FloatArray, tree: AnyArray) -> None:
+    """Compute the sums and the tree of one replica from its weights."""
     whole_sums(w, sharpness, sums)
     build_tree(w, tree)
 
 
 @kernel
 def refresh_rows(position: FloatArray, sharpness: float, sums: FloatArray, tree: AnyArray) -> None:
+    """Compute the sums and the trees of all replicas from their weights."""
     for r in range(position.shape[0]):
         refresh_row(position[r], sharpness, sums[r], tree[r])
 
@@ -201,6 +209,7 @@ def reflect(x: float, box: float) -> float:
 
 @kernel
 def choose_kind(probabilities: FloatArray, key: Key) -> int:
+    """Draw the kind of a move."""
     last = 0
     positive = 0
     for kind in range(probabilities.size):
@@ -250,7 +259,7 @@ def accumulate(w: FloatArray, plan: Plan, kept: FloatArray, dropped: FloatArray)
 
 @kernel
 def log_informed(a_i: float, a_j: float, b_i: float, b_j: float, kept_sum: float, dropped_sum: float) -> float:
-    """log q(old|new) / q(new|old) of trading kept i for dropped j; -inf where there is no way back."""
+    """Return log q(old|new) / q(new|old) of swapping kept i and dropped j; -inf where there is no way back."""
     if a_j <= 0.0 or b_i <= 0.0:
         return -math.inf
     forth = math.log(a_i / kept_sum) + math.log(b_j / dropped_sum)
@@ -263,12 +272,12 @@ def trade(
     w: FloatArray, tree: AnyArray, plan: Plan, kept: FloatArray, dropped: FloatArray,
     kind: int, key: Key, sites: IntArray, weights: FloatArray,
 ) -> tuple[int, float]:  # fmt: skip
-    """A kept and a dropped site trade their weights: (2, log ratio), or (0, 0) where there is no pair."""
+    """Swap the weights of a kept and a dropped site; return (2, log ratio), or (0, 0) where there is no pair."""
     u, v = pair(key, SITE_CHOICE, 0)
     ratio = 0.0
     if kind == EXCHANGE:
         count = tree[0]
-        if count == 0 or count == w.size:
+        if count == 0 or count == w.size:  # noqa: PLR1714  # plain for numba
             return 0, 0.0
         i = tree_select(tree, below(u, count), False)
         j = tree_select(tree, below(v, w.size - count), True)
@@ -331,6 +340,7 @@ def candidate(
     r: int, k: int, chain: Chain, plan: Plan, kept: FloatArray, dropped: FloatArray,
     delta: FloatArray, sharpness: float, seed: int, chains: IntArray, cells: Cells,
 ) -> None:  # fmt: skip
+    """Write candidate k of replica r to `cells`."""
     position, sums, tree, step = chain
     kind, size, sites, weights, ratio, after = cells
     key = (seed, chains[r], step[r] + k)
@@ -348,6 +358,7 @@ def propose_serial(
     chain: Chain, plan: Plan, kept: FloatArray, dropped: FloatArray,
     delta: FloatArray, sharpness: float, seed: int, chains: IntArray, cells: Cells,
 ) -> None:  # fmt: skip
+    """Write all candidates to `cells`, on one thread."""
     for r in range(cells[0].shape[0]):
         accumulate(chain[0][r], plan, kept[r], dropped[r])
         for k in range(cells[0].shape[1]):
@@ -359,6 +370,7 @@ def propose_parallel(
     chain: Chain, plan: Plan, kept: FloatArray, dropped: FloatArray,
     delta: FloatArray, sharpness: float, seed: int, chains: IntArray, cells: Cells,
 ) -> None:  # fmt: skip
+    """Write all candidates to `cells`, on numba's threads."""
     ahead = cells[0].shape[1]
     for r in range(cells[0].shape[0]):
         accumulate(chain[0][r], plan, kept[r], dropped[r])
@@ -371,7 +383,7 @@ def propose_parallel(
 
 @kernel
 def accept_uniform(key: Key, temperature: float) -> float:
-    """The step's own uniform for the accept rule; not drawn where the rule is greedy."""
+    """Return the step's own uniform for the accept rule; not drawn where the rule is greedy."""
     return pair(key, ACCEPT, 0)[0] if temperature > 0.0 else 1.0
 
 
@@ -379,6 +391,7 @@ def accept_uniform(key: Key, temperature: float) -> float:
 def threshold_rows(
     cla: FloatArray, chain: Chain, cells: Cells, rule: Rule, seed: int, chains: IntArray, out: FloatArray
 ) -> None:
+    """Write the largest L_cla at which each candidate is accepted to `out`."""
     position, sums, _, step = chain
     _, size, _, _, ratio, after = cells
     total = position.shape[1]
@@ -418,6 +431,7 @@ def advance_rows(
     loss: FloatArray, cla: FloatArray, chain: Chain, cells: Cells, losses: FloatArray, rule: Rule,
     sharpness: float, seed: int, chains: IntArray, room: IntArray, info: Info, decided: IntArray,
 ) -> None:  # fmt: skip
+    """Decide on the candidates of each replica up to the first accepted one, apply that one, and update the counters."""
     position, sums, tree, step = chain
     kind, size, sites, weights, ratio, after = cells
     consumed, index, taken, change, proposed, accepted, null, nonfinite = info
@@ -466,7 +480,7 @@ def table_rows(
     kept: FloatArray, dropped: FloatArray, delta: FloatArray, rule: Rule, sharpness: float, seed: int, chains:
     IntArray, visits: IntArray, proposed: IntArray, accepted: IntArray, null: IntArray, nonfinite: IntArray,
 ) -> None:  # fmt: skip
-    """The serial chain on a table of losses, one candidate at a time."""
+    """Run the serial chain on a table of losses, one candidate at a time."""
     for r in range(chain[0].shape[0]):
         w, sums, tree, start = chain[0][r], chain[1][r], chain[2][r], chain[3][r]
         sites, weights, after = np.empty(widest, np.int64), np.empty(widest), np.empty(3)

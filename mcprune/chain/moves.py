@@ -83,7 +83,7 @@ def move_plan(
     add: FloatArray | None = None,
     remove: FloatArray | None = None,
 ) -> MovePlan:
-    """Checked mixture of moves.
+    """Return a checked mixture of moves.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def widest(plan: MovePlan, sites: int) -> int:
 
 
 def per_replica(value: AnyArray | float, replicas: int, name: str) -> FloatArray:
-    """A number, or one for each replica, as (replicas,); ConfigError where not finite or negative."""
+    """Return a number, or one for each replica, as (replicas,); ConfigError where not finite or negative."""
     if isinstance(value, float | int):
         ok = math.isfinite(value) and value >= 0
         values = np.full(replicas, float(value))
@@ -165,7 +165,7 @@ def propose(
     seed: int,
     chains: IntArray,
 ) -> Moves:
-    """The next `count` candidates that the serial chain would make if all before were rejected.
+    """Return the next `count` candidates that the serial chain would make if all before were rejected.
 
     Parameters
     ----------

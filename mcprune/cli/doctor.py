@@ -39,6 +39,7 @@ class Requirement(NamedTuple):
 
     @property
     def line(self) -> str:
+        """Return the requirement as pip writes it."""
         return f"{self.name}>={self.least}" if self.least else self.name
 
 

@@ -23,7 +23,7 @@ MOST_PENDING = 64  # changes, and single steps, that wait for the end of a block
 ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
 
 
-class Refused(ConfigError):
+class Refused(ConfigError):  # noqa: N818
     """A request that is not carried out."""
 
 

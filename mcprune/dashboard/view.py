@@ -183,7 +183,7 @@ class RunView(Callback):
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """The run has ended in an error."""
+        """Show that the run has ended in an error."""
         if self.status != "failed":
             self.note(str(error) if isinstance(error, McpruneError) else f"{type(error).__name__}: {error}")
             self.become("failed")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as distributed
+from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
 from mcprune.chain.moves import Moves

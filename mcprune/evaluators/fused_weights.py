@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState

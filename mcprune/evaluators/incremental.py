@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from mcprune.chain.moves import Moves

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as functional
 from torch import nn
+from torch.nn import functional
 
 from mcprune.errors import ModelError
 from mcprune.evaluators.stages import Stages

@@ -47,7 +47,7 @@ PICKING = 1.5  # cost of gathering 16 scattered rows, in groups of 16 adjacent r
 
 @contracted_inline
 def activation(value: np.float32, code: int) -> np.float32:
-    """Activation of one number."""
+    """Return the activation of one number."""
     one = np.float32(1.0)
     if code == RELU:
         return max(value, np.float32(0.0))
@@ -60,19 +60,19 @@ def activation(value: np.float32, code: int) -> np.float32:
 
 @contracted_inline
 def _weights(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
-    """Weights (in, out) of a layer."""
+    """Return the weights (in, out) of a layer."""
     return matrix_at(net, shapes[layer, WEIGHTS], shapes[layer, INPUTS], shapes[layer, OUTPUTS])
 
 
 @contracted_inline
 def _bias(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
-    """Bias (1, out) of a layer."""
+    """Return the bias (1, out) of a layer."""
     return matrix_at(net, shapes[layer, BIAS], 1, shapes[layer, OUTPUTS])
 
 
 @contracted_inline
 def _outputs(pre: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
-    """Outputs of a layer before the gates, (B, out) or (out, B padded)."""
+    """Return the outputs of a layer before the gates, (B, out) or (out, B padded)."""
     return matrix_at(pre, shapes[layer, PRE], shapes[layer, PRE_ROWS], shapes[layer, PRE_COLUMNS])
 
 
@@ -170,7 +170,7 @@ def _store_by_unit(block: Float32Array, rows: IntArray, first: int, count: int, 
 
 @contracted_kernel
 def mean_loss(values: Float32Array, count: int) -> float:
-    """Mean of the first `count` losses in one fixed order, so that a move that changes no row changes no bit of the mean."""
+    """Return the mean of the first `count` losses in one fixed order, so that a move that changes no row changes no bit of the mean."""
     a = b = c = d = e = f = g = h = 0.0
     whole = count - count % 8
     for q in range(0, whole, 8):  # eight independent sums: a single one waits for each addition
@@ -203,7 +203,7 @@ def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float
 
 @contracted_inline
 def _aligned(size: int) -> Float32Array:
-    """Uninitialised vector that starts at a cache line."""
+    """Return an uninitialised vector that starts at a cache line."""
     room = np.empty(size + 16, np.float32)
     start = (-room.ctypes.data % 64) // 4
     return room[start : start + size]
@@ -473,7 +473,7 @@ def _walk(
     local: IntArray, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool, limit: float,
     now: float, looks: IntArray, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
-    """Mean loss of one candidate. `gates` become the candidate's; when settling, so do pre, base and first_gates.
+    """Return the mean loss of one candidate. `gates` become the candidate's; when settling, so do pre, base and first_gates.
 
     At the row counts in `looks` the mean so far may reject the candidate early, see `_is_hopeless`. Returns the loss (an
     estimate above the limit after an early rejection) and the number of rows that it was computed from.
@@ -501,7 +501,7 @@ def evaluate(
     local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, settling: bool,
     limits: FloatArray, now: float, looks: IntArray, quantile: float,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
-    """Mean loss of each candidate, on one thread.
+    """Return the mean loss of each candidate, on one thread.
 
     Parameters
     ----------

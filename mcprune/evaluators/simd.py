@@ -139,7 +139,7 @@ def _tile(vectors: int, chains: int) -> Callable[..., None]:
 
 
 def _matrix_at(typing: TypingContext, flat: Array, start: Type, rows: Type, columns: Type) -> Lowering:
-    """View of `rows` x `columns` numbers of a contiguous vector, from offset `start` on.
+    """Return a view of `rows` x `columns` numbers of a contiguous vector, from offset `start` on.
 
     The view does not keep the vector alive: use it for arguments of a kernel only, which outlive the call.
     """

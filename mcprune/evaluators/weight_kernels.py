@@ -35,7 +35,7 @@ Scratch: TypeAlias = tuple[
 
 @contracted_inline
 def _rows_of(flat: Float32Array, shapes: IntArray, layer: int, padded: int) -> Float32Array:
-    """Matrix (units, rows) of a layer, in `pre` or in `signals`."""
+    """Return the matrix (units, rows) of a layer, in `pre` or in `signals`."""
     return matrix_at(flat, shapes[layer, PRE], shapes[layer, OUTPUTS], padded)
 
 
@@ -131,7 +131,7 @@ def _walk(
     net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
     size: int, sites: IntArray, steps_of: Float32Array, settling: bool, scratch: Scratch,
 ) -> float:  # fmt: skip
-    """Sum over the rows of the change of loss of one candidate; when settling, all arrays become the candidate's."""
+    """Return the sum over the rows of the change of loss of one candidate; when settling, all arrays become the candidate's."""
     steps, active, rows, units, now, then, now_units, then_units, sums, logits, targets, before, mine, moved = scratch
     top, padded = shapes.shape[0] - 1, base.size
     logit_rows = _rows_of(pre, shapes, top, padded)
@@ -285,7 +285,7 @@ def evaluate(
     net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
     size: Int32Array, sites: IntArray, steps_of: Float32Array, settling: bool,
 ) -> FloatArray:  # fmt: skip
-    """Sum over the rows of each candidate's change of loss, (K,), on one thread; NaN where it changes no site.
+    """Return the sum over the rows of each candidate's change of loss, (K,), on one thread; NaN where it changes no site.
 
     Parameters
     ----------

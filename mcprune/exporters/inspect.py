@@ -96,7 +96,7 @@ class Inspection:
         return f"{self.name}: {self.parameters:,} parameters, {self.macs:,} multiply-accumulates a row"
 
     def __str__(self) -> str:
-        """The table as plain text."""
+        """Return the table as plain text."""
         table = [list(HEADER), *([*cells, shorten(why, WHY_WIDTH, placeholder=" ...")] for *cells, why in self.rows())]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [

@@ -154,7 +154,7 @@ def integer_net(model: nn.Module, scaled: AnyArray, bits: int = 8) -> IntegerNet
 
 
 def _stages(model: nn.Module) -> list[tuple[nn.Linear, bool]]:
-    """The Linear layers, and whether a ReLU follows each."""
+    """Return the Linear layers, and whether a ReLU follows each."""
     stages: list[tuple[nn.Linear, bool]] = []
     for name, layer in _flat(model, ""):
         if type(layer) is nn.Linear:

@@ -143,7 +143,7 @@ class Wish(NamedTuple):
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """A file beside the target that takes its place at the end of the block, or is gone."""
+    """Yield a file beside the target that replaces it at the end of the block, or is deleted."""
     part = target.with_name(target.name + ".part")
     try:
         try:
@@ -167,7 +167,7 @@ def _eager(model: nn.Module) -> Runner:
 
 
 def safetensors(wish: Wish) -> Export:
-    """The files that the run's folder holds, in another folder or where they are; read back without pickle."""
+    """Export the model files of the run's folder, to another folder or in place; they are read back without pickle."""
     small = wish.source.small
     if wish.target != wish.source.folder:
         save_model(small.model, wish.target, small.extra)
@@ -183,7 +183,7 @@ def safetensors(wish: Wish) -> Export:
 
 
 def graph(wish: Wish) -> Export:
-    """A torch.export program or an ONNX file."""
+    """Write a torch.export program or an ONNX file."""
     small, source = wish.source.small, wish.source
     write = write_onnx if wish.to == "onnx" else write_torch
     n, scaler = small.columns.size, small.scaler
@@ -217,7 +217,7 @@ def graph(wish: Wish) -> Export:
 
 
 def c_header(wish: Wish) -> Export:
-    """A C header of integers: compiled and compared with numpy's integers bit for bit, where there is a compiler."""
+    """Write a C header of integers; where there is a compiler, it is compared with numpy's integers bit for bit."""
     small = wish.source.small
     scaler = None if wish.scaled else small.scaler
     rows, expected = _reference(small, wish.rows, wish.scaled)

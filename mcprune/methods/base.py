@@ -117,7 +117,7 @@ class TrainingHook(Protocol):
         ...
 
     def on_gradients(self) -> None:
-        """The gradients of L_tot are computed, and the classifier is about to make its step."""
+        """React to the gradients of L_tot, before the classifier's step."""
         ...
 
     def after_step(self, cla: torch.Tensor) -> None:

@@ -67,7 +67,7 @@ def _trilinear_flops(
     one: Sequence[int], two: Sequence[int], three: Sequence[int], expand_one: Sequence[int], expand_two: Sequence[int],
     expand_three: Sequence[int], *_: object, **__: object,
 ) -> int:  # fmt: skip
-    """The product that a bilinear layer is made of, for each element of the broadcast tensors."""
+    """Return the product that a bilinear layer is made of, for each element of the broadcast tensors."""
     shapes = []
     for shape, expanded in ((one, expand_one), (two, expand_two), (three, expand_three)):
         sides = list(shape)

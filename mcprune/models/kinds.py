@@ -153,7 +153,7 @@ NAMES: dict[type[nn.Module], str] = {kind.module: name for name, kind in KINDS.i
 
 
 def describe_layer(layer: nn.Module) -> dict[str, object] | None:
-    """The JSON-able description of one layer of the table; None for any other, or one beyond the rules."""
+    """Return the JSON-able description of one layer of the table; None for any other, or one beyond the rules."""
     name = NAMES.get(type(layer))
     # A hook, as torch's old weight_norm sets one, is code that a description would lose.
     if name is None or layer._forward_hooks or layer._forward_pre_hooks:
@@ -170,7 +170,7 @@ def describe_layer(layer: nn.Module) -> dict[str, object] | None:
 
 
 def build_layer(description: Mapping[str, object]) -> nn.Module:
-    """A layer of the table without storage (device "meta").
+    """Return a layer of the table without storage (device "meta").
 
     Raises
     ------

@@ -41,8 +41,7 @@ ELEMENTWISE: tuple[type[nn.Module], ...] = (
 
 
 class Constant(nn.Module):
-    """The same output for every row: what is left of a network when every unit of one of its layers is
-    dropped.
+    """The same output for every row: the network that is left when all units of a layer are dropped.
 
     Parameters
     ----------
@@ -63,21 +62,20 @@ class Constant(nn.Module):
         return self.bias.expand(x.shape[0], self.outputs).clone()
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows between the brackets."""
+        """Return what `print(model)` shows between the brackets."""
         return f"outputs={self.outputs}"
 
 
 class Scatter(nn.Module):
-    """A classifier of N inputs behind a door of n: the kept inputs are put into zeros, then the model runs.
+    r"""A classifier of N inputs that takes n: the kept inputs are put into rows of zeros, then the model runs.
 
-    The way to fewer inputs for a model whose first layer cannot be cut (a convolution, an attention block).
-    It needs fewer measured inputs, but it has no fewer parameters and costs no fewer operations than the
-    model inside.
+    It serves models whose first layer cannot be cut (a convolution, an attention block). It needs fewer
+    measured inputs, but as many parameters and operations as the model inside.
 
     Parameters
     ----------
     model : nn.Module
-        Takes (B, \\*shape).
+        Takes (B, \*shape).
     keep : sequence of int, length n
         Distinct flat indices of the kept inputs, in the order in which the small input brings them.
     shape : sequence of int
@@ -114,7 +112,7 @@ class Scatter(nn.Module):
         return logits
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows between the brackets."""
+        """Return what `print(model)` shows between the brackets."""
         return f"kept={self.keep.numel()}, shape={self.shape}"
 
 

@@ -58,7 +58,7 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; after it every module has its own mode again."""
+    """Set evaluation mode inside the block, and restore the mode of every module after it."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -47,7 +47,7 @@ class Residual(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The rectified sum."""
+        """Return the rectified sum."""
         out: torch.Tensor = self.activation(self.body(x) + self.shortcut(x))
         return out
 
@@ -132,7 +132,7 @@ NETWORKS: dict[str, tuple[Callable[[_Layers, int, tuple[int, int], Callable[[int
 def build_network(
     name: str, n_inputs: int, n_classes: int, image_shape: Sequence[int] | None, *, width: float = 1.0, seed: int = 0
 ) -> nn.Sequential:
-    """A convolutional network of flat rows (B, N), a function of its arguments alone.
+    """Return a convolutional network of flat rows (B, N), a function of its arguments alone.
 
     Parameters
     ----------

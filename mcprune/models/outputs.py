@@ -41,7 +41,7 @@ class _LogOutputs(nn.Module):
 
 
 def give_logits(model: nn.Module, rows: torch.Tensor) -> Changed:
-    """The classifier with logits in place of probabilities, where its outputs on rows show that they are probabilities.
+    """Return the classifier with logits in place of probabilities, where its outputs on rows show that they are probabilities.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def give_logits(model: nn.Module, rows: torch.Tensor) -> Changed:
 
 
 def without_last(model: nn.Module, name: str) -> nn.Module:
-    """The classifier without its last softmax or with the logarithm of its last sigmoid, by the module's name.
+    """Return the classifier without its last softmax or with the logarithm of its last sigmoid, by the module's name.
 
     With the name "" the logarithm of its outputs is taken; where the named module is neither of both, nothing is changed.
     """
@@ -98,21 +98,21 @@ def without_last(model: nn.Module, name: str) -> nn.Module:
 
 
 def _without(model: nn.Module, kind: type[nn.Module], rows: torch.Tensor, outputs: torch.Tensor) -> nn.Module | None:
-    """The classifier without the module of this kind that gives its outputs; None where none does."""
+    """Return the classifier without the module of this kind that gives its outputs; None where none does."""
     names = [name for name, layer in model.named_modules() if type(layer) is kind and name]
     candidates = (without_last(model, name) for name in reversed(names))
     return next((changed for changed in candidates if _agree(changed, rows, outputs)), None)
 
 
 def changed_place(model: nn.Module) -> str | None:
-    """The name that `without_last` was called with to make this classifier; None where it was not."""
+    """Return the name that `without_last` was called with to make this classifier; None where it was not."""
     if isinstance(model, _LogOutputs):
         return ""
     return next((name for name, layer in model.named_modules() if getattr(layer, "took_logits", False)), None)
 
 
 def _with_module(model: nn.Module, path: list[str], new: nn.Module) -> nn.Module:
-    """A copy that shares everything but the containers on the path to the new module."""
+    """Return a copy that shares everything but the containers on the path to the new module."""
     if not path:
         return new
     out = copy.copy(model)

@@ -37,7 +37,7 @@ def build(
     width: float = 1.0,
     image_shape: Sequence[int] | None = None,
 ) -> nn.Module:
-    """A fresh classifier, a function of its arguments alone.
+    """Return a fresh classifier, a function of its arguments alone.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def is_built_in(model: nn.Module) -> bool:
 
 
 def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, object]:
-    """What a model is, as JSON-able data without its parameters.
+    """Return what a model is, as JSON-able data without its parameters.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def _describe_scatter(scatter: Scatter, inner: dict[str, object]) -> dict[str, o
 
 
 def from_description(description: Mapping[str, object], seed: int = 0) -> nn.Module:
-    """The model that `describe` described, freshly initialised from the seed.
+    """Return the model that `describe` described, freshly initialised from the seed.
 
     Parameters
     ----------
@@ -165,8 +165,7 @@ def from_description(description: Mapping[str, object], seed: int = 0) -> nn.Mod
 
 
 def skeleton(description: Mapping[str, object], own: nn.Module | None = None) -> nn.Module:
-    """The described model on device "meta": shapes and dtypes without storage, for loaders that bring the
-    tensors.
+    """Return the described model on device "meta", for loaders that bring the tensors: shapes and dtypes without storage.
 
     Parameters
     ----------

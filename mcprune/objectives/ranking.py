@@ -1,5 +1,4 @@
-"""Objectives that only look at the order of the outputs: area under the ROC curve, background at a signal efficiency,
-expected significance.
+"""Objectives that depend on the order of the outputs alone: ROC area, background at a signal efficiency, significance.
 
 All of them rank rows by the log-odds of a class, log p_c - log(1 - p_c), computed from the outputs in float64: softmax itself
 would put confident rows to exactly 1 and so tie them. They do not change under any increasing function of the score, so they

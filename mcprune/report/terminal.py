@@ -16,14 +16,25 @@ if TYPE_CHECKING:
 
 
 class Output(Protocol):
-    """What the screen and the final report need of the place they are written to."""
+    """The place to which the screen and the final report are written."""
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Characters in a line."""
+        ...
+
     @property
-    def unicode(self) -> bool: ...
-    def lines(self, lines: Iterable[str]) -> None: ...
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
+    def unicode(self) -> bool:
+        """Whether block characters may be written."""
+        ...
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Write lines of text."""
+        ...
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Write a table."""
+        ...
 
 
 def speaks_unicode(stream: TextIO) -> bool:
@@ -59,10 +70,12 @@ class PlainOutput:
         self.unicode = speaks_unicode(stream)
 
     def lines(self, lines: Iterable[str]) -> None:
+        """See `Output.lines`."""
         for line in lines:
             write(self._stream, line + "\n")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """See `Output.table`."""
         self.lines(columns(list(header), [list(row) for row in rows]))
 
 
@@ -75,15 +88,18 @@ class RichOutput:
 
     @property
     def width(self) -> int:
+        """See `Output.width`."""
         return self.console.width
 
     def lines(self, lines: Iterable[str]) -> None:
+        """See `Output.lines`."""
         from rich.text import Text
 
         for line in lines:
             self.console.print(Text(line), soft_wrap=True)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """See `Output.table`."""
         from rich import box
         from rich.table import Table
         from rich.text import Text

@@ -9,8 +9,8 @@ from enum import Enum
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as functional
 from torch import fx, nn
+from torch.nn import functional
 
 from mcprune.models.layers import ELEMENTWISE
 from mcprune.models.mlp import MLP
@@ -19,8 +19,11 @@ Shapes = Mapping[fx.Node, tuple[int, ...]]
 
 
 class Way(Enum):
-    """PASS hands each channel on by itself and leaves 0 at 0; NORM too, but with parameters a channel, and 0 may become
-    something else; MAKE reads all channels and makes new ones; TIE is a sum; NUMBER gives no tensor of channels."""
+    """What an operation does to channels.
+
+    PASS passes each channel on by itself and leaves 0 at 0. NORM does too, but with parameters for each channel, and 0 may become
+    something else. MAKE reads all channels and makes new ones. TIE is a sum. NUMBER gives no tensor of channels.
+    """
 
     PASS = 1
     NORM = 2
@@ -65,7 +68,7 @@ NUMBERS = {"size", "dim", "numel", "ndimension"}
 
 
 def call_of(node: fx.Node, modules: Mapping[str, nn.Module], shapes: Shapes) -> Call:
-    """What a node of a graph does to the channels of its inputs."""
+    """Return what a node of a graph does to the channels of its inputs."""
     if node.op == "call_module":
         if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], fx.Node):
             return Call(Way.UNKNOWN, f"layer {node.target!r} takes more than one value")
@@ -131,7 +134,7 @@ def _reshaped(before: tuple[int, ...], after: tuple[int, ...]) -> Call:
 
 
 def _operation(node: fx.Node, shapes: Shapes) -> Call:
-    """A function or a method."""
+    """Classify a call of a function or a method."""
     tensors = _tensors(node, shapes)
     after = shapes[node]
     if node.target in SUMS or (node.op == "call_method" and node.target in ("add", "add_")):
@@ -160,7 +163,7 @@ def _operation(node: fx.Node, shapes: Shapes) -> Call:
 
 
 def _mean(node: fx.Node, before: tuple[int, ...], after: tuple[int, ...]) -> Call:
-    """A mean over the places of a map, as a global pool."""
+    """Classify a mean over the places of a map as a global pool."""
     dim_argument: object = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     dims = (
         (dim_argument,)

@@ -28,7 +28,7 @@ def why_missing(model: nn.Module, layer: str) -> str:
 
 
 def choose_groups(model: nn.Module, named: tuple[str, ...], rows: Sequence[int]) -> list[ChannelGroup]:
-    """The groups of channels that are to be sites: all but those of the outputs, or those that hold the named layers.
+    """Return the groups of channels that are to be sites: all but those of the outputs, or those that hold the named layers.
 
     Raises
     ------

@@ -197,7 +197,7 @@ class _Follower:
         group.blocked = group.blocked or reason
 
     def _fixed(self, node: fx.Node, reason: str) -> None:
-        """A value whose channels are all kept."""
+        """Register a value whose channels are all kept."""
         shape = self.shapes.get(node)
         if shape is not None:
             size = shape[1] if len(shape) > 1 else 1
@@ -246,7 +246,7 @@ class _Follower:
         return inputs[0]._replace(spread=inputs[0].spread * call.spread)
 
     def _norm(self, node: fx.Node, name: str, inputs: list[Signal], call: Call) -> Signal:
-        """A layer that hands each channel on by itself, with numbers of its own for each."""
+        """Follow a layer that passes each channel on by itself, with numbers of its own for each."""
         signal = inputs[0]
         group = self._of(signal)
         if signal.spread != 1:

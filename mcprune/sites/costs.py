@@ -1,5 +1,6 @@
-"""What a model costs without some of its sites, read off its layers; for an MLP
-MACs = sum over layers of kept_in kept_out,    parameters = MACs + sum over layers of kept_out.
+"""The costs of a model without some of its sites, computed from its layers.
+
+For an MLP, MACs = sum over layers of kept_in kept_out, and parameters = MACs + sum over layers of kept_out.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from mcprune.errors import ConfigError, ModelError
@@ -24,7 +24,7 @@ def hard_gates(
 
 
 def as_mask(mask: BoolArray | torch.Tensor) -> torch.Tensor:
-    """The mask as a tensor on the CPU; an array is copied, so it may be read-only or reversed."""
+    """Return the mask as a tensor on the CPU; an array is copied, so it may be read-only or reversed."""
     if isinstance(mask, torch.Tensor):
         return mask.detach().cpu()
     return torch.from_numpy(np.array(mask, order="C"))
@@ -149,7 +149,7 @@ class GatedModel(nn.Module):
         return logits
 
     def _gated_weights(self, gates: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The weights that are sites, by their names as parameters, times their gates."""
+        """Return the weights that are sites, by their names as parameters, times their gates."""
         out = {}
         for group in self.sites.weights:
             if gates.dim() != 1:

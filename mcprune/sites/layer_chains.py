@@ -47,7 +47,7 @@ class Chain(NamedTuple):
 
 
 def chain_of(model: nn.Module, shape: tuple[int, ...] | None, n_inputs: int | None) -> Chain | None:
-    """The model as a chain of layers, or None if it is not known to be one.
+    """Return the model as a chain of layers, or None if it is not known to be one.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def chain_of(model: nn.Module, shape: tuple[int, ...] | None, n_inputs: int | No
 
 
 def _flatten(name: str, layer: nn.Module) -> list[Stage] | None:
-    """The layers of nested Sequentials in order; None if one has hooks or parameters that come twice."""
+    """Return the layers of nested Sequentials in order; None if one has hooks or parameters that come twice."""
     stages: list[Stage] = []
     if layer._forward_hooks or layer._forward_pre_hooks:
         return None
@@ -110,7 +110,7 @@ def _flatten(name: str, layer: nn.Module) -> list[Stage] | None:
 
 
 def row_shape(chain: Chain, shape: tuple[int, ...] | None, n_inputs: int | None) -> tuple[int, ...]:
-    """The shape of the rows on which ``chain.root`` is compared; a ModelError if nothing says it."""
+    """Return the shape of the rows on which ``chain.root`` is compared; a ModelError if nothing says it."""
     width = n_inputs if n_inputs is not None else chain.width
     if shape is None and width is None:
         raise ModelError(

@@ -158,7 +158,7 @@ class Owners:
         return list(owned.values())
 
     def _reader(self, group: SiteGroup) -> tuple[str, nn.Linear]:
-        """The Linear that reads the inputs, if it is the first layer with parameters."""
+        """Return the Linear that reads the inputs, if it is the first layer with parameters."""
         first = next(
             ((name, module) for name, module in self._model.named_modules() if list(module.parameters(recurse=False))),
             None,

@@ -128,7 +128,7 @@ class SiteMap:
     @overload
     def split(self, vector: AnyArray) -> tuple[AnyArray, ...]: ...
     def split(self, vector: torch.Tensor | AnyArray) -> tuple[torch.Tensor | AnyArray, ...]:
-        """Views of ``vector`` (..., N), one (..., size) for each group.
+        """Return views of ``vector`` (..., N), one (..., size) for each group.
 
         Raises
         ------
@@ -240,7 +240,7 @@ def hidden_layers(model: nn.Module, shape: Sequence[int]) -> dict[str, nn.Linear
 
 
 def _calls(model: nn.Module, layers: Mapping[str, nn.Module], shape: Sequence[int]) -> list[str]:
-    """The names of the layers in the order in which they run; empty where the model cannot be run, or has layers without shapes."""
+    """Return the names of the layers in the order in which they run; empty where the model cannot be run, or has layers without shapes."""
     order: list[str] = []
     if any(is_lazy(parameter) for parameter in model.parameters()):  # a run would give them their shapes
         return order

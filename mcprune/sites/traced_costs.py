@@ -146,7 +146,7 @@ def _layer(layer: nn.Module, reads: tuple[int, int] | None, writes: int | None, 
 
 
 def _rest(model: nn.Module, layers: list[Layer], sites: SiteMap, unit: str, rows: Sequence[int]) -> Layer:
-    """What no site changes: the whole model's numbers without those of the layers."""
+    """Return what no site changes: the whole model's numbers without those of the layers."""
     whole = sum(parameter.numel() for parameter in model.parameters())
     if unit == "macs":
         whole = multiply_accumulates(model, rows)

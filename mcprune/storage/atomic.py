@@ -44,7 +44,7 @@ def sync_folder(path: Path) -> None:
 
 
 class Lock:
-    """This process alone writes into a folder; the lock lasts until `release`, or until the process is gone.
+    """Lock a folder so that only this process writes into it, until `release` or until the process ends.
 
     Where the system has no such locks (not POSIX, some network file systems) nothing is locked.
 

@@ -28,7 +28,7 @@ LARGEST_HEADER = 100_000_000  # bytes; safetensors' own bound
 
 
 def write_checkpoint(path: Path, tree: JsonObject) -> None:
-    """Write a tree in one step; errors as `packed`, and:
+    """Write a tree in one step; raises what `packed` raises, and more.
 
     Raises
     ------

@@ -97,7 +97,7 @@ class PrunedModel(nn.Module):
         self.eval()
 
     def forward(self, x: torch.Tensor | AnyArray) -> torch.Tensor:
-        """Outputs (B, C), before softmax, of the kept columns (B, n) as `transform` returns them, unscaled."""
+        """Return outputs (B, C), before softmax, of the kept columns (B, n) as `transform` returns them, unscaled."""
         rows = torch.as_tensor(x)
         parameter = next(self.model.parameters(), torch.zeros(()))
         shift, factor = (torch.from_numpy(each).to(rows.device) for each in (self.scaler.shift, self.scaler.factor))
@@ -106,7 +106,7 @@ class PrunedModel(nn.Module):
         return outputs
 
     def transform(self, X: object) -> AnyArray:
-        """The kept columns of rows, unscaled.
+        """Return the kept columns of rows, unscaled.
 
         Parameters
         ----------

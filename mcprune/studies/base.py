@@ -128,6 +128,7 @@ class ClaimStudy(Study):
         """Return every claim; its verdict is unclear where runs are missing."""
 
     def results(self) -> Results:
+        """See `Study.results`."""
         claims = self.claims()
         return {
             "source": self.source,
@@ -136,6 +137,7 @@ class ClaimStudy(Study):
         }
 
     def report(self, results: Results, output: Output) -> None:
+        """See `Study.report`."""
         print_claims(results["rows"], results["summary"], output)
 
 

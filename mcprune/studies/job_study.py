@@ -38,12 +38,15 @@ class JobStudy(Study):
 
     @property
     def size(self) -> int:
+        """See `Study.size`."""
         return len(self.jobs.jobs)
 
     def run(self) -> Iterator[Outcome]:
+        """See `Study.run`."""
         yield from self.jobs.run(self.dataset)
 
     def failures(self) -> dict[str, str]:
+        """See `Study.failures`."""
         return self.jobs.failures()
 
     def figures(self, name: str) -> RunFigures:
@@ -55,6 +58,7 @@ class JobStudy(Study):
         return {job.name: self.figures(job.name) for job in self.jobs.jobs if self.jobs.finished(job.name)}
 
     def describe(self, name: str) -> str:
+        """See `Study.describe`."""
         run = self.figures(name)
         return (
             f"{run.hardened:.4f} not retrained, {run.retrained:.4f} retrained, {run.kept_before:,} of {run.n:,} kept before hardening, "

@@ -1,5 +1,7 @@
-"""Many runs, one after the other, each in its own folder: a finished run is kept, a run that was cut off continues from its checkpoint, and
-a failure does not stop the others."""
+"""Many runs, one after the other, each in its own folder.
+
+A finished run is kept, a run that was cut off continues from its checkpoint, and a failure does not stop the others.
+"""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import nn
+from torch.nn import functional
 
 from mcprune.models.modes import trainable_parameters
 from mcprune.types import Float32Array, IntArray

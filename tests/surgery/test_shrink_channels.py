@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.networks import NETWORKS, Residual

@@ -181,7 +181,7 @@ def propose(
     room: IntArray,
     steps: IntArray,
 ) -> Ahead:
-    """The next decisions of the serial chain if all before were rejected; the walks between them are made, and logged.
+    """Return the next decisions of the serial chain if all before were rejected; walks between them are made and logged.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def propose(
 def thresholds(
     state: ChainState, ahead: Ahead, *, temperature: AnyArray | float, seed: int, chains: IntArray
 ) -> FloatArray:
-    """The largest L_cla at which each decision is accepted, shape (R, K), as `engine.thresholds`; -inf behind the drawn ones."""
+    """Return the largest L_cla at which each decision is accepted, shape (R, K), as `engine.thresholds`; -inf behind the drawn ones."""
     replicas = state.position.shape[0]
     out = np.empty(ahead.moves.kind.shape)
     rank_kernels.threshold_rows(
@@ -339,7 +339,7 @@ def run_table(
     seed: int,
     chains: IntArray,
 ) -> TableInfo:
-    """The serial chain on a table of losses, compiled, in place: for exact laws and for the speed of the engine alone.
+    """Run the serial chain on a table of losses, compiled, in place: for exact laws and for the speed of the engine alone.
 
     Parameters
     ----------

@@ -122,12 +122,13 @@ def sift_dropped(w: FloatArray, heap: AnyArray, place: AnyArray, last: int, k: i
 
 @kernel
 def layer_of(group: AnyArray, start: IntArray, site: int) -> int:
-    """The layer of a site; of a single one nothing is looked up: with a million sites each look costs a miss of the cache."""
+    """Return the layer of a site; with one layer nothing is looked up, since with a million sites each look-up is a cache miss."""
     return int(group[site]) if start.size > 2 else 0
 
 
 @kernel
 def is_kept(heaps: Heaps, site: int) -> bool:
+    """Whether a site is kept."""
     _, _, place, kept, group, start, _ = heaps
     g = layer_of(group, start, site)
     return bool(place[site] < start[g] + kept[g])
@@ -147,7 +148,7 @@ def sift(heaps: Heaps, site: int) -> None:
 
 @kernel
 def replacement(heaps: Heaps, site: int) -> int:
-    """The dropped site that takes the place of a kept one if that goes: the highest of those that may; -1 if there is none."""
+    """Return the dropped site that takes the place of a kept one if that goes: the highest of those that may; -1 if there is none."""
     w, heap, _, kept, group, start, least = heaps
     home = layer_of(group, start, site)
     is_bound = kept[home] <= least[home]
@@ -162,7 +163,7 @@ def replacement(heaps: Heaps, site: int) -> int:
 
 @kernel
 def replaceable(heaps: Heaps, site: int) -> int:
-    """The kept site whose place a dropped one takes if it comes in: the lowest of those that may go; -1 if there is none."""
+    """Return the kept site whose place a dropped one takes if it comes in: the lowest of those that may go; -1 if there is none."""
     w, heap, _, kept, group, start, least = heaps
     home = layer_of(group, start, site)
     worst = -1
@@ -176,7 +177,7 @@ def replaceable(heaps: Heaps, site: int) -> int:
 
 @kernel
 def swap_places(heaps: Heaps, out: int, into: int) -> None:
-    """A kept site goes and a dropped one comes in."""
+    """Swap a kept site, which is dropped, with a dropped one."""
     w, heap, place, kept, group, start, _ = heaps
     g, h = layer_of(group, start, out), layer_of(group, start, into)
     if g == h:
@@ -261,6 +262,7 @@ def build_rows(
     position: FloatArray, weights: FloatArray, heap: AnyArray, place: AnyArray, kept: IntArray,
     group: AnyArray, start: IntArray, least: IntArray,
 ) -> None:  # fmt: skip
+    """Build the heaps of all replicas."""
     for r in range(position.shape[0]):
         build_heaps(position[r], (weights[r], heap[r], place[r], kept[r], group, start, least))
 
@@ -273,7 +275,7 @@ def draw_change(
     w: FloatArray, tree: AnyArray, plan: Plan, kept: FloatArray, dropped: FloatArray, delta: float, key: Key,
     sites: IntArray, weights: FloatArray,
 ) -> tuple[int, int, float]:  # fmt: skip
-    """The new weights of one move into `sites` and `weights`: (kind, sites written, log ratio); 0 sites where there is no pair."""
+    """Write the new weights of one move into `sites` and `weights`; return (kind, sites written, log ratio), 0 sites without a pair."""
     kind = choose_kind(plan[0], key)
     box = plan[2]
     if kind in (EXCHANGE, INFORMED):
@@ -357,7 +359,7 @@ def propose_rows(
     seed: int, chains: IntArray, room: IntArray, steps_left: IntArray, scratch: Scratch, log: Log, cells: Cells,
     offset: IntArray, mark: IntArray, drawn: IntArray, steps: IntArray,
 ) -> None:  # fmt: skip
-    """The next decisions of each replica if all before are rejected, with the walks between them made in place and logged."""
+    """Draw the next decisions of each replica if all before are rejected; walks between them are made in place and logged."""
     position, sums, tree, step = chain
     kind, size, sites, weights, ratio, after = cells
     log_sites, log_weights, codes = log
@@ -473,7 +475,7 @@ def table_rows(
     seed: int, chains: IntArray, scratch: Scratch, visits: IntArray, proposed: IntArray, decided: IntArray,
     accepted: IntArray, null: IntArray, nonfinite: IntArray,
 ) -> None:  # fmt: skip
-    """The serial chain on a table of losses, one step at a time."""
+    """Run the serial chain on a table of losses, one step at a time."""
     position, _, tree, first = chain
     for r in range(position.shape[0]):
         heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], layers[0], layers[1], layers[2])

@@ -54,23 +54,28 @@ class LiveScreen(TextScreen):
         return self
 
     def close(self) -> None:
+        """Stop the live display."""
         self._live.stop()
 
     def on_run_started(self, event: RunStarted) -> None:
+        """Show the start of the run."""
         super().on_run_started(event)
         self._label = "searching"
 
     def on_progress(self, event: Progress) -> None:
+        """Show the progress of the search."""
         # Validation is measured between epochs only: the last figure stands until the next.
         if event.validation_accuracy is None and self._latest is not None:
             event = replace(event, validation_accuracy=self._latest.validation_accuracy)
         self._latest = event
 
     def on_stopped(self, event: Stopped) -> None:
+        """Show the end of the search."""
         super().on_stopped(event)
         self._label = "hardening"
 
     def on_hardened(self, event: Hardened) -> None:
+        """Show the hard mask."""
         super().on_hardened(event)
         latest, self._latest, self._label = self._latest, None, "testing"
         if latest is not None and self.columns is COLUMNS:
@@ -78,9 +83,11 @@ class LiveScreen(TextScreen):
             self.output.lines([f"search: {counts}, {duration(latest.seconds)}"])
 
     def on_scored(self, event: Scored) -> None:
+        """Show the scores of one mask."""
         self._label = f"testing (last: {event.name}, {number(event.accuracy, '.4f')})"
 
     def on_run_done(self, event: RunDone) -> None:
+        """Show the result of the run."""
         self.close()
         super().on_run_done(event)
 

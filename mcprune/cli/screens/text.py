@@ -103,6 +103,7 @@ class JsonScreen(Screen):
         self._stream = stream
 
     def show(self, event: Event) -> None:
+        """Write an event as one line of JSON."""
         write(self._stream, event.to_json() + "\n")
 
 
@@ -113,6 +114,7 @@ class QuietScreen(Screen):
         self._stream = stream
 
     def on_run_done(self, event: RunDone) -> None:
+        """Show the result of the run."""
         if event.folder:
             write(self._stream, f"{event.folder}\n")
 
@@ -129,6 +131,7 @@ class TextScreen(Screen):
         self._limit = "--max-time"  # the option that limits the search
 
     def on_run_started(self, event: RunStarted) -> None:
+        """Show the start of the run."""
         self.objective = event.objective
         self._planned = event.blocks
         self._limit = time_option(event.config)
@@ -139,27 +142,33 @@ class TextScreen(Screen):
         self.output.lines(start_lines(event))
 
     def on_note(self, event: Note) -> None:
+        """Show a note."""
         self.output.lines(wrapped(f"note: {event.text}", self.output.width, indent=""))
 
     def on_knob_changed(self, event: KnobChanged) -> None:
+        """Show a change of a knob."""
         self.output.lines(wrapped(knob_line(event), self.output.width, indent=""))
 
     def on_replanned(self, event: Replanned) -> None:
+        """Keep the new number of blocks for the end of the search."""
         self._replanned = event.blocks  # shown once, at the end of the search
 
     def on_stopped(self, event: Stopped) -> None:
+        """Show the end of the search."""
         self.output.lines([stopped_line(event, self._limit)])
 
     def on_playoff(self, event: Playoff) -> None:
         self.output.lines(table.playoff_lines(event))
 
     def on_hardened(self, event: Hardened) -> None:
+        """Show the hard mask."""
         if self._planned is not None and self._replanned not in (None, self._planned):
             line = replanned_line(self._planned, self._replanned)
             self.output.lines(wrapped(line, self.output.width, indent=""))
         self.output.lines([hardened_line(event, self.objective)])
 
     def on_run_done(self, event: RunDone) -> None:
+        """Show the result of the run."""
         report(self.output, event)
         if not event.is_complete and event.folder:
             self.output.lines([f"cut short: mcprune resume {event.folder} continues the run"])
@@ -175,6 +184,7 @@ class PlainScreen(TextScreen):
         self._counts = (0, 0)  # proposals and accepted ones up to the last line
 
     def on_progress(self, event: Progress) -> None:
+        """Show the progress of the search."""
         if not self._is_due(event):
             return
         # Of all proposals since the last line: a single window may hold none that was accepted.
@@ -189,6 +199,7 @@ class PlainScreen(TextScreen):
         self.output.lines([progress_line(event, self.columns)])
 
     def on_scored(self, event: Scored) -> None:
+        """Show the scores of one mask."""
         value = "" if event.objective is None else f", {self.objective} {number(event.objective, '.4f')}"
         accuracy = number(event.accuracy, ".4f")
         self.output.lines([f"{event.name}: test accuracy {accuracy}{value} at {event.kept:,} sites"])

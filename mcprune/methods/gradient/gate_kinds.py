@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 
 class Counted(NamedTuple):

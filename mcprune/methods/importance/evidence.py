@@ -11,9 +11,9 @@ from typing import TypeAlias
 import numpy as np
 import torch
 import torch.autograd.forward_ad as forward
-import torch.nn.functional as functional
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.modes import evaluating

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
-import torch.nn.functional as functional
 from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, grad, vmap
+from torch.nn import functional
 
 from mcprune.methods.importance.evidence import Evidence, Tensors
 

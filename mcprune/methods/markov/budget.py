@@ -1,8 +1,8 @@
-"""Enforce a count n(t): of a pool of kept items those go whose removal raises the loss least, of a pool of dropped ones those return
-that lower it most.
+"""Enforce a count n(t) by dropping items from a pool of kept ones, or returning items from a pool of dropped ones.
 
-At T = 0 the best of the pool are taken, which is not the serial chain's first acceptance; it happens between blocks, where
-n(t) changes. At T > 0 the choice is the Gumbel form of drawing without replacement with weights exp(-loss/T).
+Those are dropped whose removal raises the loss least, and those return that lower it most. At T = 0 the best of the pool are taken,
+which is not the serial chain's first acceptance; it happens between blocks, where n(t) changes. At T > 0 the choice is the
+Gumbel form of drawing without replacement with weights exp(-loss/T).
 """
 
 from __future__ import annotations

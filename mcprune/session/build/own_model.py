@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import nn
+from torch.nn import functional
 
 from mcprune.config.sections.settings import OwnModelSettings
 from mcprune.data.base import Dataset

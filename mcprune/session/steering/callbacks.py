@@ -59,16 +59,16 @@ class Callback:
     """
 
     def on_start(self, search: SearchView) -> None:
-        """The search is about to start, or to continue after a resume."""
+        """React to the start of the search, or to its continuation after a resume."""
 
     def on_block(self, search: SearchView, info: BlockInfo) -> None:
-        """A block is done; its events follow."""
+        """React to a finished block; its events come afterwards."""
 
     def on_event(self, event: Event) -> None:
-        """An event of the run, before the run yields it."""
+        """React to an event of the run, before the run yields it."""
 
     def on_end(self, error: BaseException | None) -> None:
-        """The run is over: by an error, unless `error` is None; GeneratorExit means that its loop was left."""
+        """React to the end of the run, by an error unless `error` is None; GeneratorExit where its loop was left."""
 
 
 class Checkpoint(Callback):

@@ -48,7 +48,7 @@ class Controller:
         return Commands()
 
     def on_refused(self, changes: Mapping[str, object], error: ConfigError) -> None:
-        """Changes of a command turned out not to be valid; by default the error is raised."""
+        """React to changes of a command that turned out not to be valid; by default the error is raised."""
         raise error
 
     def stop_reason(self, block: int) -> str:

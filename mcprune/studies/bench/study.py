@@ -41,6 +41,7 @@ class BenchStudy(JobStudy):
         self.threads = bench.shared.get("threads")
 
     def results(self) -> Results:
+        """See `Study.results`."""
         bench, runs = self.bench, self.finished_runs()
         table = summary(bench, self.jobs.jobs, runs)
         rankings = {keep: ranking(table, keep, bench.seconds, bench.seeds) for keep in bench.keeps}
@@ -69,9 +70,11 @@ class BenchStudy(JobStudy):
         }
 
     def report(self, results: Results, output: Output) -> None:
+        """See `Study.report`."""
         print_tables(results, output)
 
     def write_page(self, path: Path, results: Results) -> None:
+        """See `Study.write_page`."""
         runs = self.finished_runs()
         if runs:
             from mcprune.studies.bench.page import write_page

@@ -46,7 +46,7 @@ def _colours() -> dict[str, str]:
 
 
 def _first(finished: Finished) -> dict[tuple[str, int], dict[Unit, Figures]]:
-    """The runs of each network's first seed."""
+    """Return the runs of each network's first seed."""
     seeds: dict[str, int] = {}
     for unit in finished:
         seeds.setdefault(unit.network, unit.seed)
@@ -104,7 +104,7 @@ def histories(finished: Finished) -> Figure | None:
 
 
 def _curve(run: Figures) -> tuple[list[float], list[float | None]]:
-    """The training loss over the epochs, with the loss of the measured rows right after each round in between."""
+    """Return the training loss over the epochs, with the loss of the measured rows right after each round in between."""
     points = [(epoch, loss, 0) for epoch, loss in run["curve"]]
     points += [(round_["epoch"], round_["after"]["batch"], 1) for round_ in run.get("rounds", ())]
     points.sort(key=lambda point: (point[0], point[2]))

@@ -61,9 +61,11 @@ class FlowStudy(ClaimStudy):
 
     @property
     def size(self) -> int:
+        """See `Study.size`."""
         return len(self.units)
 
     def failures(self) -> dict[str, str]:
+        """See `Study.failures`."""
         return self.parts.failures()
 
     def finished(self) -> dict[Unit, Figures]:
@@ -71,20 +73,24 @@ class FlowStudy(ClaimStudy):
         return {unit: figures for unit in self.units.values() if (figures := self.parts.value(unit.name)) is not None}
 
     def describe(self, name: str) -> str:
+        """See `Study.describe`."""
         run, unit = self.parts.value(name) or {}, self.units[name]
         channels = f"{run['kept']:,} of {run['sites']:,} channels" if unit.measure else f"{run['sites']:,} channels"
         return f"{channels}, accuracy {run['accuracy']:.4f}, {run['seconds']:.1f} s"
 
     def run(self) -> Iterator[Outcome]:
+        """See `Study.run`."""
         from mcprune.environment import use_threads
 
         use_threads(self.setting.threads)
         yield from self.parts.run()
 
     def claims(self) -> list[Claim]:
+        """See `ClaimStudy.claims`."""
         return claims(self._flat())
 
     def results(self) -> Results:
+        """See `Study.results`."""
         setting, runs, finished = self.setting, self._flat(), self.finished()
         return {
             **super().results(),
@@ -99,11 +105,13 @@ class FlowStudy(ClaimStudy):
         }  # fmt: skip
 
     def report(self, results: Results, output: Output) -> None:
+        """See `Study.report`."""
         super().report(results, output)
         output.lines(["test accuracy after training"])
         output.table(*accuracy_table(results))
 
     def write_page(self, path: Path, results: Results) -> None:
+        """See `Study.write_page`."""
         from mcprune.studies.reproduce.flow.page import write_page
 
         write_page(path, self.finished(), results)

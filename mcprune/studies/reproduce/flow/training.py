@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from scipy.stats import pearsonr, spearmanr
 from torch import nn
+from torch.nn import functional
 
 from mcprune.exporters.footprint import parameters
 from mcprune.methods.importance.evidence import balanced_rows

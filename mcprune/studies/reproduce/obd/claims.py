@@ -259,7 +259,7 @@ def _chain(curves: Curves) -> Claim:
 
 
 def _own(curves: Curves, net: str, seed: int, gain: float) -> float:
-    """What pruning adds to the gap of dropout's net: the gap unpruned less the gap pruned."""
+    """Return what pruning adds to the gap of dropout's net: the gap unpruned less the gap pruned."""
     return (curves.dense[DROPOUT][seed] - curves.dense[net][seed]) - gain
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Prepared

@@ -77,17 +77,21 @@ class ObdStudy(ClaimStudy):
 
     @property
     def size(self) -> int:
+        """See `Study.size`."""
         return len(self.parts.parts)
 
     def failures(self) -> dict[str, str]:
+        """See `Study.failures`."""
         return self.parts.failures()
 
     def describe(self, name: str) -> str:
+        """See `Study.describe`."""
         figures = self.parts.value(name) or {}
         right = f"{figures['dense']:.4f} unpruned" if "dense" in figures else f"{figures['accuracy']:.4f}"
         return f"{right}, {figures['seconds']['all']:.1f} s"
 
     def run(self) -> Iterator[Outcome]:
+        """See `Study.run`."""
         before = torch.get_num_threads()
         chosen = self.setting.config(0).runtime.threads or (cores() if self.dataset.n_rows >= LARGE else 1)
         use_threads(chosen)
@@ -122,9 +126,11 @@ class ObdStudy(ClaimStudy):
         return curves
 
     def claims(self) -> list[Claim]:
+        """See `ClaimStudy.claims`."""
         return claims(self.curves())
 
     def results(self) -> Results:
+        """See `Study.results`."""
         setting, curves = self.setting, self.curves()
         values = {part.name: self.parts.value(part.name) for part in self.parts.parts}
         return {
@@ -147,6 +153,7 @@ class ObdStudy(ClaimStudy):
         }  # fmt: skip
 
     def write_page(self, path: Path, results: Results) -> None:
+        """See `Study.write_page`."""
         from mcprune.studies.reproduce.obd.page import write_page
 
         write_page(path, results, self.curves())

@@ -125,9 +125,11 @@ class SlidesStudy(JobStudy, ClaimStudy):
         return runs
 
     def claims(self) -> list[Claim]:
+        """See `ClaimStudy.claims`."""
         return claims(self.by_seed(), self.setting.keep)
 
     def results(self) -> Results:
+        """See `Study.results`."""
         setting = self.setting
         return {
             **super().results(),
@@ -143,6 +145,7 @@ class SlidesStudy(JobStudy, ClaimStudy):
         }  # fmt: skip
 
     def write_page(self, path: Path, results: Results) -> None:
+        """See `Study.write_page`."""
         from mcprune.studies.reproduce.slides.page import write_page
 
         write_page(path, self.by_seed(), results)

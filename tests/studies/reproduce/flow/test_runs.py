@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 from mcprune.cli.main import main
 from mcprune.data.load import from_arrays, load
