@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 from mcprune.chain import moves, state
 from mcprune.evaluators.choose import EvaluationProblem, build, examine, make_canonical

@@ -158,6 +158,7 @@ class TextScreen(Screen):
         self.output.lines([stopped_line(event, self._limit)])
 
     def on_playoff(self, event: Playoff) -> None:
+        """Show the playoff of the finalists."""
         self.output.lines(table.playoff_lines(event))
 
     def on_hardened(self, event: Hardened) -> None:
