@@ -64,9 +64,9 @@ def judge(data: Any, keep: np.ndarray, seed: int, with_svc: bool) -> dict[str, f
     from mcprune.training.fit import fit
     from mcprune.training.metrics import accuracy
 
-    x = np.concatenate([data.x_train, data.x_validation])[:, keep]
-    y = np.concatenate([data.y_train, data.y_validation])
-    xt, yt = np.ascontiguousarray(data.x_test[:, keep]), data.y_test
+    x = np.concatenate([data.train.features, data.validation.features])[:, keep]
+    y = np.concatenate([data.train.targets, data.validation.targets])
+    xt, yt = np.ascontiguousarray(data.test.features[:, keep]), data.test.targets
     plan = make_plan(make_config(keep=KEEP, seed=seed), data)
     own = plan.config
     model = build("mlp", keep.size, data.n_classes, (128, 64), "relu", own.retrain.dropout or 0.0, seed)
@@ -89,9 +89,9 @@ def magnitude(data: Any, seed: int) -> np.ndarray:
     from mcprune.training.fit import fit
 
     model = build("mlp", data.n_inputs, data.n_classes, (128, 64), "relu", 0.0, seed)
-    rows, classes = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+    rows, classes = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
     fit(model, rows, classes, epochs=10, batch_size=256, learning_rate=2e-3, weight_decay=0.0, seed=seed)
-    norm = model.layers[0].weight.detach().norm(dim=0).numpy() * data.x_train.std(axis=0)
+    norm = model.layers[0].weight.detach().norm(dim=0).numpy() * data.train.features.std(axis=0)
     return np.sort(np.argsort(-norm, kind="stable")[:KEEP])
 
 

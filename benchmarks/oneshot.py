@@ -36,7 +36,7 @@ def dense(data: Any, seed: int) -> Any:
     from mcprune.training.fit import fit
 
     model = build("mlp", data.n_inputs, data.n_classes, HIDDEN, seed=seed, bias=False)
-    x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+    x, y = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
     fit(model, x, y, epochs=DENSE_EPOCHS, batch_size=BATCH, learning_rate=RATE, weight_decay=0.0, seed=seed)
     return model
 
@@ -58,7 +58,7 @@ def by_measure(name: str, model: Any, data: Any, keep: int) -> np.ndarray:
     from mcprune.objectives.classification import CrossEntropy
     from mcprune.sites.site_map import site_map
 
-    x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+    x, y = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
     scorer = Scorer(model, site_map(model, "weights", data.n_inputs), x, y, CrossEntropy(), ScoreSettings(name))
     return highest(np.asarray(scorer.scores().values), keep)
 
@@ -101,8 +101,8 @@ def tests(model: Any, mask: np.ndarray, data: Any, seed: int, is_updated: bool) 
     from mcprune.training.metrics import accuracy
 
     sites, chosen = site_map(model, "weights", data.n_inputs), torch.from_numpy(mask)
-    x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
-    x_test, y_test = torch.from_numpy(data.x_test), torch.from_numpy(data.y_test)
+    x, y = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
+    x_test, y_test = torch.from_numpy(data.test.features), torch.from_numpy(data.test.targets)
     gated = GatedModel(model, sites)
     out = {"mask only": accuracy(gated, x_test, y_test, gated.hard_gates(mask))}
     if not is_updated:
@@ -147,7 +147,7 @@ def main() -> None:
     for seed in SEEDS[: 1 if options.quick else options.seeds]:
         data = prepare(dataset, seed=seed, validation=0.15, test=0.2, scale="auto")
         models[seed] = data, dense(data, seed)
-        right = accuracy(models[seed][1], torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
+        right = accuracy(models[seed][1], torch.from_numpy(data.test.features), torch.from_numpy(data.test.targets))
         found.append({"seed": seed, "sparsity": 0.0, "way": "dense", "dense": right})
         print(f"seed {seed}: dense {right:.4f}", flush=True)
     for sparsity, (seed, (data, model)) in itertools.product(sparsities, models.items()):

@@ -79,7 +79,7 @@ def problem(data: str, seed: int, quick: bool) -> tuple[dict[str, Any], Any]:
     chosen = DATA[data]
     n, count = int(chosen["n"]), int(chosen["rows"])  # type: ignore[call-overload]
     prepared = prepare(load(data), seed=seed, validation=0.15, test=0.2, scale="auto")
-    x, y = torch.from_numpy(prepared.x_train), torch.from_numpy(prepared.y_train)
+    x, y = torch.from_numpy(prepared.train.features), torch.from_numpy(prepared.train.targets)
     model = build("mlp", prepared.n_inputs, prepared.n_classes, chosen["hidden"], "relu", 0.0, seed)  # type: ignore[arg-type]
     optimizer, draw = adam(model, 2e-3, 0.0), np.random.default_rng([seed, 7])
     sites = prepared.n_inputs
@@ -97,8 +97,8 @@ def problem(data: str, seed: int, quick: bool) -> tuple[dict[str, Any], Any]:
     start = np.zeros(sites, bool)
     start[draw.permutation(sites)[:n]] = True
     arrays: dict[str, Any] = {
-        "x": prepared.x_train[some], "y": prepared.y_train[some], "n": n, "start": start, "hidden": np.array(chosen["hidden"]),
-        "rows": prepared.x_train, "targets": prepared.y_train,
+        "x": prepared.train.features[some], "y": prepared.train.targets[some], "n": n, "start": start, "hidden": np.array(chosen["hidden"]),
+        "rows": prepared.train.features, "targets": prepared.train.targets,
     }  # fmt: skip
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     for number, layer in enumerate(layers):
@@ -197,11 +197,11 @@ def retrained(prepared: Any, keep: np.ndarray, seed: int, quick: bool) -> dict[s
     from mcprune.training.metrics import accuracy
 
     def rows(part: str) -> tuple[torch.Tensor, torch.Tensor]:
-        x = np.ascontiguousarray(getattr(prepared, f"x_{part}")[:, keep])
-        return torch.from_numpy(x), torch.from_numpy(getattr(prepared, f"y_{part}"))
+        x = np.ascontiguousarray(getattr(prepared, part).features[:, keep])
+        return torch.from_numpy(x), torch.from_numpy(getattr(prepared, part).targets)
 
     model = build("mlp", keep.size, prepared.n_classes, (128, 64), "relu", 0.0, seed)
-    epochs = 30 if len(prepared.y_train) < 20_000 else 3 if quick else 20
+    epochs = 30 if len(prepared.train.targets) < 20_000 else 3 if quick else 20
     fit(model, *rows("train"), epochs=epochs, batch_size=256, learning_rate=2e-3, weight_decay=0.0, seed=seed)
     return {part: accuracy(model, *rows(part)) for part in ("validation", "test")}
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,9 @@ def scores(plan: Any, mask: np.ndarray) -> dict[str, float]:
     from mcprune.training.fit import fit
     from mcprune.training.metrics import accuracy
 
-    data = plan.prepared
-    x, xv = (np.ascontiguousarray(part[:, mask]) for part in (data.x_train, data.x_validation))
-    y, yv = data.y_train, data.y_validation
+    data = plan.splits
+    x, xv = (np.ascontiguousarray(part[:, mask]) for part in (data.train.features, data.validation.features))
+    y, yv = data.train.targets, data.validation.targets
     model = build("mlp", x.shape[1], data.n_classes, (128, 64), "relu", 0.0, 1)
     rows, classes = torch.from_numpy(x), torch.from_numpy(y)
     fit(
@@ -70,7 +69,7 @@ def more_rows(prepared: Any, copies: int, warp: float, mix: float, seed: int) ->
 
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
-    rows, count = prepared.x_train, len(prepared.y_train)
+    rows, count = prepared.train.features, len(prepared.train.targets)
     parts = [rows]
     for _ in range(copies - 1):
         part = rows
@@ -79,14 +78,14 @@ def more_rows(prepared: Any, copies: int, warp: float, mix: float, seed: int) ->
             part = np.concatenate([view(torch.arange(i, min(i + 512, count))).numpy() for i in range(0, count, 512)])
         if mix:
             other = np.empty(count, np.int64)
-            for label in np.unique(prepared.y_train):
-                members = np.flatnonzero(prepared.y_train == label)
+            for label in np.unique(prepared.train.targets):
+                members = np.flatnonzero(prepared.train.targets == label)
                 other[members] = draw.permutation(members)
             part = part + (mix * draw.random((count, 1))).astype(np.float32) * (rows[other] - part)
         parts.append(part.astype(np.float32))
     order = draw.permutation(copies * count)
-    x, y = np.concatenate(parts)[order], np.tile(prepared.y_train, copies)[order]
-    return replace(prepared, x_train=np.ascontiguousarray(x), y_train=y)
+    x, y = np.concatenate(parts)[order], np.tile(prepared.train.targets, copies)[order]
+    return prepared._replace(train=prepared.train._replace(features=np.ascontiguousarray(x), targets=y))
 
 
 def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def one(data: str, keep: int, seed: int, variant: str, threads: int) -> dict[str
         pass
     mask, _ = search.harden()
     took = {"seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
-    plan.prepared = prepared  # the rows themselves judge
+    plan.splits = prepared  # the rows themselves judge
     return {
         "data": data, "variant": variant, "seed": seed, **took, "proposals": search.state.totals.proposals,
         "accepted": search.state.totals.accepted, **scores(plan, mask), "keep": np.flatnonzero(mask).tolist(),

@@ -177,7 +177,7 @@ def ladder(bench: Bench, plan: moves.MovePlan, quick: bool, early_reject: float 
     """Ratios to the plain loop at every acceptance; the evaluator ahead by what suits the acceptance."""
     repeats, count = (3, 400) if quick else (5, 2_000)
     # As many candidates of the loop as take about as long: 16 are too short a time on a small net.
-    few = 64 if bench.plan.prepared.n_inputs < 100 else 16
+    few = 64 if bench.plan.splits.n_inputs < 100 else 16
     ways: dict[Any, tuple[Callable[[], None], int]] = {"plain": (bench.plain(plan, few), few)}
     for acceptance in ACCEPTANCES:
         ahead = 64 if acceptance < 0.01 else 8 if acceptance < 0.1 else 4

@@ -137,7 +137,7 @@ class Stepping:
         """Return the hard mask of exactly n sites, chosen on a batch as `step` takes it."""
         search = state.search
         search.state.method, support = search.method.finish(search.state.method, Batch(*batch))
-        names = search.plan.sites.names(search.plan.prepared.feature_names)
+        names = search.plan.sites.names(search.plan.splits.names)
         indices = np.flatnonzero(support)
         return Mask(support, indices, tuple(str(names[site]) for site in indices), search.position().copy())
 

@@ -107,12 +107,12 @@ class RunView(Callback):
     def on_start(self, search: SearchView) -> None:
         """See `Callback.on_start`."""
         plan, knobs = search.plan, search.knobs
-        size, image, rows = plan.sites.size, plan.prepared.image_shape, most_evaluation_rows(plan)
+        size, image, rows = plan.sites.size, plan.splits.image_shape, most_evaluation_rows(plan)
         method = plan.method
         self._run |= {
             "method": method,
             "image_shape": list(image) if image else None,
-            "names": list(plan.sites.names(plan.prepared.feature_names)) if size <= SHOWN else None,
+            "names": list(plan.sites.names(plan.splits.names)) if size <= SHOWN else None,
             "evaluation_rows_limit": rows,
             "evaluation_rows_configured": [
                 min(one, rows) for one in (plan.evaluation.early_rows, plan.evaluation.rows)

@@ -1,4 +1,4 @@
-"""A checksum of prepared data, by which a resumed run recognises them."""
+"""A checksum of split and scaled data, by which a resumed run recognises them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import zlib
 
 import numpy as np
 
-from mcprune.data.prepare import Prepared
+from mcprune.data.prepare import Splits
 
 
-def fingerprint(data: Prepared) -> str:
-    """Return a CRC-32 over all parts of the prepared data: it finds other data by mistake, not by malice."""
+def fingerprint(data: Splits) -> str:
+    """Return a CRC-32 over all parts of the data: it finds other data by mistake, not by malice."""
     checksum = 0
-    for part in ("train", "validation", "test"):
-        for values in (getattr(data, f"x_{part}"), getattr(data, f"y_{part}")):
+    for part in (data.train, data.validation, data.test):
+        for values in (part.features, part.targets):
             checksum = zlib.crc32(f"{values.dtype} {values.shape}".encode(), checksum)
             checksum = zlib.crc32(np.ascontiguousarray(values).data.cast("B") if values.size else b"", checksum)
     return f"{checksum:08x}"

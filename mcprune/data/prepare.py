@@ -1,6 +1,5 @@
 """Split a Dataset by the seed and scale the parts."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,57 +24,88 @@ class Parts(NamedTuple):
     test: IntArray
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Scaled parts. x_* are float32 (rows, N), y_* int64 (rows,); a part of fraction 0 has 0 rows.
+class Rows(NamedTuple):
+    """The rows of one part.
 
-    `parts` are the rows' indices in the Dataset; the other fields are the Dataset's. `prepare` puts the validation rows
-    right behind the training rows in memory, since retraining takes both.
+    Attributes
+    ----------
+    features : ndarray of float32, shape (rows, N)
+        Scaled.
+    targets : ndarray of int64, shape (rows,)
+        Class indices.
+    weights : ndarray of float64, shape (rows,), or None
+        Sample weights, above 0; None where all rows count alike. Of the training part alone.
+    groups : ndarray of int64, shape (rows,), or None
+        For objectives that compare groups. Of the training part alone.
     """
 
-    name: str
-    x_train: Float32Array
-    y_train: IntArray
-    x_validation: Float32Array
-    y_validation: IntArray
-    x_test: Float32Array
-    y_test: IntArray
+    features: Float32Array
+    targets: IntArray
+    weights: FloatArray | None = None
+    groups: IntArray | None = None
+
+
+class Splits(NamedTuple):
+    """A data set in three scaled parts; a part of fraction 0 has 0 rows.
+
+    `prepare` puts the validation rows right behind the training rows in memory, since retraining takes both.
+
+    Attributes
+    ----------
+    train, validation, test : Rows
+    scaler : Scaler
+        Fitted on the training rows.
+    labels : tuple, length C
+        The classes' own values, by index.
+    names : tuple of str, length N
+        Of the columns.
+    name : str
+        Of the data set.
+    image_shape : tuple of int or None
+    parts : Parts
+        The rows' indices in the Dataset.
+    target_name : str or None
+    notes : tuple of str
+        See `Dataset`.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
     scaler: Scaler
     labels: tuple[Label, ...]
-    feature_names: tuple[str, ...]
+    names: tuple[str, ...]
+    name: str
     image_shape: ImageShape | None
     parts: Parts
     target_name: str | None = None
     notes: tuple[str, ...] = ()
-    weights: FloatArray | None = None  # (rows,) of the training part, above 0; None: all alike
-    groups: IntArray | None = None  # (rows,) of the training part, for objectives that compare groups
 
     @property
     def n_inputs(self) -> int:
         """Number of feature columns, N."""
-        return int(self.x_train.shape[1])
-
-    def all_but_test(self) -> tuple[Float32Array, IntArray]:
-        """Return features and classes of the training rows followed by the validation rows; features of `prepare` are a view."""
-        base = self.x_train.base
-        is_view = (
-            isinstance(base, np.ndarray)
-            and base is self.x_validation.base
-            and base.shape == (len(self.y_train) + len(self.y_validation), self.n_inputs)
-        )
-        x = base if is_view else np.concatenate([self.x_train, self.x_validation])
-        assert x is not None
-        return x, np.concatenate([self.y_train, self.y_validation])
+        return int(self.train.features.shape[1])
 
     @property
     def n_classes(self) -> int:
         """Number of classes, C."""
         return len(self.labels)
 
+    def all_but_test(self) -> tuple[Float32Array, IntArray]:
+        """Return features and classes of the training rows followed by the validation rows; features of `prepare` are a view."""
+        train, validation = self.train, self.validation
+        base = train.features.base
+        is_view = (
+            isinstance(base, np.ndarray)
+            and base is validation.features.base
+            and base.shape == (len(train.targets) + len(validation.targets), self.n_inputs)
+        )
+        x = base if is_view else np.concatenate([train.features, validation.features])
+        assert x is not None
+        return x, np.concatenate([train.targets, validation.targets])
 
-def prepare(
-    dataset: Dataset, *, seed: int, validation: float = 0.1, test: float = 0.2, scale: str = "auto"
-) -> Prepared:
+
+def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float = 0.2, scale: str = "auto") -> Splits:
     """Split by seed, fit the scaling on the training part, scale all parts.
 
     Parameters and errors are those of `split`, `fit_scaler` and `Scaler.apply`. Where all rows train, they are brought into one
@@ -98,26 +128,25 @@ def prepare(
     scaler = fit_scaler(dataset, parts.train, scale)
     n_train = len(parts.train)
     x = np.empty((n_train + len(parts.validation), dataset.n_inputs), np.float32)
-    x_train = scaler.apply(dataset.features, parts.train, out=x[:n_train])
-    x_validation = scaler.apply(dataset.features, parts.validation, out=x[n_train:])
-    x_test = scaler.apply(dataset.features, parts.test)
-    y_train, y_validation, y_test = (np.ascontiguousarray(dataset.targets[rows]) for rows in parts)
-    return Prepared(
-        name=dataset.name,
-        x_train=x_train,
-        y_train=y_train,
-        x_validation=x_validation,
-        y_validation=y_validation,
-        x_test=x_test,
-        y_test=y_test,
+    features = (
+        scaler.apply(dataset.features, parts.train, out=x[:n_train]),
+        scaler.apply(dataset.features, parts.validation, out=x[n_train:]),
+        scaler.apply(dataset.features, parts.test),
+    )
+    targets = [np.ascontiguousarray(dataset.targets[rows]) for rows in parts]
+    train, held_out, tested = (Rows(*part) for part in zip(features, targets, strict=True))
+    return Splits(
+        train=train._replace(weights=weights),
+        validation=held_out,
+        test=tested,
         scaler=scaler,
         labels=dataset.labels,
-        feature_names=dataset.feature_names,
+        names=dataset.feature_names,
+        name=dataset.name,
         image_shape=dataset.image_shape,
         parts=parts,
         target_name=dataset.target_name,
         notes=dataset.notes,
-        weights=weights,
     )
 
 

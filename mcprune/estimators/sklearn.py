@@ -254,7 +254,7 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
         else:
             from mcprune.estimators import fitting
 
-            scaler = plan.prepared.scaler
+            scaler = plan.splits.scaler
             self._shift, self._factor = scaler.shift[keep], scaler.factor[keep]
             self.model_ = fitting.train_small(plan, self.support_)
         return self

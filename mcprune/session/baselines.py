@@ -167,7 +167,7 @@ def should_compare(plan: Plan, refit: Refit, work: float) -> tuple[bool, str]:
         pass
     elif plan.sites.inputs is None and not plan.retrain.is_retrained:
         pass  # the norm of no input is needed
-    elif first is None or first.in_features != plan.prepared.n_inputs:
+    elif first is None or first.in_features != plan.splits.n_inputs:
         return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
     if plan.runtime.compare != "auto":
         return plan.runtime.compare == "yes", ""

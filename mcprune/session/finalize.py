@@ -120,7 +120,7 @@ def finalize(
         name = "hard mask, retrained" if is_fresh else "hard mask, fine-tuned"
         yield scores.add(name, kept, [refit.test(small, mask)], since, [refit.value(small, mask)])
     whole = refit.fresh(plan.runtime.seed) if is_fresh else plan.model
-    width = plan.prepared.n_inputs
+    width = plan.splits.n_inputs
     extra = _extra(plan, refit, mask)
     model = PrunedModel(small, extra)
     sizes = {
@@ -152,7 +152,7 @@ def finalize(
         yield Note(f"--max-time {limit:g}: no time for {' and '.join(left_out)}")
     indices, names = kept_sites(plan, mask)
     done = RunDone(
-        name=plan.prepared.name,
+        name=plan.splits.name,
         n_sites=plan.sites.size,
         sites=site_groups(plan.sites),
         folder=None if folder is None else str(folder.path),
@@ -163,7 +163,7 @@ def finalize(
         hardened=result.hardened,
         indices=indices,
         names=names,
-        image_shape=None if plan.prepared.image_shape is None else tuple(plan.prepared.image_shape),
+        image_shape=None if plan.splits.image_shape is None else tuple(plan.splits.image_shape),
         cut_short_by=(interrupt.reason or "interrupt") if is_cut_short else None,
         files=() if folder is None else (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"),
         adapted=result.adapted,
@@ -178,7 +178,7 @@ def finalize(
 
 def kept_sites(plan: Plan, mask: BoolArray) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the flat indices and the names of the kept sites."""
-    names = plan.sites.names(plan.prepared.feature_names)
+    names = plan.sites.names(plan.splits.names)
     indices = np.flatnonzero(mask).tolist()
     return tuple(indices), tuple(str(names[site]) for site in indices)
 
@@ -205,14 +205,14 @@ def mask_content(
 
 def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> ModelExtra:
     """Return what is stored beside the small model, so that it can be used on whole raw rows."""
-    data = plan.prepared
+    data = plan.splits
     columns = refit.inputs(mask)
     extra: ModelExtra = {
         "columns": columns.tolist(),
-        "names": [data.feature_names[column] for column in columns],
+        "names": [data.names[column] for column in columns],
         "labels": list(data.labels),
         "scaler": data.scaler.select(columns).to_dict(),
-        "feature_names": list(data.feature_names),
+        "feature_names": list(data.names),
         "target_name": data.target_name,
         "image_shape": list(data.image_shape) if data.image_shape else None,
     }

@@ -194,12 +194,12 @@ def _events(search: Search, folder: RunFolder | None, began: float) -> Iterator[
 def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
     """Return the first event of a run."""
     plan = search.plan
-    data = plan.prepared
+    data = plan.splits
     return RunStarted(
         version=VERSION,
         versions=versions(),
         name=data.name,
-        rows={part: len(getattr(data, f"y_{part}")) for part in ("train", "validation", "test")},
+        rows={part: len(getattr(data, part).targets) for part in ("train", "validation", "test")},
         n_sites=plan.sites.size,
         keep=plan.keep,
         costs=tuple(cost_budgets(plan)),
@@ -220,8 +220,8 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
 
 def named_features(plan: Plan) -> tuple[str, ...] | None:
     """Return the names of the inputs; None for images, and where there are too many for one event."""
-    names = plan.prepared.feature_names
-    return None if plan.prepared.image_shape is not None or len(names) > MOST_NAMES else tuple(map(str, names))
+    names = plan.splits.names
+    return None if plan.splits.image_shape is not None or len(names) > MOST_NAMES else tuple(map(str, names))
 
 
 def search_and_finish(search: Search, folder: RunFolder | None, began: float) -> Iterator[Event]:

@@ -65,7 +65,7 @@ def in_time(plan: Plan, given: Config, began: float, searcher: Searcher) -> Plan
         return _fitted(plan, given, {}, given.runtime.search_time - (time.monotonic() - began), searcher)
     share = PILOTS if alpha.pilots is None else alpha.pilots
     own = dict(CANDIDATES)
-    if not len(plan.prepared.y_validation):
+    if not len(plan.splits.validation.targets):
         return _without_pilots(plan, given, began, searcher)
     if given.train.epochs is not None:
         total = (
@@ -167,7 +167,7 @@ def _alone(plan: Plan) -> Plan:
 def _epoch_seconds(plan: Plan, searcher: Searcher) -> float:
     """Measure the seconds of an epoch on a copy of the classifier."""
     search = searcher(_alone(plan))
-    steps = max(1, len(plan.prepared.y_train) // plan.train.batch_size)
+    steps = max(1, len(plan.splits.train.targets) // plan.train.batch_size)
     parts = []
     search.train(WARM_STEPS, 0.0)
     for _ in range(4):
@@ -215,7 +215,7 @@ def _score(plan: Plan, searcher: Searcher, until: float = math.inf) -> tuple[flo
     mask: BoolArray = search.finish(1)
     refit = Refit(alone, lambda: False)
     model = refit.small(mask, plan.runtime.seed)
-    rows, targets = alone.rows(plan.prepared.x_train), refit.y[: len(plan.prepared.y_train)]
+    rows, targets = alone.rows(plan.splits.train.features), refit.y[: len(plan.splits.train.targets)]
     epochs = max(1, round(REFIT_STEPS * plan.train.epochs))
     try:
         fit(

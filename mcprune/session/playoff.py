@@ -30,11 +30,19 @@ RANDOM_MASKS, ERRORS, MOST_ROWS = 3, 2.0, 8_000
 
 def play_finalists(plan: Plan, finalists: Sequence[Finalist]) -> tuple[Playoff, BoolArray]:
     """Rank the finalists of a plan's search on its training rows; return their standings, and the mask (N,) of the winner."""
-    data, seed = plan.prepared, plan.runtime.seed
+    data, seed = plan.splits, plan.runtime.seed
     draw = generator(seed, Stream.PLAYOFF)
     random_masks = [plan.space.enforce(draw.random(plan.sites.size)) for _ in range(RANDOM_MASKS)]
     steps = plan.train.blocks * plan.train.steps // SHARE
-    return play(finalists, random_masks, data.x_train, data.y_train, data.weights, seed=seed, most_steps=steps)
+    return play(
+        finalists,
+        random_masks,
+        data.train.features,
+        data.train.targets,
+        data.train.weights,
+        seed=seed,
+        most_steps=steps,
+    )
 
 
 def play(

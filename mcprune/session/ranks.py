@@ -192,7 +192,7 @@ def share_plan(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
         threads = min(threads, max(1, cores() // ranks.local_size))
     threads = ranks.broadcast_int(threads)
     plan.settings = plan.settings.with_threads(threads)
-    compare(ranks, {"data": fingerprint(plan.prepared), **describe_machine(threads, plan.device.type)}, "have")
+    compare(ranks, {"data": fingerprint(plan.splits), **describe_machine(threads, plan.device.type)}, "have")
     plan.ranks = ranks
     also = ", and the rows of each step of backprop" if plan.runtime.train_ranks == "shared" else ""
     plan.notes.append(f"ranks: {ranks.size} processes share the candidates{also}, {threads} threads each")

@@ -117,9 +117,9 @@ def restore_search(
         plan = make_plan(config, dataset, model, function=function)
         plan.notes.clear()
         plan.spent_forwards = int(checkpoint["spent_forwards"])
-        if checkpoint["data"] != fingerprint(plan.prepared) and not is_forced:
+        if checkpoint["data"] != fingerprint(plan.splits) and not is_forced:
             raise FolderError(
-                f"The data {plan.prepared.name!r} are not those that the run in {str(path)!r} was started with. "
+                f"The data {plan.splits.name!r} are not those that the run in {str(path)!r} was started with. "
                 "Restore them, or use --anyway."
             )
         if model is not None:

@@ -48,7 +48,7 @@ class Refit:
     """
 
     def __init__(self, plan: Plan, should_stop: Callable[[], bool], deadline: float = math.inf) -> None:
-        data = plan.prepared
+        data = plan.splits
         self.should_stop = should_stop
         self.deadline = deadline
         self.shortened: list[str] = []
@@ -56,9 +56,11 @@ class Refit:
         self._teacher: nn.Module | None = None
         self.x, self.y = (torch.from_numpy(part).to(plan.device) for part in data.all_but_test())
         self.weights = (
-            None if data.weights is None else torch.from_numpy(data.weights.astype(np.float32)).to(plan.device)
+            None
+            if data.train.weights is None
+            else torch.from_numpy(data.train.weights.astype(np.float32)).to(plan.device)
         )
-        self.x_test, self.y_test = plan.rows(data.x_test), torch.from_numpy(data.y_test).to(plan.device)
+        self.x_test, self.y_test = plan.rows(data.test.features), torch.from_numpy(data.test.targets).to(plan.device)
 
     def fresh(self, seed: int, dropout: float | None = None) -> nn.Module:
         """Return an untrained classifier on all sites; `dropout` replaces that of the settings.
@@ -68,7 +70,7 @@ class Refit:
         plan = self.plan
         if not plan.is_users_model:
             share = plan.retrain.dropout if dropout is None else dropout
-            return fresh_classifier(plan.settings.model, plan.prepared, seed, dropout=share).to(plan.device)
+            return fresh_classifier(plan.settings.model, plan.splits, seed, dropout=share).to(plan.device)
         model = copy.deepcopy(plan.origin)
         redraw(model, seed)
         return model
@@ -76,7 +78,7 @@ class Refit:
     def inputs(self, mask: BoolArray) -> np.ndarray:
         """Return the columns of the kept inputs; all columns where inputs are not sites."""
         group = self.plan.sites.inputs
-        return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.prepared.n_inputs)
+        return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.splits.n_inputs)
 
     def train(self, mask: BoolArray, seed: int, *, may_be_warm: bool = False) -> nn.Module:
         """Return a retrained small classifier; if `may_be_warm` and the options say so, it starts from the weights of the search."""
@@ -168,7 +170,7 @@ class Refit:
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
         """Return the model cut to what the mask keeps; dropped weights stay zero."""
-        small = shrunken(model, self.plan.sites, mask, self.plan.prepared.n_inputs)
+        small = shrunken(model, self.plan.sites, mask, self.plan.splits.n_inputs)
         if self.plan.sites.weights:
             hold_zeros(small)
         return small
@@ -176,7 +178,7 @@ class Refit:
     def warp(self, mask: BoolArray) -> RandomAffine | None:
         """Return the random transformations of the images; None where they are off."""
         strength = self.plan.retrain.warp
-        return RandomAffine(self.x, self.plan.prepared.image_shape, self.inputs(mask), strength) if strength else None
+        return RandomAffine(self.x, self.plan.splits.image_shape, self.inputs(mask), strength) if strength else None
 
     def small(self, mask: BoolArray, seed: int) -> nn.Module:
         """Return an untrained small classifier on what the mask keeps.
@@ -232,7 +234,7 @@ class Refit:
         if self.plan.is_plain_objective:
             return None
         rows = self.x_test if is_gated else self.columns(self.x_test, mask)
-        groups = coded_groups(objective, self.plan.prepared.x_test)
+        groups = coded_groups(objective, self.plan.splits.test.features)
         gates = self.plan.gated.hard_gates(mask) if is_gated else None
         return value_of(objective, model, rows, self.y_test, mask=mask, gates=gates, groups=groups)
 

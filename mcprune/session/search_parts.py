@@ -59,9 +59,11 @@ def training_ranks(plan: Plan) -> Ranks | None:
 
 def make_trainer(plan: Plan) -> ClassifierStack:
     """Return the trainers of the plan's classifiers, each with its own rows."""
-    data, ranks = plan.prepared, training_ranks(plan)
-    features, targets = plan.rows(data.x_train), torch.from_numpy(data.y_train).to(plan.device)
-    weights = None if data.weights is None else torch.from_numpy(data.weights.astype(np.float32)).to(plan.device)
+    data, ranks = plan.splits, training_ranks(plan)
+    features, targets = plan.rows(data.train.features), torch.from_numpy(data.train.targets).to(plan.device)
+    weights = (
+        None if data.train.weights is None else torch.from_numpy(data.train.weights.astype(np.float32)).to(plan.device)
+    )
     return ClassifierStack(
         [
             Trainer(
@@ -87,16 +89,16 @@ def make_trainer(plan: Plan) -> ClassifierStack:
 
 def make_rows(plan: Plan, folds: Folds) -> EvaluationRows:
     """Return the evaluation batches of the evaluation rows of all folds."""
-    data = plan.prepared
+    data = plan.splits
     return EvaluationRows(
-        data.x_train,
-        data.y_train,
+        data.train.features,
+        data.train.targets,
         folds=folds,
         device=plan.device,
         seed=plan.runtime.seed,
         input_noise=plan.train.input_noise,
-        weights=data.weights,
-        groups=data.groups,
+        weights=data.train.weights,
+        groups=data.train.groups,
     )
 
 

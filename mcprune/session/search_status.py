@@ -37,8 +37,8 @@ class Validation:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.features = plan.rows(plan.prepared.x_validation)
-        self.targets = torch.from_numpy(plan.prepared.y_validation).to(plan.device)
+        self.features = plan.rows(plan.splits.validation.features)
+        self.targets = torch.from_numpy(plan.splits.validation.targets).to(plan.device)
 
     def accuracy(self, mask: BoolArray) -> float | None:
         """Return the accuracy under a mask (N,); None without rows."""
@@ -52,7 +52,7 @@ class Validation:
         plan = self.plan
         if plan.is_plain_objective or not len(self.targets):
             return None
-        groups = coded_groups(plan.objective, plan.prepared.x_validation)
+        groups = coded_groups(plan.objective, plan.splits.validation.features)
         gates = plan.gated.hard_gates(mask)
         return value_of(plan.objective, plan.gated, self.features, self.targets, mask=mask, gates=gates, groups=groups)
 

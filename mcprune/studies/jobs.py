@@ -146,7 +146,7 @@ class Jobs:
             for job in alike:
                 try:
                     plan = make_plan(job.config(), dataset)
-                    if not len(plan.prepared.y_test):
+                    if not len(plan.splits.test.targets):
                         raise ConfigError(
                             "test=0 leaves no test rows, by which the runs are compared. Give --test above 0."
                         )

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mcprune.config.resolved import ModelSettings
-from mcprune.data.prepare import Prepared
+from mcprune.data.prepare import Splits
 from mcprune.evaluators.stages import activations
 from mcprune.models.registry import build
 from mcprune.sites.site_map import SiteMap
@@ -16,7 +16,7 @@ from mcprune.types import BoolArray
 
 def fresh_classifier(
     settings: ModelSettings,
-    prepared: Prepared,
+    splits: Splits,
     seed: int,
     hidden: tuple[int, ...] | None = None,
     dropout: float | None = None,
@@ -24,15 +24,15 @@ def fresh_classifier(
     """Return an untrained classifier; `hidden` and `dropout` replace those of the settings."""
     return build(
         settings.name,
-        prepared.n_inputs,
-        prepared.n_classes,
+        splits.n_inputs,
+        splits.n_classes,
         settings.hidden if hidden is None else hidden,
         settings.activation,
         settings.dropout if dropout is None else dropout,
         seed,
         bias=settings.bias,
         width=settings.width,
-        image_shape=prepared.image_shape,
+        image_shape=splits.image_shape,
     )
 
 
@@ -41,14 +41,12 @@ def shrunken(model: nn.Module, sites: SiteMap, mask: BoolArray, n_inputs: int) -
     return shrink(model, sites, mask, input_shape=(n_inputs,))
 
 
-def rows_that_fit(
-    model: nn.Module, sites: SiteMap, prepared: Prepared, *, max_memory: int, replicas: int
-) -> int | None:
+def rows_that_fit(model: nn.Module, sites: SiteMap, splits: Splits, *, max_memory: int, replicas: int) -> int | None:
     """Return how many rows fit in memory with their maps where channels are sites; None for other kinds of sites."""
     if not sites.channels:
         return None
     device = next(model.parameters()).device
-    whole, widest = activations(model, torch.from_numpy(prepared.x_train[:1]).to(device))
+    whole, widest = activations(model, torch.from_numpy(splits.train.features[:1]).to(device))
     # The suffix evaluator keeps a map for each layer and replica; a forward pass needs a few of the widest.
     return max(1, max_memory // (4 * (replicas * whole + 3 * widest)))
 

@@ -112,7 +112,7 @@ def test_all_settings_are_those_of_prune(settings, more):
     assert plan.settings.train == plans[0].settings.train
     assert plan.settings.search == plans[0].settings.search
     assert plan.settings.evaluation == plans[0].settings.evaluation
-    np.testing.assert_array_equal(plan.prepared.x_train, plans[0].prepared.x_train)
+    np.testing.assert_array_equal(plan.splits.train.features, plans[0].splits.train.features)
 
 
 def test_the_order_of_rows_changes_nothing_where_all_train():
@@ -126,10 +126,10 @@ def test_the_order_of_rows_changes_nothing_where_all_train():
     ]
     first, *others = (prepare(table, seed=0, validation=0, test=0, scale="none") for table in tables)
     for other in others:
-        np.testing.assert_array_equal(first.x_train, other.x_train)
-        np.testing.assert_array_equal(first.y_train, other.y_train)
+        np.testing.assert_array_equal(first.train.features, other.train.features)
+        np.testing.assert_array_equal(first.train.targets, other.train.targets)
     assert sorted(canonical_order(tables[0])) == list(range(40))
-    parted = [prepare(table, seed=0, validation=0, test=0.2, scale="none").x_train for table in tables[:2]]
+    parted = [prepare(table, seed=0, validation=0, test=0.2, scale="none").train.features for table in tables[:2]]
     assert not np.array_equal(*parted)  # the control: a split is drawn over the rows as they come
 
 

@@ -11,7 +11,7 @@ from mcprune.data.load import from_arrays, load
 from mcprune.data.prepare import prepare
 dataset = load(sys.argv[1])
 prepared = prepare(dataset, seed=0)
-assert prepared.x_train.shape[1] == 2, prepared.x_train.shape
+assert prepared.train.features.shape[1] == 2, prepared.train.features.shape
 from_arrays(dataset.features, dataset.targets)
 """
 

@@ -142,13 +142,13 @@ def test_the_real_image_sets(name, per_class):
     np.testing.assert_array_equal(dataset.test_rows, np.arange(60_000, 70_000))
     assert np.bincount(dataset.targets[:60_000]).tolist() == per_class
     prepared = prepare(dataset, seed=0)
-    assert (len(prepared.x_train), len(prepared.x_validation), len(prepared.x_test)) == (
+    assert (len(prepared.train.features), len(prepared.validation.features), len(prepared.test.features)) == (
         54_000,
         6_000,
         10_000,
     )
-    assert prepared.x_train.dtype == np.float32
-    assert prepared.x_train.max() == 1
+    assert prepared.train.features.dtype == np.float32
+    assert prepared.train.features.max() == 1
 
 
 @pytest.mark.data

@@ -1,7 +1,5 @@
 """Parts of the rows: a function of the seed, stratified, scaled."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,8 +119,8 @@ def test_prepared_parts_line_up_with_the_rows():
     scaled = prepared.scaler.apply(dataset.features)
     for rows, x, y in zip(
         prepared.parts,
-        (prepared.x_train, prepared.x_validation, prepared.x_test),
-        (prepared.y_train, prepared.y_validation, prepared.y_test),
+        (prepared.train.features, prepared.validation.features, prepared.test.features),
+        (prepared.train.targets, prepared.validation.targets, prepared.test.targets),
         strict=True,
     ):
         assert (x.dtype, y.dtype) == (np.float32, np.int64)
@@ -133,19 +131,19 @@ def test_prepared_parts_line_up_with_the_rows():
 
 def test_empty_parts_are_empty():
     prepared = prepare(load("wine"), seed=0, validation=0, test=0)
-    assert prepared.x_test.shape == (0, 13)
-    assert prepared.x_validation.shape == (0, 13)
-    assert len(prepared.x_train) == 178
+    assert prepared.test.features.shape == (0, 13)
+    assert prepared.validation.features.shape == (0, 13)
+    assert len(prepared.train.features) == 178
 
 
 def test_training_and_validation_rows_lie_one_behind_the_other_in_memory():
     prepared = prepare(load("wine"), seed=5, validation=0.2, test=0.2)
     x, y = prepared.all_but_test()
-    assert np.shares_memory(x, prepared.x_train)
-    assert np.shares_memory(x, prepared.x_validation)
-    for rows in (prepared, replace(prepared, x_train=prepared.x_train.copy())):
+    assert np.shares_memory(x, prepared.train.features)
+    assert np.shares_memory(x, prepared.validation.features)
+    for rows in (prepared, prepared._replace(train=prepared.train._replace(features=prepared.train.features.copy()))):
         x, y = rows.all_but_test()
-        np.testing.assert_array_equal(x, np.concatenate([prepared.x_train, prepared.x_validation]))
-        np.testing.assert_array_equal(y, np.concatenate([prepared.y_train, prepared.y_validation]))
+        np.testing.assert_array_equal(x, np.concatenate([prepared.train.features, prepared.validation.features]))
+        np.testing.assert_array_equal(y, np.concatenate([prepared.train.targets, prepared.validation.targets]))
     without = prepare(load("wine"), seed=5, validation=0, test=0.2)
-    assert without.all_but_test()[0].shape == without.x_train.shape
+    assert without.all_but_test()[0].shape == without.train.features.shape

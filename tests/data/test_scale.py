@@ -35,34 +35,34 @@ def test_standardised_columns_and_constant_ones():
     features = np.c_[rng.normal(5, 3, 300), np.full(300, 0.1), rng.normal(size=300)]
     prepared = prepare(from_arrays(features, np.arange(300) % 3), seed=0)
     assert prepared.scaler.kind == "standard"
-    np.testing.assert_allclose(prepared.x_train.mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(prepared.x_train.std(axis=0), [1, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(prepared.train.features.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(prepared.train.features.std(axis=0), [1, 0, 1], atol=1e-6)
     assert prepared.scaler.factor[1] == 1
-    assert np.abs(prepared.x_test[:, 1]).max() < 1e-7
+    assert np.abs(prepared.test.features[:, 1]).max() < 1e-7
 
 
 def test_large_offsets_survive_standardisation():
     stamps = 1.7e9 + np.arange(90.0)
     prepared = prepare(from_arrays(stamps[:, None], np.arange(90) % 2), seed=0)
-    assert len(np.unique(prepared.x_train)) == len(prepared.x_train)
-    assert prepared.x_train.std() == pytest.approx(1, rel=1e-5)
+    assert len(np.unique(prepared.train.features)) == len(prepared.train.features)
+    assert prepared.train.features.std() == pytest.approx(1, rel=1e-5)
 
 
 def test_images_go_to_the_unit_range_and_black_stays_exactly_zero():
     dataset = load("digits")
     prepared = prepare(dataset, seed=0)
     assert prepared.scaler.kind == "unit"
-    assert prepared.x_train.max() == 1
+    assert prepared.train.features.max() == 1
     black = dataset.features[prepared.parts.test] == 0
     assert black.any()
-    assert (prepared.x_test[black] == 0).all()
-    np.testing.assert_array_equal(prepared.x_test, dataset.features[prepared.parts.test] / 16)
+    assert (prepared.test.features[black] == 0).all()
+    np.testing.assert_array_equal(prepared.test.features, dataset.features[prepared.parts.test] / 16)
 
 
 def test_none_changes_nothing_and_unknown_kinds_are_refused():
     dataset = load("wine")
     prepared = prepare(dataset, seed=0, scale="none")
-    np.testing.assert_array_equal(prepared.x_train, dataset.features[prepared.parts.train])
+    np.testing.assert_array_equal(prepared.train.features, dataset.features[prepared.parts.train])
     with pytest.raises(ConfigError, match="'minmax' is unknown"):
         prepare(dataset, seed=0, scale="minmax")
 

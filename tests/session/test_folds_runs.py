@@ -34,21 +34,21 @@ def table(rows=90, columns=8):
 
 
 def plan_of(data=None, model=None, **options):
-    from mcprune.api import _dataset
+    from mcprune.problem import rows_of
     from mcprune.session.build.dataset import load_dataset
 
     settings = {**OPTIONS, **options}
     if data is not None:
         settings.pop("data")
     config = make_config(**settings)
-    return make_plan(config, load_dataset(config) if data is None else _dataset(data, config), model)
+    return make_plan(config, load_dataset(config) if data is None else rows_of(data, config), model)
 
 
 def test_no_row_evaluates_with_a_classifier_that_it_trains_and_all_rows_do_both():
     plan = plan_of()
     assert len(plan.stack) == 3
     search = Search(plan, make_method(plan))
-    rows = len(plan.prepared.y_train)
+    rows = len(plan.splits.train.targets)
     assert sorted(np.concatenate(plan.folds.evaluation)) == list(range(rows))
     for trainer, evaluating in zip(search.trainer.trainers, plan.folds.evaluation, strict=True):
         assert len(trainer.training_rows()[1]) == rows - len(evaluating)
@@ -67,8 +67,8 @@ def test_no_row_evaluates_with_a_classifier_that_it_trains_and_all_rows_do_both(
     for gated, evaluating in zip(plan.stack, plan.folds.evaluation, strict=True):
         gated.eval()
         with torch.no_grad():
-            logits = gated(plan.rows(plan.prepared.x_train[evaluating]), gates)
-            targets = torch.from_numpy(plan.prepared.y_train[evaluating])
+            logits = gated(plan.rows(plan.splits.train.features[evaluating]), gates)
+            targets = torch.from_numpy(plan.splits.train.targets[evaluating])
             total += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
     assert info.cla == pytest.approx(total / rows, rel=1e-5)
 
@@ -93,7 +93,7 @@ def test_the_classifiers_of_the_folds_are_small_and_regularised_and_the_result_i
 
 def test_what_a_run_records_repeats_it():
     plan = plan_of()
-    again = make_plan(make_config(**in_flat(recorded_options(plan.config))), plan.prepared)
+    again = make_plan(make_config(**in_flat(recorded_options(plan.config))), plan.splits)
     assert again.settings._replace(notes=(), config=None) == plan.settings._replace(notes=(), config=None)
 
 

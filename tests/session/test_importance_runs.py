@@ -117,8 +117,8 @@ def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
     method = make_method(plan)
     state = method.init()
     hook = method.hook(state)
-    rows = torch.from_numpy(plan.prepared.x_train[:96])
-    targets = torch.from_numpy(plan.prepared.y_train[:96])
+    rows = torch.from_numpy(plan.splits.train.features[:96])
+    targets = torch.from_numpy(plan.splits.train.targets[:96])
     optimizer = torch.optim.SGD(plan.model.parameters(), 0.1)
     seen = []
     for part in range(3):
@@ -177,7 +177,7 @@ def test_what_cannot_be_is_refused_before_it_runs(words, digits):
 
 def test_a_measure_with_a_gradient_refuses_an_objective_without(digits):
     plan = make_plan(short(method="importance"), digits)
-    rows, targets = torch.from_numpy(plan.prepared.x_train), torch.from_numpy(plan.prepared.y_train)
+    rows, targets = torch.from_numpy(plan.splits.train.features), torch.from_numpy(plan.splits.train.targets)
     with pytest.raises(ConfigError, match=r"'obd' needs a gradient, and the objective 'error' has none"):
         Scorer(plan.model, plan.sites, rows, targets, ErrorRate(), ScoreSettings("obd"))
     found = Scorer(plan.model, plan.sites, rows, targets, ErrorRate(), ScoreSettings("magnitude")).scores()
@@ -195,7 +195,7 @@ def first_masks(config, digits, blocks):
     method = Running(make_method(plan))
     from mcprune.methods.base import Batch
 
-    batch = Batch(torch.from_numpy(plan.prepared.x_train[:300]), torch.from_numpy(plan.prepared.y_train[:300]))
+    batch = Batch(torch.from_numpy(plan.splits.train.features[:300]), torch.from_numpy(plan.splits.train.targets[:300]))
     updates = [method.step(batch, (block + 1) / blocks) for block in range(blocks)]
     return plan, method, updates
 
@@ -210,8 +210,8 @@ def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
     plain = Scorer(
         plan.model,
         plan.sites,
-        plan.rows(plan.prepared.x_train),
-        torch.from_numpy(plan.prepared.y_train),
+        plan.rows(plan.splits.train.features),
+        torch.from_numpy(plan.splits.train.targets),
         CrossEntropy(),
         ScoreSettings("magnitude"),
     )

@@ -42,7 +42,7 @@ def show(config: Config, stream: TextIO) -> None:
     words = describe_classifier(plan.settings.model, plan.model, is_users_model=plan.is_users_model)
     output.lines(
         [
-            f"{plan.prepared.name}: {sites}, classifier {words}, evaluation batch of "
+            f"{plan.splits.name}: {sites}, classifier {words}, evaluation batch of "
             f"{len(problem.targets):,} rows; {plan.device}, {plan.runtime.threads} threads, {problem.lookahead} candidates ahead",
             "",
         ]

@@ -7,7 +7,7 @@ from torch import nn
 
 from mcprune.config.budgets import COST_UNITS
 from mcprune.config.sections.problem import Problem
-from mcprune.data.prepare import Prepared
+from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
 from mcprune.sites.budget import Budget, CostBudget, CountBudget
 from mcprune.sites.costs import model_costs
@@ -19,7 +19,7 @@ from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 NAMED = 4
 
 
-def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, prepared: Prepared) -> SearchSpace:
+def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, splits: Splits) -> SearchSpace:
     """Return the search space: the masks in which a run may end.
 
     Raises
@@ -30,10 +30,10 @@ def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, prepared: P
     ModelError
         The cost of the model without some of its sites is not known.
     """
-    names = sites.names(prepared.feature_names)
+    names = sites.names(splits.names)
     must = (problem.must_keep or (), problem.must_drop or ())
     costs = [
-        CostBudget(unit, limit, model_costs(model, sites, unit, input_shape=(prepared.n_inputs,)))
+        CostBudget(unit, limit, model_costs(model, sites, unit, input_shape=(splits.n_inputs,)))
         for unit, limit in (("macs", problem.macs), ("parameters", problem.parameters))
         if limit is not None
     ]
@@ -41,7 +41,7 @@ def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, prepared: P
         space = _tied_space(problem, sites, names, costs)
     else:
         fixed = fixed_sites(*must, names)
-        counts = _counts(problem, sites, prepared.name, bounded=bool(costs))
+        counts = _counts(problem, sites, splits.name, bounded=bool(costs))
         space = make_space(sites, Budget(counts, tuple(costs)), fixed)
         for count in counts:
             check_count(count, space)

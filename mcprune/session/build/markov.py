@@ -17,7 +17,7 @@ from mcprune.config.resolved import (
     KeepScheduleSettings,
 )
 from mcprune.config.rules import POOL
-from mcprune.data.prepare import Prepared
+from mcprune.data.prepare import Splits
 from mcprune.distributed.evaluation import SharedEvaluator
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluators.base import Canonical, Evaluator
@@ -51,21 +51,21 @@ def most_evaluation_rows(plan: Plan) -> int:
 
 def evaluation_problem(plan: Plan) -> EvaluationProblem:
     """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
-    chain, data = plan.chain, plan.prepared
+    chain, data = plan.chain, plan.splits
     early = chain.keep_schedule.kind == "geometric" and plan.falls
     most = plan.evaluation.early_rows if early else plan.evaluation.rows
     rows = min(most, most_evaluation_rows(plan))
     chosen: slice | np.ndarray = slice(rows)
     if (
-        not plan.is_plain_objective or data.weights is not None
+        not plan.is_plain_objective or data.train.weights is not None
     ):  # of all classes, also where the file is sorted by class
-        chosen = np.linspace(0, len(data.y_train) - 1, rows).round().astype(np.int64)
+        chosen = np.linspace(0, len(data.train.targets) - 1, rows).round().astype(np.int64)
     return EvaluationProblem(
         gated=plan.gated,
         objective=FoldedObjective(plan.objective, plan.folds.bounds) if len(plan.stack) > 1 else plan.objective,
         # Input by input, as EvaluationRows lays them out.
-        features=plan.rows(np.ascontiguousarray(data.x_train[chosen].T)).T,
-        targets=torch.from_numpy(data.y_train[chosen]).to(plan.device),
+        features=plan.rows(np.ascontiguousarray(data.train.features[chosen].T)).T,
+        targets=torch.from_numpy(data.train.targets[chosen]).to(plan.device),
         plan=_evaluated_plan(chain, plan.sites.size),
         keep=plan.keep if plan.space.is_count else max(1, plan.sites.size // 4),
         start_weight=chain.start_weight,
@@ -79,9 +79,11 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
     )
 
 
-def _objective_rows(data: Prepared, chosen: slice | np.ndarray) -> Rows | None:
+def _objective_rows(data: Splits, chosen: slice | np.ndarray) -> Rows | None:
     """Return the weights and groups of the chosen training rows for the objective; None without any."""
-    weights, groups = (None if one is None else torch.from_numpy(one[chosen]) for one in (data.weights, data.groups))
+    weights, groups = (
+        None if one is None else torch.from_numpy(one[chosen]) for one in (data.train.weights, data.train.groups)
+    )
     return None if weights is None and groups is None else Rows(weights, groups)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from mcprune.config.sections.settings import OwnModelSettings
 from mcprune.data.base import Dataset
-from mcprune.data.prepare import Prepared, split
+from mcprune.data.prepare import Splits, split
 from mcprune.data.scale import fit_scaler
 from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.models.modes import evaluating, has_frozen_parameters, is_fully_frozen, redraw, undrawn_parameters
@@ -49,7 +49,7 @@ class OwnModel(NamedTuple):
 
 
 def settle_own_model(
-    settings: OwnModelSettings, model: nn.Module, dataset: Dataset | Prepared, split_seed: int, device: torch.device
+    settings: OwnModelSettings, model: nn.Module, dataset: Dataset | Splits, split_seed: int, device: torch.device
 ) -> OwnModel:
     """Check a classifier of the user on training rows, and choose the scaling of the rows.
 
@@ -58,7 +58,7 @@ def settle_own_model(
     settings : OwnModelSettings
     model : nn.Module
         On the device; lazy layers get their shapes here.
-    dataset : Dataset, or Prepared, which is scaled already
+    dataset : Dataset, or Splits, which is scaled already
     split_seed : int
     device : torch.device
 
@@ -66,8 +66,8 @@ def settle_own_model(
     ------
     ConfigError, ModelError
     """
-    if isinstance(dataset, Prepared):
-        tried, rows, targets = np.arange(0), dataset.x_train[:TRIED], dataset.y_train[:TRIED]
+    if isinstance(dataset, Splits):
+        tried, rows, targets = np.arange(0), dataset.train.features[:TRIED], dataset.train.targets[:TRIED]
     else:
         train = split(dataset, seed=split_seed, validation=settings.data.validation, test=settings.data.test).train
         tried = train[np.linspace(0, len(train) - 1, min(TRIED, len(train))).astype(np.int64)]
@@ -83,7 +83,7 @@ def settle_own_model(
             "the model's output for a row depends on the other rows of the batch, so its losses and predictions do too; look for a "
             "softmax over dimension 0 or a batch-norm with track_running_stats=False"
         )
-    if isinstance(dataset, Prepared):
+    if isinstance(dataset, Splits):
         return OwnModel(changed.model, settings.data.scale, tuple(notes))
     scale, note = _choose_scale(settings, changed.model, dataset, tried, features, torch.from_numpy(targets).to(device))
     return OwnModel(changed.model, scale, (*notes, note) if note else tuple(notes))

@@ -20,7 +20,7 @@ from mcprune.config.resolved import (
     TrainSettings,
 )
 from mcprune.config.schema import Config
-from mcprune.data.prepare import Prepared
+from mcprune.data.prepare import Splits
 from mcprune.distributed.evaluation import Ranks
 from mcprune.objectives.base import Objective
 from mcprune.objectives.specs import PLAIN
@@ -55,7 +55,7 @@ class Plan:
 
     settings: Resolved
     facts: Facts
-    prepared: Prepared
+    splits: Splits
     folds: Folds
     stack: tuple[GatedModel, ...]
     origins: tuple[nn.Module, ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from mcprune.config.resolved import NO_BOUND, Facts, ImportanceOptions, SiteLaye
 from mcprune.config.schema import Config
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
-from mcprune.data.prepare import Prepared, prepare
+from mcprune.data.prepare import Splits, prepare
 from mcprune.environment import cores, pick_device
 from mcprune.errors import ConfigError
 from mcprune.evaluators.choose import refuse_random
@@ -43,7 +42,7 @@ BLACK, LOOKED_AT = 2.0 / 3.0, 5000
 
 def make_plan(
     config: Config,
-    dataset: Dataset | Prepared,
+    dataset: Dataset | Splits,
     model: nn.Module | None = None,
     *,
     split_seed: int | None = None,
@@ -54,7 +53,7 @@ def make_plan(
     Parameters
     ----------
     config : Config
-    dataset : Dataset, or Prepared where its parts are made already
+    dataset : Dataset, or Splits where its parts are made already
     model : nn.Module, optional
         The user's own classifier of (B, N) rows; by default the built-in one.
     split_seed : int, optional
@@ -81,40 +80,40 @@ def make_plan(
         else settle_own_model(config.own_model_settings(), model.to(device), dataset, split, device)
     )
     scale = config.data.scale if own is None else own.scale
-    prepared = (
+    splits = (
         dataset
-        if isinstance(dataset, Prepared)
+        if isinstance(dataset, Splits)
         else prepare(dataset, seed=split, validation=config.data.validation, test=config.data.test, scale=scale)
     )
-    notes = [*prepared.notes, *(() if own is None else own.notes)]
-    facts = _data_facts(prepared, scale, device, is_users_model=own is not None)
+    notes = [*splits.notes, *(() if own is None else own.notes)]
+    facts = _data_facts(splits, scale, device, is_users_model=own is not None)
     shape = resolve_model(config, facts)
-    classifier = (fresh_classifier(shape, prepared, seed, hidden=shape.search_hidden) if own is None else own.model).to(
+    classifier = (fresh_classifier(shape, splits, seed, hidden=shape.search_hidden) if own is None else own.model).to(
         device
     )
     kinds = config.problem.sites
     if own is not None:
-        kinds, note = cuttable_sites(classifier, kinds, (prepared.n_inputs,))
+        kinds, note = cuttable_sites(classifier, kinds, (splits.n_inputs,))
         notes += [note] * bool(note)
-    sites = site_map(classifier, kinds, prepared.n_inputs)
+    sites = site_map(classifier, kinds, splits.n_inputs)
     if own is not None:
         most = value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value)
-        refuse_random(classifier, torch.from_numpy(prepared.x_train[:most]).to(device))
-    space = settle_space(config.problem, classifier, sites, prepared)
-    facts = _all_facts(facts, config, classifier, space, prepared)
+        refuse_random(classifier, torch.from_numpy(splits.train.features[:most]).to(device))
+    space = settle_space(config.problem, classifier, sites, splits)
+    facts = _all_facts(facts, config, classifier, space, splits)
     settings = Resolved.of(config, facts)
     notes += settings.notes
     if isinstance(settings.search, ImportanceOptions):
         rounds_of(settings.search, sites.size, space.n)
     objective = make_objective(
         function or config.problem.objective,
-        prepared.labels,
-        prepared.feature_names,
-        is_weighted=prepared.weights is not None,
+        splits.labels,
+        splits.names,
+        is_weighted=splits.train.weights is not None,
     )
-    prepared = replace(prepared, groups=coded_groups(objective, prepared.x_train))
+    splits = splits._replace(train=splits.train._replace(groups=coded_groups(objective, splits.train.features)))
     folds = split_rows(
-        prepared.y_train,
+        splits.train.targets,
         settings.evaluation.on,
         fraction=settings.evaluation.fraction,
         folds=settings.evaluation.folds,
@@ -125,15 +124,15 @@ def make_plan(
         models = redrawn_copies(classifier, len(folds.training), seed)
     elif len(folds.training) > 1:
         seeds = [member_seed(seed, place) for place in range(1, len(folds.training))]
-        models += tuple(fresh_classifier(shape, prepared, one, hidden=shape.search_hidden).to(device) for one in seeds)
+        models += tuple(fresh_classifier(shape, splits, one, hidden=shape.search_hidden).to(device) for one in seeds)
     if own is not None or sites.channels:  # now rather than after the search
-        require_cuttable(classifier, sites, (prepared.n_inputs,))
+        require_cuttable(classifier, sites, (splits.n_inputs,))
     if own is not None and settings.retrain.finetune == "scratch" and (note := note_on_redraw(classifier)):
         notes.append(note)
     plan = Plan(
         settings=settings,
         facts=facts,
-        prepared=prepared,
+        splits=splits,
         folds=folds,
         stack=tuple(GatedModel(model, sites) for model in models),
         origins=tuple(map(copy.deepcopy, models)),
@@ -148,15 +147,15 @@ def make_plan(
     return plan
 
 
-def _data_facts(prepared: Prepared, scale: str, device: torch.device, *, is_users_model: bool) -> Facts:
+def _data_facts(splits: Splits, scale: str, device: torch.device, *, is_users_model: bool) -> Facts:
     """Return the facts that are known before there is a classifier."""
-    rows = len(prepared.y_train)
-    is_image = prepared.image_shape is not None
-    is_grey = is_image and rows >= rules.LARGE and float((prepared.x_train[:LOOKED_AT] == 0).mean()) < BLACK
+    rows = len(splits.train.targets)
+    is_image = splits.image_shape is not None
+    is_grey = is_image and rows >= rules.LARGE and float((splits.train.features[:LOOKED_AT] == 0).mean()) < BLACK
     return Facts(
         rows=rows,
-        validation_rows=len(prepared.y_validation),
-        data_name=prepared.name,
+        validation_rows=len(splits.validation.targets),
+        data_name=splits.name,
         is_image=is_image,
         is_grey=is_grey,
         is_users_model=is_users_model,
@@ -175,11 +174,11 @@ def _data_facts(prepared: Prepared, scale: str, device: torch.device, *, is_user
     )
 
 
-def _all_facts(facts: Facts, config: Config, model: nn.Module, space: SearchSpace, prepared: Prepared) -> Facts:
+def _all_facts(facts: Facts, config: Config, model: nn.Module, space: SearchSpace, splits: Splits) -> Facts:
     """Return the facts, with those of the classifier and its sites."""
     sites, is_single = space.sites, space.is_count
     fitting = rows_that_fit(
-        model, sites, prepared, max_memory=config.runtime.max_memory, replicas=config.chain.replicas.number
+        model, sites, splits, max_memory=config.runtime.max_memory, replicas=config.chain.replicas.number
     )
     own = [cost.limit for cost in space.budget.costs if cost.costs is None]
     keep = config.problem.keep

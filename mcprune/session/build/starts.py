@@ -20,10 +20,10 @@ from mcprune.types import FloatArray
 
 def scorer_of(plan: Plan, measure: MeasureSettings) -> Scorer:
     """Return what scores the sites of a plan by a measure, on its training rows."""
-    data = plan.prepared
-    targets = torch.from_numpy(data.y_train).to(plan.device)
+    data = plan.splits
+    targets = torch.from_numpy(data.train.targets).to(plan.device)
     settings = ScoreSettings(measure.name, measure.rows, measure.temperature or None, plan.runtime.seed)
-    return Scorer(plan.model, plan.sites, plan.rows(data.x_train), targets, plan.objective, settings)
+    return Scorer(plan.model, plan.sites, plan.rows(data.train.features), targets, plan.objective, settings)
 
 
 def make_starts(plan: Plan) -> Starts | None:
@@ -55,8 +55,10 @@ def _source(plan: Plan, name: str) -> Source:
 
 
 def _column_scores(plan: Plan, name: str) -> FloatArray:
-    data = plan.prepared
-    return column_scores(name, data.x_train, data.y_train, data.weights, keep=plan.keep, seed=plan.runtime.seed)
+    data = plan.splits
+    return column_scores(
+        name, data.train.features, data.train.targets, data.train.weights, keep=plan.keep, seed=plan.runtime.seed
+    )
 
 
 def _mask_scores(plan: Plan, name: str) -> FloatArray:

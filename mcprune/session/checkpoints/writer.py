@@ -100,7 +100,7 @@ def run_facts(plan: Plan, evaluator: str | None) -> RunFacts:
         "options": recorded_options(config.replace(out=None, force=False)),
         "evaluator": evaluator,
         "machine": describe_machine(plan.runtime.threads, plan.device.type),
-        "data": fingerprint(plan.prepared),
+        "data": fingerprint(plan.splits),
         "is_users_model": plan.is_users_model,
         "spent_forwards": plan.spent_forwards,
         "training_ranks": plan.ranks.size if plan.ranks is not None and plan.runtime.train_ranks == "shared" else None,

@@ -111,7 +111,7 @@ class Sweeper:
         first = next(corners(self.sweep.varied))
         config = make_config(**{**self.sweep.options, **first, "seed": self.sweep.seeds[0]})
         plan = make_plan(config, self.dataset)  # an n above the sites, for instance: refused before any trial
-        if not len(plan.prepared.y_validation):
+        if not len(plan.splits.validation.targets):
             raise ConfigError("no row is left for validation, by which trials are judged; give a larger --validation")
         self.study = Study(self.root, self.sweep.setting(), self.sweep.varied)
 
@@ -165,16 +165,16 @@ class Sweeper:
             if self.sweep.objective == "not-retrained":
                 assert validation_accuracy is not None  # __post_init__ has checked that there are validation rows
                 return validation_accuracy
-            refit, data, settled = Refit(plan, lambda: interrupt.should_stop), plan.prepared, plan.config
+            refit, data, settled = Refit(plan, lambda: interrupt.should_stop), plan.splits, plan.config
             model = refit.small(mask, seed)
             fit(
-                model, refit.columns(plan.rows(data.x_train), mask), torch.from_numpy(data.y_train).to(plan.device),
+                model, refit.columns(plan.rows(data.train.features), mask), torch.from_numpy(data.train.targets).to(plan.device),
                 epochs=plan.retrain.epochs, batch_size=plan.train.batch_size, learning_rate=plan.retrain.learning_rate,
                 weight_decay=plan.retrain.weight_decay, seed=seed, input_noise=settled.retrain.input_noise or 0.0,
                 should_stop=refit.should_stop,
             )  # fmt: skip
-            rows = refit.columns(plan.rows(data.x_validation), mask)
-            return accuracy(model, rows, torch.from_numpy(data.y_validation).to(plan.device))
+            rows = refit.columns(plan.rows(data.validation.features), mask)
+            return accuracy(model, rows, torch.from_numpy(data.validation.targets).to(plan.device))
 
     def results(self) -> Results:
         """Return the content of results.json: the setting, every trial of every process, the best first, importances."""

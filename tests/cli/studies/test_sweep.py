@@ -114,7 +114,7 @@ def test_test_rows_have_no_part_in_a_score(objective, four, tmp_path):
 
     data, values = load("digits"), results(four)["best"]["values"]
     what = Sweep(OPTIONS, read_all(VARY[1::2], OPTIONS), (0, 1), objective)
-    parts = make_plan(make_config(**OPTIONS), data).prepared.parts
+    parts = make_plan(make_config(**OPTIONS), data).splits.parts
 
     def scores(name, blank):
         features = data.features.copy()
@@ -137,12 +137,12 @@ def test_every_seed_searches_the_same_parts_of_the_data():
     from mcprune.session.build.planner import make_plan
 
     data = load("digits")
-    one = make_plan(make_config(seed=0), data).prepared
-    shared = make_plan(make_config(seed=1), data, split_seed=0).prepared
-    other = make_plan(make_config(seed=1), data).prepared
-    assert (one.x_test == shared.x_test).all()
-    assert (one.y_train == shared.y_train).all()
-    assert not (one.y_train == other.y_train).all()
+    one = make_plan(make_config(seed=0), data).splits
+    shared = make_plan(make_config(seed=1), data, split_seed=0).splits
+    other = make_plan(make_config(seed=1), data).splits
+    assert (one.test.features == shared.test.features).all()
+    assert (one.train.targets == shared.train.targets).all()
+    assert not (one.train.targets == other.train.targets).all()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from mcprune.data.base import Dataset
-from mcprune.data.prepare import Prepared
+from mcprune.data.prepare import Splits
 from mcprune.errors import FolderError
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
 from mcprune.methods.importance.selection import select
@@ -52,7 +52,7 @@ class Net:
     """
 
     def __init__(
-        self, path: Path, setting: Setting, dataset: Dataset, prepared: Callable[[int], Prepared], net: str, seed: int
+        self, path: Path, setting: Setting, dataset: Dataset, prepared: Callable[[int], Splits], net: str, seed: int
     ) -> None:
         self.path, self.setting, self.dataset, self.net, self.seed = path, setting, dataset, net, seed
         self.name = path.stem
@@ -60,7 +60,7 @@ class Net:
         self._digest = ""  # of the net in the file, nothing while it was not read
 
     @property
-    def data(self) -> Prepared:
+    def data(self) -> Splits:
         """The rows: split and scaled as the chain's runs do it."""
         return self._prepared(self.seed)
 
@@ -79,7 +79,7 @@ class Net:
         """Train the net if there is no file of it, and prune it by every measure at every percentage."""
         start = time.monotonic()
         model = self._read() or self._train()
-        x, y = torch.from_numpy(self.data.x_train), torch.from_numpy(self.data.y_train)
+        x, y = torch.from_numpy(self.data.train.features), torch.from_numpy(self.data.train.targets)
         trained = time.monotonic() - start
         sites = site_map(model, "weights", self.data.n_inputs)
         whole = np.ones(sites.size, np.bool_)
@@ -145,14 +145,14 @@ class Net:
         parameters = dict(pruned.named_parameters())
         for group in sites.weights:
             parameters[f"{group.layer}.weight"].mul_(torch.from_numpy(mask[group.start : group.stop]).view(group.shape))
-        x, y = torch.from_numpy(self.data.x_test), torch.from_numpy(self.data.y_test)
+        x, y = torch.from_numpy(self.data.test.features), torch.from_numpy(self.data.test.targets)
         logits = torch.cat([pruned(x[first : first + ROWS_AT_ONCE]) for first in range(0, len(y), ROWS_AT_ONCE)])
         return float((logits.argmax(1) == y).double().mean()), float(functional.cross_entropy(logits, y).nan_to_num())
 
     def _train(self) -> MLP:
         widths, data = (self.data.n_inputs, *self.setting.hidden, self.data.n_classes), self.data
         trained = MLP(widths, dropout=NETS[self.net], seed=self.seed)
-        x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+        x, y = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
         fit(
             trained,
             x,

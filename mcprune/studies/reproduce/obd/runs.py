@@ -17,7 +17,7 @@ import torch
 
 from mcprune.config.rules import LARGE
 from mcprune.data.base import Dataset
-from mcprune.data.prepare import Prepared, prepare
+from mcprune.data.prepare import Splits, prepare
 from mcprune.environment import cores, use_threads
 from mcprune.studies.base import ClaimStudy, Outcome, Results
 from mcprune.studies.claims import Claim
@@ -54,7 +54,7 @@ class ObdStudy(ClaimStudy):
         self.root, self.setting, self.dataset, self.threads = root, setting, dataset, setting.threads
 
         @lru_cache(maxsize=1)  # the rows of one seed at a time
-        def prepared(seed: int) -> Prepared:
+        def prepared(seed: int) -> Splits:
             parts = setting.config(seed).data_settings()
             return prepare(dataset, seed=seed, validation=parts.validation, test=parts.test, scale=parts.scale)
 

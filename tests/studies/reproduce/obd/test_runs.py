@@ -73,11 +73,11 @@ def test_a_curve_is_that_of_its_mask(studied):
     data = prepare(load("digits"), seed=0, validation=0.15, test=0.2)
 
     def right(kept):
-        x = data.x_test
+        x = data.test.features
         for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             x = x @ np.where(kept[number], weight, 0).T + bias
             x = np.maximum(x, 0) if number < 4 else x
-        return (x.argmax(1) == data.y_test).mean()
+        return (x.argmax(1) == data.test.targets).mean()
 
     def one(measure, how, percent):
         curve = next(
