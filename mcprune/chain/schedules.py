@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from mcprune.errors import ConfigError
 
-__all__ = ["KINDS", "Schedule", "Waves", "geometric", "linear", "parse"]
+__all__ = ["KINDS", "Schedule", "Waves", "geometric", "linear", "parse", "parse_temperature"]
 
 KINDS = ("constant", "linear", "geometric")
 _FORMS = "Write a number, linear:START:END, geometric:START:END, or either with :UNTIL (a share of the run)."
+STANDARD_ERROR = "se"  # a unit that is measured during the run, for temperatures
+AUTO_TEMPERATURE = "geometric:1se:0.01se:0.9"
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Schedule:
         Both positive where geometric, both equal where constant.
     until : float, 0 < until <= 1
         The share of the run at whose end `end` is reached.
+    unit : str
+        Of both ends: empty, or "se", the standard error of a paired loss difference on the evaluation rows.
 
     Raises
     ------
@@ -35,6 +39,7 @@ class Schedule:
     start: float
     end: float
     until: float = 1.0
+    unit: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -66,8 +71,8 @@ class Schedule:
     def __str__(self) -> str:
         """Text that `parse` reads back as an equal schedule."""
         if self.kind == "constant":
-            return _text(self.start)
-        parts = [self.kind, _text(self.start), _text(self.end)]
+            return _text(self.start) + self.unit
+        parts = [self.kind, _text(self.start) + self.unit, _text(self.end) + self.unit]
         return ":".join(parts if self.until == 1.0 else [*parts, _text(self.until)])
 
 
@@ -127,8 +132,14 @@ class Waves:
         return self.fall.end * math.pow(1.0 + height, 1.0 - phase)
 
 
-def parse(text: str | float) -> Schedule:
+def parse(text: str | float, *, units: tuple[str, ...] = ()) -> Schedule:
     """Schedule of "0.5", "linear:1:0.1" or "geometric:784:50:0.6"; a number is a constant.
+
+    Parameters
+    ----------
+    text : str or float
+    units : tuple of str
+        Units that may stand behind the values, such as "se" in "geometric:1se:0.1se".
 
     Raises
     ------
@@ -139,14 +150,38 @@ def parse(text: str | float) -> Schedule:
     if len(parts) == 1:
         if parts[0].lower() in KINDS:
             raise ConfigError(f"Schedule {text!r} has no values. {_FORMS}")
-        value = _number(parts[0], text)
-        return Schedule("constant", value, value)
-    kind, values = parts[0].lower(), [_number(part, text) for part in parts[1:]]
+        values, unit = _quantities(parts, text, units)
+        return Schedule("constant", values[0], values[0], unit=unit)
+    kind = parts[0].lower()
+    values, unit = _quantities(parts[1:3], text, units)
+    values += [_number(part, text) for part in parts[3:]]
     if kind == "constant" and len(values) == 1:
-        return Schedule("constant", values[0], values[0])
+        return Schedule("constant", values[0], values[0], unit=unit)
     if kind in KINDS and (kind == "constant" or len(values) not in (2, 3)):
         raise ConfigError(f"Schedule {text!r} has {len(values)} values after {kind}. {_FORMS}")
-    return Schedule(kind, values[0], values[1] if len(values) > 1 else values[0], *values[2:3])
+    return Schedule(kind, values[0], values[1] if len(values) > 1 else values[0], *values[2:3], unit=unit)
+
+
+def parse_temperature(text: str | float) -> Schedule:
+    """Schedule of a temperature: as `parse`, with the unit "se" ("1se", "geometric:1se:0.1se"); "auto" is `AUTO_TEMPERATURE`."""
+    return parse(AUTO_TEMPERATURE if str(text).strip().lower() == "auto" else text, units=(STANDARD_ERROR,))
+
+
+def _quantities(parts: list[str], text: str | float, units: tuple[str, ...]) -> tuple[list[float], str]:
+    """Return the values of the parts, and their common unit; 0 needs none."""
+    values, used = [], set()
+    for part in parts:
+        unit = next((one for one in units if part.lower().endswith(one)), "")
+        values.append(_number(part[: len(part) - len(unit)], text))
+        if values[-1] != 0:
+            used.add(unit)
+    if len(used) > 1:
+        raise ConfigError(f"Schedule {text!r} has values of different units. Write {_or(units)} behind all of them or none.")
+    return values, used.pop() if used else ""
+
+
+def _or(names: tuple[str, ...]) -> str:
+    return " or ".join(names)
 
 
 def _number(part: str, text: str | float) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from mcprune.chain.kinds import KINDS
 from mcprune.chain.schedules import Schedule
 from mcprune.chain.schedules import parse as parse_schedule
+from mcprune.chain.schedules import parse_temperature
 from mcprune.objectives.specs import check_text
 
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -25,6 +26,20 @@ def schedule_text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"a number or kind:start:end[:until] is needed, got {value!r}")
     schedule = parse_schedule(str(value))
+    if min(schedule.start, schedule.end) < 0:
+        raise ValueError(f"it must not be negative, got {value!r}")
+    return str(schedule)
+
+
+def temperature_text(value: object) -> str:
+    """Accept what `schedule_text` does, with values in nats or in standard errors (1se); or auto."""
+    if isinstance(value, Schedule):
+        value = str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"a number, 1se, auto or kind:start:end[:until] is needed, got {value!r}")
+    if str(value).strip().lower() == "auto":
+        return "auto"
+    schedule = parse_temperature(value)
     if min(schedule.start, schedule.end) < 0:
         raise ValueError(f"it must not be negative, got {value!r}")
     return str(schedule)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcprune.chain import schedules
 from mcprune.chain.schedules import Schedule, Waves, parse
 from mcprune.errors import ConfigError
 
@@ -129,3 +130,26 @@ def test_a_control_without_waves_never_rises():
     assert all(a >= b for a, b in itertools.pairwise(values))
     risen = [math.ceil(Waves(FALL, 1.0, 5).value(share)) for share in np.linspace(0, 1, 200)]
     assert sum(a < b for a, b in itertools.pairwise(risen)) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [("1se", (1.0, 1.0)), ("geometric:2se:0.1se:0.5", (2.0, 0.1)), ("linear:1se:0", (1.0, 0.0)), ("linear:0:1SE", (0.0, 1.0))],
+)
+def test_a_temperature_may_be_in_standard_errors(text, ends):
+    schedule = schedules.parse_temperature(text)
+    assert (schedule.start, schedule.end) == ends
+    assert schedule.unit == "se"
+    assert schedules.parse_temperature(str(schedule)) == schedule
+
+
+def test_units_are_not_mixed_and_stand_behind_temperatures_only():
+    with pytest.raises(ConfigError, match="different units"):
+        schedules.parse_temperature("geometric:1se:0.001")
+    with pytest.raises(ConfigError, match="not a number"):
+        schedules.parse("1se")
+    with pytest.raises(ConfigError, match="not a number"):
+        schedules.parse_temperature("1sd")
+    assert schedules.parse_temperature("0se").unit == ""  # nothing is nothing in every unit
+    assert schedules.parse_temperature("auto").unit == "se"
+    assert schedules.parse_temperature(0.5).unit == ""
