@@ -176,7 +176,9 @@ def _quantities(parts: list[str], text: str | float, units: tuple[str, ...]) -> 
         if values[-1] != 0:
             used.add(unit)
     if len(used) > 1:
-        raise ConfigError(f"Schedule {text!r} has values of different units. Write {_or(units)} behind all of them or none.")
+        raise ConfigError(
+            f"Schedule {text!r} has values of different units. Write {_or(units)} behind all of them or none."
+        )
     return values, used.pop() if used else ""
 
 

@@ -11,9 +11,8 @@ from typing import SupportsFloat
 import numpy as np
 
 from mcprune.chain.kinds import KINDS
-from mcprune.chain.schedules import Schedule
+from mcprune.chain.schedules import Schedule, parse_temperature
 from mcprune.chain.schedules import parse as parse_schedule
-from mcprune.chain.schedules import parse_temperature
 from mcprune.objectives.specs import check_text
 
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}

@@ -134,7 +134,12 @@ def test_a_control_without_waves_never_rises():
 
 @pytest.mark.parametrize(
     ("text", "ends"),
-    [("1se", (1.0, 1.0)), ("geometric:2se:0.1se:0.5", (2.0, 0.1)), ("linear:1se:0", (1.0, 0.0)), ("linear:0:1SE", (0.0, 1.0))],
+    [
+        ("1se", (1.0, 1.0)),
+        ("geometric:2se:0.1se:0.5", (2.0, 0.1)),
+        ("linear:1se:0", (1.0, 0.0)),
+        ("linear:0:1SE", (0.0, 1.0)),
+    ],
 )
 def test_a_temperature_may_be_in_standard_errors(text, ends):
     schedule = schedules.parse_temperature(text)
