@@ -33,6 +33,7 @@ class Stream(IntEnum):
     TRIALS = 10  # rows and candidates that something is tried on; no result depends on them
     SCORE_ROWS = 11
     RANDOM_SCORES = 12
+    STANDARD_ERROR = 17  # exchanges whose loss differences are the unit of the temperature
     STEP_NOISE = 13  # dropout and noise on the inputs in the steps of backprop
     START_ROWS = 14  # rows that choose a start
     PLAYOFF = 15  # folds, batches and random masks of the playoff

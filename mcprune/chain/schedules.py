@@ -159,7 +159,8 @@ def parse(text: str | float, *, units: tuple[str, ...] = ()) -> Schedule:
         return Schedule("constant", values[0], values[0], unit=unit)
     if kind in KINDS and (kind == "constant" or len(values) not in (2, 3)):
         raise ConfigError(f"Schedule {text!r} has {len(values)} values after {kind}. {_FORMS}")
-    return Schedule(kind, values[0], values[1] if len(values) > 1 else values[0], *values[2:3], unit=unit)
+    until = values[2] if len(values) > 2 else 1.0
+    return Schedule(kind, values[0], values[1] if len(values) > 1 else values[0], until, unit)
 
 
 def parse_temperature(text: str | float) -> Schedule:

@@ -38,7 +38,7 @@ FIRST: dict[str, str] = {
     "hidden": "widths of the hidden layers",
     "epochs": "passes over the training rows",
     "delta": "half-width of the chain's proposals, or a schedule",
-    "temperature": "of the chain; 0 accepts improvements only; or a schedule",
+    "temperature": "of the chain; 0 accepts improvements only; 1se, auto or a schedule",
     "retrain": "training of the small model: epochs, dropout, distill, ...",
     "max_time": "seconds for the whole command",
     "checkpoint_every": "how often the run is saved for mcprune resume",

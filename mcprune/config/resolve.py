@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Self
 
-from mcprune.chain.schedules import parse
+from mcprune.chain.schedules import parse_temperature
 from mcprune.config import rules
 from mcprune.config.measures import ALL_SITES
 from mcprune.config.options import option
@@ -136,7 +136,7 @@ class Resolved(NamedTuple):
 def traits_of(config: Config, facts: Facts) -> Traits:
     """Return what the rules look at."""
     problem, chain = config.problem, config.chain
-    temperature = parse(chain.temperature)
+    temperature = parse_temperature(chain.temperature)
     is_large, is_frozen = facts.rows >= rules.LARGE, config.train.frozen
     is_own_mlp = not facts.is_users_model and config.model.name == "mlp"
     may_fold = config.method == "markov" and not is_frozen and is_own_mlp

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
-from mcprune.chain.schedules import Schedule, parse
+from mcprune.chain.schedules import Schedule, parse, parse_temperature
 from mcprune.config import rules
 from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS
 from mcprune.config.resolved import (
@@ -48,7 +48,7 @@ def resolve_chain(search: Markov, facts: Facts, traits: Traits, train: TrainSett
     starts, shares = resolve_starts(search, traits)
     schedule = resolve_keep_schedule(_keep_schedule(search, facts, starts, shares), traits)
     _check_chain(search, facts, moves)
-    temperature = parse(search.temperature)
+    temperature = parse_temperature(search.temperature)
     warmth = max(temperature.start, temperature.end)
     replicas = search.replicas
     usual = rules.HOTTEST * warmth if replicas.number > 1 and warmth > 0 else math.inf

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 import numpy as np
 
+from mcprune.methods.base import Sample
 from mcprune.types import AnyArray, BoolArray, FloatArray, JsonObject
 
 SHOWN = 65_536  # sites whose mask is sent; of more only the counts
@@ -45,7 +47,9 @@ def message_of(gates: FloatArray, kept: BoolArray, share: FloatArray | None) -> 
     return message
 
 
-def order_message(position: FloatArray, kept: BoolArray, delta: float) -> JsonObject:
+def order_message(
+    position: FloatArray, kept: BoolArray, delta: float, samples: Sequence[Sample] = ()
+) -> JsonObject | None:
     """Return the pruner weights in order, the kept sites first, for the picture of the cut.
 
     Parameters
@@ -54,16 +58,24 @@ def order_message(position: FloatArray, kept: BoolArray, delta: float) -> JsonOb
     kept : ndarray of bool, shape (N,)
     delta : float
         Half-width of a proposal.
+    samples : sequence of Sample
+        Candidates to be shown.
 
     Returns
     -------
-    dict
-        `ranks` and `weights` of at most `POINTS` sites, half of them next to the cut; `kept` and `size` in sites; `cut`, the
-        middle between the lowest kept and the highest dropped weight, None where nothing is dropped; `reach`, the number of
-        sites within delta of the cut; `box`, the largest absolute weight, at least 1.
+    dict or None
+        None for more than `SHOWN` sites; else
+        `ranks` and `weights` of at most `POINTS` sites, half of them next to the cut; `kept` and `size` in sites;
+        `cut`, the middle between the lowest kept and the highest dropped weight, None where nothing is dropped;
+        `reach`, the number of sites within delta of the cut;
+        `candidates`, each the rank of the site that it drops, of the one that it keeps instead (or None), and whether it was accepted.
     """
     size, count = position.size, int(kept.sum())
+    if size > SHOWN:
+        return None
     order = np.lexsort((-position, ~kept))
+    rank = np.empty(size, np.int64)
+    rank[order] = np.arange(size)
     near = np.arange(max(0, count - POINTS // 4), min(size, count + POINTS // 4))
     ranks = np.unique(np.concatenate([near, np.linspace(0, size - 1, min(size, POINTS // 2)).astype(np.int64)]))
     cut = None
@@ -76,7 +88,9 @@ def order_message(position: FloatArray, kept: BoolArray, delta: float) -> JsonOb
         "size": size,
         "cut": cut,
         "reach": None if cut is None else int((np.abs(position - cut) <= delta).sum()),
-        "box": max(1.0, float(np.abs(position).max())),
+        "candidates": [
+            [int(rank[one.dropped]), int(rank[one.kept]) if one.kept >= 0 else None, one.is_accepted] for one in samples
+        ],
     }
 
 

@@ -15,7 +15,7 @@ from mcprune.dashboard.gates import SHOWN, Gates, order_message
 from mcprune.dashboard.series import Series, Stream
 from mcprune.dashboard.window import HINTED, Window, hints
 from mcprune.errors import McpruneError
-from mcprune.methods.base import BlockInfo
+from mcprune.methods.base import BlockInfo, Sample
 from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.session.build.markov import most_evaluation_rows
 from mcprune.session.search_parts import near_hard
@@ -36,6 +36,7 @@ from mcprune.storage.events import (
 )
 from mcprune.types import JsonObject
 
+SAMPLES = 24  # candidates of a message
 EVERY = 0.1  # seconds between two messages with figures
 NOTES = 50
 # Why a run has no knobs.
@@ -95,6 +96,7 @@ class RunView(Callback):
         self._proposals = 0
         self._update: BlockInfo | None = None
         self._moves: dict[str, list[int]] = {}
+        self._steps, self._samples = 0, deque[Sample](maxlen=SAMPLES)  # since the last message
         self._published, self._counted = 0.0, (0.0, 0)
         self._seconds = 0.0  # of the search, pauses left out
         self._gates: Gates | None = None
@@ -138,10 +140,12 @@ class RunView(Callback):
             self._sums[name] = self._sums.get(name, 0.0) + getattr(update, field)
         for name, counts in update.moves.items():
             total = self._moves.setdefault(name, [0, 0])
+            self._steps += counts.proposed
             total[0] += counts.decided
             total[1] += counts.accepted
         if (update.delta, update.temperature) != self._constant[:2]:
             self._constant = (update.delta, update.temperature, proposals - update.proposals)
+        self._samples.extend(update.samples)
         self.block, self._proposals, self._update = block, proposals, update
         if time.monotonic() - self._published >= EVERY:
             self.publish_figures()
@@ -240,6 +244,8 @@ class RunView(Callback):
             "block": self.block,
             "blocks": self._run.get("blocks"),
             "acceptance": accepted / decided if decided else None,
+            "mask_changing": decided / self._steps if self._steps else None,
+            "one_se": update.standard_error,
             "delta": delta,
             "temperature": temperature,
             "alpha": update.alpha,
@@ -248,11 +254,13 @@ class RunView(Callback):
             "near_hard": near_hard(self._search.training_gates()),
             "hints": hints(self._recent, self.knobs.values(), plan.sites.size),
             **self._gates.message(position),
-            "order": order_message(position, position > 0, delta),
+            "order": order_message(position, position > 0, delta, tuple(self._samples)),
         }
         self.stream.publish("figures", self.latest)
         self._published, self._counted = now, (now, self._proposals)
         self._sums, self._moves, self._blocks = {}, {}, 0
+        self._steps = 0
+        self._samples.clear()
 
     def _on_knob_changed(self, event: KnobChanged) -> None:
         values = self.knobs.values() if self.knobs is not None else {}

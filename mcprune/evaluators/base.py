@@ -92,3 +92,7 @@ class Canonical(Evaluator, Protocol):
     def at(self, weights: FloatArray) -> FloatArray:
         """Return L_cla at each of the weight vectors, shape (K, N) -> (K,)."""
         ...
+
+    def pieces(self, rows: int) -> list[tuple[GatedModel, Objective, slice]]:
+        """Return each classifier, its objective and which of the `rows` of a batch it evaluates."""
+        ...

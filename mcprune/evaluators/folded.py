@@ -133,6 +133,14 @@ class FoldedFullEvaluator(FoldedEvaluator[FullEvaluator]):
         """The classifier of the first fold."""
         return self.parts[0].gated
 
+    def pieces(self, rows: int) -> list[tuple[GatedModel, Objective, slice]]:
+        """See `Canonical.pieces`."""
+        bounds = self._bounds(rows)
+        return [
+            (part.gated, part.objective, slice(int(bounds[place]), int(bounds[place + 1])))
+            for place, part in enumerate(self.parts)
+        ]
+
     def at(self, weights: FloatArray) -> FloatArray:
         """See `FullEvaluator.at`."""
         return self._mean(lambda part: part.at(weights))

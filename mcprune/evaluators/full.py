@@ -82,6 +82,10 @@ class FullEvaluator:
             return np.concatenate([self._evaluate(one[None]) for one in gates])
         return self._evaluate(gates)
 
+    def pieces(self, rows: int) -> list[tuple[GatedModel, Objective, slice]]:
+        """See `Canonical.pieces`."""
+        return [(self.gated, self.objective, slice(0, rows))]
+
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
         """See `Evaluator.losses`."""
         replicas, count = moves.size.shape

@@ -76,6 +76,18 @@ class MoveCounts(NamedTuple):
     accepted: int
 
 
+class Sample(NamedTuple):
+    """A candidate that was decided on: a site that it drops, a site that it keeps instead (-1: none), and the decision."""
+
+    dropped: int
+    kept: int
+    is_accepted: bool
+
+    def on_sites(self, first: IntArray) -> Sample:
+        """Return the sample of a search on tied items by the first site (F,) of each item."""
+        return self._replace(dropped=int(first[self.dropped]), kept=int(first[self.kept]) if self.kept >= 0 else -1)
+
+
 class BlockInfo(NamedTuple):
     """Results of one block, in plain numbers, as in the progress event."""
 
@@ -103,6 +115,8 @@ class BlockInfo(NamedTuple):
     cost_targets: tuple[int, ...] = ()  # cost(t)
     rejected_by_cost: int = 0  # proposals rejected unevaluated for a cost above cost(t), or an emptied group
     spread: float = math.nan  # root mean square change of L_cla of what was evaluated, at a temperature only
+    standard_error: float = math.nan  # of a paired loss difference on the evaluation rows, as measured last
+    samples: tuple[Sample, ...] = ()  # some of the last candidates, to be shown
 
 
 class TrainingHook(Protocol):

@@ -238,6 +238,46 @@ def test_the_first_screen_holds_what_explains_the_method(steered, size):
     until(lambda: page.evaluate(drawn))
 
 
+@pytest.fixture
+def at_n(tmp_path, browser):
+    """A run of rank gates that stands at n from its first block on, and its page."""
+    run = Run(
+        tmp_path / "run",
+        "--gates",
+        "rank",
+        "--moves",
+        "site",
+        "--delta",
+        "0.05",
+        budget=("--keep", "16", "--keep-schedule", "constant"),
+    )
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = opened(context, run.address, [], [])
+    yield page
+    context.close()
+    run.close()
+
+
+def test_delta_and_temperature_do_what_the_page_says(at_n):
+    """From .05 to 2 a larger share of the proposals changes the mask; from 0 to .01 a larger share of the decisions is accepted."""
+    page = at_n
+    until(lambda: 0 < figure(page, "change the mask") < 12)
+    reach = page.locator("#order-words").inner_text()
+    before = figure(page, "change the mask")
+    assert figure(page, "accepted") < 15  # greedy
+    page.locator("#delta").fill("2")
+    page.keyboard.press("Enter")
+    until(lambda: figure(page, "change the mask") > 2 * before)
+    expect(page.locator("#order-words")).not_to_have_text(reach)
+    page.locator("#temperature").fill("0.01")
+    page.keyboard.press("Enter")
+    until(lambda: figure(page, "accepted") > 15)
+    # The mark of one standard error sets the temperature.
+    page.locator("#temperature-set .mark").click()
+    expect(page.locator("#temperature")).not_to_have_value("0.01")
+    assert 1e-4 < float(page.locator("#temperature").input_value()) < 1
+
+
 def test_all_is_reached_by_the_keyboard(steered):
     _, _, page = steered
     reached = set()

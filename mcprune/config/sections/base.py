@@ -7,10 +7,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from mcprune.config.parsing import schedule_text
+from mcprune.config.parsing import schedule_text, temperature_text
 
 LARGEST_COUNT = 2**31
 ScheduleText = Annotated[str, BeforeValidator(schedule_text)]
+TemperatureText = Annotated[str, BeforeValidator(temperature_text)]
 OpenScheduleText = Annotated[str | None, BeforeValidator(lambda value: None if value is None else schedule_text(value))]
 
 Width = Annotated[int, Field(ge=1, le=65536)]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from mcprune.config.parsing import move_shares, number_text, positive_schedule_text, rate_or_none
-from mcprune.config.sections.base import LARGEST_COUNT, OpenScheduleText, ScheduleText, Section
+from mcprune.config.sections.base import LARGEST_COUNT, OpenScheduleText, ScheduleText, Section, TemperatureText
 from mcprune.config.sections.measure import Proposals, Scores, Start
 from mcprune.config.sections.text import TextOption
 
@@ -175,9 +175,10 @@ class Markov(Section):
         lt=1,
         description="fraction of the run during which ladder, delta and scores adapt",
     )
-    temperature: ScheduleText = Field(
+    temperature: TemperatureText = Field(
         default="0",
-        description="in units of L_tot; 0 accepts strict decreases only; a number or kind:start:end[:until]",
+        description="in units of L_tot; 0 accepts strict decreases only; a number, 1se (the standard error of a paired loss difference "
+        "on the evaluation rows), auto (falls from 1se) or kind:start:end[:until]",
         json_schema_extra={"steered": [0.0, 1e6]},
     )
     replicas: Replicas = Field(

@@ -194,7 +194,7 @@
     $("no-knobs").textContent = run.no_knobs || "";
     $("changes").hidden = !isChain;
     // A record holds neither weights nor clocks.
-    $("order-card").hidden = Boolean(run.is_recorded);
+    $("order-card").hidden = Boolean(run.is_recorded) || run.n_sites > 65536; // too many to be sorted ten times a second
     if (run.is_recorded) $("activity-card").hidden = true;
     document.querySelector("main").classList.toggle("flat", !isChain); // no knobs
     $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";

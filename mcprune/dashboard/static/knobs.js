@@ -220,7 +220,7 @@ const Knobs = (() => {
     for (const name of ["delta", "temperature", "alpha"]) {
       const isMoving = typeof Knobs.values[name] === "string" || (name === "delta" && Knobs.values.adapt_delta !== null);
       if (!isMoving || touched === name || latest[name] === null || parts[name].isTyped) continue;
-      parts[name].box.value = short(latest[name]);
+      parts[name].box.value = Number(latest[name].toPrecision(3));
       parts[name].range.value = toPlace(SCALES[name], latest[name]);
       parts[name].speak();
     }

@@ -17,8 +17,8 @@ const Order = (() => {
     latest = message.order ? message : latest;
     const now = performance.now();
     shown = shown.filter((candidate) => now - candidate.at < STAYS);
-    for (const [rank, before, after, isAccepted] of message.order?.candidates || []) shown.push({ rank, before, after, isAccepted, at: now });
-    shown = shown.slice(-60);
+    for (const [dropped, kept, isAccepted] of message.order?.candidates || []) shown.push({ dropped, kept, isAccepted, at: now });
+    shown = shown.slice(-40);
   }
 
   function across(rank, kept, size, width) {
@@ -31,7 +31,7 @@ const Order = (() => {
   function draw() {
     const canvas = document.getElementById("order");
     if (!latest || !canvas.clientWidth) return;
-    const { ranks, weights, kept, size, cut, reach, box } = latest.order;
+    const { ranks, weights, kept, size, cut, reach } = latest.order;
     const ratio = window.devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -42,7 +42,8 @@ const Order = (() => {
     brush.setTransform(ratio, 0, 0, ratio, 0, 0);
     brush.clearRect(0, 0, width, height);
     const x = (rank) => across(rank, kept, size, width);
-    const y = (weight) => PADDING + (height - 2 * PADDING) * (1 - (Math.max(-box, Math.min(box, weight)) + box) / (2 * box));
+    const [low, high] = [Math.min(...weights), Math.max(...weights)];
+    const y = (weight) => PADDING + (height - 2 * PADDING) * (high - Math.max(low, Math.min(high, weight))) / Math.max(high - low, 1e-9);
     // The reach of delta around the cut: from there a site can cross it in one step.
     const delta = latest.delta;
     if (Number.isFinite(delta) && Number.isFinite(cut)) {
@@ -59,6 +60,11 @@ const Order = (() => {
     if (Number.isFinite(cut)) { brush.moveTo(PADDING, y(cut)); brush.lineTo(width - PADDING, y(cut)); }
     brush.stroke();
     brush.setLineDash([]);
+    // The weight of a rank that was not sent is that of the nearest one that was.
+    const height_of = (rank) => {
+      const place = ranks.findIndex((one) => one >= rank);
+      return weights[place < 0 ? weights.length - 1 : place];
+    };
     const dot = size > 200 ? 1.6 : 2.6;
     ranks.forEach((rank, place) => {
       brush.fillStyle = colour(rank < kept ? "--c1" : "--quiet");
@@ -67,19 +73,23 @@ const Order = (() => {
       brush.fill();
     });
     const now = performance.now();
-    for (const { rank, before, after, isAccepted, at } of shown) {
+    for (const { dropped, kept: taken, isAccepted, at } of shown) {
       const age = (now - at) / STAYS;
       if (age >= 1) continue;
       brush.globalAlpha = 1 - age;
       brush.strokeStyle = brush.fillStyle = colour(isAccepted ? "--c3" : "--c2");
       brush.lineWidth = isAccepted ? 2.5 : 1.2;
+      // From the site that is to be dropped to the one that is to be kept instead, over the cut.
+      const ends = [dropped, taken === null ? kept : taken].map((rank) => [x(rank), y(height_of(rank))]);
       brush.beginPath();
-      brush.moveTo(x(rank), y(before));
-      brush.lineTo(x(rank), y(after));
+      brush.moveTo(...ends[0]);
+      brush.quadraticCurveTo(edge, PADDING + 4, ...ends[1]);
       brush.stroke();
-      brush.beginPath();
-      brush.arc(x(rank), y(after), isAccepted ? 4 : 2.5, 0, 2 * Math.PI);
-      if (isAccepted) brush.fill(); else brush.stroke();
+      for (const end of ends) {
+        brush.beginPath();
+        brush.arc(...end, isAccepted ? 4 : 2.5, 0, 2 * Math.PI);
+        if (isAccepted) brush.fill(); else brush.stroke();
+      }
     }
     brush.globalAlpha = 1;
     brush.fillStyle = colour("--quiet");

@@ -101,6 +101,10 @@ def block_info(
         cost_targets=cost_targets,
         rejected_by_cost=tally.by_cost,
         spread=math.sqrt(tally.squares / tally.changes) if tally.changes else math.nan,
+        standard_error=state.standard_error,
+        samples=tuple(sample.on_sites(space.first) for sample in tally.samples)
+        if not space.is_plain
+        else tuple(tally.samples),
     )
 
 

@@ -36,6 +36,10 @@ class ItemEvaluator:
         """The inner one's model."""
         return self.inner.gated
 
+    def pieces(self, rows: int) -> Any:
+        """See `Canonical.pieces`."""
+        return self.inner.pieces(rows)
+
     @property
     def error(self) -> float:
         """The inner one's, which may change with the batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from mcprune.chain.cost_constraint import CostConstraint
 from mcprune.chain.ranks.gates import BOX
 from mcprune.evaluators.base import Canonical, Evaluator, gates_of
 from mcprune.methods.base import Batch, BlockInfo, Finalist, Method
+from mcprune.methods.markov import standard_error
 from mcprune.methods.markov.evaluation import CheckedEvaluator
 from mcprune.methods.markov.gates import Gates, GatesByRank, GatesBySign, Law, from_cut
 from mcprune.methods.markov.info import block_info, shown, waiting_info
@@ -26,10 +28,13 @@ from mcprune.methods.markov.rule import Rule, goal_of, new_step_size, rule_of, s
 from mcprune.methods.markov.settings import ChainSettings, check
 from mcprune.methods.markov.start import Starts
 from mcprune.methods.markov.state import MarkovState, Tally
+from mcprune.random import Stream, generator
 from mcprune.sites.budget import Goal
 from mcprune.sites.gates import effects
 from mcprune.sites.space import SearchSpace
 from mcprune.types import BoolArray, Float32Array, FloatArray
+
+MEASURED_EVERY = 32  # blocks between two measurements of the standard error
 
 __all__ = ["ChainSettings", "Markov", "SteeredChain"]
 
@@ -106,6 +111,7 @@ class Markov(Method[MarkovState]):
             sharpness=sharpness,
             blocks=0,
             weights=self.gates.weights(settings.seed, self.chains, self.space.size),
+            standard_error=math.nan,
             last_goal=np.concatenate(self.space.whole),
             frozen_at=None,
         )
@@ -120,6 +126,8 @@ class Markov(Method[MarkovState]):
         """
         if self.starts is not None and state.start is not None and self._begin_chain(self.starts, state, progress):
             return state, self._wait(state, batch, progress)
+        if state.blocks % MEASURED_EVERY == 0 or not math.isfinite(state.standard_error):
+            self._measure_error(state, batch)
         rule = self._enter(state, progress)
         tally = Tally.empty(self.settings.replicas)
         tally.evaluated += self._enforce(state, batch, rule.goal, rule.rungs[state.ladder.rung])
@@ -141,6 +149,16 @@ class Markov(Method[MarkovState]):
         chain_state.refresh(state.chain, sharpness=rule.sharpness)
         state.blocks += 1
         return state, self._info(state, rule, tally)
+
+    def _measure_error(self, state: MarkovState, batch: Batch) -> None:
+        """Measure the standard error of a paired loss difference, between the mask of the coldest replica and exchanges of it."""
+        mask = state.chain.position[state.coldest] > 0
+        draw = generator(self.settings.seed, Stream.STANDARD_ERROR, state.blocks)
+        masks = np.concatenate([mask[None], standard_error.exchanged(mask, standard_error.EXCHANGES, draw)])
+        if len(masks) > 1:
+            gates = np.stack([self.space.expand(one) for one in masks]).astype(np.float32)
+            measured = standard_error.measure(self.evaluation.canonical, batch, gates)
+            state.standard_error = measured if math.isfinite(measured) else state.standard_error
 
     def _decide(self, state: MarkovState, rule: Rule, plan: moves.MovePlan, count: int, tally: Tally) -> None:
         """Let each replica make `count` decisions: propose, evaluate, accept or reject (`chain/accept.py`)."""
@@ -175,6 +193,7 @@ class Markov(Method[MarkovState]):
             self.lookahead.observe(state.lookahead, ahead, seconds, int(info.consumed.sum()), int(info.accepted.sum()))
             tally.evaluated += evaluated
             tally.add(info, rung, ruled_out, closed)
+            tally.add_samples(candidates, info, state.coldest)
             if self.informed.learns(settings, rule):
                 self.informed.count(state.informed, candidates, info, ruled_out)
 
@@ -266,7 +285,7 @@ class Markov(Method[MarkovState]):
 
     def _enter(self, state: MarkovState, progress: float) -> Rule:
         """Return the rule of the block, and bring the state under it."""
-        rule = rule_of(self.settings, self.space, state.ladder, state.step_size, progress)
+        rule = rule_of(self.settings, self.space, state.ladder, state.step_size, progress, state.standard_error)
         if rule.sharpness != state.sharpness:
             state.sharpness = rule.sharpness
             chain_state.refresh(state.chain, sharpness=rule.sharpness)
@@ -354,7 +373,7 @@ class Markov(Method[MarkovState]):
 
     def _wait(self, state: MarkovState, batch: Batch, progress: float) -> BlockInfo:
         """Only compute the loss: the classifier trains."""
-        rule = rule_of(self.settings, self.space, state.ladder, state.step_size, progress)
+        rule = rule_of(self.settings, self.space, state.ladder, state.step_size, progress, state.standard_error)
         self._begin(state, batch)
         modified = self.settings.modified
         kept = int(chain_state.kept_count(state.chain)[state.coldest])

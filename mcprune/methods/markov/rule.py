@@ -13,6 +13,9 @@ from mcprune.sites.budget import Goal
 from mcprune.sites.space import SearchSpace
 from mcprune.types import FloatArray
 
+# The unit of a temperature in standard errors as long as there is nothing to measure: all sites are kept.
+UNMEASURED = 1e-9
+
 
 class Rule(NamedTuple):
     """The rule of one block.
@@ -58,13 +61,15 @@ def rule_of(
     ladder: tempering.Ladder,
     step_size: stepsize.StepSize | None,
     progress: float,
+    standard_error: float,
 ) -> Rule:
-    """Return the rule of a block that ends at a share of the run."""
-    temperature = settings.temperature.value(progress)
+    """Return the rule of a block that ends at a share of the run; `standard_error` is the unit of temperatures in "se"."""
+    unit = 1.0 if not settings.temperature.unit else standard_error if standard_error > 0 else UNMEASURED
+    temperature = unit * settings.temperature.value(progress)
     goal = goal_of(settings, space, progress)
     return Rule(
         temperature=temperature,
-        rungs=tempering.temperatures(ladder, temperature, settings.hottest),
+        rungs=tempering.temperatures(ladder, temperature, unit * settings.hottest),
         delta=(
             np.full(settings.replicas, settings.delta.value(progress)) if step_size is None else step_size.delta.copy()
         ),

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import torch
 
+from mcprune.evaluators.base import Canonical
 from mcprune.methods.base import Batch
 from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective, Rows, losses_of
@@ -62,14 +63,13 @@ def standard_error(differences: FloatArray) -> float:
 
 
 @torch.no_grad()
-def measure(gated: GatedModel, objective: Objective, batch: Batch, gates: Float32Array) -> float:
+def measure(canonical: Canonical, batch: Batch, gates: Float32Array) -> float:
     """Return the standard error of the difference between the loss under the first gates and that under each of the others.
 
     Parameters
     ----------
-    gated : GatedModel
-    objective : Objective
-        Its rows are those of the batch again afterwards.
+    canonical : Canonical
+        Its objective has the rows of the batch again afterwards.
     batch : Batch
     gates : ndarray of float32, shape (1 + K, N)
 
@@ -82,16 +82,31 @@ def measure(gated: GatedModel, objective: Objective, batch: Batch, gates: Float3
     count = min(GROUPS, rows // ROWS)
     if count < 2 or len(gates) < 2:
         return math.nan
+    size = rows // count  # equal groups; the few rows left over take no part
+    differences = [
+        _differences(gated, objective, _part(batch, piece), gates, size)
+        for gated, objective, piece in canonical.pieces(rows)
+    ]
+    if batch.rows is not None:
+        canonical.objective.begin(batch.rows)
+    return standard_error(np.concatenate(differences, axis=1))
+
+
+def _differences(gated: GatedModel, objective: Objective, batch: Batch, gates: Float32Array, size: int) -> FloatArray:
+    """Return the differences (K, G) of the losses in the groups of `size` rows that one classifier evaluates."""
     with evaluating(gated.model):
         logits = torch.stack([gated(batch.features, torch.from_numpy(one).to(batch.features)) for one in gates])
-    masks = gates > 0.5
+    count, masks = len(batch.targets) // size, gates > 0.5
     losses = np.empty((len(gates), count))
-    size = rows // count  # equal groups; the few rows left over take no part
     for place in range(count):
         part = slice(place * size, (place + 1) * size)
         if batch.rows is not None:
             objective.begin(Rows(*(None if one is None else one[part] for one in batch.rows)))
         losses[:, place] = losses_of(objective, logits[:, part], batch.targets[part], masks)
-    if batch.rows is not None:
-        objective.begin(batch.rows)
-    return standard_error(losses[1:] - losses[0])
+    differences: FloatArray = losses[1:] - losses[0]
+    return differences
+
+
+def _part(batch: Batch, piece: slice) -> Batch:
+    rows = None if batch.rows is None else Rows(*(None if one is None else one[piece] for one in batch.rows))
+    return Batch(batch.features[piece], batch.targets[piece], rows)

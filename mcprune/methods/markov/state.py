@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcprune.chain.moves import KINDS
+from mcprune.chain.moves import KINDS, Moves
 from mcprune.chain.state import ChainState, StepInfo
 from mcprune.chain.stepsize import StepSize
 from mcprune.chain.tempering import Ladder
+from mcprune.methods.base import Sample
 from mcprune.methods.markov.evaluation import ErrorState
 from mcprune.methods.markov.informed import InformedState
 from mcprune.methods.markov.lookahead import LookaheadState
 from mcprune.methods.markov.start import StartState
 from mcprune.types import BoolArray, FloatArray, IntArray
+
+SAMPLES = 8  # of a block's candidates are shown
 
 
 @dataclass
@@ -41,6 +44,8 @@ class MarkovState:
         Done by the chain: it makes none before a start by a measure.
     weights : ndarray of float64, shape (R, F), or None
         Of gates by rank: then the positions only tell the mask by their signs. None where the positions are the weights.
+    standard_error : float
+        Of a paired loss difference on the evaluation rows, as measured last; NaN before.
     last_goal : ndarray of int64
         n(t) of each count and cost(t) of each cost, of the last block.
     frozen_at : int or None
@@ -57,6 +62,7 @@ class MarkovState:
     sharpness: float
     blocks: int
     weights: FloatArray | None
+    standard_error: float
     last_goal: IntArray
     frozen_at: int | None
 
@@ -80,6 +86,8 @@ class Tally:
         Masks whose loss was computed.
     changes, squares : int, float
         How many changes of L_cla at a temperature there were, and the sum of their squares.
+    samples : list of Sample
+        Some candidates of the coldest replica.
     """
 
     by_rung: IntArray
@@ -90,6 +98,7 @@ class Tally:
     evaluated: int = 0
     changes: int = 0
     squares: float = 0.0
+    samples: list[Sample] = field(default_factory=list)
 
     @classmethod
     def empty(cls, replicas: int) -> Tally:
@@ -117,6 +126,17 @@ class Tally:
         if closed is not None:
             by_cost = int(closed[is_consumed].sum())
             self.by_cost, self.null = self.by_cost + by_cost, self.null - by_cost
+
+    def add_samples(self, candidates: Moves, info: StepInfo, replica: int) -> None:
+        """Note the last candidates that a replica has decided on."""
+        last = int(info.consumed[replica])
+        for k in range(max(0, last - SAMPLES), last):
+            size = int(candidates.size[replica, k])
+            sites, is_kept = candidates.sites[replica, k, :size], candidates.weights[replica, k, :size] > 0
+            if size and not is_kept.all():
+                kept = int(sites[is_kept][0]) if is_kept.any() else -1
+                self.samples.append(Sample(int(sites[~is_kept][0]), kept, bool(info.index[replica] == k)))
+        del self.samples[:-SAMPLES]
 
     def add_changes(self, change: FloatArray) -> None:
         """Add changes of L_cla; those that are not finite are left out."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from mcprune.chain.schedules import Schedule, parse
+from mcprune.chain.schedules import Schedule, parse, parse_temperature
 from mcprune.config.knobs import knob_field, knob_limits, knob_meaning
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.methods.base import AnyMethod
@@ -153,7 +153,7 @@ class Knobs:
     def _settings(self, values: JsonObject) -> ChainSettings:
         """Return the settings of the chain with changed values."""
         settings = self.chain.settings
-        new: JsonObject = {name: parse(values[name]) for name in SCHEDULED if name in values}
+        new: JsonObject = {name: _schedule(name, values[name]) for name in SCHEDULED if name in values}
         if "moves" in values:
             chain = self.plan.chain._replace(moves=dict(values["moves"]))
             size = self.plan.space.size
@@ -177,8 +177,12 @@ class Knobs:
         return changed
 
 
+def _schedule(name: str, text: str | float) -> Schedule:
+    return parse_temperature(text) if name == "temperature" else parse(text)
+
+
 def _plain(schedule: Schedule) -> float | str:
-    return schedule.start if schedule.kind == "constant" else str(schedule)
+    return schedule.start if schedule.kind == "constant" and not schedule.unit else str(schedule)
 
 
 def _checked(name: str, value: object, ends: tuple[float | None, float | None]) -> tuple[object, str]:
@@ -218,7 +222,7 @@ def _checked(name: str, value: object, ends: tuple[float | None, float | None]) 
         got = "" if isinstance(value, str) and repr(value) in text else f", but got {_brief(value)}"
         raise ConfigError(f"{name}: {text}{got}. It is: {knob_meaning(name)}") from None
     if name in SCHEDULED:
-        schedule = parse(checked)
+        schedule = _schedule(name, checked)
         low, high = ends
         both = (schedule.start, schedule.end)
         if min(both) < (low or 0.0) or (high is not None and max(both) > high):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mcprune.evaluators.folded import FoldedFullEvaluator, FoldedObjective
+from mcprune.evaluators.full import FullEvaluator
 from mcprune.methods.base import Batch
 from mcprune.methods.markov import standard_error as unit
 from mcprune.models.mlp import MLP
@@ -34,7 +36,9 @@ def gates(*dropped):
 
 def test_groups_of_four_rows_give_the_textbooks_standard_error(problem):
     gated, features, targets = problem
-    measured = unit.measure(gated, make_objective("cross-entropy"), Batch(features, targets), gates(0, 1))
+    measured = unit.measure(
+        FullEvaluator(gated, make_objective("cross-entropy")), Batch(features, targets), gates(0, 1)
+    )
     with torch.no_grad():
         losses = [
             torch.nn.functional.cross_entropy(gated(features, torch.from_numpy(one)), targets, reduction="none")
@@ -50,9 +54,9 @@ def test_groups_of_four_rows_give_the_textbooks_standard_error(problem):
 def test_four_times_the_rows_halve_it(problem):
     gated, features, targets = problem
     pairs = gates(0, 1, 2, 3, 4, 5)
-    objective = make_objective("cross-entropy")
-    few = unit.measure(gated, objective, Batch(features[:64], targets[:64]), pairs)
-    many = unit.measure(gated, objective, Batch(features, targets), pairs)
+    canonical = FullEvaluator(gated, make_objective("cross-entropy"))
+    few = unit.measure(canonical, Batch(features[:64], targets[:64]), pairs)
+    many = unit.measure(canonical, Batch(features, targets), pairs)
     assert 0.35 < many / few < 0.75
 
 
@@ -60,12 +64,12 @@ def test_it_covers_the_differences_that_other_rows_show(problem):
     """Over 400 pairs of fresh samples of 64 rows, |difference - mean| is below 1.96 standard errors in about 95%."""
     gated, _, _ = problem
     draw = np.random.default_rng(1)
-    objective = make_objective("cross-entropy")
+    canonical = FullEvaluator(gated, make_objective("cross-entropy"))
     differences, errors = [], []
     for _ in range(400):
         features = torch.from_numpy(draw.normal(size=(64, 6)).astype(np.float32))
         targets = torch.from_numpy(draw.integers(0, 3, 64))
-        errors.append(unit.measure(gated, objective, Batch(features, targets), gates(0, 1)))
+        errors.append(unit.measure(canonical, Batch(features, targets), gates(0, 1)))
         with torch.no_grad():
             pair = [
                 torch.nn.functional.cross_entropy(gated(features, torch.from_numpy(one)), targets)
@@ -78,12 +82,31 @@ def test_it_covers_the_differences_that_other_rows_show(problem):
     assert np.mean(np.abs(differences) < 0.5 * np.array(errors)) < 0.6  # control: half of it covers far less
 
 
+def test_each_fold_is_measured_by_its_own_classifier(problem):
+    """Two folds of one classifier are that classifier; with another one in the second fold the figure changes."""
+    gated, features, targets = problem
+
+    def folded(*models):
+        def bounds(rows):
+            return np.array([0, rows // 2, rows])
+
+        objective = FoldedObjective(make_objective("cross-entropy"), bounds)
+        parts = [FullEvaluator(one, part) for one, part in zip(models, objective.parts, strict=True)]
+        return FoldedFullEvaluator(parts, bounds, objective)
+
+    batch, pairs = Batch(features, targets), gates(0, 1, 2, 3)
+    alone = unit.measure(FullEvaluator(gated, make_objective("cross-entropy")), batch, pairs)
+    assert unit.measure(folded(gated, gated), batch, pairs) == pytest.approx(alone, rel=1e-6)
+    other = GatedModel(MLP((6, 8, 3), seed=1), gated.sites)
+    assert unit.measure(folded(gated, other), batch, pairs) != pytest.approx(alone, rel=1e-3)
+
+
 def test_what_cannot_be_measured_is_nan(problem):
     gated, features, targets = problem
-    objective = make_objective("cross-entropy")
-    assert math.isnan(unit.measure(gated, objective, Batch(features[:7], targets[:7]), gates(0, 1)))
-    assert math.isnan(unit.measure(gated, objective, Batch(features, targets), gates(0)))
-    assert math.isnan(unit.measure(gated, objective, Batch(features, targets), gates(0, 0)))  # no row tells them apart
+    canonical = FullEvaluator(gated, make_objective("cross-entropy"))
+    assert math.isnan(unit.measure(canonical, Batch(features[:7], targets[:7]), gates(0, 1)))
+    assert math.isnan(unit.measure(canonical, Batch(features, targets), gates(0)))
+    assert math.isnan(unit.measure(canonical, Batch(features, targets), gates(0, 0)))  # no row tells them apart
     assert unit.exchanged(np.ones(4, bool), 3, np.random.default_rng(0)).shape == (0, 4)
 
 
