@@ -15,7 +15,7 @@ from mcprune.problem import Options, Problem, Search, check_model, problem_and_r
 from mcprune.results import Mask, Result, metric_name
 from mcprune.session import loop
 from mcprune.session.checkpoints.open_run import open_run
-from mcprune.session.finalize import outcome_of
+from mcprune.session.finish.finalize import outcome_of
 from mcprune.session.resume import resume_run
 from mcprune.session.steering.callbacks import Callback, Checkpoint
 from mcprune.session.steering.controller import Controller

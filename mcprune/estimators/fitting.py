@@ -25,9 +25,9 @@ from mcprune.errors import ConfigError
 from mcprune.problem import Options, problem_and_rest
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
+from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search_planned, with_search_time
-from mcprune.session.retrain import Refit
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Whole weights are repeated rows while these are not more than so many, or so many times the rows.

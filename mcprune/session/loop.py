@@ -22,11 +22,11 @@ from mcprune.session.build.markov import make_method, site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.folder_writer import FolderWriter
-from mcprune.session.finalize import SearchResult, cost_budgets, finalize, write_mask
+from mcprune.session.finish.finalize import SearchResult, cost_budgets, finalize, write_mask
+from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import in_time
 from mcprune.session.ranks import share_plan
-from mcprune.session.retrain import Refit
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
 from mcprune.session.steering.callbacks import Callback, Callbacks

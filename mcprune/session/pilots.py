@@ -16,7 +16,7 @@ from mcprune.config.schema import Config
 from mcprune.config.sections.gradient import Alpha, TrainedGates
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.session.build.plan import Plan
-from mcprune.session.retrain import Refit
+from mcprune.session.finish.retrain import Refit
 from mcprune.training.fit import fit
 from mcprune.training.metrics import accuracy
 from mcprune.types import BoolArray

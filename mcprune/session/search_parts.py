@@ -13,7 +13,7 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError
 from mcprune.methods.base import Adaptation, BlockInfo
 from mcprune.session.build.plan import Plan
-from mcprune.session.finalize import mask_costs
+from mcprune.session.finish.finalize import mask_costs
 from mcprune.session.search_state import Reported
 from mcprune.session.search_status import SearchStatus
 from mcprune.storage.events import Adapted, Hardened, Progress

@@ -222,7 +222,7 @@ class RunDone(Event):
     nonzero_weights: BeforeAfter
     outcome: object = field(
         default=None, repr=False, compare=False, metadata={"json": False}
-    )  # session.finalize.Outcome
+    )  # session.finish.finalize.Outcome
 
     @property
     def is_complete(self) -> bool:

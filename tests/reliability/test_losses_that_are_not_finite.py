@@ -9,8 +9,8 @@ import pytest
 from mcprune.config.schema import make_config
 from mcprune.errors import NumericalError
 from mcprune.evaluators.fused import FusedEvaluator
-from mcprune.session import retrain as refit
 from mcprune.session.checkpoints.open_run import open_run
+from mcprune.session.finish import retrain as refit
 from mcprune.session.loop import run
 from mcprune.session.resume import resume_run
 from mcprune.storage.layout import CHECKPOINT

@@ -115,7 +115,7 @@ def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(
 
 def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(monkeypatch):
     """With nothing trained after the search, what is found has the masked accuracy; fresh weights forget it."""
-    from mcprune.session import retrain as refit
+    from mcprune.session.finish import retrain as refit
 
     monkeypatch.setattr(refit, "fit", lambda *_, **__: None)
     data = images((1, 9, 9), 400)

@@ -86,7 +86,7 @@ class Raw(nn.Module):
 
 
 def test_retraining_starts_where_the_users_model_started(monkeypatch):
-    from mcprune.session import retrain as refit
+    from mcprune.session.finish import retrain as refit
 
     seen = []
     fresh = refit.Refit.fresh

@@ -11,7 +11,7 @@ import pytest
 from ranked import ROOT, free_port
 
 import mcprune
-from mcprune.session import retrain
+from mcprune.session.finish import retrain
 
 
 def rows(number):

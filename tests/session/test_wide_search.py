@@ -13,7 +13,7 @@ from mcprune.models.mlp import MLP
 from mcprune.session.build import planner
 from mcprune.session.build.markov import budget_over_time
 from mcprune.session.build.planner import make_plan
-from mcprune.session.retrain import Refit
+from mcprune.session.finish.retrain import Refit
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.training.classifiers import describe_classifier

@@ -85,7 +85,7 @@ def test_the_gradient_keeps_its_size_at_every_temperature():
 
 
 def test_a_run_is_taught_and_what_retrains_nothing_is_refused(quick):
-    from mcprune.session.retrain import Refit
+    from mcprune.session.finish.retrain import Refit
 
     plan = make_plan(quick(retrain_distill=2.0, retrain_epochs=3, retrain_warp=0.5), load("digits"))
     mask = np.zeros(64, bool)
@@ -107,7 +107,7 @@ def test_a_run_is_taught_and_what_retrains_nothing_is_refused(quick):
 
 
 def test_the_rate_of_retraining_is_its_own(quick):
-    from mcprune.session.retrain import Refit
+    from mcprune.session.finish.retrain import Refit
 
     mask = np.ones(64, bool)
     nets = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from mcprune.errors import FolderError, McpruneError, RanksError
 from mcprune.methods.base import BlockInfo
 from mcprune.session.checkpoints.writer import CheckpointWriter
-from mcprune.session.finalize import mask_content
+from mcprune.session.finish.finalize import mask_content
 from mcprune.session.search import Saver, Search
 from mcprune.session.steering.callbacks import Callback, SearchView
 from mcprune.storage.atomic import write_whole

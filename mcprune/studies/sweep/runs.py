@@ -19,9 +19,9 @@ from mcprune.config.schema import make_config
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.session.build.planner import make_plan
+from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search
-from mcprune.session.retrain import Refit
 from mcprune.studies.base import RESULTS, Options, Results, error_text, machine, write_json
 from mcprune.studies.sweep.study import Study, Taken
 from mcprune.studies.sweep.vary import Vary, corners

@@ -11,7 +11,7 @@ from torch import nn
 
 from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
-from mcprune.session.retrain import Refit
+from mcprune.session.finish.retrain import Refit
 from mcprune.storage.events import Event, Scored
 from mcprune.types import BoolArray
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcprune.exporters.footprint import macs, parameters
-from mcprune.session.baselines import Scores, finetuned_baselines, retrained_baselines, should_compare
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
+from mcprune.session.finish.baselines import Scores, finetuned_baselines, retrained_baselines, should_compare
+from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.retrain import Refit
 from mcprune.sites.weights import nonzero_weights
 from mcprune.storage.events import Adapted, BeforeAfter, CostBudget, Event, Hardened, MaskCost, Note, RunDone
 from mcprune.storage.folder import RunFolder

@@ -1,0 +1,1 @@
+"""After the search: the small model, its retraining, and what it is compared with."""
