@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from mcprune.config.options import METHODS, OPTIONS, SECTIONS, Option, kinds_of
 from mcprune.config.parsing import shown
+from mcprune.config.parts import MODIFIERS, modifiers_of
 from mcprune.config.presets import PRESETS
 from mcprune.config.rules import DEFAULTS
 from mcprune.config.sections.text import TextOption
@@ -52,7 +53,9 @@ LONGEST_DEFAULT = 24  # characters of a default on the first page; longer ones a
 
 def placeholder(entry: Option) -> str:
     """Return what stands for the value of an option: the choices, or the kind of value."""
-    return value_of(entry.info, is_path=entry.name in ("data", "out"))
+    value = value_of(entry.info, is_path=entry.name in ("data", "out"))
+    keys = list(modifiers_of(entry.name))
+    return value if not keys else f"{value}[,{keys[0]}=...]" if len(keys) == 1 else f"{value}[,KEY=VALUE,...]"
 
 
 def value_of(info: FieldInfo, *, is_path: bool = False) -> str:
@@ -84,12 +87,13 @@ def default_text(name: str, default: object, method: str = "") -> str:
 
 
 class Part(NamedTuple):
-    """A part of an option that is written as a text of several: its key there, its value, meaning and default."""
+    """A part of an option that is written as a text of several: its key there, its value, meaning, default and field in TOML files."""
 
     key: str
     value: str
     meaning: str
     default: str
+    field: str = ""
 
 
 def parts_of(entry: Option, method: str = "") -> Iterator[Part]:
@@ -102,8 +106,10 @@ def parts_of(entry: Option, method: str = "") -> Iterator[Part]:
                     placeholder(each),
                     str(each.info.description),
                     default_text(each.name, each.info.default),
+                    each.field,
                 )
         return
+    yield from _modifiers(entry, method)
     info = entry.by_method.get(method, entry.info)
     for kind in kinds_of(info):
         if isinstance(kind, type) and issubclass(kind, TextOption):
@@ -112,6 +118,21 @@ def parts_of(entry: Option, method: str = "") -> Iterator[Part]:
                     key = kind.key_of(field)
                     text = default_text(f"{entry.name}.{key}", part.default, method)
                     yield Part(key, value_of(part), part.description, text)
+
+
+def _modifiers(entry: Option, method: str = "") -> Iterator[Part]:
+    """Yield the options that are written behind an option, as KEY=VALUE."""
+    for key, name in modifiers_of(entry.name).items():
+        each = OPTIONS[name]
+        if each.methods and method and method not in each.methods:
+            continue
+        info = each.by_method.get(method, each.info)
+        field = each.field if each.section == entry.section else f"[{each.section}] {each.field}"
+        yield Part(key, _value(each), str(info.description), default_text(name, info.default, method), field)
+
+
+def _value(entry: Option) -> str:
+    return "yes|no" if entry.is_flag else value_of(entry.info)
 
 
 def default_of(entry: Option, method: str = "", *, parts: bool = True) -> str:
@@ -130,14 +151,17 @@ def default_of(entry: Option, method: str = "", *, parts: bool = True) -> str:
 
 def meaning(entry: Option) -> str:
     """Return the help of an option: what it means, and its default; method by method where they differ."""
+    behind = "".join(
+        f". {key}={_value(OPTIONS[name])}: {meaning(OPTIONS[name])}" for key, name in modifiers_of(entry.name).items()
+    )
     if len({(info.description, str(info.default)) for info in entry.by_method.values()}) < 2:
         method = entry.methods[0] if entry.methods else ""
-        return _with_default(str(entry.info.description), default_of(entry, method))
+        return _with_default(str(entry.info.description), default_of(entry, method)) + behind
     texts = [
         f"{method}: {_with_default(str(info.description), default_of(entry, method))}"
         for method, info in entry.by_method.items()
     ]
-    return ". ".join(texts)
+    return ". ".join(texts) + behind
 
 
 def _with_default(text: str, default: str) -> str:
@@ -177,8 +201,8 @@ def group_titles() -> list[str]:
 
 
 def is_listed(entry: Option) -> bool:
-    """Return whether the help lists an option on its own: the parts of --retrain are explained under that option."""
-    return not entry.name.startswith("retrain_")
+    """Return whether the help lists an option on its own: the parts of --retrain and modifiers are explained under their option."""
+    return not entry.name.startswith("retrain_") and entry.name not in MODIFIERS
 
 
 def presets_text() -> str:

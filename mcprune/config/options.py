@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from mcprune.config.parsing import nearest
+from mcprune.config.parts import split_modifiers
 from mcprune.config.sections.base import Section
 from mcprune.config.sections.data import Data
 from mcprune.config.sections.gradient import Gradient
@@ -184,7 +185,7 @@ def declaration(name: str) -> FieldInfo:
 
 
 def expanded(options: Mapping[str, object]) -> dict[str, object]:
-    """Return flat options with `retrain`, a text or a mapping, as its parts; a part that is given on its own stands above it.
+    """Return flat options with `retrain` and modifiers (`MODIFIERS`) as options of their own; one that is set on its own counts more.
 
     Raises
     ------
@@ -192,6 +193,7 @@ def expanded(options: Mapping[str, object]) -> dict[str, object]:
         An unknown name, or a text of another form.
     """
     check_names(options)
+    options = split_modifiers(options)
     parts: dict[str, object] = {}
     retrain = options.get("retrain")
     if isinstance(retrain, str):

@@ -36,7 +36,7 @@ def test_every_option_has_its_meaning_and_default_in_the_help():
     for entry in OPTIONS.values():
         if is_listed(entry):
             assert f" {entry.flag}" in text
-            assert " ".join(meaning(entry).split()) in text
+            assert "".join(meaning(entry).split()) in text.replace(" ", "")  # lines are broken at hyphens as well
             assert "(default: " in meaning(entry)
     for name in ("--config", "--quiet", "--json", "--help-all"):
         assert name in text
@@ -65,7 +65,7 @@ def test_the_second_page_has_all_options_by_section(capsys):
     places = [text.index(f"[{section}]") for section in SECTIONS]
     assert places == sorted(places)
     assert text.index("--gate-optimizer") > text.index("[search] --method gradient")
-    assert sum(is_listed(entry) for entry in OPTIONS.values()) <= 74
+    assert sum(is_listed(entry) for entry in OPTIONS.values()) <= 61
 
 
 @pytest.mark.parametrize("preset", [name for name, options in PRESETS.items() if options])

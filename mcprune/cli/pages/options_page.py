@@ -47,7 +47,7 @@ def _rows(entry: Option, method: str = "") -> list[str]:
     value = "" if entry.is_flag else f"`{value_of(info, is_path=entry.name in ('data', 'out'))}`"
     rows = [_row(f"`{entry.flag}`", key, value, str(info.description), default_of(entry, method, parts=False))]
     for part in parts_of(entry, method):
-        spelled = f"`{part.key}`" if entry.name == "retrain" else ""
+        spelled = f"`{part.field}`" if part.field else ""
         rows.append(_row(f". `{part.key}`", spelled, f"`{part.value}`", part.meaning, part.default))
     return rows
 
