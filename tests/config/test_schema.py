@@ -2,6 +2,7 @@
 
 import math
 import tomllib
+from pathlib import Path
 
 import annotated_types
 import pytest
@@ -209,3 +210,31 @@ def test_a_configuration_cannot_be_changed_and_shares_nothing():
     config = make_config(moves=shares)
     shares["site"] = 1.0
     assert config.chain.moves == {"exchange": 1.0}
+
+
+def test_small_settings_of_a_configuration():
+    config = make_config(
+        data="some/table.csv",
+        target="class",
+        must_keep="age",
+        must_drop="id",
+        objective="worst-group:region",
+        max_memory=10**9,
+    )
+    settings = config.data_settings()
+    assert (settings.source, settings.target, settings.max_memory) == ("some/table.csv", "class", 10**9)
+    assert {"age", "id", "region"} <= set(settings.required)
+    assert (settings.test, settings.validation, settings.scale) == (0.2, 0.15, "auto")
+    assert config.data_name() == "table"
+    assert config.folder() == Path("runs/table")
+    assert config.replace(out="elsewhere").folder() == Path("elsewhere")
+    own = make_config(frozen=True, pretrain=3, start="obd,after=0").own_model_settings()
+    assert (own.method, own.is_frozen, own.pretrain, own.is_start_scored) == ("markov", True, 3, True)
+    assert not make_config(start="obd,after=2").own_model_settings().is_start_scored
+    assert make_config(device="cpu", rank_timeout=7).rank_settings() == ("cpu", 7.0)
+
+
+def test_a_record_fixes_the_evaluator_unless_candidates_are_rejected_early():
+    assert make_config().with_evaluator("suffix").runtime.evaluator == "suffix"
+    assert make_config().with_evaluator(None).runtime.evaluator == "auto"
+    assert make_config(early_reject=0.1).with_evaluator("fused").runtime.evaluator == "auto"
