@@ -131,7 +131,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
 
     def _rows(self, X: FloatArray, targets: IntArray, weights: FloatArray, is_weighted: bool) -> Any:
         from mcprune.estimators import fitting
-        from mcprune.evaluators.fitted import takes_weights
+        from mcprune.estimators.fitted import takes_weights
 
         if self.estimator is None:
             return fitting.weighted_rows(X, targets, weights)
@@ -246,7 +246,7 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
         plan, rows, config = self._searched(X, y, sample_weight)
         keep = np.flatnonzero(self.support_)
         if plan is None:
-            from mcprune.evaluators.fitted import fitted, seeded
+            from mcprune.estimators.fitted import fitted, seeded
 
             self.estimator_ = fitted(
                 seeded(self.estimator, config.runtime.seed), rows.features[:, keep], rows.targets, rows.weights

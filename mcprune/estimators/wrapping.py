@@ -13,8 +13,8 @@ from mcprune.config.resolved import Facts
 from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
+from mcprune.estimators.fitted import WAYS, FittedEvaluator, seeded
 from mcprune.estimators.fitting import WeightedRows
-from mcprune.evaluators.fitted import WAYS, FittedEvaluator, seeded
 from mcprune.methods.base import Batch
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.objectives.base import Rows as ObjectiveRows

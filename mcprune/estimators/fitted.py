@@ -102,9 +102,9 @@ def _refitted(
     kept: IntArray,
     classes: int,
 ) -> FloatArray:
-    x_fit, y_fit, weights, x_judge = parts
+    x_fit, y_fit, weights, x_eval = parts
     one = fitted(estimator, x_fit[:, kept], y_fit, weights)
-    return outputs(one, x_judge[:, kept], classes)
+    return outputs(one, x_eval[:, kept], classes)
 
 
 class FittedEvaluator:
@@ -115,7 +115,7 @@ class FittedEvaluator:
     estimator : a scikit-learn classifier
     objective : Objective
         Started on the evaluation rows.
-    fit, judge : (features, targets, weights)
+    fit, evaluation : (features, targets, weights)
         Rows for fitting and for evaluation: float64 (rows, N), class indices, weights or None.
     classes : int
     way : 'refit' or 'mask'
@@ -131,15 +131,15 @@ class FittedEvaluator:
         estimator: ClassifierMixin,
         objective: Objective,
         fit: tuple[FloatArray, IntArray, FloatArray | None],
-        judge: tuple[FloatArray, IntArray, FloatArray | None],
+        evaluation: tuple[FloatArray, IntArray, FloatArray | None],
         *,
         classes: int,
         way: str = "refit",
         n_jobs: int | None = None,
     ) -> None:
         self.estimator, self.objective, self.classes, self.way = estimator, objective, classes, way
-        self._fit, self._judge = fit, judge
-        self.targets = torch.from_numpy(judge[1])
+        self._fit, self._evaluation = fit, evaluation
+        self.targets = torch.from_numpy(evaluation[1])
         self._known: dict[bytes, float] = {}
         self._pool = Parallel(n_jobs=n_jobs)
         self.fits = 0
@@ -196,23 +196,23 @@ class FittedEvaluator:
         return np.array([self._known[key] for key in keys])
 
     def _refits(self, masks: BoolArray) -> list[FloatArray]:
-        parts = (*self._fit, self._judge[0])
+        parts = (*self._fit, self._evaluation[0])
         kept = [np.flatnonzero(mask) for mask in masks]
         tasks = [delayed(_refitted)(self.estimator, parts, one, self.classes) for one in kept if one.size]
         logits = iter(self._pool(tasks))
         return [next(logits) if one.size else self._shares() for one in kept]
 
     def _masked(self, masks: BoolArray) -> list[FloatArray]:
-        rows, columns = self._judge[0].shape
+        rows, columns = self._evaluation[0].shape
         chunk = max(1, STACKED_VALUES // max(1, rows * columns))
         out: list[FloatArray] = []
         for first in range(0, len(masks), chunk):
             part = masks[first : first + chunk]
-            stacked = np.where(part[:, None], self._judge[0], self._mean).reshape(len(part) * rows, columns)
+            stacked = np.where(part[:, None], self._evaluation[0], self._mean).reshape(len(part) * rows, columns)
             out.extend(outputs(self._whole, stacked, self.classes).reshape(len(part), rows, self.classes))
         return out
 
     def _shares(self) -> FloatArray:
         counts = np.bincount(self._fit[1], weights=self._fit[2], minlength=self.classes)
         logs = np.log(np.clip(counts / counts.sum(), SMALLEST, 1.0))
-        return np.repeat(logs[None], len(self._judge[1]), axis=0)
+        return np.repeat(logs[None], len(self._evaluation[1]), axis=0)
