@@ -58,6 +58,7 @@ def test_every_check_of_scikit_learn_passes(estimator):
     assert len(found) >= 50
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_low_score_is_allowed_for_a_quarter_of_the_columns_alone():
     classifier = MarkovPrunedClassifier(1.0)
@@ -128,6 +129,7 @@ def test_a_weight_is_a_repeated_row_to_the_last_bit(estimator, few):
     assert answers[0].tolist() != answers[2].tolist()
 
 
+@pytest.mark.slow
 def test_weights_change_what_is_kept():
     """Two kinds of rows, each told by a column of its own: the heavier kind decides."""
     draw = np.random.default_rng(0)
@@ -169,6 +171,7 @@ def test_not_fitted(estimator, few):
         estimator.get_support()
 
 
+@pytest.mark.slow
 def test_grid_search_over_n_in_a_pipeline_and_processes(few):
     pipe = Pipeline(
         [("scale", StandardScaler()), ("select", MarkovSelector(**QUICK)), ("classify", LogisticRegression())]

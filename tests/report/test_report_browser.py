@@ -7,7 +7,7 @@ import pytest
 
 from mcprune.cli.report import write_report
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 # How many titles of panels lie on each other.
