@@ -60,7 +60,7 @@ def prune(
     Raises
     ------
     McpruneError
-        With the cause, what was found, and the remedy.
+        The run cannot start, or it failed; the message names the cause and the remedy.
     KeyboardInterrupt
         Ctrl-C. What was written stays, and `resume` goes on with it.
 
@@ -116,7 +116,7 @@ def fit(
     Raises
     ------
     McpruneError
-        With the cause, what was found, and the remedy.
+        The run cannot start, or it failed; the message names the cause and the remedy.
     """
     callbacks = tuple(callbacks)
     config = problem.config(search, with_checkpoint(options, callbacks))
@@ -152,7 +152,7 @@ def run(
     Raises
     ------
     McpruneError
-        With the cause, what was found, and the remedy.
+        The run cannot start, or it failed; the message names the cause and the remedy.
     """
     callbacks = tuple(callbacks)
     if isinstance(problem, Config):
@@ -179,9 +179,9 @@ def resume(
     folder : path
         Of the run.
     data : str, Dataset, or a pair (X, y), optional
-        The same data again, where they were given as arrays; else they are loaded as the first time.
+        The same data again, where they were arrays; else they are loaded again.
     model : nn.Module, optional
-        A classifier of the same kind again, where one was given; it is trained in place, its weights are the checkpoint's.
+        A classifier of the same kind again, where the run had a user's own; it is trained in place, from the checkpoint's weights.
     objective : callable, optional
         The objective again, where it was a function.
     older : bool
@@ -194,7 +194,7 @@ def resume(
     Returns
     -------
     Result
-        As `prune` would have given; its history and events are those of the whole run.
+        That of `prune`; its history and events are those of the whole run.
 
     Raises
     ------

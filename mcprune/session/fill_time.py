@@ -20,8 +20,8 @@ from mcprune.session.steering.controller import Controller
 
 # Of a chain's time: what a trial may take to learn how long an epoch lasts, and what its epochs are planned to fill.
 TRIAL, FILLED = 0.05, 0.95
-LONGEST = 0.1  # of the time, the longest trial: what has not done an epoch by then is compressed, as any run is
-TRIALS = 4  # at most: the first are short, and tell little where an epoch is a few steps
+LONGEST = 0.1  # of the time, the longest trial: a trial without an epoch by then is compressed, as any run is
+TRIALS = 4  # at most: the first are short, and measure little where an epoch is a few steps
 
 
 class Filling(Controller):
@@ -47,8 +47,8 @@ def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
     """Return how many epochs of a chain fit into `search_time`, learned from whole searches of few epochs.
 
     A short search has all phases of a long one: n(t) falling on small evaluation batches, then exchanges on large ones. It has
-    as many fewer waves of n(t), and looks at the validation rows, as it has fewer epochs: what a pool evaluates follows the waves and not
-    the epochs, and forty waves and looks in an epoch or two are most of their time. What is still wrong the run's own pace mends.
+    as many fewer waves of n(t), and evaluations of the validation rows, as it has fewer epochs: what a pool evaluates follows the
+    waves and not the epochs, and forty waves in an epoch or two would be most of their time. The run's own pace corrects the rest.
     No more epochs are planned than the gradient path would plan, which stops at 8 times the usual ones.
 
     Parameters
@@ -65,28 +65,28 @@ def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
         USUAL_EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.train.blocks * plan.train.steps // plan.train.epochs))
     )
     most, epochs, expected, forwards = MOST * usual, 1, plan.train.epochs, 0
-    made: list[tuple[float, float]] = []  # epochs and seconds of a trial
+    trials: list[tuple[float, float]] = []  # epochs and seconds
     for _ in range(TRIALS):
         done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.runtime.search_time)
         forwards += rows
-        made.append((done, seconds))
+        trials.append((done, seconds))
         expected = max(1, min(most, math.floor(FILLED * config.runtime.search_time * done / seconds)))
-        wanted = min(math.floor(TRIAL * config.runtime.search_time * done / seconds), most)
-        if wanted < 2 * epochs or done < epochs:
+        longer = min(math.floor(TRIAL * config.runtime.search_time * done / seconds), most)
+        if longer < 2 * epochs or done < epochs:
             break
-        epochs = wanted
-    fixed, each = _fixed_and_each(made)
+        epochs = longer
+    fixed, each = _fixed_and_each(trials)
     left = FILLED * config.runtime.search_time - (time.monotonic() - began) - setup - ready - fixed
     return Fitted(max(1, min(most, math.floor(left / each))), most, forwards)
 
 
-def _fixed_and_each(made: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def _fixed_and_each(trials: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Return the seconds that any search takes, as its fall of n(t) does, and those that an epoch adds, from the last two trials."""
-    epochs, seconds = made[-1]
+    epochs, seconds = trials[-1]
     mean = seconds / epochs
-    if len(made) == 1 or epochs <= made[-2][0]:  # the last one was compressed
+    if len(trials) == 1 or epochs <= trials[-2][0]:  # the last one was compressed
         return 0.0, mean
-    before, earlier = made[-2]
+    before, earlier = trials[-2]
     # One slow trial must not make an epoch look free.
     each = min(max((seconds - earlier) / (epochs - before), mean / 4.0), mean)
     return seconds - each * epochs, each
@@ -98,14 +98,14 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
     Returns
     -------
     epochs : float
-        That were done.
+        Done.
     seconds, ready : float
         Of the search, and of making it.
     forwards : int
 
     Notes
     -----
-    The waves, and the times between two looks, are as long, in epochs, as those of a search of `expected` epochs.
+    The waves, and the times between two evaluations of the validation rows, are as long in epochs as in a search of `expected` epochs.
     """
     began = time.monotonic()
     share = epochs / plan.train.epochs
@@ -117,13 +117,13 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
     chain = chain._replace(keep_schedule=schedule, start_after=chain.start_after * share)
     train = plan.train._replace(epochs=epochs, blocks=max(1, math.ceil(plan.train.blocks * share)))
     settings = plan.settings.with_chain(chain)._replace(train=train, runtime=plan.runtime._replace(search_time=limit))
-    alone = replace(
+    trial = replace(
         plan,
         settings=settings,
         stack=plan.new_stack(),
         notes=[],
     )
-    search = make_search(alone.config, alone, began)
+    search = make_search(trial.config, trial, began)
     search.looks = max(1, round(search.looks * epochs / max(expected, epochs)))
     ready = time.monotonic()
     with Interrupt() as interrupt:
@@ -131,5 +131,5 @@ def _search_short(plan: Plan, epochs: int, expected: int, limit: float) -> tuple
             pass
     if interrupt.should_stop:
         raise KeyboardInterrupt
-    done = epochs * min(1.0, search.blocks_done / alone.train.blocks)
+    done = epochs * min(1.0, search.blocks_done / trial.train.blocks)
     return done, max(time.monotonic() - ready, 1e-6), ready - began, search.forwards()

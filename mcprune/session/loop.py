@@ -25,7 +25,7 @@ from mcprune.session.checkpoints.folder_writer import FolderWriter
 from mcprune.session.finish.finalize import SearchResult, cost_budgets, finalize, write_mask
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.pilots import in_time
+from mcprune.session.pilots import plan_in_time
 from mcprune.session.ranks import share_plan
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
@@ -325,5 +325,5 @@ def make_search(config: Config, plan: Plan, began: float, controller: Controller
     """Return the search of a plan, ready to run; on the gradient path pilots may change the plan first."""
     use_threads(plan.runtime.threads)
     if plan.method == "gradient":
-        plan = in_time(plan, config, began, lambda plan: Search(plan, make_method(plan)))
+        plan = plan_in_time(plan, config, began, lambda plan: Search(plan, make_method(plan)))
     return Search(plan, make_method(plan), controller)

@@ -270,7 +270,7 @@ class Search(SearchStatus):
         is_late = is_free and state.clock.search >= limit
         state.replan = 0
         if is_free and math.isfinite(limit) and self.method.uses_blocks:
-            state.replan = self.pace.wanted(state.blocks_done, state.clock.search, limit)
+            state.replan = self.pace.blocks_in_time(state.blocks_done, state.clock.search, limit)
         stopping = interrupt.reason
         if self.plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
             is_late, state.replan, stopping = end_block_together(
@@ -287,7 +287,7 @@ class Search(SearchStatus):
         self.is_between = False
         before = self.pace.blocks
         try:
-            self.pace.turn(block, blocks)
+            self.pace.replan(block, blocks)
         except ValueError as error:
             raise ConfigError(f"The record of the run was changed: {error}. Give the folder of another run.") from None
         yield Replanned(block, blocks, before, self.pace.progress(block))

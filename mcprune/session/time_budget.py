@@ -1,7 +1,7 @@
-"""How far a chain's schedules are behind each block, and the blocks that are still planned, which the clock may change.
+"""How far a chain's schedules are after each block, and the number of planned blocks, which the clock may change.
 
 A schedule that the clock cuts off leaves a mask that was never searched for: n(t) is still falling, or up on a wave. So where the
-blocks at hand will not all be done within `--max-time`, fewer are planned and what is left of every schedule goes by the faster.
+planned blocks will not all be done within `--max-time`, fewer are planned, and the rest of every schedule passes faster.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 
-# Blocks whose times are known before anything is planned by them, and the most that are looked back on.
+# Blocks that are timed before anything is planned by them, and the most whose times count.
 KNOWN, BACK = 3, 31
-AIM = 0.98  # of the time is planned: the last block must not meet the clock
-# Fewer blocks are planned where those at hand would take so much more than what is left. While n(t) falls, blocks are unlike those to come:
-# only what is far too much is believed then.
+AIM = 0.98  # of the time is planned: the last block must end before the time does
+# Fewer blocks are planned where the planned ones would take so much more than the time left. While n(t) falls, blocks are unlike those
+# to come, so only a large excess counts.
 TOO_MUCH, FAR_TOO_MUCH = 1.05, 1.5
-LAST = 0.25  # of the time: if n(t) still falls then, there is nothing to wait for
+LAST = 0.25  # of the time: if n(t) still falls then, the estimate is taken as it is
 TOO_LITTLE = 0.93  # more are planned where they would take less than this share of it
-STEP = 0.02  # of the time lies between two changes, and no change is made for less than half of that
+STEP = 0.02  # of the time lies between two changes; a change of less than half of that is left out
 
 
 @dataclass
@@ -29,9 +29,9 @@ class PaceState:
     Attributes
     ----------
     blocks, most : int
-        Planned now, and the most that may ever be.
+        Planned now, and the largest number that may be planned.
     since, share : int and float
-        From this block and this share of the schedules on, equal shares are done in each block.
+        After this block and this share of the schedules, each block passes an equal share.
     changed : float
         Seconds of the search at the last change of the plan.
     """
@@ -44,14 +44,14 @@ class PaceState:
 
 
 class Pace:
-    """The share of the schedules that is done behind each block.
+    """The share of the schedules that has passed after each block.
 
     Parameters
     ----------
     blocks : int
-        That are planned.
+        Planned at the start.
     most : int, optional
-        More are never planned; by default no more than at the start.
+        The largest number that may be planned; by default that of the start.
     settled : float
         The share of the run from which blocks are like those to come.
 
@@ -67,8 +67,8 @@ class Pace:
         self.state = PaceState(blocks, max(blocks, most or 0))
         self.settled = settled
         self._is_settled = settled <= 0.0
-        self._early = 0.0  # seconds of a block while n(t) fell; 0 where that is not known
-        self._ends: deque[float] = deque(maxlen=BACK + 1)  # seconds behind the last blocks
+        self._early = 0.0  # seconds of a block while n(t) fell; 0 where unknown
+        self._ends: deque[float] = deque(maxlen=BACK + 1)  # seconds of the search at the ends of the last blocks
 
     @property
     def blocks(self) -> int:
@@ -76,27 +76,27 @@ class Pace:
         return self.state.blocks
 
     def progress(self, block: int) -> float:
-        """Return the share that is done behind so many blocks; block / blocks as long as nothing was changed."""
+        """Return the share that has passed after so many blocks; block / blocks while the plan is that of the start."""
         if block >= self.blocks:
             return 1.0
         state = self.state
         return state.share + (1.0 - state.share) * (block - state.since) / (state.blocks - state.since)
 
-    def turn(self, block: int, blocks: int) -> None:
-        """Plan so many blocks in all from behind `block` on.
+    def replan(self, block: int, blocks: int) -> None:
+        """Plan so many blocks in all, from the end of `block` on.
 
         Raises
         ------
         ValueError
-            None of them would be left.
+            No block would be left.
         """
         if blocks <= block:
-            raise ValueError(f"{blocks} blocks are planned behind block {block}: one at least must be left")
+            raise ValueError(f"{blocks} blocks in all after block {block}: at least one must be left")
         self.state.share, self.state.since = self.progress(block), block
         self.state.blocks = blocks
 
-    def wanted(self, block: int, seconds: float, limit: float) -> int:
-        """Return how many blocks should be planned, 0 where it may stay as it is.
+    def blocks_in_time(self, block: int, seconds: float, limit: float) -> int:
+        """Return how many blocks should be planned; 0 where the plan may stay.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Pace:
         if not self._is_settled and self.progress(block) >= self.settled:
             self._is_settled = True
             self._early = self._usual() if len(self._ends) > KNOWN else 0.0
-            self._ends.clear()  # those blocks were others
+            self._ends.clear()  # they were blocks of the fall
         self._ends.append(seconds)
         left = AIM * limit - seconds
         is_known = len(self._ends) > KNOWN
@@ -119,18 +119,18 @@ class Pace:
         each = self._usual() if is_known else self._early
         need = each * (self.blocks - block)
         if need > (TOO_MUCH if self._is_settled or left < LAST * limit else FAR_TOO_MUCH) * left:
-            wanted = block + max(1, math.floor(left / each))
+            planned = block + max(1, math.floor(left / each))
         elif self._is_settled and len(self._ends) > BACK // 2 and need < TOO_LITTLE * left:
-            wanted = min(self.state.most, block + math.floor(left / each))
+            planned = min(self.state.most, block + math.floor(left / each))
         else:
             return 0
-        if wanted == self.blocks or abs(need - each * (wanted - block)) < 0.5 * STEP * limit:
+        if planned == self.blocks or abs(need - each * (planned - block)) < 0.5 * STEP * limit:
             return 0
         self.state.changed = seconds
-        return wanted
+        return planned
 
     def _usual(self) -> float:
-        """Return the mean seconds of a block, what is told and saved between two included.
+        """Return the mean seconds of a block, events and checkpoints included.
 
         The longest counts as the second longest: a machine may stand still for a moment. More may not be left out, since a block in which
         a wave of n(t) rises takes much longer than the others.

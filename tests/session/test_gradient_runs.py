@@ -269,7 +269,7 @@ def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatc
     figures = dict(re.findall(r"([a-z][\w ,-]*): (0\.\d{4}) after", note))
     best = re.search(r"alpha auto: (.*?) by the validation", note)[1]
     assert float(figures[best]) == max(map(float, figures.values()))
-    assert start.config["gates"].split(":")[0] == pilots.CANDIDATES[best]["gates"].kind
+    assert start.config["gates"].split(":")[0] == pilots.CANDIDATES[best].gates.kind
     assert data_of(told, "hardened")[0].forwards > 3 * data_of(told, "hardened")[0].steps * 64
     # The resolved configuration names the choice, so it repeats without pilots.
     written = read_options(tmp_path / "run" / "config.toml")
@@ -319,14 +319,16 @@ def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypa
     monkeypatch.setattr(Search, "advance", advance)
     config = quick(method="gradient", alpha="auto", epochs=None, search_time=2.0)
     plan = make_plan(config, load_data("digits"))
-    final = pilots.in_time(plan, config, 0.0, lambda plan: Search(plan, make_method(plan)))
+    final = pilots.plan_in_time(plan, config, 0.0, lambda plan: Search(plan, make_method(plan)))
     assert now[0] <= share * 2.0 + 0.3
     assert "no time for it" in final.notes[-1]
     assert final.config.gradient.alpha.kind == "ramp"
     # The control: without a bound they take several times their share.
     now[0] = 0.0
     monkeypatch.setattr(pilots, "SLOW", 1e9)
-    pilots.in_time(make_plan(config, load_data("digits")), config, 0.0, lambda plan: Search(plan, make_method(plan)))
+    pilots.plan_in_time(
+        make_plan(config, load_data("digits")), config, 0.0, lambda plan: Search(plan, make_method(plan))
+    )
     assert now[0] > 2 * share * 2.0
 
 

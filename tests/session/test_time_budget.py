@@ -75,7 +75,7 @@ def test_a_run_that_would_be_cut_comes_to_the_end_of_its_schedules(monkeypatch):
 def test_without_it_the_mask_was_never_searched_for(monkeypatch):
     """The control: the same run under a pace that never changes ends while n(t) falls."""
     blocks = of(told_of(epochs=1), "run_started")[0].blocks * 40
-    monkeypatch.setattr(Pace, "wanted", lambda *_: 0)
+    monkeypatch.setattr(Pace, "blocks_in_time", lambda *_: 0)
     monkeypatch.setattr(Search, "is_falling", False)
     Clock(monkeypatch)
     told = told_of(search_time=0.25 * blocks * EACH)
@@ -90,7 +90,7 @@ def test_one_block_is_made_at_n_however_little_time_there_is(monkeypatch):
     assert (last.block, last.blocks, last.target, last.kept) == (3, 3, 16, 16)  # the first is not counted
     assert of(told, "hardened")[0].kept_before == 16
     assert [(change.block, change.blocks) for change in of(told, "replanned")] == [(2, 3)]
-    assert [text for note in of(told, "note") if (text := note.text).startswith("only 3 of ")]
+    assert [text for note in of(told, "note") if (text := note.text).startswith("Only 3 of ")]
 
 
 @pytest.mark.slow
@@ -181,10 +181,10 @@ def test_time_that_is_left_is_filled_where_more_may_be_planned(monkeypatch):
 def test_the_share_that_is_done_is_exact_until_it_is_changed_and_meets_its_end():
     one = Pace(7)
     assert [one.progress(block) for block in range(8)] == [block / 7 for block in range(8)]
-    one.turn(2, 4)
+    one.replan(2, 4)
     assert [one.progress(block) for block in (2, 3, 4, 5)] == [2 / 7, pytest.approx(2 / 7 + 5 / 14), 1.0, 1.0]
     with pytest.raises(ValueError, match="one at least"):
-        one.turn(3, 3)
+        one.replan(3, 3)
     other = Pace(7)
     deserialize(serialize(one.state), other.state)
     other.resume()
@@ -196,7 +196,7 @@ def test_a_moment_in_which_the_machine_stands_still_is_no_measure():
         one, now = Pace(1000), 0.0
         for block in range(1, 40):
             now += 0.1 + (spike if block == 35 else 0.0)
-            if one.wanted(block, now, 110.0):
+            if one.blocks_in_time(block, now, 110.0):
                 return True
         return False
 
