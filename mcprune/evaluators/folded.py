@@ -36,7 +36,7 @@ class FoldedObjective:
         self.parts = [copy.copy(objective) for _ in range(len(bounds(0)) - 1)]
         self.name = objective.name
         self.lower_bound = objective.lower_bound
-        self.words = objective.words
+        self.description = objective.description
         self.is_stepped = objective.is_stepped
         self.reads_mask = objective.reads_mask
         self.row_weights: FloatArray | None = None

@@ -25,7 +25,7 @@ class Objective(Protocol):
     name : str
     lower_bound : float or None
         No value can be smaller; None where nothing is known.
-    words : str
+    description : str
         What the value is, for people.
     is_stepped : bool
         One row on the other side of a threshold changes the value by more than rounding: evaluators that are not exact
@@ -36,7 +36,7 @@ class Objective(Protocol):
 
     name: str
     lower_bound: float | None
-    words: str
+    description: str
     is_stepped: bool
     reads_mask: bool
 

@@ -28,7 +28,7 @@ class CrossEntropy:
     """Mean cross-entropy of the softmax of the outputs, in nats."""
 
     name = "cross-entropy"
-    words = "cross-entropy"
+    description = "cross-entropy"
     is_stepped = False
     reads_mask = False
     lower_bound: float | None = 0.0
@@ -55,7 +55,7 @@ class ErrorRate:
     """Share of the rows whose largest output is not their class."""
 
     name = "error"
-    words = "error"
+    description = "error"
     is_stepped = True
     reads_mask = False
     lower_bound: float | None = 0.0

@@ -43,7 +43,7 @@ class OwnObjective:
             count = 3
         self.reads_mask = count != 2
         self.function = function
-        self.name = self.words = name
+        self.name = self.description = name
         bound = getattr(function, "lower_bound", None)
         self.lower_bound = float(bound) if isinstance(bound, numbers.Real) else None
         self._calls = 0

@@ -30,7 +30,7 @@ class Cost:
     def __init__(self, costs: FloatArray) -> None:
         self.costs = costs
         self.name = "cost:" + ";".join(",".join(f"{value:g}" for value in row) for row in costs)
-        self.words = "mean cost"
+        self.description = "mean cost"
         self.lower_bound: float | None = float(costs.min())
 
     def begin(self, rows: Rows) -> None:
@@ -74,7 +74,7 @@ class WorstGroup:
     def __init__(self, column: int | None = None, shown: str = "class") -> None:
         self.column, self.shown = column, shown
         self.name = "worst-group" if column is None else f"worst-group:{shown}"
-        self.words = f"error of the worst {shown}"
+        self.description = f"error of the worst {shown}"
         self.rows = Rows()
 
     def begin(self, rows: Rows) -> None:

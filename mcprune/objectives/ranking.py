@@ -93,7 +93,7 @@ class RocAuc(_Ranked):
     """
 
     name = "auc"
-    words = "1 - AUC"
+    description = "1 - AUC"
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return 1 - AUC of each candidate, shape (K,); see `Objective.losses`."""
@@ -118,7 +118,7 @@ class BackgroundAt(_Ranked):
     def __init__(self, efficiency: float, label: int, shown: str) -> None:
         self.efficiency, self.label, self.shown = efficiency, label, shown
         self.name = f"rejection:{efficiency:g}:{shown}"
-        self.words = f"background at {efficiency:.3g} of {shown}"
+        self.description = f"background at {efficiency:.3g} of {shown}"
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the background that passes, of each candidate, shape (K,); see `Objective.losses`."""
@@ -148,7 +148,7 @@ class Significance(_Ranked):
         self.label, self.shown, self.yields = label, shown, yields
         numbers = "" if yields is None else f"{yields[0]:g}:{yields[1]:g}:"
         self.name = f"significance:{numbers}{shown}"
-        self.words = f"1 - Z/sqrt(S) of {shown}"
+        self.description = f"1 - Z/sqrt(S) of {shown}"
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return 1 - Z / sqrt(S) of each candidate, shape (K,); see `Objective.losses`."""

@@ -213,7 +213,7 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         epochs=plan.train.epochs,
         blocks=plan.train.blocks,
         config=plan.config.flat(),
-        objective=None if plan.is_plain_objective else plan.objective.words,
+        objective=None if plan.is_plain_objective else plan.objective.description,
         **search.method.description(),
     )
 

@@ -175,7 +175,7 @@ def _check_limits(space: SearchSpace) -> None:
     bounds = zip(space.whole.limits.tolist(), space.smallest.tolist(), strict=True)
     for cost, (whole, smallest) in zip(space.budget.costs, bounds, strict=True):
         option = "keep" if cost.costs is None else cost.unit
-        words = COST_UNITS[cost.unit]
+        units = COST_UNITS[cost.unit]
         if smallest < 0:
             raise ConfigError(
                 f"No mask satisfies {describe_budget(space)}. Name fewer sites to keep or drop, or choose other numbers."
@@ -183,11 +183,11 @@ def _check_limits(space: SearchSpace) -> None:
         if cost.limit > whole:
             most = "all that may be kept" if space.has_fixed or cost.costs is None else "the whole model"
             raise ConfigError(
-                f"{option}={cost.limit:,}, but {most} has {whole:,} {words}. Choose {smallest:,} <= {option} <= {whole:,}."
+                f"{option}={cost.limit:,}, but {most} has {whole:,} {units}. Choose {smallest:,} <= {option} <= {whole:,}."
             )
         if cost.limit < smallest:
             raise ConfigError(
-                f"{option}={cost.limit:,}, but the smallest model, {_smallest_model(space)}, has {smallest:,} {words}. "
+                f"{option}={cost.limit:,}, but the smallest model, {_smallest_model(space)}, has {smallest:,} {units}. "
                 f"Choose {smallest:,} <= {option} <= {whole:,}."
             )
     classes = space.classes

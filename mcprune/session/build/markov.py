@@ -50,7 +50,7 @@ def most_evaluation_rows(plan: Plan) -> int:
 
 
 def evaluation_problem(plan: Plan) -> EvaluationProblem:
-    """Return what the evaluators are judged on: the model as it is, rows as a block of the run has them, and its moves."""
+    """Return the problem on which evaluators are compared: the present model, rows as in a block of the run, and its moves."""
     chain, data = plan.chain, plan.splits
     early = chain.keep_schedule.kind == "geometric" and plan.falls
     most = plan.evaluation.early_rows if early else plan.evaluation.rows

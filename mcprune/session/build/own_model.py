@@ -27,7 +27,7 @@ NAMED = 3
 TRIED = 512
 # A model is trained if its loss is below this share of that of the class frequencies.
 TRAINED_BELOW = 0.8
-# A note is made where on scaled rows it is right on so many more of them, as a share.
+# A note is made if the accuracy on scaled rows is higher by more than this.
 BETTER_SCALED = 0.1
 
 
@@ -252,16 +252,16 @@ def note_on_redraw(model: nn.Module) -> str:
     if not names:
         return ""
     listing = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    return f"retraining starts {listing} from the values that they came with: no reset_parameters of the model draws them afresh"
+    return f"retraining starts {listing} from the values that they came with: no reset_parameters of the model draws them again"
 
 
 def redrawn_copies(model: nn.Module, count: int, seed: int) -> tuple[nn.Module, ...]:
-    """Return copies of a model, the trainable parameters of each drawn afresh: what it knew of the rows is forgotten.
+    """Return copies of a model, the trainable parameters of each drawn again, so that no copy has seen the rows.
 
     Raises
     ------
     ConfigError
-        Parameters that cannot be drawn afresh.
+        Parameters that cannot be drawn again.
     """
     if names := undrawn_parameters(model):
         raise ConfigError(

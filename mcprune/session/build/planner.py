@@ -143,7 +143,7 @@ def make_plan(
     )
     if config.problem.objective != PLAIN or function is not None:  # now rather than after the first blocks
         try_objective(evaluation_problem(plan))
-        notes.append(f"objective: the chain minimises {objective.words}; backprop minimises cross-entropy")
+        notes.append(f"objective: the chain minimises {objective.description}; backprop minimises cross-entropy")
     return plan
 
 

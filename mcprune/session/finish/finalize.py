@@ -159,7 +159,7 @@ def finalize(
         seconds=time.monotonic() - began,
         scores=scores.ordered(),
         method=plan.method,
-        objective=None if plan.is_plain_objective else plan.objective.words,
+        objective=None if plan.is_plain_objective else plan.objective.description,
         hardened=result.hardened,
         indices=indices,
         names=names,
