@@ -15,11 +15,10 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import parameters
 from mcprune.models.flops import multiply_accumulates
-from mcprune.models.forward import home, run_model
-from mcprune.models.modes import evaluating
 from mcprune.sites.channels import ChannelGroup, channel_groups
 from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
 from mcprune.sites.site_map import SiteMap, hidden_layers, site_map
+from mcprune.sites.traced_costs import positions
 from mcprune.sites.weights import weighted_layers
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.surgery.trial import refusals
@@ -153,12 +152,12 @@ def inspect(model: nn.Module, example: torch.Tensor | ArrayLike) -> Inspection:
     if isinstance(model, PrunedModel):  # what a run left: the network inside
         model = model.model
     shape = _row(example)
-    positions = _positions(model, shape)
+    places_of = positions(model, shape)
     places: list[Place] = [_inputs(model, shape)]
     notes: list[str] = []
     for kind, find in (("units", _units), ("channels", _channels), ("weights", _weights)):
         try:
-            places += find(model, shape, positions)
+            places += find(model, shape, places_of)
         except ModelError as error:
             notes.append(f"{kind}: {error}")
     if not any(isinstance(layer, CONVOLUTIONS) for layer in model.modules()):
@@ -183,27 +182,6 @@ def _row(example: torch.Tensor | ArrayLike) -> tuple[int, ...]:
 
 def _weight(model: nn.Module, name: str) -> torch.Tensor:
     return model.get_submodule(name).get_parameter("weight")
-
-
-def _positions(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
-    """Return, for each linear or convolution layer that runs, how many values it gives for one row."""
-    counts: dict[str, int] = {}
-    hooks = []
-    for name, layer in model.named_modules():
-        if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
-
-            def note(_module: nn.Module, _inputs: object, out: torch.Tensor, name: str = name) -> None:
-                counts[name] = counts.get(name, 0) + out[0].numel()
-
-            hooks.append(layer.register_forward_hook(note))
-    dtype, device = home(model)
-    try:
-        with torch.no_grad(), evaluating(model):
-            run_model(lambda: model(torch.zeros(2, *shape, dtype=dtype, device=device)), model, shape)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return counts
 
 
 def _saved(model: nn.Module, sites: SiteMap, shape: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -245,13 +223,12 @@ def _saved_by_units(model: nn.Module, name: str, shape: tuple[int, ...]) -> tupl
 def _channels(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]) -> list[Place]:
     if not any(isinstance(layer, CONVOLUTIONS) for layer in model.modules()):
         return []
-    places = {name: max(1, count // len(_weight(model, name))) for name, count in positions.items()}
     groups = [group for group in channel_groups(model, shape) if group.kind == "channels"]
     reasons = refusals(model, "channels", [group.layer for group in groups if not group.blocked], shape)
     out = []
     for group in groups:
         why = group.blocked or reasons[group.layer]
-        saved: tuple[int | None, int | None] = (None, None) if why else _of_group(model, group, places)
+        saved: tuple[int | None, int | None] = (None, None) if why else _of_group(model, group, positions)
         out.append(Place("channels", group.layer, group.size, saved[0], saved[1], group.parts[1:], why))
     return out
 
@@ -277,9 +254,9 @@ def _weights(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]
     reasons = refusals(model, "weights", list(layers), shape)
     out = []
     for name, layer in layers.items():
-        size, rows = layer.weight.numel(), layer.weight.shape[0]
+        size = layer.weight.numel()
         known = not reasons[name]
         # A layer that is not called has its weight read by another one, and nobody counts how often.
-        macs = positions[name] // rows if known and name in positions else None
+        macs = positions[name] if known and name in positions else None
         out.append(Place("weights", name, size, 1 if known else None, macs, (), reasons[name]))
     return out

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from mcprune.errors import ModelError
+from mcprune.errors import ModelError, brief
 from mcprune.random import weights_generator
 
 CHECKED_ROWS = 32
@@ -33,7 +33,7 @@ def run_model(forward: Callable[[], object], model: nn.Module, rows: tuple[int, 
         result = forward()
     except Exception as error:
         raise ModelError(
-            f"{type(model).__name__} could not be run on rows of shape {rows}: {error}. "
+            f"{type(model).__name__} could not be run on rows of shape {rows}: {brief(error)}. "
             "Pass input_shape=..., the shape of one row as the model takes it, such as (1, 28, 28)."
         ) from error
     if not isinstance(result, torch.Tensor):

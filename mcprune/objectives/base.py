@@ -61,11 +61,22 @@ class Objective(Protocol):
         ...
 
 
+class RowWeighted:
+    """What objectives share that are means over rows, under the rows' weights, and read no mask."""
+
+    reads_mask = False
+    weights: torch.Tensor | None = None
+
+    def begin(self, rows: Rows) -> None:
+        """Take the rows' weights; see `Objective.begin`."""
+        self.weights = rows.weights
+
+
 class MaskedObjective(Objective, Protocol):
     """An objective that reads the mask."""
 
     def masked_losses(self, logits: torch.Tensor, targets: torch.Tensor, masks: BoolArray | None) -> FloatArray:
-        """Do what `losses` does with the masks (K, N) at hand."""
+        """Return what `losses` returns, with the masks (K, N)."""
         ...
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mcprune.objectives.base import Rows
+from mcprune.objectives.base import RowWeighted
 from mcprune.types import FloatArray
 
 
@@ -24,19 +24,13 @@ def row_mean(values: torch.Tensor, weights: torch.Tensor | None = None) -> Float
     return np.asarray(np.mean(np.ascontiguousarray(values.numpy()), axis=1, dtype=np.float64))
 
 
-class CrossEntropy:
+class CrossEntropy(RowWeighted):
     """Mean cross-entropy of the softmax of the outputs, in nats."""
 
     name = "cross-entropy"
     description = "cross-entropy"
     is_stepped = False
-    reads_mask = False
     lower_bound: float | None = 0.0
-    weights: torch.Tensor | None = None
-
-    def begin(self, rows: Rows) -> None:
-        """Take the rows' weights; see `Objective.begin`."""
-        self.weights = rows.weights
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the mean cross-entropy of each candidate, shape (K,); see `Objective.losses`."""
@@ -51,19 +45,13 @@ class WeightedCrossEntropy(CrossEntropy):
     name = "weighted cross-entropy"
 
 
-class ErrorRate:
+class ErrorRate(RowWeighted):
     """Share of the rows whose largest output is not their class."""
 
     name = "error"
     description = "error"
     is_stepped = True
-    reads_mask = False
     lower_bound: float | None = 0.0
-    weights: torch.Tensor | None = None
-
-    def begin(self, rows: Rows) -> None:
-        """Take the rows' weights; see `Objective.begin`."""
-        self.weights = rows.weights
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the share of wrong answers of each candidate, shape (K,); see `Objective.losses`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mcprune.errors import ObjectiveError
+from mcprune.errors import ObjectiveError, brief
 from mcprune.objectives.base import Rows
 from mcprune.types import AnyArray, BoolArray, FloatArray
 
@@ -84,9 +84,8 @@ class OwnObjective:
         try:
             value = self.function(*arguments)
         except Exception as error:  # the user's own code
-            message = (str(error).splitlines() or [""])[0]
             raise ObjectiveError(
-                f"objective {self.name!r} raised {type(error).__name__}: {message}{_where(error)}; it is called with "
+                f"objective {self.name!r} raised {type(error).__name__}: {brief(error)}{_where(error)}; it is called with "
                 f"{', '.join(f'{part.dtype} {part.shape}' for part in arguments)}"
             ) from error
         if isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 0:
@@ -139,9 +138,8 @@ def from_file(text: str) -> OwnObjective:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's own code
-        message = (str(error).splitlines() or [""])[0]
         raise ObjectiveError(
-            f"objective={text!r}: {path} cannot be run, {type(error).__name__}: {message}; fix that"
+            f"objective={text!r}: {path} cannot be run, {type(error).__name__}: {brief(error)}; fix that"
         ) from error
     if not hasattr(module, name):
         raise ObjectiveError(f"objective={text!r}: {path} has no {name!r}; give FILE.py:NAME of a function in it")

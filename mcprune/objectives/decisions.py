@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mcprune.objectives.base import Rows
+from mcprune.objectives.base import Rows, RowWeighted
 from mcprune.objectives.classification import row_mean
 from mcprune.types import FloatArray
 
 
-class Cost:
+class Cost(RowWeighted):
     """Mean cost of the decisions that the probabilities make cheapest.
 
     The decision for a row is the class j of the smallest sum_i p_i C[i, j]; it costs C[true, j]. With 0 on the diagonal and 1
@@ -24,18 +24,12 @@ class Cost:
     """
 
     is_stepped = True
-    reads_mask = False
-    weights: torch.Tensor | None = None
 
     def __init__(self, costs: FloatArray) -> None:
         self.costs = costs
         self.name = "cost:" + ";".join(",".join(f"{value:g}" for value in row) for row in costs)
         self.description = "mean cost"
         self.lower_bound: float | None = float(costs.min())
-
-    def begin(self, rows: Rows) -> None:
-        """Take the rows' weights; see `Objective.begin`."""
-        self.weights = rows.weights
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the mean cost of each candidate, shape (K,); see `Objective.losses`."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mcprune.errors import ObjectiveError
-from mcprune.objectives.base import Rows
+from mcprune.objectives.base import RowWeighted
 from mcprune.types import BoolArray, FloatArray
 
 EDGE = 1e-12  # an efficiency that is reached but for rounding is reached
@@ -61,17 +61,11 @@ def _finite(logits: torch.Tensor, values: FloatArray) -> FloatArray:
     return np.where(bad.cpu().numpy(), np.nan, values)
 
 
-class _Ranked:
+class _Ranked(RowWeighted):
     """What the objectives of this file share."""
 
     lower_bound: float | None = 0.0
     is_stepped = True
-    reads_mask = False
-    weights: torch.Tensor | None = None
-
-    def begin(self, rows: Rows) -> None:
-        """Take the rows' weights; see `Objective.begin`."""
-        self.weights = rows.weights
 
     def _curve(self, logits: torch.Tensor, targets: torch.Tensor, label: int, name: str, words: str) -> Curve:
         is_signal = targets == label

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.report.mixing import autocorrelation, mixing
-from mcprune.report.page import COLOURS, CYCLE, Figure, bytes_array, grid, layout, line, panel_title
+from mcprune.report.page import BARE, COLOURS, CYCLE, Figure, bytes_array, grid, layout, line, panel_title
 from mcprune.report.summary import group_title
 from mcprune.storage.event_log import EventLog
 from mcprune.types import FloatArray
@@ -231,14 +231,7 @@ def masks(runs: Runs, shapes: Mapping[str, Sequence[int] | None]) -> Figure | No
     domains = grid(len(panels), columns, gap_x=0.03, gap_y=0.1)
     data: list[Figure] = []
     axes: Figure = {}
-    bare = {
-        "showticklabels": False,
-        "ticks": "",
-        "showgrid": False,
-        "zeroline": False,
-        "mirror": True,
-        "constrain": "domain",
-    }
+    bare = {**BARE, "constrain": "domain"}
     for place, (_, picture) in enumerate(panels):
         suffix = "" if place == 0 else str(place + 1)
         x_domain, y_domain = domains[place]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 Figure = JsonObject
+BARE = {"showticklabels": False, "ticks": "", "showgrid": False, "zeroline": False, "mirror": True}  # axes of pictures
 
 # A colour-blind-safe palette (Okabe & Ito), then darker and lighter ones for more than eight methods.
 COLOURS = (

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import fx, nn
 
-from mcprune.errors import ModelError
+from mcprune.errors import ModelError, brief
 from mcprune.models.forward import home
 from mcprune.models.mlp import MLP
 from mcprune.models.modes import evaluating
@@ -128,9 +128,8 @@ def channel_groups(model: nn.Module, rows: Sequence[int]) -> list[ChannelGroup]:
         with evaluating(model):
             graph = _Tracer().trace(model)
     except Exception as error:  # the user's own code, called with symbols instead of numbers
-        message = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"the forward pass of {name} cannot be followed by torch.fx ({type(error).__name__}: {message}), so what reads its "
+            f"the forward pass of {name} cannot be followed by torch.fx ({type(error).__name__}: {brief(error)}), so what reads its "
             'channels is not known. Write it without decisions on numbers, or choose sites = "inputs".'
         ) from error
     dtype, device = home(model)
@@ -140,9 +139,8 @@ def channel_groups(model: nn.Module, rows: Sequence[int]) -> list[ChannelGroup]:
         with torch.no_grad(), evaluating(model):
             shapes.run(x)
     except Exception as error:
-        message = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"{name} could not be run on rows of shape {tuple(rows)}: {message}. "
+            f"{name} could not be run on rows of shape {tuple(rows)}: {brief(error)}. "
             "Pass input_shape=..., the shape of one row as the model takes it, such as (1, 28, 28)."
         ) from error
     return _Follower(model, shapes.shapes).follow(graph)

@@ -14,7 +14,7 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.models.flops import multiply_accumulates
-from mcprune.models.forward import home
+from mcprune.models.forward import home, run_model
 from mcprune.models.modes import evaluating
 from mcprune.sites.channel_calls import CONVOLUTIONS, NORMS
 from mcprune.sites.channel_choice import why_missing
@@ -78,13 +78,7 @@ def positions(model: nn.Module, rows: Sequence[int]) -> dict[str, int]:
     dtype, device = home(model)
     try:
         with torch.no_grad(), evaluating(model):
-            model(torch.zeros(2, *rows, dtype=dtype, device=device))
-    except RuntimeError as error:
-        message = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"{type(model).__name__} could not be run on rows of shape {tuple(rows)}: {message}. Pass input_shape=..., the shape of one "
-            "row as the model takes it, such as (1, 28, 28)."
-        ) from error
+            run_model(lambda: model(torch.zeros(2, *rows, dtype=dtype, device=device)), model, tuple(rows))
     finally:
         for hook in hooks:
             hook.remove()

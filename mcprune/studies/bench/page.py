@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcprune.report.page import COLOURS, CYCLE, Figure, Page, bytes_array, grid, layout, line, panel_title
+from mcprune.report.page import BARE, COLOURS, CYCLE, Figure, Page, bytes_array, grid, layout, line, panel_title
 from mcprune.storage.run_metrics import RunFigures, gates_over_time, jaccard
 from mcprune.studies.base import Results
 from mcprune.studies.bench import table as bench_table
@@ -273,14 +273,7 @@ def mask_pictures(mine: Mapping[str, Sequence[RunFigures]]) -> Figure:
         share = np.mean([np.isin(np.arange(run.N), run.keep) for run in runs], axis=0)
         x_domain, y_domain = domains[place]
         is_image = picture_shape(runs[0])[0] > 1
-        bare = {
-            "showticklabels": False,
-            "ticks": "",
-            "showgrid": False,
-            "zeroline": False,
-            "mirror": True,
-            "linecolor": "#8b95a5",
-        }
+        bare = {**BARE, "linecolor": "#8b95a5"}
         axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "constrain": "domain", **bare}
         axes[f"yaxis{suffix}"] = {
             "domain": y_domain,
