@@ -1,4 +1,4 @@
-"""One small tree of errors; every message gives the cause, what was met, and the remedy.
+"""The errors of mcprune: every message gives the cause, what was found, and the remedy.
 
 The command line prints the message of a `McpruneError` and exits with code 2. Any other exception is a fault of
 mcprune itself and keeps its traceback.
@@ -6,13 +6,13 @@ mcprune itself and keeps its traceback.
 
 
 class McpruneError(Exception):
-    """What the user can mend: the message says how."""
+    """An error that the user can fix; the message says how."""
 
 
 def brief(error: BaseException, most: int = 160) -> str:
-    """Return what an error of a library says as a part of a message: its first line, not endless; else its kind."""
-    said = str(error).strip().splitlines()
-    return said[0][:most] if said else type(error).__name__
+    """Return the first line of an error's message, at most `most` characters, or its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__
 
 
 class ConfigError(McpruneError, ValueError):

@@ -1,4 +1,4 @@
-"""A tree of state to plain values, arrays and tensors, and back: what a checkpoint holds is the state itself.
+"""Serialize a tree of state to plain values, arrays and tensors, and back: a checkpoint holds the state itself.
 
 A tree is made of named tuples, dataclasses, dictionaries, lists and deques; its leaves are plain values, arrays, tensors, random
 generators, classifiers and optimizers. Nothing is listed by hand: a field that is added to a state is saved.
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-# Names to plain values, lists, arrays and tensors, and the same again.
+# Names to plain values, lists, arrays, tensors, and further dictionaries of this kind.
 Saved = dict[str, Any]
 
 T = TypeVar("T")
@@ -50,11 +50,11 @@ def serialize(tree: Any) -> Any:
         parts = {"parameters": tree.named_parameters(), "buffers": tree.named_buffers()}
         return {kind: {name: serialize(value) for name, value in part} for kind, part in parts.items()}
     if isinstance(tree, torch.optim.Optimizer):
-        held = tree.state
+        stored = tree.state
         return {
-            str(place): {name: serialize(value) for name, value in held[parameter].items()}
+            str(place): {name: serialize(value) for name, value in stored[parameter].items()}
             for place, parameter in enumerate(_parameters(tree))
-            if parameter in held
+            if parameter in stored
         }
     if isinstance(tree, Mapping):
         return {str(name): serialize(value) for name, value in tree.items()}
@@ -71,11 +71,11 @@ def deserialize(saved: Any, like: T, name: str = "state", hint: Any = None) -> T
     Parameters
     ----------
     saved : dict, list, array, tensor or plain value
-        From `serialize`; possibly changed by somebody.
+        From `serialize`; possibly changed on disk.
     like : tree
-        Of the same types: a state at its start. Arrays must have the same shapes.
+        A state at its start, of the same types. Arrays must have the same shapes.
     name : str
-        Of the tree in errors.
+        Name of the tree in errors.
     hint : type, optional
         The declared type of a plain value, such as `int | None`.
 
@@ -168,7 +168,7 @@ def _sequence(saved: Any, like: Any, name: str, hint: Any) -> Any:
 
 
 def _by_hint(saved: Any, like: Any, name: str, hint: Any) -> Any:
-    """Return a value for which `like` says little: a plain one, or one that was not there yet."""
+    """Return a value by its declared type: a plain one, or one for which `like` has no example."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         if saved is None and type(None) in get_args(hint) and isinstance(like, PLAIN):
@@ -192,7 +192,7 @@ def _names_of(kind: Any) -> tuple[str, ...]:
 
 
 def _plain(saved: Any, like: Any, name: str, hint: Any) -> Any:
-    """Return a plain value: a count, a number, a text, yes or no as declared; a number is finite where that of `like` is."""
+    """Return a plain value of the declared type; a number must be finite if that of `like` is."""
     is_number = not isinstance(saved, bool) and isinstance(saved, int | float)
     if hint is bool:
         fits = isinstance(saved, bool)
@@ -228,7 +228,7 @@ def _generator(saved: Any, like: np.random.Generator, name: str) -> np.random.Ge
     try:
         like.bit_generator.state = saved
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise ValueError(f"{name} is no state of a random generator ({error})") from None
+        raise ValueError(f"{name} is not the state of a random generator ({error})") from None
     return like
 
 
@@ -236,7 +236,7 @@ def _torch_generator(saved: Any, like: torch.Generator, name: str) -> torch.Gene
     try:
         like.set_state(saved)
     except (TypeError, RuntimeError) as error:
-        raise ValueError(f"{name} is no state of a random generator ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"{name} is not the state of a random generator ({str(error).splitlines()[0]})") from None
     return like
 
 
@@ -249,7 +249,7 @@ def _module(saved: Any, like: nn.Module, name: str) -> nn.Module:
 
 
 def _optimizer(saved: Any, like: torch.optim.Optimizer, name: str) -> torch.optim.Optimizer:
-    """Put back what an optimizer knows of each parameter, by the parameter's place; the rates are their owner's."""
+    """Restore an optimizer's state of each parameter, by the parameter's index; learning rates are not restored."""
     parameters = _parameters(like)
     if not isinstance(saved, dict) or not set(saved) <= {str(place) for place in range(len(parameters))}:
         raise ValueError(f"{name} has other parameters")

@@ -143,8 +143,8 @@ WRONG = {
     r"bounds has 1 values, not 2": lambda saved: saved["part"]["arrays"].update(bounds=[1.0]),
     r"state\.last\.moves\.site has 1 values, not 2": lambda saved: saved["last"]["moves"].update(site=[1]),
     r"state\.last has no 'loss'": lambda saved: saved["last"].pop("loss"),
-    r"state\.draw is no state of a random generator": lambda saved: saved.update(draw={"bit_generator": "PCG64"}),
-    r"state\.noise is no state of a random generator": lambda saved: saved.update(noise=torch.zeros(3)),
+    r"state\.draw is not the state of a random generator": lambda saved: saved.update(draw={"bit_generator": "PCG64"}),
+    r"state\.noise is not the state of a random generator": lambda saved: saved.update(noise=torch.zeros(3)),
     r"the parameters of the classifier has no '0\.bias'": lambda saved: saved["model"]["parameters"].pop("0.bias"),
     r"the buffer '1\.running_mean' is float32 of shape \(3,\)": lambda saved: saved["model"]["buffers"].update(
         {"1.running_mean": torch.zeros(3)}

@@ -7,8 +7,9 @@ the error that it states. `fused` is taken at once where it is usable, on plain 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -29,7 +30,6 @@ from mcprune.objectives.base import Objective, Rows
 from mcprune.random import Stream, generator
 from mcprune.sites.gates import GatedModel
 
-NAMES = ("fused", "suffix", "incremental", "graph", "full")
 CHECKED = 6  # candidates whose losses are compared with the canonical ones
 BUDGET = 0.3  # seconds for timing all evaluators
 WORTH = 1.1  # least speed, in multiples of that of full, for which another evaluator is taken
@@ -78,6 +78,28 @@ class EvaluationProblem:
         return evaluator
 
 
+def _fused(gated: GatedModel, objective: Objective, problem: EvaluationProblem) -> Evaluator:
+    kind = FusedWeightsEvaluator if gated.sites.weights else FusedEvaluator
+    return kind(gated, objective, early_reject=problem.early_reject)
+
+
+# The evaluators by name, in the order of the table of `mcprune evaluators`; `--evaluator` takes the same names.
+REGISTRY: Mapping[str, Callable[[GatedModel, Objective, EvaluationProblem], Evaluator]] = MappingProxyType(
+    {
+        "fused": _fused,
+        "suffix": lambda gated, objective, problem: SuffixEvaluator(gated, objective, max_memory=problem.max_memory),
+        "incremental": lambda gated, objective, problem: IncrementalEvaluator(
+            gated, objective, max_memory=problem.max_memory
+        ),
+        "graph": lambda gated, objective, problem: GraphEvaluator(
+            gated, objective, batch=problem.lookahead, max_memory=problem.max_memory
+        ),
+        "full": lambda gated, objective, problem: FullEvaluator(gated, objective, max_memory=problem.max_memory),
+    }
+)
+NAMES = tuple(REGISTRY)
+
+
 @dataclass
 class Candidate:
     """One evaluator, and whether it is usable for the problem."""
@@ -119,17 +141,7 @@ def make_canonical(problem: EvaluationProblem) -> Canonical:
 
 
 def _build(name: str, problem: EvaluationProblem, gated: GatedModel, objective: Objective) -> Evaluator:
-    memory = problem.max_memory
-    ways: dict[str, Callable[[], Evaluator]] = {
-        "full": lambda: FullEvaluator(gated, objective, max_memory=memory),
-        "fused": lambda: (FusedWeightsEvaluator if gated.sites.weights else FusedEvaluator)(
-            gated, objective, early_reject=problem.early_reject
-        ),
-        "suffix": lambda: SuffixEvaluator(gated, objective, max_memory=memory),
-        "incremental": lambda: IncrementalEvaluator(gated, objective, max_memory=memory),
-        "graph": lambda: GraphEvaluator(gated, objective, batch=problem.lookahead, max_memory=memory),
-    }
-    return ways[name]()
+    return REGISTRY[name](gated, objective, problem)
 
 
 def examine(name: str, problem: EvaluationProblem, canonical: Canonical) -> Candidate:

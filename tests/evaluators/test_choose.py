@@ -1,11 +1,14 @@
 """The chooser: who serves, who is picked, and the refusals."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mcprune.chain import moves
+from mcprune.config.sections.runtime import Runtime
 from mcprune.errors import ModelError
 from mcprune.evaluators import choose as chooser
 from mcprune.evaluators.choose import NAMES, EvaluationProblem, choose, examine, refuse_random, select_by_name, survey
@@ -39,6 +42,11 @@ def case_of(problem, model, kinds="inputs,units", shape=(N,), objective=CrossEnt
 
 def usable(trial, canonical):
     return {name for name in NAMES if examine(name, trial, canonical).evaluator is not None}
+
+
+def test_the_option_takes_the_names_of_the_registry():
+    names = get_args(Runtime.model_fields["evaluator"].annotation)
+    assert set(names) == {"auto", *NAMES}
 
 
 def cnn():
