@@ -23,7 +23,7 @@ from typing import Any
 import common
 
 # Of a run a clock tells these, and how much is evaluated ahead follows a clock.
-CLOCKS = {"seconds", "seconds_left", "proposals_per_second", "forwards", "folder", "out"}
+CLOCKS = {"seconds", "seconds_left", "decisions_per_second", "forwards", "folder", "out"}
 RUN = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
 # A checkpoint after nearly every block, so that many of the kills fall into writing.
 OFTEN = {"checkpoint_every": "0.01s"}

@@ -206,9 +206,9 @@ _CONTRACTED: dict[str, Any] = {**_OPTIONS, "fastmath": {"contract", "nsz"}}
 def _dispatcher(fn: F, **options: Any) -> F:
     if numba.config.DISABLE_JIT:
         return fn
-    made = _Kernel(py_func=fn, targetoptions={"nopython": True, "boundscheck": None, **options})
-    made.enable_caching()
-    return cast(F, made)
+    dispatcher = _Kernel(py_func=fn, targetoptions={"nopython": True, "boundscheck": None, **options})
+    dispatcher.enable_caching()
+    return cast(F, dispatcher)
 
 
 def kernel(fn: F) -> F:

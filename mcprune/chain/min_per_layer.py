@@ -83,11 +83,11 @@ def best_mask(score: FloatArray, n: int, group: IntArray) -> BoolArray:
 
 def _shares(group: IntArray) -> FloatArray:
     """Return how far into its group each site (N,) is, 0..1."""
-    found = np.empty(group.size)
+    shares = np.empty(group.size)
     for number in np.unique(group):
         mine = np.flatnonzero(group == number)
-        found[mine] = (np.arange(mine.size) + 0.5) / mine.size
-    return found
+        shares[mine] = (np.arange(mine.size) + 0.5) / mine.size
+    return shares
 
 
 def hardened(position: FloatArray, n: int, group: IntArray | None) -> BoolArray:

@@ -16,13 +16,13 @@ probability: log ratio 0.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.chain import kernels
+from mcprune.chain import KINDS, kernels
 from mcprune.chain.kernels import BLOCK, EXCHANGE, INFORMED, SITE, TOGGLE, UNIFORM
-from mcprune.chain.kinds import KINDS
 from mcprune.chain.philox import check_chains, check_seed
 from mcprune.chain.state import ChainState
 from mcprune.errors import ConfigError
@@ -41,6 +41,7 @@ __all__ = [
     "dense",
     "move_plan",
     "propose",
+    "toggles",
     "widest",
 ]
 
@@ -105,8 +106,8 @@ def move_plan(
     shares = np.array([uniform, block, site, exchange, toggle, informed], dtype=np.float64)
     total = float(shares.sum())
     if not (np.isfinite(shares).all() and (shares >= 0).all() and total > 0):
-        given = ", ".join(f"{name}={share:g}" for name, share in zip(KINDS, shares, strict=True))
-        raise ConfigError(f"Move shares {given}: they must be finite, none negative and not all 0.")
+        shown = ", ".join(f"{name}={share:g}" for name, share in zip(KINDS, shares, strict=True))
+        raise ConfigError(f"Move shares {shown}: they must be finite, none negative and not all 0.")
     if block_size < 1:
         raise ConfigError(f"block_size={block_size}: a block move changes at least 1 site.")
     if not box > 0:
@@ -225,6 +226,27 @@ def score_buffers(plan: MovePlan, replicas: int, sites: int) -> tuple[FloatArray
     """Room for the cumulated scores of `informed`: (R, N) twice, or (R, 0) twice without it."""
     length = sites if plan.probabilities[INFORMED] > 0 else 0
     return np.empty((replicas, length)), np.empty((replicas, length))
+
+
+def toggles(current: ChainState, sites: Sequence[IntArray]) -> Moves:
+    """Return the toggles of some sites of each replica as its candidates; their running sums are not filled in.
+
+    K is the most that a replica has; the others are filled up with null moves.
+    """
+    shape = len(sites), max(part.size for part in sites)
+    out = Moves(
+        kind=np.full(shape, TOGGLE, np.int8),
+        size=np.zeros(shape, np.int32),
+        sites=np.full((*shape, 1), -1, np.int64),
+        weights=np.full((*shape, 1), np.nan),
+        log_ratio=np.zeros(shape),
+        sums=np.full((*shape, 3), np.nan),
+    )
+    for replica, part in enumerate(sites):
+        out.size[replica, : part.size] = 1
+        out.sites[replica, : part.size, 0] = part
+        out.weights[replica, : part.size, 0] = -current.position[replica, part]
+    return out
 
 
 def dense(state: ChainState, moves: Moves) -> FloatArray:

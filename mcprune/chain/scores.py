@@ -107,8 +107,8 @@ def floored(values: AnyArray) -> FloatArray:
     ConfigError
         For anything else.
     """
-    given = np.asarray(values, dtype=np.float64)
-    total = float(given.sum())
-    if given.ndim != 1 or not np.isfinite(given).all() or (given < 0).any() or not 0 < total < np.inf:
+    weights = np.asarray(values, dtype=np.float64)
+    total = float(weights.sum())
+    if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not 0 < total < np.inf:
         raise ConfigError("Scores must be finite, none negative and not all 0: they are weights of a random choice.")
-    return np.asarray((1.0 - FLOOR) * given / total + FLOOR / given.size)
+    return np.asarray((1.0 - FLOOR) * weights / total + FLOOR / weights.size)

@@ -1,4 +1,4 @@
-"""The half-width delta that gives a wanted acceptance: found during the warm-up, then frozen."""
+"""The half-width delta that gives a target acceptance: learned during the warm-up, then frozen."""
 
 import math
 from typing import NamedTuple
@@ -44,15 +44,15 @@ def new_step_size(delta: float, rungs: int, box: float) -> StepSize:
     return StepSize(start, np.zeros(rungs, np.int64), np.full(1, -1), (low, high))
 
 
-def adapt(size: StepSize, proposed: IntArray, accepted: IntArray, wanted: float) -> None:
-    """Multiply delta by exp(GAIN / k^FALL (acceptance - wanted)) in place, k counting the changes of each rung.
+def adapt(size: StepSize, proposed: IntArray, accepted: IntArray, target: float) -> None:
+    """Multiply delta by exp(GAIN / k^FALL (acceptance - target)) in place, k counting the changes of each rung.
 
     Parameters
     ----------
     size : StepSize
     proposed, accepted : ndarray, shape (R, 6)
         Of one block, by rung and kind of move. A rung whose block held no move that uses delta stays.
-    wanted : float, 0 < wanted < 1
+    target : float, 0 < target < 1
 
     References
     ----------
@@ -60,8 +60,8 @@ def adapt(size: StepSize, proposed: IntArray, accepted: IntArray, wanted: float)
     """
     users = list(USERS)
     asked, taken = proposed[:, users].sum(axis=1), accepted[:, users].sum(axis=1)
-    met = asked > 0
-    size.updates[met] += 1
-    rate = taken[met] / asked[met]
-    factor = np.exp(GAIN / size.updates[met] ** FALL * (rate - wanted))
-    size.delta[met] = np.clip(size.delta[met] * factor, *size.bounds)
+    is_used = asked > 0
+    size.updates[is_used] += 1
+    rate = taken[is_used] / asked[is_used]
+    factor = np.exp(GAIN / size.updates[is_used] ** FALL * (rate - target))
+    size.delta[is_used] = np.clip(size.delta[is_used] * factor, *size.bounds)

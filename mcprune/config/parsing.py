@@ -10,7 +10,7 @@ from typing import SupportsFloat
 
 import numpy as np
 
-from mcprune.chain.kinds import KINDS
+from mcprune.chain import KINDS
 from mcprune.chain.schedules import Schedule, parse_temperature
 from mcprune.chain.schedules import parse as parse_schedule
 from mcprune.objectives.specs import check_text

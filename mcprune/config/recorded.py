@@ -40,6 +40,7 @@ def _chain(asked: Markov, chain: ChainOptions, evaluation: Evaluation) -> dict[s
     proposals = asked.proposals
     return {
         "moves": chain.moves,
+        "gates": asked.gates.but(kind=chain.gates),
         "warm_up": chain.warm_up,
         "alpha": str(chain.alpha),
         "decisions": chain.decisions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Self
 
-from mcprune.chain.schedules import parse_temperature
+from mcprune.chain.schedules import parse, parse_temperature
 from mcprune.config import rules
 from mcprune.config.measures import ALL_SITES
 from mcprune.config.options import option
@@ -137,6 +137,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
     """Return what the rules look at."""
     problem, chain = config.problem, config.chain
     temperature = parse_temperature(chain.temperature)
+    gates, alpha = chain.gates.kind, parse(value_or(chain.alpha, "0"))
     is_large, is_frozen = facts.rows >= rules.LARGE, config.train.frozen
     is_own_mlp = not facts.is_users_model and config.model.name == "mlp"
     may_fold = config.method == "markov" and not is_frozen and is_own_mlp
@@ -153,6 +154,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         has_groups=problem.groups is not None,
         only_inputs=problem.sites == "inputs",
         is_single=facts.is_single,
+        is_by_rank=facts.is_single and max(alpha.start, alpha.end) == 0 if gates is None else gates == "rank",
         is_counted=problem.macs is None and problem.parameters is None and problem.groups is None,
         is_cold=temperature.start == temperature.end == 0,
         is_followed=chain.keep_schedule.kind == "geometric" and not chain.pool.is_off,

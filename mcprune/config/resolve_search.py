@@ -47,7 +47,7 @@ def resolve_chain(search: Markov, facts: Facts, traits: Traits, train: TrainSett
     moves = value_or(search.moves, rules.MOVES.pick(traits))
     starts, shares = resolve_starts(search, traits)
     schedule = resolve_keep_schedule(_keep_schedule(search, facts, starts, shares), traits)
-    _check_chain(search, facts, moves)
+    _check_chain(search, facts, traits, moves)
     temperature = parse_temperature(search.temperature)
     warmth = max(temperature.start, temperature.end)
     replicas = search.replicas
@@ -69,7 +69,7 @@ def resolve_chain(search: Markov, facts: Facts, traits: Traits, train: TrainSett
         swap_every=value_or(replicas.swap_every, 0),
         alpha=parse(value_or(search.alpha, rules.CHAIN_ALPHA.pick(traits))),
         is_modified=search.rejection == "modified",
-        gates=search.gates.kind,
+        gates=value_or(search.gates.kind, rules.CHAIN_GATES.pick(traits)),
         sharpness=parse(value_or(search.gates.sharpness, rules.SHARPNESS.pick(traits))),
         keep_schedule=schedule,
         pool_size=0 if search.pool.is_off else value_or(search.pool.size, rules.POOL.pick(traits)),
@@ -90,7 +90,7 @@ def resolve_chain(search: Markov, facts: Facts, traits: Traits, train: TrainSett
     )
 
 
-def _check_chain(search: Markov, facts: Facts, moves: Mapping[str, float]) -> None:
+def _check_chain(search: Markov, facts: Facts, traits: Traits, moves: Mapping[str, float]) -> None:
     for scores in search.measures:
         if scores.measure == "loss-tracked":
             flag = "--start" if scores is search.start else "--proposals"
@@ -118,7 +118,12 @@ def _check_chain(search: Markov, facts: Facts, moves: Mapping[str, float]) -> No
             f"alpha={search.alpha} with {facts.budget}: such a budget holds at every step, and nothing pushes towards it. Leave --alpha "
             "out."
         )
-    is_by_rank = search.gates.kind == "rank"
+    is_by_rank = traits.is_by_rank
+    if is_by_rank and max(alpha.start, alpha.end) > 0:
+        raise ConfigError(
+            f"alpha={search.alpha} with gates=rank: n(t) holds at every step, and nothing pushes towards it. Leave --alpha out, or "
+            "choose --gates hard."
+        )
     if is_by_rank and not facts.is_single:
         raise ConfigError(
             f"gates=rank with {facts.budget}: by rank a number of sites is kept, not a cost or several numbers. Choose --gates hard."

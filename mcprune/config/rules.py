@@ -56,6 +56,8 @@ class Traits(NamedTuple):
         The budget counts sites: no bound on costs, no groups.
     is_single : bool
         The budget is one number of sites.
+    is_by_rank : bool
+        The chain keeps the n largest weights.
     is_cold : bool
         The temperature is 0 throughout.
     is_followed : bool
@@ -85,6 +87,7 @@ class Traits(NamedTuple):
     only_inputs: bool
     is_counted: bool
     is_single: bool
+    is_by_rank: bool
     is_cold: bool
     is_followed: bool
     may_be_fresh: bool
@@ -92,6 +95,11 @@ class Traits(NamedTuple):
     is_folded: bool
     is_table: bool
     is_narrow: bool
+
+    @property
+    def is_pushed(self) -> bool:
+        """Whether L_pru pushes the chain towards n."""
+        return self.is_single and not self.is_by_rank
 
     @property
     def is_grey_search(self) -> bool:
@@ -231,12 +239,15 @@ MOVES: Default[dict[str, float]] = Default(
         # Trades of unequal groups leave gaps.
         Rule({"exchange": 0.75, "toggle": 0.25}, "groups", lambda traits: traits.has_groups),
         Rule({"informed": 0.9, "exchange": 0.1}, "weights", lambda traits: traits.has_weights),
+        Rule({"site": 1.0}, "gates by rank", lambda traits: traits.is_by_rank),
         Rule({"exchange": 1.0}),
     )
 )
-CHAIN_ALPHA = Default(
-    (Rule("0", "a bound on costs, groups, or a number for each kind", lambda traits: not traits.is_single), Rule("1"))
+# What acts by the sign of a weight alone, a weight of L_pru, asks for gates by sign.
+CHAIN_GATES = Default(
+    (Rule("rank", "one number of sites, without --alpha", lambda traits: traits.is_by_rank), Rule("hard"))
 )
+CHAIN_ALPHA = Default((Rule("1", "one number of sites, gates not by rank", lambda traits: traits.is_pushed), Rule("0")))
 # Nothing goes stale between the blocks of a frozen classifier: they may be long, and their rows many.
 DECISIONS = Default((Rule(1024, FROZEN, lambda traits: traits.is_frozen), Rule(64)))
 LOOKAHEAD = Default((Rule(256, FROZEN, lambda traits: traits.is_frozen), Rule(16)))
@@ -327,6 +338,7 @@ DEFAULTS: dict[str, Default[object]] = {
     "evaluation_rows.early": EARLY_ROWS,
     "replicas.hottest": Default((), f"{HOTTEST:g} times --temperature"),
     "replicas.swap_every": Default((), "a block's proposals"),
+    "markov.gates": CHAIN_GATES,
     "gates.sharpness": SHARPNESS,
     "start": START,
     "start.after": Default((), "1, or 0 for a classifier that is trained already"),

@@ -87,7 +87,7 @@ class RecordedRun(RunView):
         figures: dict[str, float | None] = {name: getattr(event, name) for name in SAME}
         figures |= {
             "x": event.proposals,
-            "rate": event.proposals_per_second,
+            "rate": event.decisions_per_second,
             "validation_accuracy": self._validation,
             "selection_loss": (event.alpha or 0.0) * (event.selection_loss or 0.0),
             "rejection_loss": (event.alpha or 0.0) * (event.rejection_loss or 0.0),
@@ -97,10 +97,10 @@ class RecordedRun(RunView):
             figures |= {"x": event.block * steps, "alpha": event.alpha, "schedule_lambda": event.schedule_lambda}
             block, seconds = (0, 0.0) if last is None else (last.block, last.seconds)
             figures["rate"] = steps * (event.block - block) / max(event.seconds - seconds, 1e-9)
-        for name, (proposed, accepted) in event.moves.items():
-            before = (0, 0) if last is None else last.moves.get(name, (0, 0))
-            if proposed > before[0]:
-                figures[f"move {name}"] = (accepted - before[1]) / (proposed - before[0])
+        for name, (_, decided, accepted) in event.moves.items():
+            _, decided_before, accepted_before = (0, 0, 0) if last is None else last.moves.get(name, (0, 0, 0))
+            if decided > decided_before:
+                figures[f"move {name}"] = (accepted - accepted_before) / (decided - decided_before)
         return figures
 
     def _add_change(self, log: EventLog, event: KnobChanged, moves: Mapping[str, float]) -> None:
@@ -121,7 +121,10 @@ class RecordedRun(RunView):
             knobs=event.knobs,
             before=event.before,
             unused=unused_knobs(
-                event.knobs, moves, is_at_target=bool(targets.size) and targets[-1] == log.started.keep
+                event.knobs,
+                moves,
+                is_by_rank=log.started.config.get("gates") == "rank",
+                is_at_target=bool(targets.size) and targets[-1] == log.started.keep,
             ),
             figures_before=means(before),
             is_superseded=log.is_superseded(event),

@@ -267,7 +267,8 @@ class RunView(Callback):
         is_at_target = (
             self._update is not None and self.knobs is not None and self._update.target == self.knobs.plan.keep
         )
-        unused = unused_knobs(event.knobs, values.get("moves", {}), is_at_target=is_at_target)
+        is_by_rank = self.knobs is not None and self.knobs.plan.chain.is_by_rank
+        unused = unused_knobs(event.knobs, values.get("moves", {}), is_by_rank=is_by_rank, is_at_target=is_at_target)
         entry = self.changes.add_change(event, unused)
         self._recent = Window(HINTED)
         self._constant = (*self._constant[:2], event.proposals)

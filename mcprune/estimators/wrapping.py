@@ -89,9 +89,10 @@ def search_estimator(
         pool=POOL.rules[-1].value if chain.pool_size is None else chain.pool_size,
         start_weight=chain.start_weight,
         decisions=max(1, decisions),
-        speculate=chain.lookahead,
+        lookahead=chain.lookahead,
         seed=config.runtime.seed,
         learned=chain.is_informed,
+        by_rank=chain.is_by_rank,
     )
     judged = make_objective(objective, labels, names, is_weighted=rows.weights is not None)
     groups = coded_groups(judged, rows.features)

@@ -53,7 +53,7 @@ def work_panels(runs: Runs) -> list[Panel]:
     return [
         Panel("acceptance", (("all moves", "acceptance"),)),
         *([Panel("acceptance by move", tuple((name, f"move {name}") for name in moves))] if len(moves) > 1 else []),
-        Panel("proposals a second", (("proposals a second", "proposals_per_second"),)),
+        Panel("decisions a second", (("decisions a second", "decisions_per_second"),)),
         Panel("millions of sample-forwards", (("forwards", "forwards"),)),
     ]
 
@@ -64,13 +64,13 @@ def values(run: EventLog, field: str) -> FloatArray:
         return run.series("alpha") * run.series(field)
     if field == "forwards":
         return run.series(field) / 1e6
-    if field == "proposals_per_second" and not run.series("proposals").any():
+    if field == "decisions_per_second" and not run.series("proposals").any():
         return np.full(len(run.progress), np.nan)  # nothing is proposed on the gradient path
     if field.startswith("move "):
-        pairs = np.array([event.moves.get(field[5:], (0, 0)) for event in run.progress], np.float64).reshape(-1, 2)
-        proposed, accepted = np.diff(pairs, axis=0, prepend=np.zeros((1, 2))).T
-        shares = np.full(len(pairs), np.nan)
-        np.divide(accepted, proposed, out=shares, where=proposed > 0)
+        counts = np.array([event.moves.get(field[5:], (0, 0, 0)) for event in run.progress], np.float64).reshape(-1, 3)
+        _, decided, accepted = np.diff(counts, axis=0, prepend=np.zeros((1, 3))).T
+        shares = np.full(len(counts), np.nan)
+        np.divide(accepted, decided, out=shares, where=decided > 0)
         return shares
     return run.series(field)
 

@@ -41,7 +41,12 @@ def changes(page: Page, label: str, run: EventLog) -> None:
     moves = dict(run.started.config.get("moves") or {})
     for change in run.knob_changes[:CHANGES]:
         moves = change.knobs.get("moves", moves)
-        unused = unused_knobs(change.knobs, moves, is_at_target=_is_at_target(run, change))
+        unused = unused_knobs(
+            change.knobs,
+            moves,
+            is_by_rank=run.started.config.get("gates") == "rank",
+            is_at_target=_is_at_target(run, change),
+        )
         effects = [_mean(run.series(name)[part]) for name in ("acceptance", "loss") for part in run.compared(change)]
         figures_of_change = [
             f"{number(effects[0], '.2%')} to {number(effects[1], '.2%')}",
@@ -98,12 +103,14 @@ def diagnosis(page: Page, runs: Runs) -> None:
     rows = []
     for label, run in chains.items():
         last = run.progress[-1]
-        pairs = {**last.moves, "all": (last.proposals, last.accepted)}
-        for name, (proposed, accepted) in pairs.items():
-            share = accepted / proposed if proposed else None
-            rows.append([label, name, f"{proposed:,}", f"{accepted:,}", number(share, ".2%")])
+        by_move = {**last.moves, "all": (last.proposals, last.decisions, last.accepted)}
+        for name, counts in by_move.items():
+            share = counts[2] / counts[1] if counts[1] else None
+            rows.append([label, name, *(f"{count:,}" for count in counts), number(share, ".2%")])
     skipped = int(len(runs) == 1)  # a run alone needs no name
-    page.table(["run", "move", "proposed", "accepted", "acceptance"][skipped:], [row[skipped:] for row in rows])
+    page.table(
+        ["run", "move", "proposals", "decisions", "accepted", "acceptance"][skipped:], [row[skipped:] for row in rows]
+    )
     rows = []
     for label, run in chains.items():
         for field, name in (("loss", "L_tot"), ("classification_loss", "L_cla")):

@@ -141,7 +141,7 @@ class Search(SearchStatus):
         state.last, state.blocks_done = info, block + 1
         state.totals.add(info, len(self._batch.targets))
         state.crossings.note(self.position() > 0, state.trainer.steps)
-        state.reported.proposals += info.proposals
+        state.reported.decisions += info.decisions
         state.reported.accepted += info.accepted
         return info
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcprune.chain.kinds import KINDS
+from mcprune.chain import KINDS
 from mcprune.methods.base import BlockInfo
 from mcprune.methods.gradient.method import GateState
 from mcprune.methods.importance.method import RoundState
@@ -23,26 +23,28 @@ class Totals:
 
     Attributes
     ----------
-    proposals, accepted, nonfinite, null_moves, rejected_by_bound, rejected_by_cost : int
+    proposals, decisions, accepted, nonfinite, null_moves, rejected_by_bound, rejected_by_cost : int
         As in `BlockInfo`.
     evaluated_rows : int
         Rows of the evaluation batches times the masks that were evaluated on them.
-    moves : ndarray of int64, shape (2, moves)
-        Proposed and accepted, by move.
+    moves : ndarray of int64, shape (3, moves)
+        Proposed, decided and accepted, by move.
     """
 
     proposals: int = 0
+    decisions: int = 0
     accepted: int = 0
     nonfinite: int = 0
     null_moves: int = 0
     rejected_by_bound: int = 0
     rejected_by_cost: int = 0
     evaluated_rows: int = 0
-    moves: IntArray = field(default_factory=lambda: np.zeros((2, len(KINDS)), np.int64))
+    moves: IntArray = field(default_factory=lambda: np.zeros((3, len(KINDS)), np.int64))
 
     def add(self, info: BlockInfo, rows: int) -> None:
         """Add the counts of a block, which had so many evaluation rows."""
         self.proposals += info.proposals
+        self.decisions += info.decisions
         self.accepted += info.accepted
         self.nonfinite += info.nonfinite
         self.null_moves += info.null_moves
@@ -50,12 +52,12 @@ class Totals:
         self.rejected_by_cost += info.rejected_by_cost
         self.evaluated_rows += rows * info.evaluated
         for name, counts in info.moves.items():
-            self.moves[:, KINDS.index(name)] += (counts.proposed, counts.accepted)
+            self.moves[:, KINDS.index(name)] += counts
 
-    def by_move(self) -> dict[str, tuple[int, int]]:
-        """Return the numbers of proposals and of accepted ones, for each move that was proposed."""
-        proposed, accepted = self.moves.tolist()
-        return {name: (proposed[k], accepted[k]) for k, name in enumerate(KINDS) if proposed[k]}
+    def by_move(self) -> dict[str, tuple[int, int, int]]:
+        """Return how often each move was proposed, decided and accepted; those that were not proposed are left out."""
+        proposed, decided, accepted = self.moves.tolist()
+        return {name: (proposed[k], decided[k], accepted[k]) for k, name in enumerate(KINDS) if proposed[k]}
 
 
 @dataclass
@@ -81,10 +83,10 @@ class Crossings:
 
 @dataclass
 class Reported:
-    """The last report of progress: the blocks that were done, and the proposals and accepted ones since then."""
+    """The last report of progress: the blocks that were done, and the decisions and accepted ones since then."""
 
     blocks: int = 0
-    proposals: int = 0
+    decisions: int = 0
     accepted: int = 0
 
 

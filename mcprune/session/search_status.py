@@ -207,4 +207,4 @@ class SearchStatus:
     def cost(self) -> float:
         """Return the work of the search in rows that went through backprop; a forward pass counts as a third of one."""
         rows = min(self.plan.evaluation.rows, len(self.rows.targets))
-        return self.state.trainer.steps * self.trainer.step_rows + self.state.totals.proposals * rows / 3 / 8
+        return self.state.trainer.steps * self.trainer.step_rows + self.state.totals.decisions * rows / 3 / 8

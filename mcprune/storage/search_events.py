@@ -134,12 +134,17 @@ class Progress(Event):
     costs, cost_targets : list, unit of the budget
         Each cost of the mask, and cost(t), which it may not exceed, in the order of `run_started`; empty where the budget is a number
         of sites alone.
-    proposals, accepted : int, proposals
-        Consumed, and accepted, since the start.
+    proposals : int, proposals
+        Steps of the chain since the start, of all replicas.
+    decisions : int, proposals
+        Those whose candidate was accepted or rejected by its loss, since the start. With gates by rank a step that leaves the mask as it
+        is takes no decision: the weights walk, and nothing is evaluated.
+    accepted : int, proposals
+        Decisions for the candidate, since the start.
     acceptance : float or None, share
-        Accepted share of the proposals since the previous `progress`.
+        Accepted share of the decisions since the previous `progress`.
     moves : dict, proposals
-        For each kind of move, `[proposed, accepted]` since the start.
+        For each kind of move, `[proposed, decided, accepted]` since the start.
     nonfinite : int, proposals
         Candidates rejected because their loss was not finite, since the start.
     null_moves : int, proposals
@@ -150,7 +155,7 @@ class Progress(Event):
         Rejected without an evaluation because the mask would cost more than cost(t) or empty a group, since the start.
     adapted : Adapted or None
         What the chain adapts; null where it adapts nothing.
-    proposals_per_second : float, 1/s
+    decisions_per_second : float, 1/s
         Decisions of the last block over the median time of the last 31 blocks, backprop included.
     forwards : int, rows
         Work since the start: rows that went forward through the classifier. A row of backprop counts three; a candidate counts all rows
@@ -188,15 +193,16 @@ class Progress(Event):
     costs: tuple[int, ...]
     cost_targets: tuple[int, ...]
     proposals: int
+    decisions: int
     accepted: int
     acceptance: float | None
-    moves: dict[str, tuple[int, int]]
+    moves: dict[str, tuple[int, int, int]]
     nonfinite: int
     null_moves: int
     rejected_by_bound: int
     rejected_by_cost: int
     adapted: Adapted | None
-    proposals_per_second: float
+    decisions_per_second: float
     forwards: int
     validation_accuracy: float | None
     validation_at_n: float | None

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mcprune.chain import min_per_layer, moves, state
 from mcprune.errors import ConfigError
-from mcprune.methods.markov.budget import enforce_count
+from mcprune.methods.markov.enforce.budget import enforce_count
 
 GROUP = np.array([0, 0, 0, -1, -1, 1, 1, 2, 2, 2, 2])
 PLAN = moves.move_plan(uniform=0.2, block=0.2, site=0.2, exchange=0.2, toggle=0.2, block_size=3)

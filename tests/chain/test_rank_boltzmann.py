@@ -138,7 +138,7 @@ def test_clipping_at_the_walls_would_be_another_law(wall):
     w = rng.uniform(-1, 1, (REPLICAS, sites))
     for _ in range(400):
         new, site = w.copy(), rng.integers(sites, size=REPLICAS)
-        x = w[rows, site] + 1.2 * rng.uniform(-1, 1, REPLICAS)
+        x = w[rows, site] + 1.9 * rng.uniform(-1, 1, REPLICAS)
         new[rows, site] = np.clip(x, -1, 1) if wall == "clipped" else np.where(abs(x) > 1, np.sign(x) * 2 - x, x)
         change = table[code(new)] - table[code(w)]
         is_taken = (code(new) == code(w)) | (rng.random(REPLICAS) < np.exp(np.minimum(-change / temperature, 0)))

@@ -150,7 +150,9 @@ def test_the_rows_that_evaluate():
 
 
 def test_moves_proposals_and_blocks():
-    assert settled().chain.moves == {"exchange": 1.0}
+    assert (settled().chain.gates, settled().chain.moves) == ("rank", {"site": 1.0})
+    for by_sign in ({"gates": "hard"}, {"alpha": 2}):  # a weight of L_pru pushes by the signs of the weights
+        assert (settled(**by_sign).chain.gates, settled(**by_sign).chain.moves) == ("hard", {"exchange": 1.0})
     assert (settled().chain.decisions, settled().chain.lookahead) == (64, 16)
     weights = settled(WEIGHTS, sites="weights", frozen=True, pretrain=1).chain
     assert (weights.moves, weights.proposals) == ({"informed": 0.9, "exchange": 0.1}, "probes")
@@ -159,7 +161,9 @@ def test_moves_proposals_and_blocks():
     tied = FEW._replace(is_single=False, is_plain=False, budget="groups")
     assert settled(tied, groups="a=0,1;b=2").chain.moves == {"exchange": 0.75, "toggle": 0.25}
     assert str(settled(tied, groups="a=0,1;b=2").chain.alpha) == "0"
-    assert str(settled().chain.alpha) == "1"
+    assert settled(tied, groups="a=0,1;b=2").chain.gates == "hard"
+    assert str(settled().chain.alpha) == "0"
+    assert str(settled(gates="hard").chain.alpha) == "1"
 
 
 def test_threads_and_the_clock():
@@ -199,7 +203,7 @@ def test_rounds_of_importance():
 @pytest.mark.parametrize(
     ("facts", "options", "words"),
     [
-        (FEW, {"pool": "none"}, "could not reach 16"),
+        (FEW, {"pool": "none", "gates": "hard"}, "could not reach 16"),
         (FEW, {"delta": 1e7}, "beyond all weights"),
         (FEW, {"keep_schedule": "constant,regrow=3"}, "rises again only where"),
         (FEW, {"keep_schedule": "geometric:0.95,regrow=3"}, "Lower the fraction"),
@@ -216,6 +220,8 @@ def test_rounds_of_importance():
             "macs=300 with pool=none",
         ),
         (FEW._replace(is_single=False, budget="macs=300"), {"alpha": 2}, "alpha=2 with macs=300"),
+        (FEW._replace(is_single=False, budget="macs=300"), {"gates": "rank"}, "gates=rank with macs=300"),
+        (FEW, {"gates": "rank", "alpha": 2}, "alpha=2 with gates=rank"),
         (FEW._replace(is_single=False), {"method": "gradient"}, "belongs to --method markov"),
         (FEW, {"method": "gradient", "alpha": "ratio:window=13", "epochs": 12}, "longer than the run of 12"),
     ],
@@ -233,7 +239,7 @@ ASKED = st.fixed_dictionaries(
         "temperature": st.sampled_from(["0", "1e-3", "geometric:1e-2:1e-4"]),
         "keep_schedule": st.sampled_from(["geometric", "geometric:0.2,regrow=4x0.5", "constant"]),
         "replicas": st.sampled_from([1, "2,swap_every=3"]),
-        "gates": st.sampled_from(["hard", "sharpened", "sigmoid"]),
+        "gates": st.sampled_from(["rank", "hard", "sharpened", "sigmoid"]),
         "evaluation_rows": st.sampled_from([100, "200,early=50"]),
         "retrain_epochs": st.integers(1, 5),
         "moves": st.sampled_from(["exchange=1,toggle=1", "informed=1,exchange=1"]),

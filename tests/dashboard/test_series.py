@@ -12,7 +12,7 @@ from mcprune.dashboard import security as guard
 from mcprune.dashboard.recorded import RecordedRun
 from mcprune.dashboard.series import POINTS, Message, Series, Stream
 from mcprune.dashboard.window import Window, hints
-from mcprune.methods.base import BlockInfo
+from mcprune.methods.base import BlockInfo, MoveCounts
 from mcprune.storage.checkpoint import read_checkpoint
 from mcprune.storage.events import Replanned, Stopped
 
@@ -68,7 +68,7 @@ def test_a_reader_gets_the_state_then_figures_and_misses_nothing_when_it_comes_b
     head = first.read(6)
     assert head[0][1] == "state"
     assert head[0][2]["run"]["n_sites"] == 64
-    assert {"loss", "classification_loss", "kept", "target", "rate", "move exchange"} <= set(head[-1][2]["figures"])
+    assert {"loss", "classification_loss", "kept", "target", "rate", "move site"} <= set(head[-1][2]["figures"])
     first.close()
     second = Reader(page, last=head[-1][0])
     tail = second.read(6)
@@ -163,10 +163,14 @@ def test_the_effect_of_a_change_is_told_after_its_window(page):
 
 def test_a_change_that_nothing_uses_claims_no_effect(page):
     """Exchanges alone: delta is no part of them, though acceptance and L_tot move on while the classifier trains."""
-    assert page.post("/knobs", {"delta": 8.0, "temperature": 1e-3})[0] == 200
+    change = {"moves": {"exchange": 1}, "delta": 8.0, "alpha": 2.0, "temperature": 1e-3}
+    assert page.post("/knobs", change)[0] == 200
     page.until(lambda: page.view.changes.entries)
     entry = page.view.changes.entries[0]
-    assert entry.unused == {"delta": "no move of the mixture uses it"}
+    assert entry.unused == {
+        "delta": "no move of the mixture uses it",
+        "alpha": "gates by rank hold n(t), so L_pru is 0",
+    }
     assert page.post("/knobs", {"moves": {"site": 1, "exchange": 1}, "delta": 2.0})[0] == 200
     page.until(lambda: page.view.changes.entries[1:])
     assert page.view.changes.entries[1].unused == {}  # the control
@@ -226,8 +230,8 @@ def test_an_undo_takes_back_the_newest_change_even_if_it_is_not_made_yet(still):
     assert controller.change({"alpha": 7.0}).knobs == {"alpha": 7.0}
     waiting = controller._pending and controller._pending[-1][0] == {"alpha": 7.0}
     # Paused, the run takes a change within a tenth of a second: it was taken back before, or undone after it.
-    assert controller.act("undo").knobs == {"alpha": 1.0}
-    still.until(lambda: not controller._pending and view.knobs.values()["alpha"] == 1.0)
+    assert controller.act("undo").knobs == {"alpha": 0.0}
+    still.until(lambda: not controller._pending and view.knobs.values()["alpha"] == 0.0)
     assert view.knobs.values()["temperature"] == 0.5
     assert len(view.changes.entries) in ((1,) if waiting else (1, 3))
     assert still.post("/control", {"action": "undo"})[0] == 200
@@ -360,9 +364,9 @@ def test_a_message_is_made_into_bytes_once():
 
 
 def block(accepted, moves="site", temperature=0.0, spread=float("nan")):
-    shares = {moves: (1000, accepted)}
-    base = dict.fromkeys(BlockInfo._fields[:8], 1.0) | dict.fromkeys(BlockInfo._fields[8:15], 0)
-    return BlockInfo(**{**base, "moves": shares, "temperature": temperature, "spread": spread, "proposals": 1000})
+    counts = {moves: MoveCounts(3000, 1000, accepted)}
+    base = dict.fromkeys(BlockInfo._fields[:8], 1.0) | dict.fromkeys(BlockInfo._fields[8:16], 0)
+    return BlockInfo(**{**base, "moves": counts, "temperature": temperature, "spread": spread, "proposals": 1000})
 
 
 @pytest.mark.parametrize(

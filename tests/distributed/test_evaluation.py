@@ -39,7 +39,7 @@ KINDS = {
 # What so many ranks try: processes take longer to begin than to run.
 TRIED = {1: ("full",), 2: tuple(KINDS), 3: ("fused", "replicas")}
 # Clocks tell these, and how much was evaluated ahead follows a clock.
-CLOCKS = {"seconds", "seconds_left", "proposals_per_second", "forwards", "folder", "out"}
+CLOCKS = {"seconds", "seconds_left", "decisions_per_second", "forwards", "folder", "out"}
 
 
 def without_clocks(value):

@@ -94,6 +94,10 @@ CHANNELS = {
 # The chain on inputs: its budgets, gates, moves and what it minimises.
 INPUTS = {
     "inputs": Configuration(FUSED),
+    "by-sign": Configuration({**FUSED, "gates": "hard"}),
+    "rank-mixture": Configuration(
+        {**FUSED, "moves": "site=3,block=1,exchange=1,toggle=1", "delta": "0.5", "temperature": "1e-3", "pool": "none"}
+    ),
     "waves": Configuration(
         {"keep_schedule": "geometric:0.3,regrow=4", "input_noise": 0.1, "dropout": 0.2, "evaluator": "incremental"}
     ),

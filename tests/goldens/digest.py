@@ -35,7 +35,7 @@ Hear = Callable[[str, Mapping[str, Any]], None]
 VOLATILE = {
     "seconds",
     "seconds_left",
-    "proposals_per_second",
+    "decisions_per_second",
     "forwards",
     "folder",
     "out",

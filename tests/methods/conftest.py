@@ -49,7 +49,7 @@ def settings(sites: int, keep: int = 6, **changes: Any) -> ChainSettings:
         "pool": 4,
         "start_weight": 4.0,
         "decisions": 48,
-        "speculate": 16,
+        "lookahead": 16,
         "seed": 5,
     }
     return ChainSettings(**{**values, **changes})

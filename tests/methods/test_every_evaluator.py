@@ -24,14 +24,14 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_trace_does_not_depend_on_the_evaluator_nor_on_k(name, bench):
-    wanted, told = bench.trace(bench.chain("full", speculate=1, **SETTINGS[name]))
+    wanted, told = bench.trace(bench.chain("full", lookahead=1, **SETTINGS[name]))
     assert sum(block.accepted for block in told) > 8  # there is something to be different in
     for evaluator in EVALUATORS:
         for ahead in (1, 16, 64):
             # The pool is no step of the chain: it takes the cheapest by the evaluator's own losses, bf16's too.
             if evaluator == "bf16" and name == "falling count":
                 continue
-            trace, _ = bench.trace(bench.chain(evaluator, speculate=ahead, **SETTINGS[name]))
+            trace, _ = bench.trace(bench.chain(evaluator, lookahead=ahead, **SETTINGS[name]))
             np.testing.assert_array_equal(trace, wanted, err_msg=f"{evaluator}, K = {ahead}")
 
 
@@ -54,7 +54,7 @@ def test_an_evaluator_that_errs_by_more_than_it_states_changes_the_trace(bench):
 def test_a_block_is_judged_by_the_classifier_as_it_is_now(evaluator, bench):
     """Each block between two steps of a fused optimizer, which changes parameters without a trace."""
     name, _, kinds = evaluator.partition(" ")
-    chain = copy.deepcopy(bench.chain(name, kinds=kinds or "inputs,units", decisions=4, speculate=4))
+    chain = copy.deepcopy(bench.chain(name, kinds=kinds or "inputs,units", decisions=4, lookahead=4))
     gated = chain.evaluation.canonical.gated
     optimizer = torch.optim.AdamW(gated.model.parameters(), lr=0.05, fused=True)
     losses = []

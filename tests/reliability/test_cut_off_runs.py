@@ -25,7 +25,7 @@ from mcprune.storage.atomic import Lock
 from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
 SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
-CLOCKS = {"seconds", "seconds_left", "proposals_per_second", "forwards", "folder", "out"}
+CLOCKS = {"seconds", "seconds_left", "decisions_per_second", "forwards", "folder", "out"}
 ROOT = Path(__file__).parents[2]
 
 

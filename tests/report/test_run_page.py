@@ -126,11 +126,11 @@ def test_the_page_needs_nothing_from_outside(runs, tmp_path):
 
 def test_the_acceptance_of_the_moves_adds_up_to_what_was_accepted(runs):
     run = read_log(runs / "chain")
-    for name, (proposed, accepted) in run.progress[-1].moves.items():
+    for name, (_, decided, accepted) in run.progress[-1].moves.items():
         shares = report_figures.values(run, f"move {name}")
-        totals = np.array([0, *(event.moves.get(name, [0, 0])[0] for event in run.progress)])
+        totals = np.array([0, *(event.moves.get(name, [0, 0, 0])[1] for event in run.progress)])
         assert np.nansum(shares * np.diff(totals)) == pytest.approx(accepted)
-        assert totals[-1] == proposed
+        assert totals[-1] == decided
 
 
 def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
@@ -143,7 +143,7 @@ def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
     assert len(labels) == 13
     names = {trace.get("name") for figure in page.figures.values() for trace in figure["data"]}
     assert "alpha" in names
-    assert not names & {"delta", "temperature", "proposals a second", "all moves"}
+    assert not names & {"delta", "temperature", "decisions a second", "all moves"}
     assert "Acceptance and autocorrelation" not in page.text
 
 

@@ -49,7 +49,7 @@ def test_the_hottest_is_settled_from_the_coldest_and_only_with_replicas(digits):
         (["--replicas", "3,hottest=0.05", "--temperature", "0.1"], "hottest=0.05"),
         (["--replicas", "1,hottest=0.05"], "a single chain has no ladder, got hottest=0.05"),
         (["--replicas", "1,swap_every=8"], "a single chain has no ladder, got swap_every=8"),
-        (["--adapt-delta", "0.3"], "none of the moves uses delta"),
+        (["--adapt-delta", "0.3", "--moves", "exchange=1"], "none of the moves uses delta"),
         (["--adapt-delta", "1.5"], "adapt_delta"),
         (["--warm-up", "1"], "warm_up"),
         (["--replicas", "0"], "replicas"),

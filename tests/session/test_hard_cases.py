@@ -45,7 +45,9 @@ def test_a_run_that_fails_under_force_brings_the_earlier_one_back(tmp_path):
 
 def test_a_chain_that_could_never_change_the_count_is_refused():
     with pytest.raises(ConfigError, match="never change how many"):
-        mcprune.prune(table(), keep=2, pool="none", **QUICK)
+        mcprune.prune(table(), keep=2, pool="none", gates="hard", **QUICK)
+    by_rank = mcprune.prune(table(), keep=2, pool="none", **QUICK)  # the lowest weights go
+    assert by_rank.mask.indices.size == 2
     found = mcprune.prune(table(), keep=2, pool="none", moves="toggle=1", **QUICK)
     assert found.mask.indices.size == 2
 

@@ -205,7 +205,7 @@ def test_the_chain_waits_and_starts_from_the_measures_mask(digits):
     plan, method, updates = first_masks(config, digits, 6)
     assert [update.kept for update in updates] == [64, 20, 20, 20, 20, 20]
     assert updates[0].proposals == 0
-    assert updates[1].proposals == 64
+    assert updates[1].decisions == 64 < updates[1].proposals
     # The model does not train here, so the mask of a measure that draws no rows is known.
     plain = Scorer(
         plan.model,

@@ -17,7 +17,7 @@ from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
 SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
 # Clocks tell these, and how much was evaluated ahead follows a clock.
-CLOCKS = {"seconds", "seconds_left", "proposals_per_second", "forwards", "folder", "out"}
+CLOCKS = {"seconds", "seconds_left", "decisions_per_second", "forwards", "folder", "out"}
 
 TEMPERED = {
     "temperature": "geometric:3e-3:3e-4",

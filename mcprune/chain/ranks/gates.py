@@ -36,7 +36,7 @@ from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 __all__ = [
     "BOX",
-    "Ahead",
+    "Draws",
     "Ranks",
     "TableInfo",
     "advance",
@@ -50,8 +50,8 @@ __all__ = [
 ]
 
 BOX = 1.0  # the weights are in [-BOX, BOX]
-# Written weights that a batch of walks may hold.
-LOG = 1 << 15
+# Weights that the walks of a batch may write, of all replicas.
+LOG = 1 << 16
 
 
 class Layers(NamedTuple):
@@ -75,7 +75,7 @@ class Ranks(NamedTuple):
     layers: Layers
 
 
-class Ahead(NamedTuple):
+class Draws(NamedTuple):
     """A batch of decisions, as `propose` leaves it to `advance`."""
 
     moves: Moves  # flipped sites and the signs that they get
@@ -180,7 +180,7 @@ def propose(
     chains: IntArray,
     room: IntArray,
     steps: IntArray,
-) -> Ahead:
+) -> Draws:
     """Return the next decisions of the serial chain if all before were rejected; walks between them are made and logged.
 
     Parameters
@@ -201,7 +201,7 @@ def propose(
 
     Returns
     -------
-    Ahead
+    Draws
         Fewer decisions than K where a replica may make no more of them, no more steps, or its walks have filled the log.
 
     Raises
@@ -215,7 +215,7 @@ def propose(
         raise ConfigError(f"box={plan.box:g}, but gates by rank have weights in [-{BOX:g}, {BOX:g}]. Give box={BOX:g}.")
     replicas, sites = state.position.shape
     widest_flip, written = flips(plan, sites), widest(plan, sites)
-    shape, length = (replicas, count), max(LOG, 2 * written)
+    shape, length = (replicas, count), max(LOG // replicas, 2 * written, 64)
     moves = Moves(
         kind=np.zeros(shape, np.int8),
         size=np.zeros(shape, np.int32),
@@ -224,7 +224,7 @@ def propose(
         log_ratio=np.zeros(shape),
         sums=np.zeros((*shape, 3)),
     )
-    ahead = Ahead(
+    draws = Draws(
         moves=moves,
         offset=np.zeros(shape, np.int64),
         mark=np.zeros((replicas, count + 1), np.int64),
@@ -239,25 +239,25 @@ def propose(
         ),
     )
     rank_kernels.propose_rows(
-        _chain(state), ranks[:4], ranks.layers[:], plan[:], ahead.scores, per_replica(delta, replicas, "delta"),
+        _chain(state), ranks[:4], ranks.layers[:], plan[:], draws.scores, per_replica(delta, replicas, "delta"),
         check_seed(seed), check_chains(chains, replicas), _counts(room, replicas, "room"), _counts(steps, replicas, "steps"),
-        ahead.scratch, ahead.log, moves[:], ahead.offset, ahead.mark, ahead.drawn, ahead.steps,
+        draws.scratch, draws.log, moves[:], draws.offset, draws.mark, draws.drawn, draws.steps,
     )  # fmt: skip
-    most = max(1, int(ahead.drawn.max()))
+    most = max(1, int(draws.drawn.max()))
     if most < count:
         parts = (np.ascontiguousarray(part[:, :most]) for part in moves)
-        ahead = ahead._replace(moves=Moves(*parts), offset=np.ascontiguousarray(ahead.offset[:, :most]))
-    return ahead
+        draws = draws._replace(moves=Moves(*parts), offset=np.ascontiguousarray(draws.offset[:, :most]))
+    return draws
 
 
 def thresholds(
-    state: ChainState, ahead: Ahead, *, temperature: AnyArray | float, seed: int, chains: IntArray
+    state: ChainState, draws: Draws, *, temperature: AnyArray | float, seed: int, chains: IntArray
 ) -> FloatArray:
     """Return the largest L_cla at which each decision is accepted, shape (R, K), as `engine.thresholds`; -inf behind the drawn ones."""
     replicas = state.position.shape[0]
-    out = np.empty(ahead.moves.kind.shape)
+    out = np.empty(draws.moves.kind.shape)
     rank_kernels.threshold_rows(
-        state.cla, state.step, ahead.moves[:], ahead.offset, ahead.drawn, per_replica(temperature, replicas, "temperature"),
+        state.cla, state.step, draws.moves[:], draws.offset, draws.drawn, per_replica(temperature, replicas, "temperature"),
         check_seed(seed), check_chains(chains, replicas), out,
     )  # fmt: skip
     return out
@@ -266,7 +266,7 @@ def thresholds(
 def advance(
     state: ChainState,
     ranks: Ranks,
-    ahead: Ahead,
+    draws: Draws,
     losses: AnyArray,
     *,
     plan: MovePlan,
@@ -281,7 +281,7 @@ def advance(
     ----------
     state, ranks
         As `propose` left them.
-    ahead : Ahead
+    draws : Draws
     losses : ndarray, shape (R, K)
         L_cla of each decision. Not finite = rejected and counted.
     plan, delta, seed, chains
@@ -298,7 +298,7 @@ def advance(
     ConfigError
         Losses of another shape than the decisions.
     """
-    replicas, count = ahead.moves.kind.shape
+    replicas, count = draws.moves.kind.shape
     values = np.ascontiguousarray(losses, dtype=np.float64)
     if values.shape != (replicas, count):
         raise ConfigError(
@@ -319,10 +319,10 @@ def advance(
         decided=kinds[2],
     )
     rank_kernels.advance_rows(
-        state.loss, state.cla, _chain(state), ranks[:4], ranks.layers[:], plan[:], ahead.scores,
+        state.loss, state.cla, _chain(state), ranks[:4], ranks.layers[:], plan[:], draws.scores,
         per_replica(delta, replicas, "delta"), per_replica(temperature, replicas, "temperature"), check_seed(seed),
-        check_chains(chains, replicas), ahead.scratch, ahead.log, ahead.moves[:], ahead.offset, ahead.mark, ahead.drawn,
-        ahead.steps, values, info[:8], info.decided, info.steps,
+        check_chains(chains, replicas), draws.scratch, draws.log, draws.moves[:], draws.offset, draws.mark, draws.drawn,
+        draws.steps, values, info[:8], info.decided, info.steps,
     )  # fmt: skip
     return info
 

@@ -368,33 +368,33 @@ def propose_rows(
         heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], layers[0], layers[1], layers[2])
         accumulate(position[r], plan, scores[0][r], scores[1][r])
         most = min(room[r], kind.shape[1])
-        k, made, used = 0, 0, 0
-        while k < most and made < steps_left[r] and made < length and used + widest <= length:
-            key = (seed, chains[r], step[r] + made)
+        k, drawn_steps, used = 0, 0, 0
+        while k < most and drawn_steps < steps_left[r] and drawn_steps < length and used + widest <= length:
+            key = (seed, chains[r], step[r] + drawn_steps)
             what, count, flipped, log_ratio = make_move(
                 position[r], tree[r], heaps, plan, scores[0][r], scores[1][r], delta[r], key, scratch
             )
-            codes[r, made] = what
+            codes[r, drawn_steps] = what
             if flipped > 0:
-                codes[r, made] = what + DECISION
+                codes[r, drawn_steps] = what + DECISION
                 kind[r, k], size[r, k], ratio[r, k] = what, flipped, log_ratio
                 for m in range(flipped):
                     site = scratch[0][m]
                     sites[r, k, m] = site
                     weights[r, k, m] = -position[r, site]
                 after[r, k] = sums[r]
-                offset[r, k], mark[r, k] = made, used
+                offset[r, k], mark[r, k] = drawn_steps, used
                 take_back(heaps, count, scratch[2], scratch[3])
                 k += 1
             elif count == 0:
-                codes[r, made] = what + NULL
+                codes[r, drawn_steps] = what + NULL
             else:
                 for m in range(count):
                     log_sites[r, used] = scratch[2][m]
                     log_weights[r, used] = scratch[3][m]
                     used += 1
-            made += 1
-        drawn[r], steps[r] = k, made
+            drawn_steps += 1
+        drawn[r], steps[r] = k, drawn_steps
         mark[r, k] = used
 
 
@@ -435,7 +435,7 @@ def advance_rows(
     consumed, index, taken, change, proposed, accepted, null, nonfinite = info
     for r in range(losses.shape[0]):
         heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], layers[0], layers[1], layers[2])
-        made = steps[r]
+        drawn_steps = steps[r]
         for k in range(drawn[r]):
             consumed[r] += 1
             change[r, k] = losses[r, k] - cla[r]
@@ -453,9 +453,9 @@ def advance_rows(
                 cla[r] = losses[r, k]
                 accepted[r, kind[r, k]] += 1
                 index[r], taken[r] = k, kind[r, k]
-                made = offset[r, k] + 1
+                drawn_steps = offset[r, k] + 1
                 break
-        for s in range(made):
+        for s in range(drawn_steps):
             code = log[2][r, s]
             what = code & 15
             proposed[r, what] += 1
@@ -463,8 +463,8 @@ def advance_rows(
                 null[r] += 1
             elif code & DECISION:
                 decided[r, what] += 1
-        consumed_steps[r] = made
-        step[r] += made
+        consumed_steps[r] = drawn_steps
+        step[r] += drawn_steps
 
 
 @kernel

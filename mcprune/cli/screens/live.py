@@ -79,7 +79,7 @@ class LiveScreen(TextScreen):
         super().on_hardened(event)
         latest, self._latest, self._label = self._latest, None, "testing"
         if latest is not None and self.columns is COLUMNS:
-            counts = f"{latest.proposals:,} proposals, {latest.accepted:,} accepted"
+            counts = f"{latest.proposals:,} proposals, {latest.decisions:,} decisions, {latest.accepted:,} accepted"
             self.output.lines([f"search: {counts}, {duration(latest.seconds)}"])
 
     def on_scored(self, event: Scored) -> None:
@@ -100,7 +100,7 @@ class LiveScreen(TextScreen):
         bar.add_row(
             Text(f"epoch {epoch_of(event)}"),
             ProgressBar(total=max(event.blocks, 1), completed=event.block, width=30),
-            *([Text(f"{event.proposals_per_second:,.0f} proposals/s")] if self.columns is COLUMNS else []),
+            *([Text(f"{event.decisions_per_second:,.0f} decisions/s")] if self.columns is COLUMNS else []),
             Text(f"{duration(event.seconds_left)} left"),
         )
         grid = Table.grid(padding=(0, 2))

@@ -42,7 +42,7 @@ COLUMNS: Columns = (
     ("kept", "kept", ",d", 6),
     ("target", "target", ",d", 6),
     ("accepted", "acceptance", ".1%", 8),
-    ("proposals/s", "proposals_per_second", ",.0f", 11),
+    ("decisions/s", "decisions_per_second", ",.0f", 11),
 )
 # Of a budget that is a cost: there is no sum of gates to reach.
 COST_COLUMNS: Columns = (
@@ -182,16 +182,16 @@ class PlainScreen(TextScreen):
         super().__init__(output)
         self._shown: tuple[float, float] | None = None  # block and seconds of the last line
         self._lines = 0
-        self._counts = (0, 0)  # proposals and accepted ones up to the last line
+        self._counts = (0, 0)  # decisions and accepted ones up to the last line
 
     def on_progress(self, event: Progress) -> None:
         """Show the progress of the search."""
         if not self._is_due(event):
             return
-        # Of all proposals since the last line: a single window may hold none that was accepted.
-        if event.proposals > self._counts[0]:
-            since = (event.accepted - self._counts[1]) / (event.proposals - self._counts[0])
-            self._counts = (event.proposals, event.accepted)
+        # Of all decisions since the last line: a single window may hold none for a candidate.
+        if event.decisions > self._counts[0]:
+            since = (event.accepted - self._counts[1]) / (event.decisions - self._counts[0])
+            self._counts = (event.decisions, event.accepted)
             event = replace(event, acceptance=since)
         self._shown = (event.block, event.seconds)
         if self._lines % REPEAT_HEADER == 0:

@@ -136,7 +136,7 @@ class Gates(TextOption):
     head: ClassVar[tuple[str, ...]] = ("kind", "sharpness")
     form: ClassVar[str] = "rank, hard, sigmoid or sharpened[:SCHEDULE]"
 
-    kind: Literal["rank", "hard", "sigmoid", "sharpened"] = "hard"
+    kind: Literal["rank", "hard", "sigmoid", "sharpened"] | None = None
     sharpness: Annotated[str, BeforeValidator(positive_schedule_text)] | None = Field(
         default=None,
         description="beta in sigmoid(beta w) of sharpened gates",

@@ -17,7 +17,7 @@ from mcprune.chain.ranks import gates as ranks
 from mcprune.chain.state import ChainState, StepInfo
 from mcprune.types import BoolArray, FloatArray, IntArray
 
-# Gates by rank: a leg of a block ends, after all decisions or after so many written weights for each, whatever comes first.
+# Gates by rank: a leg of a block ends after all decisions, or after so many written weights for each, whatever comes first.
 WALKS = 1000
 # A position by rank is this far from the cut at least, so that its sign tells the mask.
 CLEAR = 1e-12
@@ -175,7 +175,12 @@ class GatesByRank:
         """See `Gates.propose`; the walks between the decisions are made."""
         if not self._steps.size:
             written = moves.widest(law.plan, chain.position.shape[1])
-            self._steps = np.full(left.size, max(self._decisions * WALKS // written, self._decisions))
+            kept = chain_state.kept_count(chain)
+            # Where all sites are kept, or none, no move changes the mask: the weights walk a little, and that is all.
+            can_decide = (kept > 0) & (kept < chain.position.shape[1])
+            self._steps = np.where(
+                can_decide, max(self._decisions * WALKS // written, self._decisions), self._decisions
+            )
         self._ahead = ranks.propose(
             chain, self._ranks, count, plan=law.plan, delta=law.delta, seed=law.seed, chains=law.chains, room=left,
             steps=self._steps,

@@ -8,7 +8,9 @@ USES_DELTA = ("uniform", "block", "site")  # moves whose step has the half-width
 CHANGES_COUNT = (*USES_DELTA, "toggle")  # moves that can change L_pru: an exchange keeps the sum of the gates
 
 
-def unused_knobs(names: Iterable[str], moves: Mapping[str, float], *, is_at_target: bool = False) -> dict[str, str]:
+def unused_knobs(
+    names: Iterable[str], moves: Mapping[str, float], *, is_by_rank: bool = False, is_at_target: bool = False
+) -> dict[str, str]:
     """Return those knobs that change nothing now, each with the reason.
 
     Parameters
@@ -17,6 +19,8 @@ def unused_knobs(names: Iterable[str], moves: Mapping[str, float], *, is_at_targ
         The knobs.
     moves : mapping of str to float
         Shares of the mixture, by kind of move.
+    is_by_rank : bool
+        Whether the mask is the n largest weights: then n(t) holds at every step.
     is_at_target : bool
         Whether n(t) has reached n.
 
@@ -25,6 +29,7 @@ def unused_knobs(names: Iterable[str], moves: Mapping[str, float], *, is_at_targ
     >>> unused_knobs(["delta", "temperature"], {"exchange": 1.0})
     {'delta': 'no move of the mixture uses it'}
     """
+    names = list(names)
     present = {name for name, share in moves.items() if share > 0}
     reasons = {
         "delta": ("no move of the mixture uses it", USES_DELTA),
@@ -32,6 +37,8 @@ def unused_knobs(names: Iterable[str], moves: Mapping[str, float], *, is_at_targ
         "alpha": ("no move of the mixture changes L_pru", CHANGES_COUNT),
     }
     unused = {name: reasons[name][0] for name in names if name in reasons and not present & set(reasons[name][1])}
+    if is_by_rank and "alpha" in names:
+        unused["alpha"] = "gates by rank hold n(t), so L_pru is 0"
     if is_at_target and "budget_pressure" in names:
         unused["budget_pressure"] = "n(t) has reached n"
     return unused

@@ -15,13 +15,13 @@ from mcprune.chain.ranks.gates import BOX
 from mcprune.evaluators.base import Canonical, Evaluator, gates_of
 from mcprune.methods.base import Batch, BlockInfo, Finalist, Method
 from mcprune.methods.markov import standard_error
+from mcprune.methods.markov.enforce.pool import enforce
 from mcprune.methods.markov.evaluation import CheckedEvaluator
 from mcprune.methods.markov.gates import Gates, GatesByRank, GatesBySign, Law, from_cut
 from mcprune.methods.markov.info import block_info, shown, waiting_info
 from mcprune.methods.markov.informed import Informed
 from mcprune.methods.markov.items import on_items
 from mcprune.methods.markov.lookahead import Lookahead, LookaheadState
-from mcprune.methods.markov.pool import enforce
 from mcprune.methods.markov.probes import GUESSED_ROWS, Probes
 from mcprune.methods.markov.proposals import Proposals
 from mcprune.methods.markov.rule import Rule, goal_of, new_step_size, rule_of, sharpness_of
@@ -91,7 +91,7 @@ class Markov(Method[MarkovState]):
         self.first_rows = GUESSED_ROWS if settings.trials else 0
         self.starts = starts
         self.chains = np.arange(settings.replicas)
-        self.lookahead = Lookahead(settings.speculate)
+        self.lookahead = Lookahead(settings.lookahead)
         self.cost_constraint = None if space.is_count else CostConstraint(space.classes.rules, settings.replicas)
         self._agree: Callable[[int], int] | None = None
 
@@ -280,7 +280,7 @@ class Markov(Method[MarkovState]):
 
     def look_ahead(self) -> LookaheadState:
         """Choose the candidates ahead of a batch by the settings as they are now, and return the state of knowing nothing."""
-        self.lookahead = Lookahead(self.settings.speculate, self._agree)
+        self.lookahead = Lookahead(self.settings.lookahead, self._agree)
         return self.lookahead.init()
 
     def _enter(self, state: MarkovState, progress: float) -> Rule:
@@ -324,13 +324,13 @@ class Markov(Method[MarkovState]):
 
     def _adapt(self, state: MarkovState, rule: Rule, tally: Tally) -> None:
         """Adapt ladder, delta and scores at the end of a block, where they may change."""
-        wanted = self.settings.adapt_delta
+        target = self.settings.adapt_delta
         if rule.is_warm:
             tempering.adapt(state.ladder)
-        if state.step_size is not None and wanted is not None and (rule.is_warm or self.settings.keeps_adapting):
+        if state.step_size is not None and target is not None and (rule.is_warm or self.settings.keeps_adapting):
             proposed, decided, accepted = tally.by_rung
             stepsize.adapt(
-                state.step_size, proposed, proposed - decided + accepted if self.settings.by_rank else accepted, wanted
+                state.step_size, proposed, proposed - decided + accepted if self.settings.by_rank else accepted, target
             )
         if self.informed.learns(self.settings, rule):
             self.informed.end_block(state.informed)
@@ -423,5 +423,5 @@ class SteeredChain:
         before, self.method.settings = self.method.settings, settings
         if settings.adapt_delta is None or self.state.step_size is None or settings.delta != before.delta:
             self.state.step_size = new_step_size(settings)
-        if settings.speculate != before.speculate:
+        if settings.lookahead != before.lookahead:
             self.state.lookahead = self.method.look_ahead()

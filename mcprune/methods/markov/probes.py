@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcprune.chain.moves import toggles
 from mcprune.chain.state import ChainState
 from mcprune.evaluators.base import Evaluator
-from mcprune.methods.markov.budget import toggles
 from mcprune.types import FloatArray, IntArray
 
 # A site of rank r (from 0) has the score (r + FIRST)^-POWER.

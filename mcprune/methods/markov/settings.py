@@ -29,7 +29,7 @@ class ChainSettings:
     pool: int
     start_weight: float
     decisions: int
-    speculate: int
+    lookahead: int
     seed: int
     replicas: int = 1  # R; the temperature is the coldest's
     hottest: float = math.inf  # temperature of the hottest of several

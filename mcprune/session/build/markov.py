@@ -210,7 +210,7 @@ def make_chain(plan: Plan) -> Markov:
         pool=options.pool_size or POOL.rules[-1].value,
         start_weight=options.start_weight,
         decisions=options.decisions,
-        speculate=candidates_ahead(options, size, plan.runtime.max_memory),
+        lookahead=candidates_ahead(options, size, plan.runtime.max_memory),
         seed=plan.runtime.seed,
         replicas=options.replicas,
         hottest=options.hottest,

@@ -163,7 +163,7 @@ class Knobs:
                     "Give toggle, site, block or uniform a share"
                 )
             new["plan"] = move_plan(chain, size)
-            new["speculate"] = candidates_ahead(chain, size, self.plan.runtime.max_memory)
+            new["lookahead"] = candidates_ahead(chain, size, self.plan.runtime.max_memory)
             new["learned"] = chain.is_informed
         if "budget_pressure" in values:
             new["pressure"] = values["budget_pressure"]

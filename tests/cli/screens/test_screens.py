@@ -52,7 +52,7 @@ def test_figures_stand_under_their_titles(story):
         ("L_cla", "0.2500"),
         ("L_rej", "-"),
         ("gate sum", "61.5"),
-        ("proposals/s", "12,346"),
+        ("decisions/s", "12,346"),
     ]:
         end = header.index(title) + len(title)
         assert line[:end].endswith(figure)
@@ -225,11 +225,11 @@ def test_the_live_screen_shows_the_figures_and_leaves_the_report(story, width):
         assert part in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
     # After the display was taken away the search is told in one line and the report follows.
-    assert text.index("search: 1,280 proposals, 60 accepted") < text.index("17,226 before")
+    assert text.index("search: 1,280 proposals, 1,200 decisions, 60 accepted") < text.index("17,226 before")
 
 
 # Screens of the gradient method: alpha and decided gates in place of proposals.
-OF_GRADIENT = {"alpha": 12.5, "near_hard": 0.75, "proposals": 0, "accepted": 0, "acceptance": None}
+OF_GRADIENT = {"alpha": 12.5, "near_hard": 0.75, "proposals": 0, "decisions": 0, "accepted": 0, "acceptance": None}
 
 
 def gradient_story(story):

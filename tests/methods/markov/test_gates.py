@@ -35,9 +35,9 @@ def layered_space(sites, keep, least=(1, 1, 1), fixed=None):
 def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan, pooled, temperature, bench):
     common = {"plan": plan, "temperature": constant(temperature), "by_rank": True, "pooled": pooled, "target": FALLING}
     common |= {"decisions": 40, "delta": constant(0.4)}
-    trace, blocks = bench.trace(bench.chain("full", speculate=1, **common), blocks=5)
+    trace, blocks = bench.trace(bench.chain("full", lookahead=1, **common), blocks=5)
     for evaluator, ahead in [("full", 3), ("full", 64), ("fused", 1), ("fused", 16)]:
-        other, again = bench.trace(bench.chain(evaluator, speculate=ahead, **common), blocks=5)
+        other, again = bench.trace(bench.chain(evaluator, lookahead=ahead, **common), blocks=5)
         np.testing.assert_array_equal(other, trace)
         assert [info.moves for info in again] == [info.moves for info in blocks]
     assert [info.kept for info in blocks] == (trace > 0).sum(axis=1).tolist() == [info.target for info in blocks]
@@ -61,6 +61,12 @@ def test_a_delta_that_reaches_nobody_ends_its_block_without_a_decision(bench):
     info = chain.step(bench.batch, 1.0)
     assert (info.proposals, info.decisions, info.accepted) == (3 * WALKS, 0, 0)
     assert info.evaluated == 1  # the current mask
+
+
+def test_while_all_sites_are_kept_a_block_is_short(bench):
+    chain = bench.chain(plan={"site": 1.0}, by_rank=True, keep=32, decisions=30)
+    info = chain.step(bench.batch, 1.0)
+    assert (info.kept, info.proposals, info.decisions) == (32, 30, 0)
 
 
 @pytest.mark.parametrize("pooled", [True, False])

@@ -80,9 +80,9 @@ def test_the_greedy_loss_never_rises_and_is_the_loss_of_where_it_stands(plan, sh
 def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan, sharpness, temperature, bench):
     common = {"plan": plan, "sharpness": sharpness, "temperature": warm(temperature), "alpha": warm(2.0)}
     common |= {"pooled": True, "target": FALLING, "decisions": 40}
-    wanted, told = bench.trace(bench.chain("full", speculate=1, **common), blocks=5)
+    wanted, told = bench.trace(bench.chain("full", lookahead=1, **common), blocks=5)
     for evaluator, ahead in [("full", 3), ("full", 16), ("full", 64), ("fused", 1), ("fused", 64)]:
-        trace, again = bench.trace(bench.chain(evaluator, speculate=ahead, **common), blocks=5)
+        trace, again = bench.trace(bench.chain(evaluator, lookahead=ahead, **common), blocks=5)
         np.testing.assert_array_equal(trace, wanted)
         assert [update.moves for update in again] == [update.moves for update in told]
         assert [update.accepted for update in again] == [update.accepted for update in told]
@@ -91,9 +91,9 @@ def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan
 
 def test_staged_decisions_are_the_same_however_many_are_evaluated_ahead(bench):
     common = {"plan": MIXTURES[-1], "sharpness": ONE, "temperature": warm(0.02), "alpha": warm(0.1)}
-    wanted, _ = bench.trace(bench.chain("staged", speculate=1, **common))
+    wanted, _ = bench.trace(bench.chain("staged", lookahead=1, **common))
     for ahead in (3, 16, 64):
-        np.testing.assert_array_equal(bench.trace(bench.chain("staged", speculate=ahead, **common))[0], wanted)
+        np.testing.assert_array_equal(bench.trace(bench.chain("staged", lookahead=ahead, **common))[0], wanted)
 
 
 def test_another_seed_takes_another_way(bench):
@@ -106,7 +106,7 @@ def test_another_seed_takes_another_way(bench):
 def test_the_uniform_move_gives_the_same_trace_too(bench):
     common = {"plan": {"uniform": 1.0}, "sharpness": ONE, "alpha": warm(10.0), "delta": warm(0.3)}
     ways = [("full", 1), ("full", 3), ("full", 16), ("full", 64), ("fused", 1), ("fused", 16)]
-    traces = [bench.trace(bench.chain(evaluator, speculate=ahead, **common), 5)[0] for evaluator, ahead in ways]
+    traces = [bench.trace(bench.chain(evaluator, lookahead=ahead, **common), 5)[0] for evaluator, ahead in ways]
     for trace in traces[1:]:
         np.testing.assert_array_equal(trace, traces[0])
     assert not np.array_equal(traces[0][0], traces[0][-1])

@@ -87,7 +87,7 @@ def test_every_space_ends_in_an_allowed_mask_and_is_held_on_the_way(
         targets=falls(space, waves=waves),
         temperature=warm,
         decisions=12,
-        speculate=4,
+        lookahead=4,
         seed=seed,
         by_rank=by_rank and space.is_count,
         **ladder,
@@ -180,7 +180,7 @@ def test_at_a_temperature_allowed_masks_are_visited_by_boltzmann(bench, name):
         targets=rest(space),
         plan={"exchange": 1.0} if name == "fixed" else {"toggle": 1.0, "exchange": 1.0},
         decisions=25,
-        speculate=8,
+        lookahead=8,
     )
     allowed = np.array([mask for mask in all_masks(space.sites.size) if allowed_by_hand(space, mask)])
     if space.is_count:  # on the way a layer of units may be empty
@@ -238,7 +238,7 @@ def test_the_trace_is_the_same_however_many_are_evaluated_ahead(bench, name, tem
     warm = {"temperature": Schedule("constant", temperature, temperature)}
     traces = []
     for ahead in (1, 3, 16):
-        chain = chain_of(bench, space, Table(space.sites.size, 5), speculate=ahead, **warm)
+        chain = chain_of(bench, space, Table(space.sites.size, 5), lookahead=ahead, **warm)
         positions, told = bench.trace(chain, 6)
         traces.append((positions, [(update.rejected_by_cost, update.null_moves, update.accepted) for update in told]))
     for positions, tallies in traces[1:]:
@@ -258,7 +258,7 @@ def test_real_evaluators_see_all_sites(bench):
     canonical = FullEvaluator(gated, CrossEntropy())
     traces = []
     for evaluator, ahead in ((canonical, 1), (canonical, 3), (FusedEvaluator(gated, CrossEntropy()), 16)):
-        chain = chain_of(bench, space, evaluator, canonical, speculate=ahead)
+        chain = chain_of(bench, space, evaluator, canonical, lookahead=ahead)
         assert isinstance(chain.evaluation.evaluator, ItemEvaluator)
         assert (chain.evaluation.evaluator is chain.evaluation.canonical) == (evaluator is canonical)
         traces.append(bench.trace(chain, 6)[0])

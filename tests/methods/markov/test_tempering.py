@@ -40,13 +40,13 @@ def whole_trace(bench, chain, blocks=8):
 def test_the_trace_of_all_replicas_is_the_same_however_many_are_evaluated_ahead_and_by_whom(swap_every, bench):
     common = ladder(plan=MIXTURE, sharpness=ONE, pooled=True, target=FALLING, decisions=40, swap_every=swap_every)
     common |= {"adapt_delta": 0.3, "learned": True, "warm_up": 0.6}
-    wanted = whole_trace(bench, bench.chain("full", speculate=1, **common))
+    wanted = whole_trace(bench, bench.chain("full", lookahead=1, **common))
     assert any(rung != [0, 1, 2] for _, rung, _, _ in wanted)
     for ahead in (3, 16, 64):
-        assert whole_trace(bench, bench.chain("full", speculate=ahead, **common)) == wanted
-    fused = whole_trace(bench, bench.chain("incremental", speculate=1, **common))
+        assert whole_trace(bench, bench.chain("full", lookahead=ahead, **common)) == wanted
+    fused = whole_trace(bench, bench.chain("incremental", lookahead=1, **common))
     for ahead in (3, 64):
-        assert whole_trace(bench, bench.chain("incremental", speculate=ahead, **common)) == fused
+        assert whole_trace(bench, bench.chain("incremental", lookahead=ahead, **common)) == fused
     assert [part[:2] for part in fused] == [part[:2] for part in wanted]
     assert whole_trace(bench, bench.chain("full", seed=6, **common)) != wanted
 

@@ -28,7 +28,7 @@ def steered(tmp_path_factory):
     from mcprune.config.schema import make_config
 
     folder = tmp_path_factory.mktemp("steered") / "run"
-    options = {"keep_schedule": "geometric:0.3,regrow=3"}
+    options = {"keep_schedule": "geometric:0.3,regrow=3", "gates": "hard"}  # alpha is a knob by sign
     config = make_config(
         **options, epochs=12, retrain_epochs=2, compare="no", hidden=(24, 12), keep=16, threads=1, out=str(folder)
     )
@@ -103,7 +103,7 @@ def test_a_stop_is_replayed_where_it_was_and_not_by_the_clock(quick, tmp_path):
 
 
 def test_an_impossible_change_ends_a_replay_with_its_reason(quick, tmp_path):
-    config = quick(out=str(tmp_path / "run"))
+    config = quick(out=str(tmp_path / "run"), moves="exchange=1")
     with pytest.raises(ConfigError, match="none of the moves uses delta"):
         list(run(config, Replay({2: [{"adapt_delta": 0.3}]}, end=None)))
     with pytest.raises(ConfigError, match="no knob 'speed'"):

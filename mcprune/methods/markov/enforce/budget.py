@@ -7,37 +7,15 @@ Gumbel form of drawing without replacement with weights exp(-loss/T).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from mcprune.chain import min_per_layer, moves, philox, state
+from mcprune.chain import min_per_layer, philox, state
+from mcprune.chain.moves import toggles
 from mcprune.evaluators.base import Evaluator
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # One of so many kept items goes at once, since each is judged alone; of single weights, which can stand in for each other, fewer.
 PART, PART_GUESSED = 8, 32
-
-
-def toggles(current: state.ChainState, sites: Sequence[IntArray]) -> moves.Moves:
-    """Return the toggles of some sites of each replica as its candidates; their running sums are not filled in.
-
-    K is the most that a replica has; the others are filled up with null moves.
-    """
-    shape = len(sites), max(part.size for part in sites)
-    out = moves.Moves(
-        kind=np.full(shape, moves.TOGGLE, np.int8),
-        size=np.zeros(shape, np.int32),
-        sites=np.full((*shape, 1), -1, np.int64),
-        weights=np.full((*shape, 1), np.nan),
-        log_ratio=np.zeros(shape),
-        sums=np.full((*shape, 3), np.nan),
-    )
-    for replica, part in enumerate(sites):
-        out.size[replica, : part.size] = 1
-        out.sites[replica, : part.size, 0] = part
-        out.weights[replica, : part.size, 0] = -current.position[replica, part]
-    return out
 
 
 def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatArray) -> IntArray:

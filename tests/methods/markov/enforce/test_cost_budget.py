@@ -10,7 +10,7 @@ from scipy.stats import chi2
 from mcprune.chain import state
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.errors import ConfigError
-from mcprune.methods.markov.cost_budget import enforce_budget
+from mcprune.methods.markov.enforce.cost_budget import enforce_budget
 from mcprune.models.mlp import MLP
 from mcprune.session.build.budget import make_space
 from mcprune.sites.budget import Budget, CostBudget, Goal
@@ -62,10 +62,10 @@ def test_no_mask_is_above_the_cost_of_its_time_and_the_last_one_is_full(plan, li
 @pytest.mark.parametrize("temperature", [0.0, 0.02])
 def test_the_trace_under_a_cost_is_the_same_however_many_are_evaluated_ahead(temperature, bench, costs):
     common = {"temperature": Schedule("constant", temperature, temperature), "plan": {"exchange": 2.0, "toggle": 1.0}}
-    wanted, told = bench.trace(budgeted(bench, costs, 80, speculate=1, evaluator="full", **common), 6)
+    wanted, told = bench.trace(budgeted(bench, costs, 80, lookahead=1, evaluator="full", **common), 6)
     assert sum(update.accepted for update in told) > 5
     for evaluator, ahead in [("full", 3), ("fused", 16)]:
-        met, other = bench.trace(budgeted(bench, costs, 80, speculate=ahead, evaluator=evaluator, **common), 6)
+        met, other = bench.trace(budgeted(bench, costs, 80, lookahead=ahead, evaluator=evaluator, **common), 6)
         np.testing.assert_array_equal(met, wanted)
         assert [update.rejected_by_cost for update in other] == [update.rejected_by_cost for update in told]
 
@@ -121,7 +121,7 @@ def tiny_chain(bench, model, space, replicas, temperature):
             "targets": (Schedule("constant", limit, limit),),
             "pooled": True,
             "decisions": 25,
-            "speculate": 8,
+            "lookahead": 8,
         }
     )
     gated = GatedModel(model, site_map(model, "inputs,units", 4))

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mcprune.chain import state
-from mcprune.methods.markov.budget import cheapest, enforce_count
+from mcprune.methods.markov.enforce.budget import cheapest, enforce_count
 
 N = 20
 

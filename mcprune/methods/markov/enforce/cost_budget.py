@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mcprune.chain import philox, state
+from mcprune.chain.moves import toggles
 from mcprune.evaluators.base import Evaluator
-from mcprune.methods.markov.budget import PART, PART_GUESSED, toggles
+from mcprune.methods.markov.enforce.budget import PART, PART_GUESSED
 from mcprune.sites.budget import Goal
 from mcprune.sites.item_classes import ItemClasses
 from mcprune.types import BoolArray, FloatArray, IntArray

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mcprune.chain.cost_constraint import CostConstraint
-from mcprune.methods.markov.budget import enforce_count
-from mcprune.methods.markov.cost_budget import enforce_budget
+from mcprune.methods.markov.enforce.budget import enforce_count
+from mcprune.methods.markov.enforce.cost_budget import enforce_budget
 from mcprune.methods.markov.evaluation import CheckedEvaluator
 from mcprune.methods.markov.settings import ChainSettings
 from mcprune.methods.markov.state import MarkovState
