@@ -163,7 +163,7 @@ def run_options(arguments: list[str], parser: Parser | None = None) -> tuple[dic
     options = {name: value for name, value in values.items() if name not in SCREEN}
     own = {name: options.pop(name) for name in tuple(options) if name not in OPTIONS}  # of the command, not of a run
     options = expanded(options) | own
-    # A preset on the command line stands above the file, as every option there does.
+    # A preset on the command line overrides the file, as every option there does.
     preset = PRESETS.get(str(options.get("preset", "")), {})
     return (
         {**(read_options(parsed.config) if parsed.config is not None else {}), **preset, **options},

@@ -108,7 +108,7 @@ def system() -> list[str]:
     return [
         f"mcprune {VERSION} in {Path(__file__).parents[1]}",
         f"Python {platform.python_version()} ({sys.executable})",
-        f"{platform.system()} {platform.release()} on {platform.machine()}, {cores} cores at hand of {os.cpu_count()}",
+        f"{platform.system()} {platform.release()} on {platform.machine()}, {cores} cores usable of {os.cpu_count()}",
         f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', '')} (PASSIVE is best) "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')} NUMBA_NUM_THREADS={os.environ.get('NUMBA_NUM_THREADS', '')}",
         "MCPRUNE_DATA " + (f"= {folder}" if folder else "is not set: MNIST and its like are fetched once"),

@@ -1,4 +1,4 @@
-"""The command line: which command is meant, and what becomes of an error."""
+"""The command line: it runs the named command and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _fail(message: str, code: int) -> int:
         sys.stdout.flush()
     except OSError:
         _drop_output()
-    with contextlib.suppress(OSError):  # the reader of stderr may be gone as well; the code is still there
+    with contextlib.suppress(OSError):  # the reader of stderr may have closed it as well; the exit code remains
         print(message, file=sys.stderr)
     return code
 

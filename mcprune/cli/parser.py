@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str, *, stray: str = "", **more: Any) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False, **more)
-        self._stray = stray  # what to say of an argument that belongs to no option
+        self._stray = stray  # added to the error on an argument without an option
         self._takes_value: set[str] = set()
         self._names: list[str] = ["-h", "--help"]
 

@@ -1,1 +1,1 @@
-"""What a run is asked for: options, their texts, presets and checks. Free of torch."""
+"""The options of a run: their texts, presets and checks. Free of torch."""

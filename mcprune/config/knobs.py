@@ -1,4 +1,4 @@
-"""The declarations of what can be changed while a run goes on: options, or parts of options."""
+"""The declarations of what can be changed during a run: options, or parts of options."""
 
 from __future__ import annotations
 

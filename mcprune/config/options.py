@@ -114,7 +114,7 @@ class Option(NamedTuple):
         return (self.info.description or "").split(" [")[0]
 
     def extra(self, name: str) -> object:
-        """Return what the declaration says beside type and range; None where it says nothing."""
+        """Return an entry of the declaration besides type and range; None where there is none."""
         extra = self.info.json_schema_extra
         return extra.get(name) if isinstance(extra, dict) else None
 

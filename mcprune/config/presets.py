@@ -1,4 +1,4 @@
-"""Named sets of options; what is given explicitly stands above them."""
+"""Named sets of options, which explicit options override."""
 
 PRESETS: dict[str, dict[str, object]] = {
     "default": {},

@@ -331,7 +331,7 @@ def _runtime(config: Config, facts: Facts, traits: Traits, notes: list[str]) -> 
     threads = value_or(runtime.threads, facts.cores if traits.is_large else 1)
     if threads > rules.THREADS_A_CORE * facts.cores:
         notes.append(
-            f"threads: {facts.cores}, the cores at hand; {threads} would spend their time waiting for each other"
+            f"threads: {facts.cores}, the usable cores; {threads} would spend their time waiting for each other"
         )
         threads = facts.cores
     return RuntimeSettings(

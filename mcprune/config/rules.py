@@ -122,7 +122,7 @@ class Traits(NamedTuple):
     @property
     def regrows(self) -> bool:
         """Whether n(t) rises again after its fall."""
-        # At T > 0 the law has to stay the same for a while: n(t) comes to rest once.
+        # At T > 0 the law has to stay the same for a while: n(t) reaches n once and stays.
         # On few rows regrowth has not helped: the blocks are too few to train what comes back.
         # Under a cost it brings back mostly inputs, cheap while few units read them (docs/budgets.md).
         # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
@@ -132,7 +132,7 @@ class Traits(NamedTuple):
 
 
 class Rule(NamedTuple, Generic[T]):
-    """A value, and when it holds: in words for the help, and as a test. The first rule that holds counts."""
+    """A value, and when it holds: as a text for the help, and as a test. The first rule that holds counts."""
 
     value: T
     words: str = ""

@@ -1,1 +1,1 @@
-"""The live page: a run in the main thread, its page served by a thread beside it."""
+"""The live page: a run in the main thread, its page served by another thread."""

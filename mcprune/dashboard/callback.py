@@ -1,4 +1,4 @@
-"""The live page as a callback: a run is watched and steered while it goes on."""
+"""The live page as a callback: a run is watched and steered."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Tuning:
 
     def stop(self) -> Result:
         """End the search after this block, and return what `result` does."""
-        with suppress(Refused):  # it is over already
+        with suppress(Refused):  # it has ended already
             self._page.act("stop")
         return self.result()
 
@@ -82,7 +82,7 @@ class Tuning:
         return self._result
 
     def close(self) -> None:
-        """Stop the run if it goes on, and the page's server."""
+        """Stop the run if it is still running, and the page's server."""
         with suppress(Refused):
             self._page.act("stop")
         self._thread.join()

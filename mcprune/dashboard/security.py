@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY = 16_384  # bytes of a body
-PATIENCE = 10.0  # seconds for a request to come in whole
+PATIENCE = 10.0  # seconds for a whole request to arrive
 MOST = 256  # connections at a time
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -52,7 +52,7 @@ class Guard:
         refusal = self.refusal(scope)
         if refusal is None and scope["method"] == "POST":
             body = await _body(receive)
-            refusal = (body, "the request is too large or did not come in whole") if isinstance(body, int) else None
+            refusal = (body, "the request is too large or incomplete") if isinstance(body, int) else None
             receive = _once(body)
         if refusal is not None:
             await _answer(send, *refusal, self.headers)
@@ -143,7 +143,7 @@ async def _answer(send: Send, status: int, text: str, more: list[tuple[bytes, by
 
 
 class ImpatientProtocol(H11Protocol):
-    """uvicorn's protocol, but a request that does not come in whole in time is given up: many connections cost nothing.
+    """uvicorn's protocol, but a request that does not arrive in time is dropped: many connections cost nothing.
 
     Of more than `MOST` connections the one that has waited longest without a request is closed, so that a page still gets in and the
     run's own files can be opened. A class of its own for each server (`impatient`).

@@ -116,6 +116,6 @@ class Series:
             self.stride *= 2
 
     def copy(self) -> JsonObject:
-        """Return the columns with the stride and how many rows there were, for a page that goes on with them."""
+        """Return the columns with the stride and how many rows there were, for a page that continues the series."""
         columns = {name: list(column) for name, column in self.columns.items()}
         return {"columns": columns, "stride": self.stride, "rows": self.rows, "points": self.points}

@@ -177,7 +177,7 @@ def listen(host: str, port: int | None) -> tuple[socket.socket, str]:
     Raises
     ------
     ConfigError
-        The port that was asked for is in use, none is free, or the host is not this machine's.
+        The requested port is in use, none is free, or the host is not this machine's.
     """
     tried = [port] if port is not None else [*range(PORT, PORT + TRIES)]
     for one in tried:

@@ -291,7 +291,7 @@ def _from_rows(
         first = numbers[0]
         raise DataError(
             f"{name}: {_columns([names[j] for j in numbers])} only numbers the rows ({some(features[:3, first], 3)}, ...), "
-            f"which is no measurement. Remove it, such as with numpy.delete(X, {first}, axis=1) or "
+            f"which carries no information. Remove it, such as with numpy.delete(X, {first}, axis=1) or "
             f"X.drop(columns={names[first]!r}); or pass id_columns='keep' if it is one."
         )
     return dataset

@@ -27,7 +27,7 @@ Runner = Callable[[AnyArray], Float32Array]
 
 
 class Deployed(nn.Module):
-    """A model with its scaling in front: kept inputs as they stand in the data (B, n) -> outputs (B, C).
+    """A model with its scaling in front: kept inputs as in the data (B, n) -> outputs (B, C).
 
     Scaled in float64 and rounded once to float32, as mcprune itself does.
     """

@@ -256,7 +256,7 @@ def _weights(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]
     for name, layer in layers.items():
         size = layer.weight.numel()
         known = not reasons[name]
-        # A layer that is not called has its weight read by another one, and nobody counts how often.
+        # A layer that is not called has its weight read by another one, and it is not known how often.
         macs = positions[name] if known and name in positions else None
         out.append(Place("weights", name, size, 1 if known else None, macs, (), reasons[name]))
     return out

@@ -148,7 +148,7 @@ def integer_net(model: nn.Module, scaled: AnyArray, bits: int = 8) -> IntegerNet
         rounded = np.rint(weight * 2.0**weight_point).astype(np.int64)
         lifted = np.rint(bias * 2.0**sums_point)
         if np.abs(lifted).max(initial=0.0) >= 2.0**62:
-            raise ModelError("a bias is too large beside its layer's weights to be rounded; scale the inputs")
+            raise ModelError("a bias is too large for its layer's weights to be rounded; scale the inputs")
         layers.append(IntegerLayer(rounded, lifted.astype(np.int64), sums_point - point, is_rectified))
     return IntegerNet(tuple(layers), bits, in_point, point)
 

@@ -1,4 +1,4 @@
-"""One writer for each format of an export: write beside the target, read back by the real runtime, compare, time, put in place."""
+"""One writer for each format of an export: write a temporary file, read it back by the real runtime, compare, time, rename."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNKNOWN = float("nan")
 
 
 class Rows(NamedTuple):
-    """Rows of the kept inputs as they stand in the data, their classes where they are known, and where they come from."""
+    """Rows of the kept inputs as in the data, their classes where they are known, and where they come from."""
 
     raw: Float32Array
     classes: IntArray | None
@@ -102,7 +102,7 @@ def compare(run: Runner, rows: Float32Array, expected: AnyArray) -> tuple[float,
     if worst > bound:
         raise ModelError(
             f"the exported model differs from the small one by {worst:.3g}, more than {bound:.3g}; nothing was written. "
-            "Inputs that are huge beside their spread lose digits in float32: try --scaled"
+            "Inputs that are huge compared with their spread lose digits in float32: try --scaled"
         )
     return worst, float((outputs.argmax(axis=1) == expected.argmax(axis=1)).mean())
 
@@ -192,7 +192,7 @@ def graph(wish: Wish) -> Export:
         "features": list(small.names),
         "columns": small.columns.tolist(),
         "labels": list(small.labels),
-        "inputs": "scaled" if wish.scaled else "as they stand in the data",
+        "inputs": "scaled" if wish.scaled else "as in the data",
         **({"scaler": scaler.to_dict()} if wish.scaled else {}),
     }
     with _beside(wish.target) as part:
@@ -208,7 +208,7 @@ def graph(wish: Wish) -> Export:
                     other = source.whole if wish.scaled else Deployed(source.whole, _unscaled(width))
                     whole = write(program_of(other, width), Path(folder) / "whole", {})
                 seconds = _timed(run, n, whole, small.n_inputs)
-    scaling = "scaled beforehand" if wish.scaled else "as they stand in the data (the scaling is inside)"
+    scaling = "scaled beforehand" if wish.scaled else "as in the data (the scaling is inside)"
     names = "input 'kept', output 'logits'; " if wish.to == "onnx" else ""
     words = (
         f"{names}takes float32 (rows, {n}), any number of rows, {scaling}; the features' names and labels are in the file",

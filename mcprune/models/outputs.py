@@ -26,7 +26,7 @@ REMEDY = "Return logits from the model to avoid this."
 
 
 class Changed(NamedTuple):
-    """A classifier that gives logits, and what was changed in words ("" if nothing)."""
+    """A classifier that gives logits, and a description of the change ("" for none)."""
 
     model: nn.Module
     note: str = ""

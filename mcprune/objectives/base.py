@@ -18,7 +18,7 @@ class Rows(NamedTuple):
 
 
 class Objective(Protocol):
-    """Something to be minimised that can be computed from a classifier's outputs; no gradient is asked for.
+    """Something to be minimised that can be computed from a classifier's outputs; no gradient is needed.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Objective(Protocol):
     reads_mask: bool
 
     def begin(self, rows: Rows) -> None:
-        """Take what there is to know of the rows that the next calls of `losses` are about; not called where that is nothing."""
+        """Take the weights and groups of the rows of the next calls of `losses`; not called where there are none."""
         ...
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
@@ -56,7 +56,7 @@ class Objective(Protocol):
         Returns
         -------
         ndarray of float64, shape (K,)
-            A candidate's value must not depend on which others stand beside it, to the last bit.
+            A candidate's value must not depend on the other candidates, to the last bit.
         """
         ...
 

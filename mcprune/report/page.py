@@ -154,7 +154,7 @@ def grid(
 
 
 def panel_title(text: str, domain: tuple[list[float], list[float]]) -> Figure:
-    """Return the annotation that stands over a panel."""
+    """Return the title annotation of a panel."""
     (left, right), (_, top) = domain
     return {
         "text": text, "x": (left + right) / 2, "y": top, "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom",

@@ -295,7 +295,7 @@ def _read_options(run: EventLog) -> set[str] | None:
 
 
 def again(label: str, run: EventLog) -> tuple[str, str]:
-    """Return in words how the run is repeated, and the command; no command where the data came from Python."""
+    """Return how the run is repeated as a text, and the command; no command where the data came from Python."""
     if _config(run).get("data") == "arrays":
         return (
             f"{label}: its data came from Python as arrays, so it is repeated there: mcprune.prune with these options.",

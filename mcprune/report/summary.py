@@ -1,4 +1,4 @@
-"""The result of a run in words: the table of test accuracies, what was kept, the sizes, and where it lies."""
+"""The result of a run as text: the table of test accuracies, what was kept, the sizes, and where it lies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST = 200  # names or ranges of indices that are listed; mask.json has them all
 
 
 def header(objective: str | None) -> list[str]:
-    """Return the titles; the objective stands beside the accuracy where it is another than cross-entropy."""
+    """Return the titles; the objective follows the accuracy unless it is cross-entropy."""
     return HEADER if objective is None else [*HEADER[:3], objective, *HEADER[3:]]
 
 

@@ -86,7 +86,7 @@ def _mean(values: FloatArray) -> float:
 
 
 def _short(name: str, value: object) -> str:
-    """Return a knob's value in words."""
+    """Return a knob's value as text."""
     if value is None:
         return "as configured" if name == "evaluation_rows" else "off"
     if isinstance(value, dict):

@@ -48,7 +48,7 @@ def write(stream: TextIO, text: str) -> None:
     Raises
     ------
     BrokenPipeError
-        The reader is gone.
+        The reader has closed the stream.
     FolderError
         The text cannot be written for another reason, such as a full disk.
     """

@@ -53,7 +53,7 @@ def some(texts: list[str], limit: int) -> str:
 
 
 def wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
-    """Return the text in indented lines of at most `width` characters; a longer word stands alone, whole."""
+    """Return the text in indented lines of at most `width` characters; a longer word has a line of its own."""
     room = max(width, len(indent) + 1)
     return textwrap.wrap(
         text,

@@ -74,7 +74,7 @@ class Costs:
 
     @property
     def description(self) -> str:
-        """The unit in words."""
+        """The name of the unit for messages."""
         return COST_UNITS[self.unit]
 
     @property

@@ -142,7 +142,7 @@ def settle_groups(
     if keep is not None:
         _check_room(tied, keep)
     if not free:
-        raise ConfigError("Nothing is left to choose beside must_keep and must_drop. Name fewer.")
+        raise ConfigError("must_keep and must_drop leave nothing to choose. Name fewer.")
     return tied
 
 
@@ -161,7 +161,7 @@ def _check_room(tied: TiedItems, keep: int) -> None:
         )
     if not any(item.cost <= room for item in tied.items):
         raise ConfigError(
-            f"Nothing is left to choose under keep={keep:,} beside must_keep and must_drop. Choose a larger keep, or name fewer."
+            f"must_keep and must_drop leave nothing to choose under keep={keep:,}. Choose a larger keep, or name fewer."
         )
 
 

@@ -120,7 +120,7 @@ class Owners:
         """
         out = {name: tensor.detach() for name, tensor in self.parameters.items()}
         if mask is not None and not mask.all():
-            # The last place stands for -1: nobody's elements stay.
+            # The last place stands for -1: elements of no site stay.
             gates = torch.from_numpy(np.append(np.asarray(mask, np.float32), np.float32(1.0)))
             for part in self.parts:
                 value = out[part.parameter]

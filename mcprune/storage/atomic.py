@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mcprune.errors import FolderError
 
-NEW = ".new"  # beside a file while it is written
+NEW = ".new"  # ending of a file while it is written
 
 
 def write_whole(path: Path, data: bytes) -> None:

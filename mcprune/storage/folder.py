@@ -85,7 +85,7 @@ class RunFolder:
 
     @property
     def has_started(self) -> bool:
-        """Whether the run has files beside its options."""
+        """Whether the run has files besides its options."""
         return self._events is not None
 
     def announce(self, needs: tuple[str, ...] = ()) -> None:
@@ -292,7 +292,9 @@ class RunFolder:
         """Return the error that ends a run whose folder cannot be written any more, with the remedy."""
         remedy = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Make it writable"
         if error.errno == errno.ENOENT:
-            return FolderError(f"{str(self.path)!r} is gone: {name} cannot be written. Run again in another folder.")
+            return FolderError(
+                f"{str(self.path)!r} no longer exists: {name} cannot be written. Run again in another folder."
+            )
         return FolderError(
             f"{str(self.path / name)!r} cannot be written: {error.strerror or error}. {remedy}, then: mcprune resume {self.path}"
         )

@@ -206,7 +206,7 @@ def error_text(error: Exception) -> str:
 
 def interrupted(root: Path) -> KeyboardInterrupt:
     """Return the interrupt that says what stays."""
-    return KeyboardInterrupt(f"; finished runs stay in {root}, and the same command goes on with the others")
+    return KeyboardInterrupt(f"; finished runs stay in {root}, and the same command continues with the others")
 
 
 def changed_options(root: Path, name: str, old: Mapping[str, object], new: Mapping[str, object]) -> ConfigError:

@@ -197,7 +197,7 @@ class Jobs:
                 (config.method, config.chain.moves, config.problem.sites, config.model.name, config.problem.objective),
             )
         )
-        if kind not in self._warm:  # compiling and loading is nobody's work
+        if kind not in self._warm:  # compiling and loading are not part of a run's time
             _warm_up(config, dataset)
             self._warm.add(kind)
         opened = self._cut_off(job.name)
@@ -280,7 +280,7 @@ def _is_record(record: object) -> bool:
 
 
 def _warm_up(config: Config, dataset: Dataset) -> None:
-    """Search for an epoch, or as much of one as a moment allows, and write nothing, so that what is compiled and loaded is."""
+    """Search for an epoch, or for `WARM` seconds, and write nothing: afterwards everything is compiled and loaded."""
     short: Options = {"epochs": 1, "search_time": WARM, "out": None, "force": False}
     # Windows and rounds may be longer than the search.
     if config.method == "gradient":

@@ -148,5 +148,5 @@ class Parts:
 
 
 def _digest(value: Mapping[str, object]) -> str:
-    """Return a digest of figures as they stand in the file: a part whose file was changed is computed again."""
+    """Return a digest of figures as in the file: a part whose file was changed is computed again."""
     return hashlib.sha256(json.dumps(plain(dict(value)), sort_keys=True).encode()).hexdigest()

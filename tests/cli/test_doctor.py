@@ -14,7 +14,7 @@ def test_a_whole_installation_needs_nothing(capsys):
     code = main(["doctor"])
     text = capsys.readouterr().out
     assert code == (0 if "everything needed is there" in text else 1)
-    for word in ("Python", "cores at hand", "torch", "numba's cache", "devices: cpu", "openmp", "scikit-learn"):
+    for word in ("Python", "cores usable of", "torch", "numba's cache", "devices: cpu", "openmp", "scikit-learn"):
         assert word in text
     # Any pip line names bounds that pip understands.
     assert all(">=" in line for line in text.splitlines() if " -m pip install" in line)

@@ -27,7 +27,7 @@ def test_a_path_is_taken_where_a_text_is(tmp_path):
 def test_far_more_threads_than_cores_become_the_cores_with_a_note(wanted, are_capped):
     plan = make_plan(mcprune.make_config(data="wine", keep=3, threads=wanted), load("wine"))
     assert plan.config.runtime.threads == (cores() if are_capped else wanted)
-    assert any("the cores at hand" in note for note in plan.notes) == are_capped
+    assert any("the usable cores" in note for note in plan.notes) == are_capped
 
 
 def test_models_without_layers_or_numbers_are_refused():

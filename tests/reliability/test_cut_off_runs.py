@@ -241,7 +241,7 @@ def test_a_folder_that_is_taken_away_in_the_search_is_told_of_and_its_mask_is_ke
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     gone = folder if taken == "run" else folder.parent
     with pytest.raises(
-        FolderError, match=r"is gone: .* cannot be written\. .* after block \d+, 16 sites, is in "
+        FolderError, match=r"no longer exists: .* cannot be written\. .* after block \d+, 16 sites, is in "
     ) as met:
         doing(run(config(folder, checkpoint_every="0.5")), 5, lambda: shutil.rmtree(gone))
     assert not folder.exists()
@@ -258,7 +258,7 @@ def test_a_folder_that_is_taken_away_while_retraining_keeps_the_mask_that_was_fo
             if event.kind == "hardened":
                 shutil.rmtree(folder)
 
-    with pytest.raises(FolderError, match="is gone: ") as met:
+    with pytest.raises(FolderError, match="no longer exists: ") as met:
         taken()
     assert Path(str(met.value).rpartition(" is in ")[2]).read_bytes() == whole[0]
 

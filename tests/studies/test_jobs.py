@@ -77,7 +77,7 @@ def cut_off(root, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "run_on", run_on)
-        with pytest.raises(KeyboardInterrupt, match="goes on"):
+        with pytest.raises(KeyboardInterrupt, match="continues"):
             made(root)
 
 

@@ -12,7 +12,7 @@ from mcprune.storage.events import Event
 
 
 def choose_screen(stream: TextIO, *, quiet: bool = False, json: bool = False) -> Screen:
-    """Return the screen that was asked for, else the live one in a terminal and plain lines elsewhere."""
+    """Return the requested screen, else the live one in a terminal and plain lines elsewhere."""
     if json:
         return JsonScreen(stream)
     if quiet:

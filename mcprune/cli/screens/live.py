@@ -114,7 +114,7 @@ class LiveScreen(TextScreen):
         return Group(bar, grid, Text(self.keys.message, overflow="ellipsis", no_wrap=True))
 
     def _steered(self) -> list[str]:
-        """Return the knobs of the keys: as they stand, which may be ahead of the last figures."""
+        """Return the current values of the knobs of the keys, which may be newer than the last figures."""
         cells = []
         for name in ("delta", "temperature"):
             cells += [name, number(None if self.keys is None else self.keys.controller.value(name), ".4g")]

@@ -40,7 +40,7 @@ def bench_parser() -> Parser:
         "Compare the chain with every variant of the gradient path: the same data, classifier and time for each search, "
         "several seeds, epochs and schedules scaled to the time. Methods are ranked only where each had at least 3 "
         "epochs and 2 seeds. Each run lies in its own folder below --out, with results.json "
-        "and page.html, one page that needs no network. The same command goes on where it stopped. By default MNIST, n = 50, "
+        "and page.html, one page that needs no network. The same command continues where it stopped. By default MNIST, n = 50, "
         "180 s a search: 11 methods and 3 seeds take close to two hours.",
         stray="; every value follows the name of its option, as in --data digits",
     )

@@ -22,7 +22,7 @@ def flow_parser() -> Parser:
         "Measure the observations of 'A Gradient Flow Framework for Analyzing Network Pruning' (Lubana and Dick, ICLR 2021): channels "
         "are dropped early in training by six importance measures, and training goes on. Each observation becomes a row with what was "
         "run, what was measured, a threshold and a verdict (holds, does not hold, unclear). Runs lie below --out, with results.json and "
-        "page.html; the same command goes on where it stopped. --scale small are narrow networks on 5,000 images of CIFAR-10, "
+        "page.html; the same command continues where it stopped. --scale small are narrow networks on 5,000 images of CIFAR-10, "
         "three quarters of an hour on one core, with --quick digits and one narrow "
         "network, about a minute; --scale paper is the paper's size, for a GPU, and has not been run yet.",
     )
@@ -39,7 +39,7 @@ def flow_parser() -> Parser:
     )
     parser.option("--seeds", metavar="INTEGER,...", default="0", help="every run for each (default: 0)")
     parser.option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto, a GPU if any)")
-    parser.option("--threads", metavar="INTEGER", type=threads, help="of torch (default: the cores at hand)")
+    parser.option("--threads", metavar="INTEGER", type=threads, help="of torch (default: the usable cores)")
     study_options(parser, "runs/reproduce-flow")
     return parser
 
@@ -50,7 +50,7 @@ def reproduce_parser() -> Parser:
         "mcprune reproduce",
         "Measure what a source states: slides are the deepPP slides of May 2023 that proposed the pruner, in their own setting where "
         "they give it. Each statement becomes a row with what was run, what was measured, a threshold and a verdict (holds, does not "
-        "hold, unclear). Runs lie below --out, with results.json and page.html; the same command goes on where it stopped. By "
+        "hold, unclear). Runs lie below --out, with results.json and page.html; the same command continues where it stopped. By "
         "default MNIST, n = 50, 160 epochs a run: 19 runs, about an hour on one core. obd is a post that tried Optimal Brain "
         "Damage on MNIST: weights pruned in one shot, by magnitude and by second derivatives (minutes), and by the chain, which takes "
         "hours in all.",

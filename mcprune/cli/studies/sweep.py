@@ -34,7 +34,7 @@ DESCRIPTION = (
     "Try values of options with Optuna (TPE) and rank them by validation accuracy; no test row is looked at, and the parts of the data are "
     "drawn by the first of --seeds in every search. All options of run hold for every trial but those that --vary names. The journal in "
     "--out is shared: the same command in several processes, or on several machines with the folder in common, works on one sweep; "
-    "after an end or an interruption it goes on. Failed trials are recorded and count. It needs the extra sweep (optuna)."
+    "after an end or an interruption it continues. Failed trials are recorded and count. It needs the extra sweep (optuna)."
 )
 
 

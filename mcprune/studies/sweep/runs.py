@@ -130,7 +130,7 @@ class Sweeper:
         except KeyboardInterrupt:
             if taken is not None:
                 self.study.give_up(taken)
-            raise KeyboardInterrupt(f"; finished trials stay in {self.root}, and the same command goes on") from None
+            raise KeyboardInterrupt(f"; finished trials stay in {self.root}, and the same command continues") from None
 
     def _try(self, taken: Taken) -> TrialResult:
         start = time.monotonic()

@@ -182,7 +182,7 @@ class Study:
         return [trial for trial in self.study.get_trials(deepcopy=False) if "void" not in trial.user_attrs]
 
     def _bury(self) -> None:
-        """Give up trials whose process is gone."""
+        """Fail trials whose process has ended."""
         for trial in self._counted():
             if trial.state.is_finished():
                 continue
@@ -239,7 +239,7 @@ def _free_place(before: Sequence[FrozenTrial]) -> int:
 
 
 def _lives(pid: int) -> bool:
-    if os.name == "nt":  # there signal 0 is no question
+    if os.name == "nt":  # there signal 0 would end the process
         return True
     try:
         os.kill(pid, 0)

@@ -56,7 +56,7 @@ class FlowStudy(ClaimStudy):
         ]
         # Errors of options and folders end the study: all other runs would raise them too.
         self.parts = Parts(root, KIND, parts, force=force, fatal=(ConfigError, FolderError))
-        for network in setting.networks:  # refused now rather than in its turn
+        for network in setting.networks:  # refused before any run
             make_rows(dataset, setting.size, network)
 
     @property

@@ -46,7 +46,7 @@ AUGMENT = 4  # pixels
 
 @dataclass
 class Net:
-    """A network as it stands, and its sites."""
+    """A network in its current state, and its sites."""
 
     model: nn.Module
     sites: SiteMap
@@ -166,7 +166,7 @@ class Training:
     # -- the runs
 
     def dense(self, fractions: tuple[float, ...]) -> Figures:
-        """Train without pruning; after the first epoch look at what each measure would drop, and at how theta^2 goes on."""
+        """Train without pruning; after the first epoch look at what each measure would drop, and at how theta^2 develops."""
         start_time = time.monotonic()
         net, curve = self.started()
         start = Net(copy.deepcopy(net.model), net.sites)
