@@ -10,6 +10,7 @@ import math
 import numpy as np
 import torch
 
+from mcprune.errors import ObjectiveError
 from mcprune.evaluators.base import Canonical
 from mcprune.methods.base import Batch
 from mcprune.models.modes import evaluating
@@ -102,7 +103,10 @@ def _differences(gated: GatedModel, objective: Objective, batch: Batch, gates: F
         part = slice(place * size, (place + 1) * size)
         if batch.rows is not None:
             objective.begin(Rows(*(None if one is None else one[part] for one in batch.rows)))
-        losses[:, place] = losses_of(objective, logits[:, part], batch.targets[part], masks)
+        try:
+            losses[:, place] = losses_of(objective, logits[:, part], batch.targets[part], masks)
+        except ObjectiveError:  # not defined on so few rows, as an AUC without rows of a class
+            losses[:, place] = math.nan
     differences: FloatArray = losses[1:] - losses[0]
     return differences
 

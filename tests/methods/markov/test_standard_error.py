@@ -115,3 +115,13 @@ def test_exchanges_keep_the_count():
     masks = unit.exchanged(mask, 20, np.random.default_rng(0))
     assert (masks.sum(axis=1) == 4).all()
     assert ((masks ^ mask).sum(axis=1) == 2).all()
+
+
+def test_groups_that_lack_a_class_are_left_out(problem):
+    gated, features, targets = problem
+    canonical = FullEvaluator(gated, make_objective("auc", ("0", "1", "2")))
+    measured = unit.measure(canonical, Batch(features, targets), gates(0, 1, 2))
+    assert 0 < measured < 1
+    # Sorted by class nearly every group has one class alone, on which no AUC is defined.
+    order = torch.argsort(targets)
+    assert math.isnan(unit.measure(canonical, Batch(features[order], targets[order]), gates(0, 1, 2)))
