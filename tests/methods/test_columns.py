@@ -5,12 +5,13 @@ import pytest
 from sklearn.feature_selection import f_classif
 
 from mcprune.config.measures import COLUMN_SELECTORS
+from mcprune.methods import columns
 from mcprune.methods.columns import column_scores, f_scores
 
 
-def table(rows=200, columns=40, classes=3, seed=0):
+def table(rows=200, width=40, classes=3, seed=0):
     rng = np.random.default_rng(seed)
-    x, y = rng.normal(size=(rows, columns)), rng.integers(0, classes, rows)
+    x, y = rng.normal(size=(rows, width)), rng.integers(0, classes, rows)
     x[:, 3] += y
     x[:, 7] -= 2.0 * y
     x[:, 5] = 1.0
@@ -51,3 +52,14 @@ def test_l1_ranks_more_columns_than_have_a_coefficient():
     x, y = table(rows=30)
     scores = column_scores("l1", x, y, None, keep=39, seed=0)
     assert np.count_nonzero(scores) == 39
+
+
+@pytest.mark.parametrize("name", ["forest", "l1"])
+def test_of_many_columns_those_with_the_highest_f_are_looked_at(name, monkeypatch):
+    x, y = table()
+    monkeypatch.setattr(columns, "SCREENED", 5)
+    scores = column_scores(name, x, y, None, keep=2, seed=0)
+    by_f = f_scores(x, y)
+    assert set(np.argsort(-scores)[:5]) == set(np.argsort(-by_f)[:5])
+    assert set(np.argsort(-scores)[:2]) == {3, 7}
+    np.testing.assert_array_equal(np.argsort(-scores)[5:], np.argsort(-by_f)[5:])

@@ -9,12 +9,15 @@ from mcprune.config.budgets import COST_UNITS
 from mcprune.config.sections.problem import Problem
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
+from mcprune.methods.columns import best_columns
 from mcprune.sites.budget import Budget, CostBudget, CountBudget
 from mcprune.sites.costs import model_costs
 from mcprune.sites.named_sites import TiedItems, fixed_sites, settle_groups
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 
+# More columns than these are screened by F beforehand, to so many candidates or more.
+WIDE, CANDIDATES = 8_192, 4_096
 # The most layers that a message names.
 NAMED = 4
 
@@ -48,6 +51,22 @@ def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, splits: Spl
     if not space.is_count:
         _check_limits(space)
     return space
+
+
+def screen(space: SearchSpace, splits: Splits) -> tuple[SearchSpace, str]:
+    """Return the search space of many columns with those of low F dropped beforehand, and a note; as it is where they are not many.
+
+    Only where a single number of inputs is kept, and no site is fixed or tied.
+    """
+    is_single = space.is_count and space.is_plain and len(space.sites.groups) == 1 and space.sites.inputs is not None
+    size, count = space.sites.size, max(CANDIDATES, 4 * space.n)
+    if not is_single or size <= WIDE or size <= count:
+        return space, ""
+    rows, dropped = splits.train, np.ones(size, bool)
+    dropped[best_columns(rows.features, rows.targets, rows.weights, count)] = False
+    fixed = Fixed(dropped=np.flatnonzero(dropped))
+    note = f"{size:,} columns: the {count:,} with the highest F on the training rows are candidates, the others are dropped"
+    return make_space(space.sites, space.budget, fixed), note
 
 
 def make_space(

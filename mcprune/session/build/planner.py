@@ -22,7 +22,7 @@ from mcprune.evaluators.choose import refuse_random
 from mcprune.models.modes import is_fully_frozen
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
-from mcprune.session.build.budget import describe_budget, settle_space
+from mcprune.session.build.budget import describe_budget, screen, settle_space
 from mcprune.session.build.importance import rounds_of
 from mcprune.session.build.markov import evaluation_problem
 from mcprune.session.build.own_model import note_on_redraw, redrawn_copies, settle_own_model
@@ -100,6 +100,9 @@ def make_plan(
         most = value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value)
         refuse_random(classifier, torch.from_numpy(splits.train.features[:most]).to(device))
     space = settle_space(config.problem, classifier, sites, splits)
+    if own is None and config.method == "markov" and not splits.image_shape:
+        space, note = screen(space, splits)
+        notes += [note] * bool(note)
     facts = _all_facts(facts, config, classifier, space, splits)
     settings = Resolved.of(config, facts)
     notes += settings.notes
