@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mcprune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+    from mcprune.results import Result
 
 try:
     from lightning.pytorch.callbacks import Callback
@@ -32,24 +37,19 @@ class PruneAfterFit(Callback):  # type: ignore[misc]
         After the fit. The fitted module is left as it is: the network is copied.
     """
 
-    def __init__(self, keep: int, sites: str = "inputs", *, network: str = "model", **options: Any) -> None:
+    def __init__(self, keep: int, sites: str = "inputs", *, network: str = "model", **options: object) -> None:
         self.keep, self.sites, self.network = keep, sites, network
         self.options = {"frozen": True, **options}
-        self.result: Any = None
+        self.result: Result | None = None
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run the chain once the trainer has taken its last step."""
-        from mcprune.api import prune
+        from mcprune.api import prune_problem
 
         network = getattr(pl_module, self.network, None) if self.network else pl_module
         if network is None:
             raise ConfigError(
                 f"{type(pl_module).__name__} has no attribute {self.network!r}; name its network, network='net'"
             )
-        self.result = prune(
-            trainer.train_dataloader,
-            keep=self.keep,
-            sites=self.sites,
-            model=copy.deepcopy(network).cpu(),
-            **self.options,
-        )
+        options = {"keep": self.keep, "sites": self.sites, **self.options}
+        self.result = prune_problem(trainer.train_dataloader, copy.deepcopy(network).cpu(), options)

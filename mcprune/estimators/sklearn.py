@@ -7,8 +7,8 @@ of `mcprune.prune` with test=0 and validation=0. Nothing is written, and no glob
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -19,10 +19,25 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from mcprune.errors import ConfigError, DataError
-from mcprune.types import BoolArray, FloatArray, IntArray
+from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
+
+if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need not wait for
+    from sklearn.utils import Tags
+
+    from mcprune.config.schema import Config
+    from mcprune.estimators.fitting import WeightedRows
+    from mcprune.session.build.plan import Plan
 
 # The widths of the built-in classifier, as `mcprune.prune` has them by default.
 HIDDEN = (128, 64)
+
+
+class Searched(NamedTuple):
+    """What a fit leaves for the classifier that is trained on the kept columns; no plan where another estimator judged."""
+
+    plan: Plan | None
+    rows: WeightedRows
+    config: Config
 
 
 class _MarkovFit(BaseEstimator):  # type: ignore[misc]
@@ -34,13 +49,13 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         *,
         hidden: tuple[int, ...] = HIDDEN,
         epochs: int | None = None,
-        objective: Any = "cross-entropy",
-        estimator: Any = None,
+        objective: str | Callable[..., object] = "cross-entropy",
+        estimator: object = None,
         evaluation: str = "refit",
-        must_keep: Any = None,
-        must_drop: Any = None,
-        options: dict[str, Any] | None = None,
-        random_state: Any = None,
+        must_keep: Sequence[int | str] | None = None,
+        must_drop: Sequence[int | str] | None = None,
+        options: Mapping[str, object] | None = None,
+        random_state: object = None,
         n_jobs: int | None = None,
     ) -> None:
         self.keep = keep
@@ -55,7 +70,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def _searched(self, X: Any, y: Any, sample_weight: Any) -> Any:
+    def _searched(self, X: object, y: object, sample_weight: object) -> Searched:
         """Check everything, search, set the fitted attributes; return what a classifier is trained on.
 
         Raises
@@ -65,29 +80,29 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         """
         from mcprune.estimators import fitting
 
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        features, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        labels = column_or_1d(labels, warn=True)
+        check_classification_targets(labels)
         is_weighted = sample_weight is not None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
         used = weights > 0
         if not used.any():
             raise DataError(
                 "sample_weight: all weights are zero, so no row is left to fit on; give some rows a weight above 0"
             )
-        classes, of_used = np.unique(y[used], return_inverse=True)
+        classes, of_used = np.unique(labels[used], return_inverse=True)
         if classes.size < 2:
             raise DataError(
                 f"the classifier needs rows of at least two classes, but all {int(used.sum())} rows with a weight "
                 f"above 0 are of one class, {classes[0]!r}"
             )
-        targets = np.zeros(len(y), np.int64)
+        targets = np.zeros(len(labels), np.int64)
         targets[used] = of_used
-        columns = X.shape[1]
+        columns = features.shape[1]
         self.classes_ = classes
         names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(columns)])]
-        self._warn_of_row_numbers(names, X)
-        rows = self._rows(X, targets, weights, is_weighted)
+        self._warn_of_row_numbers(names, features)
+        rows = self._rows(features, targets, weights, is_weighted)
         dataset = fitting.dataset_of_rows(rows, classes.tolist(), names)
         config = fitting.config_of(
             dataset, self._settings(columns), dict(self.options) if self.options is not None else {}
@@ -99,11 +114,11 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         else:
             mask = self._wrapped(rows, names, config)
         self.support_: BoolArray = mask
-        return plan, rows, config
+        return Searched(plan, rows, config)
 
-    def _settings(self, columns: int) -> dict[str, Any]:
+    def _settings(self, columns: int) -> dict[str, object]:
         """Return what the parameters say, as options by flat name; defaults are left to the planner."""
-        settings: dict[str, Any] = {
+        settings: dict[str, object] = {
             "keep": _count(self.keep, columns),
             "objective": self.objective,
             "seed": _seed(self.random_state),
@@ -129,7 +144,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
                 stacklevel=4,
             )
 
-    def _rows(self, X: FloatArray, targets: IntArray, weights: FloatArray, is_weighted: bool) -> Any:
+    def _rows(self, X: FloatArray, targets: IntArray, weights: FloatArray, is_weighted: bool) -> WeightedRows:
         from mcprune.estimators import fitting
         from mcprune.estimators.fitted import takes_weights
 
@@ -148,7 +163,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         times = rows.weights.astype(np.int64)
         return fitting.WeightedRows(rows.features.repeat(times, axis=0), rows.targets.repeat(times), None)
 
-    def _wrapped(self, rows: Any, names: list[str], config: Any) -> BoolArray:
+    def _wrapped(self, rows: WeightedRows, names: list[str], config: Config) -> BoolArray:
         from mcprune.estimators.wrapping import search_estimator
 
         mask, self.n_masks_ = search_estimator(
@@ -207,7 +222,7 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
     5
     """
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MarkovSelector:
+    def fit(self, X: object, y: object, sample_weight: object = None) -> MarkovSelector:
         """Choose the columns; X (rows, N), y (rows,), sample_weight (rows,), not negative."""
         self._searched(X, y, sample_weight)
         return self
@@ -216,13 +231,13 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
         check_is_fitted(self)
         return self.support_
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
 
 
-def _gives_probabilities(self: Any) -> bool:
+def _gives_probabilities(self: _MarkovFit) -> bool:
     return self.estimator is None or hasattr(self.estimator, "predict_proba")
 
 
@@ -241,7 +256,7 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
     (1,)
     """
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MarkovPrunedClassifier:
+    def fit(self, X: object, y: object, sample_weight: object = None) -> MarkovPrunedClassifier:
         """Choose the columns and train on them; X (rows, N), y (rows,), sample_weight (rows,), not negative."""
         plan, rows, config = self._searched(X, y, sample_weight)
         keep = np.flatnonzero(self.support_)
@@ -259,20 +274,20 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
             self.model_ = fitting.train_small(plan, self.support_)
         return self
 
-    def get_support(self, indices: bool = False) -> Any:
+    def get_support(self, indices: bool = False) -> BoolArray | IntArray:
         """Return the kept columns as a mask (N,), or as indices."""
         check_is_fitted(self)
         return np.flatnonzero(self.support_) if indices else self.support_
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: object) -> AnyArray:
         """Return the classes (rows,) of rows with all N columns."""
         kept = self._kept(X)
-        if hasattr(self, "estimator_"):
-            return self.classes_[self.estimator_.predict(kept)]
-        return self.classes_[self._network(kept).argmax(axis=1)]
+        places = self.estimator_.predict(kept) if hasattr(self, "estimator_") else self._network(kept).argmax(axis=1)
+        labels: AnyArray = self.classes_[places]
+        return labels
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> FloatArray:
+    def predict_proba(self, X: object) -> FloatArray:
         """Return the probabilities (rows, C), in the order of `classes_`, of rows with all N columns.
 
         It is there for the network, and where `estimator` has it.
@@ -283,10 +298,10 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
             return probabilities
         return self._network(kept)
 
-    def _kept(self, X: Any) -> FloatArray:
+    def _kept(self, X: object) -> FloatArray:
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        kept: FloatArray = X[:, self.support_].astype(np.float64)
+        rows: AnyArray = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        kept: FloatArray = rows[:, self.support_].astype(np.float64)
         return kept
 
     def _network(self, kept: FloatArray) -> FloatArray:
@@ -296,7 +311,7 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
             logits = self.model_(torch.from_numpy((kept - self._shift) * self._factor)).numpy()
         return _softmax(logits)
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         # scikit-learn asks for .83 on three blobs in two columns; one of the two allows .79 to anything.
         tags.classifier_tags.poor_score = self.keep is None
@@ -309,13 +324,15 @@ def _softmax(logits: FloatArray) -> FloatArray:
     return out
 
 
-def _seed(random_state: Any) -> int:
+def _seed(random_state: object) -> int:
     """Return the seed of a fit."""
     draw = check_random_state(random_state)  # refuses what is no seed
-    return int(random_state) if isinstance(random_state, Integral) else int(draw.randint(2**31 - 1))
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(draw.randint(2**31 - 1))
 
 
-def _count(keep: Any, columns: int) -> int:
+def _count(keep: object, columns: int) -> int:
     """Return n.
 
     Raises
@@ -325,10 +342,9 @@ def _count(keep: Any, columns: int) -> int:
     """
     if keep is None:
         return max(1, columns // 4)
-    is_whole = isinstance(keep, Integral)
-    if is_whole and type(keep) is not bool and 1 <= int(keep) <= columns:
+    if isinstance(keep, int | np.integer) and not isinstance(keep, bool) and 1 <= keep <= columns:
         return int(keep)
-    if isinstance(keep, Real) and not is_whole and 0 < float(keep) <= 1:
+    if isinstance(keep, float | np.floating) and 0 < keep <= 1:
         return max(1, round(float(keep) * columns))
     raise ConfigError(
         f"keep={keep!r}, but there are {columns} columns. Choose a whole number 1 <= keep <= {columns}, a share such as 0.25, "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mcprune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from skorch import NeuralNet
 
 try:
     from skorch.callbacks import Callback
@@ -32,17 +35,16 @@ class PruneAfterFit(Callback):  # type: ignore[misc]
         After the fit. The fitted module is left as it is: it is copied.
     """
 
-    def __init__(self, keep: int, sites: str = "inputs", **options: Any) -> None:
+    def __init__(self, keep: int, sites: str = "inputs", **options: object) -> None:
         self.keep, self.sites = keep, sites
         self.options = {"frozen": True, **options}
 
-    def on_train_end(self, net: Any, X: Any = None, y: Any = None, **_: Any) -> None:
+    def on_train_end(self, net: NeuralNet, X: object = None, y: object = None, **_: object) -> None:
         """Run the chain once the last epoch is over."""
-        from mcprune.api import prune
+        from mcprune.api import prune_problem
 
         if y is None:
             raise ConfigError("the callback needs the classes as arrays: fit with net.fit(X, y)")
-        data = (np.asarray(X), np.asarray(y))
-        self.result_ = prune(
-            data, keep=self.keep, sites=self.sites, model=copy.deepcopy(net.module_).cpu(), **self.options
-        )
+        model = copy.deepcopy(net.module_).cpu()
+        options = {"keep": self.keep, "sites": self.sites, **self.options}
+        self.result_ = prune_problem((np.asarray(X), np.asarray(y)), model, options)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import ClassifierMixin
 
 from mcprune.config.resolve import Resolved
 from mcprune.config.resolved import Facts
 from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
+from mcprune.data.targets import Label
 from mcprune.errors import ConfigError
 from mcprune.estimators.fitted import WAYS, FittedEvaluator, seeded
 from mcprune.estimators.fitting import WeightedRows
@@ -34,10 +35,10 @@ BLOCKS, EXCHANGES, FEWEST, MOST = 24, 3, 192, 4_800
 
 def search_estimator(
     rows: WeightedRows,
-    labels: Sequence[Any],
+    labels: Sequence[Label],
     names: Sequence[str],
-    estimator: Any,
-    objective: str | Callable[..., Any],
+    estimator: ClassifierMixin,
+    objective: str | Callable[..., object],
     config: Config,
     *,
     way: str = "refit",

@@ -183,7 +183,7 @@ def test_the_share_that_is_done_is_exact_until_it_is_changed_and_meets_its_end()
     assert [one.progress(block) for block in range(8)] == [block / 7 for block in range(8)]
     one.replan(2, 4)
     assert [one.progress(block) for block in (2, 3, 4, 5)] == [2 / 7, pytest.approx(2 / 7 + 5 / 14), 1.0, 1.0]
-    with pytest.raises(ValueError, match="one at least"):
+    with pytest.raises(ValueError, match="at least one"):
         one.replan(3, 3)
     other = Pace(7)
     deserialize(serialize(one.state), other.state)
