@@ -140,10 +140,11 @@ def traits_of(config: Config, facts: Facts) -> Traits:
     gates, alpha = chain.gates.kind, parse(value_or(chain.alpha, "0"))
     is_large, is_frozen = facts.rows >= rules.LARGE, config.train.frozen
     is_own_mlp = not facts.is_users_model and config.model.name == "mlp"
-    may_fold = config.method == "markov" and not is_frozen and is_own_mlp
+    may_fold = config.method == "markov" and not is_frozen and is_own_mlp and chain.early_reject is None
     traits = Traits(
         is_chain=config.method == "markov",
         is_large=is_large,
+        is_few=facts.rows < rules.FEW,
         is_grey=is_large and facts.is_grey and not is_frozen,
         is_pixels=facts.is_image and "channels" not in facts.kinds,
         is_frozen=is_frozen,
@@ -262,7 +263,7 @@ def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation)
     epoch_steps = max(1, fitted // batch_size)
     usual = rules.EPOCHS.pick(traits)
     if not traits.is_grey_search:
-        usual = max(usual, math.ceil(rules.SEARCH_STEPS / epoch_steps))
+        usual = max(usual, math.ceil(rules.LEAST_STEPS.pick(traits) / epoch_steps))
     epochs = value_or(train.epochs, usual)
     steps = min(value_or(train.steps, rules.TRAIN_STEPS.pick(traits)), epochs * epoch_steps)
     return TrainSettings(

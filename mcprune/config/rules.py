@@ -38,6 +38,8 @@ class Traits(NamedTuple):
         The method is the chain.
     is_large : bool
         There are `LARGE` training rows or more.
+    is_few : bool
+        There are fewer than `FEW` training rows.
     is_grey : bool
         Of many rows, images that are not mostly black, and the classifier is trained during the search.
     is_pixels : bool
@@ -76,6 +78,7 @@ class Traits(NamedTuple):
 
     is_chain: bool
     is_large: bool
+    is_few: bool
     is_grey: bool
     is_pixels: bool
     is_frozen: bool
@@ -180,14 +183,24 @@ GREY = f"{LARGE:,} or more grey images"
 FROZEN = "a frozen classifier"
 FOLDED = "--eval-on folds"
 
+FEW = 1_000
 USUAL_EPOCHS = 30
+# Each decision on few rows fits their noise a little more, so there are fewer decisions.
+LEAST_STEPS = Default(
+    (
+        Rule(400, f"{FOLDED} and fewer than {FEW:,} training rows", lambda traits: traits.is_folded and traits.is_few),
+        Rule(1_000, FOLDED, lambda traits: traits.is_folded),
+        Rule(SEARCH_STEPS),
+    )
+)
 EPOCHS = Default(
     (
         Rule(USUAL_EPOCHS, f"a chain on the inputs of {GREY}", lambda traits: traits.is_grey_search),
         Rule(12, f"a chain on {MANY}", lambda traits: traits.is_chain and traits.is_large),
+        Rule(12, FOLDED, lambda traits: traits.is_folded),
         Rule(USUAL_EPOCHS),
     ),
-    f"more where these make fewer than {SEARCH_STEPS:,} training steps",
+    f"more where these make fewer training steps than {LEAST_STEPS}",
 )
 BATCH_SIZE = Default((Rule(256, MANY, lambda traits: traits.is_large), Rule(64)), "at most the training rows")
 INPUT_NOISE = Default(
@@ -274,7 +287,14 @@ REGROW = Default(
     )
 )
 UNTIL, UNTIL_REGROWTH = 0.5, 0.3
-POOL = Default((Rule(8, f"the inputs of {GREY}", lambda traits: traits.is_grey_search), Rule(32)))
+POOL = Default(
+    (
+        Rule(8, f"the inputs of {GREY}", lambda traits: traits.is_grey_search),
+        # Of few rows the cheapest of many is the luckiest.
+        Rule(8, FOLDED, lambda traits: traits.is_folded),
+        Rule(32),
+    )
+)
 POOL_LIMIT: Default[int] = Default((), "2048 with the fused evaluator, else 512, none below 2,048 sites")
 END_ROWS = Default(
     (
@@ -291,7 +311,13 @@ EARLY_ROWS = Default(
         Rule(2048),
     )
 )
-EVAL_ON: Default[str] = Default((Rule("train", MANY, lambda traits: traits.is_large), Rule("held-out")))
+EVAL_ON: Default[str] = Default(
+    (
+        Rule("train", MANY, lambda traits: traits.is_large),
+        Rule("folds", "inputs or units of the built-in MLP", lambda traits: traits.may_fold),
+        Rule("held-out"),
+    )
+)
 DROPOUT = Default(
     (Rule(0.3, f"a search of inputs under {FOLDED}", lambda traits: traits.is_folded and traits.only_inputs), Rule(0.0))
 )

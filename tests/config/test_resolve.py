@@ -41,13 +41,25 @@ def test_nothing_is_optional_in_what_is_settled():
 @pytest.mark.parametrize(
     ("facts", "options", "wanted"),
     [
-        (FEW, {}, {"batch_size": 64, "epochs": 200, "input_noise": 0.0}),
+        (
+            FEW,
+            {"eval_on": "held-out"},
+            {"batch_size": 64, "epochs": 200, "steps": 8, "mask_noise": 0.05, "weight_decay": 0.0},
+        ),
+        # A classifier for each fold: 1,000 steps, 400 where there are few rows, more noise and decay.
+        (
+            FEW,
+            {},
+            {"batch_size": 64, "epochs": 91, "steps": 4, "mask_noise": 0.1, "weight_decay": 0.01, "input_noise": 0.0},
+        ),
+        (FEW._replace(rows=900), {}, {"epochs": 40}),
+        (FEW._replace(rows=10_000), {}, {"epochs": 12}),
         (MANY, {}, {"batch_size": 256, "epochs": 12, "input_noise": 0.1}),
         (MANY, {"method": "gradient"}, {"epochs": 30, "input_noise": 0.1}),
         (MANY, {"frozen": True, "pretrain": 1}, {"input_noise": 0.0, "pretrain": 1}),
         (GREY, {}, {"epochs": 30, "input_noise": 0.0}),
         (GREY, {"sites": "units"}, {"epochs": 12, "input_noise": 0.0}),
-        (FEW, {"epochs": 3, "batch_size": 5_000, "train_steps": 100}, {"epochs": 3, "batch_size": 700, "steps": 3}),
+        (FEW, {"epochs": 3, "batch_size": 5_000, "train_steps": 100}, {"epochs": 3, "batch_size": 750, "steps": 3}),
     ],
 )
 def test_training(facts, options, wanted):
@@ -78,8 +90,9 @@ def test_retraining(facts, options, wanted):
 @pytest.mark.parametrize(
     ("facts", "options", "regrow", "until", "pool"),
     [
-        (FEW, {}, 0, 0.2, 32),
-        (FEW, {"start": "all"}, 0, 0.5, 32),
+        (FEW, {}, 0, 0.2, 8),
+        (FEW, {"start": "all"}, 0, 0.5, 8),
+        (FEW, {"start": "all", "eval_on": "held-out"}, 0, 0.5, 32),
         (MANY, {}, 40, 0.3, 32),
         (MANY, {"temperature": 1e-3}, 0, 0.5, 32),
         (MANY, {"macs": 900}, 0, 0.5, 32),
@@ -138,7 +151,13 @@ def test_starts_that_cannot_be(options, words):
 
 
 def test_the_rows_that_evaluate():
-    assert settled().evaluation[:5] == ("held-out", 1, 0.3, 2048, 4096)
+    assert settled().evaluation[:5] == ("folds", 4, 0.3, 2048, 4096)
+    assert settled(sites="inputs,units").evaluation.on == settled(sites="units").evaluation.on == "folds"
+    assert settled(eval_on="held-out").evaluation[:3] == ("held-out", 1, 0.3)
+    # What one classifier alone can serve, or has seen all rows.
+    for options in ({"frozen": True, "pretrain": 1}, {"sites": "weights"}, {"early_reject": 0.1}):
+        assert settled(WEIGHTS if options.get("sites") else FEW, **options).evaluation.on == "held-out"
+    assert settled(FEW._replace(is_users_model=True)).evaluation.on == "held-out"
     assert settled(MANY).evaluation[:5] == ("train", 1, 0.3, 2048, 4096)
     assert settled(GREY).evaluation.early_rows == 1024
     assert settled(frozen=True, pretrain=1).evaluation.rows == 8192

@@ -1,7 +1,7 @@
 """Small runs that together use every way to a mask, kind of site, constraint and control: NAME -> Configuration."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -184,4 +184,21 @@ SHARED = {
     "ranks": Configuration({**LADDER, **FUSED, "replicas": "4,swap_every=16"}, ranks=2),
     "ranks-shared": Configuration({**FUSED, "train_ranks": "shared", "dropout": 0.1}, ranks=2),
 }
-CONFIGURATIONS = {**INPUTS, **CONSTRAINED, **KINDS, **GRADIENT, **MEASURES, **STEERED, **SHARED}
+FOLDS = {
+    "folds": Configuration({**FUSED, "eval_on": "folds", "eval_folds": 3, "hidden": None}),
+    "folds-units": Configuration({**WIDTHS, "eval_on": "folds", "keep": 30, "evaluator": "incremental"}),
+}
+
+
+def held_out(configuration: Configuration) -> Configuration:
+    """Evaluate on held-out rows where a chain does not say what it evaluates on."""
+    if configuration.options.get("method", "markov") != "markov":
+        return configuration
+    return replace(configuration, options={"eval_on": "held-out", **configuration.options})
+
+
+CONFIGURATIONS = {
+    name: held_out(configuration)
+    for group in (INPUTS, CONSTRAINED, KINDS, GRADIENT, MEASURES, STEERED, SHARED, FOLDS)
+    for name, configuration in group.items()
+}

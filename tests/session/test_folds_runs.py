@@ -10,6 +10,7 @@ from mcprune.config.files import recorded_options
 from mcprune.config.options import in_flat
 from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
+from mcprune.session.build.dataset import dataset_of, load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.planner import make_plan
 from mcprune.session.search import Search
@@ -34,14 +35,11 @@ def table(rows=90, columns=8):
 
 
 def plan_of(data=None, model=None, **options):
-    from mcprune.problem import rows_of
-    from mcprune.session.build.dataset import load_dataset
-
     settings = {**OPTIONS, **options}
     if data is not None:
         settings.pop("data")
     config = make_config(**settings)
-    return make_plan(config, load_dataset(config) if data is None else rows_of(data, config), model)
+    return make_plan(config, load_dataset(config) if data is None else dataset_of(data, config), model)
 
 
 def test_no_row_evaluates_with_a_classifier_that_it_trains_and_all_rows_do_both():

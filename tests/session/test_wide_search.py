@@ -26,7 +26,7 @@ def planned(**options):
 
 
 def test_few_rows_search_with_the_classifier_that_is_kept():
-    plan = planned()
+    plan = planned(eval_on="held-out")
     assert plan.config.model.search_hidden == plan.config.model.hidden == (128, 64)
     assert plan.config.chain.keep_schedule.regrow == 0
     assert isinstance(budget_over_time(plan.chain.keep_schedule, plan.space)[0], Schedule)
@@ -86,7 +86,12 @@ def test_grey_images_are_searched_plainly_unless_told_otherwise(monkeypatch):
     assert planned(method="gradient").config.train.input_noise == 0.0
     assert planned(sites="units").config.retrain.dropout == 0.0
     assert planned(retrain_dropout=0.0, retrain_epochs=2).config.retrain.epochs == 2
-    assert make_plan(make_config(data="breast-cancer", keep=3), load("breast-cancer")).config.chain.pool.size == 32
+    assert (
+        make_plan(
+            make_config(data="breast-cancer", keep=3, eval_on="held-out"), load("breast-cancer")
+        ).config.chain.pool.size
+        == 32
+    )
 
 
 @pytest.mark.parametrize(
