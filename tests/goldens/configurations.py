@@ -186,7 +186,7 @@ SHARED = {
 }
 FOLDS = {
     "folds": Configuration({**FUSED, "eval_on": "folds", "eval_folds": 3, "hidden": None}),
-    "folds-units": Configuration({**WIDTHS, "eval_on": "folds", "keep": 30, "evaluator": "incremental"}),
+    "folds-units": Configuration({**WIDTHS, "eval_on": "folds", "keep": 30, "epochs": 4, "evaluator": "incremental"}),
 }
 
 
