@@ -49,7 +49,7 @@ def one(way: str, seed: int, options: dict[str, str]) -> dict[str, Any]:
         "way": way,
         "seed": seed,
         "keep": mask["indices"],
-        "N": mask["N"],
+        "N": mask["n_sites"],
         "weights": mask["weights"],
         "accuracy": rows["hard mask, retrained"]["accuracy"],
         "seconds": seconds,

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import pytest
 from laws import boltzmann, codes_of, p_value
+from selection import slow_but
 
 from mcprune.chain import budget, diagnostics, engine, moves, state
 
@@ -52,7 +53,8 @@ def corners(sites):
 
 
 @pytest.mark.parametrize(
-    ("sites", "temperature", "modified"), [(3, 0.3, False), (4, 0.3, True), (4, 1.0, False), (5, 2.0, False)]
+    ("sites", "temperature", "modified"),
+    slow_but([(3, 0.3, False), (4, 0.3, True), (4, 1.0, False), (5, 2.0, False)], (4, 0.3, True)),
 )
 def test_toggles_visit_the_corners_by_boltzmann(sites, temperature, modified):
     table, rule = table_of(sites), {"temperature": temperature, "alpha": 1.5, "n": 1.0, "modified": modified}
@@ -65,8 +67,8 @@ def test_toggles_visit_the_corners_by_boltzmann(sites, temperature, modified):
     assert p_value(counts, boltzmann(energy - table, temperature)) < FAILURE
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0])
-@pytest.mark.parametrize("kind", ["exchange", "informed", "both"])
+@pytest.mark.parametrize("temperature", slow_but([0.3, 1.0], 1.0))
+@pytest.mark.parametrize("kind", slow_but(["exchange", "informed", "both"], "both"))
 def test_exchanges_visit_a_shell_by_boltzmann(kind, temperature):
     sites, kept = 5, 2
     table, rule = table_of(sites), {"temperature": temperature, "alpha": 1.5, "n": 1.0}
@@ -185,16 +187,23 @@ def quadrature(bins, sites, table, rule, alpha=None):
     return np.bincount(cells(grid, bins), weights=boltzmann(energy, rule["temperature"]))
 
 
+MIXTURE = {"uniform": 1, "site": 2, "block": 1, "toggle": 1, "exchange": 1, "informed": 2}
+
+
 @pytest.mark.parametrize(
     ("shares", "sites", "temperature"),
-    [
-        ({"uniform": 1}, 1, 0.3),
-        ({"uniform": 1}, 2, 0.5),
-        ({"site": 1}, 2, 0.5),
-        ({"site": 1}, 1, 2.0),
-        ({"block": 1}, 2, 0.7),
-        ({"uniform": 1, "site": 2, "block": 1, "toggle": 1, "exchange": 1, "informed": 2}, 2, 0.5),
-    ],
+    slow_but(
+        [
+            ({"uniform": 1}, 1, 0.3),
+            ({"uniform": 1}, 2, 0.5),
+            ({"site": 1}, 2, 0.5),
+            ({"site": 1}, 1, 2.0),
+            ({"block": 1}, 2, 0.7),
+            (MIXTURE, 2, 0.5),
+        ],
+        MIXTURE,
+        {"block": 1},
+    ),
 )
 def test_continuous_moves_fill_the_box_by_boltzmann(shares, sites, temperature):
     table, rule = table_of(sites, 4), {"temperature": temperature, "alpha": 3.0, "n": 0.7}

@@ -95,8 +95,11 @@ def p_value(codes, temperature, allowed=ALLOWED):
 
 @pytest.mark.parametrize(
     "plan",
-    [moves.move_plan(toggle=1), moves.move_plan(exchange=2, toggle=1), moves.move_plan(block=1, block_size=2, box=2.0)],
-    ids=["toggle", "exchange and toggle", "block"],
+    [
+        pytest.param(moves.move_plan(toggle=1), id="toggle", marks=pytest.mark.slow),
+        pytest.param(moves.move_plan(exchange=2, toggle=1), id="exchange and toggle"),
+        pytest.param(moves.move_plan(block=1, block_size=2, box=2.0), id="block", marks=pytest.mark.slow),
+    ],
 )
 def test_visits_follow_boltzmann_among_the_allowed_masks(plan):
     assert 20 < ALLOWED.sum() < 60
@@ -105,6 +108,7 @@ def test_visits_follow_boltzmann_among_the_allowed_masks(plan):
     assert p_value(codes, 0.6) < FAILURE  # the test sees a law of another temperature
 
 
+@pytest.mark.slow
 def test_drawing_again_behind_the_wall_is_another_law():
     assert p_value(ends(moves.move_plan(exchange=2, toggle=1), 0.4, conditioned=True), 0.4) < FAILURE
 
@@ -138,8 +142,10 @@ def test_the_trace_is_the_same_for_any_number_of_candidates_ahead(temperature):
 
 @pytest.mark.parametrize(
     "plan",
-    [moves.move_plan(exchange=2, toggle=1), moves.move_plan(block=1, block_size=2, box=2.0)],
-    ids=["exchange and toggle", "block"],
+    [
+        pytest.param(moves.move_plan(exchange=2, toggle=1), id="exchange and toggle"),
+        pytest.param(moves.move_plan(block=1, block_size=2, box=2.0), id="block", marks=pytest.mark.slow),
+    ],
 )
 def test_an_exact_count_is_never_left_and_the_law_is_that_of_its_masks(plan):
     rules = rules_of(GROUP, exact=[0])

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 from laws import boltzmann, codes_of, p_value
+from selection import slow_but
 
 from mcprune.chain import diagnostics, moves, state
 from mcprune.chain.ranks import gates
@@ -77,7 +78,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_but(CASES, "site"))
 def test_masks_of_n_are_visited_by_boltzmann(case):
     shares, sites, n, temperature, delta, steps = CASES[case]
     table = table_of(sites)
