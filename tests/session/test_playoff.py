@@ -7,6 +7,9 @@ from mcprune import run
 from mcprune.config.schema import make_config
 from mcprune.methods.base import Finalist
 from mcprune.report.summary import playoff_lines
+from mcprune.session.build.dataset import load_dataset
+from mcprune.session.build.markov import make_method
+from mcprune.session.build.planner import make_plan
 from mcprune.session.playoff import play
 from mcprune.storage.events import Hardened, Playoff, RunDone
 
@@ -82,3 +85,16 @@ def test_a_run_ends_in_the_best_of_its_finalists(start, tmp_path):
 def test_one_chain_from_all_sites_needs_none(tmp_path):
     config = make_config(data="wine", keep=4, epochs=2, start="all", retrain_epochs=1, compare="no", out=str(tmp_path))
     assert not [event for event in run(config) if isinstance(event, Playoff)]
+
+
+@pytest.mark.parametrize("gates", ["hard", "rank"])
+def test_a_mask_that_is_adopted_stays_the_mask_of_the_weights(gates):
+    config = make_config(data="wine", keep=4, gates=gates, start="f")
+    method = make_method(make_plan(config, load_dataset(config)))
+    state = method.init()
+    mask = np.isin(np.arange(13), [1, 5, 6, 12])
+    method.adopt(state, mask)
+    assert ((method.position(state) > 0) == mask).all()
+    if gates == "rank":
+        method.gates.keep_top(state.chain, state.weights, 4)
+        assert ((state.chain.position[0] > 0) == mask).all()

@@ -356,6 +356,7 @@ class Markov(Method[MarkovState]):
         weight = self.settings.start_weight
         state.chain.position[:] = np.where(items, weight, -weight)
         chain_state.refresh(state.chain, sharpness=state.sharpness)
+        self.gates.begin(state.chain, state.weights)  # by rank the weights follow the mask
 
     def _mask(self, state: MarkovState) -> BoolArray:
         return np.asarray(self.position(state) > 0)
