@@ -20,6 +20,8 @@ from torch.distributed.rendezvous import rendezvous
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import RanksError
+from mcprune.objectives.base import Objective
+from mcprune.sites.gates import GatedModel
 from mcprune.types import FloatArray
 
 # Numbers before the losses in a message: digest of the candidates, error of the evaluator, number of losses.
@@ -239,7 +241,6 @@ class SharedEvaluator:
     def __init__(self, inner: Any, ranks: Ranks) -> None:
         self.inner, self.ranks = inner, ranks
         self.name: str = inner.name
-        self.objective = getattr(inner, "objective", None)
 
     @property
     def error(self) -> float:
@@ -263,6 +264,23 @@ class SharedEvaluator:
         """See `FullEvaluator.at`; computed by each rank."""
         losses: FloatArray = self.inner.at(weights)
         return losses
+
+    @property
+    def objective(self) -> Objective:
+        """See `Canonical.objective`."""
+        objective: Objective = self.inner.objective
+        return objective
+
+    @property
+    def gated(self) -> GatedModel:
+        """See `Canonical.gated`."""
+        gated: GatedModel = self.inner.gated
+        return gated
+
+    def pieces(self, rows: int) -> list[tuple[GatedModel, Objective, slice]]:
+        """See `Canonical.pieces`."""
+        pieces: list[tuple[GatedModel, Objective, slice]] = self.inner.pieces(rows)
+        return pieces
 
     def moved(self, position: FloatArray, moves: Moves, index: np.ndarray) -> None:
         """See `Evaluator.moved`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 
@@ -105,7 +103,7 @@ def make_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
     if name != evaluator.name:
         evaluator = select_by_name(name, evaluation_problem(plan), canonical)
     shared = SharedEvaluator(evaluator, ranks)
-    return shared, cast(Canonical, shared) if evaluator is canonical else canonical
+    return shared, shared if evaluator is canonical else canonical
 
 
 def _own_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
