@@ -18,7 +18,7 @@ from mcprune.cli.help import (
 from mcprune.cli.parser import Parser
 from mcprune.config.files import read_options
 from mcprune.config.options import OPTIONS, expanded
-from mcprune.config.presets import PRESETS
+from mcprune.config.schema import PRESETS
 
 DESCRIPTION = (
     "Choose which inputs, units, channels or weights of a classifier to keep: backprop trains the classifier while a Markov chain, "

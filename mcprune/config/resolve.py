@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 from mcprune.chain.schedules import parse, parse_temperature
 from mcprune.config import rules
+from mcprune.config.facts import Facts, Traits
 from mcprune.config.measures import ALL_SITES
 from mcprune.config.options import option
 from mcprune.config.recorded import recorded_search
@@ -14,14 +15,12 @@ from mcprune.config.resolve_search import resolve_chain, resolve_gradient, resol
 from mcprune.config.resolved import (
     ChainOptions,
     Evaluation,
-    Facts,
     ModelSettings,
     RetrainSettings,
     RuntimeSettings,
     SearchOptions,
     TrainSettings,
 )
-from mcprune.config.rules import Traits
 from mcprune.config.schema import Config
 from mcprune.config.sections.gradient import Gradient
 from mcprune.config.sections.importance import Importance

@@ -8,18 +8,17 @@ from typing import TypeVar
 
 from mcprune.chain.schedules import Schedule, parse, parse_temperature
 from mcprune.config import rules
+from mcprune.config.facts import Facts, Traits
 from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS
 from mcprune.config.resolved import (
     AlphaSettings,
     ChainOptions,
-    Facts,
     GradientOptions,
     ImportanceOptions,
     KeepScheduleSettings,
     MeasureSettings,
     TrainSettings,
 )
-from mcprune.config.rules import Traits
 from mcprune.config.sections.gradient import SCHEDULES, Alpha, Gradient, TrainedGates
 from mcprune.config.sections.importance import Importance
 from mcprune.config.sections.markov import KeepSchedule, Markov

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from mcprune.config.facts import Traits
+
 T = TypeVar("T", covariant=True)
 
 # Training rows from which a run is large: a batch of backprop is large by default, and every training row may evaluate candidates.
@@ -27,111 +29,6 @@ DECADES, WINDOW = 8, 10
 # The way that a site weight could go in a run under Adam: several times from one end to the other.
 TRAVEL, LEAST_RATE, LARGEST_RATE = 100.0, 1e-3, 0.1
 SGD_RATE = 30.0  # the gradient of a site weight is of order alpha s (1 - s) / N
-
-
-class Traits(NamedTuple):
-    """What the rules look at: a configuration and the facts of its run, as yes or no.
-
-    Attributes
-    ----------
-    is_chain : bool
-        The method is the chain.
-    is_large : bool
-        There are `LARGE` training rows or more.
-    is_few : bool
-        There are fewer than `FEW` training rows.
-    is_grey : bool
-        Of many rows, images that are not mostly black, and the classifier is trained during the search.
-    is_pixels : bool
-        Rows are images whose single pixels are read: no channels are sites.
-    is_frozen : bool
-        The classifier is not trained during the search.
-    is_fixed : bool
-        No parameter of the user's model can be trained.
-    is_own_mlp : bool
-        The classifier is mcprune's own MLP.
-    has_channels, has_weights, has_groups : bool
-        Kinds of sites, and tied sites.
-    only_inputs : bool
-        Inputs alone are sites.
-    is_counted : bool
-        The budget counts sites: no bound on costs, no groups.
-    is_single : bool
-        The budget is one number of sites.
-    is_by_rank : bool
-        The chain keeps the n largest weights.
-    is_cold : bool
-        The temperature is 0 throughout.
-    is_followed : bool
-        n(t) falls, and a pool follows it.
-    may_be_fresh : bool
-        The small model is trained from scratch unless the kind of sites forbids it.
-    may_fold : bool
-        A chain trains mcprune's own MLP from scratch, and searches its inputs or units.
-    is_folded : bool
-        A classifier for each fold evaluates candidates.
-    is_table : bool
-        A chain of exchanges chooses n inputs of mcprune's own MLP by cross-entropy, on few rows but not in few steps.
-    is_narrow : bool
-        There are at most `NARROW` sites.
-    """
-
-    is_chain: bool
-    is_large: bool
-    is_few: bool
-    is_grey: bool
-    is_pixels: bool
-    is_frozen: bool
-    is_fixed: bool
-    is_own_mlp: bool
-    has_channels: bool
-    has_weights: bool
-    has_groups: bool
-    only_inputs: bool
-    is_counted: bool
-    is_single: bool
-    is_by_rank: bool
-    is_cold: bool
-    is_followed: bool
-    may_be_fresh: bool
-    may_fold: bool
-    is_folded: bool
-    is_table: bool
-    is_narrow: bool
-
-    @property
-    def is_pushed(self) -> bool:
-        """Whether L_pru pushes the chain towards n."""
-        return self.is_single and not self.is_by_rank
-
-    @property
-    def is_grey_search(self) -> bool:
-        """Whether a chain searches the inputs of the built-in MLP on grey images."""
-        is_ours = self.only_inputs and self.is_own_mlp and (self.is_counted or self.has_groups)
-        return self.is_grey and self.is_chain and is_ours
-
-    @property
-    def is_grey_scratch(self) -> bool:
-        """Whether an MLP of mcprune's own is trained from scratch on what is kept of grey images."""
-        # In place of noise dropout keeps a small MLP from remembering its rows; it then has use for more epochs.
-        return self.is_grey and self.only_inputs and self.is_own_mlp and self.may_be_fresh
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether a wider classifier searches than the one that is kept."""
-        may_differ = self.only_inputs and self.is_own_mlp and self.is_chain
-        return may_differ and self.is_large and not self.is_frozen and not self.is_grey_search
-
-    @property
-    def regrows(self) -> bool:
-        """Whether n(t) rises again after its fall."""
-        # At T > 0 the law has to stay the same for a while: n(t) reaches n once and stays.
-        # On few rows regrowth has not helped: the blocks are too few to train what comes back.
-        # Under a cost it brings back mostly inputs, cheap while few units read them (docs/budgets.md).
-        # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
-        # A frozen classifier has nothing to train of what comes back.
-        may = self.is_counted and not self.has_channels and not self.is_frozen and not self.is_grey_search
-        return may and self.is_chain and self.is_followed and self.is_cold and self.is_large
 
 
 class Rule(NamedTuple, Generic[T]):

@@ -9,7 +9,6 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from mcprune.config.options import METHODS, OPTIONS, Option, check_names, expanded, flat_name, in_sections, option
-from mcprune.config.presets import PRESETS
 from mcprune.config.sections.base import Section
 from mcprune.config.sections.data import Data
 from mcprune.config.sections.gradient import Gradient
@@ -22,6 +21,22 @@ from mcprune.config.sections.runtime import Runtime
 from mcprune.config.sections.settings import DataSettings, OwnModelSettings, RankSettings
 from mcprune.config.sections.train import Train
 from mcprune.errors import ConfigError
+
+# Named sets of options, which explicit options override.
+PRESETS: dict[str, dict[str, object]] = {
+    "default": {},
+    # The source's own rule: every site moves, L_tot with soft gates must fall, n and alpha are constant.
+    "slides": {
+        "moves": {"uniform": 1.0},
+        "delta": "1",
+        "temperature": "0",
+        "alpha": "10",
+        "gates": "sigmoid",
+        "keep_schedule": "constant",
+        "pool": "none",
+        "mask_noise": 0.0,
+    },
+}
 
 
 def _method_of(search: object) -> object:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 
+from mcprune.config.facts import Facts
 from mcprune.config.resolve import Resolved
-from mcprune.config.resolved import Facts
 from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
 from mcprune.data.targets import Label

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.config.groups import Group
+from mcprune.config.budgets import Group
 from mcprune.errors import ConfigError
 from mcprune.sites.space import Fixed, Item
 from mcprune.types import IntArray

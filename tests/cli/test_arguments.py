@@ -4,8 +4,7 @@ from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.help import is_listed, meaning
 from mcprune.config.options import OPTIONS, SECTIONS, option
 from mcprune.config.parsing import shown
-from mcprune.config.presets import PRESETS
-from mcprune.config.schema import Config, make_config
+from mcprune.config.schema import PRESETS, Config, make_config
 from mcprune.errors import ConfigError
 
 

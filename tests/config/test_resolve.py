@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcprune.config import resolved, rules
+from mcprune.config.facts import Facts, SiteLayer, Traits
 from mcprune.config.files import recorded_options
 from mcprune.config.options import in_flat
 from mcprune.config.resolve import Resolved
-from mcprune.config.resolved import ChainOptions, Facts, GradientOptions, ImportanceOptions, SiteLayer
+from mcprune.config.resolved import ChainOptions, GradientOptions, ImportanceOptions
 from mcprune.config.schema import make_config
 from mcprune.config.unused import check_options
 from mcprune.errors import ConfigError
@@ -293,7 +294,7 @@ def test_another_chain_or_threads_leave_the_rest():
 
 
 def test_the_last_rule_always_holds_and_words_are_those_of_the_table():
-    traits = rules.Traits(*[False] * len(rules.Traits._fields))
+    traits = Traits(*[False] * len(Traits._fields))
     for default in rules.DEFAULTS.values():
         for place, rule in enumerate(default.rules):
             assert bool(rule.words) == (place < len(default.rules) - 1)

@@ -10,8 +10,7 @@ import pytest
 from mcprune.config.files import read_options, write_config
 from mcprune.config.options import OPTIONS, option
 from mcprune.config.parsing import nearest
-from mcprune.config.presets import PRESETS
-from mcprune.config.schema import Config, make_config
+from mcprune.config.schema import PRESETS, Config, make_config
 from mcprune.config.unused import unused_options
 from mcprune.errors import ConfigError
 

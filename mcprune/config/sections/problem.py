@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from mcprune.config.budgets import site_counts
-from mcprune.config.groups import groups_option
+from mcprune.config.budgets import groups_option, site_counts
 from mcprune.config.parsing import objective_text, site_names
 from mcprune.config.sections.base import Section
 

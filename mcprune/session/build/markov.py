@@ -8,12 +8,7 @@ import torch
 from mcprune.chain import moves
 from mcprune.chain.ranks.gates import BOX, flips
 from mcprune.chain.schedules import Schedule, Waves
-from mcprune.config.resolved import (
-    ChainOptions,
-    GradientOptions,
-    ImportanceOptions,
-    KeepScheduleSettings,
-)
+from mcprune.config.resolved import ChainOptions, GradientOptions, ImportanceOptions, KeepScheduleSettings
 from mcprune.config.rules import POOL
 from mcprune.data.prepare import Splits
 from mcprune.distributed.evaluation import SharedEvaluator

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from mcprune.config.facts import Facts
 from mcprune.config.resolve import Resolved
 from mcprune.config.resolved import (
     ChainOptions,
     Evaluation,
-    Facts,
     RetrainSettings,
     RuntimeSettings,
     SearchOptions,

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from mcprune.config import rules
+from mcprune.config.facts import NO_BOUND, Facts, SiteLayer
 from mcprune.config.resolve import Resolved, resolve_model
 from mcprune.config.resolve_search import value_or
-from mcprune.config.resolved import NO_BOUND, Facts, ImportanceOptions, SiteLayer
+from mcprune.config.resolved import ImportanceOptions
 from mcprune.config.schema import Config
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset

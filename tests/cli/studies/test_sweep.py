@@ -173,7 +173,7 @@ def test_an_interrupted_trial_is_made_again(four, tmp_path, monkeypatch):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130, error
-    assert "the same command goes on" in error
+    assert "the same command continues" in error
     assert "Traceback" not in error
     assert results(root)["trials"] == []
     assert (root / "page.html").exists()
