@@ -31,7 +31,7 @@ def inspect(arguments: list[str]) -> int:
     from mcprune.models.registry import build
 
     config = make_config(data=options.data, **({"hidden": options.hidden} if options.hidden else {}))
-    data = load(config.data.source)
+    data = load(config.data_settings().source)
     model = build(
         options.model,
         data.n_inputs,

@@ -80,9 +80,7 @@ def tune(arguments: list[str]) -> int:
     from mcprune.dashboard.callback import Dashboard
     from mcprune.session.loop import run
 
-    is_bounded = (
-        config.train.epochs is not None or config.runtime.max_time is not None or config.runtime.search_time is not None
-    )
+    is_bounded = any(config.value(name) is not None for name in ("epochs", "max_time", "search_time"))
     host = "127.0.0.1" if own.host is None else own.host
     with Dashboard(port, host, is_paused=bool(own.paused), is_endless=not is_bounded, is_quiet=True) as page:
         events = run(config, callbacks=[page])

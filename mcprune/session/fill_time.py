@@ -57,9 +57,10 @@ def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
         With search_time, without epochs.
     dataset : Dataset
     """
-    assert config.runtime.search_time is not None
     began = time.monotonic()
     plan = make_plan(config, dataset)
+    limit = plan.runtime.search_time
+    assert math.isfinite(limit)
     setup = time.monotonic() - began
     usual = max(
         USUAL_EPOCHS, math.ceil(SEARCH_STEPS / max(1, plan.train.blocks * plan.train.steps // plan.train.epochs))
@@ -67,16 +68,16 @@ def fitting_epochs(config: Config, dataset: Dataset) -> Fitted:
     most, epochs, expected, forwards = MOST * usual, 1, plan.train.epochs, 0
     trials: list[tuple[float, float]] = []  # epochs and seconds
     for _ in range(TRIALS):
-        done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * config.runtime.search_time)
+        done, seconds, ready, rows = _search_short(plan, epochs, expected, LONGEST * limit)
         forwards += rows
         trials.append((done, seconds))
-        expected = max(1, min(most, math.floor(FILLED * config.runtime.search_time * done / seconds)))
-        longer = min(math.floor(TRIAL * config.runtime.search_time * done / seconds), most)
+        expected = max(1, min(most, math.floor(FILLED * limit * done / seconds)))
+        longer = min(math.floor(TRIAL * limit * done / seconds), most)
         if longer < 2 * epochs or done < epochs:
             break
         epochs = longer
     fixed, each = _fixed_and_each(trials)
-    left = FILLED * config.runtime.search_time - (time.monotonic() - began) - setup - ready - fixed
+    left = FILLED * limit - (time.monotonic() - began) - setup - ready - fixed
     return Fitted(max(1, min(most, math.floor(left / each))), most, forwards)
 
 

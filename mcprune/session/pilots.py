@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from mcprune.config.rules import PILOTS, USUAL_EPOCHS
 from mcprune.config.schema import Config
 from mcprune.config.sections.gradient import Alpha, TrainedGates
 from mcprune.errors import ConfigError, NumericalError
+from mcprune.methods.base import BlockInfo
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
-from mcprune.session.search import Search
+from mcprune.session.search_status import Validation
 from mcprune.training.fit import fit
 from mcprune.training.metrics import accuracy
 from mcprune.types import BoolArray
@@ -45,7 +46,34 @@ TIMED_STEPS, WARM_STEPS = 40, 8
 REFIT_STEPS = 0.4  # of a pilot's steps: fresh classifiers on few inputs, which cost less than the search
 SLOW = 1.5  # times its share of the pilots' time, after which a pilot is given up: without its end it has no mask
 
-MakeSearch = Callable[[Plan], Search]
+
+class PilotSearch(Protocol):
+    """The parts of a search that pilots use."""
+
+    validation: Validation
+
+    def train(self, count: int, progress: float) -> None:
+        """Make steps of backprop."""
+        ...
+
+    def advance(self, block: int) -> BlockInfo:
+        """Do a block."""
+        ...
+
+    def step(self, rows: int, progress: float) -> BlockInfo:
+        """Advance the method alone."""
+        ...
+
+    def finish(self, rows: int) -> BoolArray:
+        """Return the mask."""
+        ...
+
+    def forwards(self) -> int:
+        """Return the work so far, in rows that went forward."""
+        ...
+
+
+MakeSearch = Callable[[Plan], PilotSearch]
 
 
 def plan_in_time(plan: Plan, config: Config, began: float, make_search: MakeSearch) -> Plan:

@@ -29,7 +29,7 @@ from mcprune.errors import ConfigError, DeviceError, RanksError
 from mcprune.methods.markov.state import MarkovState
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import CODES, Interrupt
-from mcprune.session.search_status import SearchStatus
+from mcprune.session.search_state import SearchState
 
 TIMEOUT = 300.0  # seconds
 # Blocks between two comparisons of the classifiers, which also follow the first and the last block. Chains are compared each time.
@@ -199,15 +199,16 @@ def share_plan(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
 
 
 def end_block_together(
-    ranks: Ranks, search: SearchStatus, interrupt: Interrupt, *, is_late: bool, blocks: int
+    ranks: Ranks, plan: Plan, state: SearchState, interrupt: Interrupt, *, is_late: bool, blocks: int
 ) -> tuple[bool, int, str]:
     """Check after a block that all ranks are in the same state, and agree on stopping and on the planned blocks.
 
     Parameters
     ----------
     ranks : Ranks
-    search : SearchStatus
-        After its block.
+    plan : Plan
+    state : SearchState
+        After the block.
     interrupt : Interrupt
         Set if that of any rank is.
     is_late : bool
@@ -229,18 +230,18 @@ def end_block_together(
     RanksError
         The states of the ranks differ, or a rank is gone.
     """
-    is_check = search.blocks_done % CHECK == 0 or search.blocks_done in (1, search.pace.blocks)
+    is_check = state.blocks_done % CHECK == 0 or state.blocks_done in (1, state.pace.blocks)
     mine = [
         float(REASONS.index(interrupt.reason)),
         float(is_late),
-        float(search.blocks_done),
-        chain_digest(search.state.method),
-        classifier_digest(torch.nn.ModuleList(gated.model for gated in search.plan.stack)) if is_check else 0.0,
+        float(state.blocks_done),
+        chain_digest(state.method),
+        classifier_digest(torch.nn.ModuleList(gated.model for gated in plan.stack)) if is_check else 0.0,
         float(blocks),
     ]
     everyone = ranks.gather_same(BLOCK, mine)
     for place, name in ((2, "numbers of blocks"), (3, "chains"), (4, "classifiers")):
-        ranks.compare(everyone[:, place], f"{name} after block {search.blocks_done:,}")
+        ranks.compare(everyone[:, place], f"{name} after block {state.blocks_done:,}")
     reason = REASONS[int(everyone[:, 0].max())]
     if reason:
         interrupt.ask(reason)

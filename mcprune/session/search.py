@@ -17,7 +17,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.playoff import play_finalists
 from mcprune.session.ranks import end_block_together
-from mcprune.session.search_parts import hardened_event, make_rows, make_trainer, progress_event
+from mcprune.session.search_parts import make_rows, make_trainer
 from mcprune.session.search_state import Clock, Crossings, Reported, SearchState, Totals
 from mcprune.session.search_status import SearchStatus
 from mcprune.session.steering.callbacks import Callbacks
@@ -176,7 +176,7 @@ class Search(SearchStatus):
             self.method.adopt(self.state.method, mask)
         self.mask = mask
         self.final_gates = self.training_gates()
-        return mask, hardened_event(self, mask, gates, kept)
+        return mask, self.hardened_event(mask, gates, kept)
 
     def pretrain(self, should_stop: Callable[[], bool]) -> str:
         """Train the classifier with all sites kept, where the options say so, and return a note on it.
@@ -274,7 +274,7 @@ class Search(SearchStatus):
         stopping = interrupt.reason
         if self.plan.ranks is not None:  # their clocks differ, and signals do not come to all at once
             is_late, state.replan, stopping = end_block_together(
-                self.plan.ranks, self, interrupt, is_late=is_late, blocks=state.replan
+                self.plan.ranks, self.plan, state, interrupt, is_late=is_late, blocks=state.replan
             )
         if is_late and self.is_falling:  # one more block, at n
             is_late, state.replan = False, state.blocks_done + 1
@@ -304,7 +304,7 @@ class Search(SearchStatus):
             shows = -(-blocks // (GATES * every)) * every
             is_look, is_shown = done % look == 0 or is_last, done % shows == 0 or is_last
             since, self.state.reported = self.state.reported, Reported(done)
-            yield progress_event(self, info, since, is_look=is_look, is_shown=is_shown)
+            yield self.progress_event(info, since, is_look=is_look, is_shown=is_shown)
         self.state.reported.blocks = done
         if is_last and done < blocks:
             yield Stopped(reason, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import replace
@@ -9,13 +10,16 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mcprune.methods.base import AnyMethod
+from mcprune.methods.base import AnyMethod, BlockInfo
 from mcprune.session.build.plan import Plan
+from mcprune.session.finish.finalize import mask_costs
+from mcprune.session.search_parts import adapted_event, coded, near_hard
 from mcprune.session.search_state import Reported, SearchState
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.knobs import Knobs
 from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, serialize
+from mcprune.storage.events import Hardened, Progress
 from mcprune.training.batches import EvaluationRows
 from mcprune.training.metrics import accuracy, coded_groups, value_of
 from mcprune.training.stack import ClassifierStack
@@ -208,3 +212,84 @@ class SearchStatus:
         """Return the work of the search in rows that went through backprop; a forward pass counts as a third of one."""
         rows = min(self.plan.evaluation.rows, len(self.rows.targets))
         return self.state.trainer.steps * self.trainer.step_rows + self.state.totals.decisions * rows / 3 / 8
+
+    def progress_event(self, info: BlockInfo, since: Reported, *, is_look: bool, is_shown: bool) -> Progress:
+        """Return the event after the last block.
+
+        Parameters
+        ----------
+        info : BlockInfo
+            Of the last block.
+        since : Reported
+            The time since the last such event.
+        is_look, is_shown : bool
+            Whether validation accuracies are measured, and the gates are included.
+        """
+        on_validation, at_n = self.accuracies() if is_look else (None, None)
+        plan, blocks, totals = self.plan, self.pace.blocks, self.state.totals
+        return Progress(
+            block=self.blocks_done,
+            blocks=blocks,
+            epoch=plan.train.epochs * self.blocks_done / plan.train.blocks,
+            epochs=math.ceil(plan.train.epochs * blocks / plan.train.blocks),
+            loss=info.loss,
+            classification_loss=info.cla,
+            selection_loss=info.sel,
+            rejection_loss=info.rej,
+            alpha=info.alpha,
+            schedule_lambda=info.strength,
+            delta=info.delta,
+            temperature=info.temperature,
+            gate_sum=info.gate_sum,
+            near_hard=near_hard(self.training_gates()),
+            kept=info.kept,
+            target=info.target,
+            costs=info.costs,
+            cost_targets=info.cost_targets,
+            proposals=totals.proposals,
+            decisions=totals.decisions,
+            accepted=totals.accepted,
+            acceptance=since.accepted / since.decisions if since.decisions else None,
+            moves=totals.by_move(),
+            nonfinite=totals.nonfinite,
+            null_moves=totals.null_moves,
+            rejected_by_bound=totals.rejected_by_bound,
+            rejected_by_cost=totals.rejected_by_cost,
+            adapted=adapted_event(info.adapted),
+            decisions_per_second=info.decisions / max(self.state.clock.block, 1e-9),
+            forwards=self.forwards(),
+            validation_accuracy=on_validation,
+            validation_at_n=at_n,
+            validation_objective=self.validation.objective(self.position() > 0) if is_look else None,
+            gates=coded(self.training_gates()) if is_shown else None,
+            seconds=time.monotonic() - self.began,
+            seconds_left=self.seconds_left,
+        )
+
+    def hardened_event(self, mask: BoolArray, gates: Float32Array, kept: int) -> Hardened:
+        """Return the event of the mask of the result, after the method has finished.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (N,)
+        gates : ndarray of float32, shape (N,)
+            Before that.
+        kept : int
+            Sites that were kept before that.
+        """
+        gate_sum = float(gates.astype(np.float64).sum())
+        return Hardened(
+            kept=int(mask.sum()),
+            n_sites=mask.size,
+            gate_sum=gate_sum,
+            gate_sum_error=abs(gate_sum - int(mask.sum())),
+            costs=mask_costs(self.plan, mask),
+            kept_before=kept,
+            near_hard=near_hard(gates),
+            last_crossed=tuple(self.last_crossed().tolist()),
+            steps=self.state.trainer.steps,
+            forwards=self.forwards(),
+            validation_accuracy=self.validation.accuracy(mask),
+            validation_objective=self.validation.objective(mask),
+            evaluator_error=self.method.evaluator_error(self.state.method),
+        )
