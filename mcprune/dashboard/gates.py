@@ -89,7 +89,8 @@ def order_message(
         "cut": cut,
         "reach": None if cut is None else int((np.abs(position - cut) <= delta).sum()),
         "candidates": [
-            [int(rank[one.dropped]), int(rank[one.kept]) if one.kept >= 0 else None, one.is_accepted] for one in samples
+            [int(rank[one.dropped]), None if one.kept is None else int(rank[one.kept]), one.is_accepted]
+            for one in samples
         ],
     }
 

@@ -77,15 +77,16 @@ class MoveCounts(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A candidate that was decided on: a site that it drops, a site that it keeps instead (-1: none), and the decision."""
+    """A candidate that was decided on: a site that it drops, a site that it keeps instead (None: none), and the decision."""
 
     dropped: int
-    kept: int
+    kept: int | None
     is_accepted: bool
 
     def on_sites(self, first: IntArray) -> Sample:
         """Return the sample of a search on tied items by the first site (F,) of each item."""
-        return self._replace(dropped=int(first[self.dropped]), kept=int(first[self.kept]) if self.kept >= 0 else -1)
+        kept = None if self.kept is None else int(first[self.kept])
+        return self._replace(dropped=int(first[self.dropped]), kept=kept)
 
 
 class BlockInfo(NamedTuple):

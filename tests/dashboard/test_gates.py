@@ -9,7 +9,7 @@ from mcprune.methods.base import Sample
 
 def test_the_kept_sites_stand_first_and_the_cut_lies_between():
     position = np.array([0.5, -0.2, 0.1, -0.9])
-    message = order_message(position, position > 0, 0.3, [Sample(2, 1, True), Sample(0, -1, False)])
+    message = order_message(position, position > 0, 0.3, [Sample(2, 1, True), Sample(0, None, False)])
     assert message["ranks"] == [0, 1, 2, 3]
     assert message["weights"] == [0.5, 0.1, -0.2, -0.9]
     assert message["cut"] == pytest.approx(-0.05)

@@ -134,7 +134,7 @@ class Tally:
             size = int(candidates.size[replica, k])
             sites, is_kept = candidates.sites[replica, k, :size], candidates.weights[replica, k, :size] > 0
             if size and not is_kept.all():
-                kept = int(sites[is_kept][0]) if is_kept.any() else -1
+                kept = int(sites[is_kept][0]) if is_kept.any() else None
                 self.samples.append(Sample(int(sites[~is_kept][0]), kept, bool(info.index[replica] == k)))
         del self.samples[:-SAMPLES]
 
