@@ -78,6 +78,11 @@ def search_estimator(
     chain = Resolved.of(config, Facts.of_columns(len(fit), sites, keep)).chain
     if config.chain.decisions is not None:
         decisions = chain.decisions
+    if chain.temperature.unit:
+        raise ConfigError(
+            f"temperature={config.chain.temperature}, but standard errors are measured on a network of mcprune's own. Give a number, "
+            "or leave estimator out."
+        )
     settings = ChainSettings(
         plan=move_plan(chain, free),
         delta=chain.delta,
@@ -105,7 +110,7 @@ def search_estimator(
         # It is its own canonical evaluator: no decision is settled by another.
         bound = judged.lower_bound
         markov = Markov(space, settings, evaluator, evaluator, bound)  # type: ignore[arg-type]
-        batch = Batch(None, evaluator.targets)  # type: ignore[arg-type]
+        batch = Batch(torch.empty(0), evaluator.targets)  # the evaluator has the rows
         state = markov.init()
         if exchanges:
             for block in range(blocks):

@@ -258,6 +258,7 @@ class Broken(GaussianNB):
         ({"objective": "acc"}, "there is no objective 'acc'"),
         ({"estimator": Broken()}, "estimator=Broken raised RuntimeError on rows of shape"),
         ({"estimator": GaussianNB(), "evaluation": "drop"}, "evaluation='drop' is unknown"),
+        ({"estimator": GaussianNB(), "options": {"temperature": "1se"}}, "temperature=1se, but standard errors"),
         ({"options": {"epoch": 3}}, "there is no option 'epoch' .did you mean 'epochs'"),
         ({"must_keep": ["x9"]}, "names 'x9', which is no site"),
     ],
