@@ -134,10 +134,10 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
         scaler.apply(dataset.features, parts.test),
     )
     targets = [np.ascontiguousarray(dataset.targets[rows]) for rows in parts]
-    train, held_out, tested = (Rows(*part) for part in zip(features, targets, strict=True))
+    train, validation_rows, tested = (Rows(*part) for part in zip(features, targets, strict=True))
     return Splits(
         train=train._replace(weights=weights),
-        validation=held_out,
+        validation=validation_rows,
         test=tested,
         scaler=scaler,
         labels=dataset.labels,
