@@ -26,6 +26,7 @@ from mcprune.session.finish.finalize import SearchResult, cost_budgets, finalize
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import plan_in_time
+from mcprune.session.playoff import LEAST_SECONDS, TIME_SHARE
 from mcprune.session.ranks import share_plan
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
@@ -266,7 +267,9 @@ def with_search_time(config: Config, plan: Plan, began: float, ranks: Ranks | No
 
 
 def search_seconds(plan: Plan, seconds: float) -> float:
-    """Return how many of the seconds that are left the search may take, so that the retraining fits after it."""
+    """Return how many of the seconds that are left the search may take, so that playoff and retraining fit after it."""
+    if plan.chain.starts:
+        seconds = max(AT_LEAST, seconds * (1.0 - TIME_SHARE) - LEAST_SECONDS)
     if plan.retrain.finetune == "none":
         return max(AT_LEAST, seconds)
     refit = Refit(plan, lambda: False)

@@ -6,6 +6,7 @@ round trains the better half once more on new folds. Test and validation rows ha
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -26,6 +27,10 @@ WIDTH, DROPOUT, RATE, DECAY, BATCH, STEPS, LEAST_STEPS = 64, 0.3, 3e-3, 1e-2, 64
 SHARE, SHORTEST = 4, 20
 # Random masks beside the finalists; standard errors by which one must differ; rows that take part at most.
 RANDOM_MASKS, ERRORS, MOST_ROWS = 3, 2.0, 8_000
+# Fewer rows where the columns of all masks together would have more values than this.
+LEAST_ROWS, MOST_VALUES = 200, 2**26
+# Of the time of the search, where that is limited; steps that are timed.
+TIME_SHARE, LEAST_SECONDS, TIMED = 0.15, 0.2, 10
 
 
 def play_finalists(plan: Plan, finalists: Sequence[Finalist]) -> tuple[Playoff, BoolArray]:
@@ -42,6 +47,7 @@ def play_finalists(plan: Plan, finalists: Sequence[Finalist]) -> tuple[Playoff, 
         data.train.weights,
         seed=seed,
         most_steps=steps,
+        seconds=max(LEAST_SECONDS, TIME_SHARE * plan.runtime.search_time),
     )
 
 
@@ -54,6 +60,7 @@ def play(
     *,
     seed: int,
     most_steps: int = STEPS,
+    seconds: float = math.inf,
 ) -> tuple[Playoff, BoolArray]:
     """Rank finalists; return their standings, and the mask (N,) of the winner.
 
@@ -69,11 +76,15 @@ def play(
     seed : int
     most_steps : int
         Of backprop in a round, but not below a few.
+    seconds : float
+        That it may take; a shorter time means fewer steps.
     """
     began = time.monotonic()
     draw = generator(seed, Stream.PLAYOFF)
-    if len(y) > MOST_ROWS:
-        rows = np.sort(draw.choice(len(y), MOST_ROWS, replace=False))
+    masks = len(finalists) + len(random_masks)
+    most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, masks * int(finalists[0].mask.sum()))))
+    if len(y) > most:
+        rows = np.sort(draw.choice(len(y), most, replace=False))
         x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
     share = np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum()
     columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
@@ -81,7 +92,9 @@ def play(
     right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     playing = list(range(len(columns)))
     for number in range(ROUNDS):
-        of_round, correct = _held_out(x, y, weights, columns[playing], seed=seed, number=number, most=most_steps)
+        of_round, correct = _held_out(
+            x, y, weights, columns[playing], seed=seed, number=number, most=most_steps, seconds=seconds / ROUNDS
+        )
         for place, loss, is_right in zip(playing, of_round, correct, strict=True):
             losses[place].append(loss)
             right[place].append(is_right)
@@ -135,13 +148,21 @@ def _folds(y: IntArray, draw: np.random.Generator) -> IntArray:
 
 
 def _held_out(
-    x: Float32Array, y: IntArray, weights: FloatArray | None, columns: IntArray, *, seed: int, number: int, most: int
+    x: Float32Array,
+    y: IntArray,
+    weights: FloatArray | None,
+    columns: IntArray,
+    *,
+    seed: int,
+    number: int,
+    most: int,
+    seconds: float,
 ) -> tuple[FloatArray, FloatArray]:
     """Return losses and whether the class is right, (masks, rows) each, of classifiers that have not seen the row.
 
     A classifier for each mask and fold, all trained in one batched product.
     """
-    draw = generator(seed, Stream.PLAYOFF, number)
+    began, draw = time.monotonic(), generator(seed, Stream.PLAYOFF, number)
     masks, n = columns.shape
     fold = _folds(y, draw)
     classes = int(y.max()) + 1
@@ -153,7 +174,10 @@ def _held_out(
     with torch_seed(int(draw.integers(2**31))):
         layers = _layers(masks, n, classes)
         optimizer = torch.optim.AdamW(layers, RATE, weight_decay=DECAY, fused=True)
-        for step in range(steps):
+        step = 0
+        while step < steps:
+            if step == TIMED and seconds < math.inf:
+                steps = max(SHORTEST, min(steps, int(TIMED * seconds / max(time.monotonic() - began, 1e-9))))
             for group in optimizer.param_groups:
                 group["lr"] = RATE * (1.0 - step / steps)
             batch = torch.from_numpy(batches[step])
@@ -166,6 +190,7 @@ def _held_out(
             optimizer.zero_grad()
             (loss / BATCH).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            step += 1
     losses, right = np.empty((masks, len(y))), np.empty((masks, len(y)))
     with torch.no_grad():
         for part in range(FOLDS):

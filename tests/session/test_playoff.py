@@ -98,3 +98,13 @@ def test_a_mask_that_is_adopted_stays_the_mask_of_the_weights(gates):
     if gates == "rank":
         method.gates.keep_top(state.chain, state.weights, 4)
         assert ((state.chain.position[0] > 0) == mask).all()
+
+
+def test_a_short_time_means_fewer_steps():
+    x, y = table()
+    good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11))
+    finalists = [Finalist("bad", bad), Finalist("good", good)]
+    event, mask = play(finalists, rest, x, y, None, seed=0, seconds=1e-6)
+    full, _ = play(finalists, rest, x, y, None, seed=0)
+    assert mask is good
+    assert event.finalists != full.finalists
