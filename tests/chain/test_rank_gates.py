@@ -150,6 +150,7 @@ def check_heaps(ranks, here):
         assert (greatest(w, int(kept.sum()), layers) == kept).all()
         assert here.tree[r, 0] == kept.sum()
         assert (ranks.heap[r, ranks.place[r]] == np.arange(w.size)).all()
+        assert (ranks.keys[r] == w[ranks.heap[r]]).all()
         assert (ranks.kept[r] == [kept[group == g].sum() for g in range(least.size)]).all()
         for g in range(least.size):
             cells = ranks.heap[r, start[g] : start[g + 1]]

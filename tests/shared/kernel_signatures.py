@@ -26,7 +26,7 @@ RULE = f"Tuple({VECTOR}, {VECTOR}, {VECTOR}, bool)"
 INFO = f"Tuple({COUNTS}, {COUNTS}, {COUNTS}, {MATRIX}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS})"
 PROPOSE = f"{CHAIN}, {PLAN}, {MATRIX}, {MATRIX}, {VECTOR}, float64, int64, {COUNTS}, {CELLS}"
 # Of gates by rank: weights, heaps, places and kept of each layer; layers; scores; room for one candidate; the log of walks.
-RANKS = f"Tuple({MATRIX}, int32[:,::1], int32[:,::1], {TABLE})"
+RANKS = f"Tuple({MATRIX}, int32[:,::1], {MATRIX}, int32[:,::1], {TABLE})"
 LAYERS = f"Tuple(int32[::1], {COUNTS}, {COUNTS})"
 SCORES = f"UniTuple({MATRIX} x 2)"
 SCRATCH = f"Tuple({COUNTS}, int8[::1], {COUNTS}, {VECTOR})"
@@ -62,7 +62,7 @@ ENTRIES = {
     "mlp_kernels.mean_loss": f"{FLOATS}, int64",
     "rank_kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {RANKS}, {LAYERS}, {PLAN}, {SCORES}, {VECTOR}, {VECTOR}, int64, "
     f"{COUNTS}, {SCRATCH}, {LOG}, {CELLS}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS}, {MATRIX}, {INFO}, {TABLE}, {COUNTS}",
-    "rank_kernels.build_rows": f"{MATRIX}, {MATRIX}, int32[:,::1], int32[:,::1], {TABLE}, int32[::1], {COUNTS}, {COUNTS}",
+    "rank_kernels.build_rows": f"{MATRIX}, {MATRIX}, int32[:,::1], {MATRIX}, int32[:,::1], {TABLE}, int32[::1], {COUNTS}, {COUNTS}",
     "rank_kernels.propose_rows": f"{CHAIN}, {RANKS}, {LAYERS}, {PLAN}, {SCORES}, {VECTOR}, int64, {COUNTS}, {COUNTS}, {COUNTS}, "
     f"{SCRATCH}, {LOG}, {CELLS}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS}",
     "rank_kernels.table_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {RANKS}, {LAYERS}, int64, {VECTOR}, {PLAN}, {SCORES}, {VECTOR}, "

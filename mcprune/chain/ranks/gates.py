@@ -70,6 +70,7 @@ class Ranks(NamedTuple):
 
     weights: FloatArray  # (R, N)
     heap: AnyArray  # (R, N) int32, see rank_kernels
+    keys: FloatArray  # (R, N) the weight of the site in each cell of the heap
     place: AnyArray  # (R, N) int32 the cell of each site
     kept: IntArray  # (R, G) kept sites of each layer
     layers: Layers
@@ -155,10 +156,10 @@ def new_ranks(state: ChainState, weights: FloatArray, layers: IntArray | None = 
         least[: int(layers.max(initial=-1)) + 1] = 1
     shape = Layers(group, np.concatenate([[0], np.cumsum(size)]), least)
     ranks = Ranks(
-        weights, np.empty((replicas, sites), np.int32), np.empty((replicas, sites), np.int32),
+        weights, np.empty((replicas, sites), np.int32), np.empty((replicas, sites)), np.empty((replicas, sites), np.int32),
         np.empty((replicas, size.size), np.int64), shape,
     )  # fmt: skip
-    rank_kernels.build_rows(state.position, *ranks[:4], *shape)
+    rank_kernels.build_rows(state.position, *ranks[:5], *shape)
     return ranks
 
 
@@ -239,7 +240,7 @@ def propose(
         ),
     )
     rank_kernels.propose_rows(
-        _chain(state), ranks[:4], ranks.layers[:], plan[:], draws.scores, per_replica(delta, replicas, "delta"),
+        _chain(state), ranks[:5], ranks.layers[:], plan[:], draws.scores, per_replica(delta, replicas, "delta"),
         check_seed(seed), check_chains(chains, replicas), _counts(room, replicas, "room"), _counts(steps, replicas, "steps"),
         draws.scratch, draws.log, moves[:], draws.offset, draws.mark, draws.drawn, draws.steps,
     )  # fmt: skip
@@ -319,7 +320,7 @@ def advance(
         decided=kinds[2],
     )
     rank_kernels.advance_rows(
-        state.loss, state.cla, _chain(state), ranks[:4], ranks.layers[:], plan[:], draws.scores,
+        state.loss, state.cla, _chain(state), ranks[:5], ranks.layers[:], plan[:], draws.scores,
         per_replica(delta, replicas, "delta"), per_replica(temperature, replicas, "temperature"), check_seed(seed),
         check_chains(chains, replicas), draws.scratch, draws.log, draws.moves[:], draws.offset, draws.mark, draws.drawn,
         draws.steps, values, info[:8], info.decided, info.steps,
@@ -362,7 +363,7 @@ def run_table(
     visits = np.zeros((replicas, values.size if values.size > 1 else 0), np.int64)
     info = TableInfo(visits, *kinds, *counts)
     rank_kernels.table_rows(
-        state.loss, state.cla, _chain(state), ranks[:4], ranks.layers[:], int(steps), values, plan[:],
+        state.loss, state.cla, _chain(state), ranks[:5], ranks.layers[:], int(steps), values, plan[:],
         _score_buffers(plan, replicas, sites), per_replica(delta, replicas, "delta"),
         per_replica(temperature, replicas, "temperature"), check_seed(seed), check_chains(chains, replicas),
         _scratch(widest(plan, sites), sites), *info,

@@ -2,7 +2,8 @@
 
 The layers partition the N sites; layer g holds the sites with group[i] == g, and keeps least[g] of them at least. One array of
 N cells holds two binary heaps a layer: in the cells start[g] .. start[g + 1] - 1 the heap of the kept grows from the left, with the
-lowest weight in front, and that of the dropped from the right, with the highest weight in front.
+lowest weight in front, and that of the dropped from the right, with the highest weight in front. `keys` holds the weight of the site in
+each cell, so that comparisons look at neighbouring memory.
 
 A site beats another one if its weight is larger, or equal with a lower index. Masks of n sites that satisfy the least numbers are the
 bases of a matroid, and the mask is its heaviest basis: each layer's largest first, then the largest of all. So a change of one weight
@@ -40,8 +41,11 @@ from mcprune.chain.kernels import (
 )
 from mcprune.types import AnyArray, FloatArray, IntArray
 
-# of one replica: weights (N,), heap, place (N,) int32, kept (G,); of all: group (N,) int32, start (G + 1,), least (G,)
-Heaps: TypeAlias = tuple[FloatArray, AnyArray, AnyArray, IntArray, AnyArray, IntArray, IntArray]
+# of one replica: weights (N,), heap (N,) int32, keys (N,), place (N,) int32, kept (G,); of all: group (N,) int32, start (G + 1,),
+# least (G,)
+Heaps: TypeAlias = tuple[FloatArray, AnyArray, FloatArray, AnyArray, IntArray, AnyArray, IntArray, IntArray]
+# the same of all replicas, without the layers
+RankRows: TypeAlias = tuple[FloatArray, AnyArray, FloatArray, AnyArray, IntArray]
 # flips (F,) int64, marks (N,) int8, new sites and weights (M,): room for one candidate
 Scratch: TypeAlias = tuple[IntArray, AnyArray, IntArray, FloatArray]
 # log_sites (R, L) int32, log_weights (R, L), codes (R, L) int8: the walks of a batch
@@ -61,63 +65,72 @@ def beats(w: FloatArray, a: int, b: int) -> bool:
 
 
 @kernel
-def sift_kept(w: FloatArray, heap: AnyArray, place: AnyArray, first: int, k: int, length: int) -> None:
-    """Bring entry k of a heap of kept sites, whose front is the lowest, to its place; entry j is in cell first + j."""
-    site = heap[first + k]
+def sift_kept(
+    heap: AnyArray, keys: FloatArray, place: AnyArray, first: int, k: int, length: int, site: int, weight: float
+) -> None:
+    """Put a site into entry k of a heap of kept sites, whose front is the lowest, and bring it to its place.
+
+    Entry j is in cell first + j.
+    """
     is_up = False
     while k > 0:
-        parent = (k - 1) >> 1
-        other = heap[first + parent]
-        if not beats(w, other, site):
+        parent = first + ((k - 1) >> 1)
+        if not (keys[parent] > weight or (keys[parent] == weight and heap[parent] < site)):
             break
-        heap[first + k] = other
-        place[other] = first + k
-        k = parent
+        put(heap, keys, place, first + k, heap[parent], keys[parent])
+        k = (k - 1) >> 1
         is_up = True
     while not is_up:
-        child = 2 * k + 1
-        if child >= length:
+        j = 2 * k + 1
+        if j >= length:
             break
-        if child + 1 < length and beats(w, heap[first + child], heap[first + child + 1]):
+        child = first + j
+        if j + 1 < length and (
+            keys[child] > keys[child + 1] or (keys[child] == keys[child + 1] and heap[child] < heap[child + 1])
+        ):
             child += 1
-        other = heap[first + child]
-        if not beats(w, site, other):
+        if not (weight > keys[child] or (weight == keys[child] and site < heap[child])):
             break
-        heap[first + k] = other
-        place[other] = first + k
-        k = child
-    heap[first + k] = site
-    place[site] = first + k
+        put(heap, keys, place, first + k, heap[child], keys[child])
+        k = child - first
+    put(heap, keys, place, first + k, site, weight)
 
 
 @kernel
-def sift_dropped(w: FloatArray, heap: AnyArray, place: AnyArray, last: int, k: int, length: int) -> None:
-    """Bring entry k of a heap of dropped sites, whose front is the highest, to its place; entry j is in cell last - j."""
-    site = heap[last - k]
+def sift_dropped(
+    heap: AnyArray, keys: FloatArray, place: AnyArray, last: int, k: int, length: int, site: int, weight: float
+) -> None:
+    """Likewise of a heap of dropped sites, whose front is the highest; entry j is in cell last - j."""
     is_up = False
     while k > 0:
-        parent = (k - 1) >> 1
-        other = heap[last - parent]
-        if not beats(w, site, other):
+        parent = last - ((k - 1) >> 1)
+        if not (weight > keys[parent] or (weight == keys[parent] and site < heap[parent])):
             break
-        heap[last - k] = other
-        place[other] = last - k
-        k = parent
+        put(heap, keys, place, last - k, heap[parent], keys[parent])
+        k = (k - 1) >> 1
         is_up = True
     while not is_up:
-        child = 2 * k + 1
-        if child >= length:
+        j = 2 * k + 1
+        if j >= length:
             break
-        if child + 1 < length and beats(w, heap[last - child - 1], heap[last - child]):
-            child += 1
-        other = heap[last - child]
-        if not beats(w, other, site):
+        child = last - j
+        if j + 1 < length and (
+            keys[child - 1] > keys[child] or (keys[child - 1] == keys[child] and heap[child - 1] < heap[child])
+        ):
+            child -= 1
+        if not (keys[child] > weight or (keys[child] == weight and heap[child] < site)):
             break
-        heap[last - k] = other
-        place[other] = last - k
-        k = child
-    heap[last - k] = site
-    place[site] = last - k
+        put(heap, keys, place, last - k, heap[child], keys[child])
+        k = last - child
+    put(heap, keys, place, last - k, site, weight)
+
+
+@kernel
+def put(heap: AnyArray, keys: FloatArray, place: AnyArray, cell: int, site: int, weight: float) -> None:
+    """Put a site into a cell."""
+    heap[cell] = site
+    keys[cell] = weight
+    place[site] = cell
 
 
 @kernel
@@ -129,7 +142,7 @@ def layer_of(group: AnyArray, start: IntArray, site: int) -> int:
 @kernel
 def is_kept(heaps: Heaps, site: int) -> bool:
     """Whether a site is kept."""
-    _, _, place, kept, group, start, _ = heaps
+    _, _, _, place, kept, group, start, _ = heaps
     g = layer_of(group, start, site)
     return bool(place[site] < start[g] + kept[g])
 
@@ -137,19 +150,19 @@ def is_kept(heaps: Heaps, site: int) -> bool:
 @kernel
 def sift(heaps: Heaps, site: int) -> None:
     """Bring a site whose weight has changed to its place in the heap that it is in."""
-    w, heap, place, kept, group, start, _ = heaps
+    w, heap, keys, place, kept, group, start, _ = heaps
     g = layer_of(group, start, site)
     if place[site] < start[g] + kept[g]:
-        sift_kept(w, heap, place, start[g], place[site] - start[g], kept[g])
+        sift_kept(heap, keys, place, start[g], place[site] - start[g], kept[g], site, w[site])
     else:
         last = start[g + 1] - 1
-        sift_dropped(w, heap, place, last, last - place[site], start[g + 1] - start[g] - kept[g])
+        sift_dropped(heap, keys, place, last, last - place[site], start[g + 1] - start[g] - kept[g], site, w[site])
 
 
 @kernel
 def replacement(heaps: Heaps, site: int) -> int:
     """Return the dropped site that takes the place of a kept one if that goes: the highest of those that may; -1 if there is none."""
-    w, heap, _, kept, group, start, least = heaps
+    w, heap, _, _, kept, group, start, least = heaps
     home = layer_of(group, start, site)
     is_bound = kept[home] <= least[home]
     best = -1
@@ -164,7 +177,7 @@ def replacement(heaps: Heaps, site: int) -> int:
 @kernel
 def replaceable(heaps: Heaps, site: int) -> int:
     """Return the kept site whose place a dropped one takes if it comes in: the lowest of those that may go; -1 if there is none."""
-    w, heap, _, kept, group, start, least = heaps
+    w, heap, _, _, kept, group, start, least = heaps
     home = layer_of(group, start, site)
     worst = -1
     for g in range(kept.size):
@@ -178,31 +191,28 @@ def replaceable(heaps: Heaps, site: int) -> int:
 @kernel
 def swap_places(heaps: Heaps, out: int, into: int) -> None:
     """Swap a kept site, which is dropped, with a dropped one."""
-    w, heap, place, kept, group, start, _ = heaps
+    w, heap, keys, place, kept, group, start, _ = heaps
     g, h = layer_of(group, start, out), layer_of(group, start, into)
     if g == h:
         a, b = place[out], place[into]
-        heap[a], heap[b] = into, out
-        place[into], place[out] = a, b
+        put(heap, keys, place, a, into, w[into])
+        put(heap, keys, place, b, out, w[out])
     else:
         a = start[g] + kept[g] - 1  # the last kept one takes the place of the one that goes, which takes the freed cell
         moved, hole = heap[a], place[out]
-        heap[hole] = moved
-        place[moved] = hole
-        heap[a] = out
-        place[out] = a
+        put(heap, keys, place, hole, moved, w[moved])
+        put(heap, keys, place, a, out, w[out])
         kept[g] -= 1
         if moved != out:
             sift(heaps, moved)
         b = start[h] + kept[h]  # likewise of the dropped
         moved, hole = heap[b], place[into]
-        heap[hole] = moved
-        place[moved] = hole
-        heap[b] = into
-        place[into] = b
+        put(heap, keys, place, hole, moved, w[moved])
+        put(heap, keys, place, b, into, w[into])
         if moved != into:
             last = start[h + 1] - 1
-            sift_dropped(w, heap, place, last, last - hole, start[h + 1] - start[h] - kept[h] - 1)
+            length = start[h + 1] - start[h] - kept[h] - 1
+            sift_dropped(heap, keys, place, last, last - hole, length, moved, w[moved])
         kept[h] += 1
     sift(heaps, out)
     sift(heaps, into)
@@ -233,7 +243,7 @@ def set_weight(heaps: Heaps, site: int, weight: float) -> int:
 @kernel
 def build_heaps(position: FloatArray, heaps: Heaps) -> None:
     """Heaps of the sites with positive and with other positions."""
-    w, heap, place, kept, group, start, _ = heaps
+    w, heap, keys, place, kept, group, start, _ = heaps
     kept[:] = 0
     for i in range(w.size):
         if position[i] > 0.0:
@@ -248,23 +258,24 @@ def build_heaps(position: FloatArray, heaps: Heaps) -> None:
         else:
             cell = right[g]
             right[g] += 1
-        heap[cell] = i
-        place[i] = cell
+        put(heap, keys, place, cell, i, w[i])
     for g in range(kept.size):
         for k in range(kept[g]):  # one entry after the other comes in: in random order each rises a step or two
-            sift_kept(w, heap, place, start[g], k, k + 1)
+            site = heap[start[g] + k]
+            sift_kept(heap, keys, place, start[g], k, k + 1, site, w[site])
         for k in range(start[g + 1] - start[g] - kept[g]):
-            sift_dropped(w, heap, place, start[g + 1] - 1, k, k + 1)
+            site = heap[start[g + 1] - 1 - k]
+            sift_dropped(heap, keys, place, start[g + 1] - 1, k, k + 1, site, w[site])
 
 
 @kernel
 def build_rows(
-    position: FloatArray, weights: FloatArray, heap: AnyArray, place: AnyArray, kept: IntArray,
+    position: FloatArray, weights: FloatArray, heap: AnyArray, keys: FloatArray, place: AnyArray, kept: IntArray,
     group: AnyArray, start: IntArray, least: IntArray,
 ) -> None:  # fmt: skip
     """Build the heaps of all replicas."""
     for r in range(position.shape[0]):
-        build_heaps(position[r], (weights[r], heap[r], place[r], kept[r], group, start, least))
+        build_heaps(position[r], (weights[r], heap[r], keys[r], place[r], kept[r], group, start, least))
 
 
 # ---- candidates --------------------------------------------------------------------------------------------
@@ -354,7 +365,7 @@ def take_back(heaps: Heaps, count: int, sites: AnyArray, weights: FloatArray) ->
 
 @kernel
 def propose_rows(
-    chain: tuple[FloatArray, FloatArray, AnyArray, IntArray], ranks: tuple[FloatArray, AnyArray, AnyArray, IntArray],
+    chain: tuple[FloatArray, FloatArray, AnyArray, IntArray], ranks: RankRows,
     layers: tuple[AnyArray, IntArray, IntArray], plan: Plan, scores: tuple[FloatArray, FloatArray], delta: FloatArray,
     seed: int, chains: IntArray, room: IntArray, steps_left: IntArray, scratch: Scratch, log: Log, cells: Cells,
     offset: IntArray, mark: IntArray, drawn: IntArray, steps: IntArray,
@@ -365,7 +376,7 @@ def propose_rows(
     log_sites, log_weights, codes = log
     length, widest = log_sites.shape[1], scratch[2].size
     for r in range(position.shape[0]):
-        heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], layers[0], layers[1], layers[2])
+        heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], ranks[4][r], layers[0], layers[1], layers[2])
         accumulate(position[r], plan, scores[0][r], scores[1][r])
         most = min(room[r], kind.shape[1])
         k, drawn_steps, used = 0, 0, 0
@@ -424,7 +435,7 @@ def take_candidate(position: FloatArray, tree: AnyArray, flipped: int, flips: An
 @kernel
 def advance_rows(
     loss: FloatArray, cla: FloatArray, chain: tuple[FloatArray, FloatArray, AnyArray, IntArray],
-    ranks: tuple[FloatArray, AnyArray, AnyArray, IntArray], layers: tuple[AnyArray, IntArray, IntArray], plan: Plan,
+    ranks: RankRows, layers: tuple[AnyArray, IntArray, IntArray], plan: Plan,
     scores: tuple[FloatArray, FloatArray], delta: FloatArray, temperature: FloatArray, seed: int, chains: IntArray,
     scratch: Scratch, log: Log, cells: Cells, offset: IntArray, mark: IntArray, drawn: IntArray, steps: IntArray,
     losses: FloatArray, info: Info, decided: IntArray, consumed_steps: IntArray,
@@ -434,7 +445,7 @@ def advance_rows(
     kind, size, sites, _, ratio, _ = cells
     consumed, index, taken, change, proposed, accepted, null, nonfinite = info
     for r in range(losses.shape[0]):
-        heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], layers[0], layers[1], layers[2])
+        heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], ranks[4][r], layers[0], layers[1], layers[2])
         drawn_steps = steps[r]
         for k in range(drawn[r]):
             consumed[r] += 1
@@ -470,7 +481,7 @@ def advance_rows(
 @kernel
 def table_rows(
     loss: FloatArray, cla: FloatArray, chain: tuple[FloatArray, FloatArray, AnyArray, IntArray],
-    ranks: tuple[FloatArray, AnyArray, AnyArray, IntArray], layers: tuple[AnyArray, IntArray, IntArray], steps: int,
+    ranks: RankRows, layers: tuple[AnyArray, IntArray, IntArray], steps: int,
     table: FloatArray, plan: Plan, scores: tuple[FloatArray, FloatArray], delta: FloatArray, temperature: FloatArray,
     seed: int, chains: IntArray, scratch: Scratch, visits: IntArray, proposed: IntArray, decided: IntArray,
     accepted: IntArray, null: IntArray, nonfinite: IntArray,
@@ -478,7 +489,7 @@ def table_rows(
     """Run the serial chain on a table of losses, one step at a time."""
     position, _, tree, first = chain
     for r in range(position.shape[0]):
-        heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], layers[0], layers[1], layers[2])
+        heaps = (ranks[0][r], ranks[1][r], ranks[2][r], ranks[3][r], ranks[4][r], layers[0], layers[1], layers[2])
         code = 0
         if table.size > 1:
             for i in range(position.shape[1]):
