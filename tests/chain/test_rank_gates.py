@@ -231,7 +231,7 @@ def test_a_batch_stops_at_the_decisions_and_at_the_steps_that_are_left():
     start = ranks.weights.copy()
     here.cla[:] = 1.0
     drawn = gates.propose(here, ranks, 8, **{**key, "delta": 1e-9}, room=np.full(3, 8), steps=np.full(3, 10**9))
-    info = gates.advance(here, ranks, drawn, np.zeros((3, 8)), temperature=0.0, **{**key, "delta": 1e-9})
+    info = gates.advance(here, ranks, drawn, np.zeros((3, 1)), temperature=0.0, **{**key, "delta": 1e-9})
     assert (info.steps == gates.LOG // 3).all()
     assert info.decided.sum() == 0
     assert (ranks.weights != start).any()
