@@ -74,7 +74,7 @@ def main() -> None:
             mine = [run for run in found if run["train"] == train and run["mask"] == mask]
             means = {
                 name: f"{np.mean([run[name] for run in mine]):.4f}±{np.std([run[name] for run in mine], ddof=1):.4f}"
-                for name in ("mlp", "svc", "nn", "trees")
+                for name in ("mlp", "ridge", "nn", "trees")
             }
             print(f"training {train}, mask {mask}: {means}", flush=True)
     if chosen.out is not None:

@@ -89,6 +89,7 @@ def test_an_unknown_last_id_gets_the_whole_state(page, last):
     reader.close()
 
 
+@pytest.mark.slow
 def test_figures_come_at_most_ten_times_a_second(page):
     began, rows, block = time.monotonic(), page.view.series.rows, page.view.block
     page.until(lambda: page.view.block > block + 200)
@@ -176,6 +177,7 @@ def test_a_change_that_nothing_uses_claims_no_effect(page):
     assert page.view.changes.entries[1].unused == {}  # the control
 
 
+@pytest.mark.slow
 def test_of_changes_at_one_block_the_last_has_what_they_did(still, tmp_path):
     for _ in range(40):
         still.post("/control", {"action": "step"})
@@ -309,6 +311,7 @@ def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
     assert (tmp_path / "plain" / "mask.json").read_bytes() != mask
 
 
+@pytest.mark.slow
 def test_two_hundred_connections_left_open_are_closed_and_stop_nothing(page, monkeypatch):
     monkeypatch.setattr(guard, "PATIENCE", 0.5)
     lines = [page.connect() for _ in range(200)]
