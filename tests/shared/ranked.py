@@ -52,11 +52,13 @@ def spoil(kind):
     import torch
 
     from mcprune.chain import moves
+    from mcprune.chain.ranks import gates as ranks
     from mcprune.training.trainer import Trainer
 
     if kind == "seed":
-        propose = moves.propose
-        moves.propose = lambda *places, seed, **more: propose(*places, seed=seed + 1, **more)
+        for module in (moves, ranks):  # gates by sign, gates by rank
+            propose = module.propose
+            module.propose = lambda *places, seed, propose=propose, **more: propose(*places, seed=seed + 1, **more)
     elif kind == "classifier":
         train = Trainer.run
 
