@@ -23,6 +23,7 @@ REASONS = {
     "interrupt": "it was interrupted (Ctrl-C)",
     "terminate": "it was terminated (SIGTERM)",
     "max_time": "its time was up",
+    "validation": "its masks had stopped to do better on the validation rows",
     "stop": "it was stopped on the live page",
     "replay": "the run that it repeats had ended there",
 }

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.errors import ConfigError
-from mcprune.methods.base import AnyMethod, Batch, BlockInfo
+from mcprune.methods.base import AnyMethod, Batch, BlockInfo, Finalist
 from mcprune.session.build.plan import Plan
+from mcprune.session.guard import Guard
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.playoff import play_finalists
 from mcprune.session.ranks import end_block_together
@@ -60,7 +61,7 @@ class Search(SearchStatus):
         rows = make_rows(plan, plan.folds if method.uses_blocks else plan.folds.without_evaluation())
         settled = plan.evaluation.falls_until if plan.falls else 0.0
         pace = Pace(plan.train.blocks, controller.most_blocks(plan), settled=settled)
-        start = method.init()
+        start, guard = method.init(), Guard(plan)
         state = SearchState(
             blocks_done=0,
             trainer=trainer.init(),
@@ -71,6 +72,7 @@ class Search(SearchStatus):
             turned_at=None,
             totals=Totals(),
             crossings=Crossings(method.position(start) > 0, np.zeros(plan.sites.size, np.int64)),
+            guard=guard.init(),
             last=None,
             reported=Reported(),
             replan=0,
@@ -81,6 +83,7 @@ class Search(SearchStatus):
         self.callbacks = Callbacks()
         self.saver: Saver | None = None
         self.looks = LOOKS
+        self.guard = guard
         self.playoff: Playoff | None = None  # of several finalists, once the mask is hardened
         self._batch: Batch | None = None
 
@@ -171,6 +174,12 @@ class Search(SearchStatus):
             plays and not self.is_stopping and self.plan.facts.kinds == {"inputs"} and self.plan.is_plain_objective
         )
         finalists = self.method.finalists(self.state.method) if is_played else []
+        if self.state.guard.fallen:
+            best = Finalist("best on validation rows", self.state.guard.mask.copy())
+            finalists = [*finalists, best] if finalists else []
+            if not finalists:
+                mask = best.mask
+                self.method.adopt(self.state.method, mask)
         if len(finalists) > 1:
             self.playoff, mask = play_finalists(self.plan, finalists)
             self.method.adopt(self.state.method, mask)
@@ -248,6 +257,8 @@ class Search(SearchStatus):
                 f"Only {self.pace.blocks:,} of {self.plan.train.blocks:,} blocks fitted into {option}, too few for a good mask. Give more "
                 "time, or fewer --epochs."
             )
+        if text := self.guard.note(self.state.guard):
+            yield Note(text)
         last, turned_at = self.state.last, self.state.turned_at
         if turned_at is not None and last is not None and last.temperature > 0:
             yield Note(
@@ -279,7 +290,20 @@ class Search(SearchStatus):
         if is_late and self.is_falling:  # one more block, at n
             is_late, state.replan = False, state.blocks_done + 1
         state.end_reason = self.controller.stop_reason(state.blocks_done) or ("max_time" if is_late else "")
+        if (
+            state.last is not None
+            and state.blocks_done % max(1, self.pace.blocks // LOOKS) == 0
+            and not self.is_falling
+        ):
+            self.guard.look(state.guard, self.position() > 0, state.last.cla, state.blocks_done)
+        if state.guard.fallen and not self._has_chains_left:
+            state.end_reason = state.end_reason or "validation"
         return stopping
+
+    @property
+    def _has_chains_left(self) -> bool:
+        """Whether another chain is still to start."""
+        return self.pace.progress(self.blocks_done) < max(self.plan.chain.start_shares, default=0.0)
 
     def _replan(self, block: int, blocks: int) -> Iterator[Event]:
         """Change the number of planned blocks."""

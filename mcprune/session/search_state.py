@@ -11,6 +11,7 @@ from mcprune.methods.base import BlockInfo
 from mcprune.methods.gradient.method import GateState
 from mcprune.methods.importance.method import RoundState
 from mcprune.methods.markov.state import MarkovState
+from mcprune.session.guard import GuardState
 from mcprune.session.time_budget import PaceState
 from mcprune.training.batches import EvaluationState
 from mcprune.training.stack import StackState
@@ -119,6 +120,8 @@ class SearchState:
         Proposals before the last change of a knob.
     totals : Totals
     crossings : Crossings
+    guard : GuardState
+        The best mask on the validation rows.
     last : BlockInfo or None
         Of the last block.
     reported : Reported
@@ -138,6 +141,7 @@ class SearchState:
     turned_at: int | None
     totals: Totals
     crossings: Crossings
+    guard: GuardState
     last: BlockInfo | None
     reported: Reported
     replan: int

@@ -273,7 +273,8 @@ class Stopped(Event):
     Attributes
     ----------
     reason : str
-        `interrupt` (Ctrl-C), `terminate` (SIGTERM), `max_time`, `stop` (on the live page) or `replay` (the repeated run ended there).
+        `interrupt` (Ctrl-C), `terminate` (SIGTERM), `max_time`, `validation` (the masks did worse on the validation rows), `stop` (on
+        the live page) or `replay` (the repeated run ended there).
     block : int, blocks
         Done in all.
     """

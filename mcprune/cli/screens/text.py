@@ -283,6 +283,7 @@ def stopped_line(event: Stopped, option: str) -> str:
         "interrupt": "interrupted",
         "terminate": "terminated",
         "max_time": f"out of time ({option})",
+        "validation": "its masks had stopped to do better on the validation rows",
         "stop": "stopped on the page",
         "replay": "ended as the run that is repeated",
     }

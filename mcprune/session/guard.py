@@ -1,0 +1,102 @@
+"""A held-out check of a search on folds: its masks must go on to do better on rows that it does not use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mcprune.models.modes import evaluating
+from mcprune.session.build.plan import Plan
+from mcprune.types import BoolArray, FloatArray
+
+# Standard errors of the paired difference by which a mask must be worse than the best one; validation rows that this takes.
+ERRORS, LEAST_ROWS = 3.0, 30
+
+
+@dataclass
+class GuardState:
+    """The mask that did best on the validation rows; updated in place.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, shape (N,)
+    losses : ndarray of float64, shape (validation rows,)
+        Infinite before the first look.
+    search_loss : float
+        Of that mask on the evaluation rows.
+    block : int
+        After which it stood.
+    fallen : list of float
+        Block, search loss and validation loss where the search had fallen away; empty where it has not.
+    """
+
+    mask: BoolArray
+    losses: FloatArray
+    search_loss: float
+    block: int
+    fallen: list[float]
+
+
+class Guard:
+    """Looks at the validation rows with the classifiers of all folds.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Attributes
+    ----------
+    is_on : bool
+        The classifiers are those of folds, plain cross-entropy is minimised, and there are enough validation rows.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        rows = plan.splits.validation
+        self.plan = plan
+        self.is_on = (
+            len(plan.stack) > 1 and plan.is_plain_objective and plan.space.is_count and len(rows.targets) >= LEAST_ROWS
+        )
+        self.features, self.targets = plan.rows(rows.features), torch.from_numpy(rows.targets).to(plan.device)
+
+    def init(self) -> GuardState:
+        """Return the state before the first look."""
+        rows = len(self.targets) if self.is_on else 0
+        return GuardState(np.zeros(self.plan.sites.size, bool), np.full(rows, np.inf), math.inf, 0, [])
+
+    def look(self, state: GuardState, mask: BoolArray, search_loss: float, block: int) -> None:
+        """Compare a mask (N,) of n sites with the best one so far."""
+        if not self.is_on or state.fallen or int(mask.sum()) != self.plan.keep:
+            return
+        losses = self._losses(mask)
+        if state.block == 0 or losses.mean() <= state.losses.mean():
+            state.mask[:], state.losses[:], state.search_loss, state.block = mask, losses, search_loss, block
+            return
+        change = losses - state.losses
+        error = float(change.std(ddof=1)) / math.sqrt(len(change))
+        if search_loss < state.search_loss and float(change.mean()) > ERRORS * error:
+            state.fallen = [float(block), search_loss, float(losses.mean())]
+
+    def note(self, state: GuardState) -> str:
+        """Return what to say of a search that has fallen away; empty where it has not."""
+        if not state.fallen:
+            return ""
+        block, search_loss, loss = state.fallen
+        return (
+            f"The search began to fit its own rows: from block {state.block:,} to {block:,.0f} its loss fell from {state.search_loss:.4f} "
+            f"to {search_loss:.4f}, but that on {len(self.targets):,} validation rows rose from {state.losses.mean():.4f} to {loss:.4f}. "
+            f"The mask of block {state.block:,} stays in the running."
+        )
+
+    @torch.no_grad()
+    def _losses(self, mask: BoolArray) -> FloatArray:
+        """Return the mean cross-entropy (rows,) of the classifiers."""
+        losses = np.zeros(len(self.targets))
+        for gated in self.plan.stack:
+            with evaluating(gated.model):
+                logits = gated(self.features, gated.hard_gates(mask))
+            losses += functional.cross_entropy(logits, self.targets, reduction="none").double().cpu().numpy()
+        return losses / len(self.plan.stack)
