@@ -149,3 +149,16 @@ def test_what_a_fit_decides_itself_is_no_option():
         mcprune.MarkovSelector(2, options={"validation": 0.2, **QUICK}).fit(X, y, weights)
     with pytest.raises(mcprune.McpruneError, match="sample_weight with start, which counts all rows alike"):
         mcprune.MarkovSelector(2, options={"start": "obd", **QUICK}).fit(X, y, weights)
+
+
+@pytest.mark.parametrize("eval_on", ["folds", "held-out", "train"])
+def test_an_objective_of_two_classes_on_rows_sorted_by_class(eval_on):
+    """Each fold evaluates rows of both classes, wherever they stand."""
+    X, y = load_breast_cancer(return_X_y=True)
+    order = np.argsort(y, kind="stable")
+    options = {"objective": "auc", "eval_on": eval_on, "epochs": 2, "retrain_epochs": 1, "threads": 1, "hidden": (8,)}
+    selector = mcprune.MarkovSelector(
+        3, objective="auc", random_state=0, hidden=(8,), options={"eval_on": eval_on, **QUICK}
+    )
+    assert selector.fit(X, y).get_support().sum() == 3
+    assert len(mcprune.prune(X[order], y[order], keep=3, test=0.0, validation=0.0, **options).mask) == 3

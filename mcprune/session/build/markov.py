@@ -29,6 +29,7 @@ from mcprune.session.build.starts import make_starts, scorer_of
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import SearchSpace
 from mcprune.storage.events import SiteGroup
+from mcprune.types import IntArray
 
 # Sites that are tried before a block; the number of sites from which a pool is bounded, and the bounds.
 FALLING = (
@@ -52,7 +53,7 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
     if (
         not plan.is_plain_objective or data.train.weights is not None
     ):  # of all classes, also where the file is sorted by class
-        chosen = np.linspace(0, len(data.train.targets) - 1, rows).round().astype(np.int64)
+        chosen = _spread_rows(plan, rows)
     return EvaluationProblem(
         gated=plan.gated,
         objective=FoldedObjective(plan.objective, plan.folds.bounds) if len(plan.stack) > 1 else plan.objective,
@@ -70,6 +71,18 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
         classifiers=plan.stack,
         bounds=plan.folds.bounds,
     )
+
+
+def _spread_rows(plan: Plan, rows: int) -> IntArray:
+    """Return indices of training rows at equal distances, of each fold's rows its part of a batch."""
+    if len(plan.stack) == 1:
+        return np.linspace(0, len(plan.splits.train.targets) - 1, rows).round().astype(np.int64)
+    counts = np.diff(plan.folds.bounds(rows))
+    places = [
+        fold[np.linspace(0, len(fold) - 1, count).round().astype(np.int64)]
+        for fold, count in zip(plan.folds.evaluation, counts, strict=True)
+    ]
+    return np.concatenate(places)
 
 
 def _objective_rows(data: Splits, chosen: slice | np.ndarray) -> Rows | None:
