@@ -92,7 +92,10 @@ def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
     assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
-FORGOTTEN = ("trainer.order", "trainer.optimizer", "trainer.model", "evaluation", "method.ladder", "method.informed")
+TRAINER = "trainer.members.0"
+FORGOTTEN = (
+    f"{TRAINER}.order", f"{TRAINER}.optimizer", f"{TRAINER}.model", "evaluation", "method.ladder", "method.informed",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +107,7 @@ def tempered(tmp_path_factory):
     return config, json.loads((path / "mask.json").read_text())["weights"]
 
 
-@pytest.mark.parametrize("place", slow_but(FORGOTTEN, "trainer.optimizer", "method.ladder"))
+@pytest.mark.parametrize("place", slow_but(FORGOTTEN, f"{TRAINER}.optimizer", "method.ladder"))
 def test_what_is_not_put_back_is_missed(place, tempered, tmp_path, monkeypatch):
     """The control: each part of a checkpoint counts, so that one which were forgotten would be seen."""
     config, whole = tempered
@@ -113,7 +116,7 @@ def test_what_is_not_put_back_is_missed(place, tempered, tmp_path, monkeypatch):
 
     def without(search, saved):
         part, start = saved, serialize(search.state)
-        *path, name = place.split(".")
+        *path, name = (int(step) if step.isdigit() else step for step in place.split("."))
         for step in path:
             part, start = part[step], start[step]
         part[name] = start[name]
