@@ -141,7 +141,7 @@ def test_ranks_that_were_begun_differently_do_not_begin(tmp_path):
     [
         ({"WORLD_SIZE": "2"}, "not the other of RANK and WORLD_SIZE"),
         ({"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "below the number of ranks"),
-        ({"RANK": "x", "WORLD_SIZE": "2"}, "no count"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "not a count"),
         ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}, "no MASTER_ADDR"),
     ],
 )
