@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from selection import slow_but
 
 from mcprune.chain.schedules import Schedule
 from mcprune.errors import ConfigError
@@ -29,8 +30,8 @@ def layered_space(sites, keep, least=(1, 1, 1), fixed=None):
     return SearchSpace(sites, budget, fixed or Fixed(), least=least, final_least=least)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.02])
-@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("temperature", slow_but([0.0, 0.02], 0.02))
+@pytest.mark.parametrize("pooled", slow_but([True, False], False))
 @pytest.mark.parametrize("plan", MIXTURES, ids=lambda plan: "+".join(plan))
 def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan, pooled, temperature, bench):
     common = {"plan": plan, "temperature": constant(temperature), "by_rank": True, "pooled": pooled, "target": FALLING}

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from selection import slow_but
 
 from mcprune.chain import state
 from mcprune.chain.schedules import Schedule
@@ -74,7 +75,7 @@ def test_the_greedy_loss_never_rises_and_is_the_loss_of_where_it_stands(plan, sh
     assert (losses[-1] < start - 1e-3) == (plan in moving)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.02])
+@pytest.mark.parametrize("temperature", slow_but([0.0, 0.02], 0.02))
 @pytest.mark.parametrize("sharpness", [None, Schedule("geometric", 1.0, 8.0)])
 @pytest.mark.parametrize("plan", MIXTURES[1:])
 def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan, sharpness, temperature, bench):
@@ -181,7 +182,7 @@ def test_the_count_follows_the_falling_target_and_then_stays(temperature, bench)
     assert kept[0] < 32
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.05])
+@pytest.mark.parametrize("temperature", slow_but([0.0, 0.05], 0.05))
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("plan", MIXTURES)
 def test_hardening_keeps_exactly_n_the_largest(plan, pooled, temperature, bench):

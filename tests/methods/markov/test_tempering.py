@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from selection import slow_but
 
 from mcprune.chain import engine, moves, scores, tempering
 from mcprune.chain.schedules import Schedule
@@ -36,7 +37,7 @@ def whole_trace(bench, chain, blocks=8):
     return out
 
 
-@pytest.mark.parametrize("swap_every", [0, 7, 16])
+@pytest.mark.parametrize("swap_every", slow_but([0, 7, 16], 7))
 def test_the_trace_of_all_replicas_is_the_same_however_many_are_evaluated_ahead_and_by_whom(swap_every, bench):
     common = ladder(plan=MIXTURE, sharpness=ONE, pooled=True, target=FALLING, decisions=40, swap_every=swap_every)
     common |= {"adapt_delta": 0.3, "learned": True, "warm_up": 0.6}
