@@ -9,7 +9,7 @@ from mcprune.dashboard.security import BODY
 from mcprune.dashboard.server import PORT, listen
 from mcprune.errors import ConfigError
 
-ROWS = 350  # of digits that judge candidates: the held-out ones
+ROWS = 1168  # of digits that evaluate candidates: all training rows, by folds
 
 
 @pytest.fixture(scope="module")
