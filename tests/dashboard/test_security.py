@@ -135,7 +135,7 @@ def test_what_is_no_object_of_numbers_is_refused(paused, body):
         ({"moves": 3}, "moves"),
         ({"moves": {"site": 10**400}}, "moves"),
         ({"evaluation_rows": 1.5}, "evaluation_rows"),
-        ({"adapt_delta": 0.3}, "adapt_delta"),  # no move of this run uses delta
+        ({"adapt_delta": 0.3, "moves": {"exchange": 1}}, "adapt_delta"),  # no move of this run uses delta
         ({"seed": 3}, "seed"),
         ({"__class__": 3}, "__class__"),
     ],
@@ -179,7 +179,7 @@ def test_what_is_out_of_range_is_clamped_and_said(paused, name, given, becomes):
         ({"moves": "x"}, "moves takes shares by name, such as {"),
         ({"moves": None}, "moves takes shares by name"),
         ({"temperature": "abc"}, "'abc' is not a number"),
-        ({"adapt_delta": 0.3}, "give uniform, block or site a share"),
+        ({"adapt_delta": 0.3, "moves": {"exchange": 1}}, "give uniform, block or site a share"),
     ],
 )
 def test_a_refusal_has_the_words_of_the_page_and_not_of_the_command_line(paused, knobs, said):
