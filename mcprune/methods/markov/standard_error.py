@@ -81,12 +81,12 @@ def measure(canonical: Canonical, batch: Batch, gates: Float32Array) -> float:
     """
     rows = int(batch.features.shape[0])
     count = min(GROUPS, rows // ROWS)
-    if count < 2 or len(gates) < 2:
+    pieces = canonical.pieces(rows)
+    if count < 2 or len(gates) < 2 or not pieces:
         return math.nan
     size = rows // count  # equal groups; the few rows left over take no part
     differences = [
-        _differences(gated, objective, _part(batch, piece), gates, size)
-        for gated, objective, piece in canonical.pieces(rows)
+        _differences(gated, objective, _part(batch, piece), gates, size) for gated, objective, piece in pieces
     ]
     if batch.rows is not None:
         canonical.objective.begin(batch.rows)
