@@ -194,10 +194,15 @@ class Traits(NamedTuple):
         return self.is_grey and self.only_inputs and self.is_own_mlp and self.may_be_fresh
 
     @property
+    def may_differ(self) -> bool:
+        """Whether another classifier may search than the one that is kept: its weights are not kept, and no cost is counted in it."""
+        is_ours = self.only_inputs and self.is_own_mlp and self.is_chain
+        return is_ours and self.may_be_fresh and (self.is_counted or self.has_groups)
+
+    @property
     def is_wide(self) -> bool:
         """Whether a wider classifier searches than the one that is kept."""
-        may_differ = self.only_inputs and self.is_own_mlp and self.is_chain
-        return may_differ and self.is_large and not self.is_frozen and not self.is_grey_search
+        return self.may_differ and self.is_large and not self.is_frozen and not self.is_grey_search
 
     @property
     def regrows(self) -> bool:

@@ -192,7 +192,7 @@ def resolve_model(config: Config, facts: Facts) -> ModelSettings:
     """
     model, traits = config.model, traits_of(config, facts)
     searched = model.search_hidden
-    if searched is None and traits.is_folded and traits.only_inputs and traits.is_own_mlp:
+    if searched is None and traits.is_folded and traits.may_differ:
         searched = (rules.FOLDED_WIDTH,)
     elif searched is None:
         searched = (rules.SEARCH_WIDTH,) if traits.is_wide else model.hidden

@@ -113,7 +113,7 @@ INPUT_NOISE = Default(
 SEARCH_HIDDEN = Default(
     (
         Rule(f"{SEARCH_WIDTH}", f"a chain on the inputs of {MANY}", lambda traits: traits.is_wide),
-        Rule(f"{FOLDED_WIDTH}", f"inputs under {FOLDED}", lambda traits: traits.is_folded and traits.only_inputs),
+        Rule(f"{FOLDED_WIDTH}", f"inputs under {FOLDED}", lambda traits: traits.is_folded and traits.may_differ),
         Rule("that of --hidden"),
     )
 )

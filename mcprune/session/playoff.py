@@ -33,8 +33,13 @@ LEAST_ROWS, MOST_VALUES = 200, 2**26
 TIME_SHARE, LEAST_SECONDS, TIMED = 0.15, 0.2, 10
 
 
-def play_finalists(plan: Plan, finalists: Sequence[Finalist]) -> tuple[Playoff, BoolArray]:
-    """Rank the finalists of a plan's search on its training rows; return their standings, and the mask (N,) of the winner."""
+def play_finalists(
+    plan: Plan, finalists: Sequence[Finalist], recorded: Sequence[int] = ()
+) -> tuple[Playoff, BoolArray]:
+    """Rank the finalists of a plan's search on its training rows; return their standings, and the mask (N,) of the winner.
+
+    `recorded` are the steps of each round of a run that is repeated: no clock shortens them.
+    """
     data, seed = plan.splits, plan.runtime.seed
     draw = generator(seed, Stream.PLAYOFF)
     random_masks = [plan.space.enforce(draw.random(plan.sites.size)) for _ in range(RANDOM_MASKS)]
@@ -48,6 +53,7 @@ def play_finalists(plan: Plan, finalists: Sequence[Finalist]) -> tuple[Playoff, 
         seed=seed,
         most_steps=steps,
         seconds=max(LEAST_SECONDS, TIME_SHARE * plan.runtime.search_time),
+        recorded=recorded,
     )
 
 
@@ -61,6 +67,7 @@ def play(
     seed: int,
     most_steps: int = STEPS,
     seconds: float = math.inf,
+    recorded: Sequence[int] = (),
 ) -> tuple[Playoff, BoolArray]:
     """Rank finalists; return their standings, and the mask (N,) of the winner.
 
@@ -78,6 +85,8 @@ def play(
         Of backprop in a round, but not below a few.
     seconds : float
         That it may take; a shorter time means fewer steps.
+    recorded : sequence of int
+        Steps of each round, in place of those that the time allows.
     """
     began = time.monotonic()
     draw = generator(seed, Stream.PLAYOFF)
@@ -91,10 +100,13 @@ def play(
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     playing = list(range(len(columns)))
+    steps_of_rounds = []
     for number in range(ROUNDS):
-        of_round, correct = _held_out(
-            x, y, weights, columns[playing], seed=seed, number=number, most=most_steps, seconds=seconds / ROUNDS
-        )
+        of_round, correct, steps = _held_out(
+            x, y, weights, columns[playing], seed=seed, number=number, most=most_steps, seconds=seconds / ROUNDS,
+            recorded=recorded[number] if number < len(recorded) else None,
+        )  # fmt: skip
+        steps_of_rounds.append(steps)
         for place, loss, is_right in zip(playing, of_round, correct, strict=True):
             losses[place].append(loss)
             right[place].append(is_right)
@@ -134,6 +146,7 @@ def play(
         lead_error=lead_error,
         is_random=lead < ERRORS * lead_error,
         rows=len(y),
+        steps=tuple(steps_of_rounds),
         seconds=time.monotonic() - began,
     )
     return event, finalists[best].mask
@@ -157,8 +170,9 @@ def _held_out(
     number: int,
     most: int,
     seconds: float,
-) -> tuple[FloatArray, FloatArray]:
-    """Return losses and whether the class is right, (masks, rows) each, of classifiers that have not seen the row.
+    recorded: int | None,
+) -> tuple[FloatArray, FloatArray, int]:
+    """Return losses and whether the class is right, (masks, rows) each, of classifiers that have not seen the row; and the steps.
 
     A classifier for each mask and fold, all trained in one batched product.
     """
@@ -176,7 +190,9 @@ def _held_out(
         optimizer = torch.optim.AdamW(layers, RATE, weight_decay=DECAY, fused=True)
         step = 0
         while step < steps:
-            if step == TIMED and seconds < math.inf:
+            if step == TIMED and recorded is not None:
+                steps = min(steps, recorded)
+            elif step == TIMED and seconds < math.inf:
                 steps = max(SHORTEST, min(steps, int(TIMED * seconds / max(time.monotonic() - began, 1e-9))))
             for group in optimizer.param_groups:
                 group["lr"] = RATE * (1.0 - step / steps)
@@ -200,7 +216,7 @@ def _held_out(
             goals = targets[rows].expand(masks, -1)
             loss = nn.functional.cross_entropy(logits.transpose(1, 2), goals, reduction="none")
             losses[:, rows], right[:, rows] = loss.numpy(), (logits.argmax(2) == goals).numpy()
-    return losses, right
+    return losses, right, steps
 
 
 def _batches(rows: IntArray, weights: FloatArray | None, steps: int, draw: np.random.Generator) -> IntArray:

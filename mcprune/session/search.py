@@ -181,7 +181,7 @@ class Search(SearchStatus):
                 mask = best.mask
                 self.method.adopt(self.state.method, mask)
         if len(finalists) > 1:
-            self.playoff, mask = play_finalists(self.plan, finalists)
+            self.playoff, mask = play_finalists(self.plan, finalists, self.controller.playoff_steps())
             self.method.adopt(self.state.method, mask)
         self.mask = mask
         self.final_gates = self.training_gates()

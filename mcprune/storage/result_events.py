@@ -101,6 +101,8 @@ class Playoff(Event):
         No finalist differs from random columns by two standard errors.
     rows : int, rows
         Training rows that took part.
+    steps : list of int
+        Of backprop in each round; a limited time makes them fewer.
     seconds : float, s
         That it took.
     """
@@ -112,6 +114,7 @@ class Playoff(Event):
     lead_error: float
     is_random: bool
     rows: int
+    steps: tuple[int, ...]
     seconds: float
 
 

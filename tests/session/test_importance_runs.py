@@ -108,7 +108,7 @@ def test_groups_keep_their_floor_and_their_shares(digits):
 def test_a_run_that_is_cut_short_still_has_n(digits):
     told = unwritten(short(method="importance", rounds="1,recover=0", search_time=1e-9), digits)
     assert data_of(told, "hardened")[0].kept == 20
-    assert any("the rest is dropped by one more score" in data.text for data in data_of(told, "note"))
+    assert any("the remaining sites are dropped in one more round" in data.text for data in data_of(told, "note"))
 
 
 def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):

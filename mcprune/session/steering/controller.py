@@ -55,6 +55,10 @@ class Controller:
         """Return why the search ends after `block` blocks; empty if it does not."""
         return ""
 
+    def playoff_steps(self) -> tuple[int, ...]:
+        """Return the steps of each round of the playoff where a run is repeated; empty where the time decides."""
+        return ()
+
     def pending(self, block: int) -> JsonObject:
         """Return the commands from block `block` on that are known already, as `Replay.of` takes them."""
         return {}

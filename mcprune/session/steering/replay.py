@@ -12,6 +12,7 @@ from mcprune.session.steering.controller import Commands, Controller
 from mcprune.storage.event_log import read_log
 from mcprune.storage.events import Event, KnobChanged, Replanned, RunStarted, Stopped
 from mcprune.storage.layout import CONFIG
+from mcprune.storage.result_events import Playoff
 from mcprune.types import JsonObject
 
 
@@ -28,15 +29,23 @@ class Replay(Controller):
         The reason in the event `stopped` then.
     until : int
         Blocks up to which the record is complete.
+    playoff : tuple of int
+        Steps of each round of the recorded playoff.
     """
 
     def __init__(
-        self, changes: Mapping[int, list[JsonObject]], end: int | None, reason: str = "replay", until: int = 0
+        self,
+        changes: Mapping[int, list[JsonObject]],
+        end: int | None,
+        reason: str = "replay",
+        until: int = 0,
+        playoff: tuple[int, ...] = (),
     ) -> None:
         self.changes = dict(changes)
         self.end = end
         self.reason = reason
         self.repeats_until = until
+        self.playoff = playoff
 
     def poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
         """See `Controller.poll`."""
@@ -46,16 +55,27 @@ class Replay(Controller):
         """See `Controller.stop_reason`."""
         return self.reason if self.end is not None and block >= self.end else ""
 
+    def playoff_steps(self) -> tuple[int, ...]:
+        """See `Controller.playoff_steps`."""
+        return self.playoff
+
     def pending(self, block: int) -> JsonObject:
         """See `Controller.pending`."""
         left = [[at, changes] for at, changes in sorted(self.changes.items()) if at >= block]
-        return {"changes": left, "end": self.end, "reason": self.reason, "until": self.repeats_until}
+        return {
+            "changes": left,
+            "end": self.end,
+            "reason": self.reason,
+            "until": self.repeats_until,
+            "playoff": list(self.playoff),
+        }
 
     @classmethod
     def of(cls, saved: JsonObject) -> Replay:
         """Return the replay of what `pending` returned; of an empty mapping, one that changes nothing."""
         changes = {int(at): list(entries) for at, entries in saved.get("changes", [])}
-        return cls(changes, saved.get("end"), str(saved.get("reason", "replay")), int(saved.get("until", 0)))
+        reason, until = str(saved.get("reason", "replay")), int(saved.get("until", 0))
+        return cls(changes, saved.get("end"), reason, until, tuple(saved.get("playoff", ())))
 
 
 def change_of(event: Event) -> tuple[int, JsonObject] | None:
@@ -82,13 +102,16 @@ def read_replay(folder: str | Path) -> tuple[JsonObject, Replay]:
     for limit in ("max_time", "search_time"):  # the search ends where the record does, not by a clock
         options.pop(limit, None)
     changes: dict[int, list[JsonObject]] = {}
-    end = None
+    end: int | None = None
+    playoff: tuple[int, ...] = ()
     for event in read_log(path).events:
         if (change := change_of(event)) is not None:
             changes.setdefault(change[0], []).append(change[1])
         elif isinstance(event, Stopped):
             end = event.block
+        elif isinstance(event, Playoff):
+            playoff = tuple(event.steps)
         elif isinstance(event, RunStarted) and options.get("early_reject") is None:
             # The evaluator that `auto` chose by its speed then; another one may round differently.
             options["evaluator"] = event.evaluator if event.evaluator in OPTIONS["evaluator"].choices else "auto"
-    return options, Replay(changes, end)
+    return options, Replay(changes, end, playoff=playoff)

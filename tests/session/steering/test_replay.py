@@ -28,7 +28,8 @@ def steered(tmp_path_factory):
     from mcprune.config.schema import make_config
 
     folder = tmp_path_factory.mktemp("steered") / "run"
-    options = {"keep_schedule": "geometric:0.3,regrow=3", "gates": "hard"}  # alpha is a knob by sign
+    # Alpha is a knob by sign; 18 blocks of the rows held out.
+    options = {"keep_schedule": "geometric:0.3,regrow=3", "gates": "hard", "eval_on": "held-out"}
     config = make_config(
         **options, epochs=12, retrain_epochs=2, compare="no", hidden=(24, 12), keep=16, threads=1, out=str(folder)
     )
@@ -62,7 +63,7 @@ def test_what_follows_from_a_change_is_recorded_with_it(steered):
     assert off.knobs["delta"] != 3.0
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert [line["knobs"] for line in lines if line["event"] == "knob_changed"] == [turn.knobs for turn in knobs]
-    note = next(event.text for event in told if event.kind == "note" and "one law" in event.text)
+    note = next(event.text for event in told if event.kind == "note" and "samples one distribution" in event.text)
     assert f"from proposal {64 * 14:,} of {64 * 17:,} on" in note
 
 
