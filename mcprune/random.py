@@ -36,6 +36,7 @@ class Stream(IntEnum):
     STANDARD_ERROR = 17  # exchanges whose loss differences are the unit of the temperature
     STEP_NOISE = 13  # dropout and noise on the inputs in the steps of backprop
     START_ROWS = 14  # rows that choose a start
+    CLASSIFIERS = 16  # seeds of the further classifiers of a stack
     PLAYOFF = 15  # folds, batches and random masks of the playoff
     STUDY_ROWS = 21
     STUDY_SUBSET = 31

@@ -131,6 +131,8 @@ class Traits(NamedTuple):
         Kinds of sites, and tied sites.
     only_inputs : bool
         Inputs alone are sites.
+    is_costed : bool
+        A bound on multiply-accumulates or parameters, which are counted in the classifier that is searched.
     is_counted : bool
         The budget counts sites: no bound on costs, no groups.
     is_single : bool
@@ -165,6 +167,7 @@ class Traits(NamedTuple):
     has_weights: bool
     has_groups: bool
     only_inputs: bool
+    is_costed: bool
     is_counted: bool
     is_single: bool
     is_by_rank: bool
@@ -197,7 +200,7 @@ class Traits(NamedTuple):
     def may_differ(self) -> bool:
         """Whether another classifier may search than the one that is kept: its weights are not kept, and no cost is counted in it."""
         is_ours = self.only_inputs and self.is_own_mlp and self.is_chain
-        return is_ours and self.may_be_fresh and (self.is_counted or self.has_groups)
+        return is_ours and self.may_be_fresh and not self.is_costed
 
     @property
     def is_wide(self) -> bool:

@@ -155,6 +155,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         only_inputs=problem.sites == "inputs",
         is_single=facts.is_single,
         is_by_rank=facts.is_single and max(alpha.start, alpha.end) == 0 if gates is None else gates == "rank",
+        is_costed=problem.macs is not None or problem.parameters is not None,
         is_counted=problem.macs is None and problem.parameters is None and problem.groups is None,
         is_cold=temperature.start == temperature.end == 0,
         is_followed=chain.keep_schedule.kind == "geometric" and not chain.pool.is_off,

@@ -102,4 +102,4 @@ def _in_folds(targets: IntArray, folds: int, draw: np.random.Generator) -> Folds
 
 def member_seed(seed: int, place: int) -> int:
     """Return the seed of the classifier at a place of the stack; that of the first is the run's."""
-    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0]) if place else seed
+    return int(generator(seed, Stream.CLASSIFIERS, place).integers(2**32)) if place else seed

@@ -179,7 +179,7 @@ def disk(tmp_path):
     """A disk of 256 KiB."""
     path = tmp_path / "disk"
     path.mkdir()
-    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(path)]).returncode:
+    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(path)]).returncode:
         pytest.skip("a small disk cannot be mounted here")
     yield path
     subprocess.run(["umount", "-l", str(path)], check=True)

@@ -28,7 +28,7 @@ SHORT = {
 
 
 def config(folder, **changes):
-    return make_config(**{**SHORT, "out": str(folder), **changes})
+    return make_config(**{**SHORT, "eval_on": "held-out", "out": str(folder), **changes})
 
 
 def at_call(number, real, broken):

@@ -80,7 +80,7 @@ def test_the_same_groups_from_text_file_and_python(tmp_path):
         ("--keep 99 --groups a=0-7:5", ("keep=99", "61")),
         ("--keep 6 --groups a=0-7:5 --must-keep a --must-drop 3", ("both name", "'a'")),
         ("--keep 4 --groups a=0-7:5 --must-keep a", ("must_keep costs 5", "keep=4")),
-        ("--keep 5 --groups a=0-7:5 --must-keep a", ("Nothing is left",)),
+        ("--keep 5 --groups a=0-7:5 --must-keep a", ("leave nothing to choose", "keep=5")),
         ("--keep 6 --groups a=0-7:5 --method gradient", ("--groups", "--method markov")),
         ("--keep 6 --groups a=0-7:5 --macs 99", ("macs=99", "8,960")),
         ("--keep 6 --groups a=0-7:5 --alpha 2", ("--alpha",)),

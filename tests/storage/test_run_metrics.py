@@ -112,7 +112,7 @@ def test_the_epochs_of_a_chain_that_fit(ready, each, trials, wanted, monkeypatch
 
     monkeypatch.setattr(filling, "_search_short", short)
     monkeypatch.setattr(filling.time, "monotonic", lambda: 0.0)
-    fitted = filling.fitting_epochs(quick(epochs=None, search_time=10.0), load("digits"))
+    fitted = filling.fitting_epochs(quick(epochs=None, search_time=10.0, eval_on="held-out"), load("digits"))
     assert asked == trials
     assert fitted.forwards == 100 * sum(trials)
     assert fitted.most == MOST
@@ -129,7 +129,7 @@ def test_what_every_search_costs_is_not_taken_for_an_epoch():
 def test_a_short_search_has_as_many_fewer_waves_as_it_has_fewer_epochs(monkeypatch, quick):
     from mcprune.session.build.planner import make_plan
 
-    plan = make_plan(quick(epochs=40, keep_schedule="geometric:0.3,regrow=20"), load("digits"))
+    plan = make_plan(quick(epochs=40, keep_schedule="geometric:0.3,regrow=20", eval_on="held-out"), load("digits"))
     seen = []
     real = filling.make_search
 

@@ -102,7 +102,7 @@ def test_rows_are_balanced_and_no_test_row_is_trained_on(digits):
     assert isinstance(rows, Rows)
     assert rows.x.shape == (128, 1024)
     assert np.bincount(rows.y).min() >= 12
-    assert not {row.tobytes() for row in rows.x} & {row.tobytes() for row in rows.test.features}
+    assert not {row.tobytes() for row in rows.x} & {row.tobytes() for row in rows.x_test}
     with pytest.raises(DataError, match="square images"):
         make_rows(from_arrays(np.random.default_rng(0).random((60, 5)), np.arange(60) % 3), TINY, "vgg13")
 
