@@ -1,7 +1,7 @@
 # Short names for what .ci/run does. PYTHON is the interpreter of an environment with ".[test,lint,docs]".
 PYTHON ?= .venv/bin/python
 
-.PHONY: check test fast docs ci
+.PHONY: check test test-all fast docs ci
 
 check:  ## style, types, direction of imports
 	$(PYTHON) -m ruff format --check mcprune tests benchmarks
@@ -11,6 +11,9 @@ check:  ## style, types, direction of imports
 
 test:  ## all tests
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+test-all:  ## the long ones too: kills of every golden, several processes, studies
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "long or not long"
 
 fast:  ## the tests that take seconds
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"

@@ -58,7 +58,7 @@ class Run:
 
 @pytest.fixture
 def steered(tmp_path, browser):
-    run = Run(tmp_path / "run")
+    run = Run(tmp_path / "run", "--gates", "hard")  # exchanges, and alpha as a knob
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(WAIT)
     faults, asked = [], []
