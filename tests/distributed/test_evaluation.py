@@ -98,8 +98,9 @@ def test_a_rank_that_does_something_else_is_found_out(kind, tmp_path):
 @pytest.mark.slow
 def test_all_ranks_stop_behind_the_same_block(tmp_path):
     """A signal to rank 1 alone, then the time that is up by the clock of rank 0: a rank that went on would wait for ever."""
-    signalled = {**SHORT, "out": str(tmp_path / "signalled")}
-    late = {**SHORT, "epochs": 1000, "search_time": 2.0, "out": str(tmp_path / "late")}
+    # One classifier: a block is one call of the trainer, which the signal counts.
+    signalled = {**SHORT, "eval_on": "held-out", "out": str(tmp_path / "signalled")}
+    late = {**SHORT, "eval_on": "held-out", "epochs": 1000, "search_time": 2.0, "out": str(tmp_path / "late")}
     job = {"runs": [signalled, late], "spoiled": 1, "kind": "signal", "timeout": 120.0}
     ends = together(2, job)
     assert [end[0] for end in ends] == [0, 0], ends
