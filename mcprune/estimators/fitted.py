@@ -20,6 +20,7 @@ from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.objectives.base import Objective, losses_of
+from mcprune.sites.gates import GatedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 SMALLEST = 1e-12  # least probability whose logarithm is taken
@@ -163,6 +164,10 @@ class FittedEvaluator:
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
         return self.at(self.position)
+
+    def pieces(self, rows: int) -> list[tuple[GatedModel, Objective, slice]]:
+        """See `Canonical.pieces`: there is no network whose rows could be looked at one by one."""
+        return []
 
     def at(self, weights: FloatArray) -> FloatArray:
         """Return the objective of the masks of weight vectors, shape (K, N) -> (K,)."""
