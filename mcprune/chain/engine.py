@@ -93,7 +93,7 @@ def thresholds(
     out = np.empty(moves.kind.shape)
     rule = _rule(replicas, temperature, alpha, n, modified)
     keys = check_chains(chains, replicas)
-    kernels.threshold_rows(state.cla, _chain(state), tuple(moves), rule, check_seed(seed), keys, out)
+    kernels.threshold_rows(state.cla, state.arrays, tuple(moves), rule, check_seed(seed), keys, out)
     return out
 
 
@@ -153,27 +153,15 @@ def advance(
     values = np.ascontiguousarray(losses, dtype=np.float64)
     if values.shape != (replicas, ahead):
         raise ConfigError(f"losses have shape {values.shape}, but the moves {(replicas, ahead)}. Give one a candidate.")
-    counts = np.zeros((3, replicas), np.int64)
-    kinds = np.zeros((3, replicas, len(KINDS)), np.int64)
-    info = StepInfo(
-        consumed=counts[0],
-        index=np.full(replicas, -1),
-        kind=np.full(replicas, -1),
-        loss_change=np.full((replicas, ahead), np.nan),
-        proposed=kinds[0],
-        accepted=kinds[1],
-        null=counts[1],
-        nonfinite=counts[2],
-        steps=counts[0],
-        decided=kinds[2],
-    )
+    info = StepInfo.empty(replicas, ahead)
+    info = info._replace(steps=info.consumed)  # by sign there are no walks
     rule = _rule(replicas, temperature, alpha, n, modified)
     keys = check_chains(chains, replicas)
     limits = np.full(replicas, ahead) if room is None else np.ascontiguousarray(room, dtype=np.int64)
     if limits.shape != (replicas,):
         raise ConfigError(f"room has shape {limits.shape}, but there are {replicas} replicas. Give one number each.")
     kernels.advance_rows(
-        state.loss, state.cla, _chain(state), tuple(moves), values, rule, float(sharpness), check_seed(seed),
+        state.loss, state.cla, state.arrays, tuple(moves), values, rule, float(sharpness), check_seed(seed),
         keys, limits, info[:8], info.decided,
     )  # fmt: skip
     return state, info
@@ -236,7 +224,7 @@ def run_table(
     kernels.table_rows(
         state.loss,
         state.cla,
-        _chain(state),
+        state.arrays,
         int(steps),
         values,
         tuple(plan),
@@ -250,10 +238,6 @@ def run_table(
         *info,
     )
     return state, info
-
-
-def _chain(state: ChainState) -> tuple[FloatArray, FloatArray, AnyArray, IntArray]:
-    return state.position, state.sums, state.tree, state.step
 
 
 def _rule(

@@ -295,34 +295,45 @@ def trade(
 
 
 @kernel
-def draw(
-    w: FloatArray, sums: FloatArray, tree: AnyArray, plan: Plan, kept: FloatArray, dropped: FloatArray,
-    delta: float, sharpness: float, key: Key, sites: IntArray, weights: FloatArray, after: FloatArray,
+def draw_change(
+    w: FloatArray, tree: AnyArray, plan: Plan, kept: FloatArray, dropped: FloatArray, delta: float, key: Key,
+    sites: IntArray, weights: FloatArray,
 ) -> tuple[int, int, float]:  # fmt: skip
-    """One candidate into `sites`, `weights` and `after` (its sums): (kind, sites changed, log ratio)."""
+    """Write the new weights of one move into `sites` and `weights`; return (kind, sites written, log ratio), 0 sites without a pair."""
     kind = choose_kind(plan[0], key)
     box = plan[2]
-    after[0], after[1], after[2] = sums[0], sums[1], sums[2]
-    if kind in (EXCHANGE, INFORMED):  # the gates only change places: the sums stay, bit for bit
+    if kind in (EXCHANGE, INFORMED):
         count, ratio = trade(w, tree, plan, kept, dropped, kind, key, sites, weights)
         return kind, count, ratio
-    count = 1
     if kind in (SITE, TOGGLE):
         u, v = pair(key, SITE_CHOICE, 0)
         site = below(u, w.size)
         sites[0] = site
         weights[0] = -w[site] if kind == TOGGLE else reflect(w[site] + delta * (2.0 * v - 1.0), box)
-    else:
-        count = w.size if kind == UNIFORM else plan[1]
-        if kind == BLOCK:
-            distinct_sites(w.size, count, key, sites)
-        u, v = 0.0, 0.0
-        for m in range(count):
-            if kind == UNIFORM:
-                sites[m] = m
-            if m & 1 == 0:
-                u, v = pair(key, VALUE, m >> 1)
-            weights[m] = reflect(w[sites[m]] + delta * (2.0 * (v if m & 1 else u) - 1.0), box)
+        return kind, 1, 0.0
+    count = w.size if kind == UNIFORM else plan[1]
+    if kind == BLOCK:
+        distinct_sites(w.size, count, key, sites)
+    u, v = 0.0, 0.0
+    for m in range(count):
+        if kind == UNIFORM:
+            sites[m] = m
+        if m & 1 == 0:
+            u, v = pair(key, VALUE, m >> 1)
+        weights[m] = reflect(w[sites[m]] + delta * (2.0 * (v if m & 1 else u) - 1.0), box)
+    return kind, count, 0.0
+
+
+@kernel
+def draw(
+    w: FloatArray, sums: FloatArray, tree: AnyArray, plan: Plan, kept: FloatArray, dropped: FloatArray,
+    delta: float, sharpness: float, key: Key, sites: IntArray, weights: FloatArray, after: FloatArray,
+) -> tuple[int, int, float]:  # fmt: skip
+    """One candidate into `sites`, `weights` and `after` (its sums): (kind, sites changed, log ratio)."""
+    after[0], after[1], after[2] = sums[0], sums[1], sums[2]
+    kind, count, ratio = draw_change(w, tree, plan, kept, dropped, delta, key, sites, weights)
+    if kind in (EXCHANGE, INFORMED):  # the gates only change places: the sums stay, bit for bit
+        return kind, count, ratio
     if kind == UNIFORM:  # every term is new, so sum anew: no drift
         whole_sums(weights[:count], sharpness, after)
         return kind, count, 0.0

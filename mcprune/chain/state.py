@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.chain import kernels
+from mcprune.chain import KINDS, kernels
 from mcprune.errors import ConfigError, NumericalError
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
@@ -25,6 +25,11 @@ class ChainState(NamedTuple):
     sums: FloatArray  # (R, 3) running sums of s, s (1 - s), log s
     tree: AnyArray  # (R, N + 1) int32 Fenwick tree over the kept sites (w > 0); [:, 0] is their count
 
+    @property
+    def arrays(self) -> tuple[FloatArray, FloatArray, AnyArray, IntArray]:
+        """Position, sums, tree and step: what kernels take of a chain beside its losses."""
+        return self.position, self.sums, self.tree, self.step
+
 
 class StepInfo(NamedTuple):
     """What happened to a batch of candidates."""
@@ -40,6 +45,24 @@ class StepInfo(NamedTuple):
     nonfinite: IntArray  # (R,) consumed candidates whose loss was not finite: rejected
     steps: IntArray  # (R,) steps of the chain; more than `consumed` where there were walks (gates by rank)
     decided: IntArray  # (R, 6) consumed candidates of each move, which the accept rule has decided
+
+    @classmethod
+    def empty(cls, replicas: int, count: int) -> "StepInfo":
+        """Return that of no steps, for R replicas and K candidates."""
+        counts = np.zeros((4, replicas), np.int64)
+        kinds = np.zeros((3, replicas, len(KINDS)), np.int64)
+        return cls(
+            consumed=counts[0],
+            index=np.full(replicas, -1),
+            kind=np.full(replicas, -1),
+            loss_change=np.full((replicas, count), np.nan),
+            proposed=kinds[0],
+            accepted=kinds[1],
+            null=counts[1],
+            nonfinite=counts[2],
+            steps=counts[3],
+            decided=kinds[2],
+        )
 
 
 def new_state(position: FloatArray, *, sharpness: float) -> ChainState:

@@ -78,11 +78,13 @@ def tune(arguments: list[str]) -> int:
 
     from mcprune.cli.screens.choose import choose_screen, watch
     from mcprune.dashboard.callback import Dashboard
+    from mcprune.dashboard.controller import is_bounded
     from mcprune.session.loop import run
 
-    is_bounded = any(config.value(name) is not None for name in ("epochs", "max_time", "search_time"))
     host = "127.0.0.1" if own.host is None else own.host
-    with Dashboard(port, host, is_paused=bool(own.paused), is_endless=not is_bounded, is_quiet=True) as page:
+    with Dashboard(
+        port, host, is_paused=bool(own.paused), is_endless=not is_bounded(config.flat()), is_quiet=True
+    ) as page:
         events = run(config, callbacks=[page])
         first = next(events)
         # Printed before the screen starts, which would wrap it. Standard output is for the JSON lines alone.

@@ -23,6 +23,11 @@ MOST_PENDING = 64  # changes, and single steps, that wait for the end of a block
 ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
 
 
+def is_bounded(options: Mapping[str, object]) -> bool:
+    """Whether one of the options by flat name says when a run ends: an endless one is for runs without."""
+    return any(options.get(name) is not None for name in ("epochs", "max_time", "search_time"))
+
+
 class Refused(ConfigError):  # noqa: N818
     """A request that is not carried out."""
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from mcprune.api import prune_problem
 from mcprune.dashboard.callback import Dashboard
-from mcprune.dashboard.controller import Refused
+from mcprune.dashboard.controller import Refused, is_bounded
 from mcprune.results import Result
 from mcprune.types import JsonObject
 
@@ -146,7 +146,6 @@ def tune(
     >>> tuning.result().mask.indices.size  # doctest: +SKIP
     16
     """
-    is_bounded = any(options.get(name) is not None for name in ("epochs", "max_time", "search_time"))
-    page = Dashboard(port, is_paused=is_paused, is_endless=not is_bounded, is_quiet=True, is_framed=True)
+    page = Dashboard(port, is_paused=is_paused, is_endless=not is_bounded(options), is_quiet=True, is_framed=True)
     data = X if y is None else (X, y)
     return Tuning(page, lambda: prune_problem(data, model, {"keep": keep, "sites": sites, **options}, [page]))

@@ -48,7 +48,7 @@ class FoldedObjective:
         self.row_weights = None if rows.weights is None else rows.weights.double().cpu().numpy()
         for place, part in enumerate(self.parts):
             piece = slice(int(bounds[place]), int(bounds[place + 1]))
-            part.begin(Rows(*(None if one is None else one[piece] for one in rows)))
+            part.begin(rows.part(piece))
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """See `Objective.losses`; of rows that one classifier evaluates."""

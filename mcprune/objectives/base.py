@@ -16,6 +16,10 @@ class Rows(NamedTuple):
     weights: torch.Tensor | None = None  # (B,), not negative
     groups: torch.Tensor | None = None  # (B,) int64, for objectives that compare groups of rows
 
+    def part(self, rows: slice) -> Rows:
+        """Return those of some rows of the batch."""
+        return Rows(*(None if one is None else one[rows] for one in self))
+
 
 class Objective(Protocol):
     """Something to be minimised that can be computed from a classifier's outputs; no gradient is needed.

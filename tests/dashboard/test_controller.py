@@ -8,18 +8,15 @@ from mcprune.session.loop import run
 from mcprune.storage.events import Progress, Replanned, RunStarted, Stopped
 
 
+def small(folder, **options):
+    """Return the configuration of a small search."""
+    common = {"data": "digits", "keep": 16, "hidden": (8,), "compare": "no", "finetune": "none", "threads": 1}
+    return make_config(**common, **options, out=str(folder))
+
+
 def explore(tmp_path, controller, blocks):
     """Run a small search; stop it after so many blocks. Return its events."""
-    config = make_config(
-        data="digits",
-        keep=16,
-        epochs=4,
-        hidden=(8,),
-        compare="no",
-        finetune="none",
-        threads=1,
-        out=str(tmp_path / "run"),
-    )
+    config = small(tmp_path / "run", epochs=4)
     events = []
     for event in run(config, callbacks=[controller]):
         events.append(event)
@@ -47,16 +44,6 @@ def test_an_endless_run_goes_on_at_n_until_it_is_stopped(tmp_path):
 
 @pytest.mark.parametrize("options", [{"method": "gradient"}, {"method": "importance"}])
 def test_a_method_without_a_chain_ends_as_planned(tmp_path, options):
-    config = make_config(
-        data="digits",
-        keep=16,
-        epochs=2,
-        hidden=(8,),
-        compare="no",
-        finetune="none",
-        threads=1,
-        out=str(tmp_path),
-        **options,
-    )
+    config = small(tmp_path, epochs=2, **options)
     events = list(run(config, callbacks=[RunController(is_endless=True)]))
     assert not [event for event in events if isinstance(event, (Replanned, Stopped))]

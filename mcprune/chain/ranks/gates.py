@@ -25,9 +25,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.chain import philox
-from mcprune.chain.kernels import BLOCK, INFORMED, UNIFORM
+from mcprune.chain.kernels import BLOCK, UNIFORM
 from mcprune.chain.min_per_layer import hardened
-from mcprune.chain.moves import KINDS, MovePlan, Moves, per_replica, widest
+from mcprune.chain.moves import KINDS, MovePlan, Moves, per_replica, score_buffers, widest
 from mcprune.chain.philox import check_chains, check_seed
 from mcprune.chain.ranks import rank_kernels
 from mcprune.chain.state import ChainState, StepInfo
@@ -231,7 +231,7 @@ def propose(
         mark=np.zeros((replicas, count + 1), np.int64),
         drawn=np.zeros(replicas, np.int64),
         steps=np.zeros(replicas, np.int64),
-        scores=_score_buffers(plan, replicas, sites),
+        scores=score_buffers(plan, replicas, sites),
         scratch=_scratch(written, sites),
         log=(
             np.empty((replicas, length), np.int32),
@@ -240,7 +240,7 @@ def propose(
         ),
     )
     rank_kernels.propose_rows(
-        _chain(state), ranks[:5], ranks.layers[:], plan[:], draws.scores, per_replica(delta, replicas, "delta"),
+        state.arrays, ranks[:5], ranks.layers[:], plan[:], draws.scores, per_replica(delta, replicas, "delta"),
         check_seed(seed), check_chains(chains, replicas), _counts(room, replicas, "room"), _counts(steps, replicas, "steps"),
         draws.scratch, draws.log, moves[:], draws.offset, draws.mark, draws.drawn, draws.steps,
     )  # fmt: skip
@@ -305,22 +305,9 @@ def advance(
         raise ConfigError(
             f"losses have shape {values.shape}, but the decisions {(replicas, count)}. Give one a decision."
         )
-    counts = np.zeros((4, replicas), np.int64)
-    kinds = np.zeros((3, replicas, len(KINDS)), np.int64)
-    info = StepInfo(
-        consumed=counts[0],
-        index=np.full(replicas, -1),
-        kind=np.full(replicas, -1),
-        loss_change=np.full((replicas, count), np.nan),
-        proposed=kinds[0],
-        accepted=kinds[1],
-        null=counts[1],
-        nonfinite=counts[2],
-        steps=counts[3],
-        decided=kinds[2],
-    )
+    info = StepInfo.empty(replicas, count)
     rank_kernels.advance_rows(
-        state.loss, state.cla, _chain(state), ranks[:5], ranks.layers[:], plan[:], draws.scores,
+        state.loss, state.cla, state.arrays, ranks[:5], ranks.layers[:], plan[:], draws.scores,
         per_replica(delta, replicas, "delta"), per_replica(temperature, replicas, "temperature"), check_seed(seed),
         check_chains(chains, replicas), draws.scratch, draws.log, draws.moves[:], draws.offset, draws.mark, draws.drawn,
         draws.steps, values, info[:8], info.decided, info.steps,
@@ -363,21 +350,12 @@ def run_table(
     visits = np.zeros((replicas, values.size if values.size > 1 else 0), np.int64)
     info = TableInfo(visits, *kinds, *counts)
     rank_kernels.table_rows(
-        state.loss, state.cla, _chain(state), ranks[:5], ranks.layers[:], int(steps), values, plan[:],
-        _score_buffers(plan, replicas, sites), per_replica(delta, replicas, "delta"),
+        state.loss, state.cla, state.arrays, ranks[:5], ranks.layers[:], int(steps), values, plan[:],
+        score_buffers(plan, replicas, sites), per_replica(delta, replicas, "delta"),
         per_replica(temperature, replicas, "temperature"), check_seed(seed), check_chains(chains, replicas),
         _scratch(widest(plan, sites), sites), *info,
     )  # fmt: skip
     return info
-
-
-def _chain(state: ChainState) -> tuple[FloatArray, FloatArray, AnyArray, IntArray]:
-    return state.position, state.sums, state.tree, state.step
-
-
-def _score_buffers(plan: MovePlan, replicas: int, sites: int) -> tuple[FloatArray, FloatArray]:
-    length = sites if plan.probabilities[INFORMED] > 0 else 0
-    return np.empty((replicas, length)), np.empty((replicas, length))
 
 
 def _scratch(written: int, sites: int) -> tuple[IntArray, AnyArray, IntArray, FloatArray]:

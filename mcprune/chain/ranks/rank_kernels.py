@@ -17,26 +17,15 @@ import numpy as np
 from mcprune.chain.accept import is_accepted, threshold
 from mcprune.chain.jit import kernel
 from mcprune.chain.kernels import (
-    BLOCK,
     EXCHANGE,
     INFORMED,
-    SITE,
-    SITE_CHOICE,
-    TOGGLE,
-    UNIFORM,
-    VALUE,
     Cells,
     Info,
     Key,
     Plan,
     accept_uniform,
     accumulate,
-    below,
-    choose_kind,
-    distinct_sites,
-    pair,
-    reflect,
-    trade,
+    draw_change,
     tree_add,
 )
 from mcprune.types import AnyArray, FloatArray, IntArray
@@ -279,36 +268,6 @@ def build_rows(
 
 
 # ---- candidates --------------------------------------------------------------------------------------------
-
-
-@kernel
-def draw_change(
-    w: FloatArray, tree: AnyArray, plan: Plan, kept: FloatArray, dropped: FloatArray, delta: float, key: Key,
-    sites: IntArray, weights: FloatArray,
-) -> tuple[int, int, float]:  # fmt: skip
-    """Write the new weights of one move into `sites` and `weights`; return (kind, sites written, log ratio), 0 sites without a pair."""
-    kind = choose_kind(plan[0], key)
-    box = plan[2]
-    if kind in (EXCHANGE, INFORMED):
-        count, ratio = trade(w, tree, plan, kept, dropped, kind, key, sites, weights)
-        return kind, count, ratio
-    if kind in (SITE, TOGGLE):
-        u, v = pair(key, SITE_CHOICE, 0)
-        site = below(u, w.size)
-        sites[0] = site
-        weights[0] = -w[site] if kind == TOGGLE else reflect(w[site] + delta * (2.0 * v - 1.0), box)
-        return kind, 1, 0.0
-    count = w.size if kind == UNIFORM else plan[1]
-    if kind == BLOCK:
-        distinct_sites(w.size, count, key, sites)
-    u, v = 0.0, 0.0
-    for m in range(count):
-        if kind == UNIFORM:
-            sites[m] = m
-        if m & 1 == 0:
-            u, v = pair(key, VALUE, m >> 1)
-        weights[m] = reflect(w[sites[m]] + delta * (2.0 * (v if m & 1 else u) - 1.0), box)
-    return kind, count, 0.0
 
 
 @kernel

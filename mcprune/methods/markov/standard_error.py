@@ -14,7 +14,7 @@ from mcprune.errors import ObjectiveError
 from mcprune.evaluators.base import Canonical
 from mcprune.methods.base import Batch
 from mcprune.models.modes import evaluating
-from mcprune.objectives.base import Objective, Rows, losses_of
+from mcprune.objectives.base import Objective, losses_of
 from mcprune.sites.gates import GatedModel
 from mcprune.types import BoolArray, Float32Array, FloatArray
 
@@ -102,7 +102,7 @@ def _differences(gated: GatedModel, objective: Objective, batch: Batch, gates: F
     for place in range(count):
         part = slice(place * size, (place + 1) * size)
         if batch.rows is not None:
-            objective.begin(Rows(*(None if one is None else one[part] for one in batch.rows)))
+            objective.begin(batch.rows.part(part))
         try:
             losses[:, place] = losses_of(objective, logits[:, part], batch.targets[part], masks)
         except ObjectiveError:  # not defined on so few rows, as an AUC without rows of a class
@@ -112,5 +112,5 @@ def _differences(gated: GatedModel, objective: Objective, batch: Batch, gates: F
 
 
 def _part(batch: Batch, piece: slice) -> Batch:
-    rows = None if batch.rows is None else Rows(*(None if one is None else one[piece] for one in batch.rows))
+    rows = None if batch.rows is None else batch.rows.part(piece)
     return Batch(batch.features[piece], batch.targets[piece], rows)
