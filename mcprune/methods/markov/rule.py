@@ -91,8 +91,9 @@ def goal_of(settings: ChainSettings, space: SearchSpace, progress: float) -> Goa
     for schedule, (least, most) in zip(settings.targets, ends, strict=True):
         planned = schedule.value(progress)
         if settings.pressure != 1.0:  # the way to n in logarithms, so that n itself stays n
-            planned = min(least * (planned / least) ** (1.0 / settings.pressure), float(most))
-        values.append(max(int(least), math.ceil(planned - 1e-9)) + fixed)
+            planned = least * (planned / least) ** (1.0 / settings.pressure)
+        # Regrowth may ask for more than there is.
+        values.append(max(int(least), math.ceil(min(planned, float(most)) - 1e-9)) + fixed)
     counts = space.goal.counts.size
     return space.reachable(Goal(np.array(values[:counts], np.int64), np.array(values[counts:], np.int64)))
 

@@ -50,6 +50,15 @@ def chain_of(bench, space, evaluator, canonical=None, **changes):
     return Running(Markov(space, replace(base, **{**values, **changes}), evaluator, canonical or evaluator, None))
 
 
+def test_regrowth_asks_for_no_more_sites_than_there_are(bench):
+    """Of 4 sites 3 are kept, and the first wave would rise to 1.6 times 3."""
+    space = make_space(layered(4), Budget(counts_of(layered(4), {"sites": 3})))
+    chain = chain_of(bench, space, Table(4), targets=falls(space, waves=True))
+    counts = [int(chain.method.goal(block / 100).counts[0]) for block in range(101)]
+    assert max(counts[51:]) == 4
+    assert counts[-1] == 3
+
+
 def is_possible(space):
     return any(allowed_by_hand(space, mask) for mask in all_masks(space.sites.size))
 
