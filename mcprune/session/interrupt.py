@@ -31,6 +31,31 @@ def own_signals() -> Iterator[None]:
         _owners.pop()
 
 
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Deliver SIGINT and SIGTERM that come inside only at the end, for work that an exception must not cut in two.
+
+    Writing to a store that locks a file is such work: an interrupt inside of its lock leaves the lock behind. Like `Interrupt` it does
+    nothing outside of `own_signals` and in other threads than the main one. May be nested.
+    """
+    if not (_owners and threading.current_thread() is threading.main_thread()):
+        yield
+        return
+    arrived: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    previous = {number: signal.signal(number, note) for number in REASONS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for late in arrived:
+            signal.raise_signal(late)
+
+
 class Terminated(KeyboardInterrupt):
     """The second of two signals was SIGTERM."""
 

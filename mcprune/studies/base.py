@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, NamedTuple, TextIO
 
 from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.report.terminal import Output, choose, write
+from mcprune.session.interrupt import deferred_signals
 from mcprune.storage.events import plain
 from mcprune.storage.layout import check_free, read_json
 from mcprune.studies.claims import Claim, print_claims, summary
@@ -172,8 +173,9 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".new")
-        beside.write_text(json.dumps(plain(dict(content)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        beside.replace(path)
+        with deferred_signals():
+            beside.write_text(json.dumps(plain(dict(content)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            beside.replace(path)
     except OSError as error:
         raise FolderError(
             f"{str(path)!r} cannot be written: {error.strerror or error}. Make room, or choose another --out"

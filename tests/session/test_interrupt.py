@@ -3,10 +3,11 @@
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from mcprune.session.interrupt import Interrupt, own_signals
+from mcprune.session.interrupt import Interrupt, deferred_signals, own_signals
 
 LOOP = """
 import mcprune, signal
@@ -78,3 +79,49 @@ def test_only_a_command_takes_the_signals():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_deferred_signal_is_delivered_at_the_end(number):
+    before, order = signal.getsignal(number), []
+    try:
+        signal.signal(number, lambda *_: order.append("delivered"))
+        with own_signals(), deferred_signals():
+            with deferred_signals():
+                signal.raise_signal(number)
+                order.append("written")
+            order.append("closed")  # the inner one leaves it to the outer one
+        assert order == ["written", "closed", "delivered"]
+        signal.raise_signal(number)  # the handler is that of before
+        assert order[3:] == ["delivered"]
+        with deferred_signals():  # a program's own signals are left alone
+            signal.raise_signal(number)
+            order.append("written")
+        assert order[4:] == ["delivered", "written"]
+    finally:
+        signal.signal(number, before)
+
+
+def test_another_thread_defers_nothing_and_changes_no_handler():
+    handlers = []
+
+    def write():
+        with deferred_signals():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    with own_signals():
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+def test_an_interrupt_of_a_deferred_block_that_failed_tells_of_both():
+    def write():
+        with deferred_signals():
+            signal.raise_signal(signal.SIGINT)
+            raise OSError("the disk is full")
+
+    with own_signals(), pytest.raises(KeyboardInterrupt) as caught:
+        write()
+    assert str(caught.value.__context__) == "the disk is full"

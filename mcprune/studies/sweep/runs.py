@@ -20,7 +20,7 @@ from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.retrain import Refit
-from mcprune.session.interrupt import Interrupt
+from mcprune.session.interrupt import Interrupt, deferred_signals
 from mcprune.session.loop import search
 from mcprune.studies.base import RESULTS, Options, Results, error_text, machine, write_json
 from mcprune.studies.sweep.study import Study, Taken
@@ -125,7 +125,11 @@ class Sweeper:
         """
         taken = None
         try:
-            while (taken := self.study.take(trials)) is not None:
+            while True:
+                with deferred_signals():  # an interrupt inside comes when the trial that was taken is known here
+                    taken = self.study.take(trials)
+                if taken is None:
+                    break
                 yield self._try(taken)
         except KeyboardInterrupt:
             if taken is not None:
@@ -203,5 +207,6 @@ class Sweeper:
 def with_own_name(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a file under a name of this process beside `path`, then rename it: others may write it as well."""
     own = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
-    write(own)
-    own.replace(path)
+    with deferred_signals():
+        write(own)
+        own.replace(path)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcprune.errors import ConfigError, FolderError, brief
+from mcprune.session.interrupt import deferred_signals
 from mcprune.storage.events import plain
 from mcprune.storage.layout import check_free
 from mcprune.studies.base import Options
@@ -39,6 +40,7 @@ class Taken:
     number: int
     values: Options
 
+    @deferred_signals()
     def is_hopeless(self, scores: Sequence[float]) -> bool:
         """Report the mean over the seeds so far, and return whether it is below the median of earlier trials'."""
         self.trial.report(float(np.mean(scores)), len(scores))
@@ -51,6 +53,7 @@ class Study:
     Trials that were interrupted, whose process died, or that were one too many where two processes took the last one at once,
     are failed in the journal and count for nothing. What the sampler proposes is a function of the seed, the
     place of the trial and the finished trials: a sweep that was stopped proposes what it would have proposed.
+    Every method is finished before a signal is delivered, since Optuna's lock of the journal does not outlive an exception.
 
     Parameters
     ----------
@@ -67,6 +70,7 @@ class Study:
         The folder holds something else or cannot be written.
     """
 
+    @deferred_signals()
     def __init__(self, root: Path, setting: Options, varied: Sequence[Vary]) -> None:
         self.optuna = import_optuna()
         self.root, self.setting, self.varied, self.seed = root, setting, varied, int(setting["seeds"][0])
@@ -115,6 +119,7 @@ class Study:
             if not (is_valid and type(trial.user_attrs.get("place", 0)) is int and type(by["pid"]) is int):
                 raise ValueError(f"trial {trial.number} is none of a sweep")
 
+    @deferred_signals()
     def take(self, trials: int) -> Taken | None:
         """Take the next trial; None where `trials` are finished or running.
 
@@ -145,6 +150,7 @@ class Study:
         )
         return Taken(trial, place, trial.number, {vary.name: _suggest(trial, vary) for vary in self.varied})
 
+    @deferred_signals()
     def record(self, taken: Taken, result: Options, trace: str) -> None:
         """Record a finished trial."""
         from optuna.trial import TrialState
@@ -156,14 +162,17 @@ class Study:
         value = result["score"] if result["state"] == "complete" else None
         self.study.tell(taken.trial, value, state=state, skip_if_finished=True)
 
+    @deferred_signals()
     def give_up(self, taken: Taken) -> None:
         """Record that a trial was interrupted: it does not count, and another one takes its place."""
         self._void(taken.number, "interrupted")
 
+    @deferred_signals()
     def trials(self) -> list[Options]:
         """Return every finished trial that counts, in their order, of all processes."""
         return [trial.user_attrs["result"] for trial in self._counted() if "result" in trial.user_attrs]
 
+    @deferred_signals()
     def importances(self) -> dict[str, float] | None:
         """Return each varied option's share of the variance that a forest of trees on the trials explains (fANOVA), highest first.
 
