@@ -7,6 +7,7 @@ import numpy as np
 
 from mcprune.data.checks import as_features, distinct_names, some
 from mcprune.data.columns import column_names
+from mcprune.data.doubts import ColumnNote
 from mcprune.data.targets import Label, encode
 from mcprune.errors import DataError
 from mcprune.types import AnyArray, FloatArray, IntArray
@@ -38,7 +39,9 @@ class Dataset:
     target_name : str or None
         The column that the targets were read from, if there is one.
     notes : tuple of str
-        What was chosen on the user's behalf, and what is odd about the columns, to be shown.
+        What was chosen on the user's behalf, to be shown.
+    doubts : tuple of ColumnNote
+        On columns that may be no measurements, to be shown.
     weights : ndarray of float64, shape (rows,), or None
         Sample weights, above 0; None where all rows count alike.
     """
@@ -53,6 +56,7 @@ class Dataset:
     target_name: str | None = None
     notes: tuple[str, ...] = ()
     weights: FloatArray | None = None
+    doubts: tuple[ColumnNote, ...] = ()
 
     @property
     def n_rows(self) -> int:

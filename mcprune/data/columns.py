@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.data.checks import nearest, some
 from mcprune.errors import DataError
-from mcprune.types import AnyArray, IntArray
+from mcprune.types import AnyArray
 
 TARGET_NAMES = ("target", "label", "class", "y")
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?"})
@@ -288,54 +288,3 @@ def _may_number(sample: AnyArray) -> list[int]:
             is_different = (np.diff(np.sort(part, axis=0), axis=0) != 0).all(axis=0)
         chosen += (start + np.flatnonzero((is_whole | is_even) & is_different)).tolist()
     return chosen
-
-
-def column_notes(names: Sequence[str], features: AnyArray, targets: IntArray) -> tuple[str, ...]:
-    """Return notes on copies of the target, constant columns and duplicates.
-
-    Parameters
-    ----------
-    names : sequence of str, length N
-    features : ndarray, shape (rows, N)
-    targets : ndarray of int64, shape (rows,)
-        Class indices.
-    """
-    sample, classes = features[:_SAMPLE], np.unique(targets[:_SAMPLE])  # only candidates are compared in all rows
-    is_constant = (sample == sample[0]).all(axis=0)
-    is_copy = ~is_constant
-    for one in classes:
-        rows = sample[targets[:_SAMPLE] == one]
-        is_copy &= (rows == rows[0]).all(axis=0)
-    constant = [j for j in np.flatnonzero(is_constant).tolist() if (features[:, j] == features[0, j]).all()]
-    copies = [j for j in np.flatnonzero(is_copy).tolist() if _is_copy(features[:, j], targets)]
-    notes = []
-    if copies:
-        notes.append(
-            f"{_columns(names, copies)} {'determines' if len(copies) == 1 else 'determine'} the class, with one value for "
-            "each class. If it is a copy of the target: --must-drop, or remove it"
-        )
-    if constant:
-        notes.append(f"{_columns(names, constant)} {'has' if len(constant) == 1 else 'have'} one value in all rows")
-    first: dict[bytes, list[int]] = {}
-    twins = []
-    for j in sorted(set(range(len(names))) - set(constant)):
-        alike = first.setdefault(sample[:, j].tobytes(), [])
-        twin = next((i for i in alike if (features[:, i] == features[:, j]).all()), None)
-        if twin is None:
-            alike.append(j)
-        else:
-            twins.append(f"{names[j]!r} and {names[twin]!r}")
-    if twins:
-        notes.append(f"equal in all rows: columns {some(twins, 3)}. Either may be kept in place of the other")
-    return tuple(notes)
-
-
-def _is_copy(column: AnyArray, targets: IntArray) -> bool:
-    classes, where = np.unique(targets, return_index=True)
-    values = np.zeros(int(classes[-1]) + 1, column.dtype)
-    values[classes] = column[where]
-    return bool((column == values[targets]).all()) and np.unique(column[where]).size == classes.size
-
-
-def _columns(names: Sequence[str], chosen: Sequence[int]) -> str:
-    return f"column{'' if len(chosen) == 1 else 's'} {some((repr(names[j]) for j in chosen), 4)}"

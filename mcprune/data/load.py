@@ -10,7 +10,8 @@ import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape, assemble, flat_rows
 from mcprune.data.checks import nearest, some
-from mcprune.data.columns import Header, column_names, column_notes, find_header, row_numbers, target_column
+from mcprune.data.columns import Header, column_names, find_header, row_numbers, target_column
+from mcprune.data.doubts import doubtful_columns
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import read_npz
 from mcprune.data.formats.frames import as_frame, column_values, frame_values, names_of, read_parquet
@@ -195,6 +196,7 @@ def _load_table(path: Path, reading: Reading) -> Dataset:
         [name for j, name in enumerate(table.names) if j not in out],
         table.target_name,
         notes,
+        reading.required,
     )
 
 
@@ -213,14 +215,12 @@ def _assemble_table(
     names: Sequence[str],
     target_name: str | None,
     notes: Sequence[str],
+    required: Sequence[str],
 ) -> Dataset:
-    """Make the Dataset of a table, with notes on conspicuous columns."""
+    """Make the Dataset of a table, with notes on doubtful columns."""
     dataset = assemble(name, features, targets, feature_names=names, target_name=target_name)
-    more = list(notes)
-    possible = [names[j] for j in row_numbers(names, features).possible]
-    if possible:
-        more.append(f"a different number in each row: {_columns(possible)}. If it only numbers the rows: --must-drop")
-    return replace(dataset, notes=(*more, *column_notes(names, dataset.features, dataset.targets)))
+    doubts = doubtful_columns(names, dataset.features, dataset.targets, mentioned=required)
+    return replace(dataset, notes=tuple(notes), doubts=doubts)
 
 
 def from_arrays(
@@ -285,7 +285,7 @@ def _from_rows(
             name, features, targets, feature_names=feature_names, image_shape=image_shape, target_name=target_name
         )
     names = column_names(features.shape[1]) if feature_names is None else [str(each) for each in feature_names]
-    dataset = _assemble_table(name, features, targets, names, target_name, ())
+    dataset = _assemble_table(name, features, targets, names, target_name, (), reading.required)
     numbers = _row_numbers(names, features, reading)
     if numbers:
         first = numbers[0]

@@ -6,6 +6,7 @@ import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape
 from mcprune.data.checks import some
+from mcprune.data.doubts import ColumnNote
 from mcprune.data.scale import Scaler, fit_scaler
 from mcprune.data.targets import Label
 from mcprune.errors import ConfigError, DataError
@@ -66,6 +67,7 @@ class Splits(NamedTuple):
         The rows' indices in the Dataset.
     target_name : str or None
     notes : tuple of str
+    doubts : tuple of ColumnNote
         See `Dataset`.
     """
 
@@ -80,6 +82,7 @@ class Splits(NamedTuple):
     parts: Parts
     target_name: str | None = None
     notes: tuple[str, ...] = ()
+    doubts: tuple[ColumnNote, ...] = ()
 
     @property
     def n_inputs(self) -> int:
@@ -147,6 +150,7 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
         parts=parts,
         target_name=dataset.target_name,
         notes=dataset.notes,
+        doubts=dataset.doubts,
     )
 
 

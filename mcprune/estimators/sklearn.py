@@ -30,6 +30,13 @@ if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need n
 
 # The widths of the built-in classifier, as `mcprune.prune` has them by default.
 HIDDEN = (128, 64)
+# By kind of doubt: what named columns do, and what to do with them.
+DOUBTS = {
+    "identifier": ("only numbers the rows", "Leave it out of X"),
+    "weight": ("looks like sample weights", "Pass it as sample_weight in place of a column of X"),
+    "copy": ("determines the class, with one value for each class", "Leave it out of X if it is a copy of y"),
+    "sorts": ("sorts the classes, each of which has a range of its own", "Leave it out of X if it was made from y"),
+}
 
 
 class Searched(NamedTuple):
@@ -101,7 +108,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         columns = features.shape[1]
         self.classes_ = classes
         names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(columns)])]
-        self._warn_of_row_numbers(names, features)
+        self._warn_of_doubts(names, features[used], of_used)
         rows = self._rows(features, targets, weights, is_weighted)
         dataset = fitting.dataset_of_rows(rows, classes.tolist(), names)
         config = fitting.config_of(
@@ -128,21 +135,29 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         optional = {"epochs": self.epochs, "must_keep": self.must_keep, "must_drop": self.must_drop}
         return settings | {name: value for name, value in optional.items() if value is not None}
 
-    def _warn_of_row_numbers(self, names: list[str], X: FloatArray) -> None:
-        """Warn of named columns that only number the rows; without names the order of the rows is nothing to go by."""
+    def _warn_of_doubts(self, names: list[str], X: FloatArray, targets: IntArray) -> None:
+        """Warn of named columns that may be no measurements; without names the order of the rows is nothing to go by."""
         from mcprune.data.columns import row_numbers
+        from mcprune.data.doubts import doubtful_columns
 
         if not hasattr(self, "feature_names_in_"):
             return
         named = {str(column) for option in (self.must_keep, self.must_drop) for column in option or ()}
-        numbers = [names[j] for j in row_numbers(names, X).certain if names[j] not in named and str(j) not in named]
-        if numbers:
-            warnings.warn(
-                f"{', '.join(map(repr, numbers[:4]))} only numbers the rows, which is no measurement. Leave it out of X, or "
-                "name it in must_drop (or in must_keep if it is one).",
-                UserWarning,
-                stacklevel=4,
-            )
+        named |= {name for j, name in enumerate(names) if str(j) in named}
+        numbers = tuple(names[j] for j in row_numbers(names, X).certain if names[j] not in named)
+        doubts = [(numbers, "identifier")] if numbers else []
+        doubts += [
+            (doubt.names, doubt.kind) for doubt in doubtful_columns(names, X, targets, mentioned={*named, *numbers})
+        ]
+        for columns, kind in doubts:
+            if kind in DOUBTS:
+                verb, remedy = DOUBTS[kind]
+                warnings.warn(
+                    f"{', '.join(map(repr, columns[:4]))} {verb}. {remedy}, or name it in must_drop (or in must_keep if it is a "
+                    "measurement).",
+                    UserWarning,
+                    stacklevel=4,
+                )
 
     def _rows(self, X: FloatArray, targets: IntArray, weights: FloatArray, is_weighted: bool) -> WeightedRows:
         from mcprune.estimators import fitting

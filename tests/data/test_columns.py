@@ -245,28 +245,8 @@ def test_npz_arrays_with_such_a_column_are_refused_too(tmp_path):
     assert load(tmp_path / "t.npz", id_columns="keep").n_inputs == 2
 
 
-def test_copies_of_the_target_constants_and_duplicates_are_said():
-    rng = np.random.default_rng(0)
-    y = np.arange(30) % 3
-    a = rng.normal(size=30)
-    X = np.c_[a, y * 2.5 - 1, np.full(30, 7), a, rng.normal(size=30)]
-    dataset = from_arrays(X, y, feature_names=["a", "copy", "flat", "again", "b"])
-    text = " | ".join(dataset.notes)
-    assert "column 'copy' determines the class" in text
-    assert "column 'flat' has one value in all rows" in text
-    assert "'again' and 'a'" in text
-    assert "'b'" not in text
-    assert from_arrays(X[:, [0, 4]], y).notes == ()
-
-
-def test_candidates_are_read_to_the_end():
-    y = np.arange(3000) % 2
-    late = np.zeros(3000)
-    late[-1] = 1
-    assert from_arrays(np.c_[late, np.random.default_rng(0).normal(size=3000), y + late], y).notes == ()
-
-
 def test_a_permutation_of_the_row_numbers_is_said_but_kept(tmp_path):
     dataset = load(_table(tmp_path / "t.csv", "rank", SHUFFLED))
     assert dataset.feature_names == ("rank", "a")
-    assert any("'rank'" in note and "--must-drop" in note for note in dataset.notes)
+    assert [(doubt.names, doubt.kind) for doubt in dataset.doubts] == [(("rank",), "identifier")]
+    assert "--must-drop" in dataset.doubts[0].text

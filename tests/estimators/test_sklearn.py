@@ -293,3 +293,20 @@ def test_a_named_column_that_only_numbers_the_rows_is_warned_of():
     for options in ({"must_drop": ["index"]}, {"must_keep": ["index"]}, {"must_drop": [0]}):
         MarkovSelector(2, epochs=1, random_state=0, **options).fit(frame, y)
     selector.fit(frame.to_numpy(), y)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("evt_weight", "weight", "looks like sample weights. Pass it as sample_weight"),
+        ("leak", "leak", "sorts the classes"),
+    ],
+)
+def test_a_named_column_that_may_be_no_measurement_is_warned_of(name, kind, words):
+    X, y = make_classification(60, 3, n_informative=2, n_redundant=0, random_state=0)
+    frame = pandas.DataFrame(X, columns=list("abc"))
+    frame[name] = np.random.default_rng(0).gamma(2.0, 0.5, 60) + 100 * y * (kind == "leak")
+    with pytest.warns(UserWarning, match=f"'{name}' {words}"):
+        MarkovSelector(2, epochs=1, random_state=0).fit(frame, y)
+    MarkovSelector(2, epochs=1, random_state=0, must_drop=[name]).fit(frame, y)
+    MarkovSelector(2, epochs=1, random_state=0).fit(frame.to_numpy(), y)

@@ -86,7 +86,7 @@ def make_plan(
         if isinstance(dataset, Splits)
         else prepare(dataset, seed=split, validation=config.data.validation, test=config.data.test, scale=scale)
     )
-    notes = [*splits.notes, *(() if own is None else own.notes)]
+    notes = [*splits.notes, *(doubt.text for doubt in splits.doubts), *(() if own is None else own.notes)]
     facts = _data_facts(splits, scale, device, is_users_model=own is not None)
     shape = resolve_model(config, facts)
     classifier = (fresh_classifier(shape, splits, seed, hidden=shape.search_hidden) if own is None else own.model).to(

@@ -1,0 +1,181 @@
+"""Columns that may be no measurements: identifiers, sample weights, copies of the target and what sorts the classes; also constants."""
+
+import math
+import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mcprune.data.checks import some
+from mcprune.data.columns import row_numbers
+from mcprune.types import AnyArray, FloatArray, IntArray
+
+_SAMPLE = 1_000  # rows that candidates are searched in
+# Chance, over all columns together, at which numbers without a meaning may sort the classes.
+CHANCE = 1e-3
+NEAR_ONE = (0.5, 2.0)  # a mean of weights that were scaled to 1
+
+_END = r"([ _.-]?(nominal|nom|total|\d+))?"
+# Names that are usual for sample weights alone.
+_WEIGHT = re.compile(
+    r"(sample|event|evt|ev|mc|gen|generator|xsec|lumi|scale|row|case|obs|survey|inverse|ip|frequency|freq|class|instance)"
+    rf"[ _.-]?(weights?|wgts?|wts?|w){_END}|ipw",
+    re.IGNORECASE,
+)
+# Names of sample weights that may be those of a measurement too.
+_MAY_BE_WEIGHT = re.compile(rf"(weights?|wgts?|wts?|w){_END}", re.IGNORECASE)
+
+
+class ColumnNote(NamedTuple):
+    """Why columns are doubtful as features, for people.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The columns.
+    kind : str
+        `identifier`: a different number in each row. `weight`: looks like sample weights. `copy`: one value for each class. `sorts`:
+        its order is that of the classes. `constant`: one value in all rows. `duplicate`: equal to another column.
+    text : str
+        One line that names the columns, with the remedy.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    text: str
+
+
+def doubtful_columns(
+    names: Sequence[str], features: AnyArray, targets: IntArray, *, mentioned: Collection[str] = ()
+) -> tuple[ColumnNote, ...]:
+    """Return notes on columns that may be no measurements, or that say nothing.
+
+    Parameters
+    ----------
+    names : sequence of str, length N
+    features : ndarray, shape (rows, N)
+        Finite.
+    targets : ndarray of int64, shape (rows,)
+        Class indices.
+    mentioned : collection of str
+        Columns that the options name, as in --must-keep and --must-drop: nobody overlooks these, so only copies of the target,
+        constants and duplicates are noted of them.
+
+    Returns
+    -------
+    tuple of ColumnNote
+    """
+    notes = []
+
+    def add(kind: str, chosen: Sequence[int], one: str, several: str, remedy: str) -> None:
+        if chosen:
+            verb = one if len(chosen) == 1 else several
+            text = f"{_columns(names, chosen)} {verb}{remedy}"
+            notes.append(ColumnNote(tuple(names[j] for j in chosen), kind, text))
+
+    open_ = [j for j, name in enumerate(names) if name not in mentioned]
+    identifiers = [j for j in row_numbers(names, features).possible if names[j] not in mentioned]
+    if identifiers:
+        text = (
+            f"a different number in each row: {_columns(names, identifiers)}. If it only numbers the rows: --must-drop"
+        )
+        notes.append(ColumnNote(tuple(names[j] for j in identifiers), "identifier", text))
+    weights = [j for j in open_ if _may_weigh(names[j], features[:, j])]
+    for j in weights:
+        text = (
+            f"column {names[j]!r} looks like sample weights (mean {float(features[:, j].mean(dtype=np.float64)):.3g}), which are no "
+            f"feature. If it holds weights: --sample-weight {names[j]}; if it should not be used: --must-drop {names[j]}"
+        )
+        notes.append(ColumnNote((names[j],), "weight", text))
+    constant, copies, sorting = _by_class(features, targets)
+    remedy = ". If it is a copy of the target: --must-drop, or remove it"
+    add(
+        "copy",
+        copies,
+        "determines the class, with one value for each class",
+        "determine the class, with one value for each class",
+        remedy,
+    )
+    noted = {*identifiers, *weights, *copies}
+    sorting = [j for j in sorting if j not in noted and names[j] not in mentioned]
+    remedy = " the classes: each class has a range of its own. If it was made from the target, or numbers the rows: --must-drop"
+    add("sorts", sorting, "sorts", "sort", remedy)
+    add("constant", constant, "has one value in all rows", "have one value in all rows", "")
+    twins = _twins(features, set(constant))
+    if twins:
+        pairs = some((f"{names[j]!r} and {names[i]!r}" for j, i in twins), 3)
+        text = f"equal in all rows: columns {pairs}. Either may be kept in place of the other"
+        notes.append(ColumnNote(tuple(names[j] for j, _ in twins), "duplicate", text))
+    return tuple(notes)
+
+
+def _may_weigh(name: str, column: AnyArray) -> bool:
+    """Return whether a column looks like sample weights by its name and its values."""
+    name = name.strip()
+    is_usual = bool(_WEIGHT.fullmatch(name))
+    if not is_usual and not _MAY_BE_WEIGHT.fullmatch(name):
+        return False
+    if float(column.min()) < 0 or float(column.max()) <= 0:
+        return is_usual
+    is_whole = bool((np.mod(column[:_SAMPLE], 1) == 0).all())
+    return is_usual or not is_whole or NEAR_ONE[0] <= float(column.mean(dtype=np.float64)) <= NEAR_ONE[1]
+
+
+def _by_class(features: AnyArray, targets: IntArray) -> tuple[list[int], list[int], list[int]]:
+    """Return the columns with one value in all rows, those with one for each class, and those in whose order the classes are apart."""
+    sample, of_sample = features[:_SAMPLE], targets[:_SAMPLE]  # only candidates are compared in all rows
+    low, high = _ranges(sample, of_sample)
+    is_constant = (sample == sample[0]).all(axis=0)
+    is_copy = ~is_constant & (low == high).all(axis=0)
+    candidates = np.flatnonzero(~is_constant & ~is_copy & _are_apart(low, high)).tolist()
+    constant = [j for j in np.flatnonzero(is_constant).tolist() if (features[:, j] == features[0, j]).all()]
+    copies = [j for j in np.flatnonzero(is_copy).tolist() if _is_copy(features[:, j], targets)]
+    sorting = [j for j in candidates if _are_apart(*_ranges(features[:, j : j + 1], targets))[0]]
+    return constant, copies, sorting if _chance(targets) * features.shape[1] < CHANCE else []
+
+
+def _ranges(features: AnyArray, targets: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the greatest value of each class, (C, N) each."""
+    parts = [features[targets == one] for one in np.unique(targets)]
+    return np.stack([part.min(axis=0) for part in parts]), np.stack([part.max(axis=0) for part in parts])
+
+
+def _are_apart(low: FloatArray, high: FloatArray) -> AnyArray:
+    """Return of each column (N,) whether no two of the ranges overlap."""
+    order = np.argsort(low, axis=0, kind="stable")
+    low, high = np.take_along_axis(low, order, axis=0), np.take_along_axis(high, order, axis=0)
+    return np.asarray((high[:-1] < low[1:]).all(axis=0))
+
+
+def _chance(targets: IntArray) -> float:
+    """Return the probability that distinct numbers without a meaning sort the classes: C! rows!_1 ... rows!_C / rows!."""
+    counts = np.bincount(targets)
+    counts = counts[counts > 0]
+    log = math.lgamma(counts.size + 1) + sum(math.lgamma(n + 1) for n in counts) - math.lgamma(counts.sum() + 1)
+    return math.exp(min(log, 0.0))
+
+
+def _is_copy(column: AnyArray, targets: IntArray) -> bool:
+    classes, where = np.unique(targets, return_index=True)
+    values = np.zeros(int(classes[-1]) + 1, column.dtype)
+    values[classes] = column[where]
+    return bool((column == values[targets]).all()) and np.unique(column[where]).size == classes.size
+
+
+def _twins(features: AnyArray, constant: set[int]) -> list[tuple[int, int]]:
+    """Return columns that are equal to an earlier one in all rows, with that one."""
+    first: dict[bytes, list[int]] = {}
+    twins = []
+    for j in sorted(set(range(features.shape[1])) - constant):
+        alike = first.setdefault(features[:_SAMPLE, j].tobytes(), [])
+        twin = next((i for i in alike if (features[:, i] == features[:, j]).all()), None)
+        if twin is None:
+            alike.append(j)
+        else:
+            twins.append((j, twin))
+    return twins
+
+
+def _columns(names: Sequence[str], chosen: Sequence[int]) -> str:
+    return f"column{'' if len(chosen) == 1 else 's'} {some((repr(names[j]) for j in chosen), 4)}"
