@@ -1,4 +1,4 @@
-"""The pages: tutorials are run as they stand, the options' page is that of the code, links lead somewhere."""
+"""The pages: those with marked blocks are run as they stand, generated pages are those of the code, names and links are right."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from mcprune.cli.pages.options_page import page
 from mcprune.storage.events import KINDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-TUTORIALS = ["index.md", "tutorials/table.md", "tutorials/trigger.md", "tutorials/cnn.md"]
+TUTORIALS = ["index.md", "choose-columns.md", "trigger.md", "own-models.md"]
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 
 

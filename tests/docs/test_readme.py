@@ -1,0 +1,140 @@
+"""README.md: its size, its commands, its numbers, its program."""
+
+import contextlib
+import io
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def section(title):
+    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def table(text):
+    """Return the rows of the first table, without its head."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def results(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def rows_of(name):
+    return {row["name"]: row for row in results(name)["rows"]}
+
+
+def shown(value, digits=4):
+    return f"{value:.{digits}f}".lstrip("0")
+
+
+def with_spread(row, digits=4):
+    return f"{shown(row['value'], digits)} ± {shown(row['spread'], digits)}"
+
+
+def test_it_fits_on_two_screens():
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 1200
+
+
+def test_the_first_program_comes_early():
+    assert README.splitlines().index("```python") < 30
+
+
+@pytest.mark.parametrize(("name", "end"), [("run", "-m mcprune run"), ("test", "-m pytest -n 2 --dist loadfile")])
+def test_the_two_commands_stand_where_they_are_looked_for(name, end):
+    """As .ci/run reads them: the second line behind the mark."""
+    lines = README.splitlines()
+    command = lines[lines.index(f"<!-- {name} -->") + 2]
+    assert command.startswith("python3 -m venv")
+    assert command.endswith(end)
+    assert README.count(f"<!-- {name} -->") == 1
+
+
+def test_its_links_lead_to_files_that_are_there():
+    links = [*re.findall(r"\]\(([^)#\s]+)", README), *re.findall(r'(?:src|srcset)="([^"]+)"', README)]
+    assert len(links) >= 25
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_pictures_are_small():
+    pictures = re.findall(r"docs/figures/[\w.-]+", README)
+    assert len(set(pictures)) == 5
+    assert all((ROOT / picture).stat().st_size < 150 * 1024 for picture in pictures)
+
+
+def test_its_parts_are_of_the_stated_number():
+    assert len(table(section("Use it when"))) == 6
+    assert section("What you get").count("\n- [") == 8
+    assert len(table(section("Results"))) == 5
+    program = section("From Python").split("```python\n", 1)[1].split("```", 1)[0]
+    assert len(program.strip().splitlines()) == 12
+
+
+def test_the_screen_is_that_of_the_recorded_run():
+    screen = README.split("<!-- screen -->\n```text\n", 1)[1].split("```", 1)[0]
+    recorded = results("digits_run")["result"]
+    for score in recorded["scores"]:
+        assert re.search(rf"^{score['name']} +{score['kept']} +{score['accuracy']:.4f} ", screen, re.MULTILINE), score
+    before, after = recorded["parameters"]["before"], recorded["parameters"]["after"]
+    assert f"parameters: {before:,} before, {after:,} after" in screen
+
+
+def test_its_results_are_those_of_the_benchmarks():
+    cells = dict(zip(("mnist", "fashion", "lenet", "oneshot", "jets"), table(section("Results")), strict=True))
+    for name, file in (("mnist", "features"), ("fashion", "features_fashion")):
+        row = {way: rows_of(file)[f"{'mnist' if name == 'mnist' else 'fashion-mnist'}, {way}: MLP"] for way in WAYS}
+        assert cells[name][1] == with_spread(row["chain"])
+        assert shown(row["random"]["value"]) in cells[name][2]
+        assert shown(row["magnitude"]["value"]) in cells[name][2]
+    lenet = rows_of("structured")["test error, retrained"]
+    assert cells["lenet"][1] == f"{100 * lenet['value']:.2f} ± {shown(100 * lenet['spread'], 2)}%"
+    oneshot = rows_of("oneshot")
+    assert cells["oneshot"][1] == with_spread(oneshot["chain, 98% sparse, gradient"], 3)
+    for way in ("obd", "magnitude"):
+        assert shown(oneshot[f"{way}, 98% sparse, gradient"]["value"], 3) in cells["oneshot"][2]
+    jets, name = rows_of("jets_3"), "background that passes at 50% of tops"
+    assert cells["jets"][1] == f"{1 / jets[f'chain, rejection: {name}']['value']:.1f}"
+    for way in ("chain, cross-entropy", "straight-through gradient"):
+        assert f"{1 / jets[f'{way}: {name}']['value']:.1f}" in cells["jets"][2]
+
+
+WAYS = ("chain", "random", "magnitude")
+
+
+def test_its_comparisons_are_those_of_the_benchmarks():
+    cells = {row[0]: row[2] for row in table(section("Use it when"))}
+    means = {(row["set"], row["n"], row["method"]): row["mean"] for row in results("tables")["rows"]}
+    tasks = {(name, n) for name, n, method in means if method == "forest"}
+    ahead = sum(means[*task, "forest"] > means[*task, "prune"] for task in tasks)
+    text = f"ahead in {ahead} of {len(tasks)} tasks on {len({name for name, _ in tasks})} tables"
+    assert cells["forest importances"].startswith(text), text
+    peers = results("peers")["runs"]["digits"]
+    for way in ("lassonet", "chain, fused evaluator, falling temperature"):
+        assert shown(statistics.mean(run[way]["test"] for run in peers), 3) in cells["LassoNet"]
+    bench = {row["method"]: row for row in results("bench_mnist")["table"]}
+    for way in ("straight-through", "markov"):
+        text = f"{shown(bench[way]['retrained'])} ± {shown(bench[way]['retrained_spread'])}"
+        assert text in cells["straight-through gates"]
+
+
+@pytest.mark.slow
+def test_its_program_prints_what_is_shown():
+    """Line by line; numbers may differ from machine to machine in the second place."""
+    program, output = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL).groups()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(program, "README.md", "exec"), {})
+    got, expected = printed.getvalue().splitlines(), output.splitlines()
+    assert len(got) == len(expected) == 3
+    assert len(got[0].split(", ")) == 5
+    assert float(got[1].split()[1]) == pytest.approx(float(expected[1].split()[1]), abs=0.05)
+    assert got[2] == expected[2]
