@@ -37,22 +37,36 @@ class Stream(IntEnum):
     STEP_NOISE = 13  # dropout and noise on the inputs in the steps of backprop
     START_ROWS = 14  # rows that choose a start
     CLASSIFIERS = 16  # seeds of the further classifiers of a stack
-    PLAYOFF = 15  # folds, batches and random masks of the playoff
+    PLAYOFF = 15  # folds and batches of a round of the playoff
+    PLAYOFF_MASKS = 19  # random masks that the finalists are compared with
+    PLAYOFF_ROWS = 20  # rows of the playoff, where there are too many
     STUDY_ROWS = 21
     STUDY_SUBSET = 31
 
 
-def generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:
+# Streams of which there are several by a number, such as the epoch. numpy pads what it is given with zeros, so that a stream without
+# a number would be number 0 of the same stream: each is used in one way alone.
+NUMBERED = frozenset({Stream.SCORE_ROWS, Stream.STANDARD_ERROR, Stream.CLASSIFIERS, Stream.PLAYOFF, Stream.STUDY_ROWS})
+
+
+def generator(seed: int, stream: Stream, number: int | None = None) -> np.random.Generator:
     """Return numpy's generator of a stream.
 
     Parameters
     ----------
     seed : int, at least 0
     stream : Stream
-    *more : int
-        Such as the number of an epoch: each has numbers of its own.
+    number : int, optional
+        Such as the number of an epoch: each has random numbers of its own. For the streams of `NUMBERED`, and for no others.
+
+    Raises
+    ------
+    ValueError
+        A number for a stream that has none, or none for one that has.
     """
-    return np.random.default_rng([seed, stream, *more])
+    if (stream in NUMBERED) != (number is not None):
+        raise ValueError(f"stream {stream.name} {'needs a' if number is None else 'has no'} number")
+    return np.random.default_rng([seed, stream] if number is None else [seed, stream, number])
 
 
 def torch_generator(seed: int, stream: Stream, device: torch.device | str = "cpu") -> torch.Generator:

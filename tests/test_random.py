@@ -4,11 +4,12 @@ import ast
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional
 
 import mcprune
-from mcprune.random import Stream, generator, step_noise, torch_generator
+from mcprune.random import NUMBERED, Stream, generator, step_noise, torch_generator
 
 ROOT = Path(mcprune.__file__).parent
 MAKERS = {"default_rng", "manual_seed", "SeedSequence", "RandomState", "fork_rng"}
@@ -44,16 +45,25 @@ def test_the_search_for_calls_finds_them():
 
 def test_all_streams_differ():
     assert len({int(stream) for stream in Stream}) == len(Stream)
-    draws = {tuple(generator(3, stream).random(4)) for stream in Stream}
-    assert len(draws) == len(Stream)
+    numbers = [(stream, number) for stream in Stream for number in ((0, 1, 2) if stream in NUMBERED else (None,))]
+    draws = {tuple(generator(3, *one).random(4)) for one in numbers}
+    assert len(draws) == len(numbers)
     assert len({tuple(torch.rand(4, generator=torch_generator(3, s)).tolist()) for s in Stream}) == len(Stream)
 
 
 def test_a_stream_depends_on_the_seed_and_what_else_is_given():
     draws = [generator(*numbers).random() for numbers in [(0, Stream.SCORE_ROWS, 1), (0, Stream.SCORE_ROWS, 2)]]
-    draws += [generator(seed, Stream.SCORE_ROWS).random() for seed in (0, 1)]
+    draws += [generator(seed, Stream.SPLIT).random() for seed in (0, 1)]
     assert len(set(draws)) == 4
     assert generator(5, Stream.MASK_NOISE).random() == np.random.default_rng([5, 1]).random()
+
+
+def test_a_stream_without_a_number_is_never_number_0_of_itself():
+    for stream in Stream:
+        padded = np.random.default_rng([5, stream]).random() == np.random.default_rng([5, stream, 0]).random()
+        assert padded  # by numpy: which is why one of the two is refused
+        with pytest.raises(ValueError, match=stream.name):
+            generator(5, stream, *([] if stream in NUMBERED else [0]))
 
 
 def test_torch_draws_by_step_and_rank_and_goes_on_as_before():

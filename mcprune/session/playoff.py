@@ -41,7 +41,7 @@ def play_finalists(
     `recorded` are the steps of each round of a run that is repeated: no clock shortens them.
     """
     data, seed = plan.splits, plan.runtime.seed
-    draw = generator(seed, Stream.PLAYOFF)
+    draw = generator(seed, Stream.PLAYOFF_MASKS)
     random_masks = [plan.space.enforce(draw.random(plan.sites.size)) for _ in range(RANDOM_MASKS)]
     steps = plan.train.blocks * plan.train.steps // SHARE
     return play(
@@ -89,7 +89,7 @@ def play(
         Steps of each round, in place of those that the time allows.
     """
     began = time.monotonic()
-    draw = generator(seed, Stream.PLAYOFF)
+    draw = generator(seed, Stream.PLAYOFF_ROWS)
     masks = len(finalists) + len(random_masks)
     most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, masks * int(finalists[0].mask.sum()))))
     if len(y) > most:
