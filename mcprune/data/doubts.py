@@ -47,7 +47,12 @@ class ColumnNote(NamedTuple):
 
 
 def doubtful_columns(
-    names: Sequence[str], features: AnyArray, targets: IntArray, *, mentioned: Collection[str] = ()
+    names: Sequence[str],
+    features: AnyArray,
+    targets: IntArray,
+    *,
+    mentioned: Collection[str] = (),
+    identifiers: Collection[str] | None = None,
 ) -> tuple[ColumnNote, ...]:
     """Return notes on columns that may be no measurements, or that say nothing.
 
@@ -61,6 +66,8 @@ def doubtful_columns(
     mentioned : collection of str
         Columns that the options name, as in --must-keep and --must-drop: nobody overlooks these, so only copies of the target,
         constants and duplicates are noted of them.
+    identifiers : collection of str, optional
+        The columns that `row_numbers` calls possible; looked for by default.
 
     Returns
     -------
@@ -75,12 +82,12 @@ def doubtful_columns(
             notes.append(ColumnNote(tuple(names[j] for j in chosen), kind, text))
 
     open_ = [j for j, name in enumerate(names) if name not in mentioned]
-    identifiers = [j for j in row_numbers(names, features).possible if names[j] not in mentioned]
-    if identifiers:
-        text = (
-            f"a different number in each row: {_columns(names, identifiers)}. If it only numbers the rows: --must-drop"
-        )
-        notes.append(ColumnNote(tuple(names[j] for j in identifiers), "identifier", text))
+    if identifiers is None:
+        identifiers = [names[j] for j in row_numbers(names, features).possible]
+    numbering = [j for j in open_ if names[j] in identifiers]
+    if numbering:
+        text = f"a different number in each row: {_columns(names, numbering)}. If it only numbers the rows: --must-drop"
+        notes.append(ColumnNote(tuple(names[j] for j in numbering), "identifier", text))
     weights = [j for j in open_ if _may_weigh(names[j], features[:, j])]
     for j in weights:
         text = (
@@ -97,7 +104,7 @@ def doubtful_columns(
         "determine the class, with one value for each class",
         remedy,
     )
-    noted = {*identifiers, *weights, *copies}
+    noted = {*numbering, *weights, *copies}
     sorting = [j for j in sorting if j not in noted and names[j] not in mentioned]
     remedy = " the classes: each class has a range of its own. If it was made from the target, or numbers the rows: --must-drop"
     add("sorts", sorting, "sorts", "sort", remedy)

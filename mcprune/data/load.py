@@ -10,7 +10,7 @@ import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape, assemble, flat_rows
 from mcprune.data.checks import nearest, some
-from mcprune.data.columns import Header, column_names, find_header, row_numbers, target_column
+from mcprune.data.columns import Header, RowNumbers, column_names, find_header, row_numbers, target_column
 from mcprune.data.doubts import doubtful_columns
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import read_npz
@@ -182,44 +182,33 @@ def _load_table(path: Path, reading: Reading) -> Dataset:
     is_parquet = path.suffix.lower() == ".parquet"
     table = read_parquet(path, choose) if is_parquet else read_csv(path, header_of, choose)
     assert table.targets is not None  # `choose` always names one
-    out = _row_numbers(table.names, table.features, reading)
+    numbers = row_numbers(table.names, table.features)
+    out = _left_out(numbers, table.names, reading)
     left_out = [*table.identifiers, *(table.names[j] for j in out)]
     if left_out:
         notes.append(
             f"left out, as {'it only numbers or names' if len(left_out) == 1 else 'they only number or name'} the rows: "
             f"{_columns(left_out)}. If that is a measurement: --id-columns keep, or --must-keep"
         )
-    return _assemble_table(
-        str(path),
-        np.delete(table.features, out, axis=1) if out else table.features,
-        table.targets,
-        [name for j, name in enumerate(table.names) if j not in out],
-        table.target_name,
-        notes,
-        reading.required,
-    )
+    names = [name for j, name in enumerate(table.names) if j not in out]
+    features = np.delete(table.features, out, axis=1) if out else table.features
+    dataset = assemble(str(path), features, table.targets, feature_names=names, target_name=table.target_name)
+    return _with_doubts(dataset, names, notes, reading.required, [table.names[j] for j in numbers.possible])
 
 
-def _row_numbers(names: Sequence[str], features: AnyArray, reading: Reading) -> list[int]:
+def _left_out(numbers: RowNumbers, names: Sequence[str], reading: Reading) -> list[int]:
     """Return the columns to leave out because they number the rows; none if no other column would be left."""
     if reading.id_columns == "keep":
         return []
-    numbers = [j for j in row_numbers(names, features).certain if names[j] not in reading.required]
-    return numbers if len(numbers) < len(names) else []
+    out = [j for j in numbers.certain if names[j] not in reading.required]
+    return out if len(out) < len(names) else []
 
 
-def _assemble_table(
-    name: str,
-    features: AnyArray,
-    targets: AnyArray | Sequence[object],
-    names: Sequence[str],
-    target_name: str | None,
-    notes: Sequence[str],
-    required: Sequence[str],
+def _with_doubts(
+    dataset: Dataset, names: Sequence[str], notes: Sequence[str], required: Sequence[str], identifiers: Sequence[str]
 ) -> Dataset:
-    """Make the Dataset of a table, with notes on doubtful columns."""
-    dataset = assemble(name, features, targets, feature_names=names, target_name=target_name)
-    doubts = doubtful_columns(names, dataset.features, dataset.targets, mentioned=required)
+    """Return the Dataset of a table with notes on doubtful columns; `identifiers` may number the rows."""
+    doubts = doubtful_columns(names, dataset.features, dataset.targets, mentioned=required, identifiers=identifiers)
     return replace(dataset, notes=tuple(notes), doubts=doubts)
 
 
@@ -285,16 +274,17 @@ def _from_rows(
             name, features, targets, feature_names=feature_names, image_shape=image_shape, target_name=target_name
         )
     names = column_names(features.shape[1]) if feature_names is None else [str(each) for each in feature_names]
-    dataset = _assemble_table(name, features, targets, names, target_name, (), reading.required)
-    numbers = _row_numbers(names, features, reading)
-    if numbers:
-        first = numbers[0]
+    dataset = assemble(name, features, targets, feature_names=names, target_name=target_name)
+    numbers = row_numbers(names, features)
+    out = _left_out(numbers, names, reading)
+    if out:
+        first = out[0]
         raise DataError(
-            f"{name}: {_columns([names[j] for j in numbers])} only numbers the rows ({some(features[:3, first], 3)}, ...), "
+            f"{name}: {_columns([names[j] for j in out])} only numbers the rows ({some(features[:3, first], 3)}, ...), "
             f"which carries no information. Remove it, such as with numpy.delete(X, {first}, axis=1) or "
             f"X.drop(columns={names[first]!r}); or pass id_columns='keep' if it is one."
         )
-    return dataset
+    return _with_doubts(dataset, names, (), reading.required, [names[j] for j in numbers.possible])
 
 
 def _columns(names: Sequence[str]) -> str:

@@ -144,11 +144,12 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
             return
         named = {str(column) for option in (self.must_keep, self.must_drop) for column in option or ()}
         named |= {name for j, name in enumerate(names) if str(j) in named}
-        numbers = tuple(names[j] for j in row_numbers(names, X).certain if names[j] not in named)
+        numbering = row_numbers(names, X)
+        numbers = tuple(names[j] for j in numbering.certain if names[j] not in named)
+        possible = [names[j] for j in numbering.possible]
+        noted = doubtful_columns(names, X, targets, mentioned={*named, *numbers}, identifiers=possible)
         doubts = [(numbers, "identifier")] if numbers else []
-        doubts += [
-            (doubt.names, doubt.kind) for doubt in doubtful_columns(names, X, targets, mentioned={*named, *numbers})
-        ]
+        doubts += [(doubt.names, doubt.kind) for doubt in noted]
         for columns, kind in doubts:
             if kind in DOUBTS:
                 verb, remedy = DOUBTS[kind]

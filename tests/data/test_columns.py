@@ -250,3 +250,23 @@ def test_a_permutation_of_the_row_numbers_is_said_but_kept(tmp_path):
     assert dataset.feature_names == ("rank", "a")
     assert [(doubt.names, doubt.kind) for doubt in dataset.doubts] == [(("rank",), "identifier")]
     assert "--must-drop" in dataset.doubts[0].text
+
+
+@pytest.mark.parametrize("kind", ["csv", "arrays"])
+def test_row_numbers_are_looked_for_once(kind, tmp_path, monkeypatch):
+    looked = []
+
+    def look(names, features):
+        looked.append(list(names))
+        return row_numbers(names, features)
+
+    for module in ("load", "doubts"):
+        monkeypatch.setattr(f"mcprune.data.{module}.row_numbers", look)
+    rows = np.random.default_rng(0).normal(size=(30, 3))
+    if kind == "csv":
+        text = "".join(f"{i},{a},{b},{i % 2}\n" for i, (a, b, _) in enumerate(rows))
+        (tmp_path / "rows.csv").write_text("number,a,b,class\n" + text)
+        assert load(str(tmp_path / "rows.csv")).n_inputs == 2
+    else:
+        from_arrays(rows, np.arange(30) % 2)
+    assert len(looked) == 1
