@@ -27,7 +27,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.loop import search_planned, with_search_time
+from mcprune.session.loop import search_planned
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Whole weights are repeated rows while these are not more than so many, or so many times the rows.
@@ -145,8 +145,7 @@ def search_mask(
     began = time.monotonic()
     try:
         plan = make_plan(config, dataset, function=function)
-        config = with_search_time(config, plan, began, None)
-        plan, mask, _ = search_planned(config, plan, Interrupt())
+        plan, mask, _ = search_planned(config, plan, Interrupt(), began)
     finally:
         torch.set_num_threads(threads)
         numba.set_num_threads(kernels)

@@ -309,13 +309,15 @@ def search(
     KeyboardInterrupt
         The interrupt came.
     """
-    return search_planned(config, make_plan(config, dataset, split_seed=split_seed), interrupt)
-
-
-def search_planned(config: Config, plan: Plan, interrupt: Interrupt) -> tuple[Plan, BoolArray, float | None]:
-    """Search as `search` does, for a plan."""
     began = time.monotonic()
-    searched = make_search(config, plan, began)
+    return search_planned(config, make_plan(config, dataset, split_seed=split_seed), interrupt, began)
+
+
+def search_planned(
+    config: Config, plan: Plan, interrupt: Interrupt, began: float
+) -> tuple[Plan, BoolArray, float | None]:
+    """Search as `search` does, for a plan; `began`, by time.monotonic, is where `max_time` is counted from."""
+    searched = make_search(with_search_time(config, plan, began, None), plan, began)
     for _ in searched.run(interrupt, began):
         pass
     if interrupt.should_stop:

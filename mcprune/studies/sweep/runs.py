@@ -162,18 +162,24 @@ class Sweeper:
         return result
 
     def _score(self, values: Options, seed: int) -> float:
-        """Return the validation accuracy of one search; no test row has a part in it."""
+        """Return the validation accuracy of one search; no test row has a part in it.
+
+        `max_time` is that of the search and the training of its fresh classifier.
+        """
+        began = time.monotonic()
         config = make_config(**{**self.sweep.options, **values, "seed": seed, "compare": "no"})
         with Interrupt() as interrupt:
             plan, mask, validation_accuracy = search(config, self.dataset, interrupt, split_seed=self.sweep.seeds[0])
             if self.sweep.objective == "not-retrained":
                 assert validation_accuracy is not None  # __post_init__ has checked that there are validation rows
                 return validation_accuracy
-            refit, data, settled = Refit(plan, lambda: interrupt.should_stop), plan.splits, plan.config
+            deadline = began + plan.runtime.max_time
+            refit, data, settled = Refit(plan, lambda: interrupt.should_stop, deadline), plan.splits, plan.config
             model = refit.small(mask, seed)
             fit(
                 model, refit.columns(plan.rows(data.train.features), mask), torch.from_numpy(data.train.targets).to(plan.device),
-                epochs=plan.retrain.epochs, batch_size=plan.train.batch_size, learning_rate=plan.retrain.learning_rate,
+                epochs=refit.fitting_epochs(model, mask, plan.retrain.epochs), batch_size=plan.train.batch_size,
+                learning_rate=plan.retrain.learning_rate,
                 weight_decay=plan.retrain.weight_decay, seed=seed, input_noise=settled.retrain.input_noise or 0.0,
                 should_stop=refit.should_stop,
             )  # fmt: skip

@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("optuna", reason="the extra sweep is not installed")
 
+from mcprune.data.load import load
 from mcprune.session.interrupt import own_signals
-from mcprune.studies.sweep.runs import Sweeper
+from mcprune.studies.sweep.runs import Sweep, Sweeper
 from mcprune.studies.sweep.study import Study
 from mcprune.studies.sweep.vary import read_all
 
@@ -60,3 +61,15 @@ def test_an_interrupt_comes_between_the_writes_to_the_journal(tmp_path, monkeypa
         again = sweeper(root)
         list(again.run(2))
         assert {trial["place"]: trial["values"] for trial in again.study.trials()} == dict(enumerate(values))
+
+
+@pytest.mark.parametrize("objective", ["retrained", "not-retrained"])
+def test_max_time_bounds_each_search_with_its_classifier(objective, tmp_path, monkeypatch):
+    epochs = {"epochs": 1_000_000, "retrain_epochs": 1_000_000}  # without a plan for the time this takes days
+    options = {"keep": 4, "hidden": (16,), "threads": 1, "max_time": 1.0, **epochs}
+    trained = []
+    monkeypatch.setattr("mcprune.studies.sweep.runs.fit", lambda *_, epochs, **more: trained.append(epochs))
+    score = Sweeper(Sweep(options, VARY, (0,), objective), load("wine"), tmp_path / "sweep")._score({}, 0)
+    assert 0 <= score <= 1
+    assert all(1 <= epochs < 1_000_000 for epochs in trained)
+    assert len(trained) == (objective == "retrained")
