@@ -88,9 +88,14 @@ def torch_seed(number: int) -> Iterator[None]:
     """Set torch's global state, from which dropout and new layers draw, inside; put it back after."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number)
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(number)  # torch.manual_seed formats a traceback each time
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    try:
         yield
+    finally:
+        torch.set_rng_state(state)
 
 
 @contextmanager

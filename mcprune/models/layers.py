@@ -116,6 +116,19 @@ class Scatter(nn.Module):
         return f"kept={self.keep.numel()}, shape={self.shape}"
 
 
+def allocate(model: nn.Module, device: str = "cpu") -> nn.Module:
+    """Give a model on "meta" uninitialised storage, in place, and return it: `Module.to_empty` without a second of imports."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
+                module._parameters[name] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device=device)
+    return model
+
+
 def initialise(model: nn.Module, seed: int) -> nn.Module:
     """Give every known layer of ``model`` fresh parameters that depend on nothing but the seed.
 

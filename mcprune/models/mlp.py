@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ConfigError
-from mcprune.models.layers import initialise
+from mcprune.models.layers import allocate, initialise
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -88,7 +88,7 @@ class MLP(nn.Module):
             layers.append(nn.Linear(inputs, outputs, bias=self.bias, device="meta", dtype=torch.float32))
         self.layers = nn.Sequential(*layers)
         if device != "meta":
-            self.to_empty(device=device)
+            allocate(self, device)
             initialise(self, seed)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

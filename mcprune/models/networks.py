@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
-from mcprune.models.layers import initialise
+from mcprune.models.layers import allocate, initialise
 
 VGG13: tuple[int | str, ...] = (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 # Channels and stride of each pair of a depthwise and a pointwise convolution.
@@ -175,6 +175,4 @@ def build_network(
     features = fill(layers, planes, (height, breadth), lambda channels: max(1, round(width * channels)))
     layers.named["flatten"] = nn.Flatten()
     layers.named["classes"] = nn.Linear(features, n_classes, device="meta")
-    model = layers.sequential().to_empty(device="cpu")
-    initialise(model, seed)
-    return model
+    return initialise(allocate(layers.sequential()), seed)

@@ -10,7 +10,7 @@ from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.kinds import LARGEST, build_layer, describe_layer
-from mcprune.models.layers import Scatter, initialise
+from mcprune.models.layers import Scatter, allocate, initialise
 from mcprune.models.mlp import MLP
 from mcprune.models.networks import NETWORKS, Residual, build_network
 from mcprune.models.outputs import changed_place, without_last
@@ -161,7 +161,7 @@ def from_description(description: Mapping[str, object], seed: int = 0) -> nn.Mod
         If the description is not one of a built-in model.
     """
     model = skeleton(description)
-    return initialise(model.to_empty(device="cpu"), seed)
+    return initialise(allocate(model), seed)
 
 
 def skeleton(description: Mapping[str, object], own: nn.Module | None = None) -> nn.Module:

@@ -18,6 +18,7 @@ from mcprune.methods.base import Finalist
 from mcprune.random import Stream, generator, torch_seed
 from mcprune.session.build.plan import Plan
 from mcprune.storage.result_events import Playoff, Standing
+from mcprune.training.adam import AdamW
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 FOLDS, ROUNDS = 4, 2
@@ -187,15 +188,14 @@ def _held_out(
     batches = np.stack([_batches(rows, weights, steps, draw) for rows in training], axis=1)  # (steps, folds, rows)
     with torch_seed(int(draw.integers(2**31))):
         layers = _layers(masks, n, classes)
-        optimizer = torch.optim.AdamW(layers, RATE, weight_decay=DECAY, fused=True)
+        optimizer = AdamW(layers, RATE, DECAY)
         step = 0
         while step < steps:
             if step == TIMED and recorded is not None:
                 steps = min(steps, recorded)
             elif step == TIMED and seconds < math.inf:
                 steps = max(SHORTEST, min(steps, int(TIMED * seconds / max(time.monotonic() - began, 1e-9))))
-            for group in optimizer.param_groups:
-                group["lr"] = RATE * (1.0 - step / steps)
+            optimizer.learning_rate = RATE * (1.0 - step / steps)
             batch = torch.from_numpy(batches[step])
             # All masks drop the same hidden units, which pairs them, and draws less.
             scale = (torch.rand(FOLDS, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)

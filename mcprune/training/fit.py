@@ -10,6 +10,7 @@ from torch import nn
 from mcprune.errors import NumericalError
 from mcprune.models.modes import is_fully_frozen, use_training_mode
 from mcprune.random import Stream, generator, step_noise
+from mcprune.training.adam import one_cycle
 from mcprune.training.distill import DistillationTargets
 from mcprune.training.steps import adam, add_noise, autocast, mean_loss
 
@@ -72,12 +73,12 @@ def fit(
     size = min(batch_size, rows)
     steps = rows // size
     optimizer = adam(model, learning_rate, weight_decay)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * learning_rate, total_steps=epochs * steps)
     draw = generator(seed, Stream.FIT_ORDER)
     model.train()
     use_training_mode(model)
     loss = torch.zeros(())
     scaled = None if weights is None else weights / weights.mean()
+    done = 0
     with step_noise(seed, 0):
         for _ in range(epochs):
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
@@ -95,10 +96,11 @@ def fit(
                 else:
                     temperature = distillation.temperature
                     loss = temperature**2 * mean_loss(logits / temperature, labels, shares)
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.learning_rate, optimizer.beta = one_cycle(done, epochs * steps, 2 * learning_rate)
+                optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
-                cycle.step()
+                done += 1
                 if should_stop():
                     raise KeyboardInterrupt
     model.eval()

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from mcprune.models.modes import trainable_parameters
+from mcprune.training.adam import AdamW
 from mcprune.types import Float32Array, IntArray
 
 
@@ -50,8 +51,6 @@ def autocast(features: torch.Tensor, is_on: bool) -> AbstractContextManager[obje
     return torch.autocast(features.device.type, dtype=torch.bfloat16) if is_on else nullcontext()
 
 
-def adam(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Return AdamW in one fused kernel: a loop over the tensors would cost more than the arithmetic."""
-    # A group may be empty, as that of a frozen classifier is; a bare list may not.
-    groups = [{"params": trainable_parameters(model)}]
-    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
+def adam(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
+    """Return the optimizer of a classifier's trainable parameters."""
+    return AdamW(trainable_parameters(model), learning_rate, weight_decay)

@@ -17,6 +17,7 @@ from mcprune.models.modes import use_training_mode
 from mcprune.random import Stream, generator, step_noise
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.space import SearchSpace
+from mcprune.training.adam import AdamW
 from mcprune.training.batches import OrderState, RowOrder
 from mcprune.training.steps import adam, add_noise, autocast, mean_loss, swap_sites
 from mcprune.types import Float32Array, FloatArray, IntArray
@@ -35,7 +36,7 @@ class TrainerState:
     ----------
     model : nn.Module
         The classifier itself, not a copy.
-    optimizer : Optimizer
+    optimizer : AdamW
     steps : int
         Made so far.
     draw : Generator
@@ -45,7 +46,7 @@ class TrainerState:
     """
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: AdamW
     steps: int
     draw: np.random.Generator
     order: OrderState
@@ -178,8 +179,7 @@ class Trainer:
             if self.mask_noise < 0.5 / max(kept.size, 1)
             else max(1, round(self.mask_noise * kept.size))
         )
-        for group in state.optimizer.param_groups:
-            group["lr"] = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
+        state.optimizer.learning_rate = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
         use_training_mode(self.gated.model)
         plain = torch.from_numpy(gates).to(self.features)
         loss = torch.zeros(())
@@ -209,7 +209,7 @@ class Trainer:
                 loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
                 if self._shared is not None:
                     loss = loss * (len(rows) / self.batch_size)
-                state.optimizer.zero_grad(set_to_none=True)
+                state.optimizer.zero_grad()
                 total = loss if hook is None else loss + hook.penalty()
                 if total.requires_grad:  # both the classifier and the mask may be fixed
                     torch.autograd.backward(total)

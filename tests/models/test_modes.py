@@ -128,7 +128,7 @@ def test_training_leaves_frozen_tensors_alone(weight_decay):
     fit(net, rows, classes, epochs=2, batch_size=16, learning_rate=0.01, weight_decay=weight_decay, seed=0)
     assert all(name.startswith(("5.", "6.", "7.")) for name in changed(before, net))
     assert "7.weight" in changed(before, net)
-    held = {id(each) for group in adam(net, 0.1, 0.1).param_groups for each in group["params"]}
+    held = {id(each) for each in adam(net, 0.1, 0.1).parameters}
     assert held == {id(each) for each in trainable_parameters(net)}
 
 

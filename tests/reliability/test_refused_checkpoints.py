@@ -144,7 +144,7 @@ def test_what_fits_its_hash_but_not_its_run_is_refused(folder):
 
 
 def optimizer(tree):
-    return tree["search"]["trainer"]["members"][0]["optimizer"]["0"]
+    return tree["search"]["trainer"]["members"][0]["optimizer"]["moments"][0]
 
 
 WRONG = {
