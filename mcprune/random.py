@@ -90,7 +90,7 @@ def torch_seed(number: int) -> Iterator[None]:
 
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(number)  # torch.manual_seed formats a traceback each time
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(number)
     try:
         yield

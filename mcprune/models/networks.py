@@ -175,4 +175,6 @@ def build_network(
     features = fill(layers, planes, (height, breadth), lambda channels: max(1, round(width * channels)))
     layers.named["flatten"] = nn.Flatten()
     layers.named["classes"] = nn.Linear(features, n_classes, device="meta")
-    return initialise(allocate(layers.sequential()), seed)
+    model = layers.sequential()
+    initialise(allocate(model), seed)
+    return model

@@ -170,24 +170,14 @@ class Trainer:
         NumericalError
             The loss is not finite.
         """
-        is_kept = weights > 0 if self.ties is None else self.ties.items_of(weights > 0)
-        kept, dropped = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
-        if self.never is not None:
-            dropped = np.setdiff1d(dropped, self.never)
-        swaps = (
-            round(self.mask_noise * kept.size)
-            if self.mask_noise < 0.5 / max(kept.size, 1)
-            else max(1, round(self.mask_noise * kept.size))
-        )
-        state.optimizer.learning_rate = self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
+        kept, dropped, swaps = self.swappable(weights)
+        state.optimizer.learning_rate = self.rate_at(progress)
         use_training_mode(self.gated.model)
         plain = torch.from_numpy(gates).to(self.features)
         loss = torch.zeros(())
         with step_noise(self.seed, state.steps):
             for _ in range(count):
-                rows = self._batches.next(state.order)
-                if self._rows is not None:
-                    rows = self._rows[rows]
+                rows = self.next_rows(state)
                 seen, columns = None, None
                 if hook is not None:
                     seen = add_noise(self.features[rows], self.input_noise)
@@ -221,9 +211,31 @@ class Trainer:
                 if hook is not None:
                     hook.after_step(loss.detach())
                 state.steps += 1
+        self.check(loss, state.steps)
+
+    def rate_at(self, progress: float) -> float:
+        """Return the learning rate at a share of the run."""
+        return self.learning_rate * min(1.0, max(0.02, (1.0 - progress) / 0.4))
+
+    def swappable(self, weights: FloatArray) -> tuple[IntArray, IntArray, int]:
+        """Return the kept and the dropped sites, or items of tied sites, that rows swap, and how many each row swaps."""
+        is_kept = weights > 0 if self.ties is None else self.ties.items_of(weights > 0)
+        kept, dropped = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
+        if self.never is not None:
+            dropped = np.setdiff1d(dropped, self.never)
+        swaps = round(self.mask_noise * kept.size)
+        return kept, dropped, swaps if self.mask_noise < 0.5 / max(kept.size, 1) else max(1, swaps)
+
+    def next_rows(self, state: TrainerState) -> torch.Tensor:
+        """Return the indices of the next batch."""
+        rows = self._batches.next(state.order)
+        return rows if self._rows is None else self._rows[rows]
+
+    def check(self, loss: torch.Tensor, steps: int) -> None:
+        """Refuse a loss that is not finite after so many steps."""
         if not bool(torch.isfinite(loss)):
             raise NumericalError(
-                f"The classifier's loss is {loss.item()} at training step {state.steps}. Lower --learning-rate "
+                f"The classifier's loss is {loss.item()} at training step {steps}. Lower --learning-rate "
                 f"(it is {self.learning_rate:g}) or --weight-decay, or look for huge values in the data (--scale standard)."
             )
 
@@ -250,16 +262,36 @@ class Trainer:
             whole = np.repeat(gates[None], len(rows), axis=0)
             whole[:, free] = swapped[:, self.ties.owner[free]]
             return None, torch.from_numpy(whole).to(self.features), None
-        pool = dropped
-        if dropped.size > SWAP_POOL:
-            pool = np.sort(draw.choice(dropped, SWAP_POOL, replace=False))
-        live = np.concatenate([kept, pool])
-        is_exact = not gates[dropped].any()  # no dropped input is seen at all, as it is through soft gates
-        if not (is_exact and self.gated.takes_columns and 2 * live.size < gates.size):
-            swapped = swap_sites(gates, kept, pool, swaps, len(rows), draw)
+        swapped, live = swap_inputs(
+            draw, len(rows), gates, kept, dropped, swaps, may_leave_out=self.gated.takes_columns
+        )
+        if live is None:
             return None, torch.from_numpy(swapped).to(self.features), None
-        places = np.arange(live.size)
-        swapped = swap_sites(gates[live], places[: kept.size], places[kept.size :], swaps, len(rows), draw)
         columns = torch.from_numpy(live).to(rows.device)
         part = add_noise(self.features.index_select(0, rows).index_select(1, columns), self.input_noise)
         return part, torch.from_numpy(swapped).to(part), columns
+
+
+def swap_inputs(
+    draw: np.random.Generator,
+    rows: int,
+    gates: Float32Array,
+    kept: IntArray,
+    dropped: IntArray,
+    swaps: int,
+    *,
+    may_leave_out: bool,
+) -> tuple[Float32Array, IntArray | None]:
+    """Return the gates of rows that swap sites, of all sites or of a few live ones, and those sites (None: all).
+
+    Sites that are 0 in all rows are left out where that is faster and `may_leave_out`.
+    """
+    pool = dropped
+    if dropped.size > SWAP_POOL:
+        pool = np.sort(draw.choice(dropped, SWAP_POOL, replace=False))
+    live = np.concatenate([kept, pool])
+    is_exact = not gates[dropped].any()  # no dropped input is seen at all, as it is through soft gates
+    if not (is_exact and may_leave_out and 2 * live.size < gates.size):
+        return swap_sites(gates, kept, pool, swaps, rows, draw), None
+    places = np.arange(live.size)
+    return swap_sites(gates[live], places[: kept.size], places[kept.size :], swaps, rows, draw), live
