@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mcprune.methods.base import TrainingHook
 from mcprune.training.fit import fit
+from mcprune.training.stacked_steps import StackedSteps, can_stack
 from mcprune.training.trainer import Trainer, TrainerState
 from mcprune.types import Float32Array, FloatArray
 
@@ -30,7 +31,7 @@ class StackState:
 
 
 class ClassifierStack:
-    """Trains several classifiers in turns, each step on the rows of its own fold.
+    """Trains several classifiers, each step on the rows of its own fold.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ class ClassifierStack:
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self.trainers = tuple(trainers)
+        self._can_stack = can_stack(self.trainers)
+        self._stacked: tuple[StackState, StackedSteps] | None = None
 
     @property
     def step_rows(self) -> int:
@@ -59,7 +62,12 @@ class ClassifierStack:
         progress: float,
         hook: TrainingHook | None = None,
     ) -> None:
-        """Make `count` steps with each classifier, in place; see `Trainer.run`."""
+        """Make `count` steps with each classifier, in place, at once where they can be stacked; see `Trainer.run`."""
+        if hook is None and self._can_stack:
+            if self._stacked is None or self._stacked[0] is not state:
+                self._stacked = state, StackedSteps(self.trainers, state.members)
+            self._stacked[1].run(count, gates, weights, progress)
+            return
         for trainer, member in zip(self.trainers, state.members, strict=True):
             trainer.run(member, count, gates, weights, progress, hook)
 

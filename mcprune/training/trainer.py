@@ -109,7 +109,7 @@ class Trainer:
         self.targets = targets
         self._rows = None if rows is None else torch.from_numpy(rows).to(targets.device)
         used = weights if weights is None or self._rows is None else weights[self._rows]
-        self.weights = None if weights is None or used is None else weights / used.mean()
+        self.weights = None if weights is None or used is None else weights / used.mean()  # of all rows
         count = len(targets) if rows is None else len(rows)
         self.batch_size = min(batch_size, count)
         self.learning_rate = learning_rate
@@ -119,16 +119,21 @@ class Trainer:
         self.ties = None if space is None or space.items is None else space
         self.amp = amp
         self.seed = seed
-        self._weight_decay = weight_decay
+        self.weight_decay = weight_decay
         self._batches = RowOrder(count, self.batch_size, features.device)
         self._shared = None if ranks is None else DataParallel(ranks, self.batch_size)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a step is backprop on the rows as they are: no noise on the inputs, no tied sites, no other process, no bfloat16."""
+        return not self.input_noise and self.ties is None and self._shared is None and not self.amp
 
     def init(self) -> TrainerState:
         """Return the state before the first step: the classifier as it is."""
         model = self.gated.model
         return TrainerState(
             model=model,
-            optimizer=adam(model, self.learning_rate, self._weight_decay),
+            optimizer=adam(model, self.learning_rate, self.weight_decay),
             steps=0,
             draw=generator(self.seed, Stream.MASK_NOISE),
             order=self._batches.init(generator(self.seed, Stream.TRAINING_ORDER)),
