@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mcprune.storage.events import RunDone as RunDone
     from mcprune.storage.events import RunStarted as RunStarted
     from mcprune.storage.events import Scored as Scored
+    from mcprune.storage.events import Stage as Stage
     from mcprune.storage.events import Stopped as Stopped
     from mcprune.storage.pruned_model import PrunedModel as PrunedModel
     from mcprune.storage.pruned_model import load as load
@@ -70,6 +71,7 @@ _HOMES = {
     "RunDone": "mcprune.storage.events",
     "RunStarted": "mcprune.storage.events",
     "Scored": "mcprune.storage.events",
+    "Stage": "mcprune.storage.events",
     "Stopped": "mcprune.storage.events",
     "export": "mcprune.exporters.export",
     "fit": "mcprune.api",

@@ -40,6 +40,7 @@ class Stream(IntEnum):
     PLAYOFF = 15  # folds and batches of a round of the playoff
     PLAYOFF_MASKS = 19  # random masks that the finalists are compared with
     PLAYOFF_ROWS = 20  # rows of the playoff, where there are too many
+    STORED_ROWS = 18  # test rows whose predictions are stored
     STUDY_ROWS = 21
     STUDY_SUBSET = 31
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mcprune.cli.screens.choose import choose_screen, watch
 from mcprune.config.schema import Config
 from mcprune.config.sections.settings import RankSettings
 from mcprune.errors import FolderError, McpruneError
+from mcprune.report.screens.choose import choose_screen, watch
 from mcprune.session import worker
 from mcprune.session.checkpoints.open_run import is_finished, open_run
 from mcprune.session.loop import run

@@ -54,7 +54,7 @@ def resume(arguments: list[str]) -> int:
 
             return resume_shared(place, options)
 
-    from mcprune.cli.screens.choose import choose_screen, watch
+    from mcprune.report.screens.choose import choose_screen, watch
     from mcprune.session.checkpoints.open_run import is_finished, open_run
     from mcprune.session.resume import resume_run
 

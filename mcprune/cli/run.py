@@ -18,8 +18,8 @@ def run(arguments: list[str]) -> int:
     options, quiet, json = run_options(arguments)
     folder = options.pop("replay", None)
 
-    from mcprune.cli.screens.choose import choose_screen, watch
     from mcprune.config.schema import make_config
+    from mcprune.report.screens.choose import choose_screen, watch
 
     if folder is not None:
         return _replay(str(folder), options, quiet=quiet, json=json)
@@ -41,8 +41,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _replay(folder: str, options: dict[str, object], *, quiet: bool, json: bool) -> int:
-    from mcprune.cli.screens.choose import choose_screen, watch
     from mcprune.config.schema import make_config
+    from mcprune.report.screens.choose import choose_screen, watch
     from mcprune.session.loop import run
     from mcprune.session.steering.replay import read_replay
 
@@ -68,7 +68,7 @@ def _run_shared(config: Config, controller: Controller | None, *, quiet: bool, j
 
         return run_shared(place, config, controller, quiet=quiet, json=json)
 
-    from mcprune.cli.screens.choose import choose_screen, watch
+    from mcprune.report.screens.choose import choose_screen, watch
     from mcprune.session.loop import run
 
     with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:

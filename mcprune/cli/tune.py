@@ -76,9 +76,9 @@ def tune(arguments: list[str]) -> int:
         return _show(own, port)
     config = make_config(**options)
 
-    from mcprune.cli.screens.choose import choose_screen, watch
     from mcprune.dashboard.callback import Dashboard
     from mcprune.dashboard.controller import is_bounded
+    from mcprune.report.screens.choose import choose_screen, watch
     from mcprune.session.loop import run
 
     host = "127.0.0.1" if own.host is None else own.host

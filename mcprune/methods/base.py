@@ -181,6 +181,10 @@ class Method(ABC, Generic[S]):
     def description(self) -> dict[str, str]:
         """Return the names of the evaluator and of the canonical one, for the record."""
 
+    def announce(self, state: S, progress: float) -> str:
+        """Return what is done at the beginning of the block that ends at this share of the run and may take long; else ''."""
+        return ""
+
     def begin(self, state: S, batch: Batch) -> S:
         """Prepare the first block, once the classifier is as the search starts with it. Called where `first_rows` is positive."""
         return state

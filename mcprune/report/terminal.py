@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from mcprune.errors import FolderError
 from mcprune.report import summary as table
-from mcprune.report.text import columns
+from mcprune.report.text import columns, wrapped
 from mcprune.storage.events import RunDone
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def choose(stream: TextIO) -> PlainOutput | RichOutput:
 
 
 def report(output: Output, done: RunDone) -> None:
-    """Write the final report: the table, what is kept, the sizes, where everything lies.
+    """Write the final report: the result in a sentence, the table, what is kept, the sizes, where everything lies.
 
     Parameters
     ----------
@@ -131,7 +131,14 @@ def report(output: Output, done: RunDone) -> None:
     done : RunDone
         The last event of the run, or its result.json.
     """
-    output.lines([""])
+    sentences = [text for text in (done.summary, done.simpler) if text]
+    output.lines(
+        [
+            "",
+            *(line for text in sentences for line in wrapped(text, output.width, indent="")),
+            *([""] if sentences else []),
+        ]
+    )
     objective = done.objective
     output.table(table.header(objective), [table.cells(score, objective) for score in done.scores])
     output.lines(

@@ -32,13 +32,13 @@ from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
 from mcprune.session.steering.callbacks import Callback, Callbacks
 from mcprune.session.steering.controller import Controller
-from mcprune.storage.events import Event, Note, RunStarted
+from mcprune.storage.events import Event, Note, RunStarted, Stage
 from mcprune.storage.folder import RunFolder
 from mcprune.training.classifiers import describe_classifier
 from mcprune.types import BoolArray
 from mcprune.version import VERSION
 
-MOST_NAMES = 4096  # names of inputs in `run_started`
+MOST_NAMES, MOST_CLASSES = 4096, 100  # names of inputs and of classes in `run_started`
 # Of the time of a command: the least seconds of a search; the largest share of the retraining, and its reserve over the estimate.
 AT_LEAST, MOST_RETRAINING, RESERVED = 0.01, 0.5, 1.2
 
@@ -201,6 +201,8 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         versions=versions(),
         name=data.name,
         rows={part: len(getattr(data, part).targets) for part in ("train", "validation", "test")},
+        classes=tuple(map(str, data.labels[:MOST_CLASSES])),
+        n_classes=data.n_classes,
         n_sites=plan.sites.size,
         keep=plan.keep,
         costs=tuple(cost_budgets(plan)),
@@ -235,6 +237,8 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
         if search.blocks_done < search.pace.blocks and not search.is_within():
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Note(text + "; fewer --epochs plan a shorter run")
+        if plan.chain.starts and search.may_play:
+            yield Stage("playoff", "fresh classifiers compare the masks of the chains and their starts")
         mask, hardened = search.harden()
         if search.playoff is not None:
             yield search.playoff
@@ -249,6 +253,7 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
             hardened=hardened,
             scores=search.method.scores(search.state.method),
             adapted=None if last is None else adapted_event(last.adapted),
+            playoff=search.playoff,
         )
         if folder is not None:  # which the last block has created
             write_mask(plan, result, folder)

@@ -132,6 +132,7 @@ def play(
             float(share @ np.mean(right[place], axis=0)),
             *(paired(place) if place != best else (0.0, 0.0)),
             len(losses[place]),
+            tuple(np.flatnonzero(finalists[place].mask).tolist()),
         )
         for place in order
     )

@@ -25,7 +25,7 @@ from mcprune.session.steering.callbacks import Callbacks
 from mcprune.session.steering.controller import Controller
 from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, deserialize
-from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Playoff, Replanned, Stopped
+from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Playoff, Replanned, Stage, Stopped
 from mcprune.types import BoolArray
 
 # The largest numbers of progress events, of those with validation accuracies, and of those with the gates.
@@ -104,17 +104,26 @@ class Search(SearchStatus):
         if self.is_over:
             return
         if not self.blocks_done:
+            if self.plan.train.pretrain:
+                yield Stage(
+                    "pretrain", f"training the classifier with all sites for {self.plan.train.pretrain:,} epochs"
+                )
             began_training = time.monotonic()
             if text := self.pretrain(lambda: interrupt.should_stop):
                 yield Note(text)
             began_search += time.monotonic() - began_training  # not part of the time of the search
             self.start()
+        is_loaded = not self.method.uses_blocks
+        if not is_loaded:
+            yield Stage("compile", "loading the engine (the first run on a machine compiles it, for up to a minute)")
         while not self.is_over:
             block, block_began = state.blocks_done, time.monotonic()
             if state.replan:
                 yield from self._replan(block, state.replan)
             yield from self.steer(block, interrupt)
             began_search += time.monotonic() - block_began  # a pause is not part of it
+            if text := self.method.announce(state.method, self.pace.progress(block + 1)):
+                yield Stage("start", text)
             block_began = time.monotonic()
             self.is_between = False
             info = self.advance(block)
@@ -127,6 +136,9 @@ class Search(SearchStatus):
             self._reported = replace(state.reported)
             self.is_between = True
             self.callbacks.on_block(self, info)
+            if not is_loaded:
+                is_loaded = True
+                yield Stage("search", f"searching: {self.pace.blocks:,} blocks of training and decisions")
             yield from self._report(info, stopping or state.end_reason)
             if stopping or self.is_over:
                 return
@@ -170,10 +182,7 @@ class Search(SearchStatus):
         self.is_between = False
         gates, kept = self.training_gates(), int((self.position() > 0).sum())
         mask = self.finish(self.plan.evaluation.rows)
-        is_played = (
-            plays and not self.is_stopping and self.plan.facts.kinds == {"inputs"} and self.plan.is_plain_objective
-        )
-        finalists = self.method.finalists(self.state.method) if is_played else []
+        finalists = self.method.finalists(self.state.method) if plays and self.may_play else []
         if self.state.guard.fallen:
             best = Finalist("best on validation rows", self.state.guard.mask.copy())
             finalists = [*finalists, best] if finalists else []
@@ -186,6 +195,11 @@ class Search(SearchStatus):
         self.mask = mask
         self.final_gates = self.training_gates()
         return mask, self.hardened_event(mask, gates, kept)
+
+    @property
+    def may_play(self) -> bool:
+        """Whether several finalists would be compared."""
+        return not self.is_stopping and self.plan.facts.kinds == {"inputs"} and self.plan.is_plain_objective
 
     def pretrain(self, should_stop: Callable[[], bool]) -> str:
         """Train the classifier with all sites kept, where the options say so, and return a note on it.

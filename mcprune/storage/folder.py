@@ -201,6 +201,19 @@ class RunFolder:
         except OSError as error:
             raise self._stopped(name, error) from None
 
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file in one step.
+
+        Raises
+        ------
+        FolderError
+            It cannot be written.
+        """
+        try:
+            write_whole(self.path / name, content)
+        except OSError as error:
+            raise self._stopped(name, error) from None
+
     def write_model(self, model: nn.Module, extra: Mapping[str, object]) -> None:
         """Write the pruned model and what `load` needs.
 

@@ -12,12 +12,13 @@ from mcprune.types import JsonObject
 CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "result.json"
 REQUEST = "request.json"  # the options as requested; until the run has ended
 CHECKPOINT, OLDER = "checkpoint.safetensors", "checkpoint-older.safetensors"  # the last two, until the run has ended
+PREDICTIONS = "predictions.safetensors"  # of the test rows
 REPORT = "report.html"  # of `mcprune report`
 # Of `mcprune export` without a name: a replaced run takes these along.
 EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
 HALF = (".new", ".part", ".part.new")  # endings of files that are being written
 BEFORE = ".before"  # an earlier run under --force, until the new run has a mask
-FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json")
+FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json", PREDICTIONS)
 ALL_FILES = (REQUEST, *FILES, CHECKPOINT, OLDER, REPORT, *(EXPORT + ending for ending in ENDINGS.values() if ending))
 
 

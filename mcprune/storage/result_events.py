@@ -73,6 +73,8 @@ class Standing:
         Mean loss above that of the winner in the rounds of both, and its standard error over the rows; 0 for the winner.
     rounds : int
         Rounds that it took part in.
+    indices : list, sites
+        Flat indices of its sites, rising.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Standing:
     behind: float
     error: float
     rounds: int
+    indices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ class Scored(Event):
     name : str
         `all sites`; `hard mask, not retrained` (the search's classifier under the mask); `hard mask, retrained` (trained on the kept
         sites); `hard mask, fine-tuned` (the kept trained values after a short update); `dense` (the frozen classifier with all sites);
-        `magnitude, not retrained`; `magnitude, fine-tuned`; `random masks`; `first-layer magnitude`; `weight magnitude`.
+        `magnitude, not retrained`; `magnitude, fine-tuned`; `random masks`; `first-layer magnitude`; `weight magnitude`. Names that end
+        in `, short training` are of a comparison in fewer epochs, in which `hard mask, short training` are the kept sites.
     kept : int, sites
         Kept sites.
     accuracy : float or None, share
@@ -144,6 +148,11 @@ class Scored(Event):
         not defined on these rows.
     seconds : float, s
         Time spent on this row.
+    error : float or None, share
+        Standard error of the accuracy: over the test rows, or over the masks if `count` is above 1.
+    behind, behind_error : float or None, share
+        How much lower the accuracy is than that of the pruned model, and its standard error, paired row by row (over the masks if
+        `count` is above 1); null for rows of the pruned model itself.
     """
 
     name: str
@@ -153,6 +162,9 @@ class Scored(Event):
     count: int
     objective: float | None
     seconds: float
+    error: float | None = None
+    behind: float | None = None
+    behind_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +214,10 @@ class RunDone(Event):
         Of one row, in linear and convolution layers.
     nonzero_weights : BeforeAfter, weights
         Weights of linear and convolution layers that are not 0.
+    summary : str
+        The result in one sentence.
+    simpler : str
+        A sentence on simpler ways that do as well within one standard error; empty where there is none.
     """
 
     name: str
@@ -223,6 +239,8 @@ class RunDone(Event):
     parameters: BeforeAfter
     macs: BeforeAfter
     nonzero_weights: BeforeAfter
+    summary: str = ""
+    simpler: str = ""
     outcome: object = field(
         default=None, repr=False, compare=False, metadata={"json": False}
     )  # session.finish.finalize.Outcome

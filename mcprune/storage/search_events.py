@@ -23,6 +23,10 @@ class RunStarted(Event):
         Name of the data set.
     rows : dict, rows
         Rows of each part: `train`, `validation`, `test`.
+    classes : list
+        The classes of the targets, as texts; at most 100 of them.
+    n_classes : int
+        Number of classes.
     n_sites : int, sites
         Number of sites, N.
     keep : int, sites
@@ -61,6 +65,8 @@ class RunStarted(Event):
     versions: dict[str, str]
     name: str
     rows: dict[str, int]
+    classes: tuple[str, ...]
+    n_classes: int
     n_sites: int
     keep: int
     costs: tuple[CostBudget, ...]
@@ -89,6 +95,22 @@ class Note(Event):
         The sentence.
     """
 
+    text: str
+
+
+@dataclass(frozen=True)
+class Stage(Event):
+    """A stage of the run begins that may take long. For screens alone: it is not written to `events.jsonl`.
+
+    Attributes
+    ----------
+    name : str
+        `pretrain`, `compile`, `start`, `search`, `playoff`, `retrain` or `compare`.
+    text : str
+        What is done, in a few words.
+    """
+
+    name: str
     text: str
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from mcprune.errors import ObjectiveError
 from mcprune.evaluators.choose import EvaluationProblem, make_canonical
 from mcprune.objectives.base import Objective, Rows, losses_of
 from mcprune.objectives.decisions import WorstGroup
-from mcprune.types import AnyArray, BoolArray, IntArray
+from mcprune.types import AnyArray, BoolArray, Float32Array, IntArray
 
 PART = 8192  # rows at a time
 MOST_GROUPS = 1000
@@ -83,17 +85,37 @@ def value_of(
     return float(losses[0])
 
 
-@torch.no_grad()
 def accuracy(
     model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None
 ) -> float:
     """Return the share of rows (rows, ...) whose largest logit is that of their target (rows,); `gates` (N,) for a GatedModel."""
+    return int(correct(model, features, targets, gates).sum()) / max(len(targets), 1)
+
+
+@torch.no_grad()
+def correct(
+    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None
+) -> BoolArray:
+    """Return for which rows (rows, ...) the largest logit is that of their target (rows,); `gates` (N,) for a GatedModel."""
+    parts = [logits.argmax(dim=1) for logits in _logits(model, features, gates)]
+    predicted = torch.cat(parts) if parts else targets
+    out: BoolArray = (predicted == targets).cpu().numpy()
+    return out
+
+
+@torch.no_grad()
+def probabilities(model: nn.Module, features: torch.Tensor) -> Float32Array:
+    """Return the probabilities (rows, C) of the classes of rows (rows, ...), of which there is at least one."""
+    parts = [torch.softmax(logits.float(), dim=1) for logits in _logits(model, features, None)]
+    out: Float32Array = torch.cat(parts).cpu().numpy()
+    return out
+
+
+def _logits(model: nn.Module, features: torch.Tensor, gates: torch.Tensor | None) -> Iterator[torch.Tensor]:
+    """Yield the logits of some rows at a time."""
     model.eval()
     # Maps of images take more memory than flat rows.
-    rows = 512 if any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in model.modules()) else 8192
-    right = 0
-    for first in range(0, len(targets), rows):
+    rows = 512 if any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in model.modules()) else PART
+    for first in range(0, len(features), rows):
         part = features[first : first + rows]
-        logits = model(part) if gates is None else model(part, gates)
-        right += int((logits.argmax(dim=1) == targets[first : first + rows]).sum())
-    return right / max(len(targets), 1)
+        yield model(part) if gates is None else model(part, gates)

@@ -15,7 +15,7 @@ HEAD = """\
 
 A run is a sequence of events. The same events are
 
-- the lines of `events.jsonl` in the run's folder,
+- the lines of `events.jsonl` in the run's folder (but for `stage`),
 - the lines that `mcprune run --json` prints on standard output,
 - what `mcprune.run(config)` yields in Python, as objects: `event.kind`, and a field for each entry.
 
@@ -29,9 +29,9 @@ A line is one JSON object in UTF-8, ended by a newline. Its first entry, `"event
 What is not finite or not known is `null`. Readers should ignore kinds and fields that they do not know.
 
 The order is: one `run_started`; then `progress`, `knob_changed` where knobs are changed, `replanned` where the time is limited;
-`stopped` if the search ended early; one `hardened`; the `scored`; one `run_done`. A `note` may come at any time. A run that ends in an
-error has no `run_done`. `mcprune resume` removes the events after the checkpoint that it continues from, and writes them again; on
-standard output, and in Python, a resumed run starts again with `run_started`.
+`stopped` if the search ended early; one `hardened`; the `scored`; one `run_done`. A `note` or a `stage` may come at any time. A run that
+ends in an error has no `run_done`. `mcprune resume` removes the events after the checkpoint that it continues from, and writes them
+again; on standard output, and in Python, a resumed run starts again with `run_started`.
 
 N is the number of sites, n the number to keep. A *block* is a fixed number of consumed proposals on one evaluation batch. Losses are
 mean cross-entropies in nats per row, on the current evaluation batch with the current classifier, so the values of two blocks need not

@@ -23,8 +23,8 @@ def score(arguments: list[str]) -> int:
     if "recover" not in str(rounds):
         options["rounds"] = (",".join(map(str, rounds)) if isinstance(rounds, list) else str(rounds)) + ",recover=0"
 
-    from mcprune.cli.screens.choose import choose_screen, watch
     from mcprune.config.schema import make_config
+    from mcprune.report.screens.choose import choose_screen, watch
 
     config = make_config(**options)
     with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:

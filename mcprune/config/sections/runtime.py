@@ -15,7 +15,8 @@ class Runtime(Section):
 
     compare: Literal["auto", "yes", "no"] = Field(
         default="auto",
-        description="random masks and first-layer magnitude beside the result; auto: below 5,000 rows, or if they cost little",
+        description="random masks and first-layer magnitude beside the result; auto: in full below 5,000 rows, else within a quarter of "
+        "the work",
     )
     evaluator: Literal["auto", "full", "suffix", "incremental", "fused", "graph"] = Field(
         default="auto",

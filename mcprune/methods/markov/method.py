@@ -335,6 +335,12 @@ class Markov(Method[MarkovState]):
         if self.informed.learns(self.settings, rule):
             self.informed.end_block(state.informed)
 
+    def announce(self, state: MarkovState, progress: float) -> str:
+        """See `Method.announce`."""
+        if self.starts is None or state.start is None:
+            return ""
+        return self.starts.announce(state.start, progress)
+
     def _begin_chain(self, starts: Starts, state: MarkovState, progress: float) -> bool:
         """Begin the next chain where it is time for it; return whether the classifier only trains in this block."""
         start = state.start

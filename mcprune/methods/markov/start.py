@@ -136,9 +136,26 @@ class Starts:
         known = np.zeros((2, chains), bool)
         return StartState(-1, False, ScorerState(), masks[0], masks[1], known[0], known[1])
 
+    def announce(self, state: StartState, progress: float) -> str:
+        """Return from what a chain starts where one begins with the block that ends at a share of the run; else ''."""
+        leg = self._leg(progress)
+        if leg <= state.leg:
+            return ""
+        scored = [source.name for source in self.sources if isinstance(source, ScoredColumns)]
+        if state.leg < 0 and scored:  # all of them, before the first block
+            return f"scoring the columns by {' and '.join(scored)}, from whose best chains start"
+        return (
+            ""
+            if len(self.sources) == 1
+            else f"chain {leg + 1} of {len(self.sources)} starts from {self.sources[leg].name}"
+        )
+
+    def _leg(self, progress: float) -> int:
+        return int(np.searchsorted(self.begins, progress - 1e-9)) - 1
+
     def enter(self, state: StartState, progress: float, current: BoolArray) -> bool:
         """Note the last mask (N,) of the chain before where another one begins with the block that ends at a share of the run."""
-        leg = int(np.searchsorted(self.begins, progress - 1e-9)) - 1
+        leg = self._leg(progress)
         if leg <= state.leg:
             return False
         if state.leg >= 0 and state.is_done:

@@ -15,7 +15,7 @@ from mcprune.session.finish.finalize import mask_content
 from mcprune.session.search import Saver, Search
 from mcprune.session.steering.callbacks import Callback, SearchView
 from mcprune.storage.atomic import write_whole
-from mcprune.storage.events import Event, RunDone, plain
+from mcprune.storage.events import Event, RunDone, Stage, plain
 from mcprune.storage.folder import RunFolder
 
 
@@ -44,6 +44,8 @@ class FolderWriter(Callback):
 
     def on_event(self, event: Event) -> None:
         """See `Callback.on_event`."""
+        if isinstance(event, Stage):
+            return
         # A classifier that diverges in the first block writes nothing, and leaves an earlier run in place.
         if self.search.blocks_done:
             self.folder.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,16 +13,41 @@ from torch import nn
 from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
-from mcprune.storage.events import Event, Scored
-from mcprune.types import BoolArray
+from mcprune.storage.answer import SHORT
+from mcprune.storage.events import Event, Scored, Stage
+from mcprune.types import BoolArray, FloatArray
 
 RANDOM_MASKS = 5
-# With --compare auto the comparisons may take this share of the work of the search.
-COMPARE_SHARE = 0.1
-FEW_ROWS = 5_000  # of which comparisons are always made
+FEW_RANDOM_MASKS = 2  # of a short comparison
+# With --compare auto the comparisons may take this share of the work of search and retraining; beyond it they are short.
+COMPARE_SHARE = 0.25
+FEW_ROWS = 5_000  # of which comparisons are always made in full
 OF_MASK = ("hard mask, not retrained", "hard mask, fine-tuned", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, not retrained", "magnitude, fine-tuned")
-ORDER = ("dense", "all sites", *OF_MASK, "random masks", "first-layer magnitude", "weight magnitude", *BY_MAGNITUDE)
+BASELINES = ("random masks", "first-layer magnitude", "weight magnitude")
+SHORT_MASK = "hard mask" + SHORT
+ORDER = (
+    *("dense", "all sites", *OF_MASK, *BASELINES, *BY_MAGNITUDE),
+    *("all sites" + SHORT, SHORT_MASK, *(name + SHORT for name in BASELINES)),
+)
+
+
+class Comparison(NamedTuple):
+    """How the masks that a result is compared with are trained.
+
+    Attributes
+    ----------
+    epochs : int
+        Of each.
+    masks : int
+        Random masks.
+    is_short : bool
+        Fewer epochs than the pruned model had: the kept sites are trained as briefly once more.
+    """
+
+    epochs: int
+    masks: int
+    is_short: bool = False
 
 
 class Scores:
@@ -29,9 +55,10 @@ class Scores:
 
     def __init__(self) -> None:
         self.entries: list[Scored] = []
+        self._of_model: BoolArray | None = None  # which test rows the pruned model has right
 
     def add(
-        self, name: str, kept: int, accuracies: list[float | None], began: float, objectives: list[float | None]
+        self, name: str, kept: int, answers: list[BoolArray], began: float, objectives: list[float | None]
     ) -> Scored:
         """Add one line of the result, and return its event.
 
@@ -40,52 +67,88 @@ class Scores:
         name : str
         kept : int
             Sites of the mask.
-        accuracies, objectives : list of float or None
-            On the test rows, of each classifier; the line has their means. None where they were not measured.
+        answers : list of ndarray of bool, shape (rows,)
+            Which test rows each classifier has right; the line has the mean over the classifiers.
         began : float
             When the work on it began, by time.monotonic.
+        objectives : list of float or None
+            On the test rows, of each classifier; None where it was not measured.
         """
-        right = [value for value in accuracies if value is not None]
+        right = [int(rows.sum()) / len(rows) for rows in answers if len(rows)]
         values = [value for value in objectives if value is not None]
+        is_of_model = name in (*OF_MASK, SHORT_MASK)
+        if is_of_model:
+            self._of_model = answers[0]
+        behind, behind_error = (None, None) if is_of_model or not right else self._behind(answers)
         entry = Scored(
             name=name,
             kept=kept,
             accuracy=float(np.mean(right)) if right else None,
             spread=float(np.std(right, ddof=1)) if len(right) > 1 else None,
-            count=len(accuracies),
+            count=len(answers),
             objective=float(np.mean(values)) if values else None,
             seconds=time.monotonic() - began,
+            error=_error(np.array(right) if len(right) > 1 else answers[0]),
+            behind=behind,
+            behind_error=behind_error,
         )
         self.entries.append(entry)
         return entry
+
+    def _behind(self, answers: list[BoolArray]) -> tuple[float | None, float | None]:
+        """Return by how much the accuracy of classifiers is below that of the pruned model, and the standard error."""
+        if self._of_model is None:
+            return None, None
+        gaps = np.array([self._of_model.astype(np.float64) - rows for rows in answers])  # (classifiers, rows)
+        return float(gaps.mean()), _error(gaps.mean(axis=1) if len(answers) > 1 else gaps[0])
 
     def ordered(self) -> tuple[Scored, ...]:
         """Return the lines in the order of the report."""
         return tuple(sorted(self.entries, key=lambda entry: ORDER.index(entry.name)))
 
 
-def retrained_baselines(plan: Plan, refit: Refit, scores: Scores) -> Iterator[Event]:
-    """Yield the scores of all sites, random masks and the mask by magnitude, each retrained in the same way."""
-    size, seed = plan.sites.size, plan.runtime.seed
+def _error(values: FloatArray | BoolArray) -> float | None:
+    """Return the standard error of a mean; None of fewer than two values."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
+def retrained_baselines(
+    plan: Plan, refit: Refit, scores: Scores, models: list[nn.Module], own: BoolArray, comparison: Comparison
+) -> Iterator[Event]:
+    """Yield the scores of all sites, random masks and the mask by magnitude, each retrained in the same way.
+
+    The model with all sites is appended to `models`. In a short comparison `own`, the mask (N,) of the result, is trained as briefly.
+    """
+    size, seed, epochs = plan.sites.size, plan.runtime.seed, comparison.epochs
+    end = SHORT if comparison.is_short else ""
     began = time.monotonic()
     everything = np.ones(size, bool)
-    whole = refit.train(everything, seed)
-    yield scores.add("all sites", size, [refit.test(whole, everything)], began, [refit.value(whole, everything)])
+    if comparison.is_short:
+        yield Stage("compare", f"training on the kept sites for {epochs:,} epochs, to compare")
+        model = refit.train(own, seed, epochs=epochs)
+        yield scores.add(SHORT_MASK, int(own.sum()), [refit.test(model, own)], began, [refit.value(model, own)])
+        began = time.monotonic()
+    yield Stage("compare", "training a model with all sites, to compare")
+    whole = refit.train(everything, seed, epochs=epochs)
+    models.append(whole)
+    yield scores.add("all sites" + end, size, [refit.test(whole, everything)], began, [refit.value(whole, everything)])
     began = time.monotonic()
     draw = generator(seed, Stream.BASELINE_MASKS)
-    accuracies: list[float | None] = []
+    answers: list[BoolArray] = []
     values: list[float | None] = []
-    for number in range(RANDOM_MASKS):
+    for number in range(comparison.masks):
         mask = random_mask(plan, draw)
-        model = refit.train(mask, seed + number)
-        accuracies.append(refit.test(model, mask))
+        yield Stage("compare", f"training on random sites, {number + 1} of {comparison.masks}, to compare")
+        model = refit.train(mask, seed + number, epochs=epochs)
+        answers.append(refit.test(model, mask))
         values.append(refit.value(model, mask))
-    yield scores.add("random masks", int(mask.sum()), accuracies, began, values)
+    yield scores.add("random masks" + end, int(mask.sum()), answers, began, values)
     began = time.monotonic()
     mask = magnitude_mask(plan, whole, refit.x)
-    model = refit.train(mask, seed)
     name = "weight magnitude" if plan.sites.channels else "first-layer magnitude"
-    yield scores.add(name, int(mask.sum()), [refit.test(model, mask)], began, [refit.value(model, mask)])
+    yield Stage("compare", f"training on the sites by {name}, to compare")
+    model = refit.train(mask, seed, epochs=epochs)
+    yield scores.add(name + end, int(mask.sum()), [refit.test(model, mask)], began, [refit.value(model, mask)])
 
 
 def finetuned_baselines(plan: Plan, refit: Refit, scores: Scores) -> Iterator[Event]:
@@ -147,8 +210,8 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
     return plan.space.enforce(score)
 
 
-def should_compare(plan: Plan, refit: Refit, work: float) -> tuple[bool, str]:
-    """Return whether to compare, and a note on why not; no clock decides, began the work of comparisons is known beforehand.
+def plan_comparison(plan: Plan, refit: Refit, work: float) -> tuple[Comparison | None, str]:
+    """Return how to compare, None for not at all, and a note; no clock decides, because the work is known beforehand.
 
     Parameters
     ----------
@@ -157,25 +220,35 @@ def should_compare(plan: Plan, refit: Refit, work: float) -> tuple[bool, str]:
     work : float
         Of the search, in rows that went through backprop.
     """
+    full = Comparison(plan.retrain.epochs, RANDOM_MASKS)
     if not len(refit.y_test):
-        return False, "there are no test rows (test=0): no accuracy is measured, and nothing is compared"
+        return None, "there are no test rows (test=0): no accuracy is measured, and nothing is compared"
     first = next((module for module in plan.model.modules() if isinstance(module, nn.Linear)), None)
     if plan.retrain.finetune == "warm":
         text = "all sites and random masks are trained from scratch, which does not compare with warm weights: left out"
-        return False, text + "; --finetune scratch --compare yes runs them"
+        return None, text + "; --finetune scratch --compare yes runs them"
     if plan.sites.inputs is None and plan.sites.channels:
         pass
     elif plan.sites.inputs is None and not plan.retrain.is_retrained:
         pass  # the norm of no input is needed
     elif first is None or first.in_features != plan.splits.n_inputs:
-        return False, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
+        return None, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
     if plan.runtime.compare != "auto":
-        return plan.runtime.compare == "yes", ""
-    needed = (RANDOM_MASKS + 2) * plan.retrain.epochs * len(refit.y)
+        return full if plan.runtime.compare == "yes" else None, ""
+    rows = len(refit.y)
+    if rows < FEW_ROWS:
+        return full, ""
     if not plan.retrain.is_retrained:
-        needed = (plan.retrain.epochs if plan.retrain.finetune == "short" else 1) * len(refit.y)
-    if needed <= COMPARE_SHARE * work or len(refit.y) < FEW_ROWS:
-        return True, ""
-    baselines = "all sites, random masks and magnitude" if plan.retrain.is_retrained else "magnitude"
-    share = "more than the search" if needed > 10 * work else f"{needed / work:.0%} of the search's work"
-    return False, f"{baselines} would take {share}: left out; --compare yes runs that"
+        needed = (plan.retrain.epochs if plan.retrain.finetune == "short" else 1) * rows
+        if needed <= COMPARE_SHARE * work:
+            return full, ""
+        return None, f"magnitude would take {needed / work:.0%} of the search's work: left out; --compare yes runs it"
+    allowed = COMPARE_SHARE * (work + plan.retrain.epochs * rows)
+    if (RANDOM_MASKS + 2) * plan.retrain.epochs * rows <= allowed:
+        return full, ""
+    epochs = int(allowed / ((FEW_RANDOM_MASKS + 3) * rows))
+    share = f"{COMPARE_SHARE:.0%} of the work of search and retraining"
+    if epochs < 1:
+        return None, f"comparisons would take more than {share}: left out; --compare yes runs them"
+    text = f"comparisons may take {share}: {epochs:,} of {plan.retrain.epochs:,} epochs each, the kept sites too"
+    return Comparison(epochs, FEW_RANDOM_MASKS, is_short=True), text + "; --compare yes trains them in full"

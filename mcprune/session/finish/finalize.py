@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import nn
 
 from mcprune.exporters.footprint import macs, parameters
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
-from mcprune.session.finish.baselines import Scores, finetuned_baselines, retrained_baselines, should_compare
+from mcprune.session.finish.baselines import Scores, finetuned_baselines, plan_comparison, retrained_baselines
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.sites.weights import nonzero_weights
-from mcprune.storage.events import Adapted, BeforeAfter, CostBudget, Event, Hardened, MaskCost, Note, RunDone
+from mcprune.storage.answer import sentence, simpler_way
+from mcprune.storage.events import (
+    Adapted,
+    BeforeAfter,
+    CostBudget,
+    Event,
+    Hardened,
+    MaskCost,
+    Note,
+    Playoff,
+    RunDone,
+    Scored,
+    Stage,
+)
 from mcprune.storage.folder import RunFolder
-from mcprune.storage.layout import CONFIG, EVENTS, MASK, RESULT
+from mcprune.storage.layout import FILES, MASK, PREDICTIONS, RESULT
+from mcprune.storage.predictions import Predictions, predictions_bytes, stored_rows
 from mcprune.storage.pruned_model import ModelExtra, PrunedModel
 from mcprune.types import BoolArray, Float32Array, FloatArray
 
@@ -41,6 +56,8 @@ class SearchResult:
         Of the last round of an importance measure.
     adapted : Adapted or None
         What the chain adapts, as of the last block.
+    playoff : Playoff or None
+        The comparison of the finalists.
     """
 
     mask: BoolArray
@@ -50,6 +67,7 @@ class SearchResult:
     hardened: Hardened
     scores: FloatArray | None = None
     adapted: Adapted | None = None
+    playoff: Playoff | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,10 @@ def finalize(
     small = None
     is_fresh = plan.retrain.is_retrained
     if not is_cut_short:
+        if plan.retrain.finetune != "none":
+            yield Stage(
+                "retrain", f"training the pruned model: {plan.retrain.epochs:,} epochs of {len(refit.y):,} rows"
+            )
         try:
             small = refit.pruned(mask, plan.runtime.seed)
         except KeyboardInterrupt:
@@ -130,17 +152,45 @@ def finalize(
     }
     if folder is not None:
         folder.write_model(small, extra)
-    compares, note = (False, "") if is_cut_short else should_compare(plan, refit, result.work)
+    models: list[nn.Module] = []  # the one with all sites
+    if not is_cut_short:
+        is_cut_short = yield from _compare(plan, refit, result.work, scores, interrupt, deadline, mask, models)
+    is_predicted = folder is not None and bool(len(refit.y_test))
+    if folder is not None and is_predicted:
+        folder.write_bytes(PREDICTIONS, _predictions(refit, mask, small, models))
+    cut_short_by = (interrupt.reason or "interrupt") if is_cut_short else None
+    done = _done(plan, result, folder, scores.ordered(), sizes, cut_short_by, is_predicted=is_predicted)
+    done = replace(done, seconds=time.monotonic() - began, outcome=Outcome(result, model))
+    if folder is not None:
+        folder.write_json(RESULT, replace(done, folder=None).to_dict())
+    yield done
+
+
+def _compare(
+    plan: Plan,
+    refit: Refit,
+    work: float,
+    scores: Scores,
+    interrupt: Interrupt,
+    deadline: float,
+    mask: BoolArray,
+    models: list[nn.Module],
+) -> Generator[Event, None, bool]:
+    """Yield the comparisons, as far as there is time; return whether a signal has cut them short."""
+    comparison, note = plan_comparison(plan, refit, work)
     if note:
         yield Note(note)
-    left_out = list(refit.shortened)
-    if compares:
+    left_out, is_cut_short = list(refit.shortened), False
+    if comparison is not None:
         refit.should_stop = lambda: interrupt.should_stop or time.monotonic() >= deadline
         refit.deadline = math.inf  # a comparison with fewer epochs is not fair: it is made in full, or left out
         before = len(scores.entries)
+        is_fresh = plan.retrain.is_retrained
         try:
             yield from (
-                retrained_baselines(plan, refit, scores) if is_fresh else finetuned_baselines(plan, refit, scores)
+                retrained_baselines(plan, refit, scores, models, mask, comparison)
+                if is_fresh
+                else finetuned_baselines(plan, refit, scores)
             )
         except KeyboardInterrupt:
             if interrupt.should_stop:
@@ -149,31 +199,56 @@ def finalize(
             else:
                 left_out.append("the comparisons" if len(scores.entries) == before else "the rest of the comparisons")
     if left_out:
-        yield Note(f"--max-time {limit:g}: no time for {' and '.join(left_out)}")
+        yield Note(f"--max-time {plan.runtime.max_time:g}: no time for {' and '.join(left_out)}")
+    return is_cut_short
+
+
+def _done(
+    plan: Plan,
+    result: SearchResult,
+    folder: RunFolder | None,
+    scores: tuple[Scored, ...],
+    sizes: Mapping[str, BeforeAfter],
+    cut_short_by: str | None,
+    *,
+    is_predicted: bool,
+) -> RunDone:
+    """Return the last event, but for its time and its outcome."""
+    mask = result.mask
     indices, names = kept_sites(plan, mask)
-    done = RunDone(
+    image_shape = None if plan.splits.image_shape is None else tuple(plan.splits.image_shape)
+    objective = None if plan.is_plain_objective else plan.objective.description
+    groups = site_groups(plan.sites)
+    return RunDone(
         name=plan.splits.name,
         n_sites=plan.sites.size,
-        sites=site_groups(plan.sites),
+        sites=groups,
         folder=None if folder is None else str(folder.path),
-        seconds=time.monotonic() - began,
-        scores=scores.ordered(),
+        seconds=0.0,
+        scores=scores,
         method=plan.method,
-        objective=None if plan.is_plain_objective else plan.objective.description,
+        objective=objective,
         hardened=result.hardened,
         indices=indices,
         names=names,
-        image_shape=None if plan.splits.image_shape is None else tuple(plan.splits.image_shape),
-        cut_short_by=(interrupt.reason or "interrupt") if is_cut_short else None,
-        files=() if folder is None else (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json"),
+        image_shape=image_shape,
+        cut_short_by=cut_short_by,
+        files=() if folder is None else FILES if is_predicted else FILES[:-1],
         adapted=result.adapted,
         costs=mask_costs(plan, mask),
-        outcome=Outcome(result, model),
+        summary=sentence(scores, groups, image_shape, len(indices), objective),
+        simpler=simpler_way(scores, result.playoff),
         **sizes,
     )
-    if folder is not None:
-        folder.write_json(RESULT, replace(done, folder=None).to_dict())
-    yield done
+
+
+def _predictions(refit: Refit, mask: BoolArray, small: nn.Module, whole: list[nn.Module]) -> bytes:
+    """Return what is stored of the predictions on the test rows, by the pruned model and by the one with all sites."""
+    data, seed = refit.plan.splits, refit.plan.runtime.seed
+    rows = stored_rows(len(refit.y_test), data.n_classes, seed)
+    by_whole = refit.probabilities(whole[0], np.ones_like(mask), rows) if whole else None
+    by_small = refit.probabilities(small, mask, rows)
+    return predictions_bytes(Predictions(data.test.targets[rows], by_small, by_whole, len(refit.y_test)))
 
 
 def kept_sites(plan: Plan, mask: BoolArray) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -21,8 +21,8 @@ from mcprune.training.classifiers import fresh_classifier, shrunken
 from mcprune.training.distill import DistillationTargets
 from mcprune.training.finetune import finetune_least_squares, finetune_steps
 from mcprune.training.fit import fit
-from mcprune.training.metrics import accuracy, coded_groups, value_of
-from mcprune.types import BoolArray
+from mcprune.training.metrics import coded_groups, correct, probabilities, value_of
+from mcprune.types import BoolArray, Float32Array, IntArray
 
 # Of a teacher: the most epochs, and the least dropout.
 TEACHER_EPOCHS, TEACHER_DROPOUT = 20, 0.2
@@ -80,13 +80,23 @@ class Refit:
         group = self.plan.sites.inputs
         return np.flatnonzero(mask[group.start : group.stop]) if group else np.arange(self.plan.splits.n_inputs)
 
-    def train(self, mask: BoolArray, seed: int, *, may_be_warm: bool = False) -> nn.Module:
-        """Return a retrained small classifier; if `may_be_warm` and the options say so, it starts from the weights of the search."""
+    def train(self, mask: BoolArray, seed: int, *, may_be_warm: bool = False, epochs: int | None = None) -> nn.Module:
+        """Return a retrained small classifier.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (N,)
+        seed : int
+        may_be_warm : bool
+            It starts from the weights of the search where the options say so.
+        epochs : int, optional
+            In place of those of the options.
+        """
         plan = self.plan
         is_warm = may_be_warm and plan.retrain.finetune == "warm"
         model = self.cut(plan.model, mask) if is_warm else self.small(mask, seed)
         distillation = self.distillation(mask) if plan.retrain.distill else None
-        epochs = self.fitting_epochs(model, mask, plan.retrain.epochs)
+        epochs = self.fitting_epochs(model, mask, plan.retrain.epochs if epochs is None else epochs)
         self.fit(model, mask, seed, epochs, plan.retrain.learning_rate, distillation)
         return model
 
@@ -219,14 +229,18 @@ class Refit:
             )
         return self.cut(model, mask)
 
-    def test(self, model: nn.Module, mask: BoolArray) -> float | None:
-        """Return the test accuracy of a small model; None without test rows."""
-        return accuracy(model, self.columns(self.x_test, mask), self.y_test) if len(self.y_test) else None
+    def test(self, model: nn.Module, mask: BoolArray) -> BoolArray:
+        """Return for which test rows (rows,) a small model is right."""
+        return correct(model, self.columns(self.x_test, mask), self.y_test)
 
-    def test_gated(self, mask: BoolArray) -> float | None:
-        """Return the test accuracy of the search's classifier under a mask; None without test rows."""
-        gates = self.plan.gated.hard_gates(mask)
-        return accuracy(self.plan.gated, self.x_test, self.y_test, gates) if len(self.y_test) else None
+    def test_gated(self, mask: BoolArray) -> BoolArray:
+        """Return for which test rows (rows,) the search's classifier is right under a mask."""
+        return correct(self.plan.gated, self.x_test, self.y_test, self.plan.gated.hard_gates(mask))
+
+    def probabilities(self, model: nn.Module, mask: BoolArray, rows: IntArray) -> Float32Array:
+        """Return the probabilities (rows, C) of the classes of some test rows by a small model."""
+        chosen = self.x_test[torch.from_numpy(rows).to(self.x_test.device)]
+        return probabilities(model, self.columns(chosen, mask))
 
     def value(self, model: nn.Module, mask: BoolArray, *, is_gated: bool = False) -> float | None:
         """Return the objective on the test rows, of a small model or of the whole one under the mask; None for cross-entropy."""

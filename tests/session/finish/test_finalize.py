@@ -8,7 +8,8 @@ import pytest
 import mcprune
 from mcprune.cli.main import main
 from mcprune.session.loop import run
-from mcprune.storage.events import Hardened, Note, Progress, RunDone, RunStarted, Scored
+from mcprune.storage.events import Hardened, Note, Playoff, Progress, RunDone, RunStarted, Scored, Stage
+from mcprune.storage.predictions import read_predictions
 
 WAYS = {
     "markov": {},
@@ -64,3 +65,32 @@ def test_a_comparison_needs_test_rows(tmp_path, capsys):
     options = ["--data", "wine", "--test", "0", "--keep", "4", "--time", "1", "--seeds", "0", "--quick"]
     assert main(["bench", *options, "--out", str(tmp_path / "bench")]) == 2
     assert "test=0 leaves no test rows" in capsys.readouterr().err
+
+
+def test_the_folder_has_the_sentence_and_the_predictions_of_the_test_rows(quick, tmp_path):
+    folder = tmp_path / "run"
+    events = list(run(quick(out=str(folder), data="wine", keep=4, epochs=4, compare="yes")))
+    done = events[-1]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["summary"] == done.summary
+    assert done.summary.startswith("4 of 13 columns keep ")
+    accuracies = {score.name: score.accuracy for score in done.scores}
+    predictions = read_predictions(folder, events[0].rows["test"])
+    for probabilities, name in ((predictions.pruned, "hard mask, retrained"), (predictions.whole, "all sites")):
+        assert (probabilities.argmax(axis=1) == predictions.targets).mean() == accuracies[name]
+    # Stages are for screens alone.
+    kinds = [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert "stage" not in kinds
+    stages = [event.name for event in events if isinstance(event, Stage)]
+    assert list(dict.fromkeys(stages)) == ["compile", "search", "retrain", "compare"]
+    assert kinds == [event.kind for event in events if not isinstance(event, Stage)]
+
+
+def test_chains_from_several_starts_and_the_playoff_announce_themselves(quick):
+    events = list(run(quick(data="wine", keep=4, epochs=12, start="all+forest")))
+    stages = [event for event in events if isinstance(event, Stage)]
+    assert [stage.name for stage in stages if stage.name in ("start", "playoff")] == ["start", "start", "playoff"]
+    assert "forest" in stages[1].text
+    playoff = next(event for event in events if isinstance(event, Playoff))
+    assert all(len(one.indices) == 4 for one in playoff.finalists)
+    assert playoff.finalists[0].indices == events[-1].indices

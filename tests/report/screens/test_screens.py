@@ -1,17 +1,19 @@
 import io
 import json
+import time
 from dataclasses import dataclass, replace
 
 import pytest
 from rich.console import Console
 
-from mcprune.cli.screens.choose import choose_screen, watch
-from mcprune.cli.screens.live import LiveScreen
-from mcprune.cli.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen, knob_line
 from mcprune.errors import FolderError
+from mcprune.report.screens import pulse
+from mcprune.report.screens.choose import choose_screen, watch
+from mcprune.report.screens.live import LiveScreen
+from mcprune.report.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen, knob_line
 from mcprune.report.summary import hardened_lines
 from mcprune.report.terminal import PlainOutput, RichOutput, choose
-from mcprune.storage.events import KINDS, Event, KnobChanged, Replanned, Stopped
+from mcprune.storage.events import KINDS, Event, KnobChanged, Replanned, Stage, Stopped
 
 
 def shown(events, make=lambda stream: PlainScreen(PlainOutput(stream))):
@@ -46,13 +48,14 @@ def test_a_finished_run_is_told_from_start_to_end(story):
 
 def test_figures_stand_under_their_titles(story):
     _, text = shown(story())
-    header = next(line for line in text.splitlines() if "L_cla" in line)
+    header = next(line for line in text.splitlines() if "time left" in line)
     line = progress_lines(text)[0]
     for title, figure in [
-        ("L_cla", "0.2500"),
-        ("L_rej", "-"),
-        ("gate sum", "61.5"),
-        ("decisions/s", "12,346"),
+        ("loss", "0.2500"),
+        ("kept", "60"),
+        ("accepted", "5.0%"),
+        ("validation", "-"),
+        ("time left", "-"),
     ]:
         end = header.index(title) + len(title)
         assert line[:end].endswith(figure)
@@ -221,7 +224,7 @@ def test_the_live_screen_shows_the_figures_and_leaves_the_report(story, width):
             if event.kind == "progress":
                 screen._live.refresh()
     text = stream.getvalue()
-    for part in ("gate sum", "61.5", "note: a [bold] note", "units of layers.0: 4 of 128 kept"):
+    for part in ("kept 60", "accepted 4.7%", "note: a [bold] note", "units of layers.0: 4 of 128 kept"):
         assert part in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
     # After the display was taken away the search is told in one line and the report follows.
@@ -242,9 +245,9 @@ def test_plain_lines_have_the_gradients_columns(story):
     with PlainScreen(PlainOutput(stream)) as screen:
         assert watch(iter(gradient_story(story)), screen) == 0
     text = stream.getvalue()
-    header = next(line for line in text.splitlines() if "L_cla" in line)
+    header = next(line for line in text.splitlines() if "time left" in line)
     line = next(line for line in text.splitlines() if "/80 " in line)
-    for title, figure in (("alpha", "12.5"), ("at 0 or 1", "75.0%")):
+    for title, figure in (("gate sum", "61.5"), ("at 0 or 1", "75.0%")):
         assert line[: header.index(title) + len(title)].endswith(figure)
     assert "proposals" not in text
     assert "before hardening: 11 gates above one half (+3 of n), |sum of gates - n| = 1.5, 50.0%" in text
@@ -258,7 +261,7 @@ def test_the_live_display_of_the_gradient_too(story):
             screen.show(event)
             if event.kind == "progress":
                 output.console.print(screen._draw())
-    assert "12.5" in stream.getvalue()
+    assert "gate sum 61.5   at 0 or 1 75.0%" in stream.getvalue()
     assert "proposals" not in stream.getvalue()
 
 
@@ -269,3 +272,58 @@ def test_when_the_gates_were_decided(story):
     still = hardened_lines(replace(done, hardened=replace(done.hardened, last_crossed=(0, 0))))
     assert still[1] == "no gate has crossed one half in 1,000 steps"
     assert hardened_lines(replace(done, method="markov")) == []
+
+
+def with_stage(story):
+    events = story(blocks=2)
+    return [
+        *events[:2],
+        Stage("compile", "loading the engine"),
+        *events[2:4],
+        Stage("playoff", "comparing"),
+        *events[4:],
+    ]
+
+
+def test_a_stage_that_shows_itself_soon_has_no_line(story):
+    lines = shown(with_stage(story))[1].splitlines()
+    assert "comparing ..." in lines
+    assert not [line for line in lines if "loading the engine" in line]
+
+
+def test_a_silent_run_says_what_it_is_doing(story, monkeypatch):
+    monkeypatch.setattr(pulse, "SILENCE", 0.2)
+    stream = io.StringIO()
+    with PlainScreen(PlainOutput(stream)) as screen:
+        screen.show(Stage("retrain", "training the pruned model"))
+        time.sleep(0.5)
+        lines = stream.getvalue().splitlines()
+        screen.show(story()[-1])
+        time.sleep(0.1)
+    assert lines[0] == "training the pruned model ..."
+    assert "... training the pruned model, 0:00" in lines[1:]
+    assert not stream.getvalue().rstrip().endswith("0:00")  # what is said is not said again at once
+
+
+def test_the_live_screen_names_a_stage(story):
+    stream = Terminal()
+    console = Console(file=stream, force_terminal=True, width=100, height=40, color_system=None, markup=False)
+    with LiveScreen(RichOutput(console)) as screen:
+        screen.show(Stage("compare", "training on random sites, 2 of 5, to compare"))
+        screen._live.refresh()
+    assert "training on random sites, 2 of 5, to compare" in stream.getvalue()
+
+
+def test_the_result_is_a_sentence_before_the_table(story):
+    events = story()
+    summary, simpler = "8 of 192 sites keep .9 of .97", "A simpler way does as well: nothing."
+    lines = shown([*events[:-1], replace(events[-1], summary=summary, simpler=simpler)])[1].splitlines()
+    place = lines.index(summary)
+    assert lines[place + 1] == simpler
+    assert any("test accuracy" in line and "spread" in line for line in lines[place:])
+
+
+def test_what_was_understood_of_the_data_is_said_first(story):
+    lines = shown(story())[1].splitlines()
+    assert lines[1].endswith("64 columns; 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)")
+    assert "64 pixels" in shown(story(image_shape=(8, 8)))[1]

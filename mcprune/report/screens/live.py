@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -12,41 +14,46 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from mcprune.cli.screens.text import COLUMNS, GRADIENT_COLUMNS, TextScreen, epoch_of
+from mcprune.report.screens.text import COLUMNS, TextScreen, epoch_of, figure_text
 from mcprune.report.terminal import RichOutput
 from mcprune.report.text import duration, number
-from mcprune.storage.events import Hardened, Progress, RunDone, RunStarted, Scored, Stopped
-
-if TYPE_CHECKING:
-    from mcprune.dashboard.keys import Keys
+from mcprune.storage.events import Hardened, Progress, RunDone, RunStarted, Scored, Stage, Stopped
 
 REFRESH = 5  # a second
-FIGURES = (
-    *COLUMNS,
-    *GRADIENT_COLUMNS[-2:],
-    ("L_tot", "loss", ".4f", 8),
-    ("validation", "validation_accuracy", ".4f", 8),
-)
-# two figures a line, so that the display fits into 80 characters
-PAIRS = (
-    ("loss", "classification_loss"),
-    ("selection_loss", "rejection_loss"),
-    ("gate_sum", "acceptance"),
-    ("kept", "target"),
-    ("validation_accuracy",),
-)
-GRADIENT_PAIRS = (*PAIRS[:2], ("gate_sum", "near_hard"), *PAIRS[3:4], ("validation_accuracy", "alpha"))
+SLOW = 3.0  # seconds after which a stage shows its time
+
+
+class Knobs(Protocol):
+    """Who knows the knobs."""
+
+    def value(self, name: str) -> float | None:
+        """Return the current value of a knob."""
+        ...
+
+
+class Keys(Protocol):
+    """What a person steers by keys."""
+
+    @property
+    def message(self) -> str:
+        """What the last key did."""
+        ...
+
+    @property
+    def controller(self) -> Knobs:
+        """Who knows the knobs."""
+        ...
 
 
 class LiveScreen(TextScreen):
-    """A bar and the current figures, drawn again a few times a second; notes scroll by above them."""
+    """A bar and five figures, drawn again a few times a second; notes scroll by above them."""
 
     def __init__(self, output: RichOutput) -> None:
         super().__init__(output)
-        self._label = "starting"
         self.keys: Keys | None = None  # where a person may steer
         self._spinner = Spinner("line")
         self._latest: Progress | None = None
+        self._name("loading torch and the data")
         self._live = Live(console=output.console, refresh_per_second=REFRESH, transient=True, get_renderable=self._draw)
 
     def __enter__(self) -> LiveScreen:
@@ -60,7 +67,11 @@ class LiveScreen(TextScreen):
     def on_run_started(self, event: RunStarted) -> None:
         """Show the start of the run."""
         super().on_run_started(event)
-        self._label = "searching"
+        self._name("starting")
+
+    def on_stage(self, event: Stage) -> None:
+        """Name what takes long."""
+        self._name(event.text)
 
     def on_progress(self, event: Progress) -> None:
         """Show the progress of the search."""
@@ -68,54 +79,59 @@ class LiveScreen(TextScreen):
         if event.validation_accuracy is None and self._latest is not None:
             event = replace(event, validation_accuracy=self._latest.validation_accuracy)
         self._latest = event
+        self._name("searching")
 
     def on_stopped(self, event: Stopped) -> None:
         """Show the end of the search."""
         super().on_stopped(event)
-        self._label = "hardening"
+        self._name("hardening")
 
     def on_hardened(self, event: Hardened) -> None:
         """Show the hard mask."""
         super().on_hardened(event)
-        latest, self._latest, self._label = self._latest, None, "testing"
+        latest, self._latest = self._latest, None
+        self._name("testing")
         if latest is not None and self.columns is COLUMNS:
             counts = f"{latest.proposals:,} proposals, {latest.decisions:,} decisions, {latest.accepted:,} accepted"
             self.output.lines([f"search: {counts}, {duration(latest.seconds)}"])
 
     def on_scored(self, event: Scored) -> None:
         """Show the scores of one mask."""
-        self._label = f"testing (last: {event.name}, {number(event.accuracy, '.4f')})"
+        self._name(f"testing (last: {event.name}, {number(event.accuracy, '.4f')})")
 
     def on_run_done(self, event: RunDone) -> None:
         """Show the result of the run."""
         self.close()
         super().on_run_done(event)
 
+    def _name(self, label: str) -> None:
+        """Set what the run is doing."""
+        self._label, self._since = label, time.monotonic()
+
     def _draw(self) -> RenderableType:
-        event = self._latest
+        event, seconds = self._latest, time.monotonic() - self._since
+        since = f", {duration(seconds)}" if seconds >= SLOW else ""
         if event is None:
-            self._spinner.update(text=Text(self._label))
+            self._spinner.update(text=Text(self._label + since))
             return self._spinner
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
             Text(f"epoch {epoch_of(event)}"),
             ProgressBar(total=max(event.blocks, 1), completed=event.block, width=30),
-            *([Text(f"{event.decisions_per_second:,.0f} decisions/s")] if self.columns is COLUMNS else []),
             Text(f"{duration(event.seconds_left)} left"),
         )
-        grid = Table.grid(padding=(0, 2))
-        titles = {key: (title, form) for title, key, form, _ in FIGURES}
-        for pair in PAIRS if self.columns is COLUMNS else GRADIENT_PAIRS:
-            row = [Text(part) for key in pair for part in (titles[key][0], number(getattr(event, key), titles[key][1]))]
-            grid.add_row(*row)
-        if self.keys is None:
-            return Group(bar, grid)
-        grid.add_row(*(Text(part) for part in self._steered()))
-        return Group(bar, grid, Text(self.keys.message, overflow="ellipsis", no_wrap=True))
+        figures = [f"{title} {figure_text(getattr(event, key), form)}" for title, key, form, _ in self.columns]
+        lines: list[RenderableType] = [bar, _row(figures)]
+        if self._label != "searching" or since:
+            lines.append(Text(self._label + since))
+        if self.keys is not None:
+            # They may be newer than the last figures.
+            values = {name: self.keys.controller.value(name) for name in ("delta", "temperature")}
+            lines.append(_row([f"{name} {number(value, '.4g')}" for name, value in values.items()]))
+            lines.append(Text(self.keys.message, overflow="ellipsis", no_wrap=True))
+        return Group(*lines)
 
-    def _steered(self) -> list[str]:
-        """Return the current values of the knobs of the keys, which may be newer than the last figures."""
-        cells = []
-        for name in ("delta", "temperature"):
-            cells += [name, number(None if self.keys is None else self.keys.controller.value(name), ".4g")]
-        return cells
+
+def _row(figures: list[str]) -> Columns:
+    """Return figures beside each other, on several lines where the terminal is narrow."""
+    return Columns([Text(figure) for figure in figures], padding=(0, 3))

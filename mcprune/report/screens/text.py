@@ -8,10 +8,12 @@ from typing import Self, TextIO
 
 from mcprune.config.budgets import COST_UNITS
 from mcprune.report import summary as table
+from mcprune.report.screens.pulse import Pulse
 from mcprune.report.terminal import Output, report, write
 from mcprune.report.text import duration, number, wrapped
 from mcprune.session.interrupt import CODES
 from mcprune.session.steering.callbacks import Callback
+from mcprune.storage.answer import noun
 from mcprune.storage.events import (
     Event,
     Hardened,
@@ -23,6 +25,7 @@ from mcprune.storage.events import (
     RunDone,
     RunStarted,
     Scored,
+    Stage,
     Stopped,
 )
 
@@ -32,28 +35,26 @@ Columns = tuple[tuple[str, str, str, int], ...]
 SHARE, SOONEST, LATEST = 0.1, 2.0, 10.0
 REPEAT_HEADER = 20
 EPOCH = 9  # width of its column
+SHOWN_CLASSES = 10
 
 # (title, field of `Progress`, format, width) of the columns of progress
+LOSS = ("loss", "classification_loss", ".4f", 9)
+VALIDATION = ("validation", "validation_accuracy", ".4f", 10)
 COLUMNS: Columns = (
-    ("L_cla", "classification_loss", ".4f", 7),
-    ("L_sel", "selection_loss", ".4f", 7),
-    ("L_rej", "rejection_loss", ".4f", 7),
-    ("gate sum", "gate_sum", ",.1f", 8),
-    ("kept", "kept", ",d", 6),
-    ("target", "target", ",d", 6),
+    LOSS,
+    ("kept", "kept", ",d", 7),
     ("accepted", "acceptance", ".1%", 8),
-    ("decisions/s", "decisions_per_second", ",.0f", 11),
+    VALIDATION,
 )
-# Of a budget that is a cost: there is no sum of gates to reach.
-COST_COLUMNS: Columns = (
-    *COLUMNS[:3],
-    ("cost", "costs", ",d", 9),
-    ("at most", "cost_targets", ",d", 9),
-    COLUMNS[4],
-    *COLUMNS[6:],
+# Of a budget that is a cost.
+COST_COLUMNS: Columns = (LOSS, ("cost", "costs", ",d", 9), ("at most", "cost_targets", ",d", 9), *COLUMNS[2:])
+# Under --method gradient nothing is proposed.
+GRADIENT_COLUMNS: Columns = (
+    LOSS,
+    ("gate sum", "gate_sum", ",.1f", 8),
+    ("at 0 or 1", "near_hard", ".1%", 9),
+    VALIDATION,
 )
-# Under --method gradient the last two are these instead: nothing is proposed.
-GRADIENT_COLUMNS: Columns = (*COLUMNS[:-2], ("alpha", "alpha", ".3g", 8), ("at 0 or 1", "near_hard", ".1%", 11))
 
 
 class Screen(Callback):
@@ -138,8 +139,11 @@ class TextScreen(Screen):
         self.columns = GRADIENT_COLUMNS if event.config.get("method") == "gradient" else COLUMNS
         self.columns = COST_COLUMNS if event.costs else self.columns
         if event.objective:  # what the chain minimises takes the place of L_cla
-            self.columns = (("objective", "classification_loss", ".4f", 9), *self.columns[1:])
+            self.columns = (("objective", *LOSS[1:]), *self.columns[1:])
         self.output.lines(start_lines(event))
+
+    def on_stage(self, event: Stage) -> None:
+        """Show that a stage begins that may take long."""
 
     def on_note(self, event: Note) -> None:
         """Show a note."""
@@ -183,9 +187,38 @@ class PlainScreen(TextScreen):
         self._shown: tuple[float, float] | None = None  # block and seconds of the last line
         self._lines = 0
         self._counts = (0, 0)  # decisions and accepted ones up to the last line
+        self._validation: float | None = None  # measured last
+        self._pulse = Pulse(self._announce)
+
+    def __enter__(self) -> PlainScreen:
+        self._pulse.start("loading torch and the data")
+        return self
+
+    def close(self) -> None:
+        """Stop the line that says that the run goes on."""
+        self._pulse.stop()
+
+    def show(self, event: Event) -> None:
+        """Show an event."""
+        with self._pulse.talking():
+            super().show(event)
+
+    def on_stage(self, event: Stage) -> None:
+        """Name a stage; if it takes long it is named again."""
+        self._pulse.label = event.text
+        if event.name not in ("search", "compile", "compare"):  # those show themselves soon
+            self.output.lines([f"{event.text} ..."])
+
+    def _announce(self, label: str, seconds: float) -> None:
+        self.output.lines([f"... {label}, {duration(seconds)}"])
 
     def on_progress(self, event: Progress) -> None:
         """Show the progress of the search."""
+        # Validation is measured between epochs only: the last figure stands until the next.
+        if event.validation_accuracy is None:
+            event = replace(event, validation_accuracy=self._validation)
+        self._validation = event.validation_accuracy
+        self._pulse.label = f"searching, block {event.block:,} of {event.blocks:,}"
         if not self._is_due(event):
             return
         # Of all decisions since the last line: a single window may hold none for a candidate.
@@ -221,11 +254,15 @@ def start_lines(event: RunStarted) -> list[str]:
         bounds = [f"{cost.limit:,} of {cost.total:,} {COST_UNITS[cost.unit]}" for cost in event.costs]
         keep = f"at most {' and '.join(bounds)} to keep, {event.n_sites:,} sites ({groups})"
     parts = f"{rows['train']:,} training, {rows['validation']:,} validation, {rows['test']:,} test rows"
+    inputs = next((group.size for group in event.sites if group.kind == "inputs"), None)
+    columns = [] if inputs is None else [f"{inputs:,} {noun(event.sites[:1], event.image_shape)}"]
+    classes = ", ".join(event.classes[:SHOWN_CLASSES]) + (", ..." if event.n_classes > SHOWN_CLASSES else "")
     threads = event.threads
     device = f"{event.device}, {threads} thread{'' if threads == 1 else 's'}" if threads else event.device
     return [
         f"mcprune {event.version}: {event.name}, {keep}",
-        f"{parts}; classifier {event.classifier}; {device}",
+        "; ".join([parts, *columns, f"{event.n_classes:,} classes ({classes})"]),
+        f"classifier {event.classifier}; {device}",
     ]
 
 
@@ -242,11 +279,11 @@ def progress_header(columns: Columns = COLUMNS) -> str:
 
 def progress_line(event: Progress, columns: Columns = COLUMNS) -> str:
     """Return one line of progress, aligned with the titles."""
-    figures = [_figure(getattr(event, name), form).rjust(width) for _, name, form, width in columns]
+    figures = [figure_text(getattr(event, name), form).rjust(width) for _, name, form, width in columns]
     return "  ".join([epoch_of(event).rjust(EPOCH), *figures, duration(event.seconds_left).rjust(9)])
 
 
-def _figure(value: object, form: str) -> str:
+def figure_text(value: object, form: str) -> str:
     """Return a number as text; several, one for each cost, with a slash between them."""
     return "/".join(number(part, form) for part in value) if isinstance(value, tuple) else number(value, form)
 
@@ -293,15 +330,17 @@ def stopped_line(event: Stopped, option: str) -> str:
 
 def hardened_line(event: Hardened, objective: str | None = None) -> str:
     """Return the line on the hard mask, and on how far the sum of the gates was from it."""
-    detail = f"the sum of gates was {number(event.gate_sum, ',.1f')}, {number(event.gate_sum_error, ',.1f')} away"
+    away = event.gate_sum_error
+    sums = f"the sum of gates was {number(event.gate_sum, ',.1f')}, {number(away, ',.1f')} away"
+    detail = "" if not away else f" ({sums})"  # by rank nothing is left to harden
     if event.costs:
         first = event.costs[0]
         groups = "-".join(f"{count:,}" for count in first.groups)
         if first.names is not None:
             groups = ", ".join(first.names) or "none"
         used = [f"{cost.used:,} of at most {cost.limit:,} {COST_UNITS[cost.unit]}" for cost in event.costs]
-        detail = f"{groups} of the groups: {' and '.join(used)}"
+        detail = f" ({groups} of the groups: {' and '.join(used)})"
     value = event.validation_objective
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
     accuracy = number(event.validation_accuracy, ".4f")
-    return f"hard mask: {event.kept:,} of {event.n_sites:,} sites ({detail}); validation accuracy {accuracy}{beside}"
+    return f"hard mask: {event.kept:,} of {event.n_sites:,} sites{detail}; validation accuracy {accuracy}{beside}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TextIO
 
-from mcprune.cli.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen
+from mcprune.report.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen
 from mcprune.report.terminal import PlainOutput, choose
 from mcprune.session.steering.callbacks import Callbacks
 from mcprune.storage.events import Event
@@ -20,7 +20,7 @@ def choose_screen(stream: TextIO, *, quiet: bool = False, json: bool = False) ->
     output = choose(stream)
     if isinstance(output, PlainOutput):
         return PlainScreen(output)
-    from mcprune.cli.screens.live import LiveScreen
+    from mcprune.report.screens.live import LiveScreen
 
     return LiveScreen(output)
 

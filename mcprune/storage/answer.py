@@ -1,0 +1,119 @@
+"""The result of a run in one sentence, and in another whether a simpler way does as well: for terminal, report and notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcprune.storage.event_parts import SiteGroup
+from mcprune.storage.result_events import Playoff, Scored
+
+# Rows of the final table: of the pruned model, the best known first; of all sites.
+OF_MODEL = ("hard mask, retrained", "hard mask, fine-tuned", "hard mask, not retrained")
+OF_ALL = ("all sites", "dense")
+RANDOM = "random masks"
+SHORT = ", short training"  # how the rows of a short comparison end
+BY_MAGNITUDE = ("first-layer magnitude", "weight magnitude", "magnitude, fine-tuned", "magnitude, not retrained")
+OF_CHAIN = "chain from "  # how the names of finalists begin that are no starts
+
+
+def short(value: float) -> str:
+    """Return a share with three decimals and without its leading zero: .977, 1.000."""
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def score_of(scores: Sequence[Scored], names: Sequence[str]) -> Scored | None:
+    """Return the first of these rows that has an accuracy; None where none has."""
+    by_name = {score.name: score for score in scores if score.accuracy is not None}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def noun(sites: Sequence[SiteGroup], image_shape: Sequence[int] | None) -> str:
+    """Return what the sites are called: pixels, columns, units, channels, weights, or sites where there are several kinds."""
+    kinds = {group.kind for group in sites}
+    if kinds != {"inputs"}:
+        return kinds.pop() if len(kinds) == 1 else "sites"
+    if image_shape is None:
+        return "columns"
+    return "pixels" if len(image_shape) == 2 or image_shape[0] == 1 else "inputs"
+
+
+def sentence(
+    scores: Sequence[Scored],
+    sites: Sequence[SiteGroup],
+    image_shape: Sequence[int] | None,
+    kept: int,
+    objective: str | None = None,
+) -> str:
+    """Return the result of a run as one sentence.
+
+    Parameters
+    ----------
+    scores : sequence of Scored
+        The rows of the final table.
+    sites : sequence of SiteGroup
+    image_shape : sequence of int, optional
+    kept : int
+        Kept sites.
+    objective : str, optional
+        Description of what was minimised, where that is not cross-entropy.
+
+    Examples
+    --------
+    >>> from mcprune.storage.events import Scored, SiteGroup
+    >>> rows = [Scored("all sites", 64, 0.9861, None, 1, None, 1.0), Scored("hard mask, retrained", 16, 0.9772, None, 1, None, 1.0)]
+    >>> sentence(rows, [SiteGroup("inputs", "", 64)], (8, 8), 16)
+    '16 of 64 pixels keep .977 of .986 test accuracy'
+    """
+    start = f"{kept:,} of {sum(group.size for group in sites):,} {noun(sites, image_shape)}"
+    model, whole = score_of(scores, OF_MODEL), score_of(scores, OF_ALL)
+    if model is None or model.accuracy is None:
+        return f"{start} are kept; without test rows no accuracy was measured"
+    if whole is None or whole.accuracy is None:
+        parts = [f"{start} reach {short(model.accuracy)} test accuracy"]
+    else:
+        parts = [f"{start} keep {short(model.accuracy)} of {short(whole.accuracy)} test accuracy"]
+    if objective is not None and model.objective is not None:
+        parts.append(f"{objective} {model.objective:.4f}")
+    end, brief = "", score_of(scores, ["hard mask" + SHORT])
+    if brief is not None and brief.accuracy is not None:
+        end = SHORT
+        whole = score_of(scores, ["all sites" + SHORT])
+        beside = "" if whole is None or whole.accuracy is None else f" of {short(whole.accuracy)}"
+        parts.append(f"after a short training they keep {short(brief.accuracy)}{beside}")
+    random, magnitude = score_of(scores, [RANDOM + end]), score_of(scores, [name + end for name in BY_MAGNITUDE])
+    if random is not None and random.accuracy is not None:
+        beside = "" if random.spread is None else f" +- {short(random.spread)}"
+        parts.append(f"random ones {short(random.accuracy)}{beside}")
+    if magnitude is not None and magnitude.accuracy is not None:
+        parts.append(f"magnitude {short(magnitude.accuracy)}")
+    return "; ".join(parts)
+
+
+def simpler_way(scores: Sequence[Scored], playoff: Playoff | None) -> str:
+    """Return a sentence on a simpler way that does as well, within one standard error; empty where there is none.
+
+    Parameters
+    ----------
+    scores : sequence of Scored
+    playoff : Playoff, optional
+    """
+    if playoff is not None and playoff.is_random:
+        return "No finalist differs from random columns by two standard errors: do not read anything into this choice."
+    model = score_of(scores, OF_MODEL)
+    magnitude = score_of(scores, [*BY_MAGNITUDE, *(name + SHORT for name in BY_MAGNITUDE)])
+    ways = []
+    is_near = magnitude is not None and None not in (magnitude.behind, magnitude.behind_error)
+    if model is not None and magnitude is not None and is_near:
+        behind, error = float(magnitude.behind or 0.0), float(magnitude.behind_error or 0.0)
+        if behind <= error:
+            gap = f"{short(abs(behind))} +- {short(error)} {'behind' if behind > 0 else 'ahead'}"
+            ways.append(f"{magnitude.name} ({gap} in test accuracy)")
+    if playoff is not None:
+        best = playoff.finalists[0]
+        if not best.name.startswith(OF_CHAIN):
+            ways.append(f"{best.name} without a chain (it won the playoff)")
+        for one in playoff.finalists[1:]:
+            if not one.name.startswith(OF_CHAIN) and one.behind <= one.error:
+                ways.append(f"{one.name} without a chain ({one.behind:.4f} +- {one.error:.4f} behind in loss)")
+    return f"A simpler way does as well within one standard error: {' and '.join(ways)}." if ways else ""
