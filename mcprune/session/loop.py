@@ -38,7 +38,7 @@ from mcprune.training.classifiers import describe_classifier
 from mcprune.types import BoolArray
 from mcprune.version import VERSION
 
-MOST_NAMES, MOST_CLASSES = 4096, 100  # names of inputs and of classes in `run_started`
+MOST_NAMES, MOST_CLASSES = 4096, 100  # names of inputs, and of classes or doubtful columns of a kind, in `run_started`
 # Of the time of a command: the least seconds of a search; the largest share of the retraining, and its reserve over the estimate.
 AT_LEAST, MOST_RETRAINING, RESERVED = 0.01, 0.5, 1.2
 
@@ -209,6 +209,7 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         sites=site_groups(plan.sites),
         image_shape=None if data.image_shape is None else tuple(data.image_shape),
         feature_names=named_features(plan),
+        doubtful={name: doubt.kind for doubt in data.doubts for name in doubt.names[:MOST_CLASSES]},
         classifier=describe_classifier(plan.settings.model, plan.model, is_users_model=plan.is_users_model),
         device=str(plan.device),
         threads=plan.runtime.threads,

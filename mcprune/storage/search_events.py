@@ -39,6 +39,9 @@ class RunStarted(Event):
         (height, width) or (channels, height, width) of the inputs; null where they are no image.
     feature_names : list or None
         Name of each input; null for images, and for more than 4,096 inputs.
+    doubtful : dict
+        For each column that may be no measurement, why: `identifier`, `weight`, `copy` (of the target), `sorts` (the classes),
+        `constant` or `duplicate`. A `note` says more.
     classifier : str
         Description of the classifier.
     device : str
@@ -73,6 +76,7 @@ class RunStarted(Event):
     sites: tuple[SiteGroup, ...]
     image_shape: tuple[int, ...] | None
     feature_names: tuple[str, ...] | None
+    doubtful: dict[str, str]
     classifier: str
     device: str
     threads: int | None

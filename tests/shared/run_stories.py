@@ -83,6 +83,7 @@ STARTED = RunStarted(
     sites=SITES,
     image_shape=None,
     feature_names=None,
+    doubtful={},
     classifier="64-128-10",
     device="cpu",
     threads=2,
