@@ -323,7 +323,7 @@ def _retrain_epochs(config: Config, facts: Facts, traits: Traits, train: TrainSe
         return train.epochs
     rows = facts.rows + facts.validation_rows
     steps = max(1, rows // min(train.batch_size, rows))
-    return max(rules.RETRAIN_EPOCHS.pick(traits), math.ceil(rules.RETRAIN_STEPS / steps))
+    return max(rules.RETRAIN_EPOCHS.pick(traits), math.ceil(rules.RETRAIN_STEPS.pick(traits) / steps))
 
 
 def _runtime(config: Config, facts: Facts, traits: Traits, notes: list[str]) -> RuntimeSettings:

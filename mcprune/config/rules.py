@@ -12,7 +12,7 @@ T = TypeVar("T", covariant=True)
 # Training rows from which a run is large: a batch of backprop is large by default, and every training row may evaluate candidates.
 LARGE = 20_000
 # Passes over the rows; for few rows as many as make so many training steps.
-SEARCH_STEPS, RETRAIN_STEPS, SHORT_STEPS = 2_000, 2_500, 500
+SEARCH_STEPS, SHORT_STEPS = 2_000, 500
 SHORT_BATCH = 64  # of the steps of a short update
 NARROW = 1_024  # sites up to which one of several chains starts from all: below many more n(t) takes most of the time
 LONG_STEPS = 500  # of training, below which a run has no time for several chains
@@ -125,12 +125,22 @@ FINETUNE: Default[str] = Default(
         Rule("scratch"),
     )
 )
+RETRAIN_STEPS = Default(
+    (
+        Rule(
+            600,
+            f"the built-in MLP on fewer than {FEW:,} training rows",
+            lambda traits: traits.is_few and traits.is_own_mlp,
+        ),
+        Rule(2_500),
+    )
+)
 RETRAIN_EPOCHS = Default(
     (
         Rule(60, f"an MLP on {GREY}", lambda traits: traits.is_grey_scratch),
         Rule(30),
     ),
-    f"more where these make fewer than {RETRAIN_STEPS:,} training steps; --epochs under --finetune warm, "
+    f"more where these make fewer training steps than {RETRAIN_STEPS}; --epochs under --finetune warm, "
     f"5 or {SHORT_STEPS} steps under --finetune short",
 )
 SHORT_EPOCHS = 5

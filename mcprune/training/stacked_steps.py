@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
-from mcprune.models.mlp import MLP
 from mcprune.random import step_noise
 from mcprune.training.adam import AdamW
+from mcprune.training.stacked_mlp import StackedMLP, have_one_shape
 from mcprune.training.trainer import Trainer, TrainerState, swap_inputs
 from mcprune.types import Float32Array, FloatArray
 
@@ -34,14 +33,8 @@ class StackedSteps:
         self._features, self._targets = first.features, first.targets
         weights = [one.weights for one in self.trainers]
         self._weights = None if weights[0] is None else torch.stack([one for one in weights if one is not None])
-        model = first.gated.model
-        assert isinstance(model, MLP)
-        self._layers = list(model.layers)
-        self._parameters = [
-            _joined([member.optimizer.parameters[place] for member in members]).requires_grad_()
-            for place in range(len(members[0].optimizer.parameters))
-        ]
-        self._optimizer = AdamW(self._parameters, first.learning_rate, first.weight_decay)
+        self._model = StackedMLP([one.gated.model for one in self.trainers])
+        self._optimizer = AdamW(self._model.parameters, first.learning_rate, first.weight_decay)
         for place, moments in enumerate(self._optimizer.moments):
             own = [member.optimizer.moments[place] for member in members]
             moments.exp_avg.copy_(torch.stack([one.exp_avg for one in own]))
@@ -77,7 +70,7 @@ class StackedSteps:
             else:
                 shown = plain
             seen = self._features[rows] if columns is None else self._features[rows[:, :, None], columns[:, None, :]]
-            logits = self._forward(seen * shown, columns, scales[number])
+            logits = self._model.forward(seen * shown, columns, scales[number])
             loss = functional.cross_entropy(logits.flatten(0, 1), self._targets[rows].flatten(), reduction="none")
             loss = loss.view(rows.shape)
             if self._weights is not None:
@@ -90,33 +83,9 @@ class StackedSteps:
             member.steps += count
         first.check(loss.detach(), members[0].steps)
 
-    def _forward(
-        self, signal: torch.Tensor, columns: torch.Tensor | None, scales: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
-        """Return logits (F, rows, classes) of gated rows (F, rows, inputs), which may hold `columns` (F, inputs) only."""
-        parameters, scale = iter(self._parameters), iter(scales)
-        is_first = True
-        for layer in self._layers:
-            if isinstance(layer, nn.Linear):
-                weight = next(parameters)
-                if is_first and columns is not None:
-                    weight = weight.gather(2, columns[:, None, :].expand(-1, weight.shape[1], -1))
-                is_first = False
-                product = weight.transpose(1, 2)
-                signal = (
-                    torch.bmm(signal, product)
-                    if layer.bias is None
-                    else torch.baddbmm(next(parameters)[:, None, :], signal, product)
-                )
-            elif isinstance(layer, nn.Dropout):
-                signal = signal * next(scale)
-            else:
-                signal = layer(signal)
-        return signal
-
     def _dropout_scales(self, count: int) -> list[list[torch.Tensor]]:
         """Return what dropout multiplies the units with (F, rows, units), for each step and layer: as torch's dropout draws it."""
-        layers = [(linear.out_features, layer.p) for linear, layer in _with_dropout(self._layers)]
+        layers = self._model.dropouts
         if not layers:
             return [[] for _ in range(count)]
         drawn = []
@@ -141,32 +110,10 @@ class StackedSteps:
 def can_stack(trainers: Sequence[Trainer]) -> bool:
     """Whether the steps of trainers can be made at once: plain MLPs of one shape on the same rows, without noise on the inputs."""
     first = trainers[0]
-    return len(trainers) > 1 and all(
+    return have_one_shape([one.gated.model for one in trainers]) and all(
         one.gated.takes_columns
         and one.is_plain
         and one.features is first.features
         and one.batch_size == first.batch_size
-        and [p.shape for p in one.gated.model.parameters()] == [p.shape for p in first.gated.model.parameters()]
-        and all(p.requires_grad for p in one.gated.model.parameters())
         for one in trainers
     )
-
-
-@torch.no_grad()
-def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return tensors of one shape as one, of which they become views."""
-    out = torch.stack([part.detach() for part in parts])
-    for part, own in zip(parts, out, strict=True):
-        part.data = own
-    return out
-
-
-def _with_dropout(layers: Sequence[nn.Module]) -> list[tuple[nn.Linear, nn.Dropout]]:
-    """Return the dropout layers, each with the linear layer before it."""
-    out, linear = [], None
-    for layer in layers:
-        if isinstance(layer, nn.Linear):
-            linear = layer
-        elif isinstance(layer, nn.Dropout) and linear is not None:
-            out.append((linear, layer))
-    return out

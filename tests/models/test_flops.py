@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mcprune.models.flops import multiply_accumulates
+from mcprune.models.mlp import MLP
 
 
 class Bilinear(nn.Module):
@@ -33,6 +34,13 @@ def encoder(width: int, heads: int, inner: int, layers: int) -> nn.Module:
     return nn.TransformerEncoder(layer, layers)
 
 
+def changed_perceptron() -> nn.Module:
+    """With two layers in place of its activation."""
+    model = MLP((4, 5, 2))
+    model.layers[1] = nn.Sequential(nn.Linear(5, 1), nn.Linear(1, 5))
+    return model
+
+
 CASES = {
     "linear": (nn.Linear(4, 3), (4,), 12),
     "linear, places": (nn.Linear(4, 3), (5, 4), 60),
@@ -47,6 +55,8 @@ CASES = {
     "gru": (nn.GRU(4, 3, batch_first=True), (5, 4), 5 * 3 * (4 * 3 + 3 * 3)),
     "bilinear": (Bilinear(), (4,), 48),
     "vector": (Vector(), (5, 4), 20),
+    "perceptron": (MLP((4, 5, 3), dropout=0.5), (4,), 4 * 5 + 5 * 3),
+    "a changed perceptron": (changed_perceptron(), (4,), 4 * 5 + 2 * 5 + 5 * 2),
     "no product": (nn.ReLU(), (4,), 0),
 }
 

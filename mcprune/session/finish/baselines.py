@@ -134,21 +134,17 @@ def retrained_baselines(
     yield scores.add("all sites" + end, size, [refit.test(whole, everything)], began, [refit.value(whole, everything)])
     began = time.monotonic()
     draw = generator(seed, Stream.BASELINE_MASKS)
-    answers: list[BoolArray] = []
-    values: list[float | None] = []
-    for number in range(comparison.masks):
-        mask = random_mask(plan, draw)
-        yield Stage("compare", f"training on random sites, {number + 1} of {comparison.masks}, to compare")
-        model = refit.train(mask, seed + number, epochs=epochs)
-        answers.append(refit.test(model, mask))
-        values.append(refit.value(model, mask))
-    yield scores.add("random masks" + end, int(mask.sum()), answers, began, values)
-    began = time.monotonic()
-    mask = magnitude_mask(plan, whole, refit.x)
+    masks = [random_mask(plan, draw) for _ in range(comparison.masks)]
+    masks.append(magnitude_mask(plan, whole, refit.x))
     name = "weight magnitude" if plan.sites.channels else "first-layer magnitude"
-    yield Stage("compare", f"training on the sites by {name}, to compare")
-    model = refit.train(mask, seed, epochs=epochs)
-    yield scores.add(name + end, int(mask.sum()), [refit.test(model, mask)], began, [refit.value(model, mask)])
+    yield Stage("compare", f"training on {comparison.masks} sets of random sites and on those by {name}, to compare")
+    seeds = [*(seed + number for number in range(comparison.masks)), seed]
+    models_of_masks = refit.train_all(masks, seeds, epochs)
+    answers = [refit.test(model, mask) for model, mask in zip(models_of_masks, masks, strict=True)]
+    values = [refit.value(model, mask) for model, mask in zip(models_of_masks, masks, strict=True)]
+    kept = int(masks[0].sum())
+    yield scores.add("random masks" + end, kept, answers[:-1], began, values[:-1])
+    yield scores.add(name + end, int(masks[-1].sum()), answers[-1:], time.monotonic(), values[-1:])
 
 
 def finetuned_baselines(plan: Plan, refit: Refit, scores: Scores) -> Iterator[Event]:

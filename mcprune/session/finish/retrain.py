@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from mcprune.training.classifiers import fresh_classifier, shrunken
 from mcprune.training.distill import DistillationTargets
 from mcprune.training.finetune import finetune_least_squares, finetune_steps
 from mcprune.training.fit import fit
+from mcprune.training.fit_several import can_fit_at_once, fit_several
 from mcprune.training.metrics import coded_groups, correct, probabilities, value_of
 from mcprune.types import BoolArray, Float32Array, IntArray
 
@@ -28,6 +29,7 @@ from mcprune.types import BoolArray, Float32Array, IntArray
 TEACHER_EPOCHS, TEACHER_DROPOUT = 20, 0.2
 # Steps that are timed; the share of the time left that is planned, and the share of a teacher.
 TIMED_STEPS, PLANNED, TEACHING = 8, 0.9, 0.4
+AT_ONCE = 2**22  # values of the rows of several classifiers, up to which these are trained at once
 
 
 class Refit:
@@ -99,6 +101,28 @@ class Refit:
         epochs = self.fitting_epochs(model, mask, plan.retrain.epochs if epochs is None else epochs)
         self.fit(model, mask, seed, epochs, plan.retrain.learning_rate, distillation)
         return model
+
+    def train_all(self, masks: Sequence[BoolArray], seeds: Sequence[int], epochs: int | None = None) -> list[nn.Module]:
+        """Return a retrained small classifier for each mask, as `train` does; small ones of one shape are trained at once."""
+        plan = self.plan
+        models = [self.small(mask, seed) for mask, seed in zip(masks, seeds, strict=True)]
+        values = sum(int(mask.sum()) for mask in masks) * len(self.y)
+        is_plain = not (plan.retrain.distill or plan.retrain.warp or plan.retrain.input_noise or plan.train.amp)
+        if not (is_plain and values <= AT_ONCE and can_fit_at_once(models)):
+            return [self.train(mask, seed, epochs=epochs) for mask, seed in zip(masks, seeds, strict=True)]
+        fit_several(
+            models,
+            torch.stack([self.columns(self.x, mask) for mask in masks]),
+            self.y,
+            epochs=plan.retrain.epochs if epochs is None else epochs,
+            batch_size=plan.train.batch_size,
+            learning_rate=plan.retrain.learning_rate,
+            weight_decay=plan.retrain.weight_decay,
+            seeds=seeds,
+            should_stop=self.should_stop,
+            weights=self.weights,
+        )
+        return models
 
     def pruned(self, mask: BoolArray, seed: int) -> nn.Module:
         """Return the small model of a run: retrained, or the search's classifier fine-tuned, as the options say."""
