@@ -13,6 +13,8 @@ from mcprune.storage.events import KINDS, Adapted, BeforeAfter, CostBudget, Mask
 HEAD = """\
 # Events
 
+You will read what a run writes while it goes on, line by line or as Python objects.
+
 A run is a sequence of events. The same events are
 
 - the lines of `events.jsonl` in the run's folder (but for `stage`),

@@ -8,6 +8,8 @@ from mcprune.config.options import METHODS, OPTIONS, SECTIONS, Option
 HEAD = """\
 # Every option
 
+You will find every option with its key in TOML files, its values, its meaning and its default.
+
 The options of `mcprune run`, of a TOML file and of `mcprune.prune(..., name=value)` are one declaration, from which this page is generated:
 `python -m mcprune.cli.pages.options_page > docs/options.md`. A value out of range, an unknown name, or an option that the run could not use
 is refused. Defaults that depend on the run are settled when it starts; `config.toml` in the run's folder has the settled values.
