@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.feature_selection import SelectorMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
@@ -179,6 +180,13 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         times = rows.weights.astype(np.int64)
         return fitting.WeightedRows(rows.features.repeat(times, axis=0), rows.targets.repeat(times), None)
 
+    def _has_names(self, X: object) -> bool:
+        """Whether the columns are known by name, as those of the fit: then a gap in a dropped one does no harm.
+
+        In arrays a gap is an error wherever it is, since scikit-learn's checks ask for that.
+        """
+        return hasattr(self, "feature_names_in_") and hasattr(X, "columns")
+
     def _wrapped(self, rows: WeightedRows, names: list[str], config: Config) -> BoolArray:
         from mcprune.estimators.wrapping import search_estimator
 
@@ -242,6 +250,19 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
         """Choose the columns; X (rows, N), y (rows,), sample_weight (rows,), not negative."""
         self._searched(X, y, sample_weight)
         return self
+
+    def transform(self, X: object) -> object:
+        """Return the kept columns (rows, n) of rows with all N columns; dropped columns of a data frame may have gaps."""
+        check_is_fitted(self)
+        is_frame = _get_output_config("transform", estimator=self)["dense"] != "default" and hasattr(X, "iloc")
+        # As the mixin does it, but for gaps.
+        rows = validate_data(
+            self, X, reset=False, dtype=None, accept_sparse="csr",
+            ensure_all_finite=not self._has_names(X), skip_check_array=is_frame,
+        )  # fmt: skip
+        kept = self._transform(rows)
+        assert_all_finite(kept, input_name="X", estimator_name=type(self).__name__)
+        return kept
 
     def _get_support_mask(self) -> BoolArray:
         check_is_fitted(self)
@@ -316,8 +337,11 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
 
     def _kept(self, X: object) -> FloatArray:
         check_is_fitted(self)
-        rows: AnyArray = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        rows: AnyArray = validate_data(
+            self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite=not self._has_names(X)
+        )
         kept: FloatArray = rows[:, self.support_].astype(np.float64)
+        assert_all_finite(kept, input_name="X", estimator_name=type(self).__name__)
         return kept
 
     def _network(self, kept: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
@@ -310,3 +311,28 @@ def test_a_named_column_that_may_be_no_measurement_is_warned_of(name, kind, word
         MarkovSelector(2, epochs=1, random_state=0).fit(frame, y)
     MarkovSelector(2, epochs=1, random_state=0, must_drop=[name]).fit(frame, y)
     MarkovSelector(2, epochs=1, random_state=0).fit(frame.to_numpy(), y)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_a_gap_in_a_dropped_column_of_a_frame_does_no_harm(few):
+    features, classes = few
+    whole = pandas.DataFrame(features, columns=[f"x{place}" for place in range(8)])
+    selector = MarkovSelector(2, **QUICK).fit(whole, classes)
+    classifier = MarkovPrunedClassifier(2, **QUICK).fit(whole, classes)
+    assert (selector.support_ == classifier.support_).all()
+    kept, dropped = (whole.columns[mask][0] for mask in (selector.support_, ~selector.support_))
+    calls = [selector.transform, classifier.predict, classifier.predict_proba]
+    expected = [call(whole) for call in calls]
+    for gap in (np.nan, np.inf, None):
+        rows, broken = whole.copy(), whole.copy()
+        rows.loc[3, dropped] = broken.loc[3, kept] = gap
+        for call, values in zip(calls, expected, strict=True):
+            assert np.array_equal(call(rows), values)
+            with pytest.raises(ValueError, match=r"NaN|infinity"):
+                call(broken)
+            with pytest.raises(ValueError, match=r"NaN|infinity"):
+                call(rows.to_numpy(float))  # without names, as scikit-learn's checks ask for it
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            clone(selector).fit(rows, classes)  # a fit looks at all columns
+    framed = clone(selector).set_output(transform="pandas").fit(whole, classes).transform(rows)
+    assert framed.equals(whole.loc[:, selector.support_])
