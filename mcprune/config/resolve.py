@@ -9,6 +9,7 @@ from mcprune.chain.schedules import parse, parse_temperature
 from mcprune.config import rules
 from mcprune.config.facts import Facts, Traits
 from mcprune.config.measures import ALL_SITES
+from mcprune.config.no_effect import check_effects
 from mcprune.config.options import option
 from mcprune.config.recorded import recorded_search
 from mcprune.config.resolve_search import resolve_chain, resolve_gradient, resolve_importance, value_or
@@ -74,6 +75,7 @@ class Resolved(NamedTuple):
         train = _train(config, facts, traits, evaluation)
         retrain = _retrain(config, facts, traits, train)
         chain = resolve_chain(config.chain, facts, traits, train)
+        check_effects(config, traits, chain, evaluation, retrain.finetune)
         search: SearchOptions = chain
         if isinstance(config.search, Gradient):
             search = resolve_gradient(config.search, traits, train)

@@ -65,7 +65,17 @@ def _of_frozen(config: Config) -> dict[str, tuple[str, str]]:
 
 def _of_finetune(config: Config) -> dict[str, tuple[str, str]]:
     kind = config.retrain.finetune
-    return {"retrain_epochs": ("the others", f"--finetune {kind}")} if kind in ("none", "least-squares") else {}
+    return dict.fromkeys(idle_after(kind), ("the others", f"--finetune {kind}"))
+
+
+def idle_after(finetune: str) -> tuple[str, ...]:
+    """Return the options of [retrain] that a kind of fine-tuning does not read."""
+    if finetune == "short":  # at the learning rate of the search, of its classifier
+        return ("retrain_learning_rate", "retrain_dropout")
+    if finetune in ("none", "least-squares"):
+        names = ("epochs", "learning_rate", "weight_decay", "dropout", "input_noise")
+        return tuple(f"retrain_{name}" for name in names)
+    return ()
 
 
 def check_options(config: Config) -> None:

@@ -85,11 +85,12 @@ def load(
     DataError
         Missing, empty, broken or unfit for classification, with the cause and the remedy.
     ConfigError
-        A `target` for a data set whose classes are fixed.
+        A `target` for a data set whose classes are fixed; a `header` or `id_columns` for what is no table.
     """
     text = ALIASES.get(os.fspath(spec), os.fspath(spec))
     if text in NAMES:
         _no_target(text, target)
+        _no_table(text, header=header, id_columns=id_columns)
         return load_bundled(text) if text in BUNDLED else load_named(text)
     reading = Reading(target, header, id_columns, tuple(required))
     path = existing(text)
@@ -97,10 +98,12 @@ def load(
     suffix = path.suffix.lower()
     if path.is_dir():
         _no_target(text, target)
+        _no_table(text, header=header, id_columns=id_columns)
         return _load_folder(path, name)
     if suffix in TABLES:
         return _load_table(path, reading).renamed(name)
     if suffix == ".npz":
+        _no_table(text, header=header)
         classes = target or "y"
         arrays = read_npz(path, ("X", classes))
         features, shape = flat_rows(str(path), np.atleast_1d(arrays["X"]))
@@ -144,6 +147,15 @@ def _no_target(text: str, target: str | None) -> None:
         raise ConfigError(
             f"target={target!r}, but {text!r} has its classes fixed. Leave target out; it names a column of a table."
         )
+
+
+def _no_table(text: str, *, header: str = "auto", id_columns: str = "drop") -> None:
+    """Refuse options of tables for what is none."""
+    for name, value, usual in (("header", header, "auto"), ("id_columns", id_columns, "drop")):
+        if value != usual:
+            raise ConfigError(
+                f"{name}={value!r}, but {text!r} is no table. Leave {name} out; it is for csv and tsv files."
+            )
 
 
 def _load_folder(path: Path, name: str) -> Dataset:

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mcprune.data.load import from_arrays, load
-from mcprune.errors import DataError
+from mcprune.errors import ConfigError, DataError
 
 X4 = np.arange(8.0).reshape(4, 2)
 
@@ -169,3 +169,14 @@ def test_breast_cancers_names_stand_for_the_right_rows():
     dataset = load("breast-cancer")
     assert [dataset.labels[i] for i in dataset.targets] == [str(bunch.target_names[i]) for i in bunch.target]
     assert dataset.feature_names[0] == "mean radius"
+
+
+@pytest.mark.parametrize("option", [{"header": "yes"}, {"header": "no"}, {"id_columns": "keep"}])
+def test_options_of_tables_are_for_tables(option, tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).normal(size=(20, 3)), y=np.arange(20) % 2)
+    (name,) = option
+    for source in ("wine", *(["a.npz"] if name == "header" else [])):
+        with pytest.raises(ConfigError, match=f"{name}=.*is no table"):
+            load(source if source == "wine" else tmp_path / source, **option)
+    if name == "id_columns":
+        assert load(tmp_path / "a.npz", **option).n_inputs == 3

@@ -120,7 +120,6 @@ INPUTS = {
             "epochs": 20,
             "batch_size": 32,
             "objective": "auc",
-            "rejection": "modified",
             "compare": "yes",
         }
     ),
