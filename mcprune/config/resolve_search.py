@@ -82,6 +82,7 @@ def resolve_chain(search: Markov, facts: Facts, traits: Traits, train: TrainSett
         proposal_measure=_measure(search.proposals, traits) if search.proposals.is_measure else NO_MEASURE,
         starts=starts,
         start_shares=shares,
+        rivals=_rivals(starts, facts),
         start_measure=NO_MEASURE
         if search.start is None or not search.start.measure
         else _ranking(search.start, traits),
@@ -146,6 +147,14 @@ def resolve_starts(search: Markov, traits: Traits) -> tuple[tuple[str, ...], tup
     first = rules.ALL_SITES_SHARE if names[0] == ALL_SITES else 1.0 / len(names)
     others = (1.0 - first) / max(1, len(names) - 1)
     return tuple(names), (0.0, *(first + place * others for place in range(len(names) - 1)))
+
+
+def _rivals(starts: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
+    """Return the selectors whose masks are finalists beside those of several starts, where these are selectors of columns too."""
+    if len(starts) < 2 or not any(name in COLUMN_SELECTORS for name in starts):
+        return ()
+    is_small = facts.rows * facts.size <= rules.SMALL_TABLE
+    return tuple(name for name in ("f", *(("mutual-information",) if is_small else ())) if name not in starts)
 
 
 def _keep_schedule(search: Markov, facts: Facts, starts: tuple[str, ...], shares: tuple[float, ...]) -> KeepSchedule:

@@ -165,6 +165,8 @@ class ChainOptions(NamedTuple):
         What chooses the first masks of chains, one after the other; empty: one chain from all sites.
     start_shares : tuple of float
         Share of the run at which each of these chains begins.
+    rivals : tuple of str
+        Selectors whose masks are finalists without a chain of their own.
     start_after : float
         Epochs before `start_measure`, the one among them, chooses a mask.
     """
@@ -194,6 +196,7 @@ class ChainOptions(NamedTuple):
     proposal_measure: MeasureSettings
     starts: tuple[str, ...]
     start_shares: tuple[float, ...]
+    rivals: tuple[str, ...]
     start_measure: MeasureSettings
     start_after: float
 

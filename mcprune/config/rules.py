@@ -16,6 +16,7 @@ SEARCH_STEPS, SHORT_STEPS = 2_000, 500
 SHORT_BATCH = 64  # of the steps of a short update
 NARROW = 1_024  # sites up to which one of several chains starts from all: below many more n(t) takes most of the time
 LONG_STEPS = 500  # of training, below which a run has no time for several chains
+SMALL_TABLE = 200_000  # rows times columns up to which mutual information costs little
 ALL_SITES_SHARE = 0.4  # of the run for a chain from all sites, where others follow
 HOTTEST = 10.0  # times the temperature of the coldest replica
 REGROWN_UNTIL = 0.9  # fraction of the run at which n(t) is at rest

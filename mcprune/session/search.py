@@ -183,12 +183,12 @@ class Search(SearchStatus):
         gates, kept = self.training_gates(), int((self.position() > 0).sum())
         mask = self.finish(self.plan.evaluation.rows)
         finalists = self.method.finalists(self.state.method) if plays and self.may_play else []
-        if self.state.guard.fallen:
-            best = Finalist("best on validation rows", self.state.guard.mask.copy())
-            finalists = [*finalists, best] if finalists else []
-            if not finalists:
-                mask = best.mask
-                self.method.adopt(self.state.method, mask)
+        best = self.state.guard.mask.copy()
+        if finalists and best.any() and not any((best == one.mask).all() for one in finalists):
+            finalists = [*finalists, Finalist("best on validation rows", best)]
+        elif self.state.guard.fallen and not finalists:
+            mask = best
+            self.method.adopt(self.state.method, mask)
         if len(finalists) > 1:
             self.playoff, mask = play_finalists(self.plan, finalists, self.controller.playoff_steps())
             self.method.adopt(self.state.method, mask)

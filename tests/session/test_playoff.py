@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_classification
 
 from mcprune import run
 from mcprune.config.schema import make_config
 from mcprune.methods.base import Finalist
+from mcprune.methods.columns import f_scores
 from mcprune.report.summary import playoff_lines
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.planner import make_plan
+from mcprune.session.build.starts import make_starts
 from mcprune.session.playoff import play
 from mcprune.storage.events import Hardened, Playoff, RunDone
 
@@ -42,6 +45,29 @@ def test_the_mask_of_the_useful_columns_wins_and_differs_from_random_ones():
     assert not event.is_random
     assert event.lead > 2 * event.lead_error
     assert play(finalists, rest, x, y, None, seed=0)[0].finalists == event.finalists
+
+
+def test_columns_that_act_together_beat_columns_that_suit_these_rows():
+    # Clusters on the corners of a hypercube: a classifier that is trained too little cannot tell these two masks apart.
+    x, y = make_classification(
+        1000, 200, n_informative=5, n_redundant=10, n_clusters_per_class=16, shuffle=False, random_state=1
+    )
+    x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
+    best, lucky = (np.argsort(-f_scores(part, y), kind="stable") for part in (x[:, :15], x[:, 15:]))
+    good, bad, *rest = masks(200, range(15), [*best[:7], *(15 + lucky[:8])], range(170, 185), range(185, 200))
+    event, mask = play([Finalist("bad", bad), Finalist("good", good)], rest, x, y.astype(np.int64), None, seed=0)
+    assert mask is good
+    assert event.finalists[1].behind > 2 * event.finalists[1].error
+
+
+def test_columns_of_the_highest_f_are_finalists_beside_several_starts():
+    config = make_config(data="wine", keep=4)
+    plan = make_plan(config, load_dataset(config))
+    assert plan.chain.rivals == ("f", "mutual-information")
+    assert [source.name for source in make_starts(plan).sources] == ["all", "forest", "l1", "f", "mutual-information"]
+    assert len(make_starts(plan).begins) == 3
+    alone = make_plan(make_config(data="wine", keep=4, start="forest"), load_dataset(config))
+    assert alone.chain.rivals == ()
 
 
 def test_finalists_of_noise_are_called_random():

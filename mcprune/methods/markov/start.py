@@ -124,10 +124,15 @@ class Starts:
         Share of the run at which each begins; the first at 0.
     after : float
         Share of the run in which the classifier trains on all sites before a measure chooses.
+    others : sequence of Source
+        Whose masks are finalists though no chain starts from them; they need no training.
     """
 
-    def __init__(self, sources: Sequence[Source], begins: Sequence[float], after: float = 0.0) -> None:
-        self.sources, self.begins, self.after = tuple(sources), tuple(begins), after
+    def __init__(
+        self, sources: Sequence[Source], begins: Sequence[float], after: float = 0.0, others: Sequence[Source] = ()
+    ) -> None:
+        self.begins, self.after = tuple(begins), after
+        self.sources = (*sources, *others)
 
     def init(self, sites: int) -> StartState:
         """Return the state before the first block."""

@@ -38,7 +38,8 @@ def make_starts(plan: Plan) -> Starts | None:
     if not chain.starts:
         return None
     sources = [_source(plan, name) for name in chain.starts]
-    return Starts(sources, chain.start_shares, chain.start_after / plan.train.epochs)
+    others = [_source(plan, name) for name in chain.rivals]
+    return Starts(sources, chain.start_shares, chain.start_after / plan.train.epochs, others)
 
 
 def _source(plan: Plan, name: str) -> Source:
