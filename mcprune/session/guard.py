@@ -60,7 +60,10 @@ class Guard:
         self.is_on = (
             len(plan.stack) > 1 and plan.is_plain_objective and plan.space.is_count and len(rows.targets) >= LEAST_ROWS
         )
-        self.features, self.targets = plan.rows(rows.features), torch.from_numpy(rows.targets).to(plan.device)
+        self.features, self.targets = (
+            plan.rows(plan.seen(rows.features)),
+            torch.from_numpy(rows.targets).to(plan.device),
+        )
 
     def init(self) -> GuardState:
         """Return the state before the first look."""
@@ -97,6 +100,6 @@ class Guard:
         losses = np.zeros(len(self.targets))
         for gated in self.plan.stack:
             with evaluating(gated.model):
-                logits = gated(self.features, gated.hard_gates(mask))
+                logits = gated(self.features, gated.hard_gates(self.plan.seen(mask)))
             losses += functional.cross_entropy(logits, self.targets, reduction="none").double().cpu().numpy()
         return losses / len(self.plan.stack)

@@ -210,7 +210,9 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         image_shape=None if data.image_shape is None else tuple(data.image_shape),
         feature_names=named_features(plan),
         doubtful={name: doubt.kind for doubt in data.doubts for name in doubt.names[:MOST_CLASSES]},
-        classifier=describe_classifier(plan.settings.model, plan.model, is_users_model=plan.is_users_model),
+        classifier=describe_classifier(
+            plan.settings.model, plan.model, plan.splits.n_inputs, is_users_model=plan.is_users_model
+        ),
         device=str(plan.device),
         threads=plan.runtime.threads,
         folder=None if folder is None else str(folder.path),

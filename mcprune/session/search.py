@@ -163,7 +163,8 @@ class Search(SearchStatus):
     def train(self, count: int, progress: float) -> None:
         """Make `count` steps of backprop under the present gates; `progress` (0..1) is the share of the run that is done."""
         hook = self.method.hook(self.state.method)
-        self.trainer.run(self.state.trainer, count, self.training_gates(), self.position(), progress, hook)
+        gates, position = self.plan.seen(self.training_gates()), self.plan.seen(self.position())
+        self.trainer.run(self.state.trainer, count, gates, position, progress, hook)
 
     def step(self, rows: int, progress: float) -> BlockInfo:
         """Advance the method alone by one block on so many rows, to measure its time."""

@@ -55,7 +55,7 @@ def training_ranks(plan: Plan) -> Ranks | None:
 def make_trainer(plan: Plan) -> ClassifierStack:
     """Return the trainers of the plan's classifiers, each with its own rows."""
     data, ranks = plan.splits, training_ranks(plan)
-    features, targets = plan.rows(data.train.features), torch.from_numpy(data.train.targets).to(plan.device)
+    features, targets = plan.rows(plan.seen(data.train.features)), torch.from_numpy(data.train.targets).to(plan.device)
     weights = (
         None if data.train.weights is None else torch.from_numpy(data.train.weights.astype(np.float32)).to(plan.device)
     )
@@ -74,7 +74,7 @@ def make_trainer(plan: Plan) -> ClassifierStack:
                 rows=None if len(rows) == len(targets) else rows,
                 weights=weights,
                 ranks=ranks,
-                space=plan.space,
+                space=plan.space if plan.candidates is None else None,
                 amp=plan.train.amp,
             )
             for place, (gated, rows) in enumerate(zip(plan.stack, plan.folds.training, strict=True))
@@ -86,7 +86,7 @@ def make_rows(plan: Plan, folds: Folds) -> EvaluationRows:
     """Return the evaluation batches of the evaluation rows of all folds."""
     data = plan.splits
     return EvaluationRows(
-        data.train.features,
+        plan.seen(data.train.features),
         data.train.targets,
         folds=folds,
         device=plan.device,

@@ -41,7 +41,7 @@ class Validation:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.features = plan.rows(plan.splits.validation.features)
+        self.features = plan.rows(plan.seen(plan.splits.validation.features))
         self.targets = torch.from_numpy(plan.splits.validation.targets).to(plan.device)
 
     def accuracy(self, mask: BoolArray) -> float | None:
@@ -49,7 +49,7 @@ class Validation:
         if not len(self.targets):
             return None
         gated = self.plan.gated
-        return accuracy(gated, self.features, self.targets, gated.hard_gates(mask))
+        return accuracy(gated, self.features, self.targets, gated.hard_gates(self.plan.seen(mask)))
 
     def objective(self, mask: BoolArray) -> float | None:
         """Return the objective under a mask (N,); None for plain cross-entropy, and without rows."""
@@ -57,7 +57,7 @@ class Validation:
         if plan.is_plain_objective or not len(self.targets):
             return None
         groups = coded_groups(plan.objective, plan.splits.validation.features)
-        gates = plan.gated.hard_gates(mask)
+        gates = plan.gated.hard_gates(plan.seen(mask))
         return value_of(plan.objective, plan.gated, self.features, self.targets, mask=mask, gates=gates, groups=groups)
 
 

@@ -20,11 +20,12 @@ def fresh_classifier(
     seed: int,
     hidden: tuple[int, ...] | None = None,
     dropout: float | None = None,
+    inputs: int | None = None,
 ) -> nn.Module:
-    """Return an untrained classifier; `hidden` and `dropout` replace those of the settings."""
+    """Return an untrained classifier; `hidden` and `dropout` replace those of the settings, `inputs` the number of columns."""
     return build(
         settings.name,
-        splits.n_inputs,
+        splits.n_inputs if inputs is None else inputs,
         splits.n_classes,
         settings.hidden if hidden is None else hidden,
         settings.activation,
@@ -51,14 +52,17 @@ def rows_that_fit(model: nn.Module, sites: SiteMap, splits: Splits, *, max_memor
     return max(1, max_memory // (4 * (replicas * whole + 3 * widest)))
 
 
-def describe_classifier(settings: ModelSettings, model: nn.Module, *, is_users_model: bool) -> str:
-    """Return a short description of the classifier: its class, or the widths of an MLP and of the one that is searched with."""
+def describe_classifier(settings: ModelSettings, model: nn.Module, inputs: int, *, is_users_model: bool) -> str:
+    """Return a short description of the classifier: its class, or the widths of an MLP and of the one that is searched with.
+
+    The one that is searched with may read fewer than all `inputs`.
+    """
     widths = getattr(model, "widths", None)
     if not widths and not is_users_model:
         return f"{settings.name}, width {settings.width:g}"
     if not widths:
         return type(model).__name__
     is_mlp = not is_users_model and settings.name == "mlp"
-    kept = (widths[0], *settings.hidden, widths[-1]) if is_mlp else widths
+    kept = (inputs, *settings.hidden, widths[-1]) if is_mlp else widths
     text = "MLP " + "-".join(map(str, kept))
     return text if tuple(kept) == tuple(widths) else f"{text}, searched with {'-'.join(map(str, widths))}"

@@ -39,7 +39,7 @@ def test_many_rows_search_with_a_wide_layer_and_waves(monkeypatch):
     assert plan.config.model.search_hidden == (512,)
     assert plan.model.widths == (64, 512, 10)
     assert (
-        describe_classifier(plan.settings.model, plan.model, is_users_model=False)
+        describe_classifier(plan.settings.model, plan.model, 64, is_users_model=False)
         == "MLP 64-128-64-10, searched with 64-512-10"
     )
     assert plan.config.chain.keep_schedule.regrow == 40

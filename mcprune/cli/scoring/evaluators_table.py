@@ -39,7 +39,9 @@ def show(config: Config, stream: TextIO) -> None:
     output = choose(stream)
     kinds = ",".join(dict.fromkeys(group.kind for group in plan.sites.groups))
     sites = f"{plan.sites.size:,} sites ({kinds})"
-    words = describe_classifier(plan.settings.model, plan.model, is_users_model=plan.is_users_model)
+    words = describe_classifier(
+        plan.settings.model, plan.model, plan.splits.n_inputs, is_users_model=plan.is_users_model
+    )
     output.lines(
         [
             f"{plan.splits.name}: {sites}, classifier {words}, evaluation batch of "

@@ -57,6 +57,8 @@ class Markov(Method[MarkovState]):
         Of the objective: a candidate that could not be accepted even at this loss is rejected unevaluated.
     proposals : Proposals, optional
         Scores from outside for `informed`, in place of the chain's own statistics. At T > 0 they change during the warm-up only.
+    evaluates_items : bool
+        The evaluators see the F items alone: the sites that must be dropped are no part of their classifiers.
     starts : Starts, optional
         What chooses the first mask of each of several chains, one after the other; by default there is one, from all sites.
 
@@ -79,13 +81,18 @@ class Markov(Method[MarkovState]):
         lower_bound: float | None,
         proposals: Proposals | None = None,
         starts: Starts | None = None,
+        *,
+        evaluates_items: bool = False,
     ) -> None:
         check(settings, space)
         self.settings = settings
         self.space = space
         layers = space.layers_to_hold(space.least) if space.is_count else None
         self.gates: Gates = GatesByRank(layers) if settings.by_rank else GatesBySign()
-        on_sites = on_items(evaluator, canonical, space, settings.start_weight)
+        self._evaluates_items = evaluates_items or space.is_plain
+        on_sites = evaluator, canonical
+        if not self._evaluates_items:
+            on_sites = on_items(evaluator, canonical, space, settings.start_weight)
         self.evaluation = CheckedEvaluator(*on_sites, lower_bound, layers)
         self.informed = Informed(proposals, Probes(settings.trials) if settings.trials else None)
         self.first_rows = GUESSED_ROWS if settings.trials else 0
@@ -156,7 +163,9 @@ class Markov(Method[MarkovState]):
         draw = generator(self.settings.seed, Stream.STANDARD_ERROR, state.blocks)
         masks = np.concatenate([mask[None], standard_error.exchanged(mask, standard_error.EXCHANGES, draw)])
         if len(masks) > 1:
-            gates = np.stack([self.space.expand(one) for one in masks]).astype(np.float32)
+            gates = (masks if self._evaluates_items else np.stack([self.space.expand(one) for one in masks])).astype(
+                np.float32
+            )
             measured = standard_error.measure(self.evaluation.canonical, batch, gates)
             state.standard_error = measured if math.isfinite(measured) else state.standard_error
 

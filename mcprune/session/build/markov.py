@@ -58,13 +58,13 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
         gated=plan.gated,
         objective=FoldedObjective(plan.objective, plan.folds.bounds) if len(plan.stack) > 1 else plan.objective,
         # Input by input, as EvaluationRows lays them out.
-        features=plan.rows(np.ascontiguousarray(data.train.features[chosen].T)).T,
+        features=plan.rows(np.ascontiguousarray(plan.seen(data.train.features[chosen]).T)).T,
         targets=torch.from_numpy(data.train.targets[chosen]).to(plan.device),
-        plan=_evaluated_plan(chain, plan.sites.size),
+        plan=_evaluated_plan(chain, plan.gated.sites.size),
         keep=plan.keep if plan.space.is_count else max(1, plan.sites.size // 4),
         start_weight=chain.start_weight,
         sharpness=chain.gate_sharpness,
-        lookahead=candidates_ahead(chain, plan.sites.size, plan.runtime.max_memory),
+        lookahead=candidates_ahead(chain, plan.gated.sites.size, plan.runtime.max_memory),
         max_memory=plan.runtime.max_memory,
         early_reject=chain.early_reject or None,
         rows=_objective_rows(data, chosen),
@@ -239,6 +239,7 @@ def make_chain(plan: Plan) -> Markov:
         plan.objective.lower_bound,
         MeasuredProposals(scorer_of(plan, options.proposal_measure), space) if is_scored else None,
         make_starts(plan),
+        evaluates_items=plan.candidates is not None,
     )
 
 

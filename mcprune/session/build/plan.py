@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from mcprune.config.facts import Facts
@@ -28,7 +30,9 @@ from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import SearchSpace
 from mcprune.training.folds import Folds
-from mcprune.types import Float32Array
+from mcprune.types import Float32Array, IntArray
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass
@@ -51,6 +55,8 @@ class Plan:
         On pilots, before the search.
     ranks : Ranks or None
         The processes that share the candidates; None: this one alone.
+    candidates : ndarray of int64 or None
+        The columns that the classifiers of the search read, rising, each an item of the search space; None: all.
     """
 
     settings: Resolved
@@ -65,6 +71,7 @@ class Plan:
     spent_forwards: int = 0
     notes: list[str] = field(default_factory=list)
     ranks: Ranks | None = None
+    candidates: IntArray | None = None
 
     @property
     def gated(self) -> GatedModel:
@@ -83,7 +90,7 @@ class Plan:
 
     def new_stack(self) -> tuple[GatedModel, ...]:
         """Return copies of the classifiers as they were before the search."""
-        return tuple(GatedModel(copy.deepcopy(model).to(self.device), self.sites) for model in self.origins)
+        return tuple(GatedModel(copy.deepcopy(model).to(self.device), self.gated.sites) for model in self.origins)
 
     @property
     def config(self) -> Config:
@@ -153,3 +160,7 @@ class Plan:
     def rows(self, features: Float32Array) -> torch.Tensor:
         """Return scaled rows as the model takes them, on the run's device."""
         return torch.from_numpy(features).to(self.device)
+
+    def seen(self, values: NDArray[T]) -> NDArray[T]:
+        """Return the columns (..., F) of rows, gates or a mask (..., N) that the classifiers of the search read."""
+        return values if self.candidates is None else values[..., self.candidates]

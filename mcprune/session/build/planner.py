@@ -101,9 +101,10 @@ def make_plan(
         most = value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value)
         refuse_random(classifier, torch.from_numpy(splits.train.features[:most]).to(device))
     space = settle_space(config.problem, classifier, sites, splits)
+    screened = ""
     if own is None and config.method == "markov" and not splits.image_shape:
-        space, note = screen(space, splits)
-        notes += [note] * bool(note)
+        space, screened = screen(space, splits)
+        notes += [screened] * bool(screened)
     facts = _all_facts(facts, config, classifier, space, splits)
     settings = Resolved.of(config, facts)
     notes += settings.notes
@@ -123,12 +124,23 @@ def make_plan(
         folds=settings.evaluation.folds,
         seed=seed,
     )
+    candidates = None
+    searched = sites
+    if screened and _may_narrow(settings):
+        candidates = space.free
+        classifier = fresh_classifier(shape, splits, seed, hidden=shape.search_hidden, inputs=candidates.size).to(
+            device
+        )
+        searched = site_map(classifier, kinds, candidates.size)
     models: tuple[nn.Module, ...] = (classifier,)
     if settings.evaluation.folds > 1 and own is not None:
         models = redrawn_copies(classifier, len(folds.training), seed)
     elif len(folds.training) > 1:
         seeds = [member_seed(seed, place) for place in range(1, len(folds.training))]
-        models += tuple(fresh_classifier(shape, splits, one, hidden=shape.search_hidden).to(device) for one in seeds)
+        inputs = None if candidates is None else candidates.size
+        models += tuple(
+            fresh_classifier(shape, splits, one, hidden=shape.search_hidden, inputs=inputs).to(device) for one in seeds
+        )
     if own is not None or sites.channels:  # now rather than after the search
         require_cuttable(classifier, sites, (splits.n_inputs,))
     if own is not None and settings.retrain.finetune == "scratch" and (note := note_on_redraw(classifier)):
@@ -138,17 +150,25 @@ def make_plan(
         facts=facts,
         splits=splits,
         folds=folds,
-        stack=tuple(GatedModel(model, sites) for model in models),
+        stack=tuple(GatedModel(model, searched) for model in models),
         origins=tuple(map(copy.deepcopy, models)),
         space=space,
         objective=objective,
         device=device,
         notes=notes,
+        candidates=candidates,
     )
     if config.problem.objective != PLAIN or function is not None:  # now rather than after the first blocks
         try_objective(evaluation_problem(plan))
         notes.append(f"objective: the chain minimises {objective.description}; backprop minimises cross-entropy")
     return plan
+
+
+def _may_narrow(settings: Resolved) -> bool:
+    """Whether the classifiers of the search may lack the columns that are no candidates: nothing scores or fine-tunes them."""
+    chain = settings.chain
+    is_scored = bool(chain.start_measure.name) or chain.proposals == "measure"
+    return settings.config.model.name == "mlp" and settings.retrain.finetune == "scratch" and not is_scored
 
 
 def _data_facts(splits: Splits, scale: str, device: torch.device, *, is_users_model: bool) -> Facts:

@@ -57,9 +57,15 @@ def _source(plan: Plan, name: str) -> Source:
 
 def _column_scores(plan: Plan, name: str) -> FloatArray:
     data = plan.splits
-    return column_scores(
-        name, data.train.features, data.train.targets, data.train.weights, keep=plan.keep, seed=plan.runtime.seed
+    features = plan.seen(data.train.features)
+    scores = column_scores(
+        name, features, data.train.targets, data.train.weights, keep=plan.keep, seed=plan.runtime.seed
     )
+    if plan.candidates is None:
+        return scores
+    out = np.full(plan.sites.size, -np.inf)
+    out[plan.candidates] = scores
+    return out
 
 
 def _mask_scores(plan: Plan, name: str) -> FloatArray:

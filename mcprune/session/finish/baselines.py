@@ -227,7 +227,7 @@ def plan_comparison(plan: Plan, refit: Refit, work: float) -> tuple[Comparison |
         pass
     elif plan.sites.inputs is None and not plan.retrain.is_retrained:
         pass  # the norm of no input is needed
-    elif first is None or first.in_features != plan.splits.n_inputs:
+    elif first is None or (plan.candidates is None and first.in_features != plan.splits.n_inputs):
         return None, "first-layer magnitude needs a linear layer that reads the inputs: no comparisons"
     if plan.runtime.compare != "auto":
         return full if plan.runtime.compare == "yes" else None, ""

@@ -204,8 +204,11 @@ class Refit:
 
     def cut(self, model: nn.Module, mask: BoolArray) -> nn.Module:
         """Return the model cut to what the mask keeps; dropped weights stay zero."""
-        small = shrunken(model, self.plan.sites, mask, self.plan.splits.n_inputs)
-        if self.plan.sites.weights:
+        plan = self.plan
+        if plan.candidates is not None and model is plan.model:  # which reads these columns alone
+            return shrunken(model, plan.gated.sites, plan.seen(mask), plan.candidates.size)
+        small = shrunken(model, plan.sites, mask, plan.splits.n_inputs)
+        if plan.sites.weights:
             hold_zeros(small)
         return small
 
@@ -259,7 +262,8 @@ class Refit:
 
     def test_gated(self, mask: BoolArray) -> BoolArray:
         """Return for which test rows (rows,) the search's classifier is right under a mask."""
-        return correct(self.plan.gated, self.x_test, self.y_test, self.plan.gated.hard_gates(mask))
+        plan = self.plan
+        return correct(plan.gated, self._seen_test, self.y_test, plan.gated.hard_gates(plan.seen(mask)))
 
     def probabilities(self, model: nn.Module, mask: BoolArray, rows: IntArray) -> Float32Array:
         """Return the probabilities (rows, C) of the classes of some test rows by a small model."""
@@ -271,10 +275,16 @@ class Refit:
         objective = self.plan.objective
         if self.plan.is_plain_objective:
             return None
-        rows = self.x_test if is_gated else self.columns(self.x_test, mask)
+        rows = self._seen_test if is_gated else self.columns(self.x_test, mask)
         groups = coded_groups(objective, self.plan.splits.test.features)
-        gates = self.plan.gated.hard_gates(mask) if is_gated else None
+        gates = self.plan.gated.hard_gates(self.plan.seen(mask)) if is_gated else None
         return value_of(objective, model, rows, self.y_test, mask=mask, gates=gates, groups=groups)
+
+    @property
+    def _seen_test(self) -> torch.Tensor:
+        """The columns of the test rows that the search's classifier reads."""
+        plan = self.plan
+        return self.x_test if plan.candidates is None else plan.rows(plan.seen(plan.splits.test.features))
 
     def columns(self, rows: torch.Tensor, mask: BoolArray) -> torch.Tensor:
         """Return the kept inputs of whole rows."""
