@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mcprune.errors import FolderError
+from mcprune.report.text import UNKNOWN
 from mcprune.storage.events import plain
 from mcprune.types import AnyArray, JsonObject
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 Figure = JsonObject
+NOTHING = ("", UNKNOWN)
 BARE = {"showticklabels": False, "ticks": "", "showgrid": False, "zeroline": False, "mirror": True}  # axes of pictures
 
 # A colour-blind-safe palette (Okabe & Ito), then darker and lighter ones for more than eight methods.
@@ -57,6 +60,29 @@ class Page:
         """Add a heading."""
         self._add("heading", text)
 
+    def lead(self, text: str) -> None:
+        """Add the sentence that a reader should see first."""
+        self._add("lead", text)
+
+    def callout(self, text: str) -> None:
+        """Add a text that a reader should not overlook."""
+        self._add("callout", text)
+
+    @contextmanager
+    def fold(self, title: str) -> Iterator[None]:
+        """Fold what is added inside under its title."""
+        yield from self._inside("fold", title)
+
+    @contextmanager
+    def row(self) -> Iterator[None]:
+        """Put the cells that are added inside beside each other; below each other on a narrow screen."""
+        yield from self._inside("row")
+
+    @contextmanager
+    def cell(self) -> Iterator[None]:
+        """Add a cell of a row."""
+        yield from self._inside("cell")
+
     def paragraph(self, text: str, *, quiet: bool = True) -> None:
         """Add a paragraph."""
         self._add("paragraph", text, quiet)
@@ -64,8 +90,9 @@ class Page:
     def table(
         self, header: Sequence[str], rows: Iterable[Sequence[str]], first: int | None = None, *, left: bool = False
     ) -> None:
-        """Add a table; the row `first` stands out; with `left` it holds words, not figures."""
-        self._add("table", list(header), [list(row) for row in rows], first, left)
+        """Add a table without what is unknown throughout; the row `first` stands out; with `left` it holds words, not figures."""
+        head, body, first = _known(list(header), [list(row) for row in rows], first)
+        self._add("table", head, body, first, left)
 
     def code(self, text: str) -> None:
         """Add what is to be copied into a terminal, or a text whose lines stand as they are."""
@@ -106,6 +133,28 @@ class Page:
 
     def _add(self, macro: str, *content: object) -> None:
         self._blocks.append(Block(macro, content))
+
+    def _inside(self, name: str, *content: object) -> Iterator[None]:
+        """Add what begins a part of the page, and what ends it; nothing where nothing was added between."""
+        place = len(self._blocks)
+        self._add(f"{name}_begin", *content)
+        yield
+        if len(self._blocks) == place + 1:
+            self._blocks.pop()
+        else:
+            self._add(f"{name}_end")
+
+
+def _known(
+    header: list[str], rows: list[list[str]], first: int | None
+) -> tuple[list[str], list[list[str]], int | None]:
+    """Return a table without the columns and rows of which nothing is known, and the new place of the row `first`."""
+    if not rows:
+        return header, rows, first
+    columns = [0, *(place for place in range(1, len(header)) if any(row[place] not in NOTHING for row in rows))]
+    kept = [number for number, row in enumerate(rows) if len(row) < 2 or any(cell not in NOTHING for cell in row[1:])]
+    first = kept.index(first) if first in kept else None
+    return [header[place] for place in columns], [[rows[number][place] for place in columns] for number in kept], first
 
 
 @cache

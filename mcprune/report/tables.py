@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.exporters.footprint import Footprint, Footprints
 from mcprune.methods.markov.knob_use import unused_knobs
-from mcprune.report import figures
+from mcprune.report import curves
 from mcprune.report.mixing import FEWEST, mixing
 from mcprune.report.page import Page
 from mcprune.report.text import number
@@ -22,10 +22,14 @@ CHANGES = 100  # rows of the table of changes
 
 
 def changes(page: Page, label: str, run: EventLog) -> None:
-    """Write the table of changed knobs, with the acceptance and L_tot before and after each change."""
+    """Write the table of changed knobs, with the acceptance and L_tot before and after each change, folded."""
     if not run.knob_changes:
         return
-    page.heading("Changes of knobs" + (f": {label}" if label else ""))
+    with page.fold("Changes of knobs" + (f": {label}" if label else "")):
+        _changes(page, run)
+
+
+def _changes(page: Page, run: EventLog) -> None:
     last = run.knob_changes[-1]
     text = f"Delta, temperature and the other knobs are constant since block {last.block:,} (proposal {last.proposals:,}). "
     warm = bool((run.series("temperature") > 0).any())
@@ -95,11 +99,15 @@ def _short(name: str, value: object) -> str:
 
 
 def diagnosis(page: Page, runs: Runs) -> None:
-    """Tell of acceptance by move, and of how long the loss remembers; nothing where no run proposes anything."""
+    """Write acceptance by move, and how long the loss remembers, folded; nothing where no run proposes anything."""
     chains = {name: run for name, run in runs.items() if run.progress and run.progress[-1].proposals}
     if not chains:
         return
-    page.heading("Acceptance and autocorrelation")
+    with page.fold("Acceptance and autocorrelation"):
+        _diagnosis(page, runs, chains)
+
+
+def _diagnosis(page: Page, runs: Runs, chains: Runs) -> None:
     rows = []
     for label, run in chains.items():
         last = run.progress[-1]
@@ -114,7 +122,7 @@ def diagnosis(page: Page, runs: Runs) -> None:
     rows = []
     for label, run in chains.items():
         for field, name in (("loss", "L_tot"), ("classification_loss", "L_cla")):
-            series = figures.settled(run, field)
+            series = curves.settled(run, field)
             estimate = mixing(series)
             tau = estimate.autocorrelation_time
             gap = float(np.median(np.diff(run.series("block")))) if len(run.progress) > 1 else 1.0
@@ -152,13 +160,13 @@ def diagnosis(page: Page, runs: Runs) -> None:
         "trains meanwhile and each block has its own batch, so tau is how long the loss remembers in this run, not the mixing of a chain "
         "on a fixed loss; at T = 0 the chain only descends, and there is no law to mix under."
     )
-    figure = figures.correlations(chains)
+    figure = curves.correlations(chains)
     if figure is not None:
         page.figure(figure)
 
 
 def costs(page: Page, runs: Runs, footprints: Mapping[str, Footprints]) -> None:
-    """Tell what the models cost before and after."""
+    """Write what the models cost before and after."""
     page.heading("The model before and after")
     for label, run in runs.items():
         if len(runs) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,7 +133,11 @@ class EventLog:
 
     def gates(self) -> Bytes:
         """Return the gates at all times at which they were written, shape (times, n_sites), a byte each: 255 is 1."""
-        rows = [decoded_gates(event.gates) for event in self.progress if event.gates]
+        return self.gates_of(self.progress)
+
+    def gates_of(self, progress: Sequence[Progress]) -> Bytes:
+        """Return the gates of some progress events, of those that hold them, as `gates` does."""
+        rows = [decoded_gates(event.gates) for event in progress if event.gates]
         return np.stack(rows) if rows else np.zeros((0, self.started.n_sites), np.uint8)
 
     def indices(self) -> list[int] | None:

@@ -73,3 +73,27 @@ def test_style_and_script_stand_on_the_page_as_they_are(tmp_path):
 def test_a_page_that_cannot_be_written_is_one_error(tmp_path):
     with pytest.raises(FolderError, match="cannot be written"):
         Page("a page").write(tmp_path / "missing" / "page.html")
+
+
+def test_what_is_unknown_throughout_is_left_out_of_a_table(tmp_path):
+    page = Page("title")
+    page.table(["", "known", "unknown"], [["a", "1", "-"], ["b", "-", "-"], ["c", "2", ""]], 2)
+    (block,) = page._blocks
+    assert block.content[:3] == (["", "known"], [["a", "1"], ["c", "2"]], 1)
+
+
+def test_an_empty_fold_is_left_out_and_a_full_one_closes(tmp_path):
+    page = Page("title")
+    with page.fold("empty"):
+        pass
+    with page.fold("full <b>"), page.row(), page.cell():
+        page.paragraph("inside")
+    page.write(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    body = text[text.index("<h1>") :]
+    assert "empty" not in body
+    order = [
+        body.index(part)
+        for part in ("<summary>full &lt;b&gt;", '<div class="row">', "<section>", "inside", "</section>", "</details>")
+    ]
+    assert order == sorted(order)

@@ -12,8 +12,9 @@ import pytest
 from mcprune.cli.main import main
 from mcprune.cli.report import write_report
 from mcprune.errors import ConfigError, FolderError
-from mcprune.report import figures as report_figures
-from mcprune.report import run_page as report_page
+from mcprune.report import curves as report_curves
+from mcprune.report import details as report_details
+from mcprune.report.sureness import Sureness, sentence, sureness
 from mcprune.storage.event_log import read_log
 
 SHORT = {"epochs": 12, "retrain_epochs": 2, "compare": "no", "hidden": (24, 12), "threads": 1}
@@ -77,6 +78,16 @@ def copied(runs, tmp_path):
     return shutil.copytree(runs / "chain", tmp_path / "run", ignore=shutil.ignore_patterns("report*"))
 
 
+def bars_by_name(page):
+    """The one figure of kept sites by name."""
+    (chart,) = [
+        figure
+        for figure in page.figures.values()
+        if figure["layout"].get("xaxis", {}).get("title", {}).get("text") == "mean gate over the search"
+    ]
+    return chart
+
+
 def curve(figure, name):
     """The one line of that name in a figure."""
     (found,) = [trace for trace in figure["data"] if trace["name"] == name]
@@ -88,7 +99,8 @@ def test_the_page_of_a_steered_run(runs, capsys):
     path = runs / "chain" / "report.html"
     assert capsys.readouterr().out == f"written to {path}\n"
     page, run = read(path), read_log(runs / "chain")
-    assert "digits, 16 of 64 sites" in page.text
+    assert "digits: 16 of 64 pixels" in page.text
+    assert f"{run.done.summary.replace('+-', '±')}." in page.text
     assert "the run that it repeats had ended there" in page.text
     assert "constant since block 9" in page.text
     assert "breaks stationarity" in page.text
@@ -127,7 +139,7 @@ def test_the_page_needs_nothing_from_outside(runs, tmp_path):
 def test_the_acceptance_of_the_moves_adds_up_to_what_was_accepted(runs):
     run = read_log(runs / "chain")
     for name, (_, decided, accepted) in run.progress[-1].moves.items():
-        shares = report_figures.values(run, f"move {name}")
+        shares = report_curves.values(run, f"move {name}")
         totals = np.array([0, *(event.moves.get(name, [0, 0, 0])[1] for event in run.progress)])
         assert np.nansum(shares * np.diff(totals)) == pytest.approx(accepted)
         assert totals[-1] == decided
@@ -136,13 +148,15 @@ def test_the_acceptance_of_the_moves_adds_up_to_what_was_accepted(runs):
 def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
     page = read(write_report(str(runs / "gradient"), out=str(tmp_path / "page.html")))
     run = read_log(runs / "gradient")
-    (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
+    chart = bars_by_name(page)
     labels = chart["layout"]["yaxis"]["ticktext"]
     assert sorted(labels[:4]) == sorted(run.done.names)
     assert "alcohol" in labels
     assert len(labels) == 13
     names = {trace.get("name") for figure in page.figures.values() for trace in figure["data"]}
-    assert "alpha" in names
+    assert "sum of gates" in names
+    words = [word.strip() for word in page.words]
+    assert "alpha" in words[words.index("What did not change") :]  # it is fixed
     assert not names & {"delta", "temperature", "decisions a second", "all moves"}
     assert "Acceptance and autocorrelation" not in page.text
 
@@ -155,7 +169,7 @@ def test_an_unfinished_run_on_a_table_has_its_names(runs, tmp_path):
     for name in ("mask.json", "result.json", "model.json", "model.safetensors"):
         (folder / name).unlink()
     page = read(write_report(str(folder)))
-    (chart,) = [figure for figure in page.figures.values() if figure["data"][0]["type"] == "bar"]
+    chart = bars_by_name(page)
     assert "alcohol" in chart["layout"]["yaxis"]["ticktext"]
 
 
@@ -291,10 +305,10 @@ def test_a_report_does_not_stand_in_the_way_of_force(copied):
 
 def test_the_command_that_repeats_a_run_follows_what_it_was(runs):
     gradient, chain = read_log(runs / "gradient"), read_log(runs / "chain")
-    assert report_page.again("a b/", gradient)[1] == "mcprune run --config 'a b/config.toml' --out 'a b-again'"
-    assert "--replay" in report_page.again("a", chain)[1]
+    assert report_details.again("a b/", gradient)[1] == "mcprune run --config 'a b/config.toml' --out 'a b-again'"
+    assert "--replay" in report_details.again("a", chain)[1]
     gradient.started.config["data"] = "arrays"
-    assert report_page.again("a", gradient)[1] == ""
+    assert report_details.again("a", gradient)[1] == ""
 
 
 def test_what_is_settled_begins_behind_the_last_change_and_the_fall_of_n(runs):
@@ -333,3 +347,93 @@ def test_single_weights_are_counted_by_layer_and_not_listed(tmp_path):
     assert kept[0] == pytest.approx(sum(site < sizes[0] for site in run.done.indices))
     assert kept + dropped == pytest.approx(sizes)
     assert "How many weights of each layer are kept." in page.text
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A run on a table with doubtful columns, several starts and comparisons."""
+    from mcprune.config.schema import make_config
+    from mcprune.session.loop import run
+
+    folder = tmp_path_factory.mktemp("compared")
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 240)
+    signal = y + 0.7 * rng.normal(size=240)
+    columns = {
+        "signal": signal,
+        "noise": rng.normal(size=240),
+        "mc_weight": rng.exponential(size=240),
+        "flat": np.ones(240),
+    }
+    rows = zip(*columns.values(), y, strict=True)
+    lines = [",".join([*columns, "class"]), *(",".join(map(str, row)) for row in rows)]
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    options = {**SHORT, "data": str(folder / "rows.csv"), "keep": 2, "compare": "yes", "start": "all+forest"}
+    list(run(make_config(**options, out=str(folder / "run"))))
+    return folder / "run"
+
+
+def test_the_page_leads_with_the_result_and_names_what_is_doubtful(compared, tmp_path):
+    page, run = read(write_report(str(compared), out=str(tmp_path / "page.html"))), read_log(compared)
+    words = [word.strip() for word in page.words if word.strip()]
+    title = words.index("rows: 2 of 4 columns", 1)
+    assert words[title + 1] == run.done.summary.replace("+-", "±") + "."
+    doubts = next(word for word in words if word.startswith("Doubtful columns: "))
+    assert "mc_weight looks like sample weights" in doubts
+    assert "flat has one value in all rows" in doubts
+    assert ("mc_weight looks like sample weights and is kept" in doubts) == ("mc_weight" in run.done.names)
+
+
+def test_curves_of_each_class_and_the_confusion_matrix_are_those_of_the_predictions(compared, tmp_path):
+    page, run = read(write_report(str(compared), out=str(tmp_path / "page.html"))), read_log(compared)
+    figures = list(page.figures.values())
+    (matrix,) = [figure["data"][0] for figure in figures if figure["data"][0]["type"] == "heatmap"]
+    counts = np.array(matrix["customdata"])
+    assert counts.sum() == run.started.rows["test"]
+    accuracy = next(score.accuracy for score in run.done.scores if score.name == "hard mask, retrained")
+    assert np.trace(counts) / counts.sum() == pytest.approx(accuracy)
+    names = [trace["name"].split(": ")[0] for figure in figures for trace in figure["data"] if trace.get("name")]
+    assert {"kept sites", "all sites", "0", "1", "2"} <= set(names)
+    (dots,) = [figure for figure in figures if "error_x" in figure["data"][0]]
+    assert [dot["x"][0] for dot in dots["data"]] == [score.accuracy for score in run.done.scores]
+    assert all(dot["error_x"]["array"][0] > 0 for dot in dots["data"])
+
+
+def test_a_folder_without_predictions_says_so(compared, tmp_path):
+    folder = shutil.copytree(compared, tmp_path / "run")
+    (folder / "predictions.safetensors").unlink()
+    assert "has no predictions of the test rows" in read(write_report(str(folder))).text
+
+
+def test_what_did_not_change_is_a_table_and_no_curve(compared, tmp_path):
+    page, run = read(write_report(str(compared), out=str(tmp_path / "page.html"))), read_log(compared)
+    assert set(run.series("delta")) == {1.0}
+    drawn = {trace.get("name") for figure in page.figures.values() for trace in figure["data"]}
+    assert "delta" not in drawn
+    assert "loss" in drawn
+    words = [word.strip() for word in page.words]
+    still = words.index("What did not change")
+    assert "delta" in words[still:]
+
+
+def test_the_options_of_the_run_are_listed(compared, tmp_path):
+    words = [word.strip() for word in read(write_report(str(compared), out=str(tmp_path / "page.html"))).words]
+    for name in ("retrain_epochs", "hidden", "delta", "keep"):
+        assert name in words
+
+
+def test_how_sure_a_site_is_are_shares_of_the_finalists_and_of_the_time(compared):
+    run = read_log(compared)
+    sure = sureness(run)
+    masks = [one.indices for one in run.playoff.finalists]
+    assert sure.finalists == len(masks) > 1
+    for site in range(run.started.n_sites):
+        assert sure.shared[site] == pytest.approx(np.mean([site in mask for mask in masks]))
+    assert 0 <= sure.kept.min() <= sure.kept.max() <= 1
+    assert sure.kept.sum() == pytest.approx(2)  # at n, two of the sites are kept at any time
+    shares = [1.0, 0.5, 0.0]
+    text = sentence(Sureness(4, np.array(shares), 10, np.array([1.0, 1.0, 0.2])), [0, 1], "columns")
+    assert text == (
+        "1 of the 2 kept columns are in all 4 finalists; 2 of 2 were kept at each of the 10 moments recorded since n(t) reached n"
+    )
+    assert sentence(Sureness(0, None, 0, None), [0], "columns") == ""

@@ -38,6 +38,10 @@ for (const [id, figure] of Object.entries(FIGURES)) {
     box.style.height = `${layout.height || 420}px`;
     Plotly.react(box, figure.data, layout, {responsive: true, displaylogo: false, displayModeBar: false});
   };
-  draw();
-  NARROW.addEventListener("change", draw);
+  // A figure in a closed fold has no width: it is drawn when it is opened.
+  const fold = box.closest("details");
+  const drawn = () => (fold && !fold.open) || draw();
+  drawn();
+  if (fold) fold.addEventListener("toggle", drawn);
+  NARROW.addEventListener("change", drawn);
 }
