@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mcprune.dashboard.window import COMPARED, Figures, Window
+from mcprune.dashboard.effects import Effect
+from mcprune.dashboard.window import COMPARED, Figures, Window, effects_of
 from mcprune.methods.base import BlockInfo
 from mcprune.storage.events import KnobChanged
 from mcprune.types import JsonObject
 
 LOGGED = 200
+FIRST = 8  # blocks after a change that are shown before all of its window are done
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Change:
         Means over the blocks before and after the change; None where they are not known yet, or belong to a later change.
     blocks_after : int
         Blocks that `figures_after` is the mean of.
+    effects : dict of str to Effect
+        By figure (acceptance, mask_changing, loss); empty until the first blocks after the change are done.
     is_superseded : bool
         Another change followed before a block was done: that one is compared for both.
     """
@@ -48,6 +52,7 @@ class Change:
     figures_before: Figures | None
     figures_after: Figures | None = None
     blocks_after: int = 0
+    effects: dict[str, Effect] = field(default_factory=dict)
     is_superseded: bool = False
 
 
@@ -66,7 +71,10 @@ class ChangeLog:
         self._publish = publish
         self._count = 0
         self._ways_back: list[JsonObject] = []
-        self._window = Window(COMPARED)
+        self._window = Window(
+            2 * COMPARED
+        )  # of the blocks since the last change: the window before the next one, and its control
+        self._before: list[BlockInfo] = []  # those before the change that is open
         self._open: Change | None = None  # the change whose blocks after it are not all done
 
     @property
@@ -83,31 +91,40 @@ class ChangeLog:
         self._window.add(update)
         if self._open is not None and block - self._open.block >= COMPARED:
             self.close()
+        elif self._open is not None and block - self._open.block == FIRST:
+            self._compare(self._open)
 
     def add_change(self, event: KnobChanged, unused: dict[str, str]) -> Change:
         """Log a change and return its entry. An undo opens no way back."""
         origin = self.origins.popleft() if self.origins else "replay"
-        figures = self._window.figures() if self._window.updates else None
+        before = list(self._window.updates)
         if (last := self._open) is not None:
             if last.block == event.block:
-                figures, last.is_superseded = last.figures_before, True
+                before, last.is_superseded = self._before, True
                 self._publish(last)
             else:
                 self.close()
+        self._before, recent = before, Window(COMPARED, before)
         if origin != "undo":
             self._ways_back.append(event.before)
         self._count += 1
+        figures = recent.figures() if recent.updates else None
         entry = Change(
             self._count, origin, event.block, event.proposals, event.knobs, event.before, unused, figures_before=figures
         )
         del self.entries[: max(0, len(self.entries) - LOGGED + 1)]
         self.entries.append(entry)
-        self._open, self._window = entry, Window(COMPARED)
+        self._open, self._window = entry, Window(2 * COMPARED)
         return entry
 
     def close(self) -> None:
         """Compare the last change with the blocks since: its window is full, or the search has ended."""
         entry, self._open = self._open, None
         if entry is not None and self._window.updates:
-            entry.figures_after, entry.blocks_after = self._window.figures(), len(self._window.updates)
-            self._publish(entry)
+            self._compare(entry)
+
+    def _compare(self, entry: Change) -> None:
+        after = list(self._window.updates)
+        entry.figures_after, entry.blocks_after = self._window.figures(), len(after)
+        entry.effects = effects_of(self._before, after)
+        self._publish(entry)

@@ -20,7 +20,9 @@ from mcprune.types import JsonObject
 
 EXTENDED = 0.98  # of the planned blocks are done when an endless run plans as many again
 MOST_PENDING = 64  # changes, and single steps, that wait for the end of a block
-ACTIONS = ("pause", "resume", "step", "checkpoint", "stop", "undo")
+FALL, REST = 3.0, 2.0  # seconds in which Finish brings n(t) to n, and then lets the chain go on at n
+FEWEST = 8  # blocks of each of the two at least
+ACTIONS = ("pause", "resume", "step", "checkpoint", "finish", "stop", "undo")
 
 
 def is_bounded(options: Mapping[str, object]) -> bool:
@@ -90,13 +92,14 @@ class RunController(Controller, Callback):
     """
 
     def __init__(self, is_paused: bool = False, *, is_endless: bool = False) -> None:
-        self.view = RunView()
+        self.view = RunView(is_endless=is_endless)
         self.is_endless = is_endless
         self._search: SearchView | None = None
         self._condition = threading.Condition()
         self._is_paused = is_paused
         self._steps = 0
-        self._is_stopped = self._checkpoint = False
+        self._is_stopped = self._checkpoint = self._is_finishing = False
+        self._end: int | None = None  # block from which on a run that is to finish ends, once n(t) is n
         self._pending: deque[tuple[JsonObject, str]] = deque()  # changes and their origins
 
     # -- the run's thread --------------------------------------------------------------------------------------------------
@@ -109,15 +112,30 @@ class RunController(Controller, Callback):
     def poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
         """See `Controller.poll`."""
         commands = self._poll(block, should_stop)
-        if not commands.again and (more := self._more_blocks(block)):
-            return commands._replace(changes=(*commands.changes, {"blocks": more}))
-        return commands
+        if commands.again or self._search is None or not self._search.knobs.names:
+            return commands
+        blocks = self._finish(self._search, block) if self._is_finishing else self._more_blocks(self._search, block)
+        return commands._replace(changes=(*commands.changes, {"blocks": blocks})) if blocks else commands
 
-    def _more_blocks(self, block: int) -> int:
-        """Return how many blocks an endless run plans from now on; 0: as many as before."""
-        if not self.is_endless or self._search is None or not self._search.knobs.names:
+    def _finish(self, search: SearchView, block: int) -> int:
+        """Set where the run ends, and return how many blocks bring n(t) down to n until then; 0: as many as before."""
+        if self._end is not None:
             return 0
-        planned = self._search.planned_blocks
+        if not search.is_falling:
+            self._end = block
+            return 0
+        seconds = max(search.block_seconds, 1e-6)
+        fall, rest = (max(FEWEST, round(part / seconds)) if block else FEWEST for part in (FALL, REST))
+        self._end = block + fall + rest
+        self.view.note(f"finish: n(t) comes down to n within {fall:,} blocks; the run ends {rest:,} blocks later")
+        blocks = search.blocks_to_fall(fall)
+        return blocks if blocks < search.planned_blocks else 0
+
+    def _more_blocks(self, search: SearchView, block: int) -> int:
+        """Return how many blocks an endless run plans from now on; 0: as many as before."""
+        if not self.is_endless:
+            return 0
+        planned = search.planned_blocks
         return 2 * planned if block >= min(EXTENDED * planned, planned - 1) else 0
 
     def _poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
@@ -157,7 +175,10 @@ class RunController(Controller, Callback):
 
     def stop_reason(self, block: int) -> str:
         """See `Controller.stop_reason`."""
-        return "stop" if self._is_stopped else ""
+        if self._is_stopped:
+            return "stop"
+        is_due = self._end is not None and block >= self._end
+        return "finish" if is_due and self._search is not None and not self._search.is_falling else ""
 
     def on_event(self, event: Event) -> None:
         """See `Callback.on_event`."""
@@ -191,6 +212,8 @@ class RunController(Controller, Callback):
             raise NotNow(f"the run is {self.view.status}")
         if action == "undo":
             return Accepted(self._undo(), {})
+        if action == "finish" and self.view.knobs is not None and not self.view.knobs.names:
+            raise NotNow("without a chain there is no n(t) to bring to n; the run ends as planned, or is stopped")
         with self._condition:
             if action == "pause":
                 self._is_paused = True
@@ -200,6 +223,8 @@ class RunController(Controller, Callback):
                 self._is_paused, self._steps = True, min(self._steps + 1, MOST_PENDING)
             elif action == "checkpoint":
                 self._checkpoint = True
+            elif action == "finish":
+                self._is_finishing, self._is_paused, self._steps = True, False, 0
             else:
                 self._is_stopped = True
             self._condition.notify_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -67,7 +68,7 @@ def order_message(
         None for more than `SHOWN` sites; else
         `ranks` and `weights` of at most `POINTS` sites, half of them next to the cut; `kept` and `size` in sites;
         `cut`, the middle between the lowest kept and the highest dropped weight, None where nothing is dropped;
-        `reach`, the number of sites within delta of the cut;
+        `reach`, the number of sites within delta of the cut, None where either is not known;
         `candidates`, each the rank of the site that it drops, of the one that it keeps instead (or None), and whether it was accepted.
     """
     size, count = position.size, int(kept.sum())
@@ -87,7 +88,7 @@ def order_message(
         "kept": count,
         "size": size,
         "cut": cut,
-        "reach": None if cut is None else int((np.abs(position - cut) <= delta).sum()),
+        "reach": None if cut is None or not math.isfinite(delta) else int((np.abs(position - cut) <= delta).sum()),
         "candidates": [
             [int(rank[one.dropped]), None if one.kept is None else int(rank[one.kept]), one.is_accepted]
             for one in samples

@@ -10,7 +10,7 @@ from typing import Self
 
 from mcprune.dashboard.controller import NotNow, Refused, RunController
 
-HELP = "keys: + - delta, T t temperature up and down, p pause, q stop and save"
+HELP = "keys: + - delta, T t temperature up and down, p pause, f finish at n, q stop now"
 FACTOR = 1.25  # of one key
 # From temperature 0 a first key up leads here, and a key down from near it back to exactly 0.
 SMALLEST = 1e-6
@@ -79,6 +79,9 @@ class Keys:
         if key == "p":
             self.controller.act("resume" if self.controller.view.status == "paused" else "pause")
             return "pause or resume"
+        if key == "f":
+            self.controller.act("finish")
+            return "finishing: n(t) comes down to n, then the run ends"
         if key == "q":
             self.controller.act("stop")
             return "stopping after this block"

@@ -61,6 +61,14 @@ class Tuning:
         """Continue after a pause."""
         self._page.act("resume")
 
+    def finish(self) -> Result:
+        """Bring n(t) to n within seconds, end the search there, and return what `result` does."""
+        while self.status == "starting" and self._thread.is_alive():
+            time.sleep(0.02)
+        with suppress(Refused):  # it has ended already, or has no chain
+            self._page.act("finish")
+        return self.result()
+
     def stop(self) -> Result:
         """End the search after this block, and return what `result` does."""
         with suppress(Refused):  # it has ended already

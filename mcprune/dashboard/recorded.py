@@ -10,6 +10,7 @@ import numpy as np
 
 from mcprune.dashboard.changes import Change
 from mcprune.dashboard.controller import Accepted, NotNow
+from mcprune.dashboard.effects import Window, effect_of
 from mcprune.dashboard.gates import SHOWN, message_of
 from mcprune.dashboard.view import RunView, hardened_figures
 from mcprune.dashboard.window import Figures
@@ -19,8 +20,9 @@ from mcprune.report.figures import site_names
 from mcprune.storage.event_log import EventLog, feature_names, read_log
 from mcprune.storage.events import KnobChanged, Note, Progress
 from mcprune.storage.layout import EVENTS, MASK, read_json
-from mcprune.types import IntArray
+from mcprune.types import FloatArray, IntArray
 
+GROUP = 2  # progress events whose mean is one value of a standard error: each is a mean over some blocks already
 SAME = ("loss", "classification_loss", "gate_sum", "kept", "target")
 DONE = "The run is finished, so its knobs can no longer be changed."
 UNFINISHED = (
@@ -106,11 +108,14 @@ class RecordedRun(RunView):
     def _add_change(self, log: EventLog, event: KnobChanged, moves: Mapping[str, float]) -> None:
         """Log a change, with the figures of the progress events before and after it."""
         before, after = log.compared(event)
+        columns = [log.series(name) for name in ("acceptance", "loss")]
 
         def means(part: IntArray) -> Figures | None:
-            series = [log.series(name)[part] for name in ("acceptance", "loss")]
-            known = [values[np.isfinite(values)] for values in series]
+            known = [values[part][np.isfinite(values[part])] for values in columns]
             return Figures(*(float(values.mean()) if values.size else None for values in known)) if part.size else None
+
+        def window(values: FloatArray, part: IntArray) -> Window:
+            return Window(values[part].tolist(), [1.0] * part.size)
 
         targets = log.series("target")[before]
         entry = Change(
@@ -132,6 +137,12 @@ class RecordedRun(RunView):
         if after.size and not entry.is_superseded:
             entry.figures_after = means(after)
             entry.blocks_after = int(log.series("block")[after[-1]] - event.block)
+            half = before.size // 2
+            control, recent = before[: before.size - half], before[before.size - half :]
+            entry.effects = {
+                name: effect_of(window(values, recent), window(values, after), window(values, control), GROUP)
+                for name, values in zip(("acceptance", "loss"), columns, strict=True)
+            }
         self.changes.entries.append(entry)
 
     def _finish(self, log: EventLog) -> None:

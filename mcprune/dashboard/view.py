@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Iterable
 
 from mcprune.config.knobs import knob_meaning
 from mcprune.dashboard.changes import ChangeLog
 from mcprune.dashboard.gates import SHOWN, Gates, order_message
 from mcprune.dashboard.series import Series, Stream
-from mcprune.dashboard.window import HINTED, Window, hints
+from mcprune.dashboard.window import COMPARED, HINTED, Window, hints
 from mcprune.errors import McpruneError
 from mcprune.methods.base import BlockInfo, Sample
 from mcprune.methods.markov.knob_use import unused_knobs
@@ -46,7 +47,7 @@ NO_KNOBS = {
     "importance": "This run scores its sites by an importance measure and drops the lowest (--method importance). There are no knobs of a "
     "chain to turn.",
 }
-STILL = "Pause, One step, Checkpoint and Stop work all the same."
+STILL = "Pause, One step, Checkpoint and Stop now work all the same."
 # What the page shows of the event `run_started`.
 OF_START = (
     "version", "name", "rows", "n_sites", "keep", "sites", "classifier", "device", "threads", "folder", "epochs", "blocks", "objective",
@@ -68,6 +69,8 @@ class RunView(Callback):
 
     Attributes
     ----------
+    is_endless : bool
+        The chain goes on at n until somebody ends the run.
     stream : Stream
         Messages to open pages.
     status : str
@@ -78,7 +81,8 @@ class RunView(Callback):
         The figures of the last message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_endless: bool = False) -> None:
+        self.is_endless = is_endless
         self.stream = Stream()
         self.status = "starting"
         self.knobs: Knobs | None = None
@@ -96,7 +100,7 @@ class RunView(Callback):
         self._proposals = 0
         self._update: BlockInfo | None = None
         self._moves: dict[str, list[int]] = {}
-        self._steps, self._samples = 0, deque[Sample](maxlen=SAMPLES)  # since the last message
+        self._samples: deque[Sample] = deque(maxlen=SAMPLES)  # since the last message
         self._published, self._counted = 0.0, (0.0, 0)
         self._seconds = 0.0  # of the search, pauses left out
         self._gates: Gates | None = None
@@ -122,6 +126,8 @@ class RunView(Callback):
             "limits": {name: knobs.limits(name) for name in KNOBS},
             "meanings": {name: knob_meaning(name) for name in KNOBS},
             "is_chain": bool(knobs.names),
+            "is_by_rank": bool(knobs.names) and plan.chain.is_by_rank,
+            "is_endless": self.is_endless and bool(knobs.names),
             "no_knobs": "" if knobs.names else f"{NO_KNOBS[method]} {STILL}",
         }
         self._gates = Gates(size)
@@ -140,7 +146,6 @@ class RunView(Callback):
             self._sums[name] = self._sums.get(name, 0.0) + getattr(update, field)
         for name, counts in update.moves.items():
             total = self._moves.setdefault(name, [0, 0])
-            self._steps += counts.proposed
             total[0] += counts.decided
             total[1] += counts.accepted
         if (update.delta, update.temperature) != self._constant[:2]:
@@ -238,13 +243,12 @@ class RunView(Callback):
             figures[f"move {name}"] = accepted / decided if decided else None
         self.series.add(plain(figures))
         delta, temperature, since = self._constant
-        position = self._search.position()
+        position, recent = self._search.position(), Window(COMPARED, self._recent.updates).shares()
         self.latest = {
             "figures": figures,
             "block": self.block,
             "blocks": self._run.get("blocks"),
-            "acceptance": accepted / decided if decided else None,
-            "mask_changing": decided / self._steps if self._steps else None,
+            **recent,
             "one_se": update.standard_error,
             "delta": delta,
             "temperature": temperature,
@@ -252,24 +256,19 @@ class RunView(Callback):
             "constant_since": since,
             "seconds_left": self._seconds_left,
             "near_hard": near_hard(self._search.training_gates()),
-            "hints": hints(self._recent, self.knobs.values(), plan.sites.size),
+            "hints": hints(self._recent, self.knobs.values(), plan.sites.size, is_by_rank=plan.chain.is_by_rank),
+            "unused": self._unused(self.knobs.names),
             **self._gates.message(position),
             "order": order_message(position, position > 0, delta, tuple(self._samples)),
         }
         self.stream.publish("figures", self.latest)
         self._published, self._counted = now, (now, self._proposals)
         self._sums, self._moves, self._blocks = {}, {}, 0
-        self._steps = 0
         self._samples.clear()
 
     def _on_knob_changed(self, event: KnobChanged) -> None:
         values = self.knobs.values() if self.knobs is not None else {}
-        is_at_target = (
-            self._update is not None and self.knobs is not None and self._update.target == self.knobs.plan.keep
-        )
-        is_by_rank = self.knobs is not None and self.knobs.plan.chain.is_by_rank
-        unused = unused_knobs(event.knobs, values.get("moves", {}), is_by_rank=is_by_rank, is_at_target=is_at_target)
-        entry = self.changes.add_change(event, unused)
+        entry = self.changes.add_change(event, self._unused(event.knobs))
         self._recent = Window(HINTED)
         self._constant = (*self._constant[:2], event.proposals)
         if self.latest:  # the hints are out of date, and while the run is paused no figures follow
@@ -277,8 +276,22 @@ class RunView(Callback):
                 name: values[name] for name in ("delta", "temperature", "alpha") if isinstance(values.get(name), float)
             }
             self.latest = {**self.latest, **numbers, "hints": [], "constant_since": event.proposals}
-        message = {"entry": plain(entry), "knobs": values, "can_undo": self.changes.can_undo}
+        message = {
+            "entry": plain(entry),
+            "knobs": values,
+            "can_undo": self.changes.can_undo,
+            "unused": self._unused(values),
+        }
         self.stream.publish(event.kind, message)
+
+    def _unused(self, names: Iterable[str]) -> dict[str, str]:
+        """Return those of some knobs that change nothing now, each with the reason."""
+        knobs = self.knobs
+        if knobs is None or not knobs.names:
+            return {}
+        is_at_target = self._update is not None and self._update.target == knobs.plan.keep
+        moves, is_by_rank = knobs.values()["moves"], knobs.plan.chain.is_by_rank
+        return unused_knobs(names, moves, is_by_rank=is_by_rank, is_at_target=is_at_target)
 
     def _publish_hardened(self, event: Hardened) -> None:
         """Publish the hard mask: a search that was stopped early had kept other sites before."""
@@ -299,6 +312,7 @@ class RunView(Callback):
             "run": dict(self._run),
             "status": self.status,
             "knobs": self.knobs.values() if self.knobs is not None else {},
+            "unused": self._unused(self.knobs.names if self.knobs is not None else ()),
             "series": self.series.copy(),
             "latest": self.latest,
             "changes": [plain(entry) for entry in list(self.changes.entries)],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mcprune.dashboard import effects
 from mcprune.methods.base import BlockInfo
 from mcprune.methods.markov.knob_use import USES_DELTA
 from mcprune.types import JsonObject
@@ -25,8 +27,8 @@ class Figures:
 class Window:
     """The last blocks."""
 
-    def __init__(self, blocks: int) -> None:
-        self.updates: deque[BlockInfo] = deque(maxlen=blocks)
+    def __init__(self, blocks: int, updates: Iterable[BlockInfo] = ()) -> None:
+        self.updates: deque[BlockInfo] = deque(updates, maxlen=blocks)
 
     def add(self, update: BlockInfo) -> None:
         """Add a block."""
@@ -45,6 +47,16 @@ class Window:
         values = [value for update in self.updates if math.isfinite(value := getattr(update, name))]
         return sum(values) / len(values) if values else math.nan
 
+    def shares(self) -> dict[str, float | None]:
+        """Return the share of the decisions that were accepted, and of the proposals that changed the mask; None where there were none."""
+        proposed, decided, accepted = (
+            sum(counts[place] for update in self.updates for counts in update.moves.values()) for place in range(3)
+        )
+        return {
+            "acceptance": accepted / decided if decided else None,
+            "mask_changing": decided / proposed if proposed else None,
+        }
+
     def figures(self) -> Figures:
         """Return what the log of changes compares."""
         return Figures(
@@ -52,14 +64,60 @@ class Window:
         )
 
 
-def hints(window: Window, knobs: JsonObject, size: int | None = None) -> list[str]:
-    """Return what looks wrong and which way a knob should go, a sentence each; `size` is the number of sites."""
+def effects_of(before: Sequence[BlockInfo], after: Sequence[BlockInfo]) -> dict[str, effects.Effect]:
+    """Return the effect of a change on each figure.
+
+    Parameters
+    ----------
+    before : sequence of BlockInfo
+        Blocks since the change before: the last of them, at most `COMPARED`, are compared, and as many before those are the control.
+    after : sequence of BlockInfo
+    """
+    half = min(COMPARED, len(before) // 2)
+    has_control = half >= 2 * effects.GROUP
+    recent, control = before[-half:] if has_control else before, before[-2 * half : -half]
+    first, second = _windows(recent), _windows(after)
+    third = _windows(control) if has_control else {}
+    return {name: effects.effect_of(first[name], second[name], third.get(name)) for name in first}
+
+
+def _windows(updates: Sequence[BlockInfo]) -> dict[str, effects.Window]:
+    """Return some blocks as windows of each figure that the log of changes compares."""
+    proposed, decided, accepted = (
+        [float(sum(counts[place] for counts in update.moves.values())) for update in updates] for place in range(3)
+    )
+    return {
+        "acceptance": effects.Window(accepted, decided, is_share=True),
+        "mask_changing": effects.Window(decided, proposed, is_share=True),
+        "loss": effects.Window([update.loss for update in updates], [1.0] * len(updates)),
+    }
+
+
+def hints(window: Window, knobs: JsonObject, size: int | None = None, *, is_by_rank: bool = False) -> list[str]:
+    """Return what looks wrong and which way a knob should go, a sentence each.
+
+    Parameters
+    ----------
+    window : Window
+    knobs : dict
+        Present values.
+    size : int, optional
+        Number of sites.
+    is_by_rank : bool
+        Whether the mask is the n largest weights: delta then says which proposals change the mask, not how many are accepted.
+    """
     if not window.updates or not knobs:
         return []
     texts = []
     latest = window.updates[-1]
     decided, share = window.acceptance(USES_DELTA)
-    if decided >= ENOUGH and share < 0.01:
+    if is_by_rank:
+        proposed = sum(counts.proposed for update in window.updates for counts in update.moves.values())
+        if proposed >= ENOUGH and decided < 0.01 * proposed:
+            texts.append(
+                f"{decided / proposed:.2%} of the proposals change the mask: raise delta, so that more sites reach the cut."
+            )
+    elif decided >= ENOUGH and share < 0.01:
         texts.append(f"Under 1% of the moves that use delta are accepted ({share:.2%}): try a smaller delta.")
     elif decided >= ENOUGH and share > 0.6:
         texts.append(

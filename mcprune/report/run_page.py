@@ -20,6 +20,7 @@ REASONS = {
     "max_time": "its time was up",
     "validation": "its masks had stopped to do better on the validation rows",
     "stop": "it was stopped on the live page",
+    "finish": "it was finished on the live page",
     "replay": "the run that it repeats had ended there",
 }
 

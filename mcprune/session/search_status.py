@@ -25,6 +25,8 @@ from mcprune.training.metrics import accuracy, coded_groups, value_of
 from mcprune.training.stack import ClassifierStack
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
+GRID = 1000  # steps in which the end of the fall of n(t) is looked for
+
 
 class Validation:
     """The validation rows of a plan.
@@ -140,6 +142,20 @@ class SearchStatus:
         """Whether the budget, n(t) or cost(t), is still falling."""
         now, end = (self.pace.progress(block) for block in (self.blocks_done, self.pace.blocks))
         return self.method.is_falling(now, end)
+
+    @property
+    def block_seconds(self) -> float:
+        """The usual time of a block; 0 before the first one."""
+        return self.state.clock.block
+
+    def blocks_to_fall(self, within: int) -> int:
+        """Return how many blocks to plan in all so that the budget comes down to its end within so many blocks from now on."""
+        done = self.blocks_done
+        now = self.pace.progress(done)
+        ahead = (now + (1.0 - now) * step / GRID for step in range(GRID + 1))
+        end = next((share for share in ahead if not self.method.is_falling(share, 1.0)), 1.0)
+        share = (end - now) / (1.0 - now) if now < 1.0 else 0.0
+        return done + (max(1, math.floor(within / share)) if share > 0.0 else self.pace.blocks - done)
 
     @property
     def evaluator_name(self) -> str | None:

@@ -270,7 +270,8 @@ class Replanned(Event):
 
     What is left of n(t), the learning rate and every other schedule is spread evenly over the blocks that are left. Fewer blocks are
     planned where the planned ones would take too long, and up to those of `run_started` again where there is time; in `bench` and
-    `reproduce` also more. If time is up while n(t) is above n, one more block is planned. `mcprune run --replay FOLDER` and
+    `reproduce` also more. On the live page Finish plans fewer, so that n(t) comes down to n within seconds, and a run without an end
+    plans more. If time is up while n(t) is above n, one more block is planned. `mcprune run --replay FOLDER` and
     `mcprune resume` repeat these changes.
 
     Attributes
@@ -299,8 +300,8 @@ class Stopped(Event):
     Attributes
     ----------
     reason : str
-        `interrupt` (Ctrl-C), `terminate` (SIGTERM), `max_time`, `validation` (the masks did worse on the validation rows), `stop` (on
-        the live page) or `replay` (the repeated run ended there).
+        `interrupt` (Ctrl-C), `terminate` (SIGTERM), `max_time`, `validation` (the masks did worse on the validation rows), `stop` or
+        `finish` (on the live page: at once, or once n(t) had come down to n) or `replay` (the repeated run ended there).
     block : int, blocks
         Done in all.
     """

@@ -2,8 +2,10 @@
 
 import pytest
 
+from mcprune.cli.main import main
 from mcprune.config.schema import make_config
-from mcprune.dashboard.controller import RunController
+from mcprune.dashboard import controller as controllers
+from mcprune.dashboard.controller import NotNow, RunController
 from mcprune.session.loop import run
 from mcprune.storage.events import Progress, Replanned, RunStarted, Stopped
 
@@ -11,7 +13,7 @@ from mcprune.storage.events import Progress, Replanned, RunStarted, Stopped
 def small(folder, **options):
     """Return the configuration of a small search."""
     common = {"data": "digits", "keep": 16, "hidden": (8,), "compare": "no", "finetune": "none", "threads": 1}
-    return make_config(**common, **options, out=str(folder))
+    return make_config(**{**common, **options, "out": str(folder)})
 
 
 def explore(tmp_path, controller, blocks):
@@ -40,6 +42,57 @@ def test_an_endless_run_goes_on_at_n_until_it_is_stopped(tmp_path):
     late = [event for event in events if isinstance(event, Progress) and event.block > blocks]
     assert late
     assert {event.kept for event in late} == {16}
+
+
+def finished(folder, monkeypatch, after, **options):
+    """Press Finish after so many blocks of a run without an end; return its events."""
+    monkeypatch.setattr(controllers, "FALL", 0.2)
+    monkeypatch.setattr(controllers, "REST", 0.1)
+    controller = RunController(is_endless=True)
+    config = small(folder, **{"retrain_epochs": 1, "finetune": "scratch", **options})
+    events = []
+    for event in run(config, callbacks=[controller]):
+        events.append(event)
+        if isinstance(event, Progress) and event.block >= after and controller.view.status == "running":
+            controller.act("finish")
+    return events
+
+
+def test_finish_brings_n_down_then_ends_and_is_replayed(tmp_path, monkeypatch):
+    events = finished(tmp_path / "run", monkeypatch, 4, epochs=120)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert next(event for event in progress if event.block == 4).target > 32  # the control: n(t) was far above n
+    replanned = next(event for event in events if isinstance(event, Replanned))
+    assert replanned.block == 4
+    assert replanned.blocks < replanned.blocks_before
+    stopped = next(event for event in events if isinstance(event, Stopped))
+    assert stopped.reason == "finish"
+    assert stopped.block < replanned.blocks_before / 4
+    assert (progress[-1].target, progress[-1].kept) == (16, 16)
+    assert any(score.name == "hard mask, retrained" for score in events[-1].scores)
+    assert events[-1].is_complete
+
+    assert main(["run", "--quiet", "--replay", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "mask.json").read_bytes() == (tmp_path / "run" / "mask.json").read_bytes()
+
+
+def test_finish_at_n_ends_behind_the_block(tmp_path, monkeypatch):
+    events = finished(tmp_path, monkeypatch, 4, epochs=120, keep_schedule="constant")
+    assert next(event for event in events if isinstance(event, Stopped)) in (
+        Stopped("finish", 5),
+        Stopped("finish", 6),
+    )
+    assert not [event for event in events if isinstance(event, Replanned)]
+
+
+def test_a_run_without_a_chain_is_not_finished_but_says_why(tmp_path):
+    controller = RunController()
+    for event in run(small(tmp_path, epochs=2, method="gradient"), callbacks=[controller]):
+        if isinstance(event, Progress) and controller.view.status == "running":
+            with pytest.raises(NotNow, match=r"no n\(t\)"):
+                controller.act("finish")
+            return
+    raise AssertionError("no progress event came")
 
 
 @pytest.mark.parametrize("options", [{"method": "gradient"}, {"method": "importance"}])

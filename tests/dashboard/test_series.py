@@ -152,14 +152,16 @@ def test_a_change_is_seen_by_all_recorded_and_undone(still):
 
 
 def test_the_effect_of_a_change_is_told_after_its_window(page):
-    page.until(lambda: page.view.block > 40)
+    page.until(lambda: page.view.block > 70)  # a window and its control
     assert page.post("/knobs", {"temperature": 1.0})[0] == 200
-    page.until(lambda: page.view.changes.entries and page.view.changes.entries[0].figures_after)
+    page.until(lambda: page.view.changes.entries and page.view.changes.entries[0].blocks_after == 32)
     entry = page.view.changes.entries[0]
     # At temperature 1 nearly everything is accepted, at 0 little: the log must show which way it went.
     assert entry.figures_after.acceptance > 0.8 > entry.figures_before.acceptance
     page.until(lambda: any("random walk" in hint for hint in page.view.latest["hints"]))
     assert page.view.latest["constant_since"] >= entry.proposals
+    assert entry.effects["acceptance"].is_seen is True
+    assert entry.effects["acceptance"].difference > 0.5
 
 
 def test_a_change_that_nothing_uses_claims_no_effect(page):
@@ -175,6 +177,11 @@ def test_a_change_that_nothing_uses_claims_no_effect(page):
     assert page.post("/knobs", {"moves": {"site": 1, "exchange": 1}, "delta": 2.0})[0] == 200
     page.until(lambda: page.view.changes.entries[1:])
     assert page.view.changes.entries[1].unused == {}  # the control
+    # A page that opens knows as well, of all knobs.
+    assert page.view.state()["unused"] == {
+        "alpha": "gates by rank hold n(t), so L_pru is 0",
+        "budget_pressure": "n(t) has reached n",
+    }
 
 
 @pytest.mark.slow
@@ -370,6 +377,15 @@ def block(accepted, moves="site", temperature=0.0, spread=float("nan")):
     counts = {moves: MoveCounts(3000, 1000, accepted)}
     base = dict.fromkeys(BlockInfo._fields[:8], 1.0) | dict.fromkeys(BlockInfo._fields[8:16], 0)
     return BlockInfo(**{**base, "moves": counts, "temperature": temperature, "spread": spread, "proposals": 1000})
+
+
+def test_by_rank_delta_is_about_the_proposals_that_change_the_mask():
+    window = Window(4)
+    window.add(block(5))  # a third of the proposals changes the mask, and few decisions are accepted, as at a good mask
+    assert not any("delta" in hint for hint in hints(window, {"moves": {"site": 1.0}}, 9, is_by_rank=True))
+    few = block(0)._replace(moves={"site": MoveCounts(3000, 20, 0)})
+    window = Window(4, [few])
+    assert any("raise delta" in hint for hint in hints(window, {"moves": {"site": 1.0}}, 9, is_by_rank=True))
 
 
 @pytest.mark.parametrize(

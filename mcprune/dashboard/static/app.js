@@ -4,19 +4,20 @@
 (() => {
   const token = new URLSearchParams(location.search).get("token") || "";
   const $ = (id) => document.getElementById(id);
-  // Title, value, and the runs that show it: with a chain, without one, with a weight of L_pru, with a schedule of it, or (nothing) all.
+  // Title, value, and the runs that show it: with a chain, by rank, without a chain, with a weight of L_pru, with a schedule of it, or all.
   const FIGURES = [
     ["L_tot", (t) => fixed(t.figures.loss, 4)], ["accepted", (t) => percent(t.acceptance), "chain"],
     ["decisions/s", (t) => count(t.figures.decision_rate), "chain"], ["kept", (t) => `${count(t.figures.kept)} of ${count(run.n_sites)}`],
     ["n(t)", (t) => count(t.figures.target)], ["validation", (t) => fixed(t.figures.validation_accuracy, 4)],
-    ["change the mask", (t) => percent(t.mask_changing), "chain"], ["proposals", (t) => count(t.figures.x), "chain"],
+    ["change the mask", (t) => percent(t.mask_changing), "ranked"], ["proposals", (t) => count(t.figures.x), "chain"],
     ["alpha", (t) => short(t.alpha), "backprop weighted"],
     ["lambda", (t) => short(t.figures.schedule_lambda), "schedule"], ["near 0 or 1", (t) => percent(t.near_hard), "backprop"],
     ["steps/s", (t) => count(t.figures.rate), "backprop"], ["steps", (t) => count(t.figures.x), "backprop"],
   ];
   const HINT_STAYS = 3000; // milliseconds at least, so that a hint can be read and nothing jumps
   const APART = ["lost", "full", "foreign"]; // no stream comes from the run
-  const BUTTONS = ["pause", "step", "checkpoint", "undo", "stop"];
+  const BUTTONS = ["pause", "step", "finish", "stop", "checkpoint", "undo"];
+  const TWICE = { finish: "Finish", stop: "Stop now" }; // pressed twice, since they cannot be undone
   const figures = {};
   const hints = new Map(); // by their words without numbers: the text, and when it last came
   let run = {};
@@ -30,17 +31,9 @@
   let notes = [];
 
   const fixed = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : "-");
-  const count = (value) => (Number.isFinite(value) ? Math.round(value).toLocaleString("en") : "-");
-  const percent = (value) => (Number.isFinite(value) ? `${(100 * value).toFixed(value < 0.1 ? 2 : 1)}%` : "-");
+  const { count, percent, make } = Log;
   const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
   const short = (value) => (Number.isFinite(value) ? Knobs.short(value) : "-");
-  const make = (kind, text, name) => {
-    const element = document.createElement(kind);
-    element.textContent = text;
-    if (name) element.className = name;
-    return element;
-  };
-
   async function post(path, body) {
     try {
       const answer = await fetch(path, {
@@ -58,10 +51,10 @@
 
   async function request(action) {
     // Before the answer: the run's own message may come sooner.
-    say({ checkpoint: "will be saved after this block", stop: "ends after this block" }[action] || "");
+    say({ checkpoint: "will be saved after this block", stop: "ends after this block", finish: "n(t) comes down to n, then the run ends" }[action] || "");
     const answer = await post("control", { action });
     if (answer.error) say(answer.error);
-    else if (action === "undo") say(`back to ${words(answer.accepted)}`);
+    else if (action === "undo") say(`back to ${Log.words(answer.accepted)}`);
   }
 
   function become(name) {
@@ -100,40 +93,9 @@
     Knobs.enable(isOpen);
   }
 
-  function words(knobs) {
-    return Object.entries(knobs).map(([name, value]) => {
-      if (name === "moves") return Object.entries(value).map(([move, share]) => `${move} ${Math.round(100 * share)}%`).join(", ");
-      if (name === "adapt_delta") return value === null ? "auto-delta off" : `auto-delta for ${percent(value)}`;
-      if (name === "evaluation_rows") return value === null ? "evaluation batch as configured" : `evaluation batch ${value}`;
-      return `${name === "budget_pressure" ? "n(t) pressure" : name} ${Knobs.short(value)}`;
-    }).join("; ");
-  }
-
-  function comparison(entry) {
-    // Knobs that nothing uses now can have no effect: then nothing is compared, since whatever differs has other causes.
-    const unused = Object.entries(entry.unused);
-    const reasons = unused.map(([name, reason]) => `${name} has no effect now: ${reason}`);
-    if (unused.length && unused.length === Object.keys(entry.knobs).length) return reasons.join("; ");
-    const [before, after] = [entry.figures_before, entry.figures_after];
-    if (after) {
-      const pair = (name, format) => `${format(before ? before[name] : null)} / ${format(after[name])}`;
-      reasons.push(`before / ${entry.blocks_after} blocks after: accepted ${pair("acceptance", percent)}, L_tot ${pair("loss", (value) => fixed(value, 4))}`);
-    } else if (entry.is_superseded) reasons.push("another change came before the next block: compared there");
-    else if (status === "running" || status === "paused") reasons.push("the next 32 blocks will be compared with those before");
-    return reasons.join("; ");
-  }
-
   function showLog() {
-    if (!changes.length) return;
-    const list = changes.slice(-100).reverse().map((entry) => {
-      const box = make("div", "", "entry");
-      box.append(make("b", words(entry.knobs)), document.createTextNode(entry.origin === "undo" ? " (undone)" : ` (was: ${words(entry.before)})`));
-      box.append(make("div", `after block ${count(entry.block)}, after ${count(entry.proposals)} proposals`, "quiet"));
-      box.append(make("div", comparison(entry)));
-      return box;
-    });
-    $("log").replaceChildren(...list);
-    Charts.marks(changes.map((entry) => entry.proposals));
+    Log.show(changes, status === "running" || status === "paused");
+    if (changes.length) Charts.marks(changes.map((entry) => entry.proposals));
   }
 
   function showLaw() {
@@ -162,10 +124,17 @@
       shape();
     }
     $("progress").value = run.blocks ? latest.block / run.blocks : 0;
-    const left = Number.isFinite(latest.seconds_left) && (status === "running" || status === "paused") ? `, ${clock(latest.seconds_left)} left` : "";
-    $("blocks").textContent = `block ${count(latest.block)} of ${count(run.blocks)}${left}`;
+    const isOpen = status === "running" || status === "paused";
+    const left = Number.isFinite(latest.seconds_left) && isOpen ? `, ${clock(latest.seconds_left)} left` : "";
+    const isExploring = run.is_endless && isOpen && latest.figures.target === run.keep;
+    $("progress").hidden = isExploring || status === "done" || status === "testing";
+    $("blocks").textContent = $("progress").hidden && !isExploring ? `${count(latest.block)} blocks` : isExploring ? `block ${count(latest.block)}: exploring at n until you press Finish`
+      : `block ${count(latest.block)} of ${count(run.blocks)}${run.is_endless ? "" : left}`;
+    // With one kind of move it would be the acceptance again.
+    $("acceptance-card").hidden = !run.is_chain || Object.keys(latest.figures).filter((name) => name.startsWith("move ")).length < 2;
     showLaw();
     Knobs.follow(latest);
+    Knobs.unused(latest.unused || {});
   }
 
   function showHints(current) {
@@ -187,7 +156,9 @@
     const isChain = run.is_chain !== false;
     document.querySelectorAll(".chain").forEach((part) => { part.hidden = !isChain; });
     const isRanked = run.method === "importance";
+    document.querySelectorAll(".ranked").forEach((part) => { part.hidden = !run.is_by_rank || Boolean(run.is_recorded); });
     document.querySelectorAll(".backprop").forEach((part) => { part.hidden = isChain; });
+    $("gates-card").hidden = Boolean(run.is_by_rank); // there a gate is 0 or 1
     document.querySelectorAll(".weighted").forEach((part) => { part.hidden = isChain || isRanked; });
     document.querySelectorAll(".schedule").forEach((part) => { part.hidden = isChain || isRanked; });
     $("no-knobs").hidden = !run.no_knobs;
@@ -195,13 +166,13 @@
     $("changes").hidden = !isChain;
     // A record holds neither weights nor clocks.
     $("order-card").hidden = Boolean(run.is_recorded) || run.n_sites > 65536; // too many to be sorted ten times a second
-    if (run.is_recorded) $("activity-card").hidden = true;
+    if (run.is_recorded) ["activity-card", "effect"].forEach((id) => { $(id).hidden = true; });
     document.querySelector("main").classList.toggle("flat", !isChain); // no knobs
     $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";
     $("sites-words").textContent = isChain ? "n(t) sites may be kept at this time; it falls to n, and the chain chooses which."
       : isRanked ? "Kept after each round of scoring; the last round leaves n."
         : "Dotted: n. Kept: gates above one half.";
-    $("losses-words").textContent = run.objective
+    $("losses-words").textContent = run.is_by_rank ? `By rank L_tot = L_cla${run.objective ? `, which is: ${run.objective}` : " on the evaluation rows"}; the chain minimises it.` : run.objective
       ? `L_tot = L_cla + alpha (L_sel + L_rej), where L_cla is: ${run.objective}.`
       : isRanked ? "Only L_cla, on the training batches, is minimised; sites are dropped by their scores."
         : isChain ? "L_tot = L_cla + alpha (L_sel + L_rej) on the evaluation rows; the chain minimises L_tot." : "L_tot = L_cla + alpha (L_sel + L_rej) on the training batches.";
@@ -218,7 +189,8 @@
     $("outcome").classList.toggle("failed", isFailed);
     $("outcome-title").textContent = isFailed ? "The run has failed" : "Result";
     const folder = run.folder;
-    const early = run.stopped ? `Stopped early, after block ${count(run.stopped.block)} of ${count(run.blocks)}. ` : "";
+    const early = !run.stopped ? "" : run.stopped.reason === "finish" ? `Finished after block ${count(run.stopped.block)}. `
+      : `Stopped early, after block ${count(run.stopped.block)} of ${count(run.blocks)}. `;
     $("outcome-words").textContent = isFailed ? notes[notes.length - 1] || ""
       : status !== "done" ? `${early}The search has ended; the table fills as the tests end.`
         : folder ? early + `Written to ${folder}. For a page to keep: mcprune report ${folder}` : "";
@@ -229,7 +201,7 @@
     if (!scores.length) { $("result").replaceChildren(); return; }
     const table = document.createElement("table");
     const head = document.createElement("tr");
-    ["", "sites", "test accuracy"].forEach((title) => head.append(make("th", title)));
+    ["mask", "sites", "test accuracy"].forEach((title) => head.append(make("th", title)));
     table.append(head);
     scores.forEach((score) => {
       const line = document.createElement("tr");
@@ -265,9 +237,9 @@
       shape();
       Knobs.limit(run);
       Knobs.show(state.knobs, true);
+      Knobs.unused(state.unused);
       Charts.reset(state.series);
       $("notes").replaceChildren(...notes.map((note) => make("li", note)));
-      $("says").hidden = !notes.length;
       if (state.latest.figures) { latest = state.latest; isNew = true; Order.add(latest); Charts.histogram(latest.histogram); }
       become(state.status);
       showLog();
@@ -279,18 +251,18 @@
     status(data) { become(data.status); showOutcome(); },
     note(data) {
       notes = [...notes, data.text].slice(-50);
-      if (/^(no )?checkpoint|^refused/.test(data.text)) say(data.text);
+      if (/^(no )?checkpoint|^refused|^finish/.test(data.text)) say(data.text);
       $("notes").append(make("li", data.text));
-      $("says").hidden = false;
       while ($("notes").children.length > 50) $("notes").firstChild.remove();
     },
     knob_changed(data) {
       changes = [...changes.filter((entry) => entry.number !== data.entry.number), data.entry].slice(-200);
       canUndo = data.can_undo;
       Knobs.show(data.knobs);
+      Knobs.unused(data.unused);
       if (latest) { // the hints are out of date, and while the run is paused no figures follow
         for (const name of ["delta", "temperature", "alpha"]) if (typeof data.knobs[name] === "number") latest[name] = data.knobs[name];
-        latest.hints = [];
+        Object.assign(latest, { hints: [], unused: data.unused });
         latest.constant_since = data.entry.proposals;
         hints.clear();
         isNew = true;
@@ -331,20 +303,21 @@
 
   for (const [name, , where] of FIGURES) {
     const box = make("div", "", where || "");
-    box.hidden = /backprop|schedule/.test(where); // until the kind of run is known
+    box.hidden = /backprop|schedule|ranked/.test(where); // until the kind of run is known
     figures[name] = make("dd", "-");
     box.append(make("dt", name), figures[name]);
     $("figures").append(box);
   }
   $("pause").addEventListener("click", () => request(status === "paused" ? "resume" : "pause"));
   ["step", "checkpoint", "undo"].forEach((id) => $(id).addEventListener("click", () => request(id)));
-  $("stop").addEventListener("click", () => {
-    // To be pressed twice within four seconds, since it cannot be undone.
-    if ($("stop").dataset.sure) { request("stop"); return; }
-    $("stop").dataset.sure = "1";
-    $("stop").textContent = "Press again to stop";
-    setTimeout(() => { delete $("stop").dataset.sure; $("stop").textContent = "Stop and harden"; }, 4000);
-  });
+  for (const [id, name] of Object.entries(TWICE)) {
+    $(id).addEventListener("click", () => {
+      if ($(id).dataset.sure) { request(id); return; }
+      $(id).dataset.sure = "1";
+      $(id).textContent = `Press again to ${id}`;
+      setTimeout(() => { delete $(id).dataset.sure; $(id).textContent = name; }, 4000);
+    });
+  }
   // A reload keeps what was unfolded.
   $("more").open = sessionStorage.getItem("more") === "open";
   $("more").addEventListener("toggle", () => sessionStorage.setItem("more", $("more").open ? "open" : ""));

@@ -5,7 +5,7 @@ const Charts = (() => {
   const SHARE = 0.2; // of the time at most goes into drawing
   const UNSEEN = 8; // one drawing in so many is of a chart that is scrolled away
   const LINES = {
-    activity: [["acceptance", "accepted", 1], ["decision_rate", "decisions/s", 2]],
+    activity: [["acceptance", "accepted", 1], ["decision_rate", "decisions/s", 2], ["loss", "L_tot", 3]],
     losses: [["loss", "L_tot", 1], ["classification_loss", "L_cla", 2], ["selection_loss", "alpha L_sel", 3], ["rejection_loss", "alpha L_rej", 4]],
     sites: [["gate_sum", "sum of gates", 1], ["target", "n(t)", 2], ["kept", "kept", 3]],
     validation: [["validation_accuracy", "validation accuracy", 3]],
@@ -15,7 +15,7 @@ const Charts = (() => {
   const AXES = {
     losses: { title: { text: "nats" }, rangemode: "tozero" },
     sites: { title: { text: "sites" }, rangemode: "tozero" },
-    activity: { tickformat: "~%", rangemode: "tozero" },
+    activity: { tickformat: "~%", rangemode: "tozero", domain: [0.54, 1] },
     acceptance: { tickformat: "~%", rangemode: "tozero" },
     validation: { tickformat: "~%", nticks: 5 },
     rate: { rangemode: "tozero" },
@@ -59,15 +59,25 @@ const Charts = (() => {
         marker: { color: colour("--c1") }, hovertemplate: "%{y} sites near %{x:.2f}<extra></extra>",
       }];
     }
-    const lines = LINES[id] || Object.keys(series.columns).filter((name) => name.startsWith("move "))
-      .map((name, place) => [name, name.slice(5), place % 6 + 1]);
+    const lines = (LINES[id] || Object.keys(series.columns).filter((name) => name.startsWith("move "))
+      .map((name, place) => [name, name.slice(5), place % 6 + 1])).filter(([name]) => isWorthALine(id, name));
     return lines.map(([name, title, hue]) => ({
       type: "scatter", mode: id === "validation" && shareRange().range ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns[id === "activity" ? "seconds" : "x"] || [], y: series.columns[name] || [],
-      ...(name === "decision_rate" ? { yaxis: "y2" } : {}),
+      ...(name === "decision_rate" ? { yaxis: "y2" } : id === "activity" && name === "loss" ? { yaxis: "y3" } : {}),
       // The first line is wide and lies under the others: where they agree it shows as an edge.
-      line: { width: hue === 1 && id in LINES && lines.length > 1 ? 4 : 1.6, color: colour(`--c${hue}`), dash: name === "target" ? "dot" : "solid" },
-      opacity: hue === 1 && id in LINES && lines.length > 1 ? 0.55 : 1,
+      line: { width: isBed(id, hue, lines) ? 4 : 1.6, color: colour(`--c${hue}`), dash: name === "target" ? "dot" : "solid" },
+      opacity: isBed(id, hue, lines) ? 0.55 : 1,
     }));
+  }
+
+  const isBed = (id, hue, lines) => hue === 1 && id in LINES && id !== "activity" && lines.length > 1;
+
+  // Nothing is drawn that is always 0, or the same as the line before it.
+  function isWorthALine(id, name) {
+    const column = series.columns[name] || [];
+    if (!column.some((value) => (id === "acceptance" || id === "activity" ? Number.isFinite(value) : value))) return false;
+    const twin = id === "losses" && name === "classification_loss" ? "loss" : id === "sites" && name === "gate_sum" ? "kept" : "";
+    return !twin || column.some((value, place) => Number.isFinite(value) && Math.abs(value - series.columns[twin][place]) > 1e-9 * Math.abs(value));
   }
 
   function lossRange() {
@@ -96,14 +106,17 @@ const Charts = (() => {
     const axis = { gridcolor: colour("--grid"), zerolinecolor: colour("--grid"), linecolor: colour("--line"), automargin: true };
     const isBars = id === "histogram";
     return {
-      margin: { l: 46, r: id === "activity" ? 40 : 8, t: 6, b: 34 },
+      margin: { l: 46, r: id === "activity" ? 40 : 8, t: id === "activity" ? 26 : 6, b: 34 },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colour("--quiet"), size: 11, family: getComputedStyle(document.body).fontFamily },
       showlegend: !isBars && (id === "acceptance" || (LINES[id] || []).length > 1),
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
-      xaxis: { ...axis, title: { text: isBars ? "gate" : id === "activity" ? "seconds" : unit, standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}) },
-      yaxis: { ...axis, ...AXES[id], nticks: 6, ...(id === "losses" ? lossRange() : isBars ? barRange() : id === "validation" ? shareRange() : {}) },
-      ...(id === "activity" ? { yaxis2: { ...axis, overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, nticks: 5 } } : {}),
+      xaxis: { ...axis, title: { text: isBars ? "gate" : id === "activity" ? "seconds" : unit, standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}), ...(id === "activity" ? { anchor: "y3" } : {}) },
+      yaxis: { ...axis, nticks: id === "activity" ? 4 : 6, ...AXES[id], ...(id === "losses" ? lossRange() : isBars ? barRange() : id === "validation" ? shareRange() : {}) },
+      ...(id === "activity" ? {
+        yaxis2: { ...axis, overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, nticks: 4 },
+        yaxis3: { ...axis, domain: [0, 0.44], anchor: "x", ...lossRange(), nticks: 4 },
+      } : {}),
       hovermode: "x", bargap: 0.08, uirevision: "kept",
       datarevision: series.rows, // the arrays grow in place, which plotly does not see
       shapes: isBars ? [] : marks.map((step) => (id === "activity" ? secondsAt(step) : step)).filter(Number.isFinite).map((step) => ({
@@ -120,7 +133,13 @@ const Charts = (() => {
   }
 
   function draw(id) {
-    Plotly.react(id, traces(id), layout(id), { displayModeBar: false, responsive: true });
+    const element = document.getElementById(id);
+    const lines = traces(id);
+    // Until there is something to draw the card says what will come.
+    const isEmpty = !lines.some((one) => one.y.some(Number.isFinite));
+    element.classList.toggle("waiting", isEmpty);
+    if (isEmpty) { Plotly.purge(id); return; }
+    Plotly.react(id, lines, layout(id), { displayModeBar: false, responsive: true });
   }
 
   function next() {

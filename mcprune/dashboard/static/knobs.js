@@ -4,7 +4,6 @@
 const Knobs = (() => {
   const STEPS = 1000;
   const MOVES = ["exchange", "site", "toggle", "block", "uniform", "informed"];
-  const USES_DELTA = ["site", "block", "uniform"];
   // The ends of the sliders; the number beside takes everything that the option takes.
   const SCALES = {
     delta: { title: "delta", unit: "half-width of a proposal, log scale", low: 1e-3, high: 20 },
@@ -16,6 +15,7 @@ const Knobs = (() => {
   const parts = {};
   let send = async () => ({});
   let touched = null; // the knob that a finger is on
+  let isOpen = false; // the knobs can be changed now
 
   const make = (kind, attributes = {}, ...children) => {
     const element = document.createElement(kind);
@@ -63,11 +63,12 @@ const Knobs = (() => {
   function slider(name) {
     const scale = SCALES[name];
     const range = make("input", { type: "range", id: `${name}-range`, min: 0, max: STEPS, step: 1, "aria-label": `${scale.title}, ${scale.unit}`, "aria-describedby": `${name}-said` });
-    const box = make("input", { type: "number", id: name, step: "any", "aria-describedby": `${name}-said ${name}-unit` });
+    const box = make("input", { type: "number", id: name, step: "any", "aria-describedby": `${name}-said ${name}-unit ${name}-idle` });
     const said = make("div", { id: `${name}-said`, class: "refused", role: "alert" });
     const unit = make("div", { class: "quiet", id: `${name}-unit` }, scale.unit);
+    const idle = make("div", { class: "idle", id: `${name}-idle`, hidden: "" });
     const set = make("fieldset", { id: `${name}-set` },
-      make("div", { class: "knob-top" }, make("label", { for: name }, scale.title), box), range, unit, said);
+      make("div", { class: "knob-top" }, make("label", { for: name }, scale.title), box), range, unit, idle, said);
     const speak = () => range.setAttribute("aria-valuetext", box.value || [box.placeholder && `as configured, ${box.placeholder}`, unit.textContent].filter(Boolean).join(": "));
     range.addEventListener("input", () => { touched = name; box.value = toValue(scale, Number(range.value)); speak(); });
     range.addEventListener("change", () => { touched = null; post(name, { [name]: toValue(scale, Number(range.value)) }); });
@@ -79,7 +80,7 @@ const Knobs = (() => {
       const value = box.value.trim() === "" ? NaN : Number(box.value);
       if (Number.isFinite(value)) post(name, { [name]: value }); else { say(name, "Give a finite number."); show(Knobs.values, true); }
     });
-    parts[name] = { set, range, box, said, unit, speak };
+    parts[name] = { set, range, box, said, unit, idle, speak };
     return set;
   }
 
@@ -124,8 +125,9 @@ const Knobs = (() => {
     const box = make("input", { type: "checkbox", id: "auto-delta", "aria-describedby": "adapt_delta-said" });
     const wanted = make("input", { type: "number", id: "wanted", "aria-label": "acceptance that auto-delta aims at", min: 0.01, max: 0.99, step: 0.01, value: 0.3, "aria-describedby": "adapt_delta-said" });
     const said = make("div", { id: "adapt_delta-said", class: "refused", role: "alert" });
+    const idle = make("div", { class: "idle", hidden: "" });
     const set = make("fieldset", { id: "adapt_delta-set" }, make("div", { class: "row" },
-      box, make("label", { for: "auto-delta" }, "auto-delta, to accept"), wanted), said);
+      box, make("label", { for: "auto-delta" }, "auto-delta, to accept"), wanted), idle, said);
     const order = () => {
       if (Number(wanted.value) > 0 && Number(wanted.value) < 1) { post("adapt_delta", { adapt_delta: Number(wanted.value) }); return; }
       say("adapt_delta", "Give the acceptance to aim at, above 0 and below 1, such as 0.3.");
@@ -135,7 +137,7 @@ const Knobs = (() => {
     box.addEventListener("change", () => { if (box.checked) order(); else post("adapt_delta", { adapt_delta: null }); });
     wanted.addEventListener("input", () => say("adapt_delta", ""));
     wanted.addEventListener("change", () => { if (box.checked || !(Number(wanted.value) > 0 && Number(wanted.value) < 1)) order(); });
-    parts.adapt_delta = { set, box, wanted, said };
+    parts.adapt_delta = { set, box, wanted, idle, said };
     return set;
   }
 
@@ -152,7 +154,7 @@ const Knobs = (() => {
     const form = document.getElementById("knob-form");
     form.addEventListener("submit", (event) => event.preventDefault());
     form.append(slider("delta"), slider("temperature"));
-    parts.temperature.mark = make("button", { type: "button", class: "mark", hidden: "", "aria-label": "set the temperature to one standard error of a loss difference" });
+    parts.temperature.mark = make("button", { type: "button", class: "mark", hidden: "" });
     parts.temperature.range.after(parts.temperature.mark);
     parts.temperature.mark.addEventListener("click", () => post("temperature", { temperature: parts.temperature.one }));
     const more = document.getElementById("more-form");
@@ -181,7 +183,6 @@ const Knobs = (() => {
       const value = values[name];
       const isPlan = typeof value === "string";
       unit.textContent = isPlan ? `now by the schedule ${value}; ${SCALES[name].unit}` : SCALES[name].unit;
-      if (name === "delta" && values.moves && !USES_DELTA.some((move) => values.moves[move])) unit.textContent += "; no move of the mixture uses it now";
       if (name === "evaluation_rows") parts[name].configured.checked = value === null;
       if (value === null || isPlan) {
         box.value = "";
@@ -210,7 +211,9 @@ const Knobs = (() => {
     parts.temperature.one = Number(value.toPrecision(2));
     mark.style.left = `${100 * toPlace(SCALES.temperature, value) / STEPS}%`;
     const text = `1 se: ${short(parts.temperature.one)}`;
-    if (mark.textContent !== text) mark.textContent = text;
+    if (mark.textContent === text) return;
+    mark.textContent = text;
+    mark.setAttribute("aria-label", `${text}: set the temperature to one standard error of a loss difference`);
     mark.title = "One standard error of the difference of two losses on the evaluation rows. Press to set the temperature to it.";
   }
 
@@ -226,11 +229,29 @@ const Knobs = (() => {
     }
   }
 
+  // What nothing uses now is greyed, with the reason.
+  function unused(reasons) {
+    for (const [name, part] of Object.entries(parts)) {
+      if (!part.idle) continue;
+      const text = reasons[name] ? `Not used now: ${reasons[name]}.` : "";
+      if (part.idle.textContent === text) continue;
+      part.idle.textContent = text;
+      part.idle.hidden = !text;
+      part.set.classList.toggle("unused", Boolean(text));
+      block(part);
+    }
+  }
+
+  function block(part) {
+    part.set.disabled = !isOpen || part.set.classList.contains("unused");
+  }
+
   function enable(is) {
-    document.querySelectorAll("#knob-form input, #knob-form button, #more-form input").forEach((input) => { input.disabled = !is; });
+    isOpen = is;
+    Object.values(parts).forEach(block);
   }
 
   const clear = (name) => { if (parts[name]) say(name, ""); };
 
-  return { build, limit, show, clear, follow, enable, values: {}, short };
+  return { build, limit, show, clear, follow, unused, enable, values: {}, short };
 })();

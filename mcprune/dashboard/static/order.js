@@ -3,7 +3,8 @@
 
 const Order = (() => {
   const LEFT = 0.45; // of the width belongs to the kept sites, so that the cut stays in its place
-  const STAYS = 1500; // milliseconds that a candidate is shown
+  const STAYS = 1200; // milliseconds that a candidate is shown
+  const MOST = 14; // candidates at a time, so that the weights behind them can be seen
   const PADDING = 10;
   let run = {};
   let shown = []; // candidates with the time when they came
@@ -18,7 +19,9 @@ const Order = (() => {
     const now = performance.now();
     shown = shown.filter((candidate) => now - candidate.at < STAYS);
     for (const [dropped, kept, isAccepted] of message.order?.candidates || []) shown.push({ dropped, kept, isAccepted, at: now });
-    shown = shown.slice(-40);
+    // Accepted ones are rare, so they go last.
+    const accepted = shown.filter((one) => one.isAccepted).slice(-MOST);
+    shown = [...shown.filter((one) => !one.isAccepted).slice(-Math.max(4, MOST - accepted.length)), ...accepted];
   }
 
   function across(rank, kept, size, width) {
@@ -46,7 +49,7 @@ const Order = (() => {
     const y = (weight) => PADDING + (height - 2 * PADDING) * (high - Math.max(low, Math.min(high, weight))) / Math.max(high - low, 1e-9);
     // The reach of delta around the cut: from there a site can cross it in one step.
     const delta = latest.delta;
-    if (Number.isFinite(delta) && Number.isFinite(cut)) {
+    if (Number.isFinite(reach)) {
       brush.fillStyle = colour("--reach");
       brush.fillRect(PADDING, y(cut + delta), width - 2 * PADDING, y(cut - delta) - y(cut + delta));
     }
@@ -76,9 +79,9 @@ const Order = (() => {
     for (const { dropped, kept: taken, isAccepted, at } of shown) {
       const age = (now - at) / STAYS;
       if (age >= 1) continue;
-      brush.globalAlpha = 1 - age;
+      brush.globalAlpha = (1 - age) * (isAccepted ? 1 : 0.6);
       brush.strokeStyle = brush.fillStyle = colour(isAccepted ? "--c3" : "--c2");
-      brush.lineWidth = isAccepted ? 2.5 : 1.2;
+      brush.lineWidth = isAccepted ? 3 : 1;
       // From the site that is to be dropped to the one that is to be kept instead, over the cut.
       const ends = [dropped, taken === null ? kept : taken].map((rank) => [x(rank), y(height_of(rank))]);
       brush.beginPath();
@@ -88,7 +91,7 @@ const Order = (() => {
       for (const end of ends) {
         brush.beginPath();
         brush.arc(...end, isAccepted ? 4 : 2.5, 0, 2 * Math.PI);
-        if (isAccepted) brush.fill(); else brush.stroke();
+        if (isAccepted) brush.fill(); else brush.stroke(); // not by colour alone
       }
     }
     brush.globalAlpha = 1;
@@ -98,8 +101,14 @@ const Order = (() => {
     brush.fillText(`${kept.toLocaleString("en")} kept`, edge - 6, height - 4);
     brush.textAlign = "left";
     brush.fillText(`${(size - kept).toLocaleString("en")} dropped`, edge + 6, 12);
+    if (Number.isFinite(reach)) {
+      const top = Math.max(12, y(cut + delta) + 12);
+      brush.textAlign = "right";
+      brush.fillText("reach of delta", width - PADDING, top);
+      brush.fillText("cut", width - PADDING, y(cut) - 4 < top + 11 ? Math.max(y(cut), top) + 13 : y(cut) - 4);
+    }
     const inside = Number.isFinite(reach) ? `${reach.toLocaleString("en")} of ${size.toLocaleString("en")} sites are within delta of the cut (shaded). ` : "";
-    const text = `${inside}Green: accepted, orange: rejected candidates.`;
+    const text = inside ? `${inside}Candidates: thick green accepted, thin orange rejected.` : "The sites left of the cut are kept.";
     const words = document.getElementById("order-words");
     if (words.textContent !== text) words.textContent = text;
   }

@@ -3,6 +3,7 @@
 
 const Picture = (() => {
   const BARS = 200;
+  const READ = 60; // names of kept sites that are read aloud
   let run = {};
   let items = null;
 
@@ -77,6 +78,16 @@ const Picture = (() => {
     });
   }
 
+  // What the pointer is on, by name.
+  function under(element, kept, share) {
+    element.onpointermove = (event) => {
+      const [height, width] = run.image_shape.slice(-2);
+      const place = (at, length, number) => Math.min(number - 1, Math.max(0, Math.floor(at / length * number)));
+      const site = place(event.offsetY, element.clientHeight, height) * width + place(event.offsetX, element.clientWidth, width);
+      element.title = `${run.names ? run.names[site] : `site ${site}`}: ${kept[site] ? "kept" : "dropped"}, ${Math.round(share[site] / 2.55)}%`;
+    };
+  }
+
   function draw(latest) {
     const words = document.getElementById("mask-words");
     const count = `${latest.figures.kept} of ${run.n_sites} sites are kept`;
@@ -91,7 +102,12 @@ const Picture = (() => {
     words.textContent = isImage
       ? `${count}. Full colour: kept ${when}; the shade behind: ${often}.`
       : `${count}. Bars: ${often}; blue: kept ${when}.`;
-    if (isImage) canvas(kept, share, 0, run.image_shape).setAttribute("aria-label", `${count}, as a picture of the inputs`);
+    if (isImage) {
+      const element = canvas(kept, share, 0, run.image_shape);
+      const inside = run.names ? run.names.filter((_, site) => site < first.size && kept[site]).slice(0, READ).join(", ") : "";
+      element.setAttribute("aria-label", `${count}, as a picture of the inputs${inside && `: ${inside}`}`);
+      under(element, kept, share);
+    }
     const rest = isImage ? first.size : 0;
     if (run.n_sites > rest) bars(kept, share, rest, run.n_sites - rest);
   }

@@ -322,6 +322,7 @@ def stopped_line(event: Stopped, option: str) -> str:
         "max_time": f"out of time ({option})",
         "validation": "its masks had stopped to do better on the validation rows",
         "stop": "stopped on the page",
+        "finish": "finished on the page",
         "replay": "ended as the run that is repeated",
     }
     reason = reasons.get(event.reason, event.reason)

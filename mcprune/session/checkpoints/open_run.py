@@ -240,6 +240,6 @@ def _controller(checkpoint: Checkpoint | None, tail: list[Event]) -> Controller:
             replay.repeats_until = max(replay.repeats_until, block)
             if turned not in replay.changes.setdefault(block, []):  # a replay repeats changes that are known already
                 replay.changes[block].append(turned)
-        elif isinstance(event, Stopped) and event.reason in ("stop", "max_time") and replay.end is None:
+        elif isinstance(event, Stopped) and event.reason in ("stop", "finish", "max_time") and replay.end is None:
             replay.end, replay.reason = event.block, event.reason
     return replay

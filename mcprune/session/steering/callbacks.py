@@ -35,6 +35,20 @@ class SearchView(Protocol):
         """Proposals consumed so far, by all replicas."""
         ...
 
+    @property
+    def is_falling(self) -> bool:
+        """Whether the budget, n(t) or cost(t), is still falling."""
+        ...
+
+    @property
+    def block_seconds(self) -> float:
+        """The usual time of a block; 0 before the first one."""
+        ...
+
+    def blocks_to_fall(self, within: int) -> int:
+        """Return how many blocks to plan in all so that the budget comes down to its end within so many blocks from now on."""
+        ...
+
     def position(self) -> FloatArray:
         """Return the pruner weights, shape (N,)."""
         ...
