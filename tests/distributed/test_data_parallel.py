@@ -41,7 +41,7 @@ def mask(folder):
     return json.loads((folder / "mask.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.long("several processes, each of which starts Python and torch")
 def test_two_ranks_that_share_the_steps_are_alike_repeatable_and_near_one_process(tmp_path):
     """Ranks that came apart in a bit would end: the classifiers are compared behind the first, the last and every 16th block."""
     plain = {**SHARED, "dropout": 0.0, "input_noise": 0.1}

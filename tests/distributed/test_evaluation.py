@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from ranked import ROOT, free_port, together
-from selection import slow_but
 
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
@@ -37,7 +36,13 @@ KINDS = {
     "cost": {"sites": "inputs,units", "keep": None, "parameters": 300},
 }
 # What so many ranks try: processes take longer to begin than to run.
-TRIED = {1: ("full",), 2: tuple(KINDS), 3: ("fused", "replicas")}
+TRIED = [
+    pytest.param(2, ("fused", "rank"), marks=pytest.mark.slow),
+    *(
+        pytest.param(*one, marks=pytest.mark.long("several processes, each of which starts Python and torch"))
+        for one in [(1, ("full",)), (2, ("full", "replicas", "cost")), (3, ("fused", "replicas"))]
+    ),
+]
 # Clocks tell these, and how much was evaluated ahead follows a clock.
 CLOCKS = {"seconds", "seconds_left", "decisions_per_second", "forwards", "folder", "out"}
 
@@ -70,13 +75,13 @@ def alone(tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("size", slow_but(TRIED, 2))
-def test_ranks_make_the_chain_of_one_process(size, alone, tmp_path):
-    ends = together(size, {"runs": of_kinds(TRIED[size], tmp_path)})
+@pytest.mark.parametrize(("size", "kinds"), TRIED)
+def test_ranks_make_the_chain_of_one_process(size, kinds, alone, tmp_path):
+    ends = together(size, {"runs": of_kinds(kinds, tmp_path)})
     assert [end[0] for end in ends] == [0] * size, ends
     assert ends[0][1].split() == []
-    assert all(end[1].split() == ["0"] * len(TRIED[size]) for end in ends[1:])
-    for kind in TRIED[size]:
+    assert all(end[1].split() == ["0"] * len(kinds) for end in ends[1:])
+    for kind in kinds:
         # Weights of all sites and the mask; accepted and proposed of every block are in the events.
         assert (tmp_path / kind / "mask.json").read_bytes() == (alone(kind) / "mask.json").read_bytes(), kind
         assert told(tmp_path / kind) == told(alone(kind)), kind
@@ -84,7 +89,7 @@ def test_ranks_make_the_chain_of_one_process(size, alone, tmp_path):
         assert (tmp_path / kind / model).read_bytes() == (alone(kind) / model).read_bytes(), kind
 
 
-@pytest.mark.slow
+@pytest.mark.long("several processes, each of which starts Python and torch")
 @pytest.mark.parametrize("kind", ["seed", "classifier"])
 def test_a_rank_that_does_something_else_is_found_out(kind, tmp_path):
     """Proposals of another seed, and a classifier that is another: both are met behind the first block at the latest."""
@@ -95,7 +100,7 @@ def test_a_rank_that_does_something_else_is_found_out(kind, tmp_path):
     assert "Traceback" not in ends[0][2] + ends[1][2]
 
 
-@pytest.mark.slow
+@pytest.mark.long("several processes, each of which starts Python and torch")
 def test_all_ranks_stop_behind_the_same_block(tmp_path):
     """A signal to rank 1 alone, then the time that is up by the clock of rank 0: a rank that went on would wait for ever."""
     # One classifier: a block is one call of the trainer, which the signal counts.
@@ -114,7 +119,7 @@ def test_all_ranks_stop_behind_the_same_block(tmp_path):
     assert any(line["event"] == "replanned" for line in told(tmp_path / "late"))
 
 
-@pytest.mark.slow
+@pytest.mark.long("several processes, each of which starts Python and torch")
 def test_ranks_that_were_begun_differently_do_not_begin(tmp_path):
     job = [sys.executable, "-m", "mcprune", "run", "--quiet", "--out", str(tmp_path / "run")]
     shared = {
@@ -208,7 +213,7 @@ def children(parent):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long("several processes, each of which starts Python and torch")
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="ranks are found by /proc")
 def test_torchrun_goes_on_from_the_last_checkpoint_when_a_rank_was_killed(tmp_path):
     """The killed run ends in the bits of one that is alone and never stopped."""

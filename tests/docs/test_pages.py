@@ -17,7 +17,7 @@ TUTORIALS = ["index.md", "choose-columns.md", "trigger.md", "own-models.md"]
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.long("every page that runs, as it stands")
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch, capsys):
     """Every block in order, in one folder and one interpreter; only threads are added to the commands."""

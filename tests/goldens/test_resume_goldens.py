@@ -12,13 +12,17 @@ pytestmark = pytest.mark.slow
 
 # Shares of the blocks after which a run is killed.
 EARLY, LATE = 0.15, 0.62
+# These stay in the default selection; the others are long.
+DEFAULT = {"inputs-0.15", "folds-0.62", "start-0.62", "hard-concrete-0.62", "weights-0.62", "tempered-0.15"}
 
 
 def kills():
     """Every configuration at both points; several ranks, whose start takes long, at one."""
     for name, configuration in CONFIGURATIONS.items():
         for share in (EARLY, LATE) if configuration.ranks == 1 else (LATE,):
-            yield pytest.param(name, share, id=f"{name}-{share}")
+            one = f"{name}-{share}"
+            marks = [] if one in DEFAULT else [pytest.mark.long("a run, a kill and a resume for every configuration")]
+            yield pytest.param(name, share, id=one, marks=marks)
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def leave(folder, count, **changes):
             return
 
 
-@pytest.mark.slow
+@pytest.mark.long("processes that are killed again and again")
 def test_ten_kills_at_random_moments_lose_nothing(tmp_path):
     out = tmp_path / "kills.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "reliability.py"), "--only", "kills", "--kills", "10"]
@@ -87,7 +87,7 @@ def until(process, kind):
     raise AssertionError(process.stderr.read())
 
 
-@pytest.mark.slow
+@pytest.mark.long("processes that are killed again and again")
 @pytest.mark.parametrize(
     ("number", "code", "kind", "more"),
     [(signal.SIGTERM, 143, "progress", ()), (signal.SIGINT, 130, "scored", ("--checkpoint-every", "0.5"))],

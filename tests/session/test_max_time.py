@@ -26,7 +26,7 @@ def notes(result):
     return [event.text for event in result.events if isinstance(event, mcprune.Note)]
 
 
-@pytest.mark.slow
+@pytest.mark.long("waits for its time to pass")
 def test_what_does_not_fit_is_left_out_and_listed_in_one_line():
     began = time.monotonic()
     result = mcprune.prune(*rows(40_000), **OPTIONS, epochs=100_000, retrain_epochs=100_000, max_time=8, compare="yes")
@@ -56,7 +56,7 @@ def test_epochs_fit_into_what_is_left(seconds, epochs, monkeypatch):
     assert len(refit.shortened) == (epochs < 50)
 
 
-@pytest.mark.slow
+@pytest.mark.long("waits for its time to pass")
 def test_two_ranks_of_torchrun_end_together_in_time(tmp_path):
     """Rank 0 resolves the time of the search for both: a rank without it would search on, or wait for a message."""
     folder = tmp_path / "run"

@@ -93,7 +93,7 @@ def test_one_block_is_made_at_n_however_little_time_there_is(monkeypatch):
     assert [text for note in of(told, "note") if (text := note.text).startswith("Only 3 of ")]
 
 
-@pytest.mark.slow
+@pytest.mark.long("waits for its time to pass")
 def test_what_the_first_block_compiles_is_no_time_of_the_search(monkeypatch):
     """A command that has to compile first gets the search that a second one gets."""
     blocks = of(told_of(), "run_started")[0].blocks
@@ -121,7 +121,7 @@ def slower(monkeypatch):
     return Clock(monkeypatch, lambda block: 3 * EACH if 50 <= block < 65 else EACH)
 
 
-@pytest.mark.slow
+@pytest.mark.long("waits for its time to pass")
 def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     folder = tmp_path / "run"
     limit = 1.25  # 120 blocks, of which 15 take three times as long
@@ -167,7 +167,7 @@ class Most(Controller):
         return 10 * plan.train.blocks
 
 
-@pytest.mark.slow
+@pytest.mark.long("waits for its time to pass")
 def test_time_that_is_left_is_filled_where_more_may_be_planned(monkeypatch):
     config = make_config(**{**OPTIONS, "epochs": 20, "search_time": 3.0})
     Clock(monkeypatch)

@@ -39,7 +39,7 @@ def whole(tmp_path_factory):
     return (work.folder("one") / "mask.json").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long("processes that are killed")
 def test_a_job_that_was_killed_goes_on_and_ends_in_the_same_mask(tmp_path, whole, monkeypatch):
     root = tmp_path / "jobs"
     folder = root / "runs" / "one"
@@ -112,7 +112,7 @@ def test_an_earlier_run_that_a_kill_left_in_the_folder_is_not_gone_on_with(tmp_p
     assert work.finished("one")
 
 
-@pytest.mark.slow
+@pytest.mark.long("processes that are killed")
 def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
     """By a clock that blocks alone move: of 2 s some had gone in trials and some in the search, and the rest is what it gets."""
     from mcprune.session.search import Search

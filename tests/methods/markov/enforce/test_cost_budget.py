@@ -70,7 +70,7 @@ def test_the_trace_under_a_cost_is_the_same_however_many_are_evaluated_ahead(tem
         assert [update.rejected_by_cost for update in other] == [update.rejected_by_cost for update in told]
 
 
-@pytest.mark.slow
+@pytest.mark.long("a law of masks by many visits")
 def test_at_a_temperature_the_method_visits_allowed_masks_by_boltzmann(bench):
     """600 replicas of one method on a tiny net, the last position of each; the law by enumeration with the canonical losses."""
     tiny = MLP((4, 2, 2), seed=1)

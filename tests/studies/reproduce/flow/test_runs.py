@@ -172,7 +172,7 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     assert "Choose another --out" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long("a study from end to end in a process of its own")
 @pytest.mark.usefixtures("tiny")
 def test_a_measure_that_fails_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
     root, real = tmp_path / "flow", Training.scores
