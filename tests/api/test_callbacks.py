@@ -17,6 +17,7 @@ def problem():
     return mcprune.Problem(None, (x, np.where(x[:, 2] + x[:, 5] > 0, "up", "down")), keep=2, hidden=(16,))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_names_the_folder(problem, tmp_path):
     folder = tmp_path / "a"
     result = mcprune.fit(problem, mcprune.Markov(), callbacks=[mcprune.Checkpoint(folder)], **SHORT)
@@ -55,6 +56,7 @@ def test_a_folder_is_named_once(problem, tmp_path):
         mcprune.fit(problem, callbacks=[one], **SHORT)
 
 
+@pytest.mark.slow
 def test_a_dashboard_shows_and_steers_the_run(problem, capsys):
     seen = []
 

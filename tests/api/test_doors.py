@@ -151,6 +151,7 @@ def test_what_a_fit_decides_itself_is_no_option():
         mcprune.MarkovSelector(2, options={"start": "obd", **QUICK}).fit(X, y, weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eval_on", ["folds", "held-out", "train"])
 def test_an_objective_of_two_classes_on_rows_sorted_by_class(eval_on):
     """Each fold evaluates rows of both classes, wherever they stand."""

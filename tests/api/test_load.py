@@ -57,6 +57,7 @@ def rows():
     return x, np.where(x[:, 2] + x[:, 5] > 0, "up", "down")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "sites", "keep"),
     [

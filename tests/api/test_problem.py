@@ -24,6 +24,7 @@ def rows():
     return x, np.where(x[:, 2] + x[:, 5] > 0, "up", "down")
 
 
+@pytest.mark.slow
 def test_prune_fit_and_run_give_one_mask(rows):
     x, y = rows
     whole = mcprune.prune(x, y, keep=2, hidden=(16,), delta=0.5, **SHORT)

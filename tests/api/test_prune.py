@@ -62,6 +62,7 @@ def test_the_history_holds_each_moment_as_it_was(table):
     assert [step.kept for step in result.history] == [step.target for step in result.history]
 
 
+@pytest.mark.slow
 def test_a_frame_gives_its_names_and_lists_are_as_good(table):
     x, y = table
     names = [f"column {number}" for number in range(10)]

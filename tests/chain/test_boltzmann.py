@@ -67,6 +67,7 @@ def test_toggles_visit_the_corners_by_boltzmann(sites, temperature, modified):
     assert p_value(counts, boltzmann(energy - table, temperature)) < FAILURE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", slow_but([0.3, 1.0], 1.0))
 @pytest.mark.parametrize("kind", slow_but(["exchange", "informed", "both"], "both"))
 def test_exchanges_visit_a_shell_by_boltzmann(kind, temperature):
@@ -87,6 +88,7 @@ def asymmetric(sites, **shares):
     return moves.move_plan(**shares, add=add, remove=remove)
 
 
+@pytest.mark.slow
 def test_a_mixture_of_all_discrete_moves_visits_the_corners_by_boltzmann():
     sites, temperature = 4, 0.4
     table, rule = table_of(sites), {"temperature": temperature, "alpha": 1.5, "n": 1.0}
@@ -112,6 +114,7 @@ def driven(start, until, ahead, table, plan, rule, decide):
     return here.position
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_ratio", [True, False])
 def test_informed_exchanges_need_their_ratio(with_ratio):
     sites, kept, temperature = 5, 2, 1.0
@@ -130,6 +133,7 @@ def test_informed_exchanges_need_their_ratio(with_ratio):
     assert p > ACCIDENT if with_ratio else p < FAILURE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("best_of", [False, True])
 def test_the_best_of_k_is_another_law(best_of):
     sites, temperature = 4, 0.5
@@ -190,6 +194,7 @@ def quadrature(bins, sites, table, rule, alpha=None):
 MIXTURE = {"uniform": 1, "site": 2, "block": 1, "toggle": 1, "exchange": 1, "informed": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "sites", "temperature"),
     slow_but(
@@ -220,6 +225,7 @@ def test_continuous_moves_fill_the_box_by_boltzmann(shares, sites, temperature):
     assert p_value(counts, quadrature(bins, sites, np.zeros_like(table), rule)) < FAILURE
 
 
+@pytest.mark.slow
 def test_clipping_at_the_walls_would_be_another_law():
     # the control of the reflection: the same proposals, clipped, pile up in the outer cells
     rule = {"temperature": 2.0, "alpha": 0.0, "n": 0.7}

@@ -93,6 +93,7 @@ def p_value(codes, temperature, allowed=ALLOWED):
     return float(chi2.sf(((met - due) ** 2 / due).sum(), due.size - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plan",
     [
@@ -108,7 +109,7 @@ def test_visits_follow_boltzmann_among_the_allowed_masks(plan):
     assert p_value(codes, 0.6) < FAILURE  # the test sees a law of another temperature
 
 
-@pytest.mark.slow
+@pytest.mark.long("a control: 24 proposals for each step; that of another temperature stays")
 def test_drawing_again_behind_the_wall_is_another_law():
     assert p_value(ends(moves.move_plan(exchange=2, toggle=1), 0.4, conditioned=True), 0.4) < FAILURE
 
@@ -140,6 +141,7 @@ def test_the_trace_is_the_same_for_any_number_of_candidates_ahead(temperature):
         np.testing.assert_array_equal(trace, traces[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plan",
     [

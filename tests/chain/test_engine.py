@@ -56,6 +56,7 @@ def trace(sites, shares, temperature, ahead, steps=700, modified=False):
     return sorted(met)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shares", [{kind: 1} for kind in moves.KINDS] + [EVERY])
 @pytest.mark.parametrize("temperature", [0.0, 0.3])
 def test_the_trace_is_the_same_for_every_k(shares, temperature):

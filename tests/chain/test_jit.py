@@ -60,6 +60,7 @@ def counts(process):
     return tuple(map(int, out.split()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME is Linux's")
 def test_the_second_process_compiles_nothing(program, tmp_path):
     compiled, loaded = counts(program())

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 from laws import boltzmann, codes_of, p_value
-from selection import slow_but
+from selection import long_but
 
 from mcprune.chain import diagnostics, moves, state
 from mcprune.chain.ranks import gates
@@ -78,7 +78,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", slow_but(CASES, "site"))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    long_but(
+        "the law of the other cases at other settings",
+        CASES, "site", "block", "uniform", "exchange", "site and exchange", "all",
+    ),
+)  # fmt: skip
 def test_masks_of_n_are_visited_by_boltzmann(case):
     shares, sites, n, temperature, delta, steps = CASES[case]
     table = table_of(sites)
@@ -97,8 +104,13 @@ def test_masks_of_n_are_visited_by_boltzmann(case):
     assert p_value(counts, is_allowed.astype(float)) < FAILURE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "shares", [{"site": 1}, {"site": 2, "block": 1, "exchange": 2, "informed": 1}], ids=["site", "mixture"]
+    "shares",
+    [
+        pytest.param({"site": 1}, id="site", marks=pytest.mark.long("a part of the mixture")),
+        pytest.param({"site": 2, "block": 1, "exchange": 2, "informed": 1}, id="mixture"),
+    ],
 )
 def test_with_least_numbers_a_mask_has_the_weight_of_its_volume(shares):
     sites, n, temperature = 6, 3, 0.5
@@ -110,7 +122,14 @@ def test_with_least_numbers_a_mask_has_the_weight_of_its_volume(shares):
     assert p_value(counts, (volume > 0) * boltzmann(table, temperature)) < FAILURE
 
 
-@pytest.mark.parametrize("shares", [{"site": 1}, {"site": 3, "exchange": 1}], ids=["site", "mixture"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "shares",
+    [
+        pytest.param({"site": 1}, id="site", marks=pytest.mark.long("a part of the mixture")),
+        pytest.param({"site": 3, "exchange": 1}, id="mixture"),
+    ],
+)
 def test_masks_seen_after_a_number_of_decisions_have_the_same_law(shares):
     sites, n, temperature, decisions = 5, 2, 0.5, 120
     table, plan = table_of(sites), plan_of(sites, shares)
@@ -127,6 +146,7 @@ def test_masks_seen_after_a_number_of_decisions_have_the_same_law(shares):
     assert p_value(counts, np.where(volumes(sites, n) > 0, boltzmann(table, temperature), 0)) > ACCIDENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wall", ["reflected", "clipped"])
 def test_clipping_at_the_walls_would_be_another_law(wall):
     # the control: the same chain in plain numpy, with both walls

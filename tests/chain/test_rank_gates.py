@@ -180,6 +180,7 @@ def test_the_kernel_is_the_plain_chain(shares, temperature, layers):
         np.testing.assert_allclose(ranks.weights[r], w, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", LAYERS)
 @pytest.mark.parametrize("shares", [*KINDS, EVERY], ids=lambda shares: "+".join(shares))
 @pytest.mark.parametrize("temperature", [0.0, 0.4])

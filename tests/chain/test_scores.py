@@ -43,6 +43,7 @@ def decisions_until_found(kind, seed, turned=False, most=20_000):
     return most
 
 
+@pytest.mark.slow
 def test_where_few_sites_matter_learned_scores_find_them_sooner_and_inverted_ones_later():
     exchange = np.array([decisions_until_found("exchange", seed) for seed in range(SEEDS)])
     informed = np.array([decisions_until_found("informed", seed) for seed in range(SEEDS)])

@@ -34,6 +34,7 @@ class Gaussian:
         return tally
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0.234, 0.6])
 @pytest.mark.parametrize("shares", [{"site": 1}, {"uniform": 1}, {"block": 1, "exchange": 2}])
 def test_the_wanted_acceptance_is_met_and_the_start_was_far_from_it(shares, wanted):

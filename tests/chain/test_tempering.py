@@ -35,6 +35,7 @@ def tempered(rounds, table=TABLE, rungs=RUNGS, every=EVERY, adapts=False):
     return codes, losses, ladder
 
 
+@pytest.mark.slow
 def test_every_rung_visits_by_its_own_boltzmann_law_with_swaps_on():
     codes, losses, ladder = tempered(ROUNDS)
     for rung, temperature in enumerate(RUNGS):
@@ -49,6 +50,7 @@ def test_every_rung_visits_by_its_own_boltzmann_law_with_swaps_on():
     np.testing.assert_allclose(rates, due, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["sign", "always"])
 def test_wrong_swaps_are_another_law(wrong, monkeypatch):
     right = tempering.swap_probability
@@ -106,6 +108,7 @@ def test_round_trips_are_counted_from_the_coldest_to_the_hottest_and_back():
     assert not ladder.attempts.any()
 
 
+@pytest.mark.slow
 def test_the_adapted_ladder_evens_the_swap_rates_and_keeps_its_ends():
     """One mask at 0 and 63 about 1: all the heat lies at one temperature, where even gaps hardly swap."""
     table = 1.0 + 0.1 * np.random.default_rng(5).random(64)

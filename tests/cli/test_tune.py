@@ -59,6 +59,7 @@ def get(address, path=""):
         return answer.status, answer.read()
 
 
+@pytest.mark.slow
 def test_the_address_stands_alone_and_the_run_ends_as_nobody_looks(tuned, tmp_path):
     process = tuned("--port", "0", "--out", str(tmp_path / "run"), *SHORT)
     out, said = process.communicate(timeout=120)
@@ -120,6 +121,7 @@ def test_a_finished_run_is_looked_at_and_not_steered(tuned, tmp_path):
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_has_not_ended_is_looked_at_with_its_changes(tmp_path):
     from mcprune.config.schema import make_config
     from mcprune.dashboard.recorded import RecordedRun

@@ -27,6 +27,7 @@ def explore(tmp_path, controller, blocks):
     return events
 
 
+@pytest.mark.slow
 def test_an_endless_run_goes_on_at_n_until_it_is_stopped(tmp_path):
     planned = explore(tmp_path / "once", RunController(), 10**9)
     blocks = next(event.blocks for event in planned if isinstance(event, RunStarted))

@@ -18,6 +18,7 @@ def tuning():
     tuning.close()
 
 
+@pytest.mark.slow
 def test_a_run_beside_the_caller_is_steered_and_gives_what_prune_gives(tuning):
     with urllib.request.urlopen(tuning.address, timeout=30) as answer:
         policy = answer.headers["content-security-policy"]

@@ -63,6 +63,7 @@ def still(tmp_path, page_class):
     page.close()
 
 
+@pytest.mark.slow
 def test_a_reader_gets_the_state_then_figures_and_misses_nothing_when_it_comes_back(page):
     whole, first = Reader(page), Reader(page)
     head = first.read(6)
@@ -102,6 +103,7 @@ def test_figures_come_at_most_ten_times_a_second(page):
     assert blocks == sorted(set(blocks))
 
 
+@pytest.mark.slow
 def test_an_open_page_is_told_when_the_clock_plans_other_blocks(page):
     reader = Reader(page)
     planned = page.view.state()["run"]["blocks"]
@@ -111,6 +113,7 @@ def test_an_open_page_is_told_when_the_clock_plans_other_blocks(page):
     assert told[-1] == planned + 7
 
 
+@pytest.mark.slow
 def test_pause_step_resume_and_stop(still):
     view = still.view
     assert view.block == 0
@@ -151,6 +154,7 @@ def test_a_change_is_seen_by_all_recorded_and_undone(still):
     other.close()
 
 
+@pytest.mark.slow
 def test_the_effect_of_a_change_is_told_after_its_window(page):
     page.until(lambda: page.view.block > 70)  # a window and its control
     assert page.post("/knobs", {"temperature": 1.0})[0] == 200
@@ -206,6 +210,7 @@ def test_of_changes_at_one_block_the_last_has_what_they_did(still, tmp_path):
     assert [figures is None for figures in after] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_early_shows_its_hardened_mask(still, tmp_path):
     reader = Reader(still)
     for _ in range(3):
@@ -247,6 +252,7 @@ def test_an_undo_takes_back_the_newest_change_even_if_it_is_not_made_yet(still):
     still.until(lambda: view.knobs.values()["temperature"] == 0.0)
 
 
+@pytest.mark.slow
 def test_the_last_change_has_its_effect_when_the_search_ends_before_its_window(still):
     assert still.post("/knobs", {"alpha": 3.0})[0] == 200
     for _ in range(5):
@@ -278,6 +284,7 @@ def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
     assert page.view.knobs.values()["delta"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_written_whole(still, tmp_path):
     still.post("/control", {"action": "checkpoint"})
     still.until(lambda: any("no checkpoint" in note for note in still.view.notes))  # no block is done yet

@@ -128,6 +128,7 @@ def real(folder):
         pytest.skip(f"MCPRUNE_DATA names no folder with {folder}")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "per_class"),

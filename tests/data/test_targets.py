@@ -12,6 +12,7 @@ from mcprune.data.targets import encode, label_array, parse_labels
 from mcprune.errors import DataError
 
 
+@pytest.mark.slow
 @given(
     values=st.one_of(
         st.lists(

@@ -1,21 +1,26 @@
 """docs/architecture.md shows the layout as it is, and what has been reached stays so."""
 
+import functools
 import re
 from pathlib import Path
 
 import layout
+import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
 RENEW = "python tests/shared/layout.py --write"
+count = functools.cache(layout.count)
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_layout_as_it_is():
     shown = re.search(r"<!-- layout -->\n(.*?)<!-- /layout -->", PAGE.read_text(), re.DOTALL)[1]
-    assert shown.strip().splitlines() == layout.table(layout.count()), f"make it again: {RENEW}"
+    assert shown.strip().splitlines() == layout.table(count()), f"make it again: {RENEW}"
 
 
+@pytest.mark.slow
 def test_the_session_asks_no_method_what_it_is():
-    assert layout.count().method_tests == 0
+    assert count().method_tests == 0
 
 
 def test_rings_of_imports_are_seen():

@@ -43,6 +43,7 @@ def few():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the checks provoke warnings on purpose
 @pytest.mark.parametrize(
     "estimator", [MarkovSelector(**CHECKED), MarkovPrunedClassifier(**CHECKED)], ids=lambda one: type(one).__name__
@@ -59,7 +60,7 @@ def test_every_check_of_scikit_learn_passes(estimator):
     assert len(found) >= 50
 
 
-@pytest.mark.slow
+@pytest.mark.long("one of scikit-learn's checks, with a full fit where the others are short")
 @pytest.mark.filterwarnings("ignore")
 def test_a_low_score_is_allowed_for_a_quarter_of_the_columns_alone():
     classifier = MarkovPrunedClassifier(1.0)
@@ -86,11 +87,13 @@ def test_impossible_keeps_are_refused(keep, few):
         MarkovSelector(keep, **QUICK).fit(*few)
 
 
+@pytest.mark.slow
 def test_what_tells_is_found(few):
     """Three columns of eight: a random choice finds all three in 1 of 56."""
     assert MarkovSelector(3, random_state=0).fit(*few).get_support(indices=True).tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_frames_keep_their_names_and_other_columns_are_refused(cancer):
     X, y = cancer
     X = X.iloc[:, :8]
@@ -184,6 +187,7 @@ def test_grid_search_over_n_in_a_pipeline_and_processes(few):
     assert cross_val_score(MarkovPrunedClassifier(3, random_state=0), *few, cv=3).mean() > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["refit", "mask"])
 @pytest.mark.parametrize(
     "estimator",
@@ -227,6 +231,7 @@ def test_processes_find_the_same_mask(few):
     assert masks[0].tolist() == masks[1].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [None, GaussianNB()], ids=str)
 def test_objectives_and_fixed_columns(estimator, few):
     options = {"estimator": estimator, "random_state": 0, "epochs": 6}

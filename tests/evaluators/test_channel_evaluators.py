@@ -47,6 +47,7 @@ def problem():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpness", [np.inf, 0.7])
 def test_the_suffix_by_blocks_has_the_canonical_bits_also_after_moves(problem, sharpness):
     size = problem.gated.sites.size

@@ -97,6 +97,7 @@ def test_a_stack_is_taken_only_where_it_is_faster(stack_is_faster, problem, monk
     assert seen == ([count * 128] * (32 // count) if stack_is_faster else [128] * 32)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stacking")
 @pytest.mark.parametrize("rows", [7, 65, 300])
 @pytest.mark.parametrize(("build", "kinds", "shape"), MODELS)

@@ -111,6 +111,7 @@ def within(values, wanted, evaluator):
     return bool((np.abs(values - wanted) <= evaluator.error * np.maximum(1.0, np.abs(wanted))).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("sharpness", [1.0, np.inf])
 @pytest.mark.parametrize(("build", "kinds", "shape"), CASES)
@@ -133,6 +134,7 @@ def test_candidates_before_and_after_accepted_moves(build, kinds, shape, sharpne
     assert apart > 100 * evaluator.error  # an evaluator that changes nothing fails
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "kinds", "sharpness"),
     [(CASES[0][0], "inputs", 1.0), (CASES[2][0], "inputs,units", np.inf), (norms, "inputs,units", 1.0)],

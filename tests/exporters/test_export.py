@@ -55,6 +55,7 @@ def pruned():
     return masked, small_of(shrink(model, sites, MASK), np.flatnonzero(MASK[:N]).tolist())
 
 
+@pytest.mark.slow
 def test_a_torch_program_gives_the_masked_models_outputs_for_any_number_of_rows(pruned, tmp_path):
     masked, small = pruned
     made = exports.export(small, "torch", tmp_path / "a.pt2", rows=ROWS, measure=False)

@@ -39,6 +39,7 @@ def numbers(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "kinds"),
     [

@@ -22,6 +22,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_trace_does_not_depend_on_the_evaluator_nor_on_k(name, bench):
     wanted, told = bench.trace(bench.chain("full", lookahead=1, **SETTINGS[name]))
@@ -35,6 +36,7 @@ def test_the_trace_does_not_depend_on_the_evaluator_nor_on_k(name, bench):
             np.testing.assert_array_equal(trace, wanted, err_msg=f"{evaluator}, K = {ahead}")
 
 
+@pytest.mark.slow
 def test_an_evaluator_that_errs_by_more_than_it_states_changes_the_trace(bench):
     """The control: what settles decisions is the stated error."""
     wanted, _ = bench.trace(bench.chain("full", **SETTINGS["greedy"]))

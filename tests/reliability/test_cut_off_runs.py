@@ -145,6 +145,7 @@ def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, who
 LIMITS = {"events": 6_000, "checkpoint": 20_000, "mask": 400}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", LIMITS)
 def test_a_file_that_may_not_grow_stops_the_run_and_resume_goes_on(where, whole, tmp_path):
     """The limit of a process on the size of a file writes a part and then fails, as a full disk does."""
@@ -192,6 +193,7 @@ FULL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FULL)
 def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(what, whole, disk):
     folder, ballast = disk / "run", disk / "ballast"
@@ -217,6 +219,7 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(what, whole, disk):
     assert record(folder)[3][1:] == whole[3][1:]
 
 
+@pytest.mark.slow
 def test_a_folder_that_becomes_read_only_stops_the_run_and_resume_goes_on(whole, disk):
     """Root may write into any folder that is not mounted so."""
     folder = disk / "run"
@@ -250,6 +253,7 @@ def test_a_folder_that_is_taken_away_in_the_search_is_told_of_and_its_mask_is_ke
     assert len(json.loads(found.read_text())["indices"]) == 16
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_taken_away_while_retraining_keeps_the_mask_that_was_found(whole, tmp_path):
     folder = tmp_path / "run"
 
@@ -275,6 +279,7 @@ def test_a_folder_that_may_not_be_written_any_more_is_told_of(tmp_path):
         folder.chmod(0o700)
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_go_on_with_one_run_and_the_lock_dies_with_its_holder(whole, tmp_path):
     folder = tmp_path / "run"
     leave(folder, 5)
@@ -297,6 +302,7 @@ def test_two_processes_do_not_go_on_with_one_run_and_the_lock_dies_with_its_hold
     Lock(folder).release()
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(whole, tmp_path, monkeypatch):
     jumps = iter(range(10**9, -(10**9), -12_345))
     monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
@@ -309,6 +315,7 @@ def test_a_clock_that_jumps_changes_nothing(whole, tmp_path, monkeypatch):
     assert seconds[-1] < 600
 
 
+@pytest.mark.slow
 def test_knobs_that_were_turned_behind_the_checkpoint_are_turned_again(tmp_path):
     """A run is steered, its last checkpoint is older than the last change, and it is cut off."""
     turns = {
@@ -340,6 +347,7 @@ def test_knobs_that_were_turned_behind_the_checkpoint_are_turned_again(tmp_path)
     assert [line["block"] for line in record(folder)[3] if line["event"] == "knob_changed"] == [2, 5, 7]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_path):
     folder = tmp_path / "run"
     running = run(config(folder, checkpoint_every="0.5"))
@@ -364,6 +372,7 @@ def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_pat
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
 
+@pytest.mark.slow
 def test_rows_and_models_from_python_are_given_again(tmp_path):
     import numpy as np
     import torch

@@ -53,6 +53,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_search_that_diverges_keeps_its_checkpoint(place, tmp_path, monkeypatch):
     owner, name, broken, said = PLACES[place]

@@ -60,6 +60,7 @@ def cases(data):
     yield "other words", remade(data, description=metadata(data)["description"].replace("digits", "digitz")), "hash"
 
 
+@pytest.mark.slow
 def test_what_is_no_good_is_refused_with_its_reason_and_the_older_one_goes_on(folder, cut_off, capsys):
     data = (folder / CHECKPOINT).read_bytes()
     older = read_checkpoint(folder / OLDER)["search"]["blocks_done"]
@@ -75,6 +76,7 @@ def test_what_is_no_good_is_refused_with_its_reason_and_the_older_one_goes_on(fo
     assert (folder / "mask.json").read_bytes() == cut_off[1]
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_is_noticed(folder):
     path = folder / CHECKPOINT
     data = path.read_bytes()
@@ -96,6 +98,7 @@ def test_any_flipped_bit_is_noticed(folder):
     assert refused >= 0.95 * len(places)
 
 
+@pytest.mark.slow
 def test_with_no_good_checkpoint_the_run_begins_anew(folder, cut_off):
     for name in (CHECKPOINT, OLDER):
         (folder / name).write_bytes(b"nothing")
@@ -107,6 +110,7 @@ def test_with_no_good_checkpoint_the_run_begins_anew(folder, cut_off):
     assert (folder / "mask.json").read_bytes() == cut_off[1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused(folder, cut_off, tmp_path):
     other = make_config(**SHORT, seed=1, checkpoint_every="0.5", out=str(tmp_path / "other"))
     for event in run(other):
@@ -117,6 +121,7 @@ def test_a_checkpoint_of_another_run_is_refused(folder, cut_off, tmp_path):
         open_run(folder)
 
 
+@pytest.mark.slow
 def test_events_that_were_changed_are_noticed(folder):
     text = (folder / "events.jsonl").read_bytes()
     (folder / "events.jsonl").write_bytes(text.replace(b"digits", b"digitz"))
@@ -127,6 +132,7 @@ def test_events_that_were_changed_are_noticed(folder):
         open_run(folder)
 
 
+@pytest.mark.slow
 def test_what_fits_its_hash_but_not_its_run_is_refused(folder):
     tree = read_checkpoint(folder / CHECKPOINT)
     tree["search"]["method"]["chain"]["position"] = np.zeros((1, 3))
@@ -169,6 +175,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 def test_any_part_of_another_kind_is_refused(wrong, folder):
     """What fuzzing of checkpoints with the right hash met; each was another error once."""
@@ -179,6 +186,7 @@ def test_any_part_of_another_kind_is_refused(wrong, folder):
         list(resume_run(open_run(folder)))
 
 
+@pytest.mark.slow
 def test_another_machine_is_told_of_and_refused_without_anyway(folder, cut_off, monkeypatch, capsys):
     real = opening.describe_machine
     monkeypatch.setattr(opening, "describe_machine", lambda *given: {**real(*given), "torch": "9.9"})
@@ -190,6 +198,7 @@ def test_another_machine_is_told_of_and_refused_without_anyway(folder, cut_off, 
     assert (folder / "mask.json").read_bytes() == cut_off[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "mcprune-request", "schema": 9, "options": {}}', "\x00"])
 def test_a_beginning_that_is_broken_is_refused(text, folder):
     (folder / REQUEST).write_text(text)

@@ -46,6 +46,7 @@ def test_what_tells_nothing_is_not_estimated(series):
     assert autocorrelation(series) is None
 
 
+@pytest.mark.slow
 def test_arviz_is_imported_where_it_is_used_only():
     code = "import sys, mcprune.report.tables, mcprune.report.figures; print('arviz_stats' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

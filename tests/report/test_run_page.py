@@ -94,6 +94,7 @@ def curve(figure, name):
     return found
 
 
+@pytest.mark.slow
 def test_the_page_of_a_steered_run(runs, capsys):
     assert main(["report", str(runs / "chain")]) == 0
     path = runs / "chain" / "report.html"
@@ -125,6 +126,7 @@ def test_the_page_of_a_steered_run(runs, capsys):
     assert {shape["type"] for figure in figures for shape in figure["layout"].get("shapes", [])} == {"line"}
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_from_outside(runs, tmp_path):
     page = read(write_report(str(runs / "chain"), [str(runs / "gradient")], out=str(tmp_path / "page.html")))
     assert not [
@@ -136,6 +138,7 @@ def test_the_page_needs_nothing_from_outside(runs, tmp_path):
     assert len(page.scripts["plotly"]) > 1e6
 
 
+@pytest.mark.slow
 def test_the_acceptance_of_the_moves_adds_up_to_what_was_accepted(runs):
     run = read_log(runs / "chain")
     for name, (_, decided, accepted) in run.progress[-1].moves.items():
@@ -145,6 +148,7 @@ def test_the_acceptance_of_the_moves_adds_up_to_what_was_accepted(runs):
         assert totals[-1] == decided
 
 
+@pytest.mark.slow
 def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
     page = read(write_report(str(runs / "gradient"), out=str(tmp_path / "page.html")))
     run = read_log(runs / "gradient")
@@ -161,6 +165,7 @@ def test_a_gradient_run_on_a_table_names_its_bars(runs, tmp_path):
     assert "Acceptance and autocorrelation" not in page.text
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_on_a_table_has_its_names(runs, tmp_path):
     folder = shutil.copytree(runs / "gradient", tmp_path / "run", ignore=shutil.ignore_patterns("report*"))
     lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
@@ -173,6 +178,7 @@ def test_an_unfinished_run_on_a_table_has_its_names(runs, tmp_path):
     assert "alcohol" in chart["layout"]["yaxis"]["ticktext"]
 
 
+@pytest.mark.slow
 def test_compared_runs_have_a_colour_each(runs, tmp_path):
     folders = [str(runs / "chain"), str(runs / "gradient")]
     out = tmp_path / "page.html"
@@ -185,6 +191,7 @@ def test_compared_runs_have_a_colour_each(runs, tmp_path):
         write_report(folders[0], [folders[0] + "/."], out=str(tmp_path / "other.html"))
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_says_so_and_a_torn_line_is_left_out(copied, tmp_path):
     lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
     progress = [place for place, line in enumerate(lines) if '"event": "progress"' in line[:30]]
@@ -209,6 +216,7 @@ def test_an_unfinished_run_says_so_and_a_torn_line_is_left_out(copied, tmp_path)
     assert "no block was recorded" in read(write_report(str(copied))).text
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_without_an_image_has_bars(copied):
     """The control of the picture."""
     lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
@@ -224,6 +232,7 @@ def changed(line, **fields):
     return json.dumps({**json.loads(line), **fields})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "part"),
     [
@@ -252,6 +261,7 @@ def test_a_broken_record_is_one_clear_error(copied, damage, part, capsys):
     assert not (copied / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["loss", "acceptance", "kept", "moves", "gates", "proposals"])
 def test_a_field_of_another_kind_is_named(copied, field):
     lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
@@ -262,6 +272,7 @@ def test_a_field_of_another_kind_is_named(copied, field):
         write_report(str(copied))
 
 
+@pytest.mark.slow
 def test_folders_and_files_that_will_not_do(runs, tmp_path, capsys):
     with pytest.raises(FolderError, match="there is no folder"):
         write_report(str(tmp_path / "nowhere"))
@@ -279,11 +290,13 @@ def test_folders_and_files_that_will_not_do(runs, tmp_path, capsys):
     assert "FOLDER" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_small_model_that_is_gone_is_said_not_measured(copied):
     (copied / "model.safetensors").unlink()
     assert "the small model cannot be loaded" in read(write_report(str(copied))).text
 
 
+@pytest.mark.slow
 def test_names_cannot_become_tags(copied):
     lines = (copied / "events.jsonl").read_text(encoding="utf-8").splitlines()
     lines[0] = changed(lines[0], name="</script><img src=x>")
@@ -293,6 +306,7 @@ def test_names_cannot_become_tags(copied):
     assert "</script><img src=x>" in page.text
 
 
+@pytest.mark.slow
 def test_a_report_does_not_stand_in_the_way_of_force(copied):
     from mcprune.storage.layout import check_free
 
@@ -303,6 +317,7 @@ def test_a_report_does_not_stand_in_the_way_of_force(copied):
         check_free(copied, force=True)
 
 
+@pytest.mark.slow
 def test_the_command_that_repeats_a_run_follows_what_it_was(runs):
     gradient, chain = read_log(runs / "gradient"), read_log(runs / "chain")
     assert report_details.again("a b/", gradient)[1] == "mcprune run --config 'a b/config.toml' --out 'a b-again'"
@@ -311,6 +326,7 @@ def test_the_command_that_repeats_a_run_follows_what_it_was(runs):
     assert report_details.again("a", gradient)[1] == ""
 
 
+@pytest.mark.slow
 def test_what_is_settled_begins_behind_the_last_change_and_the_fall_of_n(runs):
     run = read_log(runs / "chain")
     first = run.settled_from()
@@ -321,6 +337,7 @@ def test_what_is_settled_begins_behind_the_last_change_and_the_fall_of_n(runs):
     assert later.progress[later.settled_from()].block == 15
 
 
+@pytest.mark.slow
 def test_single_weights_are_counted_by_layer_and_not_listed(tmp_path):
     folder = tmp_path / "weights"
     options = [

@@ -63,6 +63,7 @@ def test_what_cannot_be_run_is_one_line_and_exit_code_two(options, said, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_with_replicas_tells_its_ladder_and_repeats(tmp_path, capsys):
     options = ["--replicas", "3,swap_every=16", "--temperature", "3e-3", "--adapt-delta", "0.4"]
     options += ["--moves", "exchange=1,informed=1,site=1"]

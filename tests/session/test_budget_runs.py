@@ -12,6 +12,7 @@ from mcprune.session.search import Search
 BOTH = {"sites": "inputs,units", "hidden": (12, 8), "keep": None, "epochs": 3, "retrain_epochs": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

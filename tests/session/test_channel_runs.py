@@ -48,6 +48,7 @@ class Small(nn.Module):
         return self.body(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "width", "groups"),
     slow_but(
@@ -77,6 +78,7 @@ def test_networks_by_name_are_pruned_to_exactly_n_channels(name, shape, width, g
     assert {"hidden", "activation", "dropout", "bias"}.isdisjoint(read_options(tmp_path / "run" / "config.toml"))
 
 
+@pytest.mark.slow
 def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
     torch.manual_seed(0)
     data = images((1, 9, 9), 400)
@@ -113,6 +115,7 @@ def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(
     assert told[-1].rejected_by_cost > 0
 
 
+@pytest.mark.slow
 def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(monkeypatch):
     """With nothing trained after the search, what is found has the masked accuracy; fresh weights forget it."""
     from mcprune.session.finish import retrain as refit
@@ -129,6 +132,7 @@ def test_found_weights_are_where_retraining_starts_and_fresh_ones_where_asked(mo
     assert figures["scratch"]["test_accuracy"] < 0.7
 
 
+@pytest.mark.slow
 def test_found_weights_of_a_perceptron_too():
     options = {**QUICK, "epochs": 4, "hidden": (12,), "compare": "no", "evaluator": "full"}
     result = prune("digits", keep=16, sites="inputs", finetune="warm", **options)

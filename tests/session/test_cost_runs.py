@@ -19,6 +19,7 @@ WIDTHS = {"sites": "inputs,units", "keep": None, "hidden": (24, 12)}
 WHOLE = {"macs": 64 * 24 + 24 * 12 + 12 * 10, "parameters": 64 * 24 + 24 * 12 + 12 * 10 + 24 + 12 + 10}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "limit"), [("macs", 401), ("parameters", 333)])
 def test_the_small_model_is_within_its_budget_and_no_site_more_would_be(quick, tmp_path, unit, limit):
     told = list(run(quick(**WIDTHS, **{unit: limit}, moves="exchange=3,toggle=1", out=str(tmp_path / "run"))))
@@ -41,6 +42,7 @@ def test_the_small_model_is_within_its_budget_and_no_site_more_would_be(quick, t
     assert json.loads((tmp_path / "run" / "result.json").read_text())["hardened"]["kept"] == sum(groups)
 
 
+@pytest.mark.slow
 def test_a_run_under_a_cost_is_repeated_by_its_own_configuration(quick, tmp_path):
     options = {**WIDTHS, "macs": 300, "compare": "yes", "retrain_epochs": 1, "epochs": 4}
     first = list(run(quick(**options, out=str(tmp_path / "first"))))[-1]
@@ -70,6 +72,7 @@ def test_budgets_that_cannot_be_are_one_line(given, words, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_smallest_budget_and_the_whole_one_are_served(quick):
     for keep in (12, WHOLE["macs"]):
         told = list(run_quietly(quick(**WIDTHS, macs=keep, epochs=2, retrain_epochs=1)))
@@ -97,6 +100,7 @@ def test_a_model_that_is_no_chain_is_refused_before_the_search(quick):
         make_plan(quick(keep=None, macs=600, alpha=2.0), load("digits"))
 
 
+@pytest.mark.slow
 def test_a_start_by_a_measure_is_under_the_cost(quick):
     config = quick(**WIDTHS, macs=400, start="fisher", epochs=4, retrain_epochs=1)
     told = list(run_quietly(config))
@@ -106,6 +110,7 @@ def test_a_start_by_a_measure_is_under_the_cost(quick):
     assert max(costs) <= WHOLE["macs"]
 
 
+@pytest.mark.slow
 def test_events_carry_every_cost_of_the_budget(quick):
     events = list(run_quietly(quick(**WIDTHS, macs=401, parameters=380, epochs=4, retrain_epochs=1)))
     started, done = events[0], events[-1]

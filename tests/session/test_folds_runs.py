@@ -95,6 +95,7 @@ def test_what_a_run_records_repeats_it():
     assert again.settings._replace(notes=(), config=None) == plan.settings._replace(notes=(), config=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sites", ["inputs", "inputs,units"])
 def test_a_run_that_was_cut_off_ends_in_the_same_mask(tmp_path, sites):
     options = {
@@ -159,6 +160,7 @@ def test_what_cannot_be_cross_fitted_is_refused_with_a_remedy(model, options, ca
     assert remedy in str(caught.value)
 
 
+@pytest.mark.slow
 def test_weights_of_rows_and_other_objectives_work_with_folds():
     x, y = table()
     result = mcprune.prune(x, y, keep=3, objective="auc", eval_on="folds", epochs=6, retrain_epochs=1, threads=1)

@@ -49,6 +49,7 @@ def checked(told, n, sites):
     return harden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", slow_but(SCHEDULES, "decade", "stall"))
 def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
     told = told_of(quick(method="gradient", alpha=schedule, out=str(tmp_path / "run")))
@@ -130,6 +131,7 @@ def test_the_events_are_those_of_the_document(quick, tmp_path):
         json.loads(event.to_json())
 
 
+@pytest.mark.slow
 def test_the_written_configuration_repeats_the_run_and_names_only_what_it_uses(quick, tmp_path):
     told_of(quick(method="gradient", alpha="decade", epochs=6, out=str(tmp_path / "one")))
     written = read_options(tmp_path / "one" / "config.toml")
@@ -236,6 +238,7 @@ def test_the_report_says_how_far_from_n_it_was(quick, tmp_path, capsys):
     assert set(KEYS) <= set(read_result(folder).hardened.to_dict())
 
 
+@pytest.mark.slow
 def test_the_chain_counts_its_work_and_its_crossings_too(quick, tmp_path):
     told = told_of(quick(epochs=4, evaluator="full", out=str(tmp_path / "run")))
     harden = data_of(told, "hardened")[0]
@@ -257,6 +260,7 @@ def test_epochs_fit_the_time_unless_they_are_given(quick, tmp_path, monkeypatch)
     assert Alpha.model_validate(start.config["alpha"]).epochs == start.epochs / 8
 
 
+@pytest.mark.slow
 def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
     config = quick(method="gradient", alpha="auto", out=str(tmp_path / "run"))

@@ -23,6 +23,7 @@ def layers_of(keep):
     return [f"layer{row}" for row in np.flatnonzero(rows.all(axis=1))]
 
 
+@pytest.mark.slow
 def test_layers_are_read_out_whole_within_their_costs(quick, tmp_path):
     limit = 11
     config = quick(keep=limit, groups=LAYERS, must_keep=["layer3"], must_drop=["pixel_4_0"], out=str(tmp_path / "run"))
@@ -44,6 +45,7 @@ def test_layers_are_read_out_whole_within_their_costs(quick, tmp_path):
     assert json.loads((tmp_path / "again" / "result.json").read_text())["indices"] == list(done.indices)
 
 
+@pytest.mark.slow
 def test_without_costs_the_budget_is_in_sites_and_single_sites_fill_it(quick, tmp_path):
     groups = {"top": ["0-15"], "bottom": ["pixel_7_*"]}
     config = quick(keep=19, groups=groups, epochs=3, out=str(tmp_path / "run"), compare="yes", retrain_epochs=1)

@@ -123,6 +123,7 @@ def test_a_run_with_dropout_is_a_function_of_its_seed_and_leaves_torch_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_an_early_end_writes_the_gates_of_its_mask(tmp_path):
     mcprune.prune("digits", keep=16, max_time=0.05, compare="no", retrain_epochs=1, out=str(tmp_path / "run"))
     mask = json.loads((tmp_path / "run" / "mask.json").read_text())

@@ -232,6 +232,7 @@ def test_a_falling_budget_starts_at_n_of_t(digits):
     assert updates[-1].kept == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"start": "fisher,rows=200"}, {"proposals": "obd,rows=200", "moves": {"exchange": 1, "informed": 1}}]
 )

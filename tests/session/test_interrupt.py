@@ -50,13 +50,14 @@ def sent(number: signal.Signals, handler: bool = False) -> tuple[int, list[str]]
     return process.returncode, [line for line in lines if line]
 
 
+@pytest.mark.slow
 def test_ctrl_c_raises_in_the_program_that_called_prune():
     code, lines = sent(signal.SIGINT)
     assert lines == ["raised"]
     assert code != 0  # 130, or 1 where a library runs code while the interpreter ends
 
 
-@pytest.mark.slow
+@pytest.mark.long("SIGTERM as Ctrl-C and the program's own handler")
 def test_sigterm_ends_a_program_without_a_handler():
     assert sent(signal.SIGTERM) == (-signal.SIGTERM, [])
 

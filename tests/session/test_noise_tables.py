@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from selection import slow_but
+from selection import long_but
 from sklearn.datasets import make_classification
 
 import mcprune
@@ -30,8 +30,9 @@ def shuffled(make, seed):
     return x[:, order], y, np.flatnonzero(order < informative).tolist()
 
 
-@pytest.mark.parametrize("seed", slow_but([0, 1, 2], 0))
-@pytest.mark.parametrize("make", slow_but([clusters, product], clusters))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", long_but("the same at other seeds", [0, 1, 2], 0))
+@pytest.mark.parametrize("make", [clusters, product])
 def test_the_informative_inputs_are_found_among_a_hundred_of_noise(make, seed):
     x, y, wanted = shuffled(make, seed)
     result = mcprune.prune((x, y), keep=len(wanted), seed=seed, **OPTIONS)

@@ -19,6 +19,7 @@ def command(folder, more=(), **options):
     return main(["run", *pairs, *more])
 
 
+@pytest.mark.slow
 def test_the_table_and_the_events_name_the_objective(tmp_path, capsys):
     assert command(tmp_path / "run", objective="auc") == 0
     shown = capsys.readouterr().out
@@ -31,6 +32,7 @@ def test_the_table_and_the_events_name_the_objective(tmp_path, capsys):
     assert all(0 < row["objective"] < 0.5 for row in events[-1]["scores"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", slow_but(["error", "auc"], "auc"))
 def test_a_rank_or_a_step_is_followed_to_the_same_mask_whatever_evaluates(objective):
     """Both evaluators are exact; another seed is the control."""
@@ -48,6 +50,7 @@ def test_a_rank_or_a_step_is_followed_to_the_same_mask_whatever_evaluates(object
     assert masks[0] == masks[1] != masks[2]
 
 
+@pytest.mark.slow
 def test_the_chain_lowers_what_it_is_given_and_not_another():
     """An objective that only counts the kept pixels of the left half empties it; the control prefers the right."""
     left = np.arange(64) % 8 < 4
@@ -71,6 +74,7 @@ def test_the_chain_lowers_what_it_is_given_and_not_another():
     assert shares == [0.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_function_that_fails_late_loses_nothing(tmp_path, capsys):
     """The earlier run that was to be replaced is as it was."""
     assert command(tmp_path / "run") == 0
@@ -98,6 +102,7 @@ def test_a_function_that_fails_at_once_writes_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_rows_that_are_sorted_by_class_hold_every_class():
     draw = np.random.default_rng(0)
     y = np.arange(400) // 200
@@ -117,6 +122,7 @@ def test_a_fault_of_its_own_keeps_its_traceback(monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_groups_come_from_a_column():
     found = mcprune.prune(
         "digits",
@@ -129,6 +135,7 @@ def test_groups_come_from_a_column():
         mcprune.prune((rows, rows[:, 0] > 0), keep=2, objective="worst-group:column 2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     slow_but([{}, {"replicas": 2, "temperature": 1e-3, "gates": "sigmoid"}, {"sites": "inputs,units"}], {}),

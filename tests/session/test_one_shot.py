@@ -54,6 +54,7 @@ def weights(tmp_path_factory):
     return folder, list(run(make_config(**options, out=str(folder))))
 
 
+@pytest.mark.slow
 def test_weights_of_a_trained_net(weights):
     folder, events = weights
     found = figures(events)
@@ -79,6 +80,7 @@ def test_weights_of_a_trained_net(weights):
     assert events[-1].hardened.steps == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", slow_but(["parameters", "macs"], "parameters"))
 def test_a_budget_of_weights_in_a_cost_is_met_exactly(unit):
     whole = 64 * 16 + 16 * 12 + 12 * 10
@@ -136,6 +138,7 @@ def test_a_run_repeats_from_its_configuration(weights):
     assert again[-1].indices == events[-1].indices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finetune", slow_but(["none", "least-squares"], "least-squares"))
 def test_other_updates(finetune):
     events = list(run(make_config(**SHORT, sites="weights:layers.0,layers.2", keep=300, finetune=finetune, out=None)))
@@ -145,6 +148,7 @@ def test_other_updates(finetune):
         assert found["hard mask, fine-tuned"] > found["hard mask, not retrained"] - 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sites", slow_but(["inputs", "units", "inputs,weights:layers.2"], "inputs"))
 def test_frozen_classifiers_with_other_sites(sites):
     events = list(run(make_config(**SHORT, sites=sites, keep=20)))
@@ -163,6 +167,7 @@ def test_weights_while_the_classifier_trains():
     assert events[-1].hardened.steps > 0
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_taken_as_it_is():
     draw = np.random.default_rng(0)
     x = draw.normal(size=(600, 10)).astype(np.float32)

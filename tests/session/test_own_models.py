@@ -57,6 +57,7 @@ def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
     return kept[kept < width]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     slow_but(
@@ -99,6 +100,7 @@ def test_a_frozen_extractor_is_kept_in_the_search_the_cut_and_the_retraining(sit
     assert not norm.weight.requires_grad
 
 
+@pytest.mark.slow
 def test_frozen_weights_as_sites_are_kept_or_zero():
     net = extractor_and_head()
     before = net[0][0].weight.clone()
@@ -129,6 +131,7 @@ def test_a_frozen_middle_layer_and_half_a_layer():
     assert not torch.equal(small[0].bias, before["0.bias"])
 
 
+@pytest.mark.slow
 def test_channels_of_a_frozen_convolution():
     torch.manual_seed(0)
     body = nn.Sequential(nn.Unflatten(1, (1, 2, 4)), nn.Conv2d(1, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU())
@@ -212,6 +215,7 @@ def test_parameters_that_nothing_draws_afresh_are_said():
     assert any("'scale'" in note and "reset_parameters" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_a_resume_with_other_parameters_frozen_is_refused(tmp_path):
     net = extractor_and_head()
     again = copy.deepcopy(net).requires_grad_(True)
@@ -294,6 +298,7 @@ def trained_cnn(x: np.ndarray, y: np.ndarray) -> nn.Sequential:
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_marked", [True, False], ids=["requires_grad=False", "frozen=True"])
 def test_a_frozen_model_is_judged_on_rows_as_they_are(is_marked):
     x, y = pictures()
@@ -307,6 +312,7 @@ def test_a_frozen_model_is_judged_on_rows_as_they_are(is_marked):
     assert any(note.startswith("scale: standard, as given") for note in notes_of(scaled))
 
 
+@pytest.mark.slow
 def test_a_model_that_comes_trained_gets_rows_as_they_are_though_nothing_is_frozen():
     x, y = pictures()
     result = mcprune.prune((x, y), keep=2, model=trained_cnn(x, y), sites="channels", **SHORT)

@@ -74,6 +74,7 @@ def assert_same(folder, other):
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)  # nothing is left to resume
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", slow_but(KINDS, "plain", "decade", "importance", "steered"))
 def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
     options, turns = KINDS[kind]

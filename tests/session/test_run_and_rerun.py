@@ -73,6 +73,7 @@ def test_the_written_configuration_reruns_to_the_same_bytes_in_another_process(f
     assert read_result(again).scores[0].accuracy == read_result(folder).scores[0].accuracy
 
 
+@pytest.mark.slow
 def test_speed_options_do_not_change_the_mask_and_another_seed_does(finished, quick, tmp_path):
     folder, _ = finished
     wanted = (folder / "mask.json").read_bytes()

@@ -81,6 +81,7 @@ def until(process, kind):
     raise AssertionError(process.stderr.read())
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_search_with_a_mask_and_a_model(tmp_path):
     folder = tmp_path / "run"
     with started(folder, "--epochs", "100000") as process:

@@ -24,6 +24,7 @@ def slow_start(monkeypatch):
     monkeypatch.setattr(Search, "advance", slowly)
 
 
+@pytest.mark.slow
 def test_no_time_is_estimated_from_the_block_that_compiles(slow_start, quick, tmp_path):
     progress = [
         event for event in run(quick(epochs=30, hidden=(8,), out=str(tmp_path / "run"))) if isinstance(event, Progress)

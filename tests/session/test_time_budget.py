@@ -59,6 +59,7 @@ def ends_at_n(told):
     return last.kept == last.target == 16 and last.block == last.blocks and len(resting) > 3
 
 
+@pytest.mark.slow
 def test_a_run_that_would_be_cut_comes_to_the_end_of_its_schedules(monkeypatch):
     blocks = of(told_of(), "run_started")[0].blocks
     Clock(monkeypatch)
@@ -72,6 +73,7 @@ def test_a_run_that_would_be_cut_comes_to_the_end_of_its_schedules(monkeypatch):
     assert [data.target for data in of(told, "progress") if data.block <= changes[0].block][-1] > 16
 
 
+@pytest.mark.slow
 def test_without_it_the_mask_was_never_searched_for(monkeypatch):
     """The control: the same run under a pace that never changes ends while n(t) falls."""
     blocks = of(told_of(epochs=1), "run_started")[0].blocks * 40
@@ -107,6 +109,7 @@ def test_what_the_first_block_compiles_is_no_time_of_the_search(monkeypatch):
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_fits_keeps_its_bits(monkeypatch, tmp_path):
     Clock(monkeypatch)
     plain = told_of(out=str(tmp_path / "plain"))

@@ -38,6 +38,7 @@ def price(mask):
     return total
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(space=spaces(), seed=st.integers(0, 99))
 def test_allowed_masks_are_those_by_hand_and_enforced_ones_are_among_them(space, seed):

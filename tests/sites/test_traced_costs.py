@@ -56,6 +56,7 @@ def test_channels_cost_what_the_cut_network_has(name: str) -> None:
     assert costs["macs"].smallest < costs["macs"].whole // 20
 
 
+@pytest.mark.slow
 def test_the_cut_network_of_a_filled_budget_is_within_it_and_one_channel_more_is_not() -> None:
     model = build("mobilenet_v1", INPUTS, 10, image_shape=SHAPE, width=0.25)
     sites = site_map(model, "channels", INPUTS)
@@ -70,6 +71,7 @@ def test_the_cut_network_of_a_filled_budget_is_within_it_and_one_channel_more_is
             assert (met + costs.steps(kept, 1)[kept < costs.sizes] > limit).all()
 
 
+@pytest.mark.slow
 def test_some_groups_and_units_beside_channels() -> None:
     model = nn.Sequential(
         nn.Unflatten(1, SHAPE), nn.Conv2d(3, 6, 3, 2, bias=False), nn.BatchNorm2d(6), nn.PReLU(6), nn.Conv2d(6, 5, 3, 2), nn.ReLU(),

@@ -81,6 +81,7 @@ def cut_off(root, monkeypatch):
             made(root)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_no_good_is_passed_over(tmp_path, whole, monkeypatch):
     root = tmp_path / "jobs"
     cut_off(root, monkeypatch)
@@ -90,6 +91,7 @@ def test_a_checkpoint_that_is_no_good_is_passed_over(tmp_path, whole, monkeypatc
     assert (work.folder("one") / "mask.json").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_run_of_other_options_is_not_gone_on_with(tmp_path, whole, monkeypatch):
     root = tmp_path / "jobs"
     cut_off(root, monkeypatch)
@@ -99,6 +101,7 @@ def test_a_run_of_other_options_is_not_gone_on_with(tmp_path, whole, monkeypatch
     assert (work.folder("one") / "mask.json").read_bytes() != whole
 
 
+@pytest.mark.slow
 def test_an_earlier_run_that_a_kill_left_in_the_folder_is_not_gone_on_with(tmp_path, monkeypatch):
     """Killed after jobs.json had the new options and before the new run had begun."""
     root = tmp_path / "jobs"

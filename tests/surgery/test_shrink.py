@@ -77,6 +77,7 @@ def masked_chains(draw_):
     return widths, model, sites, np.array(mask)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(masked_chains())
 def test_chains_of_any_widths_activations_and_masks_in_float64(case):
@@ -88,6 +89,7 @@ def test_chains_of_any_widths_activations_and_masks_in_float64(case):
     assert is_built_in(small)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.integers(1, 9), min_size=3, max_size=5),

@@ -101,6 +101,7 @@ def results(root):
     return json.loads((root / "results.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_comparison_from_end_to_end(compared):
     root, said = compared
     found = results(root)
@@ -123,6 +124,7 @@ def test_a_comparison_from_end_to_end(compared):
     assert said.rstrip().endswith("page.html")
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_from_outside(compared):
     root, _ = compared
     figures, words = check_page(root / "page.html")
@@ -153,6 +155,7 @@ def test_names_cannot_end_the_script_nor_become_tags(tmp_path):
     assert name in words
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_where_it_stopped(compared, capsys):
     root, _ = compared
     files = {path: path.stat().st_mtime_ns for path in root.glob("runs/*/result.json")}
@@ -174,6 +177,7 @@ def test_the_same_command_goes_on_where_it_stopped(compared, capsys):
     assert said.count("finished before") == 1
 
 
+@pytest.mark.slow
 def test_runs_of_other_options_are_refused(compared, capsys):
     root, _ = compared
     assert main([*BENCH, "--out", str(root), "--time", "0.5"]) == 2
@@ -204,6 +208,7 @@ def test_a_method_that_fails_does_not_stop_the_others(tmp_path, capsys):
     check_page(root / "page.html")
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_program_is_no_end_of_the_others_either(tmp_path, capsys, monkeypatch):
     from mcprune.studies import jobs
 
@@ -221,6 +226,7 @@ def test_a_fault_of_the_program_is_no_end_of_the_others_either(tmp_path, capsys,
     assert [row["method"] for row in results(root)["table"]] == ["fixed"]
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_is_finished(tmp_path, capsys, monkeypatch):
     from mcprune.storage.events import Stopped
     from mcprune.studies import jobs
@@ -306,6 +312,7 @@ def few_runs(monkeypatch):
     monkeypatch.setattr(slides, "jobs", jobs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_runs")
 def test_the_slides_become_rows_with_verdicts(tmp_path, capsys):
     root = tmp_path / "slides"

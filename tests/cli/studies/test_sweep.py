@@ -50,6 +50,7 @@ def four(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_what_a_sweep_leaves(four):
     found = results(four)
     assert len(found["trials"]) == 4
@@ -72,6 +73,7 @@ def test_what_a_sweep_leaves(four):
     assert figures[1]["layout"]["xaxis3"]["type"] == "category"
 
 
+@pytest.mark.slow
 def test_a_sweep_in_two_parts_is_the_sweep_in_one(four, tmp_path, capsys):
     root = tmp_path / "parts"
     assert sweep(root, "--trials", "2") == 0
@@ -87,6 +89,7 @@ def test_a_sweep_in_two_parts_is_the_sweep_in_one(four, tmp_path, capsys):
     assert told(root) == told(four)
 
 
+@pytest.mark.slow
 def test_the_score_is_that_of_the_run_it_names(four, tmp_path):
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
@@ -102,6 +105,7 @@ def test_the_score_is_that_of_the_run_it_names(four, tmp_path):
     assert found == done["hardened"].validation_accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["retrained", "not-retrained"])
 def test_test_rows_have_no_part_in_a_score(objective, four, tmp_path):
     from dataclasses import replace
@@ -159,6 +163,7 @@ def test_two_processes_share_a_sweep(tmp_path):
     assert sum(text.count("/5] ") for text, _ in said) == 5  # each was told by who made it
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_made_again(four, tmp_path, monkeypatch):
     from mcprune.studies.sweep import runs as session
 
@@ -207,6 +212,7 @@ def test_a_killed_process_gives_its_trial_back(four, tmp_path):
     assert Study(root, setting, values).take(2).place == 1
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_does_not_end_the_sweep(tmp_path, capsys):
     root = tmp_path / "diverging"
     vary = ["--vary", "learning_rate=1e30,2e-3"]
@@ -277,6 +283,7 @@ def test_refused_before_anything_is_made(more, part, tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_other_options_in_the_same_folder_are_refused(four, tmp_path, capsys):
     for more, vary, part in (
         (["--delta", "2"], VARY, "delta"),

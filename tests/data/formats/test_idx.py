@@ -82,6 +82,7 @@ def test_a_claim_of_two_to_the_31_images_is_refused_without_taking_memory(tmp_pa
     assert peak < 2**20
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_is_unpacked_no_further_than_its_header_claims(tmp_path):
     raw = bytes([0, 0, 8, 3]) + struct.pack(">3I", 10, 28, 28) + bytes(2**28)
     path = tmp_path / "bomb"

@@ -36,6 +36,7 @@ class Off:
         return values + self.away * self.draw.choice([-1.0, 1.0], values.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluator", ["suffix", "incremental", "fused", "graph"])
 def test_what_is_measured_is_within_what_is_stated(evaluator, bench):
     chain = bench.chain(evaluator, **CLOSE)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from selection import slow_but
+from selection import long_but, slow_but
 
 from mcprune.chain.schedules import Schedule
 from mcprune.errors import ConfigError
@@ -30,7 +30,10 @@ def layered_space(sites, keep, least=(1, 1, 1), fixed=None):
     return SearchSpace(sites, budget, fixed or Fixed(), least=least, final_least=least)
 
 
-@pytest.mark.parametrize("temperature", slow_but([0.0, 0.02], 0.02))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "temperature", long_but("greedy traces are compared in test_every_evaluator", [0.0, 0.02], 0.02)
+)
 @pytest.mark.parametrize("pooled", slow_but([True, False], False))
 @pytest.mark.parametrize("plan", MIXTURES, ids=lambda plan: "+".join(plan))
 def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan, pooled, temperature, bench):
@@ -93,6 +96,7 @@ def test_each_layer_keeps_a_site_and_fixed_sites_stay(pooled, bench):
     assert mask.sum() == 5
 
 
+@pytest.mark.slow
 def test_replicas_hold_n_each_and_swap(bench):
     chain = bench.chain(
         plan={"site": 1.0}, by_rank=True, pooled=True, temperature=constant(0.01), replicas=3, hottest=0.2, swap_every=16,

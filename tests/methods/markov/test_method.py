@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from selection import slow_but
+from selection import long_but, slow_but
 
 from mcprune.chain import state
 from mcprune.chain.schedules import Schedule
@@ -75,7 +75,10 @@ def test_the_greedy_loss_never_rises_and_is_the_loss_of_where_it_stands(plan, sh
     assert (losses[-1] < start - 1e-3) == (plan in moving)
 
 
-@pytest.mark.parametrize("temperature", slow_but([0.0, 0.02], 0.02))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "temperature", long_but("greedy traces are compared in test_every_evaluator", [0.0, 0.02], 0.02)
+)
 @pytest.mark.parametrize("sharpness", [None, Schedule("geometric", 1.0, 8.0)])
 @pytest.mark.parametrize("plan", MIXTURES[1:])
 def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan, sharpness, temperature, bench):
@@ -97,6 +100,7 @@ def test_staged_decisions_are_the_same_however_many_are_evaluated_ahead(bench):
         np.testing.assert_array_equal(bench.trace(bench.chain("staged", lookahead=ahead, **common))[0], wanted)
 
 
+@pytest.mark.slow
 def test_another_seed_takes_another_way(bench):
     """The control of the test above."""
     one, _ = bench.trace(bench.chain(pooled=True, target=FALLING))
@@ -104,6 +108,7 @@ def test_another_seed_takes_another_way(bench):
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_uniform_move_gives_the_same_trace_too(bench):
     common = {"plan": {"uniform": 1.0}, "sharpness": ONE, "alpha": warm(10.0), "delta": warm(0.3)}
     ways = [("full", 1), ("full", 3), ("full", 16), ("full", 64), ("fused", 1), ("fused", 16)]
@@ -139,6 +144,7 @@ def test_a_current_loss_that_is_not_finite_ends_the_run_with_the_block_and_the_r
         chain.step(broken, 0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.05])
 @pytest.mark.parametrize("plan", [{"uniform": 1.0}, {"site": 1.0}, {"toggle": 1.0}, MIXTURES[-1]])
 def test_ruling_out_by_the_bound_never_changes_the_trace(plan, temperature, bench):
@@ -165,6 +171,7 @@ def test_what_the_bound_rules_out_is_not_evaluated_and_a_null_move_is_not_ruled_
     assert (still.null_moves, still.rejected_by_bound, still.accepted) == (48, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.02])
 def test_the_count_follows_the_falling_target_and_then_stays(temperature, bench):
     chain = bench.chain(
@@ -182,6 +189,7 @@ def test_the_count_follows_the_falling_target_and_then_stays(temperature, bench)
     assert kept[0] < 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", slow_but([0.0, 0.05], 0.05))
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("plan", MIXTURES)
@@ -215,6 +223,7 @@ def test_what_the_target_had_not_yet_dropped_is_dropped_by_its_price_when_harden
     assert prices[0] < prices[1] - 0.01
 
 
+@pytest.mark.slow
 def test_weights_stay_in_the_box_at_a_temperature_and_are_free_at_none(bench):
     common = {"plan": {"uniform": 1.0}, "sharpness": ONE, "delta": warm(6.0), "alpha": warm(0.0)}
     hot, _ = bench.trace(bench.chain(temperature=warm(50.0), **common))

@@ -68,6 +68,7 @@ def found(space):
     return classes.completion(np.zeros_like(classes.sizes), classes.sizes, space.goal) is not None
 
 
+@pytest.mark.slow
 @settings(max_examples=160, deadline=None)
 @given(
     space=spaces(),
@@ -172,6 +173,7 @@ def p_value(law, seen):
     return float(chi2.sf(((both[0] - both[1]) ** 2 / both[1]).sum(), both[0].size - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAWS)
 def test_at_a_temperature_allowed_masks_are_visited_by_boltzmann(bench, name):
     """1,500 replicas, the last position of each; the law by enumeration of the masks that are allowed by hand."""

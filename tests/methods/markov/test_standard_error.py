@@ -60,6 +60,7 @@ def test_four_times_the_rows_halve_it(problem):
     assert 0.35 < many / few < 0.75
 
 
+@pytest.mark.slow
 def test_it_covers_the_differences_that_other_rows_show(problem):
     """Over 400 pairs of fresh samples of 64 rows, |difference - mean| is below 1.96 standard errors in about 95%."""
     gated, _, _ = problem

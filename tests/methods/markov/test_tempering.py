@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from selection import slow_but
+from selection import long_but
 
 from mcprune.chain import engine, moves, scores, tempering
 from mcprune.chain.schedules import Schedule
@@ -37,7 +37,8 @@ def whole_trace(bench, chain, blocks=8):
     return out
 
 
-@pytest.mark.parametrize("swap_every", slow_but([0, 7, 16], 7))
+@pytest.mark.slow
+@pytest.mark.parametrize("swap_every", long_but("the same trace at other intervals of swaps", [0, 7, 16], 7))
 def test_the_trace_of_all_replicas_is_the_same_however_many_are_evaluated_ahead_and_by_whom(swap_every, bench):
     common = ladder(plan=MIXTURE, sharpness=ONE, pooled=True, target=FALLING, decisions=40, swap_every=swap_every)
     common |= {"adapt_delta": 0.3, "learned": True, "warm_up": 0.6}
@@ -52,6 +53,7 @@ def test_the_trace_of_all_replicas_is_the_same_however_many_are_evaluated_ahead_
     assert whole_trace(bench, bench.chain("full", seed=6, **common)) != wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluator", ["full", "incremental"])
 def test_replicas_that_never_swap_are_the_single_chains_of_their_numbers(evaluator, bench, monkeypatch):
     """Bit by bit, pool and hardening too: what one replica does is no business of another."""
@@ -75,6 +77,7 @@ def test_replicas_that_never_swap_are_the_single_chains_of_their_numbers(evaluat
     np.testing.assert_array_equal(together.finish(bench.batch), alone[0].finish(bench.batch))
 
 
+@pytest.mark.slow
 def test_the_coldest_replica_is_what_is_shown_trained_and_hardened(bench):
     chain = bench.chain(plan={"exchange": 1.0}, pooled=True, target=FALLING, **ladder(swap_every=8))
     seen = set()
@@ -91,6 +94,7 @@ def test_the_coldest_replica_is_what_is_shown_trained_and_hardened(bench):
     np.testing.assert_array_equal(chain.finish(bench.batch), chain.position() > 0)
 
 
+@pytest.mark.slow
 def test_a_replica_is_judged_at_the_temperature_and_proposes_with_the_delta_of_its_rung(bench, monkeypatch):
     chain = bench.chain(
         plan={"site": 1.0, "toggle": 1.0}, sharpness=ONE, adapt_delta=0.4, warm_up=0.3, **ladder(swap_every=6)
@@ -118,6 +122,7 @@ def test_a_replica_is_judged_at_the_temperature_and_proposes_with_the_delta_of_i
     assert turned != {(0, 1, 2)}
 
 
+@pytest.mark.slow
 def test_ladder_and_delta_change_during_the_warm_up_and_never_after(bench):
     common = ladder(plan={"site": 1.0, "exchange": 1.0}, sharpness=ONE, adapt_delta=0.5, swap_every=4, warm_up=0.5)
     chain = bench.chain(**common)

@@ -20,6 +20,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("test", "validation"), [(0, 0.15), (0.2, 0), (0, 0)])
 def test_without_test_or_validation_rows_nothing_is_measured_on_them_and_it_is_said(

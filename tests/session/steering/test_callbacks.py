@@ -56,6 +56,7 @@ def test_hooks_are_called_in_the_order_of_the_run(config):
     assert len([kind for kind, _ in blocks if kind == "block"]) == events[0].blocks
 
 
+@pytest.mark.slow
 def test_an_error_in_a_hook_ends_the_run_and_what_was_done_can_be_resumed(config, tmp_path):
     class Fails(Callback):
         def on_event(self, event):

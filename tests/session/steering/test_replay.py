@@ -67,6 +67,7 @@ def test_what_follows_from_a_change_is_recorded_with_it(steered):
     assert f"from proposal {64 * 14:,} of {64 * 17:,} on" in note
 
 
+@pytest.mark.slow
 def test_a_replay_repeats_the_mask_and_its_own_replay_too(steered, tmp_path):
     folder, _, _ = steered
     want = (folder / "mask.json").read_bytes()
@@ -92,6 +93,7 @@ def test_without_one_of_the_changes_the_weights_are_others(steered):
         assert json.loads((other / "mask.json").read_text())["weights"] != want, block
 
 
+@pytest.mark.slow
 def test_a_stop_is_replayed_where_it_was_and_not_by_the_clock(quick, tmp_path):
     told = list(run(quick(out=str(tmp_path / "run"), epochs=100_000, max_time=0.3)))
     last = next(event.block for event in told[::-1] if event.kind == "progress")
@@ -132,6 +134,7 @@ def test_a_folder_without_a_run_cannot_be_replayed(tmp_path):
         read_replay(tmp_path)
 
 
+@pytest.mark.slow
 def test_steering_nothing_changes_nothing(steered, quick, tmp_path):
     plain, empty = (tmp_path / name for name in ("plain", "empty"))
     list(run(quick(out=str(plain))))

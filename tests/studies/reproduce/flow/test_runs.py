@@ -132,6 +132,7 @@ def results(root):
     return json.loads((root / "results.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     root = tmp_path / "flow"
