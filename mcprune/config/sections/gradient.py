@@ -158,7 +158,7 @@ class Gradient(Section):
         default=Alpha(),
         description="weight of L_pru in L_tot: a number, a schedule, or ratio, mu-lambda, decade or stall with their parts, "
         "such as decade:epochs=20,window=10; or auto, the best of short pilots on validation rows "
-        "(docs/gradient.md)",
+        "(docs/compare.md)",
         json_schema_extra={"placeholder": "NUMBER|SCHEDULE|KIND[:KEY=VALUE,...]"},
     )
     rejection: Literal["plain", "modified"] = Field(
