@@ -29,6 +29,7 @@ def prune(
     keep: object = None,
     model: nn.Module | str | None = None,
     sites: str = "inputs",
+    sample_weight: object = None,
     callbacks: Iterable[Callback] = (),
     **options: object,
 ) -> Result:
@@ -46,6 +47,8 @@ def prune(
         The classifier, see `Problem`. None: a multilayer perceptron.
     sites : str
         What may be dropped, see `Problem`.
+    sample_weight : str or array (rows,), optional
+        How often each row counts in training, losses and scores: a column of a table or frame, which is then no feature, or numbers.
     callbacks : iterable of Callback
         Who watches the run, such as `Dashboard`; one that is a `Controller` too changes it while it goes on. `Checkpoint` names
         the folder into which it is written.
@@ -71,7 +74,13 @@ def prune(
     >>> result.mask.indices.size  # doctest: +SKIP
     16
     """
-    return prune_problem(X if y is None else (X, y), model, {"keep": keep, "sites": sites, **options}, callbacks)
+    chosen = {
+        "keep": keep,
+        "sites": sites,
+        **({} if sample_weight is None else {"sample_weight": sample_weight}),
+        **options,
+    }
+    return prune_problem(X if y is None else (X, y), model, chosen, callbacks)
 
 
 def prune_problem(
@@ -168,6 +177,7 @@ def resume(
     model: nn.Module | None = None,
     *,
     objective: Callable[..., object] | None = None,
+    sample_weight: object = None,
     older: bool = False,
     anyway: bool = False,
     callbacks: Iterable[Callback] = (),
@@ -184,6 +194,8 @@ def resume(
         A classifier of the same kind again, where the run had a user's own; it is trained in place, from the checkpoint's weights.
     objective : callable, optional
         The objective again, where it was a function.
+    sample_weight : array (rows,), optional
+        The sample weights again, where they were an array.
     older : bool
         Pass over the last checkpoint.
     anyway : bool
@@ -204,7 +216,9 @@ def resume(
     check_model(model)
     opened = open_run(folder, older=older, anyway=anyway)
     try:
-        dataset = None if data is None else rows_of(data, opened.folder.config)
+        config = opened.folder.config
+        source = config.data.source if data is None and sample_weight is not None else data
+        dataset = None if source is None else rows_of(source, config, sample_weight)
         return _result(resume_run(opened, dataset, model, objective, callbacks=callbacks), model, Path(folder))
     finally:
         opened.folder.close()
@@ -268,7 +282,11 @@ def _result(running: Iterator[Event], model: nn.Module | None, path: Path | None
     return Result(
         mask=Mask(support, np.flatnonzero(support), done.names, outcome.search.weights),
         model=outcome.model,
-        metrics={metric_name(score.name): score.accuracy for score in done.scores if score.accuracy is not None},
+        metrics={
+            metric_name(score.name, is_weighted=done.is_weighted): score.accuracy
+            for score in done.scores
+            if score.accuracy is not None
+        },
         is_complete=done.is_complete and not any(isinstance(event, Stopped) for event in log),
         history=[event for event in log if isinstance(event, Progress)],
         events=log,

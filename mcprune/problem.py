@@ -17,6 +17,7 @@ from mcprune.config.sections.importance import Importance
 from mcprune.config.sections.markov import Markov
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
+from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, ModelError
 from mcprune.objectives.specs import FUNCTION
 from mcprune.session.build.dataset import dataset_of, load_dataset
@@ -46,6 +47,8 @@ class Problem:
         "inputs", "units", "channels", "weights", some of them, or "units:LAYER,..." of the last three.
     objective : str or callable
         What the chain minimises: a name of docs/objectives.md, or a function (predictions, targets, mask) -> float.
+    sample_weight : str or array-like (rows,), optional
+        How often each row counts in training, losses and scores: a column of a table or frame, which is then no feature, or numbers.
     **options
         Other options of the data, of the problem and of the model, such as `must_keep`, `macs`, `test` or `hidden`.
 
@@ -63,6 +66,7 @@ class Problem:
         keep: object = None,
         sites: object = "inputs",
         objective: object = "cross-entropy",
+        sample_weight: object = None,
         **options: object,
     ) -> None:
         if isinstance(data[0] if isinstance(data, tuple) and data else data, nn.Module):
@@ -79,7 +83,10 @@ class Problem:
         self.function: Callable[..., object] | None = objective if callable(objective) else None
         text = FUNCTION + getattr(objective, "__name__", type(objective).__name__) if callable(objective) else objective
         chosen: Options = {"keep": _plain_number(keep), "sites": sites, "objective": text}
-        self.options = {name: value for name, value in chosen.items() if value != DEFAULTS[name]} | options
+        self.weights = None if isinstance(sample_weight, str) else sample_weight
+        if sample_weight is not None:
+            chosen["sample_weight"] = sample_weight if self.weights is None else FROM_ARRAY
+        self.options = {name: value for name, value in chosen.items() if value != DEFAULTS.get(name)} | options
 
     def config(self, search: Search | None, options: Options) -> Config:
         """Return the checked configuration of this problem under a search and options of `fit`.
@@ -101,7 +108,7 @@ class Problem:
 
     def dataset(self, config: Config) -> Dataset:
         """Return the rows as a data set, loaded or collected where they are not in memory yet."""
-        return rows_of(self.data, config)
+        return rows_of(self.data, config, self.weights)
 
 
 def problem_and_rest(model: nn.Module | str | None, data: object, options: Options) -> tuple[Problem, Options]:
@@ -143,11 +150,11 @@ def check_model(model: object) -> None:
         )
 
 
-def rows_of(data: object, config: Config) -> Dataset:
-    """Return data as a data set: loaded by name or path, or collected."""
+def rows_of(data: object, config: Config, weights: object = None) -> Dataset:
+    """Return data as a data set: loaded by name or path, or collected; `weights` (rows,) are sample weights from Python."""
     if isinstance(data, str | os.PathLike):
-        return load_dataset(config.replace(data=os.fspath(data)))
-    return dataset_of(data, config)
+        return load_dataset(config.replace(data=os.fspath(data)), weights)
+    return dataset_of(data, config, weights)
 
 
 def _plain_number(value: object) -> object:

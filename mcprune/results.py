@@ -62,7 +62,8 @@ class Result:
         The pruned model: `model.predict(X)` takes rows with all columns, or with the kept ones alone.
     metrics : dict of str to float
         Accuracies between 0 and 1. `test_accuracy` is that of `model`, `test_accuracy_before_retraining` that of the
-        classifier of the search under the mask; with `compare="yes"` also those of other masks. Without test rows: empty.
+        classifier of the search under the mask; with `compare="yes"` also those of other masks. Without test rows: empty. With
+        sample weights they are weighted, and called `weighted_test_accuracy` and so on.
     is_complete : bool
         False where the run was ended before its planned end: by a signal, by `max_time`, or by who steered it.
     history : list of Progress
@@ -85,10 +86,10 @@ class Result:
         return f"<table>{rows}</table>{note}" + picture(self.model) + self.mask._repr_html_()
 
 
-def metric_name(row: str) -> str:
-    """Return the key in `Result.metrics` of a row of the final table."""
+def metric_name(row: str, *, is_weighted: bool = False) -> str:
+    """Return the key in `Result.metrics` of a row of the final table; weighted accuracies begin with `weighted_`."""
     slug = "_".join(row.replace(",", " ").replace("-", " ").split()).lower()
-    return METRIC_NAMES.get(row, f"test_accuracy_{slug}")
+    return "weighted_" * is_weighted + METRIC_NAMES.get(row, f"test_accuracy_{slug}")
 
 
 def picture(model: PrunedModel) -> str:

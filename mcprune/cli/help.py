@@ -32,6 +32,7 @@ FIRST: dict[str, str] = {
     "sites": "what may be dropped: inputs, units, channels, weights",
     "macs": "most multiply-accumulates of the kept model",
     "must_keep": "sites that are always kept, by name or index",
+    "sample_weight": "column of the rows' weights (tables)",
     "objective": "what is minimised: cross-entropy, auc, FILE.py:NAME, ...",
     "method": "markov (a chain, no gradient), gradient or importance",
     "preset": "slides: the plain rule of the source",

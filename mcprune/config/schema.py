@@ -101,6 +101,7 @@ class Config(BaseModel):
         return DataSettings(
             data.source,
             data.target,
+            data.sample_weight,
             data.header,
             data.id_columns,
             data.test,

@@ -10,10 +10,12 @@ from mcprune.data.prepare import Splits
 
 
 def fingerprint(data: Splits) -> str:
-    """Return a CRC-32 over all parts of the data: it finds other data by mistake, not by malice."""
+    """Return a CRC-32 over all parts of the data, sample weights too: it finds other data by mistake, not by malice."""
     checksum = 0
     for part in (data.train, data.validation, data.test):
-        for values in (part.features, part.targets):
+        for values in (part.features, part.targets, part.weights):
+            if values is None:
+                continue
             checksum = zlib.crc32(f"{values.dtype} {values.shape}".encode(), checksum)
             checksum = zlib.crc32(np.ascontiguousarray(values).data.cast("B") if values.size else b"", checksum)
     return f"{checksum:08x}"

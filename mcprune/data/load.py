@@ -4,19 +4,21 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, SupportsFloat
+from typing import NamedTuple
 
 import numpy as np
 
+from mcprune.data.arrays import as_array, as_targets
 from mcprune.data.base import Dataset, ImageShape, assemble, flat_rows
 from mcprune.data.checks import nearest, some
 from mcprune.data.columns import Header, RowNumbers, column_names, find_header, row_numbers, target_column
 from mcprune.data.doubts import doubtful_columns
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import read_npz
-from mcprune.data.formats.frames import as_frame, column_values, frame_values, names_of, read_parquet
-from mcprune.data.formats.tables import Columns, Rows, read_csv, require_names, text_in_feature
+from mcprune.data.formats.frames import as_frame, frame_values, names_of, read_parquet
+from mcprune.data.formats.tables import Columns, Rows, read_csv, require_names
 from mcprune.data.named import BUNDLED, NAMED, load_bundled, load_named
+from mcprune.data.weights import refuse_column, weight_column, with_weights
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray
 
@@ -46,12 +48,15 @@ class Reading(NamedTuple):
         columns are refused under 'drop', since a mask's indices are those of their columns.
     required : tuple of str
         Columns that are features in any case.
+    sample_weight : str or None
+        The column that holds the rows' weights, which is then no feature; of an .npz file, the array.
     """
 
     target: str | None = None
     header: str = "auto"
     id_columns: str = "drop"
     required: tuple[str, ...] = ()
+    sample_weight: str | None = None
 
 
 def load(
@@ -61,6 +66,7 @@ def load(
     header: str = "auto",
     id_columns: str = "drop",
     required: Sequence[str] = (),
+    sample_weight: str | None = None,
 ) -> Dataset:
     """Load a data set.
 
@@ -73,7 +79,7 @@ def load(
         The target column of a table, or the target array of an .npz. By default of a table the column called
         target, label, class or y if just one of these exists, else the last column; `notes` of the result say
         which.
-    header, id_columns, required
+    header, id_columns, required, sample_weight
         See `Reading`.
 
     Returns
@@ -85,31 +91,32 @@ def load(
     DataError
         Missing, empty, broken or unfit for classification, with the cause and the remedy.
     ConfigError
-        A `target` for a data set whose classes are fixed; a `header` or `id_columns` for what is no table.
+        A `target`, or a column of weights, for a data set that has no named columns; a `header` or `id_columns` for what is no table.
     """
     text = ALIASES.get(os.fspath(spec), os.fspath(spec))
     if text in NAMES:
         _no_target(text, target)
         _no_table(text, header=header, id_columns=id_columns)
+        refuse_column(text, sample_weight)
         return load_bundled(text) if text in BUNDLED else load_named(text)
-    reading = Reading(target, header, id_columns, tuple(required))
+    reading = Reading(target, header, id_columns, tuple(required), sample_weight)
     path = existing(text)
     name = path.stem if path.is_file() else path.resolve().name
     suffix = path.suffix.lower()
     if path.is_dir():
         _no_target(text, target)
         _no_table(text, header=header, id_columns=id_columns)
+        refuse_column(text, sample_weight)
         return _load_folder(path, name)
     if suffix in TABLES:
         return _load_table(path, reading).renamed(name)
     if suffix == ".npz":
         _no_table(text, header=header)
         classes = target or "y"
-        arrays = read_npz(path, ("X", classes))
+        arrays = read_npz(path, ("X", classes) if sample_weight is None else ("X", classes, sample_weight))
         features, shape = flat_rows(str(path), np.atleast_1d(arrays["X"]))
-        return _from_rows(
-            str(path), features, arrays[classes], None, reading, image_shape=shape, target_name=target
-        ).renamed(name)
+        dataset = _from_rows(str(path), features, arrays[classes], None, reading, image_shape=shape, target_name=target)
+        return (dataset if sample_weight is None else with_weights(dataset, arrays[sample_weight])).renamed(name)
     raise DataError(f"{path}: not a kind of file that mcprune reads. Give one of {', '.join(NAMES)}, {_KINDS}.")
 
 
@@ -185,10 +192,17 @@ def _load_table(path: Path, reading: Reading) -> Dataset:
 
     def choose(names: list[str], is_named: bool) -> Columns:
         require_names(path, names)
-        column, note = target_column(path, names, reading.target, is_named=is_named)
+        weights = None
+        if reading.sample_weight is not None:
+            weights = weight_column(path, names, reading.sample_weight, reading.target)
+        others = [i for i in range(len(names)) if i != weights]
+        place, note = target_column(path, [names[i] for i in others], reading.target, is_named=is_named)
         notes.extend([note] if note else [])
         return Columns(
-            [i for i in range(len(names)) if i != column], column, skips_identifiers=reading.id_columns == "drop"
+            [i for i in others if i != others[place]],
+            others[place],
+            skips_identifiers=reading.id_columns == "drop",
+            weights=weights,
         )
 
     is_parquet = path.suffix.lower() == ".parquet"
@@ -205,7 +219,8 @@ def _load_table(path: Path, reading: Reading) -> Dataset:
     names = [name for j, name in enumerate(table.names) if j not in out]
     features = np.delete(table.features, out, axis=1) if out else table.features
     dataset = assemble(str(path), features, table.targets, feature_names=names, target_name=table.target_name)
-    return _with_doubts(dataset, names, notes, reading.required, [table.names[j] for j in numbers.possible])
+    dataset = _with_doubts(dataset, names, notes, reading.required, [table.names[j] for j in numbers.possible])
+    return dataset if table.weights is None else with_weights(dataset, table.weights)
 
 
 def _left_out(numbers: RowNumbers, names: Sequence[str], reading: Reading) -> list[int]:
@@ -232,6 +247,7 @@ def from_arrays(
     feature_names: Sequence[str] | None = None,
     id_columns: str = "drop",
     required: Sequence[str] = (),
+    sample_weight: object = None,
 ) -> Dataset:
     """Make a Dataset of arrays, lists, torch tensors on the CPU, or a frame and a series of pandas, polars or pyarrow.
 
@@ -245,21 +261,32 @@ def from_arrays(
     feature_names : sequence of str, optional
     id_columns, required
         See `Reading`.
+    sample_weight : array-like (rows,), series, or name of a column of a frame X, optional
+        The rows' weights. A column of X is then no feature, and a mask's indices do not count it.
 
     Raises
     ------
     DataError
         As `load`; a column that only numbers the rows.
+    ConfigError
+        A name of a column, but X is no frame.
     """
     frame = as_frame(name, X)
+    if isinstance(sample_weight, str):
+        if frame is None:
+            refuse_column(f"an X of type {type(X).__name__}", sample_weight)
+        else:
+            place = weight_column(name, names_of(frame), sample_weight, None)
+            sample_weight = frame.get_column(frame.columns[place])
+            frame = frame.drop(frame.columns[place])
     if frame is not None:
         features: AnyArray = frame_values(name, frame)
         feature_names = names_of(frame) if feature_names is None else feature_names
     else:
-        features = _as_array(name, X)
+        features = as_array(name, X)
     features, shape = flat_rows(name, features)
-    targets, target_name = _targets(name, y)
-    return _from_rows(
+    targets, target_name = as_targets(name, y)
+    dataset = _from_rows(
         name,
         features,
         targets,
@@ -268,6 +295,7 @@ def from_arrays(
         image_shape=shape,
         target_name=target_name,
     )
+    return dataset if sample_weight is None else with_weights(dataset, sample_weight)
 
 
 def _from_rows(
@@ -301,48 +329,3 @@ def _from_rows(
 
 def _columns(names: Sequence[str]) -> str:
     return f"column{'' if len(names) == 1 else 's'} {some(map(repr, names), 4)}"
-
-
-def _targets(name: str, y: object) -> tuple[AnyArray | Sequence[object], str | None]:
-    """Return the classes unchanged, and the name of their column if they have one."""
-    column = column_values(name, y)
-    if column is not None:
-        return column
-    try:
-        # Objects: numpy turns [1, "a"] into texts and [2**63, -1] into floats without a warning.
-        targets = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"{name}: the targets are no array ({error}). Give one class for each row.") from error
-    if targets.ndim == 0:
-        raise DataError(f"{name}: the targets are a single value. Give one class for each row.")
-    return targets, None
-
-
-def _as_array(name: str, X: object) -> AnyArray:
-    if isinstance(X, np.ma.MaskedArray):  # what is masked is missing
-        X = np.ma.filled(X.astype(np.float64), np.nan)
-    try:
-        features = np.asarray(X)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(
-            f"{name}: the features are no array ({str(error).splitlines()[0]}). Give rows of equal length."
-        ) from error
-    if features.dtype.kind in "OUS" and features.ndim == 2:
-        for (row, column), cell in np.ndenumerate(features):
-            if cell is not None and not _is_numeric(cell):
-                raise text_in_feature(name, f"column {column}", str(row + 1), cell)
-        return features.astype(np.float64)
-    if features.dtype == object:
-        hint = " Make a sparse matrix dense with .toarray()." if hasattr(X, "toarray") else ""
-        raise DataError(
-            f"{name}: the features are {type(X).__name__} of Python objects. Give an array of numbers.{hint}"
-        )
-    return features
-
-
-def _is_numeric(cell: str | SupportsFloat) -> bool:
-    try:
-        float(cell)
-    except (ValueError, TypeError, OverflowError):
-        return False
-    return True

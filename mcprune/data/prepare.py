@@ -35,7 +35,7 @@ class Rows(NamedTuple):
     targets : ndarray of int64, shape (rows,)
         Class indices.
     weights : ndarray of float64, shape (rows,), or None
-        Sample weights, above 0; None where all rows count alike. Of the training part alone.
+        Sample weights, above 0; None where all rows count alike.
     groups : ndarray of int64, shape (rows,), or None
         For objectives that compare groups. Of the training part alone.
     """
@@ -94,8 +94,13 @@ class Splits(NamedTuple):
         """Number of classes, C."""
         return len(self.labels)
 
-    def all_but_test(self) -> tuple[Float32Array, IntArray]:
-        """Return features and classes of the training rows followed by the validation rows; features of `prepare` are a view."""
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the rows have sample weights."""
+        return self.train.weights is not None
+
+    def all_but_test(self) -> Rows:
+        """Return the training rows followed by the validation rows, without groups; features of `prepare` are a view."""
         train, validation = self.train, self.validation
         base = train.features.base
         is_view = (
@@ -105,29 +110,21 @@ class Splits(NamedTuple):
         )
         x = base if is_view else np.concatenate([train.features, validation.features])
         assert x is not None
-        return x, np.concatenate([train.targets, validation.targets])
+        parts = [part.weights for part in (train, validation) if part.weights is not None]
+        return Rows(
+            x, np.concatenate([train.targets, validation.targets]), np.concatenate(parts) if self.is_weighted else None
+        )
 
 
 def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float = 0.2, scale: str = "auto") -> Splits:
     """Split by seed, fit the scaling on the training part, scale all parts.
 
     Parameters and errors are those of `split`, `fit_scaler` and `Scaler.apply`. Where all rows train, they are brought into one
-    canonical order, so that the order in which they came changes nothing.
-
-    Raises
-    ------
-    ConfigError
-        Sample weights, and rows that do not train.
+    canonical order, so that the order in which they came changes nothing. Sample weights go with their rows.
     """
     parts = split(dataset, seed=seed, validation=validation, test=test)
-    weights = dataset.weights
     if len(parts.train) == dataset.n_rows:
         parts = parts._replace(train=canonical_order(dataset))
-        weights = None if weights is None else weights[parts.train]
-    elif weights is not None:
-        raise ConfigError(
-            f"Sample weights with validation={validation} and test={test}: scores would ignore them. Choose validation=0 and test=0."
-        )
     scaler = fit_scaler(dataset, parts.train, scale)
     n_train = len(parts.train)
     x = np.empty((n_train + len(parts.validation), dataset.n_inputs), np.float32)
@@ -137,9 +134,10 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
         scaler.apply(dataset.features, parts.test),
     )
     targets = [np.ascontiguousarray(dataset.targets[rows]) for rows in parts]
-    train, validation_rows, tested = (Rows(*part) for part in zip(features, targets, strict=True))
+    weights = [None if dataset.weights is None else np.ascontiguousarray(dataset.weights[rows]) for rows in parts]
+    train, validation_rows, tested = (Rows(*part) for part in zip(features, targets, weights, strict=True))
     return Splits(
-        train=train._replace(weights=weights),
+        train=train,
         validation=validation_rows,
         test=tested,
         scaler=scaler,

@@ -112,23 +112,7 @@ def config_of(dataset: Dataset, settings: Options, options: Options) -> Config:
         if name in NOT_OPTIONS:
             raise ConfigError(f"options names {name}, which is no option of a fit. Use the estimator's parameters.")
     problem, rest = problem_and_rest(None, dataset, {"test": 0.0, "validation": 0.0, **settings, **options})
-    config = problem.config(None, rest)
-    if dataset.weights is not None:
-        _refuse_weights(config)
-    return config
-
-
-def _refuse_weights(config: Config) -> None:
-    """Refuse options that would count all rows alike."""
-    ignoring = {
-        "method='importance'": config.method == "importance",
-        "start": config.method == "markov" and config.chain.start is not None,
-        "proposals": config.method == "markov" and config.chain.proposals.is_measure,
-        "finetune='least-squares'": config.retrain.finetune == "least-squares",
-    }
-    for name, is_chosen in ignoring.items():
-        if is_chosen:
-            raise ConfigError(f"sample_weight with {name}, which counts all rows alike. Leave one of them out.")
+    return problem.config(None, rest)
 
 
 def search_mask(

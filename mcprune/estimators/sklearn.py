@@ -6,7 +6,6 @@ of `mcprune.prune` with test=0 and validation=0. Nothing is written, and no glob
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from mcprune.errors import ConfigError, DataError
+from mcprune.estimators.doubts import warn_of_doubts
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need not wait for
@@ -31,13 +31,6 @@ if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need n
 
 # The widths of the built-in classifier, as `mcprune.prune` has them by default.
 HIDDEN = (128, 64)
-# By kind of doubt: what named columns do, and what to do with them.
-DOUBTS = {
-    "identifier": ("only numbers the rows", "Leave it out of X"),
-    "weight": ("looks like sample weights", "Pass it as sample_weight in place of a column of X"),
-    "copy": ("determines the class, with one value for each class", "Leave it out of X if it is a copy of y"),
-    "sorts": ("sorts the classes, each of which has a range of its own", "Leave it out of X if it was made from y"),
-}
 
 
 class Searched(NamedTuple):
@@ -109,7 +102,8 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         columns = features.shape[1]
         self.classes_ = classes
         names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(columns)])]
-        self._warn_of_doubts(names, features[used], of_used)
+        if hasattr(self, "feature_names_in_"):  # without names the order of the rows is nothing to go by
+            warn_of_doubts(names, features[used], of_used, [*(self.must_keep or ()), *(self.must_drop or ())])
         rows = self._rows(features, targets, weights, is_weighted)
         dataset = fitting.dataset_of_rows(rows, classes.tolist(), names)
         config = fitting.config_of(
@@ -135,31 +129,6 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
             settings["hidden"] = tuple(self.hidden)
         optional = {"epochs": self.epochs, "must_keep": self.must_keep, "must_drop": self.must_drop}
         return settings | {name: value for name, value in optional.items() if value is not None}
-
-    def _warn_of_doubts(self, names: list[str], X: FloatArray, targets: IntArray) -> None:
-        """Warn of named columns that may be no measurements; without names the order of the rows is nothing to go by."""
-        from mcprune.data.columns import row_numbers
-        from mcprune.data.doubts import doubtful_columns
-
-        if not hasattr(self, "feature_names_in_"):
-            return
-        named = {str(column) for option in (self.must_keep, self.must_drop) for column in option or ()}
-        named |= {name for j, name in enumerate(names) if str(j) in named}
-        numbering = row_numbers(names, X)
-        numbers = tuple(names[j] for j in numbering.certain if names[j] not in named)
-        possible = [names[j] for j in numbering.possible]
-        noted = doubtful_columns(names, X, targets, mentioned={*named, *numbers}, identifiers=possible)
-        doubts = [(numbers, "identifier")] if numbers else []
-        doubts += [(doubt.names, doubt.kind) for doubt in noted]
-        for columns, kind in doubts:
-            if kind in DOUBTS:
-                verb, remedy = DOUBTS[kind]
-                warnings.warn(
-                    f"{', '.join(map(repr, columns[:4]))} {verb}. {remedy}, or name it in must_drop (or in must_keep if it is a "
-                    "measurement).",
-                    UserWarning,
-                    stacklevel=4,
-                )
 
     def _rows(self, X: FloatArray, targets: IntArray, weights: FloatArray, is_weighted: bool) -> WeightedRows:
         from mcprune.estimators import fitting

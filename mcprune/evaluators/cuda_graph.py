@@ -19,6 +19,7 @@ from torch.nn import functional
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
+from mcprune.evaluators.fused import cross_entropy
 from mcprune.evaluators.incremental import IncrementalEvaluator
 from mcprune.evaluators.lowrank import POINTWISE, Level, columns
 from mcprune.models.modes import evaluating
@@ -39,12 +40,15 @@ LAYERS: tuple[type[nn.Module], ...] = (*POINTWISE, nn.Linear, nn.BatchNorm1d, nn
 class Recorded:
     """Buffers of one level in one shape: inputs, outputs and the graph between them (None on a CPU)."""
 
-    def __init__(self, level: Level, count: int, most: int, rows: torch.Tensor, targets: torch.Tensor) -> None:
+    def __init__(
+        self, level: Level, count: int, most: int, rows: torch.Tensor, targets: torch.Tensor, *, is_weighted: bool
+    ) -> None:
         device = rows.device
         self.level = level
         self.local = torch.zeros(count, most, dtype=torch.int64, device=device)
         self.new = torch.full((count, most), torch.nan, device=device)
         self.targets = torch.zeros_like(targets).repeat(count)
+        self.shares = torch.ones(len(targets), dtype=torch.float64, device=device) if is_weighted else None
         self.signals = torch.zeros_like(
             rows, memory_format=torch.contiguous_format
         )  # signals that the gates multiply, (B, width)
@@ -94,8 +98,7 @@ class GraphEvaluator(IncrementalEvaluator):
         screen: Screen = "none",
         max_memory: int = 2**30,
     ) -> None:
-        if objective.name != "cross-entropy":
-            raise ModelError(f"it supports cross-entropy only, not {objective.name!r}")
+        cross_entropy(objective)
         super().__init__(gated, objective, max_memory=max_memory)
         if self.stages is None:
             raise ModelError(f"{type(gated.model).__name__} is not a chain of layers")
@@ -172,12 +175,13 @@ class GraphEvaluator(IncrementalEvaluator):
         # A graph reads the parameters at the addresses of the time of its capture.
         where = tuple(parameter.data_ptr() for parameter in self.gated.model.parameters())
         shape = (self.flat.shape, self.features.device, where)
-        key = (shape, number, count, most)
+        weights = cross_entropy(self.objective).weights
+        key = (shape, number, count, most, weights is None)
         if key not in self._recorded:
             self._recorded = {other: one for other, one in self._recorded.items() if other[0] == shape}
             level = self.levels[number]
             rows = self.flat if level.place < 0 else self.replicas[0].pre[level.place]
-            self._recorded[key] = Recorded(level, count, most, rows, self.targets)
+            self._recorded[key] = Recorded(level, count, most, rows, self.targets, is_weighted=weights is not None)
         return self._recorded[key]
 
     def _hold(self, one: Recorded, replica: int) -> None:
@@ -188,6 +192,9 @@ class GraphEvaluator(IncrementalEvaluator):
             return
         if one.holds[:1] != holds[:1]:
             one.targets.copy_(self.targets.repeat(len(one.local)))
+            weights = cross_entropy(self.objective).weights
+            if one.shares is not None and weights is not None:
+                one.shares.copy_(weights.double() / weights.double().mean())
         if one.level.place >= 0 or one.holds[:1] != holds[:1]:
             one.signals.copy_(self.flat if one.level.place < 0 else cache.pre[one.level.place])
         one.pre.copy_(cache.pre[one.level.at])
@@ -215,7 +222,8 @@ class GraphEvaluator(IncrementalEvaluator):
         with self._products(x.device):
             logits = self.stages.run(x, one.gates, level.at + 1)
         losses = functional.cross_entropy(logits.float(), one.targets, reduction="none")
-        return losses.view(len(delta), -1).double().mean(dim=1)
+        wide = losses.view(len(delta), -1).double()
+        return (wide if one.shares is None else wide * one.shares).mean(dim=1)
 
     @contextmanager
     def _products(self, device: torch.device) -> Iterator[None]:

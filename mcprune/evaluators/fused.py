@@ -21,6 +21,7 @@ from mcprune.errors import ModelError
 from mcprune.evaluators import mlp_kernels
 from mcprune.evaluators.base import gates_of
 from mcprune.objectives.base import Objective
+from mcprune.objectives.classification import CrossEntropy
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray
 
@@ -45,6 +46,29 @@ FEWEST = 128
 NOTHING = -1e30
 NO_LOOKS = np.empty(0, np.int64)
 NO_LIMIT = np.full(1, np.inf)
+
+
+def cross_entropy(objective: Objective) -> CrossEntropy:
+    """Return the objective, which must be mean cross-entropy, with or without sample weights.
+
+    Raises
+    ------
+    ModelError
+        It is another one.
+    """
+    if not isinstance(objective, CrossEntropy):
+        raise ModelError(f"it supports cross-entropy only, not {objective.name!r}")
+    return objective
+
+
+def row_shares(objective: CrossEntropy, rows: int, padded: int) -> FloatArray:
+    """Return the weights of the batch's rows (padded,), of mean 1 over the rows and 0 behind them; empty where all count alike."""
+    if objective.weights is None:
+        return np.empty(0)
+    out = np.zeros(padded)
+    weights = objective.weights.double().cpu().numpy()
+    out[:rows] = weights * (rows / weights.sum())
+    return out
 
 
 def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
@@ -118,7 +142,7 @@ class Cache(NamedTuple):
 
 
 class FusedEvaluator:
-    """Low-rank updates on a multilayer perceptron under mean cross-entropy, on the CPU; dense moves by folded products.
+    """Low-rank updates on a multilayer perceptron under (weighted) mean cross-entropy, on the CPU; dense moves by folded products.
 
     Parameters
     ----------
@@ -145,8 +169,7 @@ class FusedEvaluator:
     error = 5e-6
 
     def __init__(self, gated: GatedModel, objective: Objective, *, early_reject: float | None = None) -> None:
-        if objective.name != "cross-entropy":
-            raise ModelError(f"it supports cross-entropy only, not {objective.name!r}")
+        self.objective = cross_entropy(objective)
         if gated.sites.channels:
             raise ModelError("channels are sites, and it does not support convolutions")
         self.layers, self.code = linear_chain(gated.model)
@@ -179,14 +202,15 @@ class FusedEvaluator:
         self._flat, self._targets = flat, targets
         self.labels = np.zeros(_padded(self.rows), np.int32)
         self.labels[: self.rows] = targets.numpy()
-        shares = () if self.early_reject is None else LOOKS
-        self._looks = np.array([n for n in (round(share * self.rows) for share in shares) if n >= FEWEST], np.int64)
+        self.shares = row_shares(self.objective, self.rows, len(self.labels))
+        parts = () if self.early_reject is None else LOOKS
+        self._looks = np.array([n for n in (round(part * self.rows) for part in parts) if n >= FEWEST], np.int64)
         self._lay_out()
         self.replicas = [self._cache(gates_of(weights, sharpness)) for weights in position]
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
-        return np.array([mlp_kernels.mean_loss(cache.base, self.rows) for cache in self.replicas])
+        return np.array([mlp_kernels.row_mean(cache.base, self.shares, self.rows) for cache in self.replicas])
 
     def losses(self, state: ChainState, moves: Moves, limits: FloatArray | None = None) -> FloatArray:
         """See `Evaluator.losses`. The loss of a candidate that is rejected early is an estimate above its limit."""
@@ -199,7 +223,8 @@ class FusedEvaluator:
         bounds = np.full(moves.size.shape, np.inf) if limits is None else np.ascontiguousarray(limits)
         for replica in range(moves.size.shape[0]):
             # Only early rejection compares with the loss of the position.
-            now = mlp_kernels.mean_loss(self.replicas[replica].base, self.rows) if looks.size else 0.0
+            base = self.replicas[replica].base
+            now = mlp_kernels.row_mean(base, self.shares, self.rows) if looks.size else 0.0
             move = moves.size[replica], moves.sites[replica], changed[replica]
             screen = bounds[replica], now, looks, self._quantile
             if numba.get_num_threads() == 1:
@@ -218,7 +243,7 @@ class FusedEvaluator:
             gates = gates_of(state.position[replica], self.sharpness)
             sites = moves.sites[replica, k, : moves.size[replica, k]]
             gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)
-            out[replica, k] = mlp_kernels.mean_loss(self._forward(gates)[1], self.rows)
+            out[replica, k] = mlp_kernels.row_mean(self._forward(gates)[1], self.shares, self.rows)
         return out
 
     @torch.no_grad()
@@ -240,8 +265,8 @@ class FusedEvaluator:
         """Return the arguments of `mlp_kernels.evaluate` for moves of one replica; `rest` are those after `code`."""
         cache = self.replicas[replica]
         return [
-            self.features, self.pitch, self.rows, self.labels, cache.pre, self.net, self.shapes, cache.base, cache.gates,
-            cache.first_gates, self.level, self.local, size, sites, changed, self.code, *rest,
+            self.features, self.pitch, self.rows, self.labels, cache.pre, self.net, self.shapes, cache.base, self.shares,
+            cache.gates, cache.first_gates, self.level, self.local, size, sites, changed, self.code, *rest,
         ]  # fmt: skip
 
     def _lay_out(self) -> None:

@@ -14,7 +14,7 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.evaluators import weight_kernels
 from mcprune.evaluators.base import gates_of
-from mcprune.evaluators.fused import ACTIVATIONS, MOST_SITES, linear_chain
+from mcprune.evaluators.fused import ACTIVATIONS, MOST_SITES, cross_entropy, linear_chain, row_shares
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray
@@ -63,8 +63,7 @@ class FusedWeightsEvaluator:
     error = 1e-6
 
     def __init__(self, gated: GatedModel, objective: Objective, *, early_reject: float | None = None) -> None:
-        if objective.name != "cross-entropy":
-            raise ModelError(f"it supports cross-entropy only, not {objective.name!r}")
+        self.objective = cross_entropy(objective)
         if {group.kind for group in gated.sites.groups} != {"weights"}:
             raise ModelError("weights are not the only kind of site")
         if early_reject is not None:
@@ -144,8 +143,8 @@ class FusedWeightsEvaluator:
     def _arguments(self, cache: Cache, *move: Any) -> list[Any]:
         """Return the arguments of `weight_kernels.evaluate` for moves of one replica."""
         return [
-            self.inputs, cache.signals, cache.pre, cache.base, self.labels, cache.net, self.shapes, self.level, self.outs,
-            self.ins, self.code, self.total, *move,
+            self.inputs, cache.signals, cache.pre, cache.base, self.shares, self.labels, cache.net, self.shapes, self.level,
+            self.outs, self.ins, self.code, self.total, *move,
         ]  # fmt: skip
 
     def _take(self, features: torch.Tensor, targets: torch.Tensor) -> None:
@@ -159,6 +158,7 @@ class FusedWeightsEvaluator:
         self.labels = np.zeros(self.padded, np.int32)
         self.labels[: self.total] = targets.numpy()
         self.targets = targets
+        self.shares = row_shares(self.objective, self.total, self.padded)
         self.raw = np.concatenate([self.layers[place].weight.numpy().ravel() for _, place in self.groups])
 
     def _weights(self, gates: Float32Array) -> list[torch.Tensor]:
@@ -193,7 +193,7 @@ class FusedWeightsEvaluator:
         cache.net = np.concatenate([weight.numpy().T.ravel() for weight in weights])
         cache.base = np.zeros(self.padded, np.float32)
         cache.base[: self.total] = losses.numpy()
-        cache.loss = float(np.mean(cache.base[: self.total], dtype=np.float64))
+        cache.loss = self._mean(cache.base[: self.total])
         return cache
 
     def _by_unit(self, layers: list[torch.Tensor]) -> Float32Array:
@@ -210,4 +210,10 @@ class FusedWeightsEvaluator:
         gates = gates_of(position, self.sharpness)
         sites = moves.sites[replica, k, : moves.size[replica, k]]
         gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)
-        return float(np.mean(self._forward(self._weights(gates))[1].numpy(), dtype=np.float64))
+        return self._mean(self._forward(self._weights(gates))[1].numpy())
+
+    def _mean(self, losses: Float32Array) -> float:
+        """Return the mean of the rows' losses (B,), under their weights where they have any."""
+        if not self.shares.size:
+            return float(np.mean(losses, dtype=np.float64))
+        return float(np.mean(losses * self.shares[: self.total]))

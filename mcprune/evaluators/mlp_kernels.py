@@ -189,6 +189,32 @@ def mean_loss(values: Float32Array, count: int) -> float:
 
 
 @contracted_kernel
+def weighted_mean(values: Float32Array, shares: FloatArray, count: int) -> float:
+    """Return what `mean_loss` returns of losses times shares; their mean is 1."""
+    a = b = c = d = e = f = g = h = 0.0
+    whole = count - count % 8
+    for q in range(0, whole, 8):
+        a += values[q] * shares[q]
+        b += values[q + 1] * shares[q + 1]
+        c += values[q + 2] * shares[q + 2]
+        d += values[q + 3] * shares[q + 3]
+        e += values[q + 4] * shares[q + 4]
+        f += values[q + 5] * shares[q + 5]
+        g += values[q + 6] * shares[q + 6]
+        h += values[q + 7] * shares[q + 7]
+    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for q in range(whole, count):
+        total += values[q] * shares[q]
+    return float(total / count)
+
+
+@contracted_kernel
+def row_mean(values: Float32Array, shares: FloatArray, count: int) -> float:
+    """Return the mean of the first `count` losses, under shares where there are any."""
+    return mean_loss(values, count) if shares.shape[0] == 0 else weighted_mean(values, shares, count)
+
+
+@contracted_kernel
 def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float, quantile: float) -> bool:
     """Whether the mean change over all rows exceeds `room`, judged by the first `seen` rows of a batch in random order.
 
@@ -300,7 +326,7 @@ def _enter(
 @contracted_kernel
 def _through_simd_rows(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, lowest: int, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool,
     limit: float, now: float, looks: IntArray, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
@@ -370,6 +396,8 @@ def _through_simd_rows(
         if look < looks.shape[0]:
             for q in range(first, min(first + 16, count)):
                 change = np.float64(mine[q]) - before[q]
+                if shares.shape[0] > 0:
+                    change *= shares[rows[q]]
                 drift += change
                 spread += change * change
             seen = rows[first + 16] if first + 16 < count else total_rows
@@ -382,14 +410,14 @@ def _through_simd_rows(
         all_rows = base.copy()
         for q in range(count):
             all_rows[rows[q]] = mine[q]
-        return mean_loss(all_rows, total_rows), total_rows
-    return mean_loss(mine, total_rows), total_rows
+        return row_mean(all_rows, shares, total_rows), total_rows
+    return row_mean(mine, shares, total_rows), total_rows
 
 
 @contracted_kernel
 def _through_layers(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, lowest: int, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool,
     limit: float, now: float, looks: IntArray, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
@@ -451,6 +479,8 @@ def _through_layers(
             top, total = sum_exp(block, q, shapes[layers - 1, OUTPUTS])
             value = np.log(total) + top - block[q, labels[b]]
             change = np.float64(value) - base[b]
+            if shares.shape[0] > 0:
+                change *= shares[b]
             drift += change
             spread += change * change
             mine[b] = value
@@ -463,13 +493,13 @@ def _through_layers(
                 return now + drift / seen, seen
             while look < looks.shape[0] and looks[look] <= seen:
                 look += 1
-    return mean_loss(mine, total_rows), total_rows
+    return row_mean(mine, shares, total_rows), total_rows
 
 
 @contracted_inline
 def _walk(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool, limit: float,
     now: float, looks: IntArray, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
@@ -483,13 +513,13 @@ def _walk(
         lowest = min(lowest, level[sites[m]])
     if lowest >= shapes.shape[0] - 2:
         result = _through_simd_rows(
-            features, pitch, total_rows, labels, pre, net, shapes, base, gates, first_gates, level, local, lowest, size,
-            sites, changed, code, settling, limit, now, looks, quantile,
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, lowest,
+            size, sites, changed, code, settling, limit, now, looks, quantile,
         )  # fmt: skip
     else:
         result = _through_layers(
-            features, pitch, total_rows, labels, pre, net, shapes, base, gates, first_gates, level, local, lowest, size,
-            sites, changed, code, settling, limit, now, looks, quantile,
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, lowest,
+            size, sites, changed, code, settling, limit, now, looks, quantile,
         )  # fmt: skip
     return result
 
@@ -497,7 +527,7 @@ def _walk(
 @contracted_kernel
 def evaluate(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, settling: bool,
     limits: FloatArray, now: float, looks: IntArray, quantile: float,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
@@ -511,6 +541,7 @@ def evaluate(
     pre, net : vectors with the matrices of all layers: (B, out) or (out, B padded); (in, out) and (1, out)
     shapes : (layers, 7), offsets and sides of these matrices
     base : (B padded,), current loss of each row
+    shares : (B padded,), weights of the rows, of mean 1 over B; empty where all rows count alike
     gates : (layers, widest), gates of the units of each layer, 1 where a unit is no site
     first_gates : (N,), gates of the inputs
     level, local : (S,), level of every site, and its index within the level
@@ -530,8 +561,8 @@ def evaluate(
     for k in range(size.shape[0]):
         if size[k] > 0:
             out[k], seen[k] = _walk(
-                features, pitch, total_rows, labels, pre, net, shapes, base, gates if settling else gates.copy(), first_gates,
-                level, local, size[k], sites[k], changed[k], code, settling, limits[k], now, looks, quantile,
+                features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates if settling else gates.copy(),
+                first_gates, level, local, size[k], sites[k], changed[k], code, settling, limits[k], now, looks, quantile,
             )  # fmt: skip
     return out, seen
 
@@ -539,7 +570,7 @@ def evaluate(
 @contracted_parallel_kernel
 def evaluate_parallel(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, limits: FloatArray,
     now: float, looks: IntArray, quantile: float,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
@@ -549,7 +580,7 @@ def evaluate_parallel(
     for k in numba.prange(size.shape[0]):
         if size[k] > 0:
             out[k], seen[k] = _walk(
-                features, pitch, total_rows, labels, pre, net, shapes, base, gates.copy(), first_gates, level, local, size[k],
-                sites[k], changed[k], code, False, limits[k], now, looks, quantile,
+                features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates.copy(), first_gates, level, local,
+                size[k], sites[k], changed[k], code, False, limits[k], now, looks, quantile,
             )  # fmt: skip
     return out, seen

@@ -127,7 +127,7 @@ def _place(values: Float32Array, part: int, classes: int, c: int, logits: Float3
 
 @contracted_kernel
 def _walk(
-    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, labels: Int32Array,
+    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, shares: FloatArray, labels: Int32Array,
     net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
     size: int, sites: IntArray, steps_of: Float32Array, settling: bool, scratch: Scratch,
 ) -> float:  # fmt: skip
@@ -242,7 +242,8 @@ def _walk(
         for q in range(0, part, 16):
             entropies(logits[q * classes :], classes, targets, q, moved, before, mine)
         for q in range(real):
-            change += np.float64(mine[q]) - np.float64(before[q])
+            step_of_row = np.float64(mine[q]) - np.float64(before[q])
+            change += step_of_row if shares.size == 0 else step_of_row * shares[rows[first + q]]
             if settling:
                 base[rows[first + q]] = mine[q]
     return change
@@ -265,7 +266,7 @@ def _scratch(shapes: IntArray, padded: int, most: int) -> Scratch:
 
 @contracted_kernel
 def _changes(
-    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, labels: Int32Array,
+    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, shares: FloatArray, labels: Int32Array,
     net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
     size: Int32Array, sites: IntArray, steps_of: Float32Array, settling: bool, first: int, last: int, out: FloatArray,
 ) -> None:  # fmt: skip
@@ -274,14 +275,14 @@ def _changes(
     for k in range(first, last):
         if size[k] > 0:
             out[k] = _walk(
-                inputs, signals, pre, base, labels, net, shapes, level, outs, ins, code, total, size[k], sites[k], steps_of[k],
+                inputs, signals, pre, base, shares, labels, net, shapes, level, outs, ins, code, total, size[k], sites[k], steps_of[k],
                 settling, scratch,
             )  # fmt: skip
 
 
 @contracted_kernel
 def evaluate(
-    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, labels: Int32Array,
+    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, shares: FloatArray, labels: Int32Array,
     net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
     size: Int32Array, sites: IntArray, steps_of: Float32Array, settling: bool,
 ) -> FloatArray:  # fmt: skip
@@ -293,6 +294,7 @@ def evaluate(
     signals, pre, net : vectors with the matrices of all layers
     shapes : (layers, 4), offsets and sides of these matrices
     base, labels : (B padded,), loss and class of each row
+    shares : (B padded,), weights of the rows, of mean 1 over B; empty where all rows count alike
     level, outs, ins : (S,), layer, output and input of every site
     total : B
     size, sites, steps_of : (K,), (K, M), (K, M), the moves: how many sites change, which, and the changes of their weights
@@ -300,7 +302,7 @@ def evaluate(
     """
     out = np.full(size.shape[0], np.nan)
     _changes(
-        inputs, signals, pre, base, labels, net, shapes, level, outs, ins, code, total, size, sites, steps_of, settling, 0,
+        inputs, signals, pre, base, shares, labels, net, shapes, level, outs, ins, code, total, size, sites, steps_of, settling, 0,
         size.shape[0], out,
     )  # fmt: skip
     return out
@@ -308,7 +310,7 @@ def evaluate(
 
 @contracted_parallel_kernel
 def evaluate_parallel(
-    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, labels: Int32Array,
+    inputs: Float32Array, signals: Float32Array, pre: Float32Array, base: Float32Array, shares: FloatArray, labels: Int32Array,
     net: Float32Array, shapes: IntArray, level: IntArray, outs: IntArray, ins: IntArray, code: int, total: int,
     size: Int32Array, sites: IntArray, steps_of: Float32Array,
 ) -> FloatArray:  # fmt: skip
@@ -317,7 +319,7 @@ def evaluate_parallel(
     out = np.full(count, np.nan)
     for share in numba.prange((count + SHARE - 1) // SHARE):
         _changes(
-            inputs, signals, pre, base, labels, net, shapes, level, outs, ins, code, total, size, sites, steps_of, False,
+            inputs, signals, pre, base, shares, labels, net, shapes, level, outs, ins, code, total, size, sites, steps_of, False,
             share * SHARE, min((share + 1) * SHARE, count), out,
         )  # fmt: skip
     return out

@@ -13,6 +13,7 @@ from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.load import load as load_data
 from mcprune.data.new_rows import read_rows
+from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, FolderError, McpruneError, brief
 from mcprune.exporters.footprint import whole_model
 from mcprune.exporters.graphs import need_onnx
@@ -143,6 +144,7 @@ def _rows(source: Source, source_rows: str | os.PathLike[str] | AnyArray | None)
                     header=asked.header,
                     id_columns=asked.id_columns,
                     required=small.feature_names,
+                    sample_weight=None if asked.sample_weight == FROM_ARRAY else asked.sample_weight,
                 )
                 fits = data.feature_names == small.feature_names and data.labels == small.labels
                 if fits:

@@ -39,12 +39,6 @@ class CrossEntropy(RowWeighted):
         return row_mean(flat.reshape(count, rows), self.weights)
 
 
-class WeightedCrossEntropy(CrossEntropy):
-    """The same under weights of the rows; by another name, since kernels that compute the plain mean cannot be used for it."""
-
-    name = "weighted cross-entropy"
-
-
 class ErrorRate(RowWeighted):
     """Share of the rows whose largest output is not their class."""
 

@@ -15,6 +15,7 @@ from mcprune.errors import ObjectiveError, brief
 from mcprune.objectives.base import Rows
 from mcprune.types import AnyArray, BoolArray, FloatArray
 
+WEIGHTS = "sample_weight"  # the parameter that gets the weights of the rows
 AGAIN = 64  # every 64th call is repeated: the value must depend on the arguments alone
 
 
@@ -26,7 +27,8 @@ class OwnObjective:
     function : callable
         (predictions, targets, mask) -> a number to be minimised: float64 probabilities (B, C), int64 classes (B,), and bool
         (N,), True for a kept site; all read-only. With two parameters it does not get the mask, and then evaluators
-        that know only outputs can be used too. An attribute `lower_bound`, if there is one, is taken as it is.
+        that know only outputs can be used too. With a parameter called `sample_weight` it gets the weights of the rows, float64 (B,),
+        or None where all rows count alike. An attribute `lower_bound`, if there is one, is taken as it is.
     name : str
         For messages.
     """
@@ -38,10 +40,12 @@ class OwnObjective:
         if not callable(function):
             raise ObjectiveError(f"objective={name!r} is a {type(function).__name__}, no function; give one to call")
         try:
-            count = len(inspect.signature(function).parameters)
+            names = list(inspect.signature(function).parameters)
         except (TypeError, ValueError):  # some built-in functions have no signature
-            count = 3
-        self.reads_mask = count != 2
+            names = ["predictions", "targets", "mask"]
+        self.takes_weights = WEIGHTS in names
+        self.reads_mask = len(names) - self.takes_weights != 2
+        self._weights: AnyArray | None = None
         self.function = function
         self.name = self.description = name
         bound = getattr(function, "lower_bound", None)
@@ -49,7 +53,8 @@ class OwnObjective:
         self._calls = 0
 
     def begin(self, rows: Rows) -> None:
-        """See `Objective.begin`; the function gets no weights or groups."""
+        """See `Objective.begin`; the function gets no groups."""
+        self._weights = None if rows.weights is None else _fixed(rows.weights.double().cpu().numpy())
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the function's value of each candidate, shape (K,); see `Objective.losses`."""
@@ -82,7 +87,7 @@ class OwnObjective:
 
     def _value(self, arguments: list[AnyArray]) -> float:
         try:
-            value = self.function(*arguments)
+            value = self.function(*arguments, **({WEIGHTS: self._weights} if self.takes_weights else {}))
         except Exception as error:  # the user's own code
             raise ObjectiveError(
                 f"objective {self.name!r} raised {type(error).__name__}: {brief(error)}{_where(error)}; it is called with "

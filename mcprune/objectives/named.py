@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mcprune.errors import ConfigError
+from mcprune.errors import ConfigError, ObjectiveError
 from mcprune.objectives.base import Objective
-from mcprune.objectives.classification import CrossEntropy, ErrorRate, WeightedCrossEntropy
+from mcprune.objectives.classification import CrossEntropy, ErrorRate
 from mcprune.objectives.custom import OwnObjective, from_file
 from mcprune.objectives.decisions import Cost, WorstGroup
 from mcprune.objectives.ranking import BackgroundAt, RocAuc, Significance
@@ -34,17 +34,25 @@ def make_objective(
     columns : sequence of str
         The inputs' names.
     is_weighted : bool
-        Rows have weights.
+        Rows have sample weights, which the objective must take.
 
     Raises
     ------
     ConfigError, ObjectiveError
-        A name, parameter, class or column that does not exist.
+        A name, parameter, class or column that does not exist; a function that takes no weights.
     """
-    if not isinstance(text, str):
-        return OwnObjective(text, getattr(text, "__name__", type(text).__name__))
-    if is_file(text):
-        return from_file(text)
+    if not isinstance(text, str) or is_file(text):
+        own = (
+            from_file(text)
+            if isinstance(text, str)
+            else OwnObjective(text, getattr(text, "__name__", type(text).__name__))
+        )
+        if is_weighted and not own.takes_weights:
+            raise ObjectiveError(
+                f"objective {own.name!r} counts all rows alike, but the rows have sample weights. Give the function a parameter "
+                "sample_weight: it gets the weights of the rows."
+            )
+        return own
     if text.startswith(FUNCTION):
         raise ConfigError(
             f"objective={text!r} was a function given from Python, which a file cannot hold; give --objective FILE.py:NAME"
@@ -54,7 +62,7 @@ def make_objective(
         if parameters:
             raise ConfigError(f"objective={text!r}: {name} takes no parameter; write {USAGE[name]}")
         if name == PLAIN:
-            return WeightedCrossEntropy() if is_weighted else CrossEntropy()
+            return CrossEntropy()
         return ErrorRate() if name == "error" else RocAuc()
     if name == "rejection":
         if not parameters:

@@ -69,7 +69,8 @@ def kept_and_accuracy(page: Page, runs: Runs, features: Sequence[str] | None) ->
 def _scores(page: Page, run: EventLog) -> None:
     objective = run.started.objective
     if run.scores:
-        page.table(table.header(objective), [table.cells(score, objective) for score in run.scores])
+        titles = table.header(objective, is_weighted=run.started.is_weighted)
+        page.table(titles, [table.cells(score, objective) for score in run.scores])
 
 
 def several(page: Page, runs: Runs) -> None:

@@ -14,9 +14,10 @@ HEADER = ["", "sites kept", "test accuracy", "spread", "masks", "seconds"]
 MOST = 200  # names or ranges of indices that are listed; mask.json has them all
 
 
-def header(objective: str | None) -> list[str]:
-    """Return the titles; the objective follows the accuracy unless it is cross-entropy."""
-    return HEADER if objective is None else [*HEADER[:3], objective, *HEADER[3:]]
+def header(objective: str | None, *, is_weighted: bool = False) -> list[str]:
+    """Return the titles; the objective follows the accuracy unless it is cross-entropy, and both may be weighted by rows."""
+    titles = [*HEADER[:2], "weighted test accuracy", *HEADER[3:]] if is_weighted else HEADER
+    return titles if objective is None else [*titles[:3], objective, *titles[3:]]
 
 
 def cells(score: Scored, objective: str | None = None) -> list[str]:

@@ -140,7 +140,9 @@ def report(output: Output, done: RunDone) -> None:
         ]
     )
     objective = done.objective
-    output.table(table.header(objective), [table.cells(score, objective) for score in done.scores])
+    output.table(
+        table.header(objective, is_weighted=done.is_weighted), [table.cells(score, objective) for score in done.scores]
+    )
     output.lines(
         [
             "",

@@ -60,6 +60,7 @@ class Guard:
         self.is_on = (
             len(plan.stack) > 1 and plan.is_plain_objective and plan.space.is_count and len(rows.targets) >= LEAST_ROWS
         )
+        self.share = None if rows.weights is None else rows.weights / rows.weights.sum()
         self.features, self.targets = (
             plan.rows(plan.seen(rows.features)),
             torch.from_numpy(rows.targets).to(plan.device),
@@ -75,13 +76,17 @@ class Guard:
         if not self.is_on or state.fallen or int(mask.sum()) != self.plan.keep:
             return
         losses = self._losses(mask)
-        if state.block == 0 or losses.mean() <= state.losses.mean():
+        if state.block == 0 or self._mean(losses) <= self._mean(state.losses):
             state.mask[:], state.losses[:], state.search_loss, state.block = mask, losses, search_loss, block
             return
         change = losses - state.losses
-        error = float(change.std(ddof=1)) / math.sqrt(len(change))
-        if search_loss < state.search_loss and float(change.mean()) > ERRORS * error:
-            state.fallen = [float(block), search_loss, float(losses.mean())]
+        away = self._mean(change)
+        if self.share is None:
+            error = float(change.std(ddof=1)) / math.sqrt(len(change))
+        else:
+            error = float(np.sqrt(self.share**2 @ (change - away) ** 2))
+        if search_loss < state.search_loss and away > ERRORS * error:
+            state.fallen = [float(block), search_loss, self._mean(losses)]
 
     def note(self, state: GuardState) -> str:
         """Return what to say of a search that has fallen away; empty where it has not."""
@@ -90,9 +95,14 @@ class Guard:
         block, search_loss, loss = state.fallen
         return (
             f"The search began to fit its own rows: from block {state.block:,} to {block:,.0f} its loss fell from {state.search_loss:.4f} "
-            f"to {search_loss:.4f}, but that on {len(self.targets):,} validation rows rose from {state.losses.mean():.4f} to {loss:.4f}. "
+            f"to {search_loss:.4f}, but that on {len(self.targets):,} validation rows rose from {self._mean(state.losses):.4f} to "
+            f"{loss:.4f}. "
             f"The mask of block {state.block:,} stays in the running."
         )
+
+    def _mean(self, losses: FloatArray) -> float:
+        """Return the mean over the rows (rows,), under their weights where they have any."""
+        return float(losses.mean() if self.share is None else self.share @ losses)
 
     @torch.no_grad()
     def _losses(self, mask: BoolArray) -> FloatArray:

@@ -220,6 +220,7 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         blocks=plan.train.blocks,
         config=plan.config.flat(),
         objective=None if plan.is_plain_objective else plan.objective.description,
+        is_weighted=data.is_weighted,
         **search.method.description(),
     )
 

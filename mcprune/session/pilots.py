@@ -270,17 +270,20 @@ def _score(plan: Plan, make_search: MakeSearch, until: float = math.inf) -> tupl
     mask: BoolArray = search.finish(1)
     refit = Refit(trial, lambda: False)
     model = refit.small(mask, plan.runtime.seed)
-    rows, targets = trial.rows(plan.splits.train.features), refit.y[: len(plan.splits.train.targets)]
+    count = len(plan.splits.train.targets)
+    rows, targets = trial.rows(plan.splits.train.features), refit.y[:count]
     epochs = max(1, round(REFIT_STEPS * plan.train.epochs))
     try:
         fit(
             model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.train.batch_size,
             learning_rate=plan.train.learning_rate, weight_decay=plan.train.weight_decay, seed=plan.runtime.seed,
-            should_stop=is_late,
+            should_stop=is_late, weights=None if refit.weights is None else refit.weights[:count],
         )  # fmt: skip
     except KeyboardInterrupt:
         if is_late():
             raise TimeoutError from None
         raise
-    score = accuracy(model, refit.columns(search.validation.features, mask), search.validation.targets)
+    validation = search.validation
+    columns = refit.columns(validation.features, mask)
+    score = accuracy(model, columns, validation.targets, weights=validation.weights)
     return score, search.forwards() + 3 * epochs * len(targets)

@@ -217,7 +217,9 @@ class Search(SearchStatus):
         plan.spent_forwards += 3 * self.trainer.pretrain(epochs, plan.train.weight_decay, should_stop)
         right = self.validation.accuracy(np.ones(plan.sites.size, bool))
         return f"trained for {epochs:,} epochs with all sites kept" + (
-            "" if right is None else f", {right:.4f} right on the validation part"
+            ""
+            if right is None
+            else f", {right:.4f} right on the validation part{' by weight' * plan.splits.is_weighted}"
         )
 
     def start(self) -> None:

@@ -39,19 +39,23 @@ class Validation:
     ----------
     features, targets : tensor, shape (rows, N) and (rows,)
         Possibly of no rows.
+    weights : ndarray of float64, shape (rows,), or None
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.features = plan.rows(plan.seen(plan.splits.validation.features))
         self.targets = torch.from_numpy(plan.splits.validation.targets).to(plan.device)
+        self.weights = plan.splits.validation.weights
 
     def accuracy(self, mask: BoolArray) -> float | None:
-        """Return the accuracy under a mask (N,); None without rows."""
+        """Return the accuracy under a mask (N,), by the rows' weights where they have any; None without rows."""
         if not len(self.targets):
             return None
         gated = self.plan.gated
-        return accuracy(gated, self.features, self.targets, gated.hard_gates(self.plan.seen(mask)))
+        return accuracy(
+            gated, self.features, self.targets, gated.hard_gates(self.plan.seen(mask)), weights=self.weights
+        )
 
     def objective(self, mask: BoolArray) -> float | None:
         """Return the objective under a mask (N,); None for plain cross-entropy, and without rows."""
@@ -60,7 +64,16 @@ class Validation:
             return None
         groups = coded_groups(plan.objective, plan.splits.validation.features)
         gates = plan.gated.hard_gates(plan.seen(mask))
-        return value_of(plan.objective, plan.gated, self.features, self.targets, mask=mask, gates=gates, groups=groups)
+        return value_of(
+            plan.objective,
+            plan.gated,
+            self.features,
+            self.targets,
+            mask=mask,
+            gates=gates,
+            groups=groups,
+            weights=self.weights,
+        )
 
 
 class SearchStatus:

@@ -44,6 +44,8 @@ def sentence(
     image_shape: Sequence[int] | None,
     kept: int,
     objective: str | None = None,
+    *,
+    is_weighted: bool = False,
 ) -> str:
     """Return the result of a run as one sentence.
 
@@ -57,6 +59,8 @@ def sentence(
         Kept sites.
     objective : str, optional
         Description of what was minimised, where that is not cross-entropy.
+    is_weighted : bool
+        The accuracies are weighted by sample weights.
 
     Examples
     --------
@@ -67,12 +71,13 @@ def sentence(
     """
     start = f"{kept:,} of {sum(group.size for group in sites):,} {noun(sites, image_shape)}"
     model, whole = score_of(scores, OF_MODEL), score_of(scores, OF_ALL)
+    measure = "weighted test accuracy" if is_weighted else "test accuracy"
     if model is None or model.accuracy is None:
         return f"{start} are kept; without test rows no accuracy was measured"
     if whole is None or whole.accuracy is None:
-        parts = [f"{start} reach {short(model.accuracy)} test accuracy"]
+        parts = [f"{start} reach {short(model.accuracy)} {measure}"]
     else:
-        parts = [f"{start} keep {short(model.accuracy)} of {short(whole.accuracy)} test accuracy"]
+        parts = [f"{start} keep {short(model.accuracy)} of {short(whole.accuracy)} {measure}"]
     if objective is not None and model.objective is not None:
         parts.append(f"{objective} {model.objective:.4f}")
     end, brief = "", score_of(scores, ["hard mask" + SHORT])

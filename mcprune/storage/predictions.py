@@ -30,12 +30,15 @@ class Predictions(NamedTuple):
         By a model with all sites.
     n_rows : int
         Test rows of the run; of many, a random part is stored.
+    weights : ndarray of float32, shape (rows,), or None
+        Sample weights.
     """
 
     targets: IntArray
     pruned: Float32Array
     whole: Float32Array | None
     n_rows: int
+    weights: Float32Array | None = None
 
 
 def stored_rows(n_rows: int, n_classes: int, seed: int) -> IntArray:
@@ -51,6 +54,8 @@ def predictions_bytes(predictions: Predictions) -> bytes:
     tensors = {"targets": predictions.targets.astype(np.int32), "pruned": predictions.pruned}
     if predictions.whole is not None:
         tensors["whole"] = predictions.whole
+    if predictions.weights is not None:
+        tensors["weights"] = predictions.weights
     return bytes(write_tensors(tensors, {"rows": str(predictions.n_rows)}))
 
 
@@ -69,8 +74,10 @@ def read_predictions(folder: str | Path, n_rows: int) -> Predictions | None:
         targets, pruned = tensors["targets"].astype(np.int64), tensors["pruned"].astype(np.float32)
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
-    whole = tensors.get("whole")
+    whole, weights = tensors.get("whole"), tensors.get("weights")
     is_whole = pruned.ndim == 2 and targets.shape == pruned.shape[:1] and (whole is None or whole.shape == pruned.shape)
     if not is_whole or not targets.size or not 0 <= targets.min() <= targets.max() < pruned.shape[1]:
         return None
-    return Predictions(targets, pruned, whole, n_rows)
+    if weights is not None and (weights.shape != targets.shape or not (weights > 0).all()):
+        return None
+    return Predictions(targets, pruned, whole, n_rows, weights)

@@ -218,6 +218,8 @@ class RunDone(Event):
         The result in one sentence.
     simpler : str
         A sentence on simpler ways that do as well within one standard error; empty where there is none.
+    is_weighted : bool
+        As in `run_started`: the accuracies are shares of the sum of sample weights.
     """
 
     name: str
@@ -241,6 +243,7 @@ class RunDone(Event):
     nonzero_weights: BeforeAfter
     summary: str = ""
     simpler: str = ""
+    is_weighted: bool = False
     outcome: object = field(
         default=None, repr=False, compare=False, metadata={"json": False}
     )  # session.finish.finalize.Outcome

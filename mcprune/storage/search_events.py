@@ -62,6 +62,8 @@ class RunStarted(Event):
         How candidates are evaluated.
     canonical : str
         The evaluator that the current loss of a block comes from; `none` where no candidates are evaluated.
+    is_weighted : bool
+        Rows have sample weights: every loss, accuracy and objective of the run's events is a weighted mean over rows.
     """
 
     version: str
@@ -87,6 +89,7 @@ class RunStarted(Event):
     objective: str | None
     evaluator: str
     canonical: str
+    is_weighted: bool = False
 
 
 @dataclass(frozen=True)

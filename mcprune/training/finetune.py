@@ -82,13 +82,19 @@ def finetune_steps(
 
 @torch.no_grad()
 def finetune_least_squares(
-    model: nn.Module, sites: SiteMap, mask: torch.Tensor, features: torch.Tensor, *, ridge: float = RIDGE
+    model: nn.Module,
+    sites: SiteMap,
+    mask: torch.Tensor,
+    features: torch.Tensor,
+    *,
+    ridge: float = RIDGE,
+    weights: torch.Tensor | None = None,
 ) -> nn.Module:
     """Return a copy of the model whose Linear layers reproduce their outputs from what the mask keeps.
 
-    Layer by layer, the kept weights w and the bias b of each output minimise the sum over the rows of (x w + b - y)^2, plus `ridge`
-    times the mean square of x times |w - w_trained|^2. Here x is the input of the layer under the mask, with the layers before it
-    updated, and y the output of the layer with all sites kept. Frozen weights and biases do not change.
+    Layer by layer, the kept weights w and the bias b of each output minimise the (weighted) sum over the rows of (x w + b - y)^2,
+    plus `ridge` times the mean square of x times |w - w_trained|^2. Here x is the input of the layer under the mask, with the layers
+    before it updated, and y the output of the layer with all sites kept. Frozen weights and biases do not change.
 
     Parameters
     ----------
@@ -98,6 +104,8 @@ def finetune_least_squares(
     mask : Tensor of bool, shape (N,)
     features : Tensor, shape (rows, ...)
     ridge : float
+    weights : tensor of float32, shape (rows,), optional
+        Of the rows; their scale does not matter.
 
     Raises
     ------
@@ -132,8 +140,12 @@ def finetune_least_squares(
                 y = whole_values["output"].reshape(-1, layer.out_features).double()
                 y = y if fixed_bias is None else y - fixed_bias
                 x = torch.cat([x, torch.full((len(x), 1), float(has_bias), dtype=torch.float64, device=x.device)], 1)
-                gram += (x.T @ x).cpu()
-                product += (x.T @ y).cpu()
+                left = x
+                if weights is not None:  # a row of a layer may be one place of several of a row of the data
+                    share = (weights[first : first + PART].double() / weights.double().mean()).to(x)
+                    left = x * share.repeat_interleave(len(x) // len(rows))[:, None]
+                gram += (left.T @ x).cpu()
+                product += (left.T @ y).cpu()
             scale = ridge * float(gram.diagonal()[:-1].mean())
             chosen = kept.get(name, torch.ones(layer.weight.shape, dtype=torch.bool)).cpu()
             for unit in range(layer.out_features):

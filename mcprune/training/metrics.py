@@ -12,7 +12,7 @@ from mcprune.errors import ObjectiveError
 from mcprune.evaluators.choose import EvaluationProblem, make_canonical
 from mcprune.objectives.base import Objective, Rows, losses_of
 from mcprune.objectives.decisions import WorstGroup
-from mcprune.types import AnyArray, BoolArray, Float32Array, IntArray
+from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
 PART = 8192  # rows at a time
 MOST_GROUPS = 1000
@@ -60,6 +60,7 @@ def value_of(
     mask: BoolArray,
     gates: torch.Tensor | None = None,
     groups: IntArray | None = None,
+    weights: FloatArray | None = None,
 ) -> float | None:
     """Return the objective of a classifier on rows of its own; None where it is not defined there.
 
@@ -71,13 +72,17 @@ def value_of(
         As the model takes them.
     mask : ndarray of bool, shape (N,)
     groups : ndarray of int64, shape (rows,), optional
+    weights : ndarray of float64, shape (rows,), optional
+        Sample weights.
     """
     if not len(targets):
         return None
     model.eval()
     parts = [features[first : first + PART] for first in range(0, len(targets), PART)]
     logits = torch.cat([model(part) if gates is None else model(part, gates) for part in parts])[None]
-    objective.begin(Rows(None, None if groups is None else torch.from_numpy(groups).to(targets.device)))
+    objective.begin(
+        Rows(*(None if one is None else torch.from_numpy(one).to(targets.device) for one in (weights, groups)))
+    )
     try:
         losses = losses_of(objective, logits, targets, mask[None])
     except ObjectiveError:  # a class that is not among these rows
@@ -86,10 +91,21 @@ def value_of(
 
 
 def accuracy(
-    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None
+    model: nn.Module,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    gates: torch.Tensor | None = None,
+    *,
+    weights: FloatArray | None = None,
 ) -> float:
-    """Return the share of rows (rows, ...) whose largest logit is that of their target (rows,); `gates` (N,) for a GatedModel."""
-    return int(correct(model, features, targets, gates).sum()) / max(len(targets), 1)
+    """Return the share of rows (rows, ...) whose largest logit is that of their target (rows,); `gates` (N,) for a GatedModel.
+
+    Sample weights (rows,) make it the share of the sum of weights.
+    """
+    right = correct(model, features, targets, gates)
+    if weights is not None:
+        return float(weights @ right / weights.sum())
+    return int(right.sum()) / max(len(targets), 1)
 
 
 @torch.no_grad()

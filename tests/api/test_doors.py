@@ -144,11 +144,10 @@ def test_what_a_fit_decides_itself_is_no_option():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(mcprune.McpruneError, match="options names sites, which is no option of a fit"):
         mcprune.MarkovSelector(2, options={"sites": "units"}).fit(X, y)
-    weights = np.linspace(0.5, 1.5, len(y))
-    with pytest.raises(mcprune.McpruneError, match=r"Sample weights with validation=0\.2 and test=0\.0"):
-        mcprune.MarkovSelector(2, options={"validation": 0.2, **QUICK}).fit(X, y, weights)
-    with pytest.raises(mcprune.McpruneError, match="sample_weight with start, which counts all rows alike"):
-        mcprune.MarkovSelector(2, options={"start": "obd", **QUICK}).fit(X, y, weights)
+    weights = np.linspace(0.5, 1.5, len(y))  # which every option takes
+    for options in ({"validation": 0.2}, {"start": "obd"}, {"method": "importance"}):
+        selector = mcprune.MarkovSelector(2, options={**QUICK, **options})
+        assert selector.fit(X, y, weights).get_support().sum() == 2
 
 
 @pytest.mark.slow

@@ -138,12 +138,13 @@ def test_empty_parts_are_empty():
 
 def test_training_and_validation_rows_lie_one_behind_the_other_in_memory():
     prepared = prepare(load("wine"), seed=5, validation=0.2, test=0.2)
-    x, y = prepared.all_but_test()
+    x, y, weights, _ = prepared.all_but_test()
+    assert weights is None
     assert np.shares_memory(x, prepared.train.features)
     assert np.shares_memory(x, prepared.validation.features)
     for rows in (prepared, prepared._replace(train=prepared.train._replace(features=prepared.train.features.copy()))):
-        x, y = rows.all_but_test()
+        x, y, *_ = rows.all_but_test()
         np.testing.assert_array_equal(x, np.concatenate([prepared.train.features, prepared.validation.features]))
         np.testing.assert_array_equal(y, np.concatenate([prepared.train.targets, prepared.validation.targets]))
     without = prepare(load("wine"), seed=5, validation=0, test=0.2)
-    assert without.all_but_test()[0].shape == without.train.features.shape
+    assert without.all_but_test().features.shape == without.train.features.shape

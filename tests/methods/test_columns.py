@@ -6,7 +6,7 @@ from sklearn.feature_selection import f_classif
 
 from mcprune.config.measures import COLUMN_SELECTORS
 from mcprune.methods import columns
-from mcprune.methods.columns import column_scores, f_scores
+from mcprune.methods.columns import binned_information, column_scores, f_scores
 
 
 def table(rows=200, width=40, classes=3, seed=0):
@@ -63,3 +63,34 @@ def test_of_many_columns_those_with_the_highest_f_are_looked_at(name, monkeypatc
     assert set(np.argsort(-scores)[:5]) == set(np.argsort(-by_f)[:5])
     assert set(np.argsort(-scores)[:2]) == {3, 7}
     np.testing.assert_array_equal(np.argsort(-scores)[5:], np.argsort(-by_f)[5:])
+
+
+def test_a_weight_in_the_binned_information_is_a_repeated_row():
+    x, y = table()
+    times = np.random.default_rng(1).integers(1, 4, len(y))
+    ones = np.ones(int(times.sum()))
+    weighted = binned_information(x, y, times.astype(float))
+    np.testing.assert_allclose(weighted, binned_information(x.repeat(times, 0), y.repeat(times), ones), atol=1e-9)
+    np.testing.assert_allclose(weighted, binned_information(x, y, 0.01 * times), atol=1e-9)
+    assert weighted[5] == pytest.approx(0.0, abs=1e-12)  # constant
+    assert abs(weighted - binned_information(x, y, np.ones(len(y)))).max() > 1e-2  # the control
+    exact = np.log(2)  # of a column that is one of two classes
+    assert binned_information(np.array([[0.0], [0], [1], [1]], np.float32), np.array([0, 0, 1, 1]), np.ones(4))[
+        0
+    ] == pytest.approx(exact)
+
+
+@pytest.mark.parametrize("name", COLUMN_SELECTORS)
+def test_every_selector_looks_at_the_weights(name):
+    x, y = table(rows=400)
+    x[:200, 3], x[200:, 7] = (
+        x[200:, 3].copy(),
+        x[:200, 7].copy(),
+    )  # column 7 serves the first half, column 3 the second one
+    x[:200, 3] = np.random.default_rng(5).normal(size=200)
+    x[200:, 7] = np.random.default_rng(6).normal(size=200)
+    best = [
+        int(np.argmax(column_scores(name, x, y, np.where(half, 1.0, 1e-3), keep=1, seed=0)))
+        for half in (np.arange(400) < 200, np.arange(400) >= 200)
+    ]
+    assert best == [7, 3]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mcprune.errors import ObjectiveError
+from mcprune.objectives.base import Rows
 from mcprune.objectives.custom import AGAIN, OwnObjective
 from mcprune.objectives.named import make_objective
 
@@ -108,3 +109,28 @@ def test_from_a_file(tmp_path):
     path.write_text("1 / 0")
     with pytest.raises(ObjectiveError, match="cannot be run, ZeroDivisionError"):
         make_objective(f"{path}:loss")
+
+
+def test_it_gets_the_weights_of_the_rows_by_name():
+    def mean(predictions, targets, mask, sample_weight):
+        assert sample_weight is None or not sample_weight.flags.writeable
+        return float(np.average(1 - predictions[np.arange(len(targets)), targets], weights=sample_weight))
+
+    objective = make_objective(mean, (0, 1), is_weighted=True)
+    assert objective.reads_mask
+    assert not make_objective(lambda predictions, targets, sample_weight: 0.0).reads_mask
+    logits, targets = torch.tensor([[[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]]), torch.tensor([0, 1, 1])
+    right = float(torch.softmax(logits[0, 0], 0)[0])
+    masks = np.ones((1, 2), bool)
+    assert objective.masked_losses(logits, targets, masks)[0] == pytest.approx((2 * (1 - right) + right) / 3)
+    objective.begin(Rows(torch.tensor([1.0, 4.0, 1.0])))
+    assert objective.masked_losses(logits, targets, masks)[0] == pytest.approx((2 * (1 - right) + 4 * right) / 6)
+
+
+def test_a_function_that_takes_no_weights_is_refused_where_there_are_some(tmp_path):
+    with pytest.raises(ObjectiveError, match=r"counts all rows alike.*Give the function a parameter sample_weight"):
+        make_objective(lambda predictions, targets: 0.0, is_weighted=True)
+    path = tmp_path / "own.py"
+    path.write_text("def objective(p, t, m):\n    return 0.0\n")
+    with pytest.raises(ObjectiveError, match="counts all rows alike"):
+        make_objective(str(path), is_weighted=True)

@@ -104,3 +104,20 @@ def test_a_search_that_has_fallen_away_ends_with_the_mask_before(monkeypatch):
     mask, _ = search.harden()
     np.testing.assert_array_equal(mask, wanted)
     np.testing.assert_array_equal(search.position() > 0, wanted)
+
+
+def test_weights_of_validation_rows_decide_what_is_worse(monkeypatch):
+    guard, state = guarded(monkeypatch, [])
+    rows = len(guard.targets)
+    heavy = np.arange(rows) < rows // 4
+    first, second = masks([0, 1, 2], [2, 5, 6])
+    # Better on one row of four, worse on the others: with weights on the former that is better on the whole.
+    losses = [np.full(rows, 0.5), np.where(heavy, 0.2, 0.9)]
+    for weights, best in ((None, first), (np.where(heavy, 20.0, 0.1), second)):
+        queue, state = list(losses), guard.init()
+        guard.share = None if weights is None else weights / weights.sum()
+        monkeypatch.setattr(guard, "_losses", lambda mask, queue=queue: queue.pop(0))
+        guard.look(state, first, 0.5, 10)
+        guard.look(state, second, 0.3, 20)
+        np.testing.assert_array_equal(state.mask, best)
+        assert bool(state.fallen) == (weights is None)

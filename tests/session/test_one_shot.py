@@ -245,3 +245,18 @@ def test_a_measure_of_the_trained_net_starts_the_chain():
     found, first = figures(events), next(event for event in events if event.kind == "progress")
     assert first.kept == 300
     assert abs(found["hard mask, not retrained"] - found["magnitude, not retrained"]) < 0.1
+
+
+def test_a_weight_in_least_squares_is_a_repeated_row():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 8, generator=draw)
+    times = torch.randint(1, 4, (200,), generator=draw)
+    model = build("mlp", 8, 3, (10,), seed=2)
+    sites = site_map(model, "inputs", 8)
+    mask = torch.arange(8) < 5
+    weighted = finetune_least_squares(model, sites, mask, x, weights=times.float())
+    repeated = finetune_least_squares(model, sites, mask, x.repeat_interleave(times, dim=0))
+    for one, other in zip(weighted.parameters(), repeated.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    alike = finetune_least_squares(model, sites, mask, x)
+    assert not torch.allclose(alike.layers[0].weight, weighted.layers[0].weight, atol=1e-3)  # the control

@@ -33,12 +33,13 @@ SCRATCH = f"Tuple({COUNTS}, int8[::1], {COUNTS}, {VECTOR})"
 LOG = f"Tuple(int32[:,::1], {MATRIX}, int8[:,::1])"
 FLOATS, FLOAT_ROWS, LABELS = "float32[::1]", "float32[:,::1]", "int32[::1]"
 NET = (
-    f"{FLOATS}, int64, int64, {LABELS}, {FLOATS}, {FLOATS}, {TABLE}, {FLOATS}, {FLOAT_ROWS}, {FLOATS}, {COUNTS}, {COUNTS}, "
-    f"int32[::1], {TABLE}, {FLOAT_ROWS}, int64"
+    f"{FLOATS}, int64, int64, {LABELS}, {FLOATS}, {FLOATS}, {TABLE}, {FLOATS}, {VECTOR}, {FLOAT_ROWS}, {FLOATS}, "
+    f"{COUNTS}, {COUNTS}, int32[::1], {TABLE}, {FLOAT_ROWS}, int64"
 )
 SCREEN = f"{VECTOR}, float64, {COUNTS}, float64"
 WEIGHTS = (
-    f"{FLOAT_ROWS}, {FLOATS}, {FLOATS}, {FLOATS}, {LABELS}, {FLOATS}, {TABLE}, {COUNTS}, {COUNTS}, {COUNTS}, int64, int64, "
+    f"{FLOAT_ROWS}, {FLOATS}, {FLOATS}, {FLOATS}, {VECTOR}, {LABELS}, {FLOATS}, {TABLE}, {COUNTS}, {COUNTS}, {COUNTS}, int64, "
+    "int64, "
     f"int32[::1], {TABLE}, {FLOAT_ROWS}"
 )
 COSTS = f"{COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}"
@@ -59,7 +60,7 @@ ENTRIES = {
     "kernels.whole_sums": f"{VECTOR}, float64, {VECTOR}",
     "mlp_kernels.evaluate": f"{NET}, bool, {SCREEN}",
     "mlp_kernels.evaluate_parallel": f"{NET}, {SCREEN}",
-    "mlp_kernels.mean_loss": f"{FLOATS}, int64",
+    "mlp_kernels.row_mean": f"{FLOATS}, {VECTOR}, int64",
     "rank_kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {RANKS}, {LAYERS}, {PLAN}, {SCORES}, {VECTOR}, {VECTOR}, int64, "
     f"{COUNTS}, {SCRATCH}, {LOG}, {CELLS}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS}, {MATRIX}, {INFO}, {TABLE}, {COUNTS}",
     "rank_kernels.build_rows": f"{MATRIX}, {MATRIX}, int32[:,::1], {MATRIX}, int32[:,::1], {TABLE}, int32[::1], {COUNTS}, {COUNTS}",

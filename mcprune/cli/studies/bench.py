@@ -28,8 +28,8 @@ QUICK, FULL = Size("digits", "16", 1.5), Size("mnist", "50", 180.0)
 QUICK_RETRAIN = "60"
 METHODS = "markov,fixed,ratio,mu-lambda,decade,stall,ramp,annealed,hard-concrete,straight-through,auto"
 SHARED = (
-    "data", "target", "test", "validation", "scale", "sites", "hidden", "activation", "dropout", "batch_size", "learning_rate",
-    "weight_decay", "retrain_epochs", "device", "threads", "max_memory",
+    "data", "target", "sample_weight", "test", "validation", "scale", "sites", "hidden", "activation", "dropout", "batch_size",
+    "learning_rate", "weight_decay", "retrain_epochs", "device", "threads", "max_memory",
 )  # fmt: skip
 
 
@@ -115,7 +115,8 @@ def bench(arguments: list[str]) -> int:
     comparison = Bench({**methods, **variants}, keeps, seeds, seconds, accuracies, shared)
     comparison.jobs()  # refused before the data are loaded
     root = study_folder(parsed.out, f"runs/bench-{Path(shared['data']).name.split('.')[0] or 'data'}")
-    study = BenchStudy(root, comparison, load(shared["data"], target=shared.get("target")), force=parsed.force)
+    data = load(shared["data"], target=shared.get("target"), sample_weight=shared.get("sample_weight"))
+    study = BenchStudy(root, comparison, data, force=parsed.force)
     return study.conduct(quiet=parsed.quiet, stdout=sys.stdout, stderr=sys.stderr)
 
 
@@ -123,6 +124,7 @@ def bench(arguments: list[str]) -> int:
 COMMON = {
     "data",
     "target",
+    "sample_weight",
     "test",
     "validation",
     "keep",

@@ -19,6 +19,10 @@ class Data(Section):
         json_schema_extra={"flat": "data"},
     )
     target: str | None = Field(default=None, description="column that holds the class (tables)")
+    sample_weight: str | None = Field(
+        default=None,
+        description="column that holds how often each row counts (tables): no feature then; training, losses and scores are weighted",
+    )
     header: Literal["auto", "yes", "no"] = Field(
         default="auto", description="whether the first line of a csv or tsv holds names; auto: its content decides"
     )

@@ -10,7 +10,7 @@ class DataSettings(NamedTuple):
 
     Attributes
     ----------
-    source, target, header, id_columns, test, validation, scale
+    source, target, sample_weight, header, id_columns, test, validation, scale
         As in the section `Data`.
     required : tuple of str
         Columns that the options name: these are features in any case.
@@ -20,6 +20,7 @@ class DataSettings(NamedTuple):
 
     source: str
     target: str | None
+    sample_weight: str | None
     header: str
     id_columns: str
     test: float

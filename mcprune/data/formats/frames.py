@@ -10,7 +10,7 @@ import numpy as np
 
 from mcprune.data.checks import distinct_names, is_missing
 from mcprune.data.columns import MIN_COUNTED_ROWS
-from mcprune.data.formats.tables import Chooser, Table, text_in_feature
+from mcprune.data.formats.tables import Chooser, Table, text_in_feature, text_in_weights
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray, FloatArray
 
@@ -149,4 +149,12 @@ def _from_parquet(path: Path, table: Any, choose: Chooser, least: int) -> Table:
         None if columns.target is None else frame[:, columns.target].to_list(),
         None if columns.target is None else names[columns.target],
         tuple(names[i] for i in identifiers),
+        None if columns.weights is None else _weights(str(path), frame[:, columns.weights]),
     )
+
+
+def _weights(name: str, series: Series) -> FloatArray:
+    """Return sample weights (rows,), unchecked; texts are refused."""
+    if not (series.dtype.is_numeric() or series.dtype == nw.Boolean):
+        raise text_in_weights(name, str(series.name), "1", series[0] if len(series) else "nothing")
+    return _numbers(name, series)

@@ -17,7 +17,7 @@ from mcprune.types import AnyArray
 
 
 class Columns(NamedTuple):
-    """Indices of the columns to read: features in this order, and the target if it is read.
+    """Indices of the columns to read: features in this order, and the target and the sample weights if they are read.
 
     With `skips_identifiers` a feature column of texts that are different in each row is left out.
     """
@@ -25,6 +25,7 @@ class Columns(NamedTuple):
     features: list[int]
     target: int | None
     skips_identifiers: bool = False
+    weights: int | None = None
 
 
 class Table(NamedTuple):
@@ -35,6 +36,7 @@ class Table(NamedTuple):
     targets: AnyArray | Sequence[object] | None
     target_name: str | None
     identifiers: tuple[str, ...] = ()  # columns of texts that were left out
+    weights: AnyArray | None = None  # (rows,) unchecked, if they were read
 
 
 class Row(NamedTuple):
@@ -92,6 +94,7 @@ class _Reader:
         self.names: list[str] = []
         self.texts: dict[int, set[str]] = {}  # of columns that may be identifiers
         self.spellings: dict[str, str] = {}  # by class without spaces
+        self.weights: int | None = None  # the column of sample weights
 
     def read(self, file: TextIO, find_header: FindHeader, choose: Chooser, least: int) -> Table:
         rows = self._rows(file)
@@ -130,9 +133,11 @@ class _Reader:
     def _parse(self, columns: Columns, start: list[Row], rest: Iterator[Row]) -> Table:
         values, targets = array("d"), []
         features, target = list(columns.features), columns.target
+        self.weights = columns.weights
         if columns.skips_identifiers and start:
             self.texts = {i: set() for i in features if i < len(start[0].cells) and _is_text(start[0].cells[i])}
             features = [i for i in features if i not in self.texts]
+        columns_read = features if columns.weights is None else [*features, columns.weights]
         count = 0
         for count, row in enumerate(chain(start, rest), 1):
             if len(row.cells) != len(self.names):
@@ -146,21 +151,23 @@ class _Reader:
                 texts.add(row.cells[i])
                 if len(texts) < count:
                     raise self._text_in_feature(i, start[0])
-            self._append(values, row, features, count)
+            self._append(values, row, columns_read, count)
         if count < MIN_COUNTED_ROWS:
             for i in self.texts:
                 raise self._text_in_feature(i, start[0])
-        matrix = np.frombuffer(values, dtype=np.float64).reshape(count, len(features)) if values else None
+        width = len(columns_read)
+        matrix = np.frombuffer(values, dtype=np.float64).reshape(count, width) if values else np.empty((count, width))
         return Table(
             [self.names[i] for i in features],
-            np.empty((count, len(features))) if matrix is None else matrix,
+            np.ascontiguousarray(matrix[:, : len(features)]),
             None if target is None else parse_labels(targets),
             None if target is None else self.names[target],
             tuple(self.names[i] for i in self.texts),
+            None if columns.weights is None else matrix[:, -1],
         )
 
-    def _append(self, values: "array[float]", row: Row, features: list[int], number: int) -> None:
-        cells = [row.cells[i] for i in features]
+    def _append(self, values: "array[float]", row: Row, columns: list[int], number: int) -> None:
+        cells = [row.cells[i] for i in columns]
         length = len(values)
         try:
             if "_" in row.text:
@@ -168,9 +175,7 @@ class _Reader:
             values.extend(map(float, cells))
         except ValueError:
             del values[length:]
-            values.extend(
-                self._number(cell, self.names[i], number, row.line) for i, cell in zip(features, cells, strict=True)
-            )
+            values.extend(self._number(cell, i, number, row.line) for i, cell in zip(columns, cells, strict=True))
 
     def _label(self, row: Row, target: int) -> str:
         """Return the class of a row without the spaces around it.
@@ -194,12 +199,13 @@ class _Reader:
             )
         return stripped
 
-    def _number(self, cell: str, column: str, row: int, line: int) -> float:
+    def _number(self, cell: str, column: int, row: int, line: int) -> float:
         if is_number(cell):
             return float(cell)
         if cell.strip().lower() in MISSING:
             return float("nan")
-        raise text_in_feature(self.path, column, f"{row} (line {line})", cell.strip())
+        error = text_in_weights if column == self.weights else text_in_feature
+        raise error(self.path, self.names[column], f"{row} (line {line})", cell.strip())
 
     def _text_in_feature(self, column: int, row: Row) -> DataError:
         return text_in_feature(self.path, self.names[column], f"1 (line {row.line})", row.cells[column].strip())
@@ -214,6 +220,14 @@ def text_in_feature(where: object, column: str, row: str, cell: object) -> DataE
     return DataError(
         f"{where}: the feature column {column!r} holds {str(cell)[:60]!r} in row {row}, where a number is "
         "needed. Encode the column as numbers or remove it; if it is the class, name it as the target."
+    )
+
+
+def text_in_weights(where: object, column: str, row: str, cell: object) -> DataError:
+    """Return the error for a sample weight that is not a number."""
+    return DataError(
+        f"{where}: the column {column!r} of the sample weights holds {str(cell)[:60]!r} in row {row}, where a number is needed. "
+        "Name the column that holds the rows' weights."
     )
 
 

@@ -44,7 +44,9 @@ def row_losses(objective: Objective, measure: str) -> RowLosses:
     )
 
 
-def balanced_rows(targets: IntArray, count: int, batch: int, seed: int, turn: int = 0) -> list[IntArray]:
+def balanced_rows(
+    targets: IntArray, count: int, batch: int, seed: int, turn: int = 0, weights: FloatArray | None = None
+) -> list[IntArray]:
     """Draw batches of rows with equal class frequencies, as far as the data allow.
 
     Parameters
@@ -56,20 +58,29 @@ def balanced_rows(targets: IntArray, count: int, batch: int, seed: int, turn: in
         Rows in a batch.
     seed, turn : int
         Key of the random draw.
+    weights : ndarray of float64, shape (rows,), optional
+        Rows of a class are drawn in proportion to their weights, and may repeat.
 
     Returns
     -------
     list of ndarray of int64
-        Indices without repetition. Classes alternate, so their numbers in a batch differ by at most one until the rows of a class
-        are used up.
+        Indices, without repetition unless there are weights. Classes alternate, so their numbers in a batch differ by at most one until
+        the rows of a class are used up.
     """
     draw = generator(seed, Stream.SCORE_ROWS, turn)
-    piles = [draw.permutation(np.flatnonzero(targets == label)) for label in np.unique(targets)]
+    piles = [_pile(draw, np.flatnonzero(targets == label), weights) for label in np.unique(targets)]
     deepest = max(len(pile) for pile in piles)
     # Each turn is in random order, so that an incomplete turn favours no class.
     turns = [np.array([pile[depth] for pile in piles if depth < len(pile)]) for depth in range(min(deepest, count))]
     order = np.concatenate([draw.permutation(labels) for labels in turns])[:count]
     return [order[first : first + batch] for first in range(0, len(order), batch)]
+
+
+def _pile(draw: np.random.Generator, members: IntArray, weights: FloatArray | None) -> IntArray:
+    """Return the rows of a class in random order."""
+    if weights is None:
+        return draw.permutation(members)
+    return draw.choice(members, members.size, p=weights[members] / weights[members].sum())
 
 
 @contextmanager

@@ -49,6 +49,8 @@ class Scorer:
     features, targets : Tensor (rows, ...) and (rows,) int64
     objective : Objective
     settings : ScoreSettings
+    weights : ndarray of float64, shape (rows,), optional
+        Rows are drawn in proportion to them.
 
     Raises
     ------
@@ -66,7 +68,9 @@ class Scorer:
         targets: torch.Tensor,
         objective: Objective,
         settings: ScoreSettings,
+        weights: FloatArray | None = None,
     ) -> None:
+        self._weights = weights
         self.model, self.settings = model, settings
         self.features, self.targets = features, targets
         self.owners = Owners(model, sites)
@@ -103,7 +107,8 @@ class Scorer:
             No score is finite.
         """
         state = self.init() if state is None else state
-        drawn = balanced_rows(self._labels, self.settings.rows, BATCH, self.settings.seed, state.turns)
+        settings = self.settings
+        drawn = balanced_rows(self._labels, settings.rows, BATCH, settings.seed, state.turns, self._weights)
         state.turns += 1
         batches = []
         for part in drawn:

@@ -37,18 +37,21 @@ def exchanged(mask: BoolArray, count: int, draw: np.random.Generator) -> BoolArr
     return masks
 
 
-def standard_error(differences: FloatArray) -> float:
+def standard_error(differences: FloatArray, weights: FloatArray | None = None) -> float:
     """Return the root mean square standard error of the means of paired differences.
 
     Parameters
     ----------
     differences : ndarray of float64, shape (K, G)
         Of K pairs of masks in G disjoint groups of rows of equal size.
+    weights : ndarray of float64, shape (G,), optional
+        Of the groups: the sums of the sample weights of their rows.
 
     Returns
     -------
     float
-        sqrt(mean over pairs of var_g / G), in the unit of the loss; NaN where no pair has two finite groups.
+        sqrt(mean over pairs of var_g / G), in the unit of the loss; NaN where no pair has two finite groups. With weights p_g of sum 1
+        the variance of a weighted mean, G / (G - 1) sum_g p_g^2 (d_g - mean)^2.
 
     Notes
     -----
@@ -59,7 +62,12 @@ def standard_error(differences: FloatArray) -> float:
     for one in differences:
         finite = one[np.isfinite(one)]
         if finite.size > 1 and finite.any():
-            variances.append(float(finite.var(ddof=1)) / finite.size)
+            if weights is None:
+                variances.append(float(finite.var(ddof=1)) / finite.size)
+                continue
+            share = weights[np.isfinite(one)] / weights[np.isfinite(one)].sum()
+            away = finite - share @ finite
+            variances.append(float(share**2 @ away**2) * finite.size / (finite.size - 1))
     return math.sqrt(sum(variances) / len(variances)) if variances else math.nan
 
 
@@ -88,9 +96,14 @@ def measure(canonical: Canonical, batch: Batch, gates: Float32Array) -> float:
     differences = [
         _differences(gated, objective, _part(batch, piece), gates, size) for gated, objective, piece in pieces
     ]
+    weights = None
     if batch.rows is not None:
         canonical.objective.begin(batch.rows)
-    return standard_error(np.concatenate(differences, axis=1))
+        if batch.rows.weights is not None:
+            of_rows = batch.rows.weights.double().cpu().numpy()
+            parts = [of_rows[piece] for _, _, piece in pieces]
+            weights = np.concatenate([part[: len(part) // size * size].reshape(-1, size).sum(axis=1) for part in parts])
+    return standard_error(np.concatenate(differences, axis=1), weights)
 
 
 def _differences(gated: GatedModel, objective: Objective, batch: Batch, gates: Float32Array, size: int) -> FloatArray:

@@ -126,6 +126,7 @@ class TextScreen(Screen):
     def __init__(self, output: Output) -> None:
         self.output = output
         self.objective: str | None = None
+        self.measure = "test accuracy"
         self.columns = COLUMNS
         self._planned: int | None = None  # blocks at the start
         self._replanned: int | None = None  # blocks, as changed last
@@ -134,6 +135,7 @@ class TextScreen(Screen):
     def on_run_started(self, event: RunStarted) -> None:
         """Show the start of the run."""
         self.objective = event.objective
+        self.measure = "weighted test accuracy" if event.is_weighted else "test accuracy"
         self._planned = event.blocks
         self._limit = time_option(event.config)
         self.columns = GRADIENT_COLUMNS if event.config.get("method") == "gradient" else COLUMNS
@@ -236,7 +238,7 @@ class PlainScreen(TextScreen):
         """Show the scores of one mask."""
         value = "" if event.objective is None else f", {self.objective} {number(event.objective, '.4f')}"
         accuracy = number(event.accuracy, ".4f")
-        self.output.lines([f"{event.name}: test accuracy {accuracy}{value} at {event.kept:,} sites"])
+        self.output.lines([f"{event.name}: {self.measure} {accuracy}{value} at {event.kept:,} sites"])
 
     def _is_due(self, event: Progress) -> bool:
         if self._shown is None or event.block >= event.blocks:

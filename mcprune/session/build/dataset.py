@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 from mcprune.config.schema import Config
+from mcprune.config.sections.settings import DataSettings
 from mcprune.data.base import Dataset
 from mcprune.data.dataloaders import collect, is_loaders
 from mcprune.data.load import from_arrays
 from mcprune.data.load import load as load_data
+from mcprune.data.weights import FROM_ARRAY, refuse_column, with_weights
 from mcprune.errors import ConfigError
 
 
-def load_dataset(config: Config) -> Dataset:
-    """Load the data set that a configuration names; errors as `mcprune.data.load.load`."""
+def load_dataset(config: Config, weights: object = None) -> Dataset:
+    """Load the data set that a configuration names, with sample weights (rows,) from Python if there are any.
+
+    Raises
+    ------
+    ConfigError
+        The configuration says that the weights came from Python, and there are none.
+    DataError
+        As `mcprune.data.load.load` and `mcprune.data.weights.with_weights`.
+    """
     settings = config.data_settings()
-    return load_data(
+    dataset = load_data(
         settings.source,
         target=settings.target,
         header=settings.header,
         id_columns=settings.id_columns,
         required=settings.required,
+        sample_weight=_column(settings, weights),
     )
+    return dataset if weights is None else with_weights(dataset, weights)
 
 
-def dataset_of(data: object, config: Config) -> Dataset:
+def _column(settings: DataSettings, weights: object) -> str | None:
+    """Return the column of the sample weights; None where they are `weights` or where there are none.
+
+    Raises
+    ------
+    ConfigError
+        They came from Python, and are not here.
+    """
+    if settings.sample_weight != FROM_ARRAY:
+        return settings.sample_weight
+    if weights is None:
+        raise ConfigError(
+            "The sample weights of this run came from Python and are not in its folder. Run or resume it from Python, with "
+            "sample_weight=array."
+        )
+    return None
+
+
+def dataset_of(data: object, config: Config, weights: object = None) -> Dataset:
     """Return data that were passed from Python as a data set.
 
     Parameters
     ----------
     data : Dataset, DataLoader or pair of them, or pair (X, y)
     config : Config
+        Its `sample_weight` names a column of a frame X.
+    weights : array-like (rows,), optional
+        Sample weights.
 
     Raises
     ------
     ConfigError
-        Anything else.
+        Anything else; sample weights beside a DataLoader.
     DataError
         Data that cannot be classified.
     """
-    if isinstance(data, Dataset):
-        return data
     settings = config.data_settings()
+    column = _column(settings, weights)
+    if isinstance(data, Dataset):
+        refuse_column("a Dataset", column)
+        return data if weights is None else with_weights(data, weights)
     if is_loaders(data):
+        if weights is not None or column is not None:
+            raise ConfigError(
+                "sample_weight beside a DataLoader, whose rows may come in any order. Give arrays: prune(X, y, sample_weight=...)."
+            )
         return collect(data, settings.max_memory, id_columns=settings.id_columns, required=settings.required)
     if isinstance(data, tuple | list) and len(data) == 2:
-        return from_arrays(data[0], data[1], id_columns=settings.id_columns, required=settings.required)
+        return from_arrays(
+            data[0],
+            data[1],
+            id_columns=settings.id_columns,
+            required=settings.required,
+            sample_weight=column if weights is None else weights,
+        )
     raise ConfigError(
         f"data is a {type(data).__name__}. Give a name or path, a Dataset, a pair (X, y) or a DataLoader."
     )

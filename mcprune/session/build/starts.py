@@ -23,7 +23,9 @@ def scorer_of(plan: Plan, measure: MeasureSettings) -> Scorer:
     data = plan.splits
     targets = torch.from_numpy(data.train.targets).to(plan.device)
     settings = ScoreSettings(measure.name, measure.rows, measure.temperature or None, plan.runtime.seed)
-    return Scorer(plan.model, plan.sites, plan.rows(data.train.features), targets, plan.objective, settings)
+    return Scorer(
+        plan.model, plan.sites, plan.rows(data.train.features), targets, plan.objective, settings, data.train.weights
+    )
 
 
 def make_starts(plan: Plan) -> Starts | None:

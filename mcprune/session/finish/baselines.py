@@ -51,9 +51,16 @@ class Comparison(NamedTuple):
 
 
 class Scores:
-    """The accuracies of a run on the test rows, in the order in which they were measured."""
+    """The accuracies of a run on the test rows, in the order in which they were measured.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    weights : ndarray of float64, shape (rows,), optional
+        Sample weights of the test rows: accuracies are shares of their sum.
+    """
+
+    def __init__(self, weights: FloatArray | None = None) -> None:
+        self._share = None if weights is None or not len(weights) else weights / weights.sum()
         self.entries: list[Scored] = []
         self._of_model: BoolArray | None = None  # which test rows the pruned model has right
 
@@ -74,7 +81,7 @@ class Scores:
         objectives : list of float or None
             On the test rows, of each classifier; None where it was not measured.
         """
-        right = [int(rows.sum()) / len(rows) for rows in answers if len(rows)]
+        right = [self._mean(rows) for rows in answers if len(rows)]
         values = [value for value in objectives if value is not None]
         is_of_model = name in (*OF_MASK, SHORT_MASK)
         if is_of_model:
@@ -88,7 +95,7 @@ class Scores:
             count=len(answers),
             objective=float(np.mean(values)) if values else None,
             seconds=time.monotonic() - began,
-            error=_error(np.array(right) if len(right) > 1 else answers[0]),
+            error=_error(np.array(right)) if len(right) > 1 else _error(answers[0], self._share),
             behind=behind,
             behind_error=behind_error,
         )
@@ -100,15 +107,23 @@ class Scores:
         if self._of_model is None:
             return None, None
         gaps = np.array([self._of_model.astype(np.float64) - rows for rows in answers])  # (classifiers, rows)
-        return float(gaps.mean()), _error(gaps.mean(axis=1) if len(answers) > 1 else gaps[0])
+        means = gaps.mean(axis=1) if self._share is None else gaps @ self._share
+        gap = float(gaps.mean() if self._share is None else means.mean())
+        return gap, _error(means) if len(answers) > 1 else _error(gaps[0], self._share)
+
+    def _mean(self, right: BoolArray) -> float:
+        """Return the share of the test rows (rows,) that are right, by their weights where they have any."""
+        return int(right.sum()) / len(right) if self._share is None else float(self._share @ right)
 
     def ordered(self) -> tuple[Scored, ...]:
         """Return the lines in the order of the report."""
         return tuple(sorted(self.entries, key=lambda entry: ORDER.index(entry.name)))
 
 
-def _error(values: FloatArray | BoolArray) -> float | None:
-    """Return the standard error of a mean; None of fewer than two values."""
+def _error(values: FloatArray | BoolArray, share: FloatArray | None = None) -> float | None:
+    """Return the standard error of a mean, or of one weighted by shares of sum 1; None of fewer than two values."""
+    if share is not None and len(values) > 1:
+        return float(np.sqrt(share**2 @ (values - share @ values) ** 2))
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
@@ -135,7 +150,7 @@ def retrained_baselines(
     began = time.monotonic()
     draw = generator(seed, Stream.BASELINE_MASKS)
     masks = [random_mask(plan, draw) for _ in range(comparison.masks)]
-    masks.append(magnitude_mask(plan, whole, refit.x))
+    masks.append(magnitude_mask(plan, whole, refit.x, refit.weights))
     name = "weight magnitude" if plan.sites.channels else "first-layer magnitude"
     yield Stage("compare", f"training on {comparison.masks} sets of random sites and on those by {name}, to compare")
     seeds = [*(seed + number for number in range(comparison.masks)), seed]
@@ -150,7 +165,7 @@ def retrained_baselines(
 def finetuned_baselines(plan: Plan, refit: Refit, scores: Scores) -> Iterator[Event]:
     """Yield the scores of the mask by magnitude on the same trained classifier, as it is and fine-tuned in the same way."""
     began = time.monotonic()
-    mask = magnitude_mask(plan, plan.model, refit.x)
+    mask = magnitude_mask(plan, plan.model, refit.x, refit.weights)
     objective = refit.value(plan.gated, mask, is_gated=True)
     yield scores.add(BY_MAGNITUDE[0], int(mask.sum()), [refit.test_gated(mask)], began, [objective])
     if plan.retrain.finetune != "none":
@@ -173,7 +188,17 @@ def random_mask(plan: Plan, draw: np.random.Generator) -> BoolArray:
     return space.enforce(scores)
 
 
-def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolArray:
+def _deviation(rows: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Return the standard deviation of each input, under sample weights (rows,) where there are any."""
+    if weights is None:
+        return rows.std(dim=0)
+    share = weights / weights.sum()
+    return (share @ (rows - share @ rows).square()).sqrt()
+
+
+def magnitude_mask(
+    plan: Plan, trained: nn.Module, rows: torch.Tensor, weights: torch.Tensor | None = None
+) -> BoolArray:
     """Return the mask of the n sites with the largest weights; ties go to the lowest index.
 
     The size of an input is the norm of its column times its standard deviation, of a unit the norm of its incoming weights, of a
@@ -184,7 +209,7 @@ def magnitude_mask(plan: Plan, trained: nn.Module, rows: torch.Tensor) -> BoolAr
     for group in plan.sites.groups:
         if group.kind == "inputs":
             first = next(m for m in trained.modules() if isinstance(m, nn.Linear))
-            norm = first.weight.detach().norm(dim=0) * rows.std(dim=0)
+            norm = first.weight.detach().norm(dim=0) * _deviation(rows, weights)
         elif group.kind == "channels":
             filters = [
                 modules[part].weight

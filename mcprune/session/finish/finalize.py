@@ -113,7 +113,7 @@ def finalize(
     deadline = began + limit
     refit = Refit(plan, lambda: interrupt.should_stop, deadline)
     is_cut_short = interrupt.should_stop
-    scores = Scores()
+    scores = Scores(plan.splits.test.weights)
 
     since = time.monotonic()
     if plan.train.is_frozen:
@@ -236,8 +236,9 @@ def _done(
         files=() if folder is None else FILES if is_predicted else FILES[:-1],
         adapted=result.adapted,
         costs=mask_costs(plan, mask),
-        summary=sentence(scores, groups, image_shape, len(indices), objective),
+        summary=sentence(scores, groups, image_shape, len(indices), objective, is_weighted=plan.splits.is_weighted),
         simpler=simpler_way(scores, result.playoff),
+        is_weighted=plan.splits.is_weighted,
         **sizes,
     )
 
@@ -248,7 +249,8 @@ def _predictions(refit: Refit, mask: BoolArray, small: nn.Module, whole: list[nn
     rows = stored_rows(len(refit.y_test), data.n_classes, seed)
     by_whole = refit.probabilities(whole[0], np.ones_like(mask), rows) if whole else None
     by_small = refit.probabilities(small, mask, rows)
-    return predictions_bytes(Predictions(data.test.targets[rows], by_small, by_whole, len(refit.y_test)))
+    weights = None if data.test.weights is None else data.test.weights[rows].astype(np.float32)
+    return predictions_bytes(Predictions(data.test.targets[rows], by_small, by_whole, len(refit.y_test), weights))
 
 
 def kept_sites(plan: Plan, mask: BoolArray) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -56,11 +56,10 @@ class Refit:
         self.shortened: list[str] = []
         self.plan = plan
         self._teacher: nn.Module | None = None
-        self.x, self.y = (torch.from_numpy(part).to(plan.device) for part in data.all_but_test())
+        rows = data.all_but_test()
+        self.x, self.y = (torch.from_numpy(part).to(plan.device) for part in rows[:2])
         self.weights = (
-            None
-            if data.train.weights is None
-            else torch.from_numpy(data.train.weights.astype(np.float32)).to(plan.device)
+            None if rows.weights is None else torch.from_numpy(rows.weights.astype(np.float32)).to(plan.device)
         )
         self.x_test, self.y_test = plan.rows(data.test.features), torch.from_numpy(data.test.targets).to(plan.device)
 
@@ -237,7 +236,7 @@ class Refit:
         plan = self.plan
         chosen, model = torch.from_numpy(mask), plan.model
         if plan.retrain.finetune == "least-squares":
-            model = finetune_least_squares(model, plan.sites, chosen, self.x)
+            model = finetune_least_squares(model, plan.sites, chosen, self.x, weights=self.weights)
         elif plan.retrain.finetune == "short":
             model = finetune_steps(
                 model,
@@ -278,7 +277,16 @@ class Refit:
         rows = self._seen_test if is_gated else self.columns(self.x_test, mask)
         groups = coded_groups(objective, self.plan.splits.test.features)
         gates = self.plan.gated.hard_gates(self.plan.seen(mask)) if is_gated else None
-        return value_of(objective, model, rows, self.y_test, mask=mask, gates=gates, groups=groups)
+        return value_of(
+            objective,
+            model,
+            rows,
+            self.y_test,
+            mask=mask,
+            gates=gates,
+            groups=groups,
+            weights=self.plan.splits.test.weights,
+        )
 
     @property
     def _seen_test(self) -> torch.Tensor:

@@ -31,8 +31,8 @@ IMPORTANCE: dict[str, Options] = {name: {"method": "importance", "measure": name
 CONTENDERS = {**METHODS, **IMPORTANCE}
 # Options of `run` that hold for all methods.
 SHARED = (
-    "data", "target", "test", "validation", "scale", "sites", "hidden", "activation", "dropout", "batch_size", "learning_rate",
-    "weight_decay", "retrain_epochs", "device", "threads", "max_memory",
+    "data", "target", "sample_weight", "test", "validation", "scale", "sites", "hidden", "activation", "dropout", "batch_size",
+    "learning_rate", "weight_decay", "retrain_epochs", "device", "threads", "max_memory",
 )  # fmt: skip
 
 

@@ -182,9 +182,11 @@ class Sweeper:
                 learning_rate=plan.retrain.learning_rate,
                 weight_decay=plan.retrain.weight_decay, seed=seed, input_noise=settled.retrain.input_noise or 0.0,
                 should_stop=refit.should_stop,
+                weights=None if refit.weights is None else refit.weights[: len(data.train.targets)],
             )  # fmt: skip
             rows = refit.columns(plan.rows(data.validation.features), mask)
-            return accuracy(model, rows, torch.from_numpy(data.validation.targets).to(plan.device))
+            targets = torch.from_numpy(data.validation.targets).to(plan.device)
+            return accuracy(model, rows, targets, weights=data.validation.weights)
 
     def results(self) -> Results:
         """Return the content of results.json: the setting, every trial of every process, the best first, importances."""

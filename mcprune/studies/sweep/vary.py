@@ -19,7 +19,19 @@ from mcprune.errors import ConfigError
 from mcprune.studies.base import Options
 
 # What would change the question or its measure, and what changes no mask.
-OTHER_QUESTION = ("data", "target", "test", "validation", "sites", "keep", "macs", "parameters", "groups", "seed")
+OTHER_QUESTION = (
+    "data",
+    "target",
+    "sample_weight",
+    "test",
+    "validation",
+    "sites",
+    "keep",
+    "macs",
+    "parameters",
+    "groups",
+    "seed",
+)
 NO_MASK = (
     "out",
     "force",

@@ -151,3 +151,13 @@ def test_hessian_products_are_the_same_with_and_without_forward_mode(activation,
     for name, value in expected.items():
         assert value.abs().max() > 1e-6
         torch.testing.assert_close(products[name], value, rtol=1e-9, atol=1e-12)
+
+
+def test_rows_are_drawn_in_proportion_to_their_weights():
+    targets = np.arange(2000) % 2
+    weights = np.where(np.arange(2000) < 1000, 3.0, 1.0)
+    drawn = np.concatenate(balanced_rows(targets, 1500, 100, seed=1, weights=weights))
+    assert (targets[drawn] == 0).mean() == pytest.approx(0.5, abs=0.01)
+    assert (drawn < 1000).mean() == pytest.approx(0.75, abs=0.04)
+    alike = np.concatenate(balanced_rows(targets, 1500, 100, seed=1))
+    assert (alike < 1000).mean() == pytest.approx(0.5, abs=0.04)

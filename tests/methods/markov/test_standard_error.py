@@ -11,6 +11,7 @@ from mcprune.evaluators.full import FullEvaluator
 from mcprune.methods.base import Batch
 from mcprune.methods.markov import standard_error as unit
 from mcprune.models.mlp import MLP
+from mcprune.objectives.base import Rows
 from mcprune.objectives.named import make_objective
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
@@ -126,3 +127,28 @@ def test_groups_that_lack_a_class_are_left_out(problem):
     # Sorted by class nearly every group has one class alone, on which no AUC is defined.
     order = torch.argsort(targets)
     assert math.isnan(unit.measure(canonical, Batch(features[order], targets[order]), gates(0, 1, 2)))
+
+
+def test_weights_make_it_that_of_a_weighted_mean(problem):
+    gated, features, targets = problem
+    weights = np.random.default_rng(2).gamma(1.0, 1.0, 256)
+    objective = make_objective("cross-entropy")
+    canonical = FullEvaluator(gated, objective)
+    of_rows = Rows(torch.from_numpy(weights))
+    measured = unit.measure(canonical, Batch(features, targets, of_rows), gates(0, 1))
+    draw = np.random.default_rng(3)
+    with torch.no_grad():
+        losses = [
+            torch.nn.functional.cross_entropy(gated(features, torch.from_numpy(one)), targets, reduction="none")
+            for one in gates(0, 1)
+        ]
+    difference = (losses[1] - losses[0]).numpy().astype(np.float64)
+    resampled = []
+    for _ in range(2000):  # the bootstrap
+        rows = draw.integers(0, 256, 256)
+        resampled.append(np.average(difference[rows], weights=weights[rows]))
+    assert measured == pytest.approx(np.std(resampled), rel=0.25)
+    assert torch.equal(objective.weights, of_rows.weights)  # those of the whole batch again
+    groups = np.random.default_rng(4).normal(size=(3, 20))
+    assert unit.standard_error(groups, np.full(20, 7.0)) == pytest.approx(unit.standard_error(groups), rel=1e-12)
+    assert unit.standard_error(groups, np.r_[np.full(10, 9.0), np.full(10, 1.0)]) > unit.standard_error(groups)

@@ -1,0 +1,48 @@
+"""Warn of columns that may be no measurements."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from mcprune.data.columns import row_numbers
+from mcprune.data.doubts import doubtful_columns
+from mcprune.types import FloatArray, IntArray
+
+# By kind of doubt: what named columns do, and what to do with them.
+DOUBTS = {
+    "identifier": ("only numbers the rows", "Leave it out of X"),
+    "weight": ("looks like sample weights", "Pass it as sample_weight in place of a column of X"),
+    "copy": ("determines the class, with one value for each class", "Leave it out of X if it is a copy of y"),
+    "sorts": ("sorts the classes, each of which has a range of its own", "Leave it out of X if it was made from y"),
+}
+
+
+def warn_of_doubts(names: Sequence[str], X: FloatArray, targets: IntArray, mentioned: Sequence[int | str]) -> None:
+    """Warn of each kind of doubtful columns once.
+
+    Parameters
+    ----------
+    names : sequence of str, length N
+    X : ndarray, shape (rows, N)
+    targets : ndarray of int64, shape (rows,)
+    mentioned : sequence of int or str
+        Columns that the parameters name, by place or name: nobody overlooks these.
+    """
+    named = {str(column) for column in mentioned}
+    named |= {name for j, name in enumerate(names) if str(j) in named}
+    numbering = row_numbers(names, X)
+    numbers = tuple(names[j] for j in numbering.certain if names[j] not in named)
+    possible = [names[j] for j in numbering.possible]
+    noted = doubtful_columns(names, X, targets, mentioned={*named, *numbers}, identifiers=possible)
+    doubts = [(numbers, "identifier")] if numbers else []
+    doubts += [(doubt.names, doubt.kind) for doubt in noted]
+    for columns, kind in doubts:
+        if kind in DOUBTS:
+            verb, remedy = DOUBTS[kind]
+            warnings.warn(
+                f"{', '.join(map(repr, columns[:4]))} {verb}. {remedy}, or name it in must_drop (or in must_keep if it is a "
+                "measurement).",
+                UserWarning,
+                stacklevel=4,
+            )
