@@ -161,6 +161,14 @@ class RunController(Controller, Callback):
                 self._condition.wait(0.1)
                 self.view.skip_time()
 
+    def poll_within(self, block: int, part: int) -> tuple[JsonObject, ...]:
+        """See `Controller.poll_within`."""
+        with self._condition:
+            changes = tuple(values for values, _ in self._pending)
+            self.view.changes.origins.extend(origin for _, origin in self._pending)
+            self._pending.clear()
+        return changes
+
     def on_refused(self, changes: Mapping[str, object], error: ConfigError) -> None:
         """See `Controller.on_refused`."""
         if self.view.changes.origins:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -17,6 +18,19 @@ from mcprune.objectives.base import Rows
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 S = TypeVar("S")
+T = TypeVar("T")
+# Work that is done in parts: yields between them, and returns its value at the end.
+Parts = Generator[None, None, T]
+
+
+def whole(parts: Generator[object, None, T]) -> T:
+    """Do all parts at once, and return the value."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
 
 class Batch(NamedTuple):
@@ -164,6 +178,11 @@ class Method(ABC, Generic[S]):
     @abstractmethod
     def step(self, state: S, batch: Batch, progress: float) -> tuple[S, BlockInfo]:
         """Advance by one block on a batch of evaluation rows; `progress` (0..1) is the share of the run at its end."""
+
+    def parts(self, state: S, batch: Batch, progress: float) -> Parts[tuple[S, BlockInfo]]:
+        """Advance as `step` does, and yield where knobs may be changed within the block; by default nowhere."""
+        return self.step(state, batch, progress)
+        yield
 
     @abstractmethod
     def finish(self, state: S, batch: Batch) -> tuple[S, BoolArray]:

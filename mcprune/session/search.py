@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.errors import ConfigError
-from mcprune.methods.base import AnyMethod, Batch, BlockInfo, Finalist
+from mcprune.methods.base import AnyMethod, Batch, BlockInfo, Finalist, whole
 from mcprune.session.build.plan import Plan
 from mcprune.session.guard import Guard
 from mcprune.session.interrupt import Interrupt
@@ -26,7 +26,7 @@ from mcprune.session.steering.controller import Controller
 from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, deserialize
 from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Playoff, Replanned, Stage, Stopped
-from mcprune.types import BoolArray
+from mcprune.types import BoolArray, JsonObject
 
 # The largest numbers of progress events, of those with validation accuracies, and of those with the gates.
 PROGRESS_EVENTS, LOOKS, GATES = 400, 40, 60
@@ -126,7 +126,7 @@ class Search(SearchStatus):
                 yield Stage("start", text)
             block_began = time.monotonic()
             self.is_between = False
-            info = self.advance(block)
+            info = yield from self._advance(block)
             self._time_block(time.monotonic() - block_began)
             if not block and self.method.uses_blocks:
                 began_search = time.monotonic()  # the time to load and compile is not part of it
@@ -145,6 +145,10 @@ class Search(SearchStatus):
 
     def advance(self, block: int) -> BlockInfo:
         """Train the classifier and advance the method by one block."""
+        return whole(self._advance(block))
+
+    def _advance(self, block: int) -> Generator[Event, None, BlockInfo]:
+        """Advance as `advance` does, and yield the changes of knobs that are made within the block."""
         state, progress = self.state, self.pace.progress(block)
         is_frozen = self.plan.train.is_frozen
         if not is_frozen:
@@ -152,7 +156,16 @@ class Search(SearchStatus):
         # Candidates of a frozen classifier are compared on the same rows for some blocks.
         if self._batch is None or not is_frozen or block % RENEW == 0:
             self._batch = self.rows.batch(state.evaluation, self._batch_rows(progress))
-        state.method, info = self.method.step(state.method, self._batch, self.pace.progress(block + 1))
+        parts, part = self.method.parts(state.method, self._batch, self.pace.progress(block + 1)), 0
+        while True:
+            try:
+                next(parts)
+            except StopIteration as end:
+                state.method, info = end.value
+                break
+            part += 1
+            for change in self.controller.poll_within(block, part):
+                yield from self._change(change, block, part)
         state.last, state.blocks_done = info, block + 1
         state.totals.add(info, len(self._batch.targets))
         state.crossings.note(self.position() > 0, state.trainer.steps)
@@ -255,16 +268,20 @@ class Search(SearchStatus):
                 if "blocks" in change:  # from a record
                     yield from self._replan(block, int(change["blocks"]))
                     continue
-                try:
-                    knobs, before = self.knobs.change(change)
-                except ConfigError as error:
-                    self.controller.on_refused(change, error)
-                    continue
-                self.state.turned_at = step = self.state.totals.proposals
-                yield KnobChanged(block, step, knobs, before)
+                yield from self._change(change, block)
             if checkpoint:
                 yield from self._checkpoint(block)
             again = again and not interrupt.should_stop
+
+    def _change(self, change: JsonObject, block: int, part: int = 0) -> Iterator[Event]:
+        """Change knobs before a block, or after some parts of it."""
+        try:
+            knobs, before = self.knobs.change(change)
+        except ConfigError as error:
+            self.controller.on_refused(change, error)
+            return
+        self.state.turned_at = step = self.state.totals.proposals
+        yield KnobChanged(block, step, knobs, before, part)
 
     def notes(self) -> Iterator[Event]:
         """Yield notes on a time that was far too short, and on knobs that were changed at a temperature."""

@@ -243,7 +243,7 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class KnobChanged(Event):
-    """Knobs were changed, by a person or by a replay; in force from the next block.
+    """Knobs were changed, by a person or by a replay; in force from the next block on, or within a block from its next part on.
 
     `mcprune run --replay FOLDER` repeats the changes. At a temperature above 0 the visits of the chain follow one law only while the knobs
     stay as they are; a `note` at the end of the search says since which proposal they did.
@@ -253,18 +253,22 @@ class KnobChanged(Event):
     block : int, blocks
         Done before the change.
     proposals : int, proposals
-        Consumed before the change, by all replicas.
+        Consumed before the change, by all replicas, in these blocks.
     knobs : dict
         The changed knobs with their new values: `delta`, `temperature` and `alpha` as a number or the text of a schedule; `moves` as
         shares; `evaluation_rows` (null: as configured); `budget_pressure`; `adapt_delta` (null: off).
     before : dict
         Their values before.
+    part : int, parts
+        Done of the next block before the change: parts are cut by counts of rows and decisions, never by time, so that a replay can
+        repeat the change; 0 between two blocks.
     """
 
     block: int
     proposals: int
     knobs: JsonObject
     before: JsonObject
+    part: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mcprune.chain import min_per_layer, moves, state
 from mcprune.errors import ConfigError
+from mcprune.methods.base import whole
 from mcprune.methods.markov.enforce.budget import enforce_count
 
 GROUP = np.array([0, 0, 0, -1, -1, 1, 1, 2, 2, 2, 2])
@@ -71,10 +72,10 @@ def test_the_pool_spares_the_last_of_a_group(temperature):
     for block in range(20):
         current = state.new_state(np.full((2, GROUP.size), 4.0), sharpness=np.inf)
         for turn in range(200):
-            done = enforce_count(
+            done = whole(enforce_count(
                 *(current, Likes()), target=3, pool=4, temperature=temperature, sharpness=np.inf, seed=0,
                 block=block * 200 + turn, layers=GROUP,
-            )  # fmt: skip
+            ))  # fmt: skip
             if not done:
                 break
         mask = current.position > 0
@@ -83,8 +84,8 @@ def test_the_pool_spares_the_last_of_a_group(temperature):
     # The control: without a least number the first groups go.
     current = state.new_state(np.full((2, GROUP.size), 4.0), sharpness=np.inf)
     for turn in range(200):
-        if not enforce_count(
-            *(current, Likes()), target=3, pool=4, temperature=0.0, sharpness=np.inf, seed=0, block=turn
+        if not whole(
+            enforce_count(*(current, Likes()), target=3, pool=4, temperature=0.0, sharpness=np.inf, seed=0, block=turn)
         ):
             break
     assert not kept_somewhere(current.position > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from mcprune.chain import state as chain_state
 from mcprune.chain.cost_constraint import CostConstraint
 from mcprune.chain.ranks.gates import BOX
 from mcprune.evaluators.base import Canonical, Evaluator, gates_of
-from mcprune.methods.base import Batch, BlockInfo, Finalist, Method
+from mcprune.methods.base import Batch, BlockInfo, Finalist, Method, Parts, whole
 from mcprune.methods.markov import standard_error
 from mcprune.methods.markov.enforce.pool import enforce
 from mcprune.methods.markov.evaluation import CheckedEvaluator
@@ -35,6 +35,9 @@ from mcprune.sites.space import SearchSpace
 from mcprune.types import BoolArray, Float32Array, FloatArray
 
 MEASURED_EVERY = 32  # blocks between two measurements of the standard error
+# Between two parts of a block, where knobs may be changed, at most so many decisions are made, or so many rows evaluated under
+# toggles: some 50 ms on MNIST while most of it is kept.
+DECISIONS, TOGGLED_ROWS, LEAST_TOGGLES = 64, 1 << 18, 16
 
 __all__ = ["ChainSettings", "Markov", "SteeredChain"]
 
@@ -131,22 +134,33 @@ class Markov(Method[MarkovState]):
         NumericalError
             The loss of the current position is not finite.
         """
+        return whole(self.parts(state, batch, progress))
+
+    def parts(self, state: MarkovState, batch: Batch, progress: float) -> Parts[tuple[MarkovState, BlockInfo]]:
+        """See `Method.parts`: after each part that may take long. What parts a block has depends on no clock."""
+        yield  # the classifier was trained
         if self.starts is not None and state.start is not None and self._begin_chain(self.starts, state, progress):
             return state, self._wait(state, batch, progress)
         if state.blocks % MEASURED_EVERY == 0 or not math.isfinite(state.standard_error):
             self._measure_error(state, batch)
+            yield
         rule = self._enter(state, progress)
         tally = Tally.empty(self.settings.replicas)
-        tally.evaluated += self._enforce(state, batch, rule.goal, rule.rungs[state.ladder.rung])
-        tally.evaluated += self.evaluation.set_loss(
-            state.chain, rule.alpha, rule.target, modified=self.settings.modified, block=state.blocks
-        )
+        tally.evaluated += yield from self._enforce(state, batch, rule.goal, rule.rungs[state.ladder.rung])
+        rule, settings = self._again(state, progress, rule), self.settings
+        tally.evaluated += self._set_loss(state, rule)
         tally.evaluated += self.informed.probe(
             state.informed, state.chain, state.coldest, self.evaluation.evaluator, self.settings.plan, rule
         )
-        plan = self.informed.plan(state.informed, self.settings, rule, progress, is_first=state.blocks == 0)
-        for count in self.settings.legs(is_falling=rule.is_falling):
-            self._decide(state, rule, plan, count, tally)
+        plan = self.informed.plan(state.informed, settings, rule, progress, is_first=state.blocks == 0)
+        for leg in settings.legs(is_falling=rule.is_falling):
+            for count in _split(leg, max(DECISIONS, settings.lookahead)):
+                yield
+                if self.settings is not settings:
+                    rule, settings = self._again(state, progress, rule), self.settings
+                    tally.evaluated += self._set_loss(state, rule)
+                    plan = self.informed.plan(state.informed, settings, rule, progress, is_first=False)
+                self._decide(state, rule, plan, count, tally)
             if self.settings.replicas > 1:
                 chain, seed = state.chain, self.settings.seed
                 tempering.swap(state.ladder, chain.loss, rule.rungs, seed=seed, step=int(chain.step[0]))
@@ -220,7 +234,7 @@ class Markov(Method[MarkovState]):
             goal = np.concatenate(space.goal)
             state.last_goal = goal if space.is_count else np.zeros_like(goal)  # what is left of the costs is filled
         if settings.pooled or settings.by_rank:
-            self._enforce(state, batch, space.goal, np.zeros(settings.replicas))
+            whole(self._enforce(state, batch, space.goal, np.zeros(settings.replicas)))
         if not space.is_count:
             return state, np.asarray(self.position(state) > 0)
         layers = space.layers_to_hold(space.final_least)
@@ -303,19 +317,30 @@ class Markov(Method[MarkovState]):
             tempering.forget(state.ladder)
         return rule
 
+    def _again(self, state: MarkovState, progress: float, rule: Rule) -> Rule:
+        """Return the rule for the rest of a block: that of its start but for what a knob has changed; n(t) waits for the next block."""
+        now = rule_of(self.settings, self.space, state.ladder, state.step_size, progress, state.standard_error)
+        return now._replace(goal=rule.goal, target=rule.target, is_falling=rule.is_falling)
+
+    def _set_loss(self, state: MarkovState, rule: Rule) -> int:
+        return self.evaluation.set_loss(
+            state.chain, rule.alpha, rule.target, modified=self.settings.modified, block=state.blocks
+        )
+
     def _begin(self, state: MarkovState, batch: Batch) -> None:
         self.evaluation.begin(state.error, state.chain, batch, state.sharpness)
 
-    def _enforce(self, state: MarkovState, batch: Batch, goal: Goal, temperature: FloatArray) -> int:
+    def _enforce(self, state: MarkovState, batch: Batch, goal: Goal, temperature: FloatArray) -> Parts[int]:
         """Bring the masks to the goal where the chain does not push towards it, begin there, and return the masks evaluated."""
         evaluated = 0
         if not self.settings.pooled:
             self.gates.keep_top(state.chain, state.weights, self.space.items_to_keep(goal))
         self._begin(state, batch)
         if self.settings.pooled:
-            evaluated = enforce(
+            evaluated = yield from enforce(
                 state, self.settings, self.space, self.evaluation, lambda: self._begin(state, batch), goal=goal,
                 temperature=temperature, chains=self.chains, constraint=self.cost_constraint,
+                at_once=max(LEAST_TOGGLES, TOGGLED_ROWS // len(batch.targets)),
             )  # fmt: skip
         self.gates.begin(state.chain, state.weights)
         return evaluated
@@ -405,8 +430,14 @@ class Markov(Method[MarkovState]):
         return block_info(state, self.settings, self.space, rule, tally, of_sites, target, costs)
 
 
+def _split(count: int, most: int) -> Iterator[int]:
+    """Give numbers of at most `most` that add up to `count`."""
+    for first in range(0, count, most):
+        yield min(most, count - first)
+
+
 class SteeredChain:
-    """A chain whose settings are changed between two blocks.
+    """A chain whose settings are changed between two blocks, or two parts of one.
 
     Parameters
     ----------
@@ -428,7 +459,7 @@ class SteeredChain:
         return None if self.state.step_size is None else float(self.state.step_size.delta[0])
 
     def steer(self, settings: ChainSettings) -> None:
-        """Go on under other settings from the next block on; sites, seed, keep and replicas stay as they are.
+        """Go on under other settings from the next part of a block on; sites, seed, keep and replicas stay as they are.
 
         Raises
         ------

@@ -236,10 +236,8 @@ def _controller(checkpoint: Checkpoint | None, tail: list[Event]) -> Controller:
         if isinstance(event, Progress):
             replay.repeats_until = max(replay.repeats_until, event.block)
         if (change := change_of(event)) is not None:
-            block, turned = change
-            replay.repeats_until = max(replay.repeats_until, block)
-            if turned not in replay.changes.setdefault(block, []):  # a replay repeats changes that are known already
-                replay.changes[block].append(turned)
+            replay.repeats_until = max(replay.repeats_until, change.block)
+            replay.add(change)
         elif isinstance(event, Stopped) and event.reason in ("stop", "finish", "max_time") and replay.end is None:
             replay.end, replay.reason = event.block, event.reason
     return replay

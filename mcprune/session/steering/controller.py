@@ -1,4 +1,4 @@
-"""The controller of a run, which may change it between two blocks."""
+"""The controller of a run, which may change it between two blocks, and its knobs within one."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ class Controller:
     def poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
         """Return the commands after `block` blocks; may wait while `should_stop()` is false."""
         return Commands()
+
+    def poll_within(self, block: int, part: int) -> tuple[JsonObject, ...]:
+        """Return changes of knobs, by knob, for what is left of a block after `part` parts of it; does not wait."""
+        return ()
 
     def on_refused(self, changes: Mapping[str, object], error: ConfigError) -> None:
         """React to changes of a command that turned out not to be valid; by default the error is raised."""

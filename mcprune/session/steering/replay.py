@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from mcprune.config.files import read_options
 from mcprune.config.options import OPTIONS
@@ -23,6 +24,8 @@ class Replay(Controller):
     ----------
     changes : dict of int to list of dict
         As in `Commands.changes`, by the number of blocks before them.
+    within : dict of (int, int) to list of dict
+        Those made within a block, by the number of blocks and of parts of the next one before them.
     end : int or None
         Blocks after which the search ended early.
     reason : str
@@ -40,8 +43,10 @@ class Replay(Controller):
         reason: str = "replay",
         until: int = 0,
         playoff: tuple[int, ...] = (),
+        within: Mapping[tuple[int, int], list[JsonObject]] | None = None,
     ) -> None:
         self.changes = dict(changes)
+        self.within = dict(within) if within is not None else {}
         self.end = end
         self.reason = reason
         self.repeats_until = until
@@ -50,6 +55,20 @@ class Replay(Controller):
     def poll(self, block: int, should_stop: Callable[[], bool]) -> Commands:
         """See `Controller.poll`."""
         return Commands(tuple(self.changes.get(block, ())))
+
+    def poll_within(self, block: int, part: int) -> tuple[JsonObject, ...]:
+        """See `Controller.poll_within`."""
+        return tuple(self.within.get((block, part), ()))
+
+    def add(self, change: Change, *, again: bool = False) -> None:
+        """Repeat one more change; not one that is known already, unless it was made `again`."""
+        known = (
+            self.within.setdefault((change.block, change.part), [])
+            if change.part
+            else self.changes.setdefault(change.block, [])
+        )
+        if again or change.values not in known:
+            known.append(change.values)
 
     def stop_reason(self, block: int) -> str:
         """See `Controller.stop_reason`."""
@@ -62,8 +81,10 @@ class Replay(Controller):
     def pending(self, block: int) -> JsonObject:
         """See `Controller.pending`."""
         left = [[at, changes] for at, changes in sorted(self.changes.items()) if at >= block]
+        within = [[at, part, changes] for (at, part), changes in sorted(self.within.items()) if at >= block]
         return {
             "changes": left,
+            "within": within,
             "end": self.end,
             "reason": self.reason,
             "until": self.repeats_until,
@@ -74,16 +95,25 @@ class Replay(Controller):
     def of(cls, saved: JsonObject) -> Replay:
         """Return the replay of what `pending` returned; of an empty mapping, one that changes nothing."""
         changes = {int(at): list(entries) for at, entries in saved.get("changes", [])}
+        within = {(int(at), int(part)): list(entries) for at, part, entries in saved.get("within", [])}
         reason, until = str(saved.get("reason", "replay")), int(saved.get("until", 0))
-        return cls(changes, saved.get("end"), reason, until, tuple(saved.get("playoff", ())))
+        return cls(changes, saved.get("end"), reason, until, tuple(saved.get("playoff", ())), within)
 
 
-def change_of(event: Event) -> tuple[int, JsonObject] | None:
-    """Return the blocks done before a recorded change, and the change; None of events that change nothing."""
+class Change(NamedTuple):
+    """A recorded change: the blocks, and the parts of the next one, that were done before it, and the values by knob."""
+
+    block: int
+    part: int
+    values: JsonObject
+
+
+def change_of(event: Event) -> Change | None:
+    """Return a recorded change; None of events that change nothing."""
     if isinstance(event, KnobChanged):
-        return event.block, dict(event.knobs)
+        return Change(event.block, event.part, dict(event.knobs))
     if isinstance(event, Replanned):
-        return event.block, {"blocks": event.blocks}
+        return Change(event.block, 0, {"blocks": event.blocks})
     return None
 
 
@@ -101,17 +131,15 @@ def read_replay(folder: str | Path) -> tuple[JsonObject, Replay]:
     options = read_options(path / CONFIG)
     for limit in ("max_time", "search_time"):  # the search ends where the record does, not by a clock
         options.pop(limit, None)
-    changes: dict[int, list[JsonObject]] = {}
-    end: int | None = None
-    playoff: tuple[int, ...] = ()
+    replay = Replay({}, None)
     for event in read_log(path).events:
         if (change := change_of(event)) is not None:
-            changes.setdefault(change[0], []).append(change[1])
+            replay.add(change, again=True)
         elif isinstance(event, Stopped):
-            end = event.block
+            replay.end = event.block
         elif isinstance(event, Playoff):
-            playoff = tuple(event.steps)
+            replay.playoff = tuple(event.steps)
         elif isinstance(event, RunStarted) and options.get("early_reject") is None:
             # The evaluator that `auto` chose by its speed then; another one may round differently.
             options["evaluator"] = event.evaluator if event.evaluator in OPTIONS["evaluator"].choices else "auto"
-    return options, Replay(changes, end, playoff=playoff)
+    return options, replay

@@ -7,11 +7,14 @@ Gumbel form of drawing without replacement with weights exp(-loss/T).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mcprune.chain import min_per_layer, philox, state
 from mcprune.chain.moves import toggles
 from mcprune.evaluators.base import Evaluator
+from mcprune.methods.base import Parts
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # One of so many kept items goes at once, since each is judged alone; of single weights, which can stand in for each other, fewer.
@@ -29,6 +32,21 @@ def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatA
     return np.argsort(score, kind="stable")[:need]
 
 
+def pool_losses(
+    current: state.ChainState, evaluator: Evaluator, drawn: Sequence[IntArray], at_once: int
+) -> Parts[FloatArray]:
+    """Evaluate the toggles of a pool, and yield after each `at_once` of them; return their losses (R, largest pool of a replica)."""
+    size = max(sites.size for sites in drawn)
+    each = max(1, at_once // len(drawn)) if at_once else size
+    losses = np.empty((len(drawn), size))
+    for first in range(0, size, each):
+        if first:
+            yield
+        part = [sites[first : first + each] for sites in drawn]
+        losses[:, first : first + each] = evaluator.losses(current, toggles(current, part))
+    return losses
+
+
 def enforce_count(
     current: state.ChainState,
     evaluator: Evaluator,
@@ -44,13 +62,14 @@ def enforce_count(
     layers: IntArray | None = None,
     pool_limit: int = 0,
     guesses: FloatArray | None = None,
-) -> int:
+    at_once: int = 0,
+) -> Parts[int]:
     """Drop kept items of each replica, in place, until `target` are left; return how many toggles were evaluated.
 
     `temperature` is one number or that of each replica, `chains` (R,) keys their draws; by default 0, 1, ... With
     `may_grow` a replica that keeps fewer than `target` takes items back. Above `pool_limit` items (0: none) a pool holds no more
     than that, or than must go: those whose last known changes of loss `guesses` (F,) are the lowest, which are renewed in place.
-    No layer of `layers` (F,) loses its last item.
+    No layer of `layers` (F,) loses its last item. `at_once` toggles are evaluated in a part (0: all).
 
     The caller begins the evaluator again afterwards. A toggle is judged alone, so at most an eighth of the kept items
     (with guesses a 32nd) go at once and the evaluator must have begun at the current position; call again while more are left.
@@ -79,7 +98,7 @@ def enforce_count(
         needs.append(need)
     if not any(needs):
         return 0
-    losses = evaluator.losses(current, toggles(current, drawn))
+    losses = yield from pool_losses(current, evaluator, drawn, at_once)
     if guesses is not None:
         now = evaluator.current()
         for replica, sites in enumerate(drawn):

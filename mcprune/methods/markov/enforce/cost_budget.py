@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mcprune.chain import philox, state
-from mcprune.chain.moves import toggles
 from mcprune.evaluators.base import Evaluator
-from mcprune.methods.markov.enforce.budget import PART, PART_GUESSED
+from mcprune.methods.base import Parts
+from mcprune.methods.markov.enforce.budget import PART, PART_GUESSED, pool_losses
 from mcprune.sites.budget import Goal
 from mcprune.sites.item_classes import ItemClasses
 from mcprune.types import BoolArray, FloatArray, IntArray
@@ -37,12 +37,13 @@ def enforce_budget(
     may_grow: bool = False,
     pool_limit: int = 0,
     guesses: FloatArray | None = None,
-) -> int:
+    at_once: int = 0,
+) -> Parts[int]:
     """Toggle items of each replica, in place, until it satisfies `goal`; return how many toggles were evaluated.
 
     With `may_grow` a replica that costs less than its limits takes items back until no further one fits. `pool_limit` and
-    `guesses` bound a pool as in `enforce_count`. The evaluator must have begun at the current position; call again, with another
-    `block`, until nothing is evaluated.
+    `guesses` bound a pool, and `at_once` a part of its evaluation, as in `enforce_count`. The evaluator must have begun at the
+    current position; call again, with another `block`, until nothing is evaluated.
     """
     replicas = current.position.shape[0]
     warmth = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (replicas,))
@@ -67,7 +68,7 @@ def enforce_budget(
     if not any(items.size for items in drawn):
         return 0
     before = evaluator.current()
-    losses = evaluator.losses(current, toggles(current, drawn))
+    losses = yield from pool_losses(current, evaluator, drawn, at_once)
     for replica, items in enumerate(drawn):
         if items.size:
             after = losses[replica, : items.size]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcprune.chain.cost_constraint import CostConstraint
+from mcprune.methods.base import Parts
 from mcprune.methods.markov.enforce.budget import enforce_count
 from mcprune.methods.markov.enforce.cost_budget import enforce_budget
 from mcprune.methods.markov.evaluation import CheckedEvaluator
@@ -32,7 +33,8 @@ def enforce(
     temperature: FloatArray,
     chains: IntArray,
     constraint: CostConstraint | None,
-) -> int:
+    at_once: int,
+) -> Parts[int]:
     """Drop the cheapest of a pool, or take back the best, in place, until each replica satisfies the goal; return the masks evaluated.
 
     Parameters
@@ -52,6 +54,8 @@ def enforce(
         Numbers of the replicas, which key their draws.
     constraint : CostConstraint, optional
         Counts again at the end.
+    at_once : int
+        Toggles that are evaluated in a part, of all replicas; 0: all.
     """
     values = np.concatenate(goal)
     # The moves themselves may go below n(t): that is theirs, and only a wave takes sites back.
@@ -68,12 +72,13 @@ def enforce(
         "may_grow": may_grow,
         "pool_limit": settings.pool_limit,
         "guesses": None if state.informed.probes is None else state.informed.probes.change,
+        "at_once": at_once,
     }
     evaluated = 0
     for turn in range(TURNS):
         block = state.blocks * TURNS + turn
         if space.is_count:
-            count = enforce_count(
+            count = yield from enforce_count(
                 state.chain,
                 evaluation.evaluator,
                 target=space.items_to_keep(goal),
@@ -82,13 +87,15 @@ def enforce(
                 **shared,
             )
         else:
-            count = enforce_budget(
+            count = yield from enforce_budget(
                 state.chain, evaluation.evaluator, classes=space.classes, goal=goal, block=block, **shared
             )
         if not count:
             break
         evaluated += count
+        yield
         begin()
+        yield
     if constraint is not None:
         constraint.refresh(state.chain)
     return evaluated

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from mcprune.chain import state
-from mcprune.methods.markov.enforce.budget import cheapest, enforce_count
+from mcprune.methods.base import whole
+from mcprune.methods.markov.enforce.budget import cheapest, enforce_count, pool_losses
 
 N = 20
 
@@ -33,10 +34,10 @@ def start():
 def drop_all(current, prices, target, pool_size=N, temperature=0.0, seed=0):
     turn = 0
     while state.kept_count(current)[0] > target:
-        enforce_count(
+        whole(enforce_count(
             current, prices, target=target, pool=pool_size, temperature=temperature, sharpness=np.inf, seed=seed,
             block=turn,
-        )  # fmt: skip
+        ))  # fmt: skip
         turn += 1
     return np.flatnonzero(current.position[0] < 0)
 
@@ -66,19 +67,24 @@ def test_a_removal_without_a_finite_loss_comes_last():
 
 def test_at_most_an_eighth_of_the_kept_goes_at_once_and_no_more_than_the_pool_is_asked_for():
     current, prices = start(), Prices(np.zeros(N))
-    evaluated = enforce_count(
+    evaluated = whole(enforce_count(
         current, prices, target=5, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=0
-    )  # fmt: skip
+    ))  # fmt: skip
     assert state.kept_count(current)[0] == 18
     assert evaluated == 6
     assert len(set(prices.asked[0])) == 6
-    assert enforce_count(current, prices, target=18, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=1) == 0
+    assert (
+        whole(enforce_count(current, prices, target=18, pool=3, temperature=0.0, sharpness=np.inf, seed=0, block=1))
+        == 0
+    )
 
 
 def test_a_small_pool_is_drawn_anew_by_block_and_seed_and_repeats():
     def first_pool(seed, block):
         prices = Prices(np.zeros(N))
-        enforce_count(start(), prices, target=19, pool=4, temperature=0.0, sharpness=np.inf, seed=seed, block=block)
+        whole(
+            enforce_count(start(), prices, target=19, pool=4, temperature=0.0, sharpness=np.inf, seed=seed, block=block)
+        )
         return tuple(prices.asked[0])
 
     assert first_pool(0, 0) == first_pool(0, 0)
@@ -117,8 +123,8 @@ def test_a_wave_takes_the_best_back_at_once_and_only_where_it_may():
     position = np.where(np.arange(N) < 5, 4.0, -4.0)
     rule = {"target": 12, "pool": N, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
     current = state.new_state(position, sharpness=np.inf)
-    assert enforce_count(current, prices, **rule) == 0  # the control: without leave nothing comes back
-    assert enforce_count(current, prices, **rule, may_grow=True) == N - 5
+    assert whole(enforce_count(current, prices, **rule)) == 0  # the control: without leave nothing comes back
+    assert whole(enforce_count(current, prices, **rule, may_grow=True)) == N - 5
     kept = np.flatnonzero(current.position[0] > 0)
     best = 5 + np.argsort(prices.prices[5:])[:7]
     np.testing.assert_array_equal(kept, np.sort(np.concatenate([np.arange(5), best])))
@@ -128,7 +134,24 @@ def test_a_wave_takes_the_best_back_at_once_and_only_where_it_may():
 def test_no_more_come_back_than_there_are():
     current = state.new_state(np.where(np.arange(N) < 5, 4.0, -4.0), sharpness=np.inf)
     prices = Returns(np.zeros(N))
-    enforce_count(
-        current, prices, target=N + 9, pool=1, temperature=0.0, sharpness=np.inf, seed=0, block=0, may_grow=True
+    whole(
+        enforce_count(
+            current, prices, target=N + 9, pool=1, temperature=0.0, sharpness=np.inf, seed=0, block=0, may_grow=True
+        )
     )
     assert state.kept_count(current)[0] == N
+
+
+def test_a_pool_is_evaluated_in_parts_of_the_given_size():
+    prices = Prices(np.random.default_rng(3).random(N))
+    drawn = [np.arange(1, 12)]
+    at_once = whole(pool_losses(start(), prices, drawn, 0))
+    assert len(prices.asked) == 1
+    parts = pool_losses(start(), prices, drawn, 4)
+    assert len(list(iter_values(parts))) == 2  # between three parts
+    assert list(map(len, prices.asked[1:])) == [4, 4, 3]
+    np.testing.assert_array_equal(whole(pool_losses(start(), prices, drawn, 4)), at_once)
+
+
+def iter_values(parts):
+    yield from parts

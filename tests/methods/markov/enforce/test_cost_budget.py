@@ -10,6 +10,7 @@ from scipy.stats import chi2
 from mcprune.chain import state
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.errors import ConfigError
+from mcprune.methods.base import whole
 from mcprune.methods.markov.enforce.cost_budget import enforce_budget
 from mcprune.models.mlp import MLP
 from mcprune.session.build.budget import make_space
@@ -151,7 +152,7 @@ def test_what_saves_most_for_its_loss_goes_and_no_group_is_emptied():
 
     def enforce(current, prices, limit, **changes):
         goal = Goal(np.empty(0, np.int64), np.array([limit]))
-        return enforce_budget(current, prices, classes=classes, goal=goal, **{**rule, **changes})
+        return whole(enforce_budget(current, prices, classes=classes, goal=goal, **{**rule, **changes}))
 
     rule = {"pool": 9, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
     rule |= {"chains": np.arange(1)}
