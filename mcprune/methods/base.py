@@ -181,8 +181,8 @@ class Method(ABC, Generic[S]):
 
     def parts(self, state: S, batch: Batch, progress: float) -> Parts[tuple[S, BlockInfo]]:
         """Advance as `step` does, and yield where knobs may be changed within the block; by default nowhere."""
+        yield from ()
         return self.step(state, batch, progress)
-        yield
 
     @abstractmethod
     def finish(self, state: S, batch: Batch) -> tuple[S, BoolArray]:

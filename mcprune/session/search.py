@@ -156,6 +156,7 @@ class Search(SearchStatus):
         # Candidates of a frozen classifier are compared on the same rows for some blocks.
         if self._batch is None or not is_frozen or block % RENEW == 0:
             self._batch = self.rows.batch(state.evaluation, self._batch_rows(progress))
+        info: BlockInfo
         parts, part = self.method.parts(state.method, self._batch, self.pace.progress(block + 1)), 0
         while True:
             try:
