@@ -44,8 +44,8 @@ def main() -> None:
     """Write the screenshot."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=HERE / "live-page.png")
-    parser.add_argument("--width", type=int, default=1200)
-    parser.add_argument("--height", type=int, default=750)
+    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--height", type=int, default=800)
     parser.add_argument("--scheme", choices=["light", "dark"], default="light")
     parser.add_argument("--seconds", type=float, default=60, help="between the start of the run and the screenshot")
     args = parser.parse_args()
