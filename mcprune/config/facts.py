@@ -153,6 +153,8 @@ class Traits(NamedTuple):
         A chain of exchanges chooses n inputs of mcprune's own MLP by cross-entropy, on few rows but not in few steps.
     is_narrow : bool
         There are at most `NARROW` sites.
+    is_short_list : bool
+        There are fewer than `SHORT_LIST` sites.
     """
 
     is_chain: bool
@@ -178,6 +180,7 @@ class Traits(NamedTuple):
     is_folded: bool
     is_table: bool
     is_narrow: bool
+    is_short_list: bool = False
 
     @property
     def is_pushed(self) -> bool:

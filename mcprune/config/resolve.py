@@ -166,6 +166,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_folded=False,
         is_table=_is_table(config, facts),
         is_narrow=facts.size <= rules.NARROW,
+        is_short_list=facts.size < rules.SHORT_LIST,
     )
     return traits._replace(is_folded=_evaluated_on(config, traits) == "folds")
 
@@ -266,7 +267,7 @@ def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation)
     usual = rules.EPOCHS.pick(traits)
     if not traits.is_grey_search:
         usual = max(usual, math.ceil(rules.LEAST_STEPS.pick(traits) / epoch_steps))
-    epochs = value_or(train.epochs, usual)
+    epochs = value_or(train.epochs, max(1, min(usual, rules.MOST_ROWS // fitted)))
     steps = min(value_or(train.steps, rules.TRAIN_STEPS.pick(traits)), epochs * epoch_steps)
     return TrainSettings(
         epochs=epochs,
@@ -316,16 +317,15 @@ def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings)
 
 
 def _retrain_epochs(config: Config, facts: Facts, traits: Traits, train: TrainSettings, finetune: str) -> int:
-    if traits.is_grey_scratch:
-        return rules.RETRAIN_EPOCHS.pick(traits)
     if finetune == "short":
         size = value_or(config.train.batch_size, rules.SHORT_BATCH)
         return max(rules.SHORT_EPOCHS, math.ceil(rules.SHORT_STEPS * size / facts.rows))
     if finetune == "warm":  # these weights know the task already: as long as the search is long enough
         return train.epochs
-    rows = facts.rows + facts.validation_rows
-    steps = max(1, rows // min(train.batch_size, rows))
-    return max(rules.RETRAIN_EPOCHS.pick(traits), math.ceil(rules.RETRAIN_STEPS.pick(traits) / steps))
+    rows, usual = facts.rows + facts.validation_rows, rules.RETRAIN_EPOCHS.pick(traits)
+    if not traits.is_grey_scratch:
+        usual = max(usual, math.ceil(rules.RETRAIN_STEPS.pick(traits) / max(1, rows // min(train.batch_size, rows))))
+    return max(1, min(usual, rules.MOST_RETRAIN_ROWS // rows))
 
 
 def _runtime(config: Config, facts: Facts, traits: Traits, notes: list[str]) -> RuntimeSettings:

@@ -13,6 +13,9 @@ T = TypeVar("T", covariant=True)
 LARGE = 20_000
 # Passes over the rows; for few rows as many as make so many training steps.
 SEARCH_STEPS, SHORT_STEPS = 2_000, 500
+# Rows that pass through backprop at most, in the search and in the retraining: of very many rows fewer passes, but one at least.
+MOST_ROWS, MOST_RETRAIN_ROWS = 2_000_000, 4_000_000
+SHORT_LIST = 64  # sites, of which a block makes few decisions: there are not many exchanges to choose among
 SHORT_BATCH = 64  # of the steps of a short update
 NARROW = 1_024  # sites up to which one of several chains starts from all: below many more n(t) takes most of the time
 LONG_STEPS = 500  # of training, below which a run has no time for several chains
@@ -98,7 +101,7 @@ EPOCHS = Default(
         Rule(12, FOLDED, lambda traits: traits.is_folded),
         Rule(USUAL_EPOCHS),
     ),
-    f"more where these make fewer training steps than {LEAST_STEPS}",
+    f"more where these make fewer training steps than {LEAST_STEPS}; fewer, but one, of more than {MOST_ROWS:,} rows in all",
 )
 BATCH_SIZE = Default((Rule(256, MANY, lambda traits: traits.is_large), Rule(64)), "at most the training rows")
 INPUT_NOISE = Default(
@@ -141,7 +144,8 @@ RETRAIN_EPOCHS = Default(
         Rule(60, f"an MLP on {GREY}", lambda traits: traits.is_grey_scratch),
         Rule(30),
     ),
-    f"more where these make fewer training steps than {RETRAIN_STEPS}; --epochs under --finetune warm, "
+    f"more where these make fewer training steps than {RETRAIN_STEPS}, "
+    f"fewer, but one, of more than {MOST_RETRAIN_ROWS:,} rows in all; --epochs under --finetune warm, "
     f"5 or {SHORT_STEPS} steps under --finetune short",
 )
 SHORT_EPOCHS = 5
@@ -170,7 +174,13 @@ CHAIN_GATES = Default(
 )
 CHAIN_ALPHA = Default((Rule("1", "one number of sites, gates not by rank", lambda traits: traits.is_pushed), Rule("0")))
 # Nothing goes stale between the blocks of a frozen classifier: they may be long, and their rows many.
-DECISIONS = Default((Rule(1024, FROZEN, lambda traits: traits.is_frozen), Rule(64)))
+DECISIONS = Default(
+    (
+        Rule(1024, FROZEN, lambda traits: traits.is_frozen),
+        Rule(16, f"fewer than {SHORT_LIST} sites of {MANY}", lambda traits: traits.is_short_list and traits.is_large),
+        Rule(64),
+    )
+)
 LOOKAHEAD = Default((Rule(256, FROZEN, lambda traits: traits.is_frozen), Rule(16)))
 PROPOSALS: Default[str] = Default((Rule("probes", "weights", lambda traits: traits.has_weights), Rule("chain")))
 START: Default[str] = Default(

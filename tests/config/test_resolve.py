@@ -301,4 +301,14 @@ def test_the_last_rule_always_holds_and_words_are_those_of_the_table():
         if default.rules:
             assert default.rules[-1].holds(traits)
         assert str(default)
-    assert str(rules.DECISIONS) == "1024 for a frozen classifier, 64 otherwise"
+    assert (
+        str(rules.DECISIONS)
+        == "1024 for a frozen classifier, 16 for fewer than 64 sites of 20,000 training rows or more, 64 otherwise"
+    )
+
+
+@pytest.mark.parametrize(("rows", "epochs", "retrained"), [(50_000, 12, 30), (650_000, 3, 6), (9_000_000, 1, 1)])
+def test_of_very_many_rows_fewer_passes(rows, epochs, retrained):
+    many = settled(Facts.of_columns(rows, 28, 10)._replace(validation_rows=0))
+    assert (many.train.epochs, many.retrain.epochs) == (epochs, retrained)
+    assert many.chain.decisions == 16  # there are not many exchanges to choose among

@@ -58,11 +58,12 @@ def test_the_classifiers_of_the_search_read_the_candidates_alone(few, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"start": "obd"}, {"finetune": "warm"}, {"finetune": "none"}, {"eval_on": "held-out"}]
+    "options",
+    [{"start": "obd"}, {"finetune": "warm"}, {"finetune": "none", "retrain_epochs": None}, {"eval_on": "held-out"}],
 )
 def test_what_reads_all_columns_of_a_search_still_does(options, few):
     x, y = table()
-    result = prune(x, y, keep=2, epochs=4, retrain_epochs=1, seed=0, compare="no", **options)
+    result = prune(x, y, **{"keep": 2, "epochs": 4, "retrain_epochs": 1, "seed": 0, "compare": "no", **options})
     assert notes(result)
     assert len(result.mask.indices) == 2
 

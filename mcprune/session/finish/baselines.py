@@ -21,7 +21,8 @@ RANDOM_MASKS = 5
 FEW_RANDOM_MASKS = 2  # of a short comparison
 # With --compare auto the comparisons may take this share of the work of search and retraining; beyond it they are short.
 COMPARE_SHARE = 0.25
-FEW_ROWS = 5_000  # of which comparisons are always made in full
+FEW_ROWS = 5_000  # of which comparisons are always made in full, unless the first layer on all columns has many weights
+MANY_WEIGHTS = 2**20
 OF_MASK = ("hard mask, not retrained", "hard mask, fine-tuned", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, not retrained", "magnitude, fine-tuned")
 BASELINES = ("random masks", "first-layer magnitude", "weight magnitude")
@@ -257,6 +258,11 @@ def plan_comparison(plan: Plan, refit: Refit, work: float) -> tuple[Comparison |
     if plan.runtime.compare != "auto":
         return full if plan.runtime.compare == "yes" else None, ""
     rows = len(refit.y)
+    weights = plan.splits.n_inputs * (*plan.settings.model.hidden, 1)[0]
+    if rows < FEW_ROWS and plan.retrain.is_retrained and not plan.is_users_model and weights > MANY_WEIGHTS:
+        epochs = max(1, plan.retrain.epochs * MANY_WEIGHTS // weights)
+        text = f"all {plan.splits.n_inputs:,} columns take long to train: {epochs:,} of {plan.retrain.epochs:,} epochs for each comparison"
+        return Comparison(epochs, FEW_RANDOM_MASKS, is_short=True), text + "; --compare yes trains them in full"
     if rows < FEW_ROWS:
         return full, ""
     if not plan.retrain.is_retrained:

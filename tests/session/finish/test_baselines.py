@@ -67,12 +67,15 @@ def test_lines_are_in_the_order_of_the_report():
     assert tuple(entry.name for entry in scores.ordered()) == ORDER
 
 
-def planned(rows, work, compare="auto", epochs=30, **retrain):
+def planned(rows, work, compare="auto", epochs=30, columns=4, **retrain):
     """How a run of that many rows, whose search took that much work, is compared."""
     fields = {"finetune": "scratch", "is_retrained": True, "epochs": epochs, **retrain}
     plan = SimpleNamespace(
-        model=nn.Linear(4, 2),
-        splits=SimpleNamespace(n_inputs=4),
+        model=nn.Linear(columns, 2),
+        settings=SimpleNamespace(model=SimpleNamespace(hidden=(128, 64))),
+        is_users_model=False,
+        candidates=None,
+        splits=SimpleNamespace(n_inputs=columns),
         sites=SimpleNamespace(inputs=slice(0, 4), channels=False),
         retrain=SimpleNamespace(**fields),
         runtime=SimpleNamespace(compare=compare),
@@ -85,6 +88,14 @@ def test_few_rows_are_always_compared_in_full():
     assert planned(4_999, work=1.0) == (Comparison(30, RANDOM_MASKS), "")
     assert planned(60_000, work=1.0, compare="yes") == (Comparison(30, RANDOM_MASKS), "")
     assert planned(60_000, work=1.0, compare="no") == (None, "")
+
+
+def test_very_many_columns_are_compared_shortly():
+    comparison, note = planned(2_000, work=1.0, columns=32_768)
+    assert comparison == Comparison(7, FEW_RANDOM_MASKS, is_short=True)
+    assert "7 of 30 epochs" in note
+    assert planned(2_000, work=1.0, columns=32_768, compare="yes") == (Comparison(30, RANDOM_MASKS), "")
+    assert planned(2_000, work=1.0, columns=8_192) == (Comparison(30, RANDOM_MASKS), "")
 
 
 @pytest.mark.parametrize("epochs", [30, 100])
