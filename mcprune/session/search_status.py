@@ -28,8 +28,12 @@ from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 GRID = 1000  # steps in which the end of the fall of n(t) is looked for
 
 
+# Validation rows on which a search is looked at: of more an even sample, since it is looked at often.
+MOST_ROWS = 20_000
+
+
 class Validation:
-    """The validation rows of a plan.
+    """The validation rows of a plan, or an even sample of very many.
 
     Parameters
     ----------
@@ -44,9 +48,18 @@ class Validation:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.features = plan.rows(plan.seen(plan.splits.validation.features))
-        self.targets = torch.from_numpy(plan.splits.validation.targets).to(plan.device)
-        self.weights = plan.splits.validation.weights
+        rows = plan.splits.validation
+        if len(rows.targets) > MOST_ROWS:
+            places = np.linspace(0, len(rows.targets) - 1, MOST_ROWS).round().astype(np.int64)
+            rows = rows._replace(
+                features=rows.features[places],
+                targets=rows.targets[places],
+                weights=None if rows.weights is None else rows.weights[places],
+            )
+        self._rows = rows.features
+        self.features = plan.rows(plan.seen(rows.features))
+        self.targets = torch.from_numpy(rows.targets).to(plan.device)
+        self.weights = rows.weights
 
     def accuracy(self, mask: BoolArray) -> float | None:
         """Return the accuracy under a mask (N,), by the rows' weights where they have any; None without rows."""
@@ -62,7 +75,7 @@ class Validation:
         plan = self.plan
         if plan.is_plain_objective or not len(self.targets):
             return None
-        groups = coded_groups(plan.objective, plan.splits.validation.features)
+        groups = coded_groups(plan.objective, self._rows)
         gates = plan.gated.hard_gates(plan.seen(mask))
         return value_of(
             plan.objective,
