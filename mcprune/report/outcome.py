@@ -53,7 +53,7 @@ def kept_and_accuracy(page: Page, runs: Runs, features: Sequence[str] | None) ->
             _sites(page, runs, features)
         with page.cell():
             page.heading("Accuracy beside comparisons")
-            figure = quality.accuracies(run.scores)
+            figure = quality.accuracies(run.scores, is_weighted=run.started.is_weighted)
             if figure is None:
                 page.paragraph("Nothing was tested yet." if not run.scores else "There are no test rows.")
             else:
@@ -119,7 +119,10 @@ def predictions(page: Page, run: EventLog) -> None:
                 page.paragraph(f"A matrix of {content.pruned.shape[1]:,} classes cannot be read.")
             else:
                 page.figure(figure)
-    page.paragraph(f"Of {part} test rows; rows of the matrix are true classes, darker is a larger share of the class.")
+    weighted = ", each by its sample weight" if content.weights is not None else ""
+    page.paragraph(
+        f"Of {part} test rows{weighted}; rows of the matrix are true classes, darker is a larger share of the class."
+    )
     of_classes = quality.rocs_of_classes(content, classes)
     if of_classes is not None:
         with page.fold("ROC of each class against the rest"):

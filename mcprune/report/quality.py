@@ -19,7 +19,7 @@ NUMBERED = 12  # classes up to which each cell of the confusion matrix has its n
 MOST_CLASSES = 60  # of a confusion matrix that can be read
 
 
-def accuracies(scores: Sequence[Scored]) -> Figure | None:
+def accuracies(scores: Sequence[Scored], *, is_weighted: bool = False) -> Figure | None:
     """Return a dot for each row of the final table, with its error bar; None where nothing was measured."""
     shown = [score for score in scores if score.accuracy is not None]
     if not shown:
@@ -43,7 +43,8 @@ def accuracies(scores: Sequence[Scored]) -> Figure | None:
     ]  # fmt: skip
     names = [f"<b>{html.escape(score.name)}</b>" if score is model else html.escape(score.name) for score in shown]
     axis = {"tickvals": places, "ticktext": names, "range": [len(shown) - 0.4, -0.6], "zeroline": False}
-    drawn = layout(height=90 + 34 * len(shown), xaxis={"title": "test accuracy", "zeroline": False}, yaxis=axis)
+    title = "weighted test accuracy" if is_weighted else "test accuracy"
+    drawn = layout(height=90 + 34 * len(shown), xaxis={"title": title, "zeroline": False}, yaxis=axis)
     return {"data": dots, "layout": drawn}
 
 
@@ -56,7 +57,7 @@ def rocs(predictions: Predictions, classes: Sequence[str]) -> Figure | None:
     ):
         if probabilities is None:
             continue
-        curve = macro(one_vs_rest(probabilities.astype(np.float64), predictions.targets))
+        curve = macro(one_vs_rest(probabilities.astype(np.float64), predictions.targets, predictions.weights))
         if curve is not None:
             data.append(_curve(curve, name, colour, dash))
     if not data:
@@ -71,7 +72,7 @@ def rocs_of_classes(predictions: Predictions, classes: Sequence[str]) -> Figure 
     count = predictions.pruned.shape[1]
     if not 2 < count <= len(COLOURS):
         return None
-    curves = one_vs_rest(predictions.pruned.astype(np.float64), predictions.targets)
+    curves = one_vs_rest(predictions.pruned.astype(np.float64), predictions.targets, predictions.weights)
     data = [
         _curve(curve, html.escape(classes[place]) if place < len(classes) else str(place), COLOURS[place], "solid")
         for place, curve in enumerate(curves)
@@ -82,10 +83,12 @@ def rocs_of_classes(predictions: Predictions, classes: Sequence[str]) -> Figure 
 
 def confusions(predictions: Predictions, classes: Sequence[str]) -> Figure | None:
     """Return the confusion matrix of the pruned model; None of too many classes to be read."""
-    counts = confusion(predictions.pruned.astype(np.float64), predictions.targets)
+    counts = confusion(predictions.pruned.astype(np.float64), predictions.targets, predictions.weights)
+    is_weighted = predictions.weights is not None
+    unit, form = ("of weight", ",.4g") if is_weighted else ("rows", ",")
     if len(counts) > MOST_CLASSES:
         return None
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-300 if is_weighted else 1)
     names = [html.escape(str(name))[:20] for name in classes[: len(counts)]]
     places = list(range(len(counts)))
     every = max(1, len(places) // 12)
@@ -94,10 +97,10 @@ def confusions(predictions: Predictions, classes: Sequence[str]) -> Figure | Non
     heat: Figure = {
         "type": "heatmap", "z": shares.tolist(), "zmin": 0, "zmax": 1, "showscale": False, "xgap": 1, "ygap": 1,
         "customdata": counts.tolist(), **CYCLE,
-        "hovertemplate": "true %{y}, predicted %{x}: %{customdata} rows, %{z:.1%} of the class<extra></extra>",
+        "hovertemplate": "true %{y}, predicted %{x}: %{customdata} " + unit + ", %{z:.1%} of the class<extra></extra>",
     }  # fmt: skip
     if has_numbers:
-        heat |= {"text": [[f"{count:,}" if count else "" for count in row] for row in counts.tolist()]}
+        heat |= {"text": [[f"{count:{form}}" if count else "" for count in row] for row in counts.tolist()]}
         heat |= {"texttemplate": "%{text}", "textfont": {"size": 12}}
     drawn = layout(
         height=400,

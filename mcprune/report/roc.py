@@ -27,28 +27,28 @@ class Curve(NamedTuple):
     area: float
 
 
-def roc(scores: FloatArray, is_positive: BoolArray) -> Curve | None:
-    """Return the curve of scores (rows,); None where one of the two classes has no row."""
-    positives = int(is_positive.sum())
-    negatives = len(is_positive) - positives
-    if not positives or not negatives:
+def roc(scores: FloatArray, is_positive: BoolArray, weights: FloatArray | None = None) -> Curve | None:
+    """Return the curve of scores (rows,), under sample weights (rows,) if there are any; None where a class has no row."""
+    if is_positive.all() or not is_positive.any():
         return None
+    counts = np.ones(len(is_positive)) if weights is None else np.asarray(weights, np.float64)
+    positives, negatives = float(counts[is_positive].sum()), float(counts[~is_positive].sum())
     order = np.argsort(-scores, kind="stable")
     # Rows of one score are one step: no threshold lies between them.
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    hits = np.append(0.0, np.cumsum(is_positive[order])[ends]) / positives
-    alarms = np.append(0.0, np.cumsum(~is_positive[order])[ends]) / negatives
+    hits = np.append(0.0, np.cumsum((counts * is_positive)[order])[ends]) / positives
+    alarms = np.append(0.0, np.cumsum((counts * ~is_positive)[order])[ends]) / negatives
     grid = np.linspace(0.0, 1.0, POINTS)
     drawn = np.interp(grid, alarms, hits)
     drawn[0] = hits[alarms == 0.0].max()
     return Curve(grid, drawn, float(np.trapezoid(hits, alarms)))
 
 
-def one_vs_rest(probabilities: FloatArray, targets: IntArray) -> list[Curve | None]:
+def one_vs_rest(probabilities: FloatArray, targets: IntArray, weights: FloatArray | None = None) -> list[Curve | None]:
     """Return a curve for each class against all others, from probabilities (rows, C); of two classes for the second alone."""
     classes = probabilities.shape[1]
     chosen = [1] if classes == 2 else range(classes)
-    return [roc(np.asarray(probabilities[:, one], np.float64), targets == one) for one in chosen]
+    return [roc(np.asarray(probabilities[:, one], np.float64), targets == one, weights) for one in chosen]
 
 
 def macro(curves: list[Curve | None]) -> Curve | None:
@@ -60,9 +60,9 @@ def macro(curves: list[Curve | None]) -> Curve | None:
     return Curve(known[0].false_positive, mean, float(np.mean([curve.area for curve in known])))
 
 
-def confusion(probabilities: FloatArray, targets: IntArray) -> IntArray:
-    """Return how many rows of each class (first axis) were taken for each (second), shape (C, C)."""
+def confusion(probabilities: FloatArray, targets: IntArray, weights: FloatArray | None = None) -> IntArray | FloatArray:
+    """Return how many rows of each class (first axis) were taken for each (second), or the sums of their weights, shape (C, C)."""
     classes = probabilities.shape[1]
     places = targets * classes + probabilities.argmax(axis=1)
-    counts: IntArray = np.bincount(places, minlength=classes * classes).reshape(classes, classes)
+    counts: IntArray | FloatArray = np.bincount(places, weights, classes * classes).reshape(classes, classes)
     return counts

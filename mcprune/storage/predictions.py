@@ -12,7 +12,7 @@ from safetensors.numpy import save as write_tensors
 
 from mcprune.random import Stream, generator
 from mcprune.storage.layout import PREDICTIONS
-from mcprune.types import Float32Array, IntArray
+from mcprune.types import Float32Array, FloatArray, IntArray
 
 MOST_VALUES = 2**19  # probabilities of a model that are stored: 2 MiB
 
@@ -30,15 +30,15 @@ class Predictions(NamedTuple):
         By a model with all sites.
     n_rows : int
         Test rows of the run; of many, a random part is stored.
-    weights : ndarray of float32, shape (rows,), or None
-        Sample weights.
+    weights : ndarray of float64, shape (rows,), or None
+        Sample weights; the file rounds them to float32.
     """
 
     targets: IntArray
     pruned: Float32Array
     whole: Float32Array | None
     n_rows: int
-    weights: Float32Array | None = None
+    weights: FloatArray | None = None
 
 
 def stored_rows(n_rows: int, n_classes: int, seed: int) -> IntArray:
@@ -55,7 +55,7 @@ def predictions_bytes(predictions: Predictions) -> bytes:
     if predictions.whole is not None:
         tensors["whole"] = predictions.whole
     if predictions.weights is not None:
-        tensors["weights"] = predictions.weights
+        tensors["weights"] = predictions.weights.astype(np.float32)
     return bytes(write_tensors(tensors, {"rows": str(predictions.n_rows)}))
 
 
@@ -80,4 +80,4 @@ def read_predictions(folder: str | Path, n_rows: int) -> Predictions | None:
         return None
     if weights is not None and (weights.shape != targets.shape or not (weights > 0).all()):
         return None
-    return Predictions(targets, pruned, whole, n_rows, weights)
+    return Predictions(targets, pruned, whole, n_rows, None if weights is None else weights.astype(np.float64))

@@ -46,3 +46,15 @@ def test_several_classes_are_averaged_alike():
     assert (counts == metrics.confusion_matrix(targets, probabilities.argmax(axis=1))).all()
     two = np.stack([1 - probabilities[:, 0], probabilities[:, 0]], axis=1)
     assert len(one_vs_rest(two, (targets == 0).astype(int))) == 1
+
+
+def test_weights_are_those_of_scikit_learn():
+    scores, classes = drawn(2)
+    weights = np.random.default_rng(3).gamma(1.0, 1.0, 300)
+    assert roc(scores, classes, weights).area == pytest.approx(
+        metrics.roc_auc_score(classes, scores, sample_weight=weights)
+    )
+    assert abs(roc(scores, classes, weights).area - roc(scores, classes).area) > 1e-4  # the control
+    probabilities = np.stack([-scores, scores], axis=1)
+    theirs = metrics.confusion_matrix(classes, scores > 0, sample_weight=weights)
+    np.testing.assert_allclose(confusion(probabilities, classes.astype(np.int64), weights), theirs)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import mcprune
 from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run
+from mcprune.storage.predictions import read_predictions
 from mcprune.storage.pruned_model import load
 
 QUICK = {"epochs": 6, "retrain_epochs": 6, "hidden": (16, 8), "threads": 1, "keep": 1}
@@ -91,6 +92,9 @@ def test_a_column_of_a_file_is_no_feature_and_stands_in_the_record(file, tmp_pat
     done = list(run(config))[-1]
     assert done.names == ("c",)
     assert 'sample_weight = "evt_weight"' in (folder / "config.toml").read_text()
+    stored = read_predictions(folder, 180)
+    assert len(stored.weights) == 180
+    assert set(np.round(stored.weights, 4)) <= set(np.round(WEIGHTS, 4))
     model = load(folder)
     assert model.feature_names == tuple("abcdef")
     assert model.target_name == "kind"

@@ -249,7 +249,7 @@ def _predictions(refit: Refit, mask: BoolArray, small: nn.Module, whole: list[nn
     rows = stored_rows(len(refit.y_test), data.n_classes, seed)
     by_whole = refit.probabilities(whole[0], np.ones_like(mask), rows) if whole else None
     by_small = refit.probabilities(small, mask, rows)
-    weights = None if data.test.weights is None else data.test.weights[rows].astype(np.float32)
+    weights = None if data.test.weights is None else data.test.weights[rows]
     return predictions_bytes(Predictions(data.test.targets[rows], by_small, by_whole, len(refit.y_test), weights))
 
 

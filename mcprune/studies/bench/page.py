@@ -43,6 +43,8 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Result
     )
     for text in [*(one["text"] for one in results["ranking"] if one["text"]), *results["misses"]]:
         page.paragraph(text, quiet=False)
+    for text in bench_table.weights_line(results):
+        page.paragraph(f"{text[0].upper()}{text[1:]}.", quiet=False)
     for name, message in results["failures"].items():
         page.paragraph(f"failed: {name}: {message}", quiet=False)
     for keep in bench.keeps:

@@ -73,6 +73,7 @@ def print_tables(results: Results, output: Output) -> None:
         "",
         *(line for one in results["ranking"] if one["text"] for line in wrapped(one["text"], output.width, "")),
         *results["misses"],
+        *weights_line(results),
         *wrapped(
             "not retrained, retrained: test accuracy of the hard mask, spread a standard deviation over seeds; |sum - n|: of the gates "
             "before hardening; kept before: gates above one half before hardening; decided: gates within .01 of 0 or 1 then; "
@@ -82,6 +83,12 @@ def print_tables(results: Results, output: Output) -> None:
         ),
     ]
     output.lines(lines)
+
+
+def weights_line(results: Results) -> list[str]:
+    """Say by which column all accuracies are weighted; nothing where all rows count alike."""
+    column = results["setting"]["shared"].get("sample_weight")
+    return [f"all accuracies are weighted by the column {column!r}"] if column else []
 
 
 def fitting(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:

@@ -49,8 +49,10 @@ def summary(results: Results) -> list[str]:
     """Return what counted, how many trials there are, and which options mattered."""
     setting, states = results["setting"], [trial["state"] for trial in results["trials"]]
     seeds = setting["seeds"]
+    weights = setting["options"].get("sample_weight")
     lines = [
         f"accuracy: {results['objective']}"
+        + (f", weighted by the column {weights!r}" if weights else "")
         + (f", mean over {len(seeds)} seeds" if len(seeds) > 1 else f", seed {seeds[0]}"),
         f"{states.count('complete')} trials complete, {states.count('pruned')} pruned, {states.count('failed')} failed",
     ]
