@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 from laws import boltzmann, codes_of, p_value
-from selection import slow_but
+from selection import long_but, slow_but
 
 from mcprune.chain import budget, diagnostics, engine, moves, state
 
@@ -68,7 +68,7 @@ def test_toggles_visit_the_corners_by_boltzmann(sites, temperature, modified):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("temperature", slow_but([0.3, 1.0], 1.0))
+@pytest.mark.parametrize("temperature", long_but("the same law at another temperature", [0.3, 1.0], 1.0))
 @pytest.mark.parametrize("kind", slow_but(["exchange", "informed", "both"], "both"))
 def test_exchanges_visit_a_shell_by_boltzmann(kind, temperature):
     sites, kept = 5, 2

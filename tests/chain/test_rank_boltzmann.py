@@ -82,8 +82,8 @@ CASES = {
 @pytest.mark.parametrize(
     "case",
     long_but(
-        "the law of the other cases at other settings",
-        CASES, "site", "block", "uniform", "exchange", "site and exchange", "all",
+        "other settings, and single moves of the mixture",
+        CASES, "site", "site and exchange", "all",
     ),
 )  # fmt: skip
 def test_masks_of_n_are_visited_by_boltzmann(case):

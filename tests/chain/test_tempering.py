@@ -8,6 +8,7 @@ out below 1e-9.
 import numpy as np
 import pytest
 from laws import boltzmann, codes_of, p_value
+from selection import long_but
 
 from mcprune.chain import diagnostics, engine, moves, philox, state, tempering
 from mcprune.errors import ConfigError
@@ -51,7 +52,7 @@ def test_every_rung_visits_by_its_own_boltzmann_law_with_swaps_on():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wrong", ["sign", "always"])
+@pytest.mark.parametrize("wrong", long_but("another control", ["sign", "always"], "sign"))
 def test_wrong_swaps_are_another_law(wrong, monkeypatch):
     right = tempering.swap_probability
     mutants = {

@@ -37,10 +37,10 @@ KINDS = {
 }
 # What so many ranks try: processes take longer to begin than to run.
 TRIED = [
-    pytest.param(2, ("fused", "rank"), marks=pytest.mark.slow),
+    pytest.param(2, ("rank",), marks=pytest.mark.slow),
     *(
         pytest.param(*one, marks=pytest.mark.long("several processes, each of which starts Python and torch"))
-        for one in [(1, ("full",)), (2, ("full", "replicas", "cost")), (3, ("fused", "replicas"))]
+        for one in [(1, ("full",)), (2, ("fused", "full", "replicas", "cost")), (3, ("fused", "replicas"))]
     ),
 ]
 # Clocks tell these, and how much was evaluated ahead follows a clock.

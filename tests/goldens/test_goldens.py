@@ -12,7 +12,16 @@ from configurations import CONFIGURATIONS
 GOLDENS = json.loads(Path(__file__).with_name("goldens.json").read_text())
 # One of each method, and fixed sites: the others are left out by -m "not slow".
 QUICK = {"inputs", "fixed", "ramp", "importance"}
-NAMES = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in CONFIGURATIONS]
+LONG = {"ranks": "two processes, whose chain distributed/test_evaluation compares with that of one"}
+
+
+def marks(name):
+    if name in LONG:
+        return [pytest.mark.long(LONG[name])]
+    return [] if name in QUICK else [pytest.mark.slow]
+
+
+NAMES = [pytest.param(name, marks=marks(name)) for name in CONFIGURATIONS]
 
 
 @pytest.fixture(scope="module")

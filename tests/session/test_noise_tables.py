@@ -7,9 +7,9 @@ from sklearn.datasets import make_classification
 
 import mcprune
 
-# An eighth of the default's work. Where the informative columns stand is drawn: among equals the lowest are kept, and a
+# A sixteenth of the default's work. Where the informative columns stand is drawn: among equals the lowest are kept, and a
 # chain that does nothing would find them if they stood first.
-OPTIONS = {"epochs": 80, "retrain_epochs": 1}
+OPTIONS = {"epochs": 40, "retrain_epochs": 1}
 
 
 def clusters(seed):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from selection import slow_but
+from selection import long_but, slow_but
 
 from mcprune.config.schema import make_config
 from mcprune.session.checkpoints.open_run import open_run
@@ -108,7 +108,9 @@ def tempered(tmp_path_factory):
     return config, json.loads((path / "mask.json").read_text())["weights"]
 
 
-@pytest.mark.parametrize("place", slow_but(FORGOTTEN, f"{TRAINER}.optimizer", "method.ladder"))
+@pytest.mark.parametrize(
+    "place", long_but("the control at other places", FORGOTTEN, f"{TRAINER}.optimizer", "method.ladder")
+)
 def test_what_is_not_put_back_is_missed(place, tempered, tmp_path, monkeypatch):
     """The control: each part of a checkpoint counts, so that one which were forgotten would be seen."""
     config, whole = tempered

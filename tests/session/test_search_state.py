@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 import torch
-from selection import slow_but
+from selection import long_but, slow_but
 
 from mcprune.config.schema import make_config
 from mcprune.data.load import load
@@ -167,7 +167,9 @@ def test_what_is_hidden_is_seen(monkeypatch):
         assert [name.rpartition(".hidden")[1] for name in after if after[name] != before.get(name)] == [".hidden"]
 
 
-@pytest.mark.parametrize("kind", slow_but(KINDS, *QUICK))
+@pytest.mark.parametrize(
+    "kind", long_but("other kinds of runs; goldens/test_resume_goldens resumes them", KINDS, *QUICK)
+)
 def test_a_state_that_is_put_back_is_the_same(kind):
     search = search_of(KINDS[kind])
     for block in range(min(3, search.pace.blocks)):
