@@ -1,22 +1,51 @@
-"""The page of a comparison: table, curves, gates over time, masks."""
+"""The page of a comparison: verdict, table, curves; its pictures are in pictures.py."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
-import numpy as np
-
-from mcprune.report.page import BARE, COLOURS, CYCLE, Figure, Page, bytes_array, grid, layout, line, panel_title
-from mcprune.storage.run_metrics import RunFigures, gates_over_time, jaccard
+from mcprune.report.page import COLOURS, Figure, Page, grid, layout, line, panel_title
+from mcprune.storage.run_metrics import RunFigures, gates_over_time
 from mcprune.studies.base import Results
 from mcprune.studies.bench import table as bench_table
+from mcprune.studies.bench.pictures import gate_maps, mask_pictures, overlaps
 from mcprune.studies.bench.runs import Bench, MethodRow
 from mcprune.studies.jobs import Jobs
 
 Runs = Mapping[str, RunFigures]
+# The palette of Okabe and Ito with black in place of yellow; further methods have it again, with other dashes and marks.
+DISTINCT = (*COLOURS[:6], COLOURS[-1])
+DASHES = (("solid", "diamond"), ("dash", "diamond-open"), ("dot", "square"))
+LEGEND = {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"}
 PANELS = (("classification_loss", "L_cla"), ("selection_loss", "L_sel"), ("rejection_loss", "L_rej"), ("loss", "L_tot"))
-COLUMNS = 4
+
+
+class Style(NamedTuple):
+    """How a method is drawn: no two of them differ by a shade alone.
+
+    Attributes
+    ----------
+    line, marker : dict
+        As plotly takes them; the line with its colour by name.
+    """
+
+    line: Figure
+    marker: Figure
+
+    @classmethod
+    def of(cls, place: int) -> Self:
+        """Return the style of the method at a place."""
+        again, place = divmod(place, len(DISTINCT))
+        colour, (dash, symbol) = DISTINCT[place], DASHES[again % len(DASHES)]
+        return cls(
+            {"colour": colour, "line": {"color": colour, "width": 1.8, "dash": dash}},
+            {"color": colour, "symbol": symbol},
+        )
+
+
+Styles = Mapping[str, Style]
 
 
 def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Results) -> None:
@@ -34,19 +63,20 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Result
     """
     data = bench.shared.get("data", "digits")
     machine = results["machine"]
-    page = Page(
-        f"mcprune bench: {data}, n = {', '.join(map(str, bench.keeps))}",
+    page = Page(f"mcprune bench: {data}, n = {', '.join(map(str, bench.keeps))}")
+    for one in results["ranking"]:
+        if one["text"]:
+            page.lead(one["text"])
+    for text in [*results["misses"], *(f"failed: {name}: {message}" for name, message in results["failures"].items())]:
+        page.callout(text)
+    page.paragraph(
         f"{len(runs)} of {len(jobs.jobs)} runs; {bench.seconds:g} s for each search, seeds {', '.join(map(str, bench.seeds))}; "
         f"{machine['cores']} cores, mcprune {machine['mcprune']}, torch {machine['torch']}. The chain's time includes the short "
         "trials that learn how many epochs fit; that of the gradient path includes the timing of its steps, and of auto the pilots. "
         "Retraining is not part of it.",
     )
-    for text in [*(one["text"] for one in results["ranking"] if one["text"]), *results["misses"]]:
-        page.paragraph(text, quiet=False)
     for text in bench_table.weights_line(results):
         page.paragraph(f"{text[0].upper()}{text[1:]}.", quiet=False)
-    for name, message in results["failures"].items():
-        page.paragraph(f"failed: {name}: {message}", quiet=False)
     for keep in bench.keeps:
         rows = [row for row in results["table"] if row["n"] == keep]
         if not rows:
@@ -55,10 +85,13 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Result
         order = next(one["order"] for one in results["ranking"] if one["n"] == keep)
         best = next((place for place, row in enumerate(rows) if row["method"] in order[:1]), None)
         page.table(bench_table.HEADER, [bench_table.cells(row) for row in rows], best)
-        page.paragraph(
-            "Time and sample-forwards until a mask of exactly n sites first had the validation accuracy; - where none had it."
-        )
-        page.table(bench_table.time_header(rows), [bench_table.time_cells(row) for row in rows])
+        if reached := [row for row in rows if any(point["count"] for point in row["times"])]:
+            page.paragraph(
+                "Time and sample-forwards until a mask of exactly n sites first had the validation accuracy."
+            )
+            page.table(bench_table.time_header(reached), [bench_table.time_cells(row) for row in reached])
+        if text := bench_table.never_line(rows):
+            page.paragraph(text)
     page.paragraph(
         "not retrained, retrained: test accuracy of the hard mask with the classifier of the search, and of a fresh one on what is kept; "
         "spread: standard deviation over seeds; |sum - n|: of the gates before hardening; kept before: gates above one half then; decided: "
@@ -66,7 +99,7 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Result
         "candidate all rows of its batch, whatever the evaluator saves; overlap: mean Jaccard overlap of two seeds' masks; "
         "cut: runs that the clock ended before their last epoch."
     )
-    colours = {method: COLOURS[place % len(COLOURS)] for place, method in enumerate(bench.methods)}
+    styles = {method: Style.of(place) for place, method in enumerate(bench.methods)}
     keep = next(keep for keep in bench.keeps if any(run.n == keep for run in runs.values()))
     mine = {method: runs_of(jobs, runs, method, keep) for method in bench.methods}
     firsts = {method: of_method[0] for method, of_method in mine.items() if of_method}
@@ -75,17 +108,17 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Result
         "Validation accuracy of a hard mask of exactly n sites with the classifier of the moment, one line a seed; the chain has such a "
         "mask when n(t) has come down to n. Diamonds: the end of the search at the test accuracy after retraining."
     )
-    page.figure(accuracy_curves(mine, colours))
+    page.figure(accuracy_curves(mine, styles))
     page.heading("Accuracy against n")
-    page.figure(accuracy_by_n(results["table"], bench.methods, colours))
+    page.figure(accuracy_by_n(results["table"], bench.methods, styles))
     page.heading(f"Losses, n = {keep}, seed {bench.seeds[0]}")
     page.paragraph(
         "Of the chain on its evaluation batches with hard gates, of the gradient path on its training batches; zeros are not drawn. "
         "L_tot = L_cla + alpha (L_sel + L_rej), and alpha differs."
     )
-    page.figure(loss_curves(firsts, colours))
+    page.figure(loss_curves(firsts, styles))
     page.heading(f"alpha over the epochs, n = {keep}, seed {bench.seeds[0]}")
-    page.figure(alpha_curves(firsts, colours))
+    page.figure(alpha_curves(firsts, styles))
     with_gates = {method: run for method, run in firsts.items() if len(gates_over_time(run)[0])}
     if with_gates:  # a run of very many sites does not record them
         page.heading(f"Gates over the epochs, n = {keep}, seed {bench.seeds[0]}")
@@ -108,7 +141,7 @@ def runs_of(jobs: Jobs, runs: Runs, method: str, keep: int) -> list[RunFigures]:
     return [runs[name] for name in names if name in runs]
 
 
-def accuracy_curves(mine: Mapping[str, Sequence[RunFigures]], colours: Mapping[str, str]) -> Figure:
+def accuracy_curves(mine: Mapping[str, Sequence[RunFigures]], styles: Styles) -> Figure:
     """Return validation accuracy against wall time (left) and sample-forwards (right)."""
     data = []
     for method, runs in mine.items():
@@ -122,13 +155,13 @@ def accuracy_curves(mine: Mapping[str, Sequence[RunFigures]], colours: Mapping[s
                         x,
                         [point.accuracy for point in run.curve],
                         method,
-                        colours[method],
                         showlegend=is_shown,
                         opacity=0.75,
+                        **styles[method].line,
                         **own,
                     )
                 )
-                end = {"symbol": "diamond", "size": 9, "color": colours[method], "line": {"color": "#fff", "width": 1}}
+                end = {"size": 9, **styles[method].marker}
                 data.append(
                     {
                         "type": "scatter",
@@ -148,16 +181,18 @@ def accuracy_curves(mine: Mapping[str, Sequence[RunFigures]], colours: Mapping[s
     return {
         "data": data,
         "layout": layout(
-            height=470,
+            height=520,
+            margin={"l": 60, "r": 20, "t": 20, "b": 120},
+            legend=LEGEND,
             xaxis={"title": "seconds of search", "domain": [0, 0.47]},
             xaxis2={"title": "millions of sample-forwards", "domain": [0.53, 1], "anchor": "y2", "type": "log"},
-            yaxis=y,
-            yaxis2={**y, "title": "", "anchor": "x2", "matches": "y"},
+            yaxis={**y, "domain": [0, 1]},
+            yaxis2={**y, "title": "", "anchor": "x2", "matches": "y", "domain": [0, 1]},
         ),
     }
 
 
-def accuracy_by_n(table: Sequence[MethodRow], methods: Iterable[str], colours: Mapping[str, str]) -> Figure:
+def accuracy_by_n(table: Sequence[MethodRow], methods: Iterable[str], styles: Styles) -> Figure:
     """Return retrained accuracy against n, a line a method, bars of one standard deviation."""
     data = []
     for method in methods:
@@ -165,9 +200,13 @@ def accuracy_by_n(table: Sequence[MethodRow], methods: Iterable[str], colours: M
         if rows:
             bars = {"type": "data", "array": [row["retrained_spread"] or 0.0 for row in rows], "thickness": 1.2}
             trace = line(
-                [row["n"] for row in rows], [row["retrained"] for row in rows], method, colours[method], error_y=bars
+                [row["n"] for row in rows],
+                [row["retrained"] for row in rows],
+                method,
+                error_y=bars,
+                **styles[method].line,
             )
-            data.append({**trace, "mode": "lines+markers", "marker": {"size": 8}})
+            data.append({**trace, "mode": "lines+markers", "marker": {"size": 8, **styles[method].marker}})
     counts = sorted({row["n"] for row in table})
     x = {"title": "n, sites kept", "type": "log", "tickvals": counts, "ticktext": list(map(str, counts))}
     if len(counts) == 1:  # side by side instead of on top of each other
@@ -178,7 +217,7 @@ def accuracy_by_n(table: Sequence[MethodRow], methods: Iterable[str], colours: M
     return {"data": data, "layout": layout(xaxis=x, yaxis=title, showlegend=len(counts) > 1)}
 
 
-def loss_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) -> Figure:
+def loss_curves(firsts: Mapping[str, RunFigures], styles: Styles) -> Figure:
     """Return L_cla, L_sel, L_rej and L_tot over the epochs."""
     domains = grid(len(PANELS), 2, gap_x=0.08, gap_y=0.16)
     data: list[Figure] = []
@@ -191,23 +230,24 @@ def loss_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) ->
                 value if (value := getattr(event, key)) is not None and value > 1e-7 else None for event in run.progress
             ]
             data.append(
-                line(x, y, method, colours[method], showlegend=place == 0, xaxis=f"x{suffix}", yaxis=f"y{suffix}")
+                line(x, y, method, showlegend=place == 0, xaxis=f"x{suffix}", yaxis=f"y{suffix}", **styles[method].line)
             )
         x_domain, y_domain = domains[place]
         axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "title": "epoch" if place > 1 else ""}
         axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", "type": "log", "exponentformat": "power"}
     titles = [panel_title(title, domain) for (_, title), domain in zip(PANELS, domains, strict=True)]
-    return {"data": data, "layout": layout(height=640, annotations=titles, **axes)}
+    bottom = {"l": 60, "r": 20, "t": 20, "b": 120}
+    return {"data": data, "layout": layout(height=710, margin=bottom, legend=LEGEND, annotations=titles, **axes)}
 
 
-def alpha_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) -> Figure:
+def alpha_curves(firsts: Mapping[str, RunFigures], styles: Styles) -> Figure:
     """Return alpha over the epochs."""
     data = [
         line(
             [event.epoch for event in run.progress],
             [event.alpha for event in run.progress],
             method,
-            colours[method],
+            **styles[method].line,
         )
         for method, run in firsts.items()
     ]
@@ -215,114 +255,3 @@ def alpha_curves(firsts: Mapping[str, RunFigures], colours: Mapping[str, str]) -
         "data": data,
         "layout": layout(xaxis={"title": "epoch"}, yaxis={"title": "alpha", "type": "log", "exponentformat": "power"}),
     }
-
-
-def gate_maps(firsts: Mapping[str, RunFigures]) -> Figure:
-    """Return a heat map of the gates over the epochs for each method."""
-    columns = min(COLUMNS, len(firsts))
-    domains = grid(len(firsts), columns, gap_x=0.045, gap_y=0.075)
-    data: list[Figure] = []
-    axes: Figure = {}
-    for place, run in enumerate(firsts.values()):
-        suffix = "" if place == 0 else str(place + 1)
-        epochs, gates = gates_over_time(run)
-        open_for = gates.astype(np.float64).mean(axis=0)
-        order = np.lexsort((open_for, np.isin(np.arange(run.N), run.keep)))
-        x_domain, y_domain = domains[place]
-        axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}"}
-        axes[f"yaxis{suffix}"] = {"domain": y_domain, "anchor": f"x{suffix}", "showticklabels": False, "ticks": ""}
-        data.append(
-            {
-                "type": "heatmap",
-                "x": epochs,
-                "z": bytes_array(gates[:, order].T),
-                "zmin": 0,
-                "zmax": 255,
-                "showscale": place == 0,
-                "xaxis": f"x{suffix}",
-                "yaxis": f"y{suffix}",
-                "hoverinfo": "x",
-                **CYCLE,
-                "colorbar": {
-                    "tickvals": [0, 127.5, 255],
-                    "ticktext": ["0", "½", "1"],
-                    "thickness": 10,
-                    "title": {"text": "gate"},
-                },
-            }
-        )
-    titles = [panel_title(method, domain) for method, domain in zip(firsts, domains, strict=True)]
-    return {"data": data, "layout": layout(height=70 + 235 * -(-len(firsts) // columns), annotations=titles, **axes)}
-
-
-def picture_shape(run: RunFigures) -> tuple[int, int]:
-    """Return rows and columns of the picture of a mask: the image's (channels below each other), else a row of all sites."""
-    shape = run.image_shape
-    if shape is None or int(np.prod(shape)) != run.N:
-        return 1, run.N
-    return (shape[0], shape[1]) if len(shape) == 2 else (shape[0] * shape[1], shape[2])
-
-
-def mask_pictures(mine: Mapping[str, Sequence[RunFigures]]) -> Figure:
-    """Return for each method the share of its seeds that keep a site."""
-    shown = {method: runs for method, runs in mine.items() if runs}
-    columns = min(6, len(shown))
-    domains = grid(len(shown), columns, gap_x=0.02, gap_y=0.1)
-    data: list[Figure] = []
-    axes: Figure = {}
-    for place, runs in enumerate(shown.values()):
-        suffix = "" if place == 0 else str(place + 1)
-        share = np.mean([np.isin(np.arange(run.N), run.keep) for run in runs], axis=0)
-        x_domain, y_domain = domains[place]
-        is_image = picture_shape(runs[0])[0] > 1
-        bare = {**BARE, "linecolor": "#8b95a5"}
-        axes[f"xaxis{suffix}"] = {"domain": x_domain, "anchor": f"y{suffix}", "constrain": "domain", **bare}
-        axes[f"yaxis{suffix}"] = {
-            "domain": y_domain,
-            "anchor": f"x{suffix}",
-            "autorange": "reversed",
-            "constrain": "domain",
-            **bare,
-            **({"scaleanchor": f"x{suffix}"} if is_image else {}),
-        }
-        data.append(
-            {
-                "type": "heatmap",
-                "z": bytes_array(np.rint(255 * share).reshape(picture_shape(runs[0]))),
-                "zmin": 0,
-                "zmax": 255,
-                "showscale": False,
-                "xaxis": f"x{suffix}",
-                "yaxis": f"y{suffix}",
-                "xgap": 1,
-                "ygap": 1,
-                "hoverinfo": "x+y",
-                **CYCLE,
-            }
-        )
-    titles = [panel_title(method, domain) for method, domain in zip(shown, domains, strict=True)]
-    return {"data": data, "layout": layout(height=60 + 215 * -(-len(shown) // columns), annotations=titles, **axes)}
-
-
-def overlaps(mine: Mapping[str, Sequence[RunFigures]]) -> Figure:
-    """Return the mean overlap of the masks of each pair of methods."""
-    shown = {method: runs for method, runs in mine.items() if runs}
-    names = list(shown)
-    values: list[list[float | None]] = []
-    for one in names:
-        row: list[float | None] = []
-        for other in names:
-            pairs = [
-                jaccard(first.keep, second.keep)
-                for place, first in enumerate(shown[one])
-                for number, second in enumerate(shown[other])
-                if one != other or place < number
-            ]
-            row.append(sum(pairs) / len(pairs) if pairs else None)
-        values.append(row)
-    text = [["" if value is None else f"{value:.2f}" for value in row] for row in values]
-    data = {
-        "type": "heatmap", "x": names, "y": names, "z": values, "text": text, "texttemplate": "%{text}", "zmin": 0, "zmax": 1,
-        "colorbar": {"thickness": 10}, **CYCLE,
-    }  # fmt: skip
-    return {"data": [data], "layout": layout(height=120 + 34 * len(names), yaxis={"autorange": "reversed"})}

@@ -10,6 +10,7 @@ from mcprune.storage.run_metrics import LEAST_EPOCHS
 from mcprune.studies.bench.runs import MethodRow
 
 LEAST_SEEDS = 2  # fewer have no standard error
+CLEAR = 2.0  # standard errors from which on the first is ahead of the second
 MARGIN = 1.5  # of the suggested time over what the slowest method needs
 
 
@@ -21,7 +22,8 @@ class Ranking(NamedTuple):
     order : tuple of str
         The best method first; empty where the runs are not enough for a ranking.
     text : str
-        The first two methods and their distance, or why there is no ranking and what to do; empty for fewer than two methods.
+        The first two methods and their distance +- its standard error, or why there is no ranking and what to do; empty for fewer than
+        two methods.
     """
 
     order: tuple[str, ...]
@@ -47,15 +49,22 @@ def ranking(rows: Sequence[MethodRow], keep: int, seconds: float, seeds: Sequenc
         return Ranking((), "")
     problem = _problem(mine, seconds, seeds)
     if problem:
-        return Ranking((), f"n = {keep}: no ranking. {problem}")
+        return Ranking((), f"At n = {keep} nothing can be ranked yet. {problem}")
     ranked = sorted(mine, key=lambda row: -row["retrained"])
     best, second = ranked[:2]
     variances = [(row["retrained_spread"] or 0.0) ** 2 / row["seeds"] for row in (best, second)]
-    error = math.sqrt(sum(variances))
-    text = (
-        f"n = {keep}: {best['method']} is first with {best['retrained']:.4f} after retraining, {second['method']} second with "
-        f"{second['retrained']:.4f}, {best['retrained'] - second['retrained']:.4f} below (standard error of the difference {error:.4f})"
-    )
+    error, ahead = math.sqrt(sum(variances)), best["retrained"] - second["retrained"]
+    figures = f"{ahead:.4f} +- {error:.4f}"
+    if ahead > CLEAR * error:
+        text = (
+            f"At n = {keep} {best['method']} is best with {best['retrained']:.4f} after retraining, {figures} above "
+            f"{second['method']}, the second."
+        )
+    else:
+        text = (
+            f"At n = {keep} {best['method']} ({best['retrained']:.4f} after retraining) and {second['method']} "
+            f"({second['retrained']:.4f}) cannot be told apart: the difference is {figures}."
+        )
     return Ranking(tuple(row["method"] for row in ranked), text)
 
 

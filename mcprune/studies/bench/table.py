@@ -27,10 +27,15 @@ def cells(row: MethodRow) -> list[str]:
         f"{low:,}" if low == high else f"{low:,}-{high:,}",
         number(row["near_hard"], ".1%"),
         number(row["seconds"], ".1f"),
-        number(row["forwards"] / 1e6, ".1f"),
-        number(row["epochs"], ".0f"),
+        short(row["forwards"] / 1e6),
+        short(row["epochs"]),
         number(row["overlap"], ".2f"),
     ]
+
+
+def short(value: float | None) -> str:
+    """Return a number of any size by three digits, or as many as are before the point."""
+    return number(value, ".3g" if value is None or abs(value) < 100 else ",.0f")
 
 
 def time_cells(row: MethodRow) -> list[str]:
@@ -41,9 +46,7 @@ def time_cells(row: MethodRow) -> list[str]:
         some = "" if count in (0, row["seeds"]) else f" ({count}/{row['seeds']})"
         texts.append(number(point["seconds"], ".1f") + (" s" if count else "") + some)
         texts.append(
-            number(None if point["forwards"] is None else point["forwards"] / 1e6, ".1f")
-            + (" M" if count else "")
-            + some
+            short(None if point["forwards"] is None else point["forwards"] / 1e6) + (" M" if count else "") + some
         )
     return texts
 
@@ -54,6 +57,16 @@ def time_header(rows: Sequence[MethodRow]) -> list[str]:
     for point in rows[0]["times"]:
         titles += [f"time to {point['accuracy']:g}", f"forwards to {point['accuracy']:g}"]
     return titles
+
+
+def never_line(rows: Sequence[MethodRow]) -> str:
+    """Return the sentence on the methods that reached none of the accuracies; empty where there are none."""
+    never = [str(row["method"]) for row in rows if not any(point["count"] for point in row["times"])]
+    if not never:
+        return ""
+    least = min(point["accuracy"] for point in rows[0]["times"])
+    names = "No method had a" if len(never) == len(rows) else f"Not among them: {', '.join(never)}, which had no"
+    return f"{names} mask of exactly n sites with a validation accuracy of {least:g} or more."
 
 
 def print_tables(results: Results, output: Output) -> None:
@@ -67,8 +80,11 @@ def print_tables(results: Results, output: Output) -> None:
             ["", f"n = {keep:,}, {seeds} seed{'s' * (seeds > 1)}, {results['setting']['seconds']:g} s for each search"]
         )
         _table(output, HEADER, [cells(row) for row in rows])
-        output.lines(["", "time and sample-forwards until a mask of exactly n sites had a validation accuracy of"])
-        _table(output, time_header(rows), [time_cells(row) for row in rows])
+        if reached := [row for row in rows if any(point["count"] for point in row["times"])]:
+            output.lines(["", "time and sample-forwards until a mask of exactly n sites had a validation accuracy of"])
+            _table(output, time_header(reached), [time_cells(row) for row in reached])
+        if text := never_line(rows):
+            output.lines(["", *wrapped(text, output.width, "")])
     lines = [
         "",
         *(line for one in results["ranking"] if one["text"] for line in wrapped(one["text"], output.width, "")),

@@ -119,8 +119,8 @@ def test_a_comparison_from_end_to_end(compared):
     assert "1 seed, 0.4 s for each search" in said
     (ranking,) = found["ranking"]  # one seed ranks nothing
     assert ranking["order"] == []
-    assert "no ranking" in ranking["text"]
-    assert "is first with" not in said
+    assert "nothing can be ranked yet" in ranking["text"]
+    assert "is best with" not in said
     assert said.rstrip().endswith("page.html")
 
 

@@ -22,10 +22,16 @@ def rows(**changed):
 def test_the_first_place_goes_by_the_retrained_accuracy():
     one = ranking(rows(), 2, 10.0, SEEDS)
     assert one.order == ("high", "middle", "low")
-    assert "high is first with 0.9500" in one.text
-    assert "middle second" in one.text
     # sqrt(.01^2 / 4 + .01^2 / 4)
-    assert "0.0200 below (standard error of the difference 0.0071)" in one.text
+    assert one.text == "At n = 2 high is best with 0.9500 after retraining, 0.0200 +- 0.0071 above middle, the second."
+
+
+def test_within_two_standard_errors_no_method_is_best():
+    one = ranking(rows(retrained=0.94), 2, 10.0, SEEDS)
+    assert one.text == (
+        "At n = 2 high (0.9500 after retraining) and middle (0.9400) cannot be told apart: the difference is 0.0100 +- 0.0071."
+    )
+    assert one.order == ("high", "middle", "low")
 
 
 @pytest.mark.parametrize(
@@ -40,11 +46,11 @@ def test_the_first_place_goes_by_the_retrained_accuracy():
 def test_without_enough_work_nothing_is_ranked(changed, cause, remedy):
     one = ranking(rows(**changed), 2, 10.0, SEEDS)
     assert one.order == ()
-    assert one.text.startswith("n = 2: no ranking. ")
+    assert one.text.startswith("At n = 2 nothing can be ranked yet. ")
     assert cause in one.text
     assert remedy in one.text
-    assert "first" not in one.text
-    assert "standard error of" not in one.text
+    assert "best" not in one.text
+    assert "+-" not in one.text
 
 
 def test_one_seed_asks_for_more():
