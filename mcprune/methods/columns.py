@@ -22,7 +22,7 @@ BINS, EDGE = 16, 1e-12
 def column_scores(
     name: str, x: Float32Array, y: IntArray, weights: FloatArray | None, *, keep: int, seed: int
 ) -> FloatArray:
-    """Return the scores (N,) of all columns, the best highest.
+    """Return the scores (N,) of all columns, the best highest; constant columns and copies of better ones are behind all others.
 
     Parameters
     ----------
@@ -38,6 +38,31 @@ def column_scores(
         How many columns will be taken.
     seed : int
     """
+    return without_copies(_scores(name, x, y, weights, keep=keep, seed=seed), x, keep)
+
+
+def without_copies(scores: FloatArray, x: Float32Array, keep: int) -> FloatArray:
+    """Return scores (N,) in which constant columns, and copies of a column of a higher score, come last.
+
+    Only as many columns are looked at as it takes to find `keep` others.
+    """
+    known: set[bytes] = set()
+    useless = []
+    for column in np.argsort(-scores, kind="stable"):
+        values = np.ascontiguousarray(x[:, column])
+        if values.tobytes() in known or not np.ptp(values) > 0:
+            useless.append(column)
+            continue
+        known.add(values.tobytes())
+        if len(known) >= keep:
+            break
+    out = np.array(scores, np.float64)
+    out[useless] = float(scores.min()) - np.arange(1.0, len(useless) + 1)
+    return out
+
+
+def _scores(name: str, x: Float32Array, y: IntArray, weights: FloatArray | None, *, keep: int, seed: int) -> FloatArray:
+    """Return the scores (N,) of all columns as they are."""
     if name == "f":
         return f_scores(x, y, weights)
     if x.shape[1] > SCREENED:
@@ -72,7 +97,7 @@ def _among_best(
     """Return scores (N,) of many columns: only those with the highest F are looked at, the others are last."""
     by_f = f_scores(x, y, weights)
     columns = np.sort(np.argsort(-by_f, kind="stable")[:SCREENED])
-    inside = column_scores(name, np.ascontiguousarray(x[:, columns]), y, weights, keep=keep, seed=seed)
+    inside = _scores(name, np.ascontiguousarray(x[:, columns]), y, weights, keep=keep, seed=seed)
     out = min(0.0, float(inside.min())) - 1.0 / (1.0 + by_f)
     out[columns] = inside
     return out

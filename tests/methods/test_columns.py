@@ -94,3 +94,13 @@ def test_every_selector_looks_at_the_weights(name):
         for half in (np.arange(400) < 200, np.arange(400) >= 200)
     ]
     assert best == [7, 3]
+
+
+@pytest.mark.parametrize("name", COLUMN_SELECTORS)
+def test_constant_columns_and_copies_of_better_ones_come_last(name):
+    x, y = table()
+    x[:, 9], x[:, 30] = x[:, 7], x[:, 3]
+    scores = column_scores(name, x, y, None, keep=37, seed=0)
+    last = set(np.argsort(-scores)[-3:].tolist())
+    assert 5 in last
+    assert len(last & {7, 9}) == len(last & {3, 30}) == 1
