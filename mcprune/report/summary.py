@@ -54,7 +54,7 @@ def playoff_verdict(event: Playoff) -> str:
     """Return what the playoff has shown, in a sentence."""
     if event.is_random:
         return "no finalist differs from random columns by two standard errors"
-    return f"playoff on {event.rows:,} training rows, cross-validated: {event.finalists[0].name} has the lowest loss"
+    return f"playoff on {event.rows:,} rows, cross-validated: {event.finalists[0].name} has the lowest loss"
 
 
 def playoff_lines(event: Playoff) -> list[str]:

@@ -1,7 +1,10 @@
-"""The playoff: which of several masks fresh classifiers do best on, by cross-validation on the training rows.
+"""The playoff: which of several masks fresh classifiers do best on, by cross-validation on training and validation rows.
 
 Every mask meets the same folds, batches and initial scales, so that differences of losses are paired row by row. Successive halving: each
-round trains the better half once more on new folds. Test and validation rows have no say.
+round trains the better half once more on new folds. Test rows have no say.
+
+The search has used the training rows, so columns of noise that suit them lead there too, all the more the fewer rows and the more columns
+there are. Validation rows show it, but are few. So they are a fold of their own with as much weight as all training rows together.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from mcprune.data.prepare import Rows
 from mcprune.methods.base import Finalist
+from mcprune.methods.columns import best_columns
 from mcprune.random import Stream, generator, torch_seed
 from mcprune.session.build.plan import Plan
 from mcprune.storage.result_events import Playoff, Standing
@@ -28,6 +33,8 @@ WIDTH, DROPOUT, RATE, DECAY, BATCH, STEPS, LEAST_STEPS = 64, 0.3, 1e-2, 1e-2, 64
 STEPS_A_ROW, SHORTEST = 0.6, 20
 # Random masks beside the finalists; standard errors by which one must differ; rows that take part at most.
 RANDOM_MASKS, ERRORS, MOST_ROWS = 3, 2.0, 8_000
+# Validation rows from which they take part, and their share of a loss.
+FRESH_ROWS, FRESH_SHARE = 30, 0.5
 # Fewer rows where the columns of all masks together would have more values than this.
 LEAST_ROWS, MOST_VALUES = 200, 2**26
 # Of the time of the search, where that is limited; steps that are timed.
@@ -37,7 +44,7 @@ TIME_SHARE, LEAST_SECONDS, TIMED = 0.15, 0.2, 10
 def play_finalists(
     plan: Plan, finalists: Sequence[Finalist], recorded: Sequence[int] = ()
 ) -> tuple[Playoff, BoolArray]:
-    """Rank the finalists of a plan's search on its training rows; return their standings, and the mask (N,) of the winner.
+    """Rank the finalists of a plan's search on its rows; return their standings, and the mask (N,) of the winner.
 
     `recorded` are the steps of each round of a run that is repeated: no clock shortens them.
     """
@@ -55,6 +62,7 @@ def play_finalists(
         most_steps=steps,
         seconds=max(LEAST_SECONDS, TIME_SHARE * plan.runtime.search_time),
         recorded=recorded,
+        fresh=data.validation if len(data.validation.targets) >= FRESH_ROWS else None,
     )
 
 
@@ -69,6 +77,7 @@ def play(
     most_steps: int = STEPS,
     seconds: float = math.inf,
     recorded: Sequence[int] = (),
+    fresh: Rows | None = None,
 ) -> tuple[Playoff, BoolArray]:
     """Rank finalists; return their standings, and the mask (N,) of the winner.
 
@@ -88,15 +97,25 @@ def play(
         That it may take; a shorter time means fewer steps.
     recorded : sequence of int
         Steps of each round, in place of those that the time allows.
+    fresh : Rows, optional
+        Rows that no search has used; only without weights.
     """
     began = time.monotonic()
+    is_fresh = np.zeros(len(y), bool)
+    if fresh is not None:
+        is_fresh = np.r_[is_fresh, np.ones(len(fresh.targets), bool)]
+        x, y = np.concatenate([x, fresh.features]), np.r_[y, fresh.targets]
     draw = generator(seed, Stream.PLAYOFF_ROWS)
     masks = len(finalists) + len(random_masks)
     most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, masks * int(finalists[0].mask.sum()))))
     if len(y) > most:
         rows = np.sort(draw.choice(len(y), most, replace=False))
         x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
-    share = np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum()
+        is_fresh = is_fresh[rows]
+    share = np.full(len(y), 1.0) if weights is None else weights
+    share = share / share.sum()
+    if is_fresh.any():
+        share = np.where(is_fresh, FRESH_SHARE / is_fresh.sum(), (1.0 - FRESH_SHARE) / (~is_fresh).sum())
     columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
@@ -104,7 +123,7 @@ def play(
     steps_of_rounds = []
     for number in range(ROUNDS):
         of_round, correct, steps = _held_out(
-            x, y, weights, columns[playing], seed=seed, number=number, most=most_steps, seconds=seconds / ROUNDS,
+            x, y, weights, columns[playing], is_fresh, seed=seed, number=number, most=most_steps, seconds=seconds / ROUNDS,
             recorded=recorded[number] if number < len(recorded) else None,
         )  # fmt: skip
         steps_of_rounds.append(steps)
@@ -138,20 +157,50 @@ def play(
     )
     others = range(len(finalists), len(columns))
     change = np.mean([losses[place][0] for place in others], axis=0) - losses[best][0]
-    lead = float(share @ change)
-    lead_error = float(np.sqrt(share**2 @ (change - lead) ** 2))
+    lead, lead_error, is_random = *_lead(change, share), True
+    if lead >= ERRORS * lead_error:
+        # The training rows would say so of noise that suits them.
+        alone, error = _lead(change, np.where(is_fresh, share, 0.0) / FRESH_SHARE) if is_fresh.any() else (0.0, 1.0)
+        is_random = alone < ERRORS * error and not _has_signal(
+            x, y, weights, columns[len(finalists) :], seed=seed, steps=min(steps_of_rounds)
+        )
     event = Playoff(
         finalists=standings,
         random_loss=float(np.mean([mean[place] for place in others])),
         random_accuracy=float(np.mean([share @ right[place][0] for place in others])),
         lead=lead,
         lead_error=lead_error,
-        is_random=lead < ERRORS * lead_error,
+        is_random=is_random,
         rows=len(y),
         steps=tuple(steps_of_rounds),
         seconds=time.monotonic() - began,
     )
     return event, finalists[best].mask
+
+
+def _lead(change: FloatArray, share: FloatArray) -> tuple[float, float]:
+    """Return the mean of paired differences (rows,) by the rows' shares, and its standard error."""
+    lead = float(share @ change)
+    return lead, float(np.sqrt(share**2 @ (change - lead) ** 2))
+
+
+def _has_signal(
+    x: Float32Array, y: IntArray, weights: FloatArray | None, others: IntArray, *, seed: int, steps: int
+) -> bool:
+    """Whether the n columns of the highest F on the rows outside of each fold do better than random masks (R, n) on the fold."""
+    folds = _folds(y, generator(seed, Stream.PLAYOFF, ROUNDS))
+    change = np.empty(len(y))
+    for part in range(FOLDS):
+        is_held_out = folds == part
+        rest = ~is_held_out
+        own = best_columns(x[rest], y[rest], None if weights is None else weights[rest], others.shape[1])
+        losses, _, _ = _held_out(
+            x, y, weights, np.vstack([own, others]), is_held_out, seed=seed, number=ROUNDS, most=steps, seconds=math.inf,
+            recorded=None, is_whole=True,
+        )  # fmt: skip
+        change[is_held_out] = (losses[1:].mean(axis=0) - losses[0])[is_held_out]
+    lead, error = _lead(change, np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum())
+    return lead >= ERRORS * error
 
 
 def _folds(y: IntArray, draw: np.random.Generator) -> IntArray:
@@ -167,28 +216,32 @@ def _held_out(
     y: IntArray,
     weights: FloatArray | None,
     columns: IntArray,
+    is_fresh: BoolArray,
     *,
     seed: int,
     number: int,
     most: int,
     seconds: float,
     recorded: int | None,
+    is_whole: bool = False,
 ) -> tuple[FloatArray, FloatArray, int]:
     """Return losses and whether the class is right, (masks, rows) each, of classifiers that have not seen the row; and the steps.
 
-    A classifier for each mask and fold, all trained in one batched product.
+    A classifier for each mask and fold, all trained in one batched product. Fresh rows are a fold; with `is_whole` the only one.
     """
     began, draw = time.monotonic(), generator(seed, Stream.PLAYOFF, number)
     masks, n = columns.shape
-    fold = _folds(y, draw)
+    fold = np.full(len(y), -1) if is_whole else _folds(y, draw)
+    fold[is_fresh] = fold.max() + 1
+    folds = int(fold.max()) + 1
     classes = int(y.max()) + 1
     features = torch.from_numpy(np.ascontiguousarray(x[:, columns].transpose(1, 0, 2), np.float32))  # (masks, rows, n)
     targets = torch.from_numpy(y)
-    training = [np.flatnonzero(fold != part) for part in range(FOLDS)]
+    training = [np.flatnonzero(fold != part) for part in range(folds)]
     steps = max(SHORTEST, min(STEPS, most, max(LEAST_STEPS, int(STEPS_A_ROW * len(y)))))
     batches = np.stack([_batches(rows, weights, steps, draw) for rows in training], axis=1)  # (steps, folds, rows)
     with torch_seed(int(draw.integers(2**31))):
-        layers = _layers(masks, n, classes)
+        layers = _layers(masks, folds, n, classes)
         optimizer = AdamW(layers, RATE, DECAY)
         step = 0
         while step < steps:
@@ -199,7 +252,7 @@ def _held_out(
             optimizer.learning_rate = RATE * (1.0 - step / steps)
             batch = torch.from_numpy(batches[step])
             # All masks drop the same hidden units, which pairs them, and draws less.
-            scale = (torch.rand(FOLDS, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)
+            scale = (torch.rand(folds, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)
             logits = _forward(features[:, batch].flatten(0, 1), layers, scale)
             loss = nn.functional.cross_entropy(
                 logits.flatten(0, 1), targets[batch].repeat(masks, 1).flatten(), reduction="sum"
@@ -210,9 +263,9 @@ def _held_out(
             step += 1
     losses, right = np.empty((masks, len(y))), np.empty((masks, len(y)))
     with torch.no_grad():
-        for part in range(FOLDS):
+        for part in range(folds):
             rows = np.flatnonzero(fold == part)
-            own = [layer.view(masks, FOLDS, *layer.shape[1:])[:, part] for layer in layers]
+            own = [layer.view(masks, folds, *layer.shape[1:])[:, part] for layer in layers]
             logits = _forward(features[:, torch.from_numpy(rows)], own, None)
             goals = targets[rows].expand(masks, -1)
             loss = nn.functional.cross_entropy(logits.transpose(1, 2), goals, reduction="none")
@@ -226,12 +279,12 @@ def _batches(rows: IntArray, weights: FloatArray | None, steps: int, draw: np.ra
     return rows[draw.choice(len(rows), (steps, BATCH), p=chances)]
 
 
-def _layers(masks: int, n: int, classes: int) -> list[torch.Tensor]:
+def _layers(masks: int, folds: int, n: int, classes: int) -> list[torch.Tensor]:
     """Return first and second weights and biases of the classifiers; those of a fold begin alike for all masks."""
     shapes = ((n, WIDTH, n), (1, WIDTH, n), (WIDTH, classes, WIDTH), (1, classes, WIDTH))
     out = []
     for rows, wide, inputs in shapes:
-        start = (2.0 * torch.rand(FOLDS, rows, wide) - 1.0) / inputs**0.5
+        start = (2.0 * torch.rand(folds, rows, wide) - 1.0) / inputs**0.5
         out.append(start.repeat(masks, 1, 1).requires_grad_())
     return out
 

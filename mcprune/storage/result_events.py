@@ -88,7 +88,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Playoff(Event):
-    """Fresh classifiers have chosen among the finalists of the search, by cross-validation on the training rows.
+    """Fresh classifiers have chosen among the finalists of the search, by cross-validation on training and validation rows.
 
     Attributes
     ----------
@@ -101,9 +101,9 @@ class Playoff(Event):
     lead, lead_error : float, nats
         Mean loss of random masks above that of the winner, and its standard error over the rows.
     is_random : bool
-        No finalist differs from random columns by two standard errors.
+        No finalist differs from random columns by two standard errors, or only on rows that the search has used.
     rows : int, rows
-        Training rows that took part.
+        Training and validation rows that took part.
     steps : list of int
         Of backprop in each round; a limited time makes them fewer.
     seconds : float, s

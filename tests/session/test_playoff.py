@@ -6,6 +6,7 @@ from sklearn.datasets import make_classification
 
 from mcprune import run
 from mcprune.config.schema import make_config
+from mcprune.data.prepare import Rows
 from mcprune.methods.base import Finalist
 from mcprune.methods.columns import f_scores
 from mcprune.report.summary import playoff_lines
@@ -134,3 +135,20 @@ def test_a_short_time_means_fewer_steps():
     full, _ = play(finalists, rest, x, y, None, seed=0)
     assert mask is good
     assert event.finalists != full.finalists
+
+
+def test_noise_that_a_search_has_fitted_is_called_random():
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(230, 300)).astype(np.float32), draw.integers(0, 2, 230)
+    train, fresh = slice(0, 170), Rows(x[170:], y[170:], None, None)
+    fitted = np.argsort(-f_scores(x[train], y[train]))
+    finalists = [Finalist(name, mask) for name, mask in zip("ab", masks(300, fitted[:10], fitted[10:20]), strict=True)]
+    rest = masks(300, fitted[100:110], fitted[200:210])
+    event, _ = play(finalists, rest, x[train], y[train], None, seed=0)
+    assert event.lead > 2 * event.lead_error  # the rows that chose them say otherwise
+    assert event.is_random
+    assert play(finalists, rest, x[train], y[train], None, seed=0, fresh=fresh)[0].is_random
+    x[:, fitted[:3]] += 1.5 * y[:, None]
+    assert not play(finalists, rest, x[train], y[train], None, seed=0)[0].is_random
+    event, _ = play(finalists, rest, x[train], y[train], None, seed=0, fresh=Rows(x[170:], y[170:], None, None))
+    assert not event.is_random
