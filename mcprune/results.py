@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mcprune.storage.events import Event, Progress
+from mcprune.report import card
+from mcprune.storage.event_log import EventLog
+from mcprune.storage.events import Event, Progress, RunDone
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
 
-# A mask that shows itself lists so many names.
-SHOWN_NAMES = 100
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
 # Keys of `Result.metrics` for the rows of the final table; any other row is test_accuracy_ and its name.
 METRIC_NAMES = {
     "hard mask, retrained": "test_accuracy",
@@ -34,26 +38,82 @@ class Mask:
         Names of the kept sites, in the order of `indices`.
     weights : ndarray of float64, shape (N,)
         The pruner weights at the end of the search.
+    image_shape : tuple of int, or None
+        Where the sites are the inputs of an image: (h, w) or (channels, h, w).
+    site_names : tuple of str
+        Names of all sites, where these are the columns of a table; else empty.
     """
 
     support: BoolArray
     indices: IntArray
     names: tuple[str, ...]
     weights: FloatArray
+    image_shape: tuple[int, ...] | None = None
+    site_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         """Return n."""
         return int(self.indices.size)
 
+    def plot(self) -> Figure:
+        """Return a figure of the kept pixels, or else of the sites with the largest weights.
+
+        Returns
+        -------
+        plotly.graph_objects.Figure
+            A notebook shows it; else `.show()` opens it in a browser, and `.write_html(path)` writes it.
+
+        Raises
+        ------
+        McpruneError
+            In a notebook without nbformat, which plotly needs there.
+        """
+        from mcprune.report import plots
+
+        return plots.drawn(self._figure(), "the mask has no site")
+
+    def _figure(self) -> dict[str, object] | None:
+        from mcprune.report import plots
+
+        names = dict(enumerate(self.site_names)) | dict(zip(self.indices.tolist(), self.names, strict=True))
+        return plots.mask_figure(self.support, names, self.weights, self.image_shape)
+
     def _repr_html_(self) -> str:
-        names = ", ".join(escape(name) for name in self.names[:SHOWN_NAMES])
-        more = f" and {len(self.names) - SHOWN_NAMES:,} more" if len(self.names) > SHOWN_NAMES else ""
-        return f"<p><b>{len(self):,} of {self.support.size:,} sites kept</b>: {names}{more}</p>"
+        picture = card.pixels(self.indices.tolist(), self.image_shape)
+        return picture + card.names(self.names, self.support.size)
+
+
+class History(list[Progress]):
+    """The progress events of a run in their order: a list that can be plotted.
+
+    Parameters
+    ----------
+    events : iterable of Event
+        All events of the run.
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._log = EventLog(Path(), tuple(events))
+        super().__init__(self._log.progress)
+
+    def plot(self) -> Figure:
+        """Return a figure of loss, validation accuracy and kept sites over the epochs; see `Mask.plot`.
+
+        Raises
+        ------
+        McpruneError
+            No block was recorded; or as `Mask.plot`.
+        """
+        from mcprune.report import plots
+
+        return plots.drawn(plots.history_figure(self._log), "no block was recorded")
 
 
 @dataclass(frozen=True)
 class Result:
     """The result of a run.
+
+    Its text, as of `print(result)`, is the result in a sentence. A notebook shows it as a card.
 
     Attributes
     ----------
@@ -66,7 +126,8 @@ class Result:
         sample weights they are weighted, and called `weighted_test_accuracy` and so on.
     is_complete : bool
         False where the run was ended before its planned end: by a signal, by `max_time`, or by who steered it.
-    history : list of Progress
+    history : History
+        The progress events, a list that can be plotted.
     events : list of Event
     folder : Path or None
         Where the run was written.
@@ -76,30 +137,45 @@ class Result:
     model: PrunedModel
     metrics: dict[str, float]
     is_complete: bool
-    history: list[Progress] = field(repr=False)
+    history: History = field(repr=False)
     events: list[Event] = field(repr=False)
     folder: Path | None
 
+    @property
+    def summary(self) -> str:
+        """The result in one sentence, and in a second one where a simpler way does as well."""
+        done = self._done
+        return " ".join(filter(None, [f"{done.summary}.", done.simpler]))
+
+    def plot(self) -> Figure:
+        """Return a figure of the kept sites beside the accuracies with their error bars; see `Mask.plot`.
+
+        Raises
+        ------
+        McpruneError
+            As `Mask.plot`.
+        """
+        from mcprune.report import plots
+
+        done = self._done
+        figure = plots.result_figure(self.mask._figure(), done.scores, is_weighted=done.is_weighted)
+        return plots.drawn(figure, "there is no mask")
+
+    @property
+    def _done(self) -> RunDone:
+        done = self.events[-1]
+        assert isinstance(done, RunDone)
+        return done
+
+    def __str__(self) -> str:
+        """Return the summary."""
+        return self.summary
+
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{escape(name)}</td><td>{value:.4f}</td></tr>" for name, value in self.metrics.items())
-        note = "" if self.is_complete else "<p>The run was ended before its planned end.</p>"
-        return f"<table>{rows}</table>{note}" + picture(self.model) + self.mask._repr_html_()
+        return card.card(self._done, "" if self.is_complete else "The run was ended before its planned end.")
 
 
 def metric_name(row: str, *, is_weighted: bool = False) -> str:
     """Return the key in `Result.metrics` of a row of the final table; weighted accuracies begin with `weighted_`."""
     slug = "_".join(row.replace(",", " ").replace("-", " ").split()).lower()
     return "weighted_" * is_weighted + METRIC_NAMES.get(row, f"test_accuracy_{slug}")
-
-
-def picture(model: PrunedModel) -> str:
-    """Return the kept inputs of a pruned model as an SVG; nothing where they are no image."""
-    if model.image_shape is None or model.columns.size == model.n_inputs:
-        return ""
-    height, width = model.image_shape[-2:]
-    places = sorted({int(column) % (height * width) for column in model.columns})
-    squares = "".join(f'<rect x="{place % width}" y="{place // width}" width="1" height="1"/>' for place in places)
-    return (
-        f'<svg role="img" aria-label="the kept inputs" viewBox="0 0 {width} {height}" width="200" '
-        f'style="border:1px solid #888;background:#8882" fill="#3b82d0">{squares}</svg>'
-    )

@@ -16,7 +16,7 @@ from mcprune.dashboard.view import RunView, hardened_figures
 from mcprune.dashboard.window import Figures
 from mcprune.errors import FolderError, brief
 from mcprune.methods.markov.knob_use import unused_knobs
-from mcprune.report.figures import site_names
+from mcprune.report.charts.figures import site_names
 from mcprune.storage.event_log import EventLog, feature_names, read_log
 from mcprune.storage.events import KnobChanged, Note, Progress
 from mcprune.storage.layout import EVENTS, MASK, read_json

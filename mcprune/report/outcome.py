@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mcprune.report import curves, figures, quality
 from mcprune.report import summary as table
-from mcprune.report import sureness as certainty
+from mcprune.report.charts import curves, figures, quality
+from mcprune.report.charts import sureness as certainty
 from mcprune.report.page import Page
 from mcprune.storage.answer import noun
 from mcprune.storage.event_log import EventLog

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mcprune.exporters.footprint import Footprints
-from mcprune.report import curves, details, outcome, tables
+from mcprune.report import details, outcome, tables
 from mcprune.report import summary as table
+from mcprune.report.charts import curves
 from mcprune.report.page import Page
 from mcprune.report.text import duration
 from mcprune.storage.answer import noun

@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.exporters.footprint import Footprint, Footprints
 from mcprune.methods.markov.knob_use import unused_knobs
-from mcprune.report import curves
+from mcprune.report.charts import curves
 from mcprune.report.mixing import FEWEST, mixing
 from mcprune.report.page import Page
 from mcprune.report.text import number

@@ -112,7 +112,7 @@ def simpler_way(scores: Sequence[Scored], playoff: Playoff | None) -> str:
     if model is not None and magnitude is not None and is_near:
         behind, error = float(magnitude.behind or 0.0), float(magnitude.behind_error or 0.0)
         if behind <= error:
-            gap = f"{short(abs(behind))} +- {short(error)} {'behind' if behind > 0 else 'ahead'}"
+            gap = f"{short(abs(behind))} +- {short(error)} {'behind' if behind > 0 else 'ahead'}" if behind else "level"
             ways.append(f"{magnitude.name} ({gap} in test accuracy)")
     if playoff is not None:
         best = playoff.finalists[0]

@@ -56,7 +56,7 @@ def test_results_show_themselves_and_escape_names():
     text = result._repr_html_()
     assert "1 of 4 sites kept" in text
     assert "<script>" not in text
-    assert "test_accuracy_before_retraining" in text
+    assert "hard mask, not retrained" in text
     assert "<svg" not in text  # a table is no picture
     digits = mcprune.prune("digits", keep=16, epochs=2, **QUICK)
     assert digits._repr_html_().count("<rect") == 16

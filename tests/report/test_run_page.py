@@ -12,9 +12,9 @@ import pytest
 from mcprune.cli.main import main
 from mcprune.cli.report import write_report
 from mcprune.errors import ConfigError, FolderError
-from mcprune.report import curves as report_curves
 from mcprune.report import details as report_details
-from mcprune.report.sureness import Sureness, sentence, sureness
+from mcprune.report.charts import curves as report_curves
+from mcprune.report.charts.sureness import Sureness, sentence, sureness
 from mcprune.storage.event_log import read_log
 
 SHORT = {"epochs": 12, "retrain_epochs": 2, "compare": "no", "hidden": (24, 12), "threads": 1}

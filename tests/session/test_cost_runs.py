@@ -10,7 +10,7 @@ from mcprune.cli.main import main
 from mcprune.data.load import load
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import macs
-from mcprune.report.screens.text import start_lines
+from mcprune.report.screens.lines import start_lines
 from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run
 from mcprune.surgery.model_files import load_model

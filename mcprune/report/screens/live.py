@@ -14,7 +14,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from mcprune.report.screens.text import COLUMNS, TextScreen, epoch_of, figure_text
+from mcprune.report.screens.lines import COLUMNS, epoch_of, figure_text
+from mcprune.report.screens.text import TextScreen
 from mcprune.report.terminal import RichOutput
 from mcprune.report.text import duration, number
 from mcprune.storage.events import Hardened, Progress, RunDone, RunStarted, Scored, Stage, Stopped
@@ -48,8 +49,8 @@ class Keys(Protocol):
 class LiveScreen(TextScreen):
     """A bar and five figures, drawn again a few times a second; notes scroll by above them."""
 
-    def __init__(self, output: RichOutput) -> None:
-        super().__init__(output)
+    def __init__(self, output: RichOutput, *, is_brief: bool = False) -> None:
+        super().__init__(output, is_brief=is_brief)
         self.keys: Keys | None = None  # where a person may steer
         self._spinner = Spinner("line")
         self._latest: Progress | None = None

@@ -9,8 +9,9 @@ from rich.console import Console
 from mcprune.errors import FolderError
 from mcprune.report.screens import pulse
 from mcprune.report.screens.choose import choose_screen, watch
+from mcprune.report.screens.lines import knob_line
 from mcprune.report.screens.live import LiveScreen
-from mcprune.report.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen, knob_line
+from mcprune.report.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen
 from mcprune.report.summary import hardened_lines
 from mcprune.report.terminal import PlainOutput, RichOutput, choose
 from mcprune.storage.events import KINDS, Event, KnobChanged, Replanned, Stage, Stopped

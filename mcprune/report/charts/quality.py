@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mcprune.report.charts.roc import Curve, confusion, macro, one_vs_rest
 from mcprune.report.page import BARE, COLOURS, CYCLE, Figure, layout, line
-from mcprune.report.roc import Curve, confusion, macro, one_vs_rest
 from mcprune.report.text import number
 from mcprune.storage.answer import OF_MODEL, score_of
 from mcprune.storage.events import Scored

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from mcprune.report.roc import POINTS, confusion, macro, one_vs_rest, roc
+from mcprune.report.charts.roc import POINTS, confusion, macro, one_vs_rest, roc
 
 
 def drawn(seed, rows=300, ties=False):

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mcprune.report.charts.sureness import Sureness
 from mcprune.report.page import BARE, COLOURS, CYCLE, Figure, bytes_array, grid, layout, panel_title
 from mcprune.report.summary import group_title
-from mcprune.report.sureness import Sureness
 from mcprune.storage.event_log import EventLog
 from mcprune.types import FloatArray
 
