@@ -6,6 +6,8 @@ scikit-learn one-liner with the best mean of the three judges by cross-validatio
 
     MCPRUNE_TABLES=../shared/data python benchmarks/tables.py --out benchmarks/results/tables.json --page tables.html
 
+With --speed whole commands are timed instead (`table_speed.py`).
+
 Each mask is written as soon as it is judged, and a later run with the same --out goes on from there.
 """
 
@@ -24,6 +26,7 @@ import common
 import numpy as np
 import table_selectors as selectors
 import table_sets as sets
+import table_speed
 
 SEEDS, CV_FOLDS = 5, 3
 # The mean of ours may be this much below the bar on a set, and must be so much above it on the mean of all.
@@ -173,6 +176,9 @@ def options() -> Any:
     parser.add_argument("--n", type=int, nargs="+", help="these numbers of columns in place of a set's own")
     parser.add_argument("--seeds", type=int, help=f"seeds of the selectors ({SEEDS})")
     parser.add_argument("--no-bar", action="store_true", help="leave out the cross-validation of the one-liners")
+    parser.add_argument(
+        "--speed", action="store_true", help="measure whole commands: seconds and memory, beside a forest"
+    )
     parser.add_argument("--page", type=Path, metavar="FILE.html", help="write the table as a page")
     return parser.parse_args()
 
@@ -182,6 +188,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     asked = options()
+    if asked.speed:
+        table_speed.run(is_quick=asked.quick, out=asked.out)
+        return
     names = asked.only or (QUICK_SETS if asked.quick else tuple(sets.SETS))
     methods = asked.methods or (QUICK_METHODS if asked.quick else tuple(selectors.SELECTORS))
     left_out = [name for name in methods if not selectors.is_installed(name)]

@@ -74,9 +74,9 @@ class RowOrder:
         before = state.draw.bit_generator.state
         if before == self._of:
             return
-        draw = copy.deepcopy(state.draw)
-        self._order = torch.from_numpy(draw.permutation(self.rows)).to(self._device)
-        self._of, self._after = before, draw.bit_generator.state
+        self._order = torch.from_numpy(state.draw.permutation(self.rows)).to(self._device)
+        self._of, self._after = before, state.draw.bit_generator.state
+        state.draw.bit_generator.state = before  # a copy of the generator would take ten times as long
 
 
 @dataclass
