@@ -115,6 +115,13 @@ def step_noise(seed: int, step: int, rank: int | None = None) -> Iterator[None]:
         yield
 
 
+def noise_generator(seed: int) -> torch.Generator:
+    """Return a generator of torch on the CPU that draws what the global state does inside `step_noise(seed, 0)`."""
+    import torch
+
+    return torch.Generator().manual_seed(_torch_number(seed, Stream.STEP_NOISE, 0, 0))
+
+
 def _torch_number(seed: int, stream: Stream, *more: int) -> int:
     """Return a seed for torch of 32 mixed bits: its generator on the CPU reads no others."""
     return int(np.random.SeedSequence([seed, stream, *more]).generate_state(1, np.uint32)[0])

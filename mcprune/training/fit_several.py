@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from mcprune.errors import NumericalError
-from mcprune.random import Stream, generator
+from mcprune.random import Stream, generator, noise_generator
 from mcprune.training.adam import AdamW, one_cycle
 from mcprune.training.stacked_mlp import StackedMLP, have_one_shape
 
@@ -30,6 +30,7 @@ def fit_several(
     learning_rate: float,
     weight_decay: float,
     seeds: Sequence[int],
+    input_noise: float = 0.0,
     should_stop: Callable[[], bool] = lambda: False,
     weights: torch.Tensor | None = None,
 ) -> None:
@@ -44,7 +45,9 @@ def fit_several(
     epochs, batch_size : int
     learning_rate, weight_decay : float
     seeds : sequence of int
-        One for each model: of the order of its rows, and of dropout.
+        One for each model: of the order of its rows, and of noise.
+    input_noise : float
+        Standard deviation of the normal noise that each input gets in each step.
     should_stop : callable
     weights : tensor of float32, shape (rows,), optional
 
@@ -61,6 +64,7 @@ def fit_several(
     stack = StackedMLP(models)
     optimizer = AdamW(stack.parameters, learning_rate, weight_decay)
     draws = [generator(seed, Stream.FIT_ORDER) for seed in seeds]
+    noise = [noise_generator(seed) for seed in seeds]
     scaled = None if weights is None else weights / weights.mean()
     which = torch.arange(count, device=features.device)[:, None]
     loss, done = torch.zeros(()), 0
@@ -68,7 +72,11 @@ def fit_several(
         order = torch.from_numpy(np.stack([draw.permutation(rows) for draw in draws])).to(features.device)
         for first in range(0, steps * size, size):
             part = order[:, first : first + size]
-            logits = stack.forward(features[which, part])
+            seen = features[which, part]
+            if input_noise:
+                drawn = [torch.randn(seen.shape[1:], generator=one) for one in noise]
+                seen = seen + input_noise * torch.stack(drawn).to(seen)
+            logits = stack.forward(seen)
             loss = functional.cross_entropy(logits.flatten(0, 1), targets[part].flatten(), reduction="none")
             loss = (loss if scaled is None else loss * scaled[part].flatten()).sum() / size
             optimizer.learning_rate, optimizer.beta = one_cycle(done, epochs * steps, 2 * learning_rate)

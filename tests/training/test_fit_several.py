@@ -17,15 +17,16 @@ def data(models):
     return features, torch.randint(0, 3, (70,), generator=draw), torch.rand(70, generator=draw)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("is_weighted", [False, True])
-def test_all_at_once_is_one_after_the_other(is_weighted):
+def test_all_at_once_is_one_after_the_other(is_weighted, noise):
     features, targets, weights = data(3)
     used = weights if is_weighted else None
     together, alone = ([MLP((5, 8, 4, 3), seed=seed) for seed in range(3)] for _ in range(2))
     assert can_fit_at_once(together)
-    fit_several(together, features, targets, seeds=(4, 5, 6), weights=used, **SETTINGS)
+    fit_several(together, features, targets, seeds=(4, 5, 6), weights=used, input_noise=noise, **SETTINGS)
     for place, (one, other) in enumerate(zip(together, alone, strict=True)):
-        fit(other, features[place], targets, seed=4 + place, weights=used, **SETTINGS)
+        fit(other, features[place], targets, seed=4 + place, weights=used, input_noise=noise, **SETTINGS)
         assert not one.training
         for own, parameter in zip(one.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(own, parameter, rtol=1e-4, atol=1e-5)

@@ -106,7 +106,7 @@ class Refit:
         plan = self.plan
         models = [self.small(mask, seed) for mask, seed in zip(masks, seeds, strict=True)]
         values = sum(int(mask.sum()) for mask in masks) * len(self.y)
-        is_plain = not (plan.retrain.distill or plan.retrain.warp or plan.retrain.input_noise or plan.train.amp)
+        is_plain = not (plan.retrain.distill or plan.retrain.warp or plan.train.amp)
         if not (is_plain and values <= AT_ONCE and can_fit_at_once(models)):
             return [self.train(mask, seed, epochs=epochs) for mask, seed in zip(masks, seeds, strict=True)]
         fit_several(
@@ -118,6 +118,7 @@ class Refit:
             learning_rate=plan.retrain.learning_rate,
             weight_decay=plan.retrain.weight_decay,
             seeds=seeds,
+            input_noise=plan.retrain.input_noise,
             should_stop=self.should_stop,
             weights=self.weights,
         )
