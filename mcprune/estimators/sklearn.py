@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.feature_selection import SelectorMixin
-from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils import assert_all_finite
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 from mcprune.errors import ConfigError, DataError
 from mcprune.estimators.doubts import warn_of_doubts
+from mcprune.estimators.parameters import count_of, seed_of
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need not wait for
@@ -121,9 +122,9 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
     def _settings(self, columns: int) -> dict[str, object]:
         """Return what the parameters say, as options by flat name; defaults are left to the planner."""
         settings: dict[str, object] = {
-            "keep": _count(self.keep, columns),
+            "keep": count_of(self.keep, columns),
             "objective": self.objective,
-            "seed": _seed(self.random_state),
+            "seed": seed_of(self.random_state),
         }
         if tuple(self.hidden) != HIDDEN:
             settings["hidden"] = tuple(self.hidden)
@@ -331,31 +332,3 @@ def _softmax(logits: FloatArray) -> FloatArray:
     away = np.exp(logits - logits.max(axis=1, keepdims=True))
     out: FloatArray = away / away.sum(axis=1, keepdims=True)
     return out
-
-
-def _seed(random_state: object) -> int:
-    """Return the seed of a fit."""
-    draw = check_random_state(random_state)  # refuses what is no seed
-    if isinstance(random_state, int | np.integer):
-        return int(random_state)
-    return int(draw.randint(2**31 - 1))
-
-
-def _count(keep: object, columns: int) -> int:
-    """Return n.
-
-    Raises
-    ------
-    ConfigError
-        Neither None, a whole number in 1..N, nor a share in (0, 1].
-    """
-    if keep is None:
-        return max(1, columns // 4)
-    if isinstance(keep, int | np.integer) and not isinstance(keep, bool) and 1 <= keep <= columns:
-        return int(keep)
-    if isinstance(keep, float | np.floating) and 0 < keep <= 1:
-        return max(1, round(float(keep) * columns))
-    raise ConfigError(
-        f"keep={keep!r}, but there are {columns} columns. Choose a whole number 1 <= keep <= {columns}, a share such as 0.25, "
-        "or None for a quarter of them."
-    )

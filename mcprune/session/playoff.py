@@ -98,13 +98,16 @@ def play(
     recorded : sequence of int
         Steps of each round, in place of those that the time allows.
     fresh : Rows, optional
-        Rows that no search has used; only without weights.
+        Rows that no search has used, with weights if the others have some.
     """
     began = time.monotonic()
     is_fresh = np.zeros(len(y), bool)
     if fresh is not None:
         is_fresh = np.r_[is_fresh, np.ones(len(fresh.targets), bool)]
         x, y = np.concatenate([x, fresh.features]), np.r_[y, fresh.targets]
+        if weights is not None:
+            assert fresh.weights is not None
+            weights = np.r_[weights, fresh.weights]
     draw = generator(seed, Stream.PLAYOFF_ROWS)
     masks = len(finalists) + len(random_masks)
     most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, masks * int(finalists[0].mask.sum()))))
@@ -112,10 +115,14 @@ def play(
         rows = np.sort(draw.choice(len(y), most, replace=False))
         x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
         is_fresh = is_fresh[rows]
-    share = np.full(len(y), 1.0) if weights is None else weights
-    share = share / share.sum()
+    counts = np.full(len(y), 1.0) if weights is None else weights
+    share = counts / counts.sum()
     if is_fresh.any():
-        share = np.where(is_fresh, FRESH_SHARE / is_fresh.sum(), (1.0 - FRESH_SHARE) / (~is_fresh).sum())
+        parts = (is_fresh, FRESH_SHARE), (~is_fresh, 1.0 - FRESH_SHARE)
+        share = (
+            sum((np.where(part, of_part / counts[part].sum(), 0.0) for part, of_part in parts), np.zeros(len(y)))
+            * counts
+        )
     columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}

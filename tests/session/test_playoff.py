@@ -90,6 +90,24 @@ def test_rows_of_no_weight_have_no_say():
     assert event.finalists[0].loss < 1.0
 
 
+def test_rows_of_no_weight_have_no_say_among_fresh_ones_either():
+    x, y = table(rows=600)
+    good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11), (5, 6, 11))
+    weights = np.ones(600)
+    weights[::2] = 0.0
+    x[weights == 0, 6:9] += 3 * np.eye(3)[y[weights == 0]]  # the other mask does better on rows of no weight
+    fresh = Rows(x[400:], y[400:], weights[400:])
+    finalists = [Finalist("bad", bad), Finalist("good", good)]
+    event, mask = play(finalists, rest, x[:400], y[:400], weights[:400], seed=0, fresh=fresh)
+    assert mask is good
+    assert event.rows == 600
+    weights = 1.0 - weights
+    _, mask = play(
+        finalists, rest, x[:400], y[:400], weights[:400], seed=0, fresh=Rows(x[400:], y[400:], weights[400:])
+    )
+    assert mask is bad  # the control
+
+
 @pytest.mark.parametrize("start", ["f", "all+f", "obd,after=1"])
 def test_a_run_ends_in_the_best_of_its_finalists(start, tmp_path):
     config = make_config(

@@ -15,6 +15,8 @@ from mcprune.data.targets import parse_labels
 from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
+UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
+
 
 class Columns(NamedTuple):
     """Indices of the columns to read: features in this order, and the target and the sample weights if they are read.
@@ -57,8 +59,8 @@ Chooser = Callable[[list[str], bool], Columns]
 def read_csv(path: Path, find_header: FindHeader, choose: Chooser, *, least: int = 2) -> Table:
     """Read a text table, UTF-8, with or without a header line: cells between tabs in a .tsv, else between commas.
 
-    Columns without a header are called 'column 0', 'column 1', ... Empty cells, NA and NaN are NaN. Blank lines are
-    skipped.
+    Columns without a header are called 'column 0', 'column 1', ...; a first column without a name 'Unnamed: 0'. Empty cells, NA and
+    NaN are NaN. Blank lines are skipped.
 
     Parameters
     ----------
@@ -104,6 +106,8 @@ class _Reader:
         first = start[0].cells
         is_header = find_header(first, self._rows_below).is_header
         self.names = [cell.strip() for cell in first] if is_header else column_names(len(first))
+        if not self.names[0] and UNNAMED not in self.names:  # an index, as spreadsheets and pandas write it
+            self.names[0] = UNNAMED
         if len(self.names) < least:
             raise DataError(
                 f"{self.path}: one column only, {self.names[0][:60]!r}. Separate the columns by "

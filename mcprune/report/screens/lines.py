@@ -127,7 +127,7 @@ def stopped_line(event: Stopped, option: str) -> str:
     return f"{reason} after block {event.block:,}: the mask so far is hardened and saved"
 
 
-def hardened_line(event: Hardened, objective: str | None = None) -> str:
+def hardened_line(event: Hardened, objective: str | None = None, *, is_weighted: bool = False) -> str:
     """Return the line on the hard mask, and on how far the sum of the gates was from it."""
     away = event.gate_sum_error
     sums = f"the sum of gates was {number(event.gate_sum, ',.1f')}, {number(away, ',.1f')} away"
@@ -142,4 +142,5 @@ def hardened_line(event: Hardened, objective: str | None = None) -> str:
     value = event.validation_objective
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
     accuracy = number(event.validation_accuracy, ".4f")
-    return f"hard mask: {event.kept:,} of {event.n_sites:,} sites{detail}; validation accuracy {accuracy}{beside}"
+    measure = "weighted validation accuracy" if is_weighted else "validation accuracy"
+    return f"hard mask: {event.kept:,} of {event.n_sites:,} sites{detail}; {measure} {accuracy}{beside}"

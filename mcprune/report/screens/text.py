@@ -40,7 +40,7 @@ from mcprune.storage.events import (
 
 # A line of progress when a tenth of the blocks has passed, but not twice within 2 s and not later than 10 s.
 SHARE, SOONEST, LATEST = 0.1, 2.0, 10.0
-REPEAT_HEADER = 20
+REPEAT_HEADER, MEASURE = 20, "test accuracy"
 
 
 class Screen(Callback):
@@ -119,7 +119,7 @@ class TextScreen(Screen):
         self.output = output
         self.is_brief = is_brief
         self.objective: str | None = None
-        self.measure = "test accuracy"
+        self.measure = MEASURE
         self.columns = COLUMNS
         self._planned: int | None = None  # blocks at the start
         self._replanned: int | None = None  # blocks, as changed last
@@ -128,7 +128,7 @@ class TextScreen(Screen):
     def on_run_started(self, event: RunStarted) -> None:
         """Show the start of the run."""
         self.objective = event.objective
-        self.measure = "weighted test accuracy" if event.is_weighted else "test accuracy"
+        self.measure = f"weighted {MEASURE}" if event.is_weighted else MEASURE
         self._planned = event.blocks
         self._limit = time_option(event.config)
         self.columns = columns_of(event)
@@ -162,7 +162,7 @@ class TextScreen(Screen):
         if self._planned is not None and self._replanned not in (None, self._planned):
             line = replanned_line(self._planned, self._replanned)
             self.output.lines(wrapped(line, self.output.width, indent=""))
-        self.output.lines([hardened_line(event, self.objective)])
+        self.output.lines([hardened_line(event, self.objective, is_weighted=self.measure != MEASURE)])
 
     def on_run_done(self, event: RunDone) -> None:
         """Show the result of the run."""

@@ -99,7 +99,7 @@ def test_missing_targets_are_refused(tmp_path):
         ("a,b,label\n", "no rows"),
         ("a,b,label\n1,2,0\n1,2\n", r"line 3 has 2 cells, the first line has 3"),
         ("a;b;label\n1;2;0\n", "one column only, 'a;b;label'"),
-        (",b,label\n0,2,0\n1,2,1\n", r"column 0 \(counted from 0\) has no name"),
+        ("a,,label\n0,2,0\n1,2,1\n", r"column 1 \(counted from 0\) has no name"),
         ("b,b,label\n0,2,0\n1,2,1\n", "called 'b'"),
         ('a,label\n1,"0\n2,1\n', "not a readable table"),
         ("a,label\n1,0\n2,0\n", "all 2 rows have the class 0"),
@@ -159,3 +159,14 @@ def test_large_values_that_differ_little_keep_their_differences(tmp_path):
     text = "time,b,label\n" + "".join(f"{stamp},{i},{i % 2}\n" for i, stamp in enumerate(stamps))
     dataset = load(write(tmp_path / "t.csv", text))
     assert dataset.features[:, 0].tolist() == stamps
+
+
+def test_an_index_without_a_name_is_left_out_and_a_measurement_without_one_is_named(tmp_path):
+    rows = [(f"{i * i % 7}.5", ["no", "yes"][i % 2]) for i in range(12)]
+    path = tmp_path / "t.csv"
+    path.write_text(",a,label\n" + "".join(f"{i},{a},{label}\n" for i, (a, label) in enumerate(rows)))
+    dataset = load(path)
+    assert dataset.feature_names == ("a",)
+    assert any("left out" in note and "'Unnamed: 0'" in note for note in dataset.notes)
+    path.write_text(",a,label\n" + "".join(f"{i % 5},{a},{label}\n" for i, (a, label) in enumerate(rows)))
+    assert load(path).feature_names == ("Unnamed: 0", "a")
