@@ -413,7 +413,7 @@ def test_a_run_is_stopped_early_after_a_checkpoint_and_a_page_too_many_says_so(t
         # As many pages as are served: one more says why it sees nothing, and comes in when one goes.
         while True:
             try:
-                readers.append(urllib.request.urlopen(run.address.replace("/?", "/events?"), timeout=30))
+                readers.append(urllib.request.urlopen(run.address.replace("/?", "/events?"), timeout=120))
             except urllib.error.HTTPError as error:
                 error.close()
                 break

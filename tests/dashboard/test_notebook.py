@@ -20,7 +20,7 @@ def tuning():
 
 @pytest.mark.slow
 def test_a_run_beside_the_caller_is_steered_and_gives_what_prune_gives(tuning):
-    with urllib.request.urlopen(tuning.address, timeout=30) as answer:
+    with urllib.request.urlopen(tuning.address, timeout=120) as answer:
         policy = answer.headers["content-security-policy"]
         assert b"<title>mcprune" in answer.read()
     assert policy.endswith("frame-ancestors http://127.0.0.1:* http://localhost:*")

@@ -224,7 +224,7 @@ class Page:
         for event in run(config, callbacks=[self.controller]):
             self.told.append(event)
 
-    def until(self, is_so, seconds=60.0):
+    def until(self, is_so, seconds=300.0):
         """Wait until something is so, which the threads bring about."""
         end = time.monotonic() + seconds
         while not is_so():

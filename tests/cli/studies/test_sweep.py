@@ -170,13 +170,13 @@ def test_an_interrupted_trial_is_made_again(four, tmp_path, monkeypatch):
     root, long = tmp_path / "interrupted", ["--epochs", "100000", "--trials", "2"]
     line = [sys.executable, "-m", "mcprune", "sweep", *SHORT, *VARY, "--out", str(root), *long]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end, journal = time.monotonic() + 120, root / "journal.log"
+    end, journal = time.monotonic() + 600, root / "journal.log"
     while not journal.exists() or "gates" not in journal.read_text().partition('"place"')[2]:
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=600)
     assert process.returncode == 130, error
     assert "the same command continues" in error
     assert "Traceback" not in error
@@ -202,7 +202,7 @@ def test_a_killed_process_gives_its_trial_back(four, tmp_path):
         "from mcprune.studies.sweep.study import Study; from mcprune.studies.sweep.vary import read_all\n"
         f"Study(Path(sys.argv[1]), {setting!r}, read_all({VARY[1::2]!r}, {{}})).take(1)"
     )
-    subprocess.run([sys.executable, "-c", code, str(root)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, timeout=600)
     study = Study(root, setting, values)
     taken = study.take(1)
     assert (taken.place, taken.number) == (0, 1)
