@@ -12,6 +12,7 @@ from mcprune.data.columns import row_numbers
 from mcprune.types import AnyArray, FloatArray, IntArray
 
 _SAMPLE = 1_000  # rows that candidates are searched in
+_COLUMNS = 4_096  # that are looked at together
 # Chance, over all columns together, at which numbers without a meaning may sort the classes.
 CHANCE = 1e-3
 NEAR_ONE = (0.5, 2.0)  # a mean of weights that were scaled to 1
@@ -131,6 +132,17 @@ def _may_weigh(name: str, column: AnyArray) -> bool:
 
 def _by_class(features: AnyArray, targets: IntArray) -> tuple[list[int], list[int], list[int]]:
     """Return the columns with one value in all rows, those with one for each class, and those in whose order the classes are apart."""
+    constant: list[int] = []
+    copies: list[int] = []
+    sorting: list[int] = []
+    for start in range(0, features.shape[1], _COLUMNS):  # in parts, so that wide data are not copied
+        of_part = _by_class_in(features[:, start : start + _COLUMNS], targets)
+        for whole, part in zip((constant, copies, sorting), of_part, strict=True):
+            whole += [start + j for j in part]
+    return constant, copies, sorting if _chance(targets) * features.shape[1] < CHANCE else []
+
+
+def _by_class_in(features: AnyArray, targets: IntArray) -> tuple[list[int], list[int], list[int]]:
     sample, of_sample = features[:_SAMPLE], targets[:_SAMPLE]  # only candidates are compared in all rows
     low, high = _ranges(sample, of_sample)
     is_constant = (sample == sample[0]).all(axis=0)
@@ -139,7 +151,7 @@ def _by_class(features: AnyArray, targets: IntArray) -> tuple[list[int], list[in
     constant = [j for j in np.flatnonzero(is_constant).tolist() if (features[:, j] == features[0, j]).all()]
     copies = [j for j in np.flatnonzero(is_copy).tolist() if _is_copy(features[:, j], targets)]
     sorting = [j for j in candidates if _are_apart(*_ranges(features[:, j : j + 1], targets))[0]]
-    return constant, copies, sorting if _chance(targets) * features.shape[1] < CHANCE else []
+    return constant, copies, sorting
 
 
 def _ranges(features: AnyArray, targets: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -172,16 +184,30 @@ def _is_copy(column: AnyArray, targets: IntArray) -> bool:
 
 def _twins(features: AnyArray, constant: set[int]) -> list[tuple[int, int]]:
     """Return columns that are equal to an earlier one in all rows, with that one."""
-    first: dict[bytes, list[int]] = {}
+    first: dict[int, list[int]] = {}
     twins = []
+    hashes = _hashes(features[:_SAMPLE]).tolist()
     for j in sorted(set(range(features.shape[1])) - constant):
-        alike = first.setdefault(features[:_SAMPLE, j].tobytes(), [])
+        alike = first.setdefault(hashes[j], [])
         twin = next((i for i in alike if (features[:, i] == features[:, j]).all()), None)
         if twin is None:
             alike.append(j)
         else:
             twins.append((j, twin))
     return twins
+
+
+def _hashes(sample: AnyArray) -> AnyArray:
+    """Return a number (N,) for each column, the same for columns of the same bytes."""
+    if sample.dtype.itemsize not in (1, 2, 4, 8):
+        return np.array([hash(column.tobytes()) for column in sample.T])
+    kind = np.dtype(f"u{sample.dtype.itemsize}")
+    weights = np.random.default_rng(0).integers(2**63, size=(len(sample), 1), dtype=np.uint64) * 2 + 1
+    out = np.empty(sample.shape[1], np.uint64)
+    for start in range(0, sample.shape[1], _COLUMNS):
+        part = np.ascontiguousarray(sample[:, start : start + _COLUMNS]).view(kind).astype(np.uint64)
+        out[start : start + _COLUMNS] = (part * weights).sum(axis=0, dtype=np.uint64)  # modulo 2^64
+    return out
 
 
 def _columns(names: Sequence[str], chosen: Sequence[int]) -> str:
