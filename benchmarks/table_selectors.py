@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -93,12 +95,30 @@ def lassonet(x: np.ndarray, y: np.ndarray, n: int, seed: int) -> np.ndarray:
     return highest(model.feature_importances_.numpy(), n)
 
 
-def prune(x: np.ndarray, y: np.ndarray, n: int, seed: int, **options: Any) -> np.ndarray:
-    """Our `prune` with its defaults, the retraining of its small network included."""
+def pruned(x: np.ndarray, y: np.ndarray, n: int, seed: int, **options: Any) -> Any:
+    """Return the result of our `prune` with its defaults, the retraining of its small network included."""
     import mcprune
 
     given = {"test": 0, "compare": "no", "threads": 1, "seed": seed, **options}
-    return mcprune.prune(x, y, keep=n, **given).mask.indices
+    return mcprune.prune(x, y, keep=n, **given)
+
+
+def prune(x: np.ndarray, y: np.ndarray, n: int, seed: int, **options: Any) -> np.ndarray:
+    """The columns of our `prune`."""
+    return pruned(x, y, n, seed, **options).mask.indices
+
+
+def alike(result: Any) -> float | None:
+    """Return the mean overlap of the finalists that are within two standard errors of the winner; None where it has no equal.
+
+    Two searches that end in equally good masks need not overlap more than this: columns stand in for each other.
+    """
+    from mcprune.storage.events import Playoff
+
+    played = [event for event in result.events if isinstance(event, Playoff)]
+    equals = [{*one.indices} for event in played for one in event.finalists if one.behind <= 2.0 * one.error]
+    pairs = [len(a & b) / len(a) for a, b in itertools.combinations(equals, 2)]
+    return statistics.mean(pairs) if pairs else None
 
 
 def markov_selector(x: np.ndarray, y: np.ndarray, n: int, seed: int) -> np.ndarray:

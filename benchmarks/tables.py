@@ -65,19 +65,24 @@ def cross_validated(table: sets.Table, name: str, n: int) -> float:
 def measure(table: sets.Table, name: str, n: int, seed: int) -> dict[str, Any]:
     """Choose columns and judge them."""
     clock, processor = time.perf_counter(), time.process_time()
-    keep = selectors.SELECTORS[name](table.x, table.y, n, seed)
+    result = selectors.pruned(table.x, table.y, n, seed) if name == "prune" else None
+    keep = selectors.SELECTORS[name](table.x, table.y, n, seed) if result is None else result.mask.indices
     run = {"seconds": time.perf_counter() - clock, "cpu": time.process_time() - processor}
     if keep.size != n:
         raise SystemExit(f"{name} chose {keep.size} columns of {table.name} in place of {n}")
     scores = judge(table, keep)
     return {
         "set": table.name, "n": n, "method": name, "seed": seed, **run, "scores": scores,
-        "mean": statistics.mean(scores.values()), "useful": table.useful(keep), "keep": keep.tolist(),
+        "mean": statistics.mean(scores.values()), "useful": table.useful(keep),
+        "alike": None if result is None else selectors.alike(result), "keep": keep.tolist(),
     }  # fmt: skip
 
 
 def summary(runs: list[dict[str, Any]], bars: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """Return a row for each set, n and method: means over the seeds, the overlap of their masks, the lead over the bar."""
+    """Return a row for each set, n and method: means over the seeds, the overlap of their masks, the lead over the bar.
+
+    Beside the overlap stands that of equally good finalists of one run, `alike`.
+    """
     rows = []
     for (name, n), of_set in _grouped(runs, "set", "n"):
         by_method = dict(_grouped(of_set, "method"))
@@ -86,6 +91,7 @@ def summary(runs: list[dict[str, Any]], bars: dict[str, dict[str, float]]) -> li
         means = {(method): statistics.mean(run["mean"] for run in found) for (method,), found in by_method.items()}
         for (method,), found in by_method.items():
             pairs = [len({*a["keep"]} & {*b["keep"]}) / n for a, b in itertools.combinations(found, 2)]
+            alike = [run["alike"] for run in found if run.get("alike") is not None]
             useful = [run["useful"] for run in found if run["useful"] is not None]
             rows.append(
                 {
@@ -94,7 +100,8 @@ def summary(runs: list[dict[str, Any]], bars: dict[str, dict[str, float]]) -> li
                     **{judge_: statistics.mean(run["scores"][judge_] for run in found) for judge_ in found[0]["scores"]},
                     "seconds": statistics.median(run["seconds"] for run in found),
                     "cpu": statistics.median(run["cpu"] for run in found),
-                    "overlap": statistics.mean(pairs) if pairs else None,
+                    "overlap": statistics.mean(pairs) if pairs and name in sets.REAL else None,
+                    "alike": statistics.mean(alike) if alike else None,
                     "useful": statistics.mean(useful) if useful else None,
                     "is_bar": method == best, "lead": means[method] - means[best] if best in means else None,
                 }
@@ -136,6 +143,7 @@ COLUMNS = (
     "lead",
     "useful",
     "overlap",
+    "alike",
     "seconds",
     "cpu",
 )
@@ -148,7 +156,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         value = row[name]
         if name == "method" and row["is_bar"]:
             value = f"{value} *"
-        places = 1 if name in ("seconds", "cpu", "useful") else 2 if name == "overlap" else 4
+        places = 1 if name in ("seconds", "cpu", "useful") else 2 if name in ("overlap", "alike") else 4
         out.append("" if value is None else f"{value:.{places}f}" if isinstance(value, float) else str(value))
     return out
 
