@@ -4,10 +4,11 @@ A classifier is trained under random masks of many sizes and then rests. From th
 of decisions on the same evaluation rows; only the moves, delta or the temperature differ. No pool of candidates and no falling n(t) takes
 part, so that what is seen is the chain's own doing. The figure of merit is the loss of the last mask on validation rows.
 
-The optimum of a curve over delta is beside what a tenth and ten times of it lose; `is_lost` says whether that loss, paired by start and
+The optimum of a curve is beside what a tenth and ten times of it lose; `is_lost` says whether that loss, paired by start and
 classifier, is more than two standard errors.
 
     MCPRUNE_DATA=... MCPRUNE_TABLES=... python benchmarks/delta.py --out benchmarks/results/delta.json --figures docs/figures
+    # goes on where an earlier run with the same settings stopped; delete the file after a change of the study
     python benchmarks/delta.py --redraw benchmarks/results/delta.json --figures docs/figures
 """
 
@@ -40,6 +41,7 @@ SEEDS = 3
 DELTAS = (0.03, 0.1, 0.3, 1.0, 3.0)
 TEMPERATURES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # in standard errors
 MIXTURES = {"site": {"site": 1.0}, "site and exchange": {"site": 1.0, "exchange": 1.0}, "exchange": {"exchange": 1.0}}
+MIXTURES["site 9, exchange 1"] = {"site": 0.9, "exchange": 0.1}
 MARKS = 5  # losses are noted after all decisions, half of them, a quarter, ...
 
 
@@ -142,7 +144,13 @@ def points(is_quick: bool) -> list[tuple[str, str, float]]:
     """Return curve, moves and value of each point."""
     deltas, temperatures = (DELTAS[1::2], TEMPERATURES[1::2]) if is_quick else (DELTAS, TEMPERATURES)
     over_delta = [("delta", moves, value) for moves in ("site", "site and exchange") for value in deltas]
-    return [*over_delta, ("delta", "exchange", 0.0), *(("temperature", "site", value) for value in temperatures)]
+    mixed = [("delta", "site 9, exchange 1", value) for value in deltas if value in (0.1, 1.0)]
+    return [
+        *over_delta,
+        *mixed,
+        ("delta", "exchange", 0.0),
+        *(("temperature", "site", value) for value in temperatures),
+    ]
 
 
 def run_set(name: str, seed: int, is_quick: bool) -> list[dict[str, Any]]:
@@ -233,10 +241,13 @@ def main() -> None:
     options.add_argument("--figures", type=Path, help="write delta.svg and temperature.svg into this folder")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    content: dict[str, Any] = json.loads(chosen.redraw.read_text()) if chosen.redraw else {"runs": []}
+    earlier = chosen.redraw if chosen.redraw or not (chosen.out and chosen.out.exists()) else chosen.out
+    content: dict[str, Any] = json.loads(earlier.read_text()) if earlier else {"runs": []}
     runs = content["runs"]
     for seed in range(1 if chosen.quick else chosen.seeds) if not chosen.redraw else ():
         for name in chosen.sets:
+            if any((run["set"], run["seed"]) == (name, seed) for run in runs):
+                continue  # of an earlier run with the same settings
             began = time.process_time()
             runs += run_set(name, seed, chosen.quick)
             print(f"{name}, seed {seed}: {time.process_time() - began:.0f} s", flush=True)
