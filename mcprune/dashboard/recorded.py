@@ -62,6 +62,7 @@ class RecordedRun(RunView):
         self._run |= {
             "method": start.config["method"],
             "is_chain": start.config["method"] == "markov",
+            "is_by_rank": start.config.get("gates") == "rank",
             "is_recorded": True,
             "is_done": log.done is not None,
             "stopped": None if log.stopped is None else log.stopped.to_dict(),

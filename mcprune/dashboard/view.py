@@ -183,8 +183,9 @@ class RunView(Callback):
             self.stream.publish(event.kind, self._scores[-1])
         elif isinstance(event, RunDone):
             self._scores = plain(event.scores)
+            self._run["answer"] = [text for text in (event.summary, event.simpler) if text]
             self.become("done")
-            self.stream.publish(event.kind, {"scores": self._scores})
+            self.stream.publish(event.kind, {"scores": self._scores, "answer": self._run["answer"]})
 
     def on_end(self, error: BaseException | None) -> None:
         """See `Callback.on_end`."""
@@ -286,10 +287,10 @@ class RunView(Callback):
 
     def _unused(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of some knobs that change nothing now, each with the reason."""
-        knobs = self.knobs
-        if knobs is None or not knobs.names:
+        knobs, search = self.knobs, self._search
+        if knobs is None or search is None or not knobs.names:
             return {}
-        is_at_target = self._update is not None and self._update.target == knobs.plan.keep
+        is_at_target = not search.is_falling
         moves, is_by_rank = knobs.values()["moves"], knobs.plan.chain.is_by_rank
         return unused_knobs(names, moves, is_by_rank=is_by_rank, is_at_target=is_at_target)
 

@@ -343,6 +343,7 @@ def test_finish_ends_at_n_and_the_page_shows_the_result(at_n):
     expect(page.locator("#status")).to_have_text("done", timeout=WAIT)
     expect(page.locator("#outcome-words")).to_contain_text("Finished after block")
     expect(page.locator("#result")).to_contain_text("hard mask, retrained")
+    expect(page.locator("#answer")).to_contain_text("16 of 64")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,7 +7,7 @@
   // Title, value, and the runs that show it: with a chain, by rank, without a chain, with a weight of L_pru, with a schedule of it, or all.
   const FIGURES = [
     ["L_tot", (t) => fixed(t.figures.loss, 4)], ["accepted", (t) => percent(t.acceptance), "chain"],
-    ["decisions/s", (t) => count(t.figures.decision_rate), "chain"], ["kept", (t) => `${count(t.figures.kept)} of ${count(run.n_sites)}`],
+    ["decisions/s", (t) => count(t.figures.decision_rate), "chain live"], ["kept", (t) => `${count(t.figures.kept)} of ${count(run.n_sites)}`],
     ["n(t)", (t) => count(t.figures.target)], ["validation", (t) => fixed(t.figures.validation_accuracy, 4)],
     ["change the mask", (t) => percent(t.mask_changing), "ranked"], ["proposals", (t) => count(t.figures.x), "chain"],
     ["alpha", (t) => short(t.alpha), "backprop weighted"],
@@ -118,6 +118,7 @@
       const text = value(latest);
       if (figures[name].textContent !== text) figures[name].textContent = text;
     }
+    figures.lambda.parentElement.hidden = !Number.isFinite(latest.figures.schedule_lambda); // few schedules have one
     if (status === "running" || status === "paused") showHints(latest.hints);
     if (latest.blocks && latest.blocks !== run.blocks) { // replanned
       run.blocks = latest.blocks;
@@ -167,7 +168,9 @@
     // A record holds neither weights nor clocks.
     $("order-card").hidden = Boolean(run.is_recorded) || run.n_sites > 65536; // too many to be sorted ten times a second
     if (run.is_recorded) ["activity-card", "effect"].forEach((id) => { $(id).hidden = true; });
+    if (run.is_recorded) document.querySelectorAll(".live").forEach((part) => { part.hidden = true; });
     document.querySelector("main").classList.toggle("flat", !isChain); // no knobs
+    document.querySelector("main").classList.toggle("recorded", Boolean(run.is_recorded));
     $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";
     $("sites-words").textContent = isChain ? "n(t) sites may be kept at this time; it falls to n, and the chain chooses which."
       : isRanked ? "Kept after each round of scoring; the last round leaves n."
@@ -187,6 +190,7 @@
     const isFailed = status === "failed";
     $("outcome").hidden = !scores.length && !isFailed;
     $("outcome").classList.toggle("failed", isFailed);
+    $("answer").textContent = (run.answer || []).join(" ");
     $("outcome-title").textContent = isFailed ? "The run has failed" : "Result";
     const folder = run.folder;
     const early = !run.stopped ? "" : run.stopped.reason === "finish" ? `Finished after block ${count(run.stopped.block)}. `
@@ -273,7 +277,7 @@
     },
     compared(data) { changes = changes.map((entry) => (entry.number === data.number ? data : entry)); showLog(); },
     scored(data) { scores = [...scores.filter((score) => score.name !== data.name), data]; showOutcome(); },
-    run_done(data) { scores = data.scores; showOutcome(); },
+    run_done(data) { scores = data.scores; run.answer = data.answer; showOutcome(); },
   };
 
   // An event source does not say why it was refused; a request for the head alone does.

@@ -19,7 +19,7 @@ const Charts = (() => {
     acceptance: { tickformat: "~%", rangemode: "tozero" },
     validation: { tickformat: "~%", nticks: 5 },
     rate: { rangemode: "tozero" },
-    weights: { type: "log", exponentformat: "power", dtick: 1 },
+    weights: { type: "log", exponentformat: "power" },
     histogram: { title: { text: "sites" }, type: "log" },
   };
   const ORDER = ["activity", "losses", "acceptance", "sites", "histogram", "validation", "rate", "weights"];

@@ -31,7 +31,10 @@ const Log = (() => {
     if (before === null && after === null) return "";
     if (name === "mask_changing" && before === 1 && after === 1) return ""; // exchanges always do
     const show = isLoss ? fixed : percent;
-    const size = isLoss ? (one) => one.toFixed(4) : (one) => (100 * one).toFixed(1);
+    // As many digits as the error has two of.
+    const scale = isLoss ? 1 : 100;
+    const digits = error > 0 ? Math.max(isLoss ? 4 : 1, Math.min(7, Math.ceil(1 - Math.log10(scale * error)))) : isLoss ? 4 : 1;
+    const size = (one) => (scale * one).toFixed(digits);
     const margin = error === null || error === undefined ? "" : `${difference < 0 ? "−" : "+"}${size(Math.abs(difference))} ± ${size(error)}${isLoss ? "" : " points"}`;
     if (isSeen === false) return `${text}: no effect seen (${margin})`;
     return `${text} ${show(before)} → ${show(after)}${isSeen ? ` (${margin})` : ""}`;

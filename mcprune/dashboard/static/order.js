@@ -100,12 +100,12 @@ const Order = (() => {
     brush.textAlign = "right";
     brush.fillText(`${kept.toLocaleString("en")} kept`, edge - 6, height - 4);
     brush.textAlign = "left";
-    brush.fillText(`${(size - kept).toLocaleString("en")} dropped`, edge + 6, 12);
+    if (kept < size) brush.fillText(`${(size - kept).toLocaleString("en")} dropped`, edge + 6, 12);
     if (Number.isFinite(reach)) {
       const top = Math.max(12, y(cut + delta) + 12);
       brush.textAlign = "right";
-      brush.fillText("reach of delta", width - PADDING, top);
-      brush.fillText("cut", width - PADDING, y(cut) - 4 < top + 11 ? Math.max(y(cut), top) + 13 : y(cut) - 4);
+      // Not on the line of the cut.
+      brush.fillText("reach of delta", width - PADDING, Math.abs(y(cut) - top + 5) < 10 ? y(cut) + 13 : top);
     }
     const inside = Number.isFinite(reach) ? `${reach.toLocaleString("en")} of ${size.toLocaleString("en")} sites are within delta of the cut (shaded). ` : "";
     const text = inside ? `${inside}Candidates: thick green accepted, thin orange rejected.` : "The sites left of the cut are kept.";
