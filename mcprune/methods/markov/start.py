@@ -148,7 +148,7 @@ class Starts:
             return ""
         scored = [source.name for source in self.sources if isinstance(source, ScoredColumns)]
         if state.leg < 0 and scored:  # all of them, before the first block
-            return f"scoring the columns by {' and '.join(scored)}, from whose best chains start"
+            return f"scoring the columns by {', '.join(scored)}: chains start from their best"
         return (
             ""
             if len(self.sources) == 1

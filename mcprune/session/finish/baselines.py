@@ -156,11 +156,14 @@ def retrained_baselines(
     yield Stage("compare", f"training on {comparison.masks} sets of random sites and on those by {name}, to compare")
     seeds = [*(seed + number for number in range(comparison.masks)), seed]
     models_of_masks = refit.train_all(masks, seeds, epochs)
+    each = (time.monotonic() - began) / len(masks)  # they are trained at once
     answers = [refit.test(model, mask) for model, mask in zip(models_of_masks, masks, strict=True)]
     values = [refit.value(model, mask) for model, mask in zip(models_of_masks, masks, strict=True)]
     kept = int(masks[0].sum())
+    began = time.monotonic() - each * comparison.masks
     yield scores.add("random masks" + end, kept, answers[:-1], began, values[:-1])
-    yield scores.add(name + end, int(masks[-1].sum()), answers[-1:], time.monotonic(), values[-1:])
+    began = time.monotonic() - each
+    yield scores.add(name + end, int(masks[-1].sum()), answers[-1:], began, values[-1:])
 
 
 def finetuned_baselines(plan: Plan, refit: Refit, scores: Scores) -> Iterator[Event]:
