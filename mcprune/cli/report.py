@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mcprune.cli.parser import Parser
 from mcprune.errors import ConfigError, FolderError
 from mcprune.storage.layout import REPORT
 
-if TYPE_CHECKING:
-    pass
-
 DESCRIPTION = (
-    "Write one HTML page of a run that needs no network: its setting, the table, the kept sites, all curves with marks where a knob was "
-    "turned, acceptance and autocorrelation, the small model against the whole one (parameters, multiplications, time on this "
-    "machine), options, versions and the command that repeats it. A run that has not ended is shown as far as it is."
+    "Write one HTML page of a run that needs no network: the result in a sentence, the kept sites, accuracies with error bars, ROC curve "
+    "and confusion matrix of the test rows, how sure each site is, the search, the small model against the whole one (parameters, "
+    "multiplications, time on this machine) and the command that repeats the run; folded: all curves with marks where a knob was turned, "
+    "acceptance and autocorrelation, options, versions. A run that has not ended is shown as far as it is."
 )
 
 

@@ -8,20 +8,12 @@ from mcprune.report import summary as table
 from mcprune.report.charts import curves, figures, quality
 from mcprune.report.charts import sureness as certainty
 from mcprune.report.page import Page
-from mcprune.storage.answer import noun
+from mcprune.storage.answer import DOUBTS, noun
 from mcprune.storage.event_log import EventLog
 from mcprune.storage.predictions import read_predictions
 from mcprune.storage.run_metrics import jaccard
 
 Runs = Mapping[str, EventLog]
-DOUBTS = {
-    "identifier": "has a different number in each row",
-    "weight": "looks like sample weights",
-    "copy": "has one value for each class, like a copy of the target",
-    "sorts": "sorts the classes",
-    "constant": "has one value in all rows",
-    "duplicate": "equals another column",
-}
 MOST_DOUBTS = 8
 
 
@@ -164,7 +156,7 @@ def _sureness(page: Page, run: EventLog, features: Sequence[str] | None) -> None
         )
         return
     page.paragraph(text[0].upper() + text[1:] + ".")
-    figure = figures.sureness(run, sure, figures.site_names(run, features))
+    figure = figures.sureness(run, sure, _names(run, features))
     if figure is not None:
         page.figure(figure)
 
@@ -194,7 +186,7 @@ def _sites(page: Page, runs: Runs, features: Sequence[str] | None) -> None:
     # Of many inner sites, single ones have no names that say anything; columns of a table beside them have.
     is_named = not has_many or (groups[0].kind == "inputs" and shapes[label] is None)
     size = groups[0].size if has_many else first.started.n_sites
-    chart = figures.bars(first, figures.site_names(first, features), size) if is_named and not only_pixels else None
+    chart = figures.bars(first, _names(first, features), size) if is_named and not only_pixels else None
     if chart is not None:
         page.figure(chart)
         page.paragraph(
@@ -203,3 +195,9 @@ def _sites(page: Page, runs: Runs, features: Sequence[str] | None) -> None:
     if first.done is not None and not (only_pixels and picture is not None):
         with page.fold("All kept sites by name"):
             page.code("\n".join(table.kept_lines(first.done, width=110, unicode=True)))
+
+
+def _names(run: EventLog, features: Sequence[str] | None) -> list[str]:
+    """Return the names of all sites; a doubtful column is called so."""
+    doubtful = run.started.doubtful
+    return [f"{name} (doubtful)" if name in doubtful else name for name in figures.site_names(run, features)]

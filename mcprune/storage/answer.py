@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mcprune.storage.event_parts import SiteGroup
 from mcprune.storage.result_events import Playoff, Scored
@@ -14,6 +14,16 @@ RANDOM = "random masks"
 SHORT = ", short training"  # how the rows of a short comparison end
 BY_MAGNITUDE = ("first-layer magnitude", "weight magnitude", "magnitude, fine-tuned", "magnitude, not retrained")
 OF_CHAIN = "chain from "  # how the names of finalists begin that are no starts
+
+# Why a column may be no measurement, by the kinds of `RunStarted.doubtful`.
+DOUBTS = {
+    "identifier": "has a different number in each row",
+    "weight": "looks like sample weights",
+    "copy": "has one value for each class, like a copy of the target",
+    "sorts": "sorts the classes",
+    "constant": "has one value in all rows",
+    "duplicate": "equals another column",
+}
 
 
 def short(value: float) -> str:
@@ -122,3 +132,17 @@ def simpler_way(scores: Sequence[Scored], playoff: Playoff | None) -> str:
             if not one.name.startswith(OF_CHAIN) and one.behind <= one.error:
                 ways.append(f"{one.name} without a chain ({one.behind:.4f} +- {one.error:.4f} behind in loss)")
     return f"A simpler way does as well within one standard error: {' and '.join(ways)}." if ways else ""
+
+
+def kept_doubts(names: Sequence[str], doubtful: Mapping[str, str]) -> str:
+    """Return a sentence on doubtful columns among the kept ones; empty where there is none.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the kept sites.
+    doubtful : mapping of str to str
+        The kind of doubt of each doubtful column.
+    """
+    texts = [f"{name} {DOUBTS.get(doubtful[name], doubtful[name])}" for name in names if name in doubtful]
+    return f"Doubtful columns are among the kept: {'; '.join(texts)}." if texts else ""

@@ -399,6 +399,7 @@ def test_the_page_leads_with_the_result_and_names_what_is_doubtful(compared, tmp
     assert "mc_weight looks like sample weights" in doubts
     assert "flat has one value in all rows" in doubts
     assert ("mc_weight looks like sample weights and is kept" in doubts) == ("mc_weight" in run.done.names)
+    assert "mc_weight (doubtful)" in bars_by_name(page)["layout"]["yaxis"]["ticktext"]
 
 
 def test_curves_of_each_class_and_the_confusion_matrix_are_those_of_the_predictions(compared, tmp_path):

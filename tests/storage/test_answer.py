@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcprune.storage.answer import SHORT, noun, sentence, simpler_way
+from mcprune.storage.answer import SHORT, kept_doubts, noun, sentence, simpler_way
 from mcprune.storage.events import Playoff, Scored, SiteGroup, Standing
 
 PIXELS = (SiteGroup("inputs", "", 64),)
@@ -91,3 +91,12 @@ def test_a_simpler_way_is_named_within_one_standard_error():
 def test_a_choice_no_better_than_random_is_called_so():
     text = simpler_way(ROWS, replace(PLAYOFF, is_random=True))
     assert text.startswith("No finalist differs from random columns")
+
+
+def test_doubtful_columns_among_the_kept_are_named():
+    doubtful = {"mc_weight": "weight", "run": "constant"}
+    assert (
+        kept_doubts(["pt", "mc_weight"], doubtful)
+        == "Doubtful columns are among the kept: mc_weight looks like sample weights."
+    )
+    assert kept_doubts(["pt"], doubtful) == ""

@@ -23,6 +23,7 @@ from mcprune.report.terminal import Output, report, write
 from mcprune.report.text import duration, number, wrapped
 from mcprune.session.interrupt import CODES
 from mcprune.session.steering.callbacks import Callback
+from mcprune.storage.answer import kept_doubts
 from mcprune.storage.events import (
     Event,
     Hardened,
@@ -121,6 +122,7 @@ class TextScreen(Screen):
         self.objective: str | None = None
         self.measure = MEASURE
         self.columns = COLUMNS
+        self._doubtful: dict[str, str] = {}  # why columns are doubtful
         self._planned: int | None = None  # blocks at the start
         self._replanned: int | None = None  # blocks, as changed last
         self._limit = "--max-time"  # the option that limits the search
@@ -132,6 +134,7 @@ class TextScreen(Screen):
         self._planned = event.blocks
         self._limit = time_option(event.config)
         self.columns = columns_of(event)
+        self._doubtful = event.doubtful
         self.output.lines(start_lines(event))
 
     def on_stage(self, event: Stage) -> None:
@@ -171,6 +174,8 @@ class TextScreen(Screen):
                 self.output.lines(wrapped(text, self.output.width, indent=""))
         else:
             report(self.output, event)
+        if doubts := kept_doubts(event.names, self._doubtful):
+            self.output.lines(wrapped(doubts, self.output.width, indent=""))
         if not event.is_complete and event.folder:
             self.output.lines([f"cut short: mcprune resume {event.folder} continues the run"])
 

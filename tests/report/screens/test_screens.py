@@ -330,3 +330,8 @@ def test_what_was_understood_of_the_data_is_said_first(story):
     lines = shown(story())[1].splitlines()
     assert lines[1].endswith("64 columns; 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)")
     assert "64 pixels" in shown(story(image_shape=(8, 8)))[1]
+
+
+def test_a_doubtful_column_that_is_kept_is_called_doubtful_at_the_end(story):
+    text = shown(story(doubtful={"site 10": "weight", "site 11": "constant"}))[1]
+    assert text.splitlines()[-1] == "Doubtful columns are among the kept: site 10 looks like sample weights."
