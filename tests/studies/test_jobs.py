@@ -14,8 +14,8 @@ from mcprune.studies import jobs
 from mcprune.studies.jobs import Job, Jobs
 
 OPTIONS = {
-    "data": "digits", "epochs": 60, "keep": 16, "hidden": "8", "compare": "no", "threads": 1, "retrain_epochs": 1,
-    "checkpoint_every": "2", "evaluator": "full",
+    "data": "digits", "epochs": 30, "keep": 16, "hidden": "8", "compare": "no", "threads": 1, "retrain_epochs": 1,
+    "checkpoint_every": "2", "evaluator": "full", "eval_on": "held-out", "start": "all",
 }  # fmt: skip
 WORK = """
 import sys
@@ -130,7 +130,8 @@ def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     root = tmp_path / "jobs"
     options = {**OPTIONS, "search_time": 2.0}
-    del options["epochs"]
+    for name in ("epochs", "eval_on", "start"):
+        del options[name]
 
     def run_on(config, dataset, path, **more):
         for event in real(config, dataset, path, **more):
