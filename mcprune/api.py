@@ -239,7 +239,8 @@ def resume(
     opened = open_run(folder, older=older, anyway=anyway)
     try:
         config = opened.folder.config
-        source = config.data.source if data is None and sample_weight is not None else data
+        is_named = data is None and sample_weight is not None and "data" not in opened.needs
+        source = config.data.source if is_named else data
         dataset = None if source is None else rows_of(source, config, sample_weight)
         running = resume_run(opened, dataset, model, objective, callbacks=callbacks)
         return _result(running, model, Path(folder), progress)

@@ -110,7 +110,8 @@ def plan_in_time(plan: Plan, config: Config, began: float, make_search: MakeSear
     else:
         final = _with_fitting_epochs(plan, config, CANDIDATES[trials.best], seconds - spent, make_search)
     final.notes.append(
-        f"alpha auto: {trials.best} by the validation accuracy of retrained pilots ({'; '.join(trials.reports)}), {spent:.0f} s; "
+        f"alpha auto: {trials.best} by the {'weighted ' * plan.splits.is_weighted}validation accuracy of "
+        f"retrained pilots ({'; '.join(trials.reports)}), {spent:.0f} s; "
         f"the run takes {final.train.epochs} epochs"
     )
     final.spent_forwards = trials.forwards

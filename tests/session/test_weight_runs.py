@@ -130,6 +130,8 @@ def test_a_run_that_was_cut_off_goes_on_with_its_weights(file, tmp_path):
     assert mcprune.resume(folders[0]).mask.weights.tolist() == whole.mask.weights.tolist()
     with pytest.raises(mcprune.McpruneError, match="sample weights of this run came from Python"):
         mcprune.resume(folders[1], (X, Y))
+    with pytest.raises(mcprune.McpruneError, match=r"The data of .* came from Python"):
+        mcprune.resume(folders[1], sample_weight=WEIGHTS)
     with pytest.raises(mcprune.McpruneError, match="are not those that the run"):
         mcprune.resume(folders[1], (X, Y), sample_weight=WEIGHTS[::-1])
     assert (
