@@ -97,3 +97,15 @@ def test_an_empty_fold_is_left_out_and_a_full_one_closes(tmp_path):
         for part in ("<summary>full &lt;b&gt;", '<div class="row">', "<section>", "inside", "</section>", "</details>")
     ]
     assert order == sorted(order)
+
+
+def test_a_table_is_reached_by_the_keyboard_and_has_no_empty_titles(tmp_path):
+    page = Page("title")
+    page.table(["", "accuracy"], [["all sites", ".98"]])
+    page.write(tmp_path / "page.html")
+    tags = Reader((tmp_path / "page.html").read_text(encoding="utf-8")).tags
+    assert [tag for tag, _ in tags].count("main") == 1
+    assert [tag for tag, _ in tags].count("th") == 1
+    (wide,) = [found for _, found in tags if found.get("class") == "wide"]  # it scrolls on a narrow screen
+    assert wide["tabindex"] == "0"
+    assert wide["aria-label"]
