@@ -58,13 +58,13 @@ CASES = {
     "200 x 40": Case(lambda: gaussian(200, 40, 10, 1.0), 10, 5.0),
     "prostate-ge, 102 x 5,966": Case(lambda: real("prostate-ge"), 50, 30.0),
     "isolet, 1,560 x 617": Case(lambda: real("isolet"), 50, 30.0),
-    "pcmac, 1,943 x 3,289": Case(lambda: real("pcmac"), 50, 30.0),
-    "19,020 x 10": Case(lambda: gaussian(19_020, 10, 5, 1.0), 5, 30.0),
     "2,000 x 30,000": Case(lambda: gaussian(2_000, 30_000, 10, 0.3), 10, 60.0, has_ratio=False, useful=9, times=1),
+    "1,000,000 x 28": Case(lambda: gaussian(1_000_000, 28, 10, 1.0), 10, 120.0, has_ratio=False, times=1),
+    "pcmac, 1,943 x 3,289": Case(lambda: real("pcmac"), 50, 30.0, times=1),
+    "19,020 x 10": Case(lambda: gaussian(19_020, 10, 5, 1.0), 5, 30.0, times=1),
     "2,000 x 200,000": Case(
         lambda: gaussian(2_000, 200_000, 10, 0.3), 10, 300.0, has_ratio=False, gib=4.0, useful=9, times=1
     ),
-    "1,000,000 x 28": Case(lambda: gaussian(1_000_000, 28, 10, 1.0), 10, 120.0, has_ratio=False, times=1),
 }
 QUICK = ("200 x 40",)
 
