@@ -23,6 +23,8 @@ def table(rows=120, columns=60):
 def few(monkeypatch):
     monkeypatch.setattr(budget, "WIDE", 50)
     monkeypatch.setattr(budget, "CANDIDATES", 12)
+    monkeypatch.setattr(budget, "WIDE_OF_FEW", 50)
+    monkeypatch.setattr(budget, "CANDIDATES_OF_FEW", 12)
 
 
 def notes(result):
@@ -74,6 +76,15 @@ def test_what_the_user_fixes_and_other_methods_are_left_alone(options, few):
     assert (
         notes(prune(x, y, **{"keep": 2, "epochs": 2, "retrain_epochs": 1, "seed": 0, "compare": "no", **options})) == []
     )
+
+
+def test_few_rows_have_fewer_candidates(monkeypatch):
+    monkeypatch.setattr(budget, "WIDE_OF_FEW", 50)
+    monkeypatch.setattr(budget, "CANDIDATES_OF_FEW", 8)
+    for few_rows, candidates in ((121, 8), (120, None)):
+        monkeypatch.setattr(budget, "FEW", few_rows)
+        plan = make_plan(make_config(data="table", keep=2, validation=0.0, test=0.0), from_arrays(*table()))
+        assert (None if plan.candidates is None else plan.candidates.size) == candidates
 
 
 def test_few_columns_are_all_candidates():

@@ -6,6 +6,7 @@ import numpy as np
 from torch import nn
 
 from mcprune.config.budgets import COST_UNITS
+from mcprune.config.rules import FEW
 from mcprune.config.sections.problem import Problem
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
@@ -18,6 +19,8 @@ from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 
 # More columns than these are screened by F beforehand, to so many candidates or more.
 WIDE, CANDIDATES = 8_192, 4_096
+# The same of fewer than `FEW` rows, which tell fewer columns apart.
+WIDE_OF_FEW, CANDIDATES_OF_FEW = 2_048, 2_048
 # The most layers that a message names.
 NAMED = 4
 
@@ -59,10 +62,13 @@ def screen(space: SearchSpace, splits: Splits) -> tuple[SearchSpace, str]:
     Only where a single number of inputs is kept, and no site is fixed or tied.
     """
     is_single = space.is_count and space.is_plain and len(space.sites.groups) == 1 and space.sites.inputs is not None
-    size, count = space.sites.size, max(CANDIDATES, 4 * space.n)
-    if not is_single or size <= WIDE or size <= count:
+    rows, size = splits.train, space.sites.size
+    is_few = len(rows.targets) < FEW
+    wide, candidates = (WIDE_OF_FEW, CANDIDATES_OF_FEW) if is_few else (WIDE, CANDIDATES)
+    count = max(candidates, 4 * space.n)
+    if not is_single or size <= wide or size <= count:
         return space, ""
-    rows, dropped = splits.train, np.ones(size, bool)
+    dropped = np.ones(size, bool)
     dropped[best_columns(rows.features, rows.targets, rows.weights, count)] = False
     fixed = Fixed(dropped=np.flatnonzero(dropped))
     note = f"{size:,} columns: the {count:,} with the highest F on the training rows are candidates, the others are dropped"
