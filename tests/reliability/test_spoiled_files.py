@@ -61,7 +61,9 @@ def test_what_is_valid_is_read(reader, tmp_path):
 
 
 # A part of the examples is tried in the quick selection too.
-@pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize(
+    "share", [0.1, pytest.param(1.0, marks=pytest.mark.long("ten times the examples"))], ids=["some", "all"]
+)
 @pytest.mark.parametrize("reader", NAMES, indirect=True)
 def test_what_is_spoiled_is_read_or_refused_and_takes_little_memory(reader, share, tmp_path_factory, alarm):
     refused = []

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from selection import long_but, slow_but
+from selection import long_but
 
 from mcprune.config.schema import make_config
 from mcprune.session.checkpoints.open_run import open_run
@@ -75,7 +75,18 @@ def assert_same(folder, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", slow_but(KINDS, "plain", "decade", "importance", "steered"))
+@pytest.mark.parametrize(
+    "kind",
+    long_but(
+        "other kinds of runs; goldens/test_resume_goldens resumes them",
+        KINDS,
+        "plain",
+        "tempered",
+        "decade",
+        "importance",
+        "steered",
+    ),
+)
 def test_a_resumed_run_ends_in_the_same_bits(kind, tmp_path):
     options, turns = KINDS[kind]
     steering = Replay(turns, None) if turns else None

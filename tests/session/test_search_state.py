@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 import torch
-from selection import long_but, slow_but
+from selection import long_but
 
 from mcprune.config.schema import make_config
 from mcprune.data.load import load
@@ -142,7 +142,9 @@ def search_of(options):
     return search
 
 
-@pytest.mark.parametrize("kind", slow_but(KINDS, *QUICK))
+@pytest.mark.parametrize(
+    "kind", long_but("other kinds of runs; goldens/test_resume_goldens resumes them", KINDS, *QUICK)
+)
 def test_a_block_changes_nothing_outside_of_the_state(kind):
     search = search_of(KINDS[kind])
     for block in range(min(4, search.pace.blocks)):
