@@ -37,7 +37,7 @@ from mcprune.types import BoolArray, Float32Array, FloatArray
 MEASURED_EVERY = 32  # blocks between two measurements of the standard error
 # Between two parts of a block, where knobs may be changed, at most so many decisions are made, or so many rows evaluated under
 # toggles: some 50 ms on MNIST while most of it is kept.
-DECISIONS, TOGGLED_ROWS, LEAST_TOGGLES = 64, 1 << 18, 16
+DECISIONS, TOGGLED_ROWS, LEAST_TOGGLES = 32, 1 << 18, 16
 
 __all__ = ["ChainSettings", "Markov", "SteeredChain"]
 
@@ -336,6 +336,7 @@ class Markov(Method[MarkovState]):
         if not self.settings.pooled:
             self.gates.keep_top(state.chain, state.weights, self.space.items_to_keep(goal))
         self._begin(state, batch)
+        yield
         if self.settings.pooled:
             evaluated = yield from enforce(
                 state, self.settings, self.space, self.evaluation, lambda: self._begin(state, batch), goal=goal,
