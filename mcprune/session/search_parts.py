@@ -59,13 +59,15 @@ def make_trainer(plan: Plan) -> ClassifierStack:
     weights = (
         None if data.train.weights is None else torch.from_numpy(data.train.weights.astype(np.float32)).to(plan.device)
     )
+    # The same for all, also where folds of few rows differ by one: classifiers of equal batches are trained at once.
+    batch_size = min(plan.train.batch_size, *map(len, plan.folds.training))
     return ClassifierStack(
         [
             Trainer(
                 gated,
                 features,
                 targets,
-                batch_size=plan.train.batch_size,
+                batch_size=batch_size,
                 learning_rate=plan.train.learning_rate,
                 weight_decay=plan.train.weight_decay,
                 mask_noise=plan.train.mask_noise,
