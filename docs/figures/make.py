@@ -244,7 +244,17 @@ def record(folder: Path) -> None:
     RUN.write_text(json.dumps(entry, indent=1) + "\n")
 
 
-SETS = {"spambase": "spambase", "pcmac": "PCMAC", "isolet": "Isolet", "yale": "Yale", "hypercube": "hypercube"}
+SETS = {
+    "spambase": "spambase",
+    "satimage": "satimage",
+    "pcmac": "PCMAC",
+    "basehock": "BASEHOCK",
+    "isolet": "Isolet",
+    "coil20": "COIL-20",
+    "yale": "Yale",
+    "prostate-ge": "prostate",
+    "hypercube": "hypercube",
+}
 WAYS = {"prune": "mcprune", "forest": "forest", "l1": "L1", "f": "F", "random": "random"}
 
 
