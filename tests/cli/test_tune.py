@@ -72,7 +72,7 @@ def test_the_address_stands_alone_and_the_run_ends_as_nobody_looks(tuned, tmp_pa
         get(address)
 
 
-@pytest.mark.slow
+@pytest.mark.long("the run of the test before it, whose lines are those of mcprune run --json")
 def test_json_lines_stay_alone_on_standard_output(tuned, tmp_path):
     process = tuned("--port", "0", "--json", "--out", str(tmp_path / "run"), *SHORT)
     out, said = process.communicate(timeout=600)

@@ -32,7 +32,7 @@ def shuffled(make, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", long_but("the same at other seeds", [0, 1, 2], 0))
-@pytest.mark.parametrize("make", [clusters, product])
+@pytest.mark.parametrize("make", long_but("another table", [clusters, product], clusters))
 def test_the_informative_inputs_are_found_among_a_hundred_of_noise(make, seed):
     x, y, wanted = shuffled(make, seed)
     result = mcprune.prune((x, y), keep=len(wanted), seed=seed, **OPTIONS)

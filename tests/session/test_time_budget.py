@@ -109,7 +109,7 @@ def test_what_the_first_block_compiles_is_no_time_of_the_search(monkeypatch):
     assert ends[0] == ends[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long("two runs; test_max_time compares shorter ones")
 def test_a_run_that_fits_keeps_its_bits(monkeypatch, tmp_path):
     Clock(monkeypatch)
     plain = told_of(out=str(tmp_path / "plain"))
