@@ -164,12 +164,6 @@ MOVES: Default[dict[str, float]] = Default(
         # Trades of unequal groups leave gaps.
         Rule({"exchange": 0.75, "toggle": 0.25}, "groups", lambda traits: traits.has_groups),
         Rule({"informed": 0.9, "exchange": 0.1}, "weights", lambda traits: traits.has_weights),
-        # Of many sites those next to the cut are contested again and again: exchanges look further (benchmarks/delta.py).
-        Rule(
-            {"site": 0.9, "exchange": 0.1},
-            f"gates by rank on {MANY}",
-            lambda traits: traits.is_by_rank and traits.is_large,
-        ),
         Rule({"site": 1.0}, "gates by rank", lambda traits: traits.is_by_rank),
         Rule({"exchange": 1.0}),
     )
