@@ -35,7 +35,7 @@ def test_keys_steer_a_run_in_a_terminal(tmp_path):
                 seen += os.read(ours, 65536)
         seen = b""
 
-    until(b"keys: + - delta", b"decisions/s")
+    until(b"keys: + - delta", b"delta 1   temperature 0")
     os.write(ours, b"+")
     until(b"1.25")
     os.write(ours, b"T")
