@@ -288,7 +288,7 @@ def test_refused_before_anything_is_made(more, part, tmp_path, capsys):
 @pytest.mark.slow
 def test_other_options_in_the_same_folder_are_refused(four, tmp_path, capsys):
     for more, vary, part in (
-        (["--delta", "2"], VARY, "delta"),
+        (["--dropout", "0.2"], VARY, "dropout"),
         (["--seeds", "1"], VARY, "seeds"),
         (["--score", "not-retrained"], VARY, "objective"),
         (["--objective", "error"], VARY, "objective"),
