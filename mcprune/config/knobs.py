@@ -1,6 +1,8 @@
-"""The declarations of what can be changed during a run: options, or parts of options."""
+"""What can be changed during a run: the declarations, options or parts of options, and which have no effect now."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 
 from pydantic.fields import FieldInfo
 
@@ -11,6 +13,9 @@ PARTS: dict[str, FieldInfo] = {
     "budget_pressure": KeepSchedule.model_fields["pressure"],
     "evaluation_rows": EvaluationRows.model_fields["end"],
 }
+
+USES_DELTA = ("uniform", "block", "site")  # moves whose step has the half-width delta
+CHANGES_COUNT = (*USES_DELTA, "toggle")  # moves that can change L_pru: an exchange keeps the sum of the gates
 
 
 def knob_field(name: str) -> FieldInfo:
@@ -35,3 +40,39 @@ def knob_limits(name: str) -> tuple[float | None, float | None]:
             if (bound := getattr(part, mark, None)) is not None:
                 sides[side] = float(bound)
     return sides[0], sides[1]
+
+
+def unused_knobs(
+    names: Iterable[str], moves: Mapping[str, float], *, is_by_rank: bool = False, is_at_target: bool = False
+) -> dict[str, str]:
+    """Return those knobs that change nothing now, each with the reason.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The knobs.
+    moves : mapping of str to float
+        Shares of the mixture, by kind of move.
+    is_by_rank : bool
+        Whether the mask is the n largest weights: then n(t) holds at every step.
+    is_at_target : bool
+        Whether n(t) has reached n.
+
+    Examples
+    --------
+    >>> unused_knobs(["delta", "temperature"], {"exchange": 1.0})
+    {'delta': 'no move of the mixture uses it'}
+    """
+    names = list(names)
+    present = {name for name, share in moves.items() if share > 0}
+    reasons = {
+        "delta": ("no move of the mixture uses it", USES_DELTA),
+        "adapt_delta": ("no move of the mixture uses delta", USES_DELTA),
+        "alpha": ("no move of the mixture changes L_pru", CHANGES_COUNT),
+    }
+    unused = {name: reasons[name][0] for name in names if name in reasons and not present & set(reasons[name][1])}
+    if is_by_rank and "alpha" in names:
+        unused["alpha"] = "gates by rank hold n(t), so L_pru is 0"
+    if is_at_target and "budget_pressure" in names:
+        unused["budget_pressure"] = "n(t) has reached n"
+    return unused

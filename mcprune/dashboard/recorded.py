@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mcprune.config.knobs import unused_knobs
 from mcprune.dashboard.changes import Change
 from mcprune.dashboard.controller import Accepted, NotNow
 from mcprune.dashboard.effects import Window, effect_of
@@ -15,7 +16,6 @@ from mcprune.dashboard.gates import SHOWN, message_of
 from mcprune.dashboard.view import RunView, hardened_figures
 from mcprune.dashboard.window import Figures
 from mcprune.errors import FolderError, brief
-from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.report.charts.figures import site_names
 from mcprune.storage.event_log import EventLog, feature_names, read_log
 from mcprune.storage.events import KnobChanged, Note, Progress

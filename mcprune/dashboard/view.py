@@ -10,14 +10,13 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from mcprune.config.knobs import knob_meaning
+from mcprune.config.knobs import knob_meaning, unused_knobs
 from mcprune.dashboard.changes import ChangeLog
 from mcprune.dashboard.gates import SHOWN, Gates, order_message
 from mcprune.dashboard.series import Series, Stream
 from mcprune.dashboard.window import COMPARED, HINTED, Window, hints
 from mcprune.errors import McpruneError
 from mcprune.methods.base import BlockInfo, Sample
-from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.session.build.markov import most_evaluation_rows
 from mcprune.session.search_parts import near_hard
 from mcprune.session.steering.callbacks import Callback, SearchView

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mcprune.config.knobs import USES_DELTA
 from mcprune.dashboard import effects
 from mcprune.methods.base import BlockInfo
-from mcprune.methods.markov.knob_use import USES_DELTA
 from mcprune.types import JsonObject
 
 COMPARED, HINTED = 32, 128  # blocks before and after a change that are compared; blocks that a hint is about

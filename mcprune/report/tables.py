@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mcprune.config.knobs import unused_knobs
 from mcprune.exporters.footprint import Footprint, Footprints
-from mcprune.methods.markov.knob_use import unused_knobs
 from mcprune.report.charts import curves
 from mcprune.report.mixing import FEWEST, mixing
 from mcprune.report.page import Page

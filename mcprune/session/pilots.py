@@ -103,22 +103,22 @@ def plan_in_time(plan: Plan, config: Config, began: float, make_search: MakeSear
     share = PILOTS if config.gradient.alpha.pilots is None else config.gradient.alpha.pilots
     seconds = _seconds_of_run(plan, config, share, began, make_search)
     pilots_began = time.monotonic()
-    trials = _run_pilots(plan, config, share * seconds, make_search)
+    results = _run_pilots(plan, config, share * seconds, make_search)
     spent = time.monotonic() - pilots_began
     if config.train.epochs is not None:
-        final = _with_candidate(plan, config, CANDIDATES[trials.best], plan.train.epochs)
+        final = _with_candidate(plan, config, CANDIDATES[results.best], plan.train.epochs)
     else:
-        final = _with_fitting_epochs(plan, config, CANDIDATES[trials.best], seconds - spent, make_search)
+        final = _with_fitting_epochs(plan, config, CANDIDATES[results.best], seconds - spent, make_search)
     final.notes.append(
-        f"alpha auto: {trials.best} by the {'weighted ' * plan.splits.is_weighted}validation accuracy of "
-        f"retrained pilots ({'; '.join(trials.reports)}), {spent:.0f} s; "
+        f"alpha auto: {results.best} by the {'weighted ' * plan.splits.is_weighted}validation accuracy of "
+        f"retrained pilots ({'; '.join(results.reports)}), {spent:.0f} s; "
         f"the run takes {final.train.epochs} epochs"
     )
-    final.spent_forwards = trials.forwards
+    final.spent_forwards = results.forwards
     return final
 
 
-class Trials(NamedTuple):
+class PilotResults(NamedTuple):
     """What the pilots gave: the best candidate, a report on each, and their work in forwarded rows."""
 
     best: str
@@ -126,7 +126,7 @@ class Trials(NamedTuple):
     forwards: int
 
 
-def _run_pilots(plan: Plan, config: Config, seconds: float, make_search: MakeSearch) -> Trials:
+def _run_pilots(plan: Plan, config: Config, seconds: float, make_search: MakeSearch) -> PilotResults:
     """Run the pilots within so many seconds, all together: what one takes too much the others do not get."""
     is_bounded = config.runtime.search_time is not None
     deadline = time.monotonic() + seconds
@@ -158,7 +158,7 @@ def _run_pilots(plan: Plan, config: Config, seconds: float, make_search: MakeSea
     if not scores and not untried:
         raise NumericalError(f"every pilot of --alpha auto failed, the last one so: {failure}")
     best = max(scores, key=lambda name: scores[name]) if scores else untried[0]
-    return Trials(best, reports, forwards)
+    return PilotResults(best, reports, forwards)
 
 
 def _seconds_left(config: Config, began: float) -> float:

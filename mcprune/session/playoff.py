@@ -129,7 +129,7 @@ def play(
     playing = list(range(len(columns)))
     steps_of_rounds = []
     for number in range(ROUNDS):
-        of_round, correct, steps = _held_out(
+        of_round, correct, steps = _out_of_fold(
             x, y, weights, columns[playing], is_fresh, seed=seed, number=number, most=most_steps, seconds=seconds / ROUNDS,
             recorded=recorded[number] if number < len(recorded) else None,
         )  # fmt: skip
@@ -198,14 +198,14 @@ def _has_signal(
     folds = _folds(y, generator(seed, Stream.PLAYOFF, ROUNDS))
     change = np.empty(len(y))
     for part in range(FOLDS):
-        is_held_out = folds == part
-        rest = ~is_held_out
+        is_fresh = folds == part
+        rest = ~is_fresh
         own = best_columns(x[rest], y[rest], None if weights is None else weights[rest], others.shape[1])
-        losses, _, _ = _held_out(
-            x, y, weights, np.vstack([own, others]), is_held_out, seed=seed, number=ROUNDS, most=steps, seconds=math.inf,
+        losses, _, _ = _out_of_fold(
+            x, y, weights, np.vstack([own, others]), is_fresh, seed=seed, number=ROUNDS, most=steps, seconds=math.inf,
             recorded=None, is_whole=True,
         )  # fmt: skip
-        change[is_held_out] = (losses[1:].mean(axis=0) - losses[0])[is_held_out]
+        change[is_fresh] = (losses[1:].mean(axis=0) - losses[0])[is_fresh]
     lead, error = _lead(change, np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum())
     return lead >= ERRORS * error
 
@@ -218,7 +218,7 @@ def _folds(y: IntArray, draw: np.random.Generator) -> IntArray:
     return out
 
 
-def _held_out(
+def _out_of_fold(
     x: Float32Array,
     y: IntArray,
     weights: FloatArray | None,

@@ -72,10 +72,10 @@ def split_rows(targets: IntArray, eval_on: str, *, fraction: float, folds: int, 
     for label in np.unique(targets):
         members = draw.permutation(rows[targets == label])
         parts.append(members[: min(members.size - 1, max(1, round(fraction * members.size)))])
-    held_out = np.sort(np.concatenate(parts))
-    if not held_out.size:  # one row a class: there is nothing to hold out
+    evaluation = np.sort(np.concatenate(parts))
+    if not evaluation.size:  # one row a class: there is nothing to hold out
         return whole
-    return Folds((np.setdiff1d(rows, held_out),), (held_out,))
+    return Folds((np.setdiff1d(rows, evaluation),), (evaluation,))
 
 
 def _in_folds(targets: IntArray, folds: int, draw: np.random.Generator) -> Folds | None:
