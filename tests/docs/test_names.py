@@ -27,6 +27,7 @@ FOREIGN = {
         "--env",
         "--limit",
         "--only",
+        "--speed",
     ),
     *("--minutes", "--write", "--check", "--no-bar", "--record", "--strict", "--seconds"),
 }
