@@ -14,7 +14,7 @@ PARTS: dict[str, FieldInfo] = {
     "evaluation_rows": EvaluationRows.model_fields["end"],
 }
 
-USES_DELTA = ("uniform", "block", "site")  # moves whose step has the half-width delta
+USES_DELTA = ("site", "block", "uniform")  # moves whose step has the half-width delta
 CHANGES_COUNT = (*USES_DELTA, "toggle")  # moves that can change L_pru: an exchange keeps the sum of the gates
 
 

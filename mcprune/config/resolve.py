@@ -8,8 +8,6 @@ from typing import NamedTuple, Self
 from mcprune.chain.schedules import parse, parse_temperature
 from mcprune.config import rules
 from mcprune.config.facts import Facts, Traits
-from mcprune.config.measures import ALL_SITES
-from mcprune.config.no_effect import check_effects
 from mcprune.config.options import option
 from mcprune.config.recorded import recorded_search
 from mcprune.config.resolve_search import resolve_chain, resolve_gradient, resolve_importance, value_or
@@ -25,6 +23,7 @@ from mcprune.config.resolved import (
 from mcprune.config.schema import Config
 from mcprune.config.sections.gradient import Gradient
 from mcprune.config.sections.importance import Importance
+from mcprune.config.unused import check_effects, check_method
 from mcprune.errors import ConfigError
 from mcprune.objectives.specs import PLAIN
 
@@ -69,7 +68,7 @@ class Resolved(NamedTuple):
         """
         traits = traits_of(config, facts)
         notes: list[str] = []
-        _check_method(config, facts)
+        check_method(config, facts)
         model = resolve_model(config, facts)
         evaluation = _evaluation(config, facts, traits, notes)
         train = _train(config, facts, traits, evaluation)
@@ -208,18 +207,6 @@ def resolve_model(config: Config, facts: Facts) -> ModelSettings:
         )
     dropout = value_or(model.dropout, rules.DROPOUT.pick(traits))
     return ModelSettings(model.name, model.width, model.hidden, searched, model.activation, dropout, model.bias)
-
-
-def _check_method(config: Config, facts: Facts) -> None:
-    if config.method != "markov" and not facts.is_single:
-        raise ConfigError(
-            f"A number for each kind of site does nothing under --method {config.method}: it belongs to --method markov. "
-            "Give --keep one number."
-        )
-    chain = config.chain
-    is_started = chain.start is not None and chain.start.names != (ALL_SITES,)
-    if config.problem.groups is not None and (is_started or chain.proposals.is_measure):
-        raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
 
 
 def _evaluation(config: Config, facts: Facts, traits: Traits, notes: list[str]) -> Evaluation:

@@ -1,8 +1,16 @@
-"""Options that a run would not read: refused where they were given, left out of its record."""
+"""Options without effect: refused where they were given; those that no such run reads are left out of its record."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from mcprune.config.facts import Facts, Traits
+from mcprune.config.knobs import USES_DELTA
+from mcprune.config.measures import ALL_SITES
 from mcprune.config.options import OPTIONS, option
+from mcprune.config.parsing import shown
+from mcprune.config.resolved import ChainOptions, Evaluation
+from mcprune.config.rules import worded
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
 
@@ -24,6 +32,16 @@ CHAIN_TOO = (
 TRAINED_ONLY = ("mask_noise", "input_noise")
 # What --alpha auto chooses.
 CHOSEN_BY_AUTO = ("gates", "weight_bound")
+# What acts on the size of a weight; by rank the order of the weights is all that counts.
+BY_SIZE = ("rejection", "start_weight", "weight_bound")
+
+
+class Idle(NamedTuple):
+    """Options without effect: their flat names, what they need, and what there is instead."""
+
+    names: tuple[str, ...]
+    need: str
+    instead: str
 
 
 def unused(config: Config) -> dict[str, tuple[str, str]]:
@@ -122,3 +140,68 @@ def _check_probes(config: Config) -> None:
         raise ConfigError(
             "proposals=probes, but no move is informed; add it, such as --moves informed=3,exchange=1, or leave --proposals out"
         )
+
+
+def check_method(config: Config, facts: Facts) -> None:
+    """Refuse a budget or a measure that the method, or groups of sites, cannot take.
+
+    Raises
+    ------
+    ConfigError
+        Naming the option and what it belongs to.
+    """
+    if config.method != "markov" and not facts.is_single:
+        raise ConfigError(
+            f"A number for each kind of site does nothing under --method {config.method}: it belongs to --method markov. "
+            "Give --keep one number."
+        )
+    chain = config.chain
+    is_started = chain.start is not None and chain.start.names != (ALL_SITES,)
+    if config.problem.groups is not None and (is_started or chain.proposals.is_measure):
+        raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
+
+
+def check_effects(config: Config, traits: Traits, chain: ChainOptions, evaluation: Evaluation, finetune: str) -> None:
+    """Refuse options with a value of their own that this run would not read; `check_options` has those that no run reads.
+
+    Raises
+    ------
+    ConfigError
+        Naming the option, what it needs, and what there is instead.
+    """
+    idle = _of_chain(config, chain, evaluation) if traits.is_chain else []
+    idle.append(Idle(idle_after(finetune), "another --finetune", f"--finetune {finetune}"))
+    for names, need, instead in idle:
+        for name in names:
+            value = config.value(name)
+            if config.is_set(name) and value is not None and value != _default(config, name):
+                raise ConfigError(
+                    f"{option(name)} {shown(name, value)} does nothing under {instead}: it needs {need}. Leave it out, or change that."
+                )
+
+
+def _default(config: Config, name: str) -> object:
+    entry = OPTIONS[name]
+    return type(config.sections()[entry.section]).model_fields[entry.field].default
+
+
+def _of_chain(config: Config, chain: ChainOptions, evaluation: Evaluation) -> list[Idle]:
+    moves = {name for name, share in chain.moves.items() if share > 0}
+    mixture, on = f"--moves {worded(chain.moves)}", f"--eval-on {evaluation.on}"
+    idle = []
+    if chain.is_by_rank:
+        idle.append(Idle(BY_SIZE, "gates by the size of the weights, such as --gates hard", "--gates rank"))
+    if not moves & set(USES_DELTA):
+        idle.append(Idle(("delta",), f"one of the moves {', '.join(USES_DELTA)}", mixture))
+    if "block" not in moves:
+        idle.append(Idle(("move_sites",), "the move block", mixture))
+    if evaluation.on != "folds":
+        idle.append(Idle(("eval_folds",), "--eval-on folds", on))
+    if evaluation.on != "held-out":
+        idle.append(Idle(("eval_fraction",), "--eval-on held-out", on))
+    schedule = config.chain.keep_schedule
+    if schedule.kind == "constant" and schedule != type(schedule)(kind="constant"):
+        raise ConfigError(
+            f"keep_schedule={schedule}, but a constant n(t) neither falls nor rises. Write constant alone, or geometric."
+        )
+    return idle
