@@ -24,7 +24,7 @@ def engine_rows() -> list[dict[str, Any]]:
     import numba
 
     from mcprune.chain import engine, moves, state
-    from mcprune.chain.ranks import gates
+    from mcprune.chain.ranks import gates, table
 
     numba.set_num_threads(1)
 
@@ -66,7 +66,7 @@ def engine_rows() -> list[dict[str, Any]]:
         ranks, plan = gates.new_ranks(start, weights), moves.move_plan(site=1.0, box=gates.BOX)
 
         def steps(count: int) -> None:
-            gates.run_table(
+            table.run_table(
                 start, ranks, count, table=np.zeros(1), plan=plan, delta=1.0, temperature=0.0, seed=0,
                 chains=np.zeros(1, np.int64),
             )  # fmt: skip

@@ -18,7 +18,7 @@ from mcprune.errors import ConfigError, NumericalError
 from mcprune.methods.base import BlockInfo
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
-from mcprune.session.search_status import Validation
+from mcprune.session.validation import Validation
 from mcprune.training.fit import fit
 from mcprune.training.metrics import accuracy
 from mcprune.types import BoolArray

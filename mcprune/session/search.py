@@ -30,7 +30,6 @@ from mcprune.types import BoolArray, JsonObject
 
 # The largest numbers of progress events, of those with validation accuracies, and of those with the gates.
 PROGRESS_EVENTS, LOOKS, GATES = 400, 40, 60
-FEW = 0.1  # of the planned blocks: a note says that a search of fewer is too short
 RENEW = 8  # blocks of a frozen classifier that are evaluated on the same rows
 
 
@@ -79,11 +78,10 @@ class Search(SearchStatus):
             end_reason="",
             clock=Clock(),
         )
-        super().__init__(plan, method, trainer, rows, pace, state, controller)
+        super().__init__(plan, method, trainer, rows, pace, state, controller, guard)
         self.callbacks = Callbacks()
         self.saver: Saver | None = None
         self.looks = LOOKS
-        self.guard = guard
         self.playoff: Playoff | None = None  # of several finalists, once the mask is hardened
         self._batch: Batch | None = None
 
@@ -211,11 +209,6 @@ class Search(SearchStatus):
         self.final_gates = self.training_gates()
         return mask, self.hardened_event(mask, gates, kept)
 
-    @property
-    def may_play(self) -> bool:
-        """Whether several finalists would be compared."""
-        return not self.is_stopping and self.plan.facts.kinds == {"inputs"} and self.plan.is_plain_objective
-
     def pretrain(self, should_stop: Callable[[], bool]) -> str:
         """Train the classifier with all sites kept, where the options say so, and return a note on it.
 
@@ -284,31 +277,6 @@ class Search(SearchStatus):
         self.state.turned_at = step = self.state.totals.proposals
         yield KnobChanged(block, step, knobs, before, part)
 
-    def notes(self) -> Iterator[Event]:
-        """Yield notes on a time that was far too short, and on knobs that were changed at a temperature."""
-        if self.pace.blocks < FEW * self.plan.train.blocks:
-            option = "--max-time" if math.isfinite(self.plan.runtime.max_time) else "--search-time"
-            yield Note(
-                f"Only {self.pace.blocks:,} of {self.plan.train.blocks:,} blocks fitted into {option}, too few for a good mask. Give more "
-                "time, or fewer --epochs."
-            )
-        if text := self.guard.note(self.state.guard):
-            yield Note(text)
-        last, turned_at = self.state.last, self.state.turned_at
-        if turned_at is not None and last is not None and last.temperature > 0:
-            yield Note(
-                "Knobs were changed during the run. At a temperature above 0 the chain samples one distribution only while they do not "
-                f"change: here from proposal {turned_at:,} of {self.state.totals.proposals:,} on."
-            )
-
-    def _time_block(self, seconds: float) -> None:
-        """Record the time of a block; the usual time is the median of the last blocks."""
-        if self._times and not self._is_compiled:
-            self._times.clear()
-            self._is_compiled = True
-        self._times.append(seconds)
-        self.state.clock.block = sorted(self._times)[len(self._times) // 2]
-
     def _end_block(self, interrupt: Interrupt) -> str:
         """Decide whether the search ends here and how many blocks are planned; return the reason of an interrupt, or ''."""
         state, limit = self.state, self.plan.runtime.search_time
@@ -334,11 +302,6 @@ class Search(SearchStatus):
         if state.guard.fallen and not self._has_chains_left:
             state.end_reason = state.end_reason or "validation"
         return stopping
-
-    @property
-    def _has_chains_left(self) -> bool:
-        """Whether another chain is still to start."""
-        return self.pace.progress(self.blocks_done) < max(self.plan.chain.start_shares, default=0.0)
 
     def _replan(self, block: int, blocks: int) -> Iterator[Event]:
         """Change the number of planned blocks."""
@@ -377,10 +340,3 @@ class Search(SearchStatus):
         # Written first, so that the checkpoint covers it.
         yield Note(f"checkpoint after block {block:,}: mcprune resume {self.saver.path} continues from here")
         self.saver.save()
-
-    def _batch_rows(self, progress: float) -> int:
-        """Return the number of evaluation rows of the next block."""
-        if self.knobs.rows is not None:
-            return self.knobs.rows
-        evaluation = self.plan.evaluation
-        return evaluation.early_rows if progress < evaluation.falls_until else evaluation.rows

@@ -5,88 +5,29 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from mcprune.methods.base import AnyMethod, BlockInfo
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.finalize import mask_costs
+from mcprune.session.guard import Guard
 from mcprune.session.search_parts import adapted_event, coded, near_hard
 from mcprune.session.search_state import Reported, SearchState
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.knobs import Knobs
 from mcprune.session.time_budget import Pace
+from mcprune.session.validation import Validation
 from mcprune.state import Saved, serialize
-from mcprune.storage.events import Hardened, Progress
+from mcprune.storage.events import Event, Hardened, Note, Progress
 from mcprune.training.batches import EvaluationRows
-from mcprune.training.metrics import accuracy, coded_groups, value_of
 from mcprune.training.stack import ClassifierStack
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
+FEW = 0.1  # of the planned blocks: a note says that a search of fewer is too short
 GRID = 1000  # steps in which the end of the fall of n(t) is looked for
-
-
-# Validation rows on which a search is looked at: of more an even sample, since it is looked at often.
-MOST_ROWS = 20_000
-
-
-class Validation:
-    """The validation rows of a plan, or an even sample of very many.
-
-    Parameters
-    ----------
-    plan : Plan
-
-    Attributes
-    ----------
-    features, targets : tensor, shape (rows, N) and (rows,)
-        Possibly of no rows.
-    weights : ndarray of float64, shape (rows,), or None
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        rows = plan.splits.validation
-        if len(rows.targets) > MOST_ROWS:
-            places = np.linspace(0, len(rows.targets) - 1, MOST_ROWS).round().astype(np.int64)
-            rows = rows._replace(
-                features=rows.features[places],
-                targets=rows.targets[places],
-                weights=None if rows.weights is None else rows.weights[places],
-            )
-        self._rows = rows.features
-        self.features = plan.rows(plan.seen(rows.features))
-        self.targets = torch.from_numpy(rows.targets).to(plan.device)
-        self.weights = rows.weights
-
-    def accuracy(self, mask: BoolArray) -> float | None:
-        """Return the accuracy under a mask (N,), by the rows' weights where they have any; None without rows."""
-        if not len(self.targets):
-            return None
-        gated = self.plan.gated
-        return accuracy(
-            gated, self.features, self.targets, gated.hard_gates(self.plan.seen(mask)), weights=self.weights
-        )
-
-    def objective(self, mask: BoolArray) -> float | None:
-        """Return the objective under a mask (N,); None for plain cross-entropy, and without rows."""
-        plan = self.plan
-        if plan.is_plain_objective or not len(self.targets):
-            return None
-        groups = coded_groups(plan.objective, self._rows)
-        gates = plan.gated.hard_gates(plan.seen(mask))
-        return value_of(
-            plan.objective,
-            plan.gated,
-            self.features,
-            self.targets,
-            mask=mask,
-            gates=gates,
-            groups=groups,
-            weights=self.weights,
-        )
 
 
 class SearchStatus:
@@ -102,6 +43,8 @@ class SearchStatus:
     state : SearchState
     controller : Controller
         Changes the knobs.
+    guard : Guard
+        Remembers the best mask on the validation rows.
 
     Attributes
     ----------
@@ -127,8 +70,9 @@ class SearchStatus:
         pace: Pace,
         state: SearchState,
         controller: Controller,
+        guard: Guard,
     ) -> None:
-        self.controller = controller
+        self.controller, self.guard = controller, guard
         self.plan, self.method, self.state = plan, method, state
         self.trainer, self.rows, self.pace = trainer, rows, pace
         self.validation = Validation(plan)
@@ -174,6 +118,16 @@ class SearchStatus:
         """The usual time of a block; 0 before the first one."""
         return self.state.clock.block
 
+    @property
+    def may_play(self) -> bool:
+        """Whether several finalists would be compared."""
+        return not self.is_stopping and self.plan.facts.kinds == {"inputs"} and self.plan.is_plain_objective
+
+    @property
+    def _has_chains_left(self) -> bool:
+        """Whether another chain is still to start."""
+        return self.pace.progress(self.blocks_done) < max(self.plan.chain.start_shares, default=0.0)
+
     def blocks_to_fall(self, within: int) -> int:
         """Return how many blocks to plan in all so that the budget comes down to its end within so many blocks from now on."""
         done = self.blocks_done
@@ -194,6 +148,21 @@ class SearchStatus:
         if not self._is_compiled or len(self._times) < 2:
             return None
         return self.state.clock.block * (self.pace.blocks - self.blocks_done)
+
+    def _time_block(self, seconds: float) -> None:
+        """Record the time of a block; the usual time is the median of the last blocks."""
+        if self._times and not self._is_compiled:
+            self._times.clear()
+            self._is_compiled = True
+        self._times.append(seconds)
+        self.state.clock.block = sorted(self._times)[len(self._times) // 2]
+
+    def _batch_rows(self, progress: float) -> int:
+        """Return the number of evaluation rows of the next block."""
+        if self.knobs.rows is not None:
+            return self.knobs.rows
+        evaluation = self.plan.evaluation
+        return evaluation.early_rows if progress < evaluation.falls_until else evaluation.rows
 
     def save(self) -> Saved:
         """Return a copy of the state; valid between two blocks only."""
@@ -335,3 +304,20 @@ class SearchStatus:
             validation_objective=self.validation.objective(mask),
             evaluator_error=self.method.evaluator_error(self.state.method),
         )
+
+    def notes(self) -> Iterator[Event]:
+        """Yield notes on a time that was far too short, and on knobs that were changed at a temperature."""
+        if self.pace.blocks < FEW * self.plan.train.blocks:
+            option = "--max-time" if math.isfinite(self.plan.runtime.max_time) else "--search-time"
+            yield Note(
+                f"Only {self.pace.blocks:,} of {self.plan.train.blocks:,} blocks fitted into {option}, too few for a good mask. Give more "
+                "time, or fewer --epochs."
+            )
+        if text := self.guard.note(self.state.guard):
+            yield Note(text)
+        last, turned_at = self.state.last, self.state.turned_at
+        if turned_at is not None and last is not None and last.temperature > 0:
+            yield Note(
+                "Knobs were changed during the run. At a temperature above 0 the chain samples one distribution only while they do not "
+                f"change: here from proposal {turned_at:,} of {self.state.totals.proposals:,} on."
+            )

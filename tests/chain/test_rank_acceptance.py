@@ -11,6 +11,7 @@ import pytest
 
 from mcprune.chain import moves, state, stepsize
 from mcprune.chain.ranks import gates
+from mcprune.chain.ranks.table import run_table
 
 N, KEPT, CHAINS, TEMPERATURE = 12, 4, 32, 0.5
 BOUND = 2.0 * gates.BOX  # of an adapted delta
@@ -40,7 +41,7 @@ class Chains:
         }
 
     def run(self, steps, delta):
-        return gates.run_table(self.state, self.ranks, steps, delta=delta, **self.rule)
+        return run_table(self.state, self.ranks, steps, delta=delta, **self.rule)
 
 
 def mixture(**shares):

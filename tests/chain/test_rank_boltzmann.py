@@ -15,6 +15,7 @@ from selection import long_but
 
 from mcprune.chain import diagnostics, moves, state
 from mcprune.chain.ranks import gates
+from mcprune.chain.ranks.table import run_table
 
 REPLICAS, ACCIDENT, FAILURE = 10_000, 1e-4, 1e-9
 CHAINS = np.arange(REPLICAS)
@@ -44,14 +45,14 @@ def relaxed(sites, n, steps, table, shares, temperature, delta=1.2, layers=None)
     """Masks of the replicas at the end, after 10 autocorrelation times of the loss and of the first weight."""
     options = {"table": table, "plan": plan_of(sites, shares), "delta": delta, "temperature": temperature, "seed": 20}
     few, ranks = begun(sites, n, 20, layers)
-    gates.run_table(few, ranks, steps, chains=CHAINS[:20], **options)
+    run_table(few, ranks, steps, chains=CHAINS[:20], **options)
     series = np.empty((2, 20, 3 * steps))
     for t in range(series.shape[2]):
-        gates.run_table(few, ranks, 1, chains=CHAINS[:20], **options)
+        run_table(few, ranks, 1, chains=CHAINS[:20], **options)
         series[0, :, t], series[1, :, t] = few.loss, ranks.weights[:, 0]
     assert 10 * np.nanmax([diagnostics.autocorrelation_time(one) for one in series]) < steps
     many, ranks = begun(sites, n, REPLICAS, layers)
-    gates.run_table(many, ranks, steps, chains=CHAINS, **options)
+    run_table(many, ranks, steps, chains=CHAINS, **options)
     assert ((many.position > 0).sum(axis=1) == n).all()
     return many.position, ranks.weights
 

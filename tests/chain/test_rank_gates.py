@@ -9,6 +9,7 @@ from mcprune.chain import moves, state
 from mcprune.chain.kernels import EXCHANGE, INFORMED, SITE, TOGGLE, UNIFORM
 from mcprune.chain.philox import ACCEPT, MOVE_CHOICE, SITE_CHOICE, VALUE, uniforms
 from mcprune.chain.ranks import gates
+from mcprune.chain.ranks.table import run_table
 from mcprune.errors import ConfigError
 
 SEED = 5
@@ -200,7 +201,7 @@ def test_the_table_run_is_the_same_chain(shares):
     sites, n, steps = 8, 3, 500
     codes = np.arange(2**sites)[:, None] >> np.arange(sites) & 1
     here, ranks = begun(sites, n)
-    info = gates.run_table(
+    info = run_table(
         here,
         ranks,
         steps,

@@ -27,7 +27,7 @@ import numpy as np
 from mcprune.chain import philox
 from mcprune.chain.kernels import BLOCK, UNIFORM
 from mcprune.chain.min_per_layer import hardened
-from mcprune.chain.moves import KINDS, MovePlan, Moves, per_replica, score_buffers, widest
+from mcprune.chain.moves import MovePlan, Moves, per_replica, score_buffers, widest
 from mcprune.chain.philox import check_chains, check_seed
 from mcprune.chain.ranks import rank_kernels
 from mcprune.chain.state import ChainState, StepInfo
@@ -38,13 +38,12 @@ __all__ = [
     "BOX",
     "Draws",
     "Ranks",
-    "TableInfo",
     "advance",
     "arrange",
     "draw_weights",
     "new_ranks",
     "propose",
-    "run_table",
+    "scratch",
     "thresholds",
     "top",
 ]
@@ -87,17 +86,6 @@ class Draws(NamedTuple):
     scores: tuple[FloatArray, FloatArray]
     scratch: tuple[IntArray, AnyArray, IntArray, FloatArray]
     log: tuple[AnyArray, FloatArray, AnyArray]
-
-
-class TableInfo(NamedTuple):
-    """Counts of `run_table`."""
-
-    visits: IntArray  # (R, 2**N) steps spent in each mask (site 0 = bit 0); (R, 0) for a constant table
-    proposed: IntArray  # (R, 6) steps of each move
-    decided: IntArray  # (R, 6) those that change the mask
-    accepted: IntArray  # (R, 6)
-    null: IntArray  # (R,)
-    nonfinite: IntArray  # (R,)
 
 
 def draw_weights(seed: int, chains: IntArray, sites: int) -> FloatArray:
@@ -170,6 +158,11 @@ def flips(plan: MovePlan, sites: int) -> int:
     return min(2 * plan.block_size, sites) if plan.probabilities[BLOCK] > 0 else 2
 
 
+def scratch(written: int, sites: int) -> tuple[IntArray, AnyArray, IntArray, FloatArray]:
+    """Return room for one candidate that writes so many weights."""
+    return np.empty(2 * written, np.int64), np.zeros(sites, np.int8), np.empty(written, np.int64), np.empty(written)
+
+
 def propose(
     state: ChainState,
     ranks: Ranks,
@@ -232,7 +225,7 @@ def propose(
         drawn=np.zeros(replicas, np.int64),
         steps=np.zeros(replicas, np.int64),
         scores=score_buffers(plan, replicas, sites),
-        scratch=_scratch(written, sites),
+        scratch=scratch(written, sites),
         log=(
             np.empty((replicas, length), np.int32),
             np.empty((replicas, length)),
@@ -313,54 +306,6 @@ def advance(
         draws.steps, values, info[:8], info.decided, info.steps,
     )  # fmt: skip
     return info
-
-
-def run_table(
-    state: ChainState,
-    ranks: Ranks,
-    steps: int,
-    *,
-    table: AnyArray,
-    plan: MovePlan,
-    delta: AnyArray | float,
-    temperature: AnyArray | float,
-    seed: int,
-    chains: IntArray,
-) -> TableInfo:
-    """Run the serial chain on a table of losses, compiled, in place: for exact laws and for the speed of the engine alone.
-
-    Parameters
-    ----------
-    state, ranks
-        L_cla is looked up first, so it need not be known.
-    steps : int >= 0
-    table : ndarray, shape (2**N,) or (1,)
-        L_cla of each mask, site 0 = bit 0; of length 1: a constant.
-    plan, delta, temperature, seed, chains
-        As for `propose` and `advance`, whose trace with the same losses is the same.
-    """
-    replicas, sites = state.position.shape
-    values = np.ascontiguousarray(table, dtype=np.float64)
-    codes = np.zeros(replicas, np.int64)
-    if values.size > 1:
-        codes = (state.position > 0) @ (1 << np.arange(sites))
-    state.cla[:] = values[codes]
-    kinds = np.zeros((3, replicas, len(KINDS)), np.int64)
-    counts = np.zeros((2, replicas), np.int64)
-    visits = np.zeros((replicas, values.size if values.size > 1 else 0), np.int64)
-    info = TableInfo(visits, *kinds, *counts)
-    rank_kernels.table_rows(
-        state.loss, state.cla, state.arrays, ranks[:5], ranks.layers[:], int(steps), values, plan[:],
-        score_buffers(plan, replicas, sites), per_replica(delta, replicas, "delta"),
-        per_replica(temperature, replicas, "temperature"), check_seed(seed), check_chains(chains, replicas),
-        _scratch(widest(plan, sites), sites), *info,
-    )  # fmt: skip
-    return info
-
-
-def _scratch(written: int, sites: int) -> tuple[IntArray, AnyArray, IntArray, FloatArray]:
-    """Room for one candidate that writes so many weights."""
-    return np.empty(2 * written, np.int64), np.zeros(sites, np.int8), np.empty(written, np.int64), np.empty(written)
 
 
 def _counts(values: IntArray, replicas: int, name: str) -> IntArray:
