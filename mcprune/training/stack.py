@@ -39,6 +39,9 @@ class ClassifierStack:
         One for each classifier.
     """
 
+    # Made again from the state, whose tensors become views of its own.
+    recomputed = ("_stacked",)
+
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self.trainers = tuple(trainers)
         self._can_stack = can_stack(self.trainers)

@@ -314,13 +314,13 @@ def test_pilots_that_get_slower_end_with_their_share_of_the_time(quick, monkeypa
     now, share = [0.0], 0.4
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.005)
     monkeypatch.setattr(pilots.time, "monotonic", lambda: now[0])
-    real = Search.advance
+    real = Search._advance
 
     def advance(search, block):
         now[0] += 0.05
         return real(search, block)
 
-    monkeypatch.setattr(Search, "advance", advance)
+    monkeypatch.setattr(Search, "_advance", advance)
     config = quick(method="gradient", alpha="auto", epochs=None, search_time=2.0)
     plan = make_plan(config, load_data("digits"))
     final = pilots.plan_in_time(plan, config, 0.0, lambda plan: Search(plan, make_method(plan)))

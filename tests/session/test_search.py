@@ -14,14 +14,14 @@ SLOW = 1.5  # seconds of a first block that compiles the engine
 @pytest.fixture
 def slow_start(monkeypatch):
     """The first block of a run takes long, as with a new installation."""
-    advance = Search.advance
+    advance = Search._advance
 
     def slowly(self, block):
         if block == 0:
             time.sleep(SLOW)
         return advance(self, block)
 
-    monkeypatch.setattr(Search, "advance", slowly)
+    monkeypatch.setattr(Search, "_advance", slowly)
 
 
 @pytest.mark.slow

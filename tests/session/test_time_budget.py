@@ -29,13 +29,13 @@ class Clock:
     def __init__(self, monkeypatch, each=lambda block: EACH):
         self.now = 0.0
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        real = Search.advance
+        real = Search._advance
 
         def advance(search, block):
             self.now += each(block)
             return real(search, block)
 
-        monkeypatch.setattr(Search, "advance", advance)
+        monkeypatch.setattr(Search, "_advance", advance)
 
 
 def of(told, kind):

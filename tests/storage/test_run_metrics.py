@@ -150,7 +150,7 @@ def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(mo
     from mcprune.session.build.planner import make_plan
     from mcprune.session.search import Search
 
-    now, real = [0.0], Search.advance
+    now, real = [0.0], Search._advance
     config = quick(epochs=None, search_time=10.0, train_steps=1)
     plan = make_plan(config, load("digits"))
 
@@ -158,7 +158,7 @@ def test_a_trial_of_a_slow_chain_does_not_take_more_than_its_part_of_the_time(mo
         now[0] += 6.0 * plan.train.epochs / plan.train.blocks
         return real(search, block)
 
-    monkeypatch.setattr(Search, "advance", advance)
+    monkeypatch.setattr(Search, "_advance", advance)
     monkeypatch.setattr(filling.time, "monotonic", lambda: now[0])
     fitted = filling.fitting_epochs(config, load("digits"))
     assert fitted.epochs == 1

@@ -120,13 +120,13 @@ def test_the_time_before_the_cut_counts(tmp_path, monkeypatch):
     """By a clock that blocks alone move: of 2 s some had gone in trials and some in the search, and the rest is what it gets."""
     from mcprune.session.search import Search
 
-    now, real_advance, real = [0.0], Search.advance, jobs.run_on
+    now, real_advance, real = [0.0], Search._advance, jobs.run_on
 
     def advance(search, block):
         now[0] += 0.02
         return real_advance(search, block)
 
-    monkeypatch.setattr(Search, "advance", advance)
+    monkeypatch.setattr(Search, "_advance", advance)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     root = tmp_path / "jobs"
     options = {**OPTIONS, "search_time": 2.0}
