@@ -15,7 +15,7 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import parameters
 from mcprune.models.flops import multiply_accumulates
-from mcprune.sites.channels import ChannelGroup, channel_groups
+from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
 from mcprune.sites.site_map import SiteMap, hidden_layers, site_map
 from mcprune.sites.traced_costs import positions

@@ -15,7 +15,7 @@ from mcprune.models.flops import multiply_accumulates
 from mcprune.models.forward import home
 from mcprune.models.layers import ELEMENTWISE
 from mcprune.models.modes import evaluating
-from mcprune.sites.channel_calls import CONVOLUTIONS
+from mcprune.sites.channels.calls import CONVOLUTIONS
 from mcprune.sites.cost_terms import UNITS, Costs, Layer, costs_of
 from mcprune.sites.layer_chains import chain_of, row_shape
 from mcprune.sites.site_map import SiteMap

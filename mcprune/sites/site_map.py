@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.forward import home
 from mcprune.models.modes import evaluating
-from mcprune.sites.channel_choice import choose_groups
+from mcprune.sites.channels.choice import choose_groups
 from mcprune.sites.weights import element_names, size_of, weight_layers
 from mcprune.types import AnyArray
 

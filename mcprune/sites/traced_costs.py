@@ -16,9 +16,9 @@ from mcprune.errors import ModelError
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.forward import home, run_model
 from mcprune.models.modes import evaluating
-from mcprune.sites.channel_calls import CONVOLUTIONS, NORMS
-from mcprune.sites.channel_choice import why_missing
-from mcprune.sites.channels import ChannelGroup, channel_groups
+from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS
+from mcprune.sites.channels.choice import why_missing
+from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.cost_terms import Costs, Layer, costs_of
 from mcprune.sites.site_map import SiteMap
 

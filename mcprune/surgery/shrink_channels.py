@@ -9,9 +9,9 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.forward import home
 from mcprune.models.layers import Scatter
-from mcprune.sites.channel_calls import CONVOLUTIONS, NORMS
-from mcprune.sites.channel_choice import why_missing
-from mcprune.sites.channels import ChannelGroup, channel_groups
+from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS
+from mcprune.sites.channels.choice import why_missing
+from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.surgery.agreement import require_agreement

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from mcprune.errors import ModelError, brief
-from mcprune.sites.channels import OUTPUT, channel_groups
+from mcprune.sites.channels.groups import OUTPUT, channel_groups
 from mcprune.sites.site_map import SiteMap, hidden_layers, parse_kinds, site_map
 from mcprune.sites.weights import weighted_layers
 from mcprune.surgery.shrink import shrink

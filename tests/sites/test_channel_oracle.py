@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mcprune.models.registry import build
-from mcprune.sites.channels import channel_groups
+from mcprune.sites.channels.groups import channel_groups
 
 pruning = pytest.importorskip("torch_pruning")
 

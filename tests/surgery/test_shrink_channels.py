@@ -13,7 +13,7 @@ from torch.nn import functional
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.networks import NETWORKS, Residual
 from mcprune.models.registry import build, describe, from_description
-from mcprune.sites.channels import channel_groups
+from mcprune.sites.channels.groups import channel_groups
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.surgery import shrink_channels as shrinking

@@ -19,7 +19,7 @@ from mcprune.errors import ConfigError, ModelError
 from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective
 from mcprune.random import Stream, generator
-from mcprune.sites.channel_calls import NORMS
+from mcprune.sites.channels.calls import NORMS
 from mcprune.sites.owners import Owners
 from mcprune.types import BoolArray, FloatArray, IntArray
 

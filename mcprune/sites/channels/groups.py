@@ -20,7 +20,7 @@ from mcprune.errors import ModelError, brief
 from mcprune.models.forward import home
 from mcprune.models.mlp import MLP
 from mcprune.models.modes import evaluating
-from mcprune.sites.channel_calls import CONVOLUTIONS, Call, Way, call_of
+from mcprune.sites.channels.calls import CONVOLUTIONS, Call, Way, call_of
 
 OUTPUT = "its channels are the outputs"
 
