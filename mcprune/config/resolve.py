@@ -74,7 +74,8 @@ class Resolved(NamedTuple):
         train = _train(config, facts, traits, evaluation)
         retrain = _retrain(config, facts, traits, train)
         chain = resolve_chain(config.chain, facts, traits, train)
-        check_effects(config, traits, chain, evaluation, retrain.finetune)
+        without_effect, texts = check_effects(config, traits, chain, evaluation, retrain.finetune)
+        notes += texts
         search: SearchOptions = chain
         if isinstance(config.search, Gradient):
             search = resolve_gradient(config.search, traits, train)
@@ -103,7 +104,7 @@ class Resolved(NamedTuple):
             threads=runtime.threads,
             keep=facts.keep,
             **recorded_search(config, search, evaluation),
-        )
+        ).replace(**without_effect)
         return cls(model, train, evaluation, search, chain, retrain, runtime, settled, tuple(notes))
 
     @property

@@ -37,11 +37,12 @@ BY_SIZE = ("rejection", "start_weight", "weight_bound")
 
 
 class Idle(NamedTuple):
-    """Options without effect: their flat names, what they need, and what there is instead."""
+    """Options without effect: their flat names, what they need, what there is instead, and the option that decides it."""
 
     names: tuple[str, ...]
     need: str
     instead: str
+    decided_by: str
 
 
 def unused(config: Config) -> dict[str, tuple[str, str]]:
@@ -161,8 +162,19 @@ def check_method(config: Config, facts: Facts) -> None:
         raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
 
 
-def check_effects(config: Config, traits: Traits, chain: ChainOptions, evaluation: Evaluation, finetune: str) -> None:
-    """Refuse options with a value of their own that this run would not read; `check_options` has those that no run reads.
+def check_effects(
+    config: Config, traits: Traits, chain: ChainOptions, evaluation: Evaluation, finetune: str
+) -> tuple[dict[str, object], list[str]]:
+    """Refuse options with a value of their own that another option keeps from having an effect.
+
+    Where the data or the defaults do, not an option that is set, a note says so. `check_options` has options that no run reads.
+
+    Returns
+    -------
+    dict of str to object
+        The options without effect, at their defaults.
+    list of str
+        The notes.
 
     Raises
     ------
@@ -170,14 +182,20 @@ def check_effects(config: Config, traits: Traits, chain: ChainOptions, evaluatio
         Naming the option, what it needs, and what there is instead.
     """
     idle = _of_chain(config, chain, evaluation) if traits.is_chain else []
-    idle.append(Idle(idle_after(finetune), "another --finetune", f"--finetune {finetune}"))
-    for names, need, instead in idle:
+    idle.append(Idle(idle_after(finetune), "another --finetune", f"--finetune {finetune}", "finetune"))
+    defaults: dict[str, object] = {}
+    notes = []
+    for names, need, instead, decided_by in idle:
         for name in names:
-            value = config.value(name)
-            if config.is_set(name) and value is not None and value != _default(config, name):
-                raise ConfigError(
-                    f"{option(name)} {shown(name, value)} does nothing under {instead}: it needs {need}. Leave it out, or change that."
-                )
+            value, default = config.value(name), _default(config, name)
+            if not config.is_set(name) or value is None or value == default:
+                continue
+            text = f"{option(name)} {shown(name, value)} does nothing under {instead}: it needs {need}."
+            if config.is_set(decided_by):
+                raise ConfigError(f"{text} Leave it out, or change that.")
+            defaults[name] = default
+            notes.append(text)
+    return defaults, notes
 
 
 def _default(config: Config, name: str) -> object:
@@ -190,15 +208,15 @@ def _of_chain(config: Config, chain: ChainOptions, evaluation: Evaluation) -> li
     mixture, on = f"--moves {worded(chain.moves)}", f"--eval-on {evaluation.on}"
     idle = []
     if chain.is_by_rank:
-        idle.append(Idle(BY_SIZE, "gates by the size of the weights, such as --gates hard", "--gates rank"))
+        idle.append(Idle(BY_SIZE, "gates by the size of the weights, such as --gates hard", "--gates rank", "gates"))
     if not moves & set(USES_DELTA):
-        idle.append(Idle(("delta",), f"one of the moves {', '.join(USES_DELTA)}", mixture))
+        idle.append(Idle(("delta",), f"one of the moves {', '.join(USES_DELTA)}", mixture, "moves"))
     if "block" not in moves:
-        idle.append(Idle(("move_sites",), "the move block", mixture))
+        idle.append(Idle(("move_sites",), "the move block", mixture, "moves"))
     if evaluation.on != "folds":
-        idle.append(Idle(("eval_folds",), "--eval-on folds", on))
+        idle.append(Idle(("eval_folds",), "--eval-on folds", on, "eval_on"))
     if evaluation.on != "held-out":
-        idle.append(Idle(("eval_fraction",), "--eval-on held-out", on))
+        idle.append(Idle(("eval_fraction",), "--eval-on held-out", on, "eval_on"))
     schedule = config.chain.keep_schedule
     if schedule.kind == "constant" and schedule != type(schedule)(kind="constant"):
         raise ConfigError(

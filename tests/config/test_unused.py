@@ -24,34 +24,55 @@ def settled(facts, **options):
 
 
 # Options without effect; what they name instead; the change under which they have one.
-CASES = [
-    (FEW, {"rejection": "modified"}, "--gates rank", {"gates": "hard"}),
-    (FEW, {"start_weight": 2.0}, "--gates rank", {"gates": "sigmoid"}),
-    (FEW, {"weight_bound": 3.0}, "--gates rank", {"gates": "hard"}),
+REFUSED = [
     (FEW, {"weight_bound": 3.0, "gates": "rank"}, "--gates rank", {"gates": "hard"}),
-    (FEW, {"move_sites": 3}, "--moves site=1", {"moves": "block=1,site=1"}),
-    (FEW, {"delta": "linear:2:1", "gates": "hard"}, "--moves exchange=1", {"moves": "site=1"}),
-    (WEIGHTS, {"sites": "weights", "delta": 2, "gates": "hard"}, "--moves informed", {"moves": "uniform=1"}),
-    (MANY, {"eval_folds": 7}, "--eval-on train", {"eval_on": "folds"}),
+    (FEW, {"move_sites": 3, "moves": "site=1"}, "--moves site=1", {"moves": "block=1,site=1"}),
+    (FEW, {"delta": "linear:2:1", "moves": "exchange=1"}, "--moves exchange=1", {"moves": "site=1"}),
     (FEW, {"eval_folds": 7, "eval_on": "held-out"}, "--eval-on held-out", {"eval_on": "folds"}),
-    (FEW, {"eval_fraction": 0.2}, "--eval-on folds", {"eval_on": "held-out"}),
     (FEW, {"keep_schedule": "constant,pressure=2"}, "neither falls nor rises", {"keep_schedule": "geometric,pressure=2"}),
     (FEW, {"keep_schedule": "constant:0.3"}, "neither falls nor rises", {"keep_schedule": "constant"}),
     (FEW, {"retrain_learning_rate": 0.1, "finetune": "short"}, "--finetune short", {"finetune": "scratch"}),
     (FEW, {"retrain_input_noise": 0.1, "finetune": "none"}, "--finetune none", {"finetune": "short"}),
-    (WEIGHTS, {"sites": "weights", "retrain_dropout": 0.1}, "--finetune short", {"sites": "inputs", "finetune": "warm"}),
     (FEW, {"retrain_weight_decay": 0.1, "finetune": "least-squares"}, "--finetune least-squares", {"finetune": "warm"}),
+]  # fmt: skip
+# The data or the defaults decide that these have none: a note says so.
+NOTED = [
+    (FEW, {"rejection": "modified"}, "--gates rank", {"gates": "hard"}),
+    (FEW, {"start_weight": 2.0}, "--gates rank", {"gates": "sigmoid"}),
+    (FEW, {"weight_bound": 3.0}, "--gates rank", {"gates": "hard"}),
+    (FEW, {"move_sites": 3}, "--moves site=1", {"moves": "block=1,site=1"}),
+    (FEW, {"delta": "linear:2:1", "gates": "hard"}, "--moves exchange=1", {"moves": "site=1"}),
+    (WEIGHTS, {"sites": "weights", "delta": 2, "gates": "hard"}, "--moves informed", {"moves": "uniform=1"}),
+    (MANY, {"eval_folds": 7}, "--eval-on train", {"eval_on": "folds"}),
+    (FEW, {"eval_fraction": 0.2}, "--eval-on folds", {"eval_on": "held-out"}),
+    (WEIGHTS, {"sites": "weights", "retrain_dropout": 0.1}, "--finetune short", {"sites": "inputs", "finetune": "warm"}),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("facts", "options", "words", "change"), CASES, ids=str)
-def test_an_option_without_effect_is_refused_and_taken_where_it_has_one(facts, options, words, change):
+def check_again(facts, options, change):
+    """Check that the options are taken under the change, and that what a run writes about itself is taken again."""
+    facts = FEW if "sites" in change else facts
+    result = settled(facts, **{**options, **change})
+    assert not any("does nothing" in note for note in result.notes)
+    settled(facts, **in_flat(recorded_options(result.config)))
+
+
+@pytest.mark.parametrize(("facts", "options", "words", "change"), REFUSED, ids=str)
+def test_an_option_that_another_one_keeps_from_an_effect_is_refused(facts, options, words, change):
     with pytest.raises(ConfigError, match=re.escape(words)) as refused:
         settled(facts, **options)
     assert "\n" not in str(refused.value)
-    result = settled(FEW if "sites" in change else facts, **{**options, **change})
-    # What a run writes about itself is taken again.
-    settled(FEW if "sites" in change else facts, **in_flat(recorded_options(result.config)))
+    check_again(facts, options, change)
+
+
+@pytest.mark.parametrize(("facts", "options", "words", "change"), NOTED, ids=str)
+def test_an_option_that_data_or_defaults_keep_from_an_effect_is_noted(facts, options, words, change):
+    result = settled(facts, **options)
+    (note,) = [note for note in result.notes if "does nothing" in note]
+    assert words in note
+    again = settled(facts, **in_flat(recorded_options(result.config)))
+    assert not any("does nothing" in note for note in again.notes)
+    check_again(facts, options, change)
 
 
 @pytest.mark.parametrize("facts", [FEW, MANY, WEIGHTS])
