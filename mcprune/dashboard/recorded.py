@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from mcprune.config.knobs import unused_knobs
-from mcprune.dashboard.changes import Change
 from mcprune.dashboard.controller import Accepted, NotNow
 from mcprune.dashboard.effects import Window, effect_of
 from mcprune.dashboard.gates import SHOWN, message_of
 from mcprune.dashboard.view import RunView, hardened_figures
-from mcprune.dashboard.window import Figures
+from mcprune.dashboard.window import Change, Figures
 from mcprune.errors import FolderError, brief
 from mcprune.report.charts.figures import site_names
 from mcprune.storage.event_log import EventLog, feature_names, read_log

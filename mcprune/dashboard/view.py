@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from mcprune.config.knobs import knob_meaning, unused_knobs
-from mcprune.dashboard.changes import ChangeLog
 from mcprune.dashboard.gates import SHOWN, Gates, order_message
 from mcprune.dashboard.series import Series, Stream
-from mcprune.dashboard.window import COMPARED, HINTED, Window, hints
+from mcprune.dashboard.window import COMPARED, HINTED, ChangeLog, Window, hints
 from mcprune.errors import McpruneError
 from mcprune.methods.base import BlockInfo, Sample
 from mcprune.session.build.markov import most_evaluation_rows
