@@ -9,6 +9,7 @@ import numpy as np
 
 from mcprune.data.checks import some
 from mcprune.data.columns import row_numbers
+from mcprune.random import Stream, generator
 from mcprune.types import AnyArray, FloatArray, IntArray
 
 _SAMPLE = 1_000  # rows that candidates are searched in
@@ -202,7 +203,7 @@ def _hashes(sample: AnyArray) -> AnyArray:
     if sample.dtype.itemsize not in (1, 2, 4, 8):
         return np.array([hash(column.tobytes()) for column in sample.T])
     kind = np.dtype(f"u{sample.dtype.itemsize}")
-    weights = np.random.default_rng(0).integers(2**63, size=(len(sample), 1), dtype=np.uint64) * 2 + 1
+    weights = generator(0, Stream.COLUMN_HASHES).integers(2**63, size=(len(sample), 1), dtype=np.uint64) * 2 + 1
     out = np.empty(sample.shape[1], np.uint64)
     for start in range(0, sample.shape[1], _COLUMNS):
         part = np.ascontiguousarray(sample[:, start : start + _COLUMNS]).view(kind).astype(np.uint64)

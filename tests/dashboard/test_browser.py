@@ -303,7 +303,8 @@ def test_delta_and_temperature_do_what_the_page_says(at_n):
     page.keyboard.press("Enter")
     seen_soon(page, lambda: figure(page, "change the mask") > 2 * before)
     expect(page.locator("#order-words")).not_to_have_text(reach)
-    expect(page.locator("#effect")).to_contain_text("points")  # the verdict, with its error
+    # The verdict with its error, or that the visitor was too quick for one.
+    expect(page.locator("#effect")).to_contain_text(re.compile("points|too few blocks before the change"))
     accepted = figure(page, "accepted")
     page.locator("#temperature").fill("0.01")
     page.keyboard.press("Enter")
