@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from mcprune.models.modes import evaluating
 from mcprune.session.build.plan import Plan
+from mcprune.training.metrics import weighted_mean
 from mcprune.types import BoolArray, FloatArray
 
 # Standard errors of the paired difference by which a mask must be worse than the best one; validation rows that this takes.
@@ -84,7 +85,7 @@ class Guard:
         if self.share is None:
             error = float(change.std(ddof=1)) / math.sqrt(len(change))
         else:
-            error = float(np.sqrt(self.share**2 @ (change - away) ** 2))
+            _, error = weighted_mean(change, self.share)
         if search_loss < state.search_loss and away > ERRORS * error:
             state.fallen = [float(block), search_loss, self._mean(losses)]
 

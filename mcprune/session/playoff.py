@@ -24,6 +24,7 @@ from mcprune.random import Stream, generator, torch_seed
 from mcprune.session.build.plan import Plan
 from mcprune.storage.result_events import Playoff, Standing
 from mcprune.training.adam import AdamW
+from mcprune.training.metrics import weighted_mean
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 FOLDS, ROUNDS = 4, 2
@@ -118,11 +119,8 @@ def play(
     counts = np.full(len(y), 1.0) if weights is None else weights
     share = counts / counts.sum()
     if is_fresh.any():
-        parts = (is_fresh, FRESH_SHARE), (~is_fresh, 1.0 - FRESH_SHARE)
-        share = (
-            sum((np.where(part, of_part / counts[part].sum(), 0.0) for part, of_part in parts), np.zeros(len(y)))
-            * counts
-        )
+        for part, of_part in ((is_fresh, FRESH_SHARE), (~is_fresh, 1.0 - FRESH_SHARE)):
+            share[part] = of_part / counts[part].sum() * counts[part]
     columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
@@ -148,8 +146,7 @@ def play(
     def paired(place: int) -> tuple[float, float]:
         both = len(losses[place])
         change = np.mean(losses[place], axis=0) - np.mean(losses[best][:both], axis=0)
-        ahead = float(share @ change)
-        return ahead, float(np.sqrt(share**2 @ (change - ahead) ** 2))
+        return weighted_mean(change, share)
 
     standings = tuple(
         Standing(
@@ -164,10 +161,12 @@ def play(
     )
     others = range(len(finalists), len(columns))
     change = np.mean([losses[place][0] for place in others], axis=0) - losses[best][0]
-    lead, lead_error, is_random = *_lead(change, share), True
+    lead, lead_error, is_random = *weighted_mean(change, share), True
     if lead >= ERRORS * lead_error:
         # The training rows would say so of noise that suits them.
-        alone, error = _lead(change, np.where(is_fresh, share, 0.0) / FRESH_SHARE) if is_fresh.any() else (0.0, 1.0)
+        alone, error = (
+            weighted_mean(change, np.where(is_fresh, share, 0.0) / FRESH_SHARE) if is_fresh.any() else (0.0, 1.0)
+        )
         is_random = alone < ERRORS * error and not _has_signal(
             x, y, weights, columns[len(finalists) :], seed=seed, steps=min(steps_of_rounds)
         )
@@ -185,12 +184,6 @@ def play(
     return event, finalists[best].mask
 
 
-def _lead(change: FloatArray, share: FloatArray) -> tuple[float, float]:
-    """Return the mean of paired differences (rows,) by the rows' shares, and its standard error."""
-    lead = float(share @ change)
-    return lead, float(np.sqrt(share**2 @ (change - lead) ** 2))
-
-
 def _has_signal(
     x: Float32Array, y: IntArray, weights: FloatArray | None, others: IntArray, *, seed: int, steps: int
 ) -> bool:
@@ -206,7 +199,7 @@ def _has_signal(
             recorded=None, is_whole=True,
         )  # fmt: skip
         change[is_fresh] = (losses[1:].mean(axis=0) - losses[0])[is_fresh]
-    lead, error = _lead(change, np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum())
+    lead, error = weighted_mean(change, np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum())
     return lead >= ERRORS * error
 
 

@@ -108,6 +108,12 @@ def accuracy(
     return int(right.sum()) / max(len(targets), 1)
 
 
+def weighted_mean(values: FloatArray | BoolArray, share: FloatArray) -> tuple[float, float]:
+    """Return the mean of values (rows,) under shares (rows,) of sum 1, and its standard error."""
+    mean = float(share @ values)
+    return mean, float(np.sqrt(share**2 @ (values - mean) ** 2))
+
+
 @torch.no_grad()
 def correct(
     model: nn.Module, features: torch.Tensor, targets: torch.Tensor, gates: torch.Tensor | None = None

@@ -88,4 +88,5 @@ def test_the_default_itself_is_never_refused(facts, finetune):
         "eval_folds": 4,
     }
     result = settled(facts, sites=sites, finetune=finetune, **usual)
-    settled(facts, **in_flat(recorded_options(result.config)))
+    again = settled(facts, **in_flat(recorded_options(result.config)))
+    assert not any("does nothing" in note for one in (result, again) for note in one.notes)

@@ -15,6 +15,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
 from mcprune.storage.answer import SHORT
 from mcprune.storage.events import Event, Scored, Stage
+from mcprune.training.metrics import weighted_mean
 from mcprune.types import BoolArray, FloatArray
 
 RANDOM_MASKS = 5
@@ -124,7 +125,7 @@ class Scores:
 def _error(values: FloatArray | BoolArray, share: FloatArray | None = None) -> float | None:
     """Return the standard error of a mean, or of one weighted by shares of sum 1; None of fewer than two values."""
     if share is not None and len(values) > 1:
-        return float(np.sqrt(share**2 @ (values - share @ values) ** 2))
+        return weighted_mean(values, share)[1]
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 

@@ -104,10 +104,12 @@ class Refit:
     def train_all(self, masks: Sequence[BoolArray], seeds: Sequence[int], epochs: int | None = None) -> list[nn.Module]:
         """Return a retrained small classifier for each mask, as `train` does; small ones of one shape are trained at once."""
         plan = self.plan
-        models = [self.small(mask, seed) for mask, seed in zip(masks, seeds, strict=True)]
         values = sum(int(mask.sum()) for mask in masks) * len(self.y)
         is_plain = not (plan.retrain.distill or plan.retrain.warp or plan.train.amp)
-        if not (is_plain and values <= AT_ONCE and can_fit_at_once(models)):
+        models = []
+        if is_plain and values <= AT_ONCE:
+            models = [self.small(mask, seed) for mask, seed in zip(masks, seeds, strict=True)]
+        if not (models and can_fit_at_once(models)):
             return [self.train(mask, seed, epochs=epochs) for mask, seed in zip(masks, seeds, strict=True)]
         fit_several(
             models,
