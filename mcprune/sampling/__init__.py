@@ -1,0 +1,1 @@
+"""The law of good masks: samples of masks at one temperature, and what they say."""
