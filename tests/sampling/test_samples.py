@@ -51,7 +51,8 @@ def test_r_hat_of_sites_is_arviz_rank_normalised_split() -> None:
     draw = np.random.default_rng(3)
     masks = draw.random((4, 101, 6)) < draw.random((4, 1, 6))
     expected = [
-        array_stats.rhat(masks[:, :, i].astype(float), chain_axis=0, draw_axis=1, method="z_scale") for i in range(6)
+        float(array_stats.rhat(masks[:, :, i].astype(float), chain_axis=0, draw_axis=1, method="z_scale"))
+        for i in range(6)
     ]
     assert diagnostics.site_r_hat(masks) == pytest.approx(expected, rel=1e-9)
 
