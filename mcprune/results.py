@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mcprune.report import card
 from mcprune.storage.event_log import EventLog
-from mcprune.storage.events import Event, Progress, RunDone
+from mcprune.storage.events import Event, Progress, RunDone, RunStarted
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
 
@@ -145,7 +145,9 @@ class Result:
     def summary(self) -> str:
         """The result in one sentence, and in a second one where a simpler way does as well."""
         done = self._done
-        return " ".join(filter(None, [f"{done.summary}.", done.simpler]))
+        rows = next((event.rows["test"] for event in self.events if isinstance(event, RunStarted)), 0)
+        where = f" (on the run's own {rows:,} test rows)" if rows and self.metrics else ""
+        return " ".join(filter(None, [f"{done.summary}{where}.", done.simpler]))
 
     def plot(self) -> Figure:
         """Return a figure of the kept sites beside the accuracies with their error bars; see `Mask.plot`.

@@ -1,5 +1,7 @@
 """Draw the figures of README.md and of the site: the digits run, the chain, the logo; each for light and dark pages.
 
+The tables that follow benchmarks/results are written too (rows.py).
+
 python docs/figures/make.py                        # draws from benchmarks/results/digits_run.json
 python docs/figures/make.py --record runs/digits   # writes that file from a run of `mcprune run --threads 1` first
 """
@@ -11,6 +13,8 @@ import json
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
+
+import rows
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -244,42 +248,6 @@ def record(folder: Path) -> None:
     RUN.write_text(json.dumps(entry, indent=1) + "\n")
 
 
-SETS = {
-    "spambase": "spambase",
-    "satimage": "satimage",
-    "pcmac": "PCMAC",
-    "basehock": "BASEHOCK",
-    "isolet": "Isolet",
-    "coil20": "COIL-20",
-    "yale": "Yale",
-    "prostate-ge": "prostate",
-    "hypercube": "hypercube",
-}
-WAYS = {"prune": "mcprune", "forest": "forest", "l1": "L1", "f": "F", "random": "random"}
-
-
-def tables() -> str:
-    """Return the table of tables.json: mean test accuracies, the best of a row in bold."""
-    means: dict[tuple[str, int], dict[str, float]] = {}
-    for row in json.loads((RUN.parent / "tables.json").read_text())["rows"]:
-        if row["method"] in WAYS and row["set"] in SETS:
-            means.setdefault((row["set"], row["n"]), {})[row["method"]] = row["mean"]
-    lines = ["| set, columns | " + " | ".join(WAYS.values()) + " |", "|" + "---|" * (len(WAYS) + 1)]
-    for (name, n), values in means.items():
-        best = max(values.values())
-        cells = [f"{values[way]:.3f}".lstrip("0") if way in values else "" for way in WAYS]
-        cells = [f"**{cell}**" if values.get(way) == best else cell for way, cell in zip(WAYS, cells, strict=True)]
-        lines.append(f"| {SETS[name]}, {n} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def write_tables() -> None:
-    """Put the table into docs/benchmarks.md."""
-    page = HERE.parent / "benchmarks.md"
-    head, rest = page.read_text().split("<!-- tables -->\n", 1)
-    page.write_text(head + "<!-- tables -->\n" + tables() + "<!-- /tables -->" + rest.split("<!-- /tables -->", 1)[1])
-
-
 def main() -> None:
     """Draw all figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -292,7 +260,7 @@ def main() -> None:
     for name, content in drawings().items():
         (HERE / name).write_text(content)
         print(f"docs/figures/{name}: {len(content) / 1024:.1f} KiB")
-    write_tables()
+    rows.write()
 
 
 if __name__ == "__main__":

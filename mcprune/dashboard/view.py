@@ -30,6 +30,7 @@ from mcprune.storage.events import (
     RunDone,
     RunStarted,
     Scored,
+    Stage,
     Stopped,
     plain,
 )
@@ -49,6 +50,7 @@ STILL = "Pause, One step, Checkpoint and Stop now work all the same."
 # What the page shows of the event `run_started`.
 OF_START = (
     "version", "name", "rows", "n_sites", "keep", "sites", "classifier", "device", "threads", "folder", "epochs", "blocks", "objective",
+    "is_weighted",
 )  # fmt: skip
 AVERAGED = {"loss": "loss", "classification_loss": "cla", "selection_loss": "sel", "rejection_loss": "rej"}
 
@@ -160,6 +162,8 @@ class RunView(Callback):
             self._run |= {name: content[name] for name in OF_START}
         elif isinstance(event, Note):
             self.note(event.text)
+        elif isinstance(event, Stage):
+            self._show_stage("" if event.name == "search" else event.text)
         elif isinstance(event, Progress):
             if event.validation_accuracy is not None:
                 self._validation = event.validation_accuracy
@@ -173,6 +177,7 @@ class RunView(Callback):
             self.changes.close()
             self._publish_hardened(event)
             self.become("testing")
+            self._show_stage("")
         elif isinstance(event, Stopped):
             self._run["stopped"] = event.to_dict()
             self.stream.publish(event.kind, self._run["stopped"])
@@ -182,6 +187,7 @@ class RunView(Callback):
         elif isinstance(event, RunDone):
             self._scores = plain(event.scores)
             self._run["answer"] = [text for text in (event.summary, event.simpler) if text]
+            self._show_stage("")
             self.become("done")
             self.stream.publish(event.kind, {"scores": self._scores, "answer": self._run["answer"]})
 
@@ -193,6 +199,7 @@ class RunView(Callback):
     def fail(self, error: BaseException) -> None:
         """Show that the run has ended in an error."""
         if self.status != "failed":
+            self._show_stage("")
             self.note(str(error) if isinstance(error, McpruneError) else f"{type(error).__name__}: {error}")
             self.become("failed")
 
@@ -205,6 +212,12 @@ class RunView(Callback):
         """Show a sentence of the run."""
         self.notes.append(text)
         self.stream.publish("note", {"text": text})
+
+    def _show_stage(self, text: str) -> None:
+        """Show what the run does that may take long; the search, in which figures follow each other, needs no such sentence."""
+        if text != self._run.get("stage", ""):
+            self._run["stage"] = text
+            self.stream.publish("stage", {"text": text})
 
     def skip_time(self) -> None:
         """Leave out the time since the last message: a pause does not slow the rate."""

@@ -44,6 +44,8 @@ class Dataset:
         On columns that may be no measurements, to be shown.
     weights : ndarray of float64, shape (rows,), or None
         Sample weights, above 0; None where all rows count alike.
+    file_width : int or None
+        Columns of the table that it was read from, with the target and those that are no features; None where it was no table.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     weights: FloatArray | None = None
     doubts: tuple[ColumnNote, ...] = ()
+    file_width: int | None = None
 
     @property
     def n_rows(self) -> int:

@@ -220,6 +220,7 @@ def _load_table(path: Path, reading: Reading) -> Dataset:
     features = np.delete(table.features, out, axis=1) if out else table.features
     dataset = assemble(str(path), features, table.targets, feature_names=names, target_name=table.target_name)
     dataset = _with_doubts(dataset, names, notes, reading.required, [table.names[j] for j in numbers.possible])
+    dataset = replace(dataset, file_width=table.width)
     return dataset if table.weights is None else with_weights(dataset, table.weights)
 
 

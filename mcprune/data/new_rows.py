@@ -31,6 +31,10 @@ class Layout(Protocol):
         """Name of the target column, if it has one."""
 
     @property
+    def file_width(self) -> int | None:
+        """Columns of the table that the run has read; None where it was no table."""
+
+    @property
     def image_shape(self) -> ImageShape | None:
         """Shape of an image; None for tables."""
 
@@ -218,14 +222,11 @@ def _by_name(where: object, present: Sequence[str], names: Sequence[str]) -> lis
 def _places(where: object, width: int, layout: Layout, names: Sequence[str]) -> list[int]:
     """Return the indices of the required columns in rows without names.
 
-    Rows may have all columns of the run's original file (where that had no header either), all N features, or only
-    the required columns.
+    Rows may have all columns of the run's original file (where that had no header either, so that the names are their
+    places), all N features, or only the required columns.
     """
-    numbers = column_numbers(layout.feature_names)
-    if numbers is not None:
-        target = column_numbers([layout.target_name]) if layout.target_name is not None else None
-        if width == max(*numbers, *(target or [0])) + 1:
-            return column_numbers(names) or []
+    if width == layout.file_width and (numbers := column_numbers(names)) is not None:
+        return numbers
     if width == len(layout.feature_names):
         return [layout.feature_names.index(name) for name in names]
     if width == len(names):

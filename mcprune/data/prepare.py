@@ -68,6 +68,7 @@ class Splits(NamedTuple):
     target_name : str or None
     notes : tuple of str
     doubts : tuple of ColumnNote
+    file_width : int or None
         See `Dataset`.
     """
 
@@ -83,6 +84,7 @@ class Splits(NamedTuple):
     target_name: str | None = None
     notes: tuple[str, ...] = ()
     doubts: tuple[ColumnNote, ...] = ()
+    file_width: int | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -149,6 +151,7 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
         target_name=dataset.target_name,
         notes=dataset.notes,
         doubts=dataset.doubts,
+        file_width=dataset.file_width,
     )
 
 

@@ -34,6 +34,7 @@ class ModelExtra(TypedDict):
     scaler: dict[str, object]
     target_name: str | None
     image_shape: list[int] | None
+    file_width: NotRequired[int]
     holds_zeros: NotRequired[bool]
 
 
@@ -58,6 +59,8 @@ class PrunedModel(nn.Module):
     feature_names : tuple of str, length N
         Names of the columns of a whole row.
     target_name : str or None
+    file_width : int or None
+        Columns of the table that the run has read, with the target and those that it left out; None where it was no table.
     image_shape : tuple of int or None
     extra : dict
         All of the above as JSON-able data.
@@ -91,6 +94,9 @@ class PrunedModel(nn.Module):
         if not all(isinstance(label, str | int | float) for label in self.labels):
             raise ValueError("a label is neither a text nor a number")
         self.target_name = extra["target_name"]
+        self.file_width = extra.get("file_width")
+        if not (self.file_width is None or isinstance(self.file_width, int)):
+            raise ValueError("the number of the table's columns is no number")
         self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
         if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
             hold_zeros(self.model)

@@ -273,7 +273,7 @@ class KnobChanged(Event):
 
 @dataclass(frozen=True)
 class Replanned(Event):
-    """The number of planned blocks of a chain was changed so that its schedules end with `max_time`.
+    """The number of planned blocks of a chain was changed, such as to end its schedules with `max_time`.
 
     What is left of n(t), the learning rate and every other schedule is spread evenly over the blocks that are left. Fewer blocks are
     planned where the planned ones would take too long, and up to those of `run_started` again where there is time; in `bench` and

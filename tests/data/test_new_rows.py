@@ -16,6 +16,7 @@ class Layout(NamedTuple):
     feature_names: tuple[str, ...]
     target_name: str | None = None
     image_shape: tuple[int, ...] | None = None
+    file_width: int | None = None
 
 
 def write(path, text):
@@ -58,11 +59,26 @@ def test_new_rows_without_a_header_may_carry_the_target_where_it_was(tmp_path):
 
 def test_without_a_header_the_number_of_columns_says_which_they_are(tmp_path):
     names = ("column 1", "column 2", "column 3")
-    layout = Layout(names, "column 0")
+    layout = Layout(names, "column 0", file_width=4)
     for text, expected in (("9,1,2,3\n", [2, 3]), ("1,2,3\n", [2, 3]), ("2,3\n", [2, 3])):
         assert read_rows(write(tmp_path / "new.csv", text), layout, [1, 2]).values.tolist() == [expected]
     rows = read_rows(write(tmp_path / "new.csv", "2,3\n"), layout, [1, 2])
     assert "'column 2', 'column 3'" in rows.notes[0]
+
+
+@pytest.mark.parametrize("last", ["the weights", "row numbers"])
+def test_a_file_without_a_header_may_end_in_a_column_that_is_no_feature(tmp_path, last):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 9, (40, 3)) + 0.5
+    end = rng.integers(1, 4, 40) if last == "the weights" else np.arange(40)
+    lines = [f"{a},{b},{c},{'xy'[i % 2]},{end[i]}" for i, (a, b, c) in enumerate(values)]
+    path = write(tmp_path / "t.csv", "\n".join(lines))
+    more = {"sample_weight": "column 4"} if last == "the weights" else {}
+    layout = load(path, target="column 3", **more)
+    assert (layout.n_inputs, layout.file_width) == (3, 5)
+    assert read_rows(path, layout, [0, 2]).values.tolist() == values[:, [0, 2]].tolist()
+    with pytest.raises(DataError, match="no header and 6 columns"):
+        read_rows(write(tmp_path / "wider.csv", "\n".join(line + ",1" for line in lines)), layout, [0, 2])
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])

@@ -28,16 +28,8 @@ def results(name):
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def rows_of(name):
-    return {row["name"]: row for row in results(name)["rows"]}
-
-
 def shown(value, digits=4):
     return f"{value:.{digits}f}".lstrip("0")
-
-
-def with_spread(row, digits=4):
-    return f"{shown(row['value'], digits)} ± {shown(row['spread'], digits)}"
 
 
 def test_it_fits_on_two_screens():
@@ -100,35 +92,18 @@ def _pixels(screen):
     return [[line[2 + 2 * column : 4 + 2 * column] for column in range(8)] for line in lines]
 
 
-def test_its_results_are_those_of_the_benchmarks():
-    cells = dict(zip(("mnist", "fashion", "lenet", "oneshot", "jets"), table(section("Results")), strict=True))
-    for name, file in (("mnist", "features"), ("fashion", "features_fashion")):
-        row = {way: rows_of(file)[f"{'mnist' if name == 'mnist' else 'fashion-mnist'}, {way}: MLP"] for way in WAYS}
-        assert cells[name][1] == with_spread(row["chain"])
-        assert shown(row["random"]["value"]) in cells[name][2]
-        assert shown(row["magnitude"]["value"]) in cells[name][2]
-    lenet = rows_of("structured")["test error, retrained"]
-    assert cells["lenet"][1] == f"{100 * lenet['value']:.2f} ± {shown(100 * lenet['spread'], 2)}%"
-    oneshot = rows_of("oneshot")
-    assert cells["oneshot"][1] == with_spread(oneshot["chain, 98% sparse, gradient"], 3)
-    for way in ("obd", "magnitude"):
-        assert shown(oneshot[f"{way}, 98% sparse, gradient"]["value"], 3) in cells["oneshot"][2]
-    jets, name = rows_of("jets_3"), "background that passes at 50% of tops"
-    assert cells["jets"][1] == f"{1 / jets[f'chain, rejection: {name}']['value']:.1f}"
-    for way in ("chain, cross-entropy", "straight-through gradient"):
-        assert f"{1 / jets[f'{way}: {name}']['value']:.1f}" in cells["jets"][2]
-
-
-WAYS = ("chain", "random", "magnitude")
-
-
 def test_its_comparisons_are_those_of_the_benchmarks():
     cells = {row[0]: row[2] for row in table(section("Use it when"))}
-    means = {(row["set"], row["n"], row["method"]): row["mean"] for row in results("tables")["rows"]}
-    tasks = {(name, n) for name, n, method in means if method == "forest"}
-    ahead = sum(means[*task, "forest"] > means[*task, "prune"] for task in tasks)
-    text = f"ahead in {ahead} of {len(tasks)} tasks on {len({name for name, _ in tasks})} tables"
-    assert cells["forest importances"].startswith(text), text
+    means = {
+        (row["set"], row["n"], row["method"]): row["mean"]
+        for file in ("tables", "rfe")
+        for row in results(file)["rows"]
+    }
+    for tool, way in (("forest importances", "forest"), ("RFE", "rfe")):
+        tasks = {(name, n) for name, n, method in means if method == way and (name, n, "prune") in means}
+        ahead = sum(means[*task, way] > means[*task, "prune"] for task in tasks)
+        text = f"ahead in {ahead} of {len(tasks)} tasks on {len({name for name, _ in tasks})} tables"
+        assert cells[tool].startswith(text), text
     peers = results("peers")["runs"]["digits"]
     for way in ("lassonet", "chain, fused evaluator, falling temperature"):
         assert shown(statistics.mean(run[way]["test"] for run in peers), 3) in cells["LassoNet"]

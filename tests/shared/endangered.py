@@ -31,6 +31,7 @@ class Layout(NamedTuple):
     feature_names: tuple[str, ...] = LAYOUT_NAMES
     target_name: str | None = "kind"
     image_shape: tuple[int, ...] | None = None
+    file_width: int | None = None
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@
   }
 
   const say = (text) => { $("said").textContent = text; };
+  // What the run does that may take long, as a sentence.
+  const showStage = (text) => { $("stage").textContent = text ? `${text[0].toUpperCase()}${text.slice(1)} ...` : ""; };
 
   async function request(action) {
     // Before the answer: the run's own message may come sooner.
@@ -66,7 +68,6 @@
     else if (name === "foreign") say("Another run is served at this address now. Open the address that it has printed.");
     else if (name === "lost") say("The run's process does not answer: it has ended, or its machine sleeps. The page shows the last message.");
     else if (name === "paused" && !latest) say("The run waits before its first block. Change knobs if you like, then press Resume.");
-    else if (name === "running" && !latest) say("The first block has begun. A new installation compiles its engine first, which takes a moment.");
     else if (isNews && name !== "paused") say("");
     $("status").textContent = names[name] || name;
     $("status").className = `status ${name}`;
@@ -179,6 +180,7 @@
       ? `L_tot = L_cla + alpha (L_sel + L_rej), where L_cla is: ${run.objective}.`
       : isRanked ? "Only L_cla, on the training batches, is minimised; sites are dropped by their scores."
         : isChain ? "L_tot = L_cla + alpha (L_sel + L_rej) on the evaluation rows; the chain minimises L_tot." : "L_tot = L_cla + alpha (L_sel + L_rej) on the training batches.";
+    $("validation-title").textContent = `${run.is_weighted ? "Weighted validation" : "Validation"} accuracy, hard mask`;
     $("validation-words").textContent = run.blocks && !run.is_recorded
       ? `Measured some 40 times in a run, here every ${count(Math.max(1, Math.floor(run.blocks / 40)))} blocks.` : "Measured some 40 times in a run.";
     $("rate-title").textContent = isChain ? "Proposals per second" : "Steps of backprop per second";
@@ -203,15 +205,13 @@
 
   function showScores() {
     if (!scores.length) { $("result").replaceChildren(); return; }
-    const table = document.createElement("table");
-    const head = document.createElement("tr");
-    ["mask", "sites", "test accuracy"].forEach((title) => head.append(make("th", title)));
-    table.append(head);
-    scores.forEach((score) => {
-      const line = document.createElement("tr");
-      [score.name, count(score.kept), fixed(score.accuracy, 4)].forEach((text) => line.append(make("td", text)));
-      table.append(line);
-    });
+    const columns = [["mask", (score) => score.name], ["sites", (score) => count(score.kept)],
+      [run.is_weighted ? "weighted test accuracy" : "test accuracy", (score) => fixed(score.accuracy, 4)]];
+    if (run.objective) columns.push([run.objective, (score) => fixed(score.objective, 4)]);
+    const rowOf = (kind, texts) => { const row = make("tr", ""); row.append(...texts.map((text) => make(kind, text))); return row; };
+    const table = make("table", "");
+    table.append(rowOf("th", columns.map(([title]) => title)));
+    scores.forEach((score) => table.append(rowOf("td", columns.map(([, text]) => text(score)))));
     $("result").replaceChildren(table);
   }
 
@@ -239,6 +239,7 @@
         : "Loading the data and compiling the engine.";
       if (run.n_sites) { Picture.begin(run); Order.begin(run); }
       shape();
+      showStage(run.stage);
       Knobs.limit(run);
       Knobs.show(state.knobs, true);
       Knobs.unused(state.unused);
@@ -250,6 +251,7 @@
       showOutcome();
     },
     figures(data) { if (!latest) say(""); latest = data; isNew = true; Charts.add(data); Order.add(data); },
+    stage(data) { showStage(data.text); },
     stopped(data) { run.stopped = data; showOutcome(); },
     hardened(data) { latest = data; isNew = true; Order.add(data); Charts.histogram(data.histogram); },
     status(data) { become(data.status); showOutcome(); },

@@ -116,7 +116,7 @@ const Knobs = (() => {
       }
     };
     const said = make("div", { id: "moves-said", class: "refused", role: "alert" });
-    set.append(make("div", { class: "quiet" }, "site, block and uniform moves use delta; exchange trades a kept site for a dropped one"), said);
+    set.append(make("div", { class: "quiet" }, "site, block and uniform moves use delta; exchange swaps a kept site and a dropped one"), said);
     parts.moves = { set, rows, said, label };
     return set;
   }

@@ -150,6 +150,7 @@ def _from_parquet(path: Path, table: Any, choose: Chooser, least: int) -> Table:
         None if columns.target is None else names[columns.target],
         tuple(names[i] for i in identifiers),
         None if columns.weights is None else _weights(str(path), frame[:, columns.weights]),
+        len(names),
     )
 
 

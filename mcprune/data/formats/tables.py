@@ -39,6 +39,7 @@ class Table(NamedTuple):
     target_name: str | None
     identifiers: tuple[str, ...] = ()  # columns of texts that were left out
     weights: AnyArray | None = None  # (rows,) unchecked, if they were read
+    width: int = 0  # columns of the file
 
 
 class Row(NamedTuple):
@@ -168,6 +169,7 @@ class _Reader:
             None if target is None else self.names[target],
             tuple(self.names[i] for i in self.texts),
             None if columns.weights is None else matrix[:, -1],
+            len(self.names),
         )
 
     def _append(self, values: "array[float]", row: Row, columns: list[int], number: int) -> None:

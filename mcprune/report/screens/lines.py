@@ -98,11 +98,14 @@ def time_option(config: Mapping[str, object]) -> str:
     return "--search-time" if is_search else "--max-time"
 
 
-def replanned_line(planned: int, done: int) -> str:
-    """Return the line on a search whose number of blocks was fitted to the time."""
-    if done > planned:
-        return f"{done:,} blocks were planned in the end, {planned:,} at first; n(t) and the other schedules were stretched"
-    return f"{done:,} of {planned:,} blocks fitted into the time; n(t) and the other schedules were compressed to fit"
+def replanned_line(planned: int, done: int, *, is_timed: bool) -> str:
+    """Return the line on a search whose number of blocks was changed: to fit into a limited time (`is_timed`), or by who steered it."""
+    if is_timed and done < planned:
+        return (
+            f"{done:,} of {planned:,} blocks fitted into the time; n(t) and the other schedules were compressed to fit"
+        )
+    how = "stretched" if done > planned else "compressed"
+    return f"{done:,} blocks were planned in the end, {planned:,} at first; n(t) and the other schedules were {how}"
 
 
 def knob(value: object) -> str:
@@ -110,6 +113,11 @@ def knob(value: object) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{name} {share:.0%}" for name, share in value.items())
     return "none" if value is None else number(value, "g")
+
+
+def is_timed(config: Mapping[str, object]) -> bool:
+    """Return whether an option limits the time of the search."""
+    return any(config.get(name) is not None for name in ("max_time", "search_time"))
 
 
 def stopped_line(event: Stopped, option: str) -> str:

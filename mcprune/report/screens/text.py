@@ -10,6 +10,7 @@ from mcprune.report.screens.lines import (
     COLUMNS,
     columns_of,
     hardened_line,
+    is_timed,
     knob_line,
     progress_header,
     progress_line,
@@ -126,6 +127,7 @@ class TextScreen(Screen):
         self._planned: int | None = None  # blocks at the start
         self._replanned: int | None = None  # blocks, as changed last
         self._limit = "--max-time"  # the option that limits the search
+        self._is_timed = False
 
     def on_run_started(self, event: RunStarted) -> None:
         """Show the start of the run."""
@@ -133,6 +135,7 @@ class TextScreen(Screen):
         self.measure = f"weighted {MEASURE}" if event.is_weighted else MEASURE
         self._planned = event.blocks
         self._limit = time_option(event.config)
+        self._is_timed = is_timed(event.config)
         self.columns = columns_of(event)
         self._doubtful = event.doubtful
         self.output.lines(start_lines(event))
@@ -154,6 +157,7 @@ class TextScreen(Screen):
 
     def on_stopped(self, event: Stopped) -> None:
         """Show the end of the search."""
+        self._is_timed = self._is_timed and event.reason not in ("finish", "replay")
         self.output.lines([stopped_line(event, self._limit)])
 
     def on_playoff(self, event: Playoff) -> None:
@@ -163,7 +167,7 @@ class TextScreen(Screen):
     def on_hardened(self, event: Hardened) -> None:
         """Show the hard mask."""
         if self._planned is not None and self._replanned not in (None, self._planned):
-            line = replanned_line(self._planned, self._replanned)
+            line = replanned_line(self._planned, self._replanned, is_timed=self._is_timed)
             self.output.lines(wrapped(line, self.output.width, indent=""))
         self.output.lines([hardened_line(event, self.objective, is_weighted=self.measure != MEASURE)])
 

@@ -293,6 +293,8 @@ def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> ModelExtra:
         "target_name": data.target_name,
         "image_shape": list(data.image_shape) if data.image_shape else None,
     }
+    if data.file_width is not None:
+        extra["file_width"] = data.file_width
     if plan.sites.weights:
         extra["holds_zeros"] = True
     return extra

@@ -10,7 +10,7 @@ from rich.console import Console
 from mcprune.errors import FolderError
 from mcprune.report.screens import pulse
 from mcprune.report.screens.choose import choose_screen, watch
-from mcprune.report.screens.lines import knob_line
+from mcprune.report.screens.lines import knob_line, replanned_line
 from mcprune.report.screens.live import LiveScreen
 from mcprune.report.screens.text import JsonScreen, PlainScreen, QuietScreen, Screen
 from mcprune.report.summary import hardened_lines
@@ -274,6 +274,20 @@ def test_when_the_gates_were_decided(story):
     still = hardened_lines(replace(done, hardened=replace(done.hardened, last_crossed=(0, 0))))
     assert still[1] == "no gate has crossed one half in 1,000 steps"
     assert hardened_lines(replace(done, method="markov")) == []
+
+
+def test_blocks_fit_into_the_time_only_where_it_is_limited():
+    assert "30 of 90 blocks fitted into the time" in replanned_line(90, 30, is_timed=True)
+    assert replanned_line(90, 30, is_timed=False).startswith("30 blocks were planned in the end, 90 at first")
+    assert replanned_line(90, 120, is_timed=True).endswith("stretched")
+
+
+def test_a_finished_or_repeated_run_is_not_fitted_into_the_time(story):
+    events = story()
+    start = replace(events[0], blocks=90, config={**events[0].config, "max_time": 60.0})
+    told = [start, Replanned(10, 30, 90, 0.1), Stopped("finish", 30), *events[1:]]
+    assert "fitted into the time" not in shown(told)[1]
+    assert "fitted into the time" in shown([*told[:2], Stopped("max_time", 30), *told[3:]])[1]  # the control
 
 
 def with_stage(story):
