@@ -79,7 +79,8 @@ def retrained(hidden: tuple[int, int], seed: int, threads: int, *, quick: bool) 
     given = {
         **{name: value for name, value in options.items() if name.startswith("--retrain")},
         "--data": "mnist", "--sites": "units", "--hidden": ",".join(map(str, HIDDEN)), "--keep": str(len(kept)),
-        "--must-keep": ",".join(map(str, kept[1:])), "--must-drop": ",".join(map(str, dropped)), "--epochs": "1", "--compare": "no", "--seed": str(seed), "--threads": str(threads),
+        "--must-keep": ",".join(map(str, kept[1:])), "--must-drop": ",".join(map(str, dropped)),
+        "--epochs": "1", "--compare": "no", "--seed": str(seed), "--threads": str(threads),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
