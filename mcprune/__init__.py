@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mcprune.problem import Problem as Problem
     from mcprune.results import Mask as Mask
     from mcprune.results import Result as Result
+    from mcprune.sampling.from_run import sample as sample
+    from mcprune.sampling.samples import Samples as Samples
     from mcprune.searches import Gradient as Gradient
     from mcprune.searches import Importance as Importance
     from mcprune.searches import Markov as Markov
@@ -70,6 +72,7 @@ _HOMES = {
     "Result": "mcprune.results",
     "RunDone": "mcprune.storage.events",
     "RunStarted": "mcprune.storage.events",
+    "Samples": "mcprune.sampling.samples",
     "Scored": "mcprune.storage.events",
     "Stage": "mcprune.storage.events",
     "Stopped": "mcprune.storage.events",
@@ -83,6 +86,7 @@ _HOMES = {
     "prune": "mcprune.api",
     "resume": "mcprune.api",
     "run": "mcprune.api",
+    "sample": "mcprune.sampling.from_run",
     "tune": "mcprune.dashboard.notebook",
 }
 __version__ = VERSION

@@ -43,5 +43,9 @@ class NumericalError(McpruneError, ArithmeticError):
     """A loss that turned non-finite where no rejection can absorb it."""
 
 
+class SamplingError(McpruneError, RuntimeError):
+    """Chains that have not come to one law, so that what they say of masks would mislead."""
+
+
 class RanksError(McpruneError, RuntimeError):
     """Processes of one run that cannot start together, are gone or late, or are out of step."""

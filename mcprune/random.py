@@ -42,6 +42,7 @@ class Stream(IntEnum):
     PLAYOFF_ROWS = 20  # rows of the playoff, where there are too many
     STORED_ROWS = 18  # test rows whose predictions are stored
     STUDY_ROWS = 21
+    SAMPLING = 23  # starts of the chains that sample masks, and exchanges of their first temperature
     COLUMN_HASHES = 22  # factors by which equal columns are recognised
     STUDY_SUBSET = 31
 

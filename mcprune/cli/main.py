@@ -34,6 +34,7 @@ COMMANDS = {
         "report",
         (("report FOLDER", "write a page of a run: its curves, its mask, the pruned model against the whole one"),),
     ),
+    "sample": Command("sample", (("sample FOLDER", "draw good masks by a law, and print how sure each kept site is"),)),
     "predict": Command("predict", (("predict FOLDER FILE", "classify new rows with the pruned model"),)),
     "export": Command(
         "export", (("export FOLDER", "write the pruned model for another program: ONNX, torch, C, safetensors"),)

@@ -36,11 +36,11 @@ class Samples:
     masks : ndarray of bool, shape (chains, draws, sites)
         True where the site is kept; each mask keeps as many sites.
     losses : ndarray of float64, shape (chains, draws)
-        Total loss of each mask on the judging rows.
+        Total loss of each mask on the evaluation rows.
     temperature : float, > 0
         In the unit of the loss.
     paired_error : float
-        Standard error of the difference of two masks' mean losses on the judging rows: masks whose losses differ by less cannot be told
+        Standard error of the difference of two masks' mean losses on the evaluation rows: masks whose losses differ by less cannot be told
         apart by these rows.
     names : tuple of str
         Of the sites.

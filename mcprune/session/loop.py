@@ -21,6 +21,7 @@ from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method, site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
+from mcprune.session.checkpoints.classifiers import classifiers_content
 from mcprune.session.checkpoints.folder_writer import FolderWriter
 from mcprune.session.finish.finalize import SearchResult, cost_budgets, finalize, write_mask
 from mcprune.session.finish.retrain import Refit
@@ -32,8 +33,10 @@ from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
 from mcprune.session.steering.callbacks import Callback, Callbacks
 from mcprune.session.steering.controller import Controller
+from mcprune.storage.checkpoint import packed
 from mcprune.storage.events import Event, Note, RunStarted, Stage
 from mcprune.storage.folder import RunFolder
+from mcprune.storage.layout import CLASSIFIERS
 from mcprune.training.classifiers import describe_classifier
 from mcprune.types import BoolArray
 from mcprune.version import VERSION
@@ -261,8 +264,11 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
         )
         if folder is not None:  # which the last block has created
             write_mask(plan, result, folder)
+        classifiers = classifiers_content(search, mask)  # now: retraining may go on with these classifiers
+        if folder is not None:
+            folder.write_bytes(CLASSIFIERS, packed(classifiers))
         yield hardened
-        yield from finalize(plan, result, folder, began, interrupt)
+        yield from finalize(plan, result, folder, began, interrupt, classifiers)
 
 
 def with_search_time(config: Config, plan: Plan, began: float, ranks: Ranks | None) -> Config:

@@ -13,13 +13,24 @@ CONFIG, EVENTS, MASK, RESULT = "config.toml", "events.jsonl", "mask.json", "resu
 REQUEST = "request.json"  # the options as requested; until the run has ended
 CHECKPOINT, OLDER = "checkpoint.safetensors", "checkpoint-older.safetensors"  # the last two, until the run has ended
 PREDICTIONS = "predictions.safetensors"  # of the test rows
+CLASSIFIERS = "classifiers.safetensors"  # the classifiers of the search, by which masks can be sampled
+SAMPLES = "samples.safetensors"  # of `mcprune sample`
 REPORT = "report.html"  # of `mcprune report`
 # Of `mcprune export` without a name: a replaced run takes these along.
 EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
 HALF = (".new", ".part", ".part.new")  # endings of files that are being written
 BEFORE = ".before"  # an earlier run under --force, until the new run has a mask
 FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json", PREDICTIONS)
-ALL_FILES = (REQUEST, *FILES, CHECKPOINT, OLDER, REPORT, *(EXPORT + ending for ending in ENDINGS.values() if ending))
+ALL_FILES = (
+    REQUEST,
+    *FILES,
+    CLASSIFIERS,
+    SAMPLES,
+    CHECKPOINT,
+    OLDER,
+    REPORT,
+    *(EXPORT + ending for ending in ENDINGS.values() if ending),
+)
 
 
 def _is_of_a_run(name: str) -> bool:

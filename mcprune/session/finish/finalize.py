@@ -35,7 +35,7 @@ from mcprune.storage.folder import RunFolder
 from mcprune.storage.layout import FILES, MASK, PREDICTIONS, RESULT
 from mcprune.storage.predictions import Predictions, predictions_bytes, stored_rows
 from mcprune.storage.pruned_model import ModelExtra, PrunedModel
-from mcprune.types import BoolArray, Float32Array, FloatArray
+from mcprune.types import BoolArray, Float32Array, FloatArray, JsonObject
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,11 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of the search of a run, and the pruned model."""
+    """The result of the search of a run, the pruned model, and the classifiers of the search, see `classifiers_content`."""
 
     search: SearchResult
     model: PrunedModel
+    classifiers: JsonObject
 
 
 def outcome_of(done: RunDone) -> Outcome:
@@ -105,7 +106,12 @@ def mask_costs(plan: Plan, mask: BoolArray) -> tuple[MaskCost, ...]:
 
 
 def finalize(
-    plan: Plan, result: SearchResult, folder: RunFolder | None, began: float, interrupt: Interrupt
+    plan: Plan,
+    result: SearchResult,
+    folder: RunFolder | None,
+    began: float,
+    interrupt: Interrupt,
+    classifiers: JsonObject,
 ) -> Iterator[Event]:
     """Retrain, compare and write the result; the last event carries the `Outcome`. After an interrupt the rest is left out."""
     mask = result.mask
@@ -160,7 +166,7 @@ def finalize(
         folder.write_bytes(PREDICTIONS, _predictions(refit, mask, small, models))
     cut_short_by = (interrupt.reason or "interrupt") if is_cut_short else None
     done = _done(plan, result, folder, scores.ordered(), sizes, cut_short_by, is_predicted=is_predicted)
-    done = replace(done, seconds=time.monotonic() - began, outcome=Outcome(result, model))
+    done = replace(done, seconds=time.monotonic() - began, outcome=Outcome(result, model, classifiers))
     if folder is not None:
         folder.write_json(RESULT, replace(done, folder=None).to_dict())
     yield done

@@ -1,0 +1,168 @@
+"""Sample the masks of a finished run: its folder, or its result in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from mcprune.config.schema import Config
+from mcprune.data.base import Dataset
+from mcprune.data.load import FROM_PYTHON
+from mcprune.sampling.sample import PRECISION, SECONDS, Drawn, SampleProgress, SampleSettings, sample_masks
+from mcprune.sampling.samples import Samples
+from mcprune.sampling.starts import FEWEST_CHAINS
+from mcprune.sampling.store import SampleStore
+from mcprune.session.build.dataset import dataset_of, load_dataset
+from mcprune.session.checkpoints.classifiers import (
+    check_parts,
+    classifiers_config,
+    read_classifiers,
+    restore_classifiers,
+)
+from mcprune.types import JsonObject
+
+Report = Callable[[SampleProgress], None]
+
+
+def sample(
+    folder: str | Path,
+    data: object = None,
+    model: nn.Module | None = None,
+    *,
+    objective: Callable[..., object] | None = None,
+    sample_weight: object = None,
+    chains: int = FEWEST_CHAINS,
+    temperature: float | None = None,
+    precision: float = PRECISION,
+    max_time: float = SECONDS,
+    rungs: int = 1,
+    hottest: float = 4.0,
+    force: bool = False,
+) -> Samples:
+    """Draw masks of n sites by how good they are, and say how sure each site is.
+
+    The classifiers of the search evaluate the masks; they are frozen, and a mask of loss L is drawn with probability exp(-L / T) / Z.
+    The samples are written into the folder, and a second call goes on with them.
+
+    Parameters
+    ----------
+    folder : path
+        Of a finished run.
+    data : str, Dataset, or a pair (X, y), optional
+        The same data again, where they were arrays; else they are loaded again.
+    model : nn.Module, optional
+        A classifier of the same kind again, where the run had a user's own; it is copied, not changed.
+    objective : callable, optional
+        The objective again, where it was a function.
+    sample_weight : array (rows,), optional
+        The sample weights again, where they were an array.
+    chains : int
+        From unlike starts: the run's mask, the columns of the highest F, random masks. 4 at least.
+    temperature : float, optional
+        T, in the unit of the loss. By default that at which the losses of the masks spread by the standard error of a paired loss
+        difference: masks that the evaluation rows cannot tell apart.
+    precision : float
+        Largest Monte-Carlo standard error of P(kept) of a site.
+    max_time : float
+        Seconds, of this call.
+    rungs, hottest : int, float
+        Temperatures of each chain on a ladder that ends at `hottest` times T; 1 rung is no ladder.
+    force : bool
+        Replace the samples that are there.
+
+    Returns
+    -------
+    Samples
+
+    Raises
+    ------
+    SamplingError
+        The chains do not agree (R-hat); the message says what would help.
+    McpruneError
+        There is no run to sample, or parts of it are missing.
+
+    Examples
+    --------
+    >>> import mcprune
+    >>> samples = mcprune.sample("runs/digits")  # doctest: +SKIP
+    >>> samples.probability[28], samples.monte_carlo_error[28]  # doctest: +SKIP
+    (0.91, 0.012)
+    """
+    settings = SampleSettings(chains, temperature, precision, max_time, rungs, hottest)
+    return sample_folder(
+        folder, settings, data=data, model=model, objective=objective, sample_weight=sample_weight, force=force
+    ).samples
+
+
+def sample_folder(
+    folder: str | Path,
+    settings: SampleSettings,
+    *,
+    data: object = None,
+    model: nn.Module | None = None,
+    objective: Callable[..., object] | None = None,
+    sample_weight: object = None,
+    force: bool = False,
+    on_progress: Report | None = None,
+) -> Drawn:
+    """Do what `sample` does, and return what it cost too."""
+    content = read_classifiers(folder)
+    path = Path(folder)
+    store = SampleStore(path, force=force)
+    try:
+        return _sample(
+            content, settings, repr(str(folder)), store, data=data, model=model, objective=objective,
+            sample_weight=sample_weight, on_progress=on_progress,
+        )  # fmt: skip
+    finally:
+        store.close()
+
+
+def sample_content(
+    content: JsonObject,
+    settings: SampleSettings,
+    *,
+    data: object = None,
+    model: nn.Module | None = None,
+    objective: Callable[..., object] | None = None,
+    sample_weight: object = None,
+    on_progress: Report | None = None,
+) -> Drawn:
+    """Sample the classifiers of a run that has no folder, of which nothing is written."""
+    return _sample(
+        content, settings, "the run", None, data=data, model=model, objective=objective, sample_weight=sample_weight,
+        on_progress=on_progress,
+    )  # fmt: skip
+
+
+def _sample(
+    content: JsonObject,
+    settings: SampleSettings,
+    name: str,
+    store: SampleStore | None,
+    *,
+    data: object,
+    model: nn.Module | None,
+    objective: Callable[..., object] | None,
+    sample_weight: object,
+    on_progress: Report | None,
+) -> Drawn:
+    config = classifiers_config(content, name)
+    check_parts(config, data, model, objective, name=name)
+    if store is not None:  # the one that `auto` chose by its speed then; another one may round differently
+        config = config.with_evaluator(store.evaluator())
+    classifiers = restore_classifiers(
+        content, config, _dataset(config, data, sample_weight), model, objective, name=name
+    )
+    return sample_masks(classifiers, settings, store, on_progress)
+
+
+def _dataset(config: Config, data: object, weights: object) -> Dataset:
+    if data is None or isinstance(data, str | os.PathLike):
+        if data is not None and config.data.source != FROM_PYTHON:
+            config = config.replace(data=os.fspath(data))
+        return load_dataset(config, weights)
+    return dataset_of(data, config, weights)
