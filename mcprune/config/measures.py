@@ -11,7 +11,7 @@ MEASURES = (
     "fisher", "fisher-batch", "obd", "obd-row-sum", "random",
 )  # fmt: skip
 # Ways to score columns that need no classifier of ours: methods/columns.py.
-COLUMN_SELECTORS = ("f", "mutual-information", "forest", "l1")
+COLUMN_SELECTORS = ("f", "pairs", "mutual-information", "forest", "l1")
 ALL_SITES = "all"
 # Other people's names for them.
 ALIASES = {

@@ -153,8 +153,9 @@ def _rivals(starts: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
     """Return the selectors whose masks are finalists beside those of several starts, where these are selectors of columns too."""
     if len(starts) < 2 or not any(name in COLUMN_SELECTORS for name in starts):
         return ()
-    is_small = facts.rows * facts.size <= rules.SMALL_TABLE
-    return tuple(name for name in ("f", *(("mutual-information",) if is_small else ())) if name not in starts)
+    is_small, is_narrow = facts.rows * facts.size <= rules.SMALL_TABLE, facts.size <= rules.NARROW
+    names = ("f", *("pairs",) * is_narrow, *("mutual-information",) * is_small)
+    return tuple(name for name in names if name not in starts)
 
 
 def _keep_schedule(search: Markov, facts: Facts, starts: tuple[str, ...], shares: tuple[float, ...]) -> KeepSchedule:

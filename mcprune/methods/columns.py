@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mcprune.methods.pairs import pair_f
 from mcprune.random import Stream, generator
 from mcprune.types import Float32Array, FloatArray, IntArray
 
@@ -70,6 +71,8 @@ def _scores(name: str, x: Float32Array, y: IntArray, weights: FloatArray | None,
     if len(y) > MOST_ROWS:
         rows = np.sort(generator(seed, Stream.START_ROWS).choice(len(y), MOST_ROWS, replace=False))
         x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
+    if name == "pairs":
+        return pair_scores(x, y, weights)
     number = seed % 2**32
     if name == "forest":
         from sklearn.ensemble import RandomForestClassifier
@@ -122,6 +125,15 @@ def f_scores(x: Float32Array, y: IntArray, weights: FloatArray | None = None) ->
         within = np.maximum(within, 1e-12 * np.maximum(between, 1e-300))
         out[start : start + COLUMNS] = np.where(is_constant, 0.0, np.maximum(between, 0.0) / within * degrees)
     return out
+
+
+def pair_scores(x: Float32Array, y: IntArray, weights: FloatArray | None = None) -> FloatArray:
+    """Return the score (N,) of each column: its F, or that of its best pair if that is higher by more than the best of N pairs of noise."""
+    # By how much the largest of N values of chi-square exceeds their mean, over the degrees of freedom (Laurent and Massart's bound).
+    share = np.log(max(x.shape[1], 2)) / max(len(np.unique(y)) - 1, 1)
+    luck = 2.0 * np.sqrt(share) + 2.0 * share
+    of_pairs = pair_f(x, y, weights).max(axis=1).astype(np.float64)
+    return np.asarray(np.maximum(f_scores(x, y, weights), of_pairs - luck))
 
 
 def binned_information(x: Float32Array, y: IntArray, weights: FloatArray) -> FloatArray:

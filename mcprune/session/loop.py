@@ -27,7 +27,7 @@ from mcprune.session.finish.finalize import SearchResult, cost_budgets, finalize
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import plan_in_time
-from mcprune.session.playoff import LEAST_SECONDS, TIME_SHARE
+from mcprune.session.playoff import FRESH_ROWS, LEAST_SECONDS, TIME_SHARE
 from mcprune.session.ranks import share_plan
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
@@ -246,6 +246,10 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
             yield Note(text + "; fewer --epochs plan a shorter run")
         if plan.chain.starts and search.may_play:
             yield Stage("playoff", "fresh classifiers compare the masks of the chains and their starts")
+            if (fresh := len(plan.splits.validation.targets)) < FRESH_ROWS:
+                yield Note(
+                    f"playoff: {fresh} validation rows: the masks are compared mostly on rows that the search has used"
+                )
         mask, hardened = search.harden()
         if search.playoff is not None:
             yield search.playoff

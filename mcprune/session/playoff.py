@@ -4,7 +4,8 @@ Every mask meets the same folds, batches and initial scales, so that differences
 round trains the better half once more on new folds. Test rows have no say.
 
 The search has used the training rows, so columns of noise that suit them lead there too, all the more the fewer rows and the more columns
-there are. Validation rows show it, but are few. So they are a fold of their own with as much weight as all training rows together.
+there are. Validation rows show it, but are few. So they are a fold of their own with as much weight as all training rows together, or in
+proportion less where they are very few.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ WIDTH, DROPOUT, RATE, DECAY, BATCH, STEPS, LEAST_STEPS = 64, 0.3, 1e-2, 1e-2, 64
 STEPS_A_ROW, SHORTEST = 0.6, 20
 # Random masks beside the finalists; standard errors by which one must differ; rows that take part at most.
 RANDOM_MASKS, ERRORS, MOST_ROWS = 3, 2.0, 8_000
-# Validation rows from which they take part, and their share of a loss.
+# Validation rows from which they have their full share of a loss; fewer have less.
 FRESH_ROWS, FRESH_SHARE = 30, 0.5
 # Fewer rows where the columns of all masks together would have more values than this.
 LEAST_ROWS, MOST_VALUES = 200, 2**26
@@ -63,7 +64,7 @@ def play_finalists(
         most_steps=steps,
         seconds=max(LEAST_SECONDS, TIME_SHARE * plan.runtime.search_time),
         recorded=recorded,
-        fresh=data.validation if len(data.validation.targets) >= FRESH_ROWS else None,
+        fresh=data.validation if len(data.validation.targets) else None,
     )
 
 
@@ -118,8 +119,9 @@ def play(
         is_fresh = is_fresh[rows]
     counts = np.full(len(y), 1.0) if weights is None else weights
     share = counts / counts.sum()
-    if is_fresh.any():
-        for part, of_part in ((is_fresh, FRESH_SHARE), (~is_fresh, 1.0 - FRESH_SHARE)):
+    fresh_share = fresh_share_of(int(is_fresh.sum()))
+    if counts[is_fresh].sum() > 0:
+        for part, of_part in ((is_fresh, fresh_share), (~is_fresh, 1.0 - fresh_share)):
             share[part] = of_part / counts[part].sum() * counts[part]
     columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
@@ -165,7 +167,9 @@ def play(
     if lead >= ERRORS * lead_error:
         # The training rows would say so of noise that suits them.
         alone, error = (
-            weighted_mean(change, np.where(is_fresh, share, 0.0) / FRESH_SHARE) if is_fresh.any() else (0.0, 1.0)
+            weighted_mean(change, np.where(is_fresh, share, 0.0) / fresh_share)
+            if is_fresh.sum() >= FRESH_ROWS
+            else (0.0, 1.0)
         )
         is_random = alone < ERRORS * error and not _has_signal(
             x, y, weights, columns[len(finalists) :], seed=seed, steps=min(steps_of_rounds)
@@ -182,6 +186,11 @@ def play(
         seconds=time.monotonic() - began,
     )
     return event, finalists[best].mask
+
+
+def fresh_share_of(rows: int) -> float:
+    """Return the share of a loss that so many validation rows have: each the same, up to half for all."""
+    return FRESH_SHARE * min(1.0, rows / FRESH_ROWS)
 
 
 def _has_signal(

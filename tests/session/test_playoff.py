@@ -14,7 +14,7 @@ from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.planner import make_plan
 from mcprune.session.build.starts import make_starts
-from mcprune.session.playoff import play
+from mcprune.session.playoff import fresh_share_of, play
 from mcprune.storage.events import Hardened, Playoff, RunDone
 
 
@@ -64,8 +64,15 @@ def test_columns_that_act_together_beat_columns_that_suit_these_rows():
 def test_columns_of_the_highest_f_are_finalists_beside_several_starts():
     config = make_config(data="wine", keep=4)
     plan = make_plan(config, load_dataset(config))
-    assert plan.chain.rivals == ("f", "mutual-information")
-    assert [source.name for source in make_starts(plan).sources] == ["all", "forest", "l1", "f", "mutual-information"]
+    assert plan.chain.rivals == ("f", "pairs", "mutual-information")
+    assert [source.name for source in make_starts(plan).sources] == [
+        "all",
+        "forest",
+        "l1",
+        "f",
+        "pairs",
+        "mutual-information",
+    ]
     assert len(make_starts(plan).begins) == 3
     alone = make_plan(make_config(data="wine", keep=4, start="forest"), load_dataset(config))
     assert alone.chain.rivals == ()
@@ -106,6 +113,36 @@ def test_rows_of_no_weight_have_no_say_among_fresh_ones_either():
         finalists, rest, x[:400], y[:400], weights[:400], seed=0, fresh=Rows(x[400:], y[400:], weights[400:])
     )
     assert mask is bad  # the control
+
+
+@pytest.mark.parametrize(("rows", "share"), [(0, 0.0), (15, 0.25), (30, 0.5), (300, 0.5)])
+def test_few_validation_rows_have_a_smaller_share(rows, share):
+    assert fresh_share_of(rows) == share
+
+
+def test_a_few_validation_rows_tell_columns_that_suit_the_other_rows():
+    draw = np.random.default_rng(1)
+    x, y = draw.normal(size=(140, 300)).astype(np.float32), draw.integers(0, 2, 140)
+    x[:, :4] += 0.6 * y[:, None]
+    train, fresh = slice(0, 120), Rows(x[120:], y[120:], None)
+    lucky = 4 + np.argsort(-f_scores(x[train, 4:], y[train]))[:4]
+    good, bad, *rest = masks(300, range(4), lucky, range(100, 104), range(200, 204))
+    finalists = [Finalist("bad", bad), Finalist("good", good)]
+    assert play(finalists, rest, x[train], y[train], None, seed=0)[1] is bad
+    event, mask = play(finalists, rest, x[train], y[train], None, seed=0, fresh=fresh)
+    assert mask is good
+    assert event.rows == 140
+
+
+def test_validation_rows_without_weight_leave_the_others_their_say():
+    x, y = table()
+    good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11), (5, 6, 11))
+    fresh = Rows(x[380:], y[380:], np.zeros(20))
+    event, mask = play(
+        [Finalist("bad", bad), Finalist("good", good)], rest, x[:380], y[:380], np.ones(380), seed=0, fresh=fresh
+    )
+    assert mask is good
+    assert np.isfinite(event.lead)
 
 
 @pytest.mark.parametrize("start", ["f", "all+f", "obd,after=1"])

@@ -23,7 +23,7 @@ FEW_RANDOM_MASKS = 2  # of a short comparison
 # With --compare auto the comparisons may take this share of the work of search and retraining; beyond it they are short.
 COMPARE_SHARE = 0.25
 FEW_ROWS = 5_000  # of which comparisons are always made in full, unless the first layer on all columns has many weights
-MANY_WEIGHTS = 2**19
+MANY_WEIGHTS = 2**18
 OF_MASK = ("hard mask, not retrained", "hard mask, fine-tuned", "hard mask, retrained")
 BY_MAGNITUDE = ("magnitude, not retrained", "magnitude, fine-tuned")
 BASELINES = ("random masks", "first-layer magnitude", "weight magnitude")
