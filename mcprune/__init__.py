@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mcprune.estimators.sklearn import MarkovSelector as MarkovSelector
     from mcprune.exporters.export import export as export
     from mcprune.exporters.inspect import inspect as inspect
+    from mcprune.path.call import prune_path as prune_path
+    from mcprune.path.result import PathResult as PathResult
     from mcprune.problem import Problem as Problem
     from mcprune.results import Mask as Mask
     from mcprune.results import Result as Result
@@ -65,6 +67,7 @@ _HOMES = {
     "Mask": "mcprune.results",
     "McpruneError": "mcprune.errors",
     "Note": "mcprune.storage.events",
+    "PathResult": "mcprune.path.result",
     "Problem": "mcprune.problem",
     "Progress": "mcprune.storage.events",
     "PrunedModel": "mcprune.storage.pruned_model",
@@ -84,6 +87,7 @@ _HOMES = {
     "load": "mcprune.storage.pruned_model",
     "make_config": "mcprune.config.schema",
     "prune": "mcprune.api",
+    "prune_path": "mcprune.path.call",
     "resume": "mcprune.api",
     "run": "mcprune.api",
     "sample": "mcprune.sampling.from_run",

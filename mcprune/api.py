@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -13,14 +12,13 @@ from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
 from mcprune.problem import Options, Problem, Search, check_model, problem_and_rest, rows_of
 from mcprune.report.screens.choose import progress_screen
-from mcprune.results import History, Mask, Result, metric_name
+from mcprune.results import Result, result_of_events
 from mcprune.session import loop
 from mcprune.session.checkpoints.open_run import open_run
-from mcprune.session.finish.finalize import outcome_of
 from mcprune.session.resume import resume_run
 from mcprune.session.steering.callbacks import Callback, Callbacks, Checkpoint
 from mcprune.session.steering.controller import Controller
-from mcprune.storage.events import Event, RunDone, RunStarted, Stopped
+from mcprune.storage.events import Event
 
 
 def prune(
@@ -300,24 +298,4 @@ def _result(running: Iterator[Event], model: nn.Module | None, path: Path | None
         torch.set_num_threads(threads)
         for module, mode in modes:
             module.training = mode
-    done = log[-1]
-    assert isinstance(done, RunDone)
-    outcome = outcome_of(done)
-    support = outcome.search.mask
-    is_of_inputs = len(done.sites) == 1 and done.sites[0].kind == "inputs"
-    image_shape = done.image_shape if is_of_inputs else None
-    names = next((event.feature_names for event in log if isinstance(event, RunStarted)), None)
-    site_names = (names or ()) if is_of_inputs else ()
-    return Result(
-        mask=Mask(support, np.flatnonzero(support), done.names, outcome.search.weights, image_shape, site_names),
-        model=outcome.model,
-        metrics={
-            metric_name(score.name, is_weighted=done.is_weighted): score.accuracy
-            for score in done.scores
-            if score.accuracy is not None
-        },
-        is_complete=done.is_complete and not any(isinstance(event, Stopped) for event in log),
-        history=History(log),
-        events=log,
-        folder=path,
-    )
+    return result_of_events(log, path)

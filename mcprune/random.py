@@ -43,13 +43,24 @@ class Stream(IntEnum):
     STORED_ROWS = 18  # test rows whose predictions are stored
     STUDY_ROWS = 21
     SAMPLING = 23  # starts of the chains that sample masks, and exchanges of their first temperature
+    PATH_ROWS = 25  # rows that judge the masks of a path, where there are too many
+    PATH_FOLDS = 26  # folds and batches of a round of judging them
     COLUMN_HASHES = 22  # factors by which equal columns are recognised
     STUDY_SUBSET = 31
 
 
 # Streams of which there are several by a number, such as the epoch. numpy pads what it is given with zeros, so that a stream without
 # a number would be number 0 of the same stream: each is used in one way alone.
-NUMBERED = frozenset({Stream.SCORE_ROWS, Stream.STANDARD_ERROR, Stream.CLASSIFIERS, Stream.PLAYOFF, Stream.STUDY_ROWS})
+NUMBERED = frozenset(
+    {
+        Stream.SCORE_ROWS,
+        Stream.STANDARD_ERROR,
+        Stream.CLASSIFIERS,
+        Stream.PLAYOFF,
+        Stream.STUDY_ROWS,
+        Stream.PATH_FOLDS,
+    }
+)
 
 
 def generator(seed: int, stream: Stream, number: int | None = None) -> np.random.Generator:

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mcprune.report import card
+from mcprune.session.finish.finalize import outcome_of
 from mcprune.storage.event_log import EventLog
-from mcprune.storage.events import Event, Progress, RunDone, RunStarted
+from mcprune.storage.events import Event, Progress, RunDone, RunStarted, Stopped
+from mcprune.storage.path_curve import Curve
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
 
@@ -131,6 +135,8 @@ class Result:
     events : list of Event
     folder : Path or None
         Where the run was written.
+    curve : Curve or None
+        Of a path, where n was chosen by one.
     """
 
     mask: Mask
@@ -140,6 +146,7 @@ class Result:
     history: History = field(repr=False)
     events: list[Event] = field(repr=False)
     folder: Path | None
+    curve: Curve | None = field(default=None, repr=False)
 
     @property
     def summary(self) -> str:
@@ -175,6 +182,32 @@ class Result:
 
     def _repr_html_(self) -> str:
         return card.card(self._done, "" if self.is_complete else "The run was ended before its planned end.")
+
+
+def result_of_events(events: list[Event], folder: Path | None, curve: Curve | None = None) -> Result:
+    """Return the result of a run in this process from all of its events."""
+    done = events[-1]
+    assert isinstance(done, RunDone)
+    outcome = outcome_of(done)
+    support = outcome.search.mask
+    is_of_inputs = len(done.sites) == 1 and done.sites[0].kind == "inputs"
+    image_shape = done.image_shape if is_of_inputs else None
+    names = next((event.feature_names for event in events if isinstance(event, RunStarted)), None)
+    site_names = (names or ()) if is_of_inputs else ()
+    return Result(
+        mask=Mask(support, np.flatnonzero(support), done.names, outcome.search.weights, image_shape, site_names),
+        model=outcome.model,
+        metrics={
+            metric_name(score.name, is_weighted=done.is_weighted): score.accuracy
+            for score in done.scores
+            if score.accuracy is not None
+        },
+        is_complete=done.is_complete and not any(isinstance(event, Stopped) for event in events),
+        history=History(events),
+        events=events,
+        folder=folder,
+        curve=curve,
+    )
 
 
 def metric_name(row: str, *, is_weighted: bool = False) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mcprune.errors import ConfigError
 
-__all__ = ["KINDS", "Schedule", "Waves", "geometric", "linear", "parse", "parse_temperature"]
+__all__ = ["KINDS", "Schedule", "Stairs", "Waves", "geometric", "linear", "parse", "parse_temperature"]
 
 KINDS = ("constant", "linear", "geometric")
 _FORMS = "Write a number, linear:START:END, geometric:START:END, or either with :UNTIL (a share of the run)."
@@ -130,6 +130,50 @@ class Waves:
         phase = min(1.0, (share * self.count) % 1.0 / (1.0 - REST))
         height = self.height * (1.0 - (1.0 - LAST_WAVE) * share)
         return self.fall.end * math.pow(1.0 + height, 1.0 - phase)
+
+
+# Share of a stop in which n(t) goes to its level, before it rests there.
+WAY = 0.3
+
+
+@dataclass(frozen=True)
+class Stairs:
+    """A schedule of n(t) that falls to the first of several levels, and then goes from level to level and rests at each.
+
+    Parameters
+    ----------
+    start : float
+        All sites, from which n(t) falls geometrically to the first level.
+    levels : tuple of float
+        In the order of the stops; a level may come more than once.
+    fall : float, 0 <= fall < 1
+        The share of the run in which n(t) falls to the first level. The stops share the rest equally.
+    """
+
+    start: float
+    levels: tuple[float, ...]
+    fall: float
+
+    def stop(self, progress: float) -> int:
+        """Return the stop at a share of the run; -1 while n(t) falls to the first level."""
+        if progress <= self.fall:
+            return -1
+        share = (progress - self.fall) / (1.0 - self.fall)
+        return min(len(self.levels) - 1, math.ceil(share * len(self.levels) - 1e-9) - 1)
+
+    def value(self, progress: float) -> float:
+        """n(t) at a share of the run."""
+        stop = self.stop(progress)
+        if stop < 0:
+            return _between(self.start, self.levels[0], max(0.0, progress) / self.fall if self.fall else 1.0)
+        share = (progress - self.fall) / (1.0 - self.fall) * len(self.levels) - stop
+        before = self.levels[max(0, stop - 1)]
+        return _between(before, self.levels[stop], min(1.0, share / WAY))
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """Return the value at a share of the way from start to end, in equal factors; exactly the end at 1."""
+    return end if share >= 1.0 else math.pow(start, 1.0 - share) * math.pow(end, share)
 
 
 def parse(text: str | float, *, units: tuple[str, ...] = ()) -> Schedule:

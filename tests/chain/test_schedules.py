@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcprune.chain import schedules
-from mcprune.chain.schedules import Schedule, Waves, parse
+from mcprune.chain.schedules import Schedule, Stairs, Waves, parse
 from mcprune.errors import ConfigError
 
 NUMBERS = st.floats(-1e300, 1e300)
@@ -158,3 +158,20 @@ def test_units_are_not_mixed_and_stand_behind_temperatures_only():
     assert schedules.parse_temperature("0se").unit == ""  # nothing is nothing in every unit
     assert schedules.parse_temperature("auto").unit == "se"
     assert schedules.parse_temperature(0.5).unit == ""
+
+
+def test_stairs_rest_at_each_level_and_end_there():
+    stairs = Stairs(100.0, (20.0, 10.0, 20.0), fall=0.25)
+    assert stairs.value(0.0) == 100.0
+    assert stairs.value(0.25) == 20.0
+    assert [stairs.stop(share) for share in (0.1, 0.25, 0.3, 0.5, 0.51, 0.75, 0.76, 1.0)] == [-1, -1, 0, 0, 1, 1, 2, 2]
+    assert 10.0 < stairs.value(0.55) < 20.0
+    assert stairs.value(0.6) == stairs.value(0.75) == 10.0
+    assert 10.0 < stairs.value(0.8) < 20.0
+    assert stairs.value(1.0) == 20.0
+
+
+def test_stairs_without_a_fall_begin_at_the_first_level():
+    stairs = Stairs(20.0, (20.0, 10.0), fall=0.0)
+    assert stairs.value(0.1) == 20.0
+    assert stairs.value(1.0) == 10.0

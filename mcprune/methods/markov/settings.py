@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mcprune.chain import moves, stepsize
-from mcprune.chain.schedules import Schedule, Waves
+from mcprune.chain.schedules import Schedule, Stairs, Waves
 from mcprune.errors import ConfigError
 from mcprune.sites.space import SearchSpace
 
@@ -22,7 +22,7 @@ class ChainSettings:
     alpha: Schedule
     sharpness: Schedule | None  # None: hard gates
     targets: tuple[
-        Schedule | Waves, ...
+        Schedule | Waves | Stairs, ...
     ]  # n(t) of each count of the budget (a single one: of the items), then cost(t) of each cost
     modified: bool
     pooled: bool  # the count follows n(t) by dropping the cheapest of a pool

@@ -1,0 +1,90 @@
+"""From a level of a path to the result of a run: its mask is retrained, tested and written as that of `mcprune run`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.config.schema import Config
+from mcprune.data.base import Dataset
+from mcprune.data.load import FROM_PYTHON
+from mcprune.data.prepare import Splits
+from mcprune.session.build.planner import make_plan
+from mcprune.session.finish.finalize import SearchResult, finalize, write_mask
+from mcprune.session.interrupt import Interrupt
+from mcprune.session.loop import make_search, record_events, start_event
+from mcprune.session.search import Search
+from mcprune.storage.events import Event, Note
+from mcprune.storage.folder import RunFolder
+from mcprune.storage.path_curve import Level
+
+
+def finish_level(
+    config: Config,
+    rows: Dataset | Splits,
+    level: Level,
+    interrupt: Interrupt,
+    folder: Path | None = None,
+    parameters: dict[str, torch.Tensor] | None = None,
+    model: nn.Module | None = None,
+    function: Callable[..., object] | None = None,
+) -> Iterator[Event]:
+    """Retrain, test and write the mask of a level; yield the events of a run, the last one a `RunDone`.
+
+    Parameters
+    ----------
+    config : Config
+        Of the level.
+    rows : Dataset or Splits
+    level : Level
+    interrupt : Interrupt
+    folder : Path, optional
+        Where the run is written.
+    parameters : dict of str to tensor, optional
+        Of the classifier of the search.
+    model : nn.Module, optional
+        The user's own classifier.
+    function : callable, optional
+        The objective, where it is a function of Python.
+    """
+    began = time.monotonic()
+    target = None if folder is None else RunFolder(folder, config, force=bool(config.value("force")))
+    try:
+        if target is not None:
+            is_from_python = config.data_settings().source == FROM_PYTHON
+            parts = {"data": is_from_python, "model": model is not None, "objective": function is not None}
+            target.announce(tuple(name for name, is_missing in parts.items() if is_missing))
+        plan = make_plan(config, rows, model, function=function)
+        search = make_search(config, plan, began)
+        if parameters is not None:
+            plan.model.load_state_dict(parameters)
+        if target is not None:
+            target.config = plan.config
+            target.start()
+        yield from record_events(_events(search, level, target, began, interrupt), search, target)
+    finally:
+        if target is not None:
+            target.close()
+
+
+def _events(
+    search: Search, level: Level, folder: RunFolder | None, began: float, interrupt: Interrupt
+) -> Iterator[Event]:
+    plan, state = search.plan, search.state
+    mask = np.zeros(plan.sites.size, bool)
+    mask[list(level.indices)] = True
+    yield start_event(search, folder)
+    yield Note("the mask is that of a level of a path (mcprune path), whose search is not recorded here")
+    search.method.adopt(state.method, mask)
+    gates = search.training_gates()
+    hardened = search.hardened_event(mask, gates, level.kept)
+    result = SearchResult(mask, search.position().copy(), gates, search.cost(), hardened)
+    if folder is not None:
+        write_mask(plan, result, folder)
+    yield hardened
+    yield from finalize(plan, result, folder, began, interrupt)

@@ -1,0 +1,122 @@
+"""The folder of a path: its curve as JSON and as a page, the classifiers of its levels, and a run's folder for each exported level."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from mcprune.config.schema import Config, make_config
+from mcprune.data.load import FROM_PYTHON
+from mcprune.data.weights import FROM_ARRAY
+from mcprune.errors import ConfigError, FolderError
+from mcprune.path.result import Parameters, PathResult
+from mcprune.report.path_view import write_path_page
+from mcprune.session.build.dataset import load_dataset
+from mcprune.storage.atomic import write_whole
+from mcprune.storage.events import plain
+from mcprune.storage.layout import EVENTS, read_json
+from mcprune.storage.path_curve import Curve
+
+CURVE, PAGE, CLASSIFIERS, LEVELS = "path.json", "path.html", "path.safetensors", "levels"
+# Larger classifiers are not stored: a level is then retrained from scratch.
+MOST_BYTES = 2**28
+
+
+def path_folder(config: Config) -> Path:
+    """Return the folder of a path: `out`, or runs/NAME-path of the data."""
+    return Path(config.runtime.out) if config.runtime.out else Path("runs") / f"{config.data_name()}-path"
+
+
+def level_folder(folder: Path, level: int) -> Path:
+    """Return where a level is exported to, a folder as that of `mcprune run`."""
+    return folder / LEVELS / f"n{level:03d}"
+
+
+def check_path_folder(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that has something else, or a path without `force`.
+
+    Raises
+    ------
+    FolderError
+        The folder is not empty, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FolderError(f"{str(folder)!r} is a file. Choose another --out.")
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if names and not force:
+        raise FolderError(f"the folder {str(folder)!r} exists. Choose another --out, or replace it with --force.")
+    if foreign := sorted(names - {CURVE, PAGE, CLASSIFIERS, LEVELS}):
+        raise FolderError(
+            f"the folder {str(folder)!r} has {foreign[0]!r}, which no path wrote, so --force does not replace it. Choose another --out."
+        )
+
+
+def write_path(folder: Path, path: PathResult, parameters: Parameters) -> None:
+    """Write the curve and the page of a path; exported levels of an earlier one are removed.
+
+    Raises
+    ------
+    FolderError
+        A file cannot be written.
+    """
+    options = {name: value for name, value in path.config.set_options().items() if name not in ("out", "force", "keep")}
+    content = {"format": "mcprune-path", "options": options, **path.curve.to_dict()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in (folder / LEVELS).glob("n*"):
+            if (old / EVENTS).exists():
+                shutil.rmtree(old)
+        write_whole(folder / CURVE, (json.dumps(plain(content), indent=1, allow_nan=False) + "\n").encode())
+        tensors = {
+            f"{level}/{name}": one.contiguous() for level, part in parameters.items() for name, one in part.items()
+        }
+        (folder / CLASSIFIERS).unlink(missing_ok=True)
+        if 0 < sum(one.nbytes for one in tensors.values()) <= MOST_BYTES:
+            save_file(tensors, folder / CLASSIFIERS)
+    except OSError as error:
+        raise FolderError(
+            f"{str(folder)!r} cannot be written: {error.strerror or error}. Choose another --out."
+        ) from None
+    write_path_page(folder / PAGE, path.curve)
+
+
+def read_curve(folder: Path) -> Curve:
+    """Return the curve of a path's folder.
+
+    Raises
+    ------
+    FolderError
+        There is none, or it is broken.
+    """
+    if folder.is_dir() and not (folder / CURVE).exists():
+        raise FolderError(f"{str(folder)!r} has no {CURVE}: it is no path. Give the folder of mcprune path.")
+    return Curve.from_dict(read_json(folder, CURVE))
+
+
+def load_path(folder: str | Path) -> PathResult:
+    """Return a path from its folder; its data are loaded again.
+
+    Raises
+    ------
+    FolderError
+        There is no path, or it is broken.
+    ConfigError
+        Its data came from Python.
+    """
+    place = Path(folder)
+    curve = read_curve(place)
+    options = read_json(place, CURVE)["options"]
+    config = make_config(**{**options, "keep" if curve.unit == "sites" else curve.unit: curve.levels[0].level})
+    if config.data.source == FROM_PYTHON or config.data.sample_weight == FROM_ARRAY:
+        raise ConfigError(
+            f"The rows of the path in {str(folder)!r} came from Python and are not in its folder. Use the PathResult there."
+        )
+    parameters: Parameters = {}
+    if (place / CLASSIFIERS).exists():
+        for key, tensor in load_file(place / CLASSIFIERS).items():
+            level, _, name = key.partition("/")
+            parameters.setdefault(int(level), {})[name] = tensor
+    return PathResult(curve, config, load_dataset(config), parameters, folder=place)

@@ -1,0 +1,141 @@
+"""What a path gives to a program: the curve over the levels, and the result of a run for each level on demand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from mcprune.config.schema import Config
+from mcprune.data.base import Dataset
+from mcprune.data.prepare import Splits
+from mcprune.errors import ConfigError
+from mcprune.path.finish import finish_level
+from mcprune.path.run import level_config
+from mcprune.report.path_view import path_figure, sentences
+from mcprune.report.screens.choose import progress_screen
+from mcprune.results import Result, result_of_events
+from mcprune.session.interrupt import Interrupt
+from mcprune.session.steering.callbacks import Callbacks
+from mcprune.storage.path_curve import Curve, Level
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Parameters = dict[int, dict[str, torch.Tensor]]
+
+
+class PathResult:
+    """Masks for all levels of a path, and how good each is.
+
+    Its text, as of `print(path)`, is the answer in sentences.
+
+    Attributes
+    ----------
+    curve : Curve
+        The levels with their figures; `curve.enough`, `curve.best` and `curve.knee` are levels of it.
+    config : Config
+    folder : Path or None
+        Where the path was written.
+    """
+
+    def __init__(
+        self,
+        curve: Curve,
+        config: Config,
+        rows: Dataset | Splits,
+        parameters: Parameters,
+        *,
+        model: nn.Module | None = None,
+        function: Callable[..., object] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.curve, self.config, self.folder = curve, config, folder
+        self._rows, self._parameters, self._model, self._function = rows, parameters, model, function
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The numbers of kept sites, or limits of the cost, rising."""
+        return tuple(level.level for level in self.curve.levels)
+
+    @property
+    def enough(self) -> int:
+        """The smallest level within one standard error of the best one."""
+        return self.curve.enough.level
+
+    def at(self, level: int | None = None, *, out: str | Path | None = None, progress: bool | None = False) -> Result:
+        """Retrain the mask of a level, test it, and return the result of a run.
+
+        Parameters
+        ----------
+        level : int, optional
+            By default the one that is enough.
+        out : path, optional
+            A folder for it, as that of a run.
+        progress : bool, optional
+            As that of `prune`.
+
+        Returns
+        -------
+        Result
+            Its `curve` is that of the path.
+
+        Raises
+        ------
+        ConfigError
+            There is no such level.
+        """
+        number = self.enough if level is None else level
+        one = self.level(number)
+        config = level_config(self.config, self.curve.unit, number).replace(
+            out=None if out is None else str(out), compare="no"
+        )
+        events = []
+        threads = torch.get_num_threads()
+        try:
+            with Interrupt() as interrupt, progress_screen(progress) as screen:
+                running = finish_level(
+                    config,
+                    self._rows,
+                    one,
+                    interrupt,
+                    None if out is None else Path(out),
+                    self._parameters.get(number),
+                    copy.deepcopy(self._model),
+                    self._function,
+                )
+                events = list(Callbacks([screen]).watch(running))
+        finally:
+            torch.set_num_threads(threads)
+        return result_of_events(events, None if out is None else Path(out), self.curve)
+
+    def level(self, number: int) -> Level:
+        """Return a level of the curve by its number.
+
+        Raises
+        ------
+        ConfigError
+            There is none.
+        """
+        try:
+            return self.curve.at(number)
+        except KeyError:
+            known = ", ".join(map(str, self.levels))
+            raise ConfigError(f"The path has no level {number}. Choose one of {known}.") from None
+
+    def plot(self) -> Figure:
+        """Return a figure of the curve with error bars; see `Mask.plot`."""
+        from mcprune.report import plots
+
+        return plots.drawn(path_figure(self.curve), "there is no level")
+
+    def __str__(self) -> str:
+        """Return the answer in sentences."""
+        return " ".join(sentences(self.curve))
+
+    def __repr__(self) -> str:
+        return f"<PathResult of {len(self.levels)} levels: {self}>"

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+import mcprune
+from mcprune.errors import ConfigError
+from mcprune.path.call import is_range, split_levels
+from mcprune.path.ladder import stops_of
+
+
+@pytest.fixture(scope="module")
+def table():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(300, 8))
+    y = (x[:, 0] + x[:, 1] + x[:, 2] > 0).astype(int)
+    return x, y
+
+
+@pytest.fixture(scope="module")
+def path(table):
+    return mcprune.prune_path(*table, keep="1:8:5", seed=0, threads=1, progress=False)
+
+
+@pytest.mark.slow
+def test_every_level_has_a_mask_of_its_size(path):
+    assert path.levels == (1, 2, 3, 5, 8)
+    assert [len(level.indices) for level in path.curve.levels] == [1, 2, 3, 5, 8]
+
+
+@pytest.mark.slow
+def test_the_informative_columns_are_kept_and_are_enough(path):
+    assert set(path.curve.at(3).indices) == {0, 1, 2}
+    assert set(path.curve.at(5).indices) > {0, 1, 2}
+    assert path.enough == 3
+
+
+@pytest.mark.slow
+def test_a_level_becomes_a_result_of_a_run(path, table):
+    result = path.at(2)
+    assert result.mask.indices.tolist() == list(path.curve.at(2).indices)
+    assert result.curve is path.curve
+    assert result.model.predict(table[0][:5]).shape == (5,)
+    assert result.metrics["test_accuracy_before_retraining"] > 0.6  # the classifier is that of the search
+
+
+@pytest.mark.slow
+def test_a_level_that_is_none_is_refused(path):
+    with pytest.raises(ConfigError, match=r"no level 4\. Choose one of 1, 2, 3, 5, 8"):
+        path.at(4)
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_path(path, table):
+    again = mcprune.prune_path(*table, keep="1:8:5", seed=0, threads=1, progress=False)
+    assert [level.indices for level in again.curve.levels] == [level.indices for level in path.curve.levels]
+    assert [level.loss for level in again.curve.levels] == [level.loss for level in path.curve.levels]
+
+
+@pytest.mark.slow
+def test_a_figure_and_a_text(path):
+    figure = path.plot()
+    assert list(figure.data[0].x) == [1, 2, 3, 5, 8]
+    assert str(path).startswith("3 columns are enough")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"keep": "1:9"}, "goes up to 9 sites, but .* has 8"),
+        ({"keep": "2:8", "must_keep": ["0", "1", "2"]}, "At the lowest level of the path: must_keep names 3 sites"),
+        ({"keep": "1:8", "start": "forest"}, "a path starts from all sites"),
+        ({"keep": "1:8", "keep_schedule": "constant"}, "its own n"),
+        ({"keep": "1:8", "method": "gradient"}, "searched by the chain"),
+        ({"keep": "1:8", "macs": "5:10"}, "goes over one of them"),
+        ({"macs": "5:10", "parameters": "5:10"}, "goes over one of them"),
+        ({"keep": {"inputs": 3}}, "names kinds"),
+        ({"keep": "1:8", "groups": {"a": ["0", "1"]}}, "with groups"),
+        ({"keep": "4:8", "sites": "units", "validation": 0}, "validation=0"),
+    ],
+)
+def test_bad_input_is_refused_with_the_remedy(table, options, text):
+    with pytest.raises(ConfigError, match=text):
+        mcprune.prune_path(*table, progress=False, **options)
+
+
+def test_levels_are_taken_out_of_the_options():
+    levels, rest = split_levels({"keep": "5,10", "epochs": 3})
+    assert levels is not None
+    assert levels.numbers == (5, 10)
+    assert rest == {"keep": 5, "epochs": 3, "start": "all"}
+    levels, rest = split_levels({"keep": "auto", "macs": "10:20:2"})
+    assert levels is not None
+    assert (levels.unit, rest) == ("macs", {"macs": 10, "start": "all"})
+    assert split_levels({"keep": "auto"})[0] is None
+
+
+def test_what_is_a_range():
+    assert all(map(is_range, ["auto", "1:5", "1,5", [1, 2], range(3)]))
+    assert not any(map(is_range, [None, 5, "5", "inputs=3,units=4", {"inputs": 3}]))
+
+
+def test_stops_go_down_and_up():
+    assert stops_of([5, 10, 20], is_two_way=False) == (2, 1, 0)
+    assert stops_of([5, 10, 20], is_two_way=True) == (2, 1, 0, 1, 2)
