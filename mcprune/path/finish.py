@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.prepare import Splits
+from mcprune.path.ladder import Parameters
 from mcprune.session.build.planner import make_plan
+from mcprune.session.checkpoints.classifiers import classifiers_content
 from mcprune.session.finish.finalize import SearchResult, finalize, write_mask
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import make_search, record_events, start_event
 from mcprune.session.search import Search
+from mcprune.storage.checkpoint import packed
 from mcprune.storage.events import Event, Note
 from mcprune.storage.folder import RunFolder
+from mcprune.storage.layout import CLASSIFIERS
 from mcprune.storage.path_curve import Level
 
 
@@ -30,7 +33,7 @@ def finish_level(
     level: Level,
     interrupt: Interrupt,
     folder: Path | None = None,
-    parameters: dict[str, torch.Tensor] | None = None,
+    parameters: Parameters | None = None,
     model: nn.Module | None = None,
     function: Callable[..., object] | None = None,
 ) -> Iterator[Event]:
@@ -45,8 +48,8 @@ def finish_level(
     interrupt : Interrupt
     folder : Path, optional
         Where the run is written.
-    parameters : dict of str to tensor, optional
-        Of the classifier of the search.
+    parameters : Parameters, optional
+        Of the classifiers of the search.
     model : nn.Module, optional
         The user's own classifier.
     function : callable, optional
@@ -62,7 +65,8 @@ def finish_level(
         plan = make_plan(config, rows, model, function=function)
         search = make_search(config, plan, began)
         if parameters is not None:
-            plan.model.load_state_dict(parameters)
+            for gated, own in zip(plan.stack, parameters, strict=True):
+                gated.model.load_state_dict(own)
         if target is not None:
             target.config = plan.config
             target.start()
@@ -86,5 +90,8 @@ def _events(
     result = SearchResult(mask, search.position().copy(), gates, search.cost(), hardened)
     if folder is not None:
         write_mask(plan, result, folder)
+    classifiers = classifiers_content(search, mask)
+    if folder is not None:
+        folder.write_bytes(CLASSIFIERS, packed(classifiers))
     yield hardened
-    yield from finalize(plan, result, folder, began, interrupt)
+    yield from finalize(plan, result, folder, began, interrupt, classifiers)

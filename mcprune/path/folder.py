@@ -6,13 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from mcprune.config.schema import Config, make_config
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, FolderError
-from mcprune.path.result import Parameters, PathResult
+from mcprune.path.result import OfLevels, PathResult
 from mcprune.report.path_view import write_path_page
 from mcprune.session.build.dataset import load_dataset
 from mcprune.storage.atomic import write_whole
@@ -54,7 +55,7 @@ def check_path_folder(folder: Path, *, force: bool) -> None:
         )
 
 
-def write_path(folder: Path, path: PathResult, parameters: Parameters) -> None:
+def write_path(folder: Path, path: PathResult, parameters: OfLevels) -> None:
     """Write the curve and the page of a path; exported levels of an earlier one are removed.
 
     Raises
@@ -71,7 +72,10 @@ def write_path(folder: Path, path: PathResult, parameters: Parameters) -> None:
                 shutil.rmtree(old)
         write_whole(folder / CURVE, (json.dumps(plain(content), indent=1, allow_nan=False) + "\n").encode())
         tensors = {
-            f"{level}/{name}": one.contiguous() for level, part in parameters.items() for name, one in part.items()
+            f"{level}/{place}/{name}": tensor.contiguous()
+            for level, parts in parameters.items()
+            for place, part in enumerate(parts)
+            for name, tensor in part.items()
         }
         (folder / CLASSIFIERS).unlink(missing_ok=True)
         if 0 < sum(one.nbytes for one in tensors.values()) <= MOST_BYTES:
@@ -114,9 +118,10 @@ def load_path(folder: str | Path) -> PathResult:
         raise ConfigError(
             f"The rows of the path in {str(folder)!r} came from Python and are not in its folder. Use the PathResult there."
         )
-    parameters: Parameters = {}
+    parts: dict[int, dict[int, dict[str, torch.Tensor]]] = {}
     if (place / CLASSIFIERS).exists():
         for key, tensor in load_file(place / CLASSIFIERS).items():
-            level, _, name = key.partition("/")
-            parameters.setdefault(int(level), {})[name] = tensor
+            level, number, name = key.split("/", 2)
+            parts.setdefault(int(level), {}).setdefault(int(number), {})[name] = tensor
+    parameters = {level: tuple(part for _, part in sorted(members.items())) for level, members in parts.items()}
     return PathResult(curve, config, load_dataset(config), parameters, folder=place)

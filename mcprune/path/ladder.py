@@ -31,18 +31,20 @@ LEAST_BLOCKS = 3
 # Selectors of columns whose masks are candidates of every level of a table.
 SELECTORS = ("forest", "l1")
 
+Parameters = tuple[dict[str, torch.Tensor], ...]  # of each classifier of the search
+
 
 class Candidate(NamedTuple):
-    """A mask (N,) for a level, by its place; the way to it; and the parameters of the classifier that was trained with it."""
+    """A mask (N,) for a level, by its place; the way to it; and the parameters of the classifiers that were trained with it."""
 
     place: int
     way: str
     mask: BoolArray
-    parameters: dict[str, torch.Tensor] | None = None
+    parameters: Parameters | None = None
 
 
 class Recorder(Callback):
-    """Notes the last mask of each stop, and the classifier's parameters at its end.
+    """Notes the last mask of each stop, and the parameters of the classifiers at its end.
 
     Parameters
     ----------
@@ -53,14 +55,14 @@ class Recorder(Callback):
     ----------
     masks : dict of int to ndarray of bool, shape (N,)
         By stop.
-    parameters : dict of int to dict of str to tensor
+    parameters : dict of int to Parameters
         By stop.
     """
 
     def __init__(self, stairs: Stairs, search: Search) -> None:
         self.stairs, self.search = stairs, search
         self.masks: dict[int, BoolArray] = {}
-        self.parameters: dict[int, dict[str, torch.Tensor]] = {}
+        self.parameters: dict[int, Parameters] = {}
 
     def on_block(self, search: SearchView, info: BlockInfo) -> None:
         """See `Callback.on_block`."""
@@ -70,8 +72,10 @@ class Recorder(Callback):
             return
         self.masks[stop] = search.position() > 0
         if done == pace.blocks or after != stop:
-            state = search.plan.model.state_dict()
-            self.parameters[stop] = {name: tensor.detach().clone() for name, tensor in state.items()}
+            self.parameters[stop] = tuple(
+                {name: tensor.detach().clone() for name, tensor in gated.model.state_dict().items()}
+                for gated in search.plan.stack
+            )
 
 
 def stops_of(levels: Sequence[int], *, is_two_way: bool) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
 from mcprune.path.finish import finish_level
+from mcprune.path.ladder import Parameters
 from mcprune.path.run import level_config
 from mcprune.report.path_view import path_figure, sentences
 from mcprune.report.screens.choose import progress_screen
@@ -26,7 +27,7 @@ from mcprune.storage.path_curve import Curve, Level
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-Parameters = dict[int, dict[str, torch.Tensor]]
+OfLevels = dict[int, Parameters]
 
 
 class PathResult:
@@ -48,7 +49,7 @@ class PathResult:
         curve: Curve,
         config: Config,
         rows: Dataset | Splits,
-        parameters: Parameters,
+        parameters: OfLevels,
         *,
         model: nn.Module | None = None,
         function: Callable[..., object] | None = None,

@@ -54,7 +54,7 @@ def validation_share(plan: Plan) -> FloatArray:
 def _trained(plan: Plan, refit: Refit, candidate: Candidate, should_stop: Callable[[], bool]) -> torch.nn.Module:
     """Return a small model that was trained on the training rows."""
     if candidate.parameters is not None:
-        plan.model.load_state_dict(candidate.parameters)
+        plan.model.load_state_dict(candidate.parameters[0])
     is_fresh = plan.retrain.is_retrained and plan.retrain.finetune != "warm"
     small = refit.small(candidate.mask, plan.runtime.seed) if is_fresh else refit.cut(plan.model, candidate.mask)
     if plan.retrain.finetune in ("none", "least-squares"):
