@@ -12,7 +12,7 @@ from mcprune.models.modes import is_fully_frozen, use_training_mode
 from mcprune.random import Stream, generator, step_noise
 from mcprune.training.adam import one_cycle
 from mcprune.training.distill import DistillationTargets
-from mcprune.training.steps import adam, add_noise, autocast, mean_loss
+from mcprune.training.steps import adam, add_noise, autocast, mean_loss, threads_of_steps
 
 
 def fit(
@@ -79,7 +79,7 @@ def fit(
     loss = torch.zeros(())
     scaled = None if weights is None else weights / weights.mean()
     done = 0
-    with step_noise(seed, 0):
+    with threads_of_steps([model], features[0].numel(), size), step_noise(seed, 0):
         for _ in range(epochs):
             order = torch.from_numpy(draw.permutation(rows)).to(features.device)
             for first in range(0, steps * size, size):

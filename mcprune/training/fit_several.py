@@ -13,6 +13,7 @@ from mcprune.errors import NumericalError
 from mcprune.random import Stream, generator, noise_generator
 from mcprune.training.adam import AdamW, one_cycle
 from mcprune.training.stacked_mlp import StackedMLP, have_one_shape
+from mcprune.training.steps import threads_of_steps
 
 
 def can_fit_at_once(models: Sequence[nn.Module]) -> bool:
@@ -68,24 +69,25 @@ def fit_several(
     scaled = None if weights is None else weights / weights.mean()
     which = torch.arange(count, device=features.device)[:, None]
     loss, done = torch.zeros(()), 0
-    for _ in range(epochs):
-        order = torch.from_numpy(np.stack([draw.permutation(rows) for draw in draws])).to(features.device)
-        for first in range(0, steps * size, size):
-            part = order[:, first : first + size]
-            seen = features[which, part]
-            if input_noise:
-                drawn = [torch.randn(seen.shape[1:], generator=one) for one in noise]
-                seen = seen + input_noise * torch.stack(drawn).to(seen)
-            logits = stack.forward(seen)
-            loss = functional.cross_entropy(logits.flatten(0, 1), targets[part].flatten(), reduction="none")
-            loss = (loss if scaled is None else loss * scaled[part].flatten()).sum() / size
-            optimizer.learning_rate, optimizer.beta = one_cycle(done, epochs * steps, 2 * learning_rate)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            done += 1
-            if should_stop():
-                raise KeyboardInterrupt
+    with threads_of_steps(models, features.shape[-1], size):
+        for _ in range(epochs):
+            order = torch.from_numpy(np.stack([draw.permutation(rows) for draw in draws])).to(features.device)
+            for first in range(0, steps * size, size):
+                part = order[:, first : first + size]
+                seen = features[which, part]
+                if input_noise:
+                    drawn = [torch.randn(seen.shape[1:], generator=one) for one in noise]
+                    seen = seen + input_noise * torch.stack(drawn).to(seen)
+                logits = stack.forward(seen)
+                loss = functional.cross_entropy(logits.flatten(0, 1), targets[part].flatten(), reduction="none")
+                loss = (loss if scaled is None else loss * scaled[part].flatten()).sum() / size
+                optimizer.learning_rate, optimizer.beta = one_cycle(done, epochs * steps, 2 * learning_rate)
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                done += 1
+                if should_stop():
+                    raise KeyboardInterrupt
     for model in models:
         model.eval()
     if not bool(torch.isfinite(loss)):

@@ -11,6 +11,7 @@ from torch.nn import functional
 from mcprune.random import step_noise
 from mcprune.training.adam import AdamW
 from mcprune.training.stacked_mlp import StackedMLP, have_one_shape
+from mcprune.training.steps import threads_of_steps
 from mcprune.training.trainer import Trainer, TrainerState, swap_inputs
 from mcprune.types import Float32Array, FloatArray
 
@@ -54,31 +55,35 @@ class StackedSteps:
         is_swapped = swaps > 0 and dropped.size > 0
         plain = torch.from_numpy(gates).to(self._features)
         loss = torch.zeros(())
-        for number in range(count):
-            rows = torch.stack(
-                [trainer.next_rows(member) for trainer, member in zip(self.trainers, members, strict=True)]
-            )
-            columns = None
-            if is_swapped:
-                drawn = [
-                    swap_inputs(member.draw, rows.shape[1], gates, kept, dropped, swaps, may_leave_out=True)
-                    for member in members
-                ]
-                shown = torch.from_numpy(np.stack([one for one, _ in drawn])).to(self._features)
-                live = [one for _, one in drawn if one is not None]
-                columns = torch.from_numpy(np.stack(live)).to(rows.device) if live else None
-            else:
-                shown = plain
-            seen = self._features[rows] if columns is None else self._features[rows[:, :, None], columns[:, None, :]]
-            logits = self._model.forward(seen * shown, columns, scales[number])
-            loss = functional.cross_entropy(logits.flatten(0, 1), self._targets[rows].flatten(), reduction="none")
-            loss = loss.view(rows.shape)
-            if self._weights is not None:
-                loss = loss * self._weights.gather(1, rows)
-            loss = loss.mean(dim=1).sum()
-            self._optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            self._optimizer.step()
+        models = [trainer.gated.model for trainer in self.trainers]
+        with threads_of_steps(models, self._features[0].numel(), first.batch_size):
+            for number in range(count):
+                rows = torch.stack(
+                    [trainer.next_rows(member) for trainer, member in zip(self.trainers, members, strict=True)]
+                )
+                columns = None
+                if is_swapped:
+                    drawn = [
+                        swap_inputs(member.draw, rows.shape[1], gates, kept, dropped, swaps, may_leave_out=True)
+                        for member in members
+                    ]
+                    shown = torch.from_numpy(np.stack([one for one, _ in drawn])).to(self._features)
+                    live = [one for _, one in drawn if one is not None]
+                    columns = torch.from_numpy(np.stack(live)).to(rows.device) if live else None
+                else:
+                    shown = plain
+                seen = (
+                    self._features[rows] if columns is None else self._features[rows[:, :, None], columns[:, None, :]]
+                )
+                logits = self._model.forward(seen * shown, columns, scales[number])
+                loss = functional.cross_entropy(logits.flatten(0, 1), self._targets[rows].flatten(), reduction="none")
+                loss = loss.view(rows.shape)
+                if self._weights is not None:
+                    loss = loss * self._weights.gather(1, rows)
+                loss = loss.mean(dim=1).sum()
+                self._optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                self._optimizer.step()
         for member in members:
             member.steps += count
         first.check(loss.detach(), members[0].steps)

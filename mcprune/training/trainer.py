@@ -19,7 +19,7 @@ from mcprune.sites.gates import GatedModel
 from mcprune.sites.space import SearchSpace
 from mcprune.training.adam import AdamW
 from mcprune.training.batches import OrderState, RowOrder
-from mcprune.training.steps import adam, add_noise, autocast, mean_loss, swap_sites
+from mcprune.training.steps import adam, add_noise, autocast, mean_loss, swap_sites, threads_of_steps
 from mcprune.types import Float32Array, FloatArray, IntArray
 
 # Dropped sites that the rows of a step swap in: the columns of the others need not be multiplied by zeros.
@@ -180,7 +180,10 @@ class Trainer:
         use_training_mode(self.gated.model)
         plain = torch.from_numpy(gates).to(self.features)
         loss = torch.zeros(())
-        with step_noise(self.seed, state.steps):
+        with (
+            threads_of_steps([self.gated.model], self.features[0].numel(), self.batch_size),
+            step_noise(self.seed, state.steps),
+        ):
             for _ in range(count):
                 rows = self.next_rows(state)
                 seen, columns = None, None
