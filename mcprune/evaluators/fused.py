@@ -230,7 +230,9 @@ class FusedEvaluator:
             if numba.get_num_threads() == 1:
                 result = mlp_kernels.evaluate(*self._arguments(replica, *move, False, *screen))
             else:
-                result = mlp_kernels.evaluate_parallel(*self._arguments(replica, *move, *screen))
+                result = mlp_kernels.evaluate_parallel(
+                    *self._arguments(replica, *move, *screen), numba.get_num_threads()
+                )
             out[replica], self.seen[replica] = result
         return out
 
@@ -325,11 +327,14 @@ class FusedEvaluator:
         pre, losses, stages, first = self._forward(gates)
         outputs = _aligned_zeros(1, self._outputs)[0]
         for number, (out, shape) in enumerate(zip(pre, self.shapes, strict=True)):
-            matrix = _part(outputs, *shape[[mlp_kernels.PRE, mlp_kernels.PRE_ROWS, mlp_kernels.PRE_COLUMNS]])
+            place, sides, width = shape[mlp_kernels.PRE], shape[mlp_kernels.PRE_ROWS], shape[mlp_kernels.PRE_COLUMNS]
             if number < len(pre) - 2:
-                matrix[:, : out.shape[1]] = out.numpy()
-            else:  # by unit
-                torch.from_numpy(matrix)[:, : out.shape[0]].copy_(out.T)  # numpy transposes several times slower
+                _part(outputs, place, sides, width)[:, : out.shape[1]] = out.numpy()
+                continue
+            for start in range(0, self.rows, mlp_kernels.PART):  # by unit
+                rows = out[start : start + mlp_kernels.PART]
+                part = _part(outputs, place + start * sides, sides, min(mlp_kernels.PART, width - start))
+                torch.from_numpy(part)[:, : len(rows)].copy_(rows.T)  # numpy transposes several times slower
         base = _aligned_zeros(1, len(self.labels))[0]
         base[: self.rows] = losses
         return Cache(outputs, base, stages, first)

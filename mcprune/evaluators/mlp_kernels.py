@@ -2,8 +2,10 @@
 
 All numbers are float32. Widths are padded to multiples of 16, so that the inner loops have no remainder; the padding of the
 logits is a large negative number, whose exponential is 0. `pre` holds the outputs of each layer before the gates, the logits
-last. Most layers lie by row of the batch, (B, out). The last hidden layer and the logits lie by unit, (out, B), with B padded
-to a multiple of 16, because moves that enter there go through 16 rows at once (`_through_simd_rows`).
+last. Most layers lie by row of the batch, (B, out). The last hidden layer and the logits lie by unit, because moves that enter
+there go through 16 rows at once (`_through_part`): part after part of `PART` rows, each (out, PART), the last one narrower, with B
+padded to a multiple of 16. All candidates go through a part before any goes through the next one, so that its outputs stay in the
+processor's cache; rows that lie a power of two apart would also displace each other there.
 
 A move changes the signals of a few sites of one level: level 0 is the inputs, level l the units of hidden layer l. The
 pre-activations of the next layer change by one row of the weights for each changed site, and only the layers above are
@@ -42,6 +44,9 @@ RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
 # Columns of `shapes` (layers, 7): offsets of the weights, the bias and the outputs in their vectors, and their sides.
 WEIGHTS, INPUTS, OUTPUTS, BIAS, PRE, PRE_ROWS, PRE_COLUMNS = range(7)
 BLOCK = 16  # rows that go through the layers together
+PART = 512  # rows of a part of the layers that lie by unit; of 512 units they take 1 MiB
+# What a candidate's rows so far add up to: eight interleaved sums of the losses, sums of the changes and their squares, looks made.
+TALLY, DRIFT, SPREAD, LOOK = 11, 8, 9, 10
 PICKING = 1.5  # cost of gathering 16 scattered rows, in groups of 16 adjacent rows
 
 
@@ -72,8 +77,15 @@ def _bias(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
 
 @contracted_inline
 def _outputs(pre: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
-    """Return the outputs of a layer before the gates, (B, out) or (out, B padded)."""
+    """Return the outputs of a layer before the gates, (B, out), of a layer that lies by row."""
     return matrix_at(pre, shapes[layer, PRE], shapes[layer, PRE_ROWS], shapes[layer, PRE_COLUMNS])
+
+
+@contracted_inline
+def _part_of(pre: Float32Array, shapes: IntArray, layer: int, start: int) -> Float32Array:
+    """Return the part from row `start` on of the outputs of a layer that lies by unit, (out, PART) or less."""
+    units, columns = shapes[layer, PRE_ROWS], shapes[layer, PRE_COLUMNS]
+    return matrix_at(pre, shapes[layer, PRE] + start * units, units, min(PART, columns - start))
 
 
 @contracted_inline
@@ -161,11 +173,16 @@ def _store(block: Float32Array, rows: IntArray, first: int, count: int, pre: Flo
 
 
 @contracted_kernel
-def _store_by_unit(block: Float32Array, rows: IntArray, first: int, count: int, pre: Float32Array) -> None:
-    """Store a block of pre-activations (row, unit) by unit."""
-    for r in range(pre.shape[0]):
-        for q in range(count):
-            pre[r, rows[first + q]] = block[q, r]
+def _store_by_unit(
+    block: Float32Array, rows: IntArray, first: int, count: int, pre: Float32Array, shapes: IntArray, layer: int
+) -> None:
+    """Store a block of outputs (row, unit) of a layer that lies by unit."""
+    for q in range(count):
+        b = rows[first + q]
+        start = b // PART * PART
+        out = _part_of(pre, shapes, layer, start)
+        for r in range(out.shape[0]):
+            out[r, b - start] = block[q, r]
 
 
 @contracted_kernel
@@ -323,29 +340,51 @@ def _enter(
         lift_any(below, rows, first, units, steps, entries, entry_row, entry, gates, gate_row, is_relu, is_kept, out)
 
 
+@contracted_inline
+def _add_up(values: Float32Array, shares: FloatArray, start: int, whole: int, tally: FloatArray) -> None:
+    """Add the first `whole` losses of a part, a multiple of 8, to the sums that `mean_loss` and `weighted_mean` make."""
+    for first in range(0, whole, 8):
+        for q in range(8):
+            value = np.float64(values[first + q])
+            tally[q] += value * shares[start + first + q] if shares.shape[0] > 0 else value
+
+
 @contracted_kernel
-def _through_simd_rows(
+def _through_part(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
     shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, lowest: int, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool,
-    limit: float, now: float, looks: IntArray, quantile: float,
+    limit: float, now: float, looks: IntArray, quantile: float, start: int, tally: FloatArray,
 ) -> tuple[float, int]:  # fmt: skip
-    """Do what `_walk` does, for a move that enters at the last hidden layer or at the logits."""
-    padded, top = base.shape[0], shapes.shape[0] - 1
-    into, logit_rows = _outputs(pre, shapes, lowest), _outputs(pre, shapes, top)
-    below = _outputs(pre, shapes, max(lowest - 1, 0))
+    """Take a move that enters at the last hidden layer or at the logits through the part of the rows from `start` on.
+
+    Returns what `_walk` returns once the candidate is decided, as after the last part, else (0, 0); `tally` (TALLY,) holds what its
+    rows so far add up to. `gates` are those of the position before and after, also when settling.
+    """
+    top = shapes.shape[0] - 1
+    padded = min(PART, base.shape[0] - start)
+    total = min(PART, total_rows - start)
+    into, logit_rows = _part_of(pre, shapes, lowest, start), _part_of(pre, shapes, top, start)
     entry, last, last_bias = _weights(net, shapes, lowest), _weights(net, shapes, top), _bias(net, shapes, top)
+    own_base, own_labels = base[start : start + padded], labels[start : start + padded]
     steps = _aligned(size * padded).reshape((np.int64(size), padded))
-    steps[:, total_rows:] = np.float32(0.0)
+    steps[:, total:] = np.float32(0.0)
     active = np.zeros(padded, np.uint8)
     entry_row = np.empty(size, np.int32)
+    before_gates = np.empty(size, np.float32)
     entries = 0
     for m in range(size):
         unit = local[sites[m]]
         if level[sites[m]] == lowest:
+            if lowest == top and lowest > 0:
+                below = _part_of(pre, shapes, lowest - 1, start)
+            elif lowest > 0:
+                below = _outputs(pre, shapes, lowest - 1)[start : start + total]
+            else:
+                below = into
             _simd_steps(
-                features, pitch, below, first_gates, gates, unit, changed[m], lowest, lowest == top, code, steps[entries],
-                active, total_rows,
+                features[start:], pitch, below, first_gates, gates, unit, changed[m], lowest, lowest == top, code,
+                steps[entries], active, total,
             )  # fmt: skip
             entry_row[entries] = unit
             entries += 1
@@ -354,17 +393,16 @@ def _through_simd_rows(
     for m in range(size):
         unit, stage = local[sites[m]], level[sites[m]]
         if stage > 0:
+            before_gates[m] = gates[stage - 1, unit]
             gates[stage - 1, unit] = changed[m]
-        elif settling:
-            first_gates[unit] = changed[m]
-    rows, count = _active_rows(active, total_rows, settling)
+    rows, count = _active_rows(active, total, settling)
     is_picked = count < padded
-    targets, before, moved = labels, base, active
+    targets, before, moved = own_labels, own_base, active
     if is_picked:
         for q in range(count):
             for m in range(entries):
                 steps[m, q] = steps[m, rows[q]]  # rows increase, so no value is overwritten before it is read
-        targets, before, moved = labels[rows], base[rows], np.ones(rows.size, np.uint8)
+        targets, before, moved = own_labels[rows], own_base[rows], np.ones(rows.size, np.uint8)
         steps[:, count : rows.size] = np.float32(0.0)
     classes = logit_rows.shape[0]
     logits = _aligned(16 * classes)
@@ -372,9 +410,8 @@ def _through_simd_rows(
     is_relu, units = lowest < top and code == RELU, into.shape[0]
     signals = logits if lowest == top else _aligned(16 * units)
     groups = active.view(np.uint64)
-    mine = base if settling else np.empty(rows.size, np.float32)
-    look = 0
-    drift = spread = 0.0
+    mine = own_base if settling else np.empty(rows.size, np.float32)
+    look = np.int64(tally[LOOK])
     for first in range(0, count, 16):
         if is_picked or groups[first // 8] | groups[first // 8 + 1]:
             _enter(
@@ -392,26 +429,46 @@ def _through_simd_rows(
                             logit_rows[c, first + q] = logits[16 * c + q]
             entropies(logits, classes, targets, first, moved, before, mine)
         else:
-            mine[first : first + 16] = base[first : first + 16]
+            mine[first : first + 16] = own_base[first : first + 16]
         if look < looks.shape[0]:
             for q in range(first, min(first + 16, count)):
                 change = np.float64(mine[q]) - before[q]
                 if shares.shape[0] > 0:
-                    change *= shares[rows[q]]
-                drift += change
-                spread += change * change
-            seen = rows[first + 16] if first + 16 < count else total_rows
+                    change *= shares[start + rows[q]]
+                tally[DRIFT] += change
+                tally[SPREAD] += change * change
+            seen = min(start + (rows[first + 16] if first + 16 < count else padded), total_rows)
             if seen >= looks[look] and seen < total_rows:
-                if _is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
-                    return now + drift / seen, seen
+                if _is_hopeless(tally[DRIFT], tally[SPREAD], seen, total_rows, limit - now, quantile):
+                    _put_back(gates, level, local, size, sites, before_gates)
+                    return now + tally[DRIFT] / seen, seen
                 while look < looks.shape[0] and looks[look] <= seen:
                     look += 1
+    tally[LOOK] = look
+    _put_back(gates, level, local, size, sites, before_gates)
     if is_picked:
-        all_rows = base.copy()
+        part = own_base.copy()
         for q in range(count):
-            all_rows[rows[q]] = mine[q]
-        return row_mean(all_rows, shares, total_rows), total_rows
-    return row_mean(mine, shares, total_rows), total_rows
+            part[rows[q]] = mine[q]
+        mine = part
+    whole = total - total % 8
+    _add_up(mine, shares, start, whole, tally)
+    if start + PART < total_rows:
+        return 0.0, 0
+    loss = ((tally[0] + tally[1]) + (tally[2] + tally[3])) + ((tally[4] + tally[5]) + (tally[6] + tally[7]))
+    for q in range(whole, total):
+        loss += np.float64(mine[q]) * shares[start + q] if shares.shape[0] > 0 else np.float64(mine[q])
+    return loss / total_rows, total_rows
+
+
+@contracted_inline
+def _put_back(
+    gates: Float32Array, level: IntArray, local: IntArray, size: int, sites: IntArray, before: Float32Array
+) -> None:
+    """Give the gates of a move's units the values that they had before it; of a site that changes twice the first one."""
+    for m in range(size - 1, -1, -1):
+        if level[sites[m]] > 0:
+            gates[level[sites[m]] - 1, local[sites[m]]] = before[m]
 
 
 @contracted_kernel
@@ -423,7 +480,7 @@ def _through_layers(
 ) -> tuple[float, int]:  # fmt: skip
     """Do what `_walk` does, for a move that enters below the last hidden layer."""
     layers = shapes.shape[0]
-    into, logit_rows = _outputs(pre, shapes, lowest), _outputs(pre, shapes, layers - 1)
+    into = _outputs(pre, shapes, lowest)
     below = _outputs(pre, shapes, max(lowest - 1, 0))
     entry = _weights(net, shapes, lowest)
     steps = np.empty((total_rows, size), np.float32)
@@ -465,10 +522,10 @@ def _through_layers(
         part = min(BLOCK, count - first)
         _entry(into, steps, rows, first, part, entries, entry_row, entry, block)
         for layer in range(lowest + 1, layers):
-            if settling and layer < layers - 1:
-                _store(block, rows, first, part, _outputs(pre, shapes, layer - 1))
+            if settling and layer == layers - 1:
+                _store_by_unit(block, rows, first, part, pre, shapes, layer - 1)
             elif settling:
-                _store_by_unit(block, rows, first, part, _outputs(pre, shapes, layer - 1))
+                _store(block, rows, first, part, _outputs(pre, shapes, layer - 1))
             _next_layer(
                 block, part, gates, layer - 1, _weights(net, shapes, layer), _bias(net, shapes, layer), code, spare, picked,
                 other,
@@ -485,7 +542,7 @@ def _through_layers(
             spread += change * change
             mine[b] = value
         if settling:
-            _store_by_unit(block, rows, first, part, logit_rows)
+            _store_by_unit(block, rows, first, part, pre, shapes, layers - 1)
         # All rows before the next active one are known: the inactive ones among them do not change.
         seen = rows[first + part] if first + part < count else total_rows
         if look < looks.shape[0] and seen >= looks[look] and seen < total_rows:
@@ -497,31 +554,78 @@ def _through_layers(
 
 
 @contracted_inline
-def _walk(
-    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
-    local: IntArray, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool, limit: float,
-    now: float, looks: IntArray, quantile: float,
-) -> tuple[float, int]:  # fmt: skip
-    """Return the mean loss of one candidate. `gates` become the candidate's; when settling, so do pre, base and first_gates.
-
-    At the row counts in `looks` the mean so far may reject the candidate early, see `_is_hopeless`. Returns the loss (an
-    estimate above the limit after an early rejection) and the number of rows that it was computed from.
-    """
-    lowest = shapes.shape[0]
+def _lowest(level: IntArray, size: int, sites: IntArray, layers: int) -> int:
+    """Return the lowest level of a move's sites."""
+    lowest = layers
     for m in range(size):
         lowest = min(lowest, level[sites[m]])
-    if lowest >= shapes.shape[0] - 2:
-        result = _through_simd_rows(
+    return lowest
+
+
+@contracted_kernel
+def _settle(
+    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    local: IntArray, size: int, sites: IntArray, changed: Float32Array, code: int,
+) -> float:  # fmt: skip
+    """Make one move in place and return its mean loss: pre, base, gates and first_gates become those of the new position."""
+    looks = np.empty(0, np.int64)
+    lowest = _lowest(level, size, sites, shapes.shape[0])
+    if lowest < shapes.shape[0] - 2:
+        return _through_layers(
             features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, lowest,
-            size, sites, changed, code, settling, limit, now, looks, quantile,
-        )  # fmt: skip
-    else:
-        result = _through_layers(
+            size, sites, changed, code, True, np.inf, 0.0, looks, 0.0,
+        )[0]  # fmt: skip
+    tally = np.zeros(TALLY)
+    loss = 0.0
+    for start in range(0, total_rows, PART):
+        loss, _ = _through_part(
             features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, lowest,
-            size, sites, changed, code, settling, limit, now, looks, quantile,
+            size, sites, changed, code, True, np.inf, 0.0, looks, 0.0, start, tally,
         )  # fmt: skip
-    return result
+    for m in range(size):
+        unit, stage = local[sites[m]], level[sites[m]]
+        if stage > 0:
+            gates[stage - 1, unit] = changed[m]
+        else:
+            first_gates[unit] = changed[m]
+    return loss
+
+
+@contracted_kernel
+def _evaluate_some(
+    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, limits: FloatArray,
+    now: float, looks: IntArray, quantile: float, offset: int, stride: int, out: FloatArray, seen: IntArray,
+) -> None:  # fmt: skip
+    """Write the losses of every `stride`-th candidate from `offset` on, and the numbers of rows that they were computed from."""
+    layers = shapes.shape[0]
+    lowest = np.empty(size.shape[0], np.int64)
+    own_gates = gates.copy()
+    is_by_part = False
+    for k in range(offset, size.shape[0], stride):
+        lowest[k] = _lowest(level, size[k], sites[k], layers)
+        if size[k] > 0 and lowest[k] < layers - 2:
+            out[k], seen[k] = _through_layers(
+                features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates.copy(), first_gates, level, local,
+                lowest[k], size[k], sites[k], changed[k], code, False, limits[k], now, looks, quantile,
+            )  # fmt: skip
+        elif size[k] > 0:
+            is_by_part = True
+    if not is_by_part:
+        return
+    tally = np.zeros((size.shape[0], TALLY))
+    for start in range(0, total_rows, PART):
+        for k in range(offset, size.shape[0], stride):
+            if size[k] > 0 and seen[k] == 0:
+                loss, rows = _through_part(
+                    features, pitch, total_rows, labels, pre, net, shapes, base, shares, own_gates, first_gates, level,
+                    local, lowest[k], size[k], sites[k], changed[k], code, False, limits[k], now, looks, quantile, start,
+                    tally[k],
+                )  # fmt: skip
+                if rows > 0:
+                    out[k], seen[k] = loss, rows
 
 
 @contracted_kernel
@@ -558,12 +662,19 @@ def evaluate(
     """
     out = np.full(size.shape[0], np.nan)
     seen = np.zeros(size.shape[0], np.int64)
+    if not settling:
+        _evaluate_some(
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, size, sites,
+            changed, code, limits, now, looks, quantile, 0, 1, out, seen,
+        )  # fmt: skip
+        return out, seen
     for k in range(size.shape[0]):
         if size[k] > 0:
-            out[k], seen[k] = _walk(
-                features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates if settling else gates.copy(),
-                first_gates, level, local, size[k], sites[k], changed[k], code, settling, limits[k], now, looks, quantile,
+            out[k] = _settle(
+                features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local,
+                size[k], sites[k], changed[k], code,
             )  # fmt: skip
+            seen[k] = total_rows
     return out, seen
 
 
@@ -572,15 +683,14 @@ def evaluate_parallel(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
     shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, limits: FloatArray,
-    now: float, looks: IntArray, quantile: float,
+    now: float, looks: IntArray, quantile: float, threads: int,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
-    """Do what `evaluate` does without settling, on numba's threads."""
+    """Do what `evaluate` does without settling, on so many of numba's threads."""
     out = np.full(size.shape[0], np.nan)
     seen = np.zeros(size.shape[0], np.int64)
-    for k in numba.prange(size.shape[0]):
-        if size[k] > 0:
-            out[k], seen[k] = _walk(
-                features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates.copy(), first_gates, level, local,
-                size[k], sites[k], changed[k], code, False, limits[k], now, looks, quantile,
-            )  # fmt: skip
+    for offset in numba.prange(threads):
+        _evaluate_some(
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, size, sites,
+            changed, code, limits, now, looks, quantile, np.int64(offset), threads, out, seen,
+        )  # fmt: skip
     return out, seen

@@ -12,6 +12,7 @@ from mcprune.chain import moves, state
 from mcprune.errors import ModelError
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.fused import MOST_SITES, FusedEvaluator
+from mcprune.evaluators.mlp_kernels import PART
 from mcprune.models.mlp import MLP
 from mcprune.objectives.classification import CrossEntropy, ErrorRate
 from mcprune.sites.gates import GatedModel
@@ -197,6 +198,28 @@ def test_the_loss_of_an_accepted_candidate_is_that_of_the_position_bit_for_bit(w
         assert fused.current()[0] == losses[-1]
     assert len(set(losses)) > 40
     assert close(losses[-1], case.losses(gates(current.position, 1.0))[0], fused)
+
+
+@pytest.mark.parametrize("rows", [PART, PART + 1, 2 * PART + 77])
+@pytest.mark.parametrize("kinds", ["inputs", "inputs,units", "units:layers.2"])
+def test_several_parts_of_the_rows(kinds, rows, problem):
+    """A batch of more rows than a part: losses, positions and bits are those of the plain loop over all rows."""
+    case = problem(MLP(DEEP, seed=1), kinds, (N,), rows, transposed=True, classes=5)
+    train(case)
+    current = state.new_state(np.random.default_rng(0).normal(0.0, 3.0, (1, case.sites.size)), sharpness=1.0)
+    fused = FusedEvaluator(case.gated, CrossEntropy())
+    fused.begin(case.x, case.y, current.position, 1.0)
+    for _ in range(8):
+        candidates = propose(current, PLANS["mixture"], 1.0)
+        usual = np.flatnonzero(candidates.size[0] > 0)
+        losses = fused.losses(current, candidates)[0]
+        assert (fused.seen[0, usual] == rows).all()
+        assert close(losses[usual], case.losses(gates(moves.dense(current, candidates)[0, usual], 1.0)), fused).all()
+        index = int(usual[-1])
+        go(current, candidates, index, 1.0)
+        fused.moved(current.position, candidates, np.array([index]))
+        assert fused.current()[0] == losses[index]
+        assert close(fused.current(), case.losses(gates(current.position, 1.0)), fused).all()
 
 
 def test_replicas_stand_apart(problem):
