@@ -42,7 +42,9 @@ def test_small_steps_take_one_thread_and_large_ones_all():
     [
         nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)),
         nn.LSTM(20, 2),
-        nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)),  # four tokens of five numbers in a row
+        nn.Sequential(
+            nn.Linear(5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)
+        ),  # four tokens of five numbers in a row
         nn.Identity(),
     ],
 )
