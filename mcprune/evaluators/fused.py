@@ -227,12 +227,11 @@ class FusedEvaluator:
             now = mlp_kernels.row_mean(base, self.shares, self.rows) if looks.size else 0.0
             move = moves.size[replica], moves.sites[replica], changed[replica]
             screen = bounds[replica], now, looks, self._quantile
-            if numba.get_num_threads() == 1:
+            threads = numba.get_num_threads()
+            if threads == 1:
                 result = mlp_kernels.evaluate(*self._arguments(replica, *move, False, *screen))
             else:
-                result = mlp_kernels.evaluate_parallel(
-                    *self._arguments(replica, *move, *screen), numba.get_num_threads()
-                )
+                result = mlp_kernels.evaluate_parallel(*self._arguments(replica, *move, *screen, threads))
             out[replica], self.seen[replica] = result
         return out
 

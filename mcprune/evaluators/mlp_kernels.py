@@ -688,9 +688,10 @@ def evaluate_parallel(
     """Do what `evaluate` does without settling, on so many of numba's threads."""
     out = np.full(size.shape[0], np.nan)
     seen = np.zeros(size.shape[0], np.int64)
-    for offset in numba.prange(threads):
+    offsets = np.arange(threads)  # the variable of the loop is an unsigned number, a type of its own
+    for part in numba.prange(threads):
         _evaluate_some(
             features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, size, sites,
-            changed, code, limits, now, looks, quantile, np.int64(offset), threads, out, seen,
+            changed, code, limits, now, looks, quantile, offsets[part], threads, out, seen,
         )  # fmt: skip
     return out, seen
