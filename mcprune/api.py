@@ -10,6 +10,8 @@ from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
+from mcprune.path.call import path_of
+from mcprune.path.levels import is_auto
 from mcprune.problem import Options, Problem, Search, check_model, problem_and_rest, rows_of
 from mcprune.report.screens.choose import progress_screen
 from mcprune.results import Result, result_of_events
@@ -19,6 +21,7 @@ from mcprune.session.resume import resume_run
 from mcprune.session.steering.callbacks import Callback, Callbacks, Checkpoint
 from mcprune.session.steering.controller import Controller
 from mcprune.storage.events import Event
+from mcprune.storage.layout import check_free
 
 
 def prune(
@@ -41,8 +44,9 @@ def prune(
         Features, or without `y` a whole data set: by name or path, as a pair, or as one or two DataLoaders.
     y : array (rows,), optional
         Classes.
-    keep : int or dict of str to int, optional
-        n, or a number for each kind of site; by default a quarter of the sites.
+    keep : int, dict of str to int, or "auto", optional
+        n, or a number for each kind of site; by default a quarter of the sites. "auto" chooses n by a path: the fewest that are within
+        one standard error of the best (`prune_path`); the result then has its `curve`.
     model : nn.Module, str or None
         The classifier, see `Problem`. None: a multilayer perceptron.
     sites : str
@@ -93,7 +97,26 @@ def prune(
         **({} if sample_weight is None else {"sample_weight": sample_weight}),
         **options,
     }
-    return prune_problem(X if y is None else (X, y), model, chosen, callbacks, progress=progress)
+    data = X if y is None else (X, y)
+    if is_auto(keep):
+        return _prune_auto(data, model, chosen, tuple(callbacks), progress)
+    return prune_problem(data, model, chosen, callbacks, progress=progress)
+
+
+def _prune_auto(
+    data: object,
+    model: nn.Module | str | None,
+    options: Options,
+    callbacks: tuple[Callback, ...],
+    progress: bool | None,
+) -> Result:
+    """Return the result of the level of a path that is enough."""
+    options = dict(with_checkpoint(options, callbacks))
+    out, force = options.pop("out", None), bool(options.pop("force", False))
+    if out is not None:
+        check_free(Path(str(out)), force=force)
+    path = path_of(data, model, options, callbacks, progress)
+    return path.at(out=None if out is None else str(out), force=force, progress=progress)
 
 
 def prune_problem(

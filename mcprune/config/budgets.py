@@ -54,6 +54,11 @@ def site_counts(value: object) -> object:
 def _count(value: object) -> int:
     """Return one number of sites."""
     number = whole_number(value)
+    if number is None and isinstance(value, str) and (":" in value or value.strip().lower() == "auto"):
+        raise ValueError(
+            f"one number of sites is needed, got {value!r:.60}; mcprune path --keep {value:.40}, or prune_path, takes several and "
+            "says how many are enough"
+        )
     if number is None:
         raise ValueError(f"{FORM} is needed, got {value!r:.60}")
     if not 1 <= number <= LARGEST:

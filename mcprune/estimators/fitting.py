@@ -22,16 +22,21 @@ from mcprune.data.checks import as_features
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.targets import Label
 from mcprune.errors import ConfigError
+from mcprune.path.call import solve, split_levels
+from mcprune.path.levels import AUTO
 from mcprune.problem import Options, problem_and_rest
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search_planned
+from mcprune.storage.path_curve import Curve
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Whole weights are repeated rows while these are not more than so many, or so many times the rows.
 REPEATED, REPEATED_TIMES = 100_000, 8
+# Of the rows, kept from the search where n is chosen.
+AUTO_VALIDATION = 0.2
 # What an estimator has as a parameter, or decides itself.
 NOT_OPTIONS = ("keep", "sites", "seed", "objective", "must_keep", "must_drop", "data", "out")
 
@@ -134,6 +139,33 @@ def search_mask(
         torch.set_num_threads(threads)
         numba.set_num_threads(kernels)
     return plan, mask
+
+
+def search_auto(
+    dataset: Dataset, settings: Options, options: Options, function: Callable[..., object] | None = None
+) -> tuple[Config, Plan, BoolArray, Curve]:
+    """Choose n by a path; return the configuration and the plan of a fit with it, its mask, and the curve.
+
+    A part of the rows is kept from the search, and shows where more columns no longer help.
+
+    Raises
+    ------
+    McpruneError
+        What cannot be run, or diverged.
+    """
+    threads, kernels = torch.get_num_threads(), numba.get_num_threads()
+    levels, rest = split_levels({"keep": AUTO, **options})
+    config = config_of(dataset, {**settings, "validation": AUTO_VALIDATION}, rest)
+    try:
+        curve = solve(config, levels, dataset, (), function=function).curve
+    finally:
+        torch.set_num_threads(threads)
+        numba.set_num_threads(kernels)
+    config = config_of(dataset, {**settings, "keep": curve.enough.level}, options)
+    plan = make_plan(config, dataset, function=function)
+    mask = np.zeros(plan.sites.size, bool)
+    mask[list(curve.enough.indices)] = True
+    return config, plan, mask, curve
 
 
 def train_small(plan: Plan, mask: BoolArray) -> nn.Module:

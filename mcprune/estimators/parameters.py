@@ -32,5 +32,5 @@ def count_of(keep: object, columns: int) -> int:
         return max(1, round(float(keep) * columns))
     raise ConfigError(
         f"keep={keep!r}, but there are {columns} columns. Choose a whole number 1 <= keep <= {columns}, a share such as 0.25, "
-        "or None for a quarter of them."
+        "'auto', or None for a quarter of them."
     )

@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from mcprune.errors import ConfigError, DataError
 from mcprune.estimators.doubts import warn_of_doubts
 from mcprune.estimators.parameters import count_of, seed_of
+from mcprune.path.levels import is_auto
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need not wait for
@@ -45,9 +46,11 @@ class Searched(NamedTuple):
 class _MarkovFit(BaseEstimator):  # type: ignore[misc]
     """What both estimators share: parameters, checked rows, the search."""
 
+    support_: BoolArray
+
     def __init__(
         self,
-        keep: float | None = None,
+        keep: float | str | None = None,
         *,
         hidden: tuple[int, ...] = HIDDEN,
         epochs: int | None = None,
@@ -107,22 +110,28 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
             warn_of_doubts(names, features[used], of_used, [*(self.must_keep or ()), *(self.must_drop or ())])
         rows = self._rows(features, targets, weights, is_weighted)
         dataset = fitting.dataset_of_rows(rows, classes.tolist(), names)
-        config = fitting.config_of(
-            dataset, self._settings(columns), dict(self.options) if self.options is not None else {}
-        )
-        plan = None
+        settings, options = self._settings(columns), dict(self.options) if self.options is not None else {}
+        function = self.objective if callable(self.objective) else None
+        if is_auto(self.keep):
+            if self.estimator is not None:
+                raise ConfigError(
+                    'keep="auto" compares numbers of columns by a network, but estimator is given. Leave one of them out.'
+                )
+            config, chosen, self.support_, self.curve_ = fitting.search_auto(dataset, settings, options, function)
+            return Searched(chosen, rows, config)
+        config = fitting.config_of(dataset, settings, options)
+        plan: Plan | None = None
         if self.estimator is None:
-            function = self.objective if callable(self.objective) else None
             plan, mask = fitting.search_mask(config, dataset, function)
         else:
             mask = self._wrapped(rows, names, config)
-        self.support_: BoolArray = mask
+        self.support_ = mask
         return Searched(plan, rows, config)
 
     def _settings(self, columns: int) -> dict[str, object]:
         """Return what the parameters say, as options by flat name; defaults are left to the planner."""
         settings: dict[str, object] = {
-            "keep": count_of(self.keep, columns),
+            **({} if is_auto(self.keep) else {"keep": count_of(self.keep, columns)}),
             "objective": self.objective,
             "seed": seed_of(self.random_state),
         }
@@ -178,8 +187,8 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
 
     Parameters
     ----------
-    keep : int, float or None
-        n; a float is a share of the columns; None keeps a quarter, at least 1.
+    keep : int, float, 'auto' or None
+        n; a float is a share of the columns; None keeps a quarter, at least 1; 'auto' the fewest within one standard error of the best.
     hidden : tuple of int
         Widths of the classifier's hidden layers.
     epochs : int, optional
@@ -206,6 +215,8 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
     classes_ : ndarray
     n_features_in_ : int
     feature_names_in_ : ndarray of str, where the columns had names
+    curve_ : Curve, with keep='auto'
+        How good each number of columns was.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError
 from mcprune.path.folder import check_path_folder, write_path
-from mcprune.path.levels import Levels, parse_levels
+from mcprune.path.levels import AUTO, Levels, is_auto, parse_levels
 from mcprune.path.result import PathResult
 from mcprune.path.run import find_path
 from mcprune.problem import Options, problem_and_rest
@@ -24,7 +24,6 @@ from mcprune.session.interrupt import Interrupt
 from mcprune.session.steering.callbacks import Callback, Callbacks
 from mcprune.storage.events import Event
 
-AUTO = "auto"
 COSTS = ("macs", "parameters")
 # Options that a path sets itself, and why.
 FIXED = {"start": "starts from all sites", "keep_schedule": "has its own n(t), which stops at every level"}
@@ -77,8 +76,19 @@ def prune_path(
     >>> path.at(5).model.predict(X)  # doctest: +SKIP
     """
     chosen = {"keep": keep, "sites": sites, **({} if sample_weight is None else {"sample_weight": sample_weight})}
-    levels, rest = split_levels({**chosen, **options})
-    problem, others = problem_and_rest(model, X if y is None else (X, y), rest)
+    return path_of(X if y is None else (X, y), model, {**chosen, **options}, callbacks, progress)
+
+
+def path_of(
+    data: object,
+    model: nn.Module | str | None,
+    options: Options,
+    callbacks: Iterable[Callback] = (),
+    progress: bool | None = False,
+) -> PathResult:
+    """Do what `prune_path` does, with options by flat name."""
+    levels, rest = split_levels(options)
+    problem, others = problem_and_rest(model, data, rest)
     config = problem.config(None, others)
     out = None if config.runtime.out is None else Path(config.runtime.out)
     if out is not None:
@@ -161,15 +171,15 @@ def _split(options: Options) -> tuple[Levels | None, Options]:
             "Both macs and parameters have a range, but a path goes over one of them. Give the other one number."
         )
     if ranged:
-        if is_range(keep) and keep != AUTO:
+        if is_range(keep) and not is_auto(keep):
             raise ConfigError(
                 f"keep and {ranged[0]} have a range, but a path goes over one of them. Give the other one number."
             )
         levels = parse_levels(options[ranged[0]], ranged[0])
         rest = {**options, ranged[0]: levels.numbers[0]}
-        return levels, {name: value for name, value in rest.items() if not (name == "keep" and value == AUTO)}
+        return levels, {name: value for name, value in rest.items() if not (name == "keep" and is_auto(value))}
     rest = {name: value for name, value in options.items() if name != "keep"}
-    if keep is None or (isinstance(keep, str) and keep.strip().lower() == AUTO):
+    if keep is None or is_auto(keep):
         return None, rest
     levels = parse_levels(keep)
     return levels, {**rest, "keep": levels.numbers[0]}
@@ -178,5 +188,5 @@ def _split(options: Options) -> tuple[Levels | None, Options]:
 def is_range(value: object) -> bool:
     """Whether an option has several numbers, or asks for a choice among them."""
     if isinstance(value, str):
-        return value.strip().lower() == AUTO or ((":" in value or "," in value) and "=" not in value)
+        return is_auto(value) or ((":" in value or "," in value) and "=" not in value)
     return isinstance(value, Iterable) and not isinstance(value, dict)

@@ -10,6 +10,7 @@ import numpy as np
 from mcprune.config.budgets import LARGEST
 from mcprune.errors import ConfigError
 
+AUTO = "auto"
 LEVELS, MOST_LEVELS = 12, 200
 # Of `auto`: the largest number of sites that is tried.
 MOST_AUTO = 256
@@ -73,6 +74,11 @@ def parse_levels(value: object, unit: str = "sites") -> Levels:
     if len(levels) > MOST_LEVELS:
         raise ConfigError(f"{option}={_shown(value)} has {len(levels):,} levels. Give {MOST_LEVELS} or fewer.")
     return Levels(levels, unit)
+
+
+def is_auto(value: object) -> bool:
+    """Whether levels are to be chosen: "auto"."""
+    return isinstance(value, str) and value.strip().lower() == AUTO
 
 
 def geometric_levels(least: int, most: int, count: int = LEVELS) -> tuple[int, ...]:

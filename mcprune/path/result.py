@@ -68,7 +68,14 @@ class PathResult:
         """The smallest level within one standard error of the best one."""
         return self.curve.enough.level
 
-    def at(self, level: int | None = None, *, out: str | Path | None = None, progress: bool | None = False) -> Result:
+    def at(
+        self,
+        level: int | None = None,
+        *,
+        out: str | Path | None = None,
+        force: bool = False,
+        progress: bool | None = False,
+    ) -> Result:
         """Retrain the mask of a level, test it, and return the result of a run.
 
         Parameters
@@ -77,6 +84,8 @@ class PathResult:
             By default the one that is enough.
         out : path, optional
             A folder for it, as that of a run.
+        force : bool
+            Replace the run that the folder has.
         progress : bool, optional
             As that of `prune`.
 
@@ -93,7 +102,7 @@ class PathResult:
         number = self.enough if level is None else level
         one = self.level(number)
         config = level_config(self.config, self.curve.unit, number).replace(
-            out=None if out is None else str(out), compare="no"
+            out=None if out is None else str(out), force=force, compare="no"
         )
         events = []
         threads = torch.get_num_threads()
