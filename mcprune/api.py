@@ -292,6 +292,7 @@ def _running(
     problem: Problem, config: Config, controller: Controller | None, callbacks: Iterable[Callback]
 ) -> Iterator[Event]:
     """Return the events of a run that is about to start."""
+    _check_folder_options(config)
     return loop.run_on(
         config,
         problem.dataset(config),
@@ -301,6 +302,18 @@ def _running(
         problem.function,
         callbacks=callbacks,
     )
+
+
+def _check_folder_options(config: Config) -> None:
+    """Refuse options of a folder where the run writes none."""
+    if config.runtime.out is not None:
+        return
+    for name, default in (("checkpoint_every", "auto"), ("force", False)):
+        if config.is_set(name) and config.value(name) != default:
+            raise ConfigError(
+                f"{name}={config.value(name)!r} does nothing here: this run writes no folder. Leave it out, or name a folder, such "
+                "as out='runs/a'."
+            )
 
 
 def _folder_of(config: Config) -> Path | None:

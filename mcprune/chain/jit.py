@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -35,6 +36,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Seconds that a process waits for another one that compiles the same kernels, before it compiles them itself.
 PATIENCE = 300.0
+# Folders of other sources, such as those of another installation, that keep their machine code.
+KEPT = 8
 # The rooms with kernels, and what stands in a file that belongs to them.
 _ROOMS = (Path(__file__).parent, Path(__file__).parent / "ranks", Path(__file__).parents[1] / "evaluators")
 _MARKS = (b"chain.jit import", b"llvmlite")
@@ -85,10 +88,26 @@ def cache_folder() -> Path | None:
         return None
     for folder in candidates:
         with contextlib.suppress(OSError):
+            is_new = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
+            if is_new:
+                drop_unused(folder)
+            with contextlib.suppress(OSError):
+                os.utime(folder)  # its last use
             return folder
     return None
+
+
+def drop_unused(folder: Path) -> None:
+    """Remove the machine code of other sources and versions of numba beside a folder, but for the `KEPT` last used."""
+    others = []
+    for other in folder.parents[1].glob("numba-*/" + "[0-9a-f]" * len(folder.name)):
+        with contextlib.suppress(OSError):  # another process removes it too
+            others.append((other.stat().st_mtime, other))
+    others = [(used, other) for used, other in others if other != folder]
+    for _, other in sorted(others, reverse=True)[KEPT:]:
+        shutil.rmtree(other, ignore_errors=True)
 
 
 class _Locator(_CacheLocator):  # type: ignore[misc]  # numba has no types

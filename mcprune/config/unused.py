@@ -181,7 +181,7 @@ def check_effects(
     ConfigError
         Naming the option, what it needs, and what there is instead.
     """
-    idle = _of_chain(config, chain, evaluation) if traits.is_chain else []
+    idle = _of_chain(config, chain, evaluation, is_cold=traits.is_cold) if traits.is_chain else []
     idle.append(Idle(idle_after(finetune), "another --finetune", f"--finetune {finetune}", "finetune"))
     defaults: dict[str, object] = {}
     notes = []
@@ -203,16 +203,25 @@ def _default(config: Config, name: str) -> object:
     return type(config.sections()[entry.section]).model_fields[entry.field].default
 
 
-def _of_chain(config: Config, chain: ChainOptions, evaluation: Evaluation) -> list[Idle]:
+def _of_chain(config: Config, chain: ChainOptions, evaluation: Evaluation, *, is_cold: bool) -> list[Idle]:
     moves = {name for name, share in chain.moves.items() if share > 0}
     mixture, on = f"--moves {worded(chain.moves)}", f"--eval-on {evaluation.on}"
     idle = []
     if chain.is_by_rank:
         idle.append(Idle(BY_SIZE, "gates by the size of the weights, such as --gates hard", "--gates rank", "gates"))
-    if not moves & set(USES_DELTA):
+    uses_delta = bool(moves & set(USES_DELTA))
+    if not uses_delta:
         idle.append(Idle(("delta",), f"one of the moves {', '.join(USES_DELTA)}", mixture, "moves"))
     if "block" not in moves:
         idle.append(Idle(("move_sites",), "the move block", mixture, "moves"))
+    adapts_delta = uses_delta and chain.adapt_delta > 0
+    if is_cold and not chain.is_by_rank and not adapts_delta:
+        idle.append(Idle(("weight_bound",), "a temperature above 0", "--temperature 0", "temperature"))
+    learns = "informed" in moves and not is_cold
+    is_usual = chain.warm_up in (0.5, chain.keep_schedule.until)  # as a run records it
+    if not (adapts_delta or learns or chain.replicas > 1 or is_usual):
+        need = "something that adapts: --adapt-delta, several --replicas, or the move informed at a temperature above 0"
+        idle.append(Idle(("warm_up",), need, mixture, "moves"))
     if evaluation.on != "folds":
         idle.append(Idle(("eval_folds",), "--eval-on folds", on, "eval_on"))
     if evaluation.on != "held-out":

@@ -39,6 +39,7 @@ REPEATED, REPEATED_TIMES = 100_000, 8
 AUTO_VALIDATION = 0.2
 # What an estimator has as a parameter, or decides itself.
 NOT_OPTIONS = ("keep", "sites", "seed", "objective", "must_keep", "must_drop", "data", "out")
+FOLDER_OPTIONS = ("checkpoint_every", "force")  # a fit writes none
 
 
 class WeightedRows(NamedTuple):
@@ -116,6 +117,8 @@ def config_of(dataset: Dataset, settings: Options, options: Options) -> Config:
     for name in options:
         if name in NOT_OPTIONS:
             raise ConfigError(f"options names {name}, which is no option of a fit. Use the estimator's parameters.")
+        if name in FOLDER_OPTIONS:
+            raise ConfigError(f"options names {name}, but a fit writes no folder. Leave it out.")
     problem, rest = problem_and_rest(None, dataset, {"test": 0.0, "validation": 0.0, **settings, **options})
     return problem.config(None, rest)
 

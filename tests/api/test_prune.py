@@ -112,6 +112,16 @@ def test_a_folder_is_written_where_one_is_named(table, tmp_path):
     np.testing.assert_array_equal(loaded.predict(table[0]), result.model.predict(table[0]))
 
 
+@pytest.mark.parametrize("option", [{"checkpoint_every": "1"}, {"force": True}], ids=str)
+def test_options_of_a_folder_need_one(option, table, tmp_path):
+    (name,) = option
+    with pytest.raises(ConfigError, match=f"{name}=.* does nothing here: this run writes no folder"):
+        mcprune.prune(table, keep=2, **FEW, **option)
+    with pytest.raises(ConfigError, match=f"options names {name}, but a fit writes no folder"):
+        mcprune.MarkovSelector(2, options=option).fit(*table)
+    assert mcprune.prune(table, keep=2, out=str(tmp_path / "run"), **FEW, **option).folder == tmp_path / "run"
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [

@@ -133,3 +133,30 @@ def test_an_edit_of_any_file_with_kernels_changes_the_folder(tmp_path, monkeypat
             first = digest()
     finally:
         jit.sources_digest.cache_clear()
+
+
+def test_a_new_folder_drops_those_that_were_not_used_for_longest(tmp_path, monkeypatch):
+    folders = [
+        tmp_path / f"numba-{version}" / f"{digest:016x}" for digest, version in enumerate((*"12" * jit.KEPT, "1"))
+    ]
+    for age, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        (folder / "code.nbc").write_text("")
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    other = tmp_path / "numba-1" / "notes"  # nobody's machine code
+    other.mkdir()
+    new = tmp_path / "numba-2" / ("f" * 16)
+    monkeypatch.setattr(jit, "cache_candidates", lambda: [new])
+    jit.cache_folder.cache_clear()
+    try:
+        assert jit.cache_folder() == new
+        assert [folder.exists() for folder in folders] == [True] * jit.KEPT + [False] * (len(folders) - jit.KEPT)
+        assert other.exists()
+        folders[-1].mkdir()
+        os.utime(new, (1e9, 1e9))
+        jit.cache_folder.cache_clear()
+        jit.cache_folder()
+        assert folders[-1].exists()  # the folder was there before: nothing is looked for
+        assert new.stat().st_mtime > 1e9
+    finally:
+        jit.cache_folder.cache_clear()

@@ -25,7 +25,9 @@ def settled(facts, **options):
 
 # Options without effect; what they name instead; the change under which they have one.
 REFUSED = [
-    (FEW, {"weight_bound": 3.0, "gates": "rank"}, "--gates rank", {"gates": "hard"}),
+    (FEW, {"weight_bound": 3.0, "gates": "rank"}, "--gates rank", {"gates": "hard", "temperature": 1e-3}),
+    (FEW, {"weight_bound": 3.0, "gates": "hard", "temperature": 0}, "--temperature 0", {"temperature": "linear:0:1e-3"}),
+    (FEW, {"warm_up": 0.3, "moves": "exchange=1"}, "--moves exchange=1", {"replicas": 2, "temperature": 1e-3}),
     (FEW, {"move_sites": 3, "moves": "site=1"}, "--moves site=1", {"moves": "block=1,site=1"}),
     (FEW, {"delta": "linear:2:1", "moves": "exchange=1"}, "--moves exchange=1", {"moves": "site=1"}),
     (FEW, {"eval_folds": 7, "eval_on": "held-out"}, "--eval-on held-out", {"eval_on": "folds"}),
@@ -39,7 +41,10 @@ REFUSED = [
 NOTED = [
     (FEW, {"rejection": "modified"}, "--gates rank", {"gates": "hard"}),
     (FEW, {"start_weight": 2.0}, "--gates rank", {"gates": "sigmoid"}),
-    (FEW, {"weight_bound": 3.0}, "--gates rank", {"gates": "hard"}),
+    (FEW, {"weight_bound": 3.0}, "--gates rank", {"gates": "hard", "temperature": 1e-3}),
+    (FEW, {"weight_bound": 3.0, "gates": "hard"}, "--temperature 0", {"moves": "site=1", "adapt_delta": 0.4}),
+    (FEW, {"warm_up": 0.3}, "--moves site=1", {"moves": "site=1", "adapt_delta": 0.4}),
+    (WEIGHTS, {"sites": "weights", "warm_up": 0.3}, "--moves informed", {"temperature": 1e-3}),
     (FEW, {"move_sites": 3}, "--moves site=1", {"moves": "block=1,site=1"}),
     (FEW, {"delta": "linear:2:1", "gates": "hard"}, "--moves exchange=1", {"moves": "site=1"}),
     (WEIGHTS, {"sites": "weights", "delta": 2, "gates": "hard"}, "--moves informed", {"moves": "uniform=1"}),

@@ -63,7 +63,7 @@ def sweep_parser() -> Parser:
     )  # fmt: skip
     parser.option(
         "--score", metavar="{retrained,not-retrained}", choices=("retrained", "not-retrained"), default="retrained", group=own,
-        help="validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows; or of the hard mask with "
+        help="validation accuracy of the pruned model, retrained as in a run but on the training rows alone; or of the hard mask with "
         "the classifier of the search, which costs less (default: retrained)",
     )  # fmt: skip
     parser.option(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mcprune.data.prepare import Rows
 from mcprune.models.modes import redraw
 from mcprune.models.registry import describe, from_description
 from mcprune.random import step_noise
@@ -33,7 +34,7 @@ AT_ONCE = 2**22  # values of the rows of several classifiers, up to which these 
 
 
 class Refit:
-    """Small classifiers for the masks of a plan, trained on the training and validation rows.
+    """Small classifiers for the masks of a plan.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ class Refit:
         Polled after each step of training.
     deadline : float
         By time.monotonic; epochs that do not fit are left out.
+    rows : Rows, optional
+        Rows that train; by default the training and validation rows.
 
     Attributes
     ----------
@@ -49,14 +52,16 @@ class Refit:
         What was left out.
     """
 
-    def __init__(self, plan: Plan, should_stop: Callable[[], bool], deadline: float = math.inf) -> None:
+    def __init__(
+        self, plan: Plan, should_stop: Callable[[], bool], deadline: float = math.inf, rows: Rows | None = None
+    ) -> None:
         data = plan.splits
         self.should_stop = should_stop
         self.deadline = deadline
         self.shortened: list[str] = []
         self.plan = plan
         self._teacher: nn.Module | None = None
-        rows = data.all_but_test()
+        rows = data.all_but_test() if rows is None else rows
         self.x, self.y = (torch.from_numpy(part).to(plan.device) for part in rows[:2])
         self.weights = (
             None if rows.weights is None else torch.from_numpy(rows.weights.astype(np.float32)).to(plan.device)

@@ -25,11 +25,10 @@ from mcprune.session.loop import search
 from mcprune.studies.base import RESULTS, Options, Results, error_text, machine, write_json
 from mcprune.studies.sweep.study import Study, Taken
 from mcprune.studies.sweep.vary import Vary, corners
-from mcprune.training.fit import fit
 from mcprune.training.metrics import accuracy
 
 OBJECTIVES = {
-    "retrained": "validation accuracy of a fresh classifier on what the mask keeps, trained on the training rows",
+    "retrained": "validation accuracy of the pruned model, retrained as in a run, but on the training rows alone",
     "not-retrained": "validation accuracy of the hard mask with the classifier of the search",
 }
 
@@ -164,7 +163,7 @@ class Sweeper:
     def _score(self, values: Options, seed: int) -> float:
         """Return the validation accuracy of one search; no test row has a part in it.
 
-        `max_time` is that of the search and the training of its fresh classifier.
+        `max_time` is that of the search and the training of its pruned model.
         """
         began = time.monotonic()
         config = make_config(**{**self.sweep.options, **values, "seed": seed, "compare": "no"})
@@ -173,20 +172,11 @@ class Sweeper:
             if self.sweep.objective == "not-retrained":
                 assert validation_accuracy is not None  # __post_init__ has checked that there are validation rows
                 return validation_accuracy
-            deadline = began + plan.runtime.max_time
-            refit, data, settled = Refit(plan, lambda: interrupt.should_stop, deadline), plan.splits, plan.config
-            model = refit.small(mask, seed)
-            fit(
-                model, refit.columns(plan.rows(data.train.features), mask), torch.from_numpy(data.train.targets).to(plan.device),
-                epochs=refit.fitting_epochs(model, mask, plan.retrain.epochs), batch_size=plan.train.batch_size,
-                learning_rate=plan.retrain.learning_rate,
-                weight_decay=plan.retrain.weight_decay, seed=seed, input_noise=settled.retrain.input_noise or 0.0,
-                should_stop=refit.should_stop,
-                weights=None if refit.weights is None else refit.weights[: len(data.train.targets)],
-            )  # fmt: skip
-            rows = refit.columns(plan.rows(data.validation.features), mask)
-            targets = torch.from_numpy(data.validation.targets).to(plan.device)
-            return accuracy(model, rows, targets, weights=data.validation.weights)
+            refit = Refit(plan, lambda: interrupt.should_stop, began + plan.runtime.max_time, rows=plan.splits.train)
+            validation = plan.splits.validation
+            rows = refit.columns(plan.rows(validation.features), mask)
+            targets = torch.from_numpy(validation.targets).to(plan.device)
+            return accuracy(refit.pruned(mask, seed), rows, targets, weights=validation.weights)
 
     def results(self) -> Results:
         """Return the content of results.json: the setting, every trial of every process, the best first, importances."""

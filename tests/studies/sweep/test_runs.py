@@ -1,14 +1,19 @@
 """The trials of a sweep, without a command line."""
 
+import importlib
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("optuna", reason="the extra sweep is not installed")
 
+from mcprune.config.schema import make_config
 from mcprune.data.load import load
+from mcprune.session.build.planner import make_plan
 from mcprune.session.interrupt import own_signals
 from mcprune.studies.sweep.runs import Sweep, Sweeper
 from mcprune.studies.sweep.study import Study
@@ -68,8 +73,46 @@ def test_max_time_bounds_each_search_with_its_classifier(objective, tmp_path, mo
     epochs = {"epochs": 1_000_000, "retrain_epochs": 1_000_000}  # without a plan for the time this takes days
     options = {"keep": 4, "hidden": (16,), "threads": 1, "max_time": 1.0, **epochs}
     trained = []
-    monkeypatch.setattr("mcprune.studies.sweep.runs.fit", lambda *_, epochs, **more: trained.append(epochs))
+    monkeypatch.setattr(
+        "mcprune.session.finish.retrain.Refit.fit",
+        lambda self, model, mask, seed, epochs, *more: trained.append(epochs),
+    )
     score = Sweeper(Sweep(options, VARY, (0,), objective), load("wine"), tmp_path / "sweep")._score({}, 0)
     assert 0 <= score <= 1
     assert all(1 <= epochs < 1_000_000 for epochs in trained)
     assert len(trained) == (objective == "retrained")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "holds"),
+    [
+        ({}, "fit", lambda given: (given["amp"], given["distillation"], given["view"], given["weights"]) == (False,) + (None,) * 3),
+        ({"amp": True}, "fit", lambda given: given["amp"]),
+        ({"retrain_warp": 0.5}, "fit", lambda given: given["view"] is not None),
+        ({"retrain_distill": 2.0}, "fit", lambda given: given["distillation"] is not None),
+        ({"is_weighted": True}, "fit", lambda given: len(given["weights"]) == given["rows"]),
+        ({"finetune": "short"}, "finetune_steps", lambda given: True),
+    ],
+    ids=["plain", "amp", "warp", "distill", "weights", "short"],
+)  # fmt: skip
+def test_a_score_is_of_the_pruned_model_that_a_run_would_make_of_the_training_rows(
+    options, name, holds, tmp_path, monkeypatch
+):
+    calls, retrain = [], importlib.import_module("mcprune.session.finish.retrain")
+    original = getattr(retrain, name)
+
+    def watch(model, *more, **named):
+        *_, targets = more[-2:]
+        calls.append({**named, "rows": len(targets)})
+        return original(model, *more, **named)
+
+    monkeypatch.setattr(retrain, name, watch)
+    short = {"keep": 16, "hidden": (8,), "epochs": 1, "retrain_epochs": 1, "threads": 1, "eval_on": "held-out"}
+    data, options = load("digits"), dict(options)
+    if options.pop("is_weighted", False):
+        data = replace(data, weights=np.linspace(1.0, 2.0, len(data.targets)))
+    sweeper = Sweeper(Sweep({**short, **options}, VARY, (0,)), data, tmp_path / "sweep")
+    assert 0 < sweeper._score({}, 0) <= 1
+    plan = make_plan(make_config(**short), data)
+    assert {call["rows"] for call in calls} == {len(plan.splits.train.targets)}
+    assert holds(calls[-1])
