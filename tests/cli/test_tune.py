@@ -82,7 +82,19 @@ def test_json_lines_stay_alone_on_standard_output(tuned, tmp_path):
 
 @pytest.mark.slow
 def test_a_paused_run_waits_and_ctrl_c_hardens_it(tuned, tmp_path):
-    process = tuned("--port", "0", "--paused", "--quiet", "--out", str(tmp_path / "run"), *SHORT, "--epochs", "100000")
+    process = tuned(
+        "--port",
+        "0",
+        "--paused",
+        "--quiet",
+        "--out",
+        str(tmp_path / "run"),
+        *SHORT,
+        "--epochs",
+        "100000",
+        "--start",
+        "all",
+    )
     address = process.stdout.readline().strip()
     assert get(address)[0] == 200
     # The address is printed before the search begins: the data are loaded first.

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ LONG = [
     "1",
 ]
 SEEN, BLOCKS = 2.0, 40  # seconds, and blocks, within which the page shows what a knob does
+AXE = os.environ.get("MCPRUNE_AXE")
 WAIT = 60_000  # milliseconds; a loaded machine only waits longer
 
 
@@ -47,7 +49,10 @@ class Run:
             str(folder),
         ]
         self.process = subprocess.Popen(
-            [*command, *LONG, *budget, *more], stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "30"}
+            [*command, *LONG, *budget, *(() if "--method" in more else ("--start", "all")), *more],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "COLUMNS": "30"},
         )
         self.address = self.process.stdout.readline().rstrip("\n")
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", self.address)
@@ -58,9 +63,10 @@ class Run:
         self.process.stdout.close()
 
 
-@pytest.fixture
-def steered(tmp_path, browser):
-    run = Run(tmp_path / "run", "--gates", "hard")  # exchanges, and alpha as a knob
+@contextmanager
+def steering(folder, browser):
+    """A run with exchanges, and alpha as a knob, and its page."""
+    run = Run(folder, "--gates", "hard")
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(WAIT)
     faults, asked = [], []
@@ -72,6 +78,19 @@ def steered(tmp_path, browser):
     own = run.address.split("?")[0]
     assert asked
     assert [url for url in asked if not url.startswith((own, "data:", "blob:"))] == []  # no host but its own
+
+
+@pytest.fixture
+def steered(tmp_path, browser):
+    with steering(tmp_path / "run", browser) as parts:
+        yield parts
+
+
+@pytest.fixture(scope="class")
+def shown(tmp_path_factory, browser):
+    """A page that its tests look at only."""
+    with steering(tmp_path_factory.mktemp("shown") / "run", browser) as (_, _, page):
+        yield page
 
 
 def opened(context, address, faults, asked):
@@ -206,61 +225,61 @@ def test_a_person_steers_a_run(steered, tmp_path):
     assert run.process.wait(60) == 0  # nobody looks any more
 
 
-def test_it_fits_a_narrow_screen_in_both_colours_and_all_has_names(steered, tmp_path):
-    _, _, page = steered
-    for width, scheme in ((400, "light"), (400, "dark"), (1280, "dark")):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme=scheme)
-        until(lambda: page.evaluate("document.querySelectorAll('#losses .main-svg').length") > 0)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.evaluate(
-            "document.getElementById('blocks').textContent = 'block 10,178 of 150,000, 131:11 left'"
-        )  # as long runs say
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.screenshot(path=str(tmp_path / f"{width}-{scheme}.png"), full_page=True)
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll('input, button')].filter((one) => !one.labels?.length && !one.ariaLabel
-        && !one.textContent.trim()).map((one) => one.outerHTML)"""
-    )
-    assert nameless == []
+class TestWhatIsSeen:
+    @pytest.mark.parametrize("size", [(1280, 800), (400, 800)])
+    def test_the_first_screen_holds_what_explains_the_method(self, shown, size):
+        page = shown
+        page.evaluate("document.getElementById('more').open = false")  # as a page opens
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.evaluate("scrollTo(0, 0)")
+        page.wait_for_selector("#mask canvas")
+        names = (
+            "#mask canvas",
+            "#order",
+            "#delta-range",
+            "#temperature-range",
+            "#figures",
+            "#pause",
+            "#step",
+            "#finish",
+            "#stop",
+        )
+        for name in (*names, "#undo", "#effect"):
+            box = page.locator(name).bounding_box()
+            assert min(box["x"], box["y"]) >= 0, name
+            assert box["x"] + box["width"] <= size[0], name
+            assert box["y"] + box["height"] <= size[1], name
+        assert "L_tot" in page.locator("#figures").inner_text()
+        assert figure(page, "L_tot") > 0
+        assert page.locator("#move-site").is_hidden()
+        drawn = """() => { const canvas = document.getElementById('order');
+            return new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size > 8 }"""
+        until(lambda: page.evaluate(drawn))
+
+    def test_it_fits_a_narrow_screen_in_both_colours_and_all_has_names(self, shown, tmp_path):
+        page = shown
+        for width, scheme in ((400, "light"), (400, "dark"), (1280, "dark")):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme=scheme)
+            until(lambda: page.evaluate("document.querySelectorAll('#losses .main-svg').length") > 0)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.evaluate(
+                "document.getElementById('blocks').textContent = 'block 10,178 of 150,000, 131:11 left'"
+            )  # as long runs say
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.screenshot(path=str(tmp_path / f"{width}-{scheme}.png"), full_page=True)
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll('input, button')].filter((one) => !one.labels?.length && !one.ariaLabel
+            && !one.textContent.trim()).map((one) => one.outerHTML)"""
+        )
+        assert nameless == []
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (400, 800)])
-def test_the_first_screen_holds_what_explains_the_method(steered, size):
-    _, _, page = steered
-    page.locator("#more > summary").click()  # folded, as a page opens
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    page.evaluate("scrollTo(0, 0)")
-    page.wait_for_selector("#mask canvas")
-    names = (
-        "#mask canvas",
-        "#order",
-        "#delta-range",
-        "#temperature-range",
-        "#figures",
-        "#pause",
-        "#step",
-        "#finish",
-        "#stop",
-    )
-    for name in (*names, "#undo", "#effect"):
-        box = page.locator(name).bounding_box()
-        assert min(box["x"], box["y"]) >= 0, name
-        assert box["x"] + box["width"] <= size[0], name
-        assert box["y"] + box["height"] <= size[1], name
-    assert "L_tot" in page.locator("#figures").inner_text()
-    assert figure(page, "L_tot") > 0
-    assert page.locator("#move-site").is_hidden()
-    drawn = """() => { const canvas = document.getElementById('order');
-        return new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size > 8 }"""
-    until(lambda: page.evaluate(drawn))
-
-
-@pytest.fixture
-def at_n(tmp_path, browser):
+@pytest.fixture(scope="class")
+def at_n(tmp_path_factory, browser):
     """A run of rank gates that stands at n from its first block on, and its page."""
     run = Run(
-        tmp_path / "run",
+        tmp_path_factory.mktemp("at_n") / "run",
         "--gates",
         "rank",
         "--moves",
@@ -291,75 +310,73 @@ def figure_of_block(page):
     return int(re.search(r"block ([\d,]+)", page.locator("#blocks").inner_text())[1].replace(",", ""))
 
 
-def test_delta_and_temperature_do_what_the_page_says(at_n):
-    """From .05 to 2 a larger share of the proposals changes the mask; from 0 to .01 a larger share of the decisions is accepted."""
-    page = at_n
-    until(lambda: 0 < figure(page, "change the mask") < 12)
-    reach = page.locator("#order-words").inner_text()
-    before = figure(page, "change the mask")
-    assert figure(page, "accepted") < 15  # greedy
-    expect(page.locator("#effect")).to_contain_text("Turn a knob")
-    page.locator("#delta").fill("2")
-    page.keyboard.press("Enter")
-    seen_soon(page, lambda: figure(page, "change the mask") > 2 * before)
-    expect(page.locator("#order-words")).not_to_have_text(reach)
-    # The verdict with its error, or that the visitor was too quick for one.
-    expect(page.locator("#effect")).to_contain_text(re.compile("points|too few blocks before the change"))
-    accepted = figure(page, "accepted")
-    page.locator("#temperature").fill("0.01")
-    page.keyboard.press("Enter")
-    seen_soon(page, lambda: figure(page, "accepted") > max(2 * accepted, 2))
-    # The mark of one standard error sets the temperature.
-    page.locator("#temperature-set .mark").click()
-    expect(page.locator("#temperature")).not_to_have_value("0.01")
-    assert 1e-4 < float(page.locator("#temperature").input_value()) < 1
+class TestAtN:
+    """In this order, on one run, which the last one ends."""
 
+    def test_delta_and_temperature_do_what_the_page_says(self, at_n):
+        """From .05 to 2 a larger share of the proposals changes the mask; from 0 to .01 a larger share of the decisions is accepted."""
+        page = at_n
+        until(lambda: 0 < figure(page, "change the mask") < 12)
+        reach = page.locator("#order-words").inner_text()
+        before = figure(page, "change the mask")
+        assert figure(page, "accepted") < 15  # greedy
+        expect(page.locator("#effect")).to_contain_text("Turn a knob")
+        page.locator("#delta").fill("2")
+        page.keyboard.press("Enter")
+        seen_soon(page, lambda: figure(page, "change the mask") > 2 * before)
+        expect(page.locator("#order-words")).not_to_have_text(reach)
+        # The verdict with its error, or that the visitor was too quick for one.
+        expect(page.locator("#effect")).to_contain_text(re.compile("points|too few blocks before the change"))
+        accepted = figure(page, "accepted")
+        page.locator("#temperature").fill("0.01")
+        page.keyboard.press("Enter")
+        seen_soon(page, lambda: figure(page, "accepted") > max(2 * accepted, 2))
+        # The mark of one standard error sets the temperature.
+        page.locator("#temperature-set .mark").click()
+        expect(page.locator("#temperature")).not_to_have_value("0.01")
+        assert 1e-4 < float(page.locator("#temperature").input_value()) < 1
 
-def test_what_the_mixture_does_not_use_is_greyed_with_the_reason_and_zeros_are_not_drawn(at_n):
-    page = at_n
-    expect(page.locator("#alpha-idle")).to_have_text("Not used now: gates by rank hold n(t), so L_pru is 0.")
-    assert page.locator("#alpha").is_disabled()
-    expect(page.locator("#budget_pressure-idle")).to_contain_text("n(t) has reached n")
-    assert page.locator("#delta").is_enabled()  # the control: site moves use it
-    page.locator("#move-exchange").focus()
-    page.keyboard.press("End")
-    page.locator("#move-site").focus()
-    page.keyboard.press("Home")
-    expect(page.locator("#delta-idle")).to_have_text("Not used now: no move of the mixture uses it.")
-    assert page.locator("#delta").is_disabled()
-    assert page.locator("#delta-range").is_disabled()
-    # Of the losses L_tot alone: L_cla is the same, L_sel and L_rej are 0. The gates are 0 or 1, and one move has one acceptance.
-    page.wait_for_selector("#losses .scatterlayer .trace")
-    assert page.locator("#losses .scatterlayer .trace").count() == 1
-    assert page.locator("#gates-card").is_hidden()
+    def test_what_the_mixture_does_not_use_is_greyed_with_the_reason_and_zeros_are_not_drawn(self, at_n):
+        page = at_n
+        expect(page.locator("#alpha-idle")).to_have_text("Not used now: gates by rank hold n(t), so L_pru is 0.")
+        assert page.locator("#alpha").is_disabled()
+        expect(page.locator("#budget_pressure-idle")).to_contain_text("n(t) has reached n")
+        assert page.locator("#delta").is_enabled()  # the control: site moves use it
+        page.locator("#move-exchange").focus()
+        page.keyboard.press("End")
+        page.locator("#move-site").focus()
+        page.keyboard.press("Home")
+        expect(page.locator("#delta-idle")).to_have_text("Not used now: no move of the mixture uses it.")
+        assert page.locator("#delta").is_disabled()
+        assert page.locator("#delta-range").is_disabled()
+        # Of the losses L_tot alone: L_cla is the same, L_sel and L_rej are 0. The gates are 0 or 1, and one move has one acceptance.
+        page.wait_for_selector("#losses .scatterlayer .trace")
+        assert page.locator("#losses .scatterlayer .trace").count() == 1
+        assert page.locator("#gates-card").is_hidden()
 
+    @pytest.mark.skipif(not AXE, reason="npm pack axe-core, and set MCPRUNE_AXE to its axe.min.js")
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_axe_finds_nothing_serious(self, at_n, scheme):
+        """The file axe.min.js of the npm package axe-core, named by MCPRUNE_AXE."""
+        page = at_n
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_selector("#losses .scatterlayer .trace")
+        page.locator("#help > summary").click()
+        page.evaluate(Path(AXE).read_text())
+        faults = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+        assert [(one["impact"], one["id"]) for one in faults if one["impact"] in ("serious", "critical")] == []
 
-def test_finish_ends_at_n_and_the_page_shows_the_result(at_n):
-    page = at_n
-    expect(page.locator("#blocks")).to_contain_text("block")
-    said = page.evaluate(
-        "() => { const one = document.getElementById('finish'); one.click(); const said = one.textContent; one.click(); return said; }"
-    )
-    assert said == "Press again to finish"
-    expect(page.locator("#status")).to_have_text("done", timeout=WAIT)
-    expect(page.locator("#outcome-words")).to_contain_text("Finished after block")
-    expect(page.locator("#result")).to_contain_text("hard mask, retrained")
-    expect(page.locator("#answer")).to_contain_text("16 of 64")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(at_n, scheme):
-    """The file axe.min.js of the npm package axe-core, named by MCPRUNE_AXE."""
-    script = os.environ.get("MCPRUNE_AXE")
-    if not script:
-        pytest.skip("npm pack axe-core, and set MCPRUNE_AXE to its axe.min.js")
-    page = at_n
-    page.emulate_media(color_scheme=scheme)
-    page.wait_for_selector("#losses .scatterlayer .trace")
-    page.locator("#help > summary").click()
-    page.evaluate(Path(script).read_text())
-    faults = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
-    assert [(one["impact"], one["id"]) for one in faults if one["impact"] in ("serious", "critical")] == []
+    def test_finish_ends_at_n_and_the_page_shows_the_result(self, at_n):
+        page = at_n
+        expect(page.locator("#blocks")).to_contain_text("block")
+        said = page.evaluate(
+            "() => { const one = document.getElementById('finish'); one.click(); const said = one.textContent; one.click(); return said; }"
+        )
+        assert said == "Press again to finish"
+        expect(page.locator("#status")).to_have_text("done", timeout=WAIT)
+        expect(page.locator("#outcome-words")).to_contain_text("Finished after block")
+        expect(page.locator("#result")).to_contain_text("hard mask, retrained")
+        expect(page.locator("#answer")).to_contain_text("16 of 64")
 
 
 def test_all_is_reached_by_the_keyboard(tmp_path, browser):

@@ -13,6 +13,7 @@ from mcprune.storage.events import Progress, Replanned, RunStarted, Stopped
 def small(folder, **options):
     """Return the configuration of a small search."""
     common = {"data": "digits", "keep": 16, "hidden": (8,), "compare": "no", "finetune": "none", "threads": 1}
+    common |= {} if "method" in options else {"eval_on": "held-out", "start": "all"}
     return make_config(**{**common, **options, "out": str(folder)})
 
 
@@ -60,7 +61,7 @@ def finished(folder, monkeypatch, after, **options):
 
 
 def test_finish_brings_n_down_then_ends_and_is_replayed(tmp_path, monkeypatch):
-    events = finished(tmp_path / "run", monkeypatch, 4, epochs=120)
+    events = finished(tmp_path / "run", monkeypatch, 4, epochs=1000)
     progress = [event for event in events if isinstance(event, Progress)]
     assert next(event for event in progress if event.block == 4).target > 32  # the control: n(t) was far above n
     replanned = next(event for event in events if isinstance(event, Replanned))
@@ -78,7 +79,7 @@ def test_finish_brings_n_down_then_ends_and_is_replayed(tmp_path, monkeypatch):
 
 
 def test_finish_at_n_ends_behind_the_block(tmp_path, monkeypatch):
-    events = finished(tmp_path, monkeypatch, 4, epochs=120, keep_schedule="constant")
+    events = finished(tmp_path, monkeypatch, 4, epochs=1000, keep_schedule="constant")
     assert next(event for event in events if isinstance(event, Stopped)) in (
         Stopped("finish", 5),
         Stopped("finish", 6),

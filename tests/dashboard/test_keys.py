@@ -21,7 +21,7 @@ def test_keys_steer_a_run_in_a_terminal(tmp_path):
     before = termios.tcgetattr(theirs)
     process = subprocess.Popen(
         [sys.executable, "-m", "mcprune", "run", "--epochs", "100000", "--hidden", "8", "--keep", "16", "--compare", "no",
-         "--retrain-epochs", "1", "--threads", "1", "--moves", "site", "--out", str(folder)],
+         "--retrain-epochs", "1", "--threads", "1", "--moves", "site", "--start", "all", "--out", str(folder)],
         stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
     )  # fmt: skip
     seen = b""

@@ -8,7 +8,7 @@ import pytest
 import mcprune
 from mcprune.errors import ConfigError
 
-QUICK = {"hidden": (8,), "retrain_epochs": 1, "threads": 1}
+QUICK = {"start": "all", "hidden": (8,), "retrain_epochs": 1, "threads": 1}
 
 
 @pytest.fixture

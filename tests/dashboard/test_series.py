@@ -301,7 +301,7 @@ def test_a_checkpoint_is_written_whole(still, tmp_path):
 
 @pytest.mark.slow
 def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
-    page = page_class(tmp_path / "run", is_paused=True, epochs=200)
+    page = page_class(tmp_path / "run", is_paused=True, epochs=120)
     for order in (
         {"temperature": 1e-3, "moves": {"exchange": 2, "site": 1}},
         {"budget_pressure": 4.0},
@@ -310,7 +310,7 @@ def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
         assert page.post("/knobs", order)[0] == 200
         at = page.view.block
         page.post("/control", {"action": "resume"})
-        page.until(lambda since=at: page.view.block > since + 60)
+        page.until(lambda since=at: page.view.block > since + 20)
         page.post("/control", {"action": "pause"})
         page.until(lambda: page.view.status == "paused")
     page.close()

@@ -24,7 +24,15 @@ from mcprune.session.steering.replay import Replay
 from mcprune.storage.atomic import Lock
 from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
-SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
+SHORT = {
+    "epochs": 8,
+    "retrain_epochs": 2,
+    "compare": "no",
+    "hidden": (16, 8),
+    "keep": 16,
+    "threads": 1,
+    "eval_on": "held-out",
+}
 CLOCKS = {"seconds", "seconds_left", "decisions_per_second", "forwards", "folder", "out"}
 ROOT = Path(__file__).parents[2]
 
@@ -107,7 +115,7 @@ def test_a_signal_saves_the_run_and_resume_ends_it(number, code, kind, more, who
     wanted = whole
     if kind == "progress":
         options["--epochs"] = "150"
-        list(run(config(tmp_path / "long", epochs=150)))
+        list(run(config(tmp_path / "long", epochs=150, start="all")))
         wanted = record(tmp_path / "long")
     else:
         options["--retrain-epochs"] = "2000"

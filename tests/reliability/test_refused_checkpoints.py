@@ -18,7 +18,15 @@ from mcprune.session.resume import resume_run
 from mcprune.storage.checkpoint import read_checkpoint, write_checkpoint
 from mcprune.storage.layout import CHECKPOINT, OLDER, REQUEST
 
-SHORT = {"epochs": 8, "retrain_epochs": 1, "compare": "no", "hidden": (8,), "keep": 16, "threads": 1}
+SHORT = {
+    "epochs": 8,
+    "retrain_epochs": 1,
+    "compare": "no",
+    "hidden": (8,),
+    "keep": 16,
+    "threads": 1,
+    "eval_on": "held-out",
+}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ class Ready(mcprune.Callback):
 mcprune.prune("wine", keep=4, epochs=2, retrain_epochs=1, threads=1)  # what is loaded and compiled comes first
 try:
     for seed in range(3):
-        mcprune.prune({arguments}, keep=16, seed=seed, epochs=4000, threads=1, callbacks=[Ready()])
+        mcprune.prune({arguments}, keep=16, seed=seed, epochs=4000, start="all", threads=1, callbacks=[Ready()])
         print("went on", flush=True)
 except KeyboardInterrupt:
     print("raised", flush=True)

@@ -60,7 +60,20 @@ def test_epochs_fit_into_what_is_left(seconds, epochs, monkeypatch):
 def test_two_ranks_of_torchrun_end_together_in_time(tmp_path):
     """Rank 0 resolves the time of the search for both: a rank without it would search on, or wait for a message."""
     folder = tmp_path / "run"
-    options = ["--data", "digits", "--keep", "16", "--hidden", "16,8", "--epochs", "100000", "--retrain-epochs", "2"]
+    options = [
+        "--data",
+        "digits",
+        "--keep",
+        "16",
+        "--hidden",
+        "16,8",
+        "--epochs",
+        "100000",
+        "--retrain-epochs",
+        "2",
+        "--start",
+        "all",
+    ]
     options += ["--compare", "no", "--threads", "1", "--max-time", "20", "--rank-timeout", "60", "--out", str(folder)]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     began = time.monotonic()

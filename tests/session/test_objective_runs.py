@@ -10,7 +10,15 @@ import mcprune
 from mcprune.cli.main import main
 from mcprune.errors import ConfigError, ObjectiveError
 
-SHORT = {"epochs": 2, "retrain_epochs": 1, "hidden": 16, "keep": 9, "compare": "no", "threads": 1}
+SHORT = {
+    "epochs": 2,
+    "retrain_epochs": 1,
+    "hidden": 16,
+    "keep": 9,
+    "compare": "no",
+    "threads": 1,
+    "eval_on": "held-out",
+}
 
 
 def command(folder, more=(), **options):

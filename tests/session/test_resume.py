@@ -16,6 +16,7 @@ from mcprune.state import serialize
 from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
 SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
+HELD_OUT = {"eval_on": "held-out"}  # one classifier, where a default run has four
 # Clocks tell these, and how much was evaluated ahead follows a clock.
 CLOCKS = {"seconds", "seconds_left", "decisions_per_second", "forwards", "folder", "out"}
 
@@ -24,6 +25,7 @@ TEMPERED = {
     "replicas": "3,swap_every=16",
     "moves": "informed=2,site=1,exchange=1",
     "adapt_delta": 0.4,
+    "eval_on": "held-out",
     "keep_schedule": "geometric:0.3",
     "warm_up": 0.6,
     "evaluation_rows": "200,early=100",  # fewer than there are: the rows are drawn
@@ -37,13 +39,13 @@ KINDS = {
     "plain": ({}, {}),
     "tempered": (TEMPERED, {}),
     "rank": ({**TEMPERED, "gates": "rank"}, {}),
-    "waves": ({"keep_schedule": "geometric:0.3,regrow=4", "input_noise": 0.1, "dropout": 0.2}, {}),
-    "sharpened": ({"gates": "sharpened", "sites": "inputs,units", "moves": "exchange=1,toggle=1"}, {}),
+    "waves": ({**HELD_OUT, "keep_schedule": "geometric:0.3,regrow=4", "input_noise": 0.1, "dropout": 0.2}, {}),
+    "sharpened": ({**HELD_OUT, "gates": "sharpened", "sites": "inputs,units", "moves": "exchange=1,toggle=1"}, {}),
     "decade": ({"method": "gradient", "alpha": "decade", "gates": "hard-concrete"}, {}),
     "stall": ({"method": "gradient", "alpha": "stall", "gates": "straight-through"}, {}),
     "sgd": ({"method": "gradient", "alpha": "ramp", "gate_optimizer": "sgd"}, {}),
     "importance": ({"method": "importance"}, {}),
-    "steered": ({}, TURNS),
+    "steered": (HELD_OUT, TURNS),
 }
 
 

@@ -75,9 +75,9 @@ def test_the_written_configuration_reruns_to_the_same_bytes_in_another_process(f
 
 
 @pytest.mark.slow
-def test_speed_options_do_not_change_the_mask_and_another_seed_does(finished, quick, tmp_path):
-    folder, _ = finished
-    wanted = (folder / "mask.json").read_bytes()
+def test_speed_options_do_not_change_the_mask_and_another_seed_does(quick, tmp_path):
+    list(run(quick(out=str(tmp_path / "usual"))))
+    wanted = (tmp_path / "usual" / "mask.json").read_bytes()
     for name, changes in [("full", {"evaluator": "full", "lookahead": 1}), ("wide", {"lookahead": 64})]:
         list(run(quick(out=str(tmp_path / name), **changes)))
         assert (tmp_path / name / "mask.json").read_bytes() == wanted
@@ -281,7 +281,7 @@ def test_the_comparisons_stand_beside_the_result(quick, tmp_path):
 def test_a_configuration_from_python_is_the_same_as_from_the_file(finished, quick):
     """A run leaves its configuration as a value; nothing is read from the environment."""
     written = make_config(**read_options(finished[0] / "config.toml"))
-    given = quick()
+    given = quick(eval_on="auto", start=None)
     settled = make_plan(given, load_data("digits")).config
     assert written.value("moves") == settled.value("moves") is not None
     for name in ("keep", "epochs", "hidden", "delta", "seed", "compare"):

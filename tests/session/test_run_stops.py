@@ -86,7 +86,7 @@ def until(process, kind):
 @pytest.mark.slow
 def test_ctrl_c_ends_the_search_with_a_mask_and_a_model(tmp_path):
     folder = tmp_path / "run"
-    with started(folder, "--epochs", "4000") as process:  # of more the first progress comes late
+    with started(folder, "--epochs", "4000", "--start", "all") as process:  # of more the first progress comes late
         until(process, "progress")
         process.send_signal(signal.SIGINT)
         rest = [json.loads(line) for line in process.stdout]

@@ -27,7 +27,9 @@ SHORT = {
     "batch_size": 64,
     "threads": 1,
     "evaluator": "full",
+    "eval_on": "held-out",
 }
+NO_CHAIN = {"evaluator": None, "eval_on": None}
 LADDER = {
     "temperature": "geometric:3e-3:3e-4",
     "replicas": 3,
@@ -37,7 +39,7 @@ LADDER = {
 }
 LINES = {f"line{row}": {"sites": [f"{8 * row}-{8 * row + 7}"], "cost": 2} for row in range(8)}
 KINDS = {
-    "chain": {},
+    "chain": {"eval_on": "folds"},
     "evaluator": {"evaluator": "fused"},
     "ladder": {**LADDER, "evaluation_rows": 200},
     "rank": {"gates": "rank", "moves": "site=2,exchange=1", "delta": "0.5"},
@@ -52,9 +54,9 @@ KINDS = {
     "start": {"start": "magnitude:after=1", "score_rows": None},
     "proposals": {"proposals": "fisher", "moves": "informed=1"},
     "objective": {"objective": "auc", "data": "breast-cancer", "keep": 5},
-    "straight-through": {"method": "gradient", "gates": "straight-through", "evaluator": None},
-    "stall": {"method": "gradient", "alpha": "stall", "evaluator": None},
-    "importance": {"method": "importance", "rounds": 3, "evaluator": None},
+    "straight-through": {"method": "gradient", "gates": "straight-through", **NO_CHAIN},
+    "stall": {"method": "gradient", "alpha": "stall", **NO_CHAIN},
+    "importance": {"method": "importance", "rounds": 3, **NO_CHAIN},
 }  # fmt: skip
 QUICK = ("chain", "ladder", "macs", "straight-through", "importance")
 # Code, not data.

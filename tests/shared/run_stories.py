@@ -196,6 +196,8 @@ TUNED = {
     "hidden": (8,),
     "keep": 16,
     "threads": 1,
+    "eval_on": "held-out",
+    "start": "all",  # without the playoff of several starts
     "force": True,
 }
 

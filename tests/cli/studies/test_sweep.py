@@ -16,8 +16,21 @@ from selection import long_but
 
 from mcprune.cli.main import main
 
-SHORT = ["--keep", "16", "--hidden", "64", "--epochs", "3", "--retrain-epochs", "3", "--threads", "1"]
-OPTIONS = {"keep": 16, "hidden": "64", "epochs": 3, "retrain_epochs": 3, "threads": 1}
+SHORT = [
+    "--keep",
+    "16",
+    "--hidden",
+    "64",
+    "--epochs",
+    "3",
+    "--retrain-epochs",
+    "3",
+    "--threads",
+    "1",
+    "--eval-on",
+    "held-out",
+]
+OPTIONS = {"keep": 16, "hidden": "64", "epochs": 3, "retrain_epochs": 3, "threads": 1, "eval_on": "held-out"}
 VARY = ["--vary", "temperature=log:1e-5:1e-2", "--vary", "mask_noise=0:0.5", "--vary", "gates=hard,sharpened"]
 
 
@@ -169,7 +182,7 @@ def test_two_processes_share_a_sweep(tmp_path):
 def test_an_interrupted_trial_is_made_again(four, tmp_path, monkeypatch):
     from mcprune.studies.sweep import runs as session
 
-    root, long = tmp_path / "interrupted", ["--epochs", "100000", "--trials", "2"]
+    root, long = tmp_path / "interrupted", ["--epochs", "100000", "--start", "all", "--trials", "2"]
     line = [sys.executable, "-m", "mcprune", "sweep", *SHORT, *VARY, "--out", str(root), *long]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end, journal = time.monotonic() + 600, root / "journal.log"
