@@ -206,7 +206,8 @@ def peer_rows(data: str) -> str:
         match = re.fullmatch(rf"{data}, (.*): ({'|'.join(columns)})", row["name"])
         if match and row["value"] is not None and match[1] != "chain":
             of_ways.setdefault(match[1], {})[match[2]] = row
-    order = [way for way in of_ways if way not in SIMPLE] + [way for way in SIMPLE if way in of_ways]
+    last = [way for way in (*SIMPLE, ALL) if way in of_ways]
+    order = [way for way in of_ways if way not in last] + last
     for way in order:
         found = of_ways[way]
         run = re.fullmatch(r"(.*) \(one run here, (.*)\)", way)
@@ -216,6 +217,7 @@ def peer_rows(data: str) -> str:
     return table([IMAGES[data], *columns, "from"], rows)
 
 
+ALL = "all 784"
 SIMPLE = {"magnitude": "first-layer magnitude", "random": "random"}
 
 BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
