@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mcprune.report import sampled
 from mcprune.report import summary as table
 from mcprune.report.charts import curves, figures, quality
 from mcprune.report.charts import sureness as certainty
@@ -135,6 +136,7 @@ def sure_and_curve(page: Page, runs: Runs, features: Sequence[str] | None) -> No
                 page.paragraph("No block is recorded yet, so there are no curves.")
             else:
                 page.figure(figure)
+    sampled.samples_more(page, run)
     if run.playoff is not None:
         with page.fold("Playoff of the finalists"):
             page.paragraph(f"{table.playoff_verdict(run.playoff)}.")
@@ -146,13 +148,15 @@ def _sureness(page: Page, run: EventLog, features: Sequence[str] | None) -> None
     if indices is None:
         page.paragraph("Which sites are kept is not recorded yet.")
         return
+    if sampled.sampled_sites(page, run, _names(run, features)):
+        return
     start = run.started
     sure = certainty.sureness(run)
     text = certainty.sentence(sure, indices, noun(start.sites, start.image_shape))
     if not text:
         page.paragraph(
-            "This run does not say: it had one chain, and its gates were not recorded after n(t) had reached n. --chains and "
-            "--start give more."
+            "This run does not say: it had one chain, and its gates were not recorded after n(t) had reached n. `mcprune sample` "
+            "draws masks and says it."
         )
         return
     page.paragraph(text[0].upper() + text[1:] + ".")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mcprune.exporters.footprint import Footprints
-from mcprune.report import details, outcome, tables
+from mcprune.report import details, outcome, sampled, tables
 from mcprune.report import summary as table
 from mcprune.report.charts import curves
 from mcprune.report.page import Page
@@ -72,8 +72,12 @@ def write_page(
     outcome.sure_and_curve(page, runs, names)
     with page.row():
         with page.cell():
-            tables.costs(page, runs, costs)
+            is_level = sampled.curve_over_n(page, run)
+            if not is_level:
+                tables.costs(page, runs, costs)
         with page.cell():
+            if is_level:
+                tables.costs(page, runs, costs)
             details.repeat(page, runs)
     with page.fold("All curves"):
         curves.all_curves(page, runs)

@@ -15,6 +15,7 @@ from mcprune.sampling.sample import PRECISION, SECONDS, Drawn, SampleProgress, S
 from mcprune.sampling.samples import Samples
 from mcprune.sampling.starts import FEWEST_CHAINS
 from mcprune.sampling.store import SampleStore
+from mcprune.sampling.summary import write_summary
 from mcprune.session.build.dataset import dataset_of, load_dataset
 from mcprune.session.checkpoints.classifiers import (
     check_parts,
@@ -113,10 +114,12 @@ def sample_folder(
     path = Path(folder)
     store = SampleStore(path, force=force)
     try:
-        return _sample(
+        drawn = _sample(
             content, settings, repr(str(folder)), store, data=data, model=model, objective=objective,
             sample_weight=sample_weight, on_progress=on_progress,
         )  # fmt: skip
+        write_summary(path, drawn)
+        return drawn
     finally:
         store.close()
 

@@ -14,8 +14,9 @@ REQUEST = "request.json"  # the options as requested; until the run has ended
 CHECKPOINT, OLDER = "checkpoint.safetensors", "checkpoint-older.safetensors"  # the last two, until the run has ended
 PREDICTIONS = "predictions.safetensors"  # of the test rows
 CLASSIFIERS = "classifiers.safetensors"  # the classifiers of the search, by which masks can be sampled
-SAMPLES = "samples.safetensors"  # of `mcprune sample`
+SAMPLES, SAMPLES_SUMMARY = "samples.safetensors", "samples.json"  # of `mcprune sample`
 REPORT = "report.html"  # of `mcprune report`
+PATH_CURVE, PATH_LEVELS = "path.json", "levels"  # of `mcprune path`: its levels are runs
 # Of `mcprune export` without a name: a replaced run takes these along.
 EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
 HALF = (".new", ".part", ".part.new")  # endings of files that are being written
@@ -26,6 +27,7 @@ ALL_FILES = (
     *FILES,
     CLASSIFIERS,
     SAMPLES,
+    SAMPLES_SUMMARY,
     CHECKPOINT,
     OLDER,
     REPORT,
@@ -96,6 +98,17 @@ def stale_files(path: Path) -> list[Path]:
     return [path / (name + end) for name in ALL_FILES for end in HALF if (path / (name + end)).exists()]
 
 
+def of_path(path: Path) -> str:
+    """Return what to give in place of the folder of a path where a run is wanted; empty where it is none."""
+    if not (path / PATH_CURVE).exists():
+        return ""
+    level = next(iter(sorted((path / PATH_LEVELS).glob("n*"))), path / PATH_LEVELS / "nNNN")
+    return (
+        f"{str(path)!r} is a path, whose levels are runs of their own. Give the folder of one, such as {str(level)!r}; "
+        f"mcprune path {path} --at N writes another level, and path.html in the folder shows the curve."
+    )
+
+
 def read_json(folder: str | Path, name: str) -> JsonObject:
     """Return one of a run's JSON files.
 
@@ -110,6 +123,8 @@ def read_json(folder: str | Path, name: str) -> JsonObject:
     try:
         value = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if text := of_path(path):
+            raise FolderError(text) from None
         raise FolderError(f"{str(folder)!r} has no {name}: it holds no finished run. Run again.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise FolderError(f"{str(path / name)!r} cannot be read ({brief(error)}). Run again.") from None

@@ -4,9 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from sampled_run import samples_of
 
 from mcprune.cli.report import write_report
 from mcprune.config.schema import make_config
+from mcprune.sampling.summary import write_summary
 from mcprune.session.loop import run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -87,6 +89,8 @@ RUNS = {
 def test_a_page_is_at_most_three_screens_high_and_fits_a_narrow_one(browser, tmp_path, kind):
     options = {"epochs": 10, "retrain_epochs": 3, "compare": "yes", "hidden": (24, 12), "threads": 1, **RUNS[kind]}
     list(run(make_config(**options, out=str(tmp_path / "run"))))
+    if kind == "columns":  # as if it had been sampled
+        write_summary(tmp_path / "run", samples_of([0, 6, 9, 12], 13))
     path, errors = write_report(str(tmp_path / "run")), []
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -1,0 +1,111 @@
+"""The parts of a report that go beyond one mask: samples of masks, and the curve over the number of kept sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mcprune.report.charts import samples as charts
+from mcprune.report.page import Page
+from mcprune.report.path_view import method_line, path_figure, sentences
+from mcprune.sampling.rows import COUNT_HEADER, GOOD_MASK_HEADER, SUBSTITUTE_HEADER
+from mcprune.sampling.samples import MIXED
+from mcprune.sampling.summary import SampleSummary, read_summary
+from mcprune.storage.answer import noun
+from mcprune.storage.event_log import EventLog
+from mcprune.storage.layout import PATH_CURVE, PATH_LEVELS, read_json
+from mcprune.storage.path_curve import Curve
+
+MOST_LINES = 6  # of substitutes beside the picture
+SURE = 0.9  # P(kept) from which on a site is called sure
+
+
+def sampled_sites(page: Page, run: EventLog, names: Sequence[str]) -> bool:
+    """Write P(kept) of each site and the substitutes; return whether the run has been sampled."""
+    summary = read_summary(run.folder) if run.done is not None else None
+    figure = None if summary is None else charts.probabilities(run, summary, names)
+    if summary is None or figure is None:
+        return False
+    page.paragraph(sentence(run, summary), quiet=False)
+    page.figure(figure)
+    page.paragraph(
+        (
+            "Darker: kept in more of the masks."
+            if run.started.image_shape
+            else "Blue: in the mask of the run. Lines: one standard error."
+        )
+        + f" The law: masks of {summary.keep:,} sites at temperature {summary.temperature:.3g}, whose losses spread by "
+        f"{summary.spread:.3g}; the difference of two has a standard error of {summary.paired_error:.3g} on these rows."
+    )
+    if found := summary.substitute_lines[:-1]:
+        page.paragraph(
+            "Substitutes, with the increase of the loss: " + "; ".join(found[:MOST_LINES]).replace("+-", "±") + ".",
+            quiet=False,
+        )
+    return True
+
+
+def sentence(run: EventLog, summary: SampleSummary) -> str:
+    """Return how many of the kept sites are sure, and to what precision that is known."""
+    kept = run.indices() or []
+    sure = int((summary.probability[kept] >= SURE).sum())
+    sites = noun(run.started.sites, run.started.image_shape)
+    masks = summary.chains * summary.draws
+    return (
+        f"{sure:,} of the {len(kept):,} kept {sites} are in at least {SURE:.0%} of the {masks:,} good masks that were drawn; "
+        f"each share is known to ± {summary.error.max():.3f}."
+    )
+
+
+def samples_more(page: Page, run: EventLog) -> None:
+    """Write the substitutes, the good masks and how the chains agree, folded."""
+    summary = read_summary(run.folder) if run.done is not None else None
+    if summary is None or summary.probability.size != run.started.n_sites:
+        return
+    with page.fold("Substitutes: sites that stand in for one another"):
+        page.paragraph(summary.substitute_lines[-1] if summary.substitute_lines else "None were found.")
+        page.table(SUBSTITUTE_HEADER, _signed(summary.substitute_rows), left=True)
+    with page.fold("Good masks: how many there are, and the best that differ"):
+        page.paragraph(" ".join(summary.mask_lines))
+        page.table(COUNT_HEADER, _signed(summary.count_rows))
+        page.table(GOOD_MASK_HEADER, summary.mask_rows, left=True)
+    with page.fold("Samples: traces, ranks, R-hat"):
+        worst = float(summary.r_hat.max())
+        agree = (
+            "the chains agree"
+            if max(worst, summary.loss_r_hat) <= MIXED
+            else f"above {MIXED:g}, so the chains agree roughly"
+        )
+        page.paragraph(
+            f"{summary.chains} chains of {summary.draws:,} masks from unlike starts, {summary.seconds:.0f} s. "
+            f"R-hat {summary.loss_r_hat:.3f} of the loss, at most {worst:.3f} of a site: {agree}. "
+            f"Effective draws: {summary.loss_ess:,.0f} of the loss, at least "
+            f"{summary.ess.min():,.0f} of a site. Chains of one law have no trend, and ranks near the dotted line."
+        )
+        page.figure(charts.traces_and_ranks(summary))
+
+
+def curve_of(run: EventLog) -> Curve | None:
+    """Return the curve of the path that a run is a level of; None where it is none."""
+    folder = Path(run.folder).resolve()
+    if folder.parent.name != PATH_LEVELS or not (folder.parents[1] / PATH_CURVE).exists():
+        return None
+    return Curve.from_dict(read_json(folder.parents[1], PATH_CURVE))
+
+
+def curve_over_n(page: Page, run: EventLog) -> bool:
+    """Write how good the masks of other numbers of sites are; return whether the run is a level of a path."""
+    curve = curve_of(run)
+    if curve is None:
+        return False
+    page.heading("How many are needed")
+    page.paragraph(" ".join(sentences(curve)), quiet=False)
+    figure = path_figure(curve)
+    page.figure({**figure, "layout": {**figure["layout"], "height": charts.HEIGHT + 60}})
+    page.paragraph(method_line(curve))
+    return True
+
+
+def _signed(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return rows of text with the sign ±."""
+    return [[cell.replace("+-", "±") for cell in row] for row in rows]
