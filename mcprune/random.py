@@ -45,6 +45,7 @@ class Stream(IntEnum):
     SAMPLING = 23  # starts of the chains that sample masks, and exchanges of their first temperature
     PATH_ROWS = 25  # rows that judge the masks of a path, where there are too many
     PATH_FOLDS = 26  # folds and batches of a round of judging them
+    SETTLING = 24  # masks under which classifiers go on training before masks are sampled
     COLUMN_HASHES = 22  # factors by which equal columns are recognised
     STUDY_SUBSET = 31
 

@@ -8,8 +8,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from mcprune.report.text import columns, number
+from mcprune.sampling.good_masks import find_good_masks
+from mcprune.sampling.rows import (
+    COUNT_HEADER,
+    GOOD_MASK_HEADER,
+    count_rows,
+    describe_good_masks,
+    describe_substitutes,
+    good_mask_rows,
+)
 from mcprune.sampling.sample import Drawn
 from mcprune.sampling.samples import MIXED, Samples
+from mcprune.sampling.substitutes import find_substitutes
 from mcprune.types import JsonObject
 
 # Sites of the table at most, and the probability from which one is in it.
@@ -42,7 +52,28 @@ def samples_lines(drawn: Drawn) -> Iterator[str]:
         yield f"and {rest:,} more sites, {number(total, '.2g')} of which a mask keeps on average"
     yield ""
     yield f"the mask of the run has a loss of {_loss_text(drawn)}"
+    yield ""
+    yield from substitute_lines(drawn)
+    yield ""
+    yield from good_mask_lines(drawn)
+    yield ""
     yield from precision_lines(drawn)
+
+
+def substitute_lines(drawn: Drawn) -> Iterator[str]:
+    """Give the lines on sites that stand in for one another."""
+    yield "substitutes, and the increase of the loss with one in place of the first:"
+    for line in describe_substitutes(find_substitutes(drawn.samples, evaluate=drawn.evaluate)):
+        yield f"  {line}"
+
+
+def good_mask_lines(drawn: Drawn) -> Iterator[str]:
+    """Give the lines on how many good masks there are, and the best ones."""
+    good = find_good_masks(drawn.samples, evaluate=drawn.evaluate)
+    yield from describe_good_masks(good)
+    yield from columns(COUNT_HEADER, count_rows(good), left=0)
+    yield ""
+    yield from columns(GOOD_MASK_HEADER, good_mask_rows(good))
 
 
 def law_in_words(samples: Samples) -> str:
@@ -98,6 +129,8 @@ def samples_json(drawn: Drawn) -> JsonObject:
         },
         "acceptance": drawn.acceptance,
         "swap_rates": list(samples.swap_rates),
+        "substitutes": find_substitutes(samples, evaluate=drawn.evaluate).to_json(),
+        "good_masks": find_good_masks(samples, evaluate=drawn.evaluate).to_json(),
         "sites": [
             {
                 "site": line.site,

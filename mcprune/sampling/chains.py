@@ -157,6 +157,16 @@ class MaskChains(Markov):
         gates = masks if self._evaluates_items else np.asarray(self.space.expand(masks), bool)
         return standard_error.measure(self.evaluation.canonical, batch, gates.astype(np.float32))
 
+    def evaluate(self, masks: BoolArray, batch: Batch) -> FloatArray:
+        """Return the losses (K,) of masks (K, N) on the rows; the chains go on after the next `load`."""
+        shown = self.space.items_of(masks) if self._evaluates_items else masks
+        position = np.where(shown, self.settings.start_weight, -self.settings.start_weight)
+        canonical = self.evaluation.canonical
+        if batch.rows is not None:
+            canonical.objective.begin(batch.rows)
+        canonical.begin(batch.features, batch.targets, position[:1], math.inf)
+        return canonical.at(position)
+
     def _rule(self, temperatures: FloatArray) -> Rule:
         """Return the rule of a leg; `rungs` are by replica, since a state of MaskChains has each at a rung of its own."""
         return Rule(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -11,18 +13,30 @@ from torch import nn
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
-from mcprune.sampling.sample import PRECISION, SECONDS, Drawn, SampleProgress, SampleSettings, sample_masks
+from mcprune.environment import use_threads
+from mcprune.sampling.sample import (
+    PRECISION,
+    SECONDS,
+    Drawn,
+    SampleProgress,
+    SampleSettings,
+    make_sampler,
+    sample_masks,
+)
 from mcprune.sampling.samples import Samples
-from mcprune.sampling.starts import FEWEST_CHAINS
+from mcprune.sampling.settle import settle_classifiers
+from mcprune.sampling.starts import FEWEST_CHAINS, check_space
 from mcprune.sampling.store import SampleStore
 from mcprune.sampling.summary import write_summary
 from mcprune.session.build.dataset import dataset_of, load_dataset
 from mcprune.session.checkpoints.classifiers import (
+    SearchClassifiers,
     check_parts,
     classifiers_config,
     read_classifiers,
     restore_classifiers,
 )
+from mcprune.state import serialize
 from mcprune.types import JsonObject
 
 Report = Callable[[SampleProgress], None]
@@ -160,7 +174,28 @@ def _sample(
     classifiers = restore_classifiers(
         content, config, _dataset(config, data, sample_weight), model, objective, name=name
     )
-    return sample_masks(classifiers, settings, store, on_progress)
+    began = time.monotonic()
+    settle(content, classifiers, settings, store)
+    return sample_masks(classifiers, settings, store, on_progress, spent=time.monotonic() - began)
+
+
+def settle(
+    content: JsonObject, classifiers: SearchClassifiers, settings: SampleSettings, store: SampleStore | None
+) -> None:
+    """Train the classifiers under the law, unless they have been for these settings, and keep them, in the folder if there is one."""
+    plan, key = classifiers.plan, [settings.temperature, settings.chains]
+    # Samples that are there are of the classifiers that are there.
+    if content.get("settled") == key or (store is not None and store.evaluator() is not None):
+        return
+    check_space(plan.space)
+    use_threads(plan.runtime.threads)
+    sampler, _ = make_sampler(plan, classifiers.mask, replace(settings, rungs=1))
+    if not settle_classifiers(plan, sampler):
+        return
+    content["classifiers"] = [serialize(gated.model) for gated in plan.stack]
+    content["settled"] = key
+    if store is not None:
+        store.write_classifiers(content)
 
 
 def _dataset(config: Config, data: object, weights: object) -> Dataset:

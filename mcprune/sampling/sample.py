@@ -14,6 +14,7 @@ import numpy as np
 from mcprune.environment import use_threads
 from mcprune.errors import ConfigError, SamplingError
 from mcprune.sampling.chains import MaskChains
+from mcprune.sampling.exchanges import Evaluate
 from mcprune.sampling.sampler import CHUNK, ROUNDS, Draws, Sampler, SamplerState
 from mcprune.sampling.samples import ENOUGH, MIXED, Samples
 from mcprune.sampling.starts import FEWEST_CHAINS, MOST_CHAINS, check_space, unlike_starts
@@ -115,6 +116,8 @@ class Drawn(NamedTuple):
         Evaluation rows.
     acceptance : float
         Accepted share of the proposals.
+    evaluate : callable or None
+        Losses (K,) of masks (K, N), by the classifiers and rows of the samples.
     """
 
     samples: Samples
@@ -124,6 +127,7 @@ class Drawn(NamedTuple):
     precision: float
     rows: int
     acceptance: float
+    evaluate: Evaluate | None = None
 
     @property
     def is_precise(self) -> bool:
@@ -136,8 +140,11 @@ def sample_masks(
     settings: SampleSettings,
     store: SampleStore | None = None,
     on_progress: Callable[[SampleProgress], None] | None = None,
+    spent: float = 0.0,
 ) -> Drawn:
     """Sample until P of every site has the precision, or the time is up; samples in the store are gone on with.
+
+    `spent` are the seconds that the classifiers have taken, which count as those of a burn-in.
 
     Raises
     ------
@@ -155,11 +162,11 @@ def sample_masks(
     use_threads(plan.runtime.threads)
     sampler, evaluator = make_sampler(plan, classifiers.mask, settings)
     facts = SampleFacts(settings.chains, settings.rungs, settings.temperature, settings.hottest, evaluator)
-    state, seconds = sampler.init(), [0.0, 0.0]
+    state, seconds = sampler.init(), [spent, 0.0]
     draws = (None if store is None else store.read(facts, state, seconds)) or Draws()
     session = Session(plan, sampler, state, draws, settings, seconds, on_progress)
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
-        session.run(interrupt, lambda: store.write(facts, state, draws, seconds) if store else None)
+        session.run(interrupt, lambda: store.write(facts, state, draws, seconds) if store else None, spent)
     return session.result(classifiers.mask)
 
 
@@ -202,9 +209,10 @@ class Session:
         self.names = tuple(map(str, plan.sites.names(plan.splits.names)))
         self._samples: Samples | None = None
 
-    def run(self, interrupt: Interrupt, write: Callable[[], None]) -> None:
-        """Burn in and draw until it is enough, the time is up or a signal comes."""
-        began = written = last = time.monotonic()
+    def run(self, interrupt: Interrupt, write: Callable[[], None], spent: float = 0.0) -> None:
+        """Burn in and draw until it is enough, the time is up, of which `spent` seconds are over, or a signal comes."""
+        written = last = time.monotonic()
+        began = last - spent
         next_look = FIRST_LOOK
         while True:
             is_late = last - began >= self.settings.max_time
@@ -297,6 +305,7 @@ class Session:
             self.settings.precision,
             len(self.sampler.batch.targets),
             state.accepted / max(1, state.decisions),
+            self.sampler.evaluate,
         )
 
 

@@ -182,6 +182,40 @@ class Sampler:
         state.draws += legs
         return draws
 
+    def explore(self, state: SamplerState, multiple: float, legs: int, settling: float) -> BoolArray:
+        """Return the masks (K, F) of legs before the burn-in, at about a multiple of the temperature that the burn-in would come to.
+
+        Parameters
+        ----------
+        state : SamplerState
+            In place; of no use for samples afterwards.
+        multiple : float
+        legs : int
+        settling : float
+            Share of the legs that is left out.
+        """
+        if not state.rounds:
+            self._guess_temperature(state)
+            state.temperature *= multiple
+        elif self.temperature is not None:
+            state.temperature = multiple * self.temperature
+        elif state.paired_error > 0 and state.spread > 0:
+            change = math.log(multiple * state.paired_error / state.spread)
+            state.temperature *= math.exp(float(np.clip(change, -MOST_CHANGE, MOST_CHANGE)))
+        masks, losses = self._legs(state, legs).arrays()
+        first = int(settling * losses.shape[1])
+        masks, losses = masks[:, first:], losses[:, first:]
+        state.rounds += 1
+        state.probability[:] = masks.mean(axis=(0, 1))
+        state.drawn = float(losses.size)
+        state.spread = math.sqrt(float(losses.var(axis=1, ddof=1).mean()))
+        self._measure(state, masks)
+        return masks.reshape(-1, masks.shape[2])
+
+    def evaluate(self, masks: BoolArray) -> FloatArray:
+        """Return the losses (K,) of masks (K, N) by the classifiers and rows of the samples."""
+        return self.method.evaluate(masks, self.batch)
+
     def swap_rates(self, state: SamplerState) -> tuple[float, ...]:
         """Return the accepted share of the swaps of neighbouring rungs since the burn-in, all chains together."""
         swaps, attempts = state.ladders.swaps.sum(axis=0), state.ladders.attempts.sum(axis=0)

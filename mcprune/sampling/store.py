@@ -12,7 +12,7 @@ from mcprune.sampling.sampler import Draws, SamplerState
 from mcprune.state import deserialize, serialize
 from mcprune.storage.atomic import Lock
 from mcprune.storage.checkpoint import read_checkpoint, write_checkpoint
-from mcprune.storage.layout import SAMPLES
+from mcprune.storage.layout import CLASSIFIERS, SAMPLES
 from mcprune.types import BoolArray, FloatArray, JsonObject
 
 SCHEMA = 1
@@ -120,11 +120,24 @@ class SampleStore:
             "losses": losses,
             "seconds": seconds,
         }
+        self._write(self.path, content)
+
+    def write_classifiers(self, content: JsonObject) -> None:
+        """Write the classifiers by which masks are evaluated, in place of those of the search.
+
+        Raises
+        ------
+        FolderError
+            They cannot be written.
+        """
+        self._write(self.folder / CLASSIFIERS, content)
+
+    def _write(self, path: Path, content: JsonObject) -> None:
         try:
-            write_checkpoint(self.path, content)
+            write_checkpoint(path, content)
         except OSError as error:
             raise FolderError(
-                f"{str(self.path)!r} cannot be written: {error.strerror or error}. Make room, or make it writable."
+                f"{str(path)!r} cannot be written: {error.strerror or error}. Make room, or make it writable."
             ) from None
 
     def _content(self) -> JsonObject | None:

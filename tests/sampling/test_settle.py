@@ -1,0 +1,140 @@
+"""Classifiers are trained under the masks that they evaluate, so that copies count as stand-ins for one another."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mcprune.config.schema import make_config
+from mcprune.sampling import from_run, settle
+from mcprune.sampling.from_run import sample_folder
+from mcprune.sampling.sample import SampleSettings, make_sampler
+from mcprune.sampling.settle import settle_classifiers, swapped
+from mcprune.session.checkpoints.classifiers import (
+    SearchClassifiers,
+    classifiers_config,
+    read_classifiers,
+    restore_classifiers,
+)
+from mcprune.session.loop import run
+from mcprune.storage.layout import CLASSIFIERS
+
+SIGNALS, COPIES = 3, 3  # a signal and two copies of correlation .95
+SETTINGS = SampleSettings(temperature=0.01, precision=0.1, max_time=60)
+
+
+def columns() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    signals = rng.normal(size=(600, SIGNALS))
+    parts = [signals, *(0.95 * signals + 0.31 * rng.normal(size=signals.shape) for _ in range(COPIES - 1))]
+    x = np.concatenate([*parts, rng.normal(size=(600, 3))], axis=1)
+    return x.astype(np.float32), (signals.sum(axis=1) + 0.5 * rng.normal(size=600) > 0).astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("settle")
+    x, y = columns()
+    np.savez(path / "copies.npz", X=x, y=y)
+    config = make_config(
+        data=str(path / "copies.npz"), keep=SIGNALS, epochs=15, retrain_epochs=1, compare="no", hidden=(16,), threads=1,
+        out=str(path / "run"),
+    )  # fmt: skip
+    list(run(config))
+    return path / "run"
+
+
+def classifiers(folder: Path, **changes: object) -> SearchClassifiers:
+    content = read_classifiers(folder)
+    config = classifiers_config(content, "the run").replace(**changes)
+    return restore_classifiers(content, config, from_run._dataset(config, None, None), name="the run")
+
+
+def bits(own: SearchClassifiers) -> list[torch.Tensor]:
+    return [value.clone() for gated in own.plan.stack for value in gated.model.state_dict().values()]
+
+
+def costs(own: SearchClassifiers) -> tuple[float, float]:
+    """Return the mean costs of a copy in place of a kept site, and of noise."""
+    sampler, _ = make_sampler(own.plan, own.mask, SETTINGS)
+    copy, noise = [], []
+    for site in np.flatnonzero(own.mask):
+        for other in np.flatnonzero(~own.mask):
+            mask = own.mask.copy()
+            mask[[site, other]] = False, True
+            if other >= SIGNALS * COPIES:
+                noise.append(mask)
+            elif other % SIGNALS == site % SIGNALS:
+                copy.append(mask)
+    before = sampler.evaluate(own.mask[None])[0]
+    return float(sampler.evaluate(np.array(copy)).mean() - before), float(
+        sampler.evaluate(np.array(noise)).mean() - before
+    )
+
+
+def test_a_copy_costs_what_it_costs_a_classifier_trained_on_it(folder: Path) -> None:
+    own = classifiers(folder)
+    assert set(np.flatnonzero(own.mask) % SIGNALS) == set(range(SIGNALS))
+    before = costs(own)
+    assert settle_classifiers(own.plan, make_sampler(own.plan, own.mask, SETTINGS)[0])
+    after = costs(own)
+    # The control: classifiers of the search take a copy for little better than noise.
+    assert before[0] > 0.4 * before[1]
+    assert after[0] < 0.25 * after[1]
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settle, "LEAST_STEPS", 60)
+    monkeypatch.setattr(settle, "SHARE", 0.0)
+    monkeypatch.setattr(settle, "LEGS", 8)
+
+
+@pytest.mark.usefixtures("short")
+def test_the_same_classifiers_come_out_again(folder: Path) -> None:
+    first, second = classifiers(folder), classifiers(folder)
+    start = bits(first)
+    for own in (first, second):
+        settle_classifiers(own.plan, make_sampler(own.plan, own.mask, SETTINGS)[0])
+    assert all(torch.equal(one, other) for one, other in zip(bits(first), bits(second), strict=True))
+    assert not all(torch.equal(one, other) for one, other in zip(bits(first), start, strict=True))
+
+
+def test_a_frozen_classifier_stays_as_it_is(folder: Path) -> None:
+    own = classifiers(folder)
+    own.plan.settings = own.plan.settings._replace(train=own.plan.train._replace(is_frozen=True))
+    start = bits(own)
+    assert not settle_classifiers(own.plan, make_sampler(own.plan, own.mask, SETTINGS)[0])
+    assert all(torch.equal(one, other) for one, other in zip(bits(own), start, strict=True))
+
+
+@pytest.mark.usefixtures("short")
+def test_a_folder_keeps_the_classifiers_of_its_samples(folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folder, tmp_path / "run"))
+    sample_folder(folder, SETTINGS)
+    content = read_classifiers(folder)
+    assert content["settled"] == [SETTINGS.temperature, SETTINGS.chains]
+    after = (folder / CLASSIFIERS).read_bytes()
+    sample_folder(folder, SETTINGS)
+    assert (folder / CLASSIFIERS).read_bytes() == after
+    # Samples of another temperature are refused, and the classifiers are those of the samples that are there.
+    with pytest.raises(OSError, match="temperature"):
+        sample_folder(folder, SampleSettings(temperature=0.02, precision=0.1))
+    assert (folder / CLASSIFIERS).read_bytes() == after
+    sample_folder(folder, SampleSettings(temperature=0.02, precision=0.1), force=True)
+    assert (folder / CLASSIFIERS).read_bytes() != after
+
+
+def test_swapped_masks_keep_their_number() -> None:
+    draw = np.random.default_rng(0)
+    masks = np.zeros((50, 9), bool)
+    masks[:, :4] = True
+    out = swapped(masks, 1, draw)
+    assert (out.sum(axis=1) == 4).all()
+    assert ((out & ~masks).sum(axis=1) == 1).all()
+    assert masks[:, :4].all()
+    assert (swapped(masks, 2, draw) & ~masks).sum(axis=1).max() == 2
