@@ -22,7 +22,10 @@ REAL = {
     "prostate-ge": USUAL_N,
 }
 GENERATED = {"hypercube": (20,), "xor": (12,), "copies": (10,)}
-SETS = REAL | GENERATED
+# 6,000 training rows of MNIST, and all of its test rows.
+LARGER = {"mnist-6000": (50,)}
+MNIST_ROWS = 6_000
+SETS = REAL | GENERATED | LARGER
 SPLIT_SEED, TEST_SHARE = 42, 0.2
 
 
@@ -54,6 +57,8 @@ def load(name: str, seed: int = 0) -> Table:
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
+    if name == "mnist-6000":
+        return mnist(name)
     group = None
     if name in GENERATED:
         x, y, group = {"hypercube": hypercube, "xor": xor_pairs, "copies": copies}[name](np.random.default_rng(seed))
@@ -70,6 +75,20 @@ def load(name: str, seed: int = 0) -> Table:
         scaler = StandardScaler().fit(x)
         x, x_test = scaler.transform(x), scaler.transform(x_test)
     return Table(name, x.astype(np.float32), y.astype(np.int64), x_test.astype(np.float32), y_test, group)
+
+
+def mnist(name: str) -> Table:
+    """Return some training rows of MNIST, each class in its proportion, and the test rows."""
+    from sklearn.model_selection import train_test_split
+
+    from mcprune.data.named import load_named
+
+    data = load_named("mnist")
+    x, y = data.features.astype(np.float32) / 255.0, data.targets
+    assert data.test_rows is not None
+    rest = np.setdiff1d(np.arange(len(y)), data.test_rows)
+    chosen, _ = train_test_split(rest, train_size=MNIST_ROWS, random_state=SPLIT_SEED, stratify=y[rest])
+    return Table(name, x[chosen], y[chosen], x[data.test_rows], y[data.test_rows])
 
 
 def hypercube(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

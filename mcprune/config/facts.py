@@ -115,8 +115,6 @@ class Traits(NamedTuple):
         The method is the chain.
     is_large : bool
         There are `LARGE` training rows or more.
-    is_few : bool
-        There are fewer than `FEW` training rows.
     is_grey : bool
         Of many rows, images that are not mostly black, and the classifier is trained during the search.
     is_pixels : bool
@@ -159,7 +157,6 @@ class Traits(NamedTuple):
 
     is_chain: bool
     is_large: bool
-    is_few: bool
     is_grey: bool
     is_pixels: bool
     is_frozen: bool

@@ -145,7 +145,6 @@ def traits_of(config: Config, facts: Facts) -> Traits:
     traits = Traits(
         is_chain=config.method == "markov",
         is_large=is_large,
-        is_few=facts.rows < rules.FEW,
         is_grey=is_large and facts.is_grey and not is_frozen,
         is_pixels=facts.is_image and "channels" not in facts.kinds,
         is_frozen=is_frozen,
@@ -254,7 +253,7 @@ def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation)
     epoch_steps = max(1, fitted // batch_size)
     usual = rules.EPOCHS.pick(traits)
     if not traits.is_grey_search:
-        usual = max(usual, math.ceil(rules.LEAST_STEPS.pick(traits) / epoch_steps))
+        usual = max(usual, math.ceil(_at_least(rules.LEAST_STEPS, facts, traits) / epoch_steps))
     epochs = value_or(train.epochs, max(1, min(usual, rules.MOST_ROWS // fitted)))
     steps = min(value_or(train.steps, rules.TRAIN_STEPS.pick(traits)), epochs * epoch_steps)
     return TrainSettings(
@@ -271,6 +270,12 @@ def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation)
         is_frozen=train.frozen,
         amp=train.amp,
     )
+
+
+def _at_least(default: rules.Default[int | rules.PerRow], facts: Facts, traits: Traits) -> int:
+    """Return the training steps that a run makes at least."""
+    steps = default.pick(traits)
+    return steps if isinstance(steps, int) else steps.at(facts.rows)
 
 
 def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings) -> RetrainSettings:
@@ -312,7 +317,10 @@ def _retrain_epochs(config: Config, facts: Facts, traits: Traits, train: TrainSe
         return train.epochs
     rows, usual = facts.rows + facts.validation_rows, rules.RETRAIN_EPOCHS.pick(traits)
     if not traits.is_grey_scratch:
-        usual = max(usual, math.ceil(rules.RETRAIN_STEPS.pick(traits) / max(1, rows // min(train.batch_size, rows))))
+        usual = max(
+            usual,
+            math.ceil(_at_least(rules.RETRAIN_STEPS, facts, traits) / max(1, rows // min(train.batch_size, rows))),
+        )
     return max(1, min(usual, rules.MOST_RETRAIN_ROWS // rows))
 
 

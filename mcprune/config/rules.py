@@ -35,6 +35,29 @@ TRAVEL, LEAST_RATE, LARGEST_RATE = 100.0, 1e-3, 0.1
 SGD_RATE = 30.0  # the gradient of a site weight is of order alpha s (1 - s) / N
 
 
+class PerRow(NamedTuple):
+    """A number that grows with the training rows.
+
+    Attributes
+    ----------
+    share : float
+        For each row.
+    least, most : int
+    """
+
+    share: float
+    least: int
+    most: int
+
+    def at(self, rows: int) -> int:
+        """Return the number for so many training rows."""
+        return min(self.most, max(self.least, round(self.share * rows)))
+
+    def __str__(self) -> str:
+        """Return the number as the help words it."""
+        return f"{self.share:g} for each training row (at least {self.least:,}, at most {self.most:,})"
+
+
 class Rule(NamedTuple, Generic[T]):
     """A value, and when it holds: as a text for the help, and as a test. The first rule that holds counts."""
 
@@ -74,7 +97,7 @@ def worded(value: object) -> str:
     """Return a default value as the command line takes it."""
     if isinstance(value, dict):
         return ",".join(f"{name}={share:g}" for name, share in value.items())
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not isinstance(value, PerRow):
         return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -84,15 +107,10 @@ GREY = f"{LARGE:,} or more grey images"
 FROZEN = "a frozen classifier"
 FOLDED = "--eval-on folds"
 
-FEW = 1_000
 USUAL_EPOCHS = 30
 # Each decision on few rows fits their noise a little more, so there are fewer decisions.
-LEAST_STEPS = Default(
-    (
-        Rule(400, f"{FOLDED} and fewer than {FEW:,} training rows", lambda traits: traits.is_folded and traits.is_few),
-        Rule(1_000, FOLDED, lambda traits: traits.is_folded),
-        Rule(SEARCH_STEPS),
-    )
+LEAST_STEPS: Default[int | PerRow] = Default(
+    (Rule(PerRow(1.0, 200, 1_000), FOLDED, lambda traits: traits.is_folded), Rule(SEARCH_STEPS))
 )
 EPOCHS = Default(
     (
@@ -129,15 +147,9 @@ FINETUNE: Default[str] = Default(
         Rule("scratch"),
     )
 )
-RETRAIN_STEPS = Default(
-    (
-        Rule(
-            600,
-            f"the built-in MLP on fewer than {FEW:,} training rows",
-            lambda traits: traits.is_few and traits.is_own_mlp,
-        ),
-        Rule(2_500),
-    )
+# A small network learns few rows by heart in more.
+RETRAIN_STEPS: Default[int | PerRow] = Default(
+    (Rule(PerRow(1.0, 200, 2_500), "the built-in MLP", lambda traits: traits.is_own_mlp), Rule(2_500))
 )
 RETRAIN_EPOCHS = Default(
     (

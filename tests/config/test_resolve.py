@@ -47,13 +47,15 @@ def test_nothing_is_optional_in_what_is_settled():
             {"eval_on": "held-out"},
             {"batch_size": 64, "epochs": 200, "steps": 8, "mask_noise": 0.05, "weight_decay": 0.0},
         ),
-        # A classifier for each fold: 1,000 steps, 400 where there are few rows, more noise and decay.
+        # A classifier for each fold: a step for each row, at most 1,000, more noise and decay.
         (
             FEW,
             {},
             {"batch_size": 64, "epochs": 91, "steps": 4, "mask_noise": 0.1, "weight_decay": 0.01, "input_noise": 0.0},
         ),
-        (FEW._replace(rows=900), {}, {"epochs": 40}),
+        (FEW._replace(rows=900), {}, {"epochs": 90}),
+        (FEW._replace(rows=400), {}, {"epochs": 100}),
+        (FEW._replace(rows=100), {}, {"epochs": 200}),  # at least 200 steps
         (FEW._replace(rows=10_000), {}, {"epochs": 12}),
         (MANY, {}, {"batch_size": 256, "epochs": 12, "input_noise": 0.1}),
         (MANY, {"method": "gradient"}, {"epochs": 30, "input_noise": 0.1}),
@@ -72,7 +74,9 @@ def test_training(facts, options, wanted):
 @pytest.mark.parametrize(
     ("facts", "options", "wanted"),
     [
-        (FEW, {}, ("scratch", 167, 0.0, 0.0)),
+        (FEW, {}, ("scratch", 67, 0.0, 0.0)),
+        (FEW._replace(rows=100), {}, ("scratch", 200, 0.0, 0.0)),
+        (FEW._replace(rows=2_000), {}, ("scratch", 65, 0.0, 0.0)),
         (FEW, {"retrain": "epochs=3,dropout=0.1"}, ("scratch", 3, 0.1, 0.0)),
         (MANY, {"dropout": 0.3}, ("scratch", 30, 0.3, 0.1)),
         (GREY, {}, ("scratch", 60, 0.2, 0.0)),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mcprune import load, prune
+from mcprune.config.rules import PerRow
 from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays
 from mcprune.session.build import budget
@@ -21,10 +22,8 @@ def table(rows=120, columns=60):
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(budget, "WIDE", 50)
-    monkeypatch.setattr(budget, "CANDIDATES", 12)
-    monkeypatch.setattr(budget, "WIDE_OF_FEW", 50)
-    monkeypatch.setattr(budget, "CANDIDATES_OF_FEW", 12)
+    monkeypatch.setattr(budget, "WIDE", PerRow(0.0, 50, 50))
+    monkeypatch.setattr(budget, "CANDIDATES", PerRow(0.0, 12, 12))
 
 
 def notes(result):
@@ -78,13 +77,12 @@ def test_what_the_user_fixes_and_other_methods_are_left_alone(options, few):
     )
 
 
-def test_few_rows_have_fewer_candidates(monkeypatch):
-    monkeypatch.setattr(budget, "WIDE_OF_FEW", 50)
-    monkeypatch.setattr(budget, "CANDIDATES_OF_FEW", 8)
-    for few_rows, candidates in ((121, 8), (120, None)):
-        monkeypatch.setattr(budget, "FEW", few_rows)
-        plan = make_plan(make_config(data="table", keep=2, validation=0.0, test=0.0), from_arrays(*table()))
-        assert (None if plan.candidates is None else plan.candidates.size) == candidates
+@pytest.mark.parametrize(("rows", "candidates"), [(40, 8), (100, 10), (120, 12), (400, None)])
+def test_fewer_rows_have_fewer_candidates(rows, candidates, monkeypatch):
+    monkeypatch.setattr(budget, "WIDE", PerRow(0.2, 10, 200))
+    monkeypatch.setattr(budget, "CANDIDATES", PerRow(0.1, 8, 100))
+    plan = make_plan(make_config(data="table", keep=2, validation=0.0, test=0.0), from_arrays(*table(rows)))
+    assert (None if plan.candidates is None else plan.candidates.size) == candidates
 
 
 def test_few_columns_are_all_candidates():

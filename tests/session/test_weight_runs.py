@@ -35,7 +35,7 @@ def file(tmp_path):
     "options",
     [
         {},
-        {"start": "f+mutual-information+forest+l1"},
+        {"start": "f+pairs+mutual-information+forest+l1"},
         {"evaluator": "incremental"},
         {"evaluator": "full", "eval_on": "train"},
         {"objective": "auc"},

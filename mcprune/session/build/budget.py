@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from mcprune.config.budgets import COST_UNITS
-from mcprune.config.rules import FEW
+from mcprune.config.rules import PerRow
 from mcprune.config.sections.problem import Problem
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
@@ -17,10 +17,8 @@ from mcprune.sites.named_sites import TiedItems, fixed_sites, settle_groups
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 
-# More columns than these are screened by F beforehand, to so many candidates or more.
-WIDE, CANDIDATES = 8_192, 4_096
-# The same of fewer than `FEW` rows, which tell fewer columns apart.
-WIDE_OF_FEW, CANDIDATES_OF_FEW = 2_048, 2_048
+# More columns than these are screened by F beforehand, to so many candidates or more: few rows tell few columns apart.
+WIDE, CANDIDATES = PerRow(8, 2_048, 8_192), PerRow(4, 2_048, 4_096)
 # The most layers that a message names.
 NAMED = 4
 
@@ -63,10 +61,8 @@ def screen(space: SearchSpace, splits: Splits) -> tuple[SearchSpace, str]:
     """
     is_single = space.is_count and space.is_plain and len(space.sites.groups) == 1 and space.sites.inputs is not None
     rows, size = splits.train, space.sites.size
-    is_few = len(rows.targets) < FEW
-    wide, candidates = (WIDE_OF_FEW, CANDIDATES_OF_FEW) if is_few else (WIDE, CANDIDATES)
-    count = max(candidates, 4 * space.n)
-    if not is_single or size <= wide or size <= count:
+    count = max(CANDIDATES.at(len(rows.targets)), 4 * space.n)
+    if not is_single or size <= max(count, WIDE.at(len(rows.targets))):
         return space, ""
     dropped = np.ones(size, bool)
     dropped[best_columns(rows.features, rows.targets, rows.weights, count)] = False
