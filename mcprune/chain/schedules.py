@@ -148,11 +148,17 @@ class Stairs:
         In the order of the stops; a level may come more than once.
     fall : float, 0 <= fall < 1
         The share of the run in which n(t) falls to the first level. The stops share the rest equally.
+    waves : int
+        Times that n(t) rises and falls again in a stop, each time less high; at the end of a stop it rests.
+    height : float
+        The first wave begins at the level times 1 + height.
     """
 
     start: float
     levels: tuple[float, ...]
     fall: float
+    waves: int = 0
+    height: float = 0.0
 
     def stop(self, progress: float) -> int:
         """Return the stop at a share of the run; -1 while n(t) falls to the first level."""
@@ -167,13 +173,16 @@ class Stairs:
         if stop < 0:
             return _between(self.start, self.levels[0], max(0.0, progress) / self.fall if self.fall else 1.0)
         share = (progress - self.fall) / (1.0 - self.fall) * len(self.levels) - stop
-        before = self.levels[max(0, stop - 1)]
-        return _between(before, self.levels[stop], min(1.0, share / WAY))
+        before, level = self.levels[max(0, stop - 1)], self.levels[stop]
+        if share < WAY or not self.waves:
+            return _between(before, level, min(1.0, share / WAY))
+        way = Schedule("constant", level, level, WAY)
+        return min(self.start, Waves(way, self.height, self.waves).value(share))
 
 
 def _between(start: float, end: float, share: float) -> float:
     """Return the value at a share of the way from start to end, in equal factors; exactly the end at 1."""
-    return end if share >= 1.0 else math.pow(start, 1.0 - share) * math.pow(end, share)
+    return end if share >= 1.0 or start == end else math.pow(start, 1.0 - share) * math.pow(end, share)
 
 
 def parse(text: str | float, *, units: tuple[str, ...] = ()) -> Schedule:

@@ -109,6 +109,9 @@ def search_levels(
     fixed = int(plan.space.kept.sum()) if plan.space.is_count else 0  # n(t) counts what may be dropped
     fall = FALL if levels[-1] < whole else 0.0
     stairs = Stairs(whole - fixed, tuple(float(levels[place]) - fixed for place in stops), fall)
+    regrown = plan.chain.keep_schedule
+    waves = round(effort * regrown.regrow / len(stops))
+    stairs = replace(stairs, waves=waves, height=regrown.height if waves else 0.0)
     blocks = max(round(effort * plan.train.blocks), math.ceil(LEAST_BLOCKS * len(stops) / (1.0 - fall)))
     plan.settings = plan.settings._replace(
         train=plan.train._replace(blocks=blocks), evaluation=plan.evaluation._replace(falls_until=fall)

@@ -175,3 +175,13 @@ def test_stairs_without_a_fall_begin_at_the_first_level():
     stairs = Stairs(20.0, (20.0, 10.0), fall=0.0)
     assert stairs.value(0.1) == 20.0
     assert stairs.value(1.0) == 10.0
+
+
+def test_stairs_with_waves_rise_in_a_stop_and_end_at_its_level():
+    stairs = Stairs(100.0, (20.0, 10.0), fall=0.2, waves=3, height=0.5)
+    values = [stairs.value(share / 1000) for share in range(200, 601)]
+    rises = sum(later > before + 0.01 for before, later in itertools.pairwise(values))
+    assert rises == 3
+    assert 25.0 < max(values[1:]) <= 30.0
+    assert values[0] == values[-1] == 20.0
+    assert stairs.value(1.0) == 10.0
