@@ -15,7 +15,7 @@ from mcprune.types import BoolArray, FloatArray, IntArray
 Evaluate = Callable[[BoolArray], FloatArray]
 
 # Masks of the samples in which sites are exchanged, and the dropped sites that stand for any other one.
-MASKS, OTHERS = 64, 4
+MASKS, OTHERS, GOLDEN = 64, 4, 0.6180339887498949
 
 
 class Cost(NamedTuple):
@@ -73,20 +73,21 @@ def cost_by_evaluation(samples: Samples, first: int, second: int, evaluate: Eval
 
 
 def cost_of_any(samples: Samples, first: int, evaluate: Evaluate, most: int = MASKS) -> Cost | None:
-    """Return the mean change of the loss where sampled masks with `first` keep a random dropped site in its place.
+    """Return the mean change of the loss where sampled masks with `first` keep any dropped site in its place.
 
-    What a substitute's cost is to be compared with: it stands in for a site if it costs much less than any site does. Random, but the same
-    in every call. None where no draw keeps the site, or all sites are kept.
+    What a substitute's cost is to be compared with: it stands in for a site if it costs much less than any site does. The dropped sites are
+    spread evenly, by multiples of the golden section. None where no draw keeps the site, or all sites are kept.
     """
     rows = _spread(np.flatnonzero(samples.flat_masks[:, first]), most)
     if not rows.size or samples.keep == samples.sites:
         return None
     masks = np.repeat(samples.flat_masks[rows], OTHERS, axis=0)
     before = np.repeat(evaluate(samples.flat_masks[rows]), OTHERS)
-    chances = np.random.default_rng(first).random(masks.shape)
-    second = np.where(masks, -1.0, chances).argmax(axis=1)
+    place = np.arange(len(masks))
+    dropped = np.argsort(masks, axis=1, kind="stable")[:, : samples.sites - samples.keep]
+    second = dropped[place, (place * GOLDEN % 1.0 * dropped.shape[1]).astype(np.int64)]
     masks[:, first] = False
-    masks[np.arange(len(masks)), second] = True
+    masks[place, second] = True
     # Exchanges in one mask are not independent.
     return _mean_change((evaluate(masks) - before).reshape(-1, OTHERS).mean(axis=1))
 

@@ -84,8 +84,8 @@ class SampleSummary:
     def of(cls, drawn: Drawn) -> Self:
         """Summarize samples."""
         samples = drawn.samples
-        substitutes = find_substitutes(samples)
-        good = find_good_masks(samples)
+        substitutes = find_substitutes(samples, evaluate=drawn.evaluate)
+        good = find_good_masks(samples, evaluate=drawn.evaluate)
         return cls(
             chains=samples.chains,
             draws=samples.draws,
