@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from mcprune.types import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+    from torch import nn
+
+    from mcprune.sampling.sample import SampleProgress
+    from mcprune.sampling.samples import Samples
 
 # Keys of `Result.metrics` for the rows of the final table; any other row is test_accuracy_ and its name.
 METRIC_NAMES = {
@@ -169,6 +173,58 @@ class Result:
         done = self._done
         figure = plots.result_figure(self.mask._figure(), done.scores, is_weighted=done.is_weighted)
         return plots.drawn(figure, "there is no mask")
+
+    def sample(
+        self,
+        data: object = None,
+        model: nn.Module | None = None,
+        *,
+        objective: Callable[..., object] | None = None,
+        sample_weight: object = None,
+        force: bool = False,
+        on_progress: Callable[[SampleProgress], None] | None = None,
+        **settings: Any,
+    ) -> Samples:
+        """Draw masks of n sites by how good they are, and say how sure each kept site is; see `mcprune.sample`.
+
+        Parameters
+        ----------
+        data, model, objective, sample_weight
+            The same again, where they were objects of Python: a result does not hold on to them.
+        force : bool
+            Replace the samples in the folder of the run, where it has some.
+        on_progress : callable, optional
+            Called with a `SampleProgress` after each chunk.
+        **settings
+            Of `SampleSettings`: chains, temperature, precision, max_time, rungs, hottest.
+
+        Returns
+        -------
+        Samples
+            In the folder of the run too, where it has one.
+
+        Raises
+        ------
+        SamplingError
+            The chains do not agree (R-hat); the message says what would help.
+        McpruneError
+            As `mcprune.sample`.
+        """
+        from mcprune.sampling.from_run import sample_content, sample_folder
+        from mcprune.sampling.sample import SampleSettings
+
+        chosen = SampleSettings.of(settings)
+        if self.folder is not None:
+            drawn = sample_folder(
+                self.folder, chosen, data=data, model=model, objective=objective, sample_weight=sample_weight, force=force,
+                on_progress=on_progress,
+            )  # fmt: skip
+        else:
+            drawn = sample_content(
+                outcome_of(self._done).classifiers, chosen, data=data, model=model, objective=objective,
+                sample_weight=sample_weight, on_progress=on_progress,
+            )  # fmt: skip
+        return drawn.samples
 
     @property
     def _done(self) -> RunDone:

@@ -56,6 +56,7 @@ def sample(
     rungs: int = 1,
     hottest: float = 4.0,
     force: bool = False,
+    on_progress: Report | None = None,
 ) -> Samples:
     """Draw masks of n sites by how good they are, and say how sure each site is.
 
@@ -87,6 +88,8 @@ def sample(
         Temperatures of each chain on a ladder that ends at `hottest` times T; 1 rung is no ladder.
     force : bool
         Replace the samples that are there.
+    on_progress : callable, optional
+        Called with a `SampleProgress` after each chunk.
 
     Returns
     -------
@@ -108,8 +111,9 @@ def sample(
     """
     settings = SampleSettings(chains, temperature, precision, max_time, rungs, hottest)
     return sample_folder(
-        folder, settings, data=data, model=model, objective=objective, sample_weight=sample_weight, force=force
-    ).samples
+        folder, settings, data=data, model=model, objective=objective, sample_weight=sample_weight, force=force,
+        on_progress=on_progress,
+    ).samples  # fmt: skip
 
 
 def sample_folder(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +66,20 @@ class SampleSettings:
     rungs: int = 1
     hottest: float = 4.0
 
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> SampleSettings:
+        """Return settings of values by name; a name that there is not is refused with those that there are."""
+        names = [each.name for each in fields(cls)]
+        if unknown := [name for name in values if name not in names]:
+            raise ConfigError(f"{unknown[0]!r} is no setting of sampling. The settings are {', '.join(names)}.")
+        return cls(**values)  # type: ignore[arg-type]  # checked below
+
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not is_number and not (value is None and each.name == "temperature"):
+                raise ConfigError(f"{each.name}={value!r}. Give a number.")
         if not FEWEST_CHAINS <= self.chains <= MOST_CHAINS:
             raise ConfigError(
                 f"chains={self.chains}. R-hat compares several chains: choose {FEWEST_CHAINS} to {MOST_CHAINS}."
@@ -213,14 +226,14 @@ class Session:
         """Burn in and draw until it is enough, the time is up, of which `spent` seconds are over, or a signal comes."""
         written = last = time.monotonic()
         began = last - spent
-        next_look = FIRST_LOOK
+        look = next_look(self.state.draws)
         while True:
             is_late = last - began >= self.settings.max_time
-            if self.state.draws >= next_look or (is_late and self.state.draws):
+            if self.state.draws >= look or (is_late and self.state.draws):
                 self._samples = None
                 if self.is_enough():
                     break
-                next_look = max(next_look, int(self.state.draws * NEXT_LOOK))
+                look = next_look(self.state.draws + 1)
             if is_late:
                 break
             place = int(self.state.is_burnt_in)
@@ -307,6 +320,14 @@ class Session:
             state.accepted / max(1, state.decisions),
             self.sampler.evaluate,
         )
+
+
+def next_look(draws: int) -> int:
+    """Return the number of draws, not below this one, at which statistics are computed: the same ones, resumed or not."""
+    look = FIRST_LOOK
+    while look < draws:
+        look = -(-math.ceil(look * NEXT_LOOK) // CHUNK) * CHUNK
+    return look
 
 
 def _longer(seconds: float) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mcprune.errors import ConfigError
 from mcprune.sampling import diagnostics
 from mcprune.types import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from xarray import DataTree
 
 # R-hat up to which chains are taken to have one law, and the fewest effective samples, both of Vehtari et al. (2021).
 MIXED, ENOUGH = 1.01, 400.0
@@ -149,6 +152,34 @@ class Samples:
         """The mask (sites,) of the lowest loss, and that loss."""
         place = int(np.argmin(self.flat_losses))
         return self.flat_masks[place], float(self.flat_losses[place])
+
+    def to_arviz(self) -> DataTree:
+        """Return the samples as ArviZ takes them: `arviz.plot_trace(samples.to_arviz(), var_names=["loss"])`, `arviz.plot_forest(...)`.
+
+        Returns
+        -------
+        xarray.DataTree
+            Its group `posterior` has `kept` (chain, draw, site), 1 where the site is kept, and `loss` (chain, draw).
+
+        Raises
+        ------
+        ConfigError
+            arviz-base is not installed.
+        """
+        try:
+            from arviz_base import from_dict
+        except ImportError:
+            raise ConfigError(
+                "to_arviz needs arviz-base, which is not installed. Install it with: pip install 'mcprune[arviz]'."
+            ) from None
+        posterior = {"kept": self.masks.astype(np.int8), "loss": self.losses}
+        attributes = {"temperature": self.temperature, "paired_error": self.paired_error, "keep": self.keep}
+        return from_dict(
+            {"posterior": posterior},
+            coords={"site": list(self.names)},
+            dims={"kept": ["site"]},
+            attrs={"posterior": attributes},
+        )
 
     def summary(self) -> list[SiteSummary]:
         """One line a site, the most probable first; equal ones in the order of the sites."""
