@@ -47,5 +47,20 @@ class SamplingError(McpruneError, RuntimeError):
     """Chains that have not come to one law, so that what they say of masks would mislead."""
 
 
+class NothingFoundError(McpruneError):
+    """No column beats its shadow at the false discovery rate that was asked for: the answer, and no fault of the options.
+
+    Parameters
+    ----------
+    message : str
+    event : ErrorRate
+        The statistics of all columns (mcprune/storage/result_events.py).
+    """
+
+    def __init__(self, message: str, event: object) -> None:
+        super().__init__(message)
+        self.fdr = event
+
+
 class RanksError(McpruneError, RuntimeError):
     """Processes of one run that cannot start together, are gone or late, or are out of step."""

@@ -46,6 +46,7 @@ class Stream(IntEnum):
     PATH_ROWS = 25  # rows that judge the masks of a path, where there are too many
     PATH_FOLDS = 26  # folds and batches of a round of judging them
     SETTLING = 24  # masks under which classifiers go on training before masks are sampled
+    SHADOWS = 27  # shadows of columns, and the batches and masks of their classifiers
     COLUMN_HASHES = 22  # factors by which equal columns are recognised
     STUDY_SUBSET = 31
 

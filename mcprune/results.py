@@ -12,7 +12,7 @@ import numpy as np
 from mcprune.report import card
 from mcprune.session.finish.finalize import outcome_of
 from mcprune.storage.event_log import EventLog
-from mcprune.storage.events import Event, Progress, RunDone, RunStarted, Stopped
+from mcprune.storage.events import ErrorRate, Event, Progress, RunDone, RunStarted, Stopped
 from mcprune.storage.path_curve import Curve
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
@@ -159,6 +159,11 @@ class Result:
         rows = next((event.rows["test"] for event in self.events if isinstance(event, RunStarted)), 0)
         where = f" (on the run's own {rows:,} test rows)" if rows and self.metrics else ""
         return " ".join(filter(None, [f"{done.summary}{where}.", done.simpler]))
+
+    @property
+    def fdr(self) -> ErrorRate | None:
+        """The statistics of the columns and the estimated false discovery rate of the kept ones; None without `fdr`."""
+        return next((event for event in self.events if isinstance(event, ErrorRate)), None)
 
     def plot(self) -> Figure:
         """Return a figure of the kept sites beside the accuracies with their error bars; see `Mask.plot`.

@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import NamedTuple
 
 from mcprune.cli.parser import nearest
-from mcprune.errors import ConfigError, McpruneError
+from mcprune.errors import ConfigError, McpruneError, NothingFoundError
 from mcprune.version import VERSION
 
-INTERRUPTED, BROKEN_PIPE, REFUSED = 130, 141, 2
+INTERRUPTED, BROKEN_PIPE, REFUSED, NOTHING = 130, 141, 2, 3
 
 
 class Command(NamedTuple):
@@ -92,14 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 after an error that the user can fix (one message on stderr); 130 after Ctrl-C, 143 after SIGTERM; 141 if the
-        reader of the output has closed it. Any other exception is a fault of mcprune and is raised.
+        0; 2 after an error that the user can fix (one message on stderr); 3 where no column beats its shadow (`--fdr`); 130 after
+        Ctrl-C, 143 after SIGTERM; 141 if the reader of the output has closed it. Any other exception is a fault of mcprune and is
+        raised.
     """
     _prepare_streams()
     try:
         code = _command(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
+    except NothingFoundError as answer:
+        return _fail(f"mcprune: {answer}", NOTHING)
     except McpruneError as error:
         return _fail(f"mcprune: error: {error}", REFUSED)
     except BrokenPipeError:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mcprune.cli.arguments import run_options
+from mcprune.errors import ConfigError
 
 if TYPE_CHECKING:
     from mcprune.config.schema import Config
@@ -60,6 +61,10 @@ def _is_shared() -> bool:
 
 
 def _run_shared(config: Config, controller: Controller | None, *, quiet: bool, json: bool) -> int:
+    if config.problem.fdr is not None and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError(
+            f"fdr={config.problem.fdr:g} is for one process, and torchrun has started several. Run it without torchrun."
+        )
     from mcprune.session.ranks import place_of
 
     place = place_of(os.environ)

@@ -23,12 +23,24 @@ CHAIN_TOO = (
     "evaluator",
     "max_memory",
     "objective",
+    "fdr",
     "must_keep",
     "must_drop",
     "groups",
     "macs",
     "parameters",
 )
+# Options that contradict a false discovery rate.
+NOT_WITH_FDR = {
+    "keep": "how many columns are kept follows from the rate",
+    "macs": "a limit on costs would change which columns are kept",
+    "parameters": "a limit on costs would change which columns are kept",
+    "groups": "columns are tested one by one, and a rate over tied groups is another one",
+    "must_keep": "the rate is that of columns which competed, all of them",
+    "must_drop": "the rate is that of columns which competed, all of them",
+    "max_time": "the competition takes the time that it takes",
+    "search_time": "the competition takes the time that it takes",
+}
 TRAINED_ONLY = ("mask_noise", "input_noise")
 # What --alpha auto chooses.
 CHOSEN_BY_AUTO = ("gates", "weight_bound")
@@ -113,6 +125,7 @@ def check_options(config: Config) -> None:
     _check_trained(config)
     _check_finetune(config)
     _check_probes(config)
+    _check_fdr(config)
 
 
 def _check_trained(config: Config) -> None:
@@ -141,6 +154,21 @@ def _check_probes(config: Config) -> None:
         raise ConfigError(
             "proposals=probes, but no move is informed; add it, such as --moves informed=3,exchange=1, or leave --proposals out"
         )
+
+
+def _check_fdr(config: Config) -> None:
+    """Refuse what a choice by a false discovery rate does not know."""
+    fdr = config.problem.fdr
+    if fdr is None:
+        return
+    if config.problem.sites != "inputs":
+        raise ConfigError(
+            f"fdr={fdr:g} with sites={config.problem.sites!r}, but only columns have permuted copies to compete with. Leave --sites out, "
+            "or choose a number by --keep."
+        )
+    for name, reason in NOT_WITH_FDR.items():
+        if config.value(name) is not None:
+            raise ConfigError(f"{option(name)} with --fdr {fdr:g}, but {reason}. Leave one of the two out.")
 
 
 def check_method(config: Config, facts: Facts) -> None:

@@ -17,10 +17,12 @@ import torch
 from torch import nn
 
 from mcprune.config.schema import Config
+from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.data.checks import as_features
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.targets import Label
+from mcprune.environment import use_threads
 from mcprune.errors import ConfigError
 from mcprune.path.call import solve, split_levels
 from mcprune.path.levels import AUTO
@@ -30,6 +32,8 @@ from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search_planned
+from mcprune.session.shadows.compete import compete
+from mcprune.storage.events import ErrorRate
 from mcprune.storage.path_curve import Curve
 from mcprune.types import BoolArray, FloatArray, IntArray
 
@@ -38,7 +42,7 @@ REPEATED, REPEATED_TIMES = 100_000, 8
 # Of the rows, kept from the search where n is chosen.
 AUTO_VALIDATION = 0.2
 # What an estimator has as a parameter, or decides itself.
-NOT_OPTIONS = ("keep", "sites", "seed", "objective", "must_keep", "must_drop", "data", "out")
+NOT_OPTIONS = ("keep", "sites", "seed", "objective", "must_keep", "must_drop", "fdr", "data", "out")
 FOLDER_OPTIONS = ("checkpoint_every", "force")  # a fit writes none
 
 
@@ -92,6 +96,34 @@ def merged(features: FloatArray, targets: IntArray, weights: FloatArray) -> Weig
     return WeightedRows(np.ascontiguousarray(table[:, 1:]), table[:, 0].astype(np.int64), unequal)
 
 
+def rows_of_fit(
+    estimator: object, X: FloatArray, targets: IntArray, weights: FloatArray, *, is_weighted: bool
+) -> WeightedRows:
+    """Return the rows of positive weight as the network takes them, or an estimator in its place.
+
+    Raises
+    ------
+    ConfigError
+        Weights that the estimator cannot take.
+    """
+    from mcprune.estimators.fitted import takes_weights
+
+    if estimator is None:
+        return weighted_rows(X, targets, weights)
+    used = weights > 0
+    rows = merged(X[used], targets[used], weights[used])
+    if rows.weights is None or takes_weights(estimator):
+        return rows
+    if is_weighted and (weights != np.rint(weights)).any():
+        raise ConfigError(
+            f"sample_weight is given, but {type(estimator).__name__}.fit takes none; leave the weights out, or "
+            "choose another estimator"
+        )
+    # Whole weights are repeated rows.
+    times = rows.weights.astype(np.int64)
+    return WeightedRows(rows.features.repeat(times, axis=0), rows.targets.repeat(times), None)
+
+
 def dataset_of_rows(rows: WeightedRows, labels: Sequence[Label], names: Sequence[str]) -> Dataset:
     """Return the rows of a fit as a data set."""
     features = as_features(FROM_PYTHON, rows.features, names)
@@ -125,8 +157,10 @@ def config_of(dataset: Dataset, settings: Options, options: Options) -> Config:
 
 def search_mask(
     config: Config, dataset: Dataset, function: Callable[..., object] | None = None
-) -> tuple[Plan, BoolArray]:
+) -> tuple[Plan, BoolArray, ErrorRate | None]:
     """Return the plan and the mask of a search; torch's and numba's threads are as they were afterwards.
+
+    With `fdr` there is no search: the mask holds the columns that beat their shadows, possibly none, and the outcome comes third.
 
     Raises
     ------
@@ -136,12 +170,24 @@ def search_mask(
     threads, kernels = torch.get_num_threads(), numba.get_num_threads()
     began = time.monotonic()
     try:
+        if config.problem.fdr is not None:
+            return _columns_by_rate(config, dataset, function)
         plan = make_plan(config, dataset, function=function)
         plan, mask, _ = search_planned(config, plan, Interrupt(), began)
     finally:
         torch.set_num_threads(threads)
         numba.set_num_threads(kernels)
-    return plan, mask
+    return plan, mask, None
+
+
+def _columns_by_rate(
+    config: Config, dataset: Dataset, function: Callable[..., object] | None
+) -> tuple[Plan, BoolArray, ErrorRate]:
+    check_options(config)
+    use_threads(config.runtime.threads or 1)
+    outcome = compete(dataset, config)
+    plan = make_plan(config.replace(fdr=None, keep=max(1, len(outcome.indices))), dataset, function=function)
+    return plan, np.isin(np.arange(dataset.n_inputs), outcome.indices), outcome
 
 
 def search_auto(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need n
     from mcprune.config.schema import Config
     from mcprune.estimators.fitting import WeightedRows
     from mcprune.session.build.plan import Plan
+    from mcprune.storage.events import ErrorRate
 
 # The widths of the built-in classifier, as `mcprune.prune` has them by default.
 HIDDEN = (128, 64)
@@ -59,6 +60,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         evaluation: str = "refit",
         must_keep: Sequence[int | str] | None = None,
         must_drop: Sequence[int | str] | None = None,
+        fdr: float | None = None,
         options: Mapping[str, object] | None = None,
         random_state: object = None,
         n_jobs: int | None = None,
@@ -71,6 +73,7 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         self.evaluation = evaluation
         self.must_keep = must_keep
         self.must_drop = must_drop
+        self.fdr = fdr
         self.options = options
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -108,11 +111,11 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(columns)])]
         if hasattr(self, "feature_names_in_"):  # without names the order of the rows is nothing to go by
             warn_of_doubts(names, features[used], of_used, [*(self.must_keep or ()), *(self.must_drop or ())])
-        rows = self._rows(features, targets, weights, is_weighted)
+        rows = fitting.rows_of_fit(self.estimator, features, targets, weights, is_weighted=is_weighted)
         dataset = fitting.dataset_of_rows(rows, classes.tolist(), names)
         settings, options = self._settings(columns), dict(self.options) if self.options is not None else {}
         function = self.objective if callable(self.objective) else None
-        if is_auto(self.keep):
+        if is_auto(self.keep) and self.fdr is None:
             if self.estimator is not None:
                 raise ConfigError(
                     'keep="auto" compares numbers of columns by a network, but estimator is given. Leave one of them out.'
@@ -122,7 +125,9 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
         config = fitting.config_of(dataset, settings, options)
         plan: Plan | None = None
         if self.estimator is None:
-            plan, mask = fitting.search_mask(config, dataset, function)
+            plan, mask, outcome = fitting.search_mask(config, dataset, function)
+            if outcome is not None:
+                self.fdr_: ErrorRate = outcome
         else:
             mask = self._wrapped(rows, names, config)
         self.support_ = mask
@@ -131,33 +136,20 @@ class _MarkovFit(BaseEstimator):  # type: ignore[misc]
     def _settings(self, columns: int) -> dict[str, object]:
         """Return what the parameters say, as options by flat name; defaults are left to the planner."""
         settings: dict[str, object] = {
-            **({} if is_auto(self.keep) else {"keep": count_of(self.keep, columns)}),
+            **self._count(columns),
             "objective": self.objective,
             "seed": seed_of(self.random_state),
         }
         if tuple(self.hidden) != HIDDEN:
             settings["hidden"] = tuple(self.hidden)
-        optional = {"epochs": self.epochs, "must_keep": self.must_keep, "must_drop": self.must_drop}
+        optional = {name: getattr(self, name) for name in ("epochs", "must_keep", "must_drop", "fdr")}
         return settings | {name: value for name, value in optional.items() if value is not None}
 
-    def _rows(self, X: FloatArray, targets: IntArray, weights: FloatArray, is_weighted: bool) -> WeightedRows:
-        from mcprune.estimators import fitting
-        from mcprune.estimators.fitted import takes_weights
-
-        if self.estimator is None:
-            return fitting.weighted_rows(X, targets, weights)
-        used = weights > 0
-        rows = fitting.merged(X[used], targets[used], weights[used])
-        if rows.weights is None or takes_weights(self.estimator):
-            return rows
-        if is_weighted and (weights != np.rint(weights)).any():
-            raise ConfigError(
-                f"sample_weight is given, but {type(self.estimator).__name__}.fit takes none; leave the weights out, or "
-                "choose another estimator"
-            )
-        # Whole weights are repeated rows.
-        times = rows.weights.astype(np.int64)
-        return fitting.WeightedRows(rows.features.repeat(times, axis=0), rows.targets.repeat(times), None)
+    def _count(self, columns: int) -> dict[str, object]:
+        """Return the option `keep`; empty where a path or the false discovery rate decides how many columns are kept."""
+        if self.fdr is not None:
+            return {"keep": self.keep}
+        return {} if is_auto(self.keep) else {"keep": count_of(self.keep, columns)}
 
     def _has_names(self, X: object) -> bool:
         """Whether the columns are known by name, as those of the fit: then a gap in a dropped one does no harm.
@@ -202,6 +194,9 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
         dropped ones at their mean (fast; misjudges columns that stand in for each other).
     must_keep, must_drop : list of int or str, optional
         Columns by place or name that are kept, or dropped, in any case; `keep` counts those kept.
+    fdr : float, optional
+        In place of `keep`: keep the columns that beat permuted copies of themselves, as many as the estimated share of false ones among
+        them stays at most this (docs/error-rate.md). There may be none.
     options : dict, optional
         Further options of docs/options.md, such as {"temperature": 1e-4}.
     random_state : int, RandomState or None
@@ -212,6 +207,8 @@ class MarkovSelector(SelectorMixin, _MarkovFit):  # type: ignore[misc]
     Attributes
     ----------
     support_ : ndarray of bool, shape (n_features_in_,)
+    fdr_ : ErrorRate, with `fdr`
+        The statistic of each column, and the estimated false discovery rate of the kept ones.
     classes_ : ndarray
     n_features_in_ : int
     feature_names_in_ : ndarray of str, where the columns had names
@@ -278,6 +275,10 @@ class MarkovPrunedClassifier(ClassifierMixin, _MarkovFit):  # type: ignore[misc]
         """Choose the columns and train on them; X (rows, N), y (rows,), sample_weight (rows,), not negative."""
         plan, rows, config = self._searched(X, y, sample_weight)
         keep = np.flatnonzero(self.support_)
+        if not keep.size:
+            from mcprune.session.shadows.outcome import require_some
+
+            require_some(self.fdr_)
         if plan is None:
             from mcprune.estimators.fitted import fitted, seeded
 

@@ -58,6 +58,11 @@ def search_estimator(
         raise ConfigError("groups are for a network of mcprune's own: leave estimator out, or the option groups")
     if way not in WAYS:
         raise ConfigError(f"evaluation={way!r} is unknown; choose 'refit' or 'mask'")
+    if config.problem.fdr is not None:
+        raise ConfigError(
+            f"fdr={config.problem.fdr:g} with an estimator, but columns and their shadows are evaluated by the network. Leave one of "
+            "the two out."
+        )
     if not isinstance(config.problem.keep, int):
         raise ConfigError(f"keep={config.problem.keep!r}, but a number of columns is needed; give keep one number")
     sites, keep = rows.features.shape[1], config.problem.keep

@@ -157,6 +157,10 @@ def split_levels(options: Options) -> tuple[Levels | None, Options]:
         raise ConfigError(
             f"A path goes over one number of sites, but keep={keep} names kinds of them. Give a range such as 2:200."
         )
+    if options.get("fdr") is not None:
+        raise ConfigError(
+            f"fdr={options['fdr']} with a path, but each chooses how many columns are kept. Leave one of the two out."
+        )
     if options.get("groups") is not None:
         raise ConfigError("A path with groups: what they cost is not searched level by level. Leave groups out.")
     levels, rest = _split(options)

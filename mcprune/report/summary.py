@@ -8,7 +8,7 @@ from mcprune.config.budgets import COST_UNITS
 from mcprune.errors import FolderError, brief
 from mcprune.report.picture import picture
 from mcprune.report.text import number, ranges, some, wrapped
-from mcprune.storage.events import Adapted, BeforeAfter, Playoff, RunDone, Scored, SiteGroup
+from mcprune.storage.events import Adapted, BeforeAfter, ErrorRate, Playoff, RunDone, Scored, SiteGroup
 
 HEADER = ["", "sites kept", "test accuracy", "spread", "masks", "seconds"]
 MOST = 200  # names or ranges of indices that are listed; mask.json has them all
@@ -68,6 +68,35 @@ def playoff_lines(event: Playoff) -> list[str]:
         for row in rows
     ]
     return [*lines, playoff_verdict(event)]
+
+
+ERROR_RATE_HEADER = ["column", "kept", "its shadows", "lowest fdr", ""]
+BELOW = 3  # columns that are listed below the kept ones
+
+
+def error_rate_lines(event: ErrorRate) -> list[str]:
+    """Return the table of the kept columns and of the first others as aligned lines, and what it says."""
+    listed = event.columns[: len(event.indices) + BELOW][:MOST]
+    rows = [
+        [
+            one.name,
+            *(number(value, ".3f") for value in (one.statistic, one.shadow, one.rate)),
+            "" if one.is_kept else "not kept",
+        ]
+        for one in listed
+    ]
+    verdict = (
+        f"{len(event.indices):,} of {len(event.columns):,} columns beat their shadows at an estimated false discovery rate of "
+        f"{number(event.rate, '.3f')} (at most {event.fdr:g} was asked for; {event.sets} sets of shadows, {event.rows:,} rows)"
+    )
+    widths = [max(len(row[place]) for row in [ERROR_RATE_HEADER, *rows]) for place in range(len(ERROR_RATE_HEADER))]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in [ERROR_RATE_HEADER, *rows]
+    ]
+    return [*lines, verdict]
 
 
 def kept_lines(done: RunDone, *, width: int, unicode: bool) -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mcprune.config.schema import Config
@@ -24,17 +22,18 @@ from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.classifiers import classifiers_content
 from mcprune.session.checkpoints.folder_writer import FolderWriter
 from mcprune.session.finish.finalize import SearchResult, cost_budgets, finalize, write_mask
-from mcprune.session.finish.retrain import Refit
+from mcprune.session.finish.search_time import with_search_time
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import plan_in_time
-from mcprune.session.playoff import FRESH_ROWS, LEAST_SECONDS, TIME_SHARE
+from mcprune.session.playoff import FRESH_ROWS
 from mcprune.session.ranks import share_plan
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
+from mcprune.session.shadows.outcome import choose_by_shadows
 from mcprune.session.steering.callbacks import Callback, Callbacks
 from mcprune.session.steering.controller import Controller
 from mcprune.storage.checkpoint import packed
-from mcprune.storage.events import Event, Note, RunStarted, Stage
+from mcprune.storage.events import ErrorRate, Event, Hardened, Note, RunStarted, Stage
 from mcprune.storage.folder import RunFolder
 from mcprune.storage.layout import CLASSIFIERS
 from mcprune.training.classifiers import describe_classifier
@@ -42,8 +41,6 @@ from mcprune.types import BoolArray
 from mcprune.version import VERSION
 
 MOST_NAMES, MOST_CLASSES = 4096, 100  # names of inputs, and of classes or doubtful columns of a kind, in `run_started`
-# Of the time of a command: the least seconds of a search; the largest share of the retraining, and its reserve over the estimate.
-AT_LEAST, MOST_RETRAINING, RESERVED = 0.01, 0.5, 1.2
 
 
 def run(
@@ -141,7 +138,13 @@ def start_run(
 ) -> Iterator[Event]:
     """Start a run on a loaded data set, into a folder that the caller closes."""
     began = time.monotonic() if began is None else began
+    error_rate, asked = None, config
+    if config.problem.fdr is not None:
+        yield Stage("shadows", "the columns compete with permuted copies of themselves")
+        error_rate, config = choose_by_shadows(config, dataset)
     plan = make_plan(config, dataset, model, function=function)
+    if error_rate is not None:
+        plan.settings = plan.settings._replace(config=plan.config.replace(keep=None, fdr=asked.problem.fdr))
     share_plan(plan, config, ranks)
     config = with_search_time(config, plan, began, ranks)
     callbacks = tuple(callbacks)
@@ -149,7 +152,7 @@ def start_run(
     del dataset
     if folder is not None:
         folder.config = search.plan.config
-    yield from record_events(_events(search, folder, began), search, folder, callbacks)
+    yield from record_events(_events(search, folder, began, error_rate), search, folder, callbacks)
 
 
 def controller_of(callbacks: Iterable[Callback]) -> Controller | None:
@@ -188,11 +191,17 @@ def _chained(earlier: Iterable[Event], events: Iterator[Event]) -> Iterator[Even
     yield from events
 
 
-def _events(search: Search, folder: RunFolder | None, began: float) -> Iterator[Event]:
+def _events(
+    search: Search, folder: RunFolder | None, began: float, error_rate: ErrorRate | None = None
+) -> Iterator[Event]:
     yield start_event(search, folder)
-    for text in search.plan.notes:
-        yield Note(text)
-    yield from search_and_finish(search, folder, began)
+    yield from map(Note, search.plan.notes)
+    if error_rate is None:
+        yield from search_and_finish(search, folder, began)
+        return
+    yield error_rate
+    with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+        yield from _finish(search, *search.adopt(list(error_rate.indices)), folder, began, interrupt, error_rate)
 
 
 def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
@@ -253,50 +262,39 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
         mask, hardened = search.harden()
         if search.playoff is not None:
             yield search.playoff
-        for text in search.method.notes(search.state.method):
-            yield Note(text)
-        last = search.state.last
-        result = SearchResult(
-            mask=mask,
-            weights=search.position().copy(),
-            gates=search.final_gates,
-            work=search.cost(),
-            hardened=hardened,
-            scores=search.method.scores(search.state.method),
-            adapted=None if last is None else adapted_event(last.adapted),
-            playoff=search.playoff,
-        )
-        if folder is not None:  # which the last block has created
-            write_mask(plan, result, folder)
-        classifiers = classifiers_content(search, mask)  # now: retraining may go on with these classifiers
-        if folder is not None:
-            folder.write_bytes(CLASSIFIERS, packed(classifiers))
-        yield hardened
-        yield from finalize(plan, result, folder, began, interrupt, classifiers)
+        yield from _finish(search, mask, hardened, folder, began, interrupt)
 
 
-def with_search_time(config: Config, plan: Plan, began: float, ranks: Ranks | None) -> Config:
-    """Resolve the time of the search from that of the command, the same number on every rank; all ranks must call it."""
-    if math.isinf(plan.runtime.max_time) or math.isfinite(plan.runtime.search_time):
-        return config
-    seconds = search_seconds(plan, plan.runtime.max_time - (time.monotonic() - began))
-    seconds = seconds if ranks is None else float(ranks.broadcast(seconds))
-    plan.settings = plan.settings.with_search_time(seconds)
-    return config.replace(search_time=seconds)
-
-
-def search_seconds(plan: Plan, seconds: float) -> float:
-    """Return how many of the seconds that are left the search may take, so that playoff and retraining fit after it."""
-    if plan.chain.starts:
-        seconds = max(AT_LEAST, seconds * (1.0 - TIME_SHARE) - LEAST_SECONDS)
-    if plan.retrain.finetune == "none":
-        return max(AT_LEAST, seconds)
-    refit = Refit(plan, lambda: False)
-    mask = np.ones(plan.sites.size, bool)
-    if plan.space.is_count and plan.sites.inputs is not None and len(plan.sites.groups) == 1:
-        mask[plan.keep :] = False  # any n inputs take as long
-    retraining = plan.retrain.epochs * refit.epoch_seconds(refit.small(mask, plan.runtime.seed), mask)
-    return max(AT_LEAST, seconds - min(MOST_RETRAINING * seconds, RESERVED * retraining))
+def _finish(
+    search: Search,
+    mask: BoolArray,
+    hardened: Hardened,
+    folder: RunFolder | None,
+    began: float,
+    interrupt: Interrupt,
+    error_rate: ErrorRate | None = None,
+) -> Iterator[Event]:
+    """Write the mask, retrain, compare and write the result."""
+    yield from map(Note, search.method.notes(search.state.method))
+    last = search.state.last
+    result = SearchResult(
+        mask=mask,
+        weights=search.position().copy(),
+        gates=search.final_gates,
+        work=search.cost(),
+        hardened=hardened,
+        scores=search.method.scores(search.state.method),
+        adapted=None if last is None else adapted_event(last.adapted),
+        playoff=search.playoff,
+        error_rate=error_rate,
+    )
+    classifiers = classifiers_content(search, mask)  # now: retraining may go on with these classifiers
+    if folder is not None:
+        folder.start()
+        write_mask(search.plan, result, folder)
+        folder.write_bytes(CLASSIFIERS, packed(classifiers))
+    yield hardened
+    yield from finalize(search.plan, result, folder, began, interrupt, classifiers)
 
 
 def search(

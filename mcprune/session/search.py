@@ -28,8 +28,8 @@ from mcprune.state import Saved, deserialize
 from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Playoff, Replanned, Stage, Stopped
 from mcprune.types import BoolArray, JsonObject
 
-# The largest numbers of progress events, of those with validation accuracies, and of those with the gates.
-PROGRESS_EVENTS, LOOKS, GATES = 400, 40, 60
+# The largest numbers of progress events, of those with validation accuracies and with the gates; of steps under an adopted mask.
+PROGRESS_EVENTS, LOOKS, GATES, ADOPTED = 400, 40, 60, 400
 RENEW = 8  # blocks of a frozen classifier that are evaluated on the same rows
 
 
@@ -208,6 +208,14 @@ class Search(SearchStatus):
         self.mask = mask
         self.final_gates = self.training_gates()
         return mask, self.hardened_event(mask, gates, kept)
+
+    def adopt(self, sites: list[int]) -> tuple[BoolArray, Hardened]:
+        """Take a mask that was not searched for, of these sites, train the classifier under it, and return what `harden` does."""
+        self.mask = mask = np.isin(np.arange(self.plan.sites.size), sites)
+        self.method.adopt(self.state.method, mask)
+        self.train(min(ADOPTED, self.plan.train.blocks * self.plan.train.steps), 0.0)
+        self.final_gates = self.training_gates()
+        return mask, self.hardened_event(mask, self.final_gates, len(sites))
 
     def pretrain(self, should_stop: Callable[[], bool]) -> str:
         """Train the classifier with all sites kept, where the options say so, and return a note on it.

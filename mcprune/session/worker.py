@@ -13,8 +13,9 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.content import Checkpoint
+from mcprune.session.finish.search_time import with_search_time
 from mcprune.session.interrupt import CODES, Interrupt
-from mcprune.session.loop import make_search, with_search_time
+from mcprune.session.loop import make_search
 from mcprune.session.ranks import share_plan
 from mcprune.session.resume import restore_search
 from mcprune.session.steering.controller import Controller

@@ -56,6 +56,7 @@ def sentence(
     objective: str | None = None,
     *,
     is_weighted: bool = False,
+    rate: float | None = None,
 ) -> str:
     """Return the result of a run as one sentence.
 
@@ -71,6 +72,8 @@ def sentence(
         Description of what was minimised, where that is not cross-entropy.
     is_weighted : bool
         The accuracies are weighted by sample weights.
+    rate : float, optional
+        The estimated false discovery rate of the kept columns, where they competed with their shadows.
 
     Examples
     --------
@@ -80,6 +83,8 @@ def sentence(
     '16 of 64 pixels keep .977 of .986 test accuracy'
     """
     start = f"{kept:,} of {sum(group.size for group in sites):,} {noun(sites, image_shape)}"
+    if rate is not None:
+        start += f" at an estimated false discovery rate of {short(rate)}"
     model, whole = score_of(scores, OF_MODEL), score_of(scores, OF_ALL)
     measure = "weighted test accuracy" if is_weighted else "test accuracy"
     if model is None or model.accuracy is None:

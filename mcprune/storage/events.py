@@ -5,19 +5,34 @@ run's folder.
 """
 
 from mcprune.storage.event_parts import Adapted, BeforeAfter, CostBudget, Event, MaskCost, SiteGroup, plain
-from mcprune.storage.result_events import Hardened, Playoff, RunDone, Scored, Standing
+from mcprune.storage.result_events import ColumnStatistic, ErrorRate, Hardened, Playoff, RunDone, Scored, Standing
 from mcprune.storage.search_events import KnobChanged, Note, Progress, Replanned, RunStarted, Stage, Stopped
 
 KINDS: dict[str, type[Event]] = {
     cls.kind: cls
-    for cls in (RunStarted, Note, Stage, Progress, KnobChanged, Replanned, Stopped, Playoff, Hardened, Scored, RunDone)
+    for cls in (
+        RunStarted,
+        Note,
+        Stage,
+        Progress,
+        KnobChanged,
+        Replanned,
+        Stopped,
+        ErrorRate,
+        Playoff,
+        Hardened,
+        Scored,
+        RunDone,
+    )
 }
 
 __all__ = [
     "KINDS",
     "Adapted",
     "BeforeAfter",
+    "ColumnStatistic",
     "CostBudget",
+    "ErrorRate",
     "Event",
     "Hardened",
     "KnobChanged",

@@ -122,6 +122,73 @@ class Playoff(Event):
 
 
 @dataclass(frozen=True)
+class ColumnStatistic:
+    """A column beside its shadows.
+
+    Attributes
+    ----------
+    index : int, sites
+        Its place, counted from 0.
+    name : str
+        Of the column.
+    statistic, shadow : float, share
+        Share of the blocks in which the chains kept the column, and its shadows.
+    rate : float, share
+        The lowest false discovery rate at which the column is kept.
+    is_kept : bool
+        It is among the kept columns.
+    """
+
+    index: int
+    name: str
+    statistic: float
+    shadow: float
+    rate: float
+    is_kept: bool
+
+
+@dataclass(frozen=True)
+class ErrorRate(Event):
+    """Columns have competed with their shadows (`fdr`): the kept ones are the most within the false discovery rate that was asked for.
+
+    Attributes
+    ----------
+    fdr : float, share
+        The rate that was asked for.
+    rate : float, share
+        The estimated false discovery rate of the kept columns; 0 where none is kept.
+    threshold : float or None, share
+        The lowest statistic of a kept column; null where none is kept.
+    columns : list of ColumnStatistic
+        All columns, the highest statistic first.
+    sets : int
+        Sets of shadows.
+    rows : int, rows
+        Training and validation rows that took part.
+    seconds : float, s
+        That it took.
+    """
+
+    fdr: float
+    rate: float
+    threshold: float | None
+    columns: tuple[ColumnStatistic, ...]
+    sets: int
+    rows: int
+    seconds: float
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the kept columns, the highest statistic first."""
+        return tuple(column.name for column in self.columns if column.is_kept)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Places of the kept columns, rising."""
+        return tuple(sorted(column.index for column in self.columns if column.is_kept))
+
+
+@dataclass(frozen=True)
 class Scored(Event):
     """A classifier was tested: one row of the final table.
 

@@ -28,6 +28,13 @@ class Problem(Section):
         "or --parameters it counts the inputs where these are one of several kinds",
         json_schema_extra={"placeholder": "INTEGER|KIND=INTEGER,..."},
     )
+    fdr: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="in place of keep: keep the columns that beat permuted copies of themselves, as many as the estimated share of "
+        "false ones among them stays at most this (docs/error-rate.md)",
+    )
     macs: int | None = Field(
         default=None,
         ge=1,

@@ -26,6 +26,7 @@ from mcprune.session.interrupt import CODES
 from mcprune.session.steering.callbacks import Callback
 from mcprune.storage.answer import kept_doubts
 from mcprune.storage.events import (
+    ErrorRate,
     Event,
     Hardened,
     KnobChanged,
@@ -163,6 +164,10 @@ class TextScreen(Screen):
     def on_playoff(self, event: Playoff) -> None:
         """Show the playoff of the finalists."""
         self.output.lines(table.playoff_lines(event))
+
+    def on_error_rate(self, event: ErrorRate) -> None:
+        """Show the columns that beat their shadows."""
+        self.output.lines(table.error_rate_lines(event))
 
     def on_hardened(self, event: Hardened) -> None:
         """Show the hard mask."""

@@ -47,7 +47,7 @@ class FolderWriter(Callback):
         if isinstance(event, Stage):
             return
         # A classifier that diverges in the first block writes nothing, and leaves an earlier run in place.
-        if self.search.blocks_done:
+        if self.search.blocks_done or self.search.mask is not None:
             self.folder.start()
         self.folder.write_event(event)
         if isinstance(event, RunDone) and event.is_complete:

@@ -22,6 +22,7 @@ from mcprune.storage.events import (
     Adapted,
     BeforeAfter,
     CostBudget,
+    ErrorRate,
     Event,
     Hardened,
     MaskCost,
@@ -58,6 +59,8 @@ class SearchResult:
         What the chain adapts, as of the last block.
     playoff : Playoff or None
         The comparison of the finalists.
+    error_rate : ErrorRate or None
+        How the kept columns were chosen, where they competed with their shadows.
     """
 
     mask: BoolArray
@@ -68,6 +71,7 @@ class SearchResult:
     scores: FloatArray | None = None
     adapted: Adapted | None = None
     playoff: Playoff | None = None
+    error_rate: ErrorRate | None = None
 
 
 @dataclass(frozen=True)
@@ -242,7 +246,15 @@ def _done(
         files=() if folder is None else FILES if is_predicted else FILES[:-1],
         adapted=result.adapted,
         costs=mask_costs(plan, mask),
-        summary=sentence(scores, groups, image_shape, len(indices), objective, is_weighted=plan.splits.is_weighted),
+        summary=sentence(
+            scores,
+            groups,
+            image_shape,
+            len(indices),
+            objective,
+            is_weighted=plan.splits.is_weighted,
+            rate=None if result.error_rate is None else result.error_rate.rate,
+        ),
         simpler=simpler_way(scores, result.playoff),
         is_weighted=plan.splits.is_weighted,
         **sizes,
