@@ -28,6 +28,10 @@ def results(name):
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def rows_of(name):
+    return {row["name"]: row for row in results(name)["rows"]}
+
+
 def shown(value, digits=4):
     return f"{value:.{digits}f}".lstrip("0")
 
@@ -104,6 +108,9 @@ def test_its_comparisons_are_those_of_the_benchmarks():
         ahead = sum(means[*task, way] > means[*task, "prune"] for task in tasks)
         text = f"ahead in {ahead} of {len(tasks)} tasks on {len({name for name, _ in tasks})} tables"
         assert cells[tool].startswith(text), text
+    ours, theirs = rows_of("structured")["test error, retrained"], rows_of("torch_pruning")["Torch-Pruning, test error, retrained"]
+    shown_errors = [f"{100 * row['value']:.1f} ± {shown(100 * row['spread'], 1)}%" for row in (theirs, ours)]
+    assert f"{shown_errors[0]} error against {shown_errors[1]}" in cells["Torch-Pruning"]
     peers = results("peers")["runs"]["digits"]
     for way in ("lassonet", "chain, fused evaluator, falling temperature"):
         assert shown(statistics.mean(run[way]["test"] for run in peers), 3) in cells["LassoNet"]
