@@ -108,7 +108,10 @@ def test_its_comparisons_are_those_of_the_benchmarks():
         ahead = sum(means[*task, way] > means[*task, "prune"] for task in tasks)
         text = f"ahead in {ahead} of {len(tasks)} tasks on {len({name for name, _ in tasks})} tables"
         assert cells[tool].startswith(text), text
-    ours, theirs = rows_of("structured")["test error, retrained"], rows_of("torch_pruning")["Torch-Pruning, test error, retrained"]
+    ours, theirs = (
+        rows_of("structured")["test error, retrained"],
+        rows_of("torch_pruning")["Torch-Pruning, test error, retrained"],
+    )
     shown_errors = [f"{100 * row['value']:.1f} ± {shown(100 * row['spread'], 1)}%" for row in (theirs, ours)]
     assert f"{shown_errors[0]} error against {shown_errors[1]}" in cells["Torch-Pruning"]
     peers = results("peers")["runs"]["digits"]
