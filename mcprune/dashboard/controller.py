@@ -128,7 +128,8 @@ class RunController(Controller, Callback):
         fall, rest = (max(FEWEST, round(part / seconds)) if block else FEWEST for part in (FALL, REST))
         self._end = block + fall + rest
         self.view.note(f"finish: n(t) comes down to n within {fall:,} blocks; the run ends {rest:,} blocks later")
-        blocks = search.blocks_to_fall(fall)
+        # A plan that ended as early as that would end the run before it is called finished.
+        blocks = max(search.blocks_to_fall(fall), self._end + 1)
         return blocks if blocks < search.planned_blocks else 0
 
     def _more_blocks(self, search: SearchView, block: int) -> int:

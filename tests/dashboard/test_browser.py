@@ -112,7 +112,7 @@ def figure(page, name):
     return float(text.split(" of ")[0].rstrip("%").replace(",", "") if text != "-" else "nan")
 
 
-def until(is_so, seconds=60):
+def until(is_so, seconds=300):
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end

@@ -48,8 +48,8 @@ def test_an_endless_run_goes_on_at_n_until_it_is_stopped(tmp_path):
 
 def finished(folder, monkeypatch, after, **options):
     """Press Finish after so many blocks of a run without an end; return its events."""
-    monkeypatch.setattr(controllers, "FALL", 0.2)
-    monkeypatch.setattr(controllers, "REST", 0.1)
+    monkeypatch.setattr(controllers, "FALL", 0.05)
+    monkeypatch.setattr(controllers, "REST", 0.025)
     controller = RunController(is_endless=True)
     config = small(folder, **{"retrain_epochs": 1, "finetune": "scratch", **options})
     events = []
@@ -61,7 +61,7 @@ def finished(folder, monkeypatch, after, **options):
 
 
 def test_finish_brings_n_down_then_ends_and_is_replayed(tmp_path, monkeypatch):
-    events = finished(tmp_path / "run", monkeypatch, 4, epochs=1000)
+    events = finished(tmp_path / "run", monkeypatch, 4, epochs=120)
     progress = [event for event in events if isinstance(event, Progress)]
     assert next(event for event in progress if event.block == 4).target > 32  # the control: n(t) was far above n
     replanned = next(event for event in events if isinstance(event, Replanned))
@@ -79,7 +79,7 @@ def test_finish_brings_n_down_then_ends_and_is_replayed(tmp_path, monkeypatch):
 
 
 def test_finish_at_n_ends_behind_the_block(tmp_path, monkeypatch):
-    events = finished(tmp_path, monkeypatch, 4, epochs=1000, keep_schedule="constant")
+    events = finished(tmp_path, monkeypatch, 4, epochs=120, keep_schedule="constant")
     assert next(event for event in events if isinstance(event, Stopped)) in (
         Stopped("finish", 5),
         Stopped("finish", 6),
