@@ -43,8 +43,8 @@ class Stream(IntEnum):
     STORED_ROWS = 18  # test rows whose predictions are stored
     STUDY_ROWS = 21
     SAMPLING = 23  # starts of the chains that sample masks, and exchanges of their first temperature
-    PATH_ROWS = 25  # rows that judge the masks of a path, where there are too many
-    PATH_FOLDS = 26  # folds and batches of a round of judging them
+    PATH_ROWS = 25  # rows that score the masks of a path, where there are too many
+    PATH_FOLDS = 26  # folds and batches of a round of scoring them
     SETTLING = 24  # masks under which classifiers go on training before masks are sampled
     SHADOWS = 27  # shadows of columns, and the batches and masks of their classifiers
     COLUMN_HASHES = 22  # factors by which equal columns are recognised

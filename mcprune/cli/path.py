@@ -64,9 +64,9 @@ def path(arguments: list[str]) -> int:
     out = path_folder(config)
     check_path_folder(out, force=bool(config.value("force")))
     _check_at(at, None if levels is None else levels.numbers)
-    found = solve(config, levels, load_dataset(config), [PathScreen(sys.stderr, is_quiet=quiet or json)], out=out)
-    _print(found.curve, out, quiet=quiet, json=json)
-    _write_levels(found, out, at, quiet=quiet or json)
+    paths = solve(config, levels, load_dataset(config), [PathScreen(sys.stderr, is_quiet=quiet or json)], out=out)
+    _print(paths.curve, out, quiet=quiet, json=json)
+    _write_levels(paths, out, at, quiet=quiet or json)
     return 0
 
 
@@ -94,18 +94,18 @@ def _check_at(at: object, levels: tuple[int, ...] | None) -> None:
         raise ConfigError(f"--at {at}, but the path has no such level. Choose one of {', '.join(map(str, levels))}.")
 
 
-def _write_levels(found: PathResult, folder: Path, at: object, *, quiet: bool) -> None:
+def _write_levels(paths: PathResult, folder: Path, at: object, *, quiet: bool) -> None:
     """Write levels as runs, and print where."""
     from mcprune.path.folder import level_folder
 
-    numbers = found.levels if at == "all" else () if at == "none" else (found.enough if at is None else int(str(at)),)
+    numbers = paths.levels if at == "all" else () if at == "none" else (paths.enough if at is None else int(str(at)),)
     output = choose(sys.stderr if quiet else sys.stdout)
     for number in numbers:
         target = level_folder(folder, number)
         if (target / "result.json").exists():
             output.lines([f"{target} is there already"])
             continue
-        result = found.at(number, out=target)
+        result = paths.at(number, out=target)
         if not quiet:
             output.lines(
                 ["", *wrapped(result.summary, output.width, ""), f"written: {target} (mcprune report {target})"]

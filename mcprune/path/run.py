@@ -1,4 +1,4 @@
-"""From a configuration and rows to a path: search all levels in one run, judge their masks, choose one for each level."""
+"""From a configuration and rows to a path: search all levels in one run, score their masks, choose one for each level."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
-from mcprune.path.judges import Rows, Verdict, judge, judged_rows
+from mcprune.path.cross_validation import Rows, Scores, cross_validate, scored_rows
 from mcprune.path.ladder import Candidate, is_table, search_levels, selected_columns
 from mcprune.path.levels import LEVELS, MOST_AUTO, Levels, geometric_levels
 from mcprune.path.validate import validated, validation_share
@@ -29,7 +29,7 @@ from mcprune.storage.path_curve import Curve, Level, paired
 from mcprune.training.metrics import weighted_mean
 from mcprune.types import FloatArray
 
-# Rounds of judging after a first one, which leaves two masks of each level; effort of the first.
+# Rounds of scoring after a first one, which leaves two masks of each level; effort of the first.
 ROUNDS, FIRST_EFFORT, LEFT = 2, 0.6, 2
 # Of the time of a path, where that is limited, the search takes so much.
 SEARCH_SHARE = 0.6
@@ -54,11 +54,11 @@ class Searched(NamedTuple):
     splits: Splits
 
 
-class Judged(NamedTuple):
-    """The masks of some levels that were judged to the end: candidates, and their losses and hits (masks, rows)."""
+class ScoredMasks(NamedTuple):
+    """The masks of some levels that were scored to the end: candidates, and their losses and hits (masks, rows)."""
 
     candidates: list[Candidate]
-    verdict: Verdict
+    scores: Scores
 
 
 def find_path(
@@ -105,27 +105,27 @@ def find_path(
         plan = plan_of(levels, dataset)
     for text in plan.notes:
         yield Note(text)
-    judges = Judges(plan, interrupt)
+    scorer = MaskScorer(plan, interrupt)
     numbers = levels.numbers
     candidates = yield from _search(plan, numbers, interrupt, began, is_auto=is_auto)
     if not candidates:
         raise KeyboardInterrupt
-    judged = yield from judges.judge(candidates)
-    curve, chosen = _curve(plan, levels, judged, judges, began)
+    scored = yield from scorer.score(candidates)
+    curve, chosen = _curve(plan, levels, scored, scorer, began)
     if is_auto and not interrupt.should_stop and (between := _around(numbers, curve.enough.level)):
         yield Stage("refine", f"searching {between[0]} to {between[-1]}, around the answer so far")
         narrow = plan_of(Levels(between), plan.splits)
         more = yield from search_levels(narrow, between, interrupt, time.monotonic(), is_two_way=True, effort=REFINING)
-        if judges.is_table:
+        if scorer.is_table:
             more += selected_columns(narrow, between)
         all_numbers = tuple(sorted({*numbers, *between}))
-        again = yield from judges.judge([_moved(one, between, all_numbers) for one in more])
-        first_ones = [_moved(one, numbers, all_numbers) for one in judged.candidates]
-        judged = Judged(
+        again = yield from scorer.score([_moved(one, between, all_numbers) for one in more])
+        first_ones = [_moved(one, numbers, all_numbers) for one in scored.candidates]
+        scored = ScoredMasks(
             [*first_ones, *again.candidates],
-            Verdict(*(np.concatenate(parts) for parts in zip(judged.verdict, again.verdict, strict=True))),
+            Scores(*(np.concatenate(parts) for parts in zip(scored.scores, again.scores, strict=True))),
         )
-        curve, chosen = _curve(plan, Levels(all_numbers), judged, judges, began)
+        curve, chosen = _curve(plan, Levels(all_numbers), scored, scorer, began)
     if len(curve.levels) < len(numbers):
         missing = [number for number in numbers if number not in {level.level for level in curve.levels}]
         yield Note(f"ended early: no mask was searched for {', '.join(map(str, missing))}")
@@ -148,8 +148,8 @@ def auto_levels(plan: Plan) -> Levels:
     return Levels(geometric_levels(least, most, LEVELS))
 
 
-class Judges:
-    """What judges the masks of a path: cross-validation for columns of tables, else the validation rows.
+class MaskScorer:
+    """What scores the masks of a path: cross-validation for columns of tables, else the validation rows.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class Judges:
     def __init__(self, plan: Plan, interrupt: Interrupt) -> None:
         self.plan, self.interrupt = plan, interrupt
         self.is_table = is_table(plan)
-        self.rows: Rows | None = judged_rows(plan.splits, plan.runtime.seed) if self.is_table else None
+        self.rows: Rows | None = scored_rows(plan.splits, plan.runtime.seed) if self.is_table else None
         if self.rows is None and not len(plan.splits.validation.targets):
             raise ConfigError(
                 "The levels of this path are compared on validation rows, but validation=0. Leave it out."
@@ -173,16 +173,16 @@ class Judges:
         self.share: FloatArray = validation_share(plan) if self.rows is None else self.rows.share
         self.how = "validation rows" if self.rows is None else "cross-validation"
 
-    def judge(self, candidates: Sequence[Candidate]) -> Generator[Event, None, Judged]:
-        """Judge masks; of several of a level the best ones are judged again, and these are returned."""
+    def score(self, candidates: Sequence[Candidate]) -> Generator[Event, None, ScoredMasks]:
+        """Judge masks; of several of a level the best ones are scored again, and these are returned."""
         unique = {(one.place, one.mask.tobytes()): one for one in reversed(candidates)}
         left = sorted(unique.values(), key=lambda one: one.place)
         levels = len({one.place for one in left})
-        yield Stage("judge", f"fresh classifiers judge {len(left)} masks of {levels} levels")
+        yield Stage("compare", f"fresh classifiers score {len(left)} masks of {levels} levels")
         if self.rows is None:
             # A mask of the way up has grown from a smaller one, and comes last: it is the one that is left.
             own = list({one.place: one for one in left}.values())
-            return Judged(own, validated(self.plan, own, lambda: self.interrupt.should_stop))
+            return ScoredMasks(own, validated(self.plan, own, lambda: self.interrupt.should_stop))
         first = self._round(left, 0, FIRST_EFFORT)
         loss = first.losses @ self.share
         kept: list[int] = []
@@ -191,12 +191,12 @@ class Judges:
             kept += sorted(own_places, key=lambda number: float(loss[number]))[:LEFT]
         left = [left[number] for number in kept]
         rounds = [self._round(left, number, 1.0) for number in range(1, ROUNDS + 1)]
-        return Judged(left, Verdict(*(np.mean(parts, axis=0) for parts in zip(*rounds, strict=True))))
+        return ScoredMasks(left, Scores(*(np.mean(parts, axis=0) for parts in zip(*rounds, strict=True))))
 
-    def _round(self, candidates: Sequence[Candidate], number: int, effort: float) -> Verdict:
+    def _round(self, candidates: Sequence[Candidate], number: int, effort: float) -> Scores:
         assert self.rows is not None
         masks = [one.mask for one in candidates]
-        return judge(self.rows, masks, seed=self.plan.runtime.seed, number=number, effort=effort)
+        return cross_validate(self.rows, masks, seed=self.plan.runtime.seed, number=number, effort=effort)
 
 
 def _search(
@@ -253,30 +253,30 @@ def _moved(one: Candidate, numbers: tuple[int, ...], all_numbers: tuple[int, ...
 
 
 def _curve(
-    plan: Plan, levels: Levels, judged: Judged, judges: Judges, began: float
+    plan: Plan, levels: Levels, scored: ScoredMasks, scorer: MaskScorer, began: float
 ) -> tuple[Curve, tuple[Candidate, ...]]:
     """Return the figures of the best mask of each level."""
-    share, losses = judges.share, judged.verdict.losses
+    share, losses = scorer.share, scored.scores.losses
     mean = losses @ share
     picks: dict[int, int] = {}
-    for number, one in enumerate(judged.candidates):
+    for number, one in enumerate(scored.candidates):
         if one.place not in picks or mean[number] < mean[picks[one.place]]:
             picks[one.place] = number
     order = [picks[place] for place in sorted(picks)]
     best = min(order, key=lambda number: float(mean[number]))
     out = []
     for number in order:
-        one = judged.candidates[number]
+        one = scored.candidates[number]
         behind = paired(losses[number], losses[best], share) if number != best else (0.0, 0.0)
         indices, names = kept_sites(plan, one.mask)
         kept = int(one.mask.sum())
         cost = kept if levels.unit == "sites" else int(plan.space.costs_of(one.mask)[-1])
-        right = weighted_mean(judged.verdict.is_right[number], share)
+        right = weighted_mean(scored.scores.is_right[number], share)
         out.append(
             Level(levels.numbers[one.place], kept, cost, *right, float(mean[number]), *behind, one.way, indices, names)
         )
     data = plan.splits
     kind = noun(site_groups(plan.sites), None if data.image_shape is None else tuple(data.image_shape))
     seconds = time.monotonic() - began
-    curve = Curve(data.name, levels.unit, plan.sites.size, kind, tuple(out), judges.how, len(share), seconds)
-    return curve, tuple(judged.candidates[number] for number in order)
+    curve = Curve(data.name, levels.unit, plan.sites.size, kind, tuple(out), scorer.how, len(share), seconds)
+    return curve, tuple(scored.candidates[number] for number in order)

@@ -1,4 +1,4 @@
-"""Small models of any kind judge masks on the validation rows, each retrained for a part of the usual epochs."""
+"""Small models of any kind score masks on the validation rows, each retrained for a part of the usual epochs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from mcprune.models.modes import evaluating
-from mcprune.path.judges import Verdict
+from mcprune.path.cross_validation import Scores
 from mcprune.path.ladder import Candidate
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
@@ -21,7 +21,7 @@ SHARE = 0.25
 ROWS_AT_ONCE = 2_000
 
 
-def validated(plan: Plan, candidates: Sequence[Candidate], should_stop: Callable[[], bool]) -> Verdict:
+def validated(plan: Plan, candidates: Sequence[Candidate], should_stop: Callable[[], bool]) -> Scores:
     """Return what a small model of each mask says of the validation rows, which it was not trained on.
 
     Raises
@@ -40,7 +40,7 @@ def validated(plan: Plan, candidates: Sequence[Candidate], should_stop: Callable
             logits = torch.cat(parts).cpu()
         losses[place] = functional.cross_entropy(logits, targets, reduction="none").double().numpy()
         right[place] = (logits.argmax(1) == targets).numpy()
-    return Verdict(losses, right)
+    return Scores(losses, right)
 
 
 def validation_share(plan: Plan) -> FloatArray:

@@ -57,9 +57,9 @@ def rows(curve: Curve) -> list[list[str]]:
 def method_line(curve: Curve) -> str:
     """Return how the figures were measured."""
     how = {
-        "cross-validation": "by cross-validation: classifiers that have not been trained on a row judge it",
+        "cross-validation": "by cross-validation: classifiers that have not been trained on a row classify it",
         "validation rows": "on validation rows, which neither search nor training has used",
-    }[curve.judged]
+    }[curve.scored]
     return f"Accuracy and loss of {curve.rows:,} rows {how}. One run of {curve.seconds:.0f} s."
 
 

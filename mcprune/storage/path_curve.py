@@ -14,7 +14,7 @@ from mcprune.types import FloatArray, JsonObject
 
 @dataclass(frozen=True)
 class Level:
-    """The mask of a level and its figures, on rows that its judges have not been trained on.
+    """The mask of a level and its figures, on rows that its scorer have not been trained on.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Curve:
         What the sites are, in the plural: columns, pixels, units, ...
     levels : tuple of Level
         Rising.
-    judged : str
+    scored : str
         How the figures were measured: `cross-validation` or `validation rows`.
     rows : int
         On which they were measured.
@@ -78,7 +78,7 @@ class Curve:
     n_sites: int
     kind: str
     levels: tuple[Level, ...]
-    judged: str
+    scored: str
     rows: int
     seconds: float
 
@@ -130,7 +130,7 @@ class Curve:
             It is something else.
         """
         try:
-            known = {name: content[name] for name in ("name", "unit", "n_sites", "kind", "judged", "rows", "seconds")}
+            known = {name: content[name] for name in ("name", "unit", "n_sites", "kind", "scored", "rows", "seconds")}
             levels = tuple(
                 Level(**{**level, "indices": tuple(level["indices"]), "names": tuple(level["names"])})
                 for level in content["levels"]

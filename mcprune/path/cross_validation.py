@@ -1,6 +1,6 @@
-"""Fresh classifiers judge masks of different sizes by cross-validation, all trained at once on the same batches.
+"""Fresh classifiers score masks of different sizes by cross-validation, all trained at once on the same batches.
 
-Training and validation rows are judged, each by classifiers that have not been trained on it. Validation rows, which no search has used,
+Training and validation rows are scored, each by classifiers that have not been trained on it. Validation rows, which no search has used,
 are a fold of their own with as much weight as all training rows together, as in the playoff of a run.
 """
 
@@ -29,7 +29,7 @@ SPREAD, MOST_VALUES = 1.6, 2**25
 
 
 class Rows(NamedTuple):
-    """The rows on which masks are judged.
+    """The rows on which masks are scored.
 
     Attributes
     ----------
@@ -50,14 +50,14 @@ class Rows(NamedTuple):
     is_fresh: BoolArray
 
 
-class Verdict(NamedTuple):
+class Scores(NamedTuple):
     """Cross-entropy and whether the class is right, both (masks, rows), of classifiers that have not seen the row."""
 
     losses: FloatArray
     is_right: FloatArray
 
 
-def judged_rows(splits: Splits, seed: int) -> Rows:
+def scored_rows(splits: Splits, seed: int) -> Rows:
     """Return the training and validation rows, at most `MOST_ROWS` of them."""
     parts = [splits.train]
     if len(splits.validation.targets) >= FRESH_ROWS:
@@ -80,7 +80,7 @@ def judged_rows(splits: Splits, seed: int) -> Rows:
     return Rows(x, y, weights, share, is_fresh)
 
 
-def judge(rows: Rows, masks: Sequence[BoolArray], *, seed: int, number: int, effort: float = 1.0) -> Verdict:
+def cross_validate(rows: Rows, masks: Sequence[BoolArray], *, seed: int, number: int, effort: float = 1.0) -> Scores:
     """Judge masks (N,) once; the folds, batches, dropped units and their order are the same for all masks of a number.
 
     Parameters
@@ -106,7 +106,7 @@ def judge(rows: Rows, masks: Sequence[BoolArray], *, seed: int, number: int, eff
         columns = _padded([masks[place] for place in places])
         with torch_seed(number_of_nets):
             losses[places], right[places] = _train(rows, columns, fold, folds, batches)
-    return Verdict(losses, right)
+    return Scores(losses, right)
 
 
 def _groups(masks: Sequence[BoolArray], rows: int) -> Iterator[list[int]]:
@@ -147,7 +147,7 @@ def _batches(rows: IntArray, weights: FloatArray | None, steps: int, draw: np.ra
     return rows[draw.choice(len(rows), (steps, BATCH), p=chances)]
 
 
-def _train(rows: Rows, columns: IntArray, fold: IntArray, folds: int, batches: IntArray) -> Verdict:
+def _train(rows: Rows, columns: IntArray, fold: IntArray, folds: int, batches: IntArray) -> Scores:
     """Train a classifier for each mask (M, n) and fold, and return what those that have not seen a row say of it."""
     masks, n = columns.shape
     x = np.ascontiguousarray(rows.features[:, columns].transpose(1, 0, 2), np.float32)  # (masks, rows, n)
@@ -175,7 +175,7 @@ def _train(rows: Rows, columns: IntArray, fold: IntArray, folds: int, batches: I
             goals = targets[held_out].expand(masks, -1)
             losses[:, held_out] = nn.functional.cross_entropy(logits.transpose(1, 2), goals, reduction="none").numpy()
             right[:, held_out] = (logits.argmax(2) == goals).numpy()
-    return Verdict(losses, right)
+    return Scores(losses, right)
 
 
 def _layers(sizes: IntArray, folds: int, n: int, classes: int) -> list[torch.Tensor]:
