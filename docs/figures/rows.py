@@ -220,12 +220,34 @@ def peer_rows(data: str) -> str:
 ALL = "all 784"
 SIMPLE = {"magnitude": "first-layer magnitude", "random": "random"}
 
+def error_rates() -> str:
+    """Return false discovery rate and power of the methods on known-answer tables."""
+    results = read("fdr")["summary"]
+    tables, lines = max(one["tables"] for one in results), []
+    for one in results:
+        if one["tables"] < tables:  # not measured to the end
+            continue
+        low, high = one["fdr_interval"]
+        least, most = one["power_interval"]
+        lines.append(
+            [
+                one["method"],
+                f"{one['tables']}",
+                f"{share(one['fdr'], 3)} ({share(low, 3)} to {share(high, 3)})",
+                f"{share(one['power'], 3)} ({share(least, 3)} to {share(most, 3)})",
+                f"{one['cpu']:.1f} s",
+            ]
+        )
+    return table(["method", "tables", "false discovery rate", "power", "processor, median"], lines)
+
+
 BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "results"): readme_results,
     ("docs/benchmarks.md", "tables"): table_rows,
     ("docs/benchmarks.md", "images"): image_rows,
     ("docs/benchmarks.md", "digits"): digits_text,
     ("docs/choosing-delta-and-temperature.md", "moves"): move_rows,
+    ("docs/error-rate.md", "fdr"): error_rates,
     ("docs/other-tools.md", "mnist"): lambda: peer_rows("mnist"),
     ("docs/other-tools.md", "fashion"): lambda: peer_rows("fashion-mnist"),
 }

@@ -138,13 +138,13 @@ def start_run(
 ) -> Iterator[Event]:
     """Start a run on a loaded data set, into a folder that the caller closes."""
     began = time.monotonic() if began is None else began
-    error_rate, asked = None, config
-    if config.problem.fdr is not None:
+    error_rate, fdr = None, config.problem.fdr
+    if fdr is not None:
         yield Stage("shadows", "the columns compete with permuted copies of themselves")
         error_rate, config = choose_by_shadows(config, dataset)
     plan = make_plan(config, dataset, model, function=function)
     if error_rate is not None:
-        plan.settings = plan.settings._replace(config=plan.config.replace(keep=None, fdr=asked.problem.fdr))
+        plan.settings = plan.settings._replace(config=plan.config.replace(keep=None, fdr=fdr))
     share_plan(plan, config, ranks)
     config = with_search_time(config, plan, began, ranks)
     callbacks = tuple(callbacks)
@@ -191,17 +191,15 @@ def _chained(earlier: Iterable[Event], events: Iterator[Event]) -> Iterator[Even
     yield from events
 
 
-def _events(
-    search: Search, folder: RunFolder | None, began: float, error_rate: ErrorRate | None = None
-) -> Iterator[Event]:
+def _events(search: Search, folder: RunFolder | None, began: float, rate: ErrorRate | None) -> Iterator[Event]:
     yield start_event(search, folder)
     yield from map(Note, search.plan.notes)
-    if error_rate is None:
+    if rate is None:
         yield from search_and_finish(search, folder, began)
-        return
-    yield error_rate
-    with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
-        yield from _finish(search, *search.adopt(list(error_rate.indices)), folder, began, interrupt, error_rate)
+    else:
+        yield rate
+        with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+            yield from _finish(search, *search.adopt(list(rate.indices)), folder, began, interrupt, rate)
 
 
 def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
