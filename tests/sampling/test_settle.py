@@ -14,6 +14,7 @@ from mcprune.sampling import from_run, settle
 from mcprune.sampling.from_run import sample_folder
 from mcprune.sampling.sample import SampleSettings, make_sampler
 from mcprune.sampling.settle import settle_classifiers, swapped
+from mcprune.sampling.substitutes import find_substitutes
 from mcprune.session.checkpoints.classifiers import (
     SearchClassifiers,
     classifiers_config,
@@ -85,6 +86,20 @@ def test_a_copy_costs_what_it_costs_a_classifier_trained_on_it(folder: Path) -> 
     # The control: classifiers of the search take a copy for little better than noise.
     assert before[0] > 0.4 * before[1]
     assert after[0] < 0.25 * after[1]
+
+
+@pytest.mark.slow
+def test_copies_come_out_as_substitutes_of_a_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def groups(path: Path) -> list[list[int]]:
+        drawn = sample_folder(path, SampleSettings(temperature=0.015, precision=0.02, max_time=300))
+        found = find_substitutes(drawn.samples, evaluate=drawn.evaluate)
+        return sorted(sorted(group.sites) for group in found.groups)
+
+    triples = [[signal + SIGNALS * copy for copy in range(COPIES)] for signal in range(SIGNALS)]
+    assert groups(Path(shutil.copytree(folder, tmp_path / "run"))) == triples
+    # The control: the classifiers of the search as they are keep copies out of all masks.
+    monkeypatch.setattr(from_run, "settle_classifiers", lambda *_: False)
+    assert groups(Path(shutil.copytree(folder, tmp_path / "control"))) != triples
 
 
 @pytest.fixture
