@@ -68,14 +68,11 @@ class _Masks:
     """Gates of training rows by masks (K, F) of items that are drawn for each row; see `TrainingHook`."""
 
     def __init__(self, plan: Plan, masks: BoolArray, swaps: int, draw: np.random.Generator) -> None:
-        self.plan, self.masks, self.swaps, self.draw = plan, masks, swaps, draw
+        self.plan, self.pool, self.swaps, self.draw = plan, SwapPool(masks), swaps, draw
 
     def gates(self, rows: int) -> torch.Tensor:
         """Return the gates of a batch: (rows, N), or (N,) where rows cannot have gates of their own."""
-        rows = 1 if self.plan.sites.weights else rows
-        items = self.masks[self.draw.integers(0, len(self.masks), rows)]
-        is_swapped = self.draw.random(rows) < SWAPPED
-        items[is_swapped] = swapped(items[is_swapped], self.swaps, self.draw)
+        items = self.pool.masks_of(1 if self.plan.sites.weights else rows, self.swaps, self.draw)
         shown = items if self.plan.candidates is not None else self.plan.space.expand(items)
         gates = torch.from_numpy(shown.astype(np.float32)).to(self.plan.device)
         return gates[0] if self.plan.sites.weights else gates
@@ -91,11 +88,31 @@ class _Masks:
         """See `TrainingHook.after_step`."""
 
 
-def swapped(masks: BoolArray, count: int, draw: np.random.Generator) -> BoolArray:
-    """Return masks (K, F), each with a kept and a dropped place exchanged, `count` times."""
-    masks, rows = masks.copy(), np.arange(len(masks))
-    for _ in range(count):
-        scores = draw.random(masks.shape)
-        out, into = np.where(masks, scores, -1.0).argmax(axis=1), np.where(masks, -1.0, scores).argmax(axis=1)
-        masks[rows, out], masks[rows, into] = False, True
-    return masks
+class SwapPool:
+    """Masks to draw from, of a part of which kept places are swapped for dropped ones.
+
+    Parameters
+    ----------
+    masks : ndarray of bool, shape (K, F)
+        All of the same number of kept places.
+    """
+
+    def __init__(self, masks: BoolArray) -> None:
+        self.masks = masks
+        order, keep = np.argsort(~masks, axis=1, kind="stable"), int(masks[0].sum())
+        self.kept, self.dropped = order[:, :keep], order[:, keep:]
+
+    def masks_of(self, rows: int, swaps: int, draw: np.random.Generator) -> BoolArray:
+        """Return drawn masks (rows, F), `SWAPPED` of them with up to `swaps` places swapped; all keep as many places."""
+        mask = draw.integers(0, len(self.masks), rows)
+        items = self.masks[mask]
+        if not (self.kept.shape[1] and self.dropped.shape[1]):
+            return items
+        row = np.flatnonzero(draw.random(rows) < SWAPPED)
+        for _ in range(swaps):
+            out = self.kept[mask[row], draw.integers(0, self.kept.shape[1], row.size)]
+            into = self.dropped[mask[row], draw.integers(0, self.dropped.shape[1], row.size)]
+            is_new = items[row, out] & ~items[row, into]  # neither was swapped before
+            items[row[is_new], out[is_new]] = False
+            items[row[is_new], into[is_new]] = True
+        return items

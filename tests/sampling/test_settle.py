@@ -13,7 +13,8 @@ from mcprune.config.schema import make_config
 from mcprune.sampling import from_run, settle
 from mcprune.sampling.from_run import sample_folder
 from mcprune.sampling.sample import SampleSettings, make_sampler
-from mcprune.sampling.settle import settle_classifiers, swapped
+from mcprune.sampling.settle import SwapPool, settle_classifiers
+from mcprune.sampling.store import SampleStore
 from mcprune.sampling.substitutes import find_substitutes
 from mcprune.session.checkpoints.classifiers import (
     SearchClassifiers,
@@ -26,6 +27,10 @@ from mcprune.storage.layout import CLASSIFIERS
 
 SIGNALS, COPIES = 3, 3  # a signal and two copies of correlation .95
 SETTINGS = SampleSettings(temperature=0.01, precision=0.1, max_time=60)
+HOT, HOTTER = (
+    SampleSettings(temperature=0.1, precision=0.1),
+    SampleSettings(temperature=0.2, precision=0.1),
+)  # soon mixed
 
 
 def columns() -> tuple[np.ndarray, np.ndarray]:
@@ -128,28 +133,42 @@ def test_a_frozen_classifier_stays_as_it_is(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_a_folder_keeps_the_classifiers_of_its_samples(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_keeps_the_classifiers_of_its_samples(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = Path(shutil.copytree(folder, tmp_path / "run"))
-    sample_folder(folder, SETTINGS)
-    content = read_classifiers(folder)
-    assert content["settled"] == [SETTINGS.temperature, SETTINGS.chains]
-    after = (folder / CLASSIFIERS).read_bytes()
-    sample_folder(folder, SETTINGS)
-    assert (folder / CLASSIFIERS).read_bytes() == after
-    # Samples of another temperature are refused, and the classifiers are those of the samples that are there.
-    with pytest.raises(OSError, match="temperature"):
-        sample_folder(folder, SampleSettings(temperature=0.02, precision=0.1))
-    assert (folder / CLASSIFIERS).read_bytes() == after
-    sample_folder(folder, SampleSettings(temperature=0.02, precision=0.1), force=True)
-    assert (folder / CLASSIFIERS).read_bytes() != after
+    other = SampleSettings(temperature=0.02)
+
+    def settled(settings: SampleSettings) -> bytes:
+        store = SampleStore(folder, force=False)
+        from_run.settle(read_classifiers(folder), classifiers(folder), settings, store)
+        store.close()
+        return (folder / CLASSIFIERS).read_bytes()
+
+    search = (folder / CLASSIFIERS).read_bytes()
+    after = settled(SETTINGS)
+    assert after != search
+    assert read_classifiers(folder)["settled"] == [SETTINGS.temperature, SETTINGS.chains]
+    assert settled(SETTINGS) == after
+    # Where there are samples the classifiers stay theirs, also under settings that are about to be refused.
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleStore, "evaluator", lambda _: "full")
+        assert settled(other) == after
+    assert settled(other) != after
 
 
-def test_swapped_masks_keep_their_number() -> None:
-    draw = np.random.default_rng(0)
-    masks = np.zeros((50, 9), bool)
-    masks[:, :4] = True
-    out = swapped(masks, 1, draw)
+@pytest.mark.parametrize("swaps", [1, 3])
+def test_swapped_masks_keep_their_number(swaps: int) -> None:
+    masks = np.zeros((5, 9), bool)
+    for row, mask in enumerate(masks):
+        mask[row : row + 4] = True
+    out = SwapPool(masks).masks_of(400, swaps, np.random.default_rng(0))
     assert (out.sum(axis=1) == 4).all()
-    assert ((out & ~masks).sum(axis=1) == 1).all()
-    assert masks[:, :4].all()
-    assert (swapped(masks, 2, draw) & ~masks).sum(axis=1).max() == 2
+    away = np.array([(one & ~masks).sum(axis=1).min() for one in out])
+    assert away.max() <= swaps
+    assert 0.2 < (away > 0).mean() < 0.4
+    assert masks.sum() == 20
+
+
+def test_a_mask_of_all_places_has_none_to_swap() -> None:
+    assert SwapPool(np.ones((3, 4), bool)).masks_of(10, 2, np.random.default_rng(0)).all()
