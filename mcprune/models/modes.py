@@ -2,6 +2,7 @@
 
 A parameter with ``requires_grad=False`` is frozen. A module is frozen if it has parameters, in itself or inside, and all of them are
 frozen. Modules inside a frozen one are frozen too, and so is a normalisation without parameters that follows a frozen layer.
+Modules that came in evaluation mode, inside a model in training mode, stay in it: so users freeze running statistics.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch
 from torch import nn
 
 from mcprune.random import torch_seed
+
+_EVALUATES = "_mcprune_evaluates"  # an attribute of modules, which copies and cut models keep
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -33,7 +36,7 @@ def is_fully_frozen(model: nn.Module) -> bool:
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """All frozen modules of a model, as the head of this file defines them."""
+    """All modules of a model that training leaves in evaluation mode, as the head of this file defines them."""
     out: list[nn.Module] = []
     # Registration order stands for call order: exact in an nn.Sequential, where such normalisations occur.
     is_after_frozen = False
@@ -45,6 +48,8 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
             out.extend(module.modules())
             is_after_frozen = True
             return
+        if _EVALUATES in module.__dict__:
+            out.append(module)
         if module._parameters and any(each is not None for each in module._parameters.values()):
             is_after_frozen = False
         elif not parameters and getattr(module, "running_mean", None) is not None and is_after_frozen:
@@ -54,6 +59,14 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
 
     collect(model)
     return out
+
+
+def keep_evaluation(model: nn.Module) -> None:
+    """Let the modules that are in evaluation mode now stay in it, where the model as a whole is in training mode."""
+    for module in model.modules():
+        module.__dict__.pop(_EVALUATES, None)
+        if model.training and not module.training:
+            module.__dict__[_EVALUATES] = True
 
 
 @contextmanager

@@ -393,3 +393,38 @@ def test_a_model_that_cannot_be_copied_is_refused():
     net.note = net[0].weight * 2  # with a history
     with pytest.raises(ModelError, match="cannot be copied"):
         mcprune.prune(DATA, keep=4, model=net, **SHORT)
+
+
+def normalised():
+    """A network whose normalisation has seen the rows of `bright`, times 3; it came from training."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(300, 8)).astype(np.float32)
+    with torch.no_grad():
+        for _ in range(30):
+            net(3 * torch.from_numpy(x))
+    return net, x, (x[:, 1] > 0).astype(int)
+
+
+@pytest.mark.parametrize("finetune", ["short", "warm", "scratch"])
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_normalisation_in_evaluation_mode_keeps_its_statistics(finetune, is_held):
+    net, x, y = normalised()
+    net[1].training = not is_held
+    came = net[1].running_var.clone()
+    result = mcprune.prune(x, y, keep=4, model=net, finetune=finetune, **SHORT)
+    (cut,) = (layer for layer in result.model.model.modules() if isinstance(layer, nn.BatchNorm1d))
+    for layer in (net[1], cut):
+        assert torch.equal(layer.running_var, came) == is_held  # the control: else they follow the training
+    assert [module.training for module in net] == [True, not is_held, True, True]
+    assert net[1].weight.requires_grad
+
+
+def test_of_a_model_in_evaluation_mode_all_is_trained():
+    net, x, y = normalised()
+    net.eval()
+    came = net[1].running_var.clone()
+    mcprune.prune(x, y, keep=4, model=net, **SHORT)
+    assert not torch.equal(net[1].running_var, came)
+    assert not any(module.training for module in net.modules())

@@ -17,7 +17,14 @@ from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits, split
 from mcprune.data.scale import fit_scaler
 from mcprune.errors import ConfigError, ModelError, brief
-from mcprune.models.modes import evaluating, has_frozen_parameters, is_fully_frozen, redraw, undrawn_parameters
+from mcprune.models.modes import (
+    evaluating,
+    has_frozen_parameters,
+    is_fully_frozen,
+    keep_evaluation,
+    redraw,
+    undrawn_parameters,
+)
 from mcprune.models.outputs import give_logits
 from mcprune.training.folds import member_seed
 
@@ -72,6 +79,7 @@ def settle_own_model(
         train = split(dataset, seed=split_seed, validation=settings.data.validation, test=settings.data.test).train
         tried = train[np.linspace(0, len(train) - 1, min(TRIED, len(train))).astype(np.int64)]
         rows, targets = dataset.features[tried].astype(np.float32), dataset.targets[tried]
+        keep_evaluation(model)
     features = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
     _check_outputs(model, features[:2], len(dataset.labels))
     _check_copy(model)
