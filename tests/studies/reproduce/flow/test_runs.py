@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from selection import slow_but
 from torch.nn import functional
 
 from mcprune.cli.main import main
@@ -39,7 +40,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("network", ["vgg13", "mobilenet_v1", "resnet56"])
+@pytest.mark.parametrize("network", slow_but(["vgg13", "mobilenet_v1", "resnet56"], "mobilenet_v1"))
 def test_counts_are_exact_after_each_round_and_no_layer_is_emptied(network, digits):
     size = dataclasses.replace(TINY, epochs=2, rounds=3, images=32)
     found = Training(network, 0, make_rows(digits, size, network), size, CPU).pruned("magnitude", 0.5)

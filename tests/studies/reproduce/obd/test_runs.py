@@ -122,6 +122,7 @@ def test_what_is_finished_is_kept(studied, capsys):
     assert results(studied)["rows"] == rows
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_another_setting_is_refused_and_replaced_by_force(studied, capsys, monkeypatch):
     monkeypatch.setattr(obd, "QUICK", {**TINY, "epochs": 2, "chain_percents": ()})
