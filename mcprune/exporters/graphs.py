@@ -69,9 +69,10 @@ def program_of(model: nn.Module, width: int) -> torch.export.ExportedProgram:
 
 def write_torch(program: torch.export.ExportedProgram, path: Path, extra: Mapping[str, object]) -> Runner:
     """Write a .pt2 file, read it back and return what runs it."""
-    torch.export.save(program, path, extra_files={"mcprune.json": json.dumps(dict(extra))})
-    with _quiet():
-        module = torch.export.load(path).module()
+    with path.open("wb") as file:  # of a path torch warns unless it ends in .pt2
+        torch.export.save(program, file, extra_files={"mcprune.json": json.dumps(dict(extra))})
+    with _quiet(), path.open("rb") as file:
+        module = torch.export.load(file).module()
 
     def run(rows: AnyArray) -> Float32Array:
         with torch.inference_mode():
@@ -151,7 +152,7 @@ def need_onnx() -> None:
             import_module(name)
         except ImportError as error:
             raise ConfigError(
-                f"ONNX needs the package {name}, which cannot be imported ({brief(error)}); pip install 'mcprune[onnx]'"
+                f"ONNX needs the package {name}, which cannot be imported ({brief(error)}); pip install {' '.join(ONNX_PACKAGES)}"
             ) from None
 
 

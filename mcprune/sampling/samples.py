@@ -170,7 +170,7 @@ class Samples:
             from arviz_base import from_dict
         except ImportError:
             raise ConfigError(
-                "to_arviz needs arviz-base, which is not installed. Install it with: pip install 'mcprune[arviz]'."
+                "to_arviz needs arviz-base, which is not installed. Install it with: pip install arviz-base."
             ) from None
         posterior = {"kept": self.masks.astype(np.int8), "loss": self.losses}
         attributes = {"temperature": self.temperature, "paired_error": self.paired_error, "keep": self.keep}

@@ -116,8 +116,8 @@ def read_parquet(path: Path, choose: Chooser, *, least: int = 2) -> Table:
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise DataError(
-            f"{path}: reading parquet needs pyarrow, which is not installed. Install the extra by "
-            'pip install "mcprune[tables]", or save the table as .csv.'
+            f"{path}: reading parquet needs pyarrow, which is not installed. Install it by "
+            "pip install pyarrow, or save the table as .csv."
         )
     import pyarrow.parquet
 
