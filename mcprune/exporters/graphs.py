@@ -71,8 +71,8 @@ def write_torch(program: torch.export.ExportedProgram, path: Path, extra: Mappin
     """Write a .pt2 file, read it back and return what runs it."""
     with path.open("wb") as file:  # of a path torch warns unless it ends in .pt2
         torch.export.save(program, file, extra_files={"mcprune.json": json.dumps(dict(extra))})
-    with _quiet(), path.open("rb") as file:
-        module = torch.export.load(file).module()
+    with _quiet(), path.open("rb") as source:
+        module = torch.export.load(source).module()
 
     def run(rows: AnyArray) -> Float32Array:
         with torch.inference_mode():
