@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from mcprune.config.files import read_options
 from mcprune.errors import ConfigError
 from mcprune.report import summary as table
 from mcprune.report.page import Page
+from mcprune.report.sampled import is_level
 from mcprune.report.text import number
 from mcprune.storage.event_log import EventLog
 from mcprune.storage.layout import CONFIG
@@ -134,6 +136,12 @@ def again(label: str, run: EventLog) -> tuple[str, str]:
         return (
             f"{label}: its data came from Python as arrays, so it is repeated there: mcprune.prune with these options.",
             "",
+        )
+    if is_level(run):
+        path = shlex.quote(os.path.relpath(Path(run.folder).resolve().parents[1]))
+        return (
+            "This is a level of a path. Another level, or this one again once its folder is gone:",
+            f"mcprune path {path} --at N",
         )
     folder, out = shlex.quote(label), shlex.quote(label.rstrip("/") + "-again")
     if run.knob_changes or run.is_replanned or run.stopped is not None:

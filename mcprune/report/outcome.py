@@ -125,6 +125,8 @@ def predictions(page: Page, run: EventLog) -> None:
 def sure_and_curve(page: Page, runs: Runs, features: Sequence[str] | None) -> None:
     """Write how sure each site is, beside the curve of the search."""
     run = next(iter(runs.values()))
+    if sampled.is_level(run) and not run.progress:  # the search is that of the path
+        return
     with page.row():
         with page.cell():
             page.heading("How sure each site is")
@@ -155,7 +157,7 @@ def _sureness(page: Page, run: EventLog, features: Sequence[str] | None) -> None
     text = certainty.sentence(sure, indices, noun(start.sites, start.image_shape))
     if not text:
         page.paragraph(
-            "This run does not say: it had one chain, and its gates were not recorded after n(t) had reached n. `mcprune sample` "
+            "This run does not say: it had one chain, and its gates were not recorded after n(t) had reached n. mcprune sample "
             "draws masks and says it."
         )
         return

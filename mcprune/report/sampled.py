@@ -85,12 +85,15 @@ def samples_more(page: Page, run: EventLog) -> None:
         page.figure(charts.traces_and_ranks(summary))
 
 
+def is_level(run: EventLog) -> bool:
+    """Whether a run is a level of a path, in whose folder it lies."""
+    folder = Path(run.folder).resolve()
+    return folder.parent.name == PATH_LEVELS and (folder.parents[1] / PATH_CURVE).exists()
+
+
 def curve_of(run: EventLog) -> Curve | None:
     """Return the curve of the path that a run is a level of; None where it is none."""
-    folder = Path(run.folder).resolve()
-    if folder.parent.name != PATH_LEVELS or not (folder.parents[1] / PATH_CURVE).exists():
-        return None
-    return Curve.from_dict(read_json(folder.parents[1], PATH_CURVE))
+    return Curve.from_dict(read_json(Path(run.folder).resolve().parents[1], PATH_CURVE)) if is_level(run) else None
 
 
 def curve_over_n(page: Page, run: EventLog) -> bool:

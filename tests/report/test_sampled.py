@@ -1,6 +1,7 @@
 """What a report says of the samples of a run, and of the curve of the path that it is a level of."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,8 @@ def test_a_level_of_a_path_shows_the_curve(story, tmp_path):
     text = write_report(str(tmp_path / "levels" / "n008")).read_text()
     assert "How many are needed" in text
     assert "8 sites are enough" in text
+    assert f"mcprune path {os.path.relpath(tmp_path)} --at N" in text
+    assert "mcprune run --config" not in text  # which would search for another mask
 
 
 def test_the_folder_of_a_path_is_no_run_and_the_error_says_what_is(story, tmp_path, capsys):

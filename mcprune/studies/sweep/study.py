@@ -222,7 +222,7 @@ def import_optuna() -> Any:
         import optuna
     except ImportError:
         raise ConfigError(
-            'mcprune sweep needs optuna, which is not installed; install it by: pip install -c constraints.txt ".[sweep]"'
+            "mcprune sweep needs optuna, which is not installed; install it by: pip install optuna"
         ) from None
     return optuna
 
