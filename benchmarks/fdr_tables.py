@@ -112,5 +112,5 @@ ONCE = ("correlated (AR .85)", "few (3 of 50)")
 
 
 def tables(first: int) -> list[tuple[str, int]]:
-    """Return kind and seed of the tables."""
-    return [(kind, first + number) for kind in KINDS for number in range(1 if kind in ONCE else 2)]
+    """Return kind and seed of the tables, one of each kind first."""
+    return [(kind, first + number) for number in range(2) for kind in KINDS if number == 0 or kind not in ONCE]

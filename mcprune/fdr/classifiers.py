@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ def train_classifiers(
     weights: FloatArray | None,
     *,
     draw: np.random.Generator,
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train the classifiers of all sets in place.
 
@@ -46,12 +45,6 @@ def train_classifiers(
     weights : ndarray of float64, shape (rows,), optional
         Rows are drawn in proportion to them.
     draw : Generator
-    should_stop : callable
-
-    Raises
-    ------
-    KeyboardInterrupt
-        `should_stop` returned True.
     """
     features, goals = torch.from_numpy(np.stack(tables)), torch.from_numpy(targets)
     steps = int(np.clip(STEPS_A_ROW * len(targets), LEAST_STEPS, MOST_STEPS))
@@ -76,7 +69,5 @@ def train_classifiers(
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-            if should_stop():
-                raise KeyboardInterrupt
     for model in models:
         model.eval()

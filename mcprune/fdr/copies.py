@@ -15,7 +15,7 @@ from mcprune.types import Float32Array, FloatArray
 TOLERANCE, SWEEPS, WORK = 1e-4, 30, 4e9
 # s stays this much below its bounds, where the law of a shadow would be singular.
 INSIDE = 1.0 - 1e-6
-GIBBS = 6  # sweeps that place the scores of equal values
+FIRST, NEXT = 6, 2  # sweeps that draw the scores of equal values, before the first shadows and before others
 
 
 class Shadows:
@@ -29,25 +29,35 @@ class Shadows:
     def __init__(self, x: Float32Array) -> None:
         self._x = x
         self._sorted = np.sort(x, axis=0)
-        self._is_tied = bool((np.diff(self._sorted, axis=0) == 0).any())
+        self._levels = level_bounds(x)
         self._scores: FloatArray | None = None
 
     def draw(self, draw: np.random.Generator) -> Float32Array:
         """Return shadows (rows, p): each column holds the values of its original in another order."""
-        if self._scores is None or self._is_tied:  # the scores of equal values are drawn again
-            self._scores = latent_scores(self._x, draw)
-            self._prepare(self._scores)
-        latent = self._mean + draw.standard_normal(self._x.shape) @ self._root
+        scores = self._next_scores(draw)
+        latent = scores - scores @ self._weights + draw.standard_normal(scores.shape) @ self._root
         ranks = latent.argsort(axis=0).argsort(axis=0)
         return np.take_along_axis(self._sorted, ranks, axis=0)
 
-    def _prepare(self, scores: FloatArray) -> None:
+    def _next_scores(self, draw: np.random.Generator) -> FloatArray:
+        """Return the scores of the columns; those of equal values are drawn again each time."""
+        if self._scores is None:
+            self._scores = normal_scores(self._x, draw)
+            for _ in range(FIRST if self._levels else 0):
+                precision = np.linalg.inv(shrunken_correlation(self._scores))
+                draw_levels(self._scores, self._levels, np.asarray(precision, np.float64), draw)
+            self._prepare(shrunken_correlation(self._scores))
+        else:
+            for _ in range(NEXT if self._levels else 0):
+                draw_levels(self._scores, self._levels, self._precision, draw)
+        return self._scores
+
+    def _prepare(self, correlation: FloatArray) -> None:
         """Compute mean and square root of the covariance of the shadows' scores, given those of the columns."""
-        correlation = shrunken_correlation(scores)
         s = entropy_diagonal(correlation)
-        inverse = np.linalg.inv(correlation)
-        self._mean = scores - (scores @ inverse) * s
-        values, vectors = np.linalg.eigh(2.0 * np.diag(s) - s[:, None] * inverse * s)
+        self._precision: FloatArray = np.asarray(np.linalg.inv(correlation), np.float64)
+        self._weights = self._precision * s
+        values, vectors = np.linalg.eigh(2.0 * np.diag(s) - s[:, None] * self._precision * s)
         self._root = (vectors * np.sqrt(np.maximum(values, 0.0))).T
 
 
@@ -63,34 +73,37 @@ def normal_scores(x: Float32Array, draw: np.random.Generator) -> FloatArray:
     return out
 
 
-def latent_scores(x: Float32Array, draw: np.random.Generator) -> FloatArray:
-    """Return scores (rows, p) like `normal_scores`, in which those of equal values follow the other columns.
+def level_bounds(x: Float32Array) -> dict[int, FloatArray]:
+    """Return the bounds (rows, 2) of the score of each value, by column, for columns that hold a value more than once."""
+    from scipy.special import ndtri
 
-    Scores that are drawn at random within the equal values of a column of few levels understate its dependence on the others. A Gibbs
-    sampler draws them from a normal law, given the scores of the other columns and the bounds of the level (Hoff 2007).
-    """
-    from scipy.special import ndtr, ndtri
-
-    rows = len(x)
-    scores = normal_scores(x, draw)
-    bounds = {}
+    rows, bounds = len(x), {}
     for j in range(x.shape[1]):
         values, place, counts = np.unique(x[:, j], return_inverse=True, return_counts=True)
         if 1 < len(values) < rows:
             ends = np.cumsum(counts)
             bounds[j] = ndtri(np.stack([ends - counts, ends], axis=1) / rows)[place]
-    for _ in range(GIBBS if bounds else 0):
-        precision = np.linalg.inv(shrunken_correlation(scores))
-        for j, limits in bounds.items():
-            deviation = precision[j, j] ** -0.5
-            mean = scores[:, j] - scores @ precision[j] / precision[j, j]
-            low, high = ndtr((limits - mean[:, None]) / deviation).T
-            drawn = mean + deviation * ndtri(low + (high - low) * draw.random(rows))
-            inside = (
-                np.isfinite(drawn) & (drawn >= limits[:, 0]) & (drawn <= limits[:, 1])
-            )  # far from the mean ndtri has no digits
-            scores[inside, j] = drawn[inside]
-    return scores
+    return bounds
+
+
+def draw_levels(
+    scores: FloatArray, levels: dict[int, FloatArray], precision: FloatArray, draw: np.random.Generator
+) -> None:
+    """Draw the scores of equal values again, in place: a sweep of a Gibbs sampler (Hoff 2007).
+
+    Scores that are drawn at random within the equal values of a column of few levels understate its dependence on the others. Here they
+    follow a normal law, given the scores of the other columns and the bounds of the level.
+    """
+    from scipy.special import ndtr, ndtri
+
+    for j, bounds in levels.items():
+        deviation = precision[j, j] ** -0.5
+        mean = scores[:, j] - scores @ precision[j] / precision[j, j]
+        low, high = ndtr((bounds - mean[:, None]) / deviation).T
+        drawn = mean + deviation * ndtri(low + (high - low) * draw.random(len(scores)))
+        # Far from the mean ndtri has no digits.
+        inside = np.isfinite(drawn) & (drawn >= bounds[:, 0]) & (drawn <= bounds[:, 1])
+        scores[inside, j] = drawn[inside]
 
 
 def shrunken_correlation(scores: FloatArray) -> FloatArray:

@@ -1,14 +1,13 @@
 """Classifiers: batches of all sets at once, under random masks."""
 
 import numpy as np
-import pytest
 import torch
 
 from mcprune.fdr.classifiers import train_classifiers
 from mcprune.models.mlp import MLP
 
 
-def trained(targets, *, weights=None, stop=lambda: False):
+def trained(targets, *, weights=None):
     """Train two sets of two folds on a table whose first column tells; return the models and their tables."""
     rng = np.random.default_rng(0)
     tables = [rng.standard_normal((len(targets), 6)).astype(np.float32) for _ in range(2)]
@@ -16,7 +15,7 @@ def trained(targets, *, weights=None, stop=lambda: False):
         table[:, 0] = targets
     models = [MLP((6, 8, 2), dropout=0.2, seed=seed) for seed in range(4)]
     training = [np.arange(0, 40), np.arange(20, 60), np.arange(0, 40), np.arange(20, 60)]
-    train_classifiers(models, tables, targets, training, weights, draw=np.random.default_rng(1), should_stop=stop)
+    train_classifiers(models, tables, targets, training, weights, draw=np.random.default_rng(1))
     return models, tables
 
 
@@ -52,8 +51,3 @@ def test_rows_without_weight_teach_nothing():
     with torch.no_grad():
         right = models[0](torch.from_numpy(table)).argmax(1).numpy() == targets
     assert right.mean() > 0.9
-
-
-def test_it_stops_when_asked_to():
-    with pytest.raises(KeyboardInterrupt):
-        trained(np.arange(60) % 2, stop=lambda: True)

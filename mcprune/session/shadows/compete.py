@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,7 +31,7 @@ MOST_ROWS, MOST_COLUMNS = 5_000, 2_048
 BLOCKS, DECISIONS, LAST = 60, 64, 2
 
 
-def compete(dataset: Dataset, config: Config, should_stop: Callable[[], bool] = lambda: False) -> ErrorRate:
+def compete(dataset: Dataset, config: Config) -> ErrorRate:
     """Let the columns compete with their shadows on the training and validation rows of a run.
 
     Parameters
@@ -39,7 +39,6 @@ def compete(dataset: Dataset, config: Config, should_stop: Callable[[], bool] = 
     dataset : Dataset
     config : Config
         Of the run; its `fdr` is q.
-    should_stop : callable
 
     Returns
     -------
@@ -49,8 +48,6 @@ def compete(dataset: Dataset, config: Config, should_stop: Callable[[], bool] = 
     ------
     ConfigError
         More columns than shadows can be drawn of.
-    KeyboardInterrupt
-        `should_stop` returned True.
     """
     began, q, seed = time.monotonic(), config.problem.fdr, config.runtime.seed
     assert q is not None
@@ -62,18 +59,13 @@ def compete(dataset: Dataset, config: Config, should_stop: Callable[[], bool] = 
     splits = prepare(dataset, seed=seed, validation=config.data.validation, test=config.data.test, scale="standard")
     sets, draw = shadow_sets(q), generator(seed, Stream.SHADOWS)
     rows = _rows(splits, draw)
-    columns, shadows = statistics(splits, rows, sets, draw, seed, should_stop)
+    columns, shadows = statistics(splits, rows, sets, draw, seed)
     chosen = select(columns, shadows, q)
     return _event(chosen, q, splits.names, sets, len(rows.targets), time.monotonic() - began)
 
 
 def statistics(
-    splits: Splits,
-    rows: Rows,
-    sets: int,
-    draw: np.random.Generator,
-    seed: int,
-    should_stop: Callable[[], bool] = lambda: False,
+    splits: Splits, rows: Rows, sets: int, draw: np.random.Generator, seed: int
 ) -> tuple[FloatArray, FloatArray]:
     """Return the statistics (sets, p) of the columns and of their shadows: the share of a chain's blocks in which each is kept."""
     shadows = Shadows(rows.features)
@@ -81,13 +73,8 @@ def statistics(
     plans = [_plan(splits, rows, table, seed + number) for number, table in enumerate(tables)]
     models = [gated.model for plan in plans for gated in plan.stack]
     training = [part for plan in plans for part in plan.folds.training]
-    train_classifiers(models, tables, rows.targets, training, rows.weights, draw=draw, should_stop=should_stop)
-    shares = []
-    for plan in plans:
-        shares.append(share_of_blocks(plan))
-        if should_stop():
-            raise KeyboardInterrupt
-    of_sites = np.stack(shares)
+    train_classifiers(models, tables, rows.targets, training, rows.weights, draw=draw)
+    of_sites = np.stack([share_of_blocks(plan) for plan in plans])
     return of_sites[:, : splits.n_inputs], of_sites[:, splits.n_inputs :]
 
 

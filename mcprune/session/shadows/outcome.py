@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-
 from mcprune.config.schema import Config
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.environment import use_threads
 from mcprune.errors import NothingFoundError
-from mcprune.session.interrupt import Interrupt
 from mcprune.session.shadows.compete import compete
 from mcprune.storage.events import ErrorRate
 
@@ -24,8 +21,7 @@ def choose_by_shadows(config: Config, dataset: Dataset) -> tuple[ErrorRate, Conf
     """
     check_options(config)
     use_threads(config.runtime.threads or 1)
-    with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
-        error_rate = compete(dataset, config, lambda: interrupt.should_stop)
+    error_rate = compete(dataset, config)
     require_some(error_rate)
     return error_rate, config.replace(fdr=None, keep=len(error_rate.indices))
 

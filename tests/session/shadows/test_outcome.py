@@ -21,7 +21,7 @@ def standing_in(kept, columns=10):
         ColumnStatistic(j, f"x{j}", 0.9 if j in kept else 0.2, 0.2, 0.05 if j in kept else 0.6, j in kept)
         for j in order
     )
-    return lambda dataset, config, should_stop: ErrorRate(
+    return lambda dataset, config: ErrorRate(
         config.problem.fdr, 0.05 if kept else 0.0, 0.9 if kept else None, statistics, 12, 400, 0.1
     )
 
