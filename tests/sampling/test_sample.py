@@ -10,6 +10,7 @@ import pytest
 
 from mcprune.errors import ConfigError, FolderError, SamplingError
 from mcprune.report.samples import law_in_words, samples_json, samples_lines
+from mcprune.sampling import from_run
 from mcprune.sampling import sample as sampling
 from mcprune.sampling.chains import MaskChains
 from mcprune.sampling.from_run import sample, sample_folder
@@ -30,7 +31,9 @@ def few(monkeypatch):
 def ticking(monkeypatch):
     """A clock that goes on by a second whenever it is looked at: tests must not depend on the load of the machine."""
     ticks = itertools.count()
-    monkeypatch.setattr(sampling, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
+    monkeypatch.setattr(sampling, "time", clock)
+    monkeypatch.setattr(from_run, "time", clock)
 
 
 def test_a_run_is_sampled_to_the_precision(wine):
