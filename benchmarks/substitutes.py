@@ -6,6 +6,7 @@ is a group, false a group with columns of different triples or with noise. The c
 depend on each other and 18 of noise, n = 6: whatever is reported there is false.
 
     python benchmarks/substitutes.py --out benchmarks/results/substitutes.json
+    python benchmarks/substitutes.py --rows 1000 --out benchmarks/results/substitutes_1000.json
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def main() -> None:
     """Sample the tables and report."""
     options = parser(__doc__ or "", with_plot=False)
     options.add_argument("--tables", type=int, default=10)
-    options.add_argument("--rows", type=int, default=1000)
+    options.add_argument("--rows", type=int, default=500)
     options.add_argument(
         "--precision", type=float, default=0.01, help="of P(kept); the number of draws follows from it"
     )
