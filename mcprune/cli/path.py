@@ -24,6 +24,7 @@ DESCRIPTION = (
     "FOLDER it prints a path that is done, and --at N retrains, tests and writes another level of it."
 )
 OWN = ("folder", "at")
+INTERRUPTED = 130  # exit code
 
 
 def path_parser() -> Parser:
@@ -66,6 +67,8 @@ def path(arguments: list[str]) -> int:
     _check_at(at, None if levels is None else levels.numbers)
     paths = solve(config, levels, load_dataset(config), [PathScreen(sys.stderr, is_quiet=quiet or json)], out=out)
     _print(paths.curve, out, quiet=quiet, json=json)
+    if levels is not None and paths.levels != levels.numbers:  # an interrupt has ended it early
+        return INTERRUPTED
     _write_levels(paths, out, at, quiet=quiet or json)
     return 0
 

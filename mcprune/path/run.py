@@ -105,7 +105,7 @@ def find_path(
         plan = plan_of(levels, dataset)
     for text in plan.notes:
         yield Note(text)
-    scorer = MaskScorer(plan, interrupt)
+    scorer = MaskScorer(plan)
     numbers = levels.numbers
     candidates = yield from _search(plan, numbers, interrupt, began, is_auto=is_auto)
     if not candidates:
@@ -154,7 +154,6 @@ class MaskScorer:
     Parameters
     ----------
     plan : Plan
-    interrupt : Interrupt
 
     Raises
     ------
@@ -162,8 +161,8 @@ class MaskScorer:
         There are no validation rows, and cross-validation is not for these sites.
     """
 
-    def __init__(self, plan: Plan, interrupt: Interrupt) -> None:
-        self.plan, self.interrupt = plan, interrupt
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self.is_table = is_table(plan)
         self.rows: Rows | None = scored_rows(plan.splits, plan.runtime.seed) if self.is_table else None
         if self.rows is None and not len(plan.splits.validation.targets):
@@ -182,7 +181,7 @@ class MaskScorer:
         if self.rows is None:
             # A mask of the way up has grown from a smaller one, and comes last: it is the one that is left.
             own = list({one.place: one for one in left}.values())
-            return ScoredMasks(own, validated(self.plan, own, lambda: self.interrupt.should_stop))
+            return ScoredMasks(own, validated(self.plan, own))
         first = self._round(left, 0, FIRST_EFFORT)
         loss = first.losses @ self.share
         kept: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,19 +21,16 @@ SHARE = 0.25
 ROWS_AT_ONCE = 2_000
 
 
-def validated(plan: Plan, candidates: Sequence[Candidate], should_stop: Callable[[], bool]) -> Scores:
+def validated(plan: Plan, candidates: Sequence[Candidate]) -> Scores:
     """Return what a small model of each mask says of the validation rows, which it was not trained on.
 
-    Raises
-    ------
-    KeyboardInterrupt
-        `should_stop` has become true.
+    An interrupt that has ended the search does not end this: the levels that were reached get their figures.
     """
-    refit = Refit(plan, should_stop)
+    refit = Refit(plan, lambda: False)
     rows, targets = plan.rows(plan.splits.validation.features), torch.from_numpy(plan.splits.validation.targets)
     losses, right = (np.empty((len(candidates), len(targets))) for _ in range(2))
     for place, candidate in enumerate(candidates):
-        small = _trained(plan, refit, candidate, should_stop)
+        small = _trained(plan, refit, candidate)
         seen = refit.columns(rows, candidate.mask)
         with torch.no_grad(), evaluating(small):
             parts = [small(seen[first : first + ROWS_AT_ONCE]) for first in range(0, len(seen), ROWS_AT_ONCE)]
@@ -51,7 +48,7 @@ def validation_share(plan: Plan) -> FloatArray:
     return share
 
 
-def _trained(plan: Plan, refit: Refit, candidate: Candidate, should_stop: Callable[[], bool]) -> torch.nn.Module:
+def _trained(plan: Plan, refit: Refit, candidate: Candidate) -> torch.nn.Module:
     """Return a small model that was trained on the training rows."""
     if candidate.parameters is not None:
         plan.model.load_state_dict(candidate.parameters[0])
@@ -70,7 +67,6 @@ def _trained(plan: Plan, refit: Refit, candidate: Candidate, should_stop: Callab
         weight_decay=plan.retrain.weight_decay,
         seed=plan.runtime.seed,
         input_noise=plan.retrain.input_noise,
-        should_stop=should_stop,
         weights=None if refit.weights is None else refit.weights[:count],
         amp=plan.train.amp,
     )

@@ -5,6 +5,9 @@ import mcprune
 from mcprune.errors import ConfigError
 from mcprune.path.call import is_range, split_levels
 from mcprune.path.ladder import stops_of
+from mcprune.path.run import find_path
+from mcprune.problem import problem_and_rest
+from mcprune.session.interrupt import Interrupt
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,27 @@ def test_a_figure_and_a_text(path):
 def test_bad_input_is_refused_with_the_remedy(table, options, text):
     with pytest.raises(ConfigError, match=text):
         mcprune.prune_path(*table, progress=False, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sites", ["inputs", "units"])
+def test_an_interrupted_path_has_the_levels_that_were_reached(table, sites):
+    levels, rest = split_levels({"keep": "2,4,6,8", "sites": sites, "seed": 0, "threads": 1, "epochs": 8})
+    problem, others = problem_and_rest(None, table, rest)
+    config, interrupt, notes = problem.config(None, others), Interrupt(), []
+    events = find_path(config, levels, problem.dataset(config), interrupt)
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            curve = end.value.curve
+            break
+        if isinstance(event, mcprune.Note):
+            notes.append(event.text)
+        if isinstance(event, mcprune.Progress) and event.kept == 6:
+            interrupt.ask("interrupt")
+    assert [level.level for level in curve.levels] in ([8], [6, 8])
+    assert any("ended early: no mask was searched for 2, 4" in text for text in notes)
 
 
 def test_levels_are_taken_out_of_the_options():
