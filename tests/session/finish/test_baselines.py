@@ -91,11 +91,11 @@ def test_few_rows_are_always_compared_in_full():
 
 
 def test_very_many_columns_are_compared_shortly():
-    comparison, note = planned(2_000, work=1.0, columns=32_768)
+    comparison, note = planned(2_000, work=1.0, columns=16_384)
     assert comparison == Comparison(3, FEW_RANDOM_MASKS, is_short=True)
     assert "3 of 30 epochs" in note
-    assert planned(2_000, work=1.0, columns=32_768, compare="yes") == (Comparison(30, RANDOM_MASKS), "")
-    assert planned(2_000, work=1.0, columns=4_096) == (Comparison(30, RANDOM_MASKS), "")
+    assert planned(2_000, work=1.0, columns=16_384, compare="yes") == (Comparison(30, RANDOM_MASKS), "")
+    assert planned(2_000, work=1.0, columns=2_048) == (Comparison(30, RANDOM_MASKS), "")
 
 
 @pytest.mark.parametrize("epochs", [30, 100])
