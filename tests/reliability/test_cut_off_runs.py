@@ -22,7 +22,7 @@ from mcprune.session.loop import run
 from mcprune.session.resume import resume_run
 from mcprune.session.steering.replay import Replay
 from mcprune.storage.atomic import Lock
-from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
+from mcprune.storage.layout import CHECKPOINT, CLASSIFIERS, FILES, OLDER, REQUEST
 
 SHORT = {
     "epochs": 8,
@@ -377,7 +377,7 @@ def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_pat
     assert main(["run", "--out", str(folder)]) == 2  # and the message names resume
     list(resume_run(open_run(folder)))
     assert record(folder)[0] == whole[0]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, CLASSIFIERS])
 
 
 @pytest.mark.slow
