@@ -170,7 +170,7 @@ def fit(
     callbacks = tuple(callbacks)
     config = problem.config(search, with_checkpoint(options, callbacks))
     running = _running(problem, config, controller, callbacks)
-    return _result(running, problem.model, _folder_of(config), progress)
+    return _result(running, problem.model, config.out_folder(), progress)
 
 
 def run(
@@ -261,7 +261,7 @@ def resume(
     try:
         config = opened.folder.config
         is_named = data is None and sample_weight is not None and "data" not in opened.needs
-        source = config.data.source if is_named else data
+        source = config.data_settings().source if is_named else data
         dataset = None if source is None else rows_of(source, config, sample_weight)
         running = resume_run(opened, dataset, model, objective, callbacks=callbacks)
         return _result(running, model, Path(folder), progress)
@@ -296,7 +296,7 @@ def _running(
     return loop.run_on(
         config,
         problem.dataset(config),
-        _folder_of(config),
+        config.out_folder(),
         problem.model,
         controller,
         problem.function,
@@ -306,7 +306,7 @@ def _running(
 
 def _check_folder_options(config: Config) -> None:
     """Refuse options of a folder where the run writes none."""
-    if config.runtime.out is not None:
+    if config.out_folder() is not None:
         return
     for name, default in (("checkpoint_every", "auto"), ("force", False)):
         if config.is_set(name) and config.value(name) != default:
@@ -314,10 +314,6 @@ def _check_folder_options(config: Config) -> None:
                 f"{name}={config.value(name)!r} does nothing here: this run writes no folder. Leave it out, or name a folder, such "
                 "as out='runs/a'."
             )
-
-
-def _folder_of(config: Config) -> Path | None:
-    return None if config.runtime.out is None else Path(config.runtime.out)
 
 
 def _result(running: Iterator[Event], model: nn.Module | None, path: Path | None, progress: bool | None) -> Result:

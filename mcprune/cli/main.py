@@ -30,7 +30,7 @@ COMMANDS = {
         "tune", (("tune [FOLDER]", "run with a page in the browser on which the run is watched and steered"),)
     ),
     "path": Command(
-        "path", (("path", "a mask for each of several numbers of sites in one run, and how many are enough"),)
+        "studies.path", (("path", "a mask for each of several numbers of sites in one run, and how many are enough"),)
     ),
     "show": Command("show", (("show FOLDER", "print the table and the picture of a finished run"),)),
     "report": Command(

@@ -61,10 +61,9 @@ def _is_shared() -> bool:
 
 
 def _run_shared(config: Config, controller: Controller | None, *, quiet: bool, json: bool) -> int:
-    if config.problem.fdr is not None and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError(
-            f"fdr={config.problem.fdr:g} is for one process, and torchrun has started several. Run it without torchrun."
-        )
+    fdr = config.false_discovery_rate()
+    if fdr is not None and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError(f"fdr={fdr:g} is for one process, and torchrun has started several. Run it without torchrun.")
     from mcprune.session.ranks import place_of
 
     place = place_of(os.environ)

@@ -89,9 +89,21 @@ class Config(BaseModel):
         """Return the name of the data set, after which folders are named."""
         return Path(self.data.source).name.split(".")[0] or "data"
 
+    def out_folder(self) -> Path | None:
+        """Return the folder that `out` names, None where it names none."""
+        return None if self.runtime.out is None else Path(self.runtime.out)
+
     def folder(self) -> Path:
         """Return the run's folder: `out`, or runs/NAME of the data."""
-        return Path(self.runtime.out) if self.runtime.out else Path("runs") / self.data_name()
+        return self.out_folder() or Path("runs") / self.data_name()
+
+    def threads(self) -> int:
+        """Return how many threads are asked for, 1 where `threads` is not set."""
+        return 1 if self.runtime.threads is None else self.runtime.threads
+
+    def false_discovery_rate(self) -> float | None:
+        """Return the rate up to which columns that beat their shadows are kept, None where a number of sites is asked for."""
+        return self.problem.fdr
 
     def data_settings(self) -> DataSettings:
         """Return how the data are loaded, split and scaled."""

@@ -170,7 +170,7 @@ def search_mask(
     threads, kernels = torch.get_num_threads(), numba.get_num_threads()
     began = time.monotonic()
     try:
-        if config.problem.fdr is not None:
+        if config.false_discovery_rate() is not None:
             return _columns_by_rate(config, dataset, function)
         plan = make_plan(config, dataset, function=function)
         plan, mask, _ = search_planned(config, plan, Interrupt(), began)
@@ -184,7 +184,7 @@ def _columns_by_rate(
     config: Config, dataset: Dataset, function: Callable[..., object] | None
 ) -> tuple[Plan, BoolArray, ErrorRate]:
     check_options(config)
-    use_threads(config.runtime.threads or 1)
+    use_threads(config.threads())
     outcome = compete(dataset, config)
     plan = make_plan(config.replace(fdr=None, keep=max(1, len(outcome.indices))), dataset, function=function)
     return plan, np.isin(np.arange(dataset.n_inputs), outcome.indices), outcome

@@ -90,7 +90,7 @@ def path_of(
     levels, rest = split_levels(options)
     problem, others = problem_and_rest(model, data, rest)
     config = problem.config(None, others)
-    out = None if config.runtime.out is None else Path(config.runtime.out)
+    out = config.out_folder()
     if out is not None:
         check_path_folder(out, force=bool(config.value("force")))
     dataset = problem.dataset(config)

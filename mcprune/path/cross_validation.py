@@ -169,12 +169,12 @@ def _train(rows: Rows, columns: IntArray, fold: IntArray, folds: int, batches: I
     losses, right = np.empty((masks, len(targets))), np.empty((masks, len(targets)))
     with torch.no_grad():
         for part in range(folds):
-            held_out = np.flatnonzero(fold == part)
+            left_out = np.flatnonzero(fold == part)
             own = [layer.view(masks, folds, *layer.shape[1:])[:, part] for layer in layers]
-            logits = _forward(features[:, torch.from_numpy(held_out)], own, None)
-            goals = targets[held_out].expand(masks, -1)
-            losses[:, held_out] = nn.functional.cross_entropy(logits.transpose(1, 2), goals, reduction="none").numpy()
-            right[:, held_out] = (logits.argmax(2) == goals).numpy()
+            logits = _forward(features[:, torch.from_numpy(left_out)], own, None)
+            goals = targets[left_out].expand(masks, -1)
+            losses[:, left_out] = nn.functional.cross_entropy(logits.transpose(1, 2), goals, reduction="none").numpy()
+            right[:, left_out] = (logits.argmax(2) == goals).numpy()
     return Scores(losses, right)
 
 

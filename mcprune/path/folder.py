@@ -28,7 +28,7 @@ MOST_BYTES = 2**28
 
 def path_folder(config: Config) -> Path:
     """Return the folder of a path: `out`, or runs/NAME-path of the data."""
-    return Path(config.runtime.out) if config.runtime.out else Path("runs") / f"{config.data_name()}-path"
+    return config.out_folder() or Path("runs") / f"{config.data_name()}-path"
 
 
 def level_folder(folder: Path, level: int) -> Path:
@@ -114,7 +114,8 @@ def load_path(folder: str | Path) -> PathResult:
     curve = read_curve(place)
     options = read_json(place, CURVE)["options"]
     config = make_config(**{**options, "keep" if curve.unit == "sites" else curve.unit: curve.levels[0].level})
-    if config.data.source == FROM_PYTHON or config.data.sample_weight == FROM_ARRAY:
+    asked = config.data_settings()
+    if asked.source == FROM_PYTHON or asked.sample_weight == FROM_ARRAY:
         raise ConfigError(
             f"The rows of the path in {str(folder)!r} came from Python and are not in its folder. Use the PathResult there."
         )

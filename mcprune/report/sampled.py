@@ -37,9 +37,9 @@ def sampled_sites(page: Page, run: EventLog, names: Sequence[str]) -> bool:
         + f" The law: masks of {summary.keep:,} sites at temperature {summary.temperature:.3g}, whose losses spread by "
         f"{summary.spread:.3g}; the difference of two has a standard error of {summary.paired_error:.3g} on these rows."
     )
-    if found := summary.substitute_lines[:-1]:
+    if lines := summary.substitute_lines[:-1]:
         page.paragraph(
-            "Substitutes, with the increase of the loss: " + "; ".join(found[:MOST_LINES]).replace("+-", "±") + ".",
+            "Substitutes, with the increase of the loss: " + "; ".join(lines[:MOST_LINES]).replace("+-", "±") + ".",
             quiet=False,
         )
     return True

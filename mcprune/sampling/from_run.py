@@ -204,7 +204,7 @@ def settle(
 
 def _dataset(config: Config, data: object, weights: object) -> Dataset:
     if data is None or isinstance(data, str | os.PathLike):
-        if data is not None and config.data.source != FROM_PYTHON:
+        if data is not None and config.data_settings().source != FROM_PYTHON:
             config = config.replace(data=os.fspath(data))
         return load_dataset(config, weights)
     return dataset_of(data, config, weights)

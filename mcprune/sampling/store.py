@@ -88,7 +88,7 @@ class SampleStore:
         if different := [name for name in now if now[name] != then.get(name)]:
             name = different[0]
             raise FolderError(
-                f"{str(self.folder)!r} has samples with {name}={_said(then.get(name))}, not {_said(now[name])}. "
+                f"{str(self.folder)!r} has samples with {name}={_worded(then.get(name))}, not {_worded(now[name])}. "
                 "Leave the options out to go on with them, or replace them with --force."
             )
         try:
@@ -161,5 +161,5 @@ class SampleStore:
         return np.zeros((chains, 0, state.probability.size), bool), np.zeros((chains, 0))
 
 
-def _said(value: object) -> str:
+def _worded(value: object) -> str:
     return "auto" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

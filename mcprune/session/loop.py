@@ -138,7 +138,7 @@ def start_run(
 ) -> Iterator[Event]:
     """Start a run on a loaded data set, into a folder that the caller closes."""
     began = time.monotonic() if began is None else began
-    error_rate, fdr = None, config.problem.fdr
+    error_rate, fdr = None, config.false_discovery_rate()
     if fdr is not None:
         yield Stage("shadows", "the columns compete with permuted copies of themselves")
         error_rate, config = choose_by_shadows(config, dataset)

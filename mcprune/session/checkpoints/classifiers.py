@@ -93,12 +93,12 @@ def check_parts(config: Config, dataset: object, model: nn.Module | None, functi
     ConfigError
         Data, sample weights, model or objective are missing, or given though the run has its own.
     """
-    call = "Sample from Python: mcprune.sample"
-    if dataset is None and config.data.source == FROM_PYTHON:
+    call, asked = "Sample from Python: mcprune.sample", config.data_settings()
+    if dataset is None and asked.source == FROM_PYTHON:
         raise ConfigError(f"The data of {name} came from Python and are not in its folder. {call}(..., data=(X, y)).")
-    if dataset is None and config.data.sample_weight == FROM_ARRAY:
+    if dataset is None and asked.sample_weight == FROM_ARRAY:
         raise ConfigError(f"The sample weights of {name} came from Python. {call}(..., data=..., sample_weight=array).")
-    is_function = str(config.problem.objective).startswith(FUNCTION)
+    is_function = str(config.value("objective")).startswith(FUNCTION)
     if is_function and function is None:
         raise ConfigError(f"The objective of {name} was a function of Python. {call}(..., objective=function).")
     if not is_function and function is not None:

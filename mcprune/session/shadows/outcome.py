@@ -20,7 +20,7 @@ def choose_by_shadows(config: Config, dataset: Dataset) -> tuple[ErrorRate, Conf
         No column is kept.
     """
     check_options(config)
-    use_threads(config.runtime.threads or 1)
+    use_threads(config.threads())
     error_rate = compete(dataset, config)
     require_some(error_rate)
     return error_rate, config.replace(fdr=None, keep=len(error_rate.indices))
