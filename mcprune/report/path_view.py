@@ -22,17 +22,17 @@ def amount(curve: Curve, level: Level) -> str:
 def sentences(curve: Curve) -> list[str]:
     """Return the answer: how many are enough, where the best level and the knee are."""
     enough, best, knee = curve.enough, curve.best, curve.knee
-    text = f"{amount(curve, enough)} are enough: {enough.accuracy:.4f} right"
+    text = f"{amount(curve, enough)} are enough: accuracy {enough.accuracy:.4f}"
     if enough is best:
         text += ", the best of all levels."
     else:
         text += (
-            f", {enough.behind:.4f} nats +- {enough.behind_error:.4f} behind the best level, {amount(curve, best)} "
-            f"({best.accuracy:.4f})."
+            f", a loss {enough.behind:.4f} +- {enough.behind_error:.4f} above that of the best level, {amount(curve, best)} "
+            f"(accuracy {best.accuracy:.4f})."
         )
     out = [text]
     if knee is not enough:
-        out.append(f"The knee of the curve is at {amount(curve, knee)} ({knee.accuracy:.4f} right).")
+        out.append(f"The knee of the curve is at {amount(curve, knee)} (accuracy {knee.accuracy:.4f}).")
     at_edge = enough is curve.levels[-1] and enough.kept < curve.n_sites
     if at_edge:
         out.append("The curve still rises at its end. Give a path with larger levels.")
