@@ -176,7 +176,12 @@ MOVES: Default[dict[str, float]] = Default(
         # Trades of unequal groups leave gaps.
         Rule({"exchange": 0.75, "toggle": 0.25}, "groups", lambda traits: traits.has_groups),
         Rule({"informed": 0.9, "exchange": 0.1}, "weights", lambda traits: traits.has_weights),
-        Rule({"site": 1.0}, "gates by rank", lambda traits: traits.is_by_rank),
+        Rule(
+            {"site": 0.7, "exchange": 0.3},
+            f"gates by rank on {SHORT_LIST} inputs or more of {MANY}",
+            lambda traits: traits.is_by_rank and traits.is_wide and not traits.is_short_list,
+        ),
+        Rule({"site": 1.0}, "gates by rank otherwise", lambda traits: traits.is_by_rank),
         Rule({"exchange": 1.0}),
     )
 )
@@ -190,6 +195,7 @@ DECISIONS = Default(
     (
         Rule(1024, FROZEN, lambda traits: traits.is_frozen),
         Rule(16, f"fewer than {SHORT_LIST} sites of {MANY}", lambda traits: traits.is_short_list and traits.is_large),
+        Rule(128, f"{SHORT_LIST} inputs or more of {MANY}", lambda traits: traits.is_wide),
         Rule(64),
     )
 )

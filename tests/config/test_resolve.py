@@ -178,6 +178,9 @@ def test_moves_proposals_and_blocks():
     for by_sign in ({"gates": "hard"}, {"alpha": 2}):  # a weight of L_pru pushes by the signs of the weights
         assert (settled(**by_sign).chain.gates, settled(**by_sign).chain.moves) == ("hard", {"exchange": 1.0})
     assert (settled().chain.decisions, settled().chain.lookahead) == (64, 16)
+    assert (settled(MANY).chain.moves, settled(MANY).chain.decisions) == ({"site": 0.7, "exchange": 0.3}, 128)
+    short = settled(MANY._replace(layers=(SiteLayer("inputs", "", 28),))).chain
+    assert (short.moves, short.decisions) == ({"site": 1.0}, 16)
     weights = settled(WEIGHTS, sites="weights", frozen=True, pretrain=1).chain
     assert (weights.moves, weights.proposals) == ({"informed": 0.9, "exchange": 0.1}, "probes")
     assert (weights.decisions, weights.lookahead) == (1024, 256)
@@ -307,7 +310,8 @@ def test_the_last_rule_always_holds_and_words_are_those_of_the_table():
         assert str(default)
     assert (
         str(rules.DECISIONS)
-        == "1024 for a frozen classifier, 16 for fewer than 64 sites of 20,000 training rows or more, 64 otherwise"
+        == "1024 for a frozen classifier, 16 for fewer than 64 sites of 20,000 training rows or more, "
+        "128 for 64 inputs or more of 20,000 training rows or more, 64 otherwise"
     )
 
 
