@@ -30,7 +30,7 @@ def test_the_warm_up_lasts_half_the_run_or_until_the_budget_has_fallen(digits):
     assert settled(digits, keep_schedule="geometric:0.7").config.chain.warm_up == 0.7
     assert settled(digits, keep_schedule="geometric:0.2").config.chain.warm_up == 0.5
     assert settled(digits, keep_schedule="constant").config.chain.warm_up == 0.5
-    assert settled(digits, keep_schedule="geometric:0.7", warm_up=0.1).config.chain.warm_up == 0.1
+    assert settled(digits, keep_schedule="geometric:0.7", warm_up=0.1, adapt_delta=0.4).config.chain.warm_up == 0.1
 
 
 def test_the_hottest_is_settled_from_the_coldest_and_only_with_replicas(digits):

@@ -114,7 +114,7 @@ def test_a_column_of_a_file_is_no_feature_and_stands_in_the_record(file, tmp_pat
 
 def test_a_run_that_was_cut_off_goes_on_with_its_weights(file, tmp_path):
     options = {**QUICK, "checkpoint_every": 1}
-    whole = mcprune.prune(file, sample_weight="evt_weight", **options)
+    whole = mcprune.prune(file, sample_weight="evt_weight", **QUICK)
     arrays = mcprune.Problem(None, (X, Y), keep=1, sample_weight=WEIGHTS, hidden=(16, 8))
     rest = {name: value for name, value in options.items() if name not in ("keep", "hidden")}
     folders = [tmp_path / "file", tmp_path / "arrays"]
