@@ -186,12 +186,16 @@ def digits_text() -> str:
 
 
 def move_rows() -> str:
-    """Return whole runs on Fashion-MNIST with `site` alone, the default, and with some exchanges."""
-    mixture = {"moves": "site=0.9,exchange=0.1"}
+    """Return whole runs on Fashion-MNIST with `site` alone, with some exchanges, and with the default of many rows."""
     data = "fashion-mnist"
+    kinds = (
+        ("`site`, 64 decisions", {"moves": "site=1", "decisions": "64"}),
+        ("`site=0.9,exchange=0.1`, 64 decisions", {"moves": "site=0.9,exchange=0.1", "decisions": "64"}),
+        ("`site=0.7,exchange=0.3`, 128 decisions, the default", {}),
+    )
     rows = [
         [name, f"{len(image_runs(data, **options))}", *(mean(evaluated(data, one, **options)) for one in CLASSIFIERS)]
-        for name, options in (("`site`, the default", {}), ("`site=0.9,exchange=0.1`", mixture))
+        for name, options in kinds
     ]
     return table(["moves", "seeds", *CLASSIFIERS], rows)
 
@@ -219,6 +223,7 @@ def peer_rows(data: str) -> str:
 
 ALL = "all 784"
 SIMPLE = {"magnitude": "first-layer magnitude", "random": "random"}
+
 
 def error_rates() -> str:
     """Return false discovery rate and power of the methods on known-answer tables; of those measured on some tables a sentence."""

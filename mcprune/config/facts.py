@@ -208,6 +208,11 @@ class Traits(NamedTuple):
         return self.may_differ and self.is_large and not self.is_frozen and not self.is_grey_search
 
     @property
+    def has_many_inputs(self) -> bool:
+        """Whether a chain searches many inputs of the built-in MLP on many rows."""
+        return (self.is_wide or self.is_grey_search) and not self.is_short_list
+
+    @property
     def regrows(self) -> bool:
         """Whether n(t) rises again after its fall."""
         # At T > 0 the law has to stay the same for a while: n(t) reaches n once and stays.

@@ -179,7 +179,7 @@ MOVES: Default[dict[str, float]] = Default(
         Rule(
             {"site": 0.7, "exchange": 0.3},
             f"gates by rank on {SHORT_LIST} inputs or more of {MANY}",
-            lambda traits: traits.is_by_rank and traits.is_wide and not traits.is_short_list,
+            lambda traits: traits.is_by_rank and traits.has_many_inputs,
         ),
         Rule({"site": 1.0}, "gates by rank otherwise", lambda traits: traits.is_by_rank),
         Rule({"exchange": 1.0}),
@@ -195,7 +195,7 @@ DECISIONS = Default(
     (
         Rule(1024, FROZEN, lambda traits: traits.is_frozen),
         Rule(16, f"fewer than {SHORT_LIST} sites of {MANY}", lambda traits: traits.is_short_list and traits.is_large),
-        Rule(128, f"{SHORT_LIST} inputs or more of {MANY}", lambda traits: traits.is_wide),
+        Rule(128, f"{SHORT_LIST} inputs or more of {MANY}", lambda traits: traits.has_many_inputs),
         Rule(64),
     )
 )

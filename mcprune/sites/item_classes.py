@@ -81,7 +81,9 @@ class ItemClasses:
         """Return what one item more (way = 1) or less (-1) of each class changes of each cost, shape (K, J)."""
         return np.asarray(self.costs(kept + way * np.eye(kept.size, dtype=np.int64)) - self.costs(kept))
 
-    def completion(self, least: IntArray, most: IntArray, goal: Goal) -> IntArray | None:
+    def completion(
+        self, least: IntArray, most: IntArray, goal: Goal, prices: IntArray | None = None
+    ) -> IntArray | None:
         """Return an allowed number of items of each class (K,) between two bounds, a cheap one; None where none is found.
 
         Parameters
@@ -89,6 +91,8 @@ class ItemClasses:
         least, most : ndarray of int64, shape (K,)
             Bounds of the items of each class.
         goal : Goal
+        prices : ndarray of int64, shape (J,), optional
+            Limits by which the search tells what is cheap; by default those of the goal. A local search finds other ways by others.
 
         Notes
         -----
@@ -96,7 +100,7 @@ class ItemClasses:
         count spreads over more than `ENUMERATED` layers beside a cost, over residual layers, or beside several costs, and where
         groups of tied sites cover several layers, the search is local.
         """
-        cheapest = self.cheapest(least, most, goal)
+        cheapest = self.cheapest(least, most, goal if prices is None else goal._replace(limits=prices))
         return cheapest if cheapest is not None and (self.costs(cheapest) <= goal.limits).all() else None
 
     def cheapest(self, least: IntArray, most: IntArray, goal: Goal) -> IntArray | None:

@@ -179,6 +179,7 @@ def test_moves_proposals_and_blocks():
         assert (settled(**by_sign).chain.gates, settled(**by_sign).chain.moves) == ("hard", {"exchange": 1.0})
     assert (settled().chain.decisions, settled().chain.lookahead) == (64, 16)
     assert (settled(MANY).chain.moves, settled(MANY).chain.decisions) == ({"site": 0.7, "exchange": 0.3}, 128)
+    assert (settled(GREY).chain.moves, settled(GREY).chain.decisions) == ({"site": 0.7, "exchange": 0.3}, 128)
     short = settled(MANY._replace(layers=(SiteLayer("inputs", "", 28),))).chain
     assert (short.moves, short.decisions) == ({"site": 1.0}, 16)
     weights = settled(WEIGHTS, sites="weights", frozen=True, pretrain=1).chain

@@ -28,7 +28,7 @@ def test_a_table_is_that_of_the_results(page, name):
 def test_new_figures_come_in_from_the_results(monkeypatch):
     """The control: other seeds, a seed that was run again, and an accuracy above the target change what is written."""
     content = rows.read("image_bars")
-    first = next(run for run in content["runs"] if run["data"] == "mnist")
+    first = next(run for run in content["runs"] if run["data"] == "mnist" and not run["options"])
     more = [
         {**first, "seed": seed, "judges": dict.fromkeys(rows.CLASSIFIERS, value)}
         for seed, value in ((0, 0.98), (7, 0.96))

@@ -1,5 +1,6 @@
 """A chain in search spaces of every kind: exact counts, costs never above, fixed sites, whole groups; one law, one trace."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -19,11 +20,13 @@ from mcprune.methods.markov.method import Markov
 from mcprune.objectives.classification import CrossEntropy
 from mcprune.session.build.budget import make_space
 from mcprune.sites.budget import Budget, CostBudget
+from mcprune.sites.cost_terms import Costs, CostTerms
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.named_sites import TiedItems
 from mcprune.sites.site_map import site_map
-from mcprune.sites.space import Fixed, Item
+from mcprune.sites.space import Fixed, Item, SearchSpace
 
+NONE = np.empty(0, np.int64)
 MIXED = {"exchange": 2.0, "toggle": 1.0}
 
 
@@ -66,6 +69,28 @@ def is_possible(space):
 def found(space):
     classes = space.classes
     return classes.completion(np.zeros_like(classes.sizes), classes.sizes, space.goal) is not None
+
+
+def test_limits_on_the_way_at_which_a_local_search_finds_no_mask(bench):
+    """At the limits of the end only g1 is allowed; at those of the way the search by shares takes g0, which is above one of them."""
+    macs = Costs("macs", CostTerms(np.array([0]), np.array([1]), np.array([2])), np.array([4]), None)
+    parameters = Costs(
+        "parameters", CostTerms(np.array([0, 1]), np.array([1, 1]), np.array([2, 2])), np.array([4]), None
+    )
+    limits = CostBudget("cost", 2, None), CostBudget("macs", 3, macs), CostBudget("parameters", 6, parameters)
+    items = Item("g0", (0, 1, 2), 1), Item("g1", (3,), 2)
+    space = SearchSpace(layered(4), Budget((), limits), Fixed(NONE, NONE), items, (), (1,), (1,))
+    classes, missed = space.classes, 0
+    for more in itertools.product(range(4), repeat=3):
+        goal = space.goal._replace(limits=space.goal.limits + np.array(more))
+        missed += classes.completion(np.zeros_like(classes.sizes), classes.sizes, goal) is None
+        chain = chain_of(
+            bench, space, Table(4), targets=tuple(Schedule("constant", float(k), float(k)) for k in goal.limits)
+        )
+        chain.step(bench.batch, 1.0)
+        assert (chain.position() > 0).tolist() in ([False, False, False, True], [True, True, True, False])
+        assert (classes.costs(classes.count(chain.state.chain.position[0] > 0)) <= goal.limits).all()
+    assert missed  # the control: there are such limits
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ def enforce_budget(
     *,
     classes: ItemClasses,
     goal: Goal,
+    end: Goal,
     pool: int,
     temperature: FloatArray | float,
     sharpness: float,
@@ -41,7 +42,7 @@ def enforce_budget(
 ) -> Parts[int]:
     """Toggle items of each replica, in place, until it satisfies `goal`; return how many toggles were evaluated.
 
-    With `may_grow` a replica that costs less than its limits takes items back until no further one fits. `pool_limit` and
+    `end` is the goal at the end of the run, which some mask satisfies. With `may_grow` a replica that costs less than its limits takes items back until no further one fits. `pool_limit` and
     `guesses` bound a pool, and `at_once` a part of its evaluation, as in `enforce_count`. The evaluator must have begun at the
     current position; call again, with another `block`, until nothing is evaluated.
     """
@@ -53,7 +54,7 @@ def enforce_budget(
     turns: list[_Turn] = []
     for replica, chain in enumerate(chains.tolist()):
         is_kept = current.position[replica] > 0
-        turn = _Turn(classes, classes.count(is_kept), goal, may_grow, part)
+        turn = _Turn(classes, classes.count(is_kept), goal, end, may_grow, part)
         items = turn.eligible(is_kept)
         need = turn.need(items.size)
         draws = philox.uniforms(seed, chain, block, philox.MASK, 2 * items.size)
@@ -96,7 +97,7 @@ class _Turn:
         Whether it is for the exact counts, else for the costs.
     """
 
-    def __init__(self, classes: ItemClasses, kept: IntArray, goal: Goal, may_grow: bool, part: int) -> None:
+    def __init__(self, classes: ItemClasses, kept: IntArray, goal: Goal, end: Goal, may_grow: bool, part: int) -> None:
         self.classes, self.kept, self.goal, self.part = classes, kept, goal, part
         self.none = np.zeros_like(kept)
         self.at_once = np.maximum(kept // part, 1)
@@ -107,15 +108,23 @@ class _Turn:
         if (over > 0).any() or (excess > 0).any():
             self.way = -1
             self.is_count = bool((over > 0).any())
-            self.witness = classes.completion(self.none, kept, goal)
+            self.witness = self._completion(kept, end)
             self.is_closed = np.zeros(kept.size, bool)
             if self.witness is None:  # the way to an allowed mask leads over items that are dropped now
-                self.way = 1
-                allowed = classes.completion(self.none, classes.sizes, goal)
+                allowed = self._completion(classes.sizes, end)
                 assert allowed is not None, "the budget was checked before the search"
                 self.missing = np.maximum(allowed - kept, 0)
+                if self.missing.any():
+                    self.way = 1
+                else:  # the mask is within reach, but a local search between these bounds misses it
+                    self.witness, self.missing = allowed, None
         elif over.any() or (may_grow and excess.size):
             self.way = 1
+
+    def _completion(self, most: IntArray, end: Goal) -> IntArray | None:
+        """Return an allowed number of items of each class, searched by the limits of now, then by those of the end."""
+        first = self.classes.completion(self.none, most, self.goal)
+        return first if first is not None else self.classes.completion(self.none, most, self.goal, end.limits)
 
     def over(self) -> IntArray:
         """Return how far the exact counts are above their goal, shape (Q,)."""

@@ -88,7 +88,13 @@ def enforce(
             )
         else:
             count = yield from enforce_budget(
-                state.chain, evaluation.evaluator, classes=space.classes, goal=goal, block=block, **shared
+                state.chain,
+                evaluation.evaluator,
+                classes=space.classes,
+                goal=goal,
+                end=space.goal,
+                block=block,
+                **shared,
             )
         if not count:
             break

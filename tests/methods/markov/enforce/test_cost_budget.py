@@ -152,7 +152,7 @@ def test_what_saves_most_for_its_loss_goes_and_no_group_is_emptied():
 
     def enforce(current, prices, limit, **changes):
         goal = Goal(np.empty(0, np.int64), np.array([limit]))
-        return whole(enforce_budget(current, prices, classes=classes, goal=goal, **{**rule, **changes}))
+        return whole(enforce_budget(current, prices, classes=classes, goal=goal, end=goal, **{**rule, **changes}))
 
     rule = {"pool": 9, "temperature": 0.0, "sharpness": np.inf, "seed": 0, "block": 0}
     rule |= {"chains": np.arange(1)}
