@@ -42,7 +42,8 @@ def enforce_budget(
 ) -> Parts[int]:
     """Toggle items of each replica, in place, until it satisfies `goal`; return how many toggles were evaluated.
 
-    `end` is the goal at the end of the run, which some mask satisfies. With `may_grow` a replica that costs less than its limits takes items back until no further one fits. `pool_limit` and
+    `end` is the goal at the end of the run, which some mask satisfies. With `may_grow` a replica that costs less than its limits
+    takes items back until no further one fits. `pool_limit` and
     `guesses` bound a pool, and `at_once` a part of its evaluation, as in `enforce_count`. The evaluator must have begun at the
     current position; call again, with another `block`, until nothing is evaluated.
     """
