@@ -14,7 +14,7 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
-from mcprune.path.cross_validation import Rows, Scores, cross_validate, scored_rows
+from mcprune.path.cross_validation import Rows, cross_validate, scored_rows
 from mcprune.path.ladder import Candidate, is_table, search_levels, selected_columns
 from mcprune.path.levels import LEVELS, MOST_AUTO, Levels, geometric_levels
 from mcprune.path.validate import validated, validation_share
@@ -26,6 +26,7 @@ from mcprune.session.interrupt import Interrupt
 from mcprune.storage.answer import noun
 from mcprune.storage.events import Event, Note, Stage
 from mcprune.storage.path_curve import Curve, Level, paired
+from mcprune.training.cross_validation.out_of_fold import Scores
 from mcprune.training.metrics import weighted_mean
 from mcprune.types import FloatArray
 

@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional
 
 from mcprune.models.modes import evaluating
-from mcprune.path.cross_validation import Scores
 from mcprune.path.ladder import Candidate
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
+from mcprune.training.cross_validation.out_of_fold import Scores
 from mcprune.training.fit import fit
 from mcprune.types import FloatArray
 

@@ -25,7 +25,6 @@ from mcprune.session.finish.finalize import SearchResult, cost_budgets, finalize
 from mcprune.session.finish.search_time import with_search_time
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import plan_in_time
-from mcprune.session.playoff import FRESH_ROWS
 from mcprune.session.ranks import share_plan
 from mcprune.session.search import Search
 from mcprune.session.search_parts import adapted_event
@@ -37,6 +36,7 @@ from mcprune.storage.events import ErrorRate, Event, Hardened, Note, RunStarted,
 from mcprune.storage.folder import RunFolder
 from mcprune.storage.layout import CLASSIFIERS
 from mcprune.training.classifiers import describe_classifier
+from mcprune.training.cross_validation.out_of_fold import FRESH_ROWS
 from mcprune.types import BoolArray
 from mcprune.version import VERSION
 

@@ -15,32 +15,39 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import nn
 
 from mcprune.data.prepare import Rows
 from mcprune.methods.base import Finalist
 from mcprune.methods.columns import best_columns
-from mcprune.random import Stream, generator, torch_seed
+from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
 from mcprune.storage.result_events import Playoff, Standing
-from mcprune.training.adam import AdamW
+from mcprune.training.cross_validation.out_of_fold import (
+    FOLDS,
+    FRESH_ROWS,
+    LEAST_STEPS,
+    MOST_ROWS,
+    STEPS,
+    STEPS_A_ROW,
+    TIMED,
+    balanced_folds,
+    draw_batches,
+    fresh_share_of,
+    row_shares,
+    score_out_of_fold,
+)
 from mcprune.training.metrics import weighted_mean
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
-FOLDS, ROUNDS = 4, 2
-# The classifier: one hidden layer, trained by AdamW to the end: half of these steps still tell columns of little use from noise badly.
-WIDTH, DROPOUT, RATE, DECAY, BATCH, STEPS, LEAST_STEPS = 64, 0.3, 1e-2, 1e-2, 64, 600, 120
-# Steps of a round for each row: few rows are learned soon, and then by heart. A round takes no more than the search, and at least a few.
-STEPS_A_ROW, SHORTEST = 0.6, 20
-# Random masks beside the finalists; standard errors by which one must differ; rows that take part at most.
-RANDOM_MASKS, ERRORS, MOST_ROWS = 3, 2.0, 8_000
-# Validation rows from which they have their full share of a loss; fewer have less.
-FRESH_ROWS, FRESH_SHARE = 30, 0.5
+ROUNDS = 2
+# A round takes no more steps than the search, and at least a few.
+SHORTEST = 20
+# Random masks beside the finalists; standard errors by which one must differ.
+RANDOM_MASKS, ERRORS = 3, 2.0
 # Fewer rows where the columns of all masks together would have more values than this.
 LEAST_ROWS, MOST_VALUES = 200, 2**26
-# Of the time of the search, where that is limited; steps that are timed.
-TIME_SHARE, LEAST_SECONDS, TIMED = 0.15, 0.2, 10
+# Of the time of the search, where that is limited.
+TIME_SHARE, LEAST_SECONDS = 0.15, 0.2
 
 
 def play_finalists(
@@ -117,12 +124,7 @@ def play(
         rows = np.sort(draw.choice(len(y), most, replace=False))
         x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
         is_fresh = is_fresh[rows]
-    counts = np.full(len(y), 1.0) if weights is None else weights
-    share = counts / counts.sum()
-    fresh_share = fresh_share_of(int(is_fresh.sum()))
-    if counts[is_fresh].sum() > 0:
-        for part, of_part in ((is_fresh, fresh_share), (~is_fresh, 1.0 - fresh_share)):
-            share[part] = of_part / counts[part].sum() * counts[part]
+    share = row_shares(weights, is_fresh)
     columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
@@ -167,7 +169,7 @@ def play(
     if lead >= ERRORS * lead_error:
         # The training rows would say so of noise that suits them.
         alone, error = (
-            weighted_mean(change, np.where(is_fresh, share, 0.0) / fresh_share)
+            weighted_mean(change, np.where(is_fresh, share, 0.0) / fresh_share_of(int(is_fresh.sum())))
             if is_fresh.sum() >= FRESH_ROWS
             else (0.0, 1.0)
         )
@@ -188,16 +190,11 @@ def play(
     return event, finalists[best].mask
 
 
-def fresh_share_of(rows: int) -> float:
-    """Return the share of a loss that so many validation rows have: each the same, up to half for all."""
-    return FRESH_SHARE * min(1.0, rows / FRESH_ROWS)
-
-
 def _has_signal(
     x: Float32Array, y: IntArray, weights: FloatArray | None, others: IntArray, *, seed: int, steps: int
 ) -> bool:
     """Whether the n columns of the highest F on the rows outside of each fold do better than random masks (R, n) on the fold."""
-    folds = _folds(y, generator(seed, Stream.PLAYOFF, ROUNDS))
+    folds = balanced_folds(y, generator(seed, Stream.PLAYOFF, ROUNDS))
     change = np.empty(len(y))
     for part in range(FOLDS):
         is_fresh = folds == part
@@ -210,14 +207,6 @@ def _has_signal(
         change[is_fresh] = (losses[1:].mean(axis=0) - losses[0])[is_fresh]
     lead, error = weighted_mean(change, np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum())
     return lead >= ERRORS * error
-
-
-def _folds(y: IntArray, draw: np.random.Generator) -> IntArray:
-    """Return the fold (rows,) of each row, balanced over the classes."""
-    order = np.lexsort((draw.random(len(y)), y))
-    out = np.empty(len(y), np.int64)
-    out[order] = np.arange(len(y)) % FOLDS
-    return out
 
 
 def _out_of_fold(
@@ -236,70 +225,20 @@ def _out_of_fold(
 ) -> tuple[FloatArray, FloatArray, int]:
     """Return losses and whether the class is right, (masks, rows) each, of classifiers that have not seen the row; and the steps.
 
-    A classifier for each mask and fold, all trained in one batched product. Fresh rows are a fold; with `is_whole` the only one.
+    Fresh rows are a fold; with `is_whole` the only one.
     """
     began, draw = time.monotonic(), generator(seed, Stream.PLAYOFF, number)
-    masks, n = columns.shape
-    fold = np.full(len(y), -1) if is_whole else _folds(y, draw)
+    fold = np.full(len(y), -1) if is_whole else balanced_folds(y, draw)
     fold[is_fresh] = fold.max() + 1
-    folds = int(fold.max()) + 1
-    classes = int(y.max()) + 1
-    features = torch.from_numpy(np.ascontiguousarray(x[:, columns].transpose(1, 0, 2), np.float32))  # (masks, rows, n)
-    targets = torch.from_numpy(y)
-    training = [np.flatnonzero(fold != part) for part in range(folds)]
     steps = max(SHORTEST, min(STEPS, most, max(LEAST_STEPS, int(STEPS_A_ROW * len(y)))))
-    batches = np.stack([_batches(rows, weights, steps, draw) for rows in training], axis=1)  # (steps, folds, rows)
-    with torch_seed(int(draw.integers(2**31))):
-        layers = _layers(masks, folds, n, classes)
-        optimizer = AdamW(layers, RATE, DECAY)
-        step = 0
-        while step < steps:
-            if step == TIMED and recorded is not None:
-                steps = min(steps, recorded)
-            elif step == TIMED and seconds < math.inf:
-                steps = max(SHORTEST, min(steps, int(TIMED * seconds / max(time.monotonic() - began, 1e-9))))
-            optimizer.learning_rate = RATE * (1.0 - step / steps)
-            batch = torch.from_numpy(batches[step])
-            # All masks drop the same hidden units, which pairs them, and draws less.
-            scale = (torch.rand(folds, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)
-            logits = _forward(features[:, batch].flatten(0, 1), layers, scale)
-            loss = nn.functional.cross_entropy(
-                logits.flatten(0, 1), targets[batch].repeat(masks, 1).flatten(), reduction="sum"
-            )
-            optimizer.zero_grad()
-            (loss / BATCH).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            step += 1
-    losses, right = np.empty((masks, len(y))), np.empty((masks, len(y)))
-    with torch.no_grad():
-        for part in range(folds):
-            rows = np.flatnonzero(fold == part)
-            own = [layer.view(masks, folds, *layer.shape[1:])[:, part] for layer in layers]
-            logits = _forward(features[:, torch.from_numpy(rows)], own, None)
-            goals = targets[rows].expand(masks, -1)
-            loss = nn.functional.cross_entropy(logits.transpose(1, 2), goals, reduction="none")
-            losses[:, rows], right[:, rows] = loss.numpy(), (logits.argmax(2) == goals).numpy()
-    return losses, right, steps
+    batches = draw_batches(fold, weights, steps, draw)
 
+    def pace(steps: int) -> int:
+        if recorded is not None:
+            return min(steps, recorded)
+        if seconds == math.inf:
+            return steps
+        return max(SHORTEST, min(steps, int(TIMED * seconds / max(time.monotonic() - began, 1e-9))))
 
-def _batches(rows: IntArray, weights: FloatArray | None, steps: int, draw: np.random.Generator) -> IntArray:
-    """Return row numbers (steps, BATCH), drawn with replacement, in proportion to the weights."""
-    chances = None if weights is None else weights[rows] / weights[rows].sum()
-    return rows[draw.choice(len(rows), (steps, BATCH), p=chances)]
-
-
-def _layers(masks: int, folds: int, n: int, classes: int) -> list[torch.Tensor]:
-    """Return first and second weights and biases of the classifiers; those of a fold begin alike for all masks."""
-    shapes = ((n, WIDTH, n), (1, WIDTH, n), (WIDTH, classes, WIDTH), (1, classes, WIDTH))
-    out = []
-    for rows, wide, inputs in shapes:
-        start = (2.0 * torch.rand(folds, rows, wide) - 1.0) / inputs**0.5
-        out.append(start.repeat(masks, 1, 1).requires_grad_())
-    return out
-
-
-def _forward(rows: torch.Tensor, layers: Sequence[torch.Tensor], scale: torch.Tensor | None) -> torch.Tensor:
-    """Return logits (nets, rows, classes); hidden units are multiplied by a scale."""
-    first, bias, second, bias2 = layers
-    hidden = torch.relu(torch.baddbmm(bias, rows, first))
-    return torch.baddbmm(bias2, hidden if scale is None else hidden * scale, second)
+    scores, steps = score_out_of_fold(x, y, columns, fold, batches, seed=int(draw.integers(2**31)), pace=pace)
+    return *scores, steps

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mcprune
-from mcprune.session.playoff import _folds
+from mcprune.training.cross_validation.out_of_fold import balanced_folds
 from mcprune.training.folds import split_rows
 
 QUICK = {"retrain_epochs": 1, "compare": "no", "test": 0}
@@ -64,7 +64,7 @@ def test_a_column_with_one_rare_value_is_not_kept_before_an_informative_one():
 def test_rare_classes_are_in_as_many_folds_as_they_have_rows(counts):
     y = np.repeat(np.arange(len(counts)), counts)
     folds = split_rows(y, "folds", fraction=0.2, folds=4, seed=0)
-    played = _folds(y, np.random.default_rng(0))
+    played = balanced_folds(y, np.random.default_rng(0))
     for label, count in enumerate(counts):
         evaluating = sum(bool((y[rows] == label).any()) for rows in folds.evaluation)
         assert evaluating == (0 if count == 1 else min(count, 4))

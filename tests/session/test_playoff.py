@@ -14,8 +14,9 @@ from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.planner import make_plan
 from mcprune.session.build.starts import make_starts
-from mcprune.session.playoff import fresh_share_of, play
+from mcprune.session.playoff import play
 from mcprune.storage.events import Hardened, Playoff, RunDone
+from mcprune.training.cross_validation.out_of_fold import fresh_share_of
 
 
 def masks(size, *columns):

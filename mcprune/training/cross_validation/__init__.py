@@ -1,0 +1,1 @@
+"""Scores of masks by fresh classifiers that have not seen the rows which they score."""

@@ -1,0 +1,149 @@
+"""Fresh classifiers of several masks and folds, trained at once: each row is scored by classifiers that were not trained on it.
+
+All masks meet the same folds, batches, dropped units and initial values, so that differences of losses are paired row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcprune.random import torch_seed
+from mcprune.training.adam import AdamW
+from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
+
+# Folds of the rows that a search has used; rows that no search has used, fresh ones, are a fold of their own.
+FOLDS = 4
+# The classifier: one hidden layer, trained by AdamW to the end: half of these steps still tell columns of little use from noise badly.
+WIDTH, DROPOUT, RATE, DECAY, BATCH, STEPS, LEAST_STEPS = 64, 0.3, 1e-2, 1e-2, 64, 600, 120
+# Steps of a round for each row: few rows are learned soon, and then by heart.
+STEPS_A_ROW = 0.6
+# Fresh rows from which they have their full share of a loss; fewer have less. Rows that take part at most.
+FRESH_ROWS, FRESH_SHARE, MOST_ROWS = 30, 0.5, 8_000
+# The step after which a round may be shortened.
+TIMED = 10
+
+
+class Scores(NamedTuple):
+    """Cross-entropy and whether the class is right, both (masks, rows), of classifiers that have not seen the row."""
+
+    losses: FloatArray
+    is_right: FloatArray
+
+
+def fresh_share_of(rows: int) -> float:
+    """Return the share of a loss that so many fresh rows have: each the same, up to half for all."""
+    return FRESH_SHARE * min(1.0, rows / FRESH_ROWS)
+
+
+def row_shares(weights: FloatArray | None, is_fresh: BoolArray) -> FloatArray:
+    """Return the share (rows,) of each row in a mean, of sum 1; fresh rows of weight 0 alone have none."""
+    counts = np.full(len(is_fresh), 1.0) if weights is None else weights
+    share: FloatArray = counts / counts.sum()
+    if counts[is_fresh].sum() > 0:
+        fresh_share = fresh_share_of(int(is_fresh.sum()))
+        for part, of_part in ((is_fresh, fresh_share), (~is_fresh, 1.0 - fresh_share)):
+            share[part] = of_part / counts[part].sum() * counts[part]
+    return share
+
+
+def balanced_folds(targets: IntArray, draw: np.random.Generator) -> IntArray:
+    """Return the fold (rows,) of each row, balanced over the classes."""
+    order = np.lexsort((draw.random(len(targets)), targets))
+    out = np.empty(len(targets), np.int64)
+    out[order] = np.arange(len(targets)) % FOLDS
+    return out
+
+
+def draw_batches(fold: IntArray, weights: FloatArray | None, steps: int, draw: np.random.Generator) -> IntArray:
+    """Return row numbers (steps, folds, BATCH) of rows outside of each fold, drawn with replacement, in proportion to the weights."""
+    out = []
+    for part in range(int(fold.max()) + 1):
+        rows = np.flatnonzero(fold != part)
+        chances = None if weights is None else weights[rows] / weights[rows].sum()
+        out.append(rows[draw.choice(len(rows), (steps, BATCH), p=chances)])
+    return np.stack(out, axis=1)
+
+
+def score_out_of_fold(
+    features: Float32Array,
+    targets: IntArray,
+    columns: IntArray,
+    fold: IntArray,
+    batches: IntArray,
+    *,
+    seed: int,
+    pace: Callable[[int], int] | None = None,
+) -> tuple[Scores, int]:
+    """Train a classifier for each mask and fold in one batched product; return the scores of all rows, and the number of steps.
+
+    Parameters
+    ----------
+    features : ndarray of float32, shape (rows, N)
+    targets : ndarray of int64, shape (rows,)
+    columns : ndarray of int64, shape (masks, n)
+        What each mask keeps; -1 where it keeps fewer than n.
+    fold : ndarray of int64, shape (rows,)
+        Rows of fold -1 train and are not scored.
+    batches : ndarray of int64, shape (steps, folds, BATCH)
+        See `draw_batches`.
+    seed : int
+        Of the initial values and the dropped units.
+    pace : callable, optional
+        Called once, at step `TIMED`, with the number of steps; returns how many of them are made.
+    """
+    masks, n = columns.shape
+    steps, folds = batches.shape[:2]
+    x = np.ascontiguousarray(features[:, columns].transpose(1, 0, 2), np.float32)  # (masks, rows, n)
+    if (columns < 0).any():
+        x *= (columns >= 0)[:, None, :]
+    kept, goals = torch.from_numpy(x), torch.from_numpy(targets)
+    with torch_seed(seed):
+        layers = _layers((columns >= 0).sum(axis=1), folds, n, int(targets.max()) + 1)
+        optimizer = AdamW(layers, RATE, DECAY)
+        step = 0
+        while step < steps:
+            if step == TIMED and pace is not None:
+                steps = pace(steps)
+            optimizer.learning_rate = RATE * (1.0 - step / steps)
+            batch = torch.from_numpy(batches[step])
+            # All masks drop the same hidden units, which pairs them, and draws less.
+            scale = (torch.rand(folds, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)
+            logits = _forward(kept[:, batch].flatten(0, 1), layers, scale)
+            classes = goals[batch].repeat(masks, 1).flatten()
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), classes, reduction="sum")
+            optimizer.zero_grad()
+            torch.autograd.backward(loss / BATCH)
+            optimizer.step()
+            step += 1
+    losses, right = np.empty((masks, len(targets))), np.empty((masks, len(targets)))
+    with torch.no_grad():
+        for part in range(folds):
+            rows = np.flatnonzero(fold == part)
+            own = [layer.view(masks, folds, *layer.shape[1:])[:, part] for layer in layers]
+            logits = _forward(kept[:, torch.from_numpy(rows)], own, None)
+            classes = goals[rows].expand(masks, -1)
+            loss = nn.functional.cross_entropy(logits.transpose(1, 2), classes, reduction="none")
+            losses[:, rows], right[:, rows] = loss.numpy(), (logits.argmax(2) == classes).numpy()
+    return Scores(losses, right), steps
+
+
+def _layers(sizes: IntArray, folds: int, n: int, classes: int) -> list[torch.Tensor]:
+    """Return first and second weights and biases; those of a fold begin alike for all masks, but for the scale by their sizes (masks,)."""
+    of_mask = torch.from_numpy(np.repeat(np.sqrt(sizes), folds).astype(np.float32))[:, None, None]
+    out = []
+    for count, wide, scale in ((n, WIDTH, of_mask), (1, WIDTH, of_mask), (WIDTH, classes, None), (1, classes, None)):
+        start = (2.0 * torch.rand(folds, count, wide) - 1.0).repeat(len(sizes), 1, 1)
+        out.append((start / (WIDTH**0.5 if scale is None else scale)).requires_grad_())
+    return out
+
+
+def _forward(rows: torch.Tensor, layers: Sequence[torch.Tensor], scale: torch.Tensor | None) -> torch.Tensor:
+    """Return logits (nets, rows, classes); hidden units are multiplied by a scale."""
+    first, bias, second, bias2 = layers
+    hidden = torch.relu(torch.baddbmm(bias, rows, first))
+    return torch.baddbmm(bias2, hidden if scale is None else hidden * scale, second)
