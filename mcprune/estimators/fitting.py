@@ -17,12 +17,10 @@ import torch
 from torch import nn
 
 from mcprune.config.schema import Config
-from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.data.checks import as_features
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.targets import Label
-from mcprune.environment import use_threads
 from mcprune.errors import ConfigError
 from mcprune.path.call import solve, split_levels
 from mcprune.path.levels import AUTO
@@ -32,7 +30,7 @@ from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import search_planned
-from mcprune.session.shadows.compete import compete
+from mcprune.session.shadows.outcome import check_and_compete
 from mcprune.storage.events import ErrorRate
 from mcprune.storage.path_curve import Curve
 from mcprune.types import BoolArray, FloatArray, IntArray
@@ -183,9 +181,7 @@ def search_mask(
 def _columns_by_rate(
     config: Config, dataset: Dataset, function: Callable[..., object] | None
 ) -> tuple[Plan, BoolArray, ErrorRate]:
-    check_options(config)
-    use_threads(config.threads())
-    outcome = compete(dataset, config)
+    outcome = check_and_compete(config, dataset)
     plan = make_plan(config.replace(fdr=None, keep=max(1, len(outcome.indices))), dataset, function=function)
     return plan, np.isin(np.arange(dataset.n_inputs), outcome.indices), outcome
 

@@ -19,11 +19,16 @@ def choose_by_shadows(config: Config, dataset: Dataset) -> tuple[ErrorRate, Conf
     NothingFoundError
         No column is kept.
     """
-    check_options(config)
-    use_threads(config.threads())
-    error_rate = compete(dataset, config)
+    error_rate = check_and_compete(config, dataset)
     require_some(error_rate)
     return error_rate, config.replace(fdr=None, keep=len(error_rate.indices))
+
+
+def check_and_compete(config: Config, dataset: Dataset) -> ErrorRate:
+    """Return the outcome of the competition, possibly without a column, with the threads and the checks of a run."""
+    check_options(config)
+    use_threads(config.threads())
+    return compete(dataset, config)
 
 
 def require_some(event: ErrorRate) -> None:
