@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mcprune import MarkovPrunedClassifier, MarkovSelector
 from mcprune.errors import ConfigError, NothingFoundError
-from mcprune.estimators import fitting
+from mcprune.session.shadows import outcome
 from mcprune.storage.events import ColumnStatistic, ErrorRate
 
 OPTIONS = {"retrain_epochs": 2, "epochs": 2}
@@ -24,7 +24,7 @@ def kept(monkeypatch):
             )
             return ErrorRate(config.problem.fdr, 0.05, 0.5, statistics, 12, dataset.n_rows, 0.1)
 
-        monkeypatch.setattr(fitting, "compete", compete)
+        monkeypatch.setattr(outcome, "compete", compete)
 
     return fix
 
