@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,8 +87,8 @@ def header(
     width = max(layer.weight.shape[0] for layer in net.layers)
     parts = [
         "/* A small integer network, written by mcprune. Needs C99 and rint() of math.h (link with -lm).",
-        f"   inputs, in this order: {_comment(names)}",
-        f"   classes, by index: {_comment(labels)}",
+        f"   inputs, in this order: {comment_text(names)}",
+        f"   classes, by index: {comment_text(labels)}",
         f"   weights of {net.bits} bits, signals of {SIGNAL_BITS}; outputs are in units of 2^-{net.out_point}.",
         "   mcprune_predict(row): class index of a row of floats, "
         + ("unscaled as in the data" if scaler is not None else "scaled")
@@ -233,7 +234,7 @@ def _array(kind: str, name: str, size: str, values: list[object] | list[str] | l
     return f"static const {kind} {name}{size} = {{\n" + ",\n".join(lines) + "};"
 
 
-def _comment(words: tuple[object, ...]) -> str:
+def comment_text(words: Iterable[object]) -> str:
     """Names from somebody's table: they must not end the comment, nor continue a line."""
     plain = (ascii(str(word))[1:-1] for word in words)
     return ", ".join(

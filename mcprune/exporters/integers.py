@@ -14,13 +14,12 @@ import torch
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
-from mcprune.models.mlp import MLP
+from mcprune.firmware.stages import linear_stages
 from mcprune.types import AnyArray, FloatArray, IntArray
 
 SIGNAL_BITS = 16
 BITS = (8, 16)
 FINEST = 30  # bits behind the point, at most: a layer of tiny numbers needs no more
-PASSED = (nn.Identity, nn.Dropout, nn.Flatten)
 
 
 class IntegerLayer(NamedTuple):
@@ -132,13 +131,11 @@ def integer_net(model: nn.Module, scaled: AnyArray, bits: int = 8) -> IntegerNet
         raise ConfigError(f"bits={bits}: the weights of an integer net have 8 or 16; choose one of them")
     signals = np.asarray(scaled, np.float64)
     in_point = point = _point(np.abs(signals).max(initial=0.0), SIGNAL_BITS)
-    stages = _stages(model)
+    stages = linear_stages(model)
     layers = []
     for place, (linear, is_rectified) in enumerate(stages):
         weight = linear.weight.detach().double().cpu().numpy()
         bias = np.zeros(len(weight)) if linear.bias is None else linear.bias.detach().double().cpu().numpy()
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError("a weight is not finite, so it cannot be rounded; train the model again")
         weight_point = _point(np.abs(weight).max(initial=0.0), bits)
         signals = signals @ weight.T + bias
         signals = np.maximum(signals, 0.0) if is_rectified else signals
@@ -151,33 +148,6 @@ def integer_net(model: nn.Module, scaled: AnyArray, bits: int = 8) -> IntegerNet
             raise ModelError("a bias is too large for its layer's weights to be rounded; scale the inputs")
         layers.append(IntegerLayer(rounded, lifted.astype(np.int64), sums_point - point, is_rectified))
     return IntegerNet(tuple(layers), bits, in_point, point)
-
-
-def _stages(model: nn.Module) -> list[tuple[nn.Linear, bool]]:
-    """Return the Linear layers, and whether a ReLU follows each."""
-    stages: list[tuple[nn.Linear, bool]] = []
-    for name, layer in _flat(model, ""):
-        if type(layer) is nn.Linear:
-            stages.append((layer, False))
-        elif type(layer) is nn.ReLU and stages:
-            stages[-1] = (stages[-1][0], True)
-        elif not isinstance(layer, PASSED):
-            raise ModelError(
-                f"an integer net is made of Linear layers and ReLU, but layer {name!r} is a {type(layer).__name__}; "
-                "use --to onnx, or train with --activation relu"
-            )
-    if not stages:
-        raise ModelError("the model has no Linear layer, so there is no integer net of it; use --to onnx")
-    return stages
-
-
-def _flat(model: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
-    inner = model.layers if type(model) is MLP else model
-    if type(inner) is not nn.Sequential:
-        return [(prefix or "the model", model)]
-    start = f"{prefix}." if prefix else ""
-    start += "layers." if type(model) is MLP else ""
-    return [pair for name, layer in inner.named_children() for pair in _flat(layer, start + name)]
 
 
 def _point(largest: float, bits: int) -> int:

@@ -1,0 +1,56 @@
+"""Rounding folded into biases; alkaid's sums, where it is installed, are the network's."""
+
+import numpy as np
+import pytest
+from fixed_networks import random_network, random_rows
+
+from mcprune.errors import ConfigError
+from mcprune.firmware import solver
+from mcprune.firmware.solver import floor_rounding, has_solver, solve, solve_layers, trace_network
+
+needs_alkaid = pytest.mark.skipif(not has_solver(), reason="alkaid is not installed")
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_cutting_off_with_half_a_step_in_the_bias_is_rounding(seed):
+    network, rows = random_network(seed, rounding="nearest"), random_rows(seed, 200, 6)
+    cut = floor_rounding(network)
+    assert all(layer.activation.rounding == "floor" for layer in cut.layers[:-1])
+    inputs = network.quantize_inputs(rows)
+    assert (cut.forward(inputs) == network.forward(inputs)).all()
+
+
+def test_cutting_off_alone_is_another_network():
+    network, rows = random_network(0, rounding="nearest"), random_rows(0, 200, 6)
+    inputs = network.quantize_inputs(rows)
+    cut = floor_rounding(network)
+    plain = network.but(layers=tuple(
+        layer if layer.activation is None else floored for layer, floored in zip(network.layers, [
+            type(layer)(layer.weight, layer.fraction, layer.bias, other.activation, layer.relu)
+            for layer, other in zip(network.layers, cut.layers, strict=True)], strict=True)))  # fmt: skip
+    assert (plain.forward(inputs) != network.forward(inputs)).any()
+
+
+def test_without_alkaid_the_message_names_the_extra(monkeypatch):
+    monkeypatch.setattr(solver, "PACKAGE", "no_such_package")
+    assert not has_solver()
+    with pytest.raises(ConfigError, match=r"pip install 'mcprune\[firmware\]'"):
+        trace_network(random_network(0))
+
+
+@needs_alkaid
+@pytest.mark.parametrize("seed", range(25))
+def test_the_solver_computes_the_same_bits(seed):
+    network, rows = random_network(seed), random_rows(seed, 300, 6)
+    inputs = network.quantize_inputs(rows)
+    point = network.accumulator_fraction(2)
+    outputs = trace_network(network).predict(np.ldexp(inputs.astype(float), -network.inputs.common), n_threads=1)
+    assert (np.ldexp(outputs, point) == network.forward(inputs)).all()
+
+
+@needs_alkaid
+def test_the_sum_over_layers_is_about_the_whole():
+    network = random_network(1, (6, 8, 5, 3), zeros=0.0)
+    whole, layers = solve(network), solve_layers(network)
+    assert sum(layer.luts for layer in layers) == pytest.approx(whole.luts, rel=0.2)
+    assert sum(layer.adders for layer in layers) == pytest.approx(whole.adders, rel=0.2)
