@@ -14,10 +14,14 @@ from mcprune.report.text import wrapped
 if TYPE_CHECKING:
     from mcprune.exporters.writers import Export
 
+BIT_EXACT = ("c", "alkaid", "hls4ml", "qonnx")
+
 DESCRIPTION = (
     "Write the small model of a run for another program, read it back in that program's runtime and compare it on rows of the run's "
     "data: outputs that differ by more than 1e-5 are an error. Formats: safetensors (with JSON), torch (a torch.export program), onnx "
-    "(needs the extra onnx), c (a header of integers, for perceptrons with ReLU). Its time is measured beside the whole model's."
+    "(needs the extra onnx), c (a header of integers, for perceptrons with ReLU). Its time is measured beside the whole model's. "
+    "For firmware: alkaid (Verilog), hls4ml and qonnx (need the extra firmware), of a perceptron, which is rounded, or of a folder of "
+    "mcprune quantize; all logits are then compared bit for bit in the tool's own emulation."
 )
 
 
@@ -25,7 +29,12 @@ def export(arguments: list[str]) -> int:
     """Run the command; see `DESCRIPTION`."""
     parser = Parser("mcprune export", DESCRIPTION)
     parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
-    parser.option("--to", default="onnx", metavar="FORMAT", help="safetensors, torch, onnx or c (default: onnx)")
+    parser.option(
+        "--to",
+        default="onnx",
+        metavar="FORMAT",
+        help="safetensors, torch, onnx, c, alkaid, hls4ml or qonnx (default: onnx)",
+    )
     parser.option(
         "--out",
         metavar="FILE",
@@ -37,7 +46,7 @@ def export(arguments: list[str]) -> int:
         help="rows to compare on, as mcprune predict takes them (default: 1,000 of the run's data)",
     )
     parser.option("--scaled", action="store_true", help="leave the scaling out: inputs come scaled (default: no)")
-    parser.option("--bits", type=int, default=8, metavar="8|16", help="bits of each weight of --to c (default: 8)")
+    parser.option("--bits", type=int, default=8, metavar="8|16", help="bits of each weight of integers (default: 8)")
     parser.option("--no-times", action="store_true", help="do not time the small model and the whole one (default: no)")
     parser.option("--force", action="store_true", help="replace a file that exists (default: no)")
     options = parser.read(arguments)
@@ -64,6 +73,12 @@ def export(arguments: list[str]) -> int:
 
 def lines(written: Export) -> list[str]:
     """Return what was written and how it agrees."""
+    if not written.seconds and written.worst == 0 and written.to in BIT_EXACT:
+        return [
+            f"written: {written.path}",
+            f"compared on {written.rows:,} rows ({written.origin})",
+            *written.words,
+        ]
     is_rounded = written.to == "c"
     off = f"outputs within {written.worst:.1e}" + (" of the floats" if is_rounded else "")
     return [

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from mcprune.cli.parser import Parser
+from mcprune.errors import ModelError
 from mcprune.report.terminal import choose
 
 DESCRIPTION = (
     "List the possible sites of a network of a run: inputs, units, channels and weights, what dropping one saves, what belongs "
-    "together, and what cannot be dropped and why. For a model of your own: mcprune.inspect(model, example) in Python."
+    "together, what cannot be dropped and why, and how large a perceptron would be in firmware. With FOLDER: the size in firmware of "
+    "what is in it. For a model of your own: mcprune.inspect(model, example) in Python."
 )
 
 
 def inspect(arguments: list[str]) -> int:
     """Run the command; see `DESCRIPTION`."""
     parser = Parser("mcprune inspect", DESCRIPTION)
+    parser.option(
+        "folder", nargs="?", metavar="FOLDER", help="a run, or a network of mcprune quantize: its size in firmware"
+    )
     parser.option("--data", default="digits", help="the data set, which says how long rows are (default: digits)")
     parser.option("--model", default="mlp", help="mlp, lenet-300-100, vgg13, mobilenet_v1, resnet56 (default: mlp)")
     parser.option(
@@ -23,10 +29,13 @@ def inspect(arguments: list[str]) -> int:
     )
     parser.option("--width", type=float, default=1.0, help="multiplies the channels of a network (default: 1)")
     options = parser.read(arguments)
+    if options.folder is not None:
+        return _inspect_folder(options.folder)
 
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
-    from mcprune.exporters.inspect import HEADER
+    from mcprune.exporters.firmware.sizes import firmware_table
+    from mcprune.exporters.inspect import FIRMWARE, HEADER
     from mcprune.exporters.inspect import inspect as look
     from mcprune.models.registry import build
 
@@ -45,4 +54,38 @@ def inspect(arguments: list[str]) -> int:
     output.lines([f"{options.model} on {data.name}", report.title, ""])
     output.table(list(HEADER), report.rows())
     output.lines(["", *report.notes] if report.notes else [])
+    if report.firmware:
+        head, rows = firmware_table(report.firmware)
+        output.lines(["", f"{FIRMWARE}; weights are untrained", ""])
+        output.table(head, rows)
+    return 0
+
+
+def _inspect_folder(folder: str) -> int:
+    """Print the sizes in firmware of a fixed-point network, or of the small model of a run."""
+    from mcprune.exporters.firmware.sizes import firmware_sizes, firmware_table
+    from mcprune.exporters.inspect import FIRMWARE
+    from mcprune.firmware.network_files import is_network, load_network
+    from mcprune.firmware.sizes import layer_sizes
+    from mcprune.storage.pruned_model import load_described
+
+    if is_network(folder):
+        network = load_network(folder)
+        widths = "-".join(map(str, network.widths))
+        title, sizes = (
+            f"a fixed-point network {widths}; estimates from its integers, nothing was synthesised",
+            layer_sizes(network),
+        )
+    else:
+        small, _ = load_described(Path(folder))
+        title, sizes = FIRMWARE, firmware_sizes(small.model, small.columns.size)
+        if not sizes:
+            raise ModelError(
+                f"The small model of {folder!r} is no perceptron with ReLU of at most 100,000 weights, so that its size in firmware is not "
+                "known. Export it with --to onnx for other tools."
+            )
+    output = choose(sys.stdout)
+    head, rows = firmware_table(sizes)
+    output.lines([title, ""])
+    output.table(head, rows)
     return 0

@@ -42,6 +42,10 @@ COMMANDS = {
     "export": Command(
         "export", (("export FOLDER", "write the pruned model for another program: ONNX, torch, C, safetensors"),)
     ),
+    "quantize": Command(
+        "firmware.quantize",
+        (("quantize", "train a perceptron in fixed point for firmware, within a budget of digits"),),
+    ),
     "inspect": Command("inspect", (("inspect", "list what of a network can be pruned, and what each site costs"),)),
     "evaluators": Command(
         "scoring.evaluators", (("evaluators", "show how candidates of a run can be evaluated, and how fast"),)

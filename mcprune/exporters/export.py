@@ -15,9 +15,14 @@ from mcprune.data.load import load as load_data
 from mcprune.data.new_rows import read_rows
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, FolderError, McpruneError, brief
+from mcprune.exporters.firmware import export as firmware
+from mcprune.exporters.firmware.rows import InputRows, drawn_rows, rows_of_file, rows_of_values
 from mcprune.exporters.footprint import whole_model
 from mcprune.exporters.graphs import need_onnx
 from mcprune.exporters.writers import WRITERS, Export, Rows, Source, Wish
+from mcprune.firmware.network import FixedNetwork, Origin
+from mcprune.firmware.network_files import is_network, load_network
+from mcprune.firmware.rounding import round_mlp
 from mcprune.random import Stream, generator
 from mcprune.storage.event_log import read_result
 from mcprune.storage.layout import CONFIG, ENDINGS, EXPORT
@@ -25,7 +30,7 @@ from mcprune.storage.pruned_model import PrunedModel, load_described
 from mcprune.surgery.model_files import DESCRIPTION, WEIGHTS
 from mcprune.types import AnyArray, Float32Array
 
-FORMATS = tuple(ENDINGS)
+FORMATS = (*ENDINGS, *(name for name in firmware.FORMATS if name not in ENDINGS))
 ROWS = 1000  # that both are compared on
 
 
@@ -40,14 +45,16 @@ def export(
     measure: bool = True,
     force: bool = False,
 ) -> Export:
-    """Write the small model of a run for another program, and check it there.
+    """Write the small model of a run, or a fixed-point network, for another program, and check it there.
 
     Parameters
     ----------
-    what : path, PrunedModel or Result
-        A run's folder, or a model from Python (a `Result` is taken by its `model`).
+    what : path, PrunedModel, Result or FixedNetwork
+        A run's folder or one of a fixed-point network, or a model from Python (a `Result` is taken by its `model`).
     to : str
-        "safetensors" (with JSON), "torch" (a torch.export program), "onnx", or "c" (a header of integers, for perceptrons).
+        "safetensors" (with JSON), "torch" (a torch.export program), "onnx", or "c" (a header of integers, for perceptrons);
+        "alkaid" (a Verilog project), "hls4ml" (an HLS project) and "qonnx" (a file) for perceptrons and fixed-point networks. A
+        fixed-point network is written to the last four alone, and compared bit for bit.
     out : path, optional
         The file, or the folder for safetensors; by default in the run's folder, `small` with the format's ending.
     rows : path or array (B, N), optional
@@ -55,7 +62,7 @@ def export(
     scaled : bool
         Leave the scaling out: the file takes kept inputs that are scaled already.
     bits : 8 or 16
-        Of each weight of "c".
+        Of each weight, where a perceptron in floats is written in integers.
     measure : bool
         Time it beside the whole model, untrained, in the same runtime.
     force : bool
@@ -73,12 +80,85 @@ def export(
     """
     if to not in FORMATS:
         raise ConfigError(f"to={to!r} is no format; choose one of {', '.join(FORMATS)}")
+    network = _network(what)
+    if network is not None:
+        return _export_network(network, what, to, out, rows, force=force)
     source = _source(what)
+    if to not in WRITERS:
+        return _export_rounded(source, to, out, rows, bits=bits, force=force)
     if to == "onnx":
         need_onnx()
     target = _target(source, to, out, force=force)
     compared = _rows(source, rows)
     return WRITERS[to](Wish(to, source, target, compared, scaled, bits, measure))
+
+
+def _network(what: object) -> FixedNetwork | None:
+    """Return the fixed-point network that is to be written, if it is one."""
+    if isinstance(what, FixedNetwork):
+        return what
+    return load_network(what) if isinstance(what, str | os.PathLike) and is_network(what) else None
+
+
+def _export_network(
+    network: FixedNetwork,
+    what: object,
+    to: str,
+    out: str | os.PathLike[str] | None,
+    rows: str | os.PathLike[str] | AnyArray | None,
+    *,
+    force: bool,
+) -> Export:
+    if to not in firmware.FORMATS:
+        raise ConfigError(
+            f"to={to!r} holds no fixed-point network; choose one of {', '.join(firmware.FORMATS)}. Its own files are network.json and "
+            "network.safetensors"
+        )
+    folder = Path(what) if isinstance(what, str | os.PathLike) else None
+    return firmware.export_network(
+        network, to, _firmware_target(folder, "network", to, out), _network_rows(network, rows), force=force
+    )
+
+
+def _network_rows(network: FixedNetwork, rows: str | os.PathLike[str] | AnyArray | None) -> InputRows:
+    if rows is None:
+        return drawn_rows(network)
+    if isinstance(rows, str | os.PathLike):
+        return rows_of_file(network, rows)
+    values = np.asarray(rows)
+    return rows_of_values(network, values[:, network.origin.columns] if values.ndim == 2 else values, "given")
+
+
+def _export_rounded(
+    source: Source,
+    to: str,
+    out: str | os.PathLike[str] | None,
+    rows: str | os.PathLike[str] | AnyArray | None,
+    *,
+    bits: int,
+    force: bool,
+) -> Export:
+    """Round the perceptron by the rule of `round_mlp`, and write that."""
+    small, compared = source.small, _rows(source, rows)
+    origin = Origin(small.columns, small.n_inputs, small.names, small.labels, small.scaler)
+    network = round_mlp(small.model, small.scaler.apply(compared.raw.astype(np.float64)), origin, bits=bits)
+    own = rows_of_values(network, compared.raw, compared.origin)
+    notes = [
+        f"rounded after its training: weights of {bits} bits, inputs and signals of 8; mcprune quantize trains with rounding"
+    ]
+    if compared.classes is not None:
+        accuracy = float((network.forward(own.inputs).argmax(axis=1) == compared.classes).mean())
+        notes.append(f"accuracy on these rows {accuracy:.4f} in integers")
+    target = _firmware_target(source.folder, EXPORT, to, out)
+    return firmware.export_network(network, to, target, own, force=force, notes=tuple(notes))
+
+
+def _firmware_target(folder: Path | None, name: str, to: str, out: str | os.PathLike[str] | None) -> Path:
+    if out is not None:
+        return Path(out)
+    if folder is None:
+        raise ConfigError("a network from Python has no folder; say where to write, out='network.h' or the like")
+    return folder / (name + firmware.ENDINGS[to])
 
 
 def _source(what: object) -> Source:

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from mcprune.errors import McpruneError
+from mcprune.exporters.firmware.sizes import firmware_sizes
+from mcprune.firmware.sizes import LayerSize
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.registry import build
 from mcprune.storage.events import RunDone, RunStarted
@@ -31,13 +33,17 @@ class Footprint(NamedTuple):
 
 
 class Footprints(NamedTuple):
-    """Of the whole model and the small one, in that order; None where one cannot be had, with the reason."""
+    """Of the whole model and the small one, in that order; None where one cannot be had, with the reason.
+
+    Their last field is the size of the small model in firmware, by layer; empty where it is no perceptron with ReLU.
+    """
 
     whole: Footprint | None
     small: Footprint | None
     missing: str
     threads: int
     torch: str
+    firmware: tuple[LayerSize, ...] = ()
 
 
 def parameters(model: nn.Module) -> int:
@@ -120,7 +126,8 @@ def footprints(folder: Path, start: RunStarted, done: RunDone) -> Footprints:
         ]
     finally:
         torch.set_num_threads(before)
-    return Footprints(results[0] if whole is not None else None, results[-1], missing, threads, version)
+    sizes = tuple(firmware_sizes(small.model, small.columns.size))
+    return Footprints(results[0] if whole is not None else None, results[-1], missing, threads, version, sizes)
 
 
 def whole_model(

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
+from mcprune.exporters.firmware.sizes import RULE, firmware_sizes, firmware_table
 from mcprune.exporters.footprint import parameters
+from mcprune.firmware.sizes import LayerSize
 from mcprune.models.flops import multiply_accumulates
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
@@ -25,6 +27,7 @@ from mcprune.surgery.trial import refusals
 
 HEADER = ("kind", "place", "sites", "parameters each", "MACs each", "together with, or why not")
 WHY_WIDTH = 160
+FIRMWARE = f"in firmware: {RULE}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Inspection:
     places : tuple of Place
     notes : tuple of str
         Kinds that the model has no place for at all, and why.
+    firmware : tuple of LayerSize
+        Estimated size in firmware, by layer, of a perceptron with ReLU of up to 100,000 weights after rounding; else empty.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Inspection:
     macs: int
     places: tuple[Place, ...]
     notes: tuple[str, ...]
+    firmware: tuple[LayerSize, ...] = ()
 
     def rows(self) -> list[list[str]]:
         """Return the table's cells, in the order of `HEADER`."""
@@ -97,18 +103,29 @@ class Inspection:
     def __str__(self) -> str:
         """Return the table as plain text."""
         table = [list(HEADER), *([*cells, shorten(why, WHY_WIDTH, placeholder=" ...")] for *cells, why in self.rows())]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
-        ]
-        return "\n".join([self.title, "", *lines, *([""] if self.notes else []), *self.notes])
+        parts = [self.title, "", *_aligned(table), *([""] if self.notes else []), *self.notes]
+        if self.firmware:
+            head, rows = firmware_table(self.firmware)
+            parts += ["", FIRMWARE, "", *_aligned([head, *rows])]
+        return "\n".join(parts)
 
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""
         cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in self.rows())
         head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return f"<p><b>{escape(self.title)}</b></p><table><tr>{head}</tr>{cells}</table>{notes}"
+        out = f"<p><b>{escape(self.title)}</b></p><table><tr>{head}</tr>{cells}</table>{notes}"
+        if self.firmware:
+            names, rows = firmware_table(self.firmware)
+            lines = ["".join(f"<td>{escape(cell)}</td>" for cell in line) for line in (names, *rows)]
+            out += f"<p>{escape(FIRMWARE)}</p><table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+        return out
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """Return the lines of a table with columns of equal widths."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
 
 
 def inspect(model: nn.Module, example: torch.Tensor | ArrayLike) -> Inspection:
@@ -136,7 +153,7 @@ def inspect(model: nn.Module, example: torch.Tensor | ArrayLike) -> Inspection:
     --------
     >>> import mcprune
     >>> from mcprune.models.registry import build
-    >>> print(mcprune.inspect(build("mlp", 4, 2, (3,)), (4,)))  # doctest: +NORMALIZE_WHITESPACE
+    >>> print(mcprune.inspect(build("mlp", 4, 2, (3,)), (4,)))  # doctest: +NORMALIZE_WHITESPACE, +ELLIPSIS
     MLP: 23 parameters, 18 multiply-accumulates a row
     <BLANKLINE>
     kind     place     sites  parameters each  MACs each  together with, or why not
@@ -146,6 +163,8 @@ def inspect(model: nn.Module, example: torch.Tensor | ArrayLike) -> Inspection:
     weights  layers.2  6      1                1
     <BLANKLINE>
     channels: the model has no convolution
+    <BLANKLINE>
+    in firmware: weights rounded to 8 bits, ...
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module")
@@ -165,7 +184,8 @@ def inspect(model: nn.Module, example: torch.Tensor | ArrayLike) -> Inspection:
             "channels: the model has no convolution"
         ]
     total = multiply_accumulates(model, shape)
-    return Inspection(type(model).__name__, parameters(model), total, tuple(places), tuple(notes))
+    sizes = tuple(firmware_sizes(model, shape[0])) if len(shape) == 1 else ()
+    return Inspection(type(model).__name__, parameters(model), total, tuple(places), tuple(notes), sizes)
 
 
 def _row(example: torch.Tensor | ArrayLike) -> tuple[int, ...]:

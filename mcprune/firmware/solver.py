@@ -178,7 +178,7 @@ def _plain(tools: Any, first: Any, values: Any) -> Program:
 
 
 def floor_rounding(network: FixedNetwork) -> FixedNetwork:
-    """Return a network of the same logits whose hidden signals are cut off, with half a step in the biases in front of them.
+    """Return a network of the same logits whose hidden signals are cut off, with half a step in the biases before them.
 
     Rounding to the nearest then costs nothing in hardware. A ReLU between the two changes nothing: a sum that half a step lifts above 0
     is below half a step, and is cut off to 0.

@@ -79,6 +79,7 @@ def write_page(
             if is_level:
                 tables.costs(page, runs, costs)
             details.repeat(page, runs)
+    tables.firmware(page, costs)
     with page.fold("All curves"):
         curves.all_curves(page, runs)
     for other_name, other in runs.items():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mcprune.config.knobs import unused_knobs
+from mcprune.exporters.firmware.sizes import RULE, firmware_table
 from mcprune.exporters.footprint import Footprint, Footprints
 from mcprune.report.charts import curves
 from mcprune.report.mixing import FEWEST, mixing
@@ -191,6 +192,20 @@ def costs(page: Page, runs: Runs, footprints: Mapping[str, Footprints]) -> None:
                 f"Time of a forward pass of a batch in float32, measured on the machine that wrote this page: CPU, {cost.threads} "
                 f"thread{'s' if cost.threads > 1 else ''}, torch {cost.torch}; the median of rounds in which both models take turns. "
                 "Picking the kept inputs out of full rows is not counted. MACs: multiply-accumulates of linear and convolution layers."
+            )
+
+
+def firmware(page: Page, footprints: Mapping[str, Footprints]) -> None:
+    """Write, folded, how large the small models would be in firmware."""
+    for label, cost in footprints.items():
+        if not cost.firmware:
+            continue
+        with page.fold("In firmware" + (f": {label}" if len(footprints) > 1 else "")):
+            head, rows = firmware_table(cost.firmware)
+            page.table(head, rows)
+            page.paragraph(
+                f"The small model after its training: {RULE}. EBOPs: bits of each weight times bits of its input. At most: every "
+                "product by its signed digits, no sum shared. Shared: by alkaid, if it is installed. mcprune quantize trains with rounding."
             )
 
 

@@ -122,7 +122,7 @@ def run_hls4ml(network: FixedNetwork, model: Any, inputs: IntArray) -> IntArray:
 def _quantiser(name: str, form: FixedFormat) -> JsonObject:
     """Return hls4ml's layer that brings each value into a format of its own."""
     signed = form.signed.astype(np.int16)
-    front = np.where(form.bits > 0, form.bits - form.fraction, 0)  # bits in front of the point, the sign among them
+    front = np.where(form.bits > 0, form.bits - form.fraction, 0)  # bits before the point, the sign among them
     kbi = tuple(np.asarray(values, np.int16)[None] for values in (signed, form.bits, front))
     return {
         "class_name": "FixedPointQuantizer",

@@ -17,12 +17,12 @@ CHUNK = 4096  # rows at a time
 
 
 class Quantiser(NamedTuple):
-    """Formats of the values in front of a layer.
+    """Formats of the values before a layer.
 
     Attributes
     ----------
     signed, integer, fraction : ndarray, shape (n,), or one number for all
-        Whether there is a sign, bits in front of the point without it, bits behind the point.
+        Whether there is a sign, bits before the point without it, bits behind the point.
     overflow : "wrap" or "saturate"
     rounding : "nearest" (ties upwards) or "floor"
     """

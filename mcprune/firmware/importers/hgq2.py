@@ -70,9 +70,7 @@ def read_layers(model: Any) -> list[QuantisedLayer]:
             if layer.enable_iq:
                 quantiser = _one_quantiser(quantiser, layer.iq, layer.name)
             if quantiser is None:
-                raise ModelError(
-                    f"No quantiser stands in front of the layer {layer.name!r}. Train it with enable_iq=True."
-                )
+                raise ModelError(f"No quantiser precedes the layer {layer.name!r}. Train it with enable_iq=True.")
             bias = np.zeros(layer.units) if layer.bias is None else _array(layer.qbias)
             layers.append(QuantisedLayer(quantiser, _array(layer.qkernel).T, bias, _is_rectified(layer)))
             quantiser = _read_quantiser(layer.oq, layer.name) if layer.enable_oq else None
@@ -88,7 +86,7 @@ def read_layers(model: Any) -> list[QuantisedLayer]:
 def _one_quantiser(before: Quantiser | None, quantiser: Any, name: str) -> Quantiser:
     if before is not None:
         raise ModelError(
-            f"Two quantisers follow each other in front of {name!r}, which mcprune cannot import. Train without enable_oq, or without "
+            f"Two quantisers precede {name!r}, which mcprune cannot import. Train without enable_oq, or without "
             "a Quantizer layer."
         )
     return _read_quantiser(quantiser, name)

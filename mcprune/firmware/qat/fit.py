@@ -66,7 +66,11 @@ class Snapshot(NamedTuple):
 
 
 def train_rounded(
-    train: tuple[Float32Array, IntArray], validation: tuple[Float32Array, IntArray], settings: Training
+    train: tuple[Float32Array, IntArray],
+    validation: tuple[Float32Array, IntArray],
+    settings: Training,
+    *,
+    classes: int | None = None,
 ) -> list[Snapshot]:
     """Train a fixed-point perceptron for all sizes in one run.
 
@@ -75,6 +79,8 @@ def train_rounded(
     train, validation : (features, targets)
         Scaled features (rows, N), and classes (rows,) that are whole numbers from 0.
     settings : Training
+    classes : int, optional
+        Outputs; by default as many as the largest class of the training rows says.
 
     Returns
     -------
@@ -90,7 +96,8 @@ def train_rounded(
     """
     check_training(settings)
     front: list[Snapshot] = []
-    for snapshot in _snapshots(train, validation, settings):
+    outputs = int(train[1].max()) + 1 if classes is None else classes
+    for snapshot in _snapshots(train, validation, settings, outputs):
         front = on_front([*front, snapshot])
     return front
 
@@ -111,6 +118,11 @@ def check_training(settings: Training) -> None:
         raise ConfigError(f"learning_rate={settings.learning_rate} is not above 0. Choose such as 0.003.")
 
 
+def default_batch(rows: int) -> int:
+    """Return the rows of a step: so many that an epoch has about 32 steps, between 32 and 512."""
+    return min(max(rows // 32, 32), 512)
+
+
 def on_front(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
     """Return those that no other one beats or equals in both figures, by falling bit operations."""
     best: list[Snapshot] = []
@@ -121,11 +133,13 @@ def on_front(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
 
 
 def _snapshots(
-    train: tuple[Float32Array, IntArray], validation: tuple[Float32Array, IntArray], settings: Training
+    train: tuple[Float32Array, IntArray],
+    validation: tuple[Float32Array, IntArray],
+    settings: Training,
+    classes: int,
 ) -> Iterator[Snapshot]:
     features, targets = torch.from_numpy(train[0]), torch.from_numpy(train[1])
     checked = torch.from_numpy(validation[0]), torch.from_numpy(validation[1])
-    classes = int(train[1].max()) + 1
     model = make_rounded(features, classes, settings)
     optimizer = torch.optim.Adam(
         [parameter for parameter in model.parameters() if parameter.requires_grad],

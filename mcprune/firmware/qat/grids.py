@@ -54,7 +54,7 @@ def whole_bits(bits: torch.Tensor) -> torch.Tensor:
 
 
 def leading_bits(magnitudes: torch.Tensor) -> torch.Tensor:
-    """Return the bits in front of the point that each magnitude takes, floor(log2) + 1; -59 for 0."""
+    """Return the bits before the point that each magnitude takes, floor(log2) + 1; -59 for 0."""
     return torch.floor(torch.log2(magnitudes.detach().clamp(min=SMALLEST))) + 1
 
 

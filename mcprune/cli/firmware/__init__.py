@@ -1,0 +1,1 @@
+"""Commands for fixed-point networks."""

@@ -1,0 +1,91 @@
+"""`mcprune quantize`, and what the other commands make of its folder."""
+
+import numpy as np
+import pytest
+
+from mcprune.cli.main import main
+from mcprune.firmware.costs import costs
+from mcprune.firmware.network_files import load_network
+
+QUICK = ["--hidden", "8", "--epochs", "12", "--learning-rate", "0.03", "--penalty", "1e-5,1e-2"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A csv of 600 rows whose class is the sign of a product."""
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(600, 4)) * [1, 2, 5, 0.1] + [0, 1, -3, 0]
+    kinds = np.where((rows[:, 0] + rows[:, 1] > 1) & (rows[:, 2] > -3), "yes", "no")
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    lines = [",".join([*(f"{value:.5f}" for value in row), kind]) for row, kind in zip(rows, kinds, strict=True)]
+    path.write_text("\n".join(["a,b,c,d,kind", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(table):
+    out = table.parent / "net"
+    assert main(["quantize", "--data", str(table), *QUICK, "--out", str(out)]) == 0
+    return out
+
+
+def test_the_network_is_saved_with_its_scaling(folder, table):
+    network = load_network(folder)
+    assert set(network.origin.names) <= set("abcd")
+    assert network.origin.labels == ("no", "yes")
+    assert network.origin.scaler is not None
+    raw = np.genfromtxt(table, delimiter=",", skip_header=1, usecols=range(4))
+    kinds = np.genfromtxt(table, delimiter=",", skip_header=1, usecols=4, dtype=str)
+    raw = raw[:, network.origin.columns]
+    assert (np.array(network.origin.labels)[network.predict(raw, scaled=False)] == kinds).mean() > 0.85
+
+
+@pytest.mark.parametrize("unit", ["digits", "digit-bits", "ebops", "adders"])
+def test_a_budget_is_kept(table, tmp_path, unit, capsys):
+    whole = costs(load_network(table.parent / "net")) if (table.parent / "net").exists() else None
+    out = tmp_path / "net"
+    assert (
+        main(["quantize", "--data", str(table), *QUICK, "--keep", "150", "--budget-in", unit, "--out", str(out)]) == 0
+    )
+    assert 0 < costs(load_network(out)).of(unit) <= 150
+    printed = capsys.readouterr().out
+    assert "saved" in printed
+    assert whole is None or whole.weights > 0
+
+
+def test_a_budget_that_no_network_keeps_is_refused(table, tmp_path, capsys):
+    assert main(["quantize", "--data", str(table), *QUICK, "--keep", "0", "--out", str(tmp_path / "n")]) == 2
+    assert "the smallest network of the training has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--budget-in", "luts"], "no unit"),
+        (["--penalty", "a"], "not two numbers"),
+        (["--penalty", "1,0.5"], "does not grow"),
+        (["--overflow", "clamp"], "wrap or saturate"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(table, tmp_path, capsys, change, message):
+    assert main(["quantize", "--data", str(table), *QUICK, *change, "--out", str(tmp_path / "n")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_network_is_not_replaced_without_force(folder, table, capsys):
+    assert main(["quantize", "--data", str(table), *QUICK, "--out", str(folder)]) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+def test_inspect_and_export_take_its_folder(folder, table, capsys):
+    assert main(["inspect", str(folder)]) == 0
+    assert "adders at most" in capsys.readouterr().out
+    assert main(["export", str(folder), "--to", "c", "--rows", str(table)]) == 0
+    printed = capsys.readouterr().out
+    assert "600 rows" in printed
+    assert "equal bit for bit" in printed or "no cc" in printed
+    assert (folder / "network.h").read_text().startswith("/* A fixed-point network")
+    assert main(["export", str(folder), "--to", "c"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main(["export", str(folder), "--to", "onnx"]) == 2
+    assert "choose one of c, alkaid, hls4ml, qonnx" in capsys.readouterr().err
