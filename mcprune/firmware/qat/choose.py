@@ -116,8 +116,8 @@ def choose(choices: Sequence[Choice], unit: Unit = "digits", budget: int | None 
         if not within:
             least = min(one.costs.of(unit) for one in choices)
             raise ConfigError(
-                f"A budget of {budget:,} {unit} was asked for, but the smallest network of the training has {least:,}. Choose a larger budget, more epochs or "
-                "a larger last penalty."
+                f"A budget of {budget:,} {unit} was asked for, but the smallest network of the training has {least:,}. Choose a larger "
+                "budget, more epochs or a larger last penalty."
             )
         return min(within, key=lambda one: one.loss)
     best = min(choices, key=lambda one: one.loss)
