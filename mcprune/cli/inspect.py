@@ -34,9 +34,9 @@ def inspect(arguments: list[str]) -> int:
 
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
-    from mcprune.exporters.firmware.sizes import firmware_table
     from mcprune.exporters.inspect import FIRMWARE, HEADER
     from mcprune.exporters.inspect import inspect as look
+    from mcprune.firmware.model_sizes import firmware_table
     from mcprune.models.registry import build
 
     config = make_config(data=options.data, **({"hidden": options.hidden} if options.hidden else {}))
@@ -63,8 +63,8 @@ def inspect(arguments: list[str]) -> int:
 
 def _inspect_folder(folder: str) -> int:
     """Print the sizes in firmware of a fixed-point network, or of the small model of a run."""
-    from mcprune.exporters.firmware.sizes import firmware_sizes, firmware_table
     from mcprune.exporters.inspect import FIRMWARE
+    from mcprune.firmware.model_sizes import firmware_sizes, firmware_table
     from mcprune.firmware.network_files import is_network, load_network
     from mcprune.firmware.sizes import layer_sizes
     from mcprune.storage.pruned_model import load_described

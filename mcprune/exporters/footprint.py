@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import McpruneError
-from mcprune.exporters.firmware.sizes import firmware_sizes
+from mcprune.firmware.model_sizes import firmware_sizes
 from mcprune.firmware.sizes import LayerSize
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.registry import build

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
-from mcprune.exporters.firmware.sizes import RULE, firmware_sizes, firmware_table
 from mcprune.exporters.footprint import parameters
+from mcprune.firmware.model_sizes import RULE, firmware_sizes, firmware_table
 from mcprune.firmware.sizes import LayerSize
 from mcprune.models.flops import multiply_accumulates
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
