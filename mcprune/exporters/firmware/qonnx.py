@@ -118,10 +118,10 @@ def _signals(graph: _Graph, source: str, name: str, form: FixedFormat, widest: i
     step = np.ldexp(1.0, -np.where(live, form.fraction, 0))
     signed = bool(form.signed.any())
     is_wrapped = form.overflow == "wrap"
-    bits = int(form.bits.max(initial=1))
+    bits = max(int((form.bits - form.signed).max(initial=1)), 1) + signed  # the sign is one for all
     if is_wrapped:
         bits = min(max(bits, int(bit_length(np.asarray(widest))) + 1), 24)
-    rounding = "FLOOR"
+    rounding = "FLOOR" if form.rounding == "floor" else "ROUND"
     result = graph.quant(source, f"{name}_q", step, max(bits, 2), signed=signed, rounding=rounding)
     low, high = form.low * step, form.high * step
     if is_wrapped:
@@ -132,7 +132,7 @@ def _signals(graph: _Graph, source: str, name: str, form: FixedFormat, widest: i
         again = graph.add("Add", [once, f"{name}_span"], f"{name}_again")
         wrapped = graph.add("Mod", [again, f"{name}_span"], f"{name}_wrapped", fmod=1)
         result = graph.add("Add", [wrapped, f"{name}_low"], f"{name}_in_range")
-    elif (form.bits != bits).any() or (form.signed != signed).any():
+    elif (form.bits != max(bits, 2)).any() or (form.signed != signed).any():
         top = graph.add("Min", [result, graph.constant(f"{name}_high", high)], f"{name}_below")
         result = graph.add("Max", [top, graph.constant(f"{name}_low", low)], f"{name}_in_range")
     if not live.all():
