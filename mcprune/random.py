@@ -47,6 +47,8 @@ class Stream(IntEnum):
     PATH_FOLDS = 26  # folds and batches of a round of scoring them
     SETTLING = 24  # masks under which classifiers go on training before masks are sampled
     SHADOWS = 27  # shadows of columns, and the batches and masks of their classifiers
+    POLISH_ORDER = 28  # order of the rows of a chain over digits
+    POLISH = 29  # units and bits that a block of it tries
     COLUMN_HASHES = 22  # factors by which equal columns are recognised
     STUDY_SUBSET = 31
 
@@ -61,6 +63,7 @@ NUMBERED = frozenset(
         Stream.PLAYOFF,
         Stream.STUDY_ROWS,
         Stream.PATH_FOLDS,
+        Stream.POLISH,
     }
 )
 

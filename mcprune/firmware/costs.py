@@ -4,7 +4,8 @@ Multiplying by a constant is adding shifted copies of the input, one for each no
 digits in all therefore takes d - 1 adders before common parts are shared, and an adder is about as many look-up tables as it has bits.
 
 - digits: nonzero canonical signed digits of all weights.
-- digit_bits: each digit times the bits of its input, and for every bias the width of its accumulator: proportional to LUTs.
+- digit_bits: each digit times the bits of its input, and for the bias of a unit that reads something the width of its accumulator:
+  about proportional to look-up tables.
 - ebops: enclosed bits of each weight times the bits of its input (HGQ's effective bit operations, of the weights alone).
 - adders: sum over dot products of digits - 1. Solvers that share common parts need fewer; this is a bound that needs no solver.
 """
@@ -43,11 +44,12 @@ def layer_costs(network: FixedNetwork) -> list[Costs]:
     for number, layer in enumerate(network.layers):
         bits = network.formats[number].bits
         digits = count_digits(layer.weight)
+        widths = accumulator_bits(network, number) * ((layer.bias != 0) & (digits.sum(axis=1) > 0))
         rows.append(
             Costs(
                 weights=int((layer.weight != 0).sum()),
                 digits=int(digits.sum()),
-                digit_bits=int((digits * bits).sum() + (accumulator_bits(network, number) * (layer.bias != 0)).sum()),
+                digit_bits=int((digits * bits).sum() + widths.sum()),
                 ebops=int((enclosed_bits(layer.weight) * bits).sum()),
                 adders=int(np.maximum(digits.sum(axis=1) - 1, 0).sum()),
             )

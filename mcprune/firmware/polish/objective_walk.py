@@ -1,0 +1,152 @@
+"""Blocks of proposals that are decided by any objective of mcprune, such as the background rejection at a trigger's rate.
+
+Candidates are drawn as for the cross-entropy. The integer logits of all rows are computed for several of them from one state, the
+objective values them together, and the first that is accepted is taken: what this gives is what one after the other would give.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from mcprune.firmware.polish import digit_kernels as kernels
+from mcprune.firmware.polish.chain import STAGES, Chain, Walk
+from mcprune.objectives.base import Objective
+from mcprune.objectives.base import Rows as ObjectiveRows
+from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
+
+LOOKAHEAD = 8  # candidates that are valued together
+
+
+class Candidate(NamedTuple):
+    """A drawn candidate, with the state of the random numbers after its draw."""
+
+    move: int
+    changes: IntArray
+    cost_change: int
+    threshold: float
+    random_state: int
+    is_changed: bool  # some logit is another
+
+
+class Decisions(NamedTuple):
+    """What a chain's candidates are decided by: an objective, or the cross-entropy where it is None.
+
+    The cross-entropy is decided in compiled code and on parts of the rows where these suffice; any other objective on all rows.
+    """
+
+    objective: Objective | None = None
+
+    def advance(self, chain: Chain, walk: Walk) -> int:
+        """Make a block of proposals; return the number of candidates that were evaluated."""
+        return chain.walk(walk) if self.objective is None else walk_by_objective(chain, walk, self.objective)
+
+    def value(self, chain: Chain) -> float:
+        """Return what is minimised, of the chain's network on its rows."""
+        return chain.loss if self.objective is None else objective_value(chain, self.objective)
+
+
+def objective_value(chain: Chain, objective: Objective) -> float:
+    """Return the objective of the chain's network on its rows."""
+    return float(objective_values(chain, objective, _scaled(chain)[None])[0])
+
+
+def objective_values(chain: Chain, objective: Objective, logits: Float32Array) -> FloatArray:
+    """Return the objective of several logits (K, B, classes) of the chain's rows."""
+    weights = chain.data.weights
+    if weights is not None:
+        objective.begin(ObjectiveRows(weights=torch.from_numpy(weights)))
+    return objective.losses(torch.from_numpy(logits), torch.from_numpy(chain.data.targets))
+
+
+def walk_by_objective(chain: Chain, walk: Walk, objective: Objective) -> int:
+    """Make a block of proposals as `Chain.walk` does, decided by an objective on all rows; return the number of evaluations.
+
+    Digits that must go because of a falling budget are still chosen by the cross-entropy, on a part of the rows.
+    """
+    current = objective_value(chain, objective)
+    logits = np.empty((LOOKAHEAD, len(chain.data.targets), chain.network.widths[-1]), np.float32)
+    done, evaluated = 0, 0
+    while done < walk.proposals:
+        budget = walk.budget_from + (walk.budget_to - walk.budget_from) * min(1.0, 2.0 * done / walk.proposals)
+        if chain.cost > budget:
+            if not _force(chain):
+                break
+            current = objective_value(chain, objective)
+            continue
+        candidates = [
+            _draw(chain, walk, budget, logits[place]) for place in range(min(LOOKAHEAD, walk.proposals - done))
+        ]
+        changed = [place for place, candidate in enumerate(candidates) if candidate.is_changed]
+        values = np.full(len(candidates), current)
+        if changed:
+            values[changed] = objective_values(chain, objective, logits[changed])
+        for candidate, value in zip(candidates, values, strict=True):
+            done += 1
+            evaluated += len(candidate.changes) > 0
+            chain.statistics[candidate.move, kernels.PROPOSED] += 1
+            if len(candidate.changes) == 0:
+                continue
+            chain.statistics[candidate.move, [kernels.EVALUATED, kernels.FULL]] += 1
+            is_dearer = candidate.cost_change > 0 and not candidate.is_changed
+            if not is_dearer and value - current <= candidate.threshold:  # not of a value that is not a number
+                _take(chain, candidate, value - current)
+                current = float(value)
+                break
+    return evaluated
+
+
+def _draw(chain: Chain, walk: Walk, budget: float, out: Float32Array) -> Candidate:
+    """Draw a candidate and write its logits; the chain's random numbers go on, its network stays."""
+    net, rows, scratch = chain.arrays
+    changes, drawn = np.zeros((kernels.MOST_CHANGES, 4), np.int64), np.zeros(2, np.int64)
+    cost = float(chain.cost)
+    count = kernels.draw(net, chain.mode, budget, cost, chain.mixture, chain.random_state, changes, drawn)
+    threshold = 0.0
+    if walk.temperature > 0:
+        threshold = -walk.temperature * float(np.log(1.0 - kernels.random(chain.random_state)))
+    is_changed = False
+    if count:
+        kernels.apply(net, changes, count, 1)
+        is_changed = kernels.new_logits(net, rows, scratch, changes, count, -1, out)
+        kernels.apply(net, changes, count, -1)
+    return Candidate(
+        int(drawn[0]), changes[:count], int(drawn[1]), threshold, int(chain.random_state[0]), bool(is_changed)
+    )
+
+
+def _take(chain: Chain, candidate: Candidate, change: float) -> None:
+    """Make a candidate's changes; the random numbers go on from its draw."""
+    net, rows, scratch = chain.arrays
+    count = len(candidate.changes)
+    kernels.apply(net, candidate.changes, count, 1)
+    kernels.cost_change(net, candidate.changes, count, chain.mode, True)
+    sums = np.zeros(2)
+    kernels.evaluate(net, rows, scratch, candidate.changes, count, 0, len(chain.data.targets), -1, True, sums)
+    chain.totals += (sums[0], candidate.cost_change)
+    chain.random_state[0] = candidate.random_state
+    chain.statistics[candidate.move, [kernels.ACCEPTED, kernels.GAIN]] += (1, change)
+
+
+def _force(chain: Chain) -> bool:
+    """Take away the digit that costs least cross-entropy for what it frees; return whether one was there."""
+    net, rows, scratch = chain.arrays
+    changes, best = np.zeros((kernels.MOST_CHANGES, 4), np.int64), np.zeros((kernels.MOST_CHANGES, 4), np.int64)
+    seen, sums = min(STAGES[0], len(chain.data.targets)), np.zeros(2)
+    if not kernels.force(net, rows, scratch, chain.mode, 32, seen, chain.random_state, changes, best, sums):
+        return False
+    kernels.apply(net, changes, 1, 1)
+    change, _ = kernels.cost_change(net, changes, 1, chain.mode, True)
+    sums[:] = 0
+    kernels.evaluate(net, rows, scratch, changes, 1, 0, len(chain.data.targets), -1, True, sums)
+    chain.totals += (sums[0], change)
+    chain.statistics[kernels.FORCED, kernels.ACCEPTED] += 1
+    return True
+
+
+def _scaled(chain: Chain) -> Float32Array:
+    """Return the scaled logits of all rows, (B, classes)."""
+    values: AnyArray = chain.logits().T * float(chain.arrays.net.options[0])
+    return np.ascontiguousarray(values, np.float32)

@@ -1,0 +1,201 @@
+"""Polish a network: the blocks of the chain over digits from a start to an exact budget, with a state that can be stored between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mcprune.data.prepare import Rows
+from mcprune.errors import ConfigError
+from mcprune.firmware.costs import Unit, costs
+from mcprune.firmware.dead import remove_dead
+from mcprune.firmware.network import FixedNetwork
+from mcprune.firmware.polish import digit_kernels as kernels
+from mcprune.firmware.polish.bit_moves import bit_round
+from mcprune.firmware.polish.chain import Chain, Walk, check_rows
+from mcprune.firmware.polish.objective_walk import Decisions
+from mcprune.firmware.polish.settings import PolishSettings
+from mcprune.firmware.polish.unit_moves import walk_with_drops
+from mcprune.objectives.base import Objective
+from mcprune.random import Stream, generator
+from mcprune.types import FloatArray
+
+AdderCount = Callable[[FixedNetwork], int]
+BIT_UNITS: tuple[Unit, ...] = ("digit-bits", "ebops")  # in which a bit of a signal has a price
+BITS_UNTIL, BITS_EVERY = 0.85, 2  # bits are tried in every second block until this part of them
+EXTRA_BLOCKS = 20  # to come below a budget that the blocks left unreached
+
+
+@dataclass(frozen=True, eq=False)
+class PolishState:
+    """What a chain over digits is between two blocks.
+
+    Attributes
+    ----------
+    network : FixedNetwork
+    block : int
+        Blocks done.
+    random_state : int
+        Of the compiled chain.
+    start_cost : int
+        Of the first network in the unit of the budget; of adders the bound.
+    inner_budget : int
+        What the chain keeps to: the budget, or the bound on adders at which a solver's adders keep to it.
+    best : FixedNetwork or None
+        The best network within the budget so far.
+    best_value : float
+        Its objective on the training rows.
+    evaluated : int
+        Candidates.
+    dropped : int
+        Accepted unit moves.
+    bits_moved : int
+        Accepted moves of bits.
+    statistics : ndarray, shape (MOVES, COUNTERS)
+    """
+
+    network: FixedNetwork
+    block: int
+    random_state: int
+    start_cost: int
+    inner_budget: int
+    best: FixedNetwork | None = None
+    best_value: float = np.inf
+    evaluated: int = 0
+    dropped: int = 0
+    bits_moved: int = 0
+    statistics: FloatArray = field(default_factory=lambda: np.zeros((kernels.MOVES, kernels.COUNTERS)))
+
+
+class Polisher:
+    """The chain over digits of one network on some rows, block by block.
+
+    Parameters
+    ----------
+    rows : Rows
+        Training rows: whole rows of the data, scaled.
+    settings : PolishSettings
+    objective : Objective, optional
+        By default the cross-entropy, which is far faster than any other.
+    count_adders : callable, optional
+        A solver's number of adders of a network. With a budget in adders the result then keeps to it by this count; without it by the
+        bound of digits less one for each sum.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        settings: PolishSettings,
+        objective: Objective | None = None,
+        count_adders: AdderCount | None = None,
+    ) -> None:
+        order = generator(settings.seed, Stream.POLISH_ORDER).permutation(len(rows.targets))
+        weights = None if rows.weights is None else rows.weights[order]
+        self.rows = Rows(np.ascontiguousarray(rows.features[order]), rows.targets[order], weights)
+        self.settings, self.decisions = settings, Decisions(objective)
+        self.count_adders = count_adders if settings.unit == "adders" else None
+
+    def start(self, network: FixedNetwork) -> PolishState:
+        """Return the state before the first block.
+
+        Raises
+        ------
+        DataError
+            Rows that do not fit the network.
+        ModelError
+            A network that the chain cannot hold.
+        """
+        check_rows(network, self.rows)
+        whole = remove_dead(network)
+        cost = self._cost(whole)
+        start = costs(whole).of(self.settings.unit)
+        state = PolishState(whole, 0, self.settings.seed, start, self._inner_budget(whole, cost))
+        return self._with_best(state, whole)
+
+    def step(self, state: PolishState) -> PolishState:
+        """Make one block."""
+        settings, block = self.settings, state.block
+        rng = generator(settings.seed, Stream.POLISH, block)
+        chain = Chain(state.network, self.rows, settings.unit, state.random_state)
+        start = state.start_cost
+        walk = Walk(
+            settings.block_proposals(),
+            settings.budget_at(block, start, state.inner_budget),
+            settings.budget_at(block + 1, start, state.inner_budget),
+            settings.temperature_at(block),
+        )
+        bits = 0
+        if self._tries_bits(block):
+            bits = bit_round(chain, chain.price(), rng)
+        is_dropped = False
+        if settings.tries_drops(block):
+            chain, evaluated, is_dropped = walk_with_drops(chain, walk, self.decisions, settings.drops, rng)
+        else:
+            evaluated = self.decisions.advance(chain, walk)
+        network = chain.result()
+        state = replace(
+            state,
+            network=network,
+            block=block + 1,
+            random_state=int(chain.random_state[0]),
+            evaluated=state.evaluated + evaluated,
+            dropped=state.dropped + is_dropped,
+            bits_moved=state.bits_moved + bits,
+            statistics=state.statistics + chain.statistics,
+        )
+        return self._with_best(state, network)
+
+    def is_done(self, state: PolishState) -> bool:
+        """Return whether all blocks are made and a network within the budget is there."""
+        return state.block >= self.settings.blocks and state.best is not None
+
+    def run(self, state: PolishState) -> Iterator[PolishState]:
+        """Make the blocks that are left, and yield the state after each.
+
+        Raises
+        ------
+        ConfigError
+            No network within the budget was reached.
+        """
+        while not self.is_done(state):
+            if state.block >= self.settings.blocks + EXTRA_BLOCKS:
+                raise ConfigError(
+                    f"The network still costs {self._cost(state.network)} {self.settings.unit} where the budget is "
+                    f"{self.settings.budget}. Raise the budget."
+                )
+            state = self.step(state)
+            yield state
+
+    def _tries_bits(self, block: int) -> bool:
+        """Return whether a block tries bits: where these have a price, and the cross-entropy decides."""
+        is_priced = self.settings.unit in BIT_UNITS and self.decisions.objective is None
+        return is_priced and block % BITS_EVERY == 0 and block < BITS_UNTIL * self.settings.blocks
+
+    def _cost(self, network: FixedNetwork) -> int:
+        """Return the cost that must keep to the budget."""
+        if self.count_adders is not None:
+            return self.count_adders(network)
+        return costs(network).of(self.settings.unit)
+
+    def _inner_budget(self, network: FixedNetwork, cost: int) -> int:
+        """Return what the chain keeps to, from the cost of a network that it has."""
+        if self.count_adders is None or cost == 0:
+            return self.settings.budget
+        bound = costs(network).of(self.settings.unit)
+        return max(int(self.settings.budget * bound / cost), self.settings.budget)
+
+    def _with_best(self, state: PolishState, network: FixedNetwork) -> PolishState:
+        """Return the state with the network as its best, if it is that and keeps to the budget."""
+        cost = self._cost(network)
+        if self.count_adders is not None:
+            inner = self._inner_budget(network, cost)
+            if cost > self.settings.budget and state.block >= self.settings.blocks:
+                inner = min(inner, state.inner_budget - 1)  # sharing has become worse: go on below
+            state = replace(state, inner_budget=inner)
+        if cost > self.settings.budget:
+            return state
+        chain = Chain(network, self.rows, self.settings.unit, 0)
+        value = self.decisions.value(chain)
+        return replace(state, best=network, best_value=value) if value < state.best_value else state

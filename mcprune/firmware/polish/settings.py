@@ -1,0 +1,83 @@
+"""Settings of the chain over digits, and how budget and temperature fall."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mcprune.errors import ConfigError
+from mcprune.firmware.costs import UNITS, Unit
+
+COOLED = 0.8  # part of the blocks after which the temperature is 0
+DROPS_EVERY = 4  # blocks, once the budget has fallen
+
+
+@dataclass(frozen=True)
+class PolishSettings:
+    """Settings of `polish`.
+
+    Attributes
+    ----------
+    budget : int
+        The result costs at most so much.
+    unit : {'digits', 'digit-bits', 'ebops', 'adders'}
+        Of the budget; see mcprune/firmware/costs.py.
+    proposals : int
+        In all, those of tried units included.
+    blocks : int
+        The proposals are made in so many blocks; between them units and bits are tried, and the best network is stored.
+    descent : float, in 0..1
+        Part of the blocks over which the budget falls from the start's cost, by the same factor in each block.
+    temperature : float
+        At the start, in the unit of the mean loss; it falls to 0.
+    drops : int
+        Units and inputs that a block tries to drop; 0: none is dropped as a whole.
+    seed : int
+
+    Raises
+    ------
+    ConfigError
+        A value out of range.
+    """
+
+    budget: int
+    unit: Unit = "digits"
+    proposals: int = 400_000
+    blocks: int = 40
+    descent: float = 0.5
+    temperature: float = 3e-5
+    drops: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.unit not in UNITS:
+            raise ConfigError(f"budget_in={self.unit!r} is no unit of a budget. Choose {', '.join(UNITS)}.")
+        for name, least in (("budget", 1), ("proposals", 1), ("blocks", 1), ("drops", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(f"{name}={value} is too small. Choose {least} or more.")
+        if not 0 <= self.descent <= 1:
+            raise ConfigError(f"descent={self.descent} is out of range. Choose 0 to 1.")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ConfigError(f"temperature={self.temperature} is out of range. Choose a finite number, 0 or more.")
+
+    def budget_at(self, block: int, start: int, budget: int) -> float:
+        """Return the budget at the beginning of a block, of a network that cost `start` at first."""
+        falling = max(round(self.descent * self.blocks), 1)
+        if block >= falling or start <= budget:
+            return float(budget)
+        return float(start * (budget / start) ** (block / falling))
+
+    def temperature_at(self, block: int) -> float:
+        """Return the temperature of a block."""
+        return self.temperature * max(1 - block / (COOLED * self.blocks), 0.0)
+
+    def tries_drops(self, block: int) -> bool:
+        """Return whether a block tries to drop units."""
+        return self.drops > 0 and (block < self.descent * self.blocks or block % DROPS_EVERY == 0)
+
+    def block_proposals(self) -> int:
+        """Return the proposals that one chain makes in a block."""
+        walks = sum(1 + self.drops * self.tries_drops(block) for block in range(self.blocks))
+        return max(self.proposals // walks, 1)

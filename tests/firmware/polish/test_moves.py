@@ -1,0 +1,104 @@
+"""Unit moves and bits of signals."""
+
+import numpy as np
+import pytest
+from digit_chains import assert_exact, some_chain
+from fixed_networks import random_network
+
+from mcprune.firmware.costs import costs
+from mcprune.firmware.fixed_point import requantize
+from mcprune.firmware.polish.arrays import network_of
+from mcprune.firmware.polish.bit_moves import bit_moves, bit_round, changed_format
+from mcprune.firmware.polish.chain import Walk
+from mcprune.firmware.polish.objective_walk import Decisions
+from mcprune.firmware.polish.unit_moves import chosen_drops, possible_drops, walk_with_drops, without_signal
+
+
+def logits_from(network, layer, values):
+    """Logits of the values that a layer reads."""
+    for number in range(layer, len(network.layers)):
+        one = network.layers[number]
+        values = values @ one.weight.T + one.bias
+        if one.activation is not None:
+            rectified = np.maximum(values, 0) if one.relu else values
+            values = requantize(rectified, network.accumulator_fraction(number), one.activation)
+    return values
+
+
+def test_without_a_signal_the_network_reads_a_constant():
+    network = random_network(3, density=0.8, zeros=0)
+    rows = np.random.default_rng(0).normal(size=(50, 6)) * 3
+    signals = network.signals(network.quantize_inputs(rows))
+    for layer, place in ((0, 2), (1, 3), (2, 0)):
+        changed = signals[layer].copy()
+        changed[:, place] = 5
+        smaller = without_signal(network, layer, place, 5)
+        got = smaller.forward(smaller.quantize_inputs(rows))
+        assert (got == logits_from(network, layer, changed)).all()
+        assert smaller.widths[layer] < network.widths[layer]
+
+
+def test_drops_are_ordered_by_what_they_cost_for_what_they_free():
+    chain = some_chain(5, zeros=0)
+    drops = possible_drops(chain)
+    assert [drop.score for drop in drops] == sorted(drop.score for drop in drops)
+    before = costs(chain.network).digits
+    assert all(costs(drop.network).digits < before for drop in drops)
+    chosen = chosen_drops(drops, 3, np.random.default_rng(0))
+    assert chosen[0] is drops[0]
+    assert len({(drop.layer, drop.place) for drop in chosen}) == 3
+    assert_exact(chain)
+
+
+def test_a_unit_is_dropped_where_that_is_better_after_as_many_proposals():
+    dropped = 0
+    for seed in range(8):
+        chain = some_chain(seed, zeros=0)
+        walk = Walk(600, chain.cost, 0.4 * chain.cost, 0.0)
+        best, evaluated, is_dropped = walk_with_drops(chain, walk, Decisions(), 3, np.random.default_rng(1))
+        assert best.cost <= walk.budget_to
+        assert evaluated > 600
+        assert_exact(best)
+        if is_dropped:
+            dropped += 1
+            assert sum(best.network.widths) < sum(chain.network.widths)
+            assert best.loss < chain.loss
+        else:
+            assert best is chain
+    assert dropped > 2
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "floor"])
+@pytest.mark.parametrize("overflow", ["wrap", "saturate"])
+def test_bits_of_inputs_and_units_stay_exact(rounding, overflow):
+    for seed in range(4):
+        chain = some_chain(seed, unit="digit-bits", rounding=rounding, overflow=overflow)
+        before = chain.cost
+        made = bit_round(chain, 1e-3, np.random.default_rng(seed))
+        assert made > 0
+        assert_exact(chain)
+        assert chain.cost != before
+        chain.walk(Walk(200, chain.cost, 0.9 * chain.cost, 0.0))
+        assert_exact(chain)
+
+
+def test_bits_at_no_price_only_lower_the_loss():
+    chain = some_chain(2, unit="ebops")
+    loss = chain.loss
+    bit_round(chain, 0.0, np.random.default_rng(0))
+    assert chain.loss <= loss + 1e-12
+
+
+def test_a_move_changes_one_bit_at_one_end():
+    network = random_network(2, zeros=0)
+    for move in bit_moves(network):
+        old, new = network.formats[move.layer], changed_format(network.formats[move.layer], move)
+        assert (new.bits - old.bits).sum() == move.step
+        assert (new.fraction - old.fraction).sum() == (move.step if move.end == "low" else 0)
+
+
+def test_the_network_of_a_chain_has_its_formats():
+    chain = some_chain(1, unit="digit-bits")
+    bit_round(chain, 1e-2, np.random.default_rng(0))
+    result = network_of(chain.arrays, chain.network)
+    assert costs(result).digit_bits == chain.cost

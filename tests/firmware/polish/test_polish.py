@@ -1,0 +1,154 @@
+"""Polishing from a start to a budget: kept, repeatable, resumed, never worse than its start."""
+
+import numpy as np
+import pytest
+from digit_chains import some_rows
+from fixed_networks import random_network
+
+from mcprune.data.prepare import Parts, Rows, Splits
+from mcprune.data.scale import Scaler
+from mcprune.errors import ConfigError, DataError
+from mcprune.firmware.costs import UNITS, costs
+from mcprune.firmware.dead import remove_dead
+from mcprune.firmware.network_files import load_network
+from mcprune.firmware.polish.chain import mean_loss
+from mcprune.firmware.polish.checkpoint import NEWEST, STATE, load_state, save_state
+from mcprune.firmware.polish.polish import polish
+from mcprune.firmware.polish.run import Polisher
+from mcprune.firmware.polish.settings import PolishSettings
+from mcprune.objectives.named import make_objective
+
+NOTHING = np.zeros(0, np.int64)
+
+
+def splits_of(seed=1, count=600):
+    """Return rows whose classes depend on several columns."""
+    features, targets, _ = some_rows(seed, count, 6, 3)[:3]
+    third = count // 3
+    parts = [Rows(features[at : at + third], targets[at : at + third]) for at in (0, third, 2 * third)]
+    scaler = Scaler("none", np.zeros(6), np.ones(6))
+    names = tuple(f"x{column}" for column in range(6))
+    return Splits(*parts, scaler, (0, 1, 2), names, "made", None, Parts(NOTHING, NOTHING, NOTHING))
+
+
+def start_network(seed=1):
+    return random_network(seed, zeros=0, density=0.9).but(logit_scale=2.0**-9)
+
+
+def settings_of(budget, unit="digits", **more):
+    return PolishSettings(budget, unit, **({"proposals": 1500, "blocks": 6} | more))
+
+
+def same(one, other):
+    return one.widths == other.widths and all(
+        (a.weight == b.weight).all() and (a.bias == b.bias).all() for a, b in zip(one.layers, other.layers, strict=True)
+    )
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_result_keeps_to_the_budget(unit):
+    network = start_network()
+    budget = costs(remove_dead(network)).of(unit) // 2
+    result = polish(network, splits_of(), settings_of(budget, unit))
+    assert costs(result.network).of(unit) <= budget
+    assert result.after.costs == costs(result.network)
+    assert result.before.costs == costs(remove_dead(network))
+    assert result.after.loss == pytest.approx(mean_loss(result.network, splits_of().train))
+    assert set(result.after.accuracies) == {"train", "validation", "test"}
+    assert result.evaluated > 500
+
+
+def test_a_start_within_the_budget_only_becomes_better():
+    network, splits = start_network(), splits_of()
+    result = polish(network, splits, settings_of(10_000))
+    assert result.after.loss < result.before.loss
+
+
+def test_equal_calls_give_equal_networks_and_a_resumed_one_too(tmp_path):
+    settings, rows = settings_of(40, "digit-bits", drops=1, temperature=1e-3), splits_of().train
+    polisher = Polisher(rows, settings_of(200, "digit-bits", drops=1, temperature=1e-3))
+    settings = polisher.settings
+    straight = list(polisher.run(polisher.start(start_network())))
+    save_state(straight[2], settings, "digest", tmp_path)
+    loaded = load_state(settings, "digest", tmp_path)
+    assert loaded.block == 3
+    resumed = list(polisher.run(loaded))
+    assert same(resumed[-1].best, straight[-1].best)
+    assert same(resumed[-1].network, straight[-1].network)
+    assert (resumed[-1].random_state, resumed[-1].evaluated) == (straight[-1].random_state, straight[-1].evaluated)
+    assert (resumed[-1].statistics == straight[-1].statistics).all()
+    assert load_state(settings_of(60), "digest", tmp_path) is None
+    assert load_state(settings, "another", tmp_path) is None
+
+
+def test_a_checkpoint_that_was_cut_off_leaves_the_older_one(tmp_path):
+    settings = settings_of(40)
+    polisher = Polisher(splits_of().train, settings)
+    states = list(polisher.run(polisher.start(start_network())))
+    save_state(states[0], settings, "", tmp_path)
+    save_state(states[1], settings, "", tmp_path)
+    assert load_state(settings, "", tmp_path).block == 2
+    (tmp_path / NEWEST).rename(tmp_path / "checkpoint-older")
+    (tmp_path / NEWEST).mkdir()
+    assert load_state(settings, "", tmp_path).block == 2
+    (tmp_path / "checkpoint-older" / STATE).write_text("{")
+    assert load_state(settings, "", tmp_path) is None
+
+
+def test_the_folder_holds_the_network_and_no_checkpoint(tmp_path):
+    result = polish(start_network(), splits_of(), settings_of(40), folder=tmp_path / "out")
+    assert same(load_network(tmp_path / "out"), result.network)
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["network.json", "network.safetensors"]
+
+
+def test_a_rejection_is_minimised_as_the_objective():
+    splits = splits_of(count=900)
+    objective = make_objective("auc", splits.labels, splits.names)
+    settings = settings_of(50, proposals=400, drops=0, temperature=0.0)
+    polisher = Polisher(splits.train, settings, objective)
+    state = polisher.start(start_network())
+    values = [one.best_value for one in polisher.run(state)]
+    assert values[-1] <= min(values)
+    assert costs(state.network).digits > 50
+    by_loss = polish(start_network(), splits, settings)
+    from mcprune.firmware.polish.chain import Chain
+    from mcprune.firmware.polish.objective_walk import objective_value
+
+    assert values[-1] < objective_value(Chain(by_loss.network, polisher.rows, "digits", 0), objective)
+
+
+def test_adders_are_counted_by_the_solver_that_is_given():
+    def shared(network):  # a solver that shares a fifth
+        return costs(network).adders * 4 // 5
+
+    result = polish(start_network(), splits_of(), settings_of(20, "adders"), count_adders=shared)
+    assert shared(result.network) <= 20
+    assert costs(result.network).adders > 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0}, "budget=0"),
+        ({"unit": "luts"}, "no unit"),
+        ({"descent": 2.0}, "descent"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"drops": -1}, "drops"),
+    ],
+)
+def test_settings_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
+        PolishSettings(**({"budget": 10} | options))
+
+
+def test_rows_of_other_data():
+    splits = splits_of()
+    narrow = splits._replace(train=Rows(splits.train.features[:, :4], splits.train.targets))
+    with pytest.raises(DataError, match="4 columns"):
+        polish(start_network(), narrow, settings_of(10))
+    other = splits._replace(train=Rows(splits.train.features, splits.train.targets + 3))
+    with pytest.raises(DataError, match="classes"):
+        polish(start_network(), other, settings_of(10))
+    empty = splits._replace(train=Rows(splits.train.features[:0], splits.train.targets[:0]))
+    with pytest.raises(DataError, match="no training rows"):
+        polish(start_network(), empty, settings_of(10))
