@@ -79,8 +79,15 @@ class EvaluationProblem:
 
 
 def _fused(gated: GatedModel, objective: Objective, problem: EvaluationProblem) -> Evaluator:
-    kind = FusedWeightsEvaluator if gated.sites.weights else FusedEvaluator
-    return kind(gated, objective, early_reject=problem.early_reject)
+    if gated.sites.weights:
+        return FusedWeightsEvaluator(gated, objective, early_reject=problem.early_reject)
+    # A fold's evaluator gets no limits, for which rows are sorted.
+    return FusedEvaluator(
+        gated,
+        objective,
+        early_reject=problem.early_reject,
+        sorts_rows=not isinstance(problem.objective, FoldedObjective),
+    )
 
 
 # The evaluators by name, in the order of the table of `mcprune evaluators`; `--evaluator` takes the same names.

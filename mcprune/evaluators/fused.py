@@ -42,8 +42,12 @@ MOST_SITES = 64
 # Early rejection tests the mean after these shares of the batch, but not before FEWEST rows: the test assumes a normal mean.
 LOOKS = (1 / 8, 1 / 4, 1 / 2)
 FEWEST = 128
+# Batches of so many rows are sorted: below, sorting costs more than it saves.
+SORTED = 1024
 # Logit of the padding.
 NOTHING = -1e30
+# A candidate must be above its limit by so many of the evaluator's errors to be rejected before its last row.
+CLEAR = 4.0
 NO_LOOKS = np.empty(0, np.int64)
 NO_LIMIT = np.full(1, np.inf)
 
@@ -152,7 +156,10 @@ class FusedEvaluator:
     early_reject : float, optional
         Probability of rejecting a candidate early that the whole batch would accept. The batch is evaluated in parts, and a
         candidate whose loss so far is significantly above its limit is rejected (a normal test, with a Bonferroni correction for
-        the number of tests). None: every candidate is evaluated on every row.
+        the number of tests). None: a candidate is rejected early only where this is certain.
+    sorts_rows : bool, optional
+        Sort a large batch by the losses at its start, the highest first, so that less rows decide; not with `early_reject`, whose
+        test needs rows in random order.
 
     Raises
     ------
@@ -163,12 +170,17 @@ class FusedEvaluator:
     -----
     The classifier runs in evaluation mode: dropout is off. Sums run in another order than those of the canonical evaluator, so
     losses differ by rounding, at most about `error` times max(1, loss); every `begin` computes the position again.
+
+    A candidate with a limit is rejected as soon as its loss would be above the limit even with a loss of 0 on all rows to come: no
+    decision changes. With the rows that have the highest losses in front, a quarter to a half of the rows decides.
     """
 
     name = "fused"
     error = 5e-6
 
-    def __init__(self, gated: GatedModel, objective: Objective, *, early_reject: float | None = None) -> None:
+    def __init__(
+        self, gated: GatedModel, objective: Objective, *, early_reject: float | None = None, sorts_rows: bool = True
+    ) -> None:
         self.objective = cross_entropy(objective)
         if gated.sites.channels:
             raise ModelError("channels are sites, and it does not support convolutions")
@@ -190,6 +202,9 @@ class FusedEvaluator:
         self.classes = self.layers[-1].out_features
         self._n_inputs = self.layers[0].in_features
         self.early_reject = early_reject
+        self._sorts_rows = sorts_rows and early_reject is None
+        self._order: IntArray | None = None
+        self._ordered: torch.Tensor | None = None  # the features that the order belongs to
         self._quantile = 0.0 if early_reject is None else NormalDist().inv_cdf(1.0 - early_reject / len(LOOKS))
 
     @torch.no_grad()
@@ -198,15 +213,23 @@ class FusedEvaluator:
         self.sharpness = sharpness
         flat = features.flatten(1) if features.dim() != 2 else features
         self.rows = len(targets)
-        self.features, self.pitch = _by_input(flat.T.numpy())
         self._flat, self._targets = flat, targets
         self.labels = np.zeros(_padded(self.rows), np.int32)
-        self.labels[: self.rows] = targets.numpy()
         self.shares = row_shares(self.objective, self.rows, len(self.labels))
+        self._lay_out()
+        gates = [gates_of(weights, sharpness) for weights in position]
+        if features is not self._ordered:
+            self._order = None
+            self._order = self._by_loss(gates[0]) if self._sorts_rows and self.rows >= SORTED else None
+            self._ordered = features
+            self.features, self.pitch = self._columns()
+        order = slice(None) if self._order is None else self._order
+        self.labels[: self.rows] = targets.numpy()[order]
+        if self.shares.size:
+            self.shares[: self.rows] = self.shares[: self.rows][order]
         parts = () if self.early_reject is None else LOOKS
         self._looks = np.array([n for n in (round(part * self.rows) for part in parts) if n >= FEWEST], np.int64)
-        self._lay_out()
-        self.replicas = [self._cache(gates_of(weights, sharpness)) for weights in position]
+        self.replicas = [self._cache(one) for one in gates]
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
@@ -220,13 +243,17 @@ class FusedEvaluator:
         out = np.empty(moves.size.shape)
         self.seen = np.zeros(moves.size.shape, np.int64)
         looks = self._looks if limits is not None else NO_LOOKS
-        bounds = np.full(moves.size.shape, np.inf) if limits is None else np.ascontiguousarray(limits)
         for replica in range(moves.size.shape[0]):
             # Only early rejection compares with the loss of the position.
-            base = self.replicas[replica].base
-            now = mlp_kernels.row_mean(base, self.shares, self.rows) if looks.size else 0.0
+            base, now = self.replicas[replica].base, 0.0
+            bounds = np.full(moves.size.shape[1], np.inf)
+            if limits is not None:
+                now = mlp_kernels.row_mean(base, self.shares, self.rows)
+                bounds = np.ascontiguousarray(limits[replica])
+            if limits is not None and not looks.size:
+                bounds = bounds + CLEAR * self.error * np.maximum(1.0, np.maximum(abs(bounds), abs(now)))
             move = moves.size[replica], moves.sites[replica], changed[replica]
-            screen = bounds[replica], now, looks, self._quantile
+            screen = bounds, now, looks, self._quantile
             threads = numba.get_num_threads()
             if threads == 1:
                 result = mlp_kernels.evaluate(*self._arguments(replica, *move, False, *screen))
@@ -259,6 +286,19 @@ class FusedEvaluator:
                 changed = gates_of(moves.weights[replica, one], self.sharpness)
                 move = moves.size[replica, one], moves.sites[replica, one], changed
                 mlp_kernels.evaluate(*self._arguments(replica, *move, True, NO_LIMIT, 0.0, NO_LOOKS, 0.0))
+
+    def _by_loss(self, gates: Float32Array) -> IntArray:
+        """Return the rows in the order of their (weighted) losses at a position, the highest first."""
+        losses = self._forward(gates)[1]
+        weighted = losses if self.shares.size == 0 else losses * self.shares[: self.rows]
+        return np.argsort(-weighted, kind="stable")
+
+    def _columns(self) -> tuple[Float32Array, int]:
+        """Return the batch's features as `_by_input` does, with the rows in order."""
+        columns = self._flat.T.numpy()
+        if self._order is None:
+            return _by_input(columns)
+        return _by_input(np.take(columns, self._order, axis=1, mode="clip"))
 
     def _arguments(
         self, replica: int, size: Int32Array, sites: IntArray, changed: Float32Array, *rest: object
@@ -319,6 +359,9 @@ class FusedEvaluator:
             out.append(functional.linear(signal, weight, layer.bias))
             signal = ACTIVATIONS[self.code](out[-1] * torch.from_numpy(stages[number, : layer.out_features]))
         losses = functional.cross_entropy(out[-1], self._targets, reduction="none").numpy()
+        if self._order is not None:
+            rows = torch.from_numpy(self._order)
+            out, losses = [one[rows] for one in out], losses[self._order]
         return out, losses, stages, first
 
     def _cache(self, gates: Float32Array) -> Cache:

@@ -45,8 +45,9 @@ RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
 WEIGHTS, INPUTS, OUTPUTS, BIAS, PRE, PRE_ROWS, PRE_COLUMNS = range(7)
 BLOCK = 16  # rows that go through the layers together
 PART = 512  # rows of a part of the layers that lie by unit; of 512 units they take 1 MiB
-# What a candidate's rows so far add up to: eight interleaved sums of the losses, sums of the changes and their squares, looks made.
-TALLY, DRIFT, SPREAD, LOOK = 11, 8, 9, 10
+# What a candidate's rows so far add up to: eight interleaved sums of the losses, sums of the changes and their squares, looks made;
+# and what the losses of the rows that may still change add up to now.
+TALLY, DRIFT, SPREAD, LOOK, REST = 12, 8, 9, 10, 11
 PICKING = 1.5  # cost of gathering 16 scattered rows, in groups of 16 adjacent rows
 
 
@@ -244,6 +245,27 @@ def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float
     return bool(mean - quantile * np.sqrt(variance * (1.0 / seen - 1.0 / total)) > room)
 
 
+@contracted_kernel
+def _loss_that_may_change(
+    features: Float32Array, pitch: int, total_rows: int, base: Float32Array, shares: FloatArray, level: IntArray,
+    local: IntArray, size: int, sites: IntArray, now: float,
+) -> float:  # fmt: skip
+    """Return the sum of the losses of the rows that a move may change: where all its inputs are 0, a row keeps its loss."""
+    for m in range(size):
+        if level[sites[m]] > 0:
+            return now * total_rows
+    active = np.zeros(total_rows, np.uint8)
+    for m in range(size):
+        column = features[local[sites[m]] * pitch : local[sites[m]] * pitch + total_rows]
+        for b in range(total_rows):
+            active[b] |= column[b] != np.float32(0.0)
+    total = 0.0
+    for b in range(total_rows):
+        loss = np.float64(base[b]) if active[b] else 0.0
+        total += loss * shares[b] if shares.shape[0] > 0 else loss
+    return total
+
+
 @contracted_inline
 def _aligned(size: int) -> Float32Array:
     """Return an uninitialised vector that starts at a cache line."""
@@ -412,6 +434,9 @@ def _through_part(
     groups = active.view(np.uint64)
     mine = own_base if settling else np.empty(rows.size, np.float32)
     look = np.int64(tally[LOOK])
+    drift, rest, room = tally[DRIFT], tally[REST], (limit - now) * total_rows
+    is_bounded = looks.shape[0] == 0 and limit < np.inf
+    inside = count if is_picked else total
     for first in range(0, count, 16):
         if is_picked or groups[first // 8] | groups[first // 8 + 1]:
             _enter(
@@ -430,7 +455,18 @@ def _through_part(
             entropies(logits, classes, targets, first, moved, before, mine)
         else:
             mine[first : first + 16] = own_base[first : first + 16]
-        if look < looks.shape[0]:
+        if is_bounded:
+            for q in range(first, min(first + 16, inside)):
+                if moved[q]:
+                    share = shares[start + rows[q]] if shares.shape[0] > 0 else 1.0
+                    drift += share * (np.float64(mine[q]) - before[q])
+                    rest -= share * before[q]
+            # No loss falls below 0, so the rows to come cannot make up for more than they lose now.
+            done = start + (rows[first + 16] if first + 16 < inside else total)
+            if done < total_rows and drift > room + max(rest, 0.0):
+                _put_back(gates, level, local, size, sites, before_gates)
+                return now + drift / total_rows, done
+        elif look < looks.shape[0]:
             for q in range(first, min(first + 16, count)):
                 change = np.float64(mine[q]) - before[q]
                 if shares.shape[0] > 0:
@@ -445,6 +481,8 @@ def _through_part(
                 while look < looks.shape[0] and looks[look] <= seen:
                     look += 1
     tally[LOOK] = look
+    if is_bounded:
+        tally[DRIFT], tally[REST] = drift, rest
     _put_back(gates, level, local, size, sites, before_gates)
     if is_picked:
         part = own_base.copy()
@@ -517,6 +555,12 @@ def _through_layers(
     picked = np.empty(widest + 16, np.int32)
     look = 0
     drift = spread = 0.0
+    is_bounded = looks.shape[0] == 0 and limit < np.inf
+    room = (limit - now) * total_rows
+    rest = 0.0
+    if is_bounded:
+        for q in range(count):
+            rest += np.float64(base[rows[q]]) * shares[rows[q]] if shares.shape[0] > 0 else np.float64(base[rows[q]])
     # Blocks of 16 rows go through a layer together and share its fixed cost.
     for first in range(0, count, BLOCK):
         part = min(BLOCK, count - first)
@@ -540,11 +584,15 @@ def _through_layers(
                 change *= shares[b]
             drift += change
             spread += change * change
+            if is_bounded:
+                rest -= np.float64(base[b]) * shares[b] if shares.shape[0] > 0 else np.float64(base[b])
             mine[b] = value
         if settling:
             _store_by_unit(block, rows, first, part, pre, shapes, layers - 1)
         # All rows before the next active one are known: the inactive ones among them do not change.
         seen = rows[first + part] if first + part < count else total_rows
+        if is_bounded and seen < total_rows and drift > room + max(rest, 0.0):
+            return now + drift / total_rows, seen
         if look < looks.shape[0] and seen >= looks[look] and seen < total_rows:
             if _is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
                 return now + drift / seen, seen
@@ -616,6 +664,12 @@ def _evaluate_some(
     if not is_by_part:
         return
     tally = np.zeros((size.shape[0], TALLY))
+    if looks.shape[0] == 0:
+        for k in range(offset, size.shape[0], stride):
+            if size[k] > 0 and seen[k] == 0 and limits[k] < np.inf:
+                tally[k, REST] = _loss_that_may_change(
+                    features, pitch, total_rows, base, shares, level, local, size[k], sites[k], now
+                )
     for start in range(0, total_rows, PART):
         for k in range(offset, size.shape[0], stride):
             if size[k] > 0 and seen[k] == 0:
@@ -651,9 +705,10 @@ def evaluate(
     level, local : (S,), level of every site, and its index within the level
     size, sites, changed : (K,), (K, M), (K, M), the moves: how many sites change, which, and their new gates
     settling : make the moves in place, one after the other: pre, base, gates and first_gates become those of the new position
-    limits : (K,), loss below which a candidate is accepted
+    limits : (K,), loss below which a candidate is accepted; infinite where none is
     now : loss of the position
-    looks : (L,), increasing row counts at which a candidate may be rejected early; empty for never
+    looks : (L,), increasing row counts at which a candidate may be rejected by a test; if empty, a candidate is rejected where the
+        rows so far decide: even at a loss of 0 on all rows to come it would be above its limit
 
     Returns
     -------

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mcprune.chain import moves, state
-from mcprune.evaluators.fused import FEWEST, FusedEvaluator
+from mcprune.evaluators.fused import FEWEST, SORTED, FusedEvaluator
 from mcprune.models.mlp import MLP
 from mcprune.objectives.classification import CrossEntropy
 
@@ -60,23 +60,67 @@ def test_who_is_given_up_lies_above_its_limit_and_the_others_keep_every_bit(seen
     assert (early & (exact < limits)).sum() <= 1
 
 
-def test_without_a_rate_or_without_limits_every_row_is_seen(seen, problem):
+def test_without_limits_every_row_is_seen(seen, problem):
     current, plain = start(seen, problem, None)
     _, staged = start(seen, problem, 0.01)
     candidates = propose(current)
     exact = plain.losses(current, candidates)
-    below = np.full((1, 40), -10.0)  # a limit that no loss can meet
-    np.testing.assert_array_equal(plain.losses(current, candidates, below), exact)
     assert (plain.seen == BATCH).all()
     np.testing.assert_array_equal(staged.losses(current, candidates), exact)
-    staged.losses(current, candidates, below)
+    staged.losses(current, candidates, np.full((1, 40), -10.0))  # a limit that no loss can be below
     assert (staged.seen < BATCH).all()
 
 
 def test_a_batch_of_few_rows_has_no_looks(seen, problem):
     current, staged = start(seen, problem, 0.01, count=2 * FEWEST - 2)
-    staged.losses(current, propose(current), np.full((1, 40), -10.0))
+    candidates = propose(current)
+    limits = staged.losses(current, candidates) + 1e-9
+    staged.losses(current, candidates, limits)
     assert (staged.seen == 2 * FEWEST - 2).all()
+
+
+@pytest.mark.parametrize("kinds", ["inputs,units", "inputs"])
+@pytest.mark.parametrize("count", [1000, 3000])
+@pytest.mark.parametrize("depth", [(19, 33), (24,)])
+def test_what_is_rejected_by_certainty_is_above_its_limit(count, depth, kinds, seen, problem):
+    """Without a rate no decision changes, whatever the limits are; the rest keeps every bit."""
+    _, x, y = seen
+    model = MLP((N, *depth, 5), seed=1)
+    case = problem(model, kinds, (N,), 4, transposed=True)
+    weights = np.where(np.arange(case.sites.size) % N < 8, 1.0, -1.0)[None]
+    weights[0, N:] = 1.0  # all units
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(400):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x[:3000] * (torch.arange(N) < 8)), y[:3000]).backward()
+        optimizer.step()
+    current = state.new_state(weights, sharpness=np.inf)
+    evaluators = [FusedEvaluator(case.gated, CrossEntropy(), sorts_rows=sorts) for sorts in (False, True)]
+    share = []
+    for evaluator in evaluators:
+        evaluator.begin(x[:count], y[:count], current.position, np.inf)
+        plan = moves.move_plan(toggle=1.0, exchange=1.0)
+        candidates = moves.propose(current, 200, plan=plan, delta=4.0, sharpness=np.inf, seed=2, chains=CHAINS)
+        exact = evaluator.losses(current, candidates)
+        assert (evaluator.seen == count).all()
+        now = evaluator.current()[0]
+        for room in (-0.1 * now, 0.0, now):
+            limits = np.full((1, 200), now + room)
+            losses = evaluator.losses(current, candidates, limits)
+            early = evaluator.seen < count
+            np.testing.assert_array_equal(losses < limits, exact < limits)
+            assert (exact[early] > limits[early]).all()
+            np.testing.assert_array_equal(losses[~early], exact[~early])
+            assert early.any()
+            assert room <= 0.0 or not early.all()
+            if room == 0.0:
+                share.append(evaluator.seen.mean() / count)
+        # Control: a limit just above a candidate's own loss rejects nothing, one just below it nothing either: that is rounding.
+        for hair in (1e-9, -1e-9):
+            evaluator.losses(current, candidates, exact + hair)
+            assert (evaluator.seen == count).all()
+    if count >= SORTED:
+        assert share[1] < 0.8 * share[0]  # the highest losses first
 
 
 @pytest.mark.parametrize("early_reject", [0.02, 0.1])

@@ -8,6 +8,7 @@ Gumbel form of drawing without replacement with weights exp(-loss/T).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from mcprune.types import BoolArray, FloatArray, IntArray
 
 # One of so many kept items goes at once, since each is judged alone; of single weights, which can stand in for each other, fewer.
 PART, PART_GUESSED = 8, 32
+# So many toggles of a pool are evaluated with the same limits.
+LIMITED = 16
 
 
 def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatArray) -> IntArray:
@@ -32,18 +35,61 @@ def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatA
     return np.argsort(score, kind="stable")[:need]
 
 
+class Choice(NamedTuple):
+    """What is taken from the pool of each replica."""
+
+    needs: Sequence[int]  # how many toggles
+    temperature: FloatArray  # (R,)
+    uniforms: Sequence[FloatArray]  # of the noise on the losses
+
+    def noise(self, replica: int, part: slice) -> FloatArray:
+        """Return what is added to the losses of a part of a replica's toggles: T times Gumbel noise."""
+        warmth = float(self.temperature[replica])
+        uniforms = self.uniforms[replica][part]
+        return warmth * np.log(-np.log(uniforms)) if warmth > 0 else np.zeros(uniforms.size)
+
+    def limits(self, losses: FloatArray, known: int, part: slice) -> FloatArray:
+        """Return the losses (R, part) above which toggles cannot be taken any more, after the losses of the first `known`."""
+        width = part.stop - part.start
+        out = np.full((len(self.needs), width), np.inf)
+        for replica, need in enumerate(self.needs):
+            noise = self.noise(replica, part)
+            size = min(known, self.uniforms[replica].size)
+            if 0 < need <= size:
+                before = losses[replica, :size]
+                score = np.where(np.isfinite(before), before, np.inf) + self.noise(replica, slice(0, size))
+                out[replica, : noise.size] = np.partition(score, need - 1)[need - 1] - noise
+        return out
+
+
 def pool_losses(
-    current: state.ChainState, evaluator: Evaluator, drawn: Sequence[IntArray], at_once: int
+    current: state.ChainState,
+    evaluator: Evaluator,
+    drawn: Sequence[IntArray],
+    at_once: int,
+    choice: Choice | None = None,
 ) -> Parts[FloatArray]:
-    """Evaluate the toggles of a pool, and yield after each `at_once` of them; return their losses (R, largest pool of a replica)."""
+    """Evaluate the toggles of a pool, and yield after each `at_once` of them; return their losses (R, largest pool of a replica).
+
+    With a choice the loss of a toggle that cannot be taken any more may be an estimate above its limit: those that are taken are the
+    same.
+    """
     size = max(sites.size for sites in drawn)
     each = max(1, at_once // len(drawn)) if at_once else size
     losses = np.empty((len(drawn), size))
-    for first in range(0, size, each):
+    first = 0
+    while first < size:
         if first:
             yield
-        part = [sites[first : first + each] for sites in drawn]
-        losses[:, first : first + each] = evaluator.losses(current, toggles(current, part))
+        last = min(size, first + each)
+        start = first
+        while start < last:  # the limits of a few follow from those before them
+            stop = last if choice is None else min(last, start + LIMITED)
+            part = [sites[start:stop] for sites in drawn]
+            limits = None if choice is None or not start else choice.limits(losses, start, slice(start, stop))
+            losses[:, start:stop] = evaluator.losses(current, toggles(current, part), limits)
+            start = stop
+        first = last
     return losses
 
 
@@ -98,7 +144,9 @@ def enforce_count(
         needs.append(need)
     if not any(needs):
         return 0
-    losses = yield from pool_losses(current, evaluator, drawn, at_once)
+    # Only the cheapest are dropped, so the others need no exact loss; guesses keep all of them, and a layer may need further ones.
+    choice = None if guesses is not None or layers is not None else Choice(needs, warmth, noise)
+    losses = yield from pool_losses(current, evaluator, drawn, at_once, choice)
     if guesses is not None:
         now = evaluator.current()
         for replica, sites in enumerate(drawn):

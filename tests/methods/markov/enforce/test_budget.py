@@ -6,6 +6,7 @@ from scipy import stats
 
 from mcprune.chain import state
 from mcprune.methods.base import whole
+from mcprune.methods.markov.enforce import budget
 from mcprune.methods.markov.enforce.budget import cheapest, enforce_count, pool_losses
 
 N = 20
@@ -18,7 +19,7 @@ class Prices:
         self.prices = np.asarray(prices, dtype=float)
         self.asked = []
 
-    def losses(self, current, moves):
+    def losses(self, current, moves, limits=None):
         assert (moves.size == 1).all()
         sites = moves.sites[0, :, 0]
         np.testing.assert_array_equal(moves.weights[0, :, 0], -current.position[0, sites])
@@ -111,7 +112,7 @@ def test_at_a_temperature_a_site_is_dropped_with_its_boltzmann_weight():
 class Returns(Prices):
     """An evaluator whose loss of a toggle is the site's price, whether it is dropped or comes back."""
 
-    def losses(self, current, moves):
+    def losses(self, current, moves, limits=None):
         sites = moves.sites[0, :, 0]
         np.testing.assert_array_equal(moves.weights[0, :, 0], -current.position[0, sites])
         self.asked.append(sites.tolist())
@@ -155,3 +156,38 @@ def test_a_pool_is_evaluated_in_parts_of_the_given_size():
 
 def iter_values(parts):
     yield from parts
+
+
+class Limited(Prices):
+    """An evaluator that returns an estimate above the limit where the price is above it."""
+
+    def __init__(self, prices):
+        super().__init__(prices)
+        self.early = 0
+
+    def losses(self, current, moves, limits=None):
+        exact = super().losses(current, moves)
+        if limits is None:
+            return exact
+        self.early += int((exact > limits).sum())
+        return np.where(exact > limits, limits + 1e-3, exact)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
+@pytest.mark.parametrize("at_once", [0, 7])
+def test_limits_change_nothing_of_what_is_dropped(temperature, at_once, monkeypatch):
+    """The same sites go, from pools whose evaluator stops at the limits, at T = 0 and with noise."""
+    monkeypatch.setattr(budget, "LIMITED", 5)
+    for seed in range(20):
+        prices = np.random.default_rng(seed).normal(size=N)
+        kept = []
+        for kind in (Prices, Limited):
+            current, evaluator = start(), kind(prices)
+            for turn in range(6):
+                whole(enforce_count(
+                    current, evaluator, target=11, pool=N, temperature=temperature, sharpness=np.inf, seed=seed, block=turn,
+                    at_once=at_once,
+                ))  # fmt: skip
+            kept.append(current.position[0] > 0)
+        np.testing.assert_array_equal(*kept)
+        assert evaluator.early > 10
