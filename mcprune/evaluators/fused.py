@@ -251,7 +251,8 @@ class FusedEvaluator:
                 now = mlp_kernels.row_mean(base, self.shares, self.rows)
                 bounds = np.ascontiguousarray(limits[replica])
             if limits is not None and not looks.size:
-                bounds = bounds + CLEAR * self.error * np.maximum(1.0, np.maximum(abs(bounds), abs(now)))
+                size = np.where(np.isfinite(bounds), np.maximum(abs(bounds), abs(now)), 1.0)
+                bounds = bounds + CLEAR * self.error * np.maximum(1.0, size)
             move = moves.size[replica], moves.sites[replica], changed[replica]
             screen = bounds, now, looks, self._quantile
             threads = numba.get_num_threads()
