@@ -129,7 +129,9 @@ class BlockInfo(NamedTuple):
     costs: tuple[int, ...] = ()  # of the mask, in the units of the budget; empty where that is a count of sites
     cost_targets: tuple[int, ...] = ()  # cost(t)
     rejected_by_cost: int = 0  # proposals rejected unevaluated for a cost above cost(t), or an emptied group
-    spread: float = math.nan  # root mean square change of L_cla of what was evaluated, at a temperature only
+    spread: float = (
+        math.nan
+    )  # root mean square change of L_cla of what was evaluated (as far as it was), at a temperature only
     standard_error: float = math.nan  # of a paired loss difference on the evaluation rows, as measured last
     samples: tuple[Sample, ...] = ()  # some of the last candidates, to be shown
 

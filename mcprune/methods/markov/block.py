@@ -191,7 +191,10 @@ class ChainBlocks(Method[MarkovState]):
                 else self.cost_constraint.close(chain, candidates, rule.goal.limits)
             )
             limits = self.gates.limits(chain, law, candidates, left)
-            losses, ruled_out, evaluated = self.evaluation.losses(state.error, chain, candidates, limits)
+            learns = self.informed.learns(settings, rule)  # from the losses of what is rejected, too
+            losses, ruled_out, evaluated = self.evaluation.losses(
+                state.error, chain, candidates, limits, may_estimate=not learns
+            )
             if rule.temperature > 0:
                 is_known = ~ruled_out & (limits > self.evaluation.lower_bound)
                 tally.add_changes((losses - chain.cla[:, None])[is_known])
@@ -202,5 +205,5 @@ class ChainBlocks(Method[MarkovState]):
             tally.evaluated += evaluated
             tally.add(info, rung, ruled_out, closed)
             tally.add_samples(candidates, info, state.coldest)
-            if self.informed.learns(settings, rule):
+            if learns:
                 self.informed.count(state.informed, candidates, info, ruled_out)

@@ -106,8 +106,19 @@ class CheckedEvaluator:
         engine.set_loss(chain, cla, alpha=alpha, n=n, modified=modified)
         return int(cla.size)
 
-    def losses(self, state: ErrorState, chain: ChainState, candidates: moves.Moves, limits: FloatArray) -> Evaluated:
-        """Evaluate the candidates that their limits (R, K) do not rule out."""
+    def losses(
+        self,
+        state: ErrorState,
+        chain: ChainState,
+        candidates: moves.Moves,
+        limits: FloatArray,
+        *,
+        may_estimate: bool = True,
+    ) -> Evaluated:
+        """Evaluate the candidates that their limits (R, K) do not rule out.
+
+        With `may_estimate` the loss of one that is not accepted may be an estimate above its limit.
+        """
         is_open = limits > self.lower_bound
         empties = (
             np.zeros_like(is_open)
@@ -123,7 +134,8 @@ class CheckedEvaluator:
             here = is_open[:, chosen]
             if not here.all():  # open for another replica only: a null move costs nothing
                 part = part._replace(size=np.where(here, part.size, 0))
-            evaluated = self.evaluator.losses(chain, part, np.ascontiguousarray(limits[:, chosen]))
+            bounds = np.ascontiguousarray(limits[:, chosen]) if may_estimate else None
+            evaluated = self.evaluator.losses(chain, part, bounds)
             losses[:, chosen] = np.where(here, evaluated, losses[:, chosen])
             state.stated = self.evaluator.error
             if state.stated > 0:
