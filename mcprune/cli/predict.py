@@ -12,6 +12,7 @@ from typing import TextIO
 import numpy as np
 
 from mcprune.cli.parser import Parser
+from mcprune.data.formats.reading import TextOptions
 from mcprune.errors import FolderError
 from mcprune.report.terminal import write
 from mcprune.types import AnyArray
@@ -38,14 +39,20 @@ def predict(arguments: list[str]) -> int:
         default="auto",
         help="whether the first line holds names; auto: the run's names decide (default: auto)",
     )
+    parser.option("--separator", default="auto", help="character between the cells of a text table (default: auto)")
+    parser.option("--decimal", default="auto", help="its decimal mark: point or comma (default: auto)")
+    parser.option("--encoding", default="auto", help="its encoding, such as utf-8 or cp1252 (default: auto)")
     parser.option("--out", metavar="FILE.csv", help="where to write (default: standard output)")
     parser.option("--force", action="store_true", help="replace the file of --out if it exists (default: no)")
     parsed = parser.read(arguments)
-    predict_rows(parsed.folder, parsed.file, header=parsed.header, out=parsed.out, force=parsed.force)
+    text = TextOptions(parsed.header, parsed.separator, parsed.decimal, parsed.encoding)
+    predict_rows(parsed.folder, parsed.file, text=text, out=parsed.out, force=parsed.force)
     return 0
 
 
-def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | None = None, force: bool = False) -> None:
+def predict_rows(
+    folder: str, file: str, *, text: TextOptions | None = None, out: str | None = None, force: bool = False
+) -> None:
     """Classify the rows of a file with the pruned model of a run.
 
     Parameters
@@ -54,8 +61,8 @@ def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | Non
         The run's folder.
     file : str
         The new rows, see `mcprune.data.new_rows.read_rows`; columns that were dropped may be missing.
-    header : 'auto', 'yes' or 'no'
-        Whether the first line of a text table holds names.
+    text : TextOptions, optional
+        How a text table is written.
     out : str, optional
         The CSV file to write, in UTF-8, completely or not at all; by default standard output.
     force : bool
@@ -74,7 +81,7 @@ def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | Non
     from mcprune.storage.pruned_model import load
 
     model = load(folder)
-    rows = read_rows(file, model, model.columns.tolist(), header=header)
+    rows = read_rows(file, model, model.columns.tolist(), text=text)
     for note in rows.notes:
         print(f"note: {note}", file=sys.stderr)
     probabilities = np.asarray(model.predict_proba(rows.values))
@@ -83,9 +90,9 @@ def predict_rows(folder: str, file: str, *, header: str = "auto", out: str | Non
         return
     if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # the same bytes as with --out, whatever the locale
-    text = io.StringIO()
-    write_csv(text, probabilities, model.labels)
-    write(sys.stdout, text.getvalue())
+    content = io.StringIO()
+    write_csv(content, probabilities, model.labels)
+    write(sys.stdout, content.getvalue())
 
 
 def write_csv(stream: TextIO, probabilities: AnyArray, labels: tuple[object, ...]) -> None:

@@ -20,6 +20,7 @@ from mcprune.config.sections.retrain import Retrain
 from mcprune.config.sections.runtime import Runtime
 from mcprune.config.sections.settings import DataSettings, OwnModelSettings, RankSettings
 from mcprune.config.sections.train import Train
+from mcprune.data.formats.reading import Reading
 from mcprune.errors import ConfigError
 
 # Named sets of options, which explicit options override.
@@ -110,18 +111,20 @@ class Config(BaseModel):
         data, problem = self.data, self.problem
         grouped = [str(site) for group in (problem.groups or {}).values() for site in group.get("sites", ())]
         required = *(problem.must_keep or ()), *(problem.must_drop or ()), *grouped, problem.objective.partition(":")[2]
-        return DataSettings(
-            data.source,
-            data.target,
-            data.sample_weight,
-            data.header,
-            data.id_columns,
-            data.test,
-            data.validation,
-            data.scale,
-            required,
-            self.runtime.max_memory,
+        reading = Reading(
+            target=data.target,
+            header=data.header,
+            id_columns=data.id_columns,
+            required=required,
+            sample_weight=data.sample_weight,
+            separator=data.separator,
+            decimal=data.decimal,
+            encoding=data.encoding,
+            ignore=() if data.ignore is None else data.ignore,
+            split_by=data.split_by,
+            split_time=data.split_time,
         )
+        return DataSettings(data.source, reading, data.test, data.validation, data.scale, self.runtime.max_memory)
 
     def own_model_settings(self) -> OwnModelSettings:
         """Return how a model of the user is used."""

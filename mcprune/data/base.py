@@ -46,6 +46,10 @@ class Dataset:
         Sample weights, above 0; None where all rows count alike.
     file_width : int or None
         Columns of the table that it was read from, with the target and those that are no features; None where it was no table.
+    entities : ndarray of int64, shape (rows,), or None
+        Numbers of entities, such as patients, of which no two parts share one.
+    times : ndarray of float64, shape (rows,), or None
+        Training rows come before validation rows before test rows.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Dataset:
     weights: FloatArray | None = None
     doubts: tuple[ColumnNote, ...] = ()
     file_width: int | None = None
+    entities: IntArray | None = None
+    times: FloatArray | None = None
 
     @property
     def n_rows(self) -> int:

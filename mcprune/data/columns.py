@@ -1,4 +1,4 @@
-"""Columns of a table: whether the first line names them, which one is the target, and which only number the rows."""
+"""Columns of a table: which one is the target, and which only number the rows."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -12,9 +12,14 @@ from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
 TARGET_NAMES = ("target", "label", "class", "y")
-MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?"})
+# Names that are usual for classes, but that other columns have too.
+_USUAL_TARGET = re.compile(
+    r"(is[ _.-]?)?(targets|labels|classes|diagnosis|species|outcome|category|quality|response|result|status|type|survived|churn(ed)?"
+    r"|default(ed)?|disease|fraud|spam|income|grade|variety|genre|decision|verdict|genus|phenotype|condition|attack|purchased|approved)",
+    re.IGNORECASE,
+)
+_CLASSES = 30  # whole numbers of more values are counts or measurements rather than classes
 
-MIN_HEADER_NUMBERS = 5  # numbers in a constant step that count as a header where they do not start at 0
 MIN_COUNTED_ROWS = 10  # fewer rows that rise by a constant step may do so by chance
 _SAMPLE = 1_000  # rows that candidates are found in
 _COLUMNS = 1_024  # looked at together
@@ -40,174 +45,39 @@ def column_numbers(names: Iterable[str]) -> list[int] | None:
     return None if None in matches else [int(match[1]) for match in matches if match]
 
 
-def is_number(cell: str) -> bool:
-    """Return whether a cell of a text table is a number; '1_000', which Python reads, is not."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-# --- the header line
-
-
-class Header(NamedTuple):
-    """Whether the first line holds names, and a note where that is not beyond doubt."""
-
-    is_header: bool
-    note: str = ""
-
-
-def find_header(first: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]], target: str | None = None) -> Header:
-    """Decide whether the first line of an unknown table is a header.
-
-    Parameters
-    ----------
-    first : sequence of str
-        Its cells.
-    rows : callable
-        Returns the lines below; called only where the first line alone does not decide.
-    target : str, optional
-        Name of the target column that the user asks for.
-
-    Notes
-    -----
-    A line without numbers is a header, and so is one with the target's name. Numbers 0, 1, 2, ... are a header (pandas
-    writes them), and five or more numbers in another constant step too, unless the next line is alike. In a line of
-    numbers and texts the texts decide: the class of a row occurs in other rows as well, the name of a column does not.
-    """
-    cells = [cell.strip() for cell in first]
-    numbers = [cell for cell in cells if is_number(cell)]
-    if not numbers or target in cells:
-        return Header(True)
-    if len(numbers) == len(cells):
-        return _numbers_only(cells, rows)
-    texts = [i for i, cell in enumerate(cells) if cell and not is_number(cell) and cell.lower() not in MISSING]
-    if not texts or _repeats(cells, texts, rows):
-        return Header(False)
-    names = some(repr(cells[i]) for i in texts)
-    return Header(
-        True,
-        f"the first line is read as a header: {names} {'occurs' if len(texts) == 1 else 'occur'} in no row below. "
-        "If it is a row: --header no",
-    )
-
-
-def _numbers_only(cells: list[str], rows: Callable[[], Iterable[Sequence[str]]]) -> Header:
-    below = [row for row, _ in zip(rows(), range(_SAMPLE), strict=False)]
-    second = below[0] if below else None
-    is_even = _rises_evenly(cells) and (second is None or not _rises_evenly(second))
-    if is_even and cells[:2] == ["0", "1"]:
-        return Header(True)
-    text = f"the first line ({some(cells, 3)}) has only numbers and is read as a"
-    if is_even and len(cells) >= MIN_HEADER_NUMBERS:
-        return Header(True, f"{text} header, as they rise by a constant step. If it is a row: --header no")
-    if _is_far(cells, below):
-        return Header(True, f"{text} header, as they are far from those below. If it is a row: --header no")
-    if len(cells) >= MIN_HEADER_NUMBERS and _rises(cells) and second is not None and not _rises(second):
-        return Header(False, f"{text} row, though its numbers rise. If it is a header: --header yes")
-    return Header(False)
-
-
-def _is_far(cells: list[str], below: list[Sequence[str]]) -> bool:
-    """Return whether the first line's numbers are distinct and far outside of those below, in all columns but one.
-
-    Far is by more than the range of the column; the one may be the class.
-    """
-    table = [[float(cell) if is_number(cell) else np.nan for cell in row] for row in below if len(row) == len(cells)]
-    if len(table) < MIN_COUNTED_ROWS or len(cells) < 3 or len(set(cells)) < len(cells):
-        return False
-    first, values = np.array([float(cell) for cell in cells]), np.array(table)
-    is_known = np.isfinite(values)
-    low = np.where(is_known, values, np.inf).min(axis=0)
-    high = np.where(is_known, values, -np.inf).max(axis=0)
-    spread = np.maximum(high - low, 0)
-    is_near = (first >= low - spread) & (first <= high + spread)
-    return int(is_near.sum()) <= 1
-
-
-def _rises(cells: Sequence[str]) -> bool:
-    if len(cells) < 3 or not all(is_number(cell) for cell in cells):
-        return False
-    return bool((np.diff([float(cell) for cell in cells]) > 0).all())
-
-
-def _rises_evenly(cells: Sequence[str]) -> bool:
-    if not _rises(cells) or not all(float(cell).is_integer() for cell in cells):
-        return False
-    return len(set(np.diff([float(cell) for cell in cells]).tolist())) == 1
-
-
-def _repeats(cells: list[str], columns: list[int], rows: Callable[[], Iterable[Sequence[str]]]) -> bool:
-    """Return whether one of the first line's cells occurs again in its own column."""
-    return any(i < len(row) and row[i].strip() == cells[i] for row in rows() for i in columns)
-
-
-def known_header(
-    first: Sequence[str],
-    rows: Callable[[], Iterable[Sequence[str]]],
-    names: Sequence[str],
-    required: Sequence[str],
-    target: str | None,
-) -> Header:
-    """Decide whether the first line of new rows is a header, with the names that are known from a run.
-
-    Parameters
-    ----------
-    first, rows
-        As in `find_header`.
-    names, required : sequence of str
-        All feature columns of the run, and those that must be read.
-    target : str or None
-
-    Notes
-    -----
-    Names such as 900, 905, 910 look like a row. They are a header if all required names are present and the other
-    numbers are known names too, or if all names of the run are present. If the next line passes as well, as in a table
-    of ranks, the names must also be in the run's order.
-    """
-    cells = [cell.strip() for cell in first]
-    known = {*names, target} - {None}
-    numbers = [cell for cell in cells if is_number(cell)]
-    if not numbers or any(cell in known and not is_number(cell) for cell in cells):
-        return Header(True)
-    if len(numbers) < len(cells):
-        return find_header(first, rows)
-    if not _names_columns(cells, known, names, required):
-        return Header(False)
-    second = [cell.strip() for cell in next(iter(rows()), ())]
-    order = [name for name in names if name in cells]
-    if _names_columns(second, known, names, required) and [cell for cell in cells if cell in names] != order:
-        return Header(False)
-    text = f"the first line ({some(cells, 3)}) is read as a header, as it has names of the run's columns"
-    return Header(True, f"{text}. If it is a row: --header no")
-
-
-def _names_columns(cells: list[str], known: set[str | None], names: Sequence[str], required: Sequence[str]) -> bool:
-    if len(set(cells)) < len(cells):
-        return False
-    present = set(cells)
-    if present.issuperset(names):
-        return True
-    matches = sum(cell in known for cell in cells)
-    # A missing name is reported later: a row hardly has several of the run's names by chance.
-    return matches == len(cells) if present.issuperset(required) else matches >= max(2, (len(cells) + 1) // 2)
-
-
 # --- the target
 
 
-def target_column(path: Path, names: Sequence[str], target: str | None, *, is_named: bool = True) -> tuple[int, str]:
+def target_column(
+    path: Path,
+    names: Sequence[str],
+    target: str | None,
+    preview: Callable[[int], Sequence[object]],
+    *,
+    is_named: bool = True,
+) -> tuple[int, str]:
     """Return the index of the target column, and a note if it was chosen on the user's behalf.
 
-    Without a name it is the column called target, label, class or y (in any case) if just one of these
-    exists, else the last.
+    Parameters
+    ----------
+    path : Path
+    names : sequence of str
+    target : str or None
+        What the user says.
+    preview : callable
+        The cells of a column in the first rows, by its index.
+    is_named : bool
+        The file has the names.
+
+    Notes
+    -----
+    Without a name it is the column called target, label, class or y (in any case). Without such a column it is the last, unless one
+    with another name that is usual for classes, such as diagnosis or species, holds classes and the last does not: then it is that one.
 
     Raises
     ------
     DataError
-        No such column (the nearest name is suggested).
+        No such column (the nearest name is suggested), or several that may be meant.
     """
     if target is not None:
         if target not in names:
@@ -217,11 +87,44 @@ def target_column(path: Path, names: Sequence[str], target: str | None, *, is_na
                 f"{some(map(repr, names), 12)}.{hint}"
             )
         return list(names).index(target), ""
-    usual = [i for i, name in enumerate(names) if name.lower() in TARGET_NAMES]
-    if len(usual) == 1:
-        return usual[0], f"target = column {names[usual[0]]!r}, by its name"
-    reason = "no column is" if not usual else "more than one column is"
-    return len(names) - 1, f"target = the last column {names[-1]!r} ({reason} called {', '.join(TARGET_NAMES)})"
+    last = len(names) - 1
+    certain = [i for i, name in enumerate(names) if name.lower() in TARGET_NAMES]
+    if len(certain) == 1:
+        return certain[0], f"target = column {names[certain[0]]!r}, by its name"
+    usual = certain or [i for i, name in enumerate(names) if _is_usual_target(name) and holds_classes(preview(i))]
+    if last in usual and not certain:
+        return last, f"target = the last column {names[last]!r}, by its name and place. If not: --target COLUMN"
+    if len(usual) == 1 and not holds_classes(preview(last)):
+        return usual[0], (
+            f"target = column {names[usual[0]]!r}, by its name and content, not the last one, {names[last]!r}. If not: --target COLUMN"
+        )
+    if not is_named and holds_classes(preview(0)) and not holds_classes(preview(last)):
+        usual = [0]
+    if usual:
+        may_be = [names[i] for i in dict.fromkeys([*usual, last])]
+        raise DataError(
+            f"{path}: no target is named, and {some(map(repr, may_be))} may be it. Say which: --target {may_be[0]!r}, or another."
+        )
+    return (
+        last,
+        f"target = the last column {names[last]!r} (no column is called {', '.join(TARGET_NAMES)}). If not: --target COLUMN",
+    )
+
+
+def _is_usual_target(name: str) -> bool:
+    return bool(_USUAL_TARGET.fullmatch(name.strip()))
+
+
+def holds_classes(cells: Sequence[object]) -> bool:
+    """Return whether cells of a column may be classes: texts or whole numbers, of which at most half are different, or two."""
+    values = [str(cell).strip() for cell in cells if cell is not None and str(cell).strip()]
+    distinct = set(values)
+    if len(distinct) < 2 or len(distinct) > max(2, len(values) // 2):
+        return False
+    try:
+        return len(distinct) <= _CLASSES and all(float(each).is_integer() for each in distinct)
+    except ValueError:
+        return True
 
 
 # --- columns that are no measurements

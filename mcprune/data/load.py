@@ -1,86 +1,92 @@
 """Load what the user names: a known data set, a folder, a table, an archive; or take arrays and frames."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Unpack
 
 import numpy as np
 
 from mcprune.data.arrays import as_array, as_targets
 from mcprune.data.base import Dataset, ImageShape, assemble, flat_rows
 from mcprune.data.checks import nearest, some
-from mcprune.data.columns import Header, RowNumbers, column_names, find_header, row_numbers, target_column
-from mcprune.data.doubts import doubtful_columns
+from mcprune.data.columns import column_names, row_numbers
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import read_npz
-from mcprune.data.formats.frames import as_frame, frame_values, names_of, read_parquet
-from mcprune.data.formats.tables import Columns, Rows, read_csv, require_names
+from mcprune.data.formats.frames import as_frame, as_texts, frame_values, names_of
+from mcprune.data.formats.reading import Reading, ReadingOptions
 from mcprune.data.named import BUNDLED, NAMED, load_bundled, load_named
+from mcprune.data.table_files import (
+    TABLES,
+    TEXTS,
+    left_out,
+    load_table,
+    quoted,
+    refuse_two_orders,
+    with_doubts,
+    with_order,
+)
 from mcprune.data.weights import refuse_column, weight_column, with_weights
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray
 
 NAMES = (*BUNDLED, *NAMED)
 ALIASES = {"cifar10": "cifar-10"}
-TABLES = (".csv", ".tsv", ".parquet")
 _KINDS = (
     "a folder of IDX files (train-images-idx3-ubyte ...) or of CIFAR batches (data_batch_1.bin ...), "
-    "or a .csv, .tsv, .parquet or .npz (X, y) file"
+    f"or a {', '.join(TABLES)} or .npz (X, y) file"
 )
+# What to do with files of other kinds.
+_REMEDIES = {
+    (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"): "a spreadsheet. Save the sheet as CSV and give that file.",
+    (
+        ".gz",
+        ".zip",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".7z",
+        ".tar",
+        ".tgz",
+    ): "a compressed file. Unpack it and give the table in it.",
+    (
+        ".arff",
+        ".sav",
+        ".dta",
+        ".sas7bdat",
+        ".rds",
+        ".rdata",
+        ".json",
+        ".jsonl",
+        ".feather",
+        ".orc",
+        ".h5",
+        ".hdf5",
+        ".mat",
+    ): "a kind of table that mcprune does not read. Save it as CSV or parquet, or pass a frame from Python.",
+    (
+        ".pkl",
+        ".pickle",
+        ".joblib",
+    ): "a pickle, which may run any program, so it is never opened. Save the table as CSV or parquet.",
+}
 
 
 FROM_PYTHON = "arrays"  # `data` of a run on arrays from Python: a name that no loader knows
 
 
-class Reading(NamedTuple):
-    """How a table is read.
-
-    Attributes
-    ----------
-    target : str or None
-        The column that holds the class; of an .npz file, the array.
-    header : 'auto', 'yes' or 'no'
-        Whether the first line of a text table holds the columns' names.
-    id_columns : 'drop' or 'keep'
-        Columns that only number or name the rows: leave them out, or keep them as features. Arrays and frames with such
-        columns are refused under 'drop', since a mask's indices are those of their columns.
-    required : tuple of str
-        Columns that are features in any case.
-    sample_weight : str or None
-        The column that holds the rows' weights, which is then no feature; of an .npz file, the array.
-    """
-
-    target: str | None = None
-    header: str = "auto"
-    id_columns: str = "drop"
-    required: tuple[str, ...] = ()
-    sample_weight: str | None = None
-
-
-def load(
-    spec: str | os.PathLike[str],
-    *,
-    target: str | None = None,
-    header: str = "auto",
-    id_columns: str = "drop",
-    required: Sequence[str] = (),
-    sample_weight: str | None = None,
-) -> Dataset:
+def load(spec: str | os.PathLike[str], reading: Reading | None = None, **options: Unpack[ReadingOptions]) -> Dataset:
     """Load a data set.
 
     Parameters
     ----------
     spec : str or path
         One of `NAMES` (a file of the same name is reached as ./digits), a folder of IDX files or of CIFAR
-        binary batches, or a .csv, .tsv, .parquet or .npz file (arrays X and y).
-    target : str, optional
-        The target column of a table, or the target array of an .npz. By default of a table the column called
-        target, label, class or y if just one of these exists, else the last column; `notes` of the result say
-        which.
-    header, id_columns, required, sample_weight
-        See `Reading`.
+        binary batches, a table (.csv, .tsv, .txt, .parquet, ...), or an .npz file (arrays X and y).
+    reading : Reading, optional
+    **options
+        Fields of the `Reading` by name, such as target="species". Which column is the target of a table where none is named:
+        see `mcprune.data.columns.target_column`; `notes` of the result say it.
 
     Returns
     -------
@@ -91,32 +97,43 @@ def load(
     DataError
         Missing, empty, broken or unfit for classification, with the cause and the remedy.
     ConfigError
-        A `target`, or a column of weights, for a data set that has no named columns; a `header` or `id_columns` for what is no table.
+        A `target`, or a column of weights, for a data set that has no named columns; options of tables for what is no table.
     """
+    reading = (Reading() if reading is None else reading)._replace(**options)
+    refuse_two_orders(reading)
     text = ALIASES.get(os.fspath(spec), os.fspath(spec))
     if text in NAMES:
-        _no_target(text, target)
-        _no_table(text, header=header, id_columns=id_columns)
-        refuse_column(text, sample_weight)
+        _refuse_options(text, reading)
         return load_bundled(text) if text in BUNDLED else load_named(text)
-    reading = Reading(target, header, id_columns, tuple(required), sample_weight)
     path = existing(text)
     name = path.stem if path.is_file() else path.resolve().name
     suffix = path.suffix.lower()
     if path.is_dir():
-        _no_target(text, target)
-        _no_table(text, header=header, id_columns=id_columns)
-        refuse_column(text, sample_weight)
+        _refuse_options(text, reading)
         return _load_folder(path, name)
     if suffix in TABLES:
-        return _load_table(path, reading).renamed(name)
+        if suffix not in TEXTS:
+            _refuse(
+                text,
+                reading,
+                ("header", "separator", "decimal", "encoding"),
+                "is no text table",
+                "csv, tsv and the like",
+            )
+        return load_table(path, reading).renamed(name)
     if suffix == ".npz":
-        _no_table(text, header=header)
-        classes = target or "y"
-        arrays = read_npz(path, ("X", classes) if sample_weight is None else ("X", classes, sample_weight))
+        others = [name for name in reading.options_of_tables() if name != "id_columns"]
+        _refuse(text, reading, others, "is no table", "tables")
+        classes, weights = reading.target or "y", reading.sample_weight
+        arrays = read_npz(path, ("X", classes) if weights is None else ("X", classes, weights))
         features, shape = flat_rows(str(path), np.atleast_1d(arrays["X"]))
-        dataset = _from_rows(str(path), features, arrays[classes], None, reading, image_shape=shape, target_name=target)
-        return (dataset if sample_weight is None else with_weights(dataset, arrays[sample_weight])).renamed(name)
+        dataset = _from_rows(
+            str(path), features, arrays[classes], None, reading, image_shape=shape, target_name=reading.target
+        )
+        return (dataset if weights is None else with_weights(dataset, arrays[weights])).renamed(name)
+    for suffixes, remedy in _REMEDIES.items():
+        if suffix in suffixes:
+            raise DataError(f"{path}: {remedy}")
     raise DataError(f"{path}: not a kind of file that mcprune reads. Give one of {', '.join(NAMES)}, {_KINDS}.")
 
 
@@ -149,20 +166,21 @@ def existing(text: str) -> Path:
     raise DataError(f"{text!r} does not exist.{nearest(text, NAMES)} Give one of {', '.join(NAMES)}, {_KINDS}.")
 
 
-def _no_target(text: str, target: str | None) -> None:
-    if target is not None:
+def _refuse_options(text: str, reading: Reading) -> None:
+    """Refuse options of tables for data of a fixed form."""
+    if reading.target is not None:
         raise ConfigError(
-            f"target={target!r}, but {text!r} has its classes fixed. Leave target out; it names a column of a table."
+            f"target={reading.target!r}, but {text!r} has its classes fixed. Leave target out; it names a column of a table."
         )
+    _refuse(text, reading, reading.options_of_tables(), "is no table", "tables")
+    refuse_column(text, reading.sample_weight)
 
 
-def _no_table(text: str, *, header: str = "auto", id_columns: str = "drop") -> None:
-    """Refuse options of tables for what is none."""
-    for name, value, usual in (("header", header, "auto"), ("id_columns", id_columns, "drop")):
-        if value != usual:
-            raise ConfigError(
-                f"{name}={value!r}, but {text!r} is no table. Leave {name} out; it is for csv and tsv files."
-            )
+def _refuse(text: str, reading: Reading, names: Iterable[str], why: str, whose: str) -> None:
+    """Refuse some of the options of tables."""
+    for name, value in reading.options_of_tables().items():
+        if name in names:
+            raise ConfigError(f"{name}={value!r}, but {text!r} {why}. Leave {name} out; it is for {whose}.")
 
 
 def _load_folder(path: Path, name: str) -> Dataset:
@@ -180,72 +198,13 @@ def _load_folder(path: Path, name: str) -> Dataset:
     raise DataError(f"{path}: no data set in this folder: {content}. Give {_KINDS}.")
 
 
-def _load_table(path: Path, reading: Reading) -> Dataset:
-    notes: list[str] = []
-
-    def header_of(first: list[str], rows: Rows) -> Header:
-        if reading.header != "auto":
-            return Header(reading.header == "yes")
-        header = find_header(first, rows, reading.target)
-        notes.extend([header.note] if header.note else [])
-        return header
-
-    def choose(names: list[str], is_named: bool) -> Columns:
-        require_names(path, names)
-        weights = None
-        if reading.sample_weight is not None:
-            weights = weight_column(path, names, reading.sample_weight, reading.target)
-        others = [i for i in range(len(names)) if i != weights]
-        place, note = target_column(path, [names[i] for i in others], reading.target, is_named=is_named)
-        notes.extend([note] if note else [])
-        return Columns(
-            [i for i in others if i != others[place]],
-            others[place],
-            skips_identifiers=reading.id_columns == "drop",
-            weights=weights,
-        )
-
-    is_parquet = path.suffix.lower() == ".parquet"
-    table = read_parquet(path, choose) if is_parquet else read_csv(path, header_of, choose)
-    assert table.targets is not None  # `choose` always names one
-    numbers = row_numbers(table.names, table.features)
-    out = _left_out(numbers, table.names, reading)
-    left_out = [*table.identifiers, *(table.names[j] for j in out)]
-    if left_out:
-        notes.append(
-            f"left out, as {'it only numbers or names' if len(left_out) == 1 else 'they only number or name'} the rows: "
-            f"{_columns(left_out)}. If that is a measurement: --id-columns keep, or --must-keep"
-        )
-    names = [name for j, name in enumerate(table.names) if j not in out]
-    features = np.delete(table.features, out, axis=1) if out else table.features
-    dataset = assemble(str(path), features, table.targets, feature_names=names, target_name=table.target_name)
-    dataset = _with_doubts(dataset, names, notes, reading.required, [table.names[j] for j in numbers.possible])
-    dataset = replace(dataset, file_width=table.width)
-    return dataset if table.weights is None else with_weights(dataset, table.weights)
-
-
-def _left_out(numbers: RowNumbers, names: Sequence[str], reading: Reading) -> list[int]:
-    """Return the columns to leave out because they number the rows; none if no other column would be left."""
-    if reading.id_columns == "keep":
-        return []
-    out = [j for j in numbers.certain if names[j] not in reading.required]
-    return out if len(out) < len(names) else []
-
-
-def _with_doubts(
-    dataset: Dataset, names: Sequence[str], notes: Sequence[str], required: Sequence[str], identifiers: Sequence[str]
-) -> Dataset:
-    """Return the Dataset of a table with notes on doubtful columns; `identifiers` may number the rows."""
-    doubts = doubtful_columns(names, dataset.features, dataset.targets, mentioned=required, identifiers=identifiers)
-    return replace(dataset, notes=tuple(notes), doubts=doubts)
-
-
 def from_arrays(
     X: object,
     y: object,
     *,
     name: str = FROM_PYTHON,
     feature_names: Sequence[str] | None = None,
+    reading: Reading | None = None,
     id_columns: str = "drop",
     required: Sequence[str] = (),
     sample_weight: object = None,
@@ -260,10 +219,12 @@ def from_arrays(
         str, int, bool or float.
     name : str
     feature_names : sequence of str, optional
+    reading : Reading, optional
+        Columns of a frame X with a role of their own: they are then no features, and a mask's indices do not count them.
     id_columns, required
-        See `Reading`.
+        In place of `reading`: see there.
     sample_weight : array-like (rows,), series, or name of a column of a frame X, optional
-        The rows' weights. A column of X is then no feature, and a mask's indices do not count it.
+        The rows' weights; goes before that of `reading`.
 
     Raises
     ------
@@ -272,19 +233,35 @@ def from_arrays(
     ConfigError
         A name of a column, but X is no frame.
     """
-    frame = as_frame(name, X)
+    if reading is None:
+        reading = Reading(id_columns=id_columns, required=tuple(required))
     if isinstance(sample_weight, str):
-        if frame is None:
-            refuse_column(f"an X of type {type(X).__name__}", sample_weight)
-        else:
-            place = weight_column(name, names_of(frame), sample_weight, None)
-            sample_weight = frame.get_column(frame.columns[place])
-            frame = frame.drop(frame.columns[place])
-    if frame is not None:
-        features: AnyArray = frame_values(name, frame)
-        feature_names = names_of(frame) if feature_names is None else feature_names
+        reading, sample_weight = reading._replace(sample_weight=sample_weight), None
+    if sample_weight is not None:
+        reading = reading._replace(sample_weight=None)
+    refuse_two_orders(reading)
+    frame = as_frame(name, X)
+    entities = times = None
+    if frame is None:
+        refuse_columns(f"an X of type {type(X).__name__}", reading)
+        features: AnyArray = as_array(name, X)
     else:
-        features = as_array(name, X)
+        taken = [
+            None
+            if column is None
+            else frame.get_column(frame.columns[weight_column(name, names_of(frame), column, None, role)])
+            for column, role in (
+                (reading.sample_weight, "for the sample weights"),
+                (reading.split_by, "to split by"),
+                (reading.split_time, "of times"),
+            )
+        ]
+        sample_weight = taken[0] if sample_weight is None else sample_weight
+        entities, times = (None if column is None else as_texts(column) for column in taken[1:])
+        roles = (reading.sample_weight, reading.split_by, reading.split_time, *reading.ignore)
+        frame = frame.drop([column for column in frame.columns if str(column) in roles])
+        features = frame_values(name, frame)
+        feature_names = names_of(frame) if feature_names is None else feature_names
     features, shape = flat_rows(name, features)
     targets, target_name = as_targets(name, y)
     dataset = _from_rows(
@@ -292,11 +269,23 @@ def from_arrays(
         features,
         targets,
         feature_names,
-        Reading(id_columns=id_columns, required=tuple(required)),
+        reading,
         image_shape=shape,
         target_name=target_name,
     )
+    dataset = with_order(dataset, reading, entities, times)
     return dataset if sample_weight is None else with_weights(dataset, sample_weight)
+
+
+def refuse_columns(what: str, reading: Reading) -> None:
+    """Refuse names of columns for rows that have none."""
+    refuse_column(what, reading.sample_weight)
+    for name, value in (("split_by", reading.split_by), ("split_time", reading.split_time), ("ignore", reading.ignore)):
+        if value:
+            raise ConfigError(
+                f"{name}={value!r} names a column that is no feature, and {what} has none. Give a file or a frame, or a Dataset with "
+                "entities or times."
+            )
 
 
 def _from_rows(
@@ -317,16 +306,12 @@ def _from_rows(
     names = column_names(features.shape[1]) if feature_names is None else [str(each) for each in feature_names]
     dataset = assemble(name, features, targets, feature_names=names, target_name=target_name)
     numbers = row_numbers(names, features)
-    out = _left_out(numbers, names, reading)
+    out = left_out(numbers, names, reading)
     if out:
         first = out[0]
         raise DataError(
-            f"{name}: {_columns([names[j] for j in out])} only numbers the rows ({some(features[:3, first], 3)}, ...), "
+            f"{name}: {quoted([names[j] for j in out])} only numbers the rows ({some(features[:3, first], 3)}, ...), "
             f"which carries no information. Remove it, such as with numpy.delete(X, {first}, axis=1) or "
             f"X.drop(columns={names[first]!r}); or pass id_columns='keep' if it is one."
         )
-    return _with_doubts(dataset, names, (), reading.required, [names[j] for j in numbers.possible])
-
-
-def _columns(names: Sequence[str]) -> str:
-    return f"column{'' if len(names) == 1 else 's'} {some(map(repr, names), 4)}"
+    return with_doubts(dataset, names, (), reading.required, [names[j] for j in numbers.possible])

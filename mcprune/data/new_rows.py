@@ -9,12 +9,16 @@ import numpy as np
 
 from mcprune.data.base import ImageShape, flat_rows
 from mcprune.data.checks import as_features, nearest, some
-from mcprune.data.columns import Header, column_numbers, known_header
+from mcprune.data.columns import column_numbers
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import array_names, read_npy, read_npz
 from mcprune.data.formats.frames import as_frame, frame_values, names_of, read_parquet
-from mcprune.data.formats.tables import Columns, Rows, read_csv
-from mcprune.data.load import TABLES, existing
+from mcprune.data.formats.header import Header, known_header
+from mcprune.data.formats.reading import TextOptions
+from mcprune.data.formats.tables import Columns, Preview, Rows, text_in_feature
+from mcprune.data.formats.text_tables import read_text_table
+from mcprune.data.load import existing
+from mcprune.data.table_files import TABLES
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray
 
@@ -55,22 +59,26 @@ class NewRows(NamedTuple):
 
 
 def read_rows(
-    path: str | os.PathLike[str], layout: Layout, columns: Sequence[int] | None = None, *, header: str = "auto"
+    path: str | os.PathLike[str],
+    layout: Layout,
+    columns: Sequence[int] | None = None,
+    *,
+    text: TextOptions | None = None,
 ) -> NewRows:
     """Read rows of a file for prediction.
 
     Parameters
     ----------
     path : path
-        A .csv, .tsv or .parquet file: its columns are matched by name, in any order; the target and other columns are
+        A table (.csv, .tsv, .txt, .parquet, ...): its columns are matched by name, in any order; the target and other columns are
         ignored. Without a header it must have the N columns in order, or all columns of the original file without a
         header, or only the required ones in order. A .npz (array X) or .npy file, one IDX file of images (or .gz), one
         CIFAR batch: N columns, or only the required ones.
     layout : Layout
     columns : sequence of int, optional
         The required feature columns; by default all.
-    header : 'auto', 'yes' or 'no'
-        Whether the first line of a text table holds names; by default its content decides, given the known names.
+    text : TextOptions, optional
+        How a text table is written. Whether its first line is a header is decided given the known names, unless it is said here.
 
     Raises
     ------
@@ -86,7 +94,7 @@ def read_rows(
     if file.is_dir():
         raise DataError(f"{file}: a folder. Give one file of rows: a table, .npz, .npy, IDX images or a CIFAR .bin.")
     if suffix in TABLES:
-        values = _read_table(file, layout, names, header, notes)
+        values = _read_table(file, layout, names, TextOptions() if text is None else text, notes)
     elif suffix in (".npz", ".npy"):
         values = _pick(str(file), flat_rows(str(file), np.atleast_1d(_archive(file)))[0], layout, chosen)
     elif suffix == ".bin":
@@ -185,15 +193,15 @@ def _archive(file: Path) -> AnyArray:
     return read_npz(file, (only,))[only]
 
 
-def _read_table(file: Path, layout: Layout, names: Sequence[str], header: str, notes: list[str]) -> AnyArray:
+def _read_table(file: Path, layout: Layout, names: Sequence[str], text: TextOptions, notes: list[str]) -> AnyArray:
     def header_of(first: list[str], rows: Rows) -> Header:
-        if header != "auto":
-            return Header(header == "yes")
+        if text.header != "auto":
+            return Header(text.header == "yes")
         decision = known_header(first, rows, layout.feature_names, names, layout.target_name)
         notes.extend([decision.note] if decision.note else [])
         return decision
 
-    def choose(present: list[str], is_named: bool) -> Columns:
+    def choose(present: list[str], is_named: bool, _: Preview) -> Columns:
         if is_named:
             return Columns(_by_name(file, present, names), None)
         if len(present) == len(names) < len(layout.feature_names):
@@ -201,8 +209,13 @@ def _read_table(file: Path, layout: Layout, names: Sequence[str], header: str, n
         return Columns(_places(file, len(present), layout, names), None)
 
     if file.suffix.lower() == ".parquet":
-        return read_parquet(file, choose, least=1).features
-    return read_csv(file, header_of, choose, least=1).features
+        table = read_parquet(file, choose, least=1)
+    else:
+        table = read_text_table(file, text, header_of, choose, least=1)
+    for column in table.texts:
+        raise text_in_feature(file, table.names[column.feature], column.row, column.values[0])
+    notes[:0] = table.notes
+    return table.features
 
 
 def _by_name(where: object, present: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -5,24 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape
-from mcprune.data.checks import some
 from mcprune.data.doubts import ColumnNote
+from mcprune.data.parts.entities import STRETCHES, stretches
+from mcprune.data.parts.split import Parts, split
 from mcprune.data.scale import Scaler, fit_scaler
 from mcprune.data.targets import Label
-from mcprune.errors import ConfigError, DataError
-from mcprune.random import Stream, generator
-from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
-
-
-class Parts(NamedTuple):
-    """Row indices of the three parts; together every row once.
-
-    Each is sorted, but where all rows train: then they stand in canonical order.
-    """
-
-    train: IntArray
-    validation: IntArray
-    test: IntArray
+from mcprune.types import Float32Array, FloatArray, IntArray
 
 
 class Rows(NamedTuple):
@@ -38,12 +26,15 @@ class Rows(NamedTuple):
         Sample weights, above 0; None where all rows count alike.
     groups : ndarray of int64, shape (rows,), or None
         For objectives that compare groups. Of the training part alone.
+    entities : ndarray of int64, shape (rows,), or None
+        Rows of one number stay in one fold: those of one entity, or of one stretch of time. Not of the test part.
     """
 
     features: Float32Array
     targets: IntArray
     weights: FloatArray | None = None
     groups: IntArray | None = None
+    entities: IntArray | None = None
 
 
 class Splits(NamedTuple):
@@ -113,8 +104,12 @@ class Splits(NamedTuple):
         x = base if is_view else np.concatenate([train.features, validation.features])
         assert x is not None
         parts = [part.weights for part in (train, validation) if part.weights is not None]
+        entities = [part.entities for part in (train, validation) if part.entities is not None]
         return Rows(
-            x, np.concatenate([train.targets, validation.targets]), np.concatenate(parts) if self.is_weighted else None
+            x,
+            np.concatenate([train.targets, validation.targets]),
+            np.concatenate(parts) if self.is_weighted else None,
+            entities=np.concatenate(entities) if entities else None,
         )
 
 
@@ -138,6 +133,7 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
     targets = [np.ascontiguousarray(dataset.targets[rows]) for rows in parts]
     weights = [None if dataset.weights is None else np.ascontiguousarray(dataset.weights[rows]) for rows in parts]
     train, validation_rows, tested = (Rows(*part) for part in zip(features, targets, weights, strict=True))
+    train, validation_rows = _with_entities(dataset, parts, train, validation_rows)
     return Splits(
         train=train,
         validation=validation_rows,
@@ -155,6 +151,18 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
     )
 
 
+def _with_entities(dataset: Dataset, parts: Parts, train: Rows, validation: Rows) -> tuple[Rows, Rows]:
+    """Return the rows with what stays in one fold, where there is such."""
+    if dataset.entities is not None:
+        of_train, of_validation = dataset.entities[parts.train], dataset.entities[parts.validation]
+    elif dataset.times is not None:
+        of_train = stretches(dataset.times[parts.train])
+        of_validation = STRETCHES + stretches(dataset.times[parts.validation])
+    else:
+        return train, validation
+    return train._replace(entities=of_train), validation._replace(entities=of_validation)
+
+
 def canonical_order(dataset: Dataset) -> IntArray:
     """Return the order of the rows by class, then by the bytes of their values; equal rows by their weights."""
     features = dataset.features
@@ -167,106 +175,3 @@ def canonical_order(dataset: Dataset) -> IntArray:
     for key in keys:  # from the last key to the first: each sort is stable
         order = order[np.argsort(key[order], kind="stable")]
     return order
-
-
-def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Parts:
-    """Split the rows into training, validation and test part, every class in its own proportion.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        If it has `test_rows` these are the test part, whatever `test` is, and `validation` is a fraction of the
-        others.
-    seed : int, at least 0
-    validation, test : float
-        Fractions of the rows, at least 0, together below 1. A fraction of 0 gives an empty part.
-
-    Returns
-    -------
-    Parts
-        Every class has at least one training row, and one test row if rows are split off for the test; a class of two
-        rows then has none for validation.
-
-    Raises
-    ------
-    ConfigError
-        A fraction or seed out of range.
-    DataError
-        Too few rows: a part would hold fewer rows than there are classes, or a class has no row to train on.
-    """
-    _check_fraction("validation", validation)
-    _check_fraction("test", test)
-    test_rows = dataset.test_rows
-    if validation + (0.0 if test_rows is not None else test) >= 1:
-        raise ConfigError(
-            f"validation={validation} and test={test} leave no rows to train on. Choose them so that their "
-            "sum is below 1."
-        )
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ConfigError(f"seed={seed!r} is not a whole number of at least 0. Choose one such as 0.")
-    free = np.ones(dataset.n_rows, dtype=np.bool_)
-    if test_rows is not None:
-        free[test_rows] = False
-    n_free = int(free.sum())
-    classes = dataset.n_classes
-    counts = np.bincount(dataset.targets[free], minlength=classes)
-    if (counts == 0).any():
-        lacking = some(repr(dataset.labels[i]) for i in np.flatnonzero(counts == 0))
-        raise DataError(
-            f"{dataset.name}: no training row has the class {lacking}, only the test part has it. Add rows or "
-            "remove the class."
-        )
-    n_test = _allocate(counts, test, counts - 1) if test_rows is None else np.zeros_like(counts)
-    n_validation = _allocate(counts, validation, counts - n_test - 1)
-    if test_rows is None:
-        _check_size(dataset, "test", test, n_test, n_free)
-    _check_size(dataset, "validation", validation, n_validation, n_free)
-    order = _shuffled_by_class(dataset.targets, free, seed)
-    first = np.cumsum(counts) - counts
-    rank = np.arange(n_free) - first[dataset.targets[order]]  # the place of each row within its class
-    of_class = dataset.targets[order]
-    is_test: BoolArray = rank < n_test[of_class]
-    is_validation: BoolArray = ~is_test & (rank < (n_test + n_validation)[of_class])
-    return Parts(
-        train=np.sort(order[~is_test & ~is_validation]),
-        validation=np.sort(order[is_validation]),
-        test=np.sort(order[is_test] if test_rows is None else test_rows),
-    )
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 <= value < 1:  # also refuses NaN
-        raise ConfigError(f"{name}={value} is not a fraction of the rows. Choose 0 <= {name} < 1.")
-
-
-def _check_size(dataset: Dataset, part: str, fraction: float, sizes: IntArray, rows: int) -> None:
-    classes = dataset.n_classes
-    if fraction == 0 or (round(fraction * rows) >= classes and sizes.any()):
-        return
-    enough = np.ceil(1000 * classes / rows) / 1000
-    remedy = f", or choose {part} of at least {enough}" if fraction < enough < 0.5 else ""
-    raise DataError(
-        f"{dataset.name}: {rows} rows of {classes} classes are too few: {part}={fraction} gives "
-        f"{min(round(fraction * rows), int(sizes.sum()))} rows, where every class should have one and keep "
-        "one to train on. "
-        f"Add rows{remedy}."
-    )
-
-
-def _shuffled_by_class(targets: IntArray, free: BoolArray, seed: int) -> IntArray:
-    # Sorting by uniforms needs only numpy's doubles, which change less between its versions than its shuffles.
-    rows = np.flatnonzero(free)
-    keys: FloatArray = generator(seed, Stream.SPLIT).random(len(targets))[rows]
-    return rows[np.lexsort((keys, targets[rows]))].astype(np.int64)
-
-
-def _allocate(counts: IntArray, fraction: float, most: IntArray) -> IntArray:
-    """Return the rows of each class for a part: by largest remainders, then at least 1 (if `most` allows), at most `most`."""
-    if fraction == 0:
-        return np.zeros_like(counts)
-    ideal = counts * fraction
-    base = np.floor(ideal).astype(np.int64)
-    left = max(round(float(ideal.sum())) - int(base.sum()), 0)
-    base[np.argsort(base - ideal, kind="stable")[:left]] += 1
-    allocated: IntArray = np.clip(base, np.minimum(1, most), most)
-    return allocated

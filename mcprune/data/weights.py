@@ -108,10 +108,14 @@ def _rows_of(dataset: Dataset, rows: AnyArray) -> Dataset:
         targets=targets.astype(np.int64),
         labels=tuple(dataset.labels[label] for label in present),
         test_rows=test_rows,
+        entities=None if dataset.entities is None else dataset.entities[rows],
+        times=None if dataset.times is None else dataset.times[rows],
     )
 
 
-def weight_column(where: object, names: Sequence[str], column: str, target: str | None) -> int:
+def weight_column(
+    where: object, names: Sequence[str], column: str, target: str | None, role: str = "for the sample weights"
+) -> int:
     """Return the index of the column that holds the weights.
 
     Raises
@@ -127,7 +131,7 @@ def weight_column(where: object, names: Sequence[str], column: str, target: str 
         )
     if column not in names:
         raise DataError(
-            f"{where}: no column {column!r} for the sample weights.{nearest(column, names)} The columns are: "
+            f"{where}: no column {column!r} {role}.{nearest(column, names)} The columns are: "
             f"{some(map(repr, names), 12)}."
         )
     return list(names).index(column)

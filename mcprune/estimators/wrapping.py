@@ -66,7 +66,13 @@ def search_estimator(
     if not isinstance(config.problem.keep, int):
         raise ConfigError(f"keep={config.problem.keep!r}, but a number of columns is needed; give keep one number")
     sites, keep = rows.features.shape[1], config.problem.keep
-    folds = split_rows(rows.targets, "held-out", fraction=config.chain.eval_fraction, folds=1, seed=config.runtime.seed)
+    folds = split_rows(
+        rows.targets,
+        "held-out",
+        fraction=config.chain.eval_fraction,
+        folds=1,
+        seed=config.runtime.seed,
+    )
     (fit,), (judge,) = folds
     parts = [
         (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])

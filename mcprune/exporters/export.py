@@ -214,18 +214,14 @@ def _rows(source: Source, source_rows: str | os.PathLike[str] | AnyArray | None)
     reason = "the model was given without its data"
     if source.folder is not None:
         try:
-            asked = make_config(**read_options(source.folder / CONFIG)).data
+            asked = make_config(**read_options(source.folder / CONFIG)).data_settings()
+            reading = asked.reading._replace(required=small.feature_names)
+            if reading.sample_weight == FROM_ARRAY:
+                reading = reading._replace(sample_weight=None)
             if asked.source == FROM_PYTHON:
                 reason = "the run's data came from Python"
             else:
-                data = load_data(
-                    asked.source,
-                    target=asked.target,
-                    header=asked.header,
-                    id_columns=asked.id_columns,
-                    required=small.feature_names,
-                    sample_weight=None if asked.sample_weight == FROM_ARRAY else asked.sample_weight,
-                )
+                data = load_data(asked.source, reading)
                 fits = data.feature_names == small.feature_names and data.labels == small.labels
                 if fits:
                     return _of_data(small, data)

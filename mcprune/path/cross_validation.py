@@ -45,6 +45,8 @@ class Rows(NamedTuple):
         Of each row in a mean; the sum is 1.
     is_fresh : ndarray of bool, shape (rows,)
         No search has used the row.
+    entities : ndarray of int64, shape (rows,), or None
+        Rows of one number stay in one fold.
     """
 
     features: Float32Array
@@ -52,6 +54,7 @@ class Rows(NamedTuple):
     weights: FloatArray | None
     share: FloatArray
     is_fresh: BoolArray
+    entities: IntArray | None = None
 
 
 def scored_rows(splits: Splits, seed: int) -> Rows:
@@ -65,11 +68,16 @@ def scored_rows(splits: Splits, seed: int) -> Rows:
     weights = None
     if splits.train.weights is not None:
         weights = np.concatenate([np.asarray(part.weights, np.float64) for part in parts])
+    rows = None
     if len(y) > MOST_ROWS:
         rows = np.sort(generator(seed, Stream.PATH_ROWS).choice(len(y), MOST_ROWS, replace=False))
         x, y, is_fresh = x[rows], y[rows], is_fresh[rows]
         weights = None if weights is None else weights[rows]
-    return Rows(x, y, weights, row_shares(weights, is_fresh), is_fresh)
+    entities = None
+    if splits.train.entities is not None:
+        entities = np.concatenate([np.asarray(part.entities, np.int64) for part in parts])
+        entities = entities if rows is None else entities[rows]
+    return Rows(x, y, weights, row_shares(weights, is_fresh), is_fresh, entities)
 
 
 def cross_validate(rows: Rows, masks: Sequence[BoolArray], *, seed: int, number: int, effort: float = 1.0) -> Scores:
@@ -87,7 +95,7 @@ def cross_validate(rows: Rows, masks: Sequence[BoolArray], *, seed: int, number:
         Times the usual number of steps.
     """
     draw = generator(seed, Stream.PATH_FOLDS, number)
-    fold = balanced_folds(rows.targets, draw)
+    fold = balanced_folds(rows.targets, draw, rows.entities)
     fold[rows.is_fresh] = FOLDS
     steps = round(effort * max(LEAST_STEPS, min(STEPS, STEPS_A_ROW * len(rows.targets))))
     batches = draw_batches(fold, rows.weights, steps, draw)

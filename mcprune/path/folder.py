@@ -115,7 +115,7 @@ def load_path(folder: str | Path) -> PathResult:
     options = read_json(place, CURVE)["options"]
     config = make_config(**{**options, "keep" if curve.unit == "sites" else curve.unit: curve.levels[0].level})
     asked = config.data_settings()
-    if asked.source == FROM_PYTHON or asked.sample_weight == FROM_ARRAY:
+    if asked.source == FROM_PYTHON or asked.reading.sample_weight == FROM_ARRAY:
         raise ConfigError(
             f"The rows of the path in {str(folder)!r} came from Python and are not in its folder. Use the PathResult there."
         )

@@ -23,7 +23,6 @@ from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
 from mcprune.storage.result_events import Playoff, Standing
 from mcprune.training.cross_validation.out_of_fold import (
-    FOLDS,
     FRESH_ROWS,
     LEAST_STEPS,
     MOST_ROWS,
@@ -72,6 +71,7 @@ def play_finalists(
         seconds=max(LEAST_SECONDS, TIME_SHARE * plan.runtime.search_time),
         recorded=recorded,
         fresh=data.validation if len(data.validation.targets) else None,
+        entities=data.train.entities,
     )
 
 
@@ -87,6 +87,7 @@ def play(
     seconds: float = math.inf,
     recorded: Sequence[int] = (),
     fresh: Rows | None = None,
+    entities: IntArray | None = None,
 ) -> tuple[Playoff, BoolArray]:
     """Rank finalists; return their standings, and the mask (N,) of the winner.
 
@@ -107,7 +108,9 @@ def play(
     recorded : sequence of int
         Steps of each round, in place of those that the time allows.
     fresh : Rows, optional
-        Rows that no search has used, with weights if the others have some.
+        Rows that no search has used, with weights and entities if the others have some.
+    entities : ndarray of int64, shape (rows,), optional
+        Rows of one number stay in one fold.
     """
     began = time.monotonic()
     is_fresh = np.zeros(len(y), bool)
@@ -117,6 +120,9 @@ def play(
         if weights is not None:
             assert fresh.weights is not None
             weights = np.r_[weights, fresh.weights]
+        if entities is not None:
+            assert fresh.entities is not None
+            entities = np.r_[entities, fresh.entities]
     draw = generator(seed, Stream.PLAYOFF_ROWS)
     masks = len(finalists) + len(random_masks)
     most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, masks * int(finalists[0].mask.sum()))))
@@ -124,6 +130,7 @@ def play(
         rows = np.sort(draw.choice(len(y), most, replace=False))
         x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
         is_fresh = is_fresh[rows]
+        entities = None if entities is None else entities[rows]
     share = row_shares(weights, is_fresh)
     columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
@@ -133,7 +140,7 @@ def play(
     for number in range(ROUNDS):
         of_round, correct, steps = _out_of_fold(
             x, y, weights, columns[playing], is_fresh, seed=seed, number=number, most=most_steps, seconds=seconds / ROUNDS,
-            recorded=recorded[number] if number < len(recorded) else None,
+            recorded=recorded[number] if number < len(recorded) else None, entities=entities,
         )  # fmt: skip
         steps_of_rounds.append(steps)
         for place, loss, is_right in zip(playing, of_round, correct, strict=True):
@@ -174,7 +181,7 @@ def play(
             else (0.0, 1.0)
         )
         is_random = alone < ERRORS * error and not _has_signal(
-            x, y, weights, columns[len(finalists) :], seed=seed, steps=min(steps_of_rounds)
+            x, y, weights, columns[len(finalists) :], seed=seed, steps=min(steps_of_rounds), entities=entities
         )
     event = Playoff(
         finalists=standings,
@@ -191,12 +198,19 @@ def play(
 
 
 def _has_signal(
-    x: Float32Array, y: IntArray, weights: FloatArray | None, others: IntArray, *, seed: int, steps: int
+    x: Float32Array,
+    y: IntArray,
+    weights: FloatArray | None,
+    others: IntArray,
+    *,
+    seed: int,
+    steps: int,
+    entities: IntArray | None = None,
 ) -> bool:
     """Whether the n columns of the highest F on the rows outside of each fold do better than random masks (R, n) on the fold."""
-    folds = balanced_folds(y, generator(seed, Stream.PLAYOFF, ROUNDS))
+    folds = balanced_folds(y, generator(seed, Stream.PLAYOFF, ROUNDS), entities)
     change = np.empty(len(y))
-    for part in range(FOLDS):
+    for part in range(int(folds.max()) + 1):
         is_fresh = folds == part
         rest = ~is_fresh
         own = best_columns(x[rest], y[rest], None if weights is None else weights[rest], others.shape[1])
@@ -222,13 +236,14 @@ def _out_of_fold(
     seconds: float,
     recorded: int | None,
     is_whole: bool = False,
+    entities: IntArray | None = None,
 ) -> tuple[FloatArray, FloatArray, int]:
     """Return losses and whether the class is right, (masks, rows) each, of classifiers that have not seen the row; and the steps.
 
     Fresh rows are a fold; with `is_whole` the only one.
     """
     began, draw = time.monotonic(), generator(seed, Stream.PLAYOFF, number)
-    fold = np.full(len(y), -1) if is_whole else balanced_folds(y, draw)
+    fold = np.full(len(y), -1) if is_whole else balanced_folds(y, draw, entities)
     fold[is_fresh] = fold.max() + 1
     steps = max(SHORTEST, min(STEPS, most, max(LEAST_STEPS, int(STEPS_A_ROW * len(y)))))
     batches = draw_batches(fold, weights, steps, draw)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mcprune.data.parts.entities import assign, fold_entities, sole_owners
 from mcprune.random import Stream, generator
 from mcprune.types import IntArray
 
@@ -46,7 +47,9 @@ class Folds(NamedTuple):
         return np.concatenate([[0], ends])
 
 
-def split_rows(targets: IntArray, eval_on: str, *, fraction: float, folds: int, seed: int) -> Folds:
+def split_rows(
+    targets: IntArray, eval_on: str, *, fraction: float, folds: int, seed: int, entities: IntArray | None = None
+) -> Folds:
     """Split the training rows of a search.
 
     Parameters
@@ -60,6 +63,8 @@ def split_rows(targets: IntArray, eval_on: str, *, fraction: float, folds: int, 
     folds : int
         Classifiers under `folds`.
     seed : int
+    entities : ndarray of int64, shape (rows,), optional
+        Rows of one number are together: no classifier evaluates some that was trained on others.
     """
     rows = np.arange(len(targets))
     whole = Folds((rows,), (rows,))
@@ -67,7 +72,10 @@ def split_rows(targets: IntArray, eval_on: str, *, fraction: float, folds: int, 
         return whole
     draw = generator(seed, Stream.EVALUATION_SPLIT)
     if eval_on == "folds":
-        return _in_folds(targets, folds, draw) or whole
+        return _in_folds(targets, folds, draw, entities) or whole
+    if entities is not None:
+        is_held_out = assign(entities, targets, (1.0 - fraction, fraction), draw.random(len(targets))) == 1
+        return Folds((rows[~is_held_out],), (rows[is_held_out],)) if is_held_out.any() else whole
     parts = []
     for label in np.unique(targets):
         members = draw.permutation(rows[targets == label])
@@ -78,23 +86,32 @@ def split_rows(targets: IntArray, eval_on: str, *, fraction: float, folds: int, 
     return Folds((np.setdiff1d(rows, evaluation),), (evaluation,))
 
 
-def _in_folds(targets: IntArray, folds: int, draw: np.random.Generator) -> Folds | None:
-    """Return stratified folds; None where no class has two rows.
+def _in_folds(
+    targets: IntArray, folds: int, draw: np.random.Generator, entities: IntArray | None = None
+) -> Folds | None:
+    """Return stratified folds, of whole entities where there are such; None where no class has two rows.
 
     The rows of all classes are dealt out in turn, so that folds differ by one row at most, and a class of two rows or more is in two
-    folds at least. The only row of a class trains all classifiers: one that has not seen it could not evaluate it.
+    folds at least. The only row of a class, or the only entity, trains all classifiers: one that has not seen it could not evaluate it.
     """
     counts = np.bincount(targets)
     folds = min(folds, int(counts.max()))
     if folds < 2:
         return None
-    fold = np.full(len(targets), -1, np.int64)
-    dealt = 0
-    for label in np.flatnonzero(counts >= 2):
-        members = draw.permutation(np.flatnonzero(targets == label))
-        fold[members] = (dealt + np.arange(members.size)) % folds
-        dealt += members.size
     rows = np.arange(len(targets))
+    fold = np.full(len(targets), -1, np.int64)
+    if entities is None:
+        dealt = 0
+        for label in np.flatnonzero(counts >= 2):
+            members = draw.permutation(np.flatnonzero(targets == label))
+            fold[members] = (dealt + np.arange(members.size)) % folds
+            dealt += members.size
+    else:
+        shared = rows[~sole_owners(entities, targets)]
+        if len(np.unique(entities[shared])) < 2:
+            return None
+        fold[shared] = fold_entities(entities[shared], targets[shared], folds, draw.random(len(shared)))
+        folds = int(fold.max()) + 1
     return Folds(
         tuple(rows[fold != number] for number in range(folds)), tuple(rows[fold == number] for number in range(folds))
     )

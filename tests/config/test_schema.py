@@ -15,7 +15,7 @@ from mcprune.config.unused import unused_options
 from mcprune.errors import ConfigError
 
 # Read from text, and a file, a site or a measure may be called "nan".
-TEXTS = {"objective", "must_keep", "must_drop", "data", "out", "proposals"}
+TEXTS = {"objective", "must_keep", "must_drop", "ignore", "data", "out", "proposals"}
 NUMERIC = [
     name
     for name, entry in OPTIONS.items()
@@ -222,7 +222,7 @@ def test_small_settings_of_a_configuration():
     )
     settings = config.data_settings()
     assert (settings.source, settings.target, settings.max_memory) == ("some/table.csv", "class", 10**9)
-    assert {"age", "id", "region"} <= set(settings.required)
+    assert {"age", "id", "region"} <= set(settings.reading.required)
     assert (settings.test, settings.validation, settings.scale) == (0.2, 0.15, "auto")
     assert config.data_name() == "table"
     assert config.folder() == Path("runs/table")

@@ -1,58 +1,11 @@
-"""Header lines, targets by name, and columns that are no measurements."""
+"""Targets by name and content, headers in files, and columns that are no measurements."""
 
 import numpy as np
 import pytest
 
-from mcprune.data.columns import find_header, is_identifier_name, known_header, row_numbers
+from mcprune.data.columns import holds_classes, is_identifier_name, row_numbers
 from mcprune.data.load import from_arrays, load
 from mcprune.errors import DataError
-
-
-def _header(first, *rows, target=None):
-    return find_header(first, lambda: iter(rows), target)
-
-
-@pytest.mark.parametrize(
-    ("first", "rows", "expected"),
-    [
-        (["a", "b"], [["1", "2"]], True),
-        (["1", "2"], [["3", "4"]], False),
-        (["5.1", "3.5", "Iris-setosa"], [["4.9", "3.0", "Iris-setosa"]], False),
-        (["400", "402", "label"], [["0.1", "0.2", "1"]], True),
-        (["0", "1", "2", "species"], [["5.1", "3.5", "1.4", "setosa"]], True),
-        (["0", "1", "2"], [["5.1", "3.5", "1.4"]], True),
-        (["a", "b"], [], True),
-        (["900", "905", "910", "quality"], [["1", "2", "3", "ripe"], ["1", "2", "3", "rotten"]], True),
-        (["1", "2", "3", "ripe"], [["1", "2", "3", "rotten"], ["1", "2", "3", "ripe"]], False),
-        (["r1", "5.1", "setosa"], [["r2", "4.9", "other"], ["r3", "4.9", "setosa"]], False),
-        (["5.1", "?", "setosa"], [["4.9", "3.0", "setosa"]], False),
-        (["5.1", "NA", "setosa"], [["4.9", "3.0", "other"], ["1", "2", "setosa"]], False),
-        (["0", "1", "2"], [["0", "1", "2"]], False),
-        (["900", "905", "910", "915", "920"], [["0.1", "0.2", "0.2", "0.3", "1"]], True),
-        (["1", "2", "3"], [["2", "2", "1"]], False),
-        (["900.5", "903", "910", "915", "920"], [["0.1", "0.2", "0.2", "0.3", "1"]], False),
-        (["3a", "1"], [["31", "2"], ["3a", "3"]], False),
-        (["400.1", "410.7", "420.3", "0"], [[".1", ".2", ".3", str(i % 2)] for i in range(12)], True),
-        (["400.1", "410.7", "420.3", "0"], [[".1", ".2", ".3", str(i % 2)] for i in range(8)], False),
-        (["400.1", ".2", "420.3", "0"], [[".1", ".2", ".3", str(i % 2)] for i in range(12)], False),
-        (["1.5", "2.5", "3.5", "0"], [[str(2.5 + i), str(3.5 + i), str(4.5 + i), "1"] for i in range(12)], False),
-    ],
-)
-def test_what_counts_as_a_header(first, rows, expected):
-    assert _header(first, *rows).is_header is expected
-
-
-def test_a_header_that_is_not_beyond_doubt_is_said_with_the_way_to_say_otherwise():
-    assert _header(["a", "b"], ["1", "2"]).note == ""
-    assert _header(["1", "2", "x"], ["1", "2", "x"]).note == ""
-    assert "--header no" in _header(["900", "905", "quality"], ["1", "2", "ripe"]).note
-    assert "--header no" in _header(["900", "905", "910", "915", "920"], ["1", "1", "2", "3", "1"]).note
-    assert "--header yes" in _header(["900.5", "903", "910", "915", "920"], ["1", "1", "2", "3", "1"]).note
-
-
-def test_the_target_s_name_tells_the_header():
-    assert _header(["1", "5", "9"], ["1", "2", "3"], target="9") == (True, "")
-    assert not _header(["1", "5", "9"], ["1", "2", "3"], target="7").is_header
 
 
 def write(path, text):
@@ -88,34 +41,6 @@ def test_the_header_can_be_said(tmp_path):
     assert load(path, header="yes").feature_names == ("3", "1")
     with pytest.raises(DataError, match="--header yes"):
         load(write(tmp_path / "v.csv", "3,1,4\n" + "0.5,1,0\n0.4,3,1\n" * 2), target="5")
-
-
-# --- names known from a run
-
-
-def _known(first, *rows, names=("900", "905", "910", "915"), required=None, target="quality"):
-    return known_header(first, lambda: iter(rows), names, names if required is None else required, target).is_header
-
-
-def test_known_numbers_are_a_header_with_or_without_the_class_in_any_order_with_others():
-    rows = [["0.5", "0.25", "1", "2"], ["1", "1", "1", "1"]]
-    assert _known(["900", "905", "910", "915"], *rows)
-    assert _known(["915", "900", "910", "905"], *rows)
-    assert _known(["915", "900", "910", "905", "quality"], *rows)
-    assert _known(["900", "905", "910", "915", "920", "925"], *rows)
-    assert _known(["905", "915"], *rows, required=("905", "915"))
-    assert _known(["905"], ["3"], required=("905",))
-    assert _known(["900", "905", "910", "916"], *rows)  # one is missing: the reader says which
-    assert not _known(["0.5", "0.25", "1", "2"], ["900", "905", "910", "915"])
-    assert not _known(["900", "3", "4", "5"], *rows)
-    assert not _known(["900", "900", "910", "915"], *rows)
-
-
-def test_rows_of_ranks_under_names_of_numbers_are_rows():
-    names = ("0", "1", "2", "3")
-    assert _known(["0", "1", "2", "3"], ["3", "1", "2", "0"], names=names)
-    assert not _known(["3", "1", "2", "0"], ["0", "1", "3", "2"], names=names)
-    assert not _known(["1", "1", "0", "1"], ["0", "1", "1", "1"], names=names, required=("0", "1"))
 
 
 # --- columns that number the rows
@@ -260,7 +185,7 @@ def test_row_numbers_are_looked_for_once(kind, tmp_path, monkeypatch):
         looked.append(list(names))
         return row_numbers(names, features)
 
-    for module in ("load", "doubts"):
+    for module in ("load", "table_files", "doubts"):
         monkeypatch.setattr(f"mcprune.data.{module}.row_numbers", look)
     rows = np.random.default_rng(0).normal(size=(30, 3))
     if kind == "csv":
@@ -270,3 +195,44 @@ def test_row_numbers_are_looked_for_once(kind, tmp_path, monkeypatch):
     else:
         from_arrays(rows, np.arange(30) % 2)
     assert len(looked) == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["x", "y", "x", "y"], True),
+        (["1", "2", "1", "2"], True),
+        (["1.0", "2.0", "1.0", "1.0"], True),
+        (["1.5", "2.5", "1.5", "1.5"], False),
+        (["1", "2", "3", "4"], False),
+        (["a", "b", "c", "d"], False),
+        (["x", "x", "x"], False),
+        (["", "", "x", "y"], True),
+        ([str(i % 40) for i in range(100)], False),
+        ([True, False, True, None], True),
+        ([], False),
+    ],
+)
+def test_what_may_be_classes(cells, expected):
+    assert holds_classes(cells) is expected
+
+
+@pytest.mark.parametrize("name", ["diagnosis", "Species", "outcome", "quality", "is_fraud", "churned", "survived"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_usual_name_goes_before_the_last_place_where_that_has_no_classes(tmp_path, name, place):
+    names = ["a", "b"]
+    names.insert(place, name)
+    rows = []
+    for i in range(12):
+        row = [f"{i * i % 7}.5", f"{i * 5 % 11}.25"]
+        row.insert(place, "xy"[i % 2])
+        rows.append(",".join(row))
+    dataset = load(write(tmp_path / "t.csv", "\n".join([",".join(names), *rows])))
+    assert dataset.target_name == name
+    assert any(f"column {name!r}" in note and "--target" in note for note in dataset.notes)
+
+
+def test_a_column_with_a_usual_name_but_without_classes_is_a_feature(tmp_path):
+    rows = "".join(f"{i}.5,{i * 7 % 12}.25,{i % 2}\n" for i in range(12))
+    dataset = load(write(tmp_path / "t.csv", "quality,a,kind\n" + rows))
+    assert dataset.feature_names == ("quality", "a")

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from mcprune.data.formats.reading import TextOptions
 from mcprune.data.load import load
 from mcprune.data.new_rows import read_rows, take_rows
 from mcprune.errors import DataError
@@ -131,9 +132,9 @@ def test_the_header_can_be_said_otherwise(tmp_path):
     rows = read_rows(path, NIR, KEPT)
     assert rows.values.tolist() == [[1, 2], [3, 4]]
     assert "--header no" in rows.notes[0]
-    assert read_rows(path, NIR, KEPT, header="no").values.tolist() == [[905, 915], [1, 2], [3, 4]]
+    assert read_rows(path, NIR, KEPT, text=TextOptions(header="no")).values.tolist() == [[905, 915], [1, 2], [3, 4]]
     with pytest.raises(DataError, match="2 of 2 required columns are missing"):
-        read_rows(write(tmp_path / "new.csv", "1,2\n3,4\n"), NIR, KEPT, header="yes")
+        read_rows(write(tmp_path / "new.csv", "1,2\n3,4\n"), NIR, KEPT, text=TextOptions(header="yes"))
 
 
 def test_a_missing_kept_column_is_named_although_the_header_is_of_numbers(tmp_path):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from mcprune.data.base import Dataset
 from mcprune.data.load import load
-from mcprune.data.prepare import prepare, split
+from mcprune.data.parts.split import split
+from mcprune.data.prepare import prepare
 from mcprune.errors import ConfigError, DataError
 
 
@@ -138,7 +139,7 @@ def test_empty_parts_are_empty():
 
 def test_training_and_validation_rows_lie_one_behind_the_other_in_memory():
     prepared = prepare(load("wine"), seed=5, validation=0.2, test=0.2)
-    x, y, weights, _ = prepared.all_but_test()
+    x, y, weights, *_ = prepared.all_but_test()
     assert weights is None
     assert np.shares_memory(x, prepared.train.features)
     assert np.shares_memory(x, prepared.validation.features)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mcprune.data import scale
 from mcprune.data.base import Dataset
 from mcprune.data.load import from_arrays, load
-from mcprune.data.prepare import prepare, split
+from mcprune.data.parts.split import split
+from mcprune.data.prepare import prepare
 from mcprune.data.scale import Scaler, fit_scaler
 from mcprune.errors import ConfigError, DataError
 

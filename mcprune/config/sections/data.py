@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from mcprune.config.parsing import site_names
 from mcprune.config.sections.base import Section, path_text
 
 
@@ -24,7 +25,34 @@ class Data(Section):
         description="column that holds how often each row counts (tables): no feature then; training, losses and scores are weighted",
     )
     header: Literal["auto", "yes", "no"] = Field(
-        default="auto", description="whether the first line of a csv or tsv holds names; auto: its content decides"
+        default="auto", description="whether the first line of a text table holds names; auto: its content decides"
+    )
+    separator: str = Field(
+        default="auto",
+        min_length=1,
+        description="character between the cells of a text table, or comma, semicolon, tab, pipe, space; auto: its content decides",
+    )
+    decimal: str = Field(
+        default="auto", description="decimal mark of a text table: point or comma; auto: its content decides"
+    )
+    encoding: str = Field(
+        default="auto",
+        min_length=1,
+        description="encoding of a text table, such as utf-8, utf-16, cp1252; auto: its content decides",
+    )
+    ignore: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+        default=None,
+        description="columns of a table that are not read",
+        json_schema_extra={"placeholder": "COLUMN,..."},
+    )
+    split_by: str | None = Field(
+        default=None,
+        description="column of entities, such as patients (tables): no feature then; none is in two of training, validation and test, "
+        "nor in two folds",
+    )
+    split_time: str | None = Field(
+        default=None,
+        description="column of times (tables): no feature then; training rows come before validation rows before test rows",
     )
     id_columns: Literal["drop", "keep"] = Field(
         default="drop",

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mcprune.data.formats.reading import Reading
+
 
 class DataSettings(NamedTuple):
     """How data are loaded, split and scaled.
 
     Attributes
     ----------
-    source, target, sample_weight, header, id_columns, test, validation, scale
+    source : str
         As in the section `Data`.
-    required : tuple of str
-        Columns that the options name: these are features in any case.
+    reading : Reading
+        How a table is read. Columns that the options name are features in any case.
+    test, validation, scale
+        As in the section `Data`.
     max_memory : int
         Bytes.
     """
 
     source: str
-    target: str | None
-    sample_weight: str | None
-    header: str
-    id_columns: str
+    reading: Reading
     test: float
     validation: float
     scale: str
-    required: tuple[str, ...]
     max_memory: int
 
 

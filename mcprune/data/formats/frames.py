@@ -14,6 +14,7 @@ from mcprune.data.formats.tables import Chooser, Table, text_in_feature, text_in
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray, FloatArray
 
+PREVIEW = 1_000  # rows that columns are chosen by
 Frame = nw.DataFrame[Any]
 Series = nw.Series[Any]
 
@@ -139,8 +140,8 @@ def _from_parquet(path: Path, table: Any, choose: Chooser, least: int) -> Table:
     if len(names) < least:
         raise DataError(f"{path}: {len(names)} columns. At least one feature and the target are needed.")
     distinct_names(str(path), names)
-    columns = choose(names, True)
     frame = nw.from_native(table, eager_only=True)
+    columns = choose(names, True, lambda i: frame[:PREVIEW, i].to_list())
     identifiers = [i for i in columns.features if columns.skips_identifiers and _is_identifier(frame[:, i])]
     chosen = [i for i in columns.features if i not in identifiers]
     return Table(
@@ -151,7 +152,16 @@ def _from_parquet(path: Path, table: Any, choose: Chooser, least: int) -> Table:
         tuple(names[i] for i in identifiers),
         None if columns.weights is None else _weights(str(path), frame[:, columns.weights]),
         len(names),
+        columns=tuple(as_texts(frame[:, i]) for i in columns.texts),
     )
+
+
+def as_texts(series: Series) -> list[str]:
+    """Return the cells of a column as texts, empty where one is missing; dates as ISO 8601 writes them."""
+    return [
+        "" if is_missing(cell) else cell.isoformat() if hasattr(cell, "isoformat") else str(cell)
+        for cell in series.to_list()
+    ]
 
 
 def _weights(name: str, series: Series) -> FloatArray:

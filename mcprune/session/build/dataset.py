@@ -6,9 +6,10 @@ from mcprune.config.schema import Config
 from mcprune.config.sections.settings import DataSettings
 from mcprune.data.base import Dataset
 from mcprune.data.dataloaders import collect, is_loaders
-from mcprune.data.load import from_arrays
+from mcprune.data.formats.reading import Reading
+from mcprune.data.load import from_arrays, refuse_columns
 from mcprune.data.load import load as load_data
-from mcprune.data.weights import FROM_ARRAY, refuse_column, with_weights
+from mcprune.data.weights import FROM_ARRAY, with_weights
 from mcprune.errors import ConfigError
 
 
@@ -23,33 +24,26 @@ def load_dataset(config: Config, weights: object = None) -> Dataset:
         As `mcprune.data.load.load` and `mcprune.data.weights.with_weights`.
     """
     settings = config.data_settings()
-    dataset = load_data(
-        settings.source,
-        target=settings.target,
-        header=settings.header,
-        id_columns=settings.id_columns,
-        required=settings.required,
-        sample_weight=_column(settings, weights),
-    )
+    dataset = load_data(settings.source, _reading(settings, weights))
     return dataset if weights is None else with_weights(dataset, weights)
 
 
-def _column(settings: DataSettings, weights: object) -> str | None:
-    """Return the column of the sample weights; None where they are `weights` or where there are none.
+def _reading(settings: DataSettings, weights: object) -> Reading:
+    """Return how a table is read: without a column of sample weights where they are `weights`.
 
     Raises
     ------
     ConfigError
         They came from Python, and are not here.
     """
-    if settings.sample_weight != FROM_ARRAY:
-        return settings.sample_weight
+    if settings.reading.sample_weight != FROM_ARRAY:
+        return settings.reading
     if weights is None:
         raise ConfigError(
             "The sample weights of this run came from Python and are not in its folder. Run or resume it from Python, with "
             "sample_weight=array."
         )
-    return None
+    return settings.reading._replace(sample_weight=None)
 
 
 def dataset_of(data: object, config: Config, weights: object = None) -> Dataset:
@@ -71,23 +65,23 @@ def dataset_of(data: object, config: Config, weights: object = None) -> Dataset:
         Data that cannot be classified.
     """
     settings = config.data_settings()
-    column = _column(settings, weights)
+    reading = _reading(settings, weights)
     if isinstance(data, Dataset):
-        refuse_column("a Dataset", column)
+        refuse_columns("a Dataset", reading)
         return data if weights is None else with_weights(data, weights)
     if is_loaders(data):
-        if weights is not None or column is not None:
+        if weights is not None or reading.sample_weight is not None:
             raise ConfigError(
                 "sample_weight beside a DataLoader, whose rows may come in any order. Give arrays: prune(X, y, sample_weight=...)."
             )
-        return collect(data, settings.max_memory, id_columns=settings.id_columns, required=settings.required)
+        refuse_columns("a DataLoader", reading)
+        return collect(data, settings.max_memory, id_columns=reading.id_columns, required=reading.required)
     if isinstance(data, tuple | list) and len(data) == 2:
         return from_arrays(
             data[0],
             data[1],
-            id_columns=settings.id_columns,
-            required=settings.required,
-            sample_weight=column if weights is None else weights,
+            reading=reading,
+            sample_weight=weights,
         )
     raise ConfigError(
         f"data is a {type(data).__name__}. Give a name or path, a Dataset, a pair (X, y) or a DataLoader."

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from mcprune.config.sections.settings import OwnModelSettings
 from mcprune.data.base import Dataset
-from mcprune.data.prepare import Splits, split
+from mcprune.data.parts.split import split
+from mcprune.data.prepare import Splits
 from mcprune.data.scale import fit_scaler
 from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.models.modes import (

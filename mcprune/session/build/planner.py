@@ -123,6 +123,7 @@ def make_plan(
         fraction=settings.evaluation.fraction,
         folds=settings.evaluation.folds,
         seed=seed,
+        entities=splits.train.entities,
     )
     candidates = None
     searched = sites

@@ -96,7 +96,7 @@ def check_parts(config: Config, dataset: object, model: nn.Module | None, functi
     call, asked = "Sample from Python: mcprune.sample", config.data_settings()
     if dataset is None and asked.source == FROM_PYTHON:
         raise ConfigError(f"The data of {name} came from Python and are not in its folder. {call}(..., data=(X, y)).")
-    if dataset is None and asked.sample_weight == FROM_ARRAY:
+    if dataset is None and asked.reading.sample_weight == FROM_ARRAY:
         raise ConfigError(f"The sample weights of {name} came from Python. {call}(..., data=..., sample_weight=array).")
     is_function = str(config.value("objective")).startswith(FUNCTION)
     if is_function and function is None:

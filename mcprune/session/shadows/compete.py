@@ -120,13 +120,14 @@ def _rows(splits: Splits, draw: np.random.Generator) -> Rows:
         return rows
     some = np.sort(draw.choice(len(rows.targets), MOST_ROWS, replace=False))
     weights = None if rows.weights is None else rows.weights[some]
-    return Rows(np.ascontiguousarray(rows.features[some]), rows.targets[some], weights)
+    entities = None if rows.entities is None else rows.entities[some]
+    return Rows(np.ascontiguousarray(rows.features[some]), rows.targets[some], weights, entities=entities)
 
 
 def _plan(splits: Splits, rows: Rows, table: Float32Array, seed: int) -> Plan:
     """Return the plan of the chain of a set: its sites are the columns and their shadows."""
     names = tuple(f"{kind}{j}" for kind in ("column", "shadow") for j in range(splits.n_inputs))
-    train = Rows(np.ascontiguousarray(table), rows.targets, rows.weights)
+    train = Rows(np.ascontiguousarray(table), rows.targets, rows.weights, entities=rows.entities)
     nothing = Rows(train.features[:0], train.targets[:0], None if train.weights is None else train.weights[:0])
     both = splits._replace(train=train, validation=nothing, test=nothing, names=names, doubts=(), notes=())
     config = make_config(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mcprune.data.parts.entities import fold_entities
 from mcprune.random import torch_seed
 from mcprune.training.adam import AdamW
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
@@ -51,8 +52,10 @@ def row_shares(weights: FloatArray | None, is_fresh: BoolArray) -> FloatArray:
     return share
 
 
-def balanced_folds(targets: IntArray, draw: np.random.Generator) -> IntArray:
-    """Return the fold (rows,) of each row, balanced over the classes."""
+def balanced_folds(targets: IntArray, draw: np.random.Generator, entities: IntArray | None = None) -> IntArray:
+    """Return the fold (rows,) of each row, balanced over the classes; entities stay whole."""
+    if entities is not None:
+        return fold_entities(entities, targets, FOLDS, draw.random(len(targets)))
     order = np.lexsort((draw.random(len(targets)), targets))
     out = np.empty(len(targets), np.int64)
     out[order] = np.arange(len(targets)) % FOLDS

@@ -110,11 +110,11 @@ def test_a_path_that_does_not_exist_and_a_misspelt_name(tmp_path):
 def test_empty_folders_and_files_of_other_kinds(tmp_path):
     with pytest.raises(DataError, match="the folder is empty"):
         load(tmp_path)
-    (tmp_path / "notes.txt").write_text("a,b\n")
-    with pytest.raises(DataError, match=r"it has notes\.txt"):
+    (tmp_path / "notes.md").write_text("a,b\n")
+    with pytest.raises(DataError, match=r"it has notes\.md"):
         load(tmp_path)
     with pytest.raises(DataError, match="not a kind of file"):
-        load(tmp_path / "notes.txt")
+        load(tmp_path / "notes.md")
     with pytest.raises(DataError, match="neither a file nor a folder"):
         load("/dev/null")
 

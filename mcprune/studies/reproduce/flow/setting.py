@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcprune.data.base import Dataset
-from mcprune.data.prepare import split
+from mcprune.data.parts.split import split
 from mcprune.data.scale import fit_scaler
 from mcprune.errors import ConfigError, DataError
 from mcprune.models.networks import NETWORKS

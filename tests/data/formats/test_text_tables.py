@@ -1,4 +1,4 @@
-"""csv, tsv and parquet files of the user's."""
+"""csv, tsv and other text tables of the user's."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcprune.data.load import load
-from mcprune.errors import DataError
+from mcprune.errors import ConfigError, DataError
 
 
 def write(path, text):
@@ -40,7 +40,7 @@ def test_tabs_quotes_spaces_and_a_byte_order_mark(tmp_path):
 
 @pytest.mark.parametrize(
     ("header", "column"),
-    [("Label,a,b", 0), ("a,y,b", 1), ("a,b,c", 2), ("y,target,b", 2), ("a,CLASS,target_x", 1)],
+    [("Label,a,b", 0), ("a,y,b", 1), ("a,b,c", 2), ("a,CLASS,target_x", 1)],
 )
 def test_the_default_target_column(tmp_path, header, column):
     dataset = load(write(tmp_path / "t.csv", header + "\n" + "0,0,0\n1,1,1\n" * 2))
@@ -67,7 +67,7 @@ def test_text_in_a_feature_column_names_column_row_and_content(tmp_path):
         load(path)
 
 
-@pytest.mark.parametrize("cell", ["1_000", "0x10", "1,5", "ten", "2024-01-01", "True"])
+@pytest.mark.parametrize("cell", ["1_000", "0x10", "1,5,5", "ten", "2024-01-01", "True"])
 def test_what_only_looks_like_a_number_is_text(tmp_path, cell):
     path = write(tmp_path / "t.csv", f'some_a,b,label\n1,2,0\n1,2,1\n1,"{cell}",0\n1,2,1\n')
     with pytest.raises(DataError, match=f"column 'b' holds '{cell}' in row 3"):
@@ -98,7 +98,7 @@ def test_missing_targets_are_refused(tmp_path):
         ("\n\n", "empty"),
         ("a,b,label\n", "no rows"),
         ("a,b,label\n1,2,0\n1,2\n", r"line 3 has 2 cells, the first line has 3"),
-        ("a;b;label\n1;2;0\n", "one column only, 'a;b;label'"),
+        ("a:b:label\n1:2:0\n", "one column only, 'a:b:label'"),
         ("a,,label\n0,2,0\n1,2,1\n", r"column 1 \(counted from 0\) has no name"),
         ("b,b,label\n0,2,0\n1,2,1\n", "called 'b'"),
         ('a,label\n1,"0\n2,1\n', "not a readable table"),
@@ -112,10 +112,17 @@ def test_broken_tables_say_what_is_wrong(tmp_path, text, match):
         load(write(tmp_path / "t.csv", text))
 
 
-def test_a_file_in_another_encoding(tmp_path):
-    (tmp_path / "t.csv").write_bytes("größe,label\n1,0\n".encode("latin-1"))
-    with pytest.raises(DataError, match="UTF-8"):
-        load(tmp_path / "t.csv")
+def test_a_file_that_turns_out_not_to_be_utf_8_is_read_again(tmp_path):
+    text = "größe,label\n" + "1,0\n2,1\n" * 20_000 + "3,é\n4,é\n"
+    (tmp_path / "t.csv").write_bytes(text.replace("größe", "size").encode("cp1252"))
+    dataset = load(tmp_path / "t.csv")
+    assert dataset.labels == ("0", "1", "é")
+    assert dataset.notes[0] == "read as: encoding cp1252"
+    assert len(set(dataset.notes)) == len(dataset.notes)
+    (tmp_path / "t.csv").write_bytes(text.encode("cp1252"))
+    assert load(tmp_path / "t.csv").feature_names == ("größe",)
+    with pytest.raises(DataError, match=r"not a text file in utf-8.*--encoding"):
+        load(tmp_path / "t.csv", encoding="utf-8")
 
 
 def test_a_table_without_a_header_loses_no_row(tmp_path):
@@ -170,3 +177,58 @@ def test_an_index_without_a_name_is_left_out_and_a_measurement_without_one_is_na
     assert any("left out" in note and "'Unnamed: 0'" in note for note in dataset.notes)
     path.write_text(",a,label\n" + "".join(f"{i % 5},{a},{label}\n" for i, (a, label) in enumerate(rows)))
     assert load(path).feature_names == ("Unnamed: 0", "a")
+
+
+def test_the_user_goes_before_what_is_seen(tmp_path):
+    path = write(tmp_path / "t.csv", "a;b;label\n1,5;2;x\n2,5;3;y\n3,5;4;x\n0,5;4;y\n")
+    assert load(path).features[0].tolist() == [1.5, 2]
+    assert load(path, separator="semicolon", decimal="comma", encoding="utf-8").features[0].tolist() == [1.5, 2]
+    with pytest.raises(DataError, match="holds '1,5' in row 1"):
+        load(path, decimal="point")
+    with pytest.raises(DataError, match="one column only"):
+        load(path, separator="|")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"separator": "::"}, "separator='::'"),
+        ({"separator": '"'}, "one character"),
+        ({"decimal": "x"}, "no decimal mark"),
+        ({"encoding": "utf-99"}, "none that Python knows"),
+        ({"encoding": "base64"}, "none that Python knows"),
+        ({"split_by": "a", "split_time": "b"}, "Choose one"),
+        ({"split_by": "a", "target": "a"}, "two of the roles"),
+        ({"ignore": ("a",), "sample_weight": "a"}, "two of the roles"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(tmp_path, options, match):
+    with pytest.raises(ConfigError, match=match):
+        load(write(tmp_path / "t.csv", "a,b,label\n1,2.5,0\n2,3.5,1\n3,3,0\n4,2,1\n"), **options)
+
+
+def test_a_column_that_is_ignored_may_hold_anything(tmp_path):
+    path = write(tmp_path / "t.csv", "a,b,label\n1,x,0\n2,,1\n3,2026-01-01,0\n4,?,1\n")
+    assert load(path, ignore=("b",)).feature_names == ("a",)
+    with pytest.raises(DataError, match="no column 'c' to ignore"):
+        load(path, ignore=("c",))
+
+
+@given(
+    values=st.lists(
+        st.tuples(st.floats(-1e6, 1e6).map(lambda x: round(x, 3)), st.integers(0, 10**7)), min_size=4, max_size=12
+    ),
+    separator=st.sampled_from([";", "\t", "|"]),
+    has_points=st.booleans(),
+)
+def test_numbers_with_decimal_commas_are_those_with_points(tmp_path_factory, values, separator, has_points):
+    path = Path(tmp_path_factory.getbasetemp()) / "commas.csv"
+
+    def text(number):
+        whole = f"{number:,.3f}" if has_points else f"{number:.3f}"
+        return whole.translate(str.maketrans(",.", ".,"))
+
+    lines = [separator.join((text(a), str(b), "xy"[i % 2])) for i, (a, b) in enumerate(values)]
+    write(path, "\n".join([f"a{separator}b{separator}label", *lines]) + "\n")
+    features = load(path, decimal="comma", id_columns="keep").features
+    np.testing.assert_allclose(features, np.array(values), rtol=1e-6)

@@ -1,0 +1,91 @@
+"""Cells of text tables: numbers with either decimal mark, truth values, dates and gaps."""
+
+from __future__ import annotations
+
+import re
+
+MISSING = frozenset(
+    {"", "nan", "na", "n/a", "n.a.", "null", "none", "?", "<na>", "nat", "\\n", "missing", "-", "--", "."}
+    | {"#n/a", "#na", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!"}
+)
+TRUTHS = {"true": "1", "false": "0"}
+
+# A point or a comma, a space (also narrow or not breaking) or an apostrophe between groups of three digits.
+_SPACES = " '\u00a0\u202f\u2009\u2019"
+_GROUPED = r"[+-]?[1-9]\d{{0,2}}(?P<mark>[{marks}])\d{{3}}(?:(?P=mark)\d{{3}})*(?:{decimal}\d*)?(?:[eE][+-]?\d+)?"
+_GROUPS = {
+    ".": re.compile(_GROUPED.format(marks="," + _SPACES, decimal=r"\.")),
+    ",": re.compile(_GROUPED.format(marks="." + _SPACES, decimal=",")),
+}
+_PLAIN_COMMA = re.compile(r"[+-]?(?:\d+,?\d*|,\d+)(?:[eE][+-]?\d+)?")
+
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?(?:Z| ?[+-]\d{2}:?\d{2})?"
+_DAY = (
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|\d{4}-\d{2}"
+    r"|\d{1,2}\.?[ -][A-Za-z]{3,9}\.?[ -]\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4}"
+)
+_DATE = re.compile(rf"(?:{_DAY})(?:[T, ]+{_CLOCK})?|{_CLOCK}")
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell is a number with a decimal point; '1_000', which Python reads, is not."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def is_missing_text(cell: str) -> bool:
+    """Return whether a cell stands for a missing value."""
+    return cell.strip().lower() in MISSING
+
+
+def is_truth(cell: str) -> bool:
+    """Return whether a cell is True or False, in any case."""
+    return cell.strip().lower() in TRUTHS
+
+
+def is_date(cell: str) -> bool:
+    """Return whether a cell is a date, a time of day, or both."""
+    return bool(_DATE.fullmatch(cell.strip()))
+
+
+def is_grouped(cell: str, decimal: str) -> bool:
+    """Return whether a cell is a number with thousands separators."""
+    return bool(_GROUPS[decimal].fullmatch(cell.strip()))
+
+
+def number_text(cell: str, decimal: str = ".") -> str | None:
+    """Return a number as Python's float reads it, None if the cell is no number.
+
+    Parameters
+    ----------
+    cell : str
+    decimal : '.' or ','
+        The decimal mark. The other of the two, a space or an apostrophe may separate groups of three digits.
+
+    Examples
+    --------
+    >>> number_text("1,234.5"), number_text("1.234,5", ","), number_text("1,5")
+    ('1234.5', '1234.5', None)
+    """
+    text = cell.strip().replace("\u2212", "-")  # a minus sign as it is printed
+    if decimal == "," and ("," in text or "." in text):
+        if _PLAIN_COMMA.fullmatch(text):
+            return text.replace(",", ".")
+    elif is_number(text):
+        return text
+    match = _GROUPS[decimal].fullmatch(text)
+    return match and text.replace(match["mark"], "").replace(",", ".")
+
+
+def decimal_evidence(cell: str) -> str:
+    """Return which decimal mark a cell shows: '.' or ',', '?' for one of the form '1,234', or '' where it shows none."""
+    text = cell.strip()
+    if "," not in text and "." not in text:
+        return ""
+    is_point, is_comma = number_text(text) is not None, number_text(text, ",") is not None
+    if is_point and is_comma:  # three digits behind one mark
+        return "?" if "," in text else ""
+    return "." if is_point else "," if is_comma else ""

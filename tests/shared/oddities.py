@@ -1,0 +1,517 @@
+"""Files as people have them, each with what happens: `python tests/shared/oddities.py` prints the page docs/file-oddities.md."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mcprune.data.base import Dataset
+from mcprune.data.load import load
+from mcprune.errors import McpruneError
+
+LETTERS = 58  # of a line of a file on the page
+
+
+class Oddity(NamedTuple):
+    """A file, how it is read, and what happens.
+
+    Attributes
+    ----------
+    title : str
+    content : str or bytes
+        Texts are written in UTF-8.
+    features : str
+        Names of the features, joined by spaces; empty where the file is refused.
+    first : tuple of float
+        Features of the first row.
+    labels : tuple
+        The classes.
+    says : tuple of str
+        Parts of the notes, or of the error.
+    name : str
+        Of the file.
+    options : dict
+        Of `load`.
+    """
+
+    title: str
+    content: str | bytes
+    features: str = ""
+    first: tuple[float, ...] = ()
+    labels: tuple[object, ...] = ("x", "y")
+    says: tuple[str, ...] = ()
+    name: str = "table.csv"
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+def rows(*lines: str, times: int = 1) -> str:
+    """Return lines as a text."""
+    return "".join(f"{line}\n" for line in lines) * times
+
+
+PLAIN = rows("1,2.5,x", "2,3.5,y", "4,0.5,x", "3,1.5,y")
+MANY = "".join(f"{(7 * i) % 11}.5,{(i * i) % 13}.25,{'xy'[i % 2]}\n" for i in range(24))
+
+ODDITIES: dict[str, list[Oddity]] = {
+    "Separators": [
+        Oddity("Commas", "a,b,label\n" + PLAIN, "a b", (1, 2.5), says=("target = column 'label', by its name",)),
+        Oddity(
+            "Semicolons", ("a,b,label\n" + PLAIN).replace(",", ";"), "a b", (1, 2.5), says=("separated by semicolons",)
+        ),
+        Oddity(
+            "Tabs in a .csv", ("a,b,label\n" + PLAIN).replace(",", "\t"), "a b", (1, 2.5), says=("separated by tabs",)
+        ),
+        Oddity(
+            "Commas in a .tsv", "a,b,label\n" + PLAIN, "a b", (1, 2.5), says=("separated by commas",), name="table.tsv"
+        ),
+        Oddity("Vertical bars", ("a,b,label\n" + PLAIN).replace(",", "|"), "a b", (1, 2.5), says=("vertical bars",)),
+        Oddity(
+            "Columns aligned by spaces",
+            rows("  a    b  label", "  1  2.5  x", " 10  3.5  y ", "  4   .5  x", "  3  1.5  y"),
+            "a b",
+            (1, 2.5),
+            says=("separated by spaces",),
+            name="table.txt",
+        ),
+        Oddity(
+            "A separator that no rule knows",
+            ("a,b,label\n" + PLAIN).replace(",", ":"),
+            says=("one column only, 'a:b:label'", "--separator"),
+        ),
+        Oddity(
+            "The same, with `--separator :`",
+            ("a,b,label\n" + PLAIN).replace(",", ":"),
+            "a b",
+            (1, 2.5),
+            says=("separated by ':'",),
+            options={"separator": ":"},
+        ),
+        Oddity(
+            "A line `sep=;` on top, as Excel writes it",
+            "sep=;\n" + ("a,b,label\n" + PLAIN).replace(",", ";"),
+            "a b",
+            (1, 2.5),
+            says=("separated by semicolons; 1 line on top skipped",),
+        ),
+        Oddity(
+            "A separator at the end of each line",
+            ("a,b,label\n" + PLAIN).replace("\n", ",\n"),
+            "a b",
+            (1, 2.5),
+            says=("1 column without content is left out",),
+        ),
+        Oddity(
+            "The same below a header without it",
+            "a,b,label\n" + PLAIN.replace("\n", ",\n"),
+            "a b",
+            (1, 2.5),
+            says=("1 column without content is left out",),
+        ),
+        Oddity(
+            "A line with a cell too many",
+            "a,b,label\n1,2,3,x\n" + PLAIN,
+            says=("line 2 has 4 cells, the first line has 3",),
+        ),
+        Oddity(
+            "Cells in quotes, with the separator in them",
+            rows("a,b,label", '"1","2.5","x, red"', '"2","3.5",y', '4,.5,"x, red"', "3,1.5,y"),
+            "a b",
+            (1, 2.5),
+            ("x, red", "y"),
+        ),
+        Oddity(
+            "A quote that is not closed",
+            'a,b,label\n1,2.5,"x\n2,3,y\n',
+            says=("not a readable table", "Check its quotes"),
+        ),
+    ],
+    "Numbers": [
+        Oddity(
+            "Decimal commas between semicolons",
+            rows("a;b;label", "1,5;2,25;x", "2,5;,5;y", "4,5;-3,5;x", "3;1,5E+01;y"),
+            "a b",
+            (1.5, 2.25),
+            says=("separated by semicolons; decimal commas",),
+        ),
+        Oddity(
+            "Decimal commas in quotes between commas",
+            rows("a,b,label", '"1,5","2,25",x', '"2,5",3,y', '"4,5",1,x', '"3,5",0,y'),
+            "a b",
+            (1.5, 2.25),
+            says=("decimal commas",),
+        ),
+        Oddity(
+            "Decimal commas and points for thousands",
+            rows("a;b;label", "1.234,5;2,25;x", "2.000;,5;y", "4;3,5;x", "3;1,5;y"),
+            "a b",
+            (1234.5, 2.25),
+            says=("decimal commas; thousands separators",),
+        ),
+        Oddity(
+            "Commas for thousands",
+            rows("a,b,label", '"1,234",2.5,x', '"12,345,678",3.5,y', "4,.5,x", "3,1.5,y"),
+            "a b",
+            (1234, 2.5),
+            says=("thousands separators",),
+        ),
+        Oddity(
+            "Spaces or apostrophes for thousands",
+            rows("a,b,label", "1 234,2.5,x", "12'345,3.5,y", "4,.5,x", "3,1.5,y"),
+            "a b",
+            (1234, 2.5),
+            says=("thousands separators",),
+        ),
+        Oddity(
+            "1,234 may be a thousand or one and a bit",
+            rows("a;b;label", "1,234;2;x", "2,345;3;y", "4,567;5;x", "3,210;1;y"),
+            says=("'1,234' may be 1234 or 1.234", "--decimal point or --decimal comma"),
+        ),
+        Oddity(
+            "The same, with `--decimal comma`",
+            rows("a;b;label", "1,234;2;x", "2,345;3;y", "4,567;5;x", "3,210;1;y"),
+            "a b",
+            (1.234, 2),
+            says=("decimal commas",),
+            options={"decimal": "comma"},
+        ),
+        Oddity(
+            "One decimal comma among points",
+            rows("a;b;label", "1.5;2.5;x", "2,5;3.5;y", "4;.5;x", "3;1.5;y"),
+            says=("column 'a' holds '2,5' in row 2 (line 3)",),
+        ),
+        Oddity("A printed minus sign", "a,b,label\n" + PLAIN.replace("1,2.5", "\u22121,2.5"), "a b", (-1, 2.5)),
+        Oddity(
+            "A unit behind a number",
+            "a,b,label\n" + PLAIN.replace("2,", "2 kg,", 1),
+            says=("'a' holds '2 kg' in row 2 (line 3)",),
+        ),
+        Oddity(
+            "A percent sign", "a,b,label\n" + PLAIN.replace("2,", "2%,", 1), says=("'a' holds '2%' in row 2 (line 3)",)
+        ),
+        Oddity(
+            "A hexadecimal number", "a,b,label\n" + PLAIN.replace("2,", "0x2,", 1), says=("'a' holds '0x2' in row 2",)
+        ),
+        Oddity(
+            "Infinity",
+            "a,b,label\n" + PLAIN.replace("2,", "inf,", 1),
+            says=("1 feature value is missing (NaN), infinite", "'a' (1)"),
+        ),
+        Oddity(
+            "True and False",
+            rows("a,b,label", "True,2.5,x", "FALSE,3.5,y", "true,.5,y", "false,1.5,x"),
+            "a b",
+            (1, 2.5),
+        ),
+        Oddity(
+            "Dates",
+            rows("when,b,label", "2026-01-05,2.5,x", "2026-01-06,3.5,y", "2026-01-07,.5,x", "2026-01-08,1.5,y"),
+            says=("'when' holds '2026-01-05'", "a date or a time", "--ignore 'when'"),
+        ),
+        Oddity(
+            "The same, with `--ignore when`",
+            rows("when,b,label", "2026-01-05,2.5,x", "2026-01-06,3.5,y", "2026-01-07,.5,x", "2026-01-08,1.5,y"),
+            "b",
+            (2.5,),
+            options={"ignore": ("when",)},
+        ),
+        Oddity(
+            "Times of day, as 5/1/2026 1:30 PM",
+            rows(
+                "when,b,label",
+                "5/1/2026 1:30 PM,2.5,x",
+                "6/1/2026 1:45 PM,3.5,y",
+                "6/1/2026 2:00 PM,.5,x",
+                "7/1/2026 2:00 PM,1.5,y",
+            ),
+            says=("a date or a time",),
+        ),
+    ],
+    "Gaps": [
+        Oddity(
+            "Empty cells, NA, ?, #N/A",
+            "a,b,label\n" + rows(",1,x", "NA,1,y", "?,1,x", "#N/A,2,y") + PLAIN,
+            says=("4 feature values are missing", "'a' (4)", "Rows, counted from 1: 1, 2, 3, 4"),
+        ),
+        Oddity("A gap in the class", "a,b,label\n1,2,\n" + PLAIN, says=("'label' is missing", "counted from 1: 1")),
+        Oddity(
+            "Lines with separators only, as spreadsheets write them",
+            "a,b,label\n,,\n,,\n" + PLAIN,
+            "a b",
+            (1, 2.5),
+            says=("2 lines without content left out",),
+        ),
+        Oddity("Blank lines", "\n\na,b,label\n\n" + PLAIN + "\n\n", "a b", (1, 2.5)),
+        Oddity("An empty file", "", says=("the file is empty",)),
+        Oddity("A header alone", "a,b,label\n", says=("no rows",)),
+    ],
+    "Header and lines on top": [
+        Oddity(
+            "Comment lines on top",
+            "# measured by hand\n# in 2026\na,b,label\n" + PLAIN,
+            "a b",
+            (1, 2.5),
+            says=("2 lines on top skipped",),
+        ),
+        Oddity("Names behind #", "# a,b,label\n" + PLAIN, "a b", (1, 2.5), says=("the names stand behind '#'",)),
+        Oddity(
+            "No header",
+            PLAIN,
+            "column 0|column 1",
+            (1, 2.5),
+            says=("no header line", "--header yes", "the last column 'column 2'"),
+        ),
+        Oddity(
+            "No header, and a gap in the first row",
+            rows("5.1,?,x", "4.9,3.0,x", "6.1,2.0,y", "6.2,2.1,y"),
+            says=("1 feature value is missing", "'column 1' (1)", "Rows, counted from 1: 1"),
+        ),
+        Oddity(
+            "No header, and a class that only the first row has",
+            rows("5.1,3.5,rotten", "4.9,3.0,x", "6.1,3.6,y", "6.2,2.1,y", "5.0,3.1,x"),
+            says=("1 have one row only: 'rotten'",),
+        ),
+        Oddity(
+            "A header of wavelengths",
+            rows("900,905,910,quality", ".1,.2,.4,x", ".3,.2,.1,y", ".2,.3,.5,x", ".5,.4,.2,y"),
+            "900 905 910",
+            (0.1, 0.2, 0.4),
+            says=("read as a header: 'quality' occurs in no row below", "--header no"),
+        ),
+        Oddity(
+            "A header of numbers alone",
+            rows("0,1,2", "5.5,3.5,1", "4.5,3.0,1", "6.5,2.0,0", "6.0,2.5,0"),
+            "0 1",
+            (5.5, 3.5),
+            (0, 1),
+            says=("the last column '2'",),
+        ),
+        Oddity("Two columns of one name", "a,a,label\n" + PLAIN, says=("several columns are called 'a'",)),
+        Oddity("A column without a name", "a,,label\n" + PLAIN, says=("column 1 (counted from 0) has no name",)),
+    ],
+    "Encoding": [
+        Oddity("UTF-8 with a byte order mark", "\ufeffgröße,b,label\n" + PLAIN, "größe b", (1, 2.5)),
+        Oddity("UTF-16", ("größe,b,label\n" + PLAIN).encode("utf-16"), "größe b", (1, 2.5), says=("encoding utf-16",)),
+        Oddity(
+            "Windows' western encoding",
+            ("größe,b,label\n" + PLAIN).encode("cp1252"),
+            "größe b",
+            (1, 2.5),
+            says=("encoding cp1252",),
+        ),
+        Oddity(
+            "Cyrillic, with `--encoding cp1251`",
+            ("вес,b,label\n" + PLAIN).encode("cp1251"),
+            "вес b",
+            (1, 2.5),
+            says=("encoding cp1251",),
+            options={"encoding": "cp1251"},
+        ),
+        Oddity("Line ends of an old Mac", ("a,b,label\n" + PLAIN).replace("\n", "\r"), "a b", (1, 2.5)),
+        Oddity("Bytes that are no text", b"a,b\x00\x01\x02", says=("not a text file (byte 3 is 0)",)),
+        Oddity("A spreadsheet", b"PK\x03\x04", says=("Save the sheet as CSV",), name="table.xlsx"),
+        Oddity("A compressed file", b"\x1f\x8b", says=("Unpack it",), name="table.csv.gz"),
+        Oddity("A pickle", b"\x80", says=("may run any program", "never opened"), name="table.pkl"),
+    ],
+    "Classes": [
+        Oddity(
+            "Codes that are one number",
+            rows("a,b,label", "1,2,1e1", "2,3,10", "4,5,20", "3,1,1e1", "1,1,10", "2,2,20"),
+            "a b",
+            (1, 2),
+            ("10", "1e1", "20"),
+        ),
+        Oddity(
+            "Versions 3.1 and 3.10",
+            "a,b,label\n" + PLAIN.replace("x", "3.1").replace("y", "3.10"),
+            "a b",
+            (1, 2.5),
+            ("3.1", "3.10"),
+        ),
+        Oddity(
+            "Codes 007 and 7",
+            "a,b,label\n" + PLAIN.replace("x", "007").replace("y", "7"),
+            "a b",
+            (1, 2.5),
+            ("007", "7"),
+        ),
+        Oddity("Whole numbers", "a,b,label\n" + PLAIN.replace("x", "1").replace("y", "2"), "a b", (1, 2.5), (1, 2)),
+        Oddity(
+            "Classes that differ by a space",
+            "a,b,label\n5,6, x\n" + PLAIN,
+            says=("the classes ' x' and 'x' of column 'label' differ by spaces only",),
+        ),
+        Oddity("A class of one row", "a,b,label\n5,6,z\n" + PLAIN, says=("1 have one row only: 'z'",)),
+    ],
+    "Which column is the target": [
+        Oddity(
+            "The last column, by its place",
+            "a,b,kind\n" + PLAIN,
+            "a b",
+            (1, 2.5),
+            says=("target = the last column 'kind'", "--target"),
+        ),
+        Oddity(
+            "A usual name in another place",
+            rows("diagnosis,a,b", "x,1.5,2.25", "y,2.5,3.5", "x,4.25,0.5", "y,3.5,1.25"),
+            "a b",
+            (1.5, 2.25),
+            says=("target = column 'diagnosis', by its name and content, not the last one, 'b'",),
+        ),
+        Oddity(
+            "A usual name, but the last column holds classes too",
+            rows("diagnosis,a,b", "x,1.5,1", "y,2.5,2", "x,4.25,1", "y,3.5,2"),
+            says=("no target is named, and 'diagnosis', 'b' may be it", "--target 'diagnosis'"),
+        ),
+        Oddity(
+            "Two columns with names of targets",
+            "target,a,y\n" + rows("1,2,x", "2,3,y", "1,2,x", "2,2,y"),
+            says=("'target', 'y' may be it",),
+        ),
+        Oddity(
+            "No header, and classes in the first column",
+            rows("x,1.5,2.25", "y,2.5,3.5", "x,4.25,0.5", "y,3.5,1.25"),
+            says=("'column 0', 'column 2' may be it", "--target 'column 0'"),
+        ),
+        Oddity(
+            "A name that there is not",
+            "a,b,kind\n" + PLAIN,
+            says=("no target column 'kinds'. Did you mean 'kind'?",),
+            options={"target": "kinds"},
+        ),
+    ],
+    "Columns that are no measurements": [
+        Oddity(
+            "An index without a name",
+            ",a,b,label\n" + "".join(f"{i},{line}\n" for i, line in enumerate(MANY.splitlines())),
+            "a b",
+            (0.5, 0.25),
+            says=("left out, as it only numbers or names the rows: column 'Unnamed: 0'", "--id-columns keep"),
+        ),
+        Oddity(
+            "Names of rows without a header, as R writes them",
+            "a,b,label\n" + "".join(f"row {i},{line}\n" for i, line in enumerate(MANY.splitlines())),
+            "a b",
+            (0.5, 0.25),
+            says=("column 'Unnamed: 0'",),
+        ),
+        Oddity(
+            "A first column `id`",
+            "id,a,b,label\n" + "".join(f"{(i * 7) % 24 + 900},{line}\n" for i, line in enumerate(MANY.splitlines())),
+            "a b",
+            (0.5, 0.25),
+            says=("column 'id'",),
+        ),
+        Oddity(
+            "A column that sorts the classes",
+            "a,b,score,label\n"
+            + "".join(
+                f"{line[:-1]}{i + 30 * (line[-1] == 'y')}.5,{line[-1]}\n" for i, line in enumerate(MANY.splitlines())
+            ),
+            "a b score",
+            (0.5, 0.25, 0.5),
+            says=("column 'score' sorts the classes", "--must-drop"),
+        ),
+        Oddity(
+            "A copy of the target",
+            "a,b,code,label\n"
+            + "".join(f"{line[:-1]}{'xy'.index(line[-1])},{line[-1]}\n" for line in MANY.splitlines()),
+            "a b code",
+            (0.5, 0.25, 0),
+            says=("column 'code' determines the class",),
+        ),
+        Oddity(
+            "Sample weights",
+            "a,event_weight,label\n" + MANY,
+            "a event_weight",
+            (0.5, 0.25),
+            says=("column 'event_weight' looks like sample weights", "--sample-weight event_weight"),
+        ),
+        Oddity(
+            "A column of texts",
+            "a,color,label\n" + rows("1,red,x", "2,blue,y", "4,red,y", "3,blue,x"),
+            says=("'color' holds 'red' in row 1 (line 2), where a number is needed",),
+        ),
+    ],
+    "Rows that belong together": [
+        Oddity(
+            "Several rows of each patient, with `--split-by patient`",
+            "patient,a,b,label\n" + "".join(f"p{i // 4},{line}\n" for i, line in enumerate(MANY.splitlines())),
+            "a b",
+            (0.5, 0.25),
+            says=("split by 'patient': 6 entities, none of them in two parts",),
+            options={"split_by": "patient"},
+        ),
+        Oddity(
+            "Rows of several days, with `--split-time day`",
+            "day,a,b,label\n" + "".join(f"2026-01-{i + 1:02d},{line}\n" for i, line in enumerate(MANY.splitlines())),
+            "a b",
+            (0.5, 0.25),
+            says=("split by time, in the order of 'day'",),
+            options={"split_time": "day"},
+        ),
+        Oddity(
+            "A time that is none, with `--split-time day`",
+            "day,a,b,label\n" + "".join(f"{i + 1}. January,{line}\n" for i, line in enumerate(MANY.splitlines())),
+            says=("the column 'day' of times holds '1. January' in row 1", "2026-01-31"),
+            options={"split_time": "day"},
+        ),
+    ],
+}
+
+
+class Outcome(NamedTuple):
+    """What happened: the data, None where the file was refused, and what was said."""
+
+    dataset: Dataset | None
+    says: tuple[str, ...]
+
+
+def outcome(oddity: Oddity, folder: Path) -> Outcome:
+    """Write the file of an oddity and load it."""
+    path = folder / oddity.name
+    content = oddity.content
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    try:
+        dataset = load(path, **oddity.options)
+    except McpruneError as error:
+        return Outcome(None, (str(error).replace(f"{folder}/", ""),))
+    return Outcome(dataset, (*dataset.notes, *(doubt.text for doubt in dataset.doubts)))
+
+
+def page() -> str:
+    """Return the page."""
+    count = sum(map(len, ODDITIES.values()))
+    lines = [
+        "# Tables as people have them",
+        "",
+        f"You will find what mcprune does with {count} files that are not as they should be: each is read, with a line that says how,",
+        "or refused with a line that says what to do. The table comes from `tests/shared/oddities.py`, which the tests run.",
+        "`--separator`, `--decimal`, `--encoding`, `--header`, `--target` and `--ignore` overrule what is seen in a file",
+        "([options](options.md)).",
+        "",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for title, oddities in ODDITIES.items():
+            lines += [f"## {title}", "", "| file | begins | what happens |", "|---|---|---|"]
+            lines += [f"| {one.title} | {_begin(one)} | {_end(outcome(one, Path(folder)))} |" for one in oddities]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _begin(oddity: Oddity) -> str:
+    if isinstance(oddity.content, bytes):
+        return f"`{oddity.name}`"
+    lines = oddity.content.replace("\r", "\n").replace("\t", "⇥").replace("|", "¦").split("\n")[:3]
+    return "<br>".join(f"`{line[:LETTERS]}`" for line in lines if line.strip()) or "nothing"
+
+
+def _end(result: Outcome) -> str:
+    text = "<br>".join(result.says).replace("|", "¦")
+    return f"refused: {text}" if result.dataset is None else f"read<br>{text}" if text else "read"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
