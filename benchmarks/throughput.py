@@ -2,7 +2,8 @@
 
 One thread each side. The state is that of a short search on MNIST (MCPRUNE_DATA; without it digits-sized random rows): a trained
 classifier, 50 of 784 inputs kept. Acceptances are forced at the stated rates, so that what is evaluated in vain behind an acceptance, and
-following it, is paid for. Speed is consumed decisions a second; every one is evaluated (alpha is 0, so none is rejected by the bound).
+following it, is paid for. Speed is consumed decisions a second; limits are those of T = 0, so `fused` stops a candidate where its
+rows so far decide. Alpha is 0, so none is rejected unevaluated.
 """
 
 from __future__ import annotations
