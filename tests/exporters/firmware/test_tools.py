@@ -27,7 +27,8 @@ def example(seed, **options):
 
 
 @needs("alkaid")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
 def test_alkaid_and_verilator(seed, tmp_path):
     network, rows = example(seed)
     written = export_network(network, "alkaid", tmp_path / "net", rows)
@@ -39,6 +40,7 @@ def test_alkaid_and_verilator(seed, tmp_path):
 
 
 @needs("hls4ml")
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 @pytest.mark.parametrize("overflow", ["wrap", "saturate"])
 def test_hls4ml(overflow, tmp_path):
