@@ -65,7 +65,7 @@ def classifier(x: torch.Tensor, y: torch.Tensor, n: int, seed: int) -> nn.Sequen
 
 
 class Bench:
-    """The chain on a classifier at rest; each call of `run` starts anew."""
+    """The chain on a classifier at rest; each call of `run` starts again."""
 
     def __init__(self, name: str, seed: int) -> None:
         import mcprune

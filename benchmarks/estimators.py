@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("SCIPY_ARRAY_API", "1")  # in front of all imports: one check needs it
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before all imports: one check needs it
 
 import resource
 import time

@@ -1,7 +1,7 @@
 """Decisions a second of one chain on 1 and 2 ranks, here and on a simulated network, beside what the model of docs/scale.md says.
 
 Blocks of decisions alone are timed, on an untrained classifier: what the ranks share out. The delay of a network is made by
-netem in a network namespace where the machine has both, else by waiting in front of each message. The costs in the model are those of
+netem in a network namespace where the machine has both, else by waiting before each message. The costs in the model are those of
 one rank and of empty messages between two.
 
     python benchmarks/ranks.py --out benchmarks/results/ranks.json
@@ -45,7 +45,7 @@ def one_rank(job: dict[str, Any]) -> None:
     from mcprune.session.search import Search
 
     class Slow(shared.Ranks):
-        """Waits as long as a network would take, in front of each message: a ring passes it on size - 1 times."""
+        """Waits as long as a network would take, before each message: a ring passes it on size - 1 times."""
 
         def gather(self, values: Any) -> Any:
             began = time.perf_counter()

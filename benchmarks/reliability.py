@@ -232,7 +232,7 @@ def main() -> None:
     count = given.kills or (10 if given.quick else 100)
     rows = []
     if given.only != "costs":
-        # Once, in front of all the children: modules, and what loading the data needs.
+        # Once, before all the children: modules, and what loading the data needs.
         import mcprune.session.resume  # noqa: F401
         from mcprune.data.load import load
 

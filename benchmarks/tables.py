@@ -53,7 +53,7 @@ def accuracies(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndar
 
 
 def cross_validated(table: sets.Table, name: str, n: int) -> float:
-    """Return the mean accuracy of the judges by cross-validation on the training rows, columns chosen anew in each fold."""
+    """Return the mean accuracy of the judges by cross-validation on the training rows, columns chosen again in each fold."""
     from sklearn.model_selection import StratifiedKFold
 
     select = selectors.ONE_LINERS[name]

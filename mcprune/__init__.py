@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcprune.estimators.sklearn import MarkovSelector as MarkovSelector
     from mcprune.exporters.export import export as export
     from mcprune.exporters.inspect import inspect as inspect
+    from mcprune.from_mask import refine as refine
     from mcprune.path.call import prune_path as prune_path
     from mcprune.path.result import PathResult as PathResult
     from mcprune.problem import Problem as Problem
@@ -88,6 +89,7 @@ _HOMES = {
     "make_config": "mcprune.config.schema",
     "prune": "mcprune.api",
     "prune_path": "mcprune.path.call",
+    "refine": "mcprune.from_mask",
     "resume": "mcprune.api",
     "run": "mcprune.api",
     "sample": "mcprune.sampling.from_run",

@@ -12,7 +12,7 @@ import numpy as np
 from mcprune.report import card
 from mcprune.session.finish.finalize import outcome_of
 from mcprune.storage.event_log import EventLog
-from mcprune.storage.events import ErrorRate, Event, Progress, RunDone, RunStarted, Stopped
+from mcprune.storage.events import ErrorRate, Event, Progress, Refined, RunDone, RunStarted, Stopped
 from mcprune.storage.path_curve import Curve
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
@@ -164,6 +164,11 @@ class Result:
     def fdr(self) -> ErrorRate | None:
         """The statistics of the columns and the estimated false discovery rate of the kept ones; None without `fdr`."""
         return next((event for event in self.events if isinstance(event, ErrorRate)), None)
+
+    @property
+    def refined(self) -> Refined | None:
+        """The losses of the mask that the run started from and of that of the result; None where it refined no mask."""
+        return next((event for event in self.events if isinstance(event, Refined)), None)
 
     def plot(self) -> Figure:
         """Return a figure of the kept sites beside the accuracies with their error bars; see `Mask.plot`.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 
+from mcprune.config.options import flat_values
+from mcprune.config.schema import refusal
 from mcprune.config.sections.gradient import Gradient as GradientSection
 from mcprune.config.sections.importance import Importance as ImportanceSection
 from mcprune.config.sections.markov import Markov as MarkovSection
@@ -68,6 +71,14 @@ class Stepping:
     >>> len(search.finish(problem, state, batch))
     4
     """
+
+    if not TYPE_CHECKING:  # else the options would be no parameters to a type checker
+
+        def __init__(self, **options: object) -> None:
+            try:
+                super().__init__(**options)
+            except ValidationError as error:
+                raise refusal(error, flat_values({"search": options}), "search") from None
 
     def init(self, problem: Problem, seed: int = 0, **options: object) -> SearchStep:
         """Return the search at its start.
@@ -136,19 +147,20 @@ class Stepping:
     def finish(self, problem: Problem, state: SearchStep, batch: Batch | tuple[torch.Tensor, torch.Tensor]) -> Mask:
         """Return the hard mask of exactly n sites, chosen on a batch as `step` takes it."""
         search = state.search
-        search.state.method, support = search.method.finish(search.state.method, Batch(*batch))
+        search.state.method, mask = search.method.finish(search.state.method, Batch(*batch))
+        support = search.without_constants(mask)
         names = search.plan.sites.names(search.plan.splits.names)
         indices = np.flatnonzero(support)
         return Mask(support, indices, tuple(str(names[site]) for site in indices), search.position().copy())
 
 
-class Markov(MarkovSection, Stepping):
+class Markov(Stepping, MarkovSection):
     """The chain: decisions on masks, without a gradient. Options of docs/options.md, such as `delta` and `temperature`."""
 
 
-class Gradient(GradientSection, Stepping):
+class Gradient(Stepping, GradientSection):
     """Gates that backprop trains with the classifier. Options of docs/options.md, such as `alpha` and `gates`."""
 
 
-class Importance(ImportanceSection, Stepping):
+class Importance(Stepping, ImportanceSection):
     """Rounds of dropping the sites of the lowest importance. Options of docs/options.md, such as `measure` and `rounds`."""

@@ -32,6 +32,9 @@ COMMANDS = {
     "path": Command(
         "studies.path", (("path", "a mask for each of several numbers of sites in one run, and how many are enough"),)
     ),
+    "refine": Command(
+        "scoring.refine", (("refine MASKFILE", "improve a mask from elsewhere at the same number of sites"),)
+    ),
     "show": Command("show", (("show FOLDER", "print the table and the picture of a finished run"),)),
     "report": Command(
         "report",
@@ -135,7 +138,7 @@ def _command(arguments: list[str]) -> int:
 def _refuse_ranks(arguments: list[str]) -> None:
     """Refuse what several processes would do several times over."""
     size = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"
-    if size != "1" and arguments[0] not in ("run", "resume") and not {"-h", "--help"} & set(arguments):
+    if size != "1" and arguments[0] not in ("run", "resume", "refine") and not {"-h", "--help"} & set(arguments):
         raise ConfigError(
             f"mcprune {arguments[0]} is for one process, and torchrun has started {size[:9]}. Run it without torchrun"
         )

@@ -63,7 +63,7 @@ def is_of(folder: Path, job: str) -> bool:
 
 @contextmanager
 def _named(place: Place) -> Iterator[None]:
-    """Put the rank in front of the errors of other ranks than 0."""
+    """Put the rank before the errors of other ranks than 0."""
     try:
         yield
     except McpruneError as error:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 def run(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options, quiet, json = run_options(arguments)
+    return run_with(options, quiet=quiet, json=json)
+
+
+def run_with(options: dict[str, object], *, quiet: bool, json: bool) -> int:
+    """Run under options by flat name, unchecked, and return the exit code."""
     folder = options.pop("replay", None)
 
     from mcprune.config.schema import make_config

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
-from mcprune.config.parsing import whole_number
+from mcprune.config.parsing import site_name, whole_number
 
 COST_UNITS = {
     "parameters": "parameters",
@@ -56,14 +57,51 @@ def _count(value: object) -> int:
     number = whole_number(value)
     if number is None and isinstance(value, str) and (":" in value or value.strip().lower() == "auto"):
         raise ValueError(
-            f"one number of sites is needed, got {value!r:.60}; mcprune path --keep {value:.40}, or prune_path, takes several and "
-            "says how many are enough"
+            f"one number of sites is needed, got {value!r:.60}; give one, or use mcprune path --keep {value:.40} or prune_path, which "
+            "take several and say how many are enough"
         )
     if number is None:
         raise ValueError(f"{FORM} is needed, got {value!r:.60}")
     if not 1 <= number <= LARGEST:
         raise ValueError(f"a number of sites from 1 to {LARGEST:,} is needed, got {value!r:.60}")
     return number
+
+
+PATTERN_FORM = "N:M for N of every M weights along the inputs, such as 2:4, or RxC for blocks of R outputs by C inputs, such as 4x1"
+LARGEST_PATTERN = 1024
+
+
+class PatternText(NamedTuple):
+    """N and M of N:M, or the sides of blocks."""
+
+    first: int
+    second: int
+    is_of_blocks: bool
+
+
+def pattern_option(value: object) -> object:
+    """Accept a pattern of weights, checked."""
+    if value is not None:
+        read_pattern(value)
+    return value
+
+
+def read_pattern(value: object) -> PatternText:
+    """Return the numbers of a pattern.
+
+    Raises
+    ------
+    ValueError
+        It has another form, or N is not below M.
+    """
+    match = re.fullmatch(r"(\d{1,4})([:x])(\d{1,4})", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a pattern is needed, got {value!r:.40}; write {PATTERN_FORM}")
+    first, second = int(match[1]), int(match[3])
+    is_of_blocks = match[2] == "x"
+    if not first >= 1 or not (second >= 1 if is_of_blocks else first < second) or max(first, second) > LARGEST_PATTERN:
+        raise ValueError(f"there is no such pattern, got {value!r}; write {PATTERN_FORM}, up to {LARGEST_PATTERN:,}")
+    return PatternText(first, second, is_of_blocks)
 
 
 GROUPS_FORM = "NAME=SITE,...:COST joined by ;, the costs where there are any, or a TOML file of such groups"
@@ -73,7 +111,7 @@ GROUP_KEYS = {"sites", "cost"}
 class Group(TypedDict):
     """Sites that are kept or dropped together, by name, and what the group costs: by default its number of sites."""
 
-    sites: list[str]
+    sites: list[int | str]
     cost: NotRequired[int]
 
 
@@ -123,7 +161,7 @@ def _group(name: str, group: object) -> Group:
         raise ValueError(f"group {name!r} has {', '.join(map(repr, group))}; give sites and, if you like, cost")
     sites = group["sites"]
     sites = [sites] if isinstance(sites, str | int) else sites
-    if isinstance(sites, Mapping) or not isinstance(sites, Iterable) or not (sites := [str(each) for each in sites]):
+    if isinstance(sites, Mapping) or not isinstance(sites, Iterable) or not (sites := list(map(site_name, sites))):
         raise ValueError(
             f"group {name!r} names no sites; give names, indices, ranges such as 0-7, or patterns such as ecal_*"
         )

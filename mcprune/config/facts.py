@@ -125,7 +125,7 @@ class Traits(NamedTuple):
         No parameter of the user's model can be trained.
     is_own_mlp : bool
         The classifier is mcprune's own MLP.
-    has_channels, has_weights, has_groups : bool
+    has_channels, has_weights, has_groups, has_pattern : bool
         Kinds of sites, and tied sites.
     only_inputs : bool
         Inputs alone are sites.
@@ -165,6 +165,7 @@ class Traits(NamedTuple):
     has_channels: bool
     has_weights: bool
     has_groups: bool
+    has_pattern: bool
     only_inputs: bool
     is_costed: bool
     is_counted: bool

@@ -13,6 +13,8 @@ MEASURES = (
 # Ways to score columns that need no classifier of ours: methods/columns.py.
 COLUMN_SELECTORS = ("f", "pairs", "mutual-information", "forest", "l1")
 ALL_SITES = "all"
+# Files of masks, and how a mask begins that is written out in place of a file.
+MASK_FILES, INLINE = (".json", ".npy", ".npz", ".pt", ".pth", ".bin", ".safetensors"), "mask:"
 # Other people's names for them.
 ALIASES = {
     "l2": "magnitude", "batch-norm": "bn-scale", "taylor": "loss", "loss-preservation": "loss",
@@ -42,8 +44,8 @@ def check_name(name: str, others: tuple[str, ...] = ()) -> str:
 
 
 def is_mask_file(name: str) -> bool:
-    """Whether the name of a start is the path of a mask file."""
-    return name.endswith(".json") or "/" in name or "\\" in name
+    """Whether the name of a start is the path of a mask file, or a mask itself."""
+    return name.endswith(MASK_FILES) or name.startswith(INLINE) or "/" in name or "\\" in name
 
 
 def is_measure(name: str) -> bool:

@@ -241,6 +241,16 @@ def flat_name(section: str, field: str) -> str:
     return _BY_PLACE[section, field].name
 
 
+def flat_values(sections: Mapping[str, object]) -> dict[str, object]:
+    """Return what sections hold by flat name, unchecked; what is no option is left out."""
+    return {
+        _BY_PLACE[name, field].name: value
+        for name, fields in sections.items()
+        for field, value in (fields.items() if isinstance(fields, Mapping) else ())
+        if (name, field) in _BY_PLACE
+    }
+
+
 def in_sections(options: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Return flat options by section and field; those of another method that are None are left out.
 

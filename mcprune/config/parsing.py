@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import SupportsFloat
 
 import numpy as np
@@ -15,6 +16,28 @@ from mcprune.chain.schedules import Schedule, parse_temperature
 from mcprune.chain.schedules import parse as parse_schedule
 from mcprune.objectives.specs import check_text
 
+# What a value must be, by the kinds of error that pydantic names.
+NEEDED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "a text",
+    "string_too_short": "a text that is not empty",
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge:,}",
+    "greater_than": "a number above {gt:,}",
+    "less_than_equal": "at most {le:,}",
+    "less_than": "a number below {lt:,}",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+}
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -107,6 +130,23 @@ def interval(text: str) -> tuple[str, float]:
     return ("seconds" if scale else "epochs"), size
 
 
+def requirement(kind: str, context: Mapping[str, object], message: str) -> str:
+    """Return what is wrong with a value that pydantic has refused, as a part of a sentence.
+
+    Parameters
+    ----------
+    kind, context, message : str, mapping, str
+        `type`, `ctx` and `msg` of the error.
+    """
+    if kind in NEEDED:
+        plain = {
+            name: int(end) if isinstance(end, float) and end.is_integer() else end for name, end in context.items()
+        }
+        return f"{NEEDED[kind].format(**plain)} is needed"
+    text = message.removeprefix("Value error, ").rstrip(". ")
+    return text[0].lower() + text[1:] if text[:1].isupper() and not text[1:2].isupper() else text
+
+
 def objective_text(value: object) -> object:
     """Accept the text of an objective, its name checked."""
     return check_text(value) if isinstance(value, str) else value
@@ -118,14 +158,23 @@ def rate_or_none(value: object) -> object:
 
 
 def site_names(value: object) -> object:
-    """Accept names or indices of sites, as a list or as 'a,b'; none of them is None."""
+    """Accept names (texts) or indices (integers) of sites, as a list or as 'a,b'; none of them is None."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, int):
+    if isinstance(value, Integral):
         value = [value]
-    if value is None or not isinstance(value, list | tuple | set | frozenset | np.ndarray):
-        return value
-    return tuple(str(one) for one in value) or None
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        raise ValueError(f"names or indices of sites are needed, as a list or as 'a,b', got {value!r:.60}")
+    return tuple(map(site_name, value)) or None
+
+
+def site_name(value: object) -> int | str:
+    """Return an index of a site as an int, and its name as a text: 2 is the third site, "2" the one of this name."""
+    if isinstance(value, bool | np.bool_):
+        raise ValueError(f"names or indices of sites are needed, got {value!r}; write np.flatnonzero(mask) for a mask")
+    return int(value) if isinstance(value, Integral) else str(value)
 
 
 def layer_widths(value: object) -> object:

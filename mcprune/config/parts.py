@@ -15,6 +15,7 @@ class Place(NamedTuple):
 
 # By flat name. In Python and in TOML files a modifier is an option of its own.
 MODIFIERS: dict[str, Place] = {
+    "pattern": Place("sites", "pattern"),
     "activation": Place("model", "activation"),
     "dropout": Place("model", "dropout"),
     "bias": Place("model", "bias"),

@@ -153,9 +153,12 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         has_channels="channels" in facts.kinds,
         has_weights="weights" in facts.kinds,
         has_groups=problem.groups is not None,
+        has_pattern=problem.pattern is not None,
         only_inputs=problem.sites == "inputs",
         is_single=facts.is_single,
-        is_by_rank=facts.is_single and max(alpha.start, alpha.end) == 0 if gates is None else gates == "rank",
+        is_by_rank=facts.is_single and problem.pattern is None and max(alpha.start, alpha.end) == 0
+        if gates is None
+        else gates == "rank",
         is_costed=problem.macs is not None or problem.parameters is not None,
         is_counted=problem.macs is None and problem.parameters is None and problem.groups is None,
         is_cold=temperature.start == temperature.end == 0,

@@ -173,8 +173,9 @@ RETRAIN_INPUT_NOISE = Default(
 )
 MOVES: Default[dict[str, float]] = Default(
     (
-        # Trades of unequal groups leave gaps.
+        # Exchanges of unequal groups leave gaps.
         Rule({"exchange": 0.75, "toggle": 0.25}, "groups", lambda traits: traits.has_groups),
+        Rule({"exchange": 1.0}, "a pattern of weights", lambda traits: traits.has_pattern),
         Rule({"informed": 0.9, "exchange": 0.1}, "weights", lambda traits: traits.has_weights),
         Rule(
             {"site": 0.7, "exchange": 0.3},

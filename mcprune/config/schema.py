@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from mcprune.config.options import METHODS, OPTIONS, Option, check_names, expanded, flat_name, in_sections, option
+from mcprune.config.options import (
+    METHODS,
+    OPTIONS,
+    Option,
+    check_names,
+    expanded,
+    flat_name,
+    flat_values,
+    in_sections,
+    option,
+)
+from mcprune.config.parsing import requirement
 from mcprune.config.sections.base import Section
 from mcprune.config.sections.data import Data
 from mcprune.config.sections.gradient import Gradient
@@ -40,6 +52,10 @@ PRESETS: dict[str, dict[str, object]] = {
 }
 
 
+# Where the remedy begins in the text of an error, if it has one.
+REMEDY = re.compile(r"[;.] (?=(?:write|give|leave|correct|choose|the \w+ are)\b)", re.IGNORECASE)
+
+
 def _method_of(search: object) -> object:
     return search.get("method", "markov") if isinstance(search, dict) else getattr(search, "method", None)
 
@@ -65,6 +81,14 @@ class Config(BaseModel):
     search: Search = Field(default_factory=Markov)
     retrain: Retrain = Field(default_factory=Retrain)
     runtime: Runtime = Field(default_factory=Runtime)
+
+    if not TYPE_CHECKING:  # else the sections would be no parameters to a type checker
+
+        def __init__(self, **sections: object) -> None:
+            try:
+                super().__init__(**sections)
+            except ValidationError as error:
+                raise refusal(error, flat_values(sections)) from None
 
     @property
     def method(self) -> str:
@@ -109,8 +133,10 @@ class Config(BaseModel):
     def data_settings(self) -> DataSettings:
         """Return how the data are loaded, split and scaled."""
         data, problem = self.data, self.problem
-        grouped = [str(site) for group in (problem.groups or {}).values() for site in group.get("sites", ())]
-        required = *(problem.must_keep or ()), *(problem.must_drop or ()), *grouped, problem.objective.partition(":")[2]
+        grouped = [site for group in (problem.groups or {}).values() for site in group.get("sites", ())]
+        sites = *(problem.must_keep or ()), *(problem.must_drop or ()), *grouped
+        # An index is one of the features: it names no column of the file.
+        required = *(site for site in sites if isinstance(site, str)), problem.objective.partition(":")[2]
         reading = Reading(
             target=data.target,
             header=data.header,
@@ -191,10 +217,22 @@ class Config(BaseModel):
         )
 
 
-def _message(error: ValidationError, options: dict[str, object]) -> str:
-    """Return one line for the first thing that is wrong: cause, what was found, remedy."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
+def refusal(error: ValidationError, options: Mapping[str, object], section: str = "") -> ConfigError:
+    """Return the error for the first thing that pydantic has refused: the cause with what was found, and the remedy.
+
+    Parameters
+    ----------
+    error : ValidationError
+    options : mapping
+        What was asked for, by flat name.
+    section : str
+        The one that was made, where it was not a whole configuration.
+    """
+    first = error.errors(include_url=False)[0]
+    place = [section] * bool(section) + [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        check_names({place[-1]: None})
+        return ConfigError(f"{place[-1]} is no option of the search. Give it to fit or run instead.")
     section, fields = place[0], [part for part in place[1:] if part not in METHODS]
     entry: Option | None = None
     if section == "search" and not fields:
@@ -202,15 +240,28 @@ def _message(error: ValidationError, options: dict[str, object]) -> str:
     else:
         entry = next((one for one in OPTIONS.values() if [one.section, one.field] == [section, *fields[:1]]), None)
     name = entry.name if entry is not None else ".".join(place)
-    text = str(first["msg"]).removeprefix("Value error, ").rstrip(". ")
+    text = requirement(first["type"], first.get("ctx", {}), first["msg"])
     if entry is OPTIONS["method"]:
-        text = "Input should be " + ", ".join(map(repr, METHODS))
-    text = text[0].lower() + text[1:] if text[:1].isupper() and not text[1:2].isupper() else text
-    if len(fields) > 1 and "; write " not in text:  # a part of an option of several
-        text = f"{fields[1].rstrip('_')}: {text}"
-    got = "" if re.search(r"\bgot ", text) or name not in options else f", got {options[name]!r}"
-    remedy = f"; {entry.flag} is: {entry.meaning}" if entry is not None and entry.meaning else ""
-    return f"{name}: {text}{got}{remedy}"
+        text = f"{_one_of(METHODS)} is needed"
+    parts = REMEDY.split(text, maxsplit=1)
+    cause, remedy = parts[0], parts[1] if len(parts) > 1 else ""
+    if len(fields) > 1 and not remedy.startswith("write "):  # a part of an option of several
+        cause = f"{fields[1].rstrip('_')}: {cause}"
+    if name in options and not re.search(r"\bgot ", cause) and f"{name}={options[name]}" not in cause:
+        cause += f", got {options[name]!r}"
+    return ConfigError(_two_sentences(f"{name}: {cause}", remedy, entry))
+
+
+def _two_sentences(cause: str, remedy: str, entry: Option | None) -> str:
+    meaning = "" if entry is None or not entry.meaning else f"{entry.flag}: {entry.meaning}"
+    if remedy:
+        return f"{cause}. {remedy[0].upper()}{remedy[1:]}{meaning and f' ({meaning})'}."
+    return f"{cause}. {f'Choose another value of {meaning}' if meaning else 'Choose another value'}."
+
+
+def _one_of(names: Iterable[str]) -> str:
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}"
 
 
 def make_config(**options: object) -> Config:
@@ -224,9 +275,9 @@ def make_config(**options: object) -> Config:
     options = expanded(options)
     preset = options.pop("preset", "default")
     if preset not in PRESETS:
-        known = ", ".join(map(repr, PRESETS))
-        entry = OPTIONS["preset"]
-        raise ConfigError(f"preset: input should be {known}, got {preset!r}; {entry.flag} is: {entry.meaning}")
+        raise ConfigError(
+            _two_sentences(f"preset: {_one_of(PRESETS)} is needed, got {preset!r}", "", OPTIONS["preset"])
+        )
     try:
         nested = in_sections({**PRESETS[preset], **options})
     except ConfigError as error:
@@ -237,7 +288,4 @@ def make_config(**options: object) -> Config:
             raise
         text = str(error).replace(f"{option(by_preset)} ", f"{option(by_preset)} (by --preset {preset}) ", 1)
         raise ConfigError(text) from None
-    try:
-        return Config(**nested)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise ConfigError(_message(error, options)) from None
+    return Config(**nested)  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ CHAIN_TOO = (
     "groups",
     "macs",
     "parameters",
+    "pattern",
 )
 # Options that contradict a false discovery rate.
 NOT_WITH_FDR = {
@@ -40,6 +41,14 @@ NOT_WITH_FDR = {
     "must_drop": "the rate is that of columns which competed, all of them",
     "max_time": "the competition takes the time that it takes",
     "search_time": "the competition takes the time that it takes",
+}
+# Options that contradict a pattern of weights.
+NOT_WITH_PATTERN = {
+    "must_keep": "a fixed weight would leave its group or block no choice",
+    "must_drop": "a fixed weight would leave its group or block no choice",
+    "groups": "groups of tied sites are another constraint",
+    "macs": "the pattern says how many weights are kept",
+    "parameters": "the pattern says how many weights are kept",
 }
 TRAINED_ONLY = ("mask_noise", "input_noise")
 # What --alpha auto chooses.
@@ -126,6 +135,7 @@ def check_options(config: Config) -> None:
     _check_finetune(config)
     _check_probes(config)
     _check_fdr(config)
+    _check_pattern(config)
 
 
 def _check_trained(config: Config) -> None:
@@ -169,6 +179,29 @@ def _check_fdr(config: Config) -> None:
     for name, reason in NOT_WITH_FDR.items():
         if config.value(name) is not None:
             raise ConfigError(f"{option(name)} with --fdr {fdr:g}, but {reason}. Leave one of the two out.")
+
+
+def _check_pattern(config: Config) -> None:
+    """Refuse what a pattern of weights does not allow."""
+    pattern, chain = config.problem.pattern, config.chain
+    if pattern is None:
+        return
+    for name, reason in NOT_WITH_PATTERN.items():
+        if config.value(name) is not None:
+            raise ConfigError(f"{option(name)} with --pattern {pattern}, but {reason}. Leave one of the two out.")
+    if chain.moves is not None and set(chain.moves) != {"exchange"}:
+        raise ConfigError(
+            f"--moves {worded(chain.moves)} with --pattern {pattern}, which only exchanges inside it keep. Leave --moves out."
+        )
+    if chain.gates.kind not in (None, "hard"):
+        raise ConfigError(f"--gates {chain.gates} with --pattern {pattern}, whose gates are hard. Leave --gates out.")
+    if (chain.start is not None and ALL_SITES in chain.start.names) or (
+        config.is_set("keep_schedule") and chain.keep_schedule.kind != "constant"
+    ):
+        raise ConfigError(
+            f"A mask with --pattern {pattern} keeps the same number of weights at every step, so n(t) cannot fall from all of them. Leave "
+            "--keep-schedule out, and start from a measure or a mask."
+        )
 
 
 def check_method(config: Config, facts: Facts) -> None:

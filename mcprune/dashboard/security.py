@@ -27,7 +27,7 @@ HEADERS = [
 
 
 class Guard:
-    """In front of the application: refuses what does not come from the page.
+    """Stands before the application: refuses what does not come from the page.
 
     Parameters
     ----------

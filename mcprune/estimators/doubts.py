@@ -27,10 +27,11 @@ def warn_of_doubts(names: Sequence[str], X: FloatArray, targets: IntArray, menti
     X : ndarray, shape (rows, N)
     targets : ndarray of int64, shape (rows,)
     mentioned : sequence of int or str
-        Columns that the parameters name, by place or name: nobody overlooks these.
+        Columns that the parameters name, by place (a number) or name (a text, or its place): nobody overlooks these.
     """
-    named = {str(column) for column in mentioned}
-    named |= {name for j, name in enumerate(names) if str(j) in named}
+    texts = {column for column in mentioned if isinstance(column, str)}
+    places = {str(column) for column in mentioned if column not in names or not isinstance(column, str)}
+    named = texts | {name for j, name in enumerate(names) if str(j) in places}
     numbering = row_numbers(names, X)
     numbers = tuple(names[j] for j in numbering.certain if names[j] not in named)
     possible = [names[j] for j in numbering.possible]

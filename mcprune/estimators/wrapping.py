@@ -17,6 +17,7 @@ from mcprune.errors import ConfigError
 from mcprune.estimators.fitted import WAYS, FittedEvaluator, seeded
 from mcprune.estimators.fitting import WeightedRows
 from mcprune.methods.base import Batch
+from mcprune.methods.columns import without_constants
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.objectives.base import Rows as ObjectiveRows
 from mcprune.objectives.named import make_objective
@@ -29,7 +30,7 @@ from mcprune.training.folds import split_rows
 from mcprune.training.metrics import coded_groups
 from mcprune.types import BoolArray
 
-# Blocks of a search, and its decisions in exchanges that there are at n: each mask is fitted once, however often it is met.
+# Blocks of a search, and its decisions in exchanges that there are at n: each mask is fitted once, however often it comes up.
 BLOCKS, EXCHANGES, FEWEST, MOST = 24, 3, 192, 4_800
 
 
@@ -126,5 +127,5 @@ def search_estimator(
         if exchanges:
             for block in range(blocks):
                 state, _ = markov.step(state, batch, (block + 1) / blocks)
-        _, mask = markov.finish(state, batch)
-        return np.asarray(mask), evaluator.fits
+        state, mask = markov.finish(state, batch)
+        return without_constants(np.asarray(mask), markov.position(state), space, rows.features), evaluator.fits

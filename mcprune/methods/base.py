@@ -227,7 +227,14 @@ class Method(ABC, Generic[S]):
         return []
 
     def adopt(self, state: S, mask: BoolArray) -> None:
-        """Take another one of the finalists' masks (N,) as the result."""
+        """Take another mask (N,) as the result; by default nothing of the state depends on it."""
+
+    def refined(self) -> BoolArray | None:
+        """Return the mask (N,) from elsewhere that the method refines; None where there is none."""
+        return None
+
+    def mask_losses(self, state: S, batch: Batch, masks: BoolArray) -> FloatArray:
+        """Return what the method minimises, exactly, for hard masks (M, N) on a batch, shape (M,)."""
         raise NotImplementedError
 
     def crossed(self, state: S) -> IntArray | None:

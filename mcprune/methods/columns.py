@@ -6,7 +6,8 @@ import numpy as np
 
 from mcprune.methods.pairs import pair_f
 from mcprune.random import Stream, generator
-from mcprune.types import Float32Array, FloatArray, IntArray
+from mcprune.sites.space import SearchSpace
+from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
 # Trees, and the training rows that a forest, L1 or mutual information look at: more cost more than they tell.
 TREES, MOST_ROWS = 300, 5_000
@@ -14,6 +15,8 @@ TREES, MOST_ROWS = 300, 5_000
 SCREENED = 2_048
 # Columns of which F is computed at a time; passes of the L1 solver.
 COLUMNS, PASSES = 4_096, 300
+# Rows that most columns differ in which are no constants.
+HEAD = 100
 # Of the L1 penalty: C is so much over the rows, and grows until enough columns have a coefficient.
 FIRST_C, GROWTH, TRIES = 16.0, 4.0, 4
 # Bins of a column under sample weights; a share that reaches the edge of a bin but for rounding does so.
@@ -60,6 +63,50 @@ def without_copies(scores: FloatArray, x: Float32Array, keep: int) -> FloatArray
     out = np.array(scores, np.float64)
     out[useless] = float(scores.min()) - np.arange(1.0, len(useless) + 1)
     return out
+
+
+def without_constants(
+    mask: BoolArray, ranking: FloatArray, space: SearchSpace, x: AnyArray, *, only_zeros: bool = False
+) -> BoolArray:
+    """Return a mask in which dropped columns that vary take the places of kept ones with one value in all rows.
+
+    Sites that must be kept, and tied ones, stay.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (N,)
+        Allowed by `space`; inputs may be one of several kinds of sites.
+    ranking : ndarray, shape (N,)
+        The dropped columns of the highest values come in.
+    space : SearchSpace
+    x : ndarray, shape (rows, inputs)
+        Scaled training rows.
+    only_zeros : bool
+        Constants other than 0 stay: a model that is trained already may use them as a bias.
+    """
+    group = space.sites.inputs
+    if group is None or space.items is not None:
+        return mask
+    free = np.flatnonzero(space.owner[group.start : group.stop] >= 0)
+    is_kept = mask[group.start : group.stop][free]
+    constant = free[is_kept][_is_constant(x, free[is_kept], only_zeros=only_zeros)]
+    if not constant.size:
+        return mask
+    rest = free[~is_kept]
+    rest = rest[~_is_constant(x, rest, only_zeros=only_zeros)]
+    best = rest[np.argsort(-ranking[group.start + rest], kind="stable")[: constant.size]]
+    out = mask.copy()
+    out[group.start + constant[: best.size]] = False
+    out[group.start + best] = True
+    return out
+
+
+def _is_constant(x: AnyArray, columns: IntArray, *, only_zeros: bool) -> BoolArray:
+    """Return which columns (C,) have one value in all rows."""
+    out = (x[:HEAD, columns] == x[:1, columns]).all(axis=0) & ((x[0, columns] == 0) | (not only_zeros))
+    maybe = np.flatnonzero(out)
+    out[maybe] = (x[:, columns[maybe]] == x[:1, columns[maybe]]).all(axis=0)
+    return np.asarray(out)
 
 
 def _scores(name: str, x: Float32Array, y: IntArray, weights: FloatArray | None, *, keep: int, seed: int) -> FloatArray:

@@ -121,7 +121,7 @@ def _resnet56(layers: _Layers, planes: int, side: tuple[int, int], scaled: Calla
     return width
 
 
-# Name -> the layers in front of the last one, and the least side of an image.
+# Name -> the layers before the last one, and the least side of an image.
 NETWORKS: dict[str, tuple[Callable[[_Layers, int, tuple[int, int], Callable[[int], int]], int], int]] = {
     "vgg13": (_vgg13, 32),
     "mobilenet_v1": (_mobilenet_v1, 8),

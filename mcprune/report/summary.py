@@ -8,7 +8,7 @@ from mcprune.config.budgets import COST_UNITS
 from mcprune.errors import FolderError, brief
 from mcprune.report.picture import picture
 from mcprune.report.text import number, ranges, some, wrapped
-from mcprune.storage.events import Adapted, BeforeAfter, ErrorRate, Playoff, RunDone, Scored, SiteGroup
+from mcprune.storage.events import Adapted, BeforeAfter, ErrorRate, Playoff, Refined, RunDone, Scored, SiteGroup
 
 HEADER = ["", "sites kept", "test accuracy", "spread", "masks", "seconds"]
 MOST = 200  # names or ranges of indices that are listed; mask.json has them all
@@ -72,6 +72,14 @@ def playoff_lines(event: Playoff) -> list[str]:
 
 ERROR_RATE_HEADER = ["column", "kept", "its shadows", "lowest fdr", ""]
 BELOW = 3  # columns that are listed below the kept ones
+
+
+def refined_line(event: Refined) -> str:
+    """Return what has become of the mask that a run started from."""
+    where = f"on {event.rows:,} evaluation rows"
+    if not event.exchanged:
+        return f"refined: no better mask was found {where}, so the mask stays (loss {number(event.start_loss, '.4f')})"
+    return f"refined: loss {number(event.start_loss, '.4f')} -> {number(event.loss, '.4f')} {where}, {event.exchanged:,} sites exchanged"
 
 
 def error_rate_lines(event: ErrorRate) -> list[str]:

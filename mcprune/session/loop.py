@@ -258,8 +258,7 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
                     f"playoff: {fresh} validation rows: the masks are compared mostly on rows that the search has used"
                 )
         mask, hardened = search.harden()
-        if search.playoff is not None:
-            yield search.playoff
+        yield from filter(None, (search.playoff, search.refined))
         yield from _finish(search, mask, hardened, folder, began, interrupt)
 
 

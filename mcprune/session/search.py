@@ -205,7 +205,7 @@ class Search(SearchStatus):
         if len(finalists) > 1:
             self.playoff, mask = play_finalists(self.plan, finalists, self.controller.playoff_steps())
             self.method.adopt(self.state.method, mask)
-        self.mask = mask
+        self.mask = mask = self.settled(mask)
         self.final_gates = self.training_gates()
         return mask, self.hardened_event(mask, gates, kept)
 

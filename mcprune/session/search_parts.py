@@ -9,14 +9,14 @@ import torch
 
 from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import ConfigError
-from mcprune.methods.base import Adaptation
+from mcprune.methods.base import Adaptation, Batch
 from mcprune.session.build.plan import Plan
-from mcprune.storage.events import Adapted
+from mcprune.storage.events import Adapted, Refined
 from mcprune.training.batches import EvaluationRows
 from mcprune.training.folds import Folds, member_seed
 from mcprune.training.stack import ClassifierStack
 from mcprune.training.trainer import Trainer
-from mcprune.types import Float32Array
+from mcprune.types import BoolArray, Float32Array, FloatArray
 
 NEAR = 0.01
 MOST_GATES = 16_384  # more are left out: an event should stay one line of text
@@ -97,6 +97,13 @@ def make_rows(plan: Plan, folds: Folds) -> EvaluationRows:
         weights=data.train.weights,
         groups=data.train.groups,
     )
+
+
+def refined_event(masks: BoolArray, losses: FloatArray, batch: Batch) -> Refined:
+    """Return the comparison of a mask with the one that it refines, (2, N) from the latter; no exchange where it is not better."""
+    before, after = map(float, losses)
+    changed = int((masks[0] & ~masks[1]).sum()) if after < before else 0
+    return Refined(before, after if changed else before, changed, len(batch.targets))
 
 
 def adapted_event(adapted: Adaptation | None) -> Adapted | None:

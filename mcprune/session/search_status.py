@@ -11,17 +11,18 @@ from dataclasses import replace
 import numpy as np
 
 from mcprune.methods.base import AnyMethod, BlockInfo
+from mcprune.methods.columns import without_constants
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.finalize import mask_costs
 from mcprune.session.guard import Guard
-from mcprune.session.search_parts import adapted_event, coded, near_hard
+from mcprune.session.search_parts import adapted_event, coded, near_hard, refined_event
 from mcprune.session.search_state import Reported, SearchState
 from mcprune.session.steering.controller import Controller
 from mcprune.session.steering.knobs import Knobs
 from mcprune.session.time_budget import Pace
 from mcprune.session.validation import Validation
 from mcprune.state import Saved, serialize
-from mcprune.storage.events import Event, Hardened, Note, Progress
+from mcprune.storage.events import Event, Hardened, Note, Progress, Refined
 from mcprune.training.batches import EvaluationRows
 from mcprune.training.stack import ClassifierStack
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
@@ -59,6 +60,8 @@ class SearchStatus:
         The mask of the result; None before it is hardened.
     final_gates : ndarray of float32, shape (N,)
         The gates after that.
+    refined : Refined or None
+        The comparison with the mask that was refined, after that.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class SearchStatus:
         self._is_compiled = False
         self.mask: BoolArray | None = None
         self.final_gates: Float32Array = np.empty(0, np.float32)
+        self.refined: Refined | None = None
 
     @property
     def blocks_done(self) -> int:
@@ -201,6 +205,29 @@ class SearchStatus:
     def is_within(self) -> bool:
         """Return whether the kept sites are within the budget."""
         return self.plan.space.is_within(self.position() > 0)
+
+    def settled(self, mask: BoolArray) -> BoolArray:
+        """Return the mask (N,) of the result: never worse than the mask that it refines, or else without needless constants."""
+        start = self.method.refined()
+        if start is None:
+            return self.without_constants(mask)
+        batch = self.rows.batch(self.state.evaluation, len(self.rows.targets))
+        masks = np.stack([start, mask])
+        self.refined = refined_event(masks, self.method.mask_losses(self.state.method, batch, masks), batch)
+        if self.refined.exchanged:
+            return mask
+        self.method.adopt(self.state.method, start)
+        return start.copy()
+
+    def without_constants(self, mask: BoolArray) -> BoolArray:
+        """Return a mask (N,) with columns that vary in place of constants; the method adopts it where it differs."""
+        plan = self.plan
+        is_trained = plan.is_users_model or plan.train.is_frozen
+        rows = plan.splits.train.features
+        varied = without_constants(mask, self.position(), plan.space, rows, only_zeros=is_trained)
+        if varied is not mask:
+            self.method.adopt(self.state.method, varied)
+        return varied
 
     def last_crossed(self) -> IntArray:
         """Return the training step (N,) after which each gate last crossed one half; 0 for never."""

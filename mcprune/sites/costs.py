@@ -68,7 +68,7 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
     for stage, layer in chain.stages:
         numbers = sum(parameter.numel() for parameter in layer.parameters())
         if isinstance(layer, CONVOLUTIONS) and not any(each.signals for each in layers):
-            reads = None  # inputs in front of a convolution are put into zeros: they save nothing
+            reads = None  # inputs before a convolution are replaced by zeros: they save nothing
         if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
             if not is_zero and layer.bias is None and reads is not None and unit == "parameters":
                 raise ModelError(

@@ -15,13 +15,15 @@ from mcprune.sites.space import Fixed, Item
 from mcprune.types import IntArray
 
 
-def fixed_sites(must_keep: Sequence[str] | None, must_drop: Sequence[str] | None, names: Sequence[str]) -> Fixed:
+def fixed_sites(
+    must_keep: Sequence[int | str] | None, must_drop: Sequence[int | str] | None, names: Sequence[str]
+) -> Fixed:
     """Return the sites that must be kept or dropped.
 
     Parameters
     ----------
-    must_keep, must_drop : sequence of str, or None
-        Names, or indices as text where no site has that name.
+    must_keep, must_drop : sequence of int or str, or None
+        Indices, and names; a text that is no name may be an index too.
     names : sequence of str
         Of all sites, in their flat order.
 
@@ -39,22 +41,20 @@ def fixed_sites(must_keep: Sequence[str] | None, must_drop: Sequence[str] | None
     return Fixed(kept, dropped)
 
 
-def _places(option: str, values: Sequence[str], names: Sequence[str]) -> IntArray:
+def _places(option: str, values: Sequence[int | str], names: Sequence[str]) -> IntArray:
     if not values:
         return np.empty(0, np.int64)
     places = {name: place for place, name in enumerate(names)}
     chosen: set[int] = set()
     for one in values:
         text = str(one)
-        if text in places:
+        if isinstance(one, str) and text in places:
             chosen.add(places[text])
         elif text.isdecimal() and int(text) < len(names):
             chosen.add(int(text))
         else:
-            near = difflib.get_close_matches(text, list(places), n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ConfigError(
-                f"{option} names {text!r}, which is no site{hint}. Give names or indices 0..{len(names) - 1}."
+                f"{option} names {one!r}, which is no site{_hint(one, names)}. Give names or indices 0..{len(names) - 1}."
             )
     return np.array(sorted(chosen), dtype=np.int64)
 
@@ -91,8 +91,8 @@ def settle_groups(
     groups: Mapping[str, Group],
     names: Sequence[str],
     keep: int | None,
-    must_keep: Sequence[str] = (),
-    must_drop: Sequence[str] = (),
+    must_keep: Sequence[int | str] = (),
+    must_drop: Sequence[int | str] = (),
 ) -> TiedItems:
     """Return the items of a search and what they cost.
 
@@ -104,7 +104,7 @@ def settle_groups(
         Of all sites, in their flat order.
     keep : int or None
         The budget, in sites or, where a group has a cost of its own, in costs; None: they have none of their own.
-    must_keep, must_drop : sequence of str
+    must_keep, must_drop : sequence of int or str
         Groups by name, or sites by name or index: a site of a group stands for all of it.
 
     Raises
@@ -127,7 +127,7 @@ def settle_groups(
         Item("", (site,), 1) for site in range(len(names)) if site not in owner
     ]
     must, must_not = (
-        {site for text in texts for site in (members[text] if text in members else _sites(option, text, names))}
+        {site for text in texts for site in (members[str(text)] if text in members else _sites(option, text, names))}
         for option, texts in (("must_keep", must_keep), ("must_drop", must_drop))
     )
     kept = [item for item in items if must & set(item.sites)]
@@ -165,9 +165,16 @@ def _check_room(tied: TiedItems, keep: int) -> None:
         )
 
 
-def _sites(option: str, text: str, names: Sequence[str]) -> list[int]:
-    """Return the sites that a text names: a name, a pattern of names, an index, or a range of indices."""
-    if text in names:
+def _hint(value: int | str, names: Sequence[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest name of a site, or nothing."""
+    near = difflib.get_close_matches(value, list(names), n=1) if isinstance(value, str) else []
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _sites(option: str, value: int | str, names: Sequence[str]) -> list[int]:
+    """Return the sites of an index, or of a text: a name, a pattern of names, an index, or a range of indices."""
+    text = str(value)
+    if isinstance(value, str) and text in names:
         return [names.index(text)]
     if "*" in text or "?" in text:
         matches = [place for place, name in enumerate(names) if fnmatch.fnmatchcase(name, text)]
@@ -177,9 +184,7 @@ def _sites(option: str, text: str, names: Sequence[str]) -> list[int]:
     last = last if is_range else first
     if first.isdecimal() and last.isdecimal() and int(first) <= int(last) < len(names):
         return list(range(int(first), int(last) + 1))
-    near = difflib.get_close_matches(text, names, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ConfigError(
-        f"{option} names {text!r}, which is no site{hint}; give names, indices 0..{len(names) - 1}, ranges such as 0-7, or patterns "
-        "such as ecal_*"
+        f"{option} names {value!r}, which is no site{_hint(value, names)}. Give names, indices 0..{len(names) - 1}, ranges such as 0-7, "
+        "or patterns such as ecal_*."
     )

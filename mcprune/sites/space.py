@@ -18,6 +18,7 @@ from mcprune.chain.moves import Moves
 from mcprune.errors import ConfigError
 from mcprune.sites.budget import Budget, Goal
 from mcprune.sites.item_classes import ItemClasses, budget_classes
+from mcprune.sites.patterns import Pattern
 from mcprune.sites.site_map import SiteMap
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
@@ -59,10 +60,10 @@ class SearchSpace:
         The groups of tied sites and the single sites to choose among; None: every free site is an item.
     always : tuple of Item
         Those of the tied groups and single sites that must be kept.
-    least : tuple of int, one a layer
-        Sites that a layer keeps at every step.
-    final_least : tuple of int, one a layer
-        Sites that a layer keeps in the final mask.
+    least, final_least : tuple of int, one a layer
+        Sites that a layer keeps at every step, and in the final mask.
+    pattern : Pattern or None
+        Of the kept weights; it holds at every step, from the first mask of n sites on.
     """
 
     sites: SiteMap
@@ -72,6 +73,7 @@ class SearchSpace:
     always: tuple[Item, ...] = ()
     least: tuple[int, ...] = ()
     final_least: tuple[int, ...] = ()
+    pattern: Pattern | None = None
 
     # ---- items and sites ------------------------------------------------------------------------------------
 
@@ -269,18 +271,15 @@ class SearchSpace:
         if self.is_count:
             return int(chosen.sum()) <= self.n
         counters = self.classes.counters(self.classes.count(self.items_of(chosen)))
-        is_over = (counters[self.classes.exact] > self.goal.counts).any() or (
-            self.costs_of(chosen) > self.goal.limits
-        ).any()
-        return not is_over
+        is_over = (counters[self.classes.exact] > self.goal.counts).any()
+        return not (is_over or (self.costs_of(chosen) > self.goal.limits).any())
 
     def allowed(self, mask: AnyArray) -> bool:
         """Return whether a mask (N,) may be the final one."""
         chosen = np.asarray(mask, bool)
         items = self.items_of(chosen)
-        if not np.array_equal(self.expand(items), chosen):
-            return False
-        if not self._holds_layers(chosen):
+        has_pattern = self.pattern is None or self.pattern.holds(chosen)
+        if not (np.array_equal(self.expand(items), chosen) and self._holds_layers(chosen) and has_pattern):
             return False
         if self.is_count:
             return int(chosen.sum()) == self.n
@@ -309,6 +308,8 @@ class SearchSpace:
             No mask is allowed.
         """
         aim = self.goal if goal is None else goal
+        if self.pattern is not None:
+            return self.pattern.best(scores, self.n)
         if self.is_count:
             items = hardened(self.items_of(scores), self.items_to_keep(aim), self.layers_to_hold(self.final_least))
             mask = np.asarray(self.expand(items), bool)
@@ -317,8 +318,7 @@ class SearchSpace:
             return mask
         order = np.argsort(-scores, kind="stable")
         if self.items is None:
-            by_item = self.owner[order]
-            by_item = by_item[by_item >= 0]
+            by_item = self.owner[order[self.owner[order] >= 0]]
         else:
             place = np.empty(order.size)
             place[order] = np.arange(order.size)

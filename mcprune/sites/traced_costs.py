@@ -40,7 +40,7 @@ def traced_costs(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int
     -------
     Costs
         Of channels exactly what the network has that is cut physically. Of weights what is not 0, with all biases and all that
-        is no site: a network that loses units besides has less. Inputs in front of a network with channels save nothing.
+        is no site: a network that loses units besides has less. Inputs of a network with channels save nothing.
 
     Raises
     ------

@@ -315,6 +315,8 @@ def _validated(line: bytes, kind: type[E], content: dict[str, object]) -> E:
     """Return the event of a line, its fields checked against their declared types; ValueError where they do not fit."""
     from pydantic import TypeAdapter, ValidationError
 
+    from mcprune.config.parsing import requirement
+
     # Checked before an event is made of it, in which a number that is not finite is unknown.
     for name, value in _numbers(content):
         if not abs(value) < LARGEST:
@@ -326,7 +328,7 @@ def _validated(line: bytes, kind: type[E], content: dict[str, object]) -> E:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where!r}: {first['msg']}") from None
+        raise ValueError(f"{where!r}: {requirement(first['type'], first.get('ctx', {}), first['msg'])}") from None
     return event
 
 

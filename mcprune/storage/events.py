@@ -5,7 +5,16 @@ run's folder.
 """
 
 from mcprune.storage.event_parts import Adapted, BeforeAfter, CostBudget, Event, MaskCost, SiteGroup, plain
-from mcprune.storage.result_events import ColumnStatistic, ErrorRate, Hardened, Playoff, RunDone, Scored, Standing
+from mcprune.storage.result_events import (
+    ColumnStatistic,
+    ErrorRate,
+    Hardened,
+    Playoff,
+    Refined,
+    RunDone,
+    Scored,
+    Standing,
+)
 from mcprune.storage.search_events import KnobChanged, Note, Progress, Replanned, RunStarted, Stage, Stopped
 
 KINDS: dict[str, type[Event]] = {
@@ -20,6 +29,7 @@ KINDS: dict[str, type[Event]] = {
         Stopped,
         ErrorRate,
         Playoff,
+        Refined,
         Hardened,
         Scored,
         RunDone,
@@ -40,6 +50,7 @@ __all__ = [
     "Note",
     "Playoff",
     "Progress",
+    "Refined",
     "Replanned",
     "RunDone",
     "RunStarted",

@@ -21,11 +21,10 @@ PATH_CURVE, PATH_LEVELS = "path.json", "levels"  # of `mcprune path`: its levels
 EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
 HALF = (".new", ".part", ".part.new")  # endings of files that are being written
 BEFORE = ".before"  # an earlier run under --force, until the new run has a mask
-FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json", PREDICTIONS)
+FILES = (CONFIG, EVENTS, MASK, RESULT, "model.safetensors", "model.json", CLASSIFIERS, PREDICTIONS)
 ALL_FILES = (
     REQUEST,
     *FILES,
-    CLASSIFIERS,
     SAMPLES,
     SAMPLES_SUMMARY,
     CHECKPOINT,

@@ -122,6 +122,28 @@ class Playoff(Event):
 
 
 @dataclass(frozen=True)
+class Refined(Event):
+    """The mask that a run started from has been refined at the same number of sites, or stays where no better one was found.
+
+    Attributes
+    ----------
+    start_loss : float or None
+        What the chain minimises, on all evaluation rows by the classifier of the search, under the mask that it started from.
+    loss : float or None
+        The same under the mask of the result: never above `start_loss`.
+    exchanged : int, sites
+        Sites that others have taken the place of.
+    rows : int, rows
+        Evaluation rows.
+    """
+
+    start_loss: float | None
+    loss: float | None
+    exchanged: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class ColumnStatistic:
     """A column beside its shadows.
 

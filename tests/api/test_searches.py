@@ -77,3 +77,47 @@ def test_seeds_differ_and_repeat(rows):
 def test_options_of_a_search_have_one_place(rows):
     with pytest.raises(mcprune.McpruneError, match=r"delta is an option of the search. Give it to Markov\("):
         mcprune.Markov().init(mcprune.Problem(None, rows, keep=2), seed=0, delta=1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: mcprune.Markov(delta="wide"), "delta: .*'wide'.*--delta: "),
+        (
+            lambda: mcprune.Markov(move_sites=0),
+            r"move_sites: at least 1 is needed, got 0\. Choose another value of --move-sites: ",
+        ),
+        (
+            lambda: mcprune.Markov(keep_schedule="geometric:2"),
+            r"keep_schedule: until: at most 1 is needed, got 'geometric:2'\. Choose",
+        ),
+        (lambda: mcprune.Markov(replicas="many"), r"replicas: number: a whole number is needed, got 'many'\. Choose"),
+        (lambda: mcprune.Markov(dleta=1), r"there is no option 'dleta' \(did you mean 'delta'\?\)"),
+        (lambda: mcprune.Markov(epochs=3), r"epochs is no option of the search\. Give it to fit or run instead\."),
+        (
+            lambda: mcprune.Gradient(rejection="hard"),
+            r"rejection: 'plain' or 'modified' is needed, got 'hard'\. Choose",
+        ),
+        (lambda: mcprune.Importance(measure="ob"), r"measure: .*there is no measure 'ob' \(did you mean 'obd'\?\)"),
+        (
+            lambda: mcprune.Config(train={"epochs": "many"}),
+            r"epochs: a whole number is needed, got 'many'\. Choose another",
+        ),
+        (
+            lambda: mcprune.prune("wine", keep=3, epochs=0.5),
+            r"epochs: a whole number is needed, got 0\.5\. Choose another",
+        ),
+        (
+            lambda: mcprune.prune("wine", keep=3, frozen="maybe"),
+            r"frozen: true or false is needed, got 'maybe'\. Choose another",
+        ),
+        (lambda: mcprune.prune("wine", keep=3, target=2), r"target: a text is needed, got 2\. Choose another"),
+    ],
+)
+def test_a_wrong_value_is_one_error_with_cause_and_remedy(make, says):
+    with pytest.raises(mcprune.McpruneError, match=says) as caught:
+        make()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "Input should" not in text
+    assert "pydantic" not in text

@@ -60,7 +60,7 @@ def trace(sites, shares, temperature, ahead, steps=700, modified=False):
 @pytest.mark.parametrize("shares", [{kind: 1} for kind in moves.KINDS] + [EVERY])
 @pytest.mark.parametrize("temperature", [0.0, 0.3])
 def test_the_trace_is_the_same_for_every_k(shares, temperature):
-    # 2 sites: the sums are summed anew after step 128 j - 1 where that is accepted, whatever K
+    # 2 sites: the sums are computed again after step 128 j - 1 where that is accepted, whatever K
     for sites in (2, 12):
         serial = trace(sites, shares, temperature, 1)
         assert len(serial) >= (3 if temperature == 0 and sites > 2 else 0)
@@ -74,7 +74,7 @@ def test_the_trace_of_the_modified_loss_is_another_but_as_invariant():
     assert trace(6, EVERY, 0.3, 1) != serial
 
 
-def test_running_sums_are_summed_anew_at_fixed_steps():
+def test_running_sums_are_computed_again_at_fixed_steps():
     # a constant loss at a huge temperature accepts nearly all; drift is planted and must be gone after step
     # 64 * 2
     here = state.new_state(np.full((1, 2), 3.0), sharpness=1.0)

@@ -8,6 +8,7 @@ from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
 
 SPELLINGS = {
+    "sites": ("weights:layers.0,layers.2,pattern=2:4", {"sites": "weights:layers.0,layers.2", "pattern": "2:4"}),
     "model": ("mlp,activation=tanh,bias=no,dropout=0.2", {"activation": "tanh", "bias": False, "dropout": 0.2}),
     "learning_rate": ("0.01,weight_decay=0.1", {"learning_rate": 0.01, "weight_decay": 0.1}),
     "moves": ("exchange=3,block=1,block_sites=6", {"moves": {"exchange": 3, "block": 1}, "move_sites": 6}),

@@ -1,4 +1,4 @@
-"""Who is let in to the live page's server, by raw requests; the run behind it waits in front of its first block."""
+"""Who is let in to the live page's server, by raw requests; the run behind it waits before its first block."""
 
 import json
 import socket

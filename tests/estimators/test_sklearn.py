@@ -49,7 +49,7 @@ def few():
     "estimator", [MarkovSelector(**CHECKED), MarkovPrunedClassifier(**CHECKED)], ids=lambda one: type(one).__name__
 )
 def test_every_check_of_scikit_learn_passes(estimator):
-    """The one that may be skipped needs SCIPY_ARRAY_API=1 in front of all imports: benchmarks/estimators.py runs it too."""
+    """The one that may be skipped needs SCIPY_ARRAY_API=1 before all imports: benchmarks/estimators.py runs it too."""
     found = check_estimator(estimator, on_skip=None, on_fail=None)
     failed = {one["check_name"]: str(one["exception"]) for one in found if one["status"] not in ("passed", "skipped")}
     assert not failed

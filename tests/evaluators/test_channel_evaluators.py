@@ -121,7 +121,7 @@ def test_a_model_that_is_no_chain_is_left_to_full():
 
 
 def test_memory_counts_the_maps(problem):
-    # The 5 planes of 8 x 8 inside of the first block are the widest; 4 of them are 256, three times in front of it.
+    # The 5 planes of 8 x 8 inside of the first block are the widest; 4 of them are 256, three times before it.
     whole, widest = activations(problem.gated.model, problem.features)
     assert widest == 5 * 64
     assert whole > 3 * 256

@@ -32,7 +32,7 @@ CHAINS = np.zeros(1, np.int64)
 
 
 def gates(weights, sharpness):
-    """The gates in float64, written anew."""
+    """The gates in float64, computed independently."""
     return (weights > 0).astype(np.float64) if math.isinf(sharpness) else 1.0 / (1.0 + np.exp(-sharpness * weights))
 
 

@@ -155,7 +155,7 @@ def test_a_thousand_accepted_moves_stay_within_the_error(build, kinds, sharpness
     assert evaluator.replicas[0].accepted > 900
 
 
-def test_every_thousandth_accepted_move_is_computed_anew(problem, monkeypatch):
+def test_every_thousandth_accepted_move_is_computed_again(problem, monkeypatch):
     monkeypatch.setattr(module, "REFRESH", 3)
     case, current, evaluator = started(problem, CASES[0][0], "inputs", (N,), 1.0)
     evaluator.replicas[0].logits += 1.0  # a drift that is no rounding

@@ -6,7 +6,10 @@ from sklearn.feature_selection import f_classif
 
 from mcprune.config.measures import COLUMN_SELECTORS
 from mcprune.methods import columns
-from mcprune.methods.columns import binned_information, column_scores, f_scores
+from mcprune.methods.columns import binned_information, column_scores, f_scores, without_constants
+from mcprune.sites.budget import Budget, CountBudget
+from mcprune.sites.site_map import SiteGroup, SiteMap
+from mcprune.sites.space import Fixed, SearchSpace
 
 
 def table(rows=200, width=40, classes=3, seed=0):
@@ -104,3 +107,39 @@ def test_constant_columns_and_copies_of_better_ones_come_last(name):
     last = set(np.argsort(-scores)[-3:].tolist())
     assert 5 in last
     assert len(last & {7, 9}) == len(last & {3, 30}) == 1
+
+
+def constants(**changes):
+    """Ten columns of which 2, 5 and 6 have one value, and the mask of the first six."""
+    x = np.random.default_rng(0).normal(size=(300, 10)).astype(np.float32)
+    x[:, [2, 5]], x[:, 6] = 0.0, 3.0
+    x[200:, 8] = 0.0
+    x[:200, 8] = 0.0
+    x[299, 8] = 1.0  # it varies late
+    groups = (SiteGroup("inputs", "", 0, 10), SiteGroup("units", "layers.0", 10, 4, ("layers.0",)))
+    space = SearchSpace(SiteMap(groups), Budget((CountBudget("sites", (0, 1), 8),)), **changes)
+    return np.isin(np.arange(14), [0, 1, 2, 3, 4, 5, 10, 11]), np.arange(14.0), space, x
+
+
+def test_columns_that_vary_take_the_places_of_constants():
+    mask, ranking, space, x = constants()
+    out = without_constants(mask, ranking, space, x)
+    assert np.flatnonzero(out).tolist() == [0, 1, 3, 4, 8, 9, 10, 11]  # the best two by the ranking, units stay
+    assert without_constants(out, ranking, space, x) is out
+    assert mask[2]  # the mask that came in is as it was
+
+
+def test_sites_that_must_be_kept_or_dropped_stay_and_what_cannot_be_left_out_stays():
+    mask, ranking, space, x = constants(fixed=Fixed(np.array([2]), np.array([9])))
+    assert np.flatnonzero(without_constants(mask, ranking, space, x)).tolist() == [0, 1, 2, 3, 4, 8, 10, 11]
+    mask, ranking, space, x = constants(fixed=Fixed(dropped=np.array([7, 8, 9])))
+    assert without_constants(mask, ranking, space, x).tolist() == mask.tolist()
+
+
+def test_a_trained_model_may_use_a_constant_as_its_bias():
+    mask, ranking, space, x = constants()
+    x[:, 5] = 1.0
+    out = without_constants(mask, ranking, space, x, only_zeros=True)
+    assert out[5]
+    assert not out[2]
+    assert out[9]

@@ -22,7 +22,7 @@ from mcprune.session.loop import run
 from mcprune.session.resume import resume_run
 from mcprune.session.steering.replay import Replay
 from mcprune.storage.atomic import Lock
-from mcprune.storage.layout import CHECKPOINT, CLASSIFIERS, FILES, OLDER, REQUEST
+from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
 SHORT = {
     "epochs": 8,
@@ -356,7 +356,7 @@ def test_knobs_that_were_turned_behind_the_checkpoint_are_turned_again(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_path):
+def test_a_run_that_was_killed_before_its_first_block_starts_again(whole, tmp_path):
     folder = tmp_path / "run"
     running = run(config(folder, checkpoint_every="0.5"))
     assert next(running).kind == "run_started"
@@ -377,7 +377,7 @@ def test_a_run_that_was_killed_before_its_first_block_begins_anew(whole, tmp_pat
     assert main(["run", "--out", str(folder)]) == 2  # and the message names resume
     list(resume_run(open_run(folder)))
     assert record(folder)[0] == whole[0]
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, CLASSIFIERS])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
 
 @pytest.mark.slow
@@ -392,7 +392,7 @@ def test_rows_and_models_from_python_are_given_again(tmp_path):
     class Own(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.shift = torch.nn.Parameter(torch.randn(8))  # nothing sets it anew for the retraining
+            self.shift = torch.nn.Parameter(torch.randn(8))  # nothing resets it for the retraining
             self.norm = torch.nn.BatchNorm1d(8)
             self.out = torch.nn.Linear(8, 2)
 

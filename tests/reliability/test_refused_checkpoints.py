@@ -107,7 +107,7 @@ def test_any_flipped_bit_is_noticed(folder):
 
 
 @pytest.mark.slow
-def test_with_no_good_checkpoint_the_run_begins_anew(folder, cut_off):
+def test_with_no_good_checkpoint_the_run_starts_again(folder, cut_off):
     for name in (CHECKPOINT, OLDER):
         (folder / name).write_bytes(b"nothing")
     with pytest.raises(FolderError, match="continues from the start"):

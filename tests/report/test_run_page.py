@@ -243,11 +243,14 @@ def changed(line, **fields):
         (lambda lines: [], "has 0 events"),
         (lambda lines: [lines[0][:50]], "line 1 of .*it is not JSON"),
         (lambda lines: [changed(lines[0], n_sites=65), *lines[1:]], "do not fit its 65 sites"),
-        (lambda lines: [changed(lines[0], sites="x"), *lines[1:]], "'sites': Input should be"),
+        (lambda lines: [changed(lines[0], sites="x"), *lines[1:]], "'sites': a list is needed"),
         (lambda lines: [*lines[:-2], changed(lines[-2]), changed(lines[-1], indices=[999] * 16)], "cannot be shown"),
-        (lambda lines: [*lines[:-1], changed(lines[-1], image_shape=[8, 0.5])], "'image_shape.1': Input should be"),
-        (lambda lines: [changed(lines[0], image_shape="8x8"), *lines[1:]], "'image_shape': Input should be"),
-        (lambda lines: [changed(lines[0], feature_names=3), *lines[1:]], "'feature_names': Input should be"),
+        (
+            lambda lines: [*lines[:-1], changed(lines[-1], image_shape=[8, 0.5])],
+            "'image_shape.1': a whole number is needed",
+        ),
+        (lambda lines: [changed(lines[0], image_shape="8x8"), *lines[1:]], "'image_shape': a list is needed"),
+        (lambda lines: [changed(lines[0], feature_names=3), *lines[1:]], "'feature_names': a list is needed"),
         (lambda lines: [re.sub('"alpha": [0-9.]+', '"alpha": 1e400', line) for line in lines], "'alpha'"),
     ],
 )

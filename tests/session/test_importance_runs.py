@@ -112,7 +112,7 @@ def test_a_run_that_is_cut_short_still_has_n(digits):
 
 
 def test_the_tracked_mean_is_that_of_the_steps_since_the_last_round(digits):
-    """Against gradients taken by hand in front of every step."""
+    """Against gradients taken by hand before every step."""
     plan = make_plan(short(method="importance", measure="loss-tracked", rounds="1,recover=0"), digits)
     method = make_method(plan)
     state = method.init()

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.naive_bayes import GaussianNB
 
 import mcprune
 from mcprune.training.cross_validation.out_of_fold import balanced_folds
@@ -69,3 +70,33 @@ def test_rare_classes_are_in_as_many_folds_as_they_have_rows(counts):
         evaluating = sum(bool((y[rows] == label).any()) for rows in folds.evaluation)
         assert evaluating == (0 if count == 1 else min(count, 4))
         assert len(set(played[y == label].tolist())) == min(count, 4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"start": "all", "eval_on": "held-out", "epochs": 4},
+        {"method": "gradient", "epochs": 4},
+        {"method": "importance", "measure": "magnitude", "epochs": 2, "rounds": "1,recover=0"},
+    ],
+    ids=["markov", "gradient", "importance"],
+)
+def test_constants_are_left_out_wherever_other_columns_are_left(options):
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 2, 120)
+    x = np.repeat(np.arange(9.0)[None], 120, axis=0)  # the columns of even places are constant
+    x[:, 1::2] = draw.normal(size=(120, 4))
+    x[:, 1] += 2.0 * y
+    assert search(x, y, 4, hidden=(8,), threads=1, **options) == {1, 3, 5, 7}
+    assert {1, 3, 5, 7} < search(x, y, 6, hidden=(8,), threads=1, **options)
+
+
+def test_constants_are_left_out_by_an_estimator_too():
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 2, 60)
+    x = np.ones((60, 6))
+    x[:, 3:] = draw.normal(size=(60, 3))
+    selector = mcprune.MarkovSelector(3, estimator=GaussianNB(var_smoothing=1e-3), random_state=0, epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert selector.fit(x, y).get_support(indices=True).tolist() == [3, 4, 5]

@@ -39,7 +39,7 @@ def train(net: nn.Module, steps: int = 150, rows: np.ndarray = DATA[0]) -> nn.Mo
 
 
 def extractor_and_head() -> nn.Sequential:
-    """A trained and frozen extractor, normalised, in front of a trainable head."""
+    """A trained and frozen extractor, normalised, before a trainable head."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.2))
     net = train(nn.Sequential(body, nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)))

@@ -13,7 +13,7 @@ from mcprune.session.resume import resume_run
 from mcprune.session.search import Search
 from mcprune.session.steering.replay import Replay
 from mcprune.state import serialize
-from mcprune.storage.layout import CHECKPOINT, CLASSIFIERS, FILES, OLDER, REQUEST
+from mcprune.storage.layout import CHECKPOINT, FILES, OLDER, REQUEST
 
 SHORT = {"epochs": 8, "retrain_epochs": 2, "compare": "no", "hidden": (16, 8), "keep": 16, "threads": 1}
 HELD_OUT = {"eval_on": "held-out"}  # one classifier, where a default run has four
@@ -73,7 +73,7 @@ def assert_same(folder, other):
     results = [without_clocks(json.loads((path / "result.json").read_text())) for path in (folder, other)]
     assert results[0] == results[1]
     assert (folder / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, CLASSIFIERS])  # nothing is left to resume
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)  # nothing is left to resume
 
 
 @pytest.mark.slow

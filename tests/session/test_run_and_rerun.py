@@ -20,12 +20,12 @@ from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run
 from mcprune.storage.event_log import read_result
 from mcprune.storage.events import KINDS
-from mcprune.storage.layout import CLASSIFIERS, FILES
+from mcprune.storage.layout import FILES
 
 
 def test_the_events_and_the_files_of_a_run(finished):
     folder, told = finished
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, CLASSIFIERS])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES) == sorted(told[-1].files)
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     recorded = [event for event in told if event.kind != "stage"]  # which is for the screen alone
     assert [line["event"] for line in lines] == [event.kind for event in recorded]
@@ -134,7 +134,7 @@ def test_an_existing_folder_is_kept_without_force_and_with_it_if_others_files_ar
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     list(run(quick(out=str(folder), epochs=1, force=True, seed=3)))
     assert (folder / "mask.json").read_bytes() != before["mask.json"]
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, CLASSIFIERS])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     with pytest.raises(FolderError, match="is a file"):
         next(run(quick(out=str(folder / "mask.json"))))
     with pytest.raises(FolderError, match="is a file"):

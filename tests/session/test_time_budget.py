@@ -138,7 +138,7 @@ def test_a_replay_and_a_resume_repeat_it(slower, tmp_path):
     again = list(run(make_config(**options, out=str(tmp_path / "again")), replay))
     assert of(again, "replanned") == changes
     assert (tmp_path / "again" / "mask.json").read_bytes() == want
-    # Cut off behind the last change, its checkpoint in front of the first one.
+    # Cut off behind the last change, its checkpoint before the first one.
     cut = tmp_path / "cut"
     slower.now = 0.0
     config = make_config(**{**OPTIONS, "search_time": limit, "checkpoint_every": "3", "out": str(cut)})

@@ -110,7 +110,7 @@ def test_small_model_has_n_weights_and_the_masked_outputs(activation, bias, tmp_
     first, second, _ = sites.split(mask)
     first.reshape(12, 36)[[2, 5]] = False  # nothing enters units 2 and 5, ...
     second.reshape(8, 12)[:, 5] = False  # ... and nobody reads unit 5: it alone can go with no weight lost
-    second.reshape(8, 12)[:, 7] = False  # unit 7 is not read, but has kept weights in front of it
+    second.reshape(8, 12)[:, 7] = False  # unit 7 is not read, but has kept weights before it
     with torch.no_grad():
         place = int(np.flatnonzero(mask)[0])
         model.layers[0].weight.view(-1)[place] = 0.0  # a kept weight that happens to be 0 is kept all the same

@@ -12,7 +12,7 @@ from mcprune.session.loop import run
 from mcprune.session.steering.replay import Replay
 from mcprune.storage.event_log import parse_event, read_log
 from mcprune.storage.events import KINDS, Adapted, Event, KnobChanged, Stage, Stopped
-from mcprune.storage.result_events import ColumnStatistic, ErrorRate, Playoff, Standing
+from mcprune.storage.result_events import ColumnStatistic, ErrorRate, Playoff, Refined, Standing
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_order_and_the_fields_are_as_declared(events):
     records, folder = events
     kinds = [kind for kind, _ in records]
     # Nobody steers here, and the clock asks for the last block.
-    assert set(kinds) == set(KINDS) - {"knob_changed", "stopped", "playoff", "error_rate", "stage"}
+    assert set(kinds) == set(KINDS) - {"knob_changed", "stopped", "playoff", "refined", "error_rate", "stage"}
     assert kinds[0] == "run_started"
     order = [kind for kind in kinds if kind not in ("note", "replanned")]
     assert order == sorted(order, key=list(KINDS).index)
@@ -53,6 +53,7 @@ def test_every_event_is_read_back_as_it_was(story):
     events.append(Playoff(standings, 1.2, 0.6, 1.1, 0.05, False, 1168, (300, 300), 2.5))
     columns = (ColumnStatistic(3, "d", 0.9, 0.2, 0.02, True), ColumnStatistic(0, "a", 0.3, 0.2, 0.6, False))
     events.append(ErrorRate(0.1, 0.02, 0.9, columns, 12, 400, 2.5))
+    events.append(Refined(0.5, 0.4, 3, 200))
     events.append(Stage("retrain", "training the pruned model"))
     assert {event.kind for event in events} == set(KINDS) - {"knob_changed", "replanned"}
     assert [parse_event(event.to_json().encode()) for event in events] == events

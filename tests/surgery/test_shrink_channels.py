@@ -110,7 +110,7 @@ def test_the_groups_of_the_three_networks(nets):
     assert [group.layer for group in plain["vgg13"]] == [f"conv{i}" for i in range(1, 11)]
     assert plain["vgg13"][3].parts == ("conv4", "bn4")
     assert plain["vgg13"][3].gated == ("bn4",)
-    # A depthwise convolution has the channels of the layer in front of it.
+    # A depthwise convolution has the channels of the layer before it.
     assert plain["mobilenet_v1"][1].parts == ("conv1_point", "bn1_point", "conv2_depth", "bn2_depth")
     assert plain["mobilenet_v1"][1].gated == ("bn2_depth",)
     assert len(plain["mobilenet_v1"]) == 14

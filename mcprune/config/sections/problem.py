@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from mcprune.config.budgets import groups_option, site_counts
+from mcprune.config.budgets import groups_option, pattern_option, site_counts
 from mcprune.config.parsing import objective_text, site_names
 from mcprune.config.sections.base import Section
 
@@ -49,13 +49,19 @@ class Problem(Section):
         description="what the chain minimises: NAME[:parameter] of docs/objectives.md, or FILE.py:NAME of a function",
         json_schema_extra={"placeholder": "NAME|FILE.py:NAME"},
     )
-    must_keep: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+    must_keep: Annotated[tuple[int | str, ...] | None, BeforeValidator(site_names)] = Field(
         default=None,
         description="sites that are always kept, by name or index; they count towards n",
         json_schema_extra={**SITES},
     )
-    must_drop: Annotated[tuple[str, ...] | None, BeforeValidator(site_names)] = Field(
+    must_drop: Annotated[tuple[int | str, ...] | None, BeforeValidator(site_names)] = Field(
         default=None, description="sites that are always dropped, by name or index", json_schema_extra={**SITES}
+    )
+    pattern: Annotated[str | None, BeforeValidator(pattern_option)] = Field(
+        default=None,
+        description="pattern of the kept weights: N:M keeps N of every M along the inputs, RxC keeps blocks of R outputs by C inputs whole "
+        "(docs/refine.md)",
+        json_schema_extra={"placeholder": "N:M|RxC"},
     )
     groups: Annotated[dict[str, Any] | None, BeforeValidator(groups_option)] = Field(
         default=None,

@@ -16,7 +16,7 @@ from mcprune.methods.base import Batch, Method, Parts
 from mcprune.methods.markov import standard_error
 from mcprune.methods.markov.enforce.pool import enforce
 from mcprune.methods.markov.evaluation import CheckedEvaluator
-from mcprune.methods.markov.gates import Gates, GatesByRank, GatesBySign, Law
+from mcprune.methods.markov.gates import Gates, GatesByPattern, GatesByRank, GatesBySign, Law
 from mcprune.methods.markov.informed import Informed
 from mcprune.methods.markov.items import on_items
 from mcprune.methods.markov.lookahead import Lookahead, LookaheadState
@@ -69,6 +69,8 @@ class ChainBlocks(Method[MarkovState]):
         self.space = space
         layers = space.layers_to_hold(space.least) if space.is_count else None
         self.gates: Gates = GatesByRank(layers) if settings.by_rank else GatesBySign()
+        if space.pattern is not None:
+            self.gates = GatesByPattern(space.pattern)
         self._evaluates_items = evaluates_items or space.is_plain
         on_sites = evaluator, canonical
         if not self._evaluates_items:

@@ -11,10 +11,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mcprune.chain import engine, moves
+from mcprune.chain import engine, moves, philox
 from mcprune.chain import state as chain_state
 from mcprune.chain.ranks import gates as ranks
 from mcprune.chain.state import ChainState, StepInfo
+from mcprune.sites.patterns import Pattern
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Gates by rank: a leg of a block ends after all decisions, or after so many written weights for each, whatever comes first.
@@ -125,6 +126,42 @@ class GatesBySign:
         )  # fmt: skip
         left -= info.consumed
         return info
+
+
+class GatesByPattern(GatesBySign):
+    """A site is kept where its weight is positive, and only exchanges are proposed that keep a pattern.
+
+    Parameters
+    ----------
+    pattern : Pattern
+        The masks have it already.
+    """
+
+    def __init__(self, pattern: Pattern) -> None:
+        self.pattern = pattern
+
+    def propose(self, chain: ChainState, law: Law, count: int, left: IntArray) -> moves.Moves:
+        """See `Gates.propose`: candidate k is a function of the seed, the chain, the step and the mask alone."""
+        replicas, width = len(chain.position), 2 * (self.pattern.cells.shape[1] if self.pattern.is_of_blocks else 1)
+        out = moves.Moves(
+            kind=np.full((replicas, count), moves.EXCHANGE, np.int8),
+            size=np.zeros((replicas, count), np.int32),
+            sites=np.full((replicas, count, width), -1, np.int64),
+            weights=np.full((replicas, count, width), np.nan),
+            log_ratio=np.zeros((replicas, count)),
+            sums=np.repeat(chain.sums[:, None], count, axis=1),
+        )
+        for replica, number in enumerate(law.chains.tolist()):
+            position, step = chain.position[replica], int(chain.step[replica])
+            uniforms = np.stack(
+                [philox.uniforms(law.seed, number, step + k, philox.SITE_CHOICE, 3) for k in range(count)]
+            )
+            exchange = self.pattern.exchanges(position > 0, uniforms)
+            if exchange is not None:
+                out.size[replica] = width
+                out.sites[replica] = np.concatenate(exchange, axis=1)
+                out.weights[replica] = np.concatenate([position[exchange.into], position[exchange.out]], axis=1)
+        return out
 
 
 class GatesByRank:

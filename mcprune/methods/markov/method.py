@@ -141,8 +141,8 @@ class Markov(ChainBlocks):
             state.last_goal = goal if space.is_count else np.zeros_like(goal)  # what is left of the costs is filled
         if settings.pooled or settings.by_rank:
             whole(self._enforce(state, batch, space.goal, np.zeros(settings.replicas)))
-        if not space.is_count:
-            return state, np.asarray(self.position(state) > 0)
+        if not space.is_count or space.pattern is not None:
+            return state, self._mask(state)
         layers = space.layers_to_hold(space.final_least)
         ranked = state.chain.position if state.weights is None else state.weights
         mask = min_per_layer.hardened(ranked[state.coldest], space.keep, layers)
@@ -240,6 +240,16 @@ class Markov(ChainBlocks):
             return []
         self.starts.end(state.start, self._mask(state))
         return self.starts.finalists(state.start, self.space)
+
+    def refined(self) -> BoolArray | None:
+        """See `Method.refined`."""
+        return None if self.starts is None else self.starts.refined
+
+    def mask_losses(self, state: MarkovState, batch: Batch, masks: BoolArray) -> FloatArray:
+        """See `Method.mask_losses`."""
+        self.evaluation.begin(state.error, state.chain, batch, math.inf)
+        weight = self.settings.start_weight
+        return np.asarray(self.evaluation.canonical.at(np.where(self.space.items_of(masks), weight, -weight)))
 
     def adopt(self, state: MarkovState, mask: BoolArray) -> None:
         """See `Method.adopt`."""

@@ -75,7 +75,7 @@ class AllSites:
 
 
 class ScoredColumns:
-    """The columns of the highest scores that need no classifier of ours, or of a mask file."""
+    """The columns of the highest scores that need no classifier of ours."""
 
     needs_training = False
 
@@ -86,6 +86,27 @@ class ScoredColumns:
         """See `Source.choose`."""
         mask = space.enforce(self.scores(), goal)
         return mask, []
+
+
+class StartMask:
+    """A mask from elsewhere, which the chain refines.
+
+    Parameters
+    ----------
+    name : str
+        Where it is from.
+    mask : ndarray of bool, shape (N,)
+        Allowed by the search space.
+    """
+
+    needs_training = False
+
+    def __init__(self, name: str, mask: BoolArray) -> None:
+        self.name, self.mask = name, mask
+
+    def choose(self, state: ScorerState, goal: Goal, space: SearchSpace) -> tuple[BoolArray | None, list[str]]:
+        """See `Source.choose`."""
+        return self.mask, []
 
 
 class Measured:
@@ -107,7 +128,7 @@ class Measured:
     def choose(self, state: ScorerState, goal: Goal, space: SearchSpace) -> tuple[BoolArray | None, list[str]]:
         """See `Source.choose`."""
         scores = self.scorer.scores(state=state)
-        if space.is_count and space.is_plain:
+        if space.is_count and space.is_plain and space.pattern is None:
             mask = select(scores.values, space.sites.groups, int(goal.counts[0]), self.how, self.floor)
         else:
             mask = space.enforce(np.where(np.isfinite(scores.values), scores.values, -np.inf), goal)
@@ -126,13 +147,26 @@ class Starts:
         Share of the run in which the classifier trains on all sites before a measure chooses.
     others : sequence of Source
         Whose masks are finalists though no chain starts from them; they need no training.
+    training : float
+        Share of a chain's time in which the classifier only trains on its first mask.
     """
 
     def __init__(
-        self, sources: Sequence[Source], begins: Sequence[float], after: float = 0.0, others: Sequence[Source] = ()
+        self,
+        sources: Sequence[Source],
+        begins: Sequence[float],
+        after: float = 0.0,
+        others: Sequence[Source] = (),
+        training: float = TRAINING,
     ) -> None:
-        self.begins, self.after = tuple(begins), after
+        self.begins, self.after, self.training = tuple(begins), after, training
         self.sources = (*sources, *others)
+
+    @property
+    def refined(self) -> BoolArray | None:
+        """The mask (N,) from elsewhere that is the only start; else None."""
+        only = self.sources[0]
+        return only.mask if len(self.sources) == 1 and isinstance(only, StartMask) else None
 
     def init(self, sites: int) -> StartState:
         """Return the state before the first block."""
@@ -184,7 +218,7 @@ class Starts:
         begin = self.begins[state.leg]
         end = self.begins[state.leg + 1] if state.leg + 1 < len(self.begins) else 1.0
         is_new = state.has_start[state.leg] and not self.sources[state.leg].needs_training
-        return bool(is_new) and progress < begin + TRAINING * (end - begin) - 1e-9
+        return bool(is_new) and progress < begin + self.training * (end - begin) - 1e-9
 
     def choose(self, state: StartState, goal: Goal, space: SearchSpace) -> BoolArray | None:
         """Return the first mask (N,) of this chain; None for all sites."""

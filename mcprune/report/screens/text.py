@@ -33,6 +33,7 @@ from mcprune.storage.events import (
     Note,
     Playoff,
     Progress,
+    Refined,
     Replanned,
     RunDone,
     RunStarted,
@@ -164,6 +165,10 @@ class TextScreen(Screen):
     def on_playoff(self, event: Playoff) -> None:
         """Show the playoff of the finalists."""
         self.output.lines(table.playoff_lines(event))
+
+    def on_refined(self, event: Refined) -> None:
+        """Show what the chain has changed of the mask that it started from."""
+        self.output.lines([table.refined_line(event)])
 
     def on_error_rate(self, event: ErrorRate) -> None:
         """Show the columns that beat their shadows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from torch import nn
 
@@ -14,6 +16,7 @@ from mcprune.methods.columns import best_columns
 from mcprune.sites.budget import Budget, CostBudget, CountBudget
 from mcprune.sites.costs import model_costs
 from mcprune.sites.named_sites import TiedItems, fixed_sites, settle_groups
+from mcprune.sites.patterns import pattern_of
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 
@@ -45,8 +48,11 @@ def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, splits: Spl
         space = _tied_space(problem, sites, names, costs)
     else:
         fixed = fixed_sites(*must, names)
+        pattern = None if problem.pattern is None else pattern_of(problem.pattern, sites)
+        if pattern is not None:
+            problem = problem.model_copy(update={"keep": pattern.count(_one_number(problem))})
         counts = _counts(problem, sites, splits.name, bounded=bool(costs))
-        space = make_space(sites, Budget(counts, tuple(costs)), fixed)
+        space = replace(make_space(sites, Budget(counts, tuple(costs)), fixed), pattern=pattern)
         for count in counts:
             check_count(count, space)
     if not space.is_count:
@@ -125,6 +131,14 @@ def _counts(problem: Problem, sites: SiteMap, name: str, *, bounded: bool) -> tu
         for kind in kinds
         if kind in keep
     )
+
+
+def _one_number(problem: Problem) -> int | None:
+    if isinstance(problem.keep, dict):
+        raise ConfigError(
+            f"keep={_text(problem.keep)} with pattern={problem.pattern}. Give one number, or leave keep out."
+        )
+    return problem.keep
 
 
 def _text(keep: dict[str, int]) -> str:

@@ -28,6 +28,7 @@ from mcprune.session.build.importance import rounds_of
 from mcprune.session.build.markov import evaluation_problem
 from mcprune.session.build.own_model import note_on_redraw, redrawn_copies, settle_own_model
 from mcprune.session.build.plan import Plan
+from mcprune.session.build.starts import settle_start
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.sites.space import SearchSpace
@@ -100,6 +101,7 @@ def make_plan(
     if own is not None:
         most = value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value)
         refuse_random(classifier, torch.from_numpy(splits.train.features[:most]).to(device))
+    config = settle_start(config, sites, splits.names)
     space = settle_space(config.problem, classifier, sites, splits)
     screened = ""
     if own is None and config.method == "markov" and not splits.image_shape:

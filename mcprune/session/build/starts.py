@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, is_mask_file
+from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, INLINE, is_mask_file
 from mcprune.config.resolved import MeasureSettings
+from mcprune.config.schema import Config
+from mcprune.config.sections.measure import Start
 from mcprune.errors import ConfigError
 from mcprune.methods.columns import column_scores
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
-from mcprune.methods.markov.start import AllSites, Measured, ScoredColumns, Source, Starts
+from mcprune.methods.markov.start import (
+    TRAINING,
+    AllSites,
+    Measured,
+    ScoredColumns,
+    Source,
+    StartMask,
+    Starts,
+)
+from mcprune.session.build.external_mask import resolve_mask
+from mcprune.session.build.mask_files import read_start
 from mcprune.session.build.plan import Plan
-from mcprune.types import FloatArray
+from mcprune.sites.site_map import SiteMap
+from mcprune.types import BoolArray, FloatArray
 
 
 def scorer_of(plan: Plan, measure: MeasureSettings) -> Scorer:
@@ -41,7 +53,8 @@ def make_starts(plan: Plan) -> Starts | None:
         return None
     sources = [_source(plan, name) for name in chain.starts]
     others = [_source(plan, name) for name in chain.rivals]
-    return Starts(sources, chain.start_shares, chain.start_after / plan.train.epochs, others)
+    training = 0.0 if plan.train.is_frozen else TRAINING
+    return Starts(sources, chain.start_shares, chain.start_after / plan.train.epochs, others, training)
 
 
 def _source(plan: Plan, name: str) -> Source:
@@ -50,8 +63,7 @@ def _source(plan: Plan, name: str) -> Source:
     if name in COLUMN_SELECTORS:
         return ScoredColumns(name, lambda: _column_scores(plan, name))
     if is_mask_file(name):
-        scores = _mask_scores(plan, name)
-        return ScoredColumns(name, lambda: scores)
+        return _start_mask(plan, name)
     measure = plan.chain.start_measure
     how = "layerwise" if measure.layerwise else "global"
     return Measured(scorer_of(plan, measure), how, measure.min_per_layer)
@@ -70,25 +82,50 @@ def _column_scores(plan: Plan, name: str) -> FloatArray:
     return out
 
 
-def _mask_scores(plan: Plan, name: str) -> FloatArray:
-    """Return 1 for each site (N,) that a mask file keeps, 0 for the others."""
-    size, n = plan.sites.size, plan.keep
-    try:
-        content = json.loads(Path(name).read_text(encoding="utf-8"))
-        sites, indices = int(content["n_sites"]), np.array(content["indices"], np.int64).ravel()
-    except OSError as error:
-        raise ConfigError(f"start: {name} cannot be read ({error.strerror}). Give the mask.json of a run.") from None
-    except (ValueError, TypeError, KeyError) as error:
+def settle_start(config: Config, sites: SiteMap, feature_names: Sequence[str]) -> Config:
+    """Return the configuration with what follows from its start: a mask says how many sites are kept where nothing else does.
+
+    A pattern of weights starts from the largest ones where nothing else is said.
+
+    Raises
+    ------
+    ConfigError
+        A mask that cannot be read, or of other sites.
+    """
+    problem, start = config.problem, config.chain.start
+    if problem.pattern is not None:
+        return config if start is not None else config.replace(start=Start(name="magnitude"))
+    is_open = (problem.keep, problem.macs, problem.parameters, problem.groups, problem.fdr) == (None,) * 5
+    masks = [] if start is None else [name for name in start.names if is_mask_file(name)]
+    if not masks or not is_open:
+        return config
+    return config.replace(keep=int(_mask_of(masks[0], sites, feature_names).sum()))
+
+
+def _mask_of(name: str, sites: SiteMap, feature_names: Sequence[str]) -> BoolArray:
+    return resolve_mask(read_start(name), sites, sites.names(feature_names), _source_of(name))
+
+
+def _source_of(name: str) -> str:
+    return "the mask" if name.startswith(INLINE) else name
+
+
+def _start_mask(plan: Plan, name: str) -> StartMask:
+    """Return the start from a mask from elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        It is of other sites, or outside of the budget.
+    """
+    source, mask = _source_of(name), _mask_of(name, plan.sites, plan.splits.names)
+    kept, n = int(mask.sum()), plan.keep
+    if plan.space.is_count and kept != n:
+        raise ConfigError(f"start: {source} keeps {kept:,} sites, but this run keeps {n:,}. Give --keep {kept}.")
+    if not plan.space.allowed(mask):
         raise ConfigError(
-            f"start: {name} is no mask file ({type(error).__name__}: {error}). Give the mask.json of a run, with n_sites and indices."
-        ) from None
-    if sites != size or (indices.size and not 0 <= indices.min() <= indices.max() < size):
-        raise ConfigError(
-            f"start: {name} is a mask of {sites:,} sites, but this run has {size:,}. Give the mask of a run of the same sites."
+            f"start: {source} has not pattern={plan.space.pattern.text}. Give a mask that has it."
+            if plan.space.pattern is not None and not plan.space.pattern.holds(mask)
+            else f"start: {source} contradicts the sites that must be kept or dropped, or leaves a layer empty. Name others."
         )
-    kept = np.unique(indices).size
-    if kept != n:
-        raise ConfigError(f"start: {name} keeps {kept:,} sites, but this run keeps {n:,}. Give --keep {kept}.")
-    scores = np.zeros(size)
-    scores[indices] = 1.0
-    return scores
+    return StartMask(source, mask)

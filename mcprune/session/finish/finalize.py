@@ -243,7 +243,7 @@ def _done(
         names=names,
         image_shape=image_shape,
         cut_short_by=cut_short_by,
-        files=() if folder is None else FILES if is_predicted else FILES[:-1],
+        files=() if folder is None else tuple(name for name in FILES if is_predicted or name != PREDICTIONS),
         adapted=result.adapted,
         costs=mask_costs(plan, mask),
         summary=sentence(

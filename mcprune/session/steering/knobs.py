@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from mcprune.chain.schedules import Schedule, parse, parse_temperature
 from mcprune.config.knobs import knob_field, knob_limits, knob_meaning
+from mcprune.config.parsing import requirement
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.methods.base import AnyMethod
 from mcprune.methods.markov.method import SteeredChain
@@ -215,10 +216,10 @@ def _checked(name: str, value: object, ends: tuple[float | None, float | None]) 
     try:
         checked = TypeAdapter(field.rebuild_annotation()).validate_python(value)
     except (ValidationError, ConfigError) as error:
-        text = (
-            error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
-        )
-        text = text.rstrip(".")
+        text = str(error).rstrip(".")
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            text = requirement(first["type"], first.get("ctx", {}), first["msg"])
         got = "" if isinstance(value, str) and repr(value) in text else f", but got {_brief(value)}"
         raise ConfigError(f"{name}: {text}{got}. It is: {knob_meaning(name)}") from None
     if name in SCHEDULED:

@@ -42,7 +42,7 @@ def warm(value):
 
 
 def total_loss(bench, chain, alpha, n):
-    """L_tot written anew from the position, in float64 but for the classifier."""
+    """L_tot computed independently from the position, in float64 but for the classifier."""
     weights = chain.position()
     gated = GatedModel(bench.model, site_map(bench.model, "inputs,units", 14))
     gates = gates_of(weights, chain.state.sharpness)

@@ -135,7 +135,7 @@ def test_ladder_and_delta_change_during_the_warm_up_and_never_after(bench):
     assert all(part.temperatures[0] == COLD and part.temperatures[-1] == HOT for part in told)
     bounds = chain.state.step_size.bounds
     assert all(bounds[0] <= value <= bounds[1] for part in told for value in part.deltas)
-    # Twelve legs a block, the two pairs in turn: six attempts each, counted anew from the warm-up's end.
+    # Twelve legs a block, the two pairs in turn: six attempts each, counted again from the warm-up's end.
     assert chain.state.ladder.attempts.tolist() == [60, 60]
     assert all(0 <= rate <= 1 for rate in told[-1].swap_rates)
 
@@ -188,7 +188,7 @@ def test_the_scores_are_frozen_in_a_block_and_at_a_temperature_after_the_warm_up
 
 
 def check_ratios(plan, position, drawn):
-    """The q-ratio of every informed candidate, written anew from section 3's formula with the scores of the block."""
+    """The q-ratio of every informed candidate, computed independently from section 3's formula with the scores of the block."""
     kept = position[0] > 0
     whole_a, whole_b = plan.remove[kept].sum(), plan.add[~kept].sum()
     for k in np.flatnonzero((drawn.kind[0] == moves.INFORMED) & (drawn.size[0] > 0)):

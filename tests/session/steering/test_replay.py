@@ -11,7 +11,7 @@ from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import make_search, run
 from mcprune.session.steering.knobs import KNOBS
 from mcprune.session.steering.replay import Replay, read_replay
-from mcprune.storage.layout import CLASSIFIERS, FILES
+from mcprune.storage.layout import FILES
 
 TURNS = {
     2: [{"budget_pressure": 3.0}],
@@ -75,7 +75,7 @@ def test_a_replay_repeats_the_mask_and_its_own_replay_too(steered, tmp_path):
         again = tmp_path / str(number)
         assert main(["run", "--quiet", "--replay", str(folder), "--out", str(again)]) == 0
         assert (again / "mask.json").read_bytes() == want
-        assert sorted(path.name for path in again.iterdir()) == sorted([*FILES, CLASSIFIERS])
+        assert sorted(path.name for path in again.iterdir()) == sorted(FILES)
         folder = again
 
 

@@ -24,7 +24,7 @@ SAYS_CHANGE = (
     "loss preservation"
 )
 LOOKED = "each measure drops its sites at once from the same network after its first epoch; the loss of fixed training rows then"
-TRAINED = "each measure prunes in rounds, an epoch in front of each, and training goes on"
+TRAINED = "each measure prunes in rounds, an epoch before each, and training goes on"
 Cell = tuple[str, int, str]  # of a table: network, seed, fraction
 
 

@@ -201,7 +201,7 @@ class Training:
         }  # fmt: skip
 
     def pruned(self, measure: str, fraction: float) -> Figures:
-        """Prune by a measure to a fraction, in rounds with an epoch in front of each, and train on."""
+        """Prune by a measure to a fraction, in rounds with an epoch before each, and train on."""
         start_time = time.monotonic()
         net, curve = self.started()
         size = net.sites.size

@@ -80,7 +80,7 @@ def test_at_most_an_eighth_of_the_kept_goes_at_once_and_no_more_than_the_pool_is
     )
 
 
-def test_a_small_pool_is_drawn_anew_by_block_and_seed_and_repeats():
+def test_a_small_pool_is_drawn_again_by_block_and_seed_and_repeats():
     def first_pool(seed, block):
         prices = Prices(np.zeros(N))
         whole(

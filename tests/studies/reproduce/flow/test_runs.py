@@ -153,7 +153,7 @@ def test_from_the_command_to_the_page_and_again(tmp_path, capsys):
     assert "Plotly.react" in page
     assert all(row["claim"] in page for row in found["rows"])
     assert page.count('style="height:') == 5
-    # Again: what is finished stays as it is; a run that is gone is made anew, to the same bits.
+    # Again: what is finished stays as it is; a run that is gone is made again, to the same bits.
     gone = root / "parts" / "vgg13-seed0-loss-0.5.json"
     gone.unlink()
     assert main([*COMMAND, str(root)]) == 0
