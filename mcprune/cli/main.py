@@ -49,6 +49,10 @@ COMMANDS = {
         "firmware.quantize",
         (("quantize", "train a perceptron in fixed point for firmware, within a budget of digits"),),
     ),
+    "polish": Command(
+        "firmware.polish",
+        (("polish FOLDER", "lower a network in fixed point to an exact budget of digits by a Markov chain"),),
+    ),
     "inspect": Command("inspect", (("inspect", "list what of a network can be pruned, and what each site costs"),)),
     "evaluators": Command(
         "scoring.evaluators", (("evaluators", "show how candidates of a run can be evaluated, and how fast"),)

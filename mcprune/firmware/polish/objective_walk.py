@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from mcprune.data.prepare import Rows
+from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish import digit_kernels as kernels
-from mcprune.firmware.polish.chain import STAGES, Chain, Walk
+from mcprune.firmware.polish.chain import STAGES, Chain, Walk, mean_loss
 from mcprune.objectives.base import Objective
 from mcprune.objectives.base import Rows as ObjectiveRows
 from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
@@ -47,18 +49,24 @@ class Decisions(NamedTuple):
         """Return what is minimised, of the chain's network on its rows."""
         return chain.loss if self.objective is None else objective_value(chain, self.objective)
 
+    def value_on(self, network: FixedNetwork, rows: Rows) -> float:
+        """Return what is minimised, of a network on other rows."""
+        if self.objective is None:
+            return mean_loss(network, rows)
+        logits = network.forward(network.quantize_inputs(rows.features)) * network.logit_scale
+        return float(objective_values(rows, self.objective, logits[None].astype(np.float32))[0])
+
 
 def objective_value(chain: Chain, objective: Objective) -> float:
     """Return the objective of the chain's network on its rows."""
-    return float(objective_values(chain, objective, _scaled(chain)[None])[0])
+    return float(objective_values(chain.data, objective, _scaled(chain)[None])[0])
 
 
-def objective_values(chain: Chain, objective: Objective, logits: Float32Array) -> FloatArray:
-    """Return the objective of several logits (K, B, classes) of the chain's rows."""
-    weights = chain.data.weights
-    if weights is not None:
-        objective.begin(ObjectiveRows(weights=torch.from_numpy(weights)))
-    return objective.losses(torch.from_numpy(logits), torch.from_numpy(chain.data.targets))
+def objective_values(rows: Rows, objective: Objective, logits: Float32Array) -> FloatArray:
+    """Return the objective of several logits (K, B, classes) of some rows."""
+    if rows.weights is not None:
+        objective.begin(ObjectiveRows(weights=torch.from_numpy(rows.weights)))
+    return objective.losses(torch.from_numpy(logits), torch.from_numpy(rows.targets))
 
 
 def walk_by_objective(chain: Chain, walk: Walk, objective: Objective) -> int:
@@ -82,7 +90,7 @@ def walk_by_objective(chain: Chain, walk: Walk, objective: Objective) -> int:
         changed = [place for place, candidate in enumerate(candidates) if candidate.is_changed]
         values = np.full(len(candidates), current)
         if changed:
-            values[changed] = objective_values(chain, objective, logits[changed])
+            values[changed] = objective_values(chain.data, objective, logits[changed])
         for candidate, value in zip(candidates, values, strict=True):
             done += 1
             evaluated += len(candidate.changes) > 0

@@ -99,8 +99,8 @@ def polish(
 ) -> Polished:
     """Lower the cost of a fixed-point network to a budget by a Markov chain over the signed digits of its weights.
 
-    Every decision is by the true loss of the bit-exact network on the training rows. The result is the best network within the budget
-    on these rows, and never costs more than the budget.
+    Every decision is by the true loss of the bit-exact network on the training rows. Of the networks within the budget that the blocks
+    leave, the best on the validation rows is taken, on the training rows where there are none; it never costs more than the budget.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def polish(
     """
     chosen = make_objective(objective, splits.labels, splits.names, is_weighted=splits.is_weighted)
     by_objective = None if chosen.name == PLAIN else chosen
-    polisher = Polisher(splits.train, settings, by_objective, count_adders)
+    polisher = Polisher(splits.train, settings, splits.validation, by_objective, count_adders)
     started = time.process_time()
     state = polisher.start(network)
     before = standing(state.network, splits)

@@ -46,7 +46,7 @@ class PolishState:
     best : FixedNetwork or None
         The best network within the budget so far.
     best_value : float
-        Its objective on the training rows.
+        Its objective on the validation rows.
     evaluated : int
         Candidates.
     dropped : int
@@ -77,6 +77,8 @@ class Polisher:
     rows : Rows
         Training rows: whole rows of the data, scaled.
     settings : PolishSettings
+    validation : Rows, optional
+        They choose among the networks that the blocks leave within the budget; without them the training rows do.
     objective : Objective, optional
         By default the cross-entropy, which is far faster than any other.
     count_adders : callable, optional
@@ -88,12 +90,14 @@ class Polisher:
         self,
         rows: Rows,
         settings: PolishSettings,
+        validation: Rows | None = None,
         objective: Objective | None = None,
         count_adders: AdderCount | None = None,
     ) -> None:
         order = generator(settings.seed, Stream.POLISH_ORDER).permutation(len(rows.targets))
         weights = None if rows.weights is None else rows.weights[order]
         self.rows = Rows(np.ascontiguousarray(rows.features[order]), rows.targets[order], weights)
+        self.judging = validation if validation is not None and len(validation.targets) else self.rows
         self.settings, self.decisions = settings, Decisions(objective)
         self.count_adders = count_adders if settings.unit == "adders" else None
 
@@ -196,6 +200,5 @@ class Polisher:
             state = replace(state, inner_budget=inner)
         if cost > self.settings.budget:
             return state
-        chain = Chain(network, self.rows, self.settings.unit, 0)
-        value = self.decisions.value(chain)
+        value = self.decisions.value_on(network, self.judging)
         return replace(state, best=network, best_value=value) if value < state.best_value else state

@@ -61,7 +61,10 @@ def test_the_result_keeps_to_the_budget(unit):
 def test_a_start_within_the_budget_only_becomes_better():
     network, splits = start_network(), splits_of()
     result = polish(network, splits, settings_of(10_000))
-    assert result.after.loss < result.before.loss
+    assert mean_loss(result.network, splits.validation) < mean_loss(network, splits.validation)
+    without = polish(network, splits._replace(validation=Rows(splits.test.features[:0], NOTHING)), settings_of(10_000))
+    assert without.after.loss < without.before.loss
+    assert without.after.loss <= result.after.loss
 
 
 def test_equal_calls_give_equal_networks_and_a_resumed_one_too(tmp_path):
@@ -105,7 +108,7 @@ def test_a_rejection_is_minimised_as_the_objective():
     splits = splits_of(count=900)
     objective = make_objective("auc", splits.labels, splits.names)
     settings = settings_of(50, proposals=400, drops=0, temperature=0.0)
-    polisher = Polisher(splits.train, settings, objective)
+    polisher = Polisher(splits.train, settings, objective=objective)
     state = polisher.start(start_network())
     values = [one.best_value for one in polisher.run(state)]
     assert values[-1] <= min(values)
