@@ -70,6 +70,7 @@ def write_page(
     outcome.several(page, runs)
     outcome.predictions(page, run)
     outcome.sure_and_curve(page, runs, names)
+    sampled.error_rate(page, run)
     with page.row():
         with page.cell():
             is_level = sampled.curve_over_n(page, run)

@@ -1,11 +1,13 @@
-"""The parts of a report that go beyond one mask: samples of masks, and the curve over the number of kept sites."""
+"""The parts of a report that go beyond one mask: samples, the error rate of the kept columns, the curve over their number."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from mcprune.report import summary as table
 from mcprune.report.charts import samples as charts
+from mcprune.report.charts.shadows import beside_shadows
 from mcprune.report.page import Page
 from mcprune.report.path_view import method_line, path_figure, sentences
 from mcprune.sampling.rows import COUNT_HEADER, GOOD_MASK_HEADER, SUBSTITUTE_HEADER
@@ -18,6 +20,7 @@ from mcprune.storage.path_curve import Curve
 
 MOST_LINES = 6  # of substitutes beside the picture
 SURE = 0.9  # P(kept) from which on a site is called sure
+MOST_COLUMNS = 200  # of the table of columns and their shadows
 
 
 def sampled_sites(page: Page, run: EventLog, names: Sequence[str]) -> bool:
@@ -83,6 +86,22 @@ def samples_more(page: Page, run: EventLog) -> None:
             f"{summary.ess.min():,.0f} of a site. Chains of one law have no trend, and ranks near the dotted line."
         )
         page.figure(charts.traces_and_ranks(summary))
+
+
+def error_rate(page: Page, run: EventLog) -> None:
+    """Write the columns beside their shadows, for a run with a stated false discovery rate."""
+    event = run.error_rate
+    if event is None:
+        return
+    page.heading("Columns beside their shadows")
+    page.paragraph(f"{table.error_rate_verdict(event)}.", quiet=False)
+    page.figure(beside_shadows(event))
+    page.paragraph(
+        "Bars: share of the blocks in which the chains keep a column; blue columns are kept. Points: the same of its shadows, which "
+        "know nothing of the classes. Dotted: the threshold."
+    )
+    with page.fold("Table of the columns and their shadows"):
+        page.table(table.ERROR_RATE_HEADER, table.error_rate_cells(event, MOST_COLUMNS))
 
 
 def is_level(run: EventLog) -> bool:

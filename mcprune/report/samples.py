@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from mcprune.report.text import columns, number
-from mcprune.sampling.good_masks import find_good_masks
+from mcprune.sampling.analysis.good_masks import find_good_masks
+from mcprune.sampling.analysis.substitutes import find_substitutes
 from mcprune.sampling.rows import (
     COUNT_HEADER,
     GOOD_MASK_HEADER,
@@ -19,7 +20,6 @@ from mcprune.sampling.rows import (
 )
 from mcprune.sampling.sample import Drawn
 from mcprune.sampling.samples import MIXED, Samples
-from mcprune.sampling.substitutes import find_substitutes
 from mcprune.types import JsonObject
 
 # Sites of the table at most, and the probability from which one is in it.

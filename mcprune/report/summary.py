@@ -84,27 +84,35 @@ def refined_line(event: Refined) -> str:
 
 def error_rate_lines(event: ErrorRate) -> list[str]:
     """Return the table of the kept columns and of the first others as aligned lines, and what it says."""
-    listed = event.columns[: len(event.indices) + BELOW][:MOST]
-    rows = [
+    rows = [ERROR_RATE_HEADER, *error_rate_cells(event, MOST)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(ERROR_RATE_HEADER))]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in rows
+    ]
+    return [*lines, error_rate_verdict(event)]
+
+
+def error_rate_cells(event: ErrorRate, most: int) -> list[list[str]]:
+    """Return a row for each kept column and for the first others, at most so many, under `ERROR_RATE_HEADER`."""
+    return [
         [
             one.name,
             *(number(value, ".3f") for value in (one.statistic, one.shadow, one.rate)),
             "" if one.is_kept else "not kept",
         ]
-        for one in listed
+        for one in event.columns[: len(event.indices) + BELOW][:most]
     ]
-    verdict = (
+
+
+def error_rate_verdict(event: ErrorRate) -> str:
+    """Return how many columns are kept, and at what estimated false discovery rate."""
+    return (
         f"{len(event.indices):,} of {len(event.columns):,} columns beat their shadows at an estimated false discovery rate of "
         f"{number(event.rate, '.3f')} (at most {event.fdr:g} was asked for; {event.sets} sets of shadows, {event.rows:,} rows)"
     )
-    widths = [max(len(row[place]) for row in [ERROR_RATE_HEADER, *rows]) for place in range(len(ERROR_RATE_HEADER))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in [ERROR_RATE_HEADER, *rows]
-    ]
-    return [*lines, verdict]
 
 
 def kept_lines(done: RunDone, *, width: int, unicode: bool) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from mcprune.sampling.exchanges import Cost
-from mcprune.sampling.good_masks import GoodMask, GoodMasks, MaskCount
-from mcprune.sampling.substitutes import Group, Substitutes
+from mcprune.sampling.analysis.exchanges import Cost
+from mcprune.sampling.analysis.good_masks import GoodMask, GoodMasks, MaskCount
+from mcprune.sampling.analysis.substitutes import Group, Substitutes
 
 SUBSTITUTE_HEADER = ["group", "site", "P(kept)", "cost in its place"]
 GOOD_MASK_HEADER = ["mask", "loss", "sites that differ", "expected overlap", "sites"]
@@ -111,13 +111,18 @@ def _line(substitutes: Substitutes, group: Group) -> str:
 
 
 def _test(substitutes: Substitutes) -> str:
-    tested, total = substitutes.pairs_tested, substitutes.pairs_total
-    if not tested:
+    tested, exchanged, total = substitutes.pairs_tested, substitutes.pairs_exchanged, substitutes.pairs_total
+    if not tested + exchanged:
         return f"None of the {total:,} pairs of sites is kept often enough to be tested. More draws, or a higher temperature, would tell."
-    share = f"less than {substitutes.ratio:.0%} as often as independent sites"
-    rate = f"false-discovery rate {substitutes.rate:.0%}"
-    pairs = len(substitutes.pairs)
-    return f"{pairs:,} of {tested:,} pairs are kept together {share} ({rate}); {total - tested:,} pairs are kept too rarely to be tested."
+    share = f"{substitutes.ratio:.0%}"
+    test = f"{tested:,} by how often they are kept together (less than {share} as often as independent sites)"
+    if exchanged:
+        test += f", {exchanged:,} by exchanges (at least {share} of the loss is made up for, and less than {share} beside the other)"
+    rest = total - tested - exchanged
+    return (
+        f"{len(substitutes.pairs):,} of {tested + exchanged:,} tested pairs stand in for one another: {test}. "
+        f"False-discovery rate {substitutes.rate:.0%}; {rest:,} pairs are kept too rarely to be tested."
+    )
 
 
 def _cost(cost: Cost) -> str:

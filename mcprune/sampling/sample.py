@@ -13,8 +13,8 @@ import numpy as np
 
 from mcprune.environment import use_threads
 from mcprune.errors import ConfigError, SamplingError
+from mcprune.sampling.analysis.exchanges import Evaluate
 from mcprune.sampling.chains import MaskChains
-from mcprune.sampling.exchanges import Evaluate
 from mcprune.sampling.sampler import CHUNK, ROUNDS, Draws, Sampler, SamplerState
 from mcprune.sampling.samples import ENOUGH, MIXED, Samples
 from mcprune.sampling.starts import FEWEST_CHAINS, MOST_CHAINS, check_space, unlike_starts
@@ -231,7 +231,7 @@ class Session:
             is_late = last - began >= self.settings.max_time
             if self.state.draws >= look or (is_late and self.state.draws):
                 self._samples = None
-                if self.is_enough():
+                if self.is_enough() or self.is_frozen():
                     break
                 look = next_look(self.state.draws + 1)
             if is_late:
@@ -280,10 +280,15 @@ class Session:
             )
         return self._samples
 
+    def is_frozen(self) -> bool:
+        """Whether all chains have stood at one mask since the burn-in: that none moves is no sign that they agree."""
+        masks = self.samples.masks
+        return bool((masks == masks[0, 0]).all())
+
     def is_enough(self) -> bool:
         """Whether chains agree, and P of every site is precise enough."""
         samples = self.samples
-        if not (samples.loss_r_hat <= MIXED and (samples.r_hat <= MIXED).all()):
+        if self.is_frozen() or not (samples.loss_r_hat <= MIXED and (samples.r_hat <= MIXED).all()):
             return False
         if not samples.loss_ess >= ENOUGH:
             return False
@@ -298,6 +303,12 @@ class Session:
                 f"draw. Give more time, such as --max-time {_longer(self.settings.max_time)}."
             )
         samples = self.samples
+        hotter = f"--temperature {2 * samples.temperature:.2g} --force"
+        if self.is_frozen():
+            raise SamplingError(
+                f"All {samples.chains} chains stand at one mask: none has moved in {samples.draws:,} draws at temperature "
+                f"{samples.temperature:.2g}, so how often good masks keep a site is not known. Give a hotter law, such as {hotter}."
+            )
         worst = int(np.argmax(samples.r_hat))
         worst_r_hat = max(samples.loss_r_hat, float(samples.r_hat[worst]))
         if not worst_r_hat <= REFUSED:
@@ -306,7 +317,7 @@ class Session:
             raise SamplingError(
                 f"The {samples.chains} chains do not agree after {samples.draws:,} draws each in {spent:.0f} s: R-hat of {of} is {value}, "
                 f"above {REFUSED:g}, so P(kept) would depend on where they started. Give more time, such as "
-                f"--max-time {_longer(spent)}, or a hotter law, such as --temperature {2 * samples.temperature:.2g} --force."
+                f"--max-time {_longer(spent)}, or a hotter law, such as {hotter}."
             )
         error = float(samples.monte_carlo_error.max())
         needed = self.seconds[1] * max(0.0, (error / self.settings.precision) ** 2 - 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -154,35 +155,45 @@ class Samples:
         return self.flat_masks[place], float(self.flat_losses[place])
 
     def to_arviz(self) -> DataTree:
-        """Return the samples as ArviZ takes them: `arviz.plot_trace(samples.to_arviz(), var_names=["loss"])`, `arviz.plot_forest(...)`.
+        """Return the samples as ArviZ takes them, for `plot_trace(samples.to_arviz(), var_names=["loss"])` or `plot_forest(...)`.
 
         Returns
         -------
         xarray.DataTree
-            Its group `posterior` has `kept` (chain, draw, site), 1 where the site is kept, and `loss` (chain, draw).
+            Its group `posterior` has `kept` (chain, draw, site), 1 where the site is kept, and `loss` (chain, draw). Where ArviZ before 1.0
+            is installed (Python 3.11), an `arviz.InferenceData` of the same content, which its plots need.
 
         Raises
         ------
         ConfigError
-            arviz-base is not installed.
+            Neither arviz nor arviz-base is installed.
         """
+        posterior = {"kept": self.masks.astype(np.int8), "loss": self.losses}
+        attributes = {"temperature": self.temperature, "paired_error": self.paired_error, "keep": self.keep}
+        coords, dims = {"site": list(self.names)}, {"kept": ["site"]}
+        if has_inference_data():
+            import arviz
+
+            data: DataTree = arviz.from_dict(posterior=posterior, coords=coords, dims=dims, posterior_attrs=attributes)
+            return data
         try:
             from arviz_base import from_dict
         except ImportError:
             raise ConfigError(
                 "to_arviz needs arviz-base, which is not installed. Install it with: pip install arviz-base."
             ) from None
-        posterior = {"kept": self.masks.astype(np.int8), "loss": self.losses}
-        attributes = {"temperature": self.temperature, "paired_error": self.paired_error, "keep": self.keep}
-        return from_dict(
-            {"posterior": posterior},
-            coords={"site": list(self.names)},
-            dims={"kept": ["site"]},
-            attrs={"posterior": attributes},
-        )
+        return from_dict({"posterior": posterior}, coords=coords, dims=dims, attrs={"posterior": attributes})
 
     def summary(self) -> list[SiteSummary]:
         """One line a site, the most probable first; equal ones in the order of the sites."""
         order = np.argsort(-self.probability, kind="stable")
         columns = self.probability, self.monte_carlo_error, self.ess, self.r_hat
         return [SiteSummary(int(i), self.names[i], *(float(column[i]) for column in columns)) for i in order]
+
+
+def has_inference_data() -> bool:
+    """Whether ArviZ before 1.0 is installed, whose plots take no DataTree."""
+    try:
+        return metadata.version("arviz").startswith("0.")
+    except metadata.PackageNotFoundError:
+        return False

@@ -16,6 +16,7 @@ from mcprune.storage.layout import CLASSIFIERS, SAMPLES
 from mcprune.types import BoolArray, FloatArray, JsonObject
 
 SCHEMA = 1
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,11 @@ class SampleStore:
         then, now = content["facts"], serialize(facts)
         if different := [name for name in now if now[name] != then.get(name)]:
             name = different[0]
+            before = _worded(then.get(name))
+            remedy = f"Leave {name} out" if before == AUTO else f"Give {name}={before}"
             raise FolderError(
-                f"{str(self.folder)!r} has samples with {name}={_worded(then.get(name))}, not {_worded(now[name])}. "
-                "Leave the options out to go on with them, or replace them with --force."
+                f"{str(self.folder)!r} has samples with {name}={before}, not {_worded(now[name])}. "
+                f"{remedy} to go on with them, or replace them with --force."
             )
         try:
             deserialize(content["state"], state, "samples")
@@ -162,4 +165,4 @@ class SampleStore:
 
 
 def _worded(value: object) -> str:
-    return "auto" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return AUTO if value is None else f"{value:g}" if isinstance(value, float) else str(value)

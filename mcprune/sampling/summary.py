@@ -12,7 +12,8 @@ import numpy as np
 from scipy import stats
 
 from mcprune.errors import FolderError, brief
-from mcprune.sampling.good_masks import find_good_masks
+from mcprune.sampling.analysis.good_masks import find_good_masks
+from mcprune.sampling.analysis.substitutes import find_substitutes
 from mcprune.sampling.rows import (
     count_rows,
     describe_good_masks,
@@ -22,7 +23,6 @@ from mcprune.sampling.rows import (
 )
 from mcprune.sampling.sample import Drawn
 from mcprune.sampling.samples import Samples
-from mcprune.sampling.substitutes import find_substitutes
 from mcprune.storage.atomic import write_whole
 from mcprune.storage.events import plain
 from mcprune.storage.layout import SAMPLES_SUMMARY, read_json

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mcprune.errors import FolderError, brief
 from mcprune.storage.events import (
     KINDS,
+    ErrorRate,
     Event,
     Hardened,
     KnobChanged,
@@ -113,6 +114,11 @@ class EventLog:
     def playoff(self) -> Playoff | None:
         """The comparison of the finalists; None where there was none."""
         return next(iter(self.of(Playoff)), None)
+
+    @cached_property
+    def error_rate(self) -> ErrorRate | None:
+        """The competition of the columns with their shadows; None where there was none."""
+        return next(iter(self.of(ErrorRate)), None)
 
     @cached_property
     def done(self) -> RunDone | None:

@@ -76,15 +76,30 @@ def test_to_arviz_without_arviz_says_what_to_install(monkeypatch):
 
     samples = mcprune.Samples(np.ones((2, 9, 3), bool), np.zeros((2, 9)), 0.1, 0.1, ("a", "b", "c"))
     monkeypatch.setitem(sys.modules, "arviz_base", None)
+    monkeypatch.setattr("mcprune.sampling.samples.has_inference_data", lambda: False)
     with pytest.raises(ConfigError, match=r"pip install arviz-base"):
         samples.to_arviz()
 
 
-def test_to_arviz_gives_what_arviz_plots():
+def test_to_arviz_gives_a_tree_of_the_samples(monkeypatch):
     pytest.importorskip("arviz_base")
+    monkeypatch.setattr("mcprune.sampling.samples.has_inference_data", lambda: False)
     samples = mcprune.Samples(np.ones((2, 9, 3), bool), np.zeros((2, 9)), 0.1, 0.2, ("a", "b", "c"))
     posterior = samples.to_arviz()["posterior"]
     assert posterior["kept"].dims == ("chain", "draw", "site")
     assert posterior["loss"].shape == (2, 9)
     assert list(posterior["site"].values) == ["a", "b", "c"]
     assert posterior.attrs["paired_error"] == 0.2
+
+
+@pytest.mark.parametrize("package", ["arviz", "arviz_plots"])
+def test_arviz_plots_the_samples(package, monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    plots = pytest.importorskip(package)
+    matplotlib.use("Agg")
+    draw = np.random.default_rng(0)
+    masks = np.argsort(draw.random((4, 60, 5)), axis=2) < 2
+    tree = mcprune.Samples(masks, draw.normal(size=(4, 60)), 0.1, 0.2, tuple("abcde")).to_arviz()
+    options = {} if package == "arviz" else {"backend": "matplotlib"}
+    assert plots.plot_trace(tree, var_names=["loss"], **options) is not None
+    assert plots.plot_forest(tree, var_names=["kept"], **options) is not None

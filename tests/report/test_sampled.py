@@ -13,6 +13,7 @@ from mcprune.errors import FolderError
 from mcprune.sampling.summary import write_summary
 from mcprune.storage.layout import SAMPLES_SUMMARY
 from mcprune.storage.path_curve import Curve, Level
+from mcprune.storage.result_events import ColumnStatistic, ErrorRate
 
 
 def write_run(folder, story):
@@ -68,3 +69,21 @@ def test_the_folder_of_a_path_is_no_run_and_the_error_says_what_is(story, tmp_pa
         error = capsys.readouterr().err
         assert "is a path, whose levels are runs of their own" in error
         assert str(tmp_path / "levels" / "n008") in error
+
+
+def test_a_run_of_a_stated_error_rate_shows_columns_beside_their_shadows(story, tmp_path):
+    columns = (
+        ColumnStatistic(3, "weight <g>", 0.912, 0.2, 0.02, True),
+        ColumnStatistic(0, "colour", 0.301, 0.2, 0.617, False),
+    )
+    (tmp_path / "run").mkdir()
+    events = [*story(), ErrorRate(0.1, 0.024, 0.912, columns, 12, 400, 2.5)]
+    (tmp_path / "run" / "events.jsonl").write_text(
+        "".join(event.to_json() + "\n" for event in events), encoding="utf-8"
+    )
+    text = write_report(str(tmp_path / "run")).read_text()
+    assert "Columns beside their shadows" in text
+    assert "1 of 2 columns beat their shadows at an estimated false discovery rate of 0.024" in text
+    assert "<td>0.617</td><td>not kept</td>" in text
+    assert "weight &lt;g&gt;" in text
+    assert "weight <g>" not in text

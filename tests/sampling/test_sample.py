@@ -85,9 +85,13 @@ def test_the_same_call_goes_on_with_the_samples_and_force_starts_again(wine):
     more = sample(wine, precision=0.02)
     assert more.draws > first.draws
     np.testing.assert_array_equal(more.masks[:, : first.draws], first.masks)
-    with pytest.raises(FolderError, match=r"samples with temperature=auto, not 0\.05"):
+    with pytest.raises(FolderError, match=r"samples with temperature=auto, not 0\.05\. Leave temperature out to go on"):
         sample(wine, temperature=0.05, **ROUGH)
     assert sample(wine, temperature=0.05, force=True, **ROUGH).temperature == 0.05
+    with pytest.raises(
+        FolderError, match=r"samples with temperature=0\.05, not auto\. Give temperature=0\.05 to go on"
+    ):
+        sample(wine, **ROUGH)
 
 
 def test_chains_that_do_not_agree_are_refused_with_the_remedy(wine, ticking, monkeypatch):
@@ -96,6 +100,17 @@ def test_chains_that_do_not_agree_are_refused_with_the_remedy(wine, ticking, mon
         sample(wine, temperature=0.03, max_time=60.0)
     assert "--max-time" in str(refused.value)
     assert "--temperature 0.06 --force" in str(refused.value)
+
+
+def test_chains_that_all_stand_at_one_mask_are_refused(wine, monkeypatch):
+    place = MaskChains.place
+    monkeypatch.setattr(
+        MaskChains, "place", lambda self, state, masks: place(self, state, masks[:1].repeat(len(masks), axis=0))
+    )
+    monkeypatch.setattr(MaskChains, "leg", lambda *_: None)
+    with pytest.raises(SamplingError, match=r"All 4 chains stand at one mask.*none has moved") as refused:
+        sample(wine, temperature=1e-9)
+    assert "--temperature 2e-09 --force" in str(refused.value)
 
 
 def test_a_time_that_ends_in_the_burn_in_says_so(wine):

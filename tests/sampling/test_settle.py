@@ -11,11 +11,11 @@ import torch
 
 from mcprune.config.schema import make_config
 from mcprune.sampling import from_run, settle
+from mcprune.sampling.analysis.substitutes import find_substitutes
 from mcprune.sampling.from_run import sample_folder
 from mcprune.sampling.sample import SampleSettings, make_sampler
 from mcprune.sampling.settle import SwapPool, settle_classifiers
 from mcprune.sampling.store import SampleStore
-from mcprune.sampling.substitutes import find_substitutes
 from mcprune.session.checkpoints.classifiers import (
     SearchClassifiers,
     classifiers_config,

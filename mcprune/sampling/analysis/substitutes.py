@@ -13,7 +13,8 @@ varies with the count, so that their difference varies less than the count.
 The rate. Pairs that share sites depend on each other in both directions, so the procedure of Benjamini and Yekutieli, which holds under any
 dependence, bounds the expected share of false pairs. It costs a factor of log(pairs), and p falls exponentially with the number of draws.
 Only pairs that could pass are counted: those where not a single draw with both sites would be evidence. P of single sites decides that, not
-the count that is tested.
+the count that is tested. Of other pairs, whose sites are kept too rarely, exchanges are evaluated (`exchange_test`); all p-values are one
+family.
 
 Groups. Standing in for is not transitive: c = a + b may stand in for a and for b, but a never for b. A group therefore needs every pair:
 pairs are joined from the strongest on (complete linkage), unless a pair across the two parts is kept together significantly more often than
@@ -30,9 +31,10 @@ import numpy as np
 from scipy import special, stats
 
 from mcprune.errors import ConfigError
+from mcprune.sampling.analysis.exchange_test import exchange_test
+from mcprune.sampling.analysis.exchanges import Cost, Evaluate, cost_by_evaluation, cost_by_law, cost_of_any, site_sizes
+from mcprune.sampling.analysis.fixed_size import independent_joint
 from mcprune.sampling.diagnostics import site_effective_size
-from mcprune.sampling.exchanges import Cost, Evaluate, cost_by_evaluation, cost_by_law, cost_of_any, site_sizes
-from mcprune.sampling.fixed_size import independent_joint
 from mcprune.sampling.samples import Samples
 from mcprune.types import BoolArray, FloatArray, IntArray, JsonObject
 
@@ -42,6 +44,7 @@ RATE, RATIO = 0.1, 0.5
 CONTRADICTION = 0.05
 # Series of pairs whose effective sample size is computed at once.
 PAIRS = 256
+TINY = 1e-12
 
 
 class Pair(NamedTuple):
@@ -111,8 +114,8 @@ class Substitutes:
         By rising q-value, then by rising joint inclusion relative to that of independent sites.
     groups : tuple of Group
         No site is in two; by falling P(one of them is kept), then by site.
-    pairs_tested, pairs_total : int
-        A pair is tested where its sites are kept often enough.
+    pairs_tested, pairs_exchanged, pairs_total : int
+        A pair is tested by the draws where its sites are kept often enough, else by exchanges where one of them is.
     rate, ratio : float
         As `find_substitutes` takes them.
     names : tuple of str
@@ -122,6 +125,7 @@ class Substitutes:
     pairs: tuple[Pair, ...]
     groups: tuple[Group, ...]
     pairs_tested: int
+    pairs_exchanged: int
     pairs_total: int
     rate: float
     ratio: float
@@ -133,6 +137,7 @@ class Substitutes:
             "rate": self.rate,
             "ratio": self.ratio,
             "pairs_tested": self.pairs_tested,
+            "pairs_exchanged": self.pairs_exchanged,
             "pairs_total": self.pairs_total,
             "pairs": [
                 {
@@ -187,22 +192,37 @@ def find_substitutes(
         raise ConfigError(f"The false-discovery rate is {rate}. Choose a rate between 0 and 1, such as {RATE}.")
     if not 0.0 < ratio <= 1.0:
         raise ConfigError(f"The ratio is {ratio}. Choose a ratio above 0 and at most 1, such as {RATIO}.")
-    sites = np.flatnonzero((samples.probability > 0.0) & (samples.probability < 1.0))
-    counts = Counts.of(samples, sites)
-    tested, p_values = _test(samples, counts, rate, ratio)
-    pairs: list[Pair] = []
-    if len(tested):
-        q_values = stats.false_discovery_control(p_values, method="by")
-        for row in np.flatnonzero(q_values <= rate):
-            one, other = tested[row]
-            first, second = sorted(sites[[one, other]].tolist(), key=lambda site: (-samples.probability[site], site))
-            share = float(counts.joint[one, other]), float(counts.independent[one, other])
-            pairs.append(Pair(first, second, *share, float(q_values[row])))
-        pairs.sort(key=lambda pair: (pair.q_value, pair.joint / pair.independent, pair.first, pair.second))
+    tested, p_values = _counted_pairs(samples, rate, ratio)
+    exchanged = np.empty((0, 2), np.int64)
+    if evaluate is not None:
+        is_counted = np.zeros((samples.sites, samples.sites), bool)
+        is_counted[tested[:, 0], tested[:, 1]] = is_counted[tested[:, 1], tested[:, 0]] = True
+        exchanged, more = exchange_test(samples, is_counted, ratio, evaluate)
+        p_values = np.concatenate([p_values, more])
+    every = np.concatenate([tested, exchanged])
+    q_values = stats.false_discovery_control(p_values, method="by") if len(every) else p_values
+    chosen = np.flatnonzero(q_values <= rate)
+    counts = Counts.of(samples, np.unique(every[chosen]))
+    pairs = [_pair(samples, counts, every[row], float(q_values[row])) for row in chosen]
+    pairs.sort(key=lambda pair: (pair.q_value, pair.joint / max(pair.independent, TINY), pair.first, pair.second))
     groups = [_priced(samples, group, evaluate) for group in _grouped(pairs, counts, ratio)]
     groups.sort(key=lambda group: (-sum(member.probability for member in group.members), group.sites))
     total = samples.sites * (samples.sites - 1) // 2
-    return Substitutes(tuple(pairs), tuple(groups), len(tested), total, rate, ratio, samples.names)
+    return Substitutes(tuple(pairs), tuple(groups), len(tested), len(exchanged), total, rate, ratio, samples.names)
+
+
+def _counted_pairs(samples: Samples, rate: float, ratio: float) -> tuple[IntArray, FloatArray]:
+    """Return the pairs (P, 2) of sites that the draws can tell, and their p-values (P,)."""
+    sites = np.flatnonzero((samples.probability > 0.0) & (samples.probability < 1.0))
+    tested, p_values = _test(samples, Counts.of(samples, sites), rate, ratio)
+    return sites[tested], p_values
+
+
+def _pair(samples: Samples, counts: Counts, sites: IntArray, q_value: float) -> Pair:
+    """Return a pair of sites, the more probable one first."""
+    first, second = sorted(sites.tolist(), key=lambda site: (-samples.probability[site], site))
+    one, other = np.searchsorted(counts.sites, (first, second))
+    return Pair(first, second, float(counts.joint[one, other]), float(counts.independent[one, other]), q_value)
 
 
 class Counts(NamedTuple):

@@ -63,7 +63,7 @@ def cost_by_evaluation(samples: Samples, first: int, second: int, evaluate: Eval
     Cost or None
         None where no draw keeps the one without the other.
     """
-    rows = _spread(np.flatnonzero(samples.flat_masks[:, first] & ~samples.flat_masks[:, second]), most)
+    rows = spread(np.flatnonzero(samples.flat_masks[:, first] & ~samples.flat_masks[:, second]), most)
     if not rows.size:
         return None
     masks = samples.flat_masks[rows].copy()
@@ -78,7 +78,7 @@ def cost_of_any(samples: Samples, first: int, evaluate: Evaluate, most: int = MA
     What a substitute's cost is to be compared with: it stands in for a site if it costs much less than any site does. The dropped sites are
     spread evenly, by multiples of the golden section. None where no draw keeps the site, or all sites are kept.
     """
-    rows = _spread(np.flatnonzero(samples.flat_masks[:, first]), most)
+    rows = spread(np.flatnonzero(samples.flat_masks[:, first]), most)
     if not rows.size or samples.keep == samples.sites:
         return None
     masks = np.repeat(samples.flat_masks[rows], OTHERS, axis=0)
@@ -102,8 +102,8 @@ def site_sizes(samples: Samples) -> FloatArray:
     return np.clip(np.nan_to_num(samples.ess, nan=1.0), 1.0, float(samples.losses.size))
 
 
-def _spread(rows: IntArray, most: int) -> IntArray:
-    """Return at most `most` of the rows, evenly spread."""
+def spread(rows: IntArray, most: int) -> IntArray:
+    """Return at most `most` of the rows (K,), evenly spread."""
     return rows[np.unique(np.linspace(0, rows.size - 1, most).round().astype(np.int64))] if rows.size > most else rows
 
 

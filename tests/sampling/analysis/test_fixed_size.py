@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mask_laws import all_masks
 
-from mcprune.sampling.fixed_size import independent_joint
+from mcprune.sampling.analysis.fixed_size import independent_joint
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.errors import ConfigError
-from mcprune.sampling.exchanges import Evaluate
+from mcprune.sampling.analysis.exchanges import Evaluate
 from mcprune.sampling.samples import Samples
 from mcprune.types import BoolArray, FloatArray, IntArray, JsonObject
 

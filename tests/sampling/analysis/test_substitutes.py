@@ -7,10 +7,10 @@ import pytest
 from mask_laws import all_masks, samples_of
 
 from mcprune.errors import ConfigError
-from mcprune.sampling import substitutes
+from mcprune.sampling.analysis import substitutes
+from mcprune.sampling.analysis.substitutes import find_substitutes
 from mcprune.sampling.rows import describe_substitutes, substitute_rows
 from mcprune.sampling.samples import Samples
-from mcprune.sampling.substitutes import find_substitutes
 from mcprune.types import BoolArray, FloatArray
 
 TRIPLES = np.repeat(np.arange(3), 3)  # of nine sites
@@ -150,7 +150,8 @@ def test_lines_rows_and_json() -> None:
     lines = describe_substitutes(found)
     assert len(lines) == 4
     assert "a, or b at +0.5000 +- 0.0000, or c at +1.0000 +- 0.0000 (any other site: +" in "\n".join(lines)
-    assert "9 of 36 pairs are kept together less than 50% as often as independent sites" in lines[-1]
+    assert "9 of 36 tested pairs stand in for one another" in lines[-1]
+    assert "36 by how often they are kept together (less than 50% as often as independent sites)" in lines[-1]
     assert describe_substitutes(found, most=1)[1] == "... and 2 more groups"
     rows = substitute_rows(found)
     assert [row[0] for row in rows].count("") == len(rows) - 3
@@ -158,6 +159,41 @@ def test_lines_rows_and_json() -> None:
     content = json.loads(json.dumps(found.to_json()))
     assert len(content["groups"]) == 3
     assert {site["name"] for group in content["groups"] for site in group["sites"]} == set("abcdefghi")
+
+
+def test_copies_that_the_law_never_draws_are_found_by_exchanges() -> None:
+    # At so low a temperature the first of each triple is always kept: the draws say nothing of the others.
+    masks = all_masks(9, 3)
+    samples = samples_of(masks, triple_loss(masks), temperature=0.02)
+    assert set(samples.probability) == {0.0, 1.0}
+    assert not find_substitutes(samples).pairs
+    found = find_substitutes(samples, evaluate=any_triple_loss)
+    assert {tuple(sorted(group.sites)) for group in found.groups} == {(0, 1, 2), (3, 4, 5), (6, 7, 8)}
+    assert found.pairs_exchanged == 3 * 6 + 3
+    assert [round(member.cost.value, 9) for member in found.groups[0].members] == [0.0, 0.5, 1.0]
+    assert "by exchanges" in describe_substitutes(found)[-1]
+
+
+def any_triple_loss(masks: BoolArray) -> FloatArray:
+    """As `triple_loss`, but a second site of a triple adds nothing."""
+    parts = [masks[:, 3 * triple : 3 * triple + 3] for triple in range(3)]
+    best = [np.where(part.any(axis=1), 0.5 * part.argmax(axis=1), 4.0) for part in parts]
+    return np.sum(best, axis=0)
+
+
+def test_good_sites_that_are_not_kept_are_no_substitutes() -> None:
+    # Ten sites of nearly one worth, of which a mask keeps four: exchanges cost little, but each site is worth as much beside the others.
+    worth = np.linspace(1.0, 0.7, 10)
+
+    def loss(masks: BoolArray) -> FloatArray:
+        return np.exp(-0.1 * masks @ worth)  # some saturation
+
+    masks = all_masks(10, 4)
+    samples = samples_of(masks, loss(masks), temperature=0.0005)
+    assert (samples.probability == 0.0).any()
+    found = find_substitutes(samples, evaluate=loss)
+    assert found.pairs_exchanged > 10
+    assert not found.pairs
 
 
 @pytest.mark.parametrize("options", [{"rate": 0.0}, {"rate": 1.0}, {"ratio": 0.0}, {"ratio": 1.5}])

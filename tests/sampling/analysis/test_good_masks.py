@@ -8,7 +8,7 @@ import pytest
 from mask_laws import all_masks, samples_of
 
 from mcprune.errors import ConfigError
-from mcprune.sampling.good_masks import find_good_masks
+from mcprune.sampling.analysis.good_masks import find_good_masks
 from mcprune.sampling.rows import count_rows, describe_good_masks, good_mask_rows
 from mcprune.types import BoolArray, FloatArray
 

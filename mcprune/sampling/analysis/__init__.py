@@ -1,0 +1,1 @@
+"""What samples of masks say: substitutes and their costs, the set of good masks."""
