@@ -84,7 +84,7 @@ def predict_rows(
     rows = read_rows(file, model, model.columns.tolist(), text=text)
     for note in rows.notes:
         print(f"note: {note}", file=sys.stderr)
-    probabilities = np.asarray(model.predict_proba(rows.values))
+    probabilities = np.asarray(model.probabilities(rows.values))
     if target is not None:
         _write_file(target, probabilities, model.labels)
         return

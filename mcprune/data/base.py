@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcprune.data.checks import as_features, distinct_names, some
+from mcprune.data.coding.coding import Coding
 from mcprune.data.columns import column_names
 from mcprune.data.doubts import ColumnNote
 from mcprune.data.targets import Label, encode
@@ -50,6 +51,8 @@ class Dataset:
         Numbers of entities, such as patients, of which no two parts share one.
     times : ndarray of float64, shape (rows,), or None
         Training rows come before validation rows before test rows.
+    coding : Coding or None
+        Of a table with gaps or categories: the columns of the table, each with its features. Then NaN are gaps.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Dataset:
     file_width: int | None = None
     entities: IntArray | None = None
     times: FloatArray | None = None
+    coding: Coding | None = None
 
     @property
     def n_rows(self) -> int:
@@ -120,6 +124,7 @@ def assemble(
     test_rows: IntArray | None = None,
     target_name: str | None = None,
     notes: tuple[str, ...] = (),
+    coding: Coding | None = None,
 ) -> Dataset:
     """Check everything that a classification needs, and make the Dataset.
 
@@ -147,10 +152,10 @@ def assemble(
     if len(names) != columns:
         raise DataError(f"{name}: {columns} columns, but {len(names)} feature names. Give one name for each column.")
     distinct_names(name, names)
-    values = as_features(name, features, names)
+    values = as_features(name, features, names, may_gap=coding is not None)
     targets, labels = encode(name, raw_targets, target_name)
     check_classes(name, targets, labels)
-    return Dataset(name, values, targets, labels, names, image_shape, test_rows, target_name, notes)
+    return Dataset(name, values, targets, labels, names, image_shape, test_rows, target_name, notes, coding=coding)
 
 
 def check_classes(name: str, targets: IntArray, labels: tuple[Label, ...]) -> None:

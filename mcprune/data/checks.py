@@ -44,8 +44,10 @@ def distinct_names(name: str, names: Sequence[str]) -> None:
         raise DataError(f"{name}: several columns are called {some(twice)}. Give every column a name of its own.")
 
 
-def as_features(name: str, features: AnyArray, names: Sequence[str]) -> AnyArray:
+def as_features(name: str, features: AnyArray, names: Sequence[str], *, may_gap: bool = False) -> AnyArray:
     """Return finite features as uint8, float32 or, where float32 would blur a column, float64; the shape is kept.
+
+    With `may_gap` NaN stays.
 
     Raises
     ------
@@ -65,10 +67,14 @@ def as_features(name: str, features: AnyArray, names: Sequence[str]) -> AnyArray
     else:
         with np.errstate(over="ignore"):
             values = features.astype(np.float64, copy=False)
-    low, high = values.min(axis=0), values.max(axis=0)  # a NaN anywhere in a column makes both NaN
+    if may_gap:
+        low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+        low, high = np.where(np.isnan(low), 0.0, low), np.where(np.isnan(high), 0.0, high)
+    else:
+        low, high = values.min(axis=0), values.max(axis=0)  # a NaN anywhere in a column makes both NaN
     size = np.maximum(np.abs(low), np.abs(high))
     if not (size <= FLOAT32_MAX).all():
-        raise _not_finite(name, values, names)
+        raise _not_finite(name, values, names, may_gap=may_gap)
     if values.dtype == np.float32:
         return values
     spread = high - low
@@ -77,14 +83,16 @@ def as_features(name: str, features: AnyArray, names: Sequence[str]) -> AnyArray
     return values.astype(np.float32)
 
 
-def _not_finite(name: str, values: AnyArray, names: Sequence[str]) -> DataError:
+def _not_finite(name: str, values: AnyArray, names: Sequence[str], *, may_gap: bool) -> DataError:
     bad = ~(np.abs(values) <= FLOAT32_MAX)
+    if may_gap:
+        bad &= ~np.isnan(values)
     per_column = bad.sum(axis=0)
     rows = np.flatnonzero(bad.any(axis=1))
     columns = [f"{names[j]!r} ({per_column[j]})" for j in np.argsort(-per_column, kind="stable") if per_column[j]]
     total = int(per_column.sum())
     return DataError(
-        f"{name}: {total} feature value{'s are' if total > 1 else ' is'} missing (NaN), infinite or beyond "
+        f"{name}: {total} feature value{'s are' if total > 1 else ' is'} {'' if may_gap else 'missing (NaN), '}infinite or beyond "
         f"3.4e38, in {len(rows)} of {len(values)} rows and {len(columns)} of {len(names)} columns. Columns "
         f"(how many): {some(columns)}. Rows, counted from 1: {some(rows + 1)}. Remove these rows or columns, "
         "or fill the values in."

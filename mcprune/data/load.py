@@ -10,15 +10,17 @@ import numpy as np
 from mcprune.data.arrays import as_array, as_targets
 from mcprune.data.base import Dataset, ImageShape, assemble, flat_rows
 from mcprune.data.checks import nearest, some
+from mcprune.data.coding.coding import has_gaps
 from mcprune.data.columns import column_names, row_numbers
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import read_npz
-from mcprune.data.formats.frames import as_frame, as_texts, frame_values, names_of
+from mcprune.data.formats.frames import as_frame, as_texts, frame_cells, frame_values, has_texts_or_gaps, names_of
 from mcprune.data.formats.reading import Reading, ReadingOptions
 from mcprune.data.named import BUNDLED, NAMED, load_bundled, load_named
 from mcprune.data.table_files import (
     TABLES,
     TEXTS,
+    coded_dataset,
     left_out,
     load_table,
     quoted,
@@ -260,8 +262,12 @@ def from_arrays(
         entities, times = (None if column is None else as_texts(column) for column in taken[1:])
         roles = (reading.sample_weight, reading.split_by, reading.split_time, *reading.ignore)
         frame = frame.drop([column for column in frame.columns if str(column) in roles])
-        features = frame_values(name, frame)
         feature_names = names_of(frame) if feature_names is None else feature_names
+        if has_texts_or_gaps(frame):
+            dataset = coded_dataset(name, feature_names, frame_cells(name, frame), *as_targets(name, y))
+            dataset = with_order(with_doubts(dataset, dataset.notes, reading.required, ()), reading, entities, times)
+            return dataset if sample_weight is None else with_weights(dataset, sample_weight)
+        features = frame_values(name, frame)
     features, shape = flat_rows(name, features)
     targets, target_name = as_targets(name, y)
     dataset = _from_rows(
@@ -304,6 +310,10 @@ def _from_rows(
             name, features, targets, feature_names=feature_names, image_shape=image_shape, target_name=target_name
         )
     names = column_names(features.shape[1]) if feature_names is None else [str(each) for each in feature_names]
+    if has_gaps(features):
+        columns = [np.ascontiguousarray(features[:, j], np.float64) for j in range(features.shape[1])]
+        dataset = coded_dataset(name, names, columns, targets, target_name)
+        return with_doubts(dataset, dataset.notes, reading.required, ())
     dataset = assemble(name, features, targets, feature_names=names, target_name=target_name)
     numbers = row_numbers(names, features)
     out = left_out(numbers, names, reading)
@@ -314,4 +324,4 @@ def _from_rows(
             f"which carries no information. Remove it, such as with numpy.delete(X, {first}, axis=1) or "
             f"X.drop(columns={names[first]!r}); or pass id_columns='keep' if it is one."
         )
-    return with_doubts(dataset, names, (), reading.required, [names[j] for j in numbers.possible])
+    return with_doubts(dataset, (), reading.required, [names[j] for j in numbers.possible])

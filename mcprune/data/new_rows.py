@@ -1,21 +1,22 @@
 """New rows for prediction, from files and from Python: only the columns that the pruned model keeps are needed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mcprune.data.base import ImageShape, flat_rows
-from mcprune.data.checks import as_features, nearest, some
+from mcprune.data.checks import as_features, is_missing, nearest, some
+from mcprune.data.coding.coding import Cells, Coding, category_of
 from mcprune.data.columns import column_numbers
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import array_names, read_npy, read_npz
-from mcprune.data.formats.frames import as_frame, frame_values, names_of, read_parquet
+from mcprune.data.formats.frames import as_frame, frame_cells, frame_values, names_of, read_parquet
 from mcprune.data.formats.header import Header, known_header
 from mcprune.data.formats.reading import TextOptions
-from mcprune.data.formats.tables import Columns, Preview, Rows, text_in_feature
+from mcprune.data.formats.tables import Columns, Preview, Rows, Table, cells_of, text_in_feature
 from mcprune.data.formats.text_tables import read_text_table
 from mcprune.data.load import existing
 from mcprune.data.table_files import TABLES
@@ -42,6 +43,20 @@ class Layout(Protocol):
     def image_shape(self) -> ImageShape | None:
         """Shape of an image; None for tables."""
 
+    @property
+    def coding(self) -> Coding | None:
+        """The columns of a table with gaps or categories, each with its feature columns."""
+
+
+class _Originals(NamedTuple):
+    """The layout of the table's own columns, where features are made of them."""
+
+    feature_names: tuple[str, ...]
+    target_name: str | None
+    file_width: int | None
+    coding: Coding | None = None
+    image_shape: ImageShape | None = None
+
 
 class NewRows(NamedTuple):
     """Rows of the required columns.
@@ -49,7 +64,7 @@ class NewRows(NamedTuple):
     Attributes
     ----------
     values : ndarray, shape (rows, n)
-        Unscaled and finite: uint8, float32 or float64, as in `Dataset.features`.
+        Unscaled and finite: uint8, float32 or float64, as in `Dataset.features`; NaN where a table with gaps has one.
     notes : tuple of str
         What was chosen on the user's behalf.
     """
@@ -93,8 +108,14 @@ def read_rows(
     notes: list[str] = []
     if file.is_dir():
         raise DataError(f"{file}: a folder. Give one file of rows: a table, .npz, .npy, IDX images or a CIFAR .bin.")
-    if suffix in TABLES:
-        values = _read_table(file, layout, names, TextOptions() if text is None else text, notes)
+    options = TextOptions() if text is None else text
+    if layout.coding is not None:
+        values = _read_coded(file, layout, layout.coding, chosen, options, notes)
+    elif suffix in TABLES:
+        table = _read_table(file, layout, names, options, notes)
+        for column in table.texts:
+            raise text_in_feature(file, table.names[column.feature], "1", column.values[0])
+        values = table.features
     elif suffix in (".npz", ".npy"):
         values = _pick(str(file), flat_rows(str(file), np.atleast_1d(_archive(file)))[0], layout, chosen)
     elif suffix == ".bin":
@@ -110,7 +131,48 @@ def read_rows(
         values = _pick(str(file), images, layout, chosen)
     if not len(values):
         raise DataError(f"{file}: no rows. Give at least one.")
-    return NewRows(as_features(str(file), values, names), tuple(notes))
+    return NewRows(as_features(str(file), values, names, may_gap=layout.coding is not None), tuple(notes))
+
+
+def _read_coded(
+    file: Path, layout: Layout, coding: Coding, columns: Sequence[int], text: TextOptions, notes: list[str]
+) -> AnyArray:
+    """Return the required feature columns of a table with gaps or categories."""
+    owners = coding.owners(columns)
+    names = [coding.original_names[place] for place in owners]
+    originals = _Originals(coding.original_names, layout.target_name, layout.file_width)
+    if file.suffix.lower() in TABLES:
+        texts = {coding.columns[place].name for place in owners if coding.columns[place].values is not None}
+        cells = cells_of(_read_table(file, originals, names, text, notes, texts))
+    elif file.suffix.lower() in (".npz", ".npy"):
+        cells = _array_cells(str(file), np.atleast_2d(_archive(file)), coding, owners)
+    else:
+        raise DataError(f"{file}: the run's rows are those of a table. Give one: csv, parquet, .npz or .npy.")
+    notes.extend(coding.unknown_values(cells, columns))
+    return coding.pick(str(file), cells, columns)
+
+
+def _array_cells(name: str, rows: AnyArray, coding: Coding, owners: Sequence[int]) -> list[Cells]:
+    """Return the cells of some columns of rows (rows, columns of the table)."""
+    if rows.ndim != 2 or rows.shape[1] not in (len(coding.columns), len(owners)):
+        raise DataError(
+            f"{name}: rows of shape {rows.shape}, but the table has {len(coding.columns)} columns, of which {len(owners)} are needed. "
+            "Give rows of that width, or a frame."
+        )
+    places = owners if rows.shape[1] == len(coding.columns) else range(len(owners))
+    cells: list[Cells] = []
+    for owner, place in zip(owners, places, strict=True):
+        column = rows[:, place]
+        if coding.columns[owner].values is not None:
+            cells.append(category_of([None if is_missing(cell) else str(cell).strip() for cell in column.tolist()]))
+            continue
+        try:
+            cells.append(np.array([np.nan if is_missing(cell) else cell for cell in column.tolist()], np.float64))
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{name}: column {coding.columns[owner].name!r} has something that is not a number. Give numbers."
+            ) from None
+    return cells
 
 
 def take_rows(name: str, X: object, layout: Layout, columns: Sequence[int]) -> AnyArray:
@@ -136,6 +198,8 @@ def take_rows(name: str, X: object, layout: Layout, columns: Sequence[int]) -> A
         Required columns that are missing, have texts or a gap (the row and the column are named), or another number of
         columns.
     """
+    if layout.coding is not None:
+        return _take_coded(name, X, layout, layout.coding, columns)
     names = [layout.feature_names[i] for i in columns]
     frame = as_frame(name, X)
     if frame is None:
@@ -162,6 +226,29 @@ def take_rows(name: str, X: object, layout: Layout, columns: Sequence[int]) -> A
             "is needed. Fill the value in, or leave out such rows."
         )
     return values
+
+
+def _take_coded(name: str, X: object, layout: Layout, coding: Coding, columns: Sequence[int]) -> AnyArray:
+    """Return the required feature columns of rows of a table with gaps or categories, or of rows that are such columns already."""
+    owners = coding.owners(columns)
+    frame = as_frame(name, X)
+    if frame is None:
+        rows = _as_rows(name, X)
+        if rows.ndim == 2 and rows.shape[1] == len(layout.feature_names) != len(coding.columns):
+            return rows[:, list(columns)]
+        return coding.pick(name, _array_cells(name, rows, coding, owners), columns)
+    names = [coding.original_names[place] for place in owners]
+    originals = _Originals(coding.original_names, layout.target_name, layout.file_width)
+    if column_numbers(coding.original_names) is not None and not set(names) & set(names_of(frame)):
+        places = _places(name, frame.shape[1], originals, names)  # the run's columns had no names
+    else:
+        places = _by_name(name, names_of(frame), names)
+    texts = {
+        names_of(frame)[at]
+        for at, owner in zip(places, owners, strict=True)
+        if coding.columns[owner].values is not None
+    }
+    return coding.pick(name, frame_cells(name, frame, places, texts), columns)
 
 
 def _as_rows(name: str, X: object) -> AnyArray:
@@ -193,7 +280,16 @@ def _archive(file: Path) -> AnyArray:
     return read_npz(file, (only,))[only]
 
 
-def _read_table(file: Path, layout: Layout, names: Sequence[str], text: TextOptions, notes: list[str]) -> AnyArray:
+def _read_table(
+    file: Path,
+    layout: Layout,
+    names: Sequence[str],
+    text: TextOptions,
+    notes: list[str],
+    texts: Collection[str] = (),
+) -> Table:
+    """Read the columns of some names; those of `texts` as texts."""
+
     def header_of(first: list[str], rows: Rows) -> Header:
         if text.header != "auto":
             return Header(text.header == "yes")
@@ -203,19 +299,20 @@ def _read_table(file: Path, layout: Layout, names: Sequence[str], text: TextOpti
 
     def choose(present: list[str], is_named: bool, _: Preview) -> Columns:
         if is_named:
-            return Columns(_by_name(file, present, names), None)
-        if len(present) == len(names) < len(layout.feature_names):
-            notes.append(f"without a header the columns are read as the kept ones: {some(map(repr, names))}")
-        return Columns(_places(file, len(present), layout, names), None)
+            places = _by_name(file, present, names)
+        else:
+            places = _places(file, len(present), layout, names)
+            if len(present) == len(names) < len(layout.feature_names):
+                notes.append(f"without a header the columns are read as the kept ones: {some(map(repr, names))}")
+        as_texts = frozenset(place for place, name in zip(places, names, strict=True) if name in texts)
+        return Columns(places, None, as_texts=as_texts)
 
     if file.suffix.lower() == ".parquet":
         table = read_parquet(file, choose, least=1)
     else:
         table = read_text_table(file, text, header_of, choose, least=1)
-    for column in table.texts:
-        raise text_in_feature(file, table.names[column.feature], column.row, column.values[0])
     notes[:0] = table.notes
-    return table.features
+    return table
 
 
 def _by_name(where: object, present: Sequence[str], names: Sequence[str]) -> list[int]:

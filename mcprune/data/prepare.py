@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape
+from mcprune.data.coding.coding import Coding
 from mcprune.data.doubts import ColumnNote
 from mcprune.data.parts.entities import STRETCHES, stretches
 from mcprune.data.parts.split import Parts, split
@@ -60,6 +61,7 @@ class Splits(NamedTuple):
     notes : tuple of str
     doubts : tuple of ColumnNote
     file_width : int or None
+    coding : Coding or None
         See `Dataset`.
     """
 
@@ -76,6 +78,7 @@ class Splits(NamedTuple):
     notes: tuple[str, ...] = ()
     doubts: tuple[ColumnNote, ...] = ()
     file_width: int | None = None
+    coding: Coding | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -148,6 +151,7 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
         notes=dataset.notes,
         doubts=dataset.doubts,
         file_width=dataset.file_width,
+        coding=dataset.coding,
     )
 
 

@@ -15,17 +15,20 @@ _CHUNK = 1 << 21  # values at a time, so that float64 never holds a whole data s
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """(features - shift) * factor.
+    """(features - shift) * factor, missing values filled before.
 
     Attributes
     ----------
     kind : 'standard', 'unit' or 'none'
     shift, factor : ndarray of float64, shape (N,)
+    fill : ndarray of float64, shape (N,), or None
+        In the place of NaN; None where no column may have gaps.
     """
 
     kind: str
     shift: FloatArray
     factor: FloatArray
+    fill: FloatArray | None = None
 
     def apply(self, features: AnyArray, rows: IntArray | None = None, out: Float32Array | None = None) -> Float32Array:
         """Return scaled features, computed in float64 and rounded once.
@@ -59,6 +62,8 @@ class Scaler:
             for start in range(0, count, step):
                 place = slice(start, start + step)
                 part = features[place if rows is None else rows[place]].astype(np.float64)
+                if self.fill is not None:
+                    part = np.where(np.isnan(part), self.fill, part)
                 part -= self.shift
                 part *= self.factor
                 scaled[place] = part
@@ -74,11 +79,13 @@ class Scaler:
 
     def select(self, keep: IntArray) -> "Scaler":
         """Return the scaling of the kept columns, in the order of `keep`."""
-        return Scaler(self.kind, self.shift[keep], self.factor[keep])
+        fill = None if self.fill is None else self.fill[keep]
+        return Scaler(self.kind, self.shift[keep], self.factor[keep], fill)
 
     def to_dict(self) -> dict[str, object]:
         """Return JSON-able data, from which `from_dict` restores every bit."""
-        return {"kind": self.kind, "shift": self.shift.tolist(), "factor": self.factor.tolist()}
+        fill = {} if self.fill is None else {"fill": self.fill.tolist()}
+        return {"kind": self.kind, "shift": self.shift.tolist(), "factor": self.factor.tolist(), **fill}
 
     @staticmethod
     def from_dict(saved: dict[str, object]) -> "Scaler":
@@ -93,16 +100,18 @@ class Scaler:
             shift = np.array(saved["shift"], dtype=np.float64)
             factor = np.array(saved["factor"], dtype=np.float64)
             kind = saved["kind"]
+            fill = np.array(saved["fill"], dtype=np.float64) if "fill" in saved else None
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"a saved scaling has no readable 'kind', 'shift' and 'factor' ({error}). Run again."
             ) from error
-        finite = np.isfinite(shift).all() and np.isfinite(factor).all()
+        finite = bool(np.isfinite(shift).all() and np.isfinite(factor).all())
+        finite = finite and (fill is None or (fill.shape == shift.shape and bool(np.isfinite(fill).all())))
         if kind not in KINDS[1:] or shift.ndim != 1 or shift.shape != factor.shape or not finite:
             raise DataError(
                 f"a saved scaling of kind {kind!r} with {shift.shape} shifts and {factor.shape} factors is broken. Run again."
             )
-        return Scaler(kind, shift, factor)
+        return Scaler(kind, shift, factor, fill)
 
 
 def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Scaler:
@@ -125,7 +134,8 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
 
     Notes
     -----
-    Means and deviations count each row by its sample weight, where the data have weights.
+    Means and deviations count each row by its sample weight, where the data have weights. Gaps are filled with the mean of the
+    training rows, before all else.
     """
     if kind not in KINDS:
         raise ConfigError(f"scale={kind!r} is unknown. Choose one of {', '.join(KINDS)}.")
@@ -135,9 +145,11 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
     shift, factor = np.zeros(columns), np.ones(columns)
     count = len(train_rows)
     step = max(1, _CHUNK // columns)
+    fill = None if dataset.coding is None else _means(dataset.features[train_rows])
 
     def chunks() -> Iterator[AnyArray]:
-        return (dataset.features[train_rows[start : start + step]] for start in range(0, count, step))
+        parts = (dataset.features[train_rows[start : start + step]] for start in range(0, count, step))
+        return parts if fill is None else (np.where(np.isnan(part), fill, part) for part in parts)
 
     if kind == "unit":
         largest = max(max(abs(float(part.max())), abs(float(part.min()))) for part in chunks())
@@ -148,13 +160,22 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
             squares = sum((((part - shift) ** 2).sum(axis=0) for part in chunks()), np.zeros(columns))
             deviation = np.sqrt(squares / count)
         else:
-            shift, deviation = _weighted_moments(dataset.features[train_rows], dataset.weights[train_rows])
+            shift, deviation = _weighted_moments(np.concatenate([*chunks()]), dataset.weights[train_rows])
         # Exact: rounding may leave a constant column a tiny deviation, and dividing by it would blow up the test rows.
         low = np.min([part.min(axis=0) for part in chunks()], axis=0)
         high = np.max([part.max(axis=0) for part in chunks()], axis=0)
         varies = (high > low) & (deviation > np.finfo(np.float32).tiny)
         factor[varies] = 1.0 / deviation[varies]
-    return Scaler(kind, shift, factor)
+    return Scaler(kind, shift, factor, fill)
+
+
+def _means(features: AnyArray) -> FloatArray:
+    """Return the means (N,) of the values that are not missing; 0 where all are."""
+    is_missing = np.isnan(features)
+    count = (~is_missing).sum(axis=0)
+    total = np.where(is_missing, 0.0, features).sum(axis=0, dtype=np.float64)
+    means: FloatArray = total / np.maximum(count, 1)
+    return means
 
 
 def _weighted_moments(features: AnyArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:

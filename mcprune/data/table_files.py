@@ -11,17 +11,19 @@ import numpy as np
 
 from mcprune.data.base import Dataset, assemble
 from mcprune.data.checks import nearest, some
+from mcprune.data.coding.coding import Cells, code_table, has_gaps
 from mcprune.data.columns import RowNumbers, row_numbers, target_column
 from mcprune.data.doubts import doubtful_columns
 from mcprune.data.formats.frames import read_parquet
 from mcprune.data.formats.header import Header, find_header
 from mcprune.data.formats.reading import Reading
-from mcprune.data.formats.tables import Columns, Preview, Rows, Table, require_names, text_in_feature
+from mcprune.data.formats.tables import Columns, Preview, Rows, Table, cells_of, require_names
 from mcprune.data.formats.text_tables import read_text_table
 from mcprune.data.parts.entities import entity_codes
 from mcprune.data.parts.times import time_values
 from mcprune.data.weights import weight_column, with_weights
 from mcprune.errors import ConfigError, DataError
+from mcprune.types import AnyArray
 
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
 TABLES = (*TEXTS, ".parquet")
@@ -118,8 +120,6 @@ def _column(path: Path, names: Sequence[str], name: str, role: str) -> int:
 
 def _dataset(path: Path, table: Table, reading: Reading, notes: list[str]) -> Dataset:
     assert table.targets is not None  # `choose` always names one
-    for column in table.texts:
-        raise text_in_feature(path, table.names[column.feature], column.row, column.values[0])
     numbers = row_numbers(table.names, table.features)
     out = left_out(numbers, table.names, reading)
     names_out = [*table.identifiers, *(table.names[j] for j in out)]
@@ -129,9 +129,14 @@ def _dataset(path: Path, table: Table, reading: Reading, notes: list[str]) -> Da
             f"{quoted(names_out)}. If that is a measurement: --id-columns keep, or --must-keep"
         )
     names = [name for j, name in enumerate(table.names) if j not in out]
-    features = np.delete(table.features, out, axis=1) if out else table.features
-    dataset = assemble(str(path), features, table.targets, feature_names=names, target_name=table.target_name)
-    dataset = with_doubts(dataset, names, notes, reading.required, [table.names[j] for j in numbers.possible])
+    if table.texts or has_gaps(table.features):
+        cells = [one for j, one in enumerate(cells_of(table)) if j not in out]
+        dataset = coded_dataset(str(path), names, cells, table.targets, table.target_name)
+        notes.extend(dataset.notes)
+    else:
+        features = np.delete(table.features, out, axis=1) if out else table.features
+        dataset = assemble(str(path), features, table.targets, feature_names=names, target_name=table.target_name)
+    dataset = with_doubts(dataset, notes, reading.required, [table.names[j] for j in numbers.possible])
     dataset = with_order(replace(dataset, file_width=table.width), reading, *_split_columns(reading, table.columns))
     return dataset if table.weights is None else with_weights(dataset, table.weights)
 
@@ -180,11 +185,41 @@ def left_out(numbers: RowNumbers, names: Sequence[str], reading: Reading) -> lis
     return out if len(out) < len(names) else []
 
 
-def with_doubts(
-    dataset: Dataset, names: Sequence[str], notes: Sequence[str], required: Sequence[str], identifiers: Sequence[str]
+def coded_dataset(
+    name: str,
+    names: Sequence[str],
+    cells: Sequence[Cells],
+    targets: AnyArray | Sequence[object],
+    target_name: str | None,
 ) -> Dataset:
+    """Make the Dataset of columns with gaps or categories.
+
+    Raises
+    ------
+    DataError
+        As `code_table` and `assemble`.
+    """
+    coded = code_table(name, names, cells)
+    return assemble(
+        name,
+        coded.features,
+        targets,
+        feature_names=coded.coding.names,
+        target_name=target_name,
+        notes=coded.notes,
+        coding=coded.coding,
+    )
+
+
+def with_doubts(dataset: Dataset, notes: Sequence[str], required: Sequence[str], identifiers: Sequence[str]) -> Dataset:
     """Return the Dataset of a table with notes on doubtful columns; `identifiers` may number the rows."""
-    doubts = doubtful_columns(names, dataset.features, dataset.targets, mentioned=required, identifiers=identifiers)
+    features, names = dataset.features, dataset.feature_names
+    if dataset.coding is not None:  # of categories and gaps nothing is doubted
+        plain = np.flatnonzero(~np.isnan(features).any(axis=0) & np.isin(names, dataset.coding.original_names))
+        features, names = features[:, plain], tuple(names[j] for j in plain)
+    if not features.shape[1]:
+        return replace(dataset, notes=tuple(notes))
+    doubts = doubtful_columns(names, features, dataset.targets, mentioned=required, identifiers=identifiers)
     return replace(dataset, notes=tuple(notes), doubts=doubts)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mcprune.config.files import read_options
 from mcprune.config.schema import make_config
 from mcprune.data.base import Dataset
+from mcprune.data.checks import some
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.load import load as load_data
 from mcprune.data.new_rows import read_rows
@@ -84,6 +85,7 @@ def export(
     if network is not None:
         return _export_network(network, what, to, out, rows, force=force)
     source = _source(what)
+    _refuse_coded(source.small, to)
     if to not in WRITERS:
         return _export_rounded(source, to, out, rows, bits=bits, force=force)
     if to == "onnx":
@@ -178,6 +180,19 @@ def _source(what: object) -> Source:
     if any(tensor.device.type != "cpu" for tensor in model.parameters()):
         raise ConfigError("the model is not on the CPU; give it after model.cpu()")
     return Source(model, None, None, "the model was given without its run")
+
+
+def _refuse_coded(small: PrunedModel, to: str) -> None:
+    """Refuse columns with gaps or categories, which other programs would have to fill and encode."""
+    if small.coding is None or to == "safetensors":
+        return
+    owners = small.coding.owners(small.columns.tolist())
+    coded = [small.coding.columns[place].name for place in owners if len(small.coding.columns[place].names) > 1]
+    if coded:
+        raise ConfigError(
+            f"to={to!r}: the model keeps {some(map(repr, coded), 4)} with gaps or categories, which the file could neither fill nor "
+            "encode. Predict with mcprune, or fill and encode the columns before the run."
+        )
 
 
 def _target(source: Source, to: str, out: str | os.PathLike[str] | None, *, force: bool) -> Path:

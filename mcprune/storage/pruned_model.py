@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mcprune.config.files import read_options
+from mcprune.data.coding.coding import Coding
 from mcprune.data.new_rows import take_rows
 from mcprune.data.scale import Scaler
 from mcprune.data.targets import Label, label_array
@@ -35,6 +36,7 @@ class ModelExtra(TypedDict):
     target_name: str | None
     image_shape: list[int] | None
     file_width: NotRequired[int]
+    coding: NotRequired[dict[str, object]]
     holds_zeros: NotRequired[bool]
 
 
@@ -62,6 +64,8 @@ class PrunedModel(nn.Module):
     file_width : int or None
         Columns of the table that the run has read, with the target and those that it left out; None where it was no table.
     image_shape : tuple of int or None
+    coding : Coding or None
+        Of a table with gaps or categories: its columns, each with those of numbers that the model takes.
     extra : dict
         All of the above as JSON-able data.
 
@@ -97,6 +101,9 @@ class PrunedModel(nn.Module):
         self.file_width = extra.get("file_width")
         if not (self.file_width is None or isinstance(self.file_width, int)):
             raise ValueError("the number of the table's columns is no number")
+        self.coding = Coding.from_dict(extra["coding"]) if "coding" in extra else None
+        if self.coding is not None and self.coding.names != self.feature_names:
+            raise ValueError("the columns of the table do not fit the names of the features")
         self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
         if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
             hold_zeros(self.model)
@@ -107,7 +114,10 @@ class PrunedModel(nn.Module):
         rows = torch.as_tensor(x)
         parameter = next(self.model.parameters(), torch.zeros(()))
         shift, factor = (torch.from_numpy(each).to(rows.device) for each in (self.scaler.shift, self.scaler.factor))
-        scaled = ((rows.double() - shift) * factor).to(parameter.device, parameter.dtype)
+        values = rows.double()
+        if self.scaler.fill is not None:
+            values = torch.where(values.isnan(), torch.from_numpy(self.scaler.fill).to(rows.device), values)
+        scaled = ((values - shift) * factor).to(parameter.device, parameter.dtype)
         outputs: torch.Tensor = self.model(scaled)
         return outputs
 
@@ -151,8 +161,20 @@ class PrunedModel(nn.Module):
         DataError
             As `transform`; a value so far outside of the training rows' range that it cannot be scaled.
         """
+        return self.probabilities(self.transform(X))
+
+    @property
+    def original_names(self) -> tuple[str, ...]:
+        """Names of the columns of the table that the kept columns stand for: the kept ones, but for gaps and categories."""
+        if self.coding is None:
+            return self.names
+        return tuple(self.coding.original_names[place] for place in self.coding.owners(self.columns.tolist()))
+
+    @torch.no_grad()
+    def probabilities(self, kept: AnyArray) -> Float32Array:
+        """Probabilities (rows, C) of rows that are kept columns (rows, n) already, as `transform` and `read_rows` return them."""
         parameter = next(self.model.parameters(), torch.zeros(()))
-        scaled = torch.from_numpy(self.scaler.apply(self.transform(X))).to(parameter.device)
+        scaled = torch.from_numpy(self.scaler.apply(kept)).to(parameter.device)
         out: Float32Array = torch.softmax(self.model(scaled), dim=1).cpu().numpy()
         return out
 

@@ -70,10 +70,10 @@ Y4 = [0, 1, 0, 1]
         ([[1, 2], [3], [4, 5], [6, 7]], "rows of equal length"),
         ([[1, 2], [3, "tall"], [4, 5], [6, 7]], r"'column 1' holds 'tall' in row 2"),
         (np.array([[1, {}], [3, 4], [5, 6], [7, 8]], dtype=object), "'column 1' holds '{}' in row 1"),
-        ([[1, None], [3, 4], [5, 6], [7, 8]], "1 feature value is missing"),
+        (np.array([[np.inf, 1], [1, 1], [1, 1], [1, -np.inf]]), "2 feature values are .* in 2 of 4 rows and 2 of 2"),
         (
             np.array([[np.inf, 1], [1, 1], [1, 1], [1, np.nan]]),
-            "2 feature values are .* in 2 of 4 rows and 2 of 2",
+            "1 feature value is infinite .* in 1 of 4 rows and 1 of 3",
         ),
         (np.array([[1e39, 1], [1, 1], [1, 1], [1, 1]]), "beyond 3.4e38"),
         (np.ones(4), r"shape \(4,\)"),

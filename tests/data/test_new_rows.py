@@ -18,6 +18,7 @@ class Layout(NamedTuple):
     target_name: str | None = None
     image_shape: tuple[int, ...] | None = None
     file_width: int | None = None
+    coding: None = None
 
 
 def write(path, text):

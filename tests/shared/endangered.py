@@ -32,6 +32,7 @@ class Layout(NamedTuple):
     target_name: str | None = "kind"
     image_shape: tuple[int, ...] | None = None
     file_width: int | None = None
+    coding: None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -232,8 +233,10 @@ ODDITIES: dict[str, list[Oddity]] = {
     "Gaps": [
         Oddity(
             "Empty cells, NA, ?, #N/A",
-            "a,b,label\n" + rows(",1,x", "NA,1,y", "?,1,x", "#N/A,2,y") + PLAIN,
-            says=("4 feature values are missing", "'a' (4)", "Rows, counted from 1: 1, 2, 3, 4"),
+            "a,b,label\n" + PLAIN + rows(",1,x", "NA,1,y", "?,1,x", "#N/A,2,y"),
+            "a|a is missing|b",
+            (1, 0, 2.5),
+            says=("gaps (rows): 'a' (4)", "filled with the mean of the training rows, and a site says where"),
         ),
         Oddity("A gap in the class", "a,b,label\n1,2,\n" + PLAIN, says=("'label' is missing", "counted from 1: 1")),
         Oddity(
@@ -266,7 +269,9 @@ ODDITIES: dict[str, list[Oddity]] = {
         Oddity(
             "No header, and a gap in the first row",
             rows("5.1,?,x", "4.9,3.0,x", "6.1,2.0,y", "6.2,2.1,y"),
-            says=("1 feature value is missing", "'column 1' (1)", "Rows, counted from 1: 1"),
+            "column 0|column 1|column 1 is missing",
+            (5.1, math.nan, 1),
+            says=("gaps (rows): 'column 1' (1)", "no header line"),
         ),
         Oddity(
             "No header, and a class that only the first row has",
@@ -431,8 +436,23 @@ ODDITIES: dict[str, list[Oddity]] = {
         ),
         Oddity(
             "A column of texts",
-            "a,color,label\n" + rows("1,red,x", "2,blue,y", "4,red,y", "3,blue,x"),
-            says=("'color' holds 'red' in row 1 (line 2), where a number is needed",),
+            "a,color,label\n" + rows("1,red,x", "2,blue,y", "4,red,y", "5,blue,x", "8,grey,x", "6,red,y") * 4,
+            "a|color=blue|color=red|color is another",
+            (1, 0, 1, 0),
+            says=("categories (values): 'color' (2)", "kept or dropped together", "Values in fewer than 5 rows"),
+        ),
+        Oddity(
+            "Texts that hardly repeat",
+            "a,comment,label\n"
+            + rows("1,fine,x", "2,rather good,y", "4,fine,y", "5,bad,x", "8,not bad,x", "6,worse,y"),
+            "a",
+            (1,),
+            says=("left out, as all cells are missing, alike, or values of few rows: 'comment'",),
+        ),
+        Oddity(
+            "Numbers with a unit in each row",
+            "a,weight,label\n" + rows("1,4 kg,x", "2,5 kg,y", "4,6 kg,y", "5,6.5 kg,x"),
+            says=("'weight' holds '4 kg' in row 1 (line 2), where a number is needed",),
         ),
     ],
     "Rows that belong together": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 MISSING = frozenset(
     {"", "nan", "na", "n/a", "n.a.", "null", "none", "?", "<na>", "nat", "\\n", "missing", "-", "--", "."}
@@ -18,6 +19,12 @@ _GROUPS = {
     ",": re.compile(_GROUPED.format(marks="." + _SPACES, decimal=",")),
 }
 _PLAIN_COMMA = re.compile(r"[+-]?(?:\d+,?\d*|,\d+)(?:[eE][+-]?\d+)?")
+
+# A number with a unit or a currency, or with another decimal mark.
+_ODD_NUMBER = re.compile(
+    r"(?:[A-Z]{3}|[^\w\s.,])? ?[-+]?[\d.,'\u00a0\u202f]*\d ?(?:[^\W\d_]{1,6}|[^\w\s]|[^\W\d_]{1,3}/[^\W\d_]{1,3})?"
+)
+_VALUES = 30  # texts that begin with digits are numbers if more of them are different
 
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?(?:Z| ?[+-]\d{2}:?\d{2})?"
 _DAY = (
@@ -49,6 +56,12 @@ def is_truth(cell: str) -> bool:
 def is_date(cell: str) -> bool:
     """Return whether a cell is a date, a time of day, or both."""
     return bool(_DATE.fullmatch(cell.strip()))
+
+
+def are_odd_numbers(cells: Sequence[str]) -> bool:
+    """Return whether texts are numbers in a form that is not read, such as '4 kg', '5 %', 'EUR 3', and most differ."""
+    odd = sum(bool(_ODD_NUMBER.fullmatch(cell.strip())) for cell in cells)
+    return 2 * odd > len(cells) and len(set(cells)) > min(_VALUES, len(cells) // 2)
 
 
 def is_grouped(cell: str, decimal: str) -> bool:

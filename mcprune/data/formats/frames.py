@@ -1,7 +1,7 @@
 """Data frames of pandas, polars, pyarrow and others, through narwhals; parquet files, through pyarrow."""
 
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ import narwhals as nw
 import numpy as np
 
 from mcprune.data.checks import distinct_names, is_missing
+from mcprune.data.coding.coding import Category, Cells, category_of
 from mcprune.data.columns import MIN_COUNTED_ROWS
-from mcprune.data.formats.tables import Chooser, Table, text_in_feature, text_in_weights
+from mcprune.data.formats.cells import are_odd_numbers
+from mcprune.data.formats.tables import Chooser, Table, Texts, text_in_feature, text_in_weights
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray, FloatArray
 
@@ -76,6 +78,60 @@ def _numbers(name: str, series: Series) -> FloatArray:
         if not is_missing(cell) and not (is_mixed and isinstance(cell, int | float | np.number)):
             raise text_in_feature(name, str(series.name), str(row + 1), cell)
     return np.array([np.nan if is_missing(cell) else float(cell) for cell in cells], np.float64)
+
+
+def frame_cells(
+    name: str, frame: Frame, columns: Iterable[int] | None = None, texts: Collection[str] = ()
+) -> list[Cells]:
+    """Return columns of a frame, as numbers or as categories: texts, categories, and columns that `texts` names.
+
+    Raises
+    ------
+    DataError
+        A column of dates or anything else: its name, the row and the cell.
+    """
+    chosen = range(frame.shape[1]) if columns is None else columns
+    out: list[Cells] = []
+    for series in (frame.get_column(frame.columns[i]) for i in chosen):
+        if (
+            str(series.name) in texts
+            or series.dtype in (nw.String, nw.Categorical, nw.Enum)
+            or _is_object_of_texts(series)
+        ):
+            cells = _texts(series)
+            known = [cell for cell in cells if cell is not None]
+            if str(series.name) not in texts and are_odd_numbers(known):
+                row = next(row for row, cell in enumerate(cells) if cell is not None)
+                raise text_in_feature(name, str(series.name), str(row + 1), cells[row])
+            out.append(category_of(cells))
+        else:
+            out.append(_numbers(name, series))
+    return out
+
+
+def has_texts_or_gaps(frame: Frame) -> bool:
+    """Return whether a frame has a column of texts or categories, or a missing cell."""
+    for column in frame.columns:
+        series = frame.get_column(column)
+        if series.dtype in (nw.String, nw.Categorical, nw.Enum) or _is_object_of_texts(series) or series.null_count():
+            return True
+        if series.dtype.is_float() and bool(series.is_nan().any()):
+            return True
+    return False
+
+
+def _is_object_of_texts(series: Series) -> bool:
+    """Return whether a column of Python objects has texts only."""
+    if series.dtype != nw.Object:
+        return False
+    cells = [cell for cell in series.to_list() if not is_missing(cell)]
+    return bool(cells) and all(isinstance(cell, str) for cell in cells)
+
+
+def _texts(series: Series) -> list[str | None]:
+    """Return the cells of a column of categories as texts, those of whole numbers without a point; of missing ones None."""
+    cells = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in series.to_list()]
+    return [None if is_missing(cell) or str(cell).strip() == "" else str(cell).strip() for cell in cells]
 
 
 def _is_identifier(series: Series) -> bool:
@@ -144,16 +200,36 @@ def _from_parquet(path: Path, table: Any, choose: Chooser, least: int) -> Table:
     columns = choose(names, True, lambda i: frame[:PREVIEW, i].to_list())
     identifiers = [i for i in columns.features if columns.skips_identifiers and _is_identifier(frame[:, i])]
     chosen = [i for i in columns.features if i not in identifiers]
+    features, texts = _columns(str(path), frame, chosen, columns.as_texts)
     return Table(
         [names[i] for i in chosen],
-        frame_values(str(path), frame, chosen),
+        features,
         None if columns.target is None else frame[:, columns.target].to_list(),
         None if columns.target is None else names[columns.target],
         tuple(names[i] for i in identifiers),
         None if columns.weights is None else _weights(str(path), frame[:, columns.weights]),
         len(names),
+        texts=texts,
         columns=tuple(as_texts(frame[:, i]) for i in columns.texts),
     )
+
+
+def _columns(
+    name: str, frame: Frame, chosen: Sequence[int], as_texts: Collection[int]
+) -> tuple[AnyArray, tuple[Texts, ...]]:
+    """Return columns as numbers, with codes in those of texts, and these texts."""
+    if not as_texts and not has_texts_or_gaps(frame[:, list(chosen)] if chosen else frame):
+        return frame_values(name, frame, chosen), ()
+    cells = frame_cells(name, frame, chosen, [frame.columns[i] for i in as_texts])
+    features = np.empty((frame.shape[0], len(cells)))
+    texts = []
+    for place, one in enumerate(cells):
+        if isinstance(one, Category):
+            features[:, place] = np.where(one.codes < 0, np.nan, one.codes)
+            texts.append(Texts(place, one.values))
+        else:
+            features[:, place] = one
+    return features, tuple(texts)
 
 
 def as_texts(series: Series) -> list[str]:

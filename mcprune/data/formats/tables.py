@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from mcprune.data.checks import distinct_names
+from mcprune.data.coding.coding import Category, Cells
 from mcprune.data.formats.cells import is_date
 from mcprune.data.formats.header import Header
 from mcprune.errors import DataError
@@ -17,7 +20,8 @@ UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
 class Columns(NamedTuple):
     """Indices of the columns to read: features in this order, the target and the sample weights if they are read, and columns of texts.
 
-    With `skips_identifiers` a feature column of texts that are different in each row is left out.
+    With `skips_identifiers` a feature column of texts that are different in each row is left out. Features of `as_texts` are read as
+    texts, whatever they hold.
     """
 
     features: list[int]
@@ -25,14 +29,14 @@ class Columns(NamedTuple):
     skips_identifiers: bool = False
     weights: int | None = None
     texts: tuple[int, ...] = ()
+    as_texts: frozenset[int] = frozenset()
 
 
 class Texts(NamedTuple):
-    """A feature column of texts: its index among the features, the texts in the order of their codes, and where the first stands."""
+    """A feature column of texts: its index among the features, and the texts in the order of their codes."""
 
     feature: int
     values: tuple[str, ...]
-    row: str
 
 
 class Table(NamedTuple):
@@ -79,6 +83,19 @@ FindHeader = Callable[[list[str], Rows], Header]
 Preview = Callable[[int], Sequence[object]]
 # Takes the columns' names, whether the file has them (else they are 'column 0', ...), and the first rows.
 Chooser = Callable[[list[str], bool, Preview], Columns]
+
+
+def cells_of(table: Table) -> list[Cells]:
+    """Return the cells of the features, column by column."""
+    values = {column.feature: column.values for column in table.texts}
+    out: list[Cells] = []
+    for place in range(len(table.names)):
+        column = np.ascontiguousarray(table.features[:, place], np.float64)
+        if place in values:
+            out.append(Category(np.where(np.isnan(column), -1, column).astype(np.int64), values[place]))
+        else:
+            out.append(column)
+    return out
 
 
 def text_in_feature(where: object, column: str, row: str, cell: object) -> DataError:

@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from mcprune.data.columns import MIN_COUNTED_ROWS, column_names
-from mcprune.data.formats.cells import TRUTHS, is_date, is_grouped, is_missing_text, is_truth, number_text
+from mcprune.data.formats.cells import (
+    TRUTHS,
+    are_odd_numbers,
+    is_date,
+    is_grouped,
+    is_missing_text,
+    is_truth,
+    number_text,
+)
 from mcprune.data.formats.dialect import UTF_8, Dialect, Row, fallback, find_dialect
 from mcprune.data.formats.reading import TextOptions
 from mcprune.data.formats.tables import (
@@ -85,8 +93,7 @@ class _Reader:
         self.decimal, self.separator = dialect.decimal, dialect.separator
         self.names: list[str] = []
         self.blank: list[int] = []  # columns without name and content
-        self.codes: dict[int, dict[str, float]] = {}  # of the texts of a column
-        self.first_text: dict[int, str] = {}  # the row of the first
+        self.codes: dict[int, dict[str, int]] = {}  # of the texts of a column
         self.truths: set[int] = set()  # columns of True and False
         self.spellings: dict[str, str] = {}  # by class without spaces
         self.weights: int | None = None  # the column of sample weights
@@ -120,7 +127,9 @@ class _Reader:
             None if chosen.weights is None else used[chosen.weights],
             tuple(used[i] for i in chosen.texts),
         )
-        self._find_kinds(columns.features, body)
+        as_texts = {used[i] for i in chosen.as_texts}
+        self.codes = {i: {} for i in columns.features if i in as_texts}
+        self._find_kinds([i for i in columns.features if i not in as_texts], body)
         return self._parse(columns, sample[1:] if is_header else sample, rows)
 
     def _rows_below(self) -> Iterator[list[str]]:
@@ -178,7 +187,8 @@ class _Reader:
 
     def _are_texts(self, cells: list[str]) -> bool:
         texts = [cell for cell in cells if number_text(cell, self.decimal) is None]
-        return len(texts) > len(cells) / 2 and sum(map(is_date, texts)) <= len(texts) / 2
+        is_mostly_text = len(texts) > len(cells) / 2 and sum(map(is_date, texts)) <= len(texts) / 2
+        return is_mostly_text and not are_odd_numbers(texts)
 
     def _parse(self, columns: Columns, start: list[Row], rest: Iterator[Row]) -> Table:
         values, targets = array("d"), []
@@ -203,7 +213,7 @@ class _Reader:
             if is_special:
                 for i, kept in zip(columns.texts, texts, strict=True):
                     kept.append(cells[i].strip())
-                self._recode(row, count)
+                self._recode(row)
             self._append(values, row, columns_read, count)
         table = (
             np.frombuffer(values, dtype=np.float64).reshape(count, -1)
@@ -222,11 +232,7 @@ class _Reader:
             tuple(self.names[i] for i in identifiers),
             None if columns.weights is None else table[:, -1],
             width,
-            tuple(
-                Texts(place, tuple(self.codes[i]), self.first_text[i])
-                for place, i in enumerate(kept_names)
-                if self.codes.get(i)
-            ),
+            tuple(Texts(place, tuple(self.codes[i])) for place, i in enumerate(kept_names) if i in self.codes),
             tuple(texts),
             self._notes(),
         )
@@ -254,7 +260,7 @@ class _Reader:
         self.skipped += 1
         return True
 
-    def _recode(self, row: Row, count: int) -> None:
+    def _recode(self, row: Row) -> None:
         """Put numbers in the place of texts and truth values."""
         cells = row.cells
         for i in self.blank:
@@ -270,8 +276,6 @@ class _Reader:
             if is_missing_text(cell):
                 cells[i] = "nan"
                 continue
-            if not codes:
-                self.first_text[i] = f"{count} (line {row.line})"
             cells[i] = str(codes.setdefault(cell, len(codes)))
 
     def _append(self, values: array[float], row: Row, columns: list[int], number: int) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.base import ImageShape
+from mcprune.data.coding.coding import Coding
 from mcprune.data.new_rows import read_rows
 from mcprune.firmware.network import FixedNetwork
 from mcprune.random import Stream, generator
@@ -41,6 +42,7 @@ class InputLayout(NamedTuple):
     target_name: str | None = None
     file_width: int | None = None
     image_shape: ImageShape | None = None
+    coding: Coding | None = None
 
 
 def rows_of_file(network: FixedNetwork, path: str | os.PathLike[str]) -> InputRows:

@@ -9,7 +9,10 @@ from torch import nn
 
 from mcprune.config.budgets import COST_UNITS
 from mcprune.config.rules import PerRow
+from mcprune.config.schema import Config
 from mcprune.config.sections.problem import Problem
+from mcprune.data.checks import some
+from mcprune.data.coding.coding import Coding
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
 from mcprune.methods.columns import best_columns
@@ -58,6 +61,40 @@ def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, splits: Spl
     if not space.is_count:
         _check_limits(space)
     return space
+
+
+def tie_columns(config: Config, coding: Coding | None, *, is_users_model: bool) -> Config:
+    """Return the configuration of a table with gaps or categories: the sites of a column are a group, of the cost of one.
+
+    Raises
+    ------
+    ConfigError
+        What such columns cannot be combined with.
+    """
+    tied = {} if coding is None else coding.groups()
+    if not tied or config.problem.groups == tied:
+        return config
+    names = some(map(repr, tied), 4)
+    if is_users_model:
+        raise ConfigError(
+            f"A model of your own takes numbers without gaps, but {names} have gaps or categories. Fill and encode them beforehand, or "
+            "leave model out."
+        )
+    for option, reason in (
+        ("groups", "their sites are groups already"),
+        ("fdr", "columns are tested one by one, and a column of several sites is another test"),
+    ):
+        if config.value(option) is not None:
+            raise ConfigError(
+                f"{option} with columns of gaps or categories, {names}: {reason}. Leave {option} out, or fill and encode the columns "
+                "beforehand."
+            )
+    if config.method != "markov":
+        raise ConfigError(
+            f"method={config.method} keeps or drops sites one by one, but {names} have gaps or categories, each with several sites. Use "
+            "method=markov, or fill and encode the columns beforehand."
+        )
+    return config.replace(groups=tied)
 
 
 def screen(space: SearchSpace, splits: Splits) -> tuple[SearchSpace, str]:

@@ -23,7 +23,7 @@ from mcprune.evaluators.choose import refuse_random
 from mcprune.models.modes import is_fully_frozen
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
-from mcprune.session.build.budget import describe_budget, screen, settle_space
+from mcprune.session.build.budget import describe_budget, screen, settle_space, tie_columns
 from mcprune.session.build.importance import rounds_of
 from mcprune.session.build.markov import evaluation_problem
 from mcprune.session.build.own_model import note_on_redraw, redrawn_copies, settle_own_model
@@ -68,6 +68,7 @@ def make_plan(
     McpruneError
         What cannot be run.
     """
+    config = tie_columns(config, dataset.coding, is_users_model=model is not None)
     check_options(config)
     if config.train.frozen and model is None and config.train.pretrain is None:
         raise ConfigError(

@@ -313,6 +313,8 @@ def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> ModelExtra:
     }
     if data.file_width is not None:
         extra["file_width"] = data.file_width
+    if data.coding is not None:
+        extra["coding"] = data.coding.to_dict()
     if plan.sites.weights:
         extra["holds_zeros"] = True
     return extra

@@ -16,6 +16,7 @@ from mcprune.fdr.classifiers import train_classifiers
 from mcprune.fdr.copies import Shadows
 from mcprune.fdr.threshold import Selection, select, shadow_sets
 from mcprune.random import Stream, generator
+from mcprune.session.build.budget import tie_columns
 from mcprune.session.build.markov import make_chain
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
@@ -56,6 +57,7 @@ def compete(dataset: Dataset, config: Config) -> ErrorRate:
             f"fdr={q:g}, but the table has {dataset.n_inputs:,} columns, and shadows are drawn of {MOST_COLUMNS:,} at most. "
             "Leave some out, or choose a number of columns by keep."
         )
+    tie_columns(config, dataset.coding, is_users_model=False)
     splits = prepare(dataset, seed=seed, validation=config.data.validation, test=config.data.test, scale="standard")
     sets, draw = shadow_sets(q), generator(seed, Stream.SHADOWS)
     rows = _rows(splits, draw)

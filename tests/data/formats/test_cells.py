@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcprune.data.formats.cells import decimal_evidence, is_date, is_missing_text, number_text
+from mcprune.data.formats.cells import are_odd_numbers, decimal_evidence, is_date, is_missing_text, number_text
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,31 @@ def test_dates_and_times(cell):
 @pytest.mark.parametrize("cell", ["1.5", "2026", "1.234.567", "3-4", "a-b", "5 kg", "May", "1/2", "10-20"])
 def test_what_is_no_date(cell):
     assert not is_date(cell)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["4 kg", "5 kg", "6.5 kg"], ["3%", "4%", "9%"], ["$5", "$6", "$7.50"], ["1,5", "2,5", "3,5"], ["EUR 3", "EUR 4"]],
+)  # fmt: skip
+def test_numbers_in_a_form_that_is_not_read(cells):
+    assert are_odd_numbers(cells)
+    assert not are_odd_numbers(cells * 3)  # few values: they may be a category
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["red", "blue", "green"],
+        ["18-25", "26-40", "41-60"],
+        ["row 1", "row 2"],
+        ["5a3f", "6b2c"],
+        ["A1", "A2"],
+        ["3+", "4-", "x"] * 4,
+        [],
+    ],
+)
+def test_categories(cells):
+    assert not are_odd_numbers(cells)
 
 
 def test_what_is_missing():

@@ -1,0 +1,1 @@
+"""Columns with gaps or categories as columns of numbers."""
