@@ -9,7 +9,11 @@ from mcprune.errors import ConfigError
 from mcprune.firmware.costs import UNITS, Unit
 
 COOLED = 0.8  # part of the blocks after which the temperature is 0
-DROPS_EVERY = 4  # blocks, once the budget has fallen
+DROPS_EVERY, DROPS_UNTIL = (
+    4,
+    0.75,
+)  # blocks, once the budget has fallen, and the part of the blocks after which none is dropped
+TRIED = 0.4  # part of a block's proposals by which units are compared
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,10 @@ class PolishSettings:
 
     def tries_drops(self, block: int) -> bool:
         """Return whether a block tries to drop units."""
-        return self.drops > 0 and (block < self.descent * self.blocks or block % DROPS_EVERY == 0)
+        is_held = block % DROPS_EVERY == 0 and block < DROPS_UNTIL * self.blocks
+        return self.drops > 0 and (block < self.descent * self.blocks or is_held)
 
     def block_proposals(self) -> int:
         """Return the proposals that one chain makes in a block."""
-        walks = sum(1 + self.drops * self.tries_drops(block) for block in range(self.blocks))
-        return max(self.proposals // walks, 1)
+        walks = sum(1 + TRIED * (self.drops + 1) * self.tries_drops(block) for block in range(self.blocks))
+        return max(int(self.proposals / walks), 1)

@@ -1,11 +1,12 @@
 """The unit move: a unit or an input is dropped, and what it cost is spent on digits elsewhere.
 
-Right after the drop the loss is higher, so no single decision can accept it. Two copies of the chain, one without the unit, therefore
-make the same number of proposals within the same budget; the one of the lower loss goes on.
+Right after the drop the loss is higher, so no single decision can accept it. Copies of the chain with and without the unit therefore
+make the same number of proposals within the same budget, and the one of the lowest loss goes on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,26 +19,38 @@ from mcprune.firmware.polish import digit_kernels as kernels
 from mcprune.firmware.polish.arrays import network_of
 from mcprune.firmware.polish.chain import Chain, Walk
 from mcprune.firmware.polish.objective_walk import Decisions
-from mcprune.types import IntArray
+from mcprune.firmware.polish.settings import TRIED
 
 
 class Drop(NamedTuple):
-    """A signal that may become a constant: the layer that reads it, its place there, the constant, and the network without it."""
+    """A signal that may become a constant.
+
+    Attributes
+    ----------
+    layer, place : int
+        The layer that reads it, and its place there.
+    constant : int
+        Its mean, in integers of the common step.
+    score : float
+        Mean loss for each unit of the budget that is freed, before anything is repaired.
+    freed : int
+    """
 
     layer: int
     place: int
     constant: int
-    score: float  # loss for each unit of the budget that is freed, before anything is repaired
-    network: FixedNetwork
+    score: float
+    freed: int
 
 
-def without_signal(network: FixedNetwork, layer: int, place: int, constant: int) -> FixedNetwork:
-    """Return the network in which a layer reads a constant, in integers of the common step, in place of one of its inputs."""
+def without_signals(network: FixedNetwork, drops: Sequence[Drop]) -> FixedNetwork:
+    """Return the network in which constants stand for some of the signals, without what nothing reads any more."""
     layers = list(network.layers)
-    reader = layers[layer]
-    weight, column = reader.weight.copy(), reader.weight[:, place]
-    weight[:, place] = 0
-    layers[layer] = replace(reader, weight=weight, bias=reader.bias + constant * column)
+    for drop in drops:
+        reader = layers[drop.layer]
+        weight, column = reader.weight.copy(), reader.weight[:, drop.place]
+        weight[:, drop.place] = 0
+        layers[drop.layer] = replace(reader, weight=weight, bias=reader.bias + drop.constant * column)
     return remove_dead(network.but(layers=tuple(layers)))
 
 
@@ -57,23 +70,47 @@ def possible_drops(chain: Chain, rows: int = 1024) -> list[Drop]:
         for place in range(width) if width > 1 else ():
             signal = int(state.net.layers[layer, kernels.SIGNAL_AT]) + place
             constant = round(float(state.rows.signals[signal].mean()))
-            state.rows.override[:] = constant
-            sums = np.zeros(2)
-            kernels.evaluate(*state, nothing, 0, 0, seen, signal, False, sums)
-            smaller = without_signal(network, layer, place, constant)
-            freed = before - costs(smaller).of(chain.unit)
+            freed = before - costs(without_signals(network, [Drop(layer, place, constant, 0.0, 0)])).of(chain.unit)
             if freed > 0:
-                drops.append(Drop(layer, place, constant, sums[0] / seen / freed, smaller))
+                state.rows.override[:] = constant
+                sums = np.zeros(2)
+                kernels.evaluate(*state, nothing, 0, 0, seen, signal, False, sums)
+                drops.append(Drop(layer, place, constant, sums[0] / seen / freed, freed))
     return sorted(drops, key=lambda drop: drop.score)
 
 
-def chosen_drops(drops: list[Drop], number: int, rng: np.random.Generator) -> list[Drop]:
-    """Return the first drop and others drawn from those behind it, the earlier the likelier."""
-    if len(drops) <= number:
-        return drops
-    ranks: IntArray = np.arange(1, len(drops))
-    chosen = rng.choice(ranks, size=number - 1, replace=False, p=1 / ranks / (1 / ranks).sum())
-    return [drops[0], *(drops[rank] for rank in sorted(chosen))]
+def chosen_drops(
+    drops: Sequence[Drop], number: int, fall: float, widths: Sequence[int], rng: np.random.Generator
+) -> list[list[Drop]]:
+    """Return what is tried: the first drop; some drawn from those behind it, the earlier the likelier; the first several at once.
+
+    Parameters
+    ----------
+    drops : sequence of Drop
+    number : int
+        Of single drops.
+    fall : float
+        What the budget falls by in the block. As many as free it are tried at once, if these are two or more.
+    widths : sequence of int
+        Of the network: a layer keeps one signal.
+    rng : numpy.random.Generator
+    """
+    if not drops or number == 0:
+        return []
+    chosen = [[drops[0]]]
+    if len(drops) > 1 and number > 1:
+        odds = 1 / np.arange(1, len(drops))
+        places = rng.choice(
+            np.arange(1, len(drops)), size=min(number, len(drops)) - 1, replace=False, p=odds / odds.sum()
+        )
+        chosen += [[drops[place]] for place in sorted(places)]
+    together: list[Drop] = []
+    for drop in drops:
+        if sum(one.freed for one in together) + drop.freed > fall:
+            break
+        if sum(one.layer == drop.layer for one in together) < widths[drop.layer] - 1:
+            together.append(drop)
+    return chosen + [together] * (len(together) > 1)
 
 
 def walk_with_drops(
@@ -86,23 +123,29 @@ def walk_with_drops(
     chain : Chain
         Changed in place: it is the copy that keeps all units.
     walk : Walk
+        The first 0.4 of the proposals compare the copies; the best makes the rest.
     decisions : Decisions
     number : int
         Of units that are tried.
     rng : numpy.random.Generator
     """
+    network, fall = network_of(chain.arrays, chain.network), chain.cost - walk.budget_to
     trials = [
-        Chain(drop.network, chain.data, chain.unit, int(rng.integers(1 << 63)))
-        for drop in chosen_drops(possible_drops(chain), number, rng)
+        Chain(without_signals(network, drops), chain.data, chain.unit, int(rng.integers(1 << 63)))
+        for drops in chosen_drops(possible_drops(chain), number, fall, network.widths, rng)
     ]
-    best, evaluated = chain, decisions.advance(chain, walk)
+    tried = max(round(TRIED * walk.proposals), 1)
+    trial_walk = walk._replace(proposals=tried)
+    best, evaluated = chain, decisions.advance(chain, trial_walk)
     least = decisions.value(chain)
     for trial in trials:
         trial.mixture = chain.mixture
-        evaluated += decisions.advance(trial, walk)
+        evaluated += decisions.advance(trial, trial_walk)
         value = decisions.value(trial)
         if trial.cost <= max(walk.budget_to, chain.cost) and value < least:
             best, least = trial, value
+    rest = walk._replace(proposals=walk.proposals - tried, budget_from=walk.budget_to)
+    evaluated += decisions.advance(best, rest)
     if best is not chain:
         best.statistics += chain.statistics
     return best, evaluated, best is not chain

@@ -11,7 +11,7 @@ from mcprune.firmware.polish.arrays import network_of
 from mcprune.firmware.polish.bit_moves import bit_moves, bit_round, changed_format
 from mcprune.firmware.polish.chain import Walk
 from mcprune.firmware.polish.objective_walk import Decisions
-from mcprune.firmware.polish.unit_moves import chosen_drops, possible_drops, walk_with_drops, without_signal
+from mcprune.firmware.polish.unit_moves import Drop, chosen_drops, possible_drops, walk_with_drops, without_signals
 
 
 def logits_from(network, layer, values):
@@ -32,7 +32,7 @@ def test_without_a_signal_the_network_reads_a_constant():
     for layer, place in ((0, 2), (1, 3), (2, 0)):
         changed = signals[layer].copy()
         changed[:, place] = 5
-        smaller = without_signal(network, layer, place, 5)
+        smaller = without_signals(network, [Drop(layer, place, 5, 0.0, 0)])
         got = smaller.forward(smaller.quantize_inputs(rows))
         assert (got == logits_from(network, layer, changed)).all()
         assert smaller.widths[layer] < network.widths[layer]
@@ -43,10 +43,16 @@ def test_drops_are_ordered_by_what_they_cost_for_what_they_free():
     drops = possible_drops(chain)
     assert [drop.score for drop in drops] == sorted(drop.score for drop in drops)
     before = costs(chain.network).digits
-    assert all(costs(drop.network).digits < before for drop in drops)
-    chosen = chosen_drops(drops, 3, np.random.default_rng(0))
-    assert chosen[0] is drops[0]
-    assert len({(drop.layer, drop.place) for drop in chosen}) == 3
+    for drop in drops:
+        assert before - costs(without_signals(chain.network, [drop])).digits == drop.freed > 0
+    single = chosen_drops(drops, 3, 0.0, chain.network.widths, np.random.default_rng(0))
+    assert single[0] == [drops[0]]
+    assert len({(one.layer, one.place) for (one,) in single}) == 3
+    *_, together = chosen_drops(drops, 1, before, chain.network.widths, np.random.default_rng(0))
+    assert len(together) > 2
+    assert sum(drop.freed for drop in together) <= before
+    assert min(without_signals(chain.network, together).widths) >= 1
+    assert chosen_drops([], 2, 0.0, chain.network.widths, np.random.default_rng(0)) == []
     assert_exact(chain)
 
 
