@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mcprune.exporters.inspect import inspect as inspect
     from mcprune.from_mask import refine as refine
     from mcprune.path.call import prune_path as prune_path
+    from mcprune.path.call import resume_path as resume_path
     from mcprune.path.result import PathResult as PathResult
     from mcprune.problem import Problem as Problem
     from mcprune.results import Mask as Mask
@@ -91,6 +92,7 @@ _HOMES = {
     "prune_path": "mcprune.path.call",
     "refine": "mcprune.from_mask",
     "resume": "mcprune.api",
+    "resume_path": "mcprune.path.call",
     "run": "mcprune.api",
     "sample": "mcprune.sampling.from_run",
     "tune": "mcprune.dashboard.notebook",

@@ -65,6 +65,12 @@ def describe_machine(threads: int, device: str) -> dict[str, str]:
     }
 
 
+def machine_differences(then: dict[str, str]) -> list[str]:
+    """Return in words what is not as it was when `describe_machine` returned `then`."""
+    now = describe_machine(int(then["threads"]), str(then["device"]))
+    return [f"{key} {value} then, {now.get(key)} now" for key, value in then.items() if now.get(key) != value]
+
+
 def versions() -> dict[str, str]:
     """Return the versions that the bits of a run depend on."""
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from mcprune.cli.parser import Parser
 from mcprune.errors import ConfigError
@@ -13,10 +14,11 @@ def resume(arguments: list[str]) -> int:
     """Run the command and return its exit code, that of `mcprune run`."""
     parser = Parser(
         "mcprune resume",
-        "Continue a run that was killed, interrupted or ended by an error, from its last checkpoint. On the same machine, with the same "
-        "threads and versions, it ends in the same bits as the uninterrupted run. Its earlier events are printed again first.",
+        "Continue a run or a path that was killed, interrupted or ended by an error, from its last checkpoint. On the same machine, with "
+        "the same threads and versions, it ends in the same bits as the uninterrupted one. The earlier events of a run are printed again "
+        "first.",
     )
-    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    parser.option("folder", metavar="FOLDER", help="the folder of the run or path, such as runs/digits")
     parser.option(
         "--older",
         action="store_true",
@@ -53,6 +55,19 @@ def resume(arguments: list[str]) -> int:
             from mcprune.cli.ranks import resume_shared
 
             return resume_shared(place, options)
+
+    from mcprune.storage.layout import PATH_UNFINISHED, of_path
+
+    path = Path(options.folder)
+    if (path / PATH_UNFINISHED).is_dir():
+        if options.older:
+            raise ConfigError("A path has one checkpoint. Leave --older out, or start the path again with --force.")
+        from mcprune.cli.studies.path import resume_path
+
+        return resume_path(path, anyway=options.anyway, quiet=options.quiet, json=options.json)
+    if of_path(path):
+        print(f"the path in {path} is finished. See mcprune path {path}", file=sys.stderr)
+        return 0
 
     from mcprune.report.screens.choose import choose_screen, watch
     from mcprune.session.checkpoints.open_run import is_finished, open_run

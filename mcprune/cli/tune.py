@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from mcprune.cli.arguments import run_options, run_parser
-from mcprune.cli.parser import Parser
+from mcprune.cli.parser import Group, Parser
 from mcprune.config.options import option
 from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
@@ -28,7 +28,8 @@ DESCRIPTION = (
     "unless --epochs or --max-time bounds it. Every change is recorded with its block, "
     "and `mcprune run --replay FOLDER` repeats the run. With FOLDER the page shows a recorded run instead."
 )
-OWN = ("folder", "port", "host", "browser", "paused")
+PAGE = ("port", "host", "browser")
+OWN = ("folder", *PAGE, "paused")
 GONE = 3.0  # seconds without an open page after which a finished run is no longer served
 TERMINATED = 128 + 15  # exit code after SIGTERM
 
@@ -38,6 +39,13 @@ def tune_parser() -> Parser:
     parser = run_parser("tune", DESCRIPTION)
     page = parser.add_argument_group("page")
     parser.option("folder", metavar="FOLDER", nargs="?", help="show a recorded run instead of running")
+    add_page_options(parser, page)
+    parser.option("--paused", action="store_true", group=page, help="wait before the first block (default: no)")
+    return parser
+
+
+def add_page_options(parser: Parser, page: Group) -> None:
+    """Add the options of a page, by the names of `PAGE`."""
     parser.option(
         "--port",
         metavar="INTEGER",
@@ -57,15 +65,13 @@ def tune_parser() -> Parser:
         group=page,
         help="do not open a browser (default: open one where there is a display)",
     )
-    parser.option("--paused", action="store_true", group=page, help="wait before the first block (default: no)")
-    return parser
 
 
 def tune(arguments: list[str]) -> int:
     """Run the command; see `DESCRIPTION`."""
     options, quiet, json = run_options(arguments, tune_parser())
     own = argparse.Namespace(**{name: options.pop(name, None) for name in OWN})
-    port = _port(own.port)
+    port = page_port(own.port)
     if own.folder is not None:
         if options:
             raise ConfigError(
@@ -89,11 +95,11 @@ def tune(arguments: list[str]) -> int:
         first = next(events)
         # Printed before the screen starts, which would wrap it. Standard output is for the JSON lines alone.
         stream = sys.stderr if json else sys.stdout
-        _announce(page.server, own, stream)
+        announce(page.server, own.browser is not False, stream)
         with choose_screen(sys.stdout, quiet=quiet, json=json) as screen:
             code = watch(chain([first], events), screen)
         if code != TERMINATED:  # SIGTERM does not wait for a page to be closed
-            _linger(page.view.stream)
+            linger(page.view.stream)
         return code
 
 
@@ -105,7 +111,7 @@ def _show(own: argparse.Namespace, port: int | None) -> int:
     server = Server(RecordedRun(own.folder), NoRequests(), own.host or "127.0.0.1", port)
     server.start()
     try:
-        _announce(server, own, sys.stdout)
+        announce(server, own.browser is not False, sys.stdout)
         print("Ctrl-C ends the page", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
@@ -114,16 +120,16 @@ def _show(own: argparse.Namespace, port: int | None) -> int:
         server.stop()
 
 
-def _announce(server: Server, own: argparse.Namespace, stream: TextIO) -> None:
+def announce(server: Server, opens: bool, stream: TextIO) -> None:
     """Print the address of the page on a line of its own, and open it where there is a display."""
     if server.note:
         print(f"note: {server.note}", file=sys.stderr, flush=True)
     print(server.address, file=stream, flush=True)
-    if own.browser is not False and has_display():
+    if opens and has_display():
         threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
 
 
-def _linger(stream: Stream) -> None:
+def linger(stream: Stream) -> None:
     """Serve while a page is open: its last figures can still be read and reloaded."""
     seen = time.monotonic() if stream.readers else -GONE
     if stream.readers:
@@ -140,9 +146,17 @@ def has_display() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _port(text: str | None) -> int | None:
-    if text is None:
+def page_port(value: object) -> int | None:
+    """Return the port that an option asks for; None for the usual one.
+
+    Raises
+    ------
+    ConfigError
+        It is no number of a port.
+    """
+    if value is None:
         return None
+    text = str(value)
     if not (text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
         raise ConfigError(f"--port takes a number from 0 to 65535, but got {text!r}. Leave it out for the usual port")
     return int(text)

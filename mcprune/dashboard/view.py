@@ -34,6 +34,7 @@ from mcprune.storage.events import (
     Stopped,
     plain,
 )
+from mcprune.storage.path_events import PathProgress
 from mcprune.types import JsonObject
 
 SAMPLES = 24  # candidates of a message
@@ -130,6 +131,8 @@ class RunView(Callback):
             "is_endless": self.is_endless and bool(knobs.names),
             "no_knobs": "" if knobs.names else f"{NO_KNOBS[method]} {STILL}",
         }
+        if self._search is not None:  # a path searches twice; its proposals are counted anew
+            self.series, self._seconds = Series(), 0.0
         self._gates = Gates(size)
         self._counted = (time.monotonic(), 0)
         self._search, self.knobs = search, knobs
@@ -170,6 +173,8 @@ class RunView(Callback):
             self._seconds_left = event.seconds_left
         elif isinstance(event, KnobChanged):
             self._on_knob_changed(event)
+        elif isinstance(event, PathProgress):
+            self._show_path(event)
         elif isinstance(event, Replanned):
             self._run["blocks"] = event.blocks
         elif isinstance(event, Hardened):
@@ -218,6 +223,16 @@ class RunView(Callback):
         if text != self._run.get("stage", ""):
             self._run["stage"] = text
             self.stream.publish("stage", {"text": text})
+
+    def _show_path(self, event: PathProgress) -> None:
+        """Show the curve of a path as far as it is known."""
+        self._run["path"] = event.to_dict()
+        self.stream.publish("path", self._run["path"])
+        if event.way == "score":
+            self.become("testing")
+        elif event.answer:
+            self._show_stage("")
+            self.become("done")
 
     def skip_time(self) -> None:
         """Leave out the time since the last message: a pause does not slow the rate."""

@@ -24,6 +24,7 @@ from mcprune.data.targets import Label
 from mcprune.errors import ConfigError
 from mcprune.path.call import solve, split_levels
 from mcprune.path.levels import AUTO
+from mcprune.path.store import PathRequest, PathStore
 from mcprune.problem import Options, problem_and_rest
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
@@ -202,7 +203,7 @@ def search_auto(
     levels, rest = split_levels({"keep": AUTO, **options})
     config = config_of(dataset, {**settings, "validation": AUTO_VALIDATION}, rest)
     try:
-        curve = solve(config, levels, dataset, (), function=function).curve
+        curve = solve(PathStore(request=PathRequest(config, levels)), dataset, (), function=function).curve
     finally:
         torch.set_num_threads(threads)
         numba.set_num_threads(kernels)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import copy
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from mcprune.config.measures import ALL_SITES
-from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError
 from mcprune.path.folder import check_path_folder, write_path
+from mcprune.path.ladder import Watch
 from mcprune.path.levels import AUTO, Levels, is_auto, parse_levels
 from mcprune.path.result import PathResult
-from mcprune.path.run import find_path
-from mcprune.problem import Options, problem_and_rest
-from mcprune.report.screens.choose import progress_screen
+from mcprune.path.run import Searched, find_path
+from mcprune.path.screen import path_screen
+from mcprune.path.store import PathRequest, PathStore, check_parts, parts_from_python
+from mcprune.problem import Options, check_model, problem_and_rest, rows_of
+from mcprune.session.build.dataset import load_dataset
 from mcprune.session.interrupt import Interrupt
+from mcprune.session.loop import controller_of
 from mcprune.session.steering.callbacks import Callback, Callbacks
 from mcprune.storage.events import Event
 
@@ -94,49 +97,132 @@ def path_of(
     if out is not None:
         check_path_folder(out, force=bool(config.value("force")))
     dataset = problem.dataset(config)
-    with progress_screen(progress) as screen:
-        watching = [screen, *callbacks]
-        return solve(config, levels, dataset, watching, problem.model, problem.function, out)
+    needs = parts_from_python(config, has_model=problem.model is not None, has_function=problem.function is not None)
+    store = PathStore(out, PathRequest(config, levels, needs=needs))
+    try:
+        path = solve(store, dataset, [path_screen(progress), *callbacks], problem.model, problem.function)
+        if path.is_complete:
+            store.finish()
+        return path
+    finally:
+        store.close()
+
+
+def resume_path(
+    folder: str | Path,
+    data: object = None,
+    model: nn.Module | None = None,
+    *,
+    objective: Callable[..., object] | None = None,
+    sample_weight: object = None,
+    anyway: bool = False,
+    callbacks: Iterable[Callback] = (),
+    progress: bool | None = None,
+) -> PathResult:
+    """Go on with a path that was cut off, to the bits that it would have had on this machine.
+
+    Parameters
+    ----------
+    folder : path
+        Of the path.
+    data : str, Dataset, or a pair (X, y), optional
+        The same data again, where they were arrays; else they are loaded again.
+    model : nn.Module, optional
+        A classifier of the same kind again, where the path had a user's own.
+    objective : callable, optional
+        The objective again, where it was a function.
+    sample_weight : array (rows,), optional
+        The sample weights again, where they were an array.
+    anyway : bool
+        Go on although versions, threads, device or data differ: the bits may differ then.
+    callbacks : iterable of Callback
+        They get the events from here on.
+    progress : bool, optional
+        As that of `prune`.
+
+    Returns
+    -------
+    PathResult
+        That of `prune_path`.
+
+    Raises
+    ------
+    McpruneError
+        There is nothing to go on from, with the reason and the remedy.
+
+    Examples
+    --------
+    >>> import mcprune
+    >>> path = mcprune.resume_path("runs/wine-path")  # doctest: +SKIP
+    """
+    check_model(model)
+    store = PathStore.open(Path(folder), anyway=anyway)
+    try:
+        request = store.request
+        assert request is not None
+        has_data = data is not None or sample_weight is not None
+        check_parts(store, has_data=has_data, has_model=model is not None, has_function=objective is not None)
+        source = request.config.data_settings().source if data is None else data
+        dataset = rows_of(source, request.config, sample_weight) if has_data else load_dataset(request.config)
+        path = solve(store, dataset, [path_screen(progress), *callbacks], model, objective)
+        if path.is_complete:
+            store.finish()
+        return path
+    finally:
+        store.close()
 
 
 def solve(
-    config: Config,
-    levels: Levels | None,
+    store: PathStore,
     dataset: Dataset,
     callbacks: Iterable[Callback],
     model: nn.Module | None = None,
     function: Callable[..., object] | None = None,
-    out: Path | None = None,
 ) -> PathResult:
-    """Search a path and write it; torch's threads are as they were afterwards.
+    """Search the path that a store asks for, or what is left of it, and write it; torch's threads are as they were afterwards.
 
     Raises
     ------
     KeyboardInterrupt
         No level was reached.
     """
-    threads = torch.get_num_threads()
-    watching, config = Callbacks(callbacks), config.replace(out=None)
+    assert store.request is not None
+    threads, out = torch.get_num_threads(), store.folder
+    watching, config = tuple(callbacks), store.request.config.replace(out=None)
+    model = store.with_first_parameters(model)
     try:
         with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
-            events = find_path(config, levels, dataset, interrupt, model, function)
-            while True:
-                try:
-                    event: Event = next(events)
-                except StopIteration as end:
-                    searched = end.value
-                    break
-                watching.on_event(event)
+            watch = Watch(interrupt, store, watching, controller_of(watching))
+            searched = _passed_on(find_path(config, store.request.levels, dataset, watch, model, function), watching)
     finally:
         torch.set_num_threads(threads)
     pairs = zip(searched.curve.levels, searched.chosen, strict=True)
-    parameters = {level.level: one.parameters for level, one in pairs if one.parameters is not None}
+    tensors = {level.level: one.tensors for level, one in pairs}
     path = PathResult(
-        searched.curve, config, searched.splits, parameters, model=copy.deepcopy(model), function=function, folder=out
+        searched.curve,
+        config,
+        searched.splits,
+        tensors,
+        model=copy.deepcopy(model),
+        function=function,
+        folder=out,
+        is_complete=searched.is_complete,
     )
     if out is not None:
-        write_path(out, path, parameters)
+        write_path(out, path, tensors, keeps_levels=store.is_resumed)
     return path
+
+
+def _passed_on(events: Generator[Event, None, Searched], callbacks: tuple[Callback, ...]) -> Searched:
+    """Pass events to callbacks, and return the result."""
+    results: list[Searched] = []
+
+    def collected() -> Iterator[Event]:
+        results.append((yield from events))
+
+    for _ in Callbacks(callbacks).watch(collected()):
+        pass
+    return results[0]
 
 
 def split_levels(options: Options) -> tuple[Levels | None, Options]:

@@ -13,10 +13,12 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.prepare import Splits
-from mcprune.path.ladder import Parameters
+from mcprune.path.recorder import LevelTensors, Tensors
+from mcprune.path.validate import starts_from_others
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.classifiers import classifiers_content
 from mcprune.session.finish.finalize import SearchResult, finalize, write_mask
+from mcprune.session.finish.retrain import Begun
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import make_search, record_events, start_event
 from mcprune.session.search import Search
@@ -26,6 +28,10 @@ from mcprune.storage.folder import RunFolder
 from mcprune.storage.layout import CLASSIFIERS
 from mcprune.storage.path_curve import Level
 
+NO_TENSORS = LevelTensors()
+# Of the epochs of a retraining, for a small model that has been trained on the training rows.
+LAST_SHARE = 0.15
+
 
 def finish_level(
     config: Config,
@@ -33,7 +39,7 @@ def finish_level(
     level: Level,
     interrupt: Interrupt,
     folder: Path | None = None,
-    parameters: Parameters | None = None,
+    tensors: LevelTensors = NO_TENSORS,
     model: nn.Module | None = None,
     function: Callable[..., object] | None = None,
 ) -> Iterator[Event]:
@@ -48,8 +54,8 @@ def finish_level(
     interrupt : Interrupt
     folder : Path, optional
         Where the run is written.
-    parameters : Parameters, optional
-        Of the classifiers of the search.
+    tensors : LevelTensors
+        What is kept of the classifiers of the level.
     model : nn.Module, optional
         The user's own classifier.
     function : callable, optional
@@ -64,20 +70,20 @@ def finish_level(
             target.announce(tuple(name for name, is_missing in parts.items() if is_missing))
         plan = make_plan(config, rows, model, function=function)
         search = make_search(config, plan, began)
-        if parameters is not None:
-            for gated, own in zip(plan.stack, parameters, strict=True):
+        if tensors.classifiers is not None:
+            for gated, own in zip(plan.stack, tensors.classifiers, strict=True):
                 gated.model.load_state_dict(own)
         if target is not None:
             target.config = plan.config
             target.start()
-        yield from record_events(_events(search, level, target, began, interrupt), search, target)
+        yield from record_events(_events(search, level, target, began, interrupt, tensors.small), search, target)
     finally:
         if target is not None:
             target.close()
 
 
 def _events(
-    search: Search, level: Level, folder: RunFolder | None, began: float, interrupt: Interrupt
+    search: Search, level: Level, folder: RunFolder | None, began: float, interrupt: Interrupt, small: Tensors | None
 ) -> Iterator[Event]:
     plan, state = search.plan, search.state
     mask = np.zeros(plan.sites.size, bool)
@@ -94,4 +100,7 @@ def _events(
     if folder is not None:
         folder.write_bytes(CLASSIFIERS, packed(classifiers))
     yield hardened
-    yield from finalize(plan, result, folder, began, interrupt, classifiers)
+    begun = None
+    if small is not None and starts_from_others(plan):
+        begun = Begun(small, max(1, round(LAST_SHARE * plan.retrain.epochs)))
+    yield from finalize(plan, result, folder, began, interrupt, classifiers, begun)

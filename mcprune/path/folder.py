@@ -13,15 +13,19 @@ from mcprune.config.schema import Config, make_config
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, FolderError
+from mcprune.path.recorder import LevelTensors
 from mcprune.path.result import OfLevels, PathResult
+from mcprune.path.store import REQUEST
 from mcprune.report.path_view import write_path_page
 from mcprune.session.build.dataset import load_dataset
 from mcprune.storage.atomic import write_whole
 from mcprune.storage.events import plain
-from mcprune.storage.layout import EVENTS, read_json
+from mcprune.storage.layout import EVENTS, MASK, PATH_CURVE, PATH_LEVELS, PATH_UNFINISHED, RESULT, read_json
+from mcprune.storage.layout import REQUEST as RUN_REQUEST
 from mcprune.storage.path_curve import Curve
 
-CURVE, PAGE, CLASSIFIERS, LEVELS = "path.json", "path.html", "path.safetensors", "levels"
+CURVE, PAGE, CLASSIFIERS, LEVELS = PATH_CURVE, "path.html", "path.safetensors", PATH_LEVELS
+SMALL = "small"  # in the names of tensors
 # Larger classifiers are not stored: a level is then retrained from scratch.
 MOST_BYTES = 2**28
 
@@ -48,15 +52,27 @@ def check_path_folder(folder: Path, *, force: bool) -> None:
         raise FolderError(f"{str(folder)!r} is a file. Choose another --out.")
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     if names and not force:
-        raise FolderError(f"the folder {str(folder)!r} exists. Choose another --out, or replace it with --force.")
-    if foreign := sorted(names - {CURVE, PAGE, CLASSIFIERS, LEVELS}):
+        resume = f", or continue it: mcprune resume {folder}" if is_unfinished(folder) else ""
+        raise FolderError(
+            f"the folder {str(folder)!r} exists. Choose another --out, or replace it with --force{resume}."
+        )
+    if foreign := sorted(names - {CURVE, PAGE, CLASSIFIERS, LEVELS, PATH_UNFINISHED}):
         raise FolderError(
             f"the folder {str(folder)!r} has {foreign[0]!r}, which no path wrote, so --force does not replace it. Choose another --out."
         )
 
 
-def write_path(folder: Path, path: PathResult, parameters: OfLevels) -> None:
+def write_path(folder: Path, path: PathResult, kept: OfLevels, *, keeps_levels: bool = False) -> None:
     """Write the curve and the page of a path; exported levels of an earlier one are removed.
+
+    Parameters
+    ----------
+    folder : Path
+    path : PathResult
+    kept : dict of int to LevelTensors
+        Of the classifiers, by level.
+    keeps_levels : bool
+        Those whose masks are the same stay: the path was resumed.
 
     Raises
     ------
@@ -67,14 +83,17 @@ def write_path(folder: Path, path: PathResult, parameters: OfLevels) -> None:
     content = {"format": "mcprune-path", "options": options, **path.curve.to_dict()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        masks = {level_folder(folder, level.level): list(level.indices) for level in path.curve.levels}
         for old in (folder / LEVELS).glob("n*"):
-            if (old / EVENTS).exists():
+            is_run = (old / EVENTS).exists() or (old / RUN_REQUEST).exists()
+            is_same = is_written(old) and read_json(old, MASK)["indices"] == masks.get(old)
+            if is_run and not (keeps_levels and is_same):
                 shutil.rmtree(old)
         write_whole(folder / CURVE, (json.dumps(plain(content), indent=1, allow_nan=False) + "\n").encode())
         tensors = {
             f"{level}/{place}/{name}": tensor.contiguous()
-            for level, parts in parameters.items()
-            for place, part in enumerate(parts)
+            for level, one in kept.items()
+            for place, part in [*enumerate(one.classifiers or ()), (SMALL, one.small or {})]
             for name, tensor in part.items()
         }
         (folder / CLASSIFIERS).unlink(missing_ok=True)
@@ -85,6 +104,16 @@ def write_path(folder: Path, path: PathResult, parameters: OfLevels) -> None:
             f"{str(folder)!r} cannot be written: {error.strerror or error}. Choose another --out."
         ) from None
     write_path_page(folder / PAGE, path.curve)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether the folder has a path that was cut off, which can be resumed."""
+    return (folder / PATH_UNFINISHED / REQUEST).exists()
+
+
+def is_written(folder: Path) -> bool:
+    """Whether the folder of a level has a run that has come to its end."""
+    return (folder / RESULT).exists() and (folder / MASK).exists()
 
 
 def read_curve(folder: Path) -> Curve:
@@ -119,10 +148,14 @@ def load_path(folder: str | Path) -> PathResult:
         raise ConfigError(
             f"The rows of the path in {str(folder)!r} came from Python and are not in its folder. Use the PathResult there."
         )
-    parts: dict[int, dict[int, dict[str, torch.Tensor]]] = {}
+    parts: dict[int, dict[str, dict[str, torch.Tensor]]] = {}
     if (place / CLASSIFIERS).exists():
         for key, tensor in load_file(place / CLASSIFIERS).items():
             level, number, name = key.split("/", 2)
-            parts.setdefault(int(level), {}).setdefault(int(number), {})[name] = tensor
-    parameters = {level: tuple(part for _, part in sorted(members.items())) for level, members in parts.items()}
-    return PathResult(curve, config, load_dataset(config), parameters, folder=place)
+            parts.setdefault(int(level), {}).setdefault(number, {})[name] = tensor
+    tensors = {}
+    for level, members in parts.items():
+        small = members.pop(SMALL, None)
+        classifiers = tuple(part for _, part in sorted(members.items(), key=lambda item: int(item[0])))
+        tensors[int(level)] = LevelTensors(classifiers or None, small)
+    return PathResult(curve, config, load_dataset(config), tensors, folder=place, is_complete=not is_unfinished(place))

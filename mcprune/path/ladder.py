@@ -3,79 +3,34 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from mcprune.chain.schedules import Stairs
-from mcprune.config.rules import LARGE
 from mcprune.environment import use_threads
-from mcprune.methods.base import BlockInfo
-from mcprune.methods.columns import column_scores
+from mcprune.errors import brief
+from mcprune.path.candidates import Candidate
+from mcprune.path.progress import PathStatus
+from mcprune.path.recorder import Recorder, SearchSaver
+from mcprune.path.store import PathStore
 from mcprune.session.build.markov import make_chain
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.search import Search
-from mcprune.session.steering.callbacks import Callback, Callbacks, SearchView
-from mcprune.sites.budget import Goal
+from mcprune.session.loop import start_event
+from mcprune.session.search import Saver, Search
+from mcprune.session.steering.callbacks import Callback, Callbacks
+from mcprune.session.steering.controller import Controller
 from mcprune.storage.events import Event
-from mcprune.types import BoolArray
+from mcprune.types import JsonObject
 
 # The search of all levels takes so many times the blocks of a single run, and so much of that the fall to the largest level.
 EFFORT, FALL = 2.0, 0.15
 # Blocks of a stop at least.
 LEAST_BLOCKS = 3
-# Selectors of columns whose masks are candidates of every level of a table.
-SELECTORS = ("forest", "l1")
-
-Parameters = tuple[dict[str, torch.Tensor], ...]  # of each classifier of the search
-
-
-class Candidate(NamedTuple):
-    """A mask (N,) for a level, by its place; the way to it; and the parameters of the classifiers that were trained with it."""
-
-    place: int
-    way: str
-    mask: BoolArray
-    parameters: Parameters | None = None
-
-
-class Recorder(Callback):
-    """Notes the last mask of each stop, and the parameters of the classifiers at its end.
-
-    Parameters
-    ----------
-    stairs : Stairs
-    search : Search
-
-    Attributes
-    ----------
-    masks : dict of int to ndarray of bool, shape (N,)
-        By stop.
-    parameters : dict of int to Parameters
-        By stop.
-    """
-
-    def __init__(self, stairs: Stairs, search: Search) -> None:
-        self.stairs, self.search = stairs, search
-        self.masks: dict[int, BoolArray] = {}
-        self.parameters: dict[int, Parameters] = {}
-
-    def on_block(self, search: SearchView, info: BlockInfo) -> None:
-        """See `Callback.on_block`."""
-        done, pace = search.blocks_done, self.search.pace
-        stop, after = self.stairs.stop(pace.progress(done)), self.stairs.stop(pace.progress(done + 1))
-        if stop < 0 or self.stairs.value(pace.progress(done)) != self.stairs.levels[stop]:
-            return
-        self.masks[stop] = search.position() > 0
-        if done == pace.blocks or after != stop:
-            self.parameters[stop] = tuple(
-                {name: tensor.detach().clone() for name, tensor in gated.model.state_dict().items()}
-                for gated in search.plan.stack
-            )
 
 
 def stops_of(levels: Sequence[int], *, is_two_way: bool) -> tuple[int, ...]:
@@ -84,71 +39,139 @@ def stops_of(levels: Sequence[int], *, is_two_way: bool) -> tuple[int, ...]:
     return (*down, *range(1, len(levels))) if is_two_way else down
 
 
-def search_levels(
-    plan: Plan, levels: Sequence[int], interrupt: Interrupt, began: float, *, is_two_way: bool, effort: float = EFFORT
-) -> Generator[Event, None, list[Candidate]]:
-    """Search the levels of a plan whose budget is the smallest one; yield the events of the search, return a mask of each stop.
+class Ladder(NamedTuple):
+    """How a search goes over levels.
 
-    An interrupt, or a time that is up, ends it: what no stop was reached for is missing.
-
-    Parameters
+    Attributes
     ----------
-    plan : Plan
-    levels : sequence of int
+    levels : tuple of int
         Rising.
-    interrupt : Interrupt
-    began : float
-        By time.monotonic.
     is_two_way : bool
         Up again after the way down.
     effort : float
         Blocks, in those of a single run.
     """
-    stops = stops_of(levels, is_two_way=is_two_way)
-    whole = float(np.concatenate(plan.space.whole)[-1])
+
+    levels: tuple[int, ...]
+    is_two_way: bool
+    effort: float = EFFORT
+
+
+class Reached(NamedTuple):
+    """The masks of the stops of a search, and whether somebody has stopped it, so that it may go on later."""
+
+    candidates: list[Candidate]
+    is_stopped: bool
+
+
+class Watch(NamedTuple):
+    """Who ends, steers and watches the search of a path, and where it is kept.
+
+    Attributes
+    ----------
+    interrupt : Interrupt
+    store : PathStore
+    callbacks : tuple of Callback
+        Called for each block.
+    controller : Controller or None
+    """
+
+    interrupt: Interrupt
+    store: PathStore
+    callbacks: tuple[Callback, ...] = ()
+    controller: Controller | None = None
+
+
+def search_levels(
+    plan: Plan, ladder: Ladder, watch: Watch, status: PathStatus, name: str
+) -> Generator[Event, None, Reached]:
+    """Search the levels of a plan whose budget is the smallest one; yield the events of the search, return a mask of each stop.
+
+    An interrupt, or a time that is up, ends it: what no stop was reached for is missing. The state of a search that was cut off is
+    read from the store, and the search goes on from there.
+
+    Parameters
+    ----------
+    plan : Plan
+    ladder : Ladder
+    watch : Watch
+    status : PathStatus
+        Gets the scores of the levels.
+    name : str
+        Of the state in the store.
+
+    Raises
+    ------
+    FolderError
+        The state in the store is of something else.
+    """
+    saved = watch.store.load(name)
+    levels = ladder.levels
+    stops = stops_of(levels, is_two_way=ladder.is_two_way)
+    stairs, blocks = _plan_stairs(plan, ladder, stops)
+    if saved is not None and plan.chain.early_reject is None and saved["evaluator"] is not None:
+        plan.settings = plan.settings._replace(runtime=plan.runtime._replace(evaluator=saved["evaluator"]))
+    use_threads(plan.runtime.threads)
+    method = make_chain(plan)
+    method.settings = replace(method.settings, targets=(*method.settings.targets[:-1], stairs), falling_decisions=0)
+    search = Search(plan, method, watch.controller)
+    search.guard.is_on = False  # it compares masks of one size
+    recorder = Recorder(stairs, search)
+    saver = SearchSaver(watch.store, name, search, recorder)
+    if saved is not None:
+        _restore(search, recorder, saved, blocks, watch.store)
+    if watch.store.folder is not None:
+        search.saver = Saver(watch.store.folder, saver.save)
+    search.callbacks = Callbacks([recorder, saver, *watch.callbacks])
+
+    yield replace(start_event(search, None), folder=None if watch.store.folder is None else str(watch.store.folder))
+    shown = (-1, -1)
+    for event in search.run(watch.interrupt, time.monotonic() - search.state.clock.total):
+        yield event
+        if recorder.state != shown:
+            shown = recorder.state
+            yield _progress(ladder, stops, recorder, status)
+    masks = [
+        Candidate(stops[stop], "down" if stop < len(levels) else "up", one.mask, one.parameters)
+        for stop, one in recorder.stops.items()
+    ]
+    return Reached(masks, search.is_stopping or search.state.end_reason not in ("", "max_time"))
+
+
+def _plan_stairs(plan: Plan, ladder: Ladder, stops: tuple[int, ...]) -> tuple[Stairs, int]:
+    """Return n(t) of a search over levels and the number of its blocks, and set them in the plan."""
+    levels, whole = ladder.levels, float(np.concatenate(plan.space.whole)[-1])
     fixed = int(plan.space.kept.sum()) if plan.space.is_count else 0  # n(t) counts what may be dropped
     fall = FALL if levels[-1] < whole else 0.0
     stairs = Stairs(whole - fixed, tuple(float(levels[place]) - fixed for place in stops), fall)
     regrown = plan.chain.keep_schedule
-    waves = round(effort * regrown.regrow / len(stops))
-    stairs = replace(stairs, waves=waves, height=regrown.height if waves else 0.0)
-    blocks = max(round(effort * plan.train.blocks), math.ceil(LEAST_BLOCKS * len(stops) / (1.0 - fall)))
+    waves = round(ladder.effort * regrown.regrow / len(stops))
+    blocks = max(round(ladder.effort * plan.train.blocks), math.ceil(LEAST_BLOCKS * len(stops) / (1.0 - fall)))
     plan.settings = plan.settings._replace(
         train=plan.train._replace(blocks=blocks), evaluation=plan.evaluation._replace(falls_until=fall)
     )
-    use_threads(plan.runtime.threads)
-    method = make_chain(plan)
-    method.settings = replace(method.settings, targets=(*method.settings.targets[:-1], stairs), falling_decisions=0)
-    search = Search(plan, method)
-    search.guard.is_on = False  # it compares masks of one size
-    recorder = Recorder(stairs, search)
-    search.callbacks = Callbacks([recorder])
-    yield from search.run(interrupt, began)
-    return [
-        Candidate(stops[stop], "down" if stop < len(levels) else "up", mask, recorder.parameters.get(stop))
-        for stop, mask in recorder.masks.items()
-    ]
+    return replace(stairs, waves=waves, height=regrown.height if waves else 0.0), blocks
 
 
-def is_table(plan: Plan) -> bool:
-    """Whether the sites are the columns of a table of ordinary size."""
-    return (
-        plan.facts.kinds == {"inputs"} and plan.splits.image_shape is None and plan.facts.rows < LARGE
-        and plan.space.is_count and plan.is_plain_objective
-    )  # fmt: skip
+def _restore(search: Search, recorder: Recorder, saved: JsonObject, blocks: int, store: PathStore) -> None:
+    """Bring a search to where it was cut off; one that was stopped, or whose time was up, goes on with a new clock."""
+    try:
+        search.restore(saved["search"])
+        recorder.restore(saved["recorder"])
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise store.broken(f"the state of its search does not fit ({brief(error)})") from None
+    if search.state.end_reason:
+        search.state.end_reason, search.state.replan = "", 0
+        search.state.clock.search = search.pace.state.changed = 0.0
+        if search.pace.blocks < blocks:
+            search.pace.replan(search.blocks_done, max(blocks, search.blocks_done + 1))
 
 
-def selected_columns(plan: Plan, levels: Sequence[int]) -> list[Candidate]:
-    """Return the masks of plain selectors of columns, for each level of a table."""
-    data, out = plan.splits.train, []
-    features = plan.seen(data.features)
-    for name in SELECTORS:
-        scores = np.empty(0)
-        for place, n in enumerate(levels):
-            if place == 0 or name == "l1":  # whose penalty depends on n
-                own = column_scores(name, features, data.targets, data.weights, keep=n, seed=plan.runtime.seed)
-                scores = np.full(plan.sites.size, -np.inf)
-                scores[slice(None) if plan.candidates is None else plan.candidates] = own
-            goal = Goal(np.array([n], np.int64), np.empty(0, np.int64))
-            out.append(Candidate(place, name, plan.space.enforce(scores, goal)))
-    return out
+def _progress(ladder: Ladder, stops: tuple[int, ...], recorder: Recorder, status: PathStatus) -> Event:
+    """Return where the search is, after its scores by its own classifier were added to the status."""
+    for stop, one in recorder.stops.items():
+        if one.parameters is not None:
+            status.add(ladder.levels[stops[stop]], one.accuracy, one.accuracy_error, is_final=False)
+    stop = max(recorder.stop, 0)
+    way = "down" if stop < len(ladder.levels) else "up"
+    return status.event(ladder.levels[stops[stop]], way, len(stops) - 1 - stop)

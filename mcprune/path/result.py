@@ -15,7 +15,7 @@ from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
 from mcprune.path.finish import finish_level
-from mcprune.path.ladder import Parameters
+from mcprune.path.recorder import LevelTensors
 from mcprune.path.run import level_config
 from mcprune.report.path_view import path_figure, sentences
 from mcprune.report.screens.choose import progress_screen
@@ -27,7 +27,7 @@ from mcprune.storage.path_curve import Curve, Level
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-OfLevels = dict[int, Parameters]
+OfLevels = dict[int, LevelTensors]
 
 
 class PathResult:
@@ -42,6 +42,8 @@ class PathResult:
     config : Config
     folder : Path or None
         Where the path was written.
+    is_complete : bool
+        Every level was searched; else `resume_path` goes on, where there is a folder.
     """
 
     def __init__(
@@ -49,14 +51,15 @@ class PathResult:
         curve: Curve,
         config: Config,
         rows: Dataset | Splits,
-        parameters: OfLevels,
+        tensors: OfLevels,
         *,
         model: nn.Module | None = None,
         function: Callable[..., object] | None = None,
         folder: Path | None = None,
+        is_complete: bool = True,
     ) -> None:
-        self.curve, self.config, self.folder = curve, config, folder
-        self._rows, self._parameters, self._model, self._function = rows, parameters, model, function
+        self.curve, self.config, self.folder, self.is_complete = curve, config, folder, is_complete
+        self._rows, self._tensors, self._model, self._function = rows, tensors, model, function
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -77,6 +80,9 @@ class PathResult:
         progress: bool | None = False,
     ) -> Result:
         """Retrain the mask of a level, test it, and return the result of a run.
+
+        A small model that has scored the mask on the validation rows goes on with all rows but those of the test; where there is none,
+        the mask is retrained as that of a run.
 
         Parameters
         ----------
@@ -114,7 +120,7 @@ class PathResult:
                     one,
                     interrupt,
                     None if out is None else Path(out),
-                    self._parameters.get(number),
+                    self._tensors.get(number, LevelTensors()),
                     copy.deepcopy(self._model),
                     self._function,
                 )

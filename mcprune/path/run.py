@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,26 +15,24 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
-from mcprune.path.cross_validation import Rows, cross_validate, scored_rows
-from mcprune.path.ladder import Candidate, is_table, search_levels, selected_columns
+from mcprune.path.candidates import Candidate, candidates_content, candidates_of, is_table, selected_columns
+from mcprune.path.ladder import EFFORT, Ladder, Watch, search_levels
 from mcprune.path.levels import LEVELS, MOST_AUTO, Levels, geometric_levels
-from mcprune.path.validate import validated, validation_share
+from mcprune.path.progress import PathStatus
+from mcprune.path.scorer import MaskScorer, ScoredMasks
+from mcprune.report.path_view import sentences
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.finalize import kept_sites
-from mcprune.session.interrupt import Interrupt
 from mcprune.storage.answer import noun
 from mcprune.storage.events import Event, Note, Stage
 from mcprune.storage.path_curve import Curve, Level, paired
 from mcprune.training.cross_validation.out_of_fold import Scores
 from mcprune.training.metrics import weighted_mean
-from mcprune.types import FloatArray
 
-# Rounds of scoring after a first one, which leaves two masks of each level; effort of the first.
-ROUNDS, FIRST_EFFORT, LEFT = 2, 0.6, 2
-# Of the time of a path, where that is limited, the search takes so much.
-SEARCH_SHARE = 0.6
+# Of the time of a path, where that is limited, the search takes so much, and each of the two of an automatic path less.
+SEARCH_SHARE, AUTO_SHARE = 0.6, 0.35
 # Levels that an automatic path adds around its answer, and the effort of their search.
 REFINED, REFINING = 10, 1.0
 
@@ -48,29 +47,25 @@ class Searched(NamedTuple):
         One for each level of the curve.
     splits : Splits
         The rows, for further plans.
+    is_complete : bool
+        Every level was searched; else a resume goes on.
     """
 
     curve: Curve
     chosen: tuple[Candidate, ...]
     splits: Splits
-
-
-class ScoredMasks(NamedTuple):
-    """The masks of some levels that were scored to the end: candidates, and their losses and hits (masks, rows)."""
-
-    candidates: list[Candidate]
-    scores: Scores
+    is_complete: bool
 
 
 def find_path(
     config: Config,
     levels: Levels | None,
     dataset: Dataset,
-    interrupt: Interrupt,
+    watch: Watch,
     model: nn.Module | None = None,
     function: Callable[..., object] | None = None,
 ) -> Generator[Event, None, Searched]:
-    """Search a path; yield notes, stages and the progress of the search.
+    """Search a path; yield notes, stages, the progress of the search and that of the path.
 
     Parameters
     ----------
@@ -79,7 +74,7 @@ def find_path(
     levels : Levels, optional
         None: from few to all sites, and then all numbers around the answer.
     dataset : Dataset
-    interrupt : Interrupt
+    watch : Watch
     model : nn.Module, optional
         The user's own classifier, which stays as it is.
     function : callable, optional
@@ -92,45 +87,146 @@ def find_path(
     KeyboardInterrupt
         The interrupt came before a single level was searched.
     """
-    began = time.monotonic()
+    return (yield from _Finder(config, levels, watch, model, function).find(dataset))
 
-    def plan_of(chosen: Levels, rows: Dataset | Splits) -> Plan:
-        return _checked_plan(config, chosen, rows, copy.deepcopy(model), function)
 
-    is_auto = levels is None
-    if levels is None:
-        first = make_plan(config, dataset, copy.deepcopy(model), function=function)
-        levels = auto_levels(first)
-        plan = plan_of(levels, first.splits)
-    else:
-        plan = plan_of(levels, dataset)
-    for text in plan.notes:
-        yield Note(text)
-    scorer = MaskScorer(plan)
-    numbers = levels.numbers
-    candidates = yield from _search(plan, numbers, interrupt, began, is_auto=is_auto)
-    if not candidates:
-        raise KeyboardInterrupt
-    scored = yield from scorer.score(candidates)
-    curve, chosen = _curve(plan, levels, scored, scorer, began)
-    if is_auto and not interrupt.should_stop and (between := _around(numbers, curve.enough.level)):
-        yield Stage("refine", f"searching {between[0]} to {between[-1]}, around the answer so far")
-        narrow = plan_of(Levels(between), plan.splits)
-        more = yield from search_levels(narrow, between, interrupt, time.monotonic(), is_two_way=True, effort=REFINING)
-        if scorer.is_table:
-            more += selected_columns(narrow, between)
-        all_numbers = tuple(sorted({*numbers, *between}))
-        again = yield from scorer.score([_moved(one, between, all_numbers) for one in more])
-        first_ones = [_moved(one, numbers, all_numbers) for one in scored.candidates]
-        scored = ScoredMasks(
-            [*first_ones, *again.candidates],
-            Scores(*(np.concatenate(parts) for parts in zip(scored.scores, again.scores, strict=True))),
-        )
-        curve, chosen = _curve(plan, Levels(all_numbers), scored, scorer, began)
-    if len(curve.levels) < len(numbers):
-        missing = [number for number in numbers if number not in {level.level for level in curve.levels}]
-        yield Note(f"ended early: no mask was searched for {', '.join(map(str, missing))}")
-    return Searched(curve, chosen, plan.splits)
+class _Finder:
+    """The parts of `find_path`."""
+
+    def __init__(
+        self,
+        config: Config,
+        levels: Levels | None,
+        watch: Watch,
+        model: nn.Module | None,
+        function: Callable[..., object] | None,
+    ) -> None:
+        self.config, self.levels, self.watch = config, levels, watch
+        self.model, self.function = model, function
+        self.is_auto = levels is None
+        self.is_stopped = False
+
+    def find(self, dataset: Dataset) -> Generator[Event, None, Searched]:
+        """Yield the events of a path, and return it."""
+        levels, rows = self.levels, dataset
+        if levels is None:
+            first = make_plan(self.config, dataset, copy.deepcopy(self.model), function=self.function)
+            levels, rows = auto_levels(first), first.splits
+        plan = self._plan(levels, rows)
+        self.watch.store.begin(plan)
+        for text in plan.notes:
+            yield Note(text)
+        scorer = MaskScorer(plan, self.watch.store)
+        status = PathStatus(levels.numbers, levels.unit, _kind(plan))
+        numbers = levels.numbers
+        candidates = yield from self._search(plan, levels, status, "first", EFFORT)
+        reached = {one.place for one in candidates}
+        if not reached:
+            raise KeyboardInterrupt
+        is_complete = len(reached) == len(numbers) and not self.is_stopped
+        scored = yield from scorer.score(candidates, numbers, status, "first-scores", is_kept=is_complete)
+        curve, chosen = self._curve(plan, levels, scored, scorer)
+        if self.is_auto and is_complete and (between := _around(numbers, curve.enough.level)):
+            yield Stage("refine", f"searching {between[0]} to {between[-1]}, around the answer so far")
+            status.add_levels(between)
+            narrow = self._plan(Levels(between), plan.splits)
+            more = yield from self._search(narrow, Levels(between), status, "around", REFINING)
+            is_complete = len({one.place for one in more}) == len(between) and not self.is_stopped
+            if more:
+                again = yield from scorer.score(more, between, status, "around-scores", is_kept=is_complete)
+                levels, scored = _merged(numbers, scored, between, again)
+                curve, chosen = self._curve(plan, levels, scored, scorer)
+        if missing := [number for number in numbers if number not in {level.level for level in curve.levels}]:
+            yield Note(f"ended early: no mask was searched for {', '.join(map(str, missing))}")
+        yield status.end(curve, sentences(curve))
+        return Searched(curve, chosen, plan.splits, is_complete)
+
+    def _plan(self, levels: Levels, rows: Dataset | Splits) -> Plan:
+        """Return the plan of the smallest level, after a look at the largest."""
+        return _checked_plan(self.config, levels, rows, copy.deepcopy(self.model), self.function)
+
+    def _search(
+        self, plan: Plan, levels: Levels, status: PathStatus, name: str, effort: float
+    ) -> Generator[Event, None, list[Candidate]]:
+        """Return the masks of all levels, by their places; where a time limit has left some out, a resume searches these."""
+        store, numbers, out = self.watch.store, levels.numbers, list[Candidate]()
+        for part in range(len(numbers)):
+            missing = tuple(number for place, number in enumerate(numbers) if place not in {one.place for one in out})
+            if not missing:
+                break
+            key = f"{name}-{part}"
+            own = plan if missing == numbers else self._plan(Levels(missing, levels.unit), plan.splits)
+            kept = store.load(f"{key}-masks")
+            if kept is not None:
+                masks = candidates_of(kept)
+            else:
+                masks = yield from self._search_part(own, missing, status, key, effort)
+            out += [one._replace(place=numbers.index(missing[one.place])) for one in masks]
+            if kept is None:
+                break
+        return out
+
+    def _search_part(
+        self, plan: Plan, numbers: tuple[int, ...], status: PathStatus, key: str, effort: float
+    ) -> Generator[Event, None, list[Candidate]]:
+        """Search levels, and add the masks of plain selectors where the sites are columns of a table; keep them if it came to its end."""
+        if math.isfinite(plan.runtime.max_time):
+            share = AUTO_SHARE if self.is_auto else SEARCH_SHARE
+            plan.settings = plan.settings.with_search_time(share * plan.runtime.max_time)
+        is_columns, store = is_table(plan), self.watch.store
+        ladder = Ladder(numbers, is_columns or not plan.space.is_count, effort)
+        reached = yield from search_levels(plan, ladder, self.watch, status, key)
+        masks = reached.candidates
+        if is_columns and masks:
+            places = {one.place for one in masks}
+            masks += [one for one in selected_columns(plan, numbers) if one.place in places]
+        self.is_stopped = reached.is_stopped
+        if not self.is_stopped:
+            store.save(f"{key}-masks", candidates_content(masks))
+            store.remove(key)
+        return masks
+
+    def _curve(
+        self, plan: Plan, levels: Levels, scored: ScoredMasks, scorer: MaskScorer
+    ) -> tuple[Curve, tuple[Candidate, ...]]:
+        """Return the figures of the best mask of each level."""
+        share, losses = scorer.share, scored.scores.losses
+        mean, order = losses @ share, scorer.best(scored)
+        best = min(order, key=lambda number: float(mean[number]))
+        out = []
+        for number in order:
+            one = scored.candidates[number]
+            behind = paired(losses[number], losses[best], share) if number != best else (0.0, 0.0)
+            indices, names = kept_sites(plan, one.mask)
+            kept = int(one.mask.sum())
+            cost = kept if levels.unit == "sites" else int(plan.space.costs_of(one.mask)[-1])
+            right = weighted_mean(scored.scores.is_right[number], share)
+            level = levels.numbers[one.place]
+            out.append(Level(level, kept, cost, *right, float(mean[number]), *behind, one.way, indices, names))
+        seconds = time.monotonic() - self.watch.store.began
+        name, size = plan.splits.name, plan.sites.size
+        curve = Curve(name, levels.unit, size, _kind(plan), tuple(out), scorer.how, len(share), seconds)
+        return curve, tuple(scored.candidates[number] for number in order)
+
+
+def _kind(plan: Plan) -> str:
+    """Return what the sites of a plan are, in the plural."""
+    shape = plan.splits.image_shape
+    return noun(site_groups(plan.sites), None if shape is None else tuple(shape))
+
+
+def _merged(
+    numbers: tuple[int, ...], scored: ScoredMasks, between: tuple[int, ...], more: ScoredMasks
+) -> tuple[Levels, ScoredMasks]:
+    """Return the levels and the scored masks of two lists of numbers together."""
+    both = tuple(sorted({*numbers, *between}))
+    candidates = [
+        one._replace(place=both.index(own[one.place]))
+        for own, part in ((numbers, scored), (between, more))
+        for one in part.candidates
+    ]
+    scores = Scores(*(np.concatenate(parts) for parts in zip(scored.scores, more.scores, strict=True)))
+    return Levels(both), ScoredMasks(candidates, scores)
 
 
 def auto_levels(plan: Plan) -> Levels:
@@ -147,70 +243,6 @@ def auto_levels(plan: Plan) -> Levels:
     least = max(1, int(space.kept.sum()) + 1)
     most = max(least + 1, min(int(space.whole.counts[0]), MOST_AUTO))
     return Levels(geometric_levels(least, most, LEVELS))
-
-
-class MaskScorer:
-    """What scores the masks of a path: cross-validation for columns of tables, else the validation rows.
-
-    Parameters
-    ----------
-    plan : Plan
-
-    Raises
-    ------
-    ConfigError
-        There are no validation rows, and cross-validation is not for these sites.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.is_table = is_table(plan)
-        self.rows: Rows | None = scored_rows(plan.splits, plan.runtime.seed) if self.is_table else None
-        if self.rows is None and not len(plan.splits.validation.targets):
-            raise ConfigError(
-                "The levels of this path are compared on validation rows, but validation=0. Leave it out."
-            )
-        self.share: FloatArray = validation_share(plan) if self.rows is None else self.rows.share
-        self.how = "validation rows" if self.rows is None else "cross-validation"
-
-    def score(self, candidates: Sequence[Candidate]) -> Generator[Event, None, ScoredMasks]:
-        """Judge masks; of several of a level the best ones are scored again, and these are returned."""
-        unique = {(one.place, one.mask.tobytes()): one for one in reversed(candidates)}
-        left = sorted(unique.values(), key=lambda one: one.place)
-        levels = len({one.place for one in left})
-        yield Stage("compare", f"fresh classifiers score {len(left)} masks of {levels} levels")
-        if self.rows is None:
-            # A mask of the way up has grown from a smaller one, and comes last: it is the one that is left.
-            own = list({one.place: one for one in left}.values())
-            return ScoredMasks(own, validated(self.plan, own))
-        first = self._round(left, 0, FIRST_EFFORT)
-        loss = first.losses @ self.share
-        kept: list[int] = []
-        for place in sorted({one.place for one in left}):
-            own_places = [number for number, one in enumerate(left) if one.place == place]
-            kept += sorted(own_places, key=lambda number: float(loss[number]))[:LEFT]
-        left = [left[number] for number in kept]
-        rounds = [self._round(left, number, 1.0) for number in range(1, ROUNDS + 1)]
-        return ScoredMasks(left, Scores(*(np.mean(parts, axis=0) for parts in zip(*rounds, strict=True))))
-
-    def _round(self, candidates: Sequence[Candidate], number: int, effort: float) -> Scores:
-        assert self.rows is not None
-        masks = [one.mask for one in candidates]
-        return cross_validate(self.rows, masks, seed=self.plan.runtime.seed, number=number, effort=effort)
-
-
-def _search(
-    plan: Plan, numbers: tuple[int, ...], interrupt: Interrupt, began: float, *, is_auto: bool
-) -> Generator[Event, None, list[Candidate]]:
-    """Search the levels, and add the masks of plain selectors where the sites are columns of a table."""
-    if plan.runtime.max_time < float("inf"):
-        plan.settings = plan.settings.with_search_time(SEARCH_SHARE * plan.runtime.max_time)
-    is_columns = is_table(plan)
-    candidates = yield from search_levels(plan, numbers, interrupt, began, is_two_way=is_columns)
-    if is_columns and candidates:
-        reached = {one.place for one in candidates}
-        candidates += [one for one in selected_columns(plan, numbers) if one.place in reached]
-    return candidates
 
 
 def _checked_plan(
@@ -246,37 +278,3 @@ def _around(numbers: tuple[int, ...], answer: int) -> tuple[int, ...]:
     low, high = numbers[max(0, place - 1)], numbers[min(len(numbers) - 1, place + 1)]
     between = sorted({*geometric_levels(low, high, REFINED + 2)} - set(numbers))
     return tuple(between) if len(between) > 1 else ()
-
-
-def _moved(one: Candidate, numbers: tuple[int, ...], all_numbers: tuple[int, ...]) -> Candidate:
-    return one._replace(place=all_numbers.index(numbers[one.place]))
-
-
-def _curve(
-    plan: Plan, levels: Levels, scored: ScoredMasks, scorer: MaskScorer, began: float
-) -> tuple[Curve, tuple[Candidate, ...]]:
-    """Return the figures of the best mask of each level."""
-    share, losses = scorer.share, scored.scores.losses
-    mean = losses @ share
-    picks: dict[int, int] = {}
-    for number, one in enumerate(scored.candidates):
-        if one.place not in picks or mean[number] < mean[picks[one.place]]:
-            picks[one.place] = number
-    order = [picks[place] for place in sorted(picks)]
-    best = min(order, key=lambda number: float(mean[number]))
-    out = []
-    for number in order:
-        one = scored.candidates[number]
-        behind = paired(losses[number], losses[best], share) if number != best else (0.0, 0.0)
-        indices, names = kept_sites(plan, one.mask)
-        kept = int(one.mask.sum())
-        cost = kept if levels.unit == "sites" else int(plan.space.costs_of(one.mask)[-1])
-        right = weighted_mean(scored.scores.is_right[number], share)
-        out.append(
-            Level(levels.numbers[one.place], kept, cost, *right, float(mean[number]), *behind, one.way, indices, names)
-        )
-    data = plan.splits
-    kind = noun(site_groups(plan.sites), None if data.image_shape is None else tuple(data.image_shape))
-    seconds = time.monotonic() - began
-    curve = Curve(data.name, levels.unit, plan.sites.size, kind, tuple(out), scorer.how, len(share), seconds)
-    return curve, tuple(scored.candidates[number] for number in order)

@@ -17,6 +17,7 @@ CLASSIFIERS = "classifiers.safetensors"  # the classifiers of the search, by whi
 SAMPLES, SAMPLES_SUMMARY = "samples.safetensors", "samples.json"  # of `mcprune sample`
 REPORT = "report.html"  # of `mcprune report`
 PATH_CURVE, PATH_LEVELS = "path.json", "levels"  # of `mcprune path`: its levels are runs
+PATH_UNFINISHED = "unfinished"  # folder of the finished parts of a path, until its end
 # Of `mcprune export` without a name: a replaced run takes these along.
 EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
 HALF = (".new", ".part", ".part.new")  # endings of files that are being written

@@ -4,8 +4,9 @@ import pytest
 import mcprune
 from mcprune.errors import ConfigError
 from mcprune.path.call import is_range, split_levels
-from mcprune.path.ladder import stops_of
+from mcprune.path.ladder import Watch, stops_of
 from mcprune.path.run import find_path
+from mcprune.path.store import PathStore
 from mcprune.problem import problem_and_rest
 from mcprune.session.interrupt import Interrupt
 
@@ -91,7 +92,7 @@ def test_an_interrupted_path_has_the_levels_that_were_reached(table, sites):
     levels, rest = split_levels({"keep": "2,4,6,8", "sites": sites, "seed": 0, "threads": 1, "epochs": 8})
     problem, others = problem_and_rest(None, table, rest)
     config, interrupt, notes = problem.config(None, others), Interrupt(), []
-    events = find_path(config, levels, problem.dataset(config), interrupt)
+    events = find_path(config, levels, problem.dataset(config), Watch(interrupt, PathStore()))
     while True:
         try:
             event = next(events)

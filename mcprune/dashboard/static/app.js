@@ -63,7 +63,7 @@
     const isNews = name !== status;
     status = name;
     const isOpen = name === "running" || name === "paused";
-    const names = { testing: "hardened: retraining and testing", lost: "connection lost, trying again", full: "too many pages", foreign: "no longer served", starting: "starting" };
+    const names = { testing: run.path ? "scoring the masks" : "hardened: retraining and testing", lost: "connection lost, trying again", full: "too many pages", foreign: "no longer served", starting: "starting" };
     if (name === "full") say("Too many pages show this run already. Close one of them; this page tries again every two seconds.");
     else if (name === "foreign") say("Another run is served at this address now. Open the address that it has printed.");
     else if (name === "lost") say("The run's process does not answer: it has ended, or its machine sleeps. The page shows the last message.");
@@ -106,7 +106,7 @@
     if (latest.temperature > 0) {
       parts.push(`A change of a knob at a temperature above 0 breaks stationarity: the chain's visits follow one law only while the knobs stay as `
         + `they are. Delta, temperature and the other knobs have been constant since proposal ${count(latest.constant_since)}.`);
-      if (latest.figures.target > run.keep) parts.push("n(t) is still falling, so the law changes in every block.");
+      if (latest.figures.target > run.keep || run.path) parts.push(run.path ? "n(t) goes from level to level, and the law with it." : "n(t) is still falling, so the law changes in every block.");
     } else {
       parts.push("Temperature 0: only strict decreases are accepted, so there is no stationary law to disturb.");
     }
@@ -157,6 +157,7 @@
   function shape() {
     const isChain = run.is_chain !== false;
     document.querySelectorAll(".chain").forEach((part) => { part.hidden = !isChain; });
+    if (run.path) $("finish").hidden = true; // n(t) goes on to other levels
     const isRanked = run.method === "importance";
     document.querySelectorAll(".ranked").forEach((part) => { part.hidden = !run.is_by_rank || Boolean(run.is_recorded); });
     document.querySelectorAll(".backprop").forEach((part) => { part.hidden = isChain; });
@@ -173,7 +174,7 @@
     document.querySelector("main").classList.toggle("flat", !isChain); // no knobs
     document.querySelector("main").classList.toggle("recorded", Boolean(run.is_recorded));
     $("knobs-title").textContent = isChain ? "Knobs" : "No knobs";
-    $("sites-words").textContent = isChain ? "n(t) sites may be kept at this time; it falls to n, and the chain chooses which."
+    $("sites-words").textContent = run.path ? "n(t) sites may be kept at this time; it rests at every level of the path." : isChain ? "n(t) sites may be kept at this time; it falls to n, and the chain chooses which."
       : isRanked ? "Kept after each round of scoring; the last round leaves n."
         : "Dotted: n. Kept: gates above one half.";
     $("losses-words").textContent = run.is_by_rank ? `By rank L_tot = L_cla${run.objective ? `, which is: ${run.objective}` : " on the evaluation rows"}; the chain minimises it.` : run.objective
@@ -233,7 +234,8 @@
       scores = state.scores;
       notes = state.notes;
       canUndo = state.can_undo;
-      $("name").textContent = run.name ? `${run.name}, ${count(run.keep)} of ${count(run.n_sites)} sites` : "";
+      PathCurve.show(run.path);
+      $("name").textContent = run.name ? `${run.name}, ${run.path ? PathCurve.title() : `${count(run.keep)} of ${count(run.n_sites)} sites`}` : "";
       $("about").textContent = run.rows
         ? `${count(run.rows.train)} training rows; ${run.classifier}; ${run.device}, ${run.threads} thread${run.threads === 1 ? "" : "s"}${run.folder ? `; ${run.folder}` : ""}`
         : "Loading the data and compiling the engine.";
@@ -252,6 +254,7 @@
     },
     figures(data) { if (!latest) say(""); latest = data; isNew = true; Charts.add(data); Order.add(data); },
     stage(data) { showStage(data.text); },
+    path(data) { run.path = data; PathCurve.show(data); },
     stopped(data) { run.stopped = data; showOutcome(); },
     hardened(data) { latest = data; isNew = true; Order.add(data); Charts.histogram(data.histogram); },
     status(data) { become(data.status); showOutcome(); },

@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 
 from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
-from mcprune.environment import describe_machine
+from mcprune.environment import machine_differences
 from mcprune.errors import ConfigError, FolderError
 from mcprune.session.checkpoints.content import Checkpoint
 from mcprune.session.steering.controller import Controller
@@ -109,12 +109,7 @@ def open_run(folder: str | Path, *, older: bool = False, anyway: bool = False) -
             config = config_of(path, checkpoint)
             block = checkpoint["search"]["blocks_done"]
             notes.append(f"{path}: going on after block {block:,} ({name})")
-            now = describe_machine(int(checkpoint["machine"]["threads"]), str(checkpoint["machine"]["device"]))
-            different = [
-                f"{key} {then} then, {now.get(key)} now"
-                for key, then in checkpoint["machine"].items()
-                if now.get(key) != then
-            ]
+            different = machine_differences(checkpoint["machine"])
             if different and not anyway:
                 raise FolderError(
                     f"{str(path)!r} was started elsewhere: {'; '.join(different)}. The run would not end in the same bits. Use "

@@ -20,6 +20,45 @@ USUAL, SHARE = 30.0, 0.01
 SHORT = 3.0
 
 
+class CheckpointTimes:
+    """When checkpoints of a search are due.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        every = plan.runtime.checkpoint_every
+        self.unit, self.size = ("auto", USUAL) if every == "auto" else interval(every)
+        self.start(0)
+        self._cost = 0.0
+
+    def start(self, blocks: int) -> None:
+        """Begin to measure the time to the next checkpoint: the search starts, or continues, after `blocks` blocks."""
+        self._last = time.monotonic()
+        self._last_epoch = self._epoch(blocks)
+
+    def is_due(self, search: SearchStatus) -> bool:
+        """Whether a checkpoint is to be written after the last block: by time, at the end of the search, or before it stops."""
+        passed = time.monotonic() - self._last
+        if self.unit == "epochs":
+            is_due = self._epoch(search.blocks_done) - self._last_epoch >= self.size - 1e-9
+        else:
+            is_due = passed >= (max(self.size, self._cost / SHARE) if self.unit == "auto" else self.size)
+        at_end = search.is_over and (passed >= SHORT or self.unit != "auto")
+        return is_due or at_end or search.is_stopping
+
+    def written(self, search: SearchStatus, began: float) -> None:
+        """Note that a checkpoint has been written, whose writing began at a time by time.monotonic."""
+        self.start(search.blocks_done)
+        self._cost = self._last - began
+
+    def _epoch(self, blocks: int) -> float:
+        return self.plan.train.epochs * blocks / self.plan.train.blocks
+
+
 class CheckpointWriter:
     """Writes checkpoints of a search into its folder when they are due.
 
@@ -32,23 +71,18 @@ class CheckpointWriter:
     def __init__(self, folder: RunFolder, plan: Plan) -> None:
         self.folder = folder
         self.plan = plan
-        every = plan.runtime.checkpoint_every
-        self.unit, self.size = ("auto", USUAL) if every == "auto" else interval(every)
+        self.times = CheckpointTimes(plan)
         self.mark = Mark()  # before the events of the last block
-        self._last = time.monotonic()
-        self._last_epoch = 0.0
-        self._cost = 0.0
         self._saved_blocks = -1
         self._facts: RunFacts | None = None
 
     def start(self, blocks: int) -> None:
         """Begin to measure the time to the next checkpoint: the search starts, or continues, after `blocks` blocks."""
-        self._last = time.monotonic()
-        self._last_epoch = self.plan.train.epochs * blocks / self.plan.train.blocks
+        self.times.start(blocks)
         self._saved_blocks = blocks
 
     def after_block(self, search: SearchStatus) -> None:
-        """Write a checkpoint if it is due: by time, at the end of the search, or before it stops. The events of the block follow.
+        """Write a checkpoint if it is due. The events of the block follow.
 
         Raises
         ------
@@ -57,14 +91,7 @@ class CheckpointWriter:
         """
         self.folder.start()
         self.mark = self.folder.mark
-        passed = time.monotonic() - self._last
-        epoch = self.plan.train.epochs * search.blocks_done / self.plan.train.blocks
-        if self.unit == "epochs":
-            is_due = epoch - self._last_epoch >= self.size - 1e-9
-        else:
-            is_due = passed >= (max(self.size, self._cost / SHARE) if self.unit == "auto" else self.size)
-        at_end = search.is_over and (passed >= SHORT or self.unit != "auto")
-        if is_due or at_end or search.is_stopping:
+        if self.times.is_due(search):
             self.save(search, self.mark)
 
     def save(self, search: SearchStatus, mark: Mark | None = None) -> None:
@@ -75,10 +102,8 @@ class CheckpointWriter:
         pending = search.controller.pending(search.blocks_done)
         content = {**self._facts, "search": search.save(), "steering": pending}
         self.folder.write_checkpoint(content, self.folder.mark if mark is None else mark)
-        self._last = time.monotonic()
-        self._last_epoch = self.plan.train.epochs * search.blocks_done / self.plan.train.blocks
+        self.times.written(search, began)
         self._saved_blocks = search.blocks_done
-        self._cost = self._last - began
 
     def save_at_error(self, search: SearchStatus) -> None:
         """Write a checkpoint where an error, or a reader that leaves the loop, ends the run between two blocks.

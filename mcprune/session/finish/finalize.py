@@ -14,7 +14,7 @@ from mcprune.exporters.footprint import macs, parameters
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.baselines import Scores, finetuned_baselines, plan_comparison, retrained_baselines
-from mcprune.session.finish.retrain import Refit
+from mcprune.session.finish.retrain import Begun, Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.sites.weights import nonzero_weights
 from mcprune.storage.answer import sentence, simpler_way
@@ -116,8 +116,12 @@ def finalize(
     began: float,
     interrupt: Interrupt,
     classifiers: JsonObject,
+    begun: Begun | None = None,
 ) -> Iterator[Event]:
-    """Retrain, compare and write the result; the last event carries the `Outcome`. After an interrupt the rest is left out."""
+    """Retrain, compare and write the result; the last event carries the `Outcome`. After an interrupt the rest is left out.
+
+    With `begun` a small model that has been trained on a part of the rows goes on, in place of a retraining.
+    """
     mask = result.mask
     limit = plan.runtime.max_time
     deadline = began + limit
@@ -138,11 +142,10 @@ def finalize(
     is_fresh = plan.retrain.is_retrained
     if not is_cut_short:
         if plan.retrain.finetune != "none":
-            yield Stage(
-                "retrain", f"training the pruned model: {plan.retrain.epochs:,} epochs of {len(refit.y):,} rows"
-            )
+            epochs = plan.retrain.epochs if begun is None else begun.epochs
+            yield Stage("retrain", f"training the pruned model: {epochs:,} epochs of {len(refit.y):,} rows")
         try:
-            small = refit.pruned(mask, plan.runtime.seed)
+            small = refit.pruned(mask, plan.runtime.seed, begun)
         except KeyboardInterrupt:
             is_cut_short = True
     if small is None:

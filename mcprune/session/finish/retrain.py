@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +32,13 @@ TEACHER_EPOCHS, TEACHER_DROPOUT = 20, 0.2
 # Steps that are timed; the share of the time left that is planned, and the share of a teacher.
 TIMED_STEPS, PLANNED, TEACHING = 8, 0.9, 0.4
 AT_ONCE = 2**22  # values of the rows of several classifiers, up to which these are trained at once
+
+
+class Begun(NamedTuple):
+    """The tensors of a small model that has been trained on a part of the rows, and the epochs for which it goes on with all of them."""
+
+    tensors: Mapping[str, torch.Tensor]
+    epochs: int
 
 
 class Refit:
@@ -131,8 +139,14 @@ class Refit:
         )
         return models
 
-    def pruned(self, mask: BoolArray, seed: int) -> nn.Module:
+    def pruned(self, mask: BoolArray, seed: int, begun: Begun | None = None) -> nn.Module:
         """Return the small model of a run: retrained, or the search's classifier fine-tuned, as the options say."""
+        if begun is not None:
+            model = self.small(mask, seed)
+            model.load_state_dict(begun.tensors)
+            epochs = self.fitting_epochs(model, mask, begun.epochs)
+            self.fit(model, mask, seed, epochs, self.plan.retrain.learning_rate)
+            return model
         if self.plan.retrain.is_retrained:
             return self.train(mask, seed, may_be_warm=True)
         return self.updated(mask, seed)
