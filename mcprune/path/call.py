@@ -193,7 +193,8 @@ def solve(
     try:
         with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
             watch = Watch(interrupt, store, watching, controller_of(watching))
-            searched = _passed_on(find_path(config, store.request.levels, dataset, watch, model, function), watching)
+            settled = config.replace(**store.pinned)
+            searched = _passed_on(find_path(settled, store.request.levels, dataset, watch, model, function), watching)
     finally:
         torch.set_num_threads(threads)
     pairs = zip(searched.curve.levels, searched.chosen, strict=True)

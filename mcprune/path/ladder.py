@@ -109,7 +109,7 @@ def search_levels(
     levels = ladder.levels
     stops = stops_of(levels, is_two_way=ladder.is_two_way)
     stairs, blocks = _plan_stairs(plan, ladder, stops)
-    if saved is not None and plan.chain.early_reject is None and saved["evaluator"] is not None:
+    if saved is not None and not plan.chain.early_reject and saved["evaluator"] is not None:
         plan.settings = plan.settings._replace(runtime=plan.runtime._replace(evaluator=saved["evaluator"]))
     use_threads(plan.runtime.threads)
     method = make_chain(plan)
@@ -125,7 +125,8 @@ def search_levels(
     search.callbacks = Callbacks([recorder, saver, *watch.callbacks])
 
     yield replace(start_event(search, None), folder=None if watch.store.folder is None else str(watch.store.folder))
-    shown = (-1, -1)
+    yield _progress(ladder, stops, recorder, status)
+    shown = recorder.state
     for event in search.run(watch.interrupt, time.monotonic() - search.state.clock.total):
         yield event
         if recorder.state != shown:

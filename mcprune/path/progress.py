@@ -17,12 +17,12 @@ class PathStatus:
     levels : iterable of int
     unit : str
         Of the levels: sites, macs or parameters.
-    kind : str
+    noun : str
         What the sites are, in the plural.
     """
 
-    def __init__(self, levels: Iterable[int], unit: str, kind: str) -> None:
-        self.levels, self.unit, self.kind = tuple(levels), unit, kind
+    def __init__(self, levels: Iterable[int], unit: str, noun: str) -> None:
+        self.levels, self.unit, self.noun = tuple(levels), unit, noun
         self._scores: dict[int, LevelScore] = {}
 
     def add(self, level: int, accuracy: float, error: float, *, is_final: bool) -> None:
@@ -30,8 +30,8 @@ class PathStatus:
         known = self._scores.get(level)
         if known is not None and known.is_final and not is_final:
             return
-        values = [None if math.isnan(value) else value for value in (accuracy, error)]
-        self._scores[level] = LevelScore(level, *values, is_final=is_final)
+        share, deviation = (None if math.isnan(value) else value for value in (accuracy, error))
+        self._scores[level] = LevelScore(level, share, deviation, is_final)
 
     def add_levels(self, levels: Iterable[int]) -> None:
         """Add levels that are searched later."""
@@ -40,12 +40,12 @@ class PathStatus:
     def event(self, level: int | None, way: str, stops_left: int = 0) -> PathProgress:
         """Return where the path is now."""
         scores = tuple(self._scores[one] for one in sorted(self._scores))
-        return PathProgress(self.levels, self.unit, self.kind, level, way, stops_left, scores)
+        return PathProgress(self.levels, self.unit, self.noun, level, way, stops_left, scores)
 
     def end(self, curve: Curve, answer: Iterable[str]) -> PathProgress:
         """Return the end of the path."""
         scores = tuple(LevelScore(one.level, one.accuracy, one.accuracy_error, True) for one in curve.levels)
         levels = tuple(one.level for one in curve.levels)
         return PathProgress(
-            levels, self.unit, self.kind, None, "", 0, scores, curve.enough.level, curve.knee.level, tuple(answer)
+            levels, self.unit, self.noun, None, "", 0, scores, curve.enough.level, curve.knee.level, tuple(answer)
         )

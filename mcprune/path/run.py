@@ -108,7 +108,8 @@ class _Finder:
 
     def find(self, dataset: Dataset) -> Generator[Event, None, Searched]:
         """Yield the events of a path, and return it."""
-        levels, rows = self.levels, dataset
+        levels = self.levels
+        rows: Dataset | Splits = dataset
         if levels is None:
             first = make_plan(self.config, dataset, copy.deepcopy(self.model), function=self.function)
             levels, rows = auto_levels(first), first.splits

@@ -72,11 +72,14 @@ class PathStore:
     Attributes
     ----------
     is_resumed : bool
+    pinned : dict
+        Options of a resumed path as they were settled then.
     """
 
     def __init__(self, folder: Path | None = None, request: PathRequest | None = None) -> None:
         self.folder, self.request = folder, request
         self.is_resumed = False
+        self.pinned: dict[str, object] = {}
         self._differs = False
         self._facts: JsonObject = {}
         self._before = 0.0
@@ -113,6 +116,7 @@ class PathStore:
             config = make_config(**content["options"])
             store.request = PathRequest(config, levels, content["at"], tuple(content["needs"]))
             then = content["machine"]
+            store.pinned = {"threads": int(then["threads"]), "device": str(then["device"])}
             different = machine_differences(then)
             if different and not anyway:
                 raise FolderError(
@@ -157,11 +161,10 @@ class PathStore:
                 )
             return
         config, levels, at, needs = self.request
-        pinned = config.replace(threads=plan.runtime.threads, device=plan.device.type)
         content = {
             "format": FORMAT,
             "schema": SCHEMA,
-            "options": {name: value for name, value in pinned.set_options().items() if name not in ("out", "force")},
+            "options": {name: value for name, value in config.set_options().items() if name not in ("out", "force")},
             "levels": None if levels is None else levels.numbers,
             "unit": "sites" if levels is None else levels.unit,
             "at": at,

@@ -37,7 +37,7 @@ class PathProgress(Event):
         Rising.
     unit : str
         Of the levels: sites, macs or parameters.
-    kind : str
+    noun : str
         What the sites are, in the plural.
     level : int or None
         The one that is searched or scored; None between and at the end.
@@ -55,7 +55,7 @@ class PathProgress(Event):
 
     levels: tuple[int, ...]
     unit: str
-    kind: str
+    noun: str
     level: int | None
     way: str
     stops_left: int

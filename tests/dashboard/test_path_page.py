@@ -80,7 +80,7 @@ def test_the_curve_grows_on_the_page(tmp_path, browser):
         assert box["y"] + box["height"] <= 900
     expect(page.locator("#status")).to_have_text("done", timeout=WAIT)
     expect(page.locator("#path-words")).to_contain_text("are enough")
-    assert page.locator("#path .legendtext").all_inner_texts()[0] == "fresh classifiers"
+    assert page.locator("#path .legendtext").all_text_contents()[0] == "fresh classifiers"
     page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_timeout(400)
     page.screenshot(path=str(tmp_path / "path-done.png"))

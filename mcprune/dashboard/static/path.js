@@ -8,7 +8,7 @@ const PathCurve = (() => {
   const element = (id) => document.getElementById(id);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const count = (value) => Number(value).toLocaleString("en");
-  const noun = () => NOUNS[path.unit] || path.kind;
+  const noun = () => NOUNS[path.unit] || path.noun;
 
   function words() {
     if (path.answer.length) return path.answer.join(" ");
@@ -52,7 +52,7 @@ const PathCurve = (() => {
     const ends = [path.levels[0], path.levels[path.levels.length - 1]].map(Math.log10);
     const room = 0.04 * Math.max(ends[1] - ends[0], 0.1);
     Plotly.react("path", traces, {
-      margin: { l: 46, r: 12, t: 8, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 46, r: 12, t: 26, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colour("--quiet"), size: 11, family: getComputedStyle(document.body).fontFamily },
       showlegend: true, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
       xaxis: { ...axis, type: "log", title: { text: noun(), standoff: 6 }, range: [ends[0] - room, ends[1] + room], autorange: false,
