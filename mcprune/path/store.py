@@ -270,7 +270,7 @@ class PathStore:
 def parts_from_python(config: Config, *, has_model: bool, has_function: bool) -> tuple[str, ...]:
     """Return what a resume must get from Python again."""
     asked = config.data_settings()
-    is_data = asked.source == FROM_PYTHON or asked.sample_weight == FROM_ARRAY
+    is_data = asked.source == FROM_PYTHON or asked.reading.sample_weight == FROM_ARRAY
     parts = {"data": is_data, "model": has_model, "objective": has_function}
     return tuple(name for name, is_missing in parts.items() if is_missing)
 
