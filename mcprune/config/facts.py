@@ -153,6 +153,12 @@ class Traits(NamedTuple):
         There are at most `NARROW` sites.
     is_short_list : bool
         There are fewer than `SHORT_LIST` sites.
+    is_roomy : bool
+        Each hidden layer of mcprune's own MLP has `ROOMY` units or more.
+    is_crowded : bool
+        There are at most `ROWS_AN_INPUT` training rows for each kept site.
+    is_retrained_long : bool
+        Retraining is not asked to take fewer than the usual epochs.
     """
 
     is_chain: bool
@@ -179,6 +185,9 @@ class Traits(NamedTuple):
     is_table: bool
     is_narrow: bool
     is_short_list: bool = False
+    is_roomy: bool = True
+    is_crowded: bool = True
+    is_retrained_long: bool = True
 
     @property
     def is_pushed(self) -> bool:
@@ -196,6 +205,12 @@ class Traits(NamedTuple):
         """Whether an MLP of mcprune's own is trained from scratch on what is kept of grey images."""
         # In place of noise dropout keeps a small MLP from remembering its rows; it then has use for more epochs.
         return self.is_grey and self.only_inputs and self.is_own_mlp and self.may_be_fresh
+
+    @property
+    def is_small_scratch(self) -> bool:
+        """Whether an MLP of mcprune's own is trained from scratch on the kept inputs of few rows, with units and time for dropout."""
+        is_ours = self.only_inputs and self.is_own_mlp and self.may_be_fresh
+        return is_ours and not self.is_large and self.is_crowded and self.is_roomy and self.is_retrained_long
 
     @property
     def may_differ(self) -> bool:

@@ -169,6 +169,9 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_table=_is_table(config, facts),
         is_narrow=facts.size <= rules.NARROW,
         is_short_list=facts.size < rules.SHORT_LIST,
+        is_crowded=facts.rows <= rules.ROWS_AN_INPUT * facts.n,
+        is_roomy=min(config.model.hidden, default=0) >= rules.ROOMY,
+        is_retrained_long=value_or(config.retrain.epochs, rules.USUAL_EPOCHS) >= rules.USUAL_EPOCHS,
     )
     return traits._replace(is_folded=_evaluated_on(config, traits) == "folds")
 
@@ -288,6 +291,7 @@ def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings)
             f"retrain_warp={retrain.warp:g}, but the rows of {facts.data_name!r} are no images. Leave --retrain-warp out."
         )
     finetune = rules.FINETUNE.pick(traits) if retrain.finetune == "auto" else retrain.finetune
+    dropout = value_or(config.model.dropout, rules.SMALL_DROPOUT if traits.is_small_scratch else 0.0)
     if finetune not in ("scratch", "warm"):
         why = ", as single weights and a trained start have it" if retrain.finetune == "auto" else ""
         for name, words in (("retrain_distill", "teaches"), ("retrain_warp", "is of")):
@@ -302,9 +306,7 @@ def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings)
         batch_size=train.batch_size,
         learning_rate=value_or(retrain.learning_rate, train.learning_rate),
         weight_decay=value_or(retrain.weight_decay, value_or(config.train.weight_decay, 0.0)),
-        dropout=value_or(
-            retrain.dropout, rules.GREY_DROPOUT if traits.is_grey_scratch else value_or(config.model.dropout, 0.0)
-        ),
+        dropout=value_or(retrain.dropout, rules.GREY_DROPOUT if traits.is_grey_scratch else dropout),
         input_noise=value_or(retrain.input_noise, rules.RETRAIN_INPUT_NOISE.pick(traits)),
         warp=retrain.warp,
         distill=retrain.distill,

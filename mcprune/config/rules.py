@@ -9,6 +9,7 @@ from mcprune.config.facts import Traits
 
 T = TypeVar("T", covariant=True)
 
+USUAL_EPOCHS = 30
 # Training rows from which a run is large: a batch of backprop is large by default, and every training row may evaluate candidates.
 LARGE = 20_000
 # Passes over the rows; for few rows as many as make so many training steps.
@@ -27,7 +28,10 @@ LARGEST_DELTA = 1e6
 THREADS_A_CORE = 4  # more is a mistake; up to there a run of a larger machine is repeated as it was
 SEARCH_WIDTH = 512  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
 FOLDED_WIDTH = 64  # of a classifier for each fold: few rows train it
-GREY_DROPOUT = 0.2
+GREY_DROPOUT, SMALL_DROPOUT = 0.2, 0.3
+# Units of each hidden layer from which some may be dropped in training; rows for each kept input up to which a small network learns rows
+# by heart (docs/what-makes-a-good-mask.md).
+ROOMY, ROWS_AN_INPUT = 64, 200
 # Of the parts of alpha: the run has so many decades; means over so many epochs, half of a decade.
 DECADES, WINDOW = 8, 10
 # The way that a site weight could go in a run under Adam: several times from one end to the other.
@@ -104,10 +108,13 @@ def worded(value: object) -> str:
 
 MANY = f"{LARGE:,} training rows or more"
 GREY = f"{LARGE:,} or more grey images"
+FEW = (
+    f"inputs of fewer rows, at most {ROWS_AN_INPUT} for each kept one (hidden layers of {ROOMY} units or more, "
+    f"{USUAL_EPOCHS} epochs or more)"
+)
 FROZEN = "a frozen classifier"
 FOLDED = "--eval-on folds"
 
-USUAL_EPOCHS = 30
 # Each decision on few rows fits their noise a little more, so there are fewer decisions.
 LEAST_STEPS: Default[int | PerRow] = Default(
     (Rule(PerRow(1.0, 200, 1_000), FOLDED, lambda traits: traits.is_folded), Rule(SEARCH_STEPS))
@@ -154,7 +161,8 @@ RETRAIN_STEPS: Default[int | PerRow] = Default(
 RETRAIN_EPOCHS = Default(
     (
         Rule(60, f"an MLP on {GREY}", lambda traits: traits.is_grey_scratch),
-        Rule(30),
+        Rule(60, f"an MLP on {FEW}", lambda traits: traits.is_small_scratch),
+        Rule(USUAL_EPOCHS),
     ),
     f"more where these make fewer training steps than {RETRAIN_STEPS}, "
     f"fewer, but one, of more than {MOST_RETRAIN_ROWS:,} rows in all; --epochs under --finetune warm, "
@@ -164,6 +172,11 @@ SHORT_EPOCHS = 5
 RETRAIN_DROPOUT = Default(
     (
         Rule(f"{GREY_DROPOUT:g}", f"an MLP on {GREY}", lambda traits: traits.is_grey_scratch),
+        Rule(
+            f"that of --dropout if given, else {SMALL_DROPOUT:g}",
+            f"an MLP on {FEW}",
+            lambda traits: traits.is_small_scratch,
+        ),
         Rule("that of --dropout if given, else 0"),
     )
 )

@@ -17,8 +17,11 @@ from mcprune.training.steps import threads_of_steps
 
 
 def can_fit_at_once(models: Sequence[nn.Module]) -> bool:
-    """Whether models are built-in perceptrons of one shape without dropout, whose draws are those of one model at a time."""
-    return have_one_shape(models) and not any(isinstance(layer, nn.Dropout) for layer in models[0].modules())
+    """Whether models are built-in perceptrons of one shape; those with dropout, which a GPU draws in its own way, on the CPU."""
+    if not have_one_shape(models):
+        return False
+    has_dropout = any(isinstance(layer, nn.Dropout) for layer in models[0].modules())
+    return not has_dropout or next(models[0].parameters()).device.type == "cpu"
 
 
 def fit_several(
@@ -46,7 +49,7 @@ def fit_several(
     epochs, batch_size : int
     learning_rate, weight_decay : float
     seeds : sequence of int
-        One for each model: of the order of its rows, and of noise.
+        One for each model: of the order of its rows, of noise and of dropout.
     input_noise : float
         Standard deviation of the normal noise that each input gets in each step.
     should_stop : callable
@@ -78,7 +81,11 @@ def fit_several(
                 if input_noise:
                     drawn = [torch.randn(seen.shape[1:], generator=one) for one in noise]
                     seen = seen + input_noise * torch.stack(drawn).to(seen)
-                logits = stack.forward(seen)
+                scales = [
+                    torch.stack(of_layer)
+                    for of_layer in zip(*(stack.draw_scales(size, one) for one in noise), strict=True)
+                ]
+                logits = stack.forward(seen, scales=scales)
                 loss = functional.cross_entropy(logits.flatten(0, 1), targets[part].flatten(), reduction="none")
                 loss = (loss if scaled is None else loss * scaled[part].flatten()).sum() / size
                 optimizer.learning_rate, optimizer.beta = one_cycle(done, epochs * steps, 2 * learning_rate)

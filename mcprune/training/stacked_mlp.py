@@ -39,6 +39,22 @@ class StackedMLP:
             elif isinstance(layer, nn.Dropout):
                 self.dropouts.append((units, layer.p))
 
+    def draw_scales(self, rows: int, draw: torch.Generator | None = None) -> list[torch.Tensor]:
+        """Return what each dropout layer of one model multiplies its units with (rows, units), drawn as torch's dropout does on the CPU.
+
+        Parameters
+        ----------
+        rows : int
+            Of a batch.
+        draw : Generator, optional
+            By default torch's global state.
+        """
+        empty = self.parameters[0].new_empty
+        return [
+            empty((rows, units)).bernoulli_(1.0 - share, generator=draw).div_(1.0 - share)
+            for units, share in self.dropouts
+        ]
+
     def forward(
         self, signal: torch.Tensor, columns: torch.Tensor | None = None, scales: Sequence[torch.Tensor] = ()
     ) -> torch.Tensor:

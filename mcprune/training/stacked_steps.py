@@ -96,17 +96,7 @@ class StackedSteps:
         drawn = []
         for trainer, member in zip(self.trainers, self.members, strict=True):
             with step_noise(trainer.seed, member.steps):
-                drawn.append(
-                    [
-                        [
-                            self._features.new_empty(trainer.batch_size, units)
-                            .bernoulli_(1.0 - share)
-                            .div_(1.0 - share)
-                            for units, share in layers
-                        ]
-                        for _ in range(count)
-                    ]
-                )
+                drawn.append([self._model.draw_scales(trainer.batch_size) for _ in range(count)])
         return [
             [torch.stack([one[step][place] for one in drawn]) for place in range(len(layers))] for step in range(count)
         ]

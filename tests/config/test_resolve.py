@@ -74,9 +74,19 @@ def test_training(facts, options, wanted):
 @pytest.mark.parametrize(
     ("facts", "options", "wanted"),
     [
-        (FEW, {}, ("scratch", 67, 0.0, 0.0)),
-        (FEW._replace(rows=100), {}, ("scratch", 200, 0.0, 0.0)),
-        (FEW._replace(rows=2_000), {}, ("scratch", 65, 0.0, 0.0)),
+        (FEW, {}, ("scratch", 67, 0.3, 0.0)),
+        (FEW._replace(rows=100), {}, ("scratch", 200, 0.3, 0.0)),
+        (FEW._replace(rows=2_000), {}, ("scratch", 65, 0.3, 0.0)),
+        (FEW._replace(rows=6_000, n=30), {}, ("scratch", 60, 0.3, 0.0)),
+        (FEW._replace(rows=6_000, n=29), {}, ("scratch", 30, 0.0, 0.0)),
+        # Units enough, and time, are what dropout takes.
+        (FEW._replace(rows=6_000, n=30), {"hidden": (64, 24)}, ("scratch", 30, 0.0, 0.0)),
+        (FEW, {"hidden": ()}, ("scratch", 67, 0.0, 0.0)),
+        (FEW, {"retrain_epochs": 5}, ("scratch", 5, 0.0, 0.0)),
+        (FEW, {"retrain_epochs": 40}, ("scratch", 40, 0.3, 0.0)),
+        (FEW, {"dropout": 0.0}, ("scratch", 67, 0.0, 0.0)),
+        (FEW, {"retrain_dropout": 0.0}, ("scratch", 67, 0.0, 0.0)),
+        (UNITS, {"sites": "inputs,units"}, ("scratch", 67, 0.0, 0.0)),
         (FEW, {"retrain": "epochs=3,dropout=0.1"}, ("scratch", 3, 0.1, 0.0)),
         (MANY, {"dropout": 0.3}, ("scratch", 30, 0.3, 0.1)),
         (GREY, {}, ("scratch", 60, 0.2, 0.0)),

@@ -17,12 +17,13 @@ def data(models):
     return features, torch.randint(0, 3, (70,), generator=draw), torch.rand(70, generator=draw)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("is_weighted", [False, True])
-def test_all_at_once_is_one_after_the_other(is_weighted, noise):
+def test_all_at_once_is_one_after_the_other(is_weighted, noise, dropout):
     features, targets, weights = data(3)
     used = weights if is_weighted else None
-    together, alone = ([MLP((5, 8, 4, 3), seed=seed) for seed in range(3)] for _ in range(2))
+    together, alone = ([MLP((5, 8, 4, 3), dropout=dropout, seed=seed) for seed in range(3)] for _ in range(2))
     assert can_fit_at_once(together)
     fit_several(together, features, targets, seeds=(4, 5, 6), weights=used, input_noise=noise, **SETTINGS)
     for place, (one, other) in enumerate(zip(together, alone, strict=True)):
@@ -32,11 +33,21 @@ def test_all_at_once_is_one_after_the_other(is_weighted, noise):
             torch.testing.assert_close(own, parameter, rtol=1e-4, atol=1e-5)
 
 
+def test_models_draw_their_own_dropout():
+    features, targets, _ = data(2)
+    features[1] = features[0]
+    models = [MLP((5, 8, 3), dropout=0.4, seed=0) for _ in range(2)]
+    fit_several(
+        models, features, targets, seeds=(4, 5), **{**SETTINGS, "batch_size": 70}
+    )  # one batch: the order has no say
+    assert not torch.allclose(models[0].layers[0].weight, models[1].layers[0].weight, atol=1e-3)
+
+
 def test_other_models_are_not_trained_at_once():
     assert not can_fit_at_once([MLP((5, 8, 3))])
     assert not can_fit_at_once([MLP((5, 8, 3)), MLP((5, 9, 3))])
     assert not can_fit_at_once([MLP((5, 8, 3)), MLP((5, 8, 3), "tanh")])
-    assert not can_fit_at_once([MLP((5, 8, 3), dropout=0.5), MLP((5, 8, 3), dropout=0.5)])
+    assert not can_fit_at_once([MLP((5, 8, 3), dropout=0.5), MLP((5, 8, 3), dropout=0.4)])
     assert not can_fit_at_once([torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)])
 
 
