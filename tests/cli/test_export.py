@@ -38,3 +38,21 @@ def test_mistakes_are_one_line_and_exit_code_2(folder, tmp_path, capsys):
         said = capsys.readouterr().err
         assert words in said
         assert said.count("\n") == 1
+
+
+def test_the_size_in_firmware_of_a_run_is_printed_and_stands_in_its_report(folder, capsys):
+    assert main(["inspect", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "weights rounded to 8 bits" in printed
+    assert "8 x 8" in printed
+    assert main(["report", str(folder)]) == 0
+    assert "In firmware" in (folder / "report.html").read_text()
+
+
+def test_a_run_is_rounded_for_the_formats_of_firmware(folder, capsys):
+    pytest.importorskip("qonnx")
+    assert main(["export", str(folder), "--to", "qonnx"]) == 0
+    printed = capsys.readouterr().out
+    assert "equal bit for bit in qonnx" in printed
+    assert "accuracy on these rows" in printed
+    assert (folder / "small.qonnx.onnx").exists()

@@ -210,3 +210,13 @@ def test_what_is_listed_is_what_a_run_takes(name):
     refused = {place.layer for place in found.places if place.kind == "units" and place.blocked}
     blocked = {"normed": {"one"}, "head first": {"idle"}, "shared": {"one"}, "attention": listed}
     assert refused == blocked.get(name, set())
+
+
+def test_the_size_in_firmware_is_part_of_it_for_perceptrons_alone():
+    perceptron = mcprune.inspect(build("mlp", 6, 3, (5,)), (6,))
+    assert [row.name for row in perceptron.firmware] == ["6 x 5", "5 x 3"]
+    assert "in firmware: weights rounded to 8 bits" in str(perceptron)
+    assert "in firmware" in perceptron._repr_html_()
+    other = mcprune.inspect(build("mlp", 6, 3, (5,), activation="tanh"), (6,))
+    assert other.firmware == ()
+    assert "in firmware" not in str(other) + other._repr_html_()
