@@ -9,6 +9,7 @@ from mcprune.path.run import find_path
 from mcprune.path.store import PathStore
 from mcprune.problem import problem_and_rest
 from mcprune.session.interrupt import Interrupt
+from mcprune.storage.path_events import PathProgress
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,24 @@ def test_what_is_a_range():
 def test_stops_go_down_and_up():
     assert stops_of([5, 10, 20], is_two_way=False) == (2, 1, 0)
     assert stops_of([5, 10, 20], is_two_way=True) == (2, 1, 0, 1, 2)
+
+
+@pytest.mark.slow
+def test_a_path_over_a_cost_goes_down_and_up_and_every_level_is_within_its_limit(table, tmp_path):
+    ways = []
+
+    class Ways(mcprune.Callback):
+        def on_event(self, event):
+            if isinstance(event, PathProgress):
+                ways.append((event.level, event.way))
+
+    options = {"sites": "units", "hidden": (12, 12), "epochs": 6, "retrain_epochs": 4, "seed": 0, "threads": 1}
+    path = mcprune.prune_path(*table, macs="40:200:3", callbacks=[Ways()], progress=False, **options)
+    assert {way for level, way in ways if level == path.levels[1]} == {"down", "up", "score"}
+    assert (path.levels[-1], "up") in ways
+    for level in path.curve.levels:
+        result = path.at(level.level, out=tmp_path / str(level.level))
+        assert 0.5 * level.level < level.cost <= level.level
+        assert result.events[-1].macs.after == level.cost
+        exported = mcprune.export(tmp_path / str(level.level), to="safetensors")
+        assert exported is not None
