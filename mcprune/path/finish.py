@@ -30,7 +30,7 @@ from mcprune.storage.path_curve import Level
 
 NO_TENSORS = LevelTensors()
 # Of the epochs of a retraining, for a small model that has been trained on the training rows.
-LAST_SHARE = 0.15
+LAST_SHARE = 0.3
 
 
 def finish_level(

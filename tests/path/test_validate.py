@@ -83,7 +83,7 @@ def test_a_level_is_retrained_from_its_scored_model_and_the_folder_has_it(tmp_pa
     path = mcprune.prune_path("digits", out=str(tmp_path / "p"), **options)
     result, again = path.at(20), load_path(tmp_path / "p").at(20)
     stages = [event.text for event in result.events if event.kind == "stage"]
-    assert any(text.startswith("training the pruned model: 3 epochs of") for text in stages)
+    assert any(text.startswith("training the pruned model: 6 epochs of") for text in stages)
     rows = np.random.default_rng(0).uniform(0, 16, (50, 64))
     assert (result.model.predict_proba(rows) == again.model.predict_proba(rows)).all()
     assert result.metrics["test_accuracy"] > 0.8
