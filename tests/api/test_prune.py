@@ -151,7 +151,7 @@ def test_what_is_no_model_no_data_or_no_option_is_refused(table):
         mcprune.prune(table, keep=2, model=nn.Sequential(nn.Linear(10, 2)), sites="units")
     x, y = table
     with pytest.raises(DataError):
-        mcprune.prune((np.where(x > 3, np.nan, x), y), keep=2)
+        mcprune.prune((np.where(x > 3, np.inf, x), y), keep=2)
     with pytest.raises(DataError):
         mcprune.prune((x, np.zeros(600)), keep=2)
     with pytest.raises(NumericalError, match=r"step.*--learning-rate"):

@@ -26,9 +26,10 @@ def folder(fake_folder):
         target_name="kind",
         image_shape=None,
         file_width=None,
+        coding=None,
         labels=LABELS,
         columns=np.arange(3),
-        predict_proba=probabilities,
+        probabilities=probabilities,
     )
     fake_folder.load = lambda path: model
     return "runs/table"
@@ -97,9 +98,10 @@ def test_a_header_of_numbers_is_said_on_the_error_output_and_can_be_said_otherwi
         target_name="kind",
         image_shape=None,
         file_width=None,
+        coding=None,
         labels=("low", "high"),
         columns=np.array([1]),
-        predict_proba=lambda rows: np.stack([rows[:, 0] < 1, rows[:, 0] >= 1], axis=1).astype(float),
+        probabilities=lambda rows: np.stack([rows[:, 0] < 1, rows[:, 0] >= 1], axis=1).astype(float),
     )
     fake_folder.load = lambda path: model
     file = tmp_path / "new.csv"

@@ -5,7 +5,10 @@ import pytest
 
 import mcprune
 from mcprune.cli.main import main
+from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
+from mcprune.session.loop import run
+from mcprune.storage.events import Progress
 
 QUICK = {"epochs": 8, "retrain_epochs": 10, "threads": 1, "compare": "no", "seed": 0}
 
@@ -72,3 +75,31 @@ def test_a_model_of_the_users_is_refused(table):
 
     with pytest.raises(ConfigError, match="takes numbers without gaps"):
         mcprune.prune(str(table), keep=2, model=nn.Linear(8, 2), **QUICK)
+
+
+def test_a_run_on_such_a_table_is_resumed(table, tmp_path):
+    whole = mcprune.prune(str(table), keep=2, **QUICK)
+    for event in run(make_config(data=str(table), keep=2, out=str(tmp_path / "run"), checkpoint_every="0.5", **QUICK)):
+        if isinstance(event, Progress) and event.block >= event.blocks // 2:
+            break
+    resumed = mcprune.resume(str(tmp_path / "run"))
+    np.testing.assert_array_equal(resumed.mask.weights, whole.mask.weights)
+    np.testing.assert_array_equal(resumed.mask.support, whole.mask.support)
+
+
+def test_known_columns_are_found():
+    """Of twelve columns a number, one with gaps and a category tell the class."""
+    pd = pytest.importorskip("pandas")
+    draw = np.random.default_rng(1)
+    rows = 400
+    frame = pd.DataFrame(draw.normal(size=(rows, 6)), columns=[f"n{i}" for i in range(6)])
+    for i in range(4):
+        frame[f"c{i}"] = draw.choice(list("abcd"), rows)
+    gaps, is_missing = draw.normal(size=(rows, 2)), draw.random((rows, 2)) < 0.2
+    for i in range(2):
+        frame[f"g{i}"] = np.where(is_missing[:, i], np.nan, gaps[:, i])
+    of_category = 1.5 * (frame["c0"] == "a") - 1.5 * (frame["c0"] == "b")
+    signal = 1.2 * frame["n0"] + of_category + np.where(is_missing[:, 0], 0, 1.2 * gaps[:, 0])
+    target = np.where(signal + 0.7 * draw.normal(size=rows) > 0, "yes", "no")
+    result = mcprune.prune(frame, target, keep=3, seed=0, threads=1, compare="no", epochs=20)
+    assert set(result.model.original_names) == {"n0", "c0", "g0"}
