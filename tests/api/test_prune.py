@@ -139,7 +139,7 @@ def test_a_model_of_the_wrong_shape_is_refused(model, words, table):
 def test_what_is_no_model_no_data_or_no_option_is_refused(table):
     with pytest.raises(ConfigError, match=r"model is a int.*nn\.Module"):
         mcprune.prune(table, keep=2, model=3)
-    with pytest.raises(ConfigError, match=r"model: .*'resnet56', got 'resnet'"):
+    with pytest.raises(ConfigError, match=r"model: .*'resnet56' is needed, got 'resnet'"):
         mcprune.prune(table, keep=2, model="resnet")
     with pytest.raises(ConfigError, match="data is a dict"):
         mcprune.prune({"X": 1}, keep=2)

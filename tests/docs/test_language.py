@@ -17,6 +17,14 @@ RETIRED = re.compile(
     r"faces|informed_by|propose_by|wrong-rate|SmallModel|is_asked|rescued?|concluded?)\b",
     re.IGNORECASE,
 )
+# Of comments, docstrings and messages; names of the chain's own parts, such as waves, stay.
+ARCHAIC = re.compile(
+    r"\b(anew|thereof|whence|thence|hence|therein|wherein|hereby|thereby|hitherto|albeit|whilst|in front of)\b",
+    re.IGNORECASE,
+)
+SOURCES = [
+    path for room in ("mcprune", "tests", "benchmarks", "examples") for path in sorted((ROOT / room).rglob("*.py"))
+]
 # The table of the layout counts identifiers by these words.
 COUNTED = re.compile(r"<!-- layout -->.*?<!-- /layout -->", re.DOTALL)
 HELP = [
@@ -35,6 +43,14 @@ def test_a_page_has_no_retired_word(path):
     assert RETIRED.findall(COUNTED.sub("", path.read_text())) == []
 
 
+def test_sources_have_no_archaic_word():
+    assert len(SOURCES) > 300
+    found = {
+        str(path.relative_to(ROOT)): ARCHAIC.findall(path.read_text()) for path in SOURCES if path != Path(__file__)
+    }
+    assert {name: words for name, words in found.items() if words} == {}
+
+
 @pytest.mark.parametrize("words", HELP, ids=" ".join)
 def test_the_help_has_no_retired_word(words):
     printed = io.StringIO()
@@ -48,3 +64,4 @@ def test_retired_words_are_seen():
     """The control."""
     assert RETIRED.findall("Rows that judge are told anew; the judged mask") == ["judge", "told", "anew", "judged"]
     assert RETIRED.findall("a method, a metric, foretold") == []
+    assert ARCHAIC.findall("Summed anew, in front of a block; renewed in fronts") == ["anew", "in front of"]

@@ -49,6 +49,7 @@ def test_the_mask_of_the_useful_columns_wins_and_differs_from_random_ones():
     assert play(finalists, rest, x, y, None, seed=0)[0].finalists == event.finalists
 
 
+@pytest.mark.slow
 def test_columns_that_act_together_beat_columns_that_suit_these_rows():
     # Clusters on the corners of a hypercube: a classifier that is trained too little cannot tell these two masks apart.
     x, y = make_classification(

@@ -14,7 +14,7 @@ from mcprune.storage.predictions import read_predictions
 from mcprune.storage.pruned_model import load
 
 QUICK = {"epochs": 6, "retrain_epochs": 6, "hidden": (16, 8), "threads": 1, "keep": 1}
-ROWS = 900
+ROWS = 600
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(ROWS, 6))
 HEAVY = np.arange(ROWS) % 3 == 0
@@ -92,8 +92,8 @@ def test_a_column_of_a_file_is_no_feature_and_stands_in_the_record(file, tmp_pat
     done = list(run(config))[-1]
     assert done.names == ("c",)
     assert 'sample_weight = "evt_weight"' in (folder / "config.toml").read_text()
-    stored = read_predictions(folder, 180)
-    assert len(stored.weights) == 180
+    stored = read_predictions(folder, ROWS // 5)
+    assert len(stored.weights) == ROWS // 5
     assert set(np.round(stored.weights, 4)) <= set(np.round(WEIGHTS, 4))
     model = load(folder)
     assert model.feature_names == tuple("abcdef")

@@ -269,7 +269,7 @@ def test_means_over_seeds_and_the_median(tmp_path, monkeypatch, capsys):
         (["--vary", "temprature=0:1"], "'temperature'"),
         (["--vary", "temperature"], "NAME=LOW:HIGH"),
         (["--vary", "temperature=-1:1"], "negative"),
-        (["--vary", "mask_noise=0:1.5"], "less than or equal to 1"),
+        (["--vary", "mask_noise=0:1.5"], "at most 1 is needed"),
         (["--vary", "gates=hard,soft"], "gates"),
         (["--vary", "gates=0:1"], "no numbers"),
         (["--vary", "gates=hard"], "at least two"),
