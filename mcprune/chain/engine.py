@@ -32,7 +32,7 @@ def set_loss(
     n: AnyArray | float,
     modified: bool = False,
 ) -> ChainState:
-    """Set L_cla and L_tot of the current positions anew, in place: batch, classifier or schedule has changed.
+    """Set L_cla and L_tot of the current positions again, in place: batch, classifier or schedule has changed.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def new_state(position: FloatArray, *, sharpness: float) -> ChainState:
 
 
 def refresh(state: ChainState, *, sharpness: float) -> ChainState:
-    """Sum the gates and build the tree anew, in place: after a change of sharpness or of positions by hand.
+    """Sum the gates and build the tree again, in place: after a change of sharpness or of positions by hand.
 
     The engine does it for its own drift (see `kernels.apply`). The losses are left alone: call
     `engine.set_loss` next.

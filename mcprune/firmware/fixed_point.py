@@ -20,7 +20,7 @@ Rounding = Literal["nearest", "floor"]
 OVERFLOWS: tuple[Overflow, ...] = ("wrap", "saturate")
 ROUNDINGS: tuple[Rounding, ...] = ("nearest", "floor")
 MOST_BITS = 32  # of one value
-MOST_FRACTION = 40  # binary places, behind the point or in front of it
+MOST_FRACTION = 40  # binary places, after the point or before it
 
 
 @dataclass(frozen=True, eq=False)
