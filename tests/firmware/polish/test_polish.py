@@ -104,6 +104,26 @@ def test_the_folder_holds_the_network_and_no_checkpoint(tmp_path):
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["network.json", "network.safetensors"]
 
 
+def test_an_interrupted_call_goes_on_and_ends_in_the_same_network(tmp_path, monkeypatch):
+    monkeypatch.setattr("mcprune.firmware.polish.polish.SAVED_EVERY", 0.0)
+    settings, blocks = settings_of(40, drops=1), []
+
+    def interrupt(state):
+        blocks.append(state.block)
+        if state.block == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        polish(start_network(), splits_of(), settings, folder=tmp_path, on_block=interrupt)
+    second = polish(
+        start_network(), splits_of(), settings, folder=tmp_path, on_block=lambda state: blocks.append(state.block)
+    )
+    assert blocks == [1, 2, 3, 4, 5, 6]
+    whole = polish(start_network(), splits_of(), settings)
+    assert same(second.network, whole.network)
+    assert (second.evaluated, second.moves) == (whole.evaluated, whole.moves)
+
+
 def test_a_rejection_is_minimised_as_the_objective():
     splits = splits_of(count=900)
     objective = make_objective("auc", splits.labels, splits.names)
