@@ -32,6 +32,10 @@ class Walk(NamedTuple):
     budget_to: float
     temperature: float
 
+    def budget_at(self, done: int) -> float:
+        """Return the budget after so many proposals, as `digit_kernels.walk` has it."""
+        return self.budget_from + (self.budget_to - self.budget_from) * min(1.0, 2.0 * done / self.proposals)
+
 
 class Chain:
     """A network and its rows as the compiled moves change them.

@@ -50,7 +50,7 @@ class PolishSettings:
     blocks: int = 40
     descent: float = 0.5
     temperature: float = 3e-5
-    drops: int = 2
+    drops: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
