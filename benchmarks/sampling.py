@@ -16,17 +16,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 
 import mcprune
-from mcprune.chain import moves
 from mcprune.chain import state as chain_state
 from mcprune.chain.engine import run_table
+from mcprune.chain.kernels import ACCEPT, pair
 from mcprune.environment import processor, versions
 from mcprune.errors import SamplingError
 from mcprune.sampling.from_run import sample_folder
 from mcprune.sampling.sample import SampleSettings
 from mcprune.sampling.samples import Samples
+from mcprune.sampling.surrogate import SurrogateGates, walk
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
 from laws import boltzmann
@@ -34,8 +36,9 @@ from table_masks import burnt_in, masks_of, table_sampler, uneven_table
 
 RESULTS = Path(__file__).parent / "results" / "sampling.json"
 SITES, KEEP, TEMPERATURES = 20, 5, (0.1, 0.2, 0.5)
-STEPS = 2_500_000  # of the compiled serial chain, at each temperature
-TABLES = 10
+STEPS, WALKS = 2_500_000, 500_000  # of each compiled chain of single exchanges, and of walks, at each temperature
+# Generated tables: rows, columns, informative ones, the correlation of neighbours, and the bounds of the weights.
+TABLES, WEAK_ROWS, WEAK_SITES, INFORMATIVE, CORRELATION, WEIGHTS = 50, 200, 12, 4, 0.6, (0.3, 1.0)
 RUN = {"threads": 1, "compare": "no", "retrain_epochs": 1}
 
 
@@ -51,6 +54,7 @@ def law() -> dict[str, object]:
         state = burnt_in(sampler)
         plan = sampler.method.mixture(state.probability, state.drawn)
         seen = _visits(table, codes, state.chains.chain.position, plan, temperature, number)
+        walked = _walks(table, codes, state, temperature, number)
         floor = float(np.sqrt(exact / (4 * STEPS)).sum() * math.sqrt(2 / math.pi) / 2)
         draws, losses = sampler.draw(state, 400).arrays()
         samples = Samples(draws, losses, temperature, math.nan, tuple(map(str, range(SITES))))
@@ -61,6 +65,8 @@ def law() -> dict[str, object]:
                 "temperature": temperature,
                 "total_variation": _variation(seen, exact),
                 "total_variation_of_independent_masks": floor,
+                "total_variation_of_walks": _variation(walked, exact),
+                "total_variation_of_as_many_independent_masks": floor * math.sqrt(STEPS / WALKS),
                 "sites_within_two_errors_with_a_broken_q_ratio": int((wrong_away <= 2).sum()),
                 "sites_within_two_errors": int((away <= 2).sum()),
                 "sites": SITES,
@@ -73,19 +79,53 @@ def law() -> dict[str, object]:
 
 
 def _without_ratio(sampler, temperature):
-    """Samples by a wrong chain, the control: informed exchanges are accepted as if they were symmetric."""
-    propose = moves.propose
+    """Samples by a wrong chain, the control: informed exchanges and walks are accepted as if they were symmetric."""
+    propose = SurrogateGates.propose
 
-    def broken(*arguments, **options):
-        out = propose(*arguments, **options)
+    def broken(*arguments):
+        out = propose(*arguments)
         return out._replace(log_ratio=np.zeros_like(out.log_ratio))
 
-    moves.propose = broken
+    SurrogateGates.propose = broken
     try:
         draws, losses = sampler.draw(burnt_in(sampler), 400).arrays()
     finally:
-        moves.propose = propose
+        SurrogateGates.propose = propose
     return Samples(draws, losses, temperature, math.nan, tuple(map(str, range(SITES))))
+
+
+def _walks(table, codes, state, temperature, seed):
+    """Steps spent on each mask by chains of walks alone."""
+    model, visits = state.model, np.zeros(len(table), np.int64)
+    for chain, position in enumerate(state.chains.chain.position):
+        terms = model.active, model.items, model.pairs, model.share, np.cumsum(model.share)
+        _walk_on(position.copy(), terms, temperature, min(model.tries, 40), WALKS, table, seed, chain, visits)
+    return visits[codes]
+
+
+@numba.njit
+def _walk_on(position, terms, temperature, tries, steps, table, seed, chain, visits):
+    active, items, pairs = terms[0], terms[1], terms[2]
+    room = np.empty(active.size), np.empty(active.size, np.int64), np.empty(active.size, np.bool_)
+    sites, changed, base = np.empty(64, np.int64), np.empty(64), np.empty(active.size)
+    code = 0
+    for m in range(active.size):
+        if position[m] > 0:
+            code |= 1 << m
+    for step in range(steps):
+        base[:] = items
+        for m in range(active.size):
+            if position[m] > 0:
+                base += pairs[m]
+        count, energy = walk(position, terms, base, temperature, tries, (seed, chain, step), room, sites, changed)
+        new = code
+        for k in range(count):
+            new ^= 1 << sites[k]
+        if np.log(pair((seed, chain, step), ACCEPT, 0)[0]) <= energy - (table[new] - table[code]) / temperature:
+            code = new
+            for k in range(count):
+                position[sites[k]] = changed[k]
+        visits[code] += 1
 
 
 def _visits(table, codes, position, plan, temperature, seed):
@@ -165,32 +205,57 @@ def _retrained(x, y, masks, folds=5, steps=12, ridge=1e-2):
     return losses
 
 
-def calibration(tables: int = TABLES) -> dict[str, object]:
-    """Of the sites with P in [.8, .9] on generated tables, the share that is informative."""
-    inside, right, refused = 0, 0, 0
-    for seed in range(tables):
-        draw = np.random.default_rng(seed)
-        sites, informative = 14, 5
-        chosen = draw.permutation(sites)[:informative]
-        x = draw.normal(size=(300, sites)).astype(np.float32)
-        logit = x[:, chosen] @ draw.uniform(0.15, 1.0, informative) * draw.choice([-1, 1])
-        y = (draw.random(300) < 1 / (1 + np.exp(-2 * logit))).astype(int)
-        result = mcprune.prune(x, y, keep=5, seed=seed, epochs=15, **RUN)
+def weak_table(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns (rows, 12), each correlated with the next ones, classes, and the 4 informative columns, some of them weak."""
+    draw = np.random.default_rng(seed)
+    noise = draw.normal(size=(WEAK_ROWS, WEAK_SITES))
+    x = noise.copy()
+    for site in range(1, WEAK_SITES):
+        x[:, site] = CORRELATION * x[:, site - 1] + math.sqrt(1 - CORRELATION**2) * noise[:, site]
+    chosen = draw.permutation(WEAK_SITES)[:INFORMATIVE]
+    logit = x[:, chosen] @ (draw.uniform(*WEIGHTS, INFORMATIVE) * draw.choice([-1, 1], INFORMATIVE))
+    y = (draw.random(WEAK_ROWS) < 1 / (1 + np.exp(-logit))).astype(int)
+    return x.astype(np.float32), y, chosen
+
+
+def calibration(tables: int = TABLES, first: int = 0) -> dict[str, object]:
+    """Of the sites with P in [.8, .9] on generated tables, the share that is informative; and by tenths of P."""
+    probabilities, informative, refused = [], [], 0
+    for seed in range(first, first + tables):
+        x, y, chosen = weak_table(seed)
+        result = mcprune.prune(x, y, keep=INFORMATIVE, seed=seed, epochs=15, **RUN)
         try:
-            samples = result.sample((x, y), precision=0.05)
+            samples = result.sample((x, y), precision=0.03)
         except SamplingError:
             refused += 1
             continue
-        band = (samples.probability >= 0.8) & (samples.probability <= 0.9)
-        inside += int(band.sum())
-        right += int(band[chosen].sum())
+        probabilities.append(samples.probability)
+        informative.append(np.isin(np.arange(WEAK_SITES), chosen))
+    p, right = np.concatenate(probabilities), np.concatenate(informative)
+    tenths = []
+    for low in np.arange(0, 10) / 10:
+        band = (p >= low) & (p < low + 0.1)
+        tenths.append({"from": low, "sites": int(band.sum()), "informative": int(right[band].sum())})
+    band = (p >= 0.8) & (p <= 0.9)
+    inside, count = int(band.sum()), int(right[band].sum())
     return {
         "tables": tables,
         "refused": refused,
         "sites_in_the_band": inside,
-        "informative": right,
-        "share": right / inside if inside else None,
+        "informative": count,
+        "share": count / inside if inside else None,
+        "share_interval": _wilson(count, inside),
+        "tenths": tenths,
     }
+
+
+def _wilson(count: int, total: int) -> list[float] | None:
+    """Return the 95% interval of a share (Wilson)."""
+    if not total:
+        return None
+    z, share = 1.96, count / total
+    centre, half = share + z * z / (2 * total), z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return [(centre + sign * half) / (1 + z * z / total) for sign in (-1, 1)]
 
 
 def precision() -> dict[str, object]:

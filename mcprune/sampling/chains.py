@@ -17,6 +17,9 @@ from mcprune.methods.markov.method import Markov
 from mcprune.methods.markov.rule import Rule
 from mcprune.methods.markov.settings import ChainSettings
 from mcprune.methods.markov.state import MarkovState, Tally
+from mcprune.sampling.expansion import Expansion, expand_loss
+from mcprune.sampling.loss_model import MOST_ACTIVE
+from mcprune.sampling.surrogate import SurrogateGates
 from mcprune.sites.space import SearchSpace
 from mcprune.types import BoolArray, FloatArray
 
@@ -31,8 +34,9 @@ PRIOR_DRAWS = 2.0
 class MaskChains(Markov):
     """C chains of L rungs each, all of whose moves exchange a kept item for a dropped one: n holds, and the law is on masks alone.
 
-    An exchange of uniformly drawn items is symmetric, and an informed one has its log q-ratio (`mcprune/chain/moves.py`), so masks A have
-    the probability exp(-L(A) / T) / Z. There is no delta, no n(t), no L_pru and no backprop: nothing else moves.
+    An exchange of uniformly drawn items is symmetric, an informed one has its log q-ratio (`mcprune/chain/moves.py`), and so has a walk
+    by a model of the loss (`mcprune/sampling/surrogate.py`): masks A have the probability exp(-L(A) / T) / Z. There is no delta, no
+    n(t), no L_pru and no backprop: nothing else moves.
 
     Parameters
     ----------
@@ -84,6 +88,7 @@ class MaskChains(Markov):
         )
         super().__init__(space, settings, evaluator, canonical, lower_bound, evaluates_items=evaluates_items)
         self.evaluation.layers = space.layers_to_hold(space.final_least)
+        self.gates: SurrogateGates = SurrogateGates()
         self.chains = FIRST_CHAIN + np.arange(chains * rungs)
         self.rungs = rungs
 
@@ -156,6 +161,12 @@ class MaskChains(Markov):
         """Return the standard error of the difference of the losses of the first of the masks (K, F) and each other one."""
         gates = masks if self._evaluates_items else np.asarray(self.space.expand(masks), bool)
         return standard_error.measure(self.evaluation.canonical, batch, gates.astype(np.float32))
+
+    def expand_loss(self, masks: BoolArray, batch: Batch) -> Expansion | None:
+        """Return the loss to second order around masks (K, F); None where there is none, or too many items."""
+        if not self._evaluates_items or masks.shape[1] > MOST_ACTIVE:
+            return None
+        return expand_loss(self.evaluation.canonical, batch, masks)
 
     def evaluate(self, masks: BoolArray, batch: Batch) -> FloatArray:
         """Return the losses (K,) of masks (K, N) on the rows; the chains go on after the next `load`."""

@@ -24,7 +24,7 @@ from mcprune.sampling.sample import (
     sample_masks,
 )
 from mcprune.sampling.samples import Samples
-from mcprune.sampling.settle import settle_classifiers
+from mcprune.sampling.settle import ROWS, settle_classifiers
 from mcprune.sampling.starts import FEWEST_CHAINS, check_space
 from mcprune.sampling.store import SampleStore
 from mcprune.sampling.summary import write_summary
@@ -193,7 +193,7 @@ def settle(
         return
     check_space(plan.space)
     use_threads(plan.runtime.threads)
-    sampler, _ = make_sampler(plan, classifiers.mask, replace(settings, rungs=1))
+    sampler, _ = make_sampler(plan, classifiers.mask, replace(settings, rungs=1), ROWS)
     if not settle_classifiers(plan, sampler):
         return
     content["classifiers"] = [serialize(gated.model) for gated in plan.stack]

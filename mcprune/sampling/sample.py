@@ -183,8 +183,10 @@ def sample_masks(
     return session.result(classifiers.mask)
 
 
-def make_sampler(plan: Plan, mask: BoolArray, settings: SampleSettings) -> tuple[Sampler, str]:
-    """Return the sampler of a plan, and the name of its evaluator."""
+def make_sampler(
+    plan: Plan, mask: BoolArray, settings: SampleSettings, most_rows: int | None = None
+) -> tuple[Sampler, str]:
+    """Return the sampler of a plan, on at most so many evaluation rows, and the name of its evaluator."""
     evaluator, canonical = make_evaluators(plan)
     method = MaskChains(
         plan.space,
@@ -199,7 +201,8 @@ def make_sampler(plan: Plan, mask: BoolArray, settings: SampleSettings) -> tuple
         evaluates_items=plan.candidates is not None,
     )
     rows = make_rows(plan, plan.folds)
-    batch = rows.batch(rows.init(), plan.evaluation.rows)
+    count = plan.evaluation.rows if most_rows is None else min(most_rows, plan.evaluation.rows)
+    batch = rows.batch(rows.init(), count)
     starts = unlike_starts(plan, mask, settings.chains)
     return Sampler(method, batch, starts, settings.temperature, settings.hottest), evaluator.name
 
@@ -290,9 +293,7 @@ class Session:
         samples = self.samples
         if self.is_frozen() or not (samples.loss_r_hat <= MIXED and (samples.r_hat <= MIXED).all()):
             return False
-        if not samples.loss_ess >= ENOUGH:
-            return False
-        return bool((samples.monte_carlo_error <= self.settings.precision).all())
+        return samples.loss_ess >= ENOUGH and bool((samples.monte_carlo_error <= self.settings.precision).all())
 
     def result(self, mask: BoolArray) -> Drawn:
         """Return the samples, unless the chains do not agree."""

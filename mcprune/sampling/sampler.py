@@ -15,6 +15,7 @@ from mcprune.methods.markov import standard_error
 from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.random import Stream, generator
 from mcprune.sampling.chains import MaskChains
+from mcprune.sampling.loss_model import CandidateLog, LossModel
 from mcprune.types import AnyArray, BoolArray, FloatArray
 
 # Rounds of burn-in, the legs of the first, and the factor by which they grow; the most rounds where chains have not come together.
@@ -25,10 +26,12 @@ SETTLING = 1 / 3
 TOGETHER = 1.0
 # A round changes the logarithm of the temperature by this at most.
 MOST_CHANGE = 1.5
-# Decisions of a leg, after each of which a mask is recorded.
+# Decisions of a leg, after each of which a mask is recorded, as long as the model of the loss proposes no walks: as many as kept items.
 LEAST_LEG, MOST_LEG = 16, 256
 # Legs of a chunk, between two of which a sample can be stopped and resumed.
 CHUNK = 25
+# Masks of a round around which the loss is expanded, at most.
+EXPANDED = 4
 # Draws of a round at which the paired error is measured.
 PAIRS = 5
 
@@ -56,6 +59,8 @@ class SamplerState:
         Share of the draws of the last round that keep each item.
     drawn : float
         Draws of that round; 0 before the first.
+    model : LossModel
+        Of the loss, by which walks are made.
     draws : int
         Legs after the burn-in.
     decisions, accepted : int
@@ -71,6 +76,7 @@ class SamplerState:
     spread: float
     probability: FloatArray
     drawn: float
+    model: LossModel
     draws: int
     decisions: int
     accepted: int
@@ -125,7 +131,6 @@ class Sampler:
             raise ConfigError(f"temperature={temperature:g}. Sampling needs a temperature above 0, such as 0.01.")
         self.method, self.batch, self.starts = method, batch, starts
         self.temperature, self.hottest = temperature, hottest
-        self.leg = int(np.clip(method.space.keep, LEAST_LEG, MOST_LEG))
 
     def init(self) -> SamplerState:
         """Return the state before the burn-in."""
@@ -142,6 +147,7 @@ class Sampler:
             spread=math.nan,
             probability=np.zeros(method.space.size),
             drawn=0.0,
+            model=LossModel.of(method.space.size),
             draws=0,
             decisions=0,
             accepted=0,
@@ -153,7 +159,7 @@ class Sampler:
             raise ValueError("the burn-in is over")
         if not state.rounds:
             self._guess_temperature(state)
-        draws = self._legs(state, round(FIRST_LEGS * GROWTH ** min(state.rounds, ROUNDS)))
+        draws = self._learn(state, round(FIRST_LEGS * GROWTH ** min(state.rounds, ROUNDS)))
         masks, losses = draws.arrays()
         settled = int(SETTLING * losses.shape[1])
         masks, losses = masks[:, settled:], losses[:, settled:]
@@ -202,7 +208,7 @@ class Sampler:
         elif state.paired_error > 0 and state.spread > 0:
             change = math.log(multiple * state.paired_error / state.spread)
             state.temperature *= math.exp(float(np.clip(change, -MOST_CHANGE, MOST_CHANGE)))
-        masks, losses = self._legs(state, legs).arrays()
+        masks, losses = self._learn(state, legs).arrays()
         first = int(settling * losses.shape[1])
         masks, losses = masks[:, first:], losses[:, first:]
         state.rounds += 1
@@ -221,14 +227,31 @@ class Sampler:
         swaps, attempts = state.ladders.swaps.sum(axis=0), state.ladders.attempts.sum(axis=0)
         return tuple((swaps / np.maximum(attempts, 1)).tolist())
 
+    def _learn(self, state: SamplerState, count: int) -> Draws:
+        """Return the masks of legs, from whose candidates the model learns what the next ones are proposed by."""
+        gates, model, keep = self.method.gates, state.model, self.method.space.keep
+        gates.log = log = CandidateLog(len(self.method.chains))
+        try:
+            draws = self._legs(state, count)
+        finally:
+            gates.log = None
+        masks = np.stack(draws.masks, axis=1)
+        around = masks[:EXPANDED, -1]
+        model.learn(log, state.temperature, self.method.expand_loss(around, self.batch))
+        model.aim(log, keep)
+        model.follow(masks.mean(axis=(0, 1)), float(masks.shape[0] * masks.shape[1]), keep)
+        return draws
+
     def _legs(self, state: SamplerState, count: int) -> Draws:
         method, chain = self.method, state.chains.chain
+        method.gates.model = state.model
+        leg = state.model.leg if state.model.tries else int(np.clip(method.space.keep, LEAST_LEG, MOST_LEG))
         method.load(state.chains, self.batch)
         plan = method.mixture(state.probability if state.drawn else None, state.drawn)
         draws, tally, ladders = Draws(), Tally.empty(len(method.chains)), state.each_ladder()
         rungs = tempering.temperatures(ladders[0], state.temperature, self.hottest * state.temperature)
         for _ in range(count):
-            method.leg(state.chains, ladders, rungs, plan, self.leg, tally)
+            method.leg(state.chains, ladders, rungs, plan, leg, tally)
             cold = method.coldest(ladders)
             draws.add(chain.position[cold] > 0, chain.loss[cold].copy())
         method.close(state.chains)

@@ -24,6 +24,8 @@ from mcprune.types import BoolArray
 
 # Temperatures of the turns after that of random masks, in multiples of the final one.
 TURNS = (8.0, 4.0, 2.0, 1.0, 1.0)
+# Evaluation rows of the masks of a turn at most: they are no part of a result.
+ROWS = 1_024
 # Legs of a turn, the first part of which is left out; random masks of the first turn.
 LEGS, SETTLING, RANDOM = 40, 1 / 4, 512
 # Steps of backprop of all turns: as a share of the steps of the run, but within bounds.
@@ -56,9 +58,12 @@ def settle_classifiers(plan: Plan, sampler: Sampler) -> bool:
     scores = draw.random((RANDOM, plan.space.sites.size))
     masks = plan.space.items_of(np.stack([plan.space.enforce(one) for one in scores]))
     state, nothing = sampler.init(), np.zeros(plan.gated.sites.size)
+    # Fewer rows have a larger standard error, and so a higher default temperature.
+    of_samples = min(plan.evaluation.rows, plan.folds.rows)
+    colder = 1.0 if sampler.temperature is not None else (len(sampler.batch.targets) / of_samples) ** 0.5
     for turn in range(len(TURNS) + 1):
         if turn:
-            masks = sampler.explore(state, TURNS[turn - 1], LEGS, SETTLING)
+            masks = sampler.explore(state, colder * TURNS[turn - 1], LEGS, SETTLING)
         hook = _Masks(plan, masks, swaps, draw)
         stack.run(trained, steps, nothing.astype(np.float32), nothing, turn / (len(TURNS) + 1), hook)
     return True

@@ -12,9 +12,10 @@ import pytest
 from laws import boltzmann, p_value
 from table_masks import burnt_in, masks_of, table_sampler, uneven_table
 
-from mcprune.chain import moves
 from mcprune.errors import ConfigError
+from mcprune.sampling.loss_model import LossModel
 from mcprune.sampling.samples import Samples
+from mcprune.sampling.surrogate import SurrogateGates
 from mcprune.state import deserialize, serialize
 
 ACCIDENT, FAILURE = 1e-4, 1e-9
@@ -52,15 +53,18 @@ def test_masks_are_drawn_by_boltzmann(rungs):
 
 
 @pytest.mark.slow
-def test_a_broken_q_ratio_is_seen(monkeypatch):
-    """The control: informed exchanges accepted as if they were symmetric."""
-    propose = moves.propose
+@pytest.mark.parametrize("kind", ["exchanges", "walks"])
+def test_a_broken_q_ratio_is_seen(kind, monkeypatch):
+    """The control: informed exchanges, or walks, accepted as if they were symmetric."""
+    propose = SurrogateGates.propose
 
-    def broken(*arguments, **options):
-        out = propose(*arguments, **options)
-        return out._replace(log_ratio=np.zeros_like(out.log_ratio))
+    def broken(self, *arguments):
+        out = propose(self, *arguments)
+        return out._replace(log_ratio=np.where(self._is_walk == (kind == "walks"), 0.0, out.log_ratio))
 
-    monkeypatch.setattr(moves, "propose", broken)
+    monkeypatch.setattr(SurrogateGates, "propose", broken)
+    if kind == "exchanges":  # without walks, which would make up for them
+        monkeypatch.setattr(LossModel, "aim", lambda *_: None)
     table = uneven_table(SITES)
     masks, _ = drawn(table_sampler(table, KEEP, chains=CHAINS, temperature=TEMPERATURE))
     codes, law = law_of(table, KEEP, TEMPERATURE)
@@ -112,9 +116,14 @@ def test_proposals_and_temperature_are_frozen_after_the_burn_in():
     sampler = table_sampler(uneven_table(SITES), KEEP, rungs=3)
     state = burnt_in(sampler)
     before = state.temperature, state.probability.copy(), state.ladders.gaps.copy()
+    model = serialize(state.model)
     sampler.draw(state, 6)
     assert state.temperature == before[0]
     np.testing.assert_array_equal(state.probability, before[1])
+    assert serialize(state.model).keys() == model.keys()
+    assert all(
+        np.array_equal(now, then) for now, then in zip(serialize(state.model).values(), model.values(), strict=True)
+    )
     np.testing.assert_array_equal(state.ladders.gaps, before[2])
     assert all(0 < rate <= 1 for rate in sampler.swap_rates(state))
 
