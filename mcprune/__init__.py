@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mcprune.dashboard.callback import Dashboard as Dashboard
     from mcprune.dashboard.notebook import tune as tune
     from mcprune.errors import McpruneError as McpruneError
-    from mcprune.estimators.sklearn import MarkovPrunedClassifier as MarkovPrunedClassifier
+    from mcprune.estimators.pruned import MarkovPrunedClassifier as MarkovPrunedClassifier
+    from mcprune.estimators.pruned import MarkovPrunedRegressor as MarkovPrunedRegressor
     from mcprune.estimators.sklearn import MarkovSelector as MarkovSelector
     from mcprune.exporters.export import export as export
     from mcprune.exporters.inspect import inspect as inspect
@@ -64,7 +65,8 @@ _HOMES = {
     "Importance": "mcprune.searches",
     "KnobChanged": "mcprune.storage.events",
     "Markov": "mcprune.searches",
-    "MarkovPrunedClassifier": "mcprune.estimators.sklearn",
+    "MarkovPrunedClassifier": "mcprune.estimators.pruned",
+    "MarkovPrunedRegressor": "mcprune.estimators.pruned",
     "MarkovSelector": "mcprune.estimators.sklearn",
     "Mask": "mcprune.results",
     "McpruneError": "mcprune.errors",

@@ -27,7 +27,7 @@ Options = dict[str, object]  # by flat name, as in docs/options.md
 # Sections whose options describe a problem; the others describe how it is solved.
 PROBLEM_SECTIONS = ("data", "problem", "model")
 # What another method does not read stays unset unless somebody chose it.
-DEFAULTS: Options = {"keep": None, "sites": "inputs", "objective": "cross-entropy"}
+DEFAULTS: Options = {"keep": None, "sites": "inputs", "objective": "auto"}
 
 
 class Problem:
@@ -46,7 +46,8 @@ class Problem:
     sites : str
         "inputs", "units", "channels", "weights", some of them, or "units:LAYER,..." of the last three.
     objective : str or callable
-        What the chain minimises: a name of docs/objectives.md, or a function (predictions, targets, mask) -> float.
+        What the chain minimises: a name of docs/objectives.md, or a function (predictions, targets, mask) -> float. By default
+        cross-entropy, of a regression the squared error.
     sample_weight : str or array-like (rows,), optional
         How often each row counts in training, losses and scores: a column of a table or frame, which is then no feature, or numbers.
     **options
@@ -65,7 +66,7 @@ class Problem:
         *,
         keep: object = None,
         sites: object = "inputs",
-        objective: object = "cross-entropy",
+        objective: object = "auto",
         sample_weight: object = None,
         **options: object,
     ) -> None:

@@ -30,6 +30,8 @@ METRIC_NAMES = {
     "hard mask, fine-tuned": "test_accuracy",
     "hard mask, not retrained": "test_accuracy_before_retraining",
 }
+# Figures of a row, and what stands in place of `accuracy` in the key: R2 of a regression takes that place too.
+FIGURES = {"accuracy": "accuracy", "rmse": "rmse", "mae": "mae"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ class Result:
     metrics : dict of str to float
         Accuracies between 0 and 1. `test_accuracy` is that of `model`, `test_accuracy_before_retraining` that of the
         classifier of the search under the mask; with `compare="yes"` also those of other masks. Without test rows: empty. With
-        sample weights they are weighted, and called `weighted_test_accuracy` and so on.
+        sample weights they are weighted, and called `weighted_test_accuracy` and so on. A regression has `test_r2`, `test_rmse` and
+        `test_mae` in place of `test_accuracy`, the last two in the unit of the target.
     is_complete : bool
         False where the run was ended before its planned end: by a signal, by `max_time`, or by who steered it.
     history : History
@@ -181,7 +184,7 @@ class Result:
         from mcprune.report import plots
 
         done = self._done
-        figure = plots.result_figure(self.mask._figure(), done.scores, is_weighted=done.is_weighted)
+        figure = plots.result_figure(self.mask._figure(), done.scores, done.task, is_weighted=done.is_weighted)
         return plots.drawn(figure, "there is no mask")
 
     def sample(
@@ -263,17 +266,26 @@ def result_of_events(events: list[Event], folder: Path | None, curve: Curve | No
     return Result(
         mask=Mask(support, np.flatnonzero(support), done.names, outcome.search.weights, image_shape, site_names),
         model=outcome.model,
-        metrics={
-            metric_name(score.name, is_weighted=done.is_weighted): score.accuracy
-            for score in done.scores
-            if score.accuracy is not None
-        },
+        metrics=_metrics(done),
         is_complete=done.is_complete and not any(isinstance(event, Stopped) for event in events),
         history=History(events),
         events=events,
         folder=folder,
         curve=curve,
     )
+
+
+def _metrics(done: RunDone) -> dict[str, float]:
+    """Return the figures on the test rows by their keys."""
+    out = {}
+    for score in done.scores:
+        name = metric_name(score.name, is_weighted=done.is_weighted)
+        for figure, word in FIGURES.items():
+            value = getattr(score, figure)
+            if value is not None:
+                place = "r2" if figure == "accuracy" and done.task == "regression" else word
+                out[name.replace("accuracy", place, 1)] = float(value)
+    return out
 
 
 def metric_name(row: str, *, is_weighted: bool = False) -> str:

@@ -27,13 +27,14 @@ TITLES = {
 # What the first page of the help lists, in the order in which a user meets it.
 FIRST: dict[str, str] = {
     "data": "data set by name, or a file or folder",
-    "target": "column that holds the class (tables)",
+    "target": "column that holds the class or number (tables)",
     "keep": "how many sites to keep: a number, or KIND=N,...",
     "sites": "what may be dropped: inputs, units, channels, weights",
     "macs": "most multiply-accumulates of the kept model",
     "must_keep": "sites that are always kept, by name or index",
     "sample_weight": "column of the rows' weights (tables)",
-    "objective": "what is minimised: cross-entropy, auc, FILE.py:NAME, ...",
+    "task": "what the target is: classes, numbers or several labels",
+    "objective": "what is minimised: cross-entropy, squared, auc, FILE.py:NAME",
     "method": "markov (a chain, no gradient), gradient or importance",
     "preset": "slides: the plain rule of the source",
     "model": "mlp, lenet-300-100, vgg13, mobilenet_v1 or resnet56",

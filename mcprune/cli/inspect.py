@@ -44,7 +44,7 @@ def inspect(arguments: list[str]) -> int:
     model = build(
         options.model,
         data.n_inputs,
-        len(data.labels),
+        data.n_outputs,
         config.model.hidden,
         width=options.width,
         image_shape=data.image_shape,

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -18,6 +19,7 @@ from mcprune.report.terminal import write
 from mcprune.types import AnyArray
 
 HEADER = ("row", "prediction", "probability")
+ROW = HEADER[0]
 
 
 def predict(arguments: list[str]) -> int:
@@ -25,7 +27,8 @@ def predict(arguments: list[str]) -> int:
     parser = Parser(
         "mcprune predict",
         "Classify new rows with the pruned model of a run and write a CSV with the columns row (from 0), "
-        "prediction (the class as it stood in the data) and probability (of that class).",
+        "prediction (the class as it stood in the data) and probability (of that class). A regression has the columns row and "
+        "prediction, several targets a column for each.",
     )
     parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
     parser.option(
@@ -84,14 +87,16 @@ def predict_rows(
     rows = read_rows(file, model, model.columns.tolist(), text=text)
     for note in rows.notes:
         print(f"note: {note}", file=sys.stderr)
-    probabilities = np.asarray(model.probabilities(rows.values))
+    content = io.StringIO()
+    if model.target_names:
+        write_numbers(content, model.numbers(rows.values), model.target_names)
+    else:
+        write_csv(content, np.asarray(model.probabilities(rows.values)), model.labels)
     if target is not None:
-        _write_file(target, probabilities, model.labels)
+        _write_file(target, content.getvalue())
         return
     if hasattr(sys.stdout, "reconfigure") and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # the same bytes as with --out, whatever the locale
-    content = io.StringIO()
-    write_csv(content, probabilities, model.labels)
     write(sys.stdout, content.getvalue())
 
 
@@ -114,6 +119,21 @@ def write_csv(stream: TextIO, probabilities: AnyArray, labels: tuple[object, ...
     )
 
 
+def write_numbers(stream: TextIO, predictions: AnyArray, names: Sequence[str]) -> None:
+    """Write a line for each row: its number from 0, and the predicted number of each target, or whether it has each label.
+
+    Parameters
+    ----------
+    stream : text file
+    predictions : ndarray, shape (rows,) or (rows, T)
+    names : sequence of str, length T
+    """
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow((ROW, *(HEADER[1:2] if len(names) == 1 else names)))
+    table = predictions.reshape(len(predictions), -1)
+    writer.writerows((row, *(f"{value:.9g}" for value in values)) for row, values in enumerate(table.tolist()))
+
+
 def _target(out: str, *, force: bool) -> Path:
     path = Path(out)
     if path.is_dir():
@@ -127,12 +147,12 @@ def _target(out: str, *, force: bool) -> Path:
     return path
 
 
-def _write_file(path: Path, probabilities: AnyArray, labels: tuple[object, ...]) -> None:
+def _write_file(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         try:
             with part.open("x", encoding="utf-8", newline="") as stream:
-                write_csv(stream, probabilities, labels)
+                stream.write(text)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from mcprune.config.sections.gradient import Gradient
 from mcprune.config.sections.importance import Importance
 from mcprune.config.unused import check_effects, check_method
 from mcprune.errors import ConfigError
-from mcprune.objectives.specs import PLAIN
+from mcprune.objectives.specs import is_loss
 
 
 class Resolved(NamedTuple):
@@ -177,7 +177,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
 
 
 def _is_table(config: Config, facts: Facts) -> bool:
-    """Whether a chain of exchanges chooses inputs of our own MLP by cross-entropy, on few rows."""
+    """Whether a chain of exchanges chooses inputs of our own MLP by the loss of backprop, on few rows."""
     problem, chain = config.problem, config.chain
     is_ours = not facts.is_users_model and config.model.name == "mlp" and not config.train.frozen
     is_one_count = problem.macs is None and problem.parameters is None and problem.groups is None and facts.is_single
@@ -187,7 +187,7 @@ def _is_table(config: Config, facts: Facts) -> bool:
     is_long = epochs is None or epochs * max(1, facts.rows // batch) >= rules.LONG_STEPS
     return (
         config.method == "markov" and is_ours and is_one_count and is_plain_chain and is_small and is_long
-        and facts.kinds == {"inputs"} and problem.objective == PLAIN
+        and facts.kinds == {"inputs"} and is_loss(problem.objective)
     )  # fmt: skip
 
 

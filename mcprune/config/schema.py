@@ -149,6 +149,7 @@ class Config(BaseModel):
             ignore=() if data.ignore is None else data.ignore,
             split_by=data.split_by,
             split_time=data.split_time,
+            task=data.task,
         )
         return DataSettings(data.source, reading, data.test, data.validation, data.scale, self.runtime.max_memory)
 

@@ -13,6 +13,7 @@ from mcprune.config.resolved import ChainOptions, Evaluation
 from mcprune.config.rules import worded
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
+from mcprune.objectives.specs import PLAIN, is_loss
 
 # Options of the classifiers by name that the others do not read.
 MLP_ONLY = ("hidden", "search_hidden", "activation", "dropout", "retrain_dropout", "bias")
@@ -89,6 +90,8 @@ def _of_method(config: Config) -> dict[str, tuple[str, str]]:
     if config.method == "markov":
         return {}
     results = dict.fromkeys(CHAIN_TOO, ("--method markov", f"--method {config.method}"))
+    if is_loss(config.problem.objective) and config.problem.objective != PLAIN:
+        del results["objective"]  # backprop minimises it too
     if config.method == "gradient":
         search = config.gradient
         if search.alpha.kind == "auto":

@@ -51,7 +51,7 @@ STILL = "Pause, One step, Checkpoint and Stop now work all the same."
 # What the page shows of the event `run_started`.
 OF_START = (
     "version", "name", "rows", "n_sites", "keep", "sites", "classifier", "device", "threads", "folder", "epochs", "blocks", "objective",
-    "is_weighted",
+    "is_weighted", "task",
 )  # fmt: skip
 AVERAGED = {"loss": "loss", "classification_loss": "cla", "selection_loss": "sel", "rejection_loss": "rej"}
 

@@ -1,4 +1,4 @@
-"""One data set for classification, and the one way to make it: every loader ends in `assemble`."""
+"""One data set, and the one way to make it: every loader ends in `assemble`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from mcprune.data.coding.coding import Coding
 from mcprune.data.columns import column_names
 from mcprune.data.doubts import ColumnNote
 from mcprune.data.targets import Label, encode
+from mcprune.data.tasks import CLASSIFICATION, encode_numbers, resolve_task
 from mcprune.errors import DataError
 from mcprune.types import AnyArray, FloatArray, IntArray
 
@@ -18,7 +19,7 @@ ImageShape = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows with a class each, as they are in the source: not yet split or scaled.
+    """Rows with a class or with numbers each, as they are in the source: not yet split or scaled.
 
     Attributes
     ----------
@@ -26,11 +27,11 @@ class Dataset:
     features : ndarray, shape (rows, N)
         uint8 where the source has bytes, else float32; float64 only where float32 would blur a column (such as
         time stamps: large values that differ little). All finite.
-    targets : ndarray of int64, shape (rows,)
-        The class index, 0..C-1.
+    targets : ndarray of int64, shape (rows,), or of float64, shape (rows, T)
+        The class index, 0..C-1; or the numbers of a regression, the 0 and 1 of several labels.
     labels : tuple
         The original class values (str, int, bool or float, as plain Python objects) in sorted order; their
-        index is the class.
+        index is the class. Empty where targets are numbers.
     feature_names : tuple of str, length N
         Distinct. Pixels are called pixel_ROW_COLUMN, or pixel_CHANNEL_ROW_COLUMN.
     image_shape : tuple or None
@@ -53,11 +54,15 @@ class Dataset:
         Training rows come before validation rows before test rows.
     coding : Coding or None
         Of a table with gaps or categories: the columns of the table, each with its features. Then NaN are gaps.
+    task : str
+        `classification`, `regression` or `multilabel`.
+    target_names : tuple of str, length T
+        Where targets are numbers.
     """
 
     name: str
     features: AnyArray
-    targets: IntArray
+    targets: AnyArray
     labels: tuple[Label, ...]
     feature_names: tuple[str, ...]
     image_shape: ImageShape | None = None
@@ -70,6 +75,8 @@ class Dataset:
     entities: IntArray | None = None
     times: FloatArray | None = None
     coding: Coding | None = None
+    task: str = CLASSIFICATION
+    target_names: tuple[str, ...] = ()
 
     @property
     def n_rows(self) -> int:
@@ -83,8 +90,13 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes, C."""
+        """Number of classes, C; 0 where targets are numbers."""
         return len(self.labels)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of a network: one a class, or one a target."""
+        return len(self.labels) or len(self.target_names)
 
     def renamed(self, name: str) -> "Dataset":
         """Return the same rows under another name (while a file is checked, messages name it by its path)."""
@@ -125,8 +137,9 @@ def assemble(
     target_name: str | None = None,
     notes: tuple[str, ...] = (),
     coding: Coding | None = None,
+    task: str = "auto",
 ) -> Dataset:
-    """Check everything that a classification needs, and make the Dataset.
+    """Check everything that a run needs, and make the Dataset; `task` is one of `mcprune.data.tasks.TASKS`.
 
     Raises
     ------
@@ -153,9 +166,35 @@ def assemble(
         raise DataError(f"{name}: {columns} columns, but {len(names)} feature names. Give one name for each column.")
     distinct_names(name, names)
     values = as_features(name, features, names, may_gap=coding is not None)
+    chosen, note = resolve_task(
+        task, raw_targets, "the target" if target_name is None else f"the target {target_name!r}"
+    )
+    notes += (note,) if note else ()
+    if chosen != CLASSIFICATION:
+        numbers = encode_numbers(name, raw_targets, chosen, target_name)
+        return Dataset(
+            name,
+            values,
+            numbers,
+            (),
+            names,
+            image_shape,
+            test_rows,
+            target_name,
+            notes,
+            coding=coding,
+            task=chosen,
+            target_names=names_of_targets(numbers.shape[1], target_name),
+        )
     targets, labels = encode(name, raw_targets, target_name)
     check_classes(name, targets, labels)
     return Dataset(name, values, targets, labels, names, image_shape, test_rows, target_name, notes, coding=coding)
+
+
+def names_of_targets(count: int, target_name: str | None) -> tuple[str, ...]:
+    """Return the names of so many numeric targets."""
+    name = "target" if target_name is None else target_name
+    return (name,) if count == 1 else tuple(f"{name}_{place}" for place in range(count))
 
 
 def check_classes(name: str, targets: IntArray, labels: tuple[Label, ...]) -> None:
@@ -169,7 +208,11 @@ def check_classes(name: str, targets: IntArray, labels: tuple[Label, ...]) -> No
     single = [repr(labels[i]) for i in np.flatnonzero(counts < 2)]
     if single:
         many = len(single) > max(1, len(targets) // 4)
-        hint = " It looks like a measured quantity, not a class: is it the right target column?" if many else ""
+        hint = (
+            " It looks like a measured quantity: use task='regression', or name the right target column."
+            if many
+            else ""
+        )
         raise DataError(
             f"{name}: of {len(labels)} classes in {len(targets)} rows, {len(single)} have one row only: "
             f"{some(single)}. They cannot be stratified over training and test rows: add rows, or merge or "

@@ -23,7 +23,9 @@ def is_loaders(data: object) -> bool:
     return isinstance(data, DataLoader) or is_pair
 
 
-def collect(data: object, limit: int, *, id_columns: str = "drop", required: Sequence[str] = ()) -> Dataset:
+def collect(
+    data: object, limit: int, *, id_columns: str = "drop", required: Sequence[str] = (), task: str = "auto"
+) -> Dataset:
     """Return the rows of one or two DataLoaders as one data set.
 
     Parameters
@@ -33,7 +35,7 @@ def collect(data: object, limit: int, *, id_columns: str = "drop", required: Seq
         rows are taken as they come and stay. The second one's rows are the test rows.
     limit : int
         Bytes that the rows may take.
-    id_columns, required
+    id_columns, required, task
         As in `from_arrays`.
 
     Raises
@@ -59,7 +61,7 @@ def collect(data: object, limit: int, *, id_columns: str = "drop", required: Seq
             "Give rows of one shape."
         )
     features, classes = (np.concatenate(each) for each in zip(*parts, strict=True))
-    dataset = from_arrays(features, classes, name=NAME, id_columns=id_columns, required=required)
+    dataset = from_arrays(features, classes, name=NAME, id_columns=id_columns, required=required, task=task)
     if len(parts) == 1:
         return dataset
     return replace(dataset, test_rows=np.arange(len(parts[0][1]), len(classes), dtype=np.int64))
@@ -74,10 +76,10 @@ def _rows(loader: DataLoader[object], left: int, limit: int) -> tuple[AnyArray, 
                 f"batch {number} of the loader is a {type(batch).__name__}. Give batches (features, classes)."
             )
         features, targets = _array(batch[0]), _array(batch[1])
-        if features.ndim < 2 or targets.ndim != 1 or len(features) != len(targets):
+        if features.ndim < 2 or targets.ndim not in (1, 2) or len(features) != len(targets):
             raise DataError(
                 f"batch {number} of the loader has features of shape {features.shape} and classes of shape {targets.shape}. "
-                "Give shapes (B, ...) and (B,)."
+                "Give shapes (B, ...) and (B,), of several targets (B, T)."
             )
         left -= features.nbytes
         if left < 0:

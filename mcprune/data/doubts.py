@@ -16,6 +16,7 @@ _SAMPLE = 1_000  # rows that candidates are searched in
 _COLUMNS = 4_096  # that are looked at together
 # Chance, over all columns together, at which numbers without a meaning may sort the classes.
 CHANCE = 1e-3
+LINEAR, FEW = 1e-9, 3  # distance of a correlation from 1 that is rounding; rows of which any two columns may be linear
 NEAR_ONE = (0.5, 2.0)  # a mean of weights that were scaled to 1
 
 _END = r"([ _.-]?(nominal|nom|total|\d+))?"
@@ -51,7 +52,7 @@ class ColumnNote(NamedTuple):
 def doubtful_columns(
     names: Sequence[str],
     features: AnyArray,
-    targets: IntArray,
+    targets: AnyArray,
     *,
     mentioned: Collection[str] = (),
     identifiers: Collection[str] | None = None,
@@ -63,8 +64,8 @@ def doubtful_columns(
     names : sequence of str, length N
     features : ndarray, shape (rows, N)
         Finite.
-    targets : ndarray of int64, shape (rows,)
-        Class indices.
+    targets : ndarray of int64, shape (rows,), or of float64, shape (rows, T)
+        Class indices, or numbers.
     mentioned : collection of str
         Columns that the options name, as in --must-keep and --must-drop: nobody overlooks these, so only copies of the target,
         constants and duplicates are noted of them.
@@ -97,15 +98,16 @@ def doubtful_columns(
             f"feature. If it holds weights: --sample-weight {names[j]}; if it should not be used: --must-drop {names[j]}"
         )
         notes.append(ColumnNote((names[j],), "weight", text))
-    constant, copies, sorting = _by_class(features, targets)
+    is_measured = targets.dtype.kind == "f"
+    constant, copies, sorting = _by_number(features, targets) if is_measured else _by_class(features, targets)
     remedy = ". If it is a copy of the target: --must-drop, or remove it"
-    add(
-        "copy",
-        copies,
-        "determines the class, with one value for each class",
-        "determine the class, with one value for each class",
-        remedy,
+    of_class = "the class, with one value for each class"
+    one, several = (
+        ("is the target in another unit", "are the target in another unit")
+        if is_measured
+        else (f"determines {of_class}", f"determine {of_class}")
     )
+    add("copy", copies, one, several, remedy)
     noted = {*numbering, *weights, *copies}
     sorting = [j for j in sorting if j not in noted and names[j] not in mentioned]
     remedy = " the classes: each class has a range of its own. If it was made from the target, or numbers the rows: --must-drop"
@@ -129,6 +131,23 @@ def _may_weigh(name: str, column: AnyArray) -> bool:
         return is_usual
     is_whole = bool((np.mod(column[:_SAMPLE], 1) == 0).all())
     return is_usual or not is_whole or NEAR_ONE[0] <= float(column.mean(dtype=np.float64)) <= NEAR_ONE[1]
+
+
+def _by_number(features: AnyArray, targets: FloatArray) -> tuple[list[int], list[int], list[int]]:
+    """Return the columns with one value in all rows, those that are a linear function of a target, and none that sort classes."""
+    constant: list[int] = []
+    copies: list[int] = []
+    away = targets - targets.mean(axis=0)
+    away /= np.maximum(np.linalg.norm(away, axis=0), 1e-300)
+    for start in range(0, features.shape[1], _COLUMNS):
+        part = features[:, start : start + _COLUMNS].astype(np.float64)
+        is_constant = np.ptp(part, axis=0) == 0
+        part -= part.mean(axis=0)
+        size = np.linalg.norm(part, axis=0)
+        alike = np.abs(away.T @ part).max(axis=0) >= (1.0 - LINEAR) * size
+        constant += (start + np.flatnonzero(is_constant)).tolist()
+        copies += (start + np.flatnonzero(alike & ~is_constant)).tolist()
+    return constant, copies if len(targets) > FEW else [], []
 
 
 def _by_class(features: AnyArray, targets: IntArray) -> tuple[list[int], list[int], list[int]]:

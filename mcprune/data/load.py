@@ -106,13 +106,17 @@ def load(spec: str | os.PathLike[str], reading: Reading | None = None, **options
     text = ALIASES.get(os.fspath(spec), os.fspath(spec))
     if text in NAMES:
         _refuse_options(text, reading)
-        return load_bundled(text) if text in BUNDLED else load_named(text)
+        dataset = load_bundled(text) if text in BUNDLED else load_named(text)
+        check_task(dataset, reading.task)
+        return dataset
     path = existing(text)
     name = path.stem if path.is_file() else path.resolve().name
     suffix = path.suffix.lower()
     if path.is_dir():
         _refuse_options(text, reading)
-        return _load_folder(path, name)
+        dataset = _load_folder(path, name)
+        check_task(dataset, reading.task)
+        return dataset
     if suffix in TABLES:
         if suffix not in TEXTS:
             _refuse(
@@ -137,6 +141,19 @@ def load(spec: str | os.PathLike[str], reading: Reading | None = None, **options
         if suffix in suffixes:
             raise DataError(f"{path}: {remedy}")
     raise DataError(f"{path}: not a kind of file that mcprune reads. Give one of {', '.join(NAMES)}, {_KINDS}.")
+
+
+def check_task(dataset: Dataset, task: str) -> None:
+    """Refuse another task than that of the targets of a data set.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if task not in ("auto", dataset.task):
+        raise ConfigError(
+            f"task={task!r}, but the targets of {dataset.name!r} are of a {dataset.task}. Leave task out."
+        )
 
 
 def existing(text: str) -> Path:
@@ -210,6 +227,7 @@ def from_arrays(
     id_columns: str = "drop",
     required: Sequence[str] = (),
     sample_weight: object = None,
+    task: str = "auto",
 ) -> Dataset:
     """Make a Dataset of arrays, lists, torch tensors on the CPU, or a frame and a series of pandas, polars or pyarrow.
 
@@ -217,13 +235,13 @@ def from_arrays(
     ----------
     X : array-like, shape (rows, N), (rows, h, w) or (rows, channels, h, w), or data frame
         Numbers; the last two shapes are images. A frame's column names become the feature names.
-    y : array-like or series, shape (rows,)
+    y : array-like or series, shape (rows,); for several targets (rows, T)
         str, int, bool or float.
     name : str
     feature_names : sequence of str, optional
     reading : Reading, optional
         Columns of a frame X with a role of their own: they are then no features, and a mask's indices do not count them.
-    id_columns, required
+    id_columns, required, task
         In place of `reading`: see there.
     sample_weight : array-like (rows,), series, or name of a column of a frame X, optional
         The rows' weights; goes before that of `reading`.
@@ -236,7 +254,7 @@ def from_arrays(
         A name of a column, but X is no frame.
     """
     if reading is None:
-        reading = Reading(id_columns=id_columns, required=tuple(required))
+        reading = Reading(id_columns=id_columns, required=tuple(required), task=task)
     if isinstance(sample_weight, str):
         reading, sample_weight = reading._replace(sample_weight=sample_weight), None
     if sample_weight is not None:
@@ -307,14 +325,20 @@ def _from_rows(
     """Make the Dataset of rows whose columns all stay, so that a mask's indices are theirs."""
     if image_shape is not None or not features.size:
         return assemble(
-            name, features, targets, feature_names=feature_names, image_shape=image_shape, target_name=target_name
+            name,
+            features,
+            targets,
+            feature_names=feature_names,
+            image_shape=image_shape,
+            target_name=target_name,
+            task=reading.task,
         )
     names = column_names(features.shape[1]) if feature_names is None else [str(each) for each in feature_names]
     if has_gaps(features):
         columns = [np.ascontiguousarray(features[:, j], np.float64) for j in range(features.shape[1])]
-        dataset = coded_dataset(name, names, columns, targets, target_name)
+        dataset = coded_dataset(name, names, columns, targets, target_name, reading.task)
         return with_doubts(dataset, dataset.notes, reading.required, ())
-    dataset = assemble(name, features, targets, feature_names=names, target_name=target_name)
+    dataset = assemble(name, features, targets, feature_names=names, target_name=target_name, task=reading.task)
     numbers = row_numbers(names, features)
     out = left_out(numbers, names, reading)
     if out:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape, assemble
 from mcprune.data.formats import cifar, idx
+from mcprune.data.tasks import REGRESSION
 from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
@@ -40,11 +41,11 @@ NAMED = {
 }
 
 
-BUNDLED = ("digits", "breast-cancer", "wine")
+BUNDLED = ("digits", "breast-cancer", "wine", "diabetes")
 
 
 def load_bundled(name: str) -> Dataset:
-    """Load `digits` (1,797 x 64, classes 0..9), `breast-cancer` (569 x 30) or `wine` (178 x 13).
+    """Load `digits` (1,797 x 64, classes 0..9), `breast-cancer` (569 x 30), `wine` (178 x 13) or `diabetes` (442 x 10, a regression).
 
     The classes of the two tables are their names ('benign', 'malignant'), so in alphabetical order: the
     reverse of scikit-learn's numbers for breast-cancer.
@@ -54,6 +55,16 @@ def load_bundled(name: str) -> Dataset:
     if name == "digits":
         bunch = datasets.load_digits()
         return assemble(name, bunch.data.astype(np.float32), bunch.target, image_shape=(8, 8))
+    if name == "diabetes":
+        bunch = datasets.load_diabetes()
+        return assemble(
+            name,
+            bunch.data,
+            bunch.target,
+            feature_names=bunch.feature_names,
+            target_name="progression",
+            task=REGRESSION,
+        )
     bunch = datasets.load_breast_cancer() if name == "breast-cancer" else datasets.load_wine()
     return assemble(
         name,

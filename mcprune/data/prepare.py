@@ -11,7 +11,8 @@ from mcprune.data.parts.entities import STRETCHES, stretches
 from mcprune.data.parts.split import Parts, split
 from mcprune.data.scale import Scaler, fit_scaler
 from mcprune.data.targets import Label
-from mcprune.types import Float32Array, FloatArray, IntArray
+from mcprune.data.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
+from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
 
 class Rows(NamedTuple):
@@ -21,8 +22,8 @@ class Rows(NamedTuple):
     ----------
     features : ndarray of float32, shape (rows, N)
         Scaled.
-    targets : ndarray of int64, shape (rows,)
-        Class indices.
+    targets : ndarray of int64, shape (rows,), or of float32, shape (rows, T)
+        Class indices, or scaled numbers.
     weights : ndarray of float64, shape (rows,), or None
         Sample weights, above 0; None where all rows count alike.
     groups : ndarray of int64, shape (rows,), or None
@@ -32,7 +33,7 @@ class Rows(NamedTuple):
     """
 
     features: Float32Array
-    targets: IntArray
+    targets: AnyArray
     weights: FloatArray | None = None
     groups: IntArray | None = None
     entities: IntArray | None = None
@@ -49,7 +50,7 @@ class Splits(NamedTuple):
     scaler : Scaler
         Fitted on the training rows.
     labels : tuple, length C
-        The classes' own values, by index.
+        The classes' own values, by index; empty where targets are numbers.
     names : tuple of str, length N
         Of the columns.
     name : str
@@ -62,7 +63,11 @@ class Splits(NamedTuple):
     doubts : tuple of ColumnNote
     file_width : int or None
     coding : Coding or None
+    task : str
+    target_names : tuple of str
         See `Dataset`.
+    target_scaler : TargetScaler or None
+        Of numeric targets, fitted on the training rows.
     """
 
     train: Rows
@@ -79,6 +84,9 @@ class Splits(NamedTuple):
     doubts: tuple[ColumnNote, ...] = ()
     file_width: int | None = None
     coding: Coding | None = None
+    task: str = CLASSIFICATION
+    target_names: tuple[str, ...] = ()
+    target_scaler: TargetScaler | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -87,8 +95,13 @@ class Splits(NamedTuple):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes, C."""
+        """Number of classes, C; 0 where targets are numbers."""
         return len(self.labels)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of a network: one a class, or one a target."""
+        return len(self.labels) or len(self.target_names)
 
     @property
     def is_weighted(self) -> bool:
@@ -116,8 +129,19 @@ class Splits(NamedTuple):
         )
 
 
-def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float = 0.2, scale: str = "auto") -> Splits:
+def prepare(
+    dataset: Dataset,
+    *,
+    seed: int,
+    validation: float = 0.1,
+    test: float = 0.2,
+    scale: str = "auto",
+    link: str = "identity",
+    scales_targets: bool = True,
+) -> Splits:
     """Split by seed, fit the scaling on the training part, scale all parts.
+
+    `link` is that of a regression's loss, see `TargetScaler`; without `scales_targets` numbers stay in their unit.
 
     Parameters and errors are those of `split`, `fit_scaler` and `Scaler.apply`. Where all rows train, they are brought into one
     canonical order, so that the order in which they came changes nothing. Sample weights go with their rows.
@@ -134,6 +158,14 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
         scaler.apply(dataset.features, parts.test),
     )
     targets = [np.ascontiguousarray(dataset.targets[rows]) for rows in parts]
+    target_scaler = None
+    if dataset.task != CLASSIFICATION:
+        of_training = None if dataset.weights is None else dataset.weights[parts.train]
+        target_scaler = fit_target_scaler(dataset.targets[parts.train], of_training, dataset.task, link)
+        if not scales_targets:
+            one = np.ones(dataset.targets.shape[1])
+            target_scaler = target_scaler._replace(shift=0.0 * one, scale=one)
+        targets = [target_scaler.apply(part) for part in targets]
     weights = [None if dataset.weights is None else np.ascontiguousarray(dataset.weights[rows]) for rows in parts]
     train, validation_rows, tested = (Rows(*part) for part in zip(features, targets, weights, strict=True))
     train, validation_rows = _with_entities(dataset, parts, train, validation_rows)
@@ -152,6 +184,9 @@ def prepare(dataset: Dataset, *, seed: int, validation: float = 0.1, test: float
         doubts=dataset.doubts,
         file_width=dataset.file_width,
         coding=dataset.coding,
+        task=dataset.task,
+        target_names=dataset.target_names,
+        target_scaler=target_scaler,
     )
 
 
@@ -168,13 +203,14 @@ def _with_entities(dataset: Dataset, parts: Parts, train: Rows, validation: Rows
 
 
 def canonical_order(dataset: Dataset) -> IntArray:
-    """Return the order of the rows by class, then by the bytes of their values; equal rows by their weights."""
+    """Return the order of the rows by class or number, then by the bytes of their values; equal rows by their weights."""
     features = dataset.features
     # The same values are the same bytes: -0 and 0 are one value, and a table of bytes equals one read from a text.
     table = np.ascontiguousarray(features.astype(np.float64 if features.dtype == np.float64 else np.float32))
     table += 0.0
     rows = table.view(np.dtype((np.void, table.strides[0])))[:, 0]
-    keys = (rows, dataset.targets) if dataset.weights is None else (dataset.weights, rows, dataset.targets)
+    targets = [dataset.targets] if dataset.targets.ndim == 1 else list(dataset.targets.T)
+    keys = [rows, *targets] if dataset.weights is None else [dataset.weights, rows, *targets]
     order = np.arange(dataset.n_rows)
     for key in keys:  # from the last key to the first: each sort is stable
         order = order[np.argsort(key[order], kind="stable")]

@@ -131,11 +131,13 @@ def _dataset(path: Path, table: Table, reading: Reading, notes: list[str]) -> Da
     names = [name for j, name in enumerate(table.names) if j not in out]
     if table.texts or has_gaps(table.features):
         cells = [one for j, one in enumerate(cells_of(table)) if j not in out]
-        dataset = coded_dataset(str(path), names, cells, table.targets, table.target_name)
-        notes.extend(dataset.notes)
+        dataset = coded_dataset(str(path), names, cells, table.targets, table.target_name, reading.task)
     else:
         features = np.delete(table.features, out, axis=1) if out else table.features
-        dataset = assemble(str(path), features, table.targets, feature_names=names, target_name=table.target_name)
+        dataset = assemble(
+            str(path), features, table.targets, feature_names=names, target_name=table.target_name, task=reading.task
+        )
+    notes.extend(dataset.notes)
     dataset = with_doubts(dataset, notes, reading.required, [table.names[j] for j in numbers.possible])
     dataset = with_order(replace(dataset, file_width=table.width), reading, *_split_columns(reading, table.columns))
     return dataset if table.weights is None else with_weights(dataset, table.weights)
@@ -191,6 +193,7 @@ def coded_dataset(
     cells: Sequence[Cells],
     targets: AnyArray | Sequence[object],
     target_name: str | None,
+    task: str = "auto",
 ) -> Dataset:
     """Make the Dataset of columns with gaps or categories.
 
@@ -208,6 +211,7 @@ def coded_dataset(
         target_name=target_name,
         notes=coded.notes,
         coding=coded.coding,
+        task=task,
     )
 
 

@@ -98,12 +98,12 @@ def encode(
         if raw.dtype.kind not in "fUSO":
             raise DataError(f"{where} is of type {raw.dtype}. Give texts, whole numbers, truth values or numbers.")
     try:
-        values = [_plain(each) for each in raw]
+        values = [plain_value(each) for each in raw]
     except UnicodeDecodeError as error:
         raise DataError(
             f"{where} holds {error.object!r:.60}, which is not UTF-8. Decode the classes to texts."
         ) from None
-    missing = [i + 1 for i, each in enumerate(values) if _is_missing(each)]
+    missing = [i + 1 for i, each in enumerate(values) if is_missing(each)]
     if missing:
         raise DataError(
             f"{where} is missing (empty, NaN or infinite) in {len(missing)} of {len(values)} rows; counted "
@@ -123,7 +123,8 @@ def encode(
     return np.array([index[each] for each in classes], dtype=np.int64), tuple(labels)
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
+    """Return a cell as a plain Python object: numbers of numpy as Python's, bytes as text."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
@@ -131,7 +132,8 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, str) else value  # str types of numpy and pandas become str
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Return whether a plain cell is empty, NaN, infinite, or a text that stands for what is missing."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(value, float):

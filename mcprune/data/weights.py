@@ -8,6 +8,7 @@ import numpy as np
 from mcprune.data.base import Dataset, check_classes
 from mcprune.data.checks import nearest, some
 from mcprune.data.formats.frames import column_values
+from mcprune.data.tasks import CLASSIFICATION, encode_numbers
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray, FloatArray
 
@@ -83,7 +84,12 @@ def with_weights(dataset: Dataset, values: object) -> Dataset:
         notes.append(f"left out, as they have the sample weight 0: {count:,} of {dataset.n_rows:,} rows")
         dataset = _rows_of(dataset, used)
         weights = weights[used]
-        check_classes(dataset.name, dataset.targets, dataset.labels)
+        if dataset.task != CLASSIFICATION:
+            encode_numbers(
+                dataset.name, dataset.targets, dataset.task, dataset.target_name
+            )  # refuses one number in all rows
+        else:
+            check_classes(dataset.name, dataset.targets, dataset.labels)
     if weights.min() == weights.max():
         notes.append(f"all sample weights are {weights[0]:g}, which is as without weights")
         return replace(dataset, notes=tuple(notes), weights=None)
@@ -96,21 +102,23 @@ def with_weights(dataset: Dataset, values: object) -> Dataset:
 
 def _rows_of(dataset: Dataset, rows: AnyArray) -> Dataset:
     """Return some rows of a data set; classes without a row are gone."""
-    present, targets = np.unique(dataset.targets[rows], return_inverse=True)
     test_rows = dataset.test_rows
     if test_rows is not None:
         is_test = np.zeros(dataset.n_rows, bool)
         is_test[test_rows] = True
         test_rows = np.flatnonzero(is_test[rows])
-    return replace(
+    dataset = replace(
         dataset,
         features=dataset.features[rows],
-        targets=targets.astype(np.int64),
-        labels=tuple(dataset.labels[label] for label in present),
+        targets=dataset.targets[rows],
         test_rows=test_rows,
         entities=None if dataset.entities is None else dataset.entities[rows],
         times=None if dataset.times is None else dataset.times[rows],
     )
+    if dataset.task != CLASSIFICATION:
+        return dataset
+    present, targets = np.unique(dataset.targets, return_inverse=True)
+    return replace(dataset, targets=targets.astype(np.int64), labels=tuple(dataset.labels[label] for label in present))
 
 
 def weight_column(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mcprune.data.columns import row_numbers
 from mcprune.data.doubts import doubtful_columns
-from mcprune.types import FloatArray, IntArray
+from mcprune.types import AnyArray, FloatArray
 
 # By kind of doubt: what named columns do, and what to do with them.
 DOUBTS = {
@@ -18,14 +18,14 @@ DOUBTS = {
 }
 
 
-def warn_of_doubts(names: Sequence[str], X: FloatArray, targets: IntArray, mentioned: Sequence[int | str]) -> None:
+def warn_of_doubts(names: Sequence[str], X: FloatArray, targets: AnyArray, mentioned: Sequence[int | str]) -> None:
     """Warn of each kind of doubtful columns once.
 
     Parameters
     ----------
     names : sequence of str, length N
     X : ndarray, shape (rows, N)
-    targets : ndarray of int64, shape (rows,)
+    targets : ndarray of int64, shape (rows,), or of float64, shape (rows, T)
     mentioned : sequence of int or str
         Columns that the parameters name, by place (a number) or name (a text, or its place): nobody overlooks these.
     """

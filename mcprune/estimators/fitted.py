@@ -1,4 +1,4 @@
-"""Evaluate masks with any classifier that has scikit-learn's `fit` and `predict`.
+"""Evaluate masks with any classifier or regressor that has scikit-learn's `fit` and `predict`.
 
 `refit` fits a clone on the kept columns for every candidate and so measures what the classifier can do with them. `mask` fits
 once on all columns and sets the dropped ones to their mean: one prediction serves many candidates, but correlated columns, which
@@ -7,6 +7,7 @@ can replace each other, get too low a value. Both evaluate on rows that were not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 
 import numpy as np
@@ -21,7 +22,7 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.objectives.base import Objective, losses_of
 from mcprune.sites.gates import GatedModel
-from mcprune.types import BoolArray, FloatArray, IntArray
+from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 SMALLEST = 1e-12  # least probability whose logarithm is taken
 STACKED_VALUES = 1 << 23  # most numbers in the stacked rows of one prediction
@@ -46,7 +47,7 @@ def takes_weights(estimator: ClassifierMixin) -> bool:
 
 
 def fitted(
-    estimator: ClassifierMixin, features: FloatArray, targets: IntArray, weights: FloatArray | None
+    estimator: ClassifierMixin, features: FloatArray, targets: AnyArray, weights: FloatArray | None
 ) -> ClassifierMixin:
     """Return a fitted clone.
 
@@ -60,6 +61,26 @@ def fitted(
         return copy.fit(features, targets) if weights is None else copy.fit(features, targets, sample_weight=weights)
     except Exception as error:  # the user's own
         raise _fault(estimator, f"on rows of shape {features.shape}", error) from error
+
+
+def number_outputs(estimator: ClassifierMixin, features: FloatArray, link: str) -> FloatArray:
+    """Return predicted numbers (rows, T) as outputs of a network with this link: see `TargetScaler`.
+
+    Raises
+    ------
+    ModelError
+        The estimator raises.
+    """
+    try:
+        numbers = np.asarray(estimator.predict(features), np.float64).reshape(len(features), -1)
+    except Exception as error:  # the user's own
+        raise _fault(estimator, f"predicting rows of shape {features.shape}", error) from error
+    if link == "log":
+        return np.log(np.maximum(numbers, SMALLEST))
+    if link == "logit":
+        share = np.clip(numbers, SMALLEST, 1.0 - 1e-9)
+        return np.asarray(np.log(share / (1.0 - share)))
+    return numbers
 
 
 def outputs(estimator: ClassifierMixin, features: FloatArray, classes: int) -> FloatArray:
@@ -93,19 +114,25 @@ def _fault(estimator: ClassifierMixin, where: str, error: Exception) -> ModelErr
     message = (str(error).splitlines() or [""])[0]
     return ModelError(
         f"estimator={type(estimator).__name__} raised {type(error).__name__} {where}: {message}. "
-        "Use a classifier that can be fitted on any subset of the columns."
+        "Use one that can be fitted on any subset of the columns."
     )
 
 
 def _refitted(
     estimator: ClassifierMixin,
-    parts: tuple[FloatArray, IntArray, FloatArray | None, FloatArray],
+    parts: tuple[FloatArray, AnyArray, FloatArray | None, FloatArray],
     kept: IntArray,
     classes: int,
+    link: str | None,
 ) -> FloatArray:
     x_fit, y_fit, weights, x_eval = parts
     one = fitted(estimator, x_fit[:, kept], y_fit, weights)
-    return outputs(one, x_eval[:, kept], classes)
+    return _said(one, x_eval[:, kept], classes, link)
+
+
+def _said(estimator: ClassifierMixin, features: FloatArray, classes: int, link: str | None) -> FloatArray:
+    """Return the outputs of classes, or where there is a link those of numbers."""
+    return outputs(estimator, features, classes) if link is None else number_outputs(estimator, features, link)
 
 
 class FittedEvaluator:
@@ -113,15 +140,17 @@ class FittedEvaluator:
 
     Parameters
     ----------
-    estimator : a scikit-learn classifier
+    estimator : a scikit-learn classifier or regressor
     objective : Objective
         Started on the evaluation rows.
     fit, evaluation : (features, targets, weights)
-        Rows for fitting and for evaluation: float64 (rows, N), class indices, weights or None.
+        Rows for fitting and for evaluation: float64 (rows, N), class indices or scaled numbers (rows, T), weights or None.
     classes : int
     way : 'refit' or 'mask'
     n_jobs : int or None
         Number of joblib processes that fit the candidates of a batch, for `refit`.
+    link : str or None
+        Of numbers, see `mcprune.data.tasks.TargetScaler`; None of classes.
     """
 
     name = "estimator"
@@ -131,14 +160,18 @@ class FittedEvaluator:
         self,
         estimator: ClassifierMixin,
         objective: Objective,
-        fit: tuple[FloatArray, IntArray, FloatArray | None],
-        evaluation: tuple[FloatArray, IntArray, FloatArray | None],
+        fit: tuple[FloatArray, AnyArray, FloatArray | None],
+        evaluation: tuple[FloatArray, AnyArray, FloatArray | None],
         *,
         classes: int,
         way: str = "refit",
         n_jobs: int | None = None,
+        link: str | None = None,
     ) -> None:
         self.estimator, self.objective, self.classes, self.way = estimator, objective, classes, way
+        self._link = link
+        if link is not None and fit[1].shape[1] == 1:  # regressors take (rows,)
+            fit = (fit[0], fit[1][:, 0], fit[2])
         self._fit, self._evaluation = fit, evaluation
         self.targets = torch.from_numpy(evaluation[1])
         self._known: dict[bytes, float] = {}
@@ -187,7 +220,7 @@ class FittedEvaluator:
         self.position = position
 
     def values(self, masks: BoolArray) -> FloatArray:
-        """Return the objective of each mask (K, N); a mask without a column predicts the class frequencies."""
+        """Return the objective of each mask (K, N); a mask without a column predicts the class frequencies, or the mean."""
         keys = [mask.tobytes() for mask in masks]
         new = {key: mask for key, mask in zip(keys, masks, strict=True) if key not in self._known}
         if new:
@@ -203,7 +236,7 @@ class FittedEvaluator:
     def _refits(self, masks: BoolArray) -> list[FloatArray]:
         parts = (*self._fit, self._evaluation[0])
         kept = [np.flatnonzero(mask) for mask in masks]
-        tasks = [delayed(_refitted)(self.estimator, parts, one, self.classes) for one in kept if one.size]
+        tasks = [delayed(_refitted)(self.estimator, parts, one, self.classes, self._link) for one in kept if one.size]
         logits = iter(self._pool(tasks))
         return [next(logits) if one.size else self._shares() for one in kept]
 
@@ -214,10 +247,49 @@ class FittedEvaluator:
         for first in range(0, len(masks), chunk):
             part = masks[first : first + chunk]
             stacked = np.where(part[:, None], self._evaluation[0], self._mean).reshape(len(part) * rows, columns)
-            out.extend(outputs(self._whole, stacked, self.classes).reshape(len(part), rows, self.classes))
+            said = _said(self._whole, stacked, self.classes, self._link)
+            out.extend(said.reshape(len(part), rows, said.shape[1]))
         return out
 
     def _shares(self) -> FloatArray:
+        if self._link is not None:
+            mean = np.atleast_1d(np.average(self._fit[1], axis=0, weights=self._fit[2]))
+            mean = np.log(np.maximum(mean, SMALLEST)) if self._link == "log" else mean
+            return np.repeat(mean[None], len(self._evaluation[1]), axis=0)
         counts = np.bincount(self._fit[1], weights=self._fit[2], minlength=self.classes)
         logs = np.log(np.clip(counts / counts.sum(), SMALLEST, 1.0))
         return np.repeat(logs[None], len(self._evaluation[1]), axis=0)
+
+
+class FoldedEstimator(FittedEvaluator):
+    """Evaluator of one chain's hard masks on several folds: a value is the mean over the folds.
+
+    Parameters
+    ----------
+    parts : sequence of FittedEvaluator
+        One for each fold, with an objective of its own.
+    """
+
+    def __init__(self, parts: Sequence[FittedEvaluator]) -> None:
+        self.parts = tuple(parts)
+        self.objective, self.targets = parts[0].objective, parts[0].targets
+
+    @property
+    def fits(self) -> int:  # type: ignore[override]
+        """Masks that were evaluated, each on every fold."""
+        return max(part.fits for part in self.parts)
+
+    def __enter__(self) -> FoldedEstimator:
+        for part in self.parts:
+            part.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for part in self.parts:
+            part.__exit__(kind, error, trace)
+
+    def values(self, masks: BoolArray) -> FloatArray:
+        """See `FittedEvaluator.values`."""
+        return np.asarray(np.mean([part.values(masks) for part in self.parts], axis=0))

@@ -6,9 +6,12 @@ Both bring the rows into canonical order, so a fit is a function of the weighted
 
 from __future__ import annotations
 
+import json
 import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numba
@@ -17,24 +20,28 @@ import torch
 from torch import nn
 
 from mcprune.config.schema import Config
-from mcprune.data.base import Dataset
+from mcprune.data.base import Dataset, names_of_targets
 from mcprune.data.checks import as_features
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.targets import Label
+from mcprune.data.tasks import CLASSIFICATION
 from mcprune.errors import ConfigError
 from mcprune.path.call import solve, split_levels
 from mcprune.path.levels import AUTO
 from mcprune.path.store import PathRequest, PathStore
 from mcprune.problem import Options, problem_and_rest
+from mcprune.report.screens.choose import progress_screen
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.retrain import Refit
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.loop import search_planned
+from mcprune.session.loop import make_search, start_event
 from mcprune.session.shadows.outcome import check_and_compete
+from mcprune.session.steering.callbacks import Callbacks
 from mcprune.storage.events import ErrorRate
 from mcprune.storage.path_curve import Curve
-from mcprune.types import BoolArray, FloatArray, IntArray
+from mcprune.training.folds import Folds
+from mcprune.types import AnyArray, BoolArray, FloatArray
 
 # Whole weights are repeated rows while these are not more than so many, or so many times the rows.
 REPEATED, REPEATED_TIMES = 100_000, 8
@@ -49,17 +56,17 @@ class WeightedRows(NamedTuple):
     """Rows of a fit; weights are above 0, and None where all rows count alike."""
 
     features: FloatArray  # (rows, N)
-    targets: IntArray  # (rows,) class indices
+    targets: AnyArray  # (rows,) class indices, or (rows, T) numbers
     weights: FloatArray | None  # (rows,)
 
 
-def weighted_rows(features: FloatArray, targets: IntArray, weights: FloatArray) -> WeightedRows:
+def weighted_rows(features: FloatArray, targets: AnyArray, weights: FloatArray) -> WeightedRows:
     """Return the rows of positive weight: repeated by whole weights, or with equal rows merged under other weights.
 
     Parameters
     ----------
     features : ndarray of float, shape (rows, N), finite
-    targets : ndarray of int64, shape (rows,)
+    targets : ndarray of int64, shape (rows,), or of float64, shape (rows, T)
     weights : ndarray of float64, shape (rows,), not negative, some above 0
     """
     used = weights > 0
@@ -68,7 +75,7 @@ def weighted_rows(features: FloatArray, targets: IntArray, weights: FloatArray) 
         return WeightedRows(features, targets, None)
     if _is_whole(weights) and weights.sum() <= max(REPEATED, REPEATED_TIMES * len(weights)):
         times = weights.astype(np.int64)
-        return WeightedRows(features.repeat(times, axis=0), targets.repeat(times), None)
+        return WeightedRows(features.repeat(times, axis=0), targets.repeat(times, axis=0), None)
     return merged(features, targets, weights)
 
 
@@ -76,11 +83,12 @@ def _is_whole(weights: FloatArray) -> bool:
     return bool((weights == np.rint(weights)).all())
 
 
-def merged(features: FloatArray, targets: IntArray, weights: FloatArray) -> WeightedRows:
+def merged(features: FloatArray, targets: AnyArray, weights: FloatArray) -> WeightedRows:
     """Return the rows sorted, equal ones of one class merged into one with the sum of their weights."""
-    table = np.empty((len(targets), features.shape[1] + 1))
-    table[:, 0] = targets
-    table[:, 1:] = features
+    width = targets.size // len(targets)
+    table = np.empty((len(targets), features.shape[1] + width))
+    table[:, :width] = targets.reshape(len(targets), width)
+    table[:, width:] = features
     table += 0.0  # -0 and 0 are one value
     # Bytes compare much faster than columns; any order serves as long as it is one.
     keys = table.view(np.dtype((np.void, table.strides[0])))[:, 0]
@@ -92,11 +100,12 @@ def merged(features: FloatArray, targets: IntArray, weights: FloatArray) -> Weig
     total = np.array([math.fsum(part) for part in np.split(weights, starts[1:])])
     table = table[starts]
     unequal = total if total.min() < total.max() else None
-    return WeightedRows(np.ascontiguousarray(table[:, 1:]), table[:, 0].astype(np.int64), unequal)
+    answers = np.ascontiguousarray(table[:, :width]) if targets.ndim == 2 else table[:, 0].astype(np.int64)
+    return WeightedRows(np.ascontiguousarray(table[:, width:]), answers, unequal)
 
 
 def rows_of_fit(
-    estimator: object, X: FloatArray, targets: IntArray, weights: FloatArray, *, is_weighted: bool
+    estimator: object, X: FloatArray, targets: AnyArray, weights: FloatArray, *, is_weighted: bool
 ) -> WeightedRows:
     """Return the rows of positive weight as the network takes them, or an estimator in its place.
 
@@ -120,13 +129,25 @@ def rows_of_fit(
         )
     # Whole weights are repeated rows.
     times = rows.weights.astype(np.int64)
-    return WeightedRows(rows.features.repeat(times, axis=0), rows.targets.repeat(times), None)
+    return WeightedRows(rows.features.repeat(times, axis=0), rows.targets.repeat(times, axis=0), None)
 
 
-def dataset_of_rows(rows: WeightedRows, labels: Sequence[Label], names: Sequence[str]) -> Dataset:
+def dataset_of_rows(
+    rows: WeightedRows, labels: Sequence[Label], names: Sequence[str], task: str = CLASSIFICATION
+) -> Dataset:
     """Return the rows of a fit as a data set."""
     features = as_features(FROM_PYTHON, rows.features, names)
-    return Dataset(FROM_PYTHON, features, rows.targets, tuple(labels), tuple(names), weights=rows.weights)
+    targets = names_of_targets(rows.targets.shape[1], None) if task != CLASSIFICATION else ()
+    return Dataset(
+        FROM_PYTHON,
+        features,
+        rows.targets,
+        tuple(labels),
+        tuple(names),
+        weights=rows.weights,
+        task=task,
+        target_names=targets,
+    )
 
 
 def config_of(dataset: Dataset, settings: Options, options: Options) -> Config:
@@ -155,11 +176,17 @@ def config_of(dataset: Dataset, settings: Options, options: Options) -> Config:
 
 
 def search_mask(
-    config: Config, dataset: Dataset, function: Callable[..., object] | None = None
-) -> tuple[Plan, BoolArray, ErrorRate | None]:
-    """Return the plan and the mask of a search; torch's and numba's threads are as they were afterwards.
+    config: Config,
+    dataset: Dataset,
+    function: Callable[..., object] | None = None,
+    *,
+    folds: Folds | None = None,
+    is_shown: bool = False,
+) -> tuple[Plan, BoolArray, FloatArray, ErrorRate | None]:
+    """Return the plan, the mask and the weights (N,) of a search; torch's and numba's threads are as they were afterwards.
 
-    With `fdr` there is no search: the mask holds the columns that beat their shadows, possibly none, and the outcome comes third.
+    With `fdr` there is no search: the mask holds the columns that beat their shadows, possibly none, and the outcome comes last.
+    `folds` name rows of the data set; with `is_shown` the progress is on standard error.
 
     Raises
     ------
@@ -171,20 +198,33 @@ def search_mask(
     try:
         if config.false_discovery_rate() is not None:
             return _columns_by_rate(config, dataset, function)
-        plan = make_plan(config, dataset, function=function)
-        plan, mask, _ = search_planned(config, plan, Interrupt(), began)
+        search = make_search(config, make_plan(config, dataset, function=function, folds=folds), began)
+        with progress_screen(is_shown) as screen:
+            for _ in Callbacks([screen]).watch(chain([start_event(search, None)], search.run(Interrupt(), began))):
+                pass
+        mask, _ = search.harden()
     finally:
         torch.set_num_threads(threads)
         numba.set_num_threads(kernels)
-    return plan, mask, None
+    return search.plan, mask, search.position().copy(), None
 
 
 def _columns_by_rate(
     config: Config, dataset: Dataset, function: Callable[..., object] | None
-) -> tuple[Plan, BoolArray, ErrorRate]:
+) -> tuple[Plan, BoolArray, FloatArray, ErrorRate]:
     outcome = check_and_compete(config, dataset)
     plan = make_plan(config.replace(fdr=None, keep=max(1, len(outcome.indices))), dataset, function=function)
-    return plan, np.isin(np.arange(dataset.n_inputs), outcome.indices), outcome
+    scores = np.zeros(dataset.n_inputs)
+    for column in outcome.columns:
+        scores[column.index] = column.statistic
+    return plan, np.isin(np.arange(dataset.n_inputs), outcome.indices), scores, outcome
+
+
+def mask_file(mask: BoolArray) -> str:
+    """Return the path of a new temporary file of a mask, from which a search can start."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False, encoding="utf-8") as file:
+        json.dump({"n_sites": mask.size, "indices": np.flatnonzero(mask).tolist()}, file)
+    return file.name
 
 
 def search_auto(

@@ -1,4 +1,4 @@
-"""The chain around any scikit-learn classifier: no torch model is trained, the evaluator fits and judges."""
+"""The chain around any scikit-learn classifier or regressor: no torch model is trained, the evaluator fits and judges."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from mcprune.config.resolve import Resolved
 from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
 from mcprune.data.targets import Label
+from mcprune.data.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
 from mcprune.errors import ConfigError
-from mcprune.estimators.fitted import WAYS, FittedEvaluator, seeded
+from mcprune.estimators.fitted import WAYS, FittedEvaluator, FoldedEstimator, seeded
 from mcprune.estimators.fitting import WeightedRows
 from mcprune.methods.base import Batch
 from mcprune.methods.columns import without_constants
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.objectives.base import Rows as ObjectiveRows
-from mcprune.objectives.named import make_objective
+from mcprune.objectives.named import make_loss, make_objective
+from mcprune.objectives.specs import objective_of_task
 from mcprune.session.build.budget import check_count, make_space
 from mcprune.session.build.markov import budget_over_time, move_plan
 from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.named_sites import fixed_sites
 from mcprune.sites.site_map import SiteGroup, SiteMap
-from mcprune.training.folds import split_rows
+from mcprune.training.folds import Folds, split_rows
 from mcprune.training.metrics import coded_groups
-from mcprune.types import BoolArray
+from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Blocks of a search, and its decisions in exchanges that there are at n: each mask is fitted once, however often it comes up.
 BLOCKS, EXCHANGES, FEWEST, MOST = 24, 3, 192, 4_800
@@ -44,11 +46,14 @@ def search_estimator(
     *,
     way: str = "refit",
     n_jobs: int | None = None,
-) -> tuple[BoolArray, int]:
-    """Return the mask of exactly `config.problem.keep` columns, and how many masks were judged.
+    task: str = CLASSIFICATION,
+    folds: Folds | None = None,
+) -> tuple[BoolArray, FloatArray, int]:
+    """Return the mask of exactly `config.problem.keep` columns, the chain's weights (N,), and how many masks were judged.
 
-    `labels` and `names` are those of classes and columns.
-    The objective is that of the estimator on `config.chain.eval_fraction` of the rows, on which it is never fitted.
+    `labels` and `names` are those of classes and columns; numbers are standardised before the estimator gets them.
+    The objective is that of the estimator on `config.chain.eval_fraction` of the rows, on which it is never fitted; with `folds` its
+    mean over the folds.
 
     Raises
     ------
@@ -67,18 +72,15 @@ def search_estimator(
     if not isinstance(config.problem.keep, int):
         raise ConfigError(f"keep={config.problem.keep!r}, but a number of columns is needed; give keep one number")
     sites, keep = rows.features.shape[1], config.problem.keep
-    folds = split_rows(
-        rows.targets,
-        "held-out",
-        fraction=config.chain.eval_fraction,
-        folds=1,
-        seed=config.runtime.seed,
-    )
-    (fit,), (judge,) = folds
-    parts = [
-        (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])
-        for part in (fit, judge)
-    ]
+    if folds is None:
+        fraction, seed = config.chain.eval_fraction, config.runtime.seed
+        folds = split_rows(rows.targets, "held-out", fraction=fraction, folds=1, seed=seed)
+    text = objective if callable(objective) else objective_of_task(objective, task)
+    units: TargetScaler | None = None
+    if task != CLASSIFICATION:
+        link = "identity" if callable(text) else make_loss(text, task).link
+        units = fit_target_scaler(rows.targets, rows.weights, task, link)
+        rows = rows._replace(targets=units.apply(rows.targets))
     columns = SiteMap((SiteGroup("inputs", "", 0, sites),))
     fixed = fixed_sites(config.problem.must_keep, config.problem.must_drop, names)
     space = make_space(columns, Budget((CountBudget("sites", (0,), keep),)), fixed)
@@ -87,7 +89,7 @@ def search_estimator(
     exchanges = chosen * (free - chosen)
     blocks = BLOCKS if config.train.epochs is None else config.train.epochs
     decisions = min(MOST, max(FEWEST, EXCHANGES * exchanges)) // blocks
-    chain = Resolved.of(config, Facts.of_columns(len(fit), sites, keep)).chain
+    chain = Resolved.of(config, Facts.of_columns(len(folds.training[0]), sites, keep)).chain
     if config.chain.decisions is not None:
         decisions = chain.decisions
     if chain.temperature.unit:
@@ -112,15 +114,33 @@ def search_estimator(
         learned=chain.is_informed,
         by_rank=chain.is_by_rank,
     )
-    judged = make_objective(objective, labels, names, is_weighted=rows.weights is not None)
-    groups = coded_groups(judged, rows.features)
-    of_judging = [None if one is None else torch.from_numpy(one[judge]) for one in (rows.weights, groups)]
-    judged.begin(ObjectiveRows(*of_judging))
-    with FittedEvaluator(
-        seeded(estimator, config.runtime.seed), judged, parts[0], parts[1], classes=len(labels), way=way, n_jobs=n_jobs
-    ) as evaluator:
+    is_weighted = rows.weights is not None
+
+    def part(fit: IntArray, judge: IntArray) -> FittedEvaluator:
+        judged = make_objective(text, labels, names, is_weighted=is_weighted, units=units)
+        groups = coded_groups(judged, rows.features)
+        judged.begin(
+            ObjectiveRows(*(None if one is None else torch.from_numpy(one[judge]) for one in (rows.weights, groups)))
+        )
+        fitting, judging = (
+            (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])
+            for part in (fit, judge)
+        )
+        return FittedEvaluator(
+            seeded(estimator, config.runtime.seed),
+            judged,
+            fitting,
+            judging,
+            classes=len(labels),
+            way=way,
+            n_jobs=n_jobs,
+            link=None if units is None else units.link,
+        )
+
+    parts = [part(fit, judge) for fit, judge in zip(*folds, strict=True)]
+    with FoldedEstimator(parts) if len(parts) > 1 else parts[0] as evaluator:
         # It is its own canonical evaluator: no decision is settled by another.
-        bound = judged.lower_bound
+        bound = evaluator.objective.lower_bound
         markov = Markov(space, settings, evaluator, evaluator, bound)  # type: ignore[arg-type]
         batch = Batch(torch.empty(0), evaluator.targets)  # the evaluator has the rows
         state = markov.init()
@@ -128,4 +148,5 @@ def search_estimator(
             for block in range(blocks):
                 state, _ = markov.step(state, batch, (block + 1) / blocks)
         state, mask = markov.finish(state, batch)
-        return without_constants(np.asarray(mask), markov.position(state), space, rows.features), evaluator.fits
+        scores = markov.position(state).copy()
+        return without_constants(np.asarray(mask), scores, space, rows.features), scores, evaluator.fits

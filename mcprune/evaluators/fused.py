@@ -22,6 +22,17 @@ from mcprune.evaluators import mlp_kernels
 from mcprune.evaluators.base import gates_of
 from mcprune.objectives.base import Objective
 from mcprune.objectives.classification import CrossEntropy
+from mcprune.objectives.losses import (
+    Absolute,
+    BinaryCrossEntropy,
+    Huber,
+    MeanLoss,
+    Poisson,
+    Quantile,
+    RowLoss,
+    Squared,
+    loss_of,
+)
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray
 
@@ -65,7 +76,38 @@ def cross_entropy(objective: Objective) -> CrossEntropy:
     return objective
 
 
-def row_shares(objective: CrossEntropy, rows: int, padded: int) -> FloatArray:
+# The losses of numbers by their codes in the kernels.
+LOSSES: dict[type, int] = {
+    Squared: mlp_kernels.SQUARED,
+    Absolute: mlp_kernels.ABSOLUTE,
+    Huber: mlp_kernels.HUBER,
+    Quantile: mlp_kernels.QUANTILE,
+    Poisson: mlp_kernels.POISSON,
+    BinaryCrossEntropy: mlp_kernels.BINARY,
+}
+
+
+def row_loss_of(objective: Objective) -> tuple[CrossEntropy | MeanLoss, RowLoss]:
+    """Return the objective, which must be the mean of a loss of rows that the kernels know, and that loss.
+
+    Raises
+    ------
+    ModelError
+        It is another one.
+    """
+    loss = loss_of(objective)
+    if not isinstance(objective, CrossEntropy | MeanLoss) or loss is None:
+        raise ModelError(f"it supports cross-entropy and losses of numbers only, not {objective.name!r}")
+    return objective, loss
+
+
+def loss_rule(loss: RowLoss) -> mlp_kernels.LossRule:
+    """Return the code of a loss in the kernels, and its number."""
+    number = loss.delta if isinstance(loss, Huber) else loss.level if isinstance(loss, Quantile) else 0.0
+    return LOSSES.get(type(loss), mlp_kernels.CROSS_ENTROPY), np.float32(number)
+
+
+def row_shares(objective: CrossEntropy | MeanLoss, rows: int, padded: int) -> FloatArray:
     """Return the weights of the batch's rows (padded,), of mean 1 over the rows and 0 behind them; empty where all count alike."""
     if objective.weights is None:
         return np.empty(0)
@@ -146,13 +188,13 @@ class Cache(NamedTuple):
 
 
 class FusedEvaluator:
-    """Low-rank updates on a multilayer perceptron under (weighted) mean cross-entropy, on the CPU; dense moves by folded products.
+    """Low-rank updates on a multilayer perceptron under the (weighted) mean of a loss of rows, on the CPU; dense moves by folded products.
 
     Parameters
     ----------
     gated : GatedModel
     objective : Objective
-        Only mean cross-entropy.
+        The mean cross-entropy, or the mean of another loss of rows.
     early_reject : float, optional
         Probability of rejecting a candidate early that the whole batch would accept. The batch is evaluated in parts, and a
         candidate whose loss so far is significantly above its limit is rejected (a normal test, with a Bonferroni correction for
@@ -181,7 +223,8 @@ class FusedEvaluator:
     def __init__(
         self, gated: GatedModel, objective: Objective, *, early_reject: float | None = None, sorts_rows: bool = True
     ) -> None:
-        self.objective = cross_entropy(objective)
+        self.objective, self.row_loss = row_loss_of(objective)
+        self._rule = loss_rule(self.row_loss)
         if gated.sites.channels:
             raise ModelError("channels are sites, and it does not support convolutions")
         self.layers, self.code = linear_chain(gated.model)
@@ -224,7 +267,13 @@ class FusedEvaluator:
             self._ordered = features
             self.features, self.pitch = self._columns()
         order = slice(None) if self._order is None else self._order
-        self.labels[: self.rows] = targets.numpy()[order]
+        self.goals = np.empty(0, np.float32)
+        if targets.dim() == 1:
+            self.labels[: self.rows] = targets.numpy()[order]
+        else:
+            goals = np.zeros((targets.shape[1], len(self.labels)), np.float32)
+            goals[:, : self.rows] = targets.numpy()[order].T
+            self.goals = goals.ravel()
         if self.shares.size:
             self.shares[: self.rows] = self.shares[: self.rows][order]
         parts = () if self.early_reject is None else LOOKS
@@ -308,7 +357,7 @@ class FusedEvaluator:
         cache = self.replicas[replica]
         return [
             self.features, self.pitch, self.rows, self.labels, cache.pre, self.net, self.shapes, cache.base, self.shares,
-            cache.gates, cache.first_gates, self.level, self.local, size, sites, changed, self.code, *rest,
+            self.goals, self._rule, cache.gates, cache.first_gates, self.level, self.local, size, sites, changed, self.code, *rest,
         ]  # fmt: skip
 
     def _lay_out(self) -> None:
@@ -359,7 +408,7 @@ class FusedEvaluator:
                 weight = weight[:, alive] * factor[alive] if is_sparse else weight * factor
             out.append(functional.linear(signal, weight, layer.bias))
             signal = ACTIVATIONS[self.code](out[-1] * torch.from_numpy(stages[number, : layer.out_features]))
-        losses = functional.cross_entropy(out[-1], self._targets, reduction="none").numpy()
+        losses = self.row_loss.rows(out[-1], self._targets).numpy()
         if self._order is not None:
             rows = torch.from_numpy(self._order)
             out, losses = [one[rows] for one in out], losses[self._order]

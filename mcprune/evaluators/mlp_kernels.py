@@ -41,6 +41,9 @@ from mcprune.evaluators.simd_rows import (
 from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray, UInt8Array
 
 RELU, TANH, SIGMOID, SOFTPLUS = 0, 1, 2, 3
+# Losses of rows: cross-entropy of classes, and those of numbers.
+CROSS_ENTROPY, SQUARED, ABSOLUTE, HUBER, QUANTILE, POISSON, BINARY = 0, 1, 2, 3, 4, 5, 6
+LossRule = tuple[int, np.float32]  # code of a loss, and its number
 # Columns of `shapes` (layers, 7): offsets of the weights, the bias and the outputs in their vectors, and their sides.
 WEIGHTS, INPUTS, OUTPUTS, BIAS, PRE, PRE_ROWS, PRE_COLUMNS = range(7)
 BLOCK = 16  # rows that go through the layers together
@@ -62,6 +65,27 @@ def activation(value: np.float32, code: int) -> np.float32:
     if code == SIGMOID:
         return np.float32(one / (one + np.exp(-value)))
     return np.float32(max(value, np.float32(0.0)) + np.log(one + np.exp(-abs(value))))
+
+
+@contracted_inline
+def number_loss(value: np.float32, goal: np.float32, rule: LossRule) -> np.float32:
+    """Return the loss of one output against a number: that of `mcprune.objectives.losses`, by its code."""
+    kind, number = rule
+    zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+    away = np.float32(value - goal)
+    if kind == SQUARED:
+        return np.float32(away * away)
+    if kind == ABSOLUTE:
+        return np.float32(abs(away))
+    if kind == HUBER:
+        near = min(np.float32(abs(away)), number)
+        return np.float32(near * (np.float32(abs(away)) - half * near))
+    if kind == QUANTILE:
+        return np.float32(max(-number * away, (one - number) * away))
+    if kind == POISSON:
+        own = np.float32(goal * np.log(goal)) if goal > zero else zero
+        return np.float32(np.exp(value) - goal * value + own - goal)
+    return np.float32(max(value, zero) - goal * value + np.log(one + np.exp(-np.float32(abs(value)))))
 
 
 @contracted_inline
@@ -374,7 +398,8 @@ def _add_up(values: Float32Array, shares: FloatArray, start: int, whole: int, ta
 @contracted_kernel
 def _through_part(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, goals: Float32Array, rule: LossRule,
+    gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, lowest: int, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool,
     limit: float, now: float, looks: IntArray, quantile: float, start: int, tally: FloatArray,
 ) -> tuple[float, int]:  # fmt: skip
@@ -452,7 +477,15 @@ def _through_part(
                     for c in range(classes):
                         for q in range(16):
                             logit_rows[c, first + q] = logits[16 * c + q]
-            entropies(logits, classes, targets, first, moved, before, mine)
+            if rule[0] == CROSS_ENTROPY:
+                entropies(logits, classes, targets, first, moved, before, mine)
+            else:
+                for q in range(first, first + 16):
+                    at = start + (rows[q] if is_picked else q)
+                    value = np.float32(0.0)
+                    for c in range(classes):
+                        value += number_loss(logits[16 * c + q - first], goals[c * base.shape[0] + at], rule)
+                    mine[q] = value / np.float32(classes) if moved[q] else before[q]
         else:
             mine[first : first + 16] = own_base[first : first + 16]
         if is_bounded:
@@ -512,7 +545,8 @@ def _put_back(
 @contracted_kernel
 def _through_layers(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, goals: Float32Array, rule: LossRule,
+    gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, lowest: int, size: int, sites: IntArray, changed: Float32Array, code: int, settling: bool,
     limit: float, now: float, looks: IntArray, quantile: float,
 ) -> tuple[float, int]:  # fmt: skip
@@ -577,8 +611,15 @@ def _through_layers(
             block, other = other, block
         for q in range(part):
             b = rows[first + q]
-            top, total = sum_exp(block, q, shapes[layers - 1, OUTPUTS])
-            value = np.log(total) + top - block[q, labels[b]]
+            if rule[0] == CROSS_ENTROPY:
+                top, total = sum_exp(block, q, shapes[layers - 1, OUTPUTS])
+                value = np.log(total) + top - block[q, labels[b]]
+            else:
+                value = np.float32(0.0)
+                outputs = shapes[layers - 1, PRE_ROWS]
+                for c in range(outputs):
+                    value += number_loss(block[q, c], goals[c * base.shape[0] + b], rule)
+                value /= np.float32(outputs)
             change = np.float64(value) - base[b]
             if shares.shape[0] > 0:
                 change *= shares[b]
@@ -613,7 +654,8 @@ def _lowest(level: IntArray, size: int, sites: IntArray, layers: int) -> int:
 @contracted_kernel
 def _settle(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, goals: Float32Array, rule: LossRule,
+    gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, size: int, sites: IntArray, changed: Float32Array, code: int,
 ) -> float:  # fmt: skip
     """Make one move in place and return its mean loss: pre, base, gates and first_gates become those of the new position."""
@@ -621,14 +663,14 @@ def _settle(
     lowest = _lowest(level, size, sites, shapes.shape[0])
     if lowest < shapes.shape[0] - 2:
         return _through_layers(
-            features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, lowest,
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates, first_gates, level, local, lowest,
             size, sites, changed, code, True, np.inf, 0.0, looks, 0.0,
         )[0]  # fmt: skip
     tally = np.zeros(TALLY)
     loss = 0.0
     for start in range(0, total_rows, PART):
         loss, _ = _through_part(
-            features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, lowest,
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates, first_gates, level, local, lowest,
             size, sites, changed, code, True, np.inf, 0.0, looks, 0.0, start, tally,
         )  # fmt: skip
     for m in range(size):
@@ -643,7 +685,8 @@ def _settle(
 @contracted_kernel
 def _evaluate_some(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, goals: Float32Array, rule: LossRule,
+    gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, limits: FloatArray,
     now: float, looks: IntArray, quantile: float, offset: int, stride: int, out: FloatArray, seen: IntArray,
 ) -> None:  # fmt: skip
@@ -656,7 +699,7 @@ def _evaluate_some(
         lowest[k] = _lowest(level, size[k], sites[k], layers)
         if size[k] > 0 and lowest[k] < layers - 2:
             out[k], seen[k] = _through_layers(
-                features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates.copy(), first_gates, level, local,
+                features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates.copy(), first_gates, level, local,
                 lowest[k], size[k], sites[k], changed[k], code, False, limits[k], now, looks, quantile,
             )  # fmt: skip
         elif size[k] > 0:
@@ -674,7 +717,7 @@ def _evaluate_some(
         for k in range(offset, size.shape[0], stride):
             if size[k] > 0 and seen[k] == 0:
                 loss, rows = _through_part(
-                    features, pitch, total_rows, labels, pre, net, shapes, base, shares, own_gates, first_gates, level,
+                    features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, own_gates, first_gates, level,
                     local, lowest[k], size[k], sites[k], changed[k], code, False, limits[k], now, looks, quantile, start,
                     tally[k],
                 )  # fmt: skip
@@ -685,7 +728,8 @@ def _evaluate_some(
 @contracted_kernel
 def evaluate(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, goals: Float32Array, rule: LossRule,
+    gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, settling: bool,
     limits: FloatArray, now: float, looks: IntArray, quantile: float,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
@@ -700,6 +744,8 @@ def evaluate(
     shapes : (layers, 7), offsets and sides of these matrices
     base : (B padded,), current loss of each row
     shares : (B padded,), weights of the rows, of mean 1 over B; empty where all rows count alike
+    goals : (T * B padded,), numbers that are the targets, in place of `labels`; empty where these are classes
+    rule : (code, number), the loss of a row: of Huber's the number is the distance, of a quantile its level
     gates : (layers, widest), gates of the units of each layer, 1 where a unit is no site
     first_gates : (N,), gates of the inputs
     level, local : (S,), level of every site, and its index within the level
@@ -719,14 +765,14 @@ def evaluate(
     seen = np.zeros(size.shape[0], np.int64)
     if not settling:
         _evaluate_some(
-            features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, size, sites,
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates, first_gates, level, local, size, sites,
             changed, code, limits, now, looks, quantile, 0, 1, out, seen,
         )  # fmt: skip
         return out, seen
     for k in range(size.shape[0]):
         if size[k] > 0:
             out[k] = _settle(
-                features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local,
+                features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates, first_gates, level, local,
                 size[k], sites[k], changed[k], code,
             )  # fmt: skip
             seen[k] = total_rows
@@ -736,7 +782,8 @@ def evaluate(
 @contracted_parallel_kernel
 def evaluate_parallel(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
-    shapes: IntArray, base: Float32Array, shares: FloatArray, gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, goals: Float32Array, rule: LossRule,
+    gates: Float32Array, first_gates: Float32Array, level: IntArray,
     local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int, limits: FloatArray,
     now: float, looks: IntArray, quantile: float, threads: int,
 ) -> tuple[FloatArray, IntArray]:  # fmt: skip
@@ -746,7 +793,7 @@ def evaluate_parallel(
     offsets = np.arange(threads)  # the variable of the loop is an unsigned number, a type of its own
     for part in numba.prange(threads):
         _evaluate_some(
-            features, pitch, total_rows, labels, pre, net, shapes, base, shares, gates, first_gates, level, local, size, sites,
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates, first_gates, level, local, size, sites,
             changed, code, limits, now, looks, quantile, offsets[part], threads, out, seen,
         )  # fmt: skip
     return out, seen

@@ -237,7 +237,8 @@ def _rows(source: Source, source_rows: str | os.PathLike[str] | AnyArray | None)
                 reason = "the run's data came from Python"
             else:
                 data = load_data(asked.source, reading)
-                fits = data.feature_names == small.feature_names and data.labels == small.labels
+                is_same = (data.labels, data.target_names) == (small.labels, small.target_names)
+                fits = data.feature_names == small.feature_names and is_same
                 if fits:
                     return _of_data(small, data)
                 reason = f"{asked.source!r} is not what it was when the run was made"
@@ -259,7 +260,8 @@ def _of_data(small: PrunedModel, data: Dataset) -> Rows:
     """Return rows of the data, of its test part where it has one, spread over all of them."""
     pool = np.arange(len(data.targets)) if data.test_rows is None else data.test_rows
     chosen = pool[np.linspace(0, len(pool) - 1, min(ROWS, len(pool))).astype(np.int64)]
-    return Rows(_as_floats(small.transform(data.features[chosen])), data.targets[chosen], f"of {data.name}")
+    classes = data.targets[chosen] if data.labels else None
+    return Rows(_as_floats(small.transform(data.features[chosen])), classes, f"of {data.name}")
 
 
 def _as_floats(kept: AnyArray) -> Float32Array:

@@ -148,7 +148,7 @@ def whole_model(
     if description.get("kind") != "custom":
         try:
             whole = build(
-                config.get("model", "mlp"), small.n_inputs, len(small.labels), config["hidden"], config["activation"],
+                config.get("model", "mlp"), small.n_inputs, small.n_outputs, config["hidden"], config["activation"],
                 bias=config.get("bias", True), width=config.get("width") or 1.0, image_shape=small.image_shape,
             )  # fmt: skip
         except (McpruneError, KeyError, TypeError, ValueError) as error:

@@ -192,6 +192,7 @@ def graph(wish: Wish) -> Export:
         "features": list(small.names),
         "columns": small.columns.tolist(),
         "labels": list(small.labels),
+        **({"targets": small.extra["targets"]} if "targets" in small.extra else {}),
         "inputs": "scaled" if wish.scaled else "as in the data",
         **({"scaler": scaler.to_dict()} if wish.scaled else {}),
     }
@@ -211,9 +212,17 @@ def graph(wish: Wish) -> Export:
     scaling = "scaled beforehand" if wish.scaled else "as in the data (the scaling is inside)"
     names = "input 'kept', output 'logits'; " if wish.to == "onnx" else ""
     words = (
-        f"{names}takes float32 (rows, {n}), any number of rows, {scaling}; the features' names and labels are in the file",
+        f"{names}takes float32 (rows, {n}), any number of rows, {scaling}; the features' names and {_answers(small)} are in the file",
     )
     return _export(wish, worst, same, words, seconds)
+
+
+def _answers(small: PrunedModel) -> str:
+    """Return what an output is, in words: of numbers how they are scaled."""
+    if not small.target_names:
+        return "labels"
+    link = {"log": "exp(output)", "logit": "1 / (1 + exp(-output))"}.get(small.extra["targets"]["link"], "output")
+    return f"targets ({link} * scale + shift)"
 
 
 def c_header(wish: Wish) -> Export:
@@ -225,13 +234,13 @@ def c_header(wish: Wish) -> Export:
     net = integer_net(small.model, ready, wish.bits)
     signals = net.quantise(ready)
     integers = net.outputs(signals)
-    text = header(net, scaler, small.names, small.labels, rows)
+    text = header(net, scaler, small.names, small.labels or small.target_names, rows)
     words = [f"weights of {wish.bits} bits, {net.bit_operations():,.0f} bit operations a row"]
     seconds: dict[int, tuple[float, float]] = {}
     if compiler() is None:
         words.append("not compiled: this machine has no cc; mcprune_self_test() of the header checks it elsewhere")
     else:
-        program = compiled(text, rows, len(small.labels))
+        program = compiled(text, rows, small.n_outputs)
         if not ((program.outputs == integers).all() and (program.classes == integers.argmax(axis=1)).all()):
             raise ModelError(
                 "the compiled header gives other integers than numpy; nothing was written. Say so to mcprune's authors"
@@ -258,7 +267,8 @@ def _whole_in_c(wish: Wish) -> float:
         return UNKNOWN
     rows = generator(0, Stream.TRIALS).random((len(wish.rows.raw), width), np.float32)
     scaler = None if wish.scaled else _unscaled(width)
-    labels = wish.source.small.labels
+    small = wish.source.small
+    labels = small.labels or small.target_names
     text = header(integer_net(whole, rows, wish.bits), scaler, (), labels, rows)
     return compiled(text, rows, len(labels)).seconds
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import torch_seed
 from mcprune.training.adam import AdamW
 from mcprune.training.stacked_mlp import StackedMLP
@@ -30,6 +30,7 @@ def train_classifiers(
     weights: FloatArray | None,
     *,
     draw: np.random.Generator,
+    row_loss: RowLoss = CROSS_ENTROPY,
 ) -> None:
     """Train the classifiers of all sets in place.
 
@@ -39,12 +40,13 @@ def train_classifiers(
         Of one shape: those of the folds of the first set, then of the second.
     tables : sequence of ndarray of float32, shape (rows, 2 p)
         The columns of each set, and their shadows.
-    targets : ndarray of int64, shape (rows,)
+    targets : ndarray of int64, shape (rows,), or of float32, shape (rows, T)
     training : sequence of ndarray of int64
         The rows that train each classifier.
     weights : ndarray of float64, shape (rows,), optional
         Rows are drawn in proportion to them.
     draw : Generator
+    row_loss : RowLoss
     """
     features, goals = torch.from_numpy(np.stack(tables)), torch.from_numpy(targets)
     steps = int(np.clip(STEPS_A_ROW * len(targets), LEAST_STEPS, MOST_STEPS))
@@ -65,7 +67,7 @@ def train_classifiers(
                 for units, part in stack.dropouts
             ]
             logits = stack.forward(seen, scales=scales)
-            loss = functional.cross_entropy(logits.flatten(0, 1), goals[batch].flatten(), reduction="sum") / BATCH
+            loss = row_loss.total(logits.flatten(0, 1), goals[batch].flatten(0, 1)) / BATCH
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mcprune.data.tasks import strata_of
+from mcprune.methods import number_scores
 from mcprune.methods.pairs import pair_f
 from mcprune.random import Stream, generator
 from mcprune.sites.space import SearchSpace
@@ -24,7 +26,7 @@ BINS, EDGE = 16, 1e-12
 
 
 def column_scores(
-    name: str, x: Float32Array, y: IntArray, weights: FloatArray | None, *, keep: int, seed: int
+    name: str, x: Float32Array, y: AnyArray, weights: FloatArray | None, *, keep: int, seed: int
 ) -> FloatArray:
     """Return the scores (N,) of all columns, the best highest; constant columns and copies of better ones are behind all others.
 
@@ -34,8 +36,8 @@ def column_scores(
         One of COLUMN_SELECTORS.
     x : ndarray of float32, shape (rows, N)
         Scaled training rows.
-    y : ndarray of int64, shape (rows,)
-        Class indices.
+    y : ndarray of int64, shape (rows,), or of float, shape (rows, T)
+        Class indices, or numbers.
     weights : ndarray, shape (rows,), optional
         Of the rows.
     keep : int
@@ -109,7 +111,7 @@ def _is_constant(x: AnyArray, columns: IntArray, *, only_zeros: bool) -> BoolArr
     return np.asarray(out)
 
 
-def _scores(name: str, x: Float32Array, y: IntArray, weights: FloatArray | None, *, keep: int, seed: int) -> FloatArray:
+def _scores(name: str, x: Float32Array, y: AnyArray, weights: FloatArray | None, *, keep: int, seed: int) -> FloatArray:
     """Return the scores (N,) of all columns as they are."""
     if name == "f":
         return f_scores(x, y, weights)
@@ -121,6 +123,8 @@ def _scores(name: str, x: Float32Array, y: IntArray, weights: FloatArray | None,
     if name == "pairs":
         return pair_scores(x, y, weights)
     number = seed % 2**32
+    if is_numeric(y):
+        return _number_scores(name, x, y, weights, keep=keep, seed=number)
     if name == "forest":
         from sklearn.ensemble import RandomForestClassifier
 
@@ -136,13 +140,32 @@ def _scores(name: str, x: Float32Array, y: IntArray, weights: FloatArray | None,
     return l1_scores(x, y, weights, keep=keep, seed=number)
 
 
-def best_columns(x: Float32Array, y: IntArray, weights: FloatArray | None, count: int) -> IntArray:
+def is_numeric(y: AnyArray) -> bool:
+    """Whether targets are numbers (rows, T) rather than classes (rows,)."""
+    return y.dtype.kind == "f"
+
+
+def _number_scores(
+    name: str, x: Float32Array, y: FloatArray, weights: FloatArray | None, *, keep: int, seed: int
+) -> FloatArray:
+    """Return the scores (N,) of columns whose targets (rows, T) are numbers."""
+    if name == "forest":
+        return number_scores.forest_scores(x, y, weights, trees=TREES, seed=seed)
+    if name == "mutual-information":
+        if weights is not None:  # its nearest neighbours know no weights
+            return binned_information(x, strata_of(y), weights)
+        return number_scores.information_scores(x, y, seed=seed)
+    assert name == "l1"
+    return number_scores.lasso_scores(x, y, weights, keep=keep)
+
+
+def best_columns(x: Float32Array, y: AnyArray, weights: FloatArray | None, count: int) -> IntArray:
     """Return the places of the `count` columns with the highest F, rising."""
     return np.sort(np.argsort(-f_scores(x, y, weights), kind="stable")[:count])
 
 
 def _among_best(
-    name: str, x: Float32Array, y: IntArray, weights: FloatArray | None, *, keep: int, seed: int
+    name: str, x: Float32Array, y: AnyArray, weights: FloatArray | None, *, keep: int, seed: int
 ) -> FloatArray:
     """Return scores (N,) of many columns: only those with the highest F are looked at, the others are last."""
     by_f = f_scores(x, y, weights)
@@ -153,8 +176,10 @@ def _among_best(
     return out
 
 
-def f_scores(x: Float32Array, y: IntArray, weights: FloatArray | None = None) -> FloatArray:
-    """Return F of an analysis of variance of each column, 0 for a constant one."""
+def f_scores(x: Float32Array, y: AnyArray, weights: FloatArray | None = None) -> FloatArray:
+    """Return F of an analysis of variance of each column, of numbers that of a linear regression; 0 for a constant one."""
+    if is_numeric(y):
+        return number_scores.f_scores(x, y, weights)
     weight = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
     classes = np.eye(int(y.max()) + 1)[y] * weight[:, None]
     rows = classes.sum(axis=0)
@@ -174,12 +199,14 @@ def f_scores(x: Float32Array, y: IntArray, weights: FloatArray | None = None) ->
     return out
 
 
-def pair_scores(x: Float32Array, y: IntArray, weights: FloatArray | None = None) -> FloatArray:
+def pair_scores(x: Float32Array, y: AnyArray, weights: FloatArray | None = None) -> FloatArray:
     """Return the score (N,) of each column: its F, or that of its best pair if that is higher by more than the best of N pairs of noise."""
     # By how much the largest of N values of chi-square exceeds their mean, over the degrees of freedom (Laurent and Massart's bound).
-    share = np.log(max(x.shape[1], 2)) / max(len(np.unique(y)) - 1, 1)
+    degrees = y.shape[1] if is_numeric(y) else max(len(np.unique(y)) - 1, 1)
+    share = np.log(max(x.shape[1], 2)) / degrees
     luck = 2.0 * np.sqrt(share) + 2.0 * share
-    of_pairs = pair_f(x, y, weights).max(axis=1).astype(np.float64)
+    products = number_scores.pair_f if is_numeric(y) else pair_f
+    of_pairs = products(x, y, weights).max(axis=1).astype(np.float64)
     return np.asarray(np.maximum(f_scores(x, y, weights), of_pairs - luck))
 
 

@@ -7,6 +7,7 @@ import inspect
 import numbers
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,18 @@ WEIGHTS = "sample_weight"  # the parameter that gets the weights of the rows
 AGAIN = 64  # every 64th call is repeated: the value must depend on the arguments alone
 
 
+class Units(Protocol):
+    """From what a network gives and learns to the unit of numeric targets."""
+
+    def predictions(self, outputs: AnyArray) -> FloatArray:
+        """Return predictions (rows, T) of outputs (rows, T)."""
+        ...
+
+    def invert(self, scaled: AnyArray) -> FloatArray:
+        """Return targets (rows, T) of scaled ones."""
+        ...
+
+
 class OwnObjective:
     """Calls a function for the value of each candidate.
 
@@ -28,7 +41,8 @@ class OwnObjective:
         (predictions, targets, mask) -> a number to be minimised: float64 probabilities (B, C), int64 classes (B,), and bool
         (N,), True for a kept site; all read-only. With two parameters it does not get the mask, and then evaluators
         that know only outputs can be used too. With a parameter called `sample_weight` it gets the weights of the rows, float64 (B,),
-        or None where all rows count alike. An attribute `lower_bound`, if there is one, is taken as it is.
+        or None where all rows count alike. Where targets are numbers, predictions and targets are float64 in their unit, (B,) of one
+        target and (B, T) of several. An attribute `lower_bound`, if there is one, is taken as it is.
     name : str
         For messages.
     """
@@ -46,6 +60,7 @@ class OwnObjective:
         self.takes_weights = WEIGHTS in names
         self.reads_mask = len(names) - self.takes_weights != 2
         self._weights: AnyArray | None = None
+        self.units: Units | None = None
         self.function = function
         self.name = self.description = name
         bound = getattr(function, "lower_bound", None)
@@ -68,8 +83,12 @@ class OwnObjective:
         ObjectiveError
             The function raises, gives no finite number, or two numbers for the same candidate.
         """
-        predictions = torch.softmax(logits.double(), dim=2).cpu().numpy()
-        classes = targets.cpu().numpy()
+        if self.units is None:
+            predictions, classes = torch.softmax(logits.double(), dim=2).cpu().numpy(), targets.cpu().numpy()
+        else:
+            of_one = (slice(None), 0) if logits.shape[2] == 1 else slice(None)
+            classes = self.units.invert(targets.cpu().numpy())[of_one]
+            predictions = np.stack([self.units.predictions(one)[of_one] for one in logits.cpu().numpy()])
         finite = torch.isfinite(logits).all(dim=2).all(dim=1).cpu().numpy()
         out = np.full(len(predictions), np.nan)
         for k in np.flatnonzero(finite).tolist():

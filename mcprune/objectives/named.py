@@ -10,11 +10,35 @@ import numpy as np
 from mcprune.errors import ConfigError, ObjectiveError
 from mcprune.objectives.base import Objective
 from mcprune.objectives.classification import CrossEntropy, ErrorRate
-from mcprune.objectives.custom import OwnObjective, from_file
+from mcprune.objectives.custom import OwnObjective, Units, from_file
 from mcprune.objectives.decisions import Cost, WorstGroup
+from mcprune.objectives.losses import (
+    BINARY,
+    CROSS_ENTROPY,
+    SQUARED,
+    Absolute,
+    Huber,
+    MeanLoss,
+    Poisson,
+    Quantile,
+    RowLoss,
+    loss_of,
+)
 from mcprune.objectives.ranking import BackgroundAt, RocAuc, Significance
 from mcprune.objectives.specs import FUNCTION, PLAIN, USAGE, check_text, is_file
 from mcprune.types import FloatArray
+
+WITHOUT_NUMBER: dict[str, RowLoss] = {loss.name: loss for loss in (SQUARED, Absolute(), Poisson(), BINARY)}
+PLAIN_OBJECTIVES: dict[str, Callable[[], Objective]] = {PLAIN: CrossEntropy, "error": ErrorRate, "auc": RocAuc}
+PLAIN_NAMES = (*PLAIN_OBJECTIVES, *WITHOUT_NUMBER)
+
+
+def make_loss(text: str, task: str) -> RowLoss:
+    """Return the loss that backprop minimises under an objective of a task: its own, or the default of the task."""
+    by_default = {"classification": CROSS_ENTROPY, "regression": SQUARED, "multilabel": BINARY}[task]
+    if task == "classification" or is_file(text) or text.startswith(FUNCTION):
+        return by_default
+    return loss_of(make_objective(text)) or by_default
 
 
 def make_objective(
@@ -23,6 +47,7 @@ def make_objective(
     columns: Sequence[str] = (),
     *,
     is_weighted: bool = False,
+    units: Units | None = None,
 ) -> Objective:
     """Return the objective that a text, or a function, means for a data set.
 
@@ -35,6 +60,8 @@ def make_objective(
         The inputs' names.
     is_weighted : bool
         Rows have sample weights, which the objective must take.
+    units : Units, optional
+        From scaled numbers to the unit of the targets, where these are numbers.
 
     Raises
     ------
@@ -42,28 +69,20 @@ def make_objective(
         A name, parameter, class or column that does not exist; a function that takes no weights.
     """
     if not isinstance(text, str) or is_file(text):
-        own = (
-            from_file(text)
-            if isinstance(text, str)
-            else OwnObjective(text, getattr(text, "__name__", type(text).__name__))
-        )
-        if is_weighted and not own.takes_weights:
-            raise ObjectiveError(
-                f"objective {own.name!r} counts all rows alike, but the rows have sample weights. Give the function a parameter "
-                "sample_weight: it gets the weights of the rows."
-            )
-        return own
+        return _own(text, units, is_weighted=is_weighted)
     if text.startswith(FUNCTION):
         raise ConfigError(
             f"objective={text!r} was a function given from Python, which a file cannot hold; give --objective FILE.py:NAME"
         )
     name, *parameters = check_text(text).split(":")
-    if name in ("cross-entropy", "error", "auc"):
+    if name in ("huber", "quantile"):
+        return MeanLoss(_loss_with_number(text, name, parameters))
+    if name in PLAIN_NAMES:
         if parameters:
             raise ConfigError(f"objective={text!r}: {name} takes no parameter; write {USAGE[name]}")
-        if name == PLAIN:
-            return CrossEntropy()
-        return ErrorRate() if name == "error" else RocAuc()
+        if name in WITHOUT_NUMBER:
+            return MeanLoss(WITHOUT_NUMBER[name])
+        return PLAIN_OBJECTIVES[name]()
     if name == "rejection":
         if not parameters:
             raise ConfigError(f"objective={text!r} needs the share of the signal that is kept; write rejection:0.5")
@@ -91,6 +110,34 @@ def make_objective(
         hint = f"the nearest is {near[0]!r}" if near else "see the data's names"
         raise ConfigError(f"objective={text!r}: there is no input {column!r}; {hint}")
     return WorstGroup(list(columns).index(column), column)
+
+
+def _own(text: str | Callable[..., object], units: Units | None, *, is_weighted: bool) -> OwnObjective:
+    """Return the objective of a user's function, or of one in a file."""
+    name = text if isinstance(text, str) else getattr(text, "__name__", type(text).__name__)
+    own = from_file(text) if isinstance(text, str) else OwnObjective(text, name)
+    if is_weighted and not own.takes_weights:
+        raise ObjectiveError(
+            f"objective {own.name!r} counts all rows alike, but the rows have sample weights. Give the function a parameter "
+            "sample_weight: it gets the weights of the rows."
+        )
+    own.units = units
+    return own
+
+
+def _loss_with_number(text: str, name: str, parameters: Sequence[str]) -> RowLoss:
+    if name == "huber" and not parameters:
+        return Huber()
+    if len(parameters) != 1:
+        raise ConfigError(f"objective={text!r} needs one number; write {USAGE[name]}")
+    number = _numbers(text, parameters)[0]
+    if name == "huber":
+        if not number > 0:
+            raise ConfigError(f"objective={text!r}: the distance must be above 0, in standard deviations of the target")
+        return Huber(number)
+    if not 0 < number < 1:
+        raise ConfigError(f"objective={text!r}: the level must lie between 0 and 1, got {number:g}")
+    return Quantile(number)
 
 
 def _numbers(text: str, parts: Sequence[str]) -> list[float]:

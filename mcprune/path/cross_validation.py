@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.prepare import Splits
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator
 from mcprune.training.cross_validation.out_of_fold import (
     FOLDS,
@@ -26,7 +27,7 @@ from mcprune.training.cross_validation.out_of_fold import (
     row_shares,
     score_out_of_fold,
 )
-from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
+from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
 # Masks of a group have at most so many times the sites of its smallest one, and values in all rows.
 SPREAD, MOST_VALUES = 1.6, 2**25
@@ -38,7 +39,7 @@ class Rows(NamedTuple):
     Attributes
     ----------
     features : ndarray of float32, shape (rows, N)
-    targets : ndarray of int64, shape (rows,)
+    targets : ndarray of int64, shape (rows,), or of float32, shape (rows, T)
     weights : ndarray of float64, shape (rows,), or None
         In training.
     share : ndarray of float64, shape (rows,)
@@ -47,17 +48,19 @@ class Rows(NamedTuple):
         No search has used the row.
     entities : ndarray of int64, shape (rows,), or None
         Rows of one number stay in one fold.
+    row_loss : RowLoss
     """
 
     features: Float32Array
-    targets: IntArray
+    targets: AnyArray
     weights: FloatArray | None
     share: FloatArray
     is_fresh: BoolArray
     entities: IntArray | None = None
+    row_loss: RowLoss = CROSS_ENTROPY
 
 
-def scored_rows(splits: Splits, seed: int) -> Rows:
+def scored_rows(splits: Splits, seed: int, row_loss: RowLoss) -> Rows:
     """Return the training and validation rows, at most `MOST_ROWS` of them."""
     parts = [splits.train]
     if len(splits.validation.targets) >= FRESH_ROWS:
@@ -77,7 +80,7 @@ def scored_rows(splits: Splits, seed: int) -> Rows:
     if splits.train.entities is not None:
         entities = np.concatenate([np.asarray(part.entities, np.int64) for part in parts])
         entities = entities if rows is None else entities[rows]
-    return Rows(x, y, weights, row_shares(weights, is_fresh), is_fresh, entities)
+    return Rows(x, y, weights, row_shares(weights, is_fresh), is_fresh, entities, row_loss)
 
 
 def cross_validate(rows: Rows, masks: Sequence[BoolArray], *, seed: int, number: int, effort: float = 1.0) -> Scores:
@@ -103,7 +106,9 @@ def cross_validate(rows: Rows, masks: Sequence[BoolArray], *, seed: int, number:
     losses, right = np.empty((len(masks), len(rows.targets))), np.empty((len(masks), len(rows.targets)))
     for places in _groups(masks, len(rows.targets)):
         columns = _padded([masks[place] for place in places])
-        scores, _ = score_out_of_fold(rows.features, rows.targets, columns, fold, batches, seed=of_nets)
+        scores, _ = score_out_of_fold(
+            rows.features, rows.targets, columns, fold, batches, seed=of_nets, row_loss=rows.row_loss
+        )
         losses[places], right[places] = scores
     return Scores(losses, right)
 

@@ -25,7 +25,7 @@ from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.finalize import kept_sites
-from mcprune.storage.answer import noun
+from mcprune.storage.answer import measure_name, noun
 from mcprune.storage.events import Event, Note, Stage
 from mcprune.storage.path_curve import Curve, Level, paired
 from mcprune.training.cross_validation.out_of_fold import Scores
@@ -206,7 +206,8 @@ class _Finder:
             out.append(Level(level, kept, cost, *right, float(mean[number]), *behind, one.way, indices, names))
         seconds = time.monotonic() - self.watch.store.began
         name, size = plan.splits.name, plan.sites.size
-        curve = Curve(name, levels.unit, size, _kind(plan), tuple(out), scorer.how, len(share), seconds)
+        measure = measure_name(plan.splits.task)
+        curve = Curve(name, levels.unit, size, _kind(plan), tuple(out), scorer.how, len(share), seconds, measure)
         return curve, tuple(scored.candidates[number] for number in order)
 
 

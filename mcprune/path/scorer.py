@@ -48,7 +48,7 @@ class MaskScorer:
     def __init__(self, plan: Plan, store: PathStore) -> None:
         self.plan, self.store = plan, store
         self.is_table = is_table(plan)
-        self.rows: Rows | None = scored_rows(plan.splits, plan.runtime.seed) if self.is_table else None
+        self.rows: Rows | None = scored_rows(plan.splits, plan.runtime.seed, plan.row_loss) if self.is_table else None
         if self.rows is None and not len(plan.splits.validation.targets):
             raise ConfigError(
                 "The levels of this path are compared on validation rows, but validation=0. Leave it out."

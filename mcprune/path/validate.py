@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from mcprune.models.modes import evaluating
 from mcprune.path.candidates import Candidate
@@ -63,8 +62,9 @@ class Validator:
         with torch.no_grad(), evaluating(small):
             parts = [small(seen[first : first + ROWS_AT_ONCE]) for first in range(0, len(seen), ROWS_AT_ONCE)]
             logits = torch.cat(parts).cpu()
-        losses = functional.cross_entropy(logits, targets, reduction="none").double().numpy()
-        return Scores(losses, (logits.argmax(1) == targets).double().numpy())
+        row_loss, weights = self.plan.row_loss, self.plan.splits.validation.weights
+        losses = row_loss.rows(logits, targets).double().numpy()
+        return Scores(losses, row_loss.scores(logits[None], targets, weights)[0])
 
     def _trained(self, candidate: Candidate) -> nn.Module:
         """Return a small model that was trained on the training rows."""
@@ -99,6 +99,7 @@ class Validator:
             input_noise=plan.retrain.input_noise,
             weights=None if refit.weights is None else refit.weights[:count],
             amp=plan.train.amp,
+            row_loss=plan.row_loss,
         )
 
 

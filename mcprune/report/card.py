@@ -70,8 +70,8 @@ def _scores(done: RunDone) -> str:
     if not any(score.accuracy is not None for score in done.scores):
         return ""
     model = score_of(done.scores, OF_MODEL)
-    header = table.header(done.objective, is_weighted=done.is_weighted)
-    rows = [(table.cells(score, done.objective), score is model) for score in done.scores]
+    header = table.header(done.objective, done.task, is_weighted=done.is_weighted)
+    rows = [(table.cells(score, done.objective, done.task), score is model) for score in done.scores]
     columns = [place for place in range(len(header)) if place == 0 or any(cells[place] != "-" for cells, _ in rows)]
     head = "".join(f'<th style="{CELL};text-align:{_side(place)}">{escape(header[place])}</th>' for place in columns)
     body = "".join(

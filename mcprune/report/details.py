@@ -13,6 +13,7 @@ from mcprune.errors import ConfigError
 from mcprune.report import summary as table
 from mcprune.report.page import Page
 from mcprune.report.sampled import is_level
+from mcprune.report.screens.lines import targets_of
 from mcprune.report.text import number
 from mcprune.storage.event_log import EventLog
 from mcprune.storage.layout import CONFIG
@@ -37,7 +38,7 @@ def setting_rows(runs: Runs) -> list[list[str]]:
     rows = (
         ("data", lambda run: run.started.name),
         ("rows", lambda run: ", ".join(f"{count:,} {part}" for part, count in run.started.rows.items())),
-        ("classes", lambda run: f"{run.started.n_classes:,}"),
+        ("target", lambda run: targets_of(run.started)),
         ("sites", lambda run: _sites_text(run)),
         ("classifier", lambda run: run.started.classifier),
         ("method", lambda run: _option(run, "method")),

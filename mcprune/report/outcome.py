@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mcprune.data.tasks import REGRESSION
 from mcprune.report import sampled
 from mcprune.report import summary as table
-from mcprune.report.charts import curves, figures, quality
+from mcprune.report.charts import curves, figures, numbers, quality
 from mcprune.report.charts import sureness as certainty
 from mcprune.report.page import Page
 from mcprune.storage.answer import DOUBTS, noun
 from mcprune.storage.event_log import EventLog
-from mcprune.storage.predictions import read_predictions
+from mcprune.storage.predictions import Predictions, read_predictions
 from mcprune.storage.run_metrics import jaccard
 
 Runs = Mapping[str, EventLog]
@@ -45,8 +46,9 @@ def kept_and_accuracy(page: Page, runs: Runs, features: Sequence[str] | None) ->
             page.heading("What is kept")
             _sites(page, runs, features)
         with page.cell():
-            page.heading("Accuracy beside comparisons")
-            figure = quality.accuracies(run.scores, is_weighted=run.started.is_weighted)
+            start = run.started
+            page.heading(f"{'R2' if start.task == REGRESSION else 'Accuracy'} beside comparisons")
+            figure = quality.accuracies(run.scores, start.task, is_weighted=start.is_weighted)
             if figure is None:
                 page.paragraph("Nothing was tested yet." if not run.scores else "There are no test rows.")
             else:
@@ -62,8 +64,9 @@ def kept_and_accuracy(page: Page, runs: Runs, features: Sequence[str] | None) ->
 def _scores(page: Page, run: EventLog) -> None:
     objective = run.started.objective
     if run.scores:
-        titles = table.header(objective, is_weighted=run.started.is_weighted)
-        page.table(titles, [table.cells(score, objective) for score in run.scores])
+        task = run.started.task
+        titles = table.header(objective, task, is_weighted=run.started.is_weighted)
+        page.table(titles, [table.cells(score, objective, task) for score in run.scores])
 
 
 def several(page: Page, runs: Runs) -> None:
@@ -86,19 +89,31 @@ def several(page: Page, runs: Runs) -> None:
 
 
 def predictions(page: Page, run: EventLog) -> None:
-    """Write curves of true over false positives, and confused classes, on the test rows."""
+    """Write curves of true over false positives, and confused classes, on the test rows; of numbers what `predicted_numbers` does."""
     if run.done is None:
         return
     rows = run.started.rows.get("test", 0)
     content = read_predictions(run.folder, rows)
     if content is None:
         if rows:
-            page.paragraph(
-                "The folder has no predictions of the test rows, so there is neither a ROC curve nor a confusion matrix."
+            what = (
+                "no plot of predicted over true numbers"
+                if run.started.task == REGRESSION
+                else "neither a ROC curve nor a confusion matrix"
             )
+            page.paragraph(f"The folder has no predictions of the test rows, so there is {what}.")
         return
     classes = run.started.classes
     part = f"{rows:,}" if len(content.targets) == rows else f"{len(content.targets):,} of {rows:,}, drawn at random,"
+    if run.started.task == REGRESSION:
+        predicted_numbers(page, content, run.started.targets, part)
+        return
+    if content.is_numeric:
+        page.heading("ROC on the test rows")
+        figure = numbers.rocs_of_labels(content, run.started.targets)
+        if figure is not None:
+            page.figure(figure)
+        return
     with page.row():
         with page.cell():
             page.heading("ROC on the test rows")
@@ -122,6 +137,20 @@ def predictions(page: Page, run: EventLog) -> None:
             page.figure(of_classes)
 
 
+def predicted_numbers(page: Page, content: Predictions, names: Sequence[str], part: str) -> None:
+    """Write predicted over true numbers, and the residuals, on the test rows."""
+    for place, name in enumerate(names[: numbers.MOST_TARGETS]):
+        with page.row():
+            with page.cell():
+                page.heading(f"Predicted and true {name}")
+                page.figure(numbers.predicted_over_true(content, place, name))
+            with page.cell():
+                page.heading(f"Residuals of {name}")
+                page.figure(numbers.residuals(content, place, name))
+    more = f" The first {numbers.MOST_TARGETS} of {len(names):,} targets." if len(names) > numbers.MOST_TARGETS else ""
+    page.paragraph(f"Of {part} test rows, by the pruned model; a residual is predicted less true.{more}")
+
+
 def sure_and_curve(page: Page, runs: Runs, features: Sequence[str] | None) -> None:
     """Write how sure each site is, beside the curve of the search."""
     run = next(iter(runs.values()))
@@ -142,7 +171,7 @@ def sure_and_curve(page: Page, runs: Runs, features: Sequence[str] | None) -> No
     if run.playoff is not None:
         with page.fold("Playoff of the finalists"):
             page.paragraph(f"{table.playoff_verdict(run.playoff)}.")
-            page.table(table.PLAYOFF_HEADER, table.playoff_cells(run.playoff))
+            page.table(table.playoff_header(run.started.task), table.playoff_cells(run.playoff))
 
 
 def _sureness(page: Page, run: EventLog, features: Sequence[str] | None) -> None:

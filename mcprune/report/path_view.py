@@ -7,9 +7,13 @@ from pathlib import Path
 from mcprune.report.page import COLOURS, Figure, Page, layout
 from mcprune.storage.path_curve import Curve, Level
 
-HEADER = ("", "accuracy", "+-", "loss", "behind the best", "+-", "mask from")
 NOUNS = {"macs": "multiply-accumulates", "parameters": "parameters"}
 SHOWN = 30  # names of kept sites in a line
+
+
+def header(curve: Curve) -> tuple[str, ...]:
+    """Return the titles of the table of levels."""
+    return ("", curve.measure, "+-", "loss", "behind the best", "+-", "mask from")
 
 
 def amount(curve: Curve, level: Level) -> str:
@@ -22,17 +26,17 @@ def amount(curve: Curve, level: Level) -> str:
 def sentences(curve: Curve) -> list[str]:
     """Return the answer: how many are enough, where the best level and the knee are."""
     enough, best, knee = curve.enough, curve.best, curve.knee
-    text = f"{amount(curve, enough)} are enough: accuracy {enough.accuracy:.4f}"
+    text = f"{amount(curve, enough)} are enough: {curve.measure} {enough.accuracy:.4f}"
     if enough is best:
         text += ", the best of all levels."
     else:
         text += (
             f", a loss {enough.behind:.4f} +- {enough.behind_error:.4f} above that of the best level, {amount(curve, best)} "
-            f"(accuracy {best.accuracy:.4f})."
+            f"({curve.measure} {best.accuracy:.4f})."
         )
     out = [text]
     if knee is not enough:
-        out.append(f"The knee of the curve is at {amount(curve, knee)} (accuracy {knee.accuracy:.4f}).")
+        out.append(f"The knee of the curve is at {amount(curve, knee)} ({curve.measure} {knee.accuracy:.4f}).")
     at_edge = enough is curve.levels[-1] and enough.kept < curve.n_sites
     if at_edge:
         out.append("The curve still rises at its end. Give a path with larger levels.")
@@ -60,7 +64,7 @@ def method_line(curve: Curve) -> str:
         "cross-validation": "by cross-validation: classifiers that have not been trained on a row classify it",
         "validation rows": "on validation rows, which neither search nor training has used",
     }[curve.scored]
-    return f"Accuracy and loss of {curve.rows:,} rows {how}. One run of {curve.seconds:.0f} s."
+    return f"{curve.measure[0].upper()}{curve.measure[1:]} and loss of {curve.rows:,} rows {how}. One run of {curve.seconds:.0f} s."
 
 
 def names_line(level: Level) -> str:
@@ -74,7 +78,7 @@ def path_figure(curve: Curve) -> Figure:
     x, marked = [level.level for level in curve.levels], (curve.enough, curve.knee)
     hover = [f"{amount(curve, level)}: {level.accuracy:.4f} +- {level.accuracy_error:.4f}" for level in curve.levels]
     points = {
-        "type": "scatter", "mode": "lines+markers", "x": x, "y": [level.accuracy for level in curve.levels], "name": "accuracy",
+        "type": "scatter", "mode": "lines+markers", "x": x, "y": [level.accuracy for level in curve.levels], "name": curve.measure,
         "error_y": {"array": [level.accuracy_error for level in curve.levels], "color": COLOURS[0], "thickness": 1},
         "line": {"color": COLOURS[0], "width": 1.6}, "hovertext": hover, "hoverinfo": "text",
     }  # fmt: skip
@@ -90,7 +94,7 @@ def path_figure(curve: Curve) -> Figure:
     title = {"sites": f"kept {curve.kind}"}.get(curve.unit, NOUNS.get(curve.unit, ""))
     axis = {"type": "log", "title": title, "tickvals": x, "ticktext": [f"{n:,}" for n in x]}
     legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
-    return {"data": [points, *marks], "layout": layout(xaxis=axis, yaxis={"title": "accuracy"}, legend=legend)}
+    return {"data": [points, *marks], "layout": layout(xaxis=axis, yaxis={"title": curve.measure}, legend=legend)}
 
 
 def write_path_page(path: Path, curve: Curve) -> None:
@@ -100,7 +104,7 @@ def write_path_page(path: Path, curve: Curve) -> None:
         page.lead(text)
     page.figure(path_figure(curve))
     first = next(place for place, level in enumerate(curve.levels) if level is curve.enough)
-    page.table(HEADER, rows(curve), first)
+    page.table(header(curve), rows(curve), first)
     page.heading("Kept at each level")
     page.table(["level", "kept"], [[f"{level.level:,}", names_line(level)] for level in curve.levels], first, left=True)
     page.write(path)

@@ -89,9 +89,11 @@ def mask_figure(
     return {"data": [bar], "layout": layout(height=110 + 18 * len(order), xaxis=x, yaxis=axis, bargap=0.25)}
 
 
-def result_figure(mask: Figure | None, scores: Sequence[Scored], *, is_weighted: bool = False) -> Figure | None:
+def result_figure(
+    mask: Figure | None, scores: Sequence[Scored], task: str = "classification", *, is_weighted: bool = False
+) -> Figure | None:
     """Return the kept sites, and beside them the accuracies with their error bars."""
-    right = accuracies(scores, is_weighted=is_weighted)
+    right = accuracies(scores, task, is_weighted=is_weighted)
     if mask is None or right is None:
         return mask or right
     data = [*mask["data"], *({**trace, "xaxis": "x2", "yaxis": "y2"} for trace in right["data"])]

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mcprune.config.budgets import COST_UNITS
+from mcprune.data.tasks import REGRESSION
 from mcprune.errors import FolderError, brief
 from mcprune.report.picture import picture
 from mcprune.report.text import number, ranges, some, wrapped
+from mcprune.storage.answer import measure_name
 from mcprune.storage.events import Adapted, BeforeAfter, ErrorRate, Playoff, Refined, RunDone, Scored, SiteGroup
 
 HEADER = ["", "sites kept", "test accuracy", "spread", "masks", "seconds"]
 MOST = 200  # names or ranges of indices that are listed; mask.json has them all
 
 
-def header(objective: str | None, *, is_weighted: bool = False) -> list[str]:
-    """Return the titles; the objective follows the accuracy unless it is cross-entropy, and both may be weighted by rows."""
-    titles = [*HEADER[:2], "weighted test accuracy", *HEADER[3:]] if is_weighted else HEADER
-    return titles if objective is None else [*titles[:3], objective, *titles[3:]]
+def header(objective: str | None, task: str = "classification", *, is_weighted: bool = False) -> list[str]:
+    """Return the titles; errors and the objective follow the accuracy where there are any, and all may be weighted by rows."""
+    errors = ["RMSE", "MAE"] if task == REGRESSION else []
+    measure = measure_name(task, "test", is_weighted=is_weighted)
+    return [*HEADER[:2], measure, *errors, *([] if objective is None else [objective]), *HEADER[3:]]
 
 
-def cells(score: Scored, objective: str | None = None) -> list[str]:
-    """Return one row of the table: what was tested, sites, accuracy, the objective, spread, count of masks, seconds."""
+def cells(score: Scored, objective: str | None = None, task: str = "classification") -> list[str]:
+    """Return one row of the table: what was tested, sites, accuracy, errors, the objective, spread, count of masks, seconds."""
+    errors = [number(score.rmse, ".4g"), number(score.mae, ".4g")] if task == REGRESSION else []
     return [
         score.name,
         number(score.kept, ",d"),
         number(score.accuracy, ".4f"),
+        *errors,
         *([] if objective is None else [number(score.objective, ".4f")]),
         number(score.spread, ".4f"),
         number(score.count, "d"),
@@ -33,7 +38,9 @@ def cells(score: Scored, objective: str | None = None) -> list[str]:
     ]
 
 
-PLAYOFF_HEADER = ["finalist", "loss", "accuracy", "behind", "error", "rounds"]
+def playoff_header(task: str = "classification") -> list[str]:
+    """Return the titles of the table of the finalists."""
+    return ["finalist", "loss", measure_name(task), "behind", "error", "rounds"]
 
 
 def playoff_cells(event: Playoff) -> list[list[str]]:
@@ -57,10 +64,11 @@ def playoff_verdict(event: Playoff) -> str:
     return f"playoff on {event.rows:,} rows, cross-validated: {event.finalists[0].name} has the lowest loss"
 
 
-def playoff_lines(event: Playoff) -> list[str]:
+def playoff_lines(event: Playoff, task: str = "classification") -> list[str]:
     """Return the table of the finalists as aligned lines, and the verdict."""
-    rows = [PLAYOFF_HEADER, *playoff_cells(event)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(PLAYOFF_HEADER))]
+    titles = playoff_header(task)
+    rows = [titles, *playoff_cells(event)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(titles))]
     lines = [
         "  ".join(
             [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]

@@ -141,7 +141,8 @@ def report(output: Output, done: RunDone) -> None:
     )
     objective = done.objective
     output.table(
-        table.header(objective, is_weighted=done.is_weighted), [table.cells(score, objective) for score in done.scores]
+        table.header(objective, done.task, is_weighted=done.is_weighted),
+        [table.cells(score, objective, done.task) for score in done.scores],
     )
     output.lines(
         [

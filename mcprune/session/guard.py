@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from mcprune.models.modes import evaluating
 from mcprune.session.build.plan import Plan
@@ -52,7 +51,7 @@ class Guard:
     Attributes
     ----------
     is_on : bool
-        The classifiers are those of folds, plain cross-entropy is minimised, and there are enough validation rows.
+        The classifiers are those of folds, the loss of backprop is minimised, and there are enough validation rows.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -107,10 +106,10 @@ class Guard:
 
     @torch.no_grad()
     def _losses(self, mask: BoolArray) -> FloatArray:
-        """Return the mean cross-entropy (rows,) of the classifiers."""
+        """Return the mean loss (rows,) of the classifiers."""
         losses = np.zeros(len(self.targets))
         for gated in self.plan.stack:
             with evaluating(gated.model):
                 logits = gated(self.features, gated.hard_gates(self.plan.seen(mask)))
-            losses += functional.cross_entropy(logits, self.targets, reduction="none").double().cpu().numpy()
+            losses += self.plan.row_loss.rows(logits, self.targets).double().cpu().numpy()
         return losses / len(self.plan.stack)

@@ -229,8 +229,11 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         epochs=plan.train.epochs,
         blocks=plan.train.blocks,
         config=plan.config.flat(),
-        objective=None if plan.is_plain_objective else plan.objective.description,
+        objective=plan.objective.description if plan.has_own_measure else None,
         is_weighted=data.is_weighted,
+        task=data.task,
+        targets=data.target_names[:MOST_CLASSES],
+        loss=plan.row_loss.description,
         **search.method.description(),
     )
 

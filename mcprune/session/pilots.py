@@ -278,7 +278,7 @@ def _score(plan: Plan, make_search: MakeSearch, until: float = math.inf) -> tupl
         fit(
             model, refit.columns(rows, mask), targets, epochs=epochs, batch_size=plan.train.batch_size,
             learning_rate=plan.train.learning_rate, weight_decay=plan.train.weight_decay, seed=plan.runtime.seed,
-            should_stop=is_late, weights=None if refit.weights is None else refit.weights[:count],
+            should_stop=is_late, weights=None if refit.weights is None else refit.weights[:count], row_loss=plan.row_loss,
         )  # fmt: skip
     except KeyboardInterrupt:
         if is_late():
@@ -286,5 +286,5 @@ def _score(plan: Plan, make_search: MakeSearch, until: float = math.inf) -> tupl
         raise
     validation = search.validation
     columns = refit.columns(validation.features, mask)
-    score = accuracy(model, columns, validation.targets, weights=validation.weights)
+    score = accuracy(model, columns, validation.targets, weights=validation.weights, row_loss=plan.row_loss)
     return score, search.forwards() + 3 * epochs * len(targets)

@@ -19,6 +19,7 @@ import numpy as np
 from mcprune.data.prepare import Rows
 from mcprune.methods.base import Finalist
 from mcprune.methods.columns import best_columns
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
 from mcprune.storage.result_events import Playoff, Standing
@@ -36,7 +37,7 @@ from mcprune.training.cross_validation.out_of_fold import (
     score_out_of_fold,
 )
 from mcprune.training.metrics import weighted_mean
-from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
+from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
 ROUNDS = 2
 # A round takes no more steps than the search, and at least a few.
@@ -72,6 +73,7 @@ def play_finalists(
         recorded=recorded,
         fresh=data.validation if len(data.validation.targets) else None,
         entities=data.train.entities,
+        row_loss=plan.row_loss,
     )
 
 
@@ -79,7 +81,7 @@ def play(
     finalists: Sequence[Finalist],
     random_masks: Sequence[BoolArray],
     x: Float32Array,
-    y: IntArray,
+    y: AnyArray,
     weights: FloatArray | None,
     *,
     seed: int,
@@ -88,6 +90,7 @@ def play(
     recorded: Sequence[int] = (),
     fresh: Rows | None = None,
     entities: IntArray | None = None,
+    row_loss: RowLoss = CROSS_ENTROPY,
 ) -> tuple[Playoff, BoolArray]:
     """Rank finalists; return their standings, and the mask (N,) of the winner.
 
@@ -98,7 +101,7 @@ def play(
     random_masks : sequence of ndarray of bool, shape (N,)
     x : ndarray of float32, shape (rows, N)
         Scaled training rows.
-    y : ndarray of int64, shape (rows,)
+    y : ndarray of int64, shape (rows,), or of float32, shape (rows, T)
     weights : ndarray, shape (rows,), optional
     seed : int
     most_steps : int
@@ -111,12 +114,14 @@ def play(
         Rows that no search has used, with weights and entities if the others have some.
     entities : ndarray of int64, shape (rows,), optional
         Rows of one number stay in one fold.
+    row_loss : RowLoss
+        By which masks are compared.
     """
     began = time.monotonic()
     is_fresh = np.zeros(len(y), bool)
     if fresh is not None:
         is_fresh = np.r_[is_fresh, np.ones(len(fresh.targets), bool)]
-        x, y = np.concatenate([x, fresh.features]), np.r_[y, fresh.targets]
+        x, y = np.concatenate([x, fresh.features]), np.concatenate([y, fresh.targets])
         if weights is not None:
             assert fresh.weights is not None
             weights = np.r_[weights, fresh.weights]
@@ -140,7 +145,7 @@ def play(
     for number in range(ROUNDS):
         of_round, correct, steps = _out_of_fold(
             x, y, weights, columns[playing], is_fresh, seed=seed, number=number, most=most_steps, seconds=seconds / ROUNDS,
-            recorded=recorded[number] if number < len(recorded) else None, entities=entities,
+            recorded=recorded[number] if number < len(recorded) else None, entities=entities, row_loss=row_loss,
         )  # fmt: skip
         steps_of_rounds.append(steps)
         for place, loss, is_right in zip(playing, of_round, correct, strict=True):
@@ -181,7 +186,14 @@ def play(
             else (0.0, 1.0)
         )
         is_random = alone < ERRORS * error and not _has_signal(
-            x, y, weights, columns[len(finalists) :], seed=seed, steps=min(steps_of_rounds), entities=entities
+            x,
+            y,
+            weights,
+            columns[len(finalists) :],
+            seed=seed,
+            steps=min(steps_of_rounds),
+            entities=entities,
+            row_loss=row_loss,
         )
     event = Playoff(
         finalists=standings,
@@ -199,13 +211,14 @@ def play(
 
 def _has_signal(
     x: Float32Array,
-    y: IntArray,
+    y: AnyArray,
     weights: FloatArray | None,
     others: IntArray,
     *,
     seed: int,
     steps: int,
     entities: IntArray | None = None,
+    row_loss: RowLoss,
 ) -> bool:
     """Whether the n columns of the highest F on the rows outside of each fold do better than random masks (R, n) on the fold."""
     folds = balanced_folds(y, generator(seed, Stream.PLAYOFF, ROUNDS), entities)
@@ -216,7 +229,7 @@ def _has_signal(
         own = best_columns(x[rest], y[rest], None if weights is None else weights[rest], others.shape[1])
         losses, _, _ = _out_of_fold(
             x, y, weights, np.vstack([own, others]), is_fresh, seed=seed, number=ROUNDS, most=steps, seconds=math.inf,
-            recorded=None, is_whole=True,
+            recorded=None, is_whole=True, row_loss=row_loss,
         )  # fmt: skip
         change[is_fresh] = (losses[1:].mean(axis=0) - losses[0])[is_fresh]
     lead, error = weighted_mean(change, np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum())
@@ -225,7 +238,7 @@ def _has_signal(
 
 def _out_of_fold(
     x: Float32Array,
-    y: IntArray,
+    y: AnyArray,
     weights: FloatArray | None,
     columns: IntArray,
     is_fresh: BoolArray,
@@ -235,6 +248,7 @@ def _out_of_fold(
     most: int,
     seconds: float,
     recorded: int | None,
+    row_loss: RowLoss,
     is_whole: bool = False,
     entities: IntArray | None = None,
 ) -> tuple[FloatArray, FloatArray, int]:
@@ -255,5 +269,7 @@ def _out_of_fold(
             return steps
         return max(SHORTEST, min(steps, int(TIMED * seconds / max(time.monotonic() - began, 1e-9))))
 
-    scores, steps = score_out_of_fold(x, y, columns, fold, batches, seed=int(draw.integers(2**31)), pace=pace)
+    scores, steps = score_out_of_fold(
+        x, y, columns, fold, batches, seed=int(draw.integers(2**31)), pace=pace, row_loss=row_loss
+    )
     return *scores, steps

@@ -78,6 +78,7 @@ def make_trainer(plan: Plan) -> ClassifierStack:
                 ranks=ranks,
                 space=plan.space if plan.candidates is None else None,
                 amp=plan.train.amp,
+                row_loss=plan.row_loss,
             )
             for place, (gated, rows) in enumerate(zip(plan.stack, plan.folds.training, strict=True))
         ]

@@ -43,18 +43,23 @@ class Validation:
         self.weights = rows.weights
 
     def accuracy(self, mask: BoolArray) -> float | None:
-        """Return the accuracy under a mask (N,), by the rows' weights where they have any; None without rows."""
+        """Return the accuracy, or R2, under a mask (N,), by the rows' weights where they have any; None without rows."""
         if not len(self.targets):
             return None
         gated = self.plan.gated
         return accuracy(
-            gated, self.features, self.targets, gated.hard_gates(self.plan.seen(mask)), weights=self.weights
+            gated,
+            self.features,
+            self.targets,
+            gated.hard_gates(self.plan.seen(mask)),
+            weights=self.weights,
+            row_loss=self.plan.row_loss,
         )
 
     def objective(self, mask: BoolArray) -> float | None:
-        """Return the objective under a mask (N,); None for plain cross-entropy, and without rows."""
+        """Return the objective under a mask (N,); None for that by default, and without rows."""
         plan = self.plan
-        if plan.is_plain_objective or not len(self.targets):
+        if not plan.has_own_measure or not len(self.targets):
             return None
         groups = coded_groups(plan.objective, self._rows)
         gates = plan.gated.hard_gates(plan.seen(mask))

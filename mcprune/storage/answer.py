@@ -27,9 +27,15 @@ DOUBTS = {
 
 
 def short(value: float) -> str:
-    """Return a share with three decimals and without its leading zero: .977, 1.000."""
+    """Return a share with three decimals and without its leading zero: .977, 1.000, -.120."""
     text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def measure_name(task: str, part: str = "", *, is_weighted: bool = False) -> str:
+    """Return what `accuracy` is called for a task: `test accuracy`, `weighted validation R2`."""
+    names = {"regression": "R2", "multilabel": "label accuracy"}
+    return " ".join(filter(None, ["weighted" * is_weighted, part, names.get(task, "accuracy")]))
 
 
 def score_of(scores: Sequence[Scored], names: Sequence[str]) -> Scored | None:
@@ -57,6 +63,7 @@ def sentence(
     *,
     is_weighted: bool = False,
     rate: float | None = None,
+    task: str = "classification",
 ) -> str:
     """Return the result of a run as one sentence.
 
@@ -74,6 +81,8 @@ def sentence(
         The accuracies are weighted by sample weights.
     rate : float, optional
         The estimated false discovery rate of the kept columns, where they competed with their shadows.
+    task : str
+        As in `RunStarted`.
 
     Examples
     --------
@@ -86,13 +95,15 @@ def sentence(
     if rate is not None:
         start += f" at an estimated false discovery rate of {short(rate)}"
     model, whole = score_of(scores, OF_MODEL), score_of(scores, OF_ALL)
-    measure = "weighted test accuracy" if is_weighted else "test accuracy"
+    measure = measure_name(task, "test", is_weighted=is_weighted)
     if model is None or model.accuracy is None:
-        return f"{start} are kept; without test rows no accuracy was measured"
+        return f"{start} are kept; without test rows no {measure_name(task)} was measured"
     if whole is None or whole.accuracy is None:
         parts = [f"{start} reach {short(model.accuracy)} {measure}"]
     else:
         parts = [f"{start} keep {short(model.accuracy)} of {short(whole.accuracy)} {measure}"]
+    if model.rmse is not None and model.mae is not None:
+        parts.append(f"RMSE {model.rmse:.4g}, MAE {model.mae:.4g}")
     if objective is not None and model.objective is not None:
         parts.append(f"{objective} {model.objective:.4f}")
     end, brief = "", score_of(scores, ["hard mask" + SHORT])
@@ -110,13 +121,14 @@ def sentence(
     return "; ".join(parts)
 
 
-def simpler_way(scores: Sequence[Scored], playoff: Playoff | None) -> str:
+def simpler_way(scores: Sequence[Scored], playoff: Playoff | None, task: str = "classification") -> str:
     """Return a sentence on a simpler way that does as well, within one standard error; empty where there is none.
 
     Parameters
     ----------
     scores : sequence of Scored
     playoff : Playoff, optional
+    task : str
     """
     if playoff is not None and playoff.is_random:
         return "No finalist differs from random columns by two standard errors: do not read anything into this choice."
@@ -128,7 +140,7 @@ def simpler_way(scores: Sequence[Scored], playoff: Playoff | None) -> str:
         behind, error = float(magnitude.behind or 0.0), float(magnitude.behind_error or 0.0)
         if behind <= error:
             gap = f"{short(abs(behind))} +- {short(error)} {'behind' if behind > 0 else 'ahead'}" if behind else "level"
-            ways.append(f"{magnitude.name} ({gap} in test accuracy)")
+            ways.append(f"{magnitude.name} ({gap} in {measure_name(task, 'test')})")
     if playoff is not None:
         best = playoff.finalists[0]
         if not best.name.startswith(OF_CHAIN):

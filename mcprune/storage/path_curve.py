@@ -25,10 +25,10 @@ class Level:
     cost : int
         Of the mask, in the unit of the curve: `kept` where that is sites.
     accuracy, accuracy_error : float
-        And its standard error.
-    loss : float, nats
-        Cross-entropy.
-    behind, behind_error : float, nats
+        And its standard error; of a regression R2.
+    loss : float
+        Mean loss of a row: cross-entropy in nats, or that of the regression.
+    behind, behind_error : float
         Loss above that of the best level, and the standard error of this difference, row by row; 0 for the best one.
     way : str
         How the mask was found: `down`, `up`, or a selector of columns.
@@ -71,6 +71,8 @@ class Curve:
     rows : int
         On which they were measured.
     seconds : float
+    measure : str
+        What `accuracy` is: accuracy, or R2.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Curve:
     scored: str
     rows: int
     seconds: float
+    measure: str = "accuracy"
 
     @property
     def best(self) -> Level:
@@ -135,7 +138,7 @@ class Curve:
                 Level(**{**level, "indices": tuple(level["indices"]), "names": tuple(level["names"])})
                 for level in content["levels"]
             )
-            return cls(levels=levels, **known)
+            return cls(levels=levels, measure=content.get("measure", "accuracy"), **known)
         except (KeyError, TypeError) as error:
             raise FolderError(
                 f"path.json is no path ({type(error).__name__}: {error}). Run mcprune path again."

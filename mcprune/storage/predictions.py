@@ -12,7 +12,7 @@ from safetensors.numpy import save as write_tensors
 
 from mcprune.random import Stream, generator
 from mcprune.storage.layout import PREDICTIONS
-from mcprune.types import Float32Array, FloatArray, IntArray
+from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
 MOST_VALUES = 2**19  # probabilities of a model that are stored: 2 MiB
 
@@ -22,10 +22,10 @@ class Predictions(NamedTuple):
 
     Attributes
     ----------
-    targets : ndarray of int64, shape (rows,)
-        Class indices.
+    targets : ndarray of int64, shape (rows,), or of float32, shape (rows, T)
+        Class indices, or numbers.
     pruned : ndarray of float32, shape (rows, C)
-        Probabilities by the pruned model.
+        Probabilities by the pruned model, or numbers in the unit of the targets.
     whole : ndarray of float32, shape (rows, C), or None
         By a model with all sites.
     n_rows : int
@@ -34,11 +34,16 @@ class Predictions(NamedTuple):
         Sample weights; the file rounds them to float32.
     """
 
-    targets: IntArray
+    targets: AnyArray
     pruned: Float32Array
     whole: Float32Array | None
     n_rows: int
     weights: FloatArray | None = None
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the targets are numbers, or several labels of a row."""
+        return self.targets.dtype.kind == "f"
 
 
 def stored_rows(n_rows: int, n_classes: int, seed: int) -> IntArray:
@@ -51,7 +56,10 @@ def stored_rows(n_rows: int, n_classes: int, seed: int) -> IntArray:
 
 def predictions_bytes(predictions: Predictions) -> bytes:
     """Return the content of the file; equal predictions give equal bytes."""
-    tensors = {"targets": predictions.targets.astype(np.int32), "pruned": predictions.pruned}
+    tensors = {
+        "targets": predictions.targets if predictions.is_numeric else predictions.targets.astype(np.int32),
+        "pruned": predictions.pruned,
+    }
     if predictions.whole is not None:
         tensors["whole"] = predictions.whole
     if predictions.weights is not None:
@@ -71,13 +79,21 @@ def read_predictions(folder: str | Path, n_rows: int) -> Predictions | None:
     """
     try:
         tensors = read_tensors((Path(folder) / PREDICTIONS).read_bytes())
-        targets, pruned = tensors["targets"].astype(np.int64), tensors["pruned"].astype(np.float32)
+        targets, pruned = tensors["targets"], tensors["pruned"].astype(np.float32)
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
     whole, weights = tensors.get("whole"), tensors.get("weights")
-    is_whole = pruned.ndim == 2 and targets.shape == pruned.shape[:1] and (whole is None or whole.shape == pruned.shape)
-    if not is_whole or not targets.size or not 0 <= targets.min() <= targets.max() < pruned.shape[1]:
+    is_numeric = targets.dtype.kind == "f"
+    shape = pruned.shape if is_numeric else pruned.shape[:1]
+    is_whole = pruned.ndim == 2 and targets.shape == shape and (whole is None or whole.shape == pruned.shape)
+    if not is_whole or not targets.size:
         return None
-    if weights is not None and (weights.shape != targets.shape or not (weights > 0).all()):
+    if not is_numeric:
+        targets = targets.astype(np.int64)
+        if not 0 <= targets.min() <= targets.max() < pruned.shape[1]:
+            return None
+    elif not all(np.isfinite(one).all() for one in (targets, pruned, whole) if one is not None):
+        return None
+    if weights is not None and (weights.shape != targets.shape[:1] or not (weights > 0).all()):
         return None
     return Predictions(targets, pruned, whole, n_rows, None if weights is None else weights.astype(np.float64))

@@ -1,4 +1,4 @@
-"""The model that a run leaves: from rows of the data to labels, without the columns that were dropped; read back without pickle."""
+"""The model that a run leaves: from rows to labels or numbers, without the dropped columns; read back without pickle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from mcprune.data.coding.coding import Coding
 from mcprune.data.new_rows import take_rows
 from mcprune.data.scale import Scaler
 from mcprune.data.targets import Label, label_array
-from mcprune.errors import ConfigError, FolderError, McpruneError, brief
+from mcprune.data.tasks import CLASSIFICATION, LINKS, REGRESSION, TargetScaler
+from mcprune.errors import ConfigError, FolderError, McpruneError, ModelError, brief
 from mcprune.models.layers import Scatter
 from mcprune.sites.site_map import site_map
 from mcprune.sites.weights import hold_zeros
@@ -23,6 +24,15 @@ from mcprune.storage.layout import CONFIG, MASK, read_json
 from mcprune.surgery.model_files import DESCRIPTION, ModelContent, is_custom_model, load_model
 from mcprune.training.classifiers import shrunken
 from mcprune.types import AnyArray, Float32Array
+
+
+class TargetExtra(TypedDict):
+    """Numeric targets of a `PrunedModel`: their names and scaling, see `mcprune.data.tasks.TargetScaler`."""
+
+    names: list[str]
+    shift: list[float]
+    scale: list[float]
+    link: str
 
 
 class ModelExtra(TypedDict):
@@ -38,10 +48,12 @@ class ModelExtra(TypedDict):
     file_width: NotRequired[int]
     coding: NotRequired[dict[str, object]]
     holds_zeros: NotRequired[bool]
+    task: NotRequired[str]
+    targets: NotRequired[TargetExtra]
 
 
 class PrunedModel(nn.Module):
-    """The pruned model of a run, from rows of the data to labels.
+    """The pruned model of a run, from rows of the data to labels or numbers.
 
     It measures the kept columns only: rows may be whole rows of the data or hold the kept columns alone, and what the
     other columns hold does not matter.
@@ -55,7 +67,11 @@ class PrunedModel(nn.Module):
     names : tuple of str, length n
         Their names.
     labels : tuple, length C
-        The classes' own values, by output.
+        The classes' own values, by output; empty where targets are numbers.
+    task : str
+        `classification`, `regression` or `multilabel`.
+    target_names : tuple of str, length T
+        Of numeric targets, by output.
     scaler : Scaler
         Of the kept columns.
     feature_names : tuple of str, length N
@@ -95,6 +111,8 @@ class PrunedModel(nn.Module):
             raise ValueError("a name of a column is no text")
         if self.names != tuple(self.feature_names[column] for column in self.columns):
             raise ValueError("the names of the kept columns are not those of the rows")
+        self.task, self._targets = extra.get("task", CLASSIFICATION), _target_scaler(extra)
+        self.target_names = tuple(extra["targets"]["names"]) if "targets" in extra else ()
         if not all(isinstance(label, str | int | float) for label in self.labels):
             raise ValueError("a label is neither a text nor a number")
         self.target_name = extra["target_name"]
@@ -108,6 +126,11 @@ class PrunedModel(nn.Module):
         if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
             hold_zeros(self.model)
         self.eval()
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of the network: one a class, or one a target."""
+        return len(self.labels) or len(self.target_names)
 
     def forward(self, x: torch.Tensor | AnyArray) -> torch.Tensor:
         """Return outputs (B, C), before softmax, of the kept columns (B, n) as `transform` returns them, unscaled."""
@@ -143,9 +166,8 @@ class PrunedModel(nn.Module):
         """
         return take_rows("the rows", X, self, self.columns.tolist())
 
-    @torch.no_grad()
     def predict_proba(self, X: object) -> Float32Array:
-        """Probabilities of the classes, in the order of `labels`.
+        """Probabilities of the classes, in the order of `labels`, or of each of several labels.
 
         Parameters
         ----------
@@ -160,6 +182,8 @@ class PrunedModel(nn.Module):
         ------
         DataError
             As `transform`; a value so far outside of the training rows' range that it cannot be scaled.
+        ModelError
+            The model predicts numbers.
         """
         return self.probabilities(self.transform(X))
 
@@ -170,16 +194,39 @@ class PrunedModel(nn.Module):
             return self.names
         return tuple(self.coding.original_names[place] for place in self.coding.owners(self.columns.tolist()))
 
-    @torch.no_grad()
     def probabilities(self, kept: AnyArray) -> Float32Array:
         """Probabilities (rows, C) of rows that are kept columns (rows, n) already, as `transform` and `read_rows` return them."""
-        parameter = next(self.model.parameters(), torch.zeros(()))
-        scaled = torch.from_numpy(self.scaler.apply(kept)).to(parameter.device)
-        out: Float32Array = torch.softmax(self.model(scaled), dim=1).cpu().numpy()
+        if self.task == REGRESSION:
+            raise ModelError("The model predicts numbers, which have no probabilities. Use predict.")
+        outputs = self._outputs(kept)
+        if self._targets is not None:
+            return self._targets.predictions(outputs.cpu().numpy()).astype(np.float32)
+        out: Float32Array = torch.softmax(outputs, dim=1).cpu().numpy()
         return out
 
+    def numbers(self, kept: AnyArray) -> AnyArray:
+        """Numbers, or the 0 and 1 of labels, of rows that are kept columns (rows, n) already; see `predict`."""
+        assert self._targets is not None
+        predictions = self._targets.predictions(self._outputs(kept).cpu().numpy())
+        if self.task != REGRESSION:
+            return (predictions > 0.5).astype(np.int64)
+        return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+
+    @torch.no_grad()
+    def _outputs(self, kept: AnyArray) -> torch.Tensor:
+        """Return the outputs (rows, C) of the network for kept columns (rows, n)."""
+        parameter = next(self.model.parameters(), torch.zeros(()))
+        scaled = torch.from_numpy(self.scaler.apply(kept)).to(parameter.device)
+        outputs: torch.Tensor = self.model(scaled)
+        return outputs
+
     def predict(self, X: object) -> AnyArray:
-        """Labels (rows,) of rows as `transform` takes them; errors as there."""
+        """Labels (rows,) of rows as `transform` takes them, or numbers in the unit of the target; errors as there.
+
+        Of several targets, and of several labels, the shape is (rows, T).
+        """
+        if self._targets is not None:
+            return self.numbers(self.transform(X))
         labels: AnyArray = label_array(self.labels)[self.predict_proba(X).argmax(axis=1)]
         return labels
 
@@ -240,6 +287,19 @@ def _cut_like(folder: str | Path, model: nn.Module) -> nn.Module:
     return small.model if isinstance(small, Scatter) else small
 
 
+def _target_scaler(extra: ModelExtra) -> TargetScaler | None:
+    """Return the scaling of numeric targets; None of classes."""
+    if "targets" not in extra:
+        return None
+    targets = extra["targets"]
+    names, link = targets["names"], targets["link"]
+    scaler = TargetScaler(np.asarray(targets["shift"], np.float64), np.asarray(targets["scale"], np.float64), link)
+    fits = scaler.shift.shape == scaler.scale.shape == (len(names),) and link in LINKS
+    if not fits or not (np.isfinite(scaler.shift).all() and (scaler.scale > 0).all()) or extra["labels"]:
+        raise ValueError("names and scaling of the targets do not fit together")
+    return scaler
+
+
 def _try(pruned: PrunedModel) -> None:
     """Run one row through the model: its layers need not fit each other, nor its outputs the labels."""
     width = pruned.columns.size
@@ -249,5 +309,6 @@ def _try(pruned: PrunedModel) -> None:
             out = pruned.model(torch.zeros(1, width, dtype=parameter.dtype))
     except Exception as error:  # torch raises nearly anything where shapes do not fit
         raise ValueError(f"its layers do not take {width} inputs ({brief(error)})") from None
-    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (1, len(pruned.labels)):
-        raise ValueError(f"it has {len(pruned.labels)} labels, but the model gives {tuple(getattr(out, 'shape', ()))}")
+    outputs = pruned.n_outputs
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != (1, outputs):
+        raise ValueError(f"it has {outputs} labels or targets, but the model gives {tuple(getattr(out, 'shape', ()))}")

@@ -242,6 +242,9 @@ class Scored(Event):
     behind, behind_error : float or None, share
         How much lower the accuracy is than that of the pruned model, and its standard error, paired row by row (over the masks if
         `count` is above 1); null for rows of the pruned model itself.
+    rmse, mae : float or None, unit of the target
+        Root of the mean squared error and mean absolute error of a regression on the test rows, the mean over the targets and over the
+        masks; null for classes.
     """
 
     name: str
@@ -254,6 +257,8 @@ class Scored(Event):
     error: float | None = None
     behind: float | None = None
     behind_error: float | None = None
+    rmse: float | None = None
+    mae: float | None = None
 
 
 @dataclass(frozen=True)
@@ -309,6 +314,8 @@ class RunDone(Event):
         A sentence on simpler ways that do as well within one standard error; empty where there is none.
     is_weighted : bool
         As in `run_started`: the accuracies are shares of the sum of sample weights.
+    task : str
+        As in `run_started`: of a regression the accuracies are R2.
     """
 
     name: str
@@ -333,6 +340,7 @@ class RunDone(Event):
     summary: str = ""
     simpler: str = ""
     is_weighted: bool = False
+    task: str = "classification"
     outcome: object = field(
         default=None, repr=False, compare=False, metadata={"json": False}
     )  # session.finish.finalize.Outcome

@@ -26,7 +26,7 @@ class RunStarted(Event):
     classes : list
         The classes of the targets, as texts; at most 100 of them.
     n_classes : int
-        Number of classes.
+        Number of classes; 0 where targets are numbers.
     n_sites : int, sites
         Number of sites, N.
     keep : int, sites
@@ -57,13 +57,20 @@ class RunStarted(Event):
     config : dict
         Every option as resolved. `config.toml` in the folder repeats the run with them.
     objective : str or None
-        Description of what the chain minimises; null for cross-entropy, and on the gradient path.
+        Description of what the chain minimises; null for cross-entropy and squared error, and on the gradient path.
     evaluator : str
         How candidates are evaluated.
     canonical : str
         The evaluator that the current loss of a block comes from; `none` where no candidates are evaluated.
     is_weighted : bool
         Rows have sample weights: every loss, accuracy and objective of the run's events is a weighted mean over rows.
+    task : str
+        `classification`, `regression` or `multilabel`. Of a regression every accuracy of the run's events is R2, the mean over the
+        targets, and losses are in units of the standard deviation of the target; of several labels it is the share that is right.
+    targets : list
+        Names of numeric targets, or of labels; empty for classes.
+    loss : str
+        Description of what backprop minimises.
     """
 
     version: str
@@ -90,6 +97,9 @@ class RunStarted(Event):
     evaluator: str
     canonical: str
     is_weighted: bool = False
+    task: str = "classification"
+    targets: tuple[str, ...] = ()
+    loss: str = "cross-entropy"
 
 
 @dataclass(frozen=True)

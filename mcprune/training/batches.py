@@ -14,7 +14,7 @@ from mcprune.methods.base import Batch
 from mcprune.objectives.base import Rows
 from mcprune.random import Stream, generator
 from mcprune.training.folds import Folds
-from mcprune.types import Float32Array, FloatArray, IntArray
+from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
 COPIED = 4_096  # rows at a time
 
@@ -106,7 +106,7 @@ class EvaluationRows:
     Parameters
     ----------
     features : ndarray of float32, shape (all rows, N)
-    targets : ndarray of int64, shape (all rows,)
+    targets : ndarray of int64, shape (all rows,), or of float32, shape (all rows, T)
     device : torch.device
     seed : int
     folds : Folds, optional
@@ -122,7 +122,7 @@ class EvaluationRows:
     def __init__(
         self,
         features: Float32Array,
-        targets: IntArray,
+        targets: AnyArray,
         *,
         device: torch.device,
         seed: int,

@@ -26,7 +26,7 @@ def fresh_classifier(
     return build(
         settings.name,
         splits.n_inputs if inputs is None else inputs,
-        splits.n_classes,
+        splits.n_outputs,
         settings.hidden if hidden is None else hidden,
         settings.activation,
         settings.dropout if dropout is None else dropout,

@@ -11,6 +11,7 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.models.modes import evaluating
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap
 from mcprune.training.fit import fit
@@ -49,6 +50,7 @@ def finetune_steps(
     input_noise: float = 0.0,
     should_stop: Callable[[], bool] = lambda: False,
     weights: torch.Tensor | None = None,
+    row_loss: RowLoss = CROSS_ENTROPY,
 ) -> nn.Module:
     """Return a copy of the model, trained further under the mask.
 
@@ -59,8 +61,8 @@ def finetune_steps(
     sites : SiteMap
     mask : Tensor of bool, shape (N,)
     features : Tensor, shape (rows, ...)
-    targets : Tensor of int64, shape (rows,)
-    epochs, batch_size, learning_rate, weight_decay, seed, input_noise, should_stop, weights
+    targets : Tensor of int64, shape (rows,), or of float32, shape (rows, T)
+    epochs, batch_size, learning_rate, weight_decay, seed, input_noise, should_stop, weights, row_loss
         See `fit`.
     """
     out = copy.deepcopy(model)
@@ -76,6 +78,7 @@ def finetune_steps(
         input_noise=input_noise,
         should_stop=should_stop,
         weights=weights,
+        row_loss=row_loss,
     )
     return out
 

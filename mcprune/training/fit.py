@@ -9,6 +9,7 @@ from torch import nn
 
 from mcprune.errors import NumericalError
 from mcprune.models.modes import is_fully_frozen, use_training_mode
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator, step_noise
 from mcprune.training.adam import one_cycle
 from mcprune.training.distill import DistillationTargets
@@ -31,6 +32,7 @@ def fit(
     weights: torch.Tensor | None = None,
     amp: bool = False,
     distillation: DistillationTargets | None = None,
+    row_loss: RowLoss = CROSS_ENTROPY,
 ) -> None:
     """Train the trainable parameters of a classifier in place: Adam under one cycle of the learning rate.
 
@@ -38,7 +40,7 @@ def fit(
     ----------
     model : nn.Module
     features : tensor, shape (rows, ...)
-    targets : tensor of int64, shape (rows,)
+    targets : tensor of int64, shape (rows,), or of float32, shape (rows, T)
     epochs, batch_size : int
     learning_rate : float
         The cycle rises to twice this rate.
@@ -58,6 +60,8 @@ def fit(
     distillation : DistillationTargets, optional
         Features and a teacher's probabilities in place of the rows and their labels. The loss is then the cross-entropy with these
         probabilities, both at the temperature T of the distillation, times T^2, so that its gradients keep their size.
+    row_loss : RowLoss
+        What is minimised.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def fit(
                     logits = model(add_noise(seen, input_noise))
                 shares = None if scaled is None else scaled[part]
                 if distillation is None:
-                    loss = mean_loss(logits, labels, shares)
+                    loss = mean_loss(logits, labels, shares, row_loss)
                 else:
                     temperature = distillation.temperature
                     loss = temperature**2 * mean_loss(logits / temperature, labels, shares)

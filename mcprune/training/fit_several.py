@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from mcprune.errors import NumericalError
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator, noise_generator
 from mcprune.training.adam import AdamW, one_cycle
 from mcprune.training.stacked_mlp import StackedMLP, have_one_shape
@@ -37,6 +37,7 @@ def fit_several(
     input_noise: float = 0.0,
     should_stop: Callable[[], bool] = lambda: False,
     weights: torch.Tensor | None = None,
+    row_loss: RowLoss = CROSS_ENTROPY,
 ) -> None:
     """Train classifiers in place, each on its own features of the same rows; the parameters are those of `fit`.
 
@@ -45,7 +46,7 @@ def fit_several(
     models : sequence of nn.Module
         Those for which `can_fit_at_once` holds.
     features : tensor, shape (models, rows, inputs)
-    targets : tensor of int64, shape (rows,)
+    targets : tensor of int64, shape (rows,), or of float32, shape (rows, T)
     epochs, batch_size : int
     learning_rate, weight_decay : float
     seeds : sequence of int
@@ -54,6 +55,7 @@ def fit_several(
         Standard deviation of the normal noise that each input gets in each step.
     should_stop : callable
     weights : tensor of float32, shape (rows,), optional
+    row_loss : RowLoss
 
     Raises
     ------
@@ -86,7 +88,7 @@ def fit_several(
                     for of_layer in zip(*(stack.draw_scales(size, one) for one in noise), strict=True)
                 ]
                 logits = stack.forward(seen, scales=scales)
-                loss = functional.cross_entropy(logits.flatten(0, 1), targets[part].flatten(), reduction="none")
+                loss = row_loss.rows(logits.flatten(0, 1), targets[part].flatten(0, 1))
                 loss = (loss if scaled is None else loss * scaled[part].flatten()).sum() / size
                 optimizer.learning_rate, optimizer.beta = one_cycle(done, epochs * steps, 2 * learning_rate)
                 optimizer.zero_grad()

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.parts.entities import assign, fold_entities, sole_owners
+from mcprune.data.tasks import strata_of
 from mcprune.random import Stream, generator
-from mcprune.types import IntArray
+from mcprune.types import AnyArray, IntArray
 
 
 class Folds(NamedTuple):
@@ -34,6 +35,12 @@ class Folds(NamedTuple):
         """Return the same training rows, for a method that evaluates no candidates."""
         return Folds(self.training, tuple(rows[:0] for rows in self.evaluation))
 
+    def reordered(self, order: IntArray) -> Folds:
+        """Return the same folds of rows that stand in another order: row order[i] is at place i."""
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return Folds(*(tuple(np.sort(place[rows]) for rows in parts) for parts in self))
+
     def bounds(self, rows: int) -> IntArray:
         """Return where the folds begin and end in a batch of so many rows, shape (F + 1,).
 
@@ -48,13 +55,14 @@ class Folds(NamedTuple):
 
 
 def split_rows(
-    targets: IntArray, eval_on: str, *, fraction: float, folds: int, seed: int, entities: IntArray | None = None
+    targets: AnyArray, eval_on: str, *, fraction: float, folds: int, seed: int, entities: IntArray | None = None
 ) -> Folds:
     """Split the training rows of a search.
 
     Parameters
     ----------
-    targets : ndarray of int64, shape (rows,)
+    targets : ndarray of int64, shape (rows,), or of float, shape (rows, T)
+        Classes, or numbers, of which the quantiles take the place of classes.
     eval_on : str
         `train`: all rows train, and all evaluate. `held-out`: a fraction of every class evaluates and never trains; a class keeps at
         least one training row. `folds`: every row trains all classifiers but one, and that one evaluates it.
@@ -66,6 +74,7 @@ def split_rows(
     entities : ndarray of int64, shape (rows,), optional
         Rows of one number are together: no classifier evaluates some that was trained on others.
     """
+    targets = strata_of(targets)
     rows = np.arange(len(targets))
     whole = Folds((rows,), (rows,))
     if eval_on == "train":

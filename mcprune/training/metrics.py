@@ -1,8 +1,9 @@
-"""Accuracy and the value of the objective of a classifier."""
+"""Accuracy or R2, errors, and the value of the objective of a classifier."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from mcprune.errors import ObjectiveError
 from mcprune.evaluators.choose import EvaluationProblem, make_canonical
 from mcprune.objectives.base import Objective, Rows, losses_of
 from mcprune.objectives.decisions import WorstGroup
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
 PART = 8192  # rows at a time
@@ -90,6 +92,45 @@ def value_of(
     return float(losses[0])
 
 
+class Answers(NamedTuple):
+    """What a model says of rows, compared with their targets.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (rows,)
+        Whether each row is right, or its part of R2: the (weighted) mean is the metric.
+    errors : ndarray of float64, shape (rows, T), or None
+        Predictions of numbers minus the targets, in units of the scaled targets.
+    """
+
+    scores: FloatArray | BoolArray
+    errors: FloatArray | None = None
+
+
+@torch.no_grad()
+def answers(
+    model: nn.Module,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    gates: torch.Tensor | None = None,
+    *,
+    row_loss: RowLoss = CROSS_ENTROPY,
+    weights: FloatArray | None = None,
+) -> Answers:
+    """Return how a model does on rows (rows, ...) with targets (rows,) or (rows, T); `gates` (N,) for a GatedModel.
+
+    Sample weights (rows,) count where R2 is relative to the variance of the targets.
+    """
+    if row_loss.link == "softmax":
+        return Answers(correct(model, features, targets, gates))
+    outputs = torch.cat([torch.empty(0, targets.shape[1]).to(targets), *_logits(model, features, gates)])
+    scores = row_loss.scores(outputs[None], targets, weights)[0]
+    if row_loss.metric != "R2":
+        return Answers(scores)
+    scaled = torch.exp(outputs.double().clamp(max=80.0)) if row_loss.link == "log" else outputs.double()
+    return Answers(scores, (scaled - targets.double()).cpu().numpy())
+
+
 def accuracy(
     model: nn.Module,
     features: torch.Tensor,
@@ -97,15 +138,16 @@ def accuracy(
     gates: torch.Tensor | None = None,
     *,
     weights: FloatArray | None = None,
+    row_loss: RowLoss = CROSS_ENTROPY,
 ) -> float:
-    """Return the share of rows (rows, ...) whose largest logit is that of their target (rows,); `gates` (N,) for a GatedModel.
+    """Return the share of rows (rows, ...) whose largest logit is that of their target (rows,), or R2 of targets (rows, T).
 
-    Sample weights (rows,) make it the share of the sum of weights.
+    `gates` (N,) are for a GatedModel. Sample weights (rows,) make it the share of the sum of weights.
     """
-    right = correct(model, features, targets, gates)
+    right = answers(model, features, targets, gates, row_loss=row_loss, weights=weights).scores
     if weights is not None:
         return float(weights @ right / weights.sum())
-    return int(right.sum()) / max(len(targets), 1)
+    return float(right.sum()) / max(len(targets), 1)
 
 
 def weighted_mean(values: FloatArray | BoolArray, share: FloatArray) -> tuple[float, float]:
@@ -130,6 +172,13 @@ def probabilities(model: nn.Module, features: torch.Tensor) -> Float32Array:
     """Return the probabilities (rows, C) of the classes of rows (rows, ...), of which there is at least one."""
     parts = [torch.softmax(logits.float(), dim=1) for logits in _logits(model, features, None)]
     out: Float32Array = torch.cat(parts).cpu().numpy()
+    return out
+
+
+@torch.no_grad()
+def outputs_of(model: nn.Module, features: torch.Tensor) -> Float32Array:
+    """Return the outputs (rows, C) of rows (rows, ...), of which there is at least one."""
+    out: Float32Array = torch.cat([logits.float() for logits in _logits(model, features, None)]).cpu().numpy()
     return out
 
 

@@ -97,6 +97,7 @@ class ClassifierStack:
                 should_stop=should_stop,
                 weights=weights,
                 amp=trainer.amp,
+                row_loss=trainer.row_loss,
             )
             rows += epochs * len(targets)
         return rows

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from mcprune.random import step_noise
 from mcprune.training.adam import AdamW
@@ -76,7 +75,7 @@ class StackedSteps:
                     self._features[rows] if columns is None else self._features[rows[:, :, None], columns[:, None, :]]
                 )
                 logits = self._model.forward(seen * shown, columns, scales[number])
-                loss = functional.cross_entropy(logits.flatten(0, 1), self._targets[rows].flatten(), reduction="none")
+                loss = first.row_loss.rows(logits.flatten(0, 1), self._targets[rows].flatten(0, 1))
                 loss = loss.view(rows.shape)
                 if self._weights is not None:
                     loss = loss * self._weights.gather(1, rows)

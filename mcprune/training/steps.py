@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from mcprune.models.modes import trainable_parameters
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.training.adam import AdamW
 from mcprune.types import Float32Array, IntArray
 
@@ -38,13 +38,13 @@ def swap_sites(
     return out
 
 
-def mean_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Return the mean cross-entropy of a batch, each row times its weight; over all rows the weights have the mean 1."""
+def mean_loss(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None, loss: RowLoss = CROSS_ENTROPY
+) -> torch.Tensor:
+    """Return the mean loss of a batch, each row times its weight; over all rows the weights have the mean 1."""
     if logits.dtype == torch.bfloat16:
         logits = logits.float()
-    if weights is None:
-        return functional.cross_entropy(logits, targets)
-    return (functional.cross_entropy(logits, targets, reduction="none") * weights).mean()
+    return loss.mean(logits, targets) if weights is None else (loss.rows(logits, targets) * weights).mean()
 
 
 def add_noise(rows: torch.Tensor, deviation: float) -> torch.Tensor:

@@ -14,6 +14,7 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.errors import NumericalError
 from mcprune.methods.base import TrainingHook
 from mcprune.models.modes import use_training_mode
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator, step_noise
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.space import SearchSpace
@@ -59,7 +60,7 @@ class Trainer:
     ----------
     gated : GatedModel
     features : tensor, shape (rows, ...)
-    targets : tensor of int64, shape (rows,)
+    targets : tensor of int64, shape (rows,), or of float32, shape (rows, T)
     batch_size : int
     learning_rate, weight_decay : float
         The rate is constant at first and falls linearly to 2% over the last 40% of the run.
@@ -79,6 +80,8 @@ class Trainer:
         Groups of tied sites are swapped whole; a site that must be dropped is never swapped in.
     amp : bool
         Forward passes in bfloat16, by torch's autocast; parameters and losses stay float32.
+    row_loss : RowLoss
+        What is minimised.
 
     Raises
     ------
@@ -103,10 +106,12 @@ class Trainer:
         ranks: Ranks | None = None,
         space: SearchSpace | None = None,
         amp: bool = False,
+        row_loss: RowLoss = CROSS_ENTROPY,
     ) -> None:
         self.gated = gated
         self.features = features
         self.targets = targets
+        self.row_loss = row_loss
         self._rows = None if rows is None else torch.from_numpy(rows).to(targets.device)
         used = weights if weights is None or self._rows is None else weights[self._rows]
         self.weights = None if weights is None or used is None else weights / used.mean()  # of all rows
@@ -204,7 +209,8 @@ class Trainer:
                     logits = (
                         self.gated(seen, shown) if columns is None else self.gated.of_columns(seen * shown, columns)
                     )
-                loss = mean_loss(logits, self.targets[rows], None if self.weights is None else self.weights[rows])
+                weighted = None if self.weights is None else self.weights[rows]
+                loss = mean_loss(logits, self.targets[rows], weighted, self.row_loss)
                 if self._shared is not None:
                     loss = loss * (len(rows) / self.batch_size)
                 state.optimizer.zero_grad()

@@ -24,6 +24,7 @@ def folder(fake_folder):
     model = SimpleNamespace(
         feature_names=names,
         target_name="kind",
+        target_names=(),
         image_shape=None,
         file_width=None,
         coding=None,
@@ -96,6 +97,7 @@ def test_a_header_of_numbers_is_said_on_the_error_output_and_can_be_said_otherwi
     model = SimpleNamespace(
         feature_names=("900", "905"),
         target_name="kind",
+        target_names=(),
         image_shape=None,
         file_width=None,
         coding=None,

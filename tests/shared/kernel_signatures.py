@@ -34,8 +34,8 @@ SCRATCH = f"Tuple({COUNTS}, int8[::1], {COUNTS}, {VECTOR})"
 LOG = f"Tuple(int32[:,::1], {MATRIX}, int8[:,::1])"
 FLOATS, FLOAT_ROWS, LABELS = "float32[::1]", "float32[:,::1]", "int32[::1]"
 NET = (
-    f"{FLOATS}, int64, int64, {LABELS}, {FLOATS}, {FLOATS}, {TABLE}, {FLOATS}, {VECTOR}, {FLOAT_ROWS}, {FLOATS}, "
-    f"{COUNTS}, {COUNTS}, int32[::1], {TABLE}, {FLOAT_ROWS}, int64"
+    f"{FLOATS}, int64, int64, {LABELS}, {FLOATS}, {FLOATS}, {TABLE}, {FLOATS}, {VECTOR}, {FLOATS}, "
+    f"Tuple(int64, float32), {FLOAT_ROWS}, {FLOATS}, {COUNTS}, {COUNTS}, int32[::1], {TABLE}, {FLOAT_ROWS}, int64"
 )
 SCREEN = f"{VECTOR}, float64, {COUNTS}, float64"
 WEIGHTS = (

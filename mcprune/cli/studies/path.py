@@ -198,7 +198,7 @@ def _print(curve: Curve, folder: Path, *, quiet: bool, json: bool) -> None:
     text = [*path_view.sentences(curve), path_view.method_line(curve)]
     output.lines([line for one in text for line in wrapped(one, output.width, "")])
     output.lines([""])
-    output.table(path_view.HEADER, path_view.rows(curve))
+    output.table(path_view.header(curve), path_view.rows(curve))
     names = path_view.names_line(curve.enough)
     output.lines(["", *wrapped(f"kept at {curve.enough.level:,}: {names}", output.width, "")])
     output.lines([f"written: {folder / 'path.html'}, {folder / 'path.json'}"])

@@ -19,7 +19,11 @@ class Data(Section):
         description="data set by name, or a file or folder",
         json_schema_extra={"flat": "data"},
     )
-    target: str | None = Field(default=None, description="column that holds the class (tables)")
+    target: str | None = Field(default=None, description="column that holds the class or the number (tables)")
+    task: Literal["auto", "classification", "regression", "multilabel"] = Field(
+        default="auto",
+        description="what the target is: classes, numbers, or several columns of 0 and 1; auto: its values decide (docs/regression.md)",
+    )
     sample_weight: str | None = Field(
         default=None,
         description="column that holds how often each row counts (tables): no feature then; training, losses and scores are weighted",

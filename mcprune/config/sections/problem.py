@@ -45,8 +45,9 @@ class Problem(Section):
         default=None, ge=1, le=LARGEST_COST, description="most parameters that the kept model may have"
     )
     objective: Annotated[str, BeforeValidator(objective_text)] = Field(
-        default="cross-entropy",
-        description="what the chain minimises: NAME[:parameter] of docs/objectives.md, or FILE.py:NAME of a function",
+        default="auto",
+        description="what the chain minimises: NAME[:parameter] of docs/objectives.md, or FILE.py:NAME of a function; auto: "
+        "cross-entropy, of a regression squared",
         json_schema_extra={"placeholder": "NAME|FILE.py:NAME"},
     )
     must_keep: Annotated[tuple[int | str, ...] | None, BeforeValidator(site_names)] = Field(

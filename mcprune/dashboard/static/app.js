@@ -181,13 +181,16 @@
       ? `L_tot = L_cla + alpha (L_sel + L_rej), where L_cla is: ${run.objective}.`
       : isRanked ? "Only L_cla, on the training batches, is minimised; sites are dropped by their scores."
         : isChain ? "L_tot = L_cla + alpha (L_sel + L_rej) on the evaluation rows; the chain minimises L_tot." : "L_tot = L_cla + alpha (L_sel + L_rej) on the training batches.";
-    $("validation-title").textContent = `${run.is_weighted ? "Weighted validation" : "Validation"} accuracy, hard mask`;
+    $("validation-title").textContent = `${run.is_weighted ? "Weighted validation" : "Validation"} ${measure()}, hard mask`;
     $("validation-words").textContent = run.blocks && !run.is_recorded
       ? `Measured some 40 times in a run, here every ${count(Math.max(1, Math.floor(run.blocks / 40)))} blocks.` : "Measured some 40 times in a run.";
     $("rate-title").textContent = isChain ? "Proposals per second" : "Steps of backprop per second";
     $("rate-words").textContent = isChain ? "Steps of the chain, walks included; the time includes the classifier's training." : "";
     Charts.unit(isChain ? "proposals" : "steps of backprop");
   }
+
+  const measure = () => ({ regression: "R2", multilabel: "label accuracy" })[run.task] || "accuracy";
+  const figure = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(4))) : "-");
 
   function showOutcome() {
     const isFailed = status === "failed";
@@ -207,7 +210,8 @@
   function showScores() {
     if (!scores.length) { $("result").replaceChildren(); return; }
     const columns = [["mask", (score) => score.name], ["sites", (score) => count(score.kept)],
-      [run.is_weighted ? "weighted test accuracy" : "test accuracy", (score) => fixed(score.accuracy, 4)]];
+      [`${run.is_weighted ? "weighted test" : "test"} ${measure()}`, (score) => fixed(score.accuracy, 4)]];
+    if (run.task === "regression") columns.push(["RMSE", (score) => figure(score.rmse)], ["MAE", (score) => figure(score.mae)]);
     if (run.objective) columns.push([run.objective, (score) => fixed(score.objective, 4)]);
     const rowOf = (kind, texts) => { const row = make("tr", ""); row.append(...texts.map((text) => make(kind, text))); return row; };
     const table = make("table", "");

@@ -41,6 +41,7 @@ class ReadingOptions(TypedDict, total=False):
     ignore: Sequence[str]
     split_by: str | None
     split_time: str | None
+    task: str
 
 
 class Reading(NamedTuple):
@@ -64,6 +65,8 @@ class Reading(NamedTuple):
     split_by, split_time : str or None
         The column of entities, of which none is in two parts, and the column of times, by which training rows come before validation
         rows before test rows. They are no features.
+    task : str
+        What the target is: `auto`, `classification`, `regression` or `multilabel`.
     """
 
     target: str | None = None
@@ -77,6 +80,7 @@ class Reading(NamedTuple):
     ignore: Sequence[str] = ()
     split_by: str | None = None
     split_time: str | None = None
+    task: str = "auto"
 
     @property
     def text(self) -> TextOptions:

@@ -10,6 +10,7 @@ from mcprune.data.base import Dataset
 from mcprune.data.checks import some
 from mcprune.data.parts.entities import assign
 from mcprune.data.parts.times import split_by_time
+from mcprune.data.tasks import CLASSIFICATION, strata_of
 from mcprune.errors import ConfigError, DataError
 from mcprune.random import Stream, generator
 from mcprune.types import BoolArray, FloatArray, IntArray
@@ -29,8 +30,8 @@ class Parts(NamedTuple):
 def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Parts:
     """Split the rows into training, validation and test part.
 
-    By time where the rows have times, by whole entities where they have such, else every class in its own proportion; with entities
-    nearly so.
+    By time where the rows have times, by whole entities where they have such, else every class, or quantile of a number, in its own
+    proportion; with entities nearly so.
 
     Parameters
     ----------
@@ -72,8 +73,8 @@ def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Par
     if dataset.entities is not None:
         return _by_entity(dataset, seed, validation, test)
     n_free = int(free.sum())
-    classes = dataset.n_classes
-    counts = np.bincount(dataset.targets[free], minlength=classes)
+    strata = _strata(dataset, free)
+    counts = np.bincount(strata[free], minlength=dataset.n_classes)
     if (counts == 0).any():
         lacking = some(repr(dataset.labels[i]) for i in np.flatnonzero(counts == 0))
         raise DataError(
@@ -85,10 +86,10 @@ def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Par
     if test_rows is None:
         _check_size(dataset, "test", test, n_test, n_free)
     _check_size(dataset, "validation", validation, n_validation, n_free)
-    order = _shuffled_by_class(dataset.targets, free, seed)
+    order = _shuffled_by_class(strata, free, seed)
     first = np.cumsum(counts) - counts
-    rank = np.arange(n_free) - first[dataset.targets[order]]  # the place of each row within its class
-    of_class = dataset.targets[order]
+    of_class = strata[order]
+    rank = np.arange(n_free) - first[of_class]  # the place of each row within its class
     is_test: BoolArray = rank < n_test[of_class]
     is_validation: BoolArray = ~is_test & (rank < (n_test + n_validation)[of_class])
     return Parts(
@@ -98,15 +99,25 @@ def split(dataset: Dataset, *, seed: int, validation: float, test: float) -> Par
     )
 
 
+def _strata(dataset: Dataset, rows: BoolArray) -> IntArray:
+    """Return the class of each row (rows,), or of some rows the quantile of its number."""
+    if dataset.task == CLASSIFICATION:
+        return dataset.targets
+    strata = np.zeros(dataset.n_rows, np.int64)
+    strata[rows] = strata_of(dataset.targets[rows])
+    return strata
+
+
 def _by_entity(dataset: Dataset, seed: int, validation: float, test: float) -> Parts:
     entities = dataset.entities
     assert entities is not None
     keys = generator(seed, Stream.SPLIT).random(dataset.n_rows)
+    strata = _strata(dataset, np.ones(dataset.n_rows, np.bool_))
 
     def part_of(rows: IntArray, share: float) -> BoolArray:
         if share == 0:
             return np.zeros(len(rows), np.bool_)
-        parts = assign(entities[rows], dataset.targets[rows], (1.0 - share, share), keys[rows])
+        parts = assign(entities[rows], strata[rows], (1.0 - share, share), keys[rows])
         return np.equal(parts, 1)
 
     rows = np.arange(dataset.n_rows)
@@ -123,6 +134,8 @@ def _by_time(dataset: Dataset, validation: float, test: float) -> Parts:
     assert times is not None
     parts = Parts(*split_by_time(times, validation, test))
     _check_parts(dataset, parts, validation, test, "times", len(np.unique(times)))
+    if dataset.task != CLASSIFICATION:
+        return parts
     absent = np.setdiff1d(np.arange(dataset.n_classes), dataset.targets[parts.train])
     if absent.size:
         raise DataError(
@@ -151,6 +164,10 @@ def _check_size(dataset: Dataset, part: str, fraction: float, sizes: IntArray, r
     classes = dataset.n_classes
     if fraction == 0 or (round(fraction * rows) >= classes and sizes.any()):
         return
+    if dataset.task != CLASSIFICATION:
+        raise DataError(
+            f"{dataset.name}: {rows} rows are too few: {part}={fraction} gives none. Add rows, or choose a larger {part}."
+        )
     enough = np.ceil(1000 * classes / rows) / 1000
     remedy = f", or choose {part} of at least {enough}" if fraction < enough < 0.5 else ""
     raise DataError(

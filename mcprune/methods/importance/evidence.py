@@ -13,11 +13,11 @@ import torch
 import torch.autograd.forward_ad as forward
 from torch import nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective
+from mcprune.objectives.losses import loss_of
 from mcprune.random import Stream, generator
 from mcprune.sites.channels.calls import NORMS
 from mcprune.sites.owners import Owners
@@ -36,11 +36,11 @@ def row_losses(objective: Objective, measure: str) -> RowLosses:
     ConfigError
         The objective has no gradient, which the measure needs.
     """
-    if objective.name == "cross-entropy":
-        return lambda logits, targets: functional.cross_entropy(logits, targets, reduction="none")
+    if (loss := loss_of(objective)) is not None:
+        return loss.rows
     raise ConfigError(
         f"the measure {measure!r} needs a gradient, and the objective {objective.name!r} has none. Choose magnitude, "
-        "magnitude-l1, bn-scale or random, or score by cross-entropy."
+        "magnitude-l1, bn-scale or random, or score by a loss such as cross-entropy."
     )
 
 

@@ -47,6 +47,30 @@ def label_slopes(evidence: Evidence) -> Pullbacks:
     return pull
 
 
+def loss_roots(evidence: Evidence) -> Pullbacks:
+    """Return the columns of a square root of the Hessian of each row's loss at the outputs: of classes those of the softmax.
+
+    The loss of a row of numbers is a mean over the outputs, so its Hessian is a diagonal of second derivatives.
+    """
+
+    def pull(outputs: torch.Tensor, targets: torch.Tensor) -> Iterator[torch.Tensor]:
+        leaf = outputs.detach().requires_grad_()
+        slopes = torch.autograd.grad(evidence.losses(leaf, targets).sum(), leaf, create_graph=True)[0]
+        if not slopes.requires_grad:  # a loss of straight pieces
+            yield torch.zeros_like(outputs)
+            return
+        curvature = torch.autograd.grad(slopes.sum(), leaf)[0].clamp_min(0.0).sqrt()
+        for place in range(outputs.shape[1]):
+            column = torch.zeros_like(outputs)
+            column[:, place] = curvature[:, place]
+            yield column
+
+    def choose(outputs: torch.Tensor, targets: torch.Tensor) -> Iterator[torch.Tensor]:
+        return pull(outputs, targets) if targets.is_floating_point() else softmax_roots(outputs, targets)
+
+    return choose
+
+
 def softmax_roots(logits: torch.Tensor, _targets: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield the columns sqrt(p_c) (e_c - p) of a square root of diag(p) - p p^T, the Hessian of cross-entropy at the logits."""
     shares = torch.softmax(logits.detach(), dim=1)

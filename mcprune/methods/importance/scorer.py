@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from mcprune.data.tasks import strata_of
 from mcprune.errors import ConfigError
 from mcprune.methods.importance import registry
 from mcprune.methods.importance.evidence import Evidence, balanced_rows, row_losses
@@ -80,8 +81,10 @@ class Scorer:
         if settings.measure == "loss-tracked":
             _require_gradients(self.owners)
         self._losses = row_losses(objective, settings.measure) if self.measure.needs_gradient else _no_losses
-        self._labels: IntArray = targets.cpu().numpy()
-        self._classes = int(self._labels.max()) + 1 if self._labels.size else 1
+        self._labels: IntArray = strata_of(targets.cpu().numpy())
+        self._classes = (
+            targets.shape[1] if targets.dim() > 1 else int(self._labels.max()) + 1 if self._labels.size else 1
+        )
 
     def init(self) -> ScorerState:
         """Return the state before the first scores."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mcprune.methods.importance.evidence import Evidence, Tensors
-from mcprune.methods.importance.samples import label_slopes, softmax_roots, squared_sums
+from mcprune.methods.importance.samples import label_slopes, loss_roots, squared_sums
 from mcprune.models.mlp import MLP
 from mcprune.types import FloatArray
 
@@ -79,9 +79,9 @@ def hessian_diagonal(evidence: Evidence) -> Tensors:
 
 
 def gauss_newton_diagonal(evidence: Evidence) -> Tensors:
-    """Return the diagonal of the mean of J^T (diag(p) - p p^T) J, the Hessian without the curvature of the logits; never negative."""
+    """Return the diagonal of the mean of J^T H J, of classes H = diag(p) - p p^T: the Hessian without the curvature of the outputs."""
     scale = 1.0 / evidence.rows
-    return {name: value * scale for name, value in squared_sums(evidence, softmax_roots).items()}
+    return {name: value * scale for name, value in squared_sums(evidence, loss_roots(evidence)).items()}
 
 
 def exact_diagonal(evidence: Evidence) -> Tensors:

@@ -11,6 +11,7 @@ import numpy as np
 from mcprune.report.mixing import autocorrelation, mixing
 from mcprune.report.page import COLOURS, Figure, Page, grid, layout, line, panel_title
 from mcprune.report.text import number as figure_text
+from mcprune.storage.answer import measure_name
 from mcprune.storage.event_log import EventLog
 from mcprune.types import FloatArray
 
@@ -79,9 +80,15 @@ def values(run: EventLog, field: str) -> FloatArray:
     return run.series(field)
 
 
+def named(panels: Sequence[Panel], runs: Runs) -> list[Panel]:
+    """Return the panels with what stands in place of accuracy: R2 of a regression."""
+    task = next(iter(runs.values())).started.task
+    return [panel._replace(title=panel.title.replace("accuracy", measure_name(task))) for panel in panels]
+
+
 def of_search(runs: Runs) -> Figure | None:
     """Return the few curves that tell of a search: loss, validation accuracy, kept sites; None without a block."""
-    return curves(runs, [panel for panel in SEARCH if not constants(runs, panel)], columns=1, height=LOW)
+    return curves(runs, [panel for panel in named(SEARCH, runs) if not constants(runs, panel)], columns=1, height=LOW)
 
 
 def all_curves(page: Page, runs: Runs) -> None:
@@ -99,7 +106,10 @@ def all_curves(page: Page, runs: Runs) -> None:
     hidden = max(len(run.knob_changes) for run in runs.values()) - MARKS
     cut = f"The first {MARKS} changes of a run are marked. " if hidden > 0 else ""
     objective = next(iter(runs.values())).started.objective
-    unit = "mean cross-entropy in nats per row" if objective is None else objective
+    start = next(iter(runs.values())).started
+    spread = " of a row" if start.task != "regression" else " in units of the target's spread"
+    of_loss = "cross-entropy in nats per row" if start.loss == "cross-entropy" else f"{start.loss}{spread}"
+    unit = f"mean {of_loss}" if objective is None else objective
     still: list[list[str]] = []
     for title, panels, text in (
         (
@@ -108,7 +118,11 @@ def all_curves(page: Page, runs: Runs) -> None:
             f"L_tot = L_cla + alpha (L_sel + L_rej); L_cla: {unit}, each block on its own evaluation batch "
             "(on the gradient path: its training batches); L_sel and L_rej: shares of the sites, weighted by alpha. ",
         ),
-        ("Sites and accuracy", BUDGET, "n(t), the sum of the gates and the kept sites; validation accuracy of hard masks. "),
+        (
+            f"Sites and {measure_name(start.task)}",
+            named(BUDGET, runs),
+            f"n(t), the sum of the gates and the kept sites; {measure_name(start.task, 'validation')} of hard masks. ",
+        ),
         ("Knobs", KNOBS, "As they stood at each block. "),
         ("Work", work_panels(runs), "Acceptance since the progress event before; speed by the usual time of a block. "),
     ):  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from mcprune.report.charts.roc import Curve, confusion, macro, one_vs_rest
 from mcprune.report.page import BARE, COLOURS, CYCLE, Figure, layout, line
 from mcprune.report.text import number
-from mcprune.storage.answer import OF_MODEL, score_of
+from mcprune.storage.answer import OF_MODEL, measure_name, score_of
 from mcprune.storage.events import Scored
 from mcprune.storage.predictions import Predictions
 
@@ -19,7 +19,7 @@ NUMBERED = 12  # classes up to which each cell of the confusion matrix has its n
 MOST_CLASSES = 60  # of a confusion matrix that can be read
 
 
-def accuracies(scores: Sequence[Scored], *, is_weighted: bool = False) -> Figure | None:
+def accuracies(scores: Sequence[Scored], task: str = "classification", *, is_weighted: bool = False) -> Figure | None:
     """Return a dot for each row of the final table, with its error bar; None where nothing was measured."""
     shown = [score for score in scores if score.accuracy is not None]
     if not shown:
@@ -43,7 +43,7 @@ def accuracies(scores: Sequence[Scored], *, is_weighted: bool = False) -> Figure
     ]  # fmt: skip
     names = [f"<b>{html.escape(score.name)}</b>" if score is model else html.escape(score.name) for score in shown]
     axis = {"tickvals": places, "ticktext": names, "range": [len(shown) - 0.4, -0.6], "zeroline": False}
-    title = "weighted test accuracy" if is_weighted else "test accuracy"
+    title = measure_name(task, "test", is_weighted=is_weighted)
     drawn = layout(height=90 + 34 * len(shown), xaxis={"title": title, "zeroline": False}, yaxis=axis)
     return {"data": dots, "layout": drawn}
 
@@ -59,12 +59,12 @@ def rocs(predictions: Predictions, classes: Sequence[str]) -> Figure | None:
             continue
         curve = macro(one_vs_rest(probabilities.astype(np.float64), predictions.targets, predictions.weights))
         if curve is not None:
-            data.append(_curve(curve, name, colour, dash))
+            data.append(curve_line(curve, name, colour, dash))
     if not data:
         return None
     several = predictions.pruned.shape[1] > 2
     positive = f"positive: {html.escape(classes[1])[:20]}" if len(classes) == 2 else ""
-    return _roc_figure(data, "mean over classes" if several else positive)
+    return roc_figure(data, "mean over classes" if several else positive)
 
 
 def rocs_of_classes(predictions: Predictions, classes: Sequence[str]) -> Figure | None:
@@ -74,11 +74,11 @@ def rocs_of_classes(predictions: Predictions, classes: Sequence[str]) -> Figure 
         return None
     curves = one_vs_rest(predictions.pruned.astype(np.float64), predictions.targets, predictions.weights)
     data = [
-        _curve(curve, html.escape(classes[place]) if place < len(classes) else str(place), COLOURS[place], "solid")
+        curve_line(curve, html.escape(classes[place]) if place < len(classes) else str(place), COLOURS[place], "solid")
         for place, curve in enumerate(curves)
         if curve is not None
     ]
-    return _roc_figure(data, "class against rest") if data else None
+    return roc_figure(data, "class against rest") if data else None
 
 
 def confusions(predictions: Predictions, classes: Sequence[str]) -> Figure | None:
@@ -111,7 +111,8 @@ def confusions(predictions: Predictions, classes: Sequence[str]) -> Figure | Non
     return {"data": [heat], "layout": drawn}
 
 
-def _curve(curve: Curve, name: str, colour: str, dash: str) -> Figure:
+def curve_line(curve: Curve, name: str, colour: str, dash: str) -> Figure:
+    """Return the line of a curve of true over false positives, named with its area."""
     trace = line(
         curve.false_positive.tolist(),
         curve.true_positive.tolist(),
@@ -123,7 +124,8 @@ def _curve(curve: Curve, name: str, colour: str, dash: str) -> Figure:
     return trace
 
 
-def _roc_figure(data: list[Figure], title: str) -> Figure:
+def roc_figure(data: list[Figure], title: str) -> Figure:
+    """Return a figure of such lines beside that of chance."""
     chance = line([0, 1], [0, 1], "chance", "#cbd2dc", hoverinfo="skip", showlegend=False)
     drawn = layout(
         height=400,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcprune.config.budgets import COST_UNITS
+from mcprune.data.tasks import CLASSIFICATION, REGRESSION
 from mcprune.report import summary as table
 from mcprune.report.text import duration, number
-from mcprune.storage.answer import noun
+from mcprune.storage.answer import measure_name, noun
 from mcprune.storage.events import Hardened, KnobChanged, Progress, RunStarted, Stopped
 
 Columns = tuple[tuple[str, str, str, int], ...]
@@ -54,14 +55,25 @@ def start_lines(event: RunStarted) -> list[str]:
     parts = f"{rows['train']:,} training, {rows['validation']:,} validation, {rows['test']:,} test rows"
     inputs = next((group.size for group in event.sites if group.kind == "inputs"), None)
     columns = [] if inputs is None else [f"{inputs:,} {noun(event.sites[:1], event.image_shape)}"]
-    classes = ", ".join(event.classes[:SHOWN_CLASSES]) + (", ..." if event.n_classes > SHOWN_CLASSES else "")
     threads = event.threads
     device = f"{event.device}, {threads} thread{'' if threads == 1 else 's'}" if threads else event.device
     return [
         f"mcprune {event.version}: {event.name}, {keep}",
-        "; ".join([parts, *columns, f"{event.n_classes:,} classes ({classes})"]),
+        "; ".join([parts, *columns, targets_of(event)]),
         f"classifier {event.classifier}; {device}",
     ]
+
+
+def targets_of(event: RunStarted) -> str:
+    """Return what is predicted: how many classes, or which numbers by which loss."""
+    names = event.targets if event.task != CLASSIFICATION else event.classes
+    count = max(event.n_classes, len(names))
+    listed = ", ".join(names[:SHOWN_CLASSES]) + (", ..." if count > SHOWN_CLASSES else "")
+    if event.task == CLASSIFICATION:
+        return f"{count:,} classes ({listed})"
+    if event.task != REGRESSION:
+        return f"{count:,} labels ({listed})"
+    return f"regression of {listed} by {event.loss}"
 
 
 def epoch_of(event: Progress) -> str:
@@ -135,7 +147,9 @@ def stopped_line(event: Stopped, option: str) -> str:
     return f"{reason} after block {event.block:,}: the mask so far is hardened and saved"
 
 
-def hardened_line(event: Hardened, objective: str | None = None, *, is_weighted: bool = False) -> str:
+def hardened_line(
+    event: Hardened, objective: str | None = None, task: str = CLASSIFICATION, *, is_weighted: bool = False
+) -> str:
     """Return the line on the hard mask, and on how far the sum of the gates was from it."""
     away = event.gate_sum_error
     sums = f"the sum of gates was {number(event.gate_sum, ',.1f')}, {number(away, ',.1f')} away"
@@ -150,5 +164,5 @@ def hardened_line(event: Hardened, objective: str | None = None, *, is_weighted:
     value = event.validation_objective
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"
     accuracy = number(event.validation_accuracy, ".4f")
-    measure = "weighted validation accuracy" if is_weighted else "validation accuracy"
+    measure = measure_name(task, "validation", is_weighted=is_weighted)
     return f"hard mask: {event.kept:,} of {event.n_sites:,} sites{detail}; {measure} {accuracy}{beside}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Self, TextIO
 
+from mcprune.data.tasks import CLASSIFICATION
 from mcprune.report import summary as table
 from mcprune.report.screens.lines import (
     COLUMNS,
@@ -24,7 +25,7 @@ from mcprune.report.terminal import Output, report, write
 from mcprune.report.text import duration, number, wrapped
 from mcprune.session.interrupt import CODES
 from mcprune.session.steering.callbacks import Callback
-from mcprune.storage.answer import kept_doubts
+from mcprune.storage.answer import kept_doubts, measure_name
 from mcprune.storage.events import (
     ErrorRate,
     Event,
@@ -44,7 +45,7 @@ from mcprune.storage.events import (
 
 # A line of progress when a tenth of the blocks has passed, but not twice within 2 s and not later than 10 s.
 SHARE, SOONEST, LATEST = 0.1, 2.0, 10.0
-REPEAT_HEADER, MEASURE = 20, "test accuracy"
+REPEAT_HEADER = 20
 
 
 class Screen(Callback):
@@ -123,7 +124,7 @@ class TextScreen(Screen):
         self.output = output
         self.is_brief = is_brief
         self.objective: str | None = None
-        self.measure = MEASURE
+        self.task, self.is_weighted = CLASSIFICATION, False
         self.columns = COLUMNS
         self._doubtful: dict[str, str] = {}  # why columns are doubtful
         self._planned: int | None = None  # blocks at the start
@@ -134,7 +135,7 @@ class TextScreen(Screen):
     def on_run_started(self, event: RunStarted) -> None:
         """Show the start of the run."""
         self.objective = event.objective
-        self.measure = f"weighted {MEASURE}" if event.is_weighted else MEASURE
+        self.task, self.is_weighted = event.task, event.is_weighted
         self._planned = event.blocks
         self._limit = time_option(event.config)
         self._is_timed = is_timed(event.config)
@@ -164,7 +165,7 @@ class TextScreen(Screen):
 
     def on_playoff(self, event: Playoff) -> None:
         """Show the playoff of the finalists."""
-        self.output.lines(table.playoff_lines(event))
+        self.output.lines(table.playoff_lines(event, self.task))
 
     def on_refined(self, event: Refined) -> None:
         """Show what the chain has changed of the mask that it started from."""
@@ -179,7 +180,7 @@ class TextScreen(Screen):
         if self._planned is not None and self._replanned not in (None, self._planned):
             line = replanned_line(self._planned, self._replanned, is_timed=self._is_timed)
             self.output.lines(wrapped(line, self.output.width, indent=""))
-        self.output.lines([hardened_line(event, self.objective, is_weighted=self.measure != MEASURE)])
+        self.output.lines([hardened_line(event, self.objective, self.task, is_weighted=self.is_weighted)])
 
     def on_run_done(self, event: RunDone) -> None:
         """Show the result of the run."""
@@ -251,7 +252,10 @@ class PlainScreen(TextScreen):
         """Show the scores of one mask."""
         value = "" if event.objective is None else f", {self.objective} {number(event.objective, '.4f')}"
         accuracy = number(event.accuracy, ".4f")
-        self.output.lines([f"{event.name}: {self.measure} {accuracy}{value} at {event.kept:,} sites"])
+        measure = measure_name(self.task, "test", is_weighted=self.is_weighted)
+        if event.rmse is not None:
+            value = f", RMSE {number(event.rmse, '.4g')}, MAE {number(event.mae, '.4g')}{value}"
+        self.output.lines([f"{event.name}: {measure} {accuracy}{value} at {event.kept:,} sites"])
 
     def _is_due(self, event: Progress) -> bool:
         if self._shown is None or event.block >= event.blocks:

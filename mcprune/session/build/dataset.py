@@ -7,7 +7,7 @@ from mcprune.config.sections.settings import DataSettings
 from mcprune.data.base import Dataset
 from mcprune.data.dataloaders import collect, is_loaders
 from mcprune.data.formats.reading import Reading
-from mcprune.data.load import from_arrays, refuse_columns
+from mcprune.data.load import check_task, from_arrays, refuse_columns
 from mcprune.data.load import load as load_data
 from mcprune.data.weights import FROM_ARRAY, with_weights
 from mcprune.errors import ConfigError
@@ -68,6 +68,7 @@ def dataset_of(data: object, config: Config, weights: object = None) -> Dataset:
     reading = _reading(settings, weights)
     if isinstance(data, Dataset):
         refuse_columns("a Dataset", reading)
+        check_task(data, reading.task)
         return data if weights is None else with_weights(data, weights)
     if is_loaders(data):
         if weights is not None or reading.sample_weight is not None:
@@ -75,7 +76,9 @@ def dataset_of(data: object, config: Config, weights: object = None) -> Dataset:
                 "sample_weight beside a DataLoader, whose rows may come in any order. Give arrays: prune(X, y, sample_weight=...)."
             )
         refuse_columns("a DataLoader", reading)
-        return collect(data, settings.max_memory, id_columns=reading.id_columns, required=reading.required)
+        return collect(
+            data, settings.max_memory, id_columns=reading.id_columns, required=reading.required, task=reading.task
+        )
     if isinstance(data, tuple | list) and len(data) == 2:
         return from_arrays(
             data[0],

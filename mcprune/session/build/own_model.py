@@ -17,6 +17,7 @@ from mcprune.data.base import Dataset
 from mcprune.data.parts.split import split
 from mcprune.data.prepare import Splits
 from mcprune.data.scale import fit_scaler
+from mcprune.data.tasks import CLASSIFICATION, REGRESSION
 from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.models.modes import (
     evaluating,
@@ -26,7 +27,8 @@ from mcprune.models.modes import (
     redraw,
     undrawn_parameters,
 )
-from mcprune.models.outputs import give_logits
+from mcprune.models.outputs import Changed, give_logits
+from mcprune.objectives.losses import r2_rows
 from mcprune.training.folds import member_seed
 
 # Parameters that a note names.
@@ -35,6 +37,7 @@ NAMED = 3
 TRIED = 512
 # A model is trained if its loss is below this share of that of the class frequencies.
 TRAINED_BELOW = 0.8
+TRAINED_ABOVE = 0.2  # or its R2 is above this
 # A note is made if the accuracy on scaled rows is higher by more than this.
 BETTER_SCALED = 0.1
 
@@ -49,11 +52,14 @@ class OwnModel(NamedTuple):
     scale : str
         As `fit_scaler` takes it.
     notes : tuple of str
+    scales_targets : bool
+        Numeric targets are scaled; a trained model predicts them as they are.
     """
 
     model: nn.Module
     scale: str
     notes: tuple[str, ...]
+    scales_targets: bool = True
 
 
 def settle_own_model(
@@ -82,10 +88,10 @@ def settle_own_model(
         rows, targets = dataset.features[tried].astype(np.float32), dataset.targets[tried]
         keep_evaluation(model)
     features = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
-    _check_outputs(model, features[:2], len(dataset.labels))
+    _check_outputs(model, features[:2], dataset.n_outputs, dataset.task)
     _check_copy(model)
     check_frozen(settings, model)
-    changed = give_logits(model, features)
+    changed = give_logits(model, features) if dataset.task == CLASSIFICATION else Changed(model)
     notes = [changed.note] if changed.note else []
     if _depends_on_batch(changed.model, features):
         notes.append(
@@ -94,13 +100,28 @@ def settle_own_model(
         )
     if isinstance(dataset, Splits):
         return OwnModel(changed.model, settings.data.scale, tuple(notes))
-    scale, note = _choose_scale(settings, changed.model, dataset, tried, features, torch.from_numpy(targets).to(device))
-    return OwnModel(changed.model, scale, (*notes, note) if note else tuple(notes))
+    answers = torch.from_numpy(targets).to(device)
+    is_trained = False
+    if dataset.task == CLASSIFICATION:
+        scale, note = _choose_scale(settings, changed.model, dataset, tried, features, answers)
+    else:
+        scale, note, is_trained = _choose_number_scale(settings, changed.model, dataset, tried, features, answers)
+    return OwnModel(changed.model, scale, (*notes, note) if note else tuple(notes), scales_targets=not is_trained)
 
 
-def _check_outputs(model: nn.Module, rows: torch.Tensor, n_classes: int) -> None:
-    """Refuse a model that cannot be run on two rows or does not give one output a class."""
+def _check_outputs(model: nn.Module, rows: torch.Tensor, n_classes: int, task: str) -> None:
+    """Refuse a model that cannot be run on two rows or does not give one output a class, or a target."""
     outputs = _outputs(model, rows)
+    if task != CLASSIFICATION:
+        if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != (2, n_classes):
+            got = (
+                f"outputs of shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else _describe(outputs)
+            )
+            raise ModelError(
+                f"The model returns {got} for 2 rows, but the task is {task}. It must return (2, {n_classes}), one number a target: end "
+                f"in nn.Linear(..., {n_classes})."
+            )
+        return
     if not isinstance(outputs, torch.Tensor):
         raise ModelError(
             f"The model returns {_describe(outputs)} for 2 rows. It must return one tensor of logits, (2, {n_classes}): pass a module "
@@ -244,6 +265,33 @@ def _choose_scale(
             "if it was trained on scaled rows, pass them scaled, or give that option"
         )
     return "none", note
+
+
+@torch.no_grad()
+def _choose_number_scale(
+    settings: OwnModelSettings,
+    model: nn.Module,
+    dataset: Dataset,
+    tried: np.ndarray,
+    rows: torch.Tensor,
+    targets: torch.Tensor,
+) -> tuple[str, str, bool]:
+    """Return the scaling of the rows, a note on it, and whether the model comes trained on targets as they are."""
+    scaler = fit_scaler(dataset, tried, settings.data.scale)
+    with evaluating(model):
+        outputs = model(rows).double().cpu().numpy()
+    right = float(r2_rows(outputs, targets.double().cpu().numpy()).mean())
+    is_trained = dataset.task == REGRESSION and (right > TRAINED_ABOVE or settings.is_frozen)
+    if settings.data.scale != "auto":
+        return settings.data.scale, "", is_trained
+    if has_frozen_parameters(model) or settings.is_frozen or is_trained:
+        text = f"R2 {right:.3f} on {len(rows):,} training rows as they are"
+        return "none", f"scale: none, since the model comes trained or is used as it came ({text})", is_trained
+    return (
+        scaler.kind,
+        f"scale: {scaler.kind}, since the model comes untrained; its targets are standardised too",
+        False,
+    )
 
 
 @torch.no_grad()

@@ -25,7 +25,8 @@ from mcprune.config.schema import Config
 from mcprune.data.prepare import Splits
 from mcprune.distributed.evaluation import Ranks
 from mcprune.objectives.base import Objective
-from mcprune.objectives.specs import PLAIN
+from mcprune.objectives.losses import RowLoss
+from mcprune.objectives.specs import DEFAULTS, is_loss
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import SearchSpace
@@ -51,6 +52,8 @@ class Plan:
         The classifiers of the search: one, or one for each fold.
     origins : tuple of nn.Module
         The classifiers as they were before the search.
+    row_loss : RowLoss
+        What backprop minimises.
     spent_forwards : int
         On pilots, before the search.
     ranks : Ranks or None
@@ -67,6 +70,7 @@ class Plan:
     origins: tuple[nn.Module, ...]
     space: SearchSpace
     objective: Objective
+    row_loss: RowLoss
     device: torch.device
     spent_forwards: int = 0
     notes: list[str] = field(default_factory=list)
@@ -139,8 +143,13 @@ class Plan:
 
     @property
     def is_plain_objective(self) -> bool:
-        """Whether the chain minimises plain cross-entropy, by its name."""
-        return self.settings.objective == PLAIN
+        """Whether the chain minimises the loss that backprop minimises too, by its name."""
+        return is_loss(self.settings.objective)
+
+    @property
+    def has_own_measure(self) -> bool:
+        """Whether the objective is reported beside accuracy or R2: it is not the one by default."""
+        return self.settings.objective not in DEFAULTS
 
     @property
     def sites(self) -> SiteMap:

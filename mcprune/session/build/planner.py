@@ -17,12 +17,14 @@ from mcprune.config.schema import Config
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits, prepare
+from mcprune.data.tasks import CLASSIFICATION
 from mcprune.environment import cores, pick_device
 from mcprune.errors import ConfigError
 from mcprune.evaluators.choose import refuse_random
 from mcprune.models.modes import is_fully_frozen
-from mcprune.objectives.named import make_objective
-from mcprune.objectives.specs import PLAIN
+from mcprune.objectives.losses import RowLoss
+from mcprune.objectives.named import make_loss, make_objective
+from mcprune.objectives.specs import objective_of_task
 from mcprune.session.build.budget import describe_budget, screen, settle_space, tie_columns
 from mcprune.session.build.importance import rounds_of
 from mcprune.session.build.markov import evaluation_problem
@@ -34,7 +36,7 @@ from mcprune.sites.site_map import site_map
 from mcprune.sites.space import SearchSpace
 from mcprune.surgery.trial import cuttable_sites, require_cuttable
 from mcprune.training.classifiers import fresh_classifier, rows_that_fit
-from mcprune.training.folds import member_seed, split_rows
+from mcprune.training.folds import Folds, member_seed, split_rows
 from mcprune.training.metrics import coded_groups, try_objective
 
 # Images are grey where fewer pixels than this share are black: hardly any is rarely lit, so noise and regrowth, which cost such pixels,
@@ -49,6 +51,7 @@ def make_plan(
     *,
     split_seed: int | None = None,
     function: Callable[..., object] | None = None,
+    folds: Folds | None = None,
 ) -> Plan:
     """Return the plan of a run.
 
@@ -62,6 +65,8 @@ def make_plan(
         Draws the training, validation and test rows; by default the seed of the run does.
     function : callable, optional
         The objective, where it is a function of Python.
+    folds : Folds, optional
+        Of the rows of the data set, all of which train, in place of those that the options would draw.
 
     Raises
     ------
@@ -70,6 +75,7 @@ def make_plan(
     """
     config = tie_columns(config, dataset.coding, is_users_model=model is not None)
     check_options(config)
+    config, row_loss = _of_task(config, dataset.task)
     if config.train.frozen and model is None and config.train.pretrain is None:
         raise ConfigError(
             "frozen=true, but the built-in classifier starts untrained. Give --pretrain EPOCHS, or pass a trained model from Python."
@@ -86,7 +92,15 @@ def make_plan(
     splits = (
         dataset
         if isinstance(dataset, Splits)
-        else prepare(dataset, seed=split, validation=config.data.validation, test=config.data.test, scale=scale)
+        else prepare(
+            dataset,
+            seed=split,
+            validation=config.data.validation,
+            test=config.data.test,
+            scale=scale,
+            link=row_loss.link,
+            scales_targets=own is None or own.scales_targets,
+        )
     )
     notes = [*splits.notes, *(doubt.text for doubt in splits.doubts), *(() if own is None else own.notes)]
     facts = _data_facts(splits, scale, device, is_users_model=own is not None)
@@ -118,16 +132,10 @@ def make_plan(
         splits.labels,
         splits.names,
         is_weighted=splits.train.weights is not None,
+        units=splits.target_scaler,
     )
     splits = splits._replace(train=splits.train._replace(groups=coded_groups(objective, splits.train.features)))
-    folds = split_rows(
-        splits.train.targets,
-        settings.evaluation.on,
-        fraction=settings.evaluation.fraction,
-        folds=settings.evaluation.folds,
-        seed=seed,
-        entities=splits.train.entities,
-    )
+    folds = _own_folds(splits, settings, seed) if folds is None else folds.reordered(splits.parts.train)
     candidates = None
     searched = sites
     if screened and _may_narrow(settings):
@@ -158,14 +166,40 @@ def make_plan(
         origins=tuple(map(copy.deepcopy, models)),
         space=space,
         objective=objective,
+        row_loss=row_loss,
         device=device,
         notes=notes,
         candidates=candidates,
     )
-    if config.problem.objective != PLAIN or function is not None:  # now rather than after the first blocks
+    if not plan.is_plain_objective or function is not None:  # now rather than after the first blocks
         try_objective(evaluation_problem(plan))
-        notes.append(f"objective: the chain minimises {objective.description}; backprop minimises cross-entropy")
+        notes.append(
+            f"objective: the chain minimises {objective.description}; backprop minimises {row_loss.description}"
+        )
     return plan
+
+
+def _own_folds(splits: Splits, settings: Resolved, seed: int) -> Folds:
+    """Return the rows that train and that evaluate, as the options say."""
+    on, fraction, folds = settings.evaluation.on, settings.evaluation.fraction, settings.evaluation.folds
+    train = splits.train
+    return split_rows(train.targets, on, fraction=fraction, folds=folds, seed=seed, entities=train.entities)
+
+
+def _of_task(config: Config, task: str) -> tuple[Config, RowLoss]:
+    """Return the configuration with the task and its objective, and what backprop minimises.
+
+    Raises
+    ------
+    ConfigError
+        An objective or option of another task.
+    """
+    config = config.replace(task=task, objective=objective_of_task(config.problem.objective, task))
+    if task != CLASSIFICATION and config.retrain.distill:
+        raise ConfigError(
+            f"retrain_distill={config.retrain.distill:g} teaches the probabilities of classes, but the task is {task}. Leave it out."
+        )
+    return config, make_loss(config.problem.objective, task)
 
 
 def _may_narrow(settings: Resolved) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
 from mcprune.storage.answer import SHORT
 from mcprune.storage.events import Event, Scored, Stage
-from mcprune.training.metrics import weighted_mean
+from mcprune.training.metrics import Answers, weighted_mean
 from mcprune.types import BoolArray, FloatArray
 
 RANDOM_MASKS = 5
@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
 
 
 class Scores:
-    """The accuracies of a run on the test rows, in the order in which they were measured.
+    """The accuracies, or R2, of a run on the test rows, in the order in which they were measured.
 
     Parameters
     ----------
@@ -64,11 +64,9 @@ class Scores:
     def __init__(self, weights: FloatArray | None = None) -> None:
         self._share = None if weights is None or not len(weights) else weights / weights.sum()
         self.entries: list[Scored] = []
-        self._of_model: BoolArray | None = None  # which test rows the pruned model has right
+        self._of_model: FloatArray | BoolArray | None = None  # which test rows the pruned model has right
 
-    def add(
-        self, name: str, kept: int, answers: list[BoolArray], began: float, objectives: list[float | None]
-    ) -> Scored:
+    def add(self, name: str, kept: int, tested: list[Answers], began: float, objectives: list[float | None]) -> Scored:
         """Add one line of the result, and return its event.
 
         Parameters
@@ -76,14 +74,16 @@ class Scores:
         name : str
         kept : int
             Sites of the mask.
-        answers : list of ndarray of bool, shape (rows,)
-            Which test rows each classifier has right; the line has the mean over the classifiers.
+        tested : list of Answers
+            How each classifier does on the test rows; the line has the mean over the classifiers.
         began : float
             When the work on it began, by time.monotonic.
         objectives : list of float or None
             On the test rows, of each classifier; None where it was not measured.
         """
+        answers = [one.scores for one in tested]
         right = [self._mean(rows) for rows in answers if len(rows)]
+        errors = [one.errors for one in tested if one.errors is not None and len(one.errors)]
         values = [value for value in objectives if value is not None]
         is_of_model = name in (*OF_MASK, SHORT_MASK)
         if is_of_model:
@@ -100,11 +100,17 @@ class Scores:
             error=_error(np.array(right)) if len(right) > 1 else _error(answers[0], self._share),
             behind=behind,
             behind_error=behind_error,
+            rmse=float(np.mean([np.sqrt(self._means(one**2)).mean() for one in errors])) if errors else None,
+            mae=float(np.mean([self._means(np.abs(one)).mean() for one in errors])) if errors else None,
         )
         self.entries.append(entry)
         return entry
 
-    def _behind(self, answers: list[BoolArray]) -> tuple[float | None, float | None]:
+    def _means(self, values: FloatArray) -> FloatArray:
+        """Return the means (T,) over the test rows of values (rows, T), by the rows' weights where they have any."""
+        return np.asarray(values.mean(axis=0) if self._share is None else self._share @ values)
+
+    def _behind(self, answers: Sequence[FloatArray | BoolArray]) -> tuple[float | None, float | None]:
         """Return by how much the accuracy of classifiers is below that of the pruned model, and the standard error."""
         if self._of_model is None:
             return None, None
@@ -113,9 +119,9 @@ class Scores:
         gap = float(gaps.mean() if self._share is None else means.mean())
         return gap, _error(means) if len(answers) > 1 else _error(gaps[0], self._share)
 
-    def _mean(self, right: BoolArray) -> float:
+    def _mean(self, right: FloatArray | BoolArray) -> float:
         """Return the share of the test rows (rows,) that are right, by their weights where they have any."""
-        return int(right.sum()) / len(right) if self._share is None else float(self._share @ right)
+        return float(right.sum()) / len(right) if self._share is None else float(self._share @ right)
 
     def ordered(self) -> tuple[Scored, ...]:
         """Return the lines in the order of the report."""

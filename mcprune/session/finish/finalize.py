@@ -230,7 +230,7 @@ def _done(
     mask = result.mask
     indices, names = kept_sites(plan, mask)
     image_shape = None if plan.splits.image_shape is None else tuple(plan.splits.image_shape)
-    objective = None if plan.is_plain_objective else plan.objective.description
+    objective = plan.objective.description if plan.has_own_measure else None
     groups = site_groups(plan.sites)
     return RunDone(
         name=plan.splits.name,
@@ -257,9 +257,11 @@ def _done(
             objective,
             is_weighted=plan.splits.is_weighted,
             rate=None if result.error_rate is None else result.error_rate.rate,
+            task=plan.splits.task,
         ),
-        simpler=simpler_way(scores, result.playoff),
+        simpler=simpler_way(scores, result.playoff, plan.splits.task),
         is_weighted=plan.splits.is_weighted,
+        task=plan.splits.task,
         **sizes,
     )
 
@@ -267,11 +269,14 @@ def _done(
 def _predictions(refit: Refit, mask: BoolArray, small: nn.Module, whole: list[nn.Module]) -> bytes:
     """Return what is stored of the predictions on the test rows, by the pruned model and by the one with all sites."""
     data, seed = refit.plan.splits, refit.plan.runtime.seed
-    rows = stored_rows(len(refit.y_test), data.n_classes, seed)
-    by_whole = refit.probabilities(whole[0], np.ones_like(mask), rows) if whole else None
-    by_small = refit.probabilities(small, mask, rows)
+    rows = stored_rows(len(refit.y_test), data.n_outputs, seed)
+    by_whole = refit.predictions(whole[0], np.ones_like(mask), rows) if whole else None
+    by_small = refit.predictions(small, mask, rows)
     weights = None if data.test.weights is None else data.test.weights[rows]
-    return predictions_bytes(Predictions(data.test.targets[rows], by_small, by_whole, len(refit.y_test), weights))
+    targets = data.test.targets[rows]
+    if data.target_scaler is not None:
+        targets = data.target_scaler.invert(targets).astype(np.float32)
+    return predictions_bytes(Predictions(targets, by_small, by_whole, len(refit.y_test), weights))
 
 
 def kept_sites(plan: Plan, mask: BoolArray) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -314,6 +319,12 @@ def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> ModelExtra:
         "target_name": data.target_name,
         "image_shape": list(data.image_shape) if data.image_shape else None,
     }
+    if data.target_scaler is not None:
+        shift, scale, link = data.target_scaler
+        extra["task"] = data.task
+        extra["targets"] = {
+            "names": list(data.target_names), "shift": shift.tolist(), "scale": scale.tolist(), "link": link,
+        }  # fmt: skip
     if data.file_width is not None:
         extra["file_width"] = data.file_width
     if data.coding is not None:

@@ -24,7 +24,7 @@ from mcprune.training.distill import DistillationTargets
 from mcprune.training.finetune import finetune_least_squares, finetune_steps
 from mcprune.training.fit import fit
 from mcprune.training.fit_several import can_fit_at_once, fit_several
-from mcprune.training.metrics import coded_groups, correct, probabilities, value_of
+from mcprune.training.metrics import Answers, answers, coded_groups, outputs_of, probabilities, value_of
 from mcprune.types import BoolArray, Float32Array, IntArray
 
 # Of a teacher: the most epochs, and the least dropout.
@@ -136,6 +136,7 @@ class Refit:
             input_noise=plan.retrain.input_noise,
             should_stop=self.should_stop,
             weights=self.weights,
+            row_loss=plan.row_loss,
         )
         return models
 
@@ -168,6 +169,7 @@ class Refit:
                 learning_rate=self.plan.retrain.learning_rate,
                 weight_decay=0.0,
                 seed=0,
+                row_loss=self.plan.row_loss,
             )
             seconds.append(time.monotonic() - began)
         return seconds[-1] * (len(self.y) // batch) / steps
@@ -208,6 +210,7 @@ class Refit:
             amp=plan.train.amp,
             distillation=distillation,
             weights=self.weights,
+            row_loss=plan.row_loss,
         )
 
     def distillation(self, mask: BoolArray) -> DistillationTargets:
@@ -274,27 +277,39 @@ class Refit:
                 input_noise=plan.retrain.input_noise,
                 should_stop=self.should_stop,
                 weights=self.weights,
+                row_loss=plan.row_loss,
             )
         return self.cut(model, mask)
 
-    def test(self, model: nn.Module, mask: BoolArray) -> BoolArray:
-        """Return for which test rows (rows,) a small model is right."""
-        return correct(model, self.columns(self.x_test, mask), self.y_test)
+    def test(self, model: nn.Module, mask: BoolArray) -> Answers:
+        """Return how a small model does on the test rows."""
+        return self._answers(model, self.columns(self.x_test, mask))
 
-    def test_gated(self, mask: BoolArray) -> BoolArray:
-        """Return for which test rows (rows,) the search's classifier is right under a mask."""
+    def test_gated(self, mask: BoolArray) -> Answers:
+        """Return how the search's classifier does on the test rows under a mask."""
         plan = self.plan
-        return correct(plan.gated, self._seen_test, self.y_test, plan.gated.hard_gates(plan.seen(mask)))
+        return self._answers(plan.gated, self._seen_test, plan.gated.hard_gates(plan.seen(mask)))
 
-    def probabilities(self, model: nn.Module, mask: BoolArray, rows: IntArray) -> Float32Array:
-        """Return the probabilities (rows, C) of the classes of some test rows by a small model."""
-        chosen = self.x_test[torch.from_numpy(rows).to(self.x_test.device)]
-        return probabilities(model, self.columns(chosen, mask))
+    def _answers(self, model: nn.Module, rows: torch.Tensor, gates: torch.Tensor | None = None) -> Answers:
+        """Return how a model does on the test rows as it takes them; errors are in the unit of the targets."""
+        splits = self.plan.splits
+        out = answers(model, rows, self.y_test, gates, row_loss=self.plan.row_loss, weights=splits.test.weights)
+        if out.errors is None or splits.target_scaler is None:
+            return out
+        return out._replace(errors=out.errors * splits.target_scaler.scale)
+
+    def predictions(self, model: nn.Module, mask: BoolArray, rows: IntArray) -> Float32Array:
+        """Return the probabilities (rows, C) of the classes of some test rows by a small model, or numbers in the targets' unit."""
+        chosen = self.columns(self.x_test[torch.from_numpy(rows).to(self.x_test.device)], mask)
+        scaler = self.plan.splits.target_scaler
+        if scaler is None:
+            return probabilities(model, chosen)
+        return scaler.predictions(outputs_of(model, chosen)).astype(np.float32)
 
     def value(self, model: nn.Module, mask: BoolArray, *, is_gated: bool = False) -> float | None:
-        """Return the objective on the test rows, of a small model or of the whole one under the mask; None for cross-entropy."""
+        """Return the objective on the test rows, of a small model or of the whole one under the mask; None for that by default."""
         objective = self.plan.objective
-        if self.plan.is_plain_objective:
+        if not self.plan.has_own_measure:
             return None
         rows = self._seen_test if is_gated else self.columns(self.x_test, mask)
         groups = coded_groups(objective, self.plan.splits.test.features)

@@ -75,7 +75,7 @@ def statistics(
     plans = [_plan(splits, rows, table, seed + number) for number, table in enumerate(tables)]
     models = [gated.model for plan in plans for gated in plan.stack]
     training = [part for plan in plans for part in plan.folds.training]
-    train_classifiers(models, tables, rows.targets, training, rows.weights, draw=draw)
+    train_classifiers(models, tables, rows.targets, training, rows.weights, draw=draw, row_loss=plans[0].row_loss)
     of_sites = np.stack([share_of_blocks(plan) for plan in plans])
     return of_sites[:, : splits.n_inputs], of_sites[:, splits.n_inputs :]
 

@@ -176,7 +176,7 @@ class Sweeper:
             validation = plan.splits.validation
             rows = refit.columns(plan.rows(validation.features), mask)
             targets = torch.from_numpy(validation.targets).to(plan.device)
-            return accuracy(refit.pruned(mask, seed), rows, targets, weights=validation.weights)
+            return accuracy(refit.pruned(mask, seed), rows, targets, weights=validation.weights, row_loss=plan.row_loss)
 
     def results(self) -> Results:
         """Return the content of results.json: the setting, every trial of every process, the best first, importances."""

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from mcprune.data.parts.entities import fold_entities
+from mcprune.data.tasks import strata_of
+from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import torch_seed
 from mcprune.training.adam import AdamW
-from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
+from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
 # Folds of the rows that a search has used; rows that no search has used, fresh ones, are a fold of their own.
 FOLDS = 4
@@ -30,7 +31,7 @@ TIMED = 10
 
 
 class Scores(NamedTuple):
-    """Cross-entropy and whether the class is right, both (masks, rows), of classifiers that have not seen the row."""
+    """Loss and score, 1 where the class is right or a part of R2, both (masks, rows), of classifiers that have not seen the row."""
 
     losses: FloatArray
     is_right: FloatArray
@@ -52,11 +53,11 @@ def row_shares(weights: FloatArray | None, is_fresh: BoolArray) -> FloatArray:
     return share
 
 
-def balanced_folds(targets: IntArray, draw: np.random.Generator, entities: IntArray | None = None) -> IntArray:
-    """Return the fold (rows,) of each row, balanced over the classes; entities stay whole."""
+def balanced_folds(targets: AnyArray, draw: np.random.Generator, entities: IntArray | None = None) -> IntArray:
+    """Return the fold (rows,) of each row, balanced over the classes or the quantiles of numbers; entities stay whole."""
     if entities is not None:
-        return fold_entities(entities, targets, FOLDS, draw.random(len(targets)))
-    order = np.lexsort((draw.random(len(targets)), targets))
+        return fold_entities(entities, strata_of(targets), FOLDS, draw.random(len(targets)))
+    order = np.lexsort((draw.random(len(targets)), strata_of(targets)))
     out = np.empty(len(targets), np.int64)
     out[order] = np.arange(len(targets)) % FOLDS
     return out
@@ -74,20 +75,21 @@ def draw_batches(fold: IntArray, weights: FloatArray | None, steps: int, draw: n
 
 def score_out_of_fold(
     features: Float32Array,
-    targets: IntArray,
+    targets: AnyArray,
     columns: IntArray,
     fold: IntArray,
     batches: IntArray,
     *,
     seed: int,
     pace: Callable[[int], int] | None = None,
+    row_loss: RowLoss = CROSS_ENTROPY,
 ) -> tuple[Scores, int]:
     """Train a classifier for each mask and fold in one batched product; return the scores of all rows, and the number of steps.
 
     Parameters
     ----------
     features : ndarray of float32, shape (rows, N)
-    targets : ndarray of int64, shape (rows,)
+    targets : ndarray of int64, shape (rows,), or of float32, shape (rows, T)
     columns : ndarray of int64, shape (masks, n)
         What each mask keeps; -1 where it keeps fewer than n.
     fold : ndarray of int64, shape (rows,)
@@ -98,6 +100,8 @@ def score_out_of_fold(
         Of the initial values and the dropped units.
     pace : callable, optional
         Called once, at step `TIMED`, with the number of steps; returns how many of them are made.
+    row_loss : RowLoss
+        What is minimised and scored.
     """
     masks, n = columns.shape
     steps, folds = batches.shape[:2]
@@ -105,8 +109,9 @@ def score_out_of_fold(
     if (columns < 0).any():
         x *= (columns >= 0)[:, None, :]
     kept, goals = torch.from_numpy(x), torch.from_numpy(targets)
+    outputs = int(targets.max()) + 1 if targets.ndim == 1 else targets.shape[1]
     with torch_seed(seed):
-        layers = _layers((columns >= 0).sum(axis=1), folds, n, int(targets.max()) + 1)
+        layers = _layers((columns >= 0).sum(axis=1), folds, n, outputs)
         optimizer = AdamW(layers, RATE, DECAY)
         step = 0
         while step < steps:
@@ -117,21 +122,28 @@ def score_out_of_fold(
             # All masks drop the same hidden units, which pairs them, and draws less.
             scale = (torch.rand(folds, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)
             logits = _forward(kept[:, batch].flatten(0, 1), layers, scale)
-            classes = goals[batch].repeat(masks, 1).flatten()
-            loss = nn.functional.cross_entropy(logits.flatten(0, 1), classes, reduction="sum")
+            repeated = goals[batch].repeat(masks, *(1,) * goals.dim()).flatten(0, 1)
+            loss = row_loss.total(logits.flatten(0, 1), repeated)
             optimizer.zero_grad()
             torch.autograd.backward(loss / BATCH)
             optimizer.step()
             step += 1
     losses, right = np.empty((masks, len(targets))), np.empty((masks, len(targets)))
+    predicted = torch.empty(masks, len(targets) if targets.ndim > 1 else 0, outputs)
     with torch.no_grad():
         for part in range(folds):
             rows = np.flatnonzero(fold == part)
             own = [layer.view(masks, folds, *layer.shape[1:])[:, part] for layer in layers]
             logits = _forward(kept[:, torch.from_numpy(rows)], own, None)
-            classes = goals[rows].expand(masks, -1)
-            loss = nn.functional.cross_entropy(logits.transpose(1, 2), classes, reduction="none")
-            losses[:, rows], right[:, rows] = loss.numpy(), (logits.argmax(2) == classes).numpy()
+            loss = row_loss.stacked(logits, goals[rows])
+            losses[:, rows] = loss.numpy()
+            if targets.ndim == 1:
+                right[:, rows] = row_loss.scores(logits, goals[rows])
+            else:
+                predicted[:, rows] = logits
+    if targets.ndim > 1:  # R2 is relative to the variance of all rows
+        scored = np.flatnonzero(fold >= 0)
+        right[:, scored] = row_loss.scores(predicted[:, scored], goals[scored])
     return Scores(losses, right), steps
 
 

@@ -104,7 +104,7 @@ def test_missing_targets_are_refused(tmp_path):
         ('a,label\n1,"0\n2,1\n', "not a readable table"),
         ("a,label\n1,0\n2,0\n", "all 2 rows have the class 0"),
         ("a,label\n1,0\n2,0\n3,1\n", "1 have one row only: 1"),
-        ("a,label\n" + "".join(f"1,{i / 7}\n" for i in range(9)), "looks like a measured quantity"),
+        ("a,label\n" + "".join(f"1,{i}\n" for i in range(9)), "looks like a measured quantity"),
     ],
 )
 def test_broken_tables_say_what_is_wrong(tmp_path, text, match):

@@ -15,16 +15,17 @@ from mcprune.session.finish.baselines import (
     Scores,
     plan_comparison,
 )
+from mcprune.training.metrics import Answers
 
 
 def right(*places, rows=10):
     """Which of some test rows a classifier has right."""
     out = np.zeros(rows, bool)
     out[list(places)] = True
-    return out
+    return Answers(out)
 
 
-NOTHING = np.zeros(0, bool)
+NOTHING = Answers(np.zeros(0, bool))
 
 
 def test_a_line_has_the_mean_and_the_spread_of_what_was_measured():

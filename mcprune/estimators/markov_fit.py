@@ -1,0 +1,325 @@
+"""What the scikit-learn estimators share: parameters, checked rows, and the search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
+
+from mcprune.data.targets import Label
+from mcprune.data.tasks import CLASSIFICATION, TASKS, encode_numbers, resolve_task
+from mcprune.errors import ConfigError, DataError
+from mcprune.estimators.doubts import warn_of_doubts
+from mcprune.estimators.parameters import count_of, seed_of
+from mcprune.path.levels import is_auto
+from mcprune.types import AnyArray, BoolArray, FloatArray
+
+if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need not wait for
+    from mcprune.config.schema import Config
+    from mcprune.estimators.fitting import WeightedRows
+    from mcprune.session.build.plan import Plan
+    from mcprune.storage.events import ErrorRate
+    from mcprune.training.folds import Folds
+
+# The widths of the built-in classifier, as `mcprune.prune` has them by default.
+HIDDEN = (128, 64)
+GROUP_FOLDS = 4
+WITH_F = "+f"  # the second start of a warm one
+
+
+class Searched(NamedTuple):
+    """What a fit leaves for the classifier that is trained on the kept columns; no plan where another estimator judged."""
+
+    plan: Plan | None
+    rows: WeightedRows
+    config: Config
+
+
+class Checked(NamedTuple):
+    """The rows of a fit with what belongs to them.
+
+    Attributes
+    ----------
+    rows : WeightedRows
+    labels : list
+        The classes; empty of numbers.
+    names : list of str
+        Of the columns.
+    task : str
+    folds : Folds or None
+        Of the rows, where `cv` or `groups` are given.
+    """
+
+    rows: WeightedRows
+    labels: list[Label]
+    names: list[str]
+    task: str
+    folds: Folds | None
+
+
+class MarkovFit(BaseEstimator):  # type: ignore[misc]
+    """What the estimators share: parameters, checked rows, the search."""
+
+    support_: BoolArray
+
+    def __init__(
+        self,
+        keep: float | str | None = None,
+        *,
+        hidden: tuple[int, ...] = HIDDEN,
+        epochs: int | None = None,
+        objective: str | Callable[..., object] = "auto",
+        estimator: object = None,
+        evaluation: str = "refit",
+        must_keep: Sequence[int | str] | None = None,
+        must_drop: Sequence[int | str] | None = None,
+        fdr: float | None = None,
+        scoring: str | Callable[..., float] | None = None,
+        cv: object = None,
+        warm_start: bool = False,
+        verbose: bool | int = False,
+        options: Mapping[str, object] | None = None,
+        random_state: object = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.keep = keep
+        self.hidden = hidden
+        self.epochs = epochs
+        self.objective = objective
+        self.estimator = estimator
+        self.evaluation = evaluation
+        self.must_keep = must_keep
+        self.must_drop = must_drop
+        self.fdr = fdr
+        self.scoring = scoring
+        self.cv = cv
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.options = options
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def _searched(self, X: object, y: object, sample_weight: object, groups: object) -> Searched:
+        """Check everything, search, set the fitted attributes; return what a classifier is trained on.
+
+        Raises
+        ------
+        ValueError
+            Of scikit-learn's checks; ConfigError and DataError are ValueErrors too.
+        """
+        from mcprune.estimators import fitting
+
+        checked = self._rows(X, y, sample_weight, groups)
+        rows, labels, names, task = checked.rows, checked.labels, checked.names, checked.task
+        dataset = fitting.dataset_of_rows(rows, labels, names, task)
+        objective = self._objective(labels, task)
+        settings, options = self._settings(len(names)), dict(self.options) if self.options is not None else {}
+        settings["objective"] = objective
+        if checked.folds is not None and self.estimator is None:
+            settings |= {"eval_on": "folds", "eval_folds": len(checked.folds.training)}
+        function = objective if callable(objective) else None
+        if is_auto(self.keep) and self.fdr is None:
+            if self.estimator is not None:
+                raise ConfigError(
+                    'keep="auto" compares numbers of columns by a network, but estimator is given. Leave one of them out.'
+                )
+            if checked.folds is not None:
+                raise ConfigError(
+                    'keep="auto" has folds of its own, but cv or groups are given. Leave one of them out.'
+                )
+            config, chosen, self.support_, self.curve_ = fitting.search_auto(dataset, settings, options, function)
+            self._rank(self.support_.astype(np.float64))
+            return Searched(chosen, rows, config)
+        warm = self._start(len(names)) if self.warm_start else {}
+        options = {**warm, **options}
+        config = fitting.config_of(dataset, settings, options)
+        plan: Plan | None = None
+        if self.estimator is None:
+            plan, mask, scores, outcome = fitting.search_mask(
+                config, dataset, function, folds=checked.folds, is_shown=bool(self.verbose)
+            )
+            for text in warm.values():
+                Path(text.removesuffix(WITH_F)).unlink(missing_ok=True)
+            if outcome is not None:
+                self.fdr_: ErrorRate = outcome
+        else:
+            mask, scores = self._wrapped(checked, objective, config)
+        self.support_ = mask
+        self._rank(scores)
+        return Searched(plan, rows, config)
+
+    def _objective(self, labels: Sequence[Label], task: str) -> str | Callable[..., object]:
+        """Return what the chain minimises; a scorer takes its place."""
+        if self.scoring is None:
+            return self.objective
+        if self.objective != "auto":
+            raise ConfigError(
+                f"scoring={self.scoring!r} and objective={self.objective!r} both say what is minimised. Leave one of them out."
+            )
+        from mcprune.estimators.scoring import scoring_objective
+
+        return scoring_objective(self.scoring, np.asarray(self.classes_) if task == CLASSIFICATION else None)
+
+    def _rank(self, scores: FloatArray) -> None:
+        """Set `scores_`, `ranking_` and `n_features_`: 1 for what is kept, then by falling score."""
+        self.scores_ = np.asarray(scores, np.float64)
+        others = np.flatnonzero(~self.support_)
+        self.ranking_ = np.ones(self.support_.size, np.int64)
+        self.ranking_[others[np.argsort(-self.scores_[others], kind="stable")]] = np.arange(others.size) + 2
+        self.n_features_ = int(self.support_.sum())
+
+    def _start(self, columns: int) -> dict[str, str]:
+        """Return the options of a search that starts from the columns of the fit before, where it has kept as many of as many."""
+        if self.estimator is not None:
+            raise ConfigError(
+                "warm_start=True starts a network's search, but estimator is given. Leave one of them out."
+            )
+        before: BoolArray | None = getattr(self, "support_", None)
+        count = self._count(columns).get("keep")
+        if before is None or before.size != columns or int(before.sum()) != count:
+            return {}
+        from mcprune.estimators.fitting import mask_file
+
+        return {"start": mask_file(before) + WITH_F}
+
+    def _rows(self, X: object, y: object, sample_weight: object, groups: object) -> Checked:
+        """Return the checked rows with what belongs to them; errors as in `_searched`."""
+        from mcprune.estimators import fitting
+
+        multiple = self._wished_task() != CLASSIFICATION
+        features, labels = validate_data(
+            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, multi_output=multiple, y_numeric=False
+        )
+        task = task_of(self._wished_task(), labels)
+        is_weighted = sample_weight is not None
+        weights = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
+        used = weights > 0
+        if not used.any():
+            raise DataError(
+                "sample_weight: all weights are zero, so no row is left to fit on; give some rows a weight above 0"
+            )
+        targets, of_used, classes = self._targets(labels, used, task)
+        names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(features.shape[1])])]
+        if hasattr(self, "feature_names_in_"):  # without names the order of the rows is nothing to go by
+            warn_of_doubts(names, features[used], of_used, [*(self.must_keep or ()), *(self.must_drop or ())])
+        if self.cv is None and groups is None:
+            rows = fitting.rows_of_fit(self.estimator, features, targets, weights, is_weighted=is_weighted)
+            return Checked(rows, classes, names, task, None)
+        # Each row keeps its place, which the folds name.
+        own = None if np.ptp(weights[used]) == 0 else weights[used]
+        rows = fitting.WeightedRows(features[used], targets[used], own)
+        folds = folds_of(
+            self.cv, features[used], labels[used], None if groups is None else np.asarray(groups)[used], task
+        )
+        return Checked(rows, classes, names, task, folds)
+
+    def _wished_task(self) -> str:
+        """Return what the target is to be, as the option `task`."""
+        return CLASSIFICATION
+
+    def _targets(self, labels: AnyArray, used: BoolArray, task: str) -> tuple[AnyArray, AnyArray, list[Label]]:
+        """Return the targets of all rows and of those that are used, and the classes; sets `classes_`, or the shape of numbers."""
+        if task != CLASSIFICATION:
+            if labels.ndim == 2 and labels.shape[1] == 1:
+                labels = column_or_1d(labels, warn=True)
+            self._is_flat = labels.ndim == 1
+            numbers = encode_numbers("y", labels, task)
+            return numbers, numbers[used], []
+        labels = column_or_1d(labels, warn=True)
+        check_classification_targets(labels)
+        classes, of_used = np.unique(labels[used], return_inverse=True)
+        if classes.size < 2:
+            raise DataError(
+                f"the classifier needs rows of at least two classes, but all {int(used.sum())} rows with a weight "
+                f"above 0 are of one class, {classes[0]!r}"
+            )
+        targets = np.zeros(len(labels), np.int64)
+        targets[used] = of_used
+        self.classes_ = classes
+        return targets, of_used, classes.tolist()
+
+    def _settings(self, columns: int) -> dict[str, object]:
+        """Return what the parameters say, as options by flat name; defaults are left to the planner."""
+        settings: dict[str, object] = {
+            **self._count(columns),
+            "seed": seed_of(self.random_state),
+        }
+        if tuple(self.hidden) != HIDDEN:
+            settings["hidden"] = tuple(self.hidden)
+        optional = {name: getattr(self, name) for name in ("epochs", "must_keep", "must_drop", "fdr")}
+        return settings | {name: value for name, value in optional.items() if value is not None}
+
+    def _count(self, columns: int) -> dict[str, object]:
+        """Return the option `keep`; empty where a path or the false discovery rate decides how many columns are kept."""
+        if self.fdr is not None:
+            return {"keep": self.keep}
+        return {} if is_auto(self.keep) else {"keep": count_of(self.keep, columns)}
+
+    def _has_names(self, X: object) -> bool:
+        """Whether the columns are known by name, as those of the fit: then a gap in a dropped one does no harm.
+
+        In arrays a gap is an error wherever it is, since scikit-learn's checks ask for that.
+        """
+        return hasattr(self, "feature_names_in_") and hasattr(X, "columns")
+
+    def _wrapped(
+        self, checked: Checked, objective: str | Callable[..., object], config: Config
+    ) -> tuple[BoolArray, FloatArray]:
+        from mcprune.estimators.wrapping import search_estimator
+
+        mask, scores, self.n_masks_ = search_estimator(
+            checked.rows,
+            checked.labels,
+            checked.names,
+            self.estimator,
+            objective,
+            config,
+            way=self.evaluation,
+            n_jobs=self.n_jobs,
+            task=checked.task,
+            folds=checked.folds,
+        )
+        return mask, scores
+
+
+def folds_of(cv: object, X: AnyArray, y: AnyArray, groups: AnyArray | None, task: str) -> Folds:
+    """Return the folds of a splitter, or of so many folds; by default those that keep groups together.
+
+    Raises
+    ------
+    ConfigError
+        A row is in the evaluation part of two folds, or there is one fold.
+    """
+    from sklearn.model_selection import GroupKFold, check_cv
+
+    from mcprune.training.folds import Folds
+
+    if cv is None and groups is not None:
+        cv = GroupKFold(min(GROUP_FOLDS, len(np.unique(groups))))
+    splitter = check_cv(cv, y, classifier=task == CLASSIFICATION)
+    parts = [(np.sort(train), np.sort(test)) for train, test in splitter.split(X, y, groups)]
+    counts = np.bincount(np.concatenate([test for _, test in parts]), minlength=len(X))
+    if len(parts) < 2 or counts.max() > 1:
+        raise ConfigError(
+            f"cv={cv!r} gives {len(parts)} folds in which a row is evaluated {counts.max()} times. Choose two folds or more in which no "
+            "row is evaluated twice, such as KFold or GroupKFold."
+        )
+    return Folds(tuple(train for train, _ in parts), tuple(test for _, test in parts))
+
+
+def task_of(wish: str, labels: AnyArray) -> str:
+    """Return the task of checked targets.
+
+    Raises
+    ------
+    ConfigError
+        There is no such task.
+    """
+    if wish not in TASKS:
+        raise ConfigError(f"task={wish!r} is unknown. Choose one of {', '.join(map(repr, TASKS))}.")
+    return resolve_task(wish, labels, "y")[0]

@@ -1,0 +1,111 @@
+"""Any scorer of scikit-learn as the objective of a search."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import get_scorer
+
+from mcprune.errors import ConfigError
+from mcprune.types import AnyArray, FloatArray
+
+SMALLEST = 1e-12  # least probability whose logarithm is taken
+
+
+class KnownClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A fitted classifier whose probabilities (rows, C) are known, whatever the rows."""
+
+    def __init__(self, probabilities: FloatArray | None = None, classes: AnyArray | None = None) -> None:
+        self.probabilities = probabilities
+        self.classes = classes
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    @property
+    def classes_(self) -> AnyArray:
+        """The classes, in the order of the probabilities."""
+        return np.asarray(self.classes)
+
+    def predict_proba(self, X: object) -> FloatArray:
+        """Return the known probabilities."""
+        return np.asarray(self.probabilities)
+
+    def predict(self, X: object) -> AnyArray:
+        """Return the most probable classes."""
+        chosen: AnyArray = self.classes_[np.asarray(self.probabilities).argmax(axis=1)]
+        return chosen
+
+    def decision_function(self, X: object) -> FloatArray:
+        """Return the log-odds of the second of two classes, or the logarithms of all probabilities."""
+        logs = np.log(np.clip(np.asarray(self.probabilities), SMALLEST, 1.0))
+        return np.asarray(logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs)
+
+
+class KnownRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """A fitted regressor whose numbers are known, whatever the rows."""
+
+    def __init__(self, numbers: FloatArray | None = None) -> None:
+        self.numbers = numbers
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict(self, X: object) -> FloatArray:
+        """Return the known numbers."""
+        return np.asarray(self.numbers)
+
+
+def scoring_objective(scoring: str | Callable[..., float], classes: AnyArray | None) -> Callable[..., float]:
+    """Return an objective of predictions and targets: the scorer's value with its sign changed.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        A name of `sklearn.metrics.get_scorer_names()`, or scorer(estimator, X, y). It gets an estimator whose answers are known, and rows
+        of zeros: it must look at predictions alone.
+    classes : ndarray or None
+        None of a regression.
+
+    Raises
+    ------
+    ConfigError
+        There is no such scorer.
+    """
+    try:
+        scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"scoring={scoring!r} is no scorer ({str(error).splitlines()[0][:120]})") from None
+    if not callable(scorer):
+        raise ConfigError(
+            f"scoring={scoring!r} is a {type(scoring).__name__}. Give the name of a scorer, or a callable."
+        )
+    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", type(scoring).__name__)
+
+    def known(predictions: FloatArray, targets: AnyArray) -> tuple[BaseEstimator, FloatArray, AnyArray]:
+        rows = np.zeros((len(targets), 1))
+        if classes is None:
+            return KnownRegressor(np.array(predictions)), rows, np.array(targets)
+        return KnownClassifier(np.array(predictions), classes), rows, classes[targets]
+
+    def plain(predictions: FloatArray, targets: AnyArray) -> float:
+        return -float(scorer(*known(predictions, targets)))
+
+    def weighted(predictions: FloatArray, targets: AnyArray, sample_weight: FloatArray | None = None) -> float:
+        if sample_weight is None:
+            return plain(predictions, targets)
+        return -float(scorer(*known(predictions, targets), sample_weight=np.array(sample_weight)))
+
+    objective = weighted if _takes_weights(scorer) else plain
+    objective.__name__ = f"minus {name}"
+    return objective
+
+
+def _takes_weights(scorer: Callable[..., float]) -> bool:
+    try:
+        return "sample_weight" in inspect.signature(scorer).parameters
+    except (TypeError, ValueError):
+        return False
