@@ -52,7 +52,6 @@ FRONT = 12  # networks of a front that are measured
 STARTS = (0.85, 0.55)  # of a front, by rank from the largest to the smallest
 BUDGETS = (0.8, 0.6)  # of a start's digit-bits
 TRIED, TRIED_ROWS = 32, 2048  # digits of a step of the greedy removal, and rows
-SLACK = 0.001  # of the cross-entropy, within which two networks count as equal
 Networks = list[FixedNetwork]
 
 
@@ -252,13 +251,23 @@ def jobs(
 
 
 def against_front(points: list[dict[str, Any]], front: list[dict[str, Any]], figure: str) -> list[float]:
-    """Return the cost of each point over that of the cheapest network of a front whose test loss is no worse by more than SLACK."""
-    out = []
-    for point in points:
-        equal = [one[figure] for one in front if one["test_loss"] <= point["test_loss"] + SLACK]
-        if equal:
-            out.append(point[figure] / min(equal))
-    return out
+    """Return the cost of each point over that of a front at the point's own test loss.
+
+    The logarithm of the front's cost is interpolated over its loss. Taking the cheapest network that is no worse would count each gap
+    of a sparse front as a gain. Points beyond the losses of the front are left out.
+    """
+    best: list[tuple[float, float]] = []
+    for one in sorted(front, key=lambda one: (one[figure], one["test_loss"])):
+        if one[figure] > 0 and (not best or one["test_loss"] < best[-1][0]):
+            best.append((one["test_loss"], float(np.log(one[figure]))))
+    if len(best) < 2:
+        return []
+    losses, costs_ = np.array(best[::-1]).T
+    return [
+        float(point[figure] / np.exp(np.interp(point["test_loss"], losses, costs_)))
+        for point in points
+        if losses[0] <= point["test_loss"] <= losses[-1] and point[figure] > 0
+    ]
 
 
 def summarize(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
