@@ -41,7 +41,7 @@ from mcprune.session.steering.callbacks import Callbacks
 from mcprune.storage.events import ErrorRate
 from mcprune.storage.path_curve import Curve
 from mcprune.training.folds import Folds
-from mcprune.types import AnyArray, BoolArray, FloatArray
+from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 # Whole weights are repeated rows while these are not more than so many, or so many times the rows.
 REPEATED, REPEATED_TIMES = 100_000, 8
@@ -130,6 +130,16 @@ def rows_of_fit(
     # Whole weights are repeated rows.
     times = rows.weights.astype(np.int64)
     return WeightedRows(rows.features.repeat(times, axis=0), rows.targets.repeat(times, axis=0), None)
+
+
+def rows_in_place(features: FloatArray, targets: AnyArray, weights: FloatArray) -> tuple[WeightedRows, IntArray]:
+    """Return the rows of positive weight in their order, repeated by whole weights, and the index of each in what came."""
+    times = (weights > 0).astype(np.int64)
+    repeats = _is_whole(weights) and weights.sum() <= max(REPEATED, REPEATED_TIMES * len(weights))
+    index = np.repeat(np.arange(len(weights)), weights.astype(np.int64) if repeats else times)
+    own = weights[index]
+    unequal = None if repeats or (own == own[0]).all() else own
+    return WeightedRows(features[index], targets[index], unequal), index
 
 
 def dataset_of_rows(

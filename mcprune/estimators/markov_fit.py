@@ -210,13 +210,9 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         if self.cv is None and groups is None:
             rows = fitting.rows_of_fit(self.estimator, features, targets, weights, is_weighted=is_weighted)
             return Checked(rows, classes, names, task, None)
-        # Each row keeps its place, which the folds name.
-        own = None if np.ptp(weights[used]) == 0 else weights[used]
-        rows = fitting.WeightedRows(features[used], targets[used], own)
-        folds = folds_of(
-            self.cv, features[used], labels[used], None if groups is None else np.asarray(groups)[used], task
-        )
-        return Checked(rows, classes, names, task, folds)
+        parts = folds_of(self.cv, features, labels, None if groups is None else np.asarray(groups), task)
+        rows, index = fitting.rows_in_place(features, targets, weights)
+        return Checked(rows, classes, names, task, parts.repeated(index))
 
     def _wished_task(self) -> str:
         """Return what the target is to be, as the option `task`."""

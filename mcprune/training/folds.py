@@ -41,6 +41,15 @@ class Folds(NamedTuple):
         place[order] = np.arange(len(order))
         return Folds(*(tuple(np.sort(place[rows]) for rows in parts) for parts in self))
 
+    def repeated(self, index: IntArray) -> Folds:
+        """Return the folds of other rows, of which row i is row index[i] of these; folds without rows to train or evaluate are left out."""
+        parts = []
+        for training, evaluation in zip(*self, strict=True):
+            pair = np.flatnonzero(np.isin(index, training)), np.flatnonzero(np.isin(index, evaluation))
+            if all(len(rows) for rows in pair):
+                parts.append(pair)
+        return Folds(tuple(one for one, _ in parts), tuple(one for _, one in parts))
+
     def bounds(self, rows: int) -> IntArray:
         """Return where the folds begin and end in a batch of so many rows, shape (F + 1,).
 
