@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results" / "sampling.json"
 SITES, KEEP, TEMPERATURES = 20, 5, (0.1, 0.2, 0.5)
 STEPS, WALKS = 2_500_000, 500_000  # of each compiled chain of single exchanges, and of walks, at each temperature
 # Generated tables: rows, columns, informative ones, the correlation of neighbours, and the bounds of the weights.
-TABLES, WEAK_ROWS, WEAK_SITES, INFORMATIVE, CORRELATION, WEIGHTS = 50, 200, 12, 4, 0.6, (0.3, 1.0)
+TABLES, WEAK_ROWS, WEAK_SITES, INFORMATIVE, CORRELATION, WEIGHTS = 50, 400, 12, 4, 0.6, (0.5, 2.5)
 RUN = {"threads": 1, "compare": "no", "retrain_epochs": 1}
 
 
@@ -235,8 +235,8 @@ def calibration(tables: int = TABLES, first: int = 0) -> dict[str, object]:
     p, right = np.concatenate(probabilities), np.concatenate(informative)
     tenths = []
     for low in np.arange(0, 10) / 10:
-        band = (p >= low) & (p < low + 0.1)
-        tenths.append({"from": low, "sites": int(band.sum()), "informative": int(right[band].sum())})
+        band = (p >= low) & (p < low + 0.1) if low < 0.85 else p >= low
+        tenths.append({"from": float(low), "sites": int(band.sum()), "informative": int(right[band].sum())})
     band = (p >= 0.8) & (p <= 0.9)
     inside, count = int(band.sum()), int(right[band].sum())
     return {
