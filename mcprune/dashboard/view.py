@@ -131,7 +131,7 @@ class RunView(Callback):
             "is_endless": self.is_endless and bool(knobs.names),
             "no_knobs": "" if knobs.names else f"{NO_KNOBS[method]} {STILL}",
         }
-        if self._search is not None:  # a path searches twice; its proposals are counted anew
+        if self._search is not None:  # a path searches twice; its proposals are counted again from 0
             self.series, self._seconds = Series(), 0.0
         self._gates = Gates(size)
         self._counted = (time.monotonic(), 0)

@@ -30,7 +30,7 @@ from mcprune.types import AnyArray, FloatArray, IntArray
 EXCHANGES, KIND = 16, 17
 # Share of the proposals that are single exchanges.
 SINGLE = 0.2
-# Exchanges between both ends of a walk at most: evaluators look at moves of 64 sites without computing anew.
+# Exchanges between both ends of a walk at most: evaluators look at moves of 64 sites without computing everything again.
 MOST_EXCHANGES = 32
 
 
