@@ -36,7 +36,7 @@ from mcprune.firmware.costs import costs
 from mcprune.firmware.csd import signed_digits
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork, Origin
-from mcprune.firmware.polish.chain import accuracy, fit_scale, mean_loss
+from mcprune.firmware.polish.engine.chain import accuracy, fit_scale, mean_loss
 from mcprune.firmware.polish.polish import polish
 from mcprune.firmware.polish.settings import PolishSettings
 from mcprune.firmware.qat.choose import train_choices

@@ -131,7 +131,7 @@ def area(curve: dict[int, float]) -> float:
 
 def measure_curve(name: str, method: str, seed: int, limit: float) -> dict[str, Any]:
     """Run a method on a table and judge its columns; LassoNet has a limit in seconds of the processor."""
-    from mcprune.path.levels import parse_levels
+    from mcprune.path.search.levels import parse_levels
 
     data, levels = table(name), parse_levels(LEVELS[name]).numbers
     more = {"limit": limit} if method.startswith("LassoNet") else {}

@@ -28,7 +28,7 @@ from mcprune.errors import SamplingError
 from mcprune.sampling.from_run import sample_folder
 from mcprune.sampling.sample import SampleSettings
 from mcprune.sampling.samples import Samples
-from mcprune.sampling.surrogate import SurrogateGates, walk
+from mcprune.sampling.walks.surrogate import SurrogateGates, walk
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
 from laws import boltzmann

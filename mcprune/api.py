@@ -11,7 +11,7 @@ from torch import nn
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
 from mcprune.path.call import path_of
-from mcprune.path.levels import is_auto
+from mcprune.path.search.levels import is_auto
 from mcprune.problem import Options, Problem, Search, check_model, problem_and_rest, rows_of
 from mcprune.report.screens.choose import progress_screen
 from mcprune.results import Result, result_of_events

@@ -39,7 +39,10 @@ PATIENCE = 300.0
 # Folders of other sources, such as those of another installation, that keep their machine code.
 KEPT = 8
 # The rooms with kernels, and what stands in a file that belongs to them.
-_ROOMS = (Path(__file__).parent, Path(__file__).parent / "ranks", Path(__file__).parents[1] / "evaluators")
+_ROOMS = tuple(
+    Path(__file__).parents[1] / room
+    for room in ("chain", "chain/ranks", "evaluators/compiled", "firmware/polish/engine")
+)
 _MARKS = (b"chain.jit import", b"llvmlite")
 
 

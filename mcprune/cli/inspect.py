@@ -45,7 +45,7 @@ def inspect(arguments: list[str]) -> int:
         options.model,
         data.n_inputs,
         data.n_outputs,
-        config.model.hidden,
+        config.hidden_widths(),
         width=options.width,
         image_shape=data.image_shape,
     )

@@ -322,10 +322,8 @@ def _retrain_epochs(config: Config, facts: Facts, traits: Traits, train: TrainSe
         return train.epochs
     rows, usual = facts.rows + facts.validation_rows, rules.RETRAIN_EPOCHS.pick(traits)
     if not traits.is_grey_scratch:
-        usual = max(
-            usual,
-            math.ceil(_at_least(rules.RETRAIN_STEPS, facts, traits) / max(1, rows // min(train.batch_size, rows))),
-        )
+        steps = max(1, rows // min(train.batch_size, rows))  # of an epoch
+        usual = max(usual, math.ceil(_at_least(rules.RETRAIN_STEPS, facts, traits) / steps))
     return max(1, min(usual, rules.MOST_RETRAIN_ROWS // rows))
 
 

@@ -126,6 +126,14 @@ class Config(BaseModel):
         """Return how many threads are asked for, 1 where `threads` is not set."""
         return 1 if self.runtime.threads is None else self.runtime.threads
 
+    def seed(self) -> int:
+        """Return the seed of every random stream of the run."""
+        return self.runtime.seed
+
+    def hidden_widths(self) -> tuple[int, ...]:
+        """Return the widths of the hidden layers of the built-in perceptron."""
+        return tuple(self.model.hidden)
+
     def false_discovery_rate(self) -> float | None:
         """Return the rate up to which columns that beat their shadows are kept, None where a number of sites is asked for."""
         return self.problem.fdr

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcprune.data.checks import as_features, distinct_names, some
 from mcprune.data.coding.coding import Coding
-from mcprune.data.columns import column_names
-from mcprune.data.doubts import ColumnNote
-from mcprune.data.targets import Label, encode
-from mcprune.data.tasks import CLASSIFICATION, encode_numbers, resolve_task
+from mcprune.data.roles.checks import as_features, distinct_names, some
+from mcprune.data.roles.columns import column_names
+from mcprune.data.roles.doubts import ColumnNote
+from mcprune.data.roles.targets import Label, encode
+from mcprune.data.roles.tasks import CLASSIFICATION, encode_numbers, resolve_task
 from mcprune.errors import DataError
 from mcprune.types import AnyArray, FloatArray, IntArray
 
@@ -139,7 +139,7 @@ def assemble(
     coding: Coding | None = None,
     task: str = "auto",
 ) -> Dataset:
-    """Check everything that a run needs, and make the Dataset; `task` is one of `mcprune.data.tasks.TASKS`.
+    """Check everything that a run needs, and make the Dataset; `task` is one of `mcprune.data.roles.tasks.TASKS`.
 
     Raises
     ------

@@ -9,14 +9,14 @@ import numpy as np
 
 from mcprune.data.arrays import as_array, as_targets
 from mcprune.data.base import Dataset, ImageShape, assemble, flat_rows
-from mcprune.data.checks import nearest, some
 from mcprune.data.coding.coding import has_gaps
-from mcprune.data.columns import column_names, row_numbers
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import read_npz
 from mcprune.data.formats.frames import as_frame, as_texts, frame_cells, frame_values, has_texts_or_gaps, names_of
 from mcprune.data.formats.reading import Reading, ReadingOptions
 from mcprune.data.named import BUNDLED, NAMED, load_bundled, load_named
+from mcprune.data.roles.checks import nearest, some
+from mcprune.data.roles.columns import column_names, row_numbers
 from mcprune.data.table_files import (
     TABLES,
     TEXTS,
@@ -88,7 +88,7 @@ def load(spec: str | os.PathLike[str], reading: Reading | None = None, **options
     reading : Reading, optional
     **options
         Fields of the `Reading` by name, such as target="species". Which column is the target of a table where none is named:
-        see `mcprune.data.columns.target_column`; `notes` of the result say it.
+        see `mcprune.data.roles.columns.target_column`; `notes` of the result say it.
 
     Returns
     -------
@@ -342,10 +342,9 @@ def _from_rows(
     numbers = row_numbers(names, features)
     out = left_out(numbers, names, reading)
     if out:
-        first = out[0]
         raise DataError(
-            f"{name}: {quoted([names[j] for j in out])} only numbers the rows ({some(features[:3, first], 3)}, ...), "
-            f"which carries no information. Remove it, such as with numpy.delete(X, {first}, axis=1) or "
-            f"X.drop(columns={names[first]!r}); or pass id_columns='keep' if it is one."
+            f"{name}: {quoted([names[j] for j in out])} only numbers the rows ({some(features[:3, out[0]], 3)}, ...), "
+            f"which carries no information. Remove it, such as with numpy.delete(X, {out[0]}, axis=1) or "
+            f"X.drop(columns={names[out[0]]!r}); or pass id_columns='keep' if it is one."
         )
     return with_doubts(dataset, (), reading.required, [names[j] for j in numbers.possible])

@@ -15,7 +15,7 @@ import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape, assemble
 from mcprune.data.formats import cifar, idx
-from mcprune.data.tasks import REGRESSION
+from mcprune.data.roles.tasks import REGRESSION
 from mcprune.errors import DataError
 from mcprune.types import AnyArray
 

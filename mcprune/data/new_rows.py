@@ -8,9 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from mcprune.data.base import ImageShape, flat_rows
-from mcprune.data.checks import as_features, is_missing, nearest, some
 from mcprune.data.coding.coding import Cells, Coding, category_of
-from mcprune.data.columns import column_numbers
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import array_names, read_npy, read_npz
 from mcprune.data.formats.frames import as_frame, frame_cells, frame_values, names_of, read_parquet
@@ -19,6 +17,8 @@ from mcprune.data.formats.reading import TextOptions
 from mcprune.data.formats.tables import Columns, Preview, Rows, Table, cells_of, text_in_feature
 from mcprune.data.formats.text_tables import read_text_table
 from mcprune.data.load import existing
+from mcprune.data.roles.checks import as_features, is_missing, nearest, some
+from mcprune.data.roles.columns import column_numbers
 from mcprune.data.table_files import TABLES
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray

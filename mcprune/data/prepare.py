@@ -6,12 +6,12 @@ import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape
 from mcprune.data.coding.coding import Coding
-from mcprune.data.doubts import ColumnNote
 from mcprune.data.parts.entities import STRETCHES, stretches
 from mcprune.data.parts.split import Parts, split
+from mcprune.data.roles.doubts import ColumnNote
+from mcprune.data.roles.targets import Label
+from mcprune.data.roles.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
 from mcprune.data.scale import Scaler, fit_scaler
-from mcprune.data.targets import Label
-from mcprune.data.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
 from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
 

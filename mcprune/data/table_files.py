@@ -10,10 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.base import Dataset, assemble
-from mcprune.data.checks import nearest, some
 from mcprune.data.coding.coding import Cells, code_table, has_gaps
-from mcprune.data.columns import RowNumbers, row_numbers, target_column
-from mcprune.data.doubts import doubtful_columns
 from mcprune.data.formats.frames import read_parquet
 from mcprune.data.formats.header import Header, find_header
 from mcprune.data.formats.reading import Reading
@@ -21,6 +18,9 @@ from mcprune.data.formats.tables import Columns, Preview, Rows, Table, cells_of,
 from mcprune.data.formats.text_tables import read_text_table
 from mcprune.data.parts.entities import entity_codes
 from mcprune.data.parts.times import time_values
+from mcprune.data.roles.checks import nearest, some
+from mcprune.data.roles.columns import RowNumbers, row_numbers, target_column
+from mcprune.data.roles.doubts import doubtful_columns
 from mcprune.data.weights import weight_column, with_weights
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray

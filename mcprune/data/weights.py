@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from mcprune.data.base import Dataset, check_classes
-from mcprune.data.checks import nearest, some
 from mcprune.data.formats.frames import column_values
-from mcprune.data.tasks import CLASSIFICATION, encode_numbers
+from mcprune.data.roles.checks import nearest, some
+from mcprune.data.roles.tasks import CLASSIFICATION, encode_numbers
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray, FloatArray
 

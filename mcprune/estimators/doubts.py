@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from mcprune.data.columns import row_numbers
-from mcprune.data.doubts import doubtful_columns
+from mcprune.data.roles.columns import row_numbers
+from mcprune.data.roles.doubts import doubtful_columns
 from mcprune.types import AnyArray, FloatArray
 
 # By kind of doubt: what named columns do, and what to do with them.

@@ -127,10 +127,10 @@ def _refitted(
 ) -> FloatArray:
     x_fit, y_fit, weights, x_eval = parts
     one = fitted(estimator, x_fit[:, kept], y_fit, weights)
-    return _said(one, x_eval[:, kept], classes, link)
+    return _outputs(one, x_eval[:, kept], classes, link)
 
 
-def _said(estimator: ClassifierMixin, features: FloatArray, classes: int, link: str | None) -> FloatArray:
+def _outputs(estimator: ClassifierMixin, features: FloatArray, classes: int, link: str | None) -> FloatArray:
     """Return the outputs of classes, or where there is a link those of numbers."""
     return outputs(estimator, features, classes) if link is None else number_outputs(estimator, features, link)
 
@@ -150,7 +150,7 @@ class FittedEvaluator:
     n_jobs : int or None
         Number of joblib processes that fit the candidates of a batch, for `refit`.
     link : str or None
-        Of numbers, see `mcprune.data.tasks.TargetScaler`; None of classes.
+        Of numbers, see `mcprune.data.roles.tasks.TargetScaler`; None of classes.
     """
 
     name = "estimator"
@@ -247,8 +247,8 @@ class FittedEvaluator:
         for first in range(0, len(masks), chunk):
             part = masks[first : first + chunk]
             stacked = np.where(part[:, None], self._evaluation[0], self._mean).reshape(len(part) * rows, columns)
-            said = _said(self._whole, stacked, self.classes, self._link)
-            out.extend(said.reshape(len(part), rows, said.shape[1]))
+            outputs = _outputs(self._whole, stacked, self.classes, self._link)
+            out.extend(outputs.reshape(len(part), rows, outputs.shape[1]))
         return out
 
     def _shares(self) -> FloatArray:

@@ -21,14 +21,14 @@ from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset, names_of_targets
-from mcprune.data.checks import as_features
 from mcprune.data.load import FROM_PYTHON
-from mcprune.data.targets import Label
-from mcprune.data.tasks import CLASSIFICATION
+from mcprune.data.roles.checks import as_features
+from mcprune.data.roles.targets import Label
+from mcprune.data.roles.tasks import CLASSIFICATION
 from mcprune.errors import ConfigError
 from mcprune.path.call import solve, split_levels
-from mcprune.path.levels import AUTO
-from mcprune.path.store import PathRequest, PathStore
+from mcprune.path.search.levels import AUTO
+from mcprune.path.search.store import PathRequest, PathStore
 from mcprune.problem import Options, problem_and_rest
 from mcprune.report.screens.choose import progress_screen
 from mcprune.session.build.plan import Plan

@@ -11,12 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
-from mcprune.data.targets import Label
-from mcprune.data.tasks import CLASSIFICATION, TASKS, encode_numbers, resolve_task
+from mcprune.data.roles.targets import Label
+from mcprune.data.roles.tasks import CLASSIFICATION, TASKS, encode_numbers, resolve_task
 from mcprune.errors import ConfigError, DataError
 from mcprune.estimators.doubts import warn_of_doubts
 from mcprune.estimators.parameters import count_of, seed_of
-from mcprune.path.levels import is_auto
+from mcprune.path.search.levels import is_auto
 from mcprune.types import AnyArray, BoolArray, FloatArray
 
 if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need not wait for

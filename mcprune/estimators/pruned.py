@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mcprune.data.tasks import REGRESSION
+from mcprune.data.roles.tasks import REGRESSION
 from mcprune.estimators.markov_fit import MarkovFit
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
@@ -33,9 +33,7 @@ class MarkovPruned(MarkovFit):
             from mcprune.estimators.fitted import fitted, seeded
 
             flat = rows.targets[:, 0] if rows.targets.ndim == 2 and rows.targets.shape[1] == 1 else rows.targets
-            self.estimator_ = fitted(
-                seeded(self.estimator, config.runtime.seed), rows.features[:, keep], flat, rows.weights
-            )
+            self.estimator_ = fitted(seeded(self.estimator, config.seed()), rows.features[:, keep], flat, rows.weights)
         else:
             from mcprune.estimators import fitting
 

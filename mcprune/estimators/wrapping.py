@@ -12,8 +12,8 @@ from mcprune.config.facts import Facts
 from mcprune.config.resolve import Resolved
 from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
-from mcprune.data.targets import Label
-from mcprune.data.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
+from mcprune.data.roles.targets import Label
+from mcprune.data.roles.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
 from mcprune.errors import ConfigError
 from mcprune.estimators.fitted import WAYS, FittedEvaluator, FoldedEstimator, seeded
 from mcprune.estimators.fitting import WeightedRows

@@ -19,9 +19,9 @@ from torch.nn import functional
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
-from mcprune.evaluators.fused import cross_entropy
 from mcprune.evaluators.incremental import IncrementalEvaluator
 from mcprune.evaluators.lowrank import POINTWISE, Level, columns
+from mcprune.evaluators.perceptrons import cross_entropy
 from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel

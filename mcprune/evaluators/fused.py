@@ -12,42 +12,28 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
-from mcprune.evaluators import mlp_kernels
 from mcprune.evaluators.base import gates_of
-from mcprune.objectives.base import Objective
-from mcprune.objectives.classification import CrossEntropy
-from mcprune.objectives.losses import (
-    Absolute,
-    BinaryCrossEntropy,
-    Huber,
-    MeanLoss,
-    Poisson,
-    Quantile,
-    RowLoss,
-    Squared,
-    loss_of,
+from mcprune.evaluators.compiled import mlp_kernels
+from mcprune.evaluators.perceptrons import (
+    ACTIVATIONS,
+    aligned_zeros,
+    by_input,
+    linear_chain,
+    loss_rule,
+    padded,
+    row_loss_of,
+    row_shares,
+    view_of,
 )
+from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray
 
-CODES: dict[type[nn.Module], int] = {
-    nn.ReLU: mlp_kernels.RELU,
-    nn.Tanh: mlp_kernels.TANH,
-    nn.Sigmoid: mlp_kernels.SIGMOID,
-    nn.Softplus: mlp_kernels.SOFTPLUS,
-}
-ACTIVATIONS = {
-    mlp_kernels.RELU: torch.relu,
-    mlp_kernels.TANH: torch.tanh,
-    mlp_kernels.SIGMOID: torch.sigmoid,
-    mlp_kernels.SOFTPLUS: functional.softplus,
-}
 # Moves of more sites than this use matrix products: single rows of the weights would cost more.
 MOST_SITES = 64
 # Early rejection tests the mean after these shares of the batch, but not before FEWEST rows: the test assumes a normal mean.
@@ -61,121 +47,6 @@ NOTHING = -1e30
 CLEAR = 4.0
 NO_LOOKS = np.empty(0, np.int64)
 NO_LIMIT = np.full(1, np.inf)
-
-
-def cross_entropy(objective: Objective) -> CrossEntropy:
-    """Return the objective, which must be mean cross-entropy, with or without sample weights.
-
-    Raises
-    ------
-    ModelError
-        It is another one.
-    """
-    if not isinstance(objective, CrossEntropy):
-        raise ModelError(f"it supports cross-entropy only, not {objective.name!r}")
-    return objective
-
-
-# The losses of numbers by their codes in the kernels.
-LOSSES: dict[type, int] = {
-    Squared: mlp_kernels.SQUARED,
-    Absolute: mlp_kernels.ABSOLUTE,
-    Huber: mlp_kernels.HUBER,
-    Quantile: mlp_kernels.QUANTILE,
-    Poisson: mlp_kernels.POISSON,
-    BinaryCrossEntropy: mlp_kernels.BINARY,
-}
-
-
-def row_loss_of(objective: Objective) -> tuple[CrossEntropy | MeanLoss, RowLoss]:
-    """Return the objective, which must be the mean of a loss of rows that the kernels know, and that loss.
-
-    Raises
-    ------
-    ModelError
-        It is another one.
-    """
-    loss = loss_of(objective)
-    if not isinstance(objective, CrossEntropy | MeanLoss) or loss is None:
-        raise ModelError(f"it supports cross-entropy and losses of numbers only, not {objective.name!r}")
-    return objective, loss
-
-
-def loss_rule(loss: RowLoss) -> mlp_kernels.LossRule:
-    """Return the code of a loss in the kernels, and its number."""
-    number = loss.delta if isinstance(loss, Huber) else loss.level if isinstance(loss, Quantile) else 0.0
-    return LOSSES.get(type(loss), mlp_kernels.CROSS_ENTROPY), np.float32(number)
-
-
-def row_shares(objective: CrossEntropy | MeanLoss, rows: int, padded: int) -> FloatArray:
-    """Return the weights of the batch's rows (padded,), of mean 1 over the rows and 0 behind them; empty where all count alike."""
-    if objective.weights is None:
-        return np.empty(0)
-    out = np.zeros(padded)
-    weights = objective.weights.double().cpu().numpy()
-    out[:rows] = weights * (rows / weights.sum())
-    return out
-
-
-def linear_chain(model: nn.Module) -> tuple[list[nn.Linear], int]:
-    """Return the linear layers of a plain multilayer perceptron and the code of its activation.
-
-    Raises
-    ------
-    ModelError
-        The model is no plain perceptron; the message says why.
-    """
-    if not _is_plain(model, nn.Sequential):
-        children = list(model.children())
-        if type(model).__module__ != "mcprune.models.mlp" or len(children) != 1:
-            raise ModelError(f"{type(model).__name__} is not a plain chain of layers")
-        model = children[0]
-    # By index: `children()` leaves out a module that appears twice.
-    places = [model[place] for place in range(len(model))] if isinstance(model, nn.Sequential) else []
-    modules = [m for m in places if not _is_plain(m, nn.Dropout, nn.Identity, nn.Flatten)]
-    for place, module in enumerate(modules):
-        if not _is_plain(module, nn.Linear) if place % 2 == 0 else type(module) not in CODES:
-            raise ModelError(f"module {place} of the chain is a {type(module).__name__}")
-    layers = [m for m in modules if isinstance(m, nn.Linear)]
-    if len(set(map(id, layers))) < len(layers):
-        raise ModelError("a linear layer appears twice in the chain")
-    codes = {CODES[type(m)] for m in modules[1::2]}
-    if len(modules) % 2 == 0 or len(codes) > 1 or any(m.weight.dtype != torch.float32 for m in layers):
-        raise ModelError("the chain does not end in a linear layer, or mixes activations or number types")
-    if any(isinstance(m, nn.Softplus) and (m.beta, m.threshold) != (1, 20) for m in modules):
-        raise ModelError("the softplus has a beta or threshold of its own")
-    return layers, codes.pop() if codes else mlp_kernels.RELU
-
-
-def _is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Whether a module is of one of these classes and does not override its forward pass."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
-
-
-def _padded(width: int) -> int:
-    return -(-width // 16) * 16
-
-
-def _aligned_zeros(rows: int, columns: int) -> Float32Array:
-    """Return zeros (rows, columns) that start at a cache line: loading a vector from two lines takes twice as long."""
-    room = np.zeros(rows * columns + 16, np.float32)
-    start = (-room.ctypes.data % 64) // 4
-    return room[start : start + rows * columns].reshape(rows, columns)
-
-
-def _part(flat: Float32Array, start: int, rows: int, columns: int) -> Float32Array:
-    """Return a view of the matrix that starts at offset `start` of a vector."""
-    return flat[start : start + rows * columns].reshape(rows, columns)
-
-
-def _by_input(columns: Float32Array) -> tuple[Float32Array, int]:
-    """Return (vector, pitch) of a matrix (N, B): row i starts at i * pitch. It is copied only if its rows are not contiguous."""
-    inputs, rows = columns.shape
-    if columns.strides[1] != columns.itemsize or columns.strides[0] < rows * columns.itemsize:
-        columns = np.ascontiguousarray(columns)
-    pitch = columns.strides[0] // columns.itemsize
-    flat = np.lib.stride_tricks.as_strided(columns, ((inputs - 1) * pitch + rows,), (columns.itemsize,))
-    return flat, pitch
 
 
 class Cache(NamedTuple):
@@ -257,7 +128,7 @@ class FusedEvaluator:
         flat = features.flatten(1) if features.dim() != 2 else features
         self.rows = len(targets)
         self._flat, self._targets = flat, targets
-        self.labels = np.zeros(_padded(self.rows), np.int32)
+        self.labels = np.zeros(padded(self.rows), np.int32)
         self.shares = row_shares(self.objective, self.rows, len(self.labels))
         self._lay_out()
         gates = [gates_of(weights, sharpness) for weights in position]
@@ -347,8 +218,8 @@ class FusedEvaluator:
         """Return the batch's features as `_by_input` does, with the rows in order."""
         columns = self._flat.T.numpy()
         if self._order is None:
-            return _by_input(columns)
-        return _by_input(np.take(columns, self._order, axis=1, mode="clip"))
+            return by_input(columns)
+        return by_input(np.take(columns, self._order, axis=1, mode="clip"))
 
     def _arguments(
         self, replica: int, size: Int32Array, sites: IntArray, changed: Float32Array, *rest: object
@@ -365,10 +236,10 @@ class FusedEvaluator:
         self.shapes = np.zeros((len(self.layers), 7), np.int64)
         below, places, outputs = self._n_inputs, 0, 0
         for number, (layer, shape) in enumerate(zip(self.layers, self.shapes, strict=True)):
-            width = _padded(layer.out_features)
-            shape[mlp_kernels.WEIGHTS], shape[mlp_kernels.BIAS] = places, places + _padded(below) * width
+            width = padded(layer.out_features)
+            shape[mlp_kernels.WEIGHTS], shape[mlp_kernels.BIAS] = places, places + padded(below) * width
             shape[mlp_kernels.INPUTS], shape[mlp_kernels.OUTPUTS] = below, width
-            places += (_padded(below) + 1) * width
+            places += (padded(below) + 1) * width
             # The last two layers lie by unit.
             is_by_unit = number >= len(self.layers) - 2
             sides = (layer.out_features, len(self.labels)) if is_by_unit else (self.rows, width)
@@ -377,11 +248,11 @@ class FusedEvaluator:
             outputs += sides[0] * sides[1]
             below = width
         self._outputs = outputs
-        self.net = _aligned_zeros(1, places)[0]
+        self.net = aligned_zeros(1, places)[0]
         for layer, shape in zip(self.layers, self.shapes, strict=True):
-            matrix = _part(self.net, *shape[[mlp_kernels.WEIGHTS, mlp_kernels.INPUTS, mlp_kernels.OUTPUTS]])
+            matrix = view_of(self.net, *shape[[mlp_kernels.WEIGHTS, mlp_kernels.INPUTS, mlp_kernels.OUTPUTS]])
             matrix[: layer.in_features, : layer.out_features] = layer.weight.numpy().T
-            bias = _part(self.net, shape[mlp_kernels.BIAS], 1, shape[mlp_kernels.OUTPUTS])[0]
+            bias = view_of(self.net, shape[mlp_kernels.BIAS], 1, shape[mlp_kernels.OUTPUTS])[0]
             if layer.bias is not None:
                 bias[: layer.out_features] = layer.bias.numpy()
         bias[self.classes :] = NOTHING
@@ -417,16 +288,16 @@ class FusedEvaluator:
     def _cache(self, gates: Float32Array) -> Cache:
         """Evaluate a position by matrix products and lay the results out for the kernels."""
         pre, losses, stages, first = self._forward(gates)
-        outputs = _aligned_zeros(1, self._outputs)[0]
+        outputs = aligned_zeros(1, self._outputs)[0]
         for number, (out, shape) in enumerate(zip(pre, self.shapes, strict=True)):
             place, sides, width = shape[mlp_kernels.PRE], shape[mlp_kernels.PRE_ROWS], shape[mlp_kernels.PRE_COLUMNS]
             if number < len(pre) - 2:
-                _part(outputs, place, sides, width)[:, : out.shape[1]] = out.numpy()
+                view_of(outputs, place, sides, width)[:, : out.shape[1]] = out.numpy()
                 continue
             for start in range(0, self.rows, mlp_kernels.PART):  # by unit
                 rows = out[start : start + mlp_kernels.PART]
-                part = _part(outputs, place + start * sides, sides, min(mlp_kernels.PART, width - start))
+                part = view_of(outputs, place + start * sides, sides, min(mlp_kernels.PART, width - start))
                 torch.from_numpy(part)[:, : len(rows)].copy_(rows.T)  # numpy transposes several times slower
-        base = _aligned_zeros(1, len(self.labels))[0]
+        base = aligned_zeros(1, len(self.labels))[0]
         base[: self.rows] = losses
         return Cache(outputs, base, stages, first)

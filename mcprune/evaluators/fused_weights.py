@@ -12,9 +12,10 @@ from torch.nn import functional
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
-from mcprune.evaluators import weight_kernels
 from mcprune.evaluators.base import gates_of
-from mcprune.evaluators.fused import ACTIVATIONS, MOST_SITES, cross_entropy, linear_chain, row_shares
+from mcprune.evaluators.compiled import weight_kernels
+from mcprune.evaluators.fused import MOST_SITES
+from mcprune.evaluators.perceptrons import ACTIVATIONS, cross_entropy, linear_chain, row_shares
 from mcprune.objectives.base import Objective
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray

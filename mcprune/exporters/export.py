@@ -10,10 +10,10 @@ import numpy as np
 from mcprune.config.files import read_options
 from mcprune.config.schema import make_config
 from mcprune.data.base import Dataset
-from mcprune.data.checks import some
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.load import load as load_data
 from mcprune.data.new_rows import read_rows
+from mcprune.data.roles.checks import some
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, FolderError, McpruneError, brief
 from mcprune.exporters.firmware import export as firmware

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mcprune.data.roles.targets import Label
 from mcprune.data.scale import Scaler
-from mcprune.data.targets import Label
 from mcprune.errors import DataError, ModelError
 from mcprune.firmware.csd import MOST
 from mcprune.firmware.fixed_point import FixedFormat, quantize, requantize

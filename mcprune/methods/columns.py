@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mcprune.data.tasks import strata_of
+from mcprune.data.roles.tasks import strata_of
 from mcprune.methods import number_scores
 from mcprune.methods.pairs import pair_f
 from mcprune.random import Stream, generator

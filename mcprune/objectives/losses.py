@@ -1,6 +1,6 @@
 """Losses of rows that backprop minimises, and the chain by default: of classes, of numbers, and of several labels.
 
-Numbers are compared in units of the spread of the target, see `mcprune.data.tasks.TargetScaler`; of several targets the mean counts.
+Numbers are compared in units of the spread of the target, see `mcprune.data.roles.tasks.TargetScaler`; of several targets the mean counts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RowLoss(Protocol):
     description : str
         For people.
     link : str
-        From outputs to predictions: `softmax`, or one of `mcprune.data.tasks.TargetScaler`.
+        From outputs to predictions: `softmax`, or one of `mcprune.data.roles.tasks.TargetScaler`.
     metric : str
         What is reported beside the loss, higher is better: `accuracy` or `R2`.
     """

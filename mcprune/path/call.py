@@ -14,12 +14,12 @@ from mcprune.config.measures import ALL_SITES
 from mcprune.data.base import Dataset
 from mcprune.errors import ConfigError
 from mcprune.path.folder import check_path_folder, write_path
-from mcprune.path.ladder import Watch
-from mcprune.path.levels import AUTO, Levels, is_auto, parse_levels
 from mcprune.path.result import PathResult
 from mcprune.path.run import Searched, find_path
 from mcprune.path.screen import path_screen
-from mcprune.path.store import PathRequest, PathStore, check_parts, parts_from_python
+from mcprune.path.search.ladder import Watch
+from mcprune.path.search.levels import AUTO, Levels, is_auto, parse_levels
+from mcprune.path.search.store import PathRequest, PathStore, check_parts, parts_from_python
 from mcprune.problem import Options, check_model, problem_and_rest, rows_of
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.interrupt import Interrupt

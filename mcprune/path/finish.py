@@ -13,8 +13,8 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.prepare import Splits
-from mcprune.path.recorder import LevelTensors, Tensors
-from mcprune.path.validate import starts_from_others
+from mcprune.path.search.recorder import LevelTensors, Tensors
+from mcprune.path.search.validate import starts_from_others
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.classifiers import classifiers_content
 from mcprune.session.finish.finalize import SearchResult, finalize, write_mask

@@ -13,9 +13,9 @@ from mcprune.config.schema import Config, make_config
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, FolderError
-from mcprune.path.recorder import LevelTensors
 from mcprune.path.result import OfLevels, PathResult
-from mcprune.path.store import REQUEST
+from mcprune.path.search.recorder import LevelTensors
+from mcprune.path.search.store import REQUEST
 from mcprune.report.path_view import write_path_page
 from mcprune.session.build.dataset import load_dataset
 from mcprune.storage.atomic import write_whole

@@ -15,8 +15,8 @@ from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
 from mcprune.path.finish import finish_level
-from mcprune.path.recorder import LevelTensors
 from mcprune.path.run import level_config
+from mcprune.path.search.recorder import LevelTensors
 from mcprune.report.path_view import path_figure, sentences
 from mcprune.report.screens.choose import progress_screen
 from mcprune.results import Result, result_of_events

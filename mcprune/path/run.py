@@ -15,11 +15,11 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
-from mcprune.path.candidates import Candidate, candidates_content, candidates_of, is_table, selected_columns
-from mcprune.path.ladder import EFFORT, Ladder, Watch, search_levels
-from mcprune.path.levels import LEVELS, MOST_AUTO, Levels, geometric_levels
-from mcprune.path.progress import PathStatus
-from mcprune.path.scorer import MaskScorer, ScoredMasks
+from mcprune.path.search.candidates import Candidate, candidates_content, candidates_of, is_table, selected_columns
+from mcprune.path.search.ladder import EFFORT, Ladder, Watch, search_levels
+from mcprune.path.search.levels import LEVELS, MOST_AUTO, Levels, geometric_levels
+from mcprune.path.search.progress import PathStatus
+from mcprune.path.search.scorer import MaskScorer, ScoredMasks
 from mcprune.report.path_view import sentences
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mcprune.data.tasks import REGRESSION
+from mcprune.data.roles.tasks import REGRESSION
 from mcprune.report import sampled
 from mcprune.report import summary as table
 from mcprune.report.charts import curves, figures, numbers, quality

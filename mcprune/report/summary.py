@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mcprune.config.budgets import COST_UNITS
-from mcprune.data.tasks import REGRESSION
+from mcprune.data.roles.tasks import REGRESSION
 from mcprune.errors import FolderError, brief
 from mcprune.report.picture import picture
 from mcprune.report.text import number, ranges, some, wrapped

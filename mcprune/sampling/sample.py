@@ -14,11 +14,11 @@ import numpy as np
 from mcprune.environment import use_threads
 from mcprune.errors import ConfigError, SamplingError
 from mcprune.sampling.analysis.exchanges import Evaluate
-from mcprune.sampling.chains import MaskChains
 from mcprune.sampling.sampler import CHUNK, ROUNDS, Draws, Sampler, SamplerState
 from mcprune.sampling.samples import ENOUGH, MIXED, Samples
 from mcprune.sampling.starts import FEWEST_CHAINS, MOST_CHAINS, check_space, unlike_starts
 from mcprune.sampling.store import SampleFacts, SampleStore
+from mcprune.sampling.walks.chains import MaskChains
 from mcprune.session.build.markov import candidates_ahead, make_evaluators
 from mcprune.session.build.plan import Plan
 from mcprune.session.checkpoints.classifiers import SearchClassifiers

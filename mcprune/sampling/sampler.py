@@ -14,8 +14,8 @@ from mcprune.methods.base import Batch
 from mcprune.methods.markov import standard_error
 from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.random import Stream, generator
-from mcprune.sampling.chains import MaskChains
-from mcprune.sampling.loss_model import CandidateLog, LossModel
+from mcprune.sampling.walks.chains import MaskChains
+from mcprune.sampling.walks.loss_model import CandidateLog, LossModel
 from mcprune.types import AnyArray, BoolArray, FloatArray
 
 # Rounds of burn-in, the legs of the first, and the factor by which they grow; the most rounds where chains have not come together.

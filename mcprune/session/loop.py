@@ -335,8 +335,7 @@ def search_planned(
 ) -> tuple[Plan, BoolArray, float | None]:
     """Search as `search` does, for a plan; `began`, by time.monotonic, is where `max_time` is counted from."""
     searched = make_search(with_search_time(config, plan, began, None), plan, began)
-    for _ in searched.run(interrupt, began):
-        pass
+    list(searched.run(interrupt, began))  # to its end
     if interrupt.should_stop:
         raise KeyboardInterrupt
     mask, hardened = searched.harden()

@@ -13,9 +13,9 @@ from torch import nn
 from mcprune.config.files import read_options
 from mcprune.data.coding.coding import Coding
 from mcprune.data.new_rows import take_rows
+from mcprune.data.roles.targets import Label, label_array
+from mcprune.data.roles.tasks import CLASSIFICATION, LINKS, REGRESSION, TargetScaler
 from mcprune.data.scale import Scaler
-from mcprune.data.targets import Label, label_array
-from mcprune.data.tasks import CLASSIFICATION, LINKS, REGRESSION, TargetScaler
 from mcprune.errors import ConfigError, FolderError, McpruneError, ModelError, brief
 from mcprune.models.layers import Scatter
 from mcprune.sites.site_map import site_map
@@ -27,7 +27,7 @@ from mcprune.types import AnyArray, Float32Array
 
 
 class TargetExtra(TypedDict):
-    """Numeric targets of a `PrunedModel`: their names and scaling, see `mcprune.data.tasks.TargetScaler`."""
+    """Numeric targets of a `PrunedModel`: their names and scaling, see `mcprune.data.roles.tasks.TargetScaler`."""
 
     names: list[str]
     shift: list[float]

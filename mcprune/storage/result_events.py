@@ -341,9 +341,8 @@ class RunDone(Event):
     simpler: str = ""
     is_weighted: bool = False
     task: str = "classification"
-    outcome: object = field(
-        default=None, repr=False, compare=False, metadata={"json": False}
-    )  # session.finish.finalize.Outcome
+    # session.finish.finalize.Outcome
+    outcome: object = field(default=None, repr=False, compare=False, metadata={"json": False})
 
     @property
     def is_complete(self) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.parts.entities import assign, fold_entities, sole_owners
-from mcprune.data.tasks import strata_of
+from mcprune.data.roles.tasks import strata_of
 from mcprune.random import Stream, generator
 from mcprune.types import AnyArray, IntArray
 
@@ -92,8 +92,8 @@ def split_rows(
     if eval_on == "folds":
         return _in_folds(targets, folds, draw, entities) or whole
     if entities is not None:
-        is_held_out = assign(entities, targets, (1.0 - fraction, fraction), draw.random(len(targets))) == 1
-        return Folds((rows[~is_held_out],), (rows[is_held_out],)) if is_held_out.any() else whole
+        is_evaluated = assign(entities, targets, (1.0 - fraction, fraction), draw.random(len(targets))) == 1
+        return Folds((rows[~is_evaluated],), (rows[is_evaluated],)) if is_evaluated.any() else whole
     parts = []
     for label in np.unique(targets):
         members = draw.permutation(rows[targets == label])

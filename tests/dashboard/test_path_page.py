@@ -9,7 +9,7 @@ import pytest
 
 import mcprune
 from mcprune.dashboard.controller import RunController
-from mcprune.path.progress import PathStatus
+from mcprune.path.search.progress import PathStatus
 
 WAIT = 120_000  # milliseconds; a loaded machine only waits longer
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mcprune.data.columns import holds_classes, is_identifier_name, row_numbers
 from mcprune.data.load import from_arrays, load
+from mcprune.data.roles.columns import holds_classes, is_identifier_name, row_numbers
 from mcprune.errors import DataError
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mcprune.data.doubts import doubtful_columns
 from mcprune.data.load import from_arrays, load
+from mcprune.data.roles.doubts import doubtful_columns
 
 ROWS = 60
 DRAW = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcprune.data.load import from_arrays, load
-from mcprune.data.targets import encode, label_array, parse_labels
+from mcprune.data.roles.targets import encode, label_array, parse_labels
 from mcprune.errors import DataError
 
 

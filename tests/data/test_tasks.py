@@ -6,7 +6,7 @@ import pytest
 from mcprune.data.base import assemble
 from mcprune.data.load import from_arrays
 from mcprune.data.prepare import prepare
-from mcprune.data.tasks import encode_numbers, fit_target_scaler, resolve_task, strata_of
+from mcprune.data.roles.tasks import encode_numbers, fit_target_scaler, resolve_task, strata_of
 from mcprune.errors import ConfigError, DataError
 
 MANY = np.arange(60)

@@ -10,9 +10,9 @@ from torch import nn
 
 from mcprune.chain import moves, state
 from mcprune.errors import ModelError
+from mcprune.evaluators.compiled.mlp_kernels import PART
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.fused import MOST_SITES, FusedEvaluator
-from mcprune.evaluators.mlp_kernels import PART
 from mcprune.models.mlp import MLP
 from mcprune.objectives.classification import CrossEntropy, ErrorRate
 from mcprune.sites.gates import GatedModel

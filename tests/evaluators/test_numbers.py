@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from mcprune.chain import moves, state
+from mcprune.evaluators.compiled.mlp_kernels import PART
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.evaluators.incremental import IncrementalEvaluator
-from mcprune.evaluators.mlp_kernels import PART
 from mcprune.evaluators.suffix import SuffixEvaluator
 from mcprune.models.mlp import MLP
 from mcprune.objectives.base import Rows

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mcprune.path import cross_validation
+from mcprune.path.search import cross_validation
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from mcprune.errors import ConfigError
-from mcprune.path.levels import MOST_LEVELS, geometric_levels, parse_levels
+from mcprune.path.search.levels import MOST_LEVELS, geometric_levels, parse_levels
 
 
 @pytest.mark.parametrize(

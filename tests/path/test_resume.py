@@ -12,7 +12,7 @@ import mcprune
 from mcprune.cli.main import main
 from mcprune.errors import ConfigError, FolderError
 from mcprune.path.screen import PathScreen
-from mcprune.path.store import CLOCK, REQUEST
+from mcprune.path.search.store import CLOCK, REQUEST
 from mcprune.storage.layout import PATH_UNFINISHED
 from mcprune.storage.path_events import PathProgress
 

@@ -4,9 +4,9 @@ import pytest
 import mcprune
 from mcprune.errors import ConfigError
 from mcprune.path.call import is_range, split_levels
-from mcprune.path.ladder import Watch, stops_of
 from mcprune.path.run import find_path
-from mcprune.path.store import PathStore
+from mcprune.path.search.ladder import Watch, stops_of
+from mcprune.path.search.store import PathStore
 from mcprune.problem import problem_and_rest
 from mcprune.session.interrupt import Interrupt
 from mcprune.storage.path_events import PathProgress

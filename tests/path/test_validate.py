@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import mcprune
-from mcprune.path.candidates import Candidate
 from mcprune.path.folder import load_path
-from mcprune.path.validate import SmallModel, Validator, starts_from_others, take_over
+from mcprune.path.search.candidates import Candidate
+from mcprune.path.search.validate import SmallModel, Validator, starts_from_others, take_over
 from mcprune.problem import problem_and_rest
 from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.retrain import Refit

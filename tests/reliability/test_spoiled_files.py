@@ -157,7 +157,7 @@ def test_an_empty_idx_file_of_impossible_sizes_is_refused(dims, tmp_path):
 
 def test_a_class_of_thousands_of_digits_is_a_text():
     """Found by coverage-guided fuzzing: Python refuses to read integers of more than 4,300 digits."""
-    from mcprune.data.targets import parse_labels
+    from mcprune.data.roles.targets import parse_labels
 
     assert parse_labels(["1" * 5000, "2"]) == ["1" * 5000, "2"]
     assert parse_labels(["1" * 20, "2"]) == [int("1" * 20), 2]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mcprune.methods.base import Batch
 from mcprune.objectives.classification import CrossEntropy, ErrorRate
-from mcprune.sampling.expansion import expand_loss
+from mcprune.sampling.walks.expansion import expand_loss
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteGroup, SiteMap
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mask_laws import all_masks
 
-from mcprune.sampling.loss_model import MOST_ROWS, CandidateLog, LossModel, _terms
+from mcprune.sampling.walks.loss_model import MOST_ROWS, CandidateLog, LossModel, _terms
 
 
 def pair_law(sites, seed=0):
@@ -78,7 +78,7 @@ def test_walks_get_longer_while_they_are_accepted(accepted, tries, leg):
 
 
 def test_of_many_items_those_of_the_highest_probability_have_terms(monkeypatch):
-    monkeypatch.setattr("mcprune.sampling.loss_model.MOST_ACTIVE", 3)
+    monkeypatch.setattr("mcprune.sampling.walks.loss_model.MOST_ACTIVE", 3)
     model = LossModel.of(6)
     model.items[:] = 1.0, 2.0, 3.0
     model.pairs[:] = np.array([[0, 4, 5], [4, 0, 6], [5, 6, 0]])

@@ -12,10 +12,10 @@ from mcprune.errors import ConfigError, FolderError, SamplingError
 from mcprune.report.samples import law_in_words, samples_json, samples_lines
 from mcprune.sampling import from_run
 from mcprune.sampling import sample as sampling
-from mcprune.sampling.chains import MaskChains
 from mcprune.sampling.from_run import sample, sample_folder
 from mcprune.sampling.sample import SampleSettings
 from mcprune.sampling.samples import Samples
+from mcprune.sampling.walks.chains import MaskChains
 from mcprune.storage.layout import CLASSIFIERS, SAMPLES
 
 ROUGH = {"precision": 0.1}

@@ -13,9 +13,9 @@ from laws import boltzmann, p_value
 from table_masks import burnt_in, masks_of, table_sampler, uneven_table
 
 from mcprune.errors import ConfigError
-from mcprune.sampling.loss_model import LossModel
 from mcprune.sampling.samples import Samples
-from mcprune.sampling.surrogate import SurrogateGates
+from mcprune.sampling.walks.loss_model import LossModel
+from mcprune.sampling.walks.surrogate import SurrogateGates
 from mcprune.state import deserialize, serialize
 
 ACCIDENT, FAILURE = 1e-4, 1e-9

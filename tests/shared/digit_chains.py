@@ -6,8 +6,8 @@ from fixed_networks import random_network, random_rows
 
 from mcprune.data.prepare import Rows
 from mcprune.firmware.costs import costs
-from mcprune.firmware.polish.arrays import network_of
-from mcprune.firmware.polish.chain import Chain, mean_loss
+from mcprune.firmware.polish.engine.arrays import network_of
+from mcprune.firmware.polish.engine.chain import Chain, mean_loss
 
 
 def some_rows(seed, count, columns, classes, *, is_weighted=False):

@@ -13,9 +13,9 @@ ROOMS = (
     "mcprune.chain.cost_constraint",
     "mcprune.chain.kernels",
     "mcprune.chain.ranks.rank_kernels",
-    "mcprune.evaluators.mlp_kernels",
-    "mcprune.evaluators.weight_kernels",
-    "mcprune.firmware.polish.digit_kernels",
+    "mcprune.evaluators.compiled.mlp_kernels",
+    "mcprune.evaluators.compiled.weight_kernels",
+    "mcprune.firmware.polish.engine.digit_kernels",
 )
 # Signatures of those that Python calls; float64[:,::1] is a contiguous matrix. The key of a random number: seed, chain, step.
 VECTOR, MATRIX, COUNTS, TABLE = "float64[::1]", "float64[:,::1]", "int64[::1]", "int64[:,::1]"

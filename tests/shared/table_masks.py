@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from mcprune.methods.base import Batch
-from mcprune.sampling.chains import MaskChains
 from mcprune.sampling.sampler import Sampler
+from mcprune.sampling.walks.chains import MaskChains
 from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.sites.space import SearchSpace

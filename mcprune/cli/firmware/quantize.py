@@ -74,7 +74,7 @@ def quantize(arguments: list[str]) -> int:
     data = load(settings.source, target=options.target)
     splits = prepare(data, seed=options.seed, validation=settings.validation, test=settings.test)
     training = Training(
-        hidden=tuple(config.model.hidden), epochs=options.epochs, batch_size=options.batch_size or default_batch(len(splits.train.targets)),
+        hidden=config.hidden_widths(), epochs=options.epochs, batch_size=options.batch_size or default_batch(len(splits.train.targets)),
         learning_rate=options.learning_rate, penalty=_penalty(options.penalty), overflow=options.overflow, seed=options.seed,
     )  # fmt: skip
     before = torch.get_num_threads()

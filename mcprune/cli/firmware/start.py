@@ -59,10 +59,10 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
         network = load_network(folder)
         config = make_config(**options)
         return Start(network, _splits(config, network.origin), "a fixed-point network")
-    given = [name for name in options if name != "seed"]
-    if given:
+    others = [name for name in options if name != "seed"]
+    if others:
         raise ConfigError(
-            f"--{given[0].replace('_', '-')} is for a fixed-point network, but {str(folder)!r} holds none. The data of a run are those "
+            f"--{others[0].replace('_', '-')} is for a fixed-point network, but {str(folder)!r} holds none. The data of a run are those "
             "of the run: leave it out."
         )
     pruned = load(folder)

@@ -18,7 +18,7 @@ from mcprune.report.text import wrapped
 if TYPE_CHECKING:
     from mcprune.dashboard.callback import Dashboard
     from mcprune.path.result import PathResult
-    from mcprune.path.store import PathStore
+    from mcprune.path.search.store import PathStore
     from mcprune.storage.path_curve import Curve
 
 DESCRIPTION = (
@@ -70,7 +70,7 @@ def path(arguments: list[str]) -> int:
     from mcprune.config.schema import make_config
     from mcprune.path.call import split_levels
     from mcprune.path.folder import check_path_folder, path_folder
-    from mcprune.path.store import PathRequest, PathStore
+    from mcprune.path.search.store import PathRequest, PathStore
 
     levels, rest = split_levels({"keep": "auto", **options})
     config = make_config(**{"compare": "no", **rest})
@@ -83,7 +83,7 @@ def path(arguments: list[str]) -> int:
 
 def resume_path(folder: Path, *, anyway: bool, quiet: bool, json: bool) -> int:
     """Continue a path that was cut off, as `mcprune resume` does."""
-    from mcprune.path.store import PathStore, check_parts
+    from mcprune.path.search.store import PathStore, check_parts
 
     store = PathStore.open(folder, anyway=anyway)
     check_parts(store, has_data=False, has_model=False, has_function=False)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data.checks import some
+from mcprune.data.roles.checks import some
 from mcprune.errors import DataError
 from mcprune.types import AnyArray, FloatArray, IntArray
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from mcprune.data.checks import some
 from mcprune.data.formats.cells import decimal_evidence, is_number, number_text
 from mcprune.data.formats.reading import TextOptions
+from mcprune.data.roles.checks import some
 from mcprune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

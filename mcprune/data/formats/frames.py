@@ -8,11 +8,11 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
-from mcprune.data.checks import distinct_names, is_missing
 from mcprune.data.coding.coding import Category, Cells, category_of
-from mcprune.data.columns import MIN_COUNTED_ROWS
 from mcprune.data.formats.cells import are_odd_numbers
 from mcprune.data.formats.tables import Chooser, Table, Texts, text_in_feature, text_in_weights
+from mcprune.data.roles.checks import distinct_names, is_missing
+from mcprune.data.roles.columns import MIN_COUNTED_ROWS
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray, FloatArray
 

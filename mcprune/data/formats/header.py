@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data.checks import some
-from mcprune.data.columns import MIN_COUNTED_ROWS
 from mcprune.data.formats.cells import is_date, is_number, is_truth
+from mcprune.data.roles.checks import some
+from mcprune.data.roles.columns import MIN_COUNTED_ROWS
 
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "?"})
 MIN_HEADER_NUMBERS = 5  # numbers in a constant step that count as a header where they do not start at 0

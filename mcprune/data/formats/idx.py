@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mcprune.data.base import Dataset, ImageShape, assemble
-from mcprune.data.checks import some
+from mcprune.data.roles.checks import some
 from mcprune.errors import DataError
 from mcprune.types import AnyArray
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data.checks import distinct_names
 from mcprune.data.coding.coding import Category, Cells
 from mcprune.data.formats.cells import is_date
 from mcprune.data.formats.header import Header
+from mcprune.data.roles.checks import distinct_names
 from mcprune.errors import DataError
 from mcprune.types import AnyArray
 

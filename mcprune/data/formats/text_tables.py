@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mcprune.data.columns import MIN_COUNTED_ROWS, column_names
 from mcprune.data.formats.cells import (
     TRUTHS,
     are_odd_numbers,
@@ -33,7 +32,8 @@ from mcprune.data.formats.tables import (
     text_in_feature,
     text_in_weights,
 )
-from mcprune.data.targets import parse_labels
+from mcprune.data.roles.columns import MIN_COUNTED_ROWS, column_names
+from mcprune.data.roles.targets import parse_labels
 from mcprune.errors import DataError
 
 _ROWS, _CELLS = 1_000, 200_000  # that are looked at before any is read, at most

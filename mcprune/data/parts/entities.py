@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mcprune.data.checks import some
+from mcprune.data.roles.checks import some
 from mcprune.errors import DataError
 from mcprune.types import BoolArray, FloatArray, IntArray
 

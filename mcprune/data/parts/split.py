@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.base import Dataset
-from mcprune.data.checks import some
 from mcprune.data.parts.entities import assign
 from mcprune.data.parts.times import split_by_time
-from mcprune.data.tasks import CLASSIFICATION, strata_of
+from mcprune.data.roles.checks import some
+from mcprune.data.roles.tasks import CLASSIFICATION, strata_of
 from mcprune.errors import ConfigError, DataError
 from mcprune.random import Stream, generator
 from mcprune.types import BoolArray, FloatArray, IntArray

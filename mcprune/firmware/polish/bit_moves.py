@@ -9,9 +9,9 @@ import numpy as np
 
 from mcprune.firmware.fixed_point import FixedFormat, quantize
 from mcprune.firmware.network import FixedLayer, FixedNetwork
-from mcprune.firmware.polish import digit_kernels as kernels
-from mcprune.firmware.polish.arrays import fill_forms
-from mcprune.firmware.polish.chain import Chain
+from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.arrays import fill_forms
+from mcprune.firmware.polish.engine.chain import Chain
 
 End = Literal["low", "high"]
 
@@ -65,7 +65,7 @@ def bit_round(chain: Chain, price: float, rng: np.random.Generator, share: float
         Part of the moves that is tried.
     """
     moves = bit_moves(chain.network)
-    made = 0
+    count = 0
     for number in rng.permutation(len(moves))[: max(1, round(share * len(moves)))]:
         move = moves[number]
         form = changed_format(chain.network.formats[move.layer], move)
@@ -75,8 +75,8 @@ def bit_round(chain: Chain, price: float, rng: np.random.Generator, share: float
             and form.fraction[move.place] <= form.common
             and _try(chain, move, form, price)
         ):
-            made += 1
-    return made
+            count += 1
+    return count
 
 
 def _try(chain: Chain, move: BitMove, form: FixedFormat, price: float) -> bool:

@@ -14,8 +14,8 @@ import torch
 
 from mcprune.data.prepare import Rows
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.polish import digit_kernels as kernels
-from mcprune.firmware.polish.chain import STAGES, Chain, Walk, mean_loss
+from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.chain import STAGES, Chain, Walk, mean_loss
 from mcprune.objectives.base import Objective
 from mcprune.objectives.base import Rows as ObjectiveRows
 from mcprune.objectives.ranking import EDGE, BackgroundAt

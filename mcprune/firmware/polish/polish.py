@@ -15,9 +15,9 @@ from mcprune.firmware.costs import Costs, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.network_files import save_network
-from mcprune.firmware.polish import digit_kernels as kernels
-from mcprune.firmware.polish.chain import MIXTURE, accuracy, mean_loss
 from mcprune.firmware.polish.checkpoint import load_state, remove_checkpoints, save_state
+from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.chain import MIXTURE, accuracy, mean_loss
 from mcprune.firmware.polish.run import AdderCount, Polisher, PolishState
 from mcprune.firmware.polish.settings import PolishSettings
 from mcprune.objectives.named import make_objective

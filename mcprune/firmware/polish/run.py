@@ -12,9 +12,9 @@ from mcprune.errors import ConfigError
 from mcprune.firmware.costs import Unit, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.polish import digit_kernels as kernels
 from mcprune.firmware.polish.bit_moves import bit_round
-from mcprune.firmware.polish.chain import Chain, Walk, check_rows
+from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.chain import Chain, Walk, check_rows
 from mcprune.firmware.polish.objective_walk import Decisions
 from mcprune.firmware.polish.settings import PolishSettings
 from mcprune.firmware.polish.unit_moves import walk_with_drops

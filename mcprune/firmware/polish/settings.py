@@ -79,8 +79,8 @@ class PolishSettings:
 
     def tries_drops(self, block: int) -> bool:
         """Return whether a block tries to drop units."""
-        is_held = block % DROPS_EVERY == 0 and block < DROPS_UNTIL * self.blocks
-        return self.drops > 0 and (block < self.descent * self.blocks or is_held)
+        is_at_budget = block % DROPS_EVERY == 0 and block < DROPS_UNTIL * self.blocks
+        return self.drops > 0 and (block < self.descent * self.blocks or is_at_budget)
 
     def block_proposals(self) -> int:
         """Return the proposals that one chain makes in a block."""

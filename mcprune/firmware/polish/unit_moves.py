@@ -15,9 +15,9 @@ import numpy as np
 from mcprune.firmware.costs import costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.polish import digit_kernels as kernels
-from mcprune.firmware.polish.arrays import network_of
-from mcprune.firmware.polish.chain import Chain, Walk
+from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.arrays import network_of
+from mcprune.firmware.polish.engine.chain import Chain, Walk
 from mcprune.firmware.polish.objective_walk import Decisions
 from mcprune.firmware.polish.settings import TRIED
 

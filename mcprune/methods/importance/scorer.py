@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mcprune.data.tasks import strata_of
+from mcprune.data.roles.tasks import strata_of
 from mcprune.errors import ConfigError
 from mcprune.methods.importance import registry
 from mcprune.methods.importance.evidence import Evidence, balanced_rows, row_losses

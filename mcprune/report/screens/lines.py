@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcprune.config.budgets import COST_UNITS
-from mcprune.data.tasks import CLASSIFICATION, REGRESSION
+from mcprune.data.roles.tasks import CLASSIFICATION, REGRESSION
 from mcprune.report import summary as table
 from mcprune.report.text import duration, number
 from mcprune.storage.answer import measure_name, noun

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Self, TextIO
 
-from mcprune.data.tasks import CLASSIFICATION
+from mcprune.data.roles.tasks import CLASSIFICATION
 from mcprune.report import summary as table
 from mcprune.report.screens.lines import (
     COLUMNS,

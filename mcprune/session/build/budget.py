@@ -11,9 +11,9 @@ from mcprune.config.budgets import COST_UNITS
 from mcprune.config.rules import PerRow
 from mcprune.config.schema import Config
 from mcprune.config.sections.problem import Problem
-from mcprune.data.checks import some
 from mcprune.data.coding.coding import Coding
 from mcprune.data.prepare import Splits
+from mcprune.data.roles.checks import some
 from mcprune.errors import ConfigError
 from mcprune.methods.columns import best_columns
 from mcprune.sites.budget import Budget, CostBudget, CountBudget

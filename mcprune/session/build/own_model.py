@@ -16,8 +16,8 @@ from mcprune.config.sections.settings import OwnModelSettings
 from mcprune.data.base import Dataset
 from mcprune.data.parts.split import split
 from mcprune.data.prepare import Splits
+from mcprune.data.roles.tasks import CLASSIFICATION, REGRESSION
 from mcprune.data.scale import fit_scaler
-from mcprune.data.tasks import CLASSIFICATION, REGRESSION
 from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.models.modes import (
     evaluating,

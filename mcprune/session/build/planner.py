@@ -17,7 +17,7 @@ from mcprune.config.schema import Config
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits, prepare
-from mcprune.data.tasks import CLASSIFICATION
+from mcprune.data.roles.tasks import CLASSIFICATION
 from mcprune.environment import cores, pick_device
 from mcprune.errors import ConfigError
 from mcprune.evaluators.choose import refuse_random

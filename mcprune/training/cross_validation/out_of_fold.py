@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mcprune.data.parts.entities import fold_entities
-from mcprune.data.tasks import strata_of
+from mcprune.data.roles.tasks import strata_of
 from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import torch_seed
 from mcprune.training.adam import AdamW

@@ -6,9 +6,9 @@ from digit_chains import assert_exact, some_chain
 
 from mcprune.firmware.costs import UNITS, costs
 from mcprune.firmware.csd import count_digits, signed_digits
-from mcprune.firmware.polish import digit_kernels as kernels
-from mcprune.firmware.polish.arrays import network_of
-from mcprune.firmware.polish.chain import Walk
+from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.arrays import network_of
+from mcprune.firmware.polish.engine.chain import Walk
 
 SHAPES = [(6, 5, 4, 3), (4, 3), (5, 7, 2), (3, 4, 4, 4, 2)]
 

@@ -7,9 +7,9 @@ from fixed_networks import random_network
 
 from mcprune.firmware.costs import costs
 from mcprune.firmware.fixed_point import requantize
-from mcprune.firmware.polish.arrays import network_of
 from mcprune.firmware.polish.bit_moves import bit_moves, bit_round, changed_format
-from mcprune.firmware.polish.chain import Walk
+from mcprune.firmware.polish.engine.arrays import network_of
+from mcprune.firmware.polish.engine.chain import Walk
 from mcprune.firmware.polish.objective_walk import Decisions
 from mcprune.firmware.polish.unit_moves import Drop, chosen_drops, possible_drops, walk_with_drops, without_signals
 

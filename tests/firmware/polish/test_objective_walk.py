@@ -6,8 +6,8 @@ import torch
 from digit_chains import assert_exact, some_chain, some_rows
 
 from mcprune.firmware.polish import objective_walk
-from mcprune.firmware.polish.arrays import network_of
-from mcprune.firmware.polish.chain import Walk
+from mcprune.firmware.polish.engine.arrays import network_of
+from mcprune.firmware.polish.engine.chain import Walk
 from mcprune.firmware.polish.objective_walk import (
     Decisions,
     fast_value,

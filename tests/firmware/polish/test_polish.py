@@ -11,8 +11,8 @@ from mcprune.errors import ConfigError, DataError
 from mcprune.firmware.costs import UNITS, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network_files import load_network
-from mcprune.firmware.polish.chain import mean_loss
 from mcprune.firmware.polish.checkpoint import NEWEST, STATE, load_state, save_state
+from mcprune.firmware.polish.engine.chain import mean_loss
 from mcprune.firmware.polish.polish import polish
 from mcprune.firmware.polish.run import Polisher
 from mcprune.firmware.polish.settings import PolishSettings
@@ -134,7 +134,7 @@ def test_a_rejection_is_minimised_as_the_objective():
     assert values[-1] <= min(values)
     assert costs(state.network).digits > 50
     by_loss = polish(start_network(), splits, settings)
-    from mcprune.firmware.polish.chain import Chain
+    from mcprune.firmware.polish.engine.chain import Chain
     from mcprune.firmware.polish.objective_walk import objective_value
 
     assert values[-1] < objective_value(Chain(by_loss.network, polisher.rows, "digits", 0), objective)

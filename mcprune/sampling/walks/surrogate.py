@@ -23,7 +23,7 @@ from mcprune.chain.jit import kernel
 from mcprune.chain.kernels import Key, pair
 from mcprune.chain.state import ChainState, StepInfo
 from mcprune.methods.markov.gates import GatesBySign, Law
-from mcprune.sampling.loss_model import CandidateLog, LossModel
+from mcprune.sampling.walks.loss_model import CandidateLog, LossModel
 from mcprune.types import AnyArray, FloatArray, IntArray
 
 # Purposes of random numbers, beside those of `mcprune/chain/kernels.py`: the exchanges of a walk, and whether there is one.

@@ -19,7 +19,7 @@ from mcprune.data.load import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.environment import describe_machine, machine_differences
 from mcprune.errors import ConfigError, FolderError, brief
-from mcprune.path.levels import Levels
+from mcprune.path.search.levels import Levels
 from mcprune.session.build.plan import Plan
 from mcprune.state import put_tensors, serialize
 from mcprune.storage.atomic import Lock, write_whole

@@ -12,7 +12,7 @@ import torch
 
 from mcprune.chain.schedules import Stairs
 from mcprune.methods.base import BlockInfo
-from mcprune.path.store import PathStore
+from mcprune.path.search.store import PathStore
 from mcprune.session.checkpoints.writer import CheckpointTimes
 from mcprune.session.search import Search
 from mcprune.session.steering.callbacks import Callback, SearchView

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data.checks import nearest, some
+from mcprune.data.roles.checks import nearest, some
 from mcprune.errors import DataError
 from mcprune.types import AnyArray
 

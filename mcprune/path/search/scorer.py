@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.errors import ConfigError
-from mcprune.path.candidates import Candidate, is_table
-from mcprune.path.cross_validation import Rows, cross_validate, scored_rows
-from mcprune.path.progress import PathStatus
-from mcprune.path.store import PathStore
-from mcprune.path.validate import SmallModel, Validator, validation_share
+from mcprune.path.search.candidates import Candidate, is_table
+from mcprune.path.search.cross_validation import Rows, cross_validate, scored_rows
+from mcprune.path.search.progress import PathStatus
+from mcprune.path.search.store import PathStore
+from mcprune.path.search.validate import LevelModel, Validator, validation_share
 from mcprune.session.build.plan import Plan
 from mcprune.storage.events import Event, Stage
 from mcprune.training.cross_validation.out_of_fold import Scores
@@ -121,7 +121,7 @@ class MaskScorer:
                 store.save(key, {**parts[number]._asdict(), "small": small})
             else:
                 parts[number], small = Scores(kept["losses"], kept["is_right"]), kept["small"]
-                validator.last = None if small is None else SmallModel(one.mask, small)
+                validator.last = None if small is None else LevelModel(one.mask, small)
             left[number] = one._replace(small=small)
             best = min(
                 (other for other in parts if left[other].place == one.place),

@@ -16,13 +16,13 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
 
-from mcprune.sampling.expansion import Expansion
+from mcprune.sampling.walks.expansion import Expansion
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 # Items with terms: those of the highest P(kept), where there are more.
 MOST_ACTIVE = 1_024
 # Expected sizes of the terms of an item and of a pair, in temperatures, which are tried on held-out candidates; and of the factors.
-SIZES, HELD_OUT, FACTOR_SIZE = ((1.0, 0.1), (5.0, 0.3), (5.0, 1.0)), 0.2, 3.0
+SIZES, CHECKED_SHARE, FACTOR_SIZE = ((1.0, 0.1), (5.0, 0.3), (5.0, 1.0)), 0.2, 3.0
 # A candidate counts less where its loss changes by more temperatures than this: it only must be known to be poor.
 FAR = 5.0
 # The last candidates of a round that are learned from, terms of all of them together, and iterations of least squares.
@@ -232,7 +232,7 @@ def _best_fit(
     terms: Terms, is_item: BoolArray, explained: FloatArray, target: FloatArray, weight: FloatArray
 ) -> FloatArray:
     """Return the factors of what is explained (D, E), and the terms (C,) in temperatures; sizes are those that do best on held-out rows."""
-    fitted = np.arange(target.size) < round((1.0 - HELD_OUT) * target.size)
+    fitted = np.arange(target.size) < round((1.0 - CHECKED_SHARE) * target.size)
     values, goal = terms.sign * weight[terms.row], target * weight
     columns = sparse.csr_matrix(FACTOR_SIZE * explained * weight[:, None])
     best: tuple[float, FloatArray, sparse.csr_matrix] | None = None

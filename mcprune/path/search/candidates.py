@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.config.rules import LARGE
 from mcprune.methods.columns import column_scores
-from mcprune.path.recorder import LevelTensors, Parameters, Tensors
+from mcprune.path.search.recorder import LevelTensors, Parameters, Tensors
 from mcprune.session.build.plan import Plan
 from mcprune.sites.budget import Goal
 from mcprune.types import BoolArray, JsonObject

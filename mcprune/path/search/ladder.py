@@ -13,10 +13,10 @@ import numpy as np
 from mcprune.chain.schedules import Stairs
 from mcprune.environment import use_threads
 from mcprune.errors import brief
-from mcprune.path.candidates import Candidate
-from mcprune.path.progress import PathStatus
-from mcprune.path.recorder import Recorder, SearchSaver
-from mcprune.path.store import PathStore
+from mcprune.path.search.candidates import Candidate
+from mcprune.path.search.progress import PathStatus
+from mcprune.path.search.recorder import Recorder, SearchSaver
+from mcprune.path.search.store import PathStore
 from mcprune.session.build.markov import make_chain
 from mcprune.session.build.plan import Plan
 from mcprune.session.interrupt import Interrupt

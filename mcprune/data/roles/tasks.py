@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data.checks import some
-from mcprune.data.targets import is_missing, plain_value
+from mcprune.data.roles.checks import some
+from mcprune.data.roles.targets import is_missing, plain_value
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray, FloatArray, IntArray
 
@@ -31,7 +31,7 @@ def resolve_task(wish: str, raw: AnyArray | Sequence[object], where: str) -> tup
     wish : str
         One of `TASKS`.
     raw : array or sequence of length rows
-        As `mcprune.data.targets.encode` takes it, or of shape (rows, T) with several numbers or labels a row.
+        As `mcprune.data.roles.targets.encode` takes it, or of shape (rows, T) with several numbers or labels a row.
     where : str
         For the note.
 

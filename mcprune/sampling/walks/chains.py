@@ -17,9 +17,9 @@ from mcprune.methods.markov.method import Markov
 from mcprune.methods.markov.rule import Rule
 from mcprune.methods.markov.settings import ChainSettings
 from mcprune.methods.markov.state import MarkovState, Tally
-from mcprune.sampling.expansion import Expansion, expand_loss
-from mcprune.sampling.loss_model import MOST_ACTIVE
-from mcprune.sampling.surrogate import SurrogateGates
+from mcprune.sampling.walks.expansion import Expansion, expand_loss
+from mcprune.sampling.walks.loss_model import MOST_ACTIVE
+from mcprune.sampling.walks.surrogate import SurrogateGates
 from mcprune.sites.space import SearchSpace
 from mcprune.types import BoolArray, FloatArray
 
@@ -35,7 +35,7 @@ class MaskChains(Markov):
     """C chains of L rungs each, all of whose moves exchange a kept item for a dropped one: n holds, and the law is on masks alone.
 
     An exchange of uniformly drawn items is symmetric, an informed one has its log q-ratio (`mcprune/chain/moves.py`), and so has a walk
-    by a model of the loss (`mcprune/sampling/surrogate.py`): masks A have the probability exp(-L(A) / T) / Z. There is no delta, no
+    by a model of the loss (`mcprune/sampling/walks/surrogate.py`): masks A have the probability exp(-L(A) / T) / Z. There is no delta, no
     n(t), no L_pru and no backprop: nothing else moves.
 
     Parameters

@@ -16,9 +16,9 @@ import numba
 import numpy as np
 
 from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
-from mcprune.evaluators.mlp_kernels import RELU, activation
-from mcprune.evaluators.simd import matrix_at
-from mcprune.evaluators.simd_rows import entropies
+from mcprune.evaluators.compiled.mlp_kernels import RELU, activation
+from mcprune.evaluators.compiled.simd import matrix_at
+from mcprune.evaluators.compiled.simd_rows import entropies
 from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray, UInt8Array
 
 # Columns of `shapes` (layers, 4): offset of the weights, their rows and columns, offset of the outputs in `pre`.

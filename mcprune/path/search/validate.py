@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from mcprune.models.modes import evaluating
-from mcprune.path.candidates import Candidate
-from mcprune.path.recorder import Tensors
+from mcprune.path.search.candidates import Candidate
+from mcprune.path.search.recorder import Tensors
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
 from mcprune.training.cross_validation.out_of_fold import Scores
@@ -26,7 +26,7 @@ SHARE = 0.25
 ROWS_AT_ONCE = 2_000
 
 
-class SmallModel(NamedTuple):
+class LevelModel(NamedTuple):
     """The parameters and buffers of the small model of a mask (N,), trained on the training rows."""
 
     mask: BoolArray
@@ -44,13 +44,13 @@ class Validator:
 
     Attributes
     ----------
-    last : SmallModel or None
+    last : LevelModel or None
         Of the mask that was scored last, where another one can start from it.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.last: SmallModel | None = None
+        self.last: LevelModel | None = None
         self._refit = Refit(plan, lambda: False)
         self._rows = plan.rows(plan.splits.validation.features)
         self._targets = torch.from_numpy(plan.splits.validation.targets)
@@ -82,7 +82,7 @@ class Validator:
             return small
         is_begun = self.last is not None and take_over(small, self._refit.inputs(mask), self.last, self._refit)
         self._fit(small, mask, SHARE if is_begun else 1.0)
-        self.last = SmallModel(mask, {name: tensor.detach().clone() for name, tensor in small.state_dict().items()})
+        self.last = LevelModel(mask, {name: tensor.detach().clone() for name, tensor in small.state_dict().items()})
         return small
 
     def _fit(self, small: nn.Module, mask: BoolArray, share: float) -> None:
@@ -109,7 +109,7 @@ def starts_from_others(plan: Plan) -> bool:
     return plain and plan.facts.kinds == {"inputs"} and plan.retrain.finetune == "scratch"
 
 
-def take_over(small: nn.Module, columns: np.ndarray, last: SmallModel, refit: Refit) -> bool:
+def take_over(small: nn.Module, columns: np.ndarray, last: LevelModel, refit: Refit) -> bool:
     """Put the tensors of another mask's model into an untrained one, those of the inputs by their columns; whether that could be done."""
     before = refit.inputs(last.mask)
     if before.size == columns.size:  # the shapes do not tell which tensor has the inputs

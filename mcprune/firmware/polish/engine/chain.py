@@ -12,8 +12,8 @@ from mcprune.errors import DataError
 from mcprune.firmware.costs import UNITS, Unit
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.polish import digit_kernels as kernels
-from mcprune.firmware.polish.arrays import make_state, network_of
+from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.arrays import make_state, network_of
 from mcprune.types import AnyArray, FloatArray
 
 # Probabilities of the moves, in the order of `digit_kernels`.

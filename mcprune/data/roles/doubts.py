@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data.checks import some
-from mcprune.data.columns import row_numbers
+from mcprune.data.roles.checks import some
+from mcprune.data.roles.columns import row_numbers
 from mcprune.random import Stream, generator
 from mcprune.types import AnyArray, FloatArray, IntArray
 

@@ -21,8 +21,8 @@ import numba
 import numpy as np
 
 from mcprune.chain.jit import contracted_inline, contracted_kernel, contracted_parallel_kernel
-from mcprune.evaluators.simd import matrix_at, pack_relu, sum_exp, tile_16, tile_32, tile_64, tile_128
-from mcprune.evaluators.simd_rows import (
+from mcprune.evaluators.compiled.simd import matrix_at, pack_relu, sum_exp, tile_16, tile_32, tile_64, tile_128
+from mcprune.evaluators.compiled.simd_rows import (
     MOST_CLASSES,
     entropies,
     lift_1,

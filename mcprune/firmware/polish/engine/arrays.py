@@ -12,8 +12,8 @@ from mcprune.errors import ModelError
 from mcprune.firmware.csd import bit_length
 from mcprune.firmware.fixed_point import FixedFormat
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.polish import digit_kernels as kernels
-from mcprune.firmware.polish.digit_kernels import Net, Rows, Scratch
+from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.digit_kernels import Net, Rows, Scratch
 from mcprune.types import Float32Array, IntArray
 
 MOST_BIAS = 28  # largest power of two that a move adds to a bias

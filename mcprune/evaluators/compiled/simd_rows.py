@@ -16,7 +16,7 @@ from numba.core.types.abstract import Type
 from numba.core.typing import BaseContext as TypingContext
 from numba.core.typing.templates import Signature
 
-from mcprune.evaluators.simd import (
+from mcprune.evaluators.compiled.simd import (
     _I32,
     _I64,
     _INDICES,

@@ -1,0 +1,1 @@
+"""The ladder of masks of a path: searched, scored and stored level by level."""

@@ -1,0 +1,1 @@
+"""Chains over masks and their proposals: walks by a model of the loss."""
