@@ -50,6 +50,7 @@ class Stream(IntEnum):
     POLISH_ORDER = 28  # order of the rows of a chain over digits
     POLISH = 29  # units and bits that a block of it tries
     COLUMN_HASHES = 22  # factors by which equal columns are recognised
+    SOLVER_ROWS = 30  # rows on which a solver's program is compared with a network
     STUDY_SUBSET = 31
 
 

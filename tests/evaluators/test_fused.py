@@ -331,7 +331,7 @@ def test_what_it_cannot_serve_it_refuses_and_says_why(model, reason):
 
 def test_other_objectives_are_refused():
     model = MLP((N, 8, 5))
-    with pytest.raises(ModelError, match="cross-entropy only"):
+    with pytest.raises(ModelError, match="cross-entropy and losses of numbers only"):
         FusedEvaluator(GatedModel(model, site_map(model, "inputs", N)), ErrorRate())
 
 

@@ -7,7 +7,7 @@ import torch
 import mcprune
 from mcprune.path.folder import load_path
 from mcprune.path.search.candidates import Candidate
-from mcprune.path.search.validate import SmallModel, Validator, starts_from_others, take_over
+from mcprune.path.search.validate import LevelModel, Validator, starts_from_others, take_over
 from mcprune.problem import problem_and_rest
 from mcprune.session.build.planner import make_plan
 from mcprune.session.finish.retrain import Refit
@@ -26,7 +26,7 @@ def mask_of(columns, size=64):
 
 
 def last_of(refit, mask):
-    return SmallModel(mask, {name: tensor.clone() for name, tensor in refit.small(mask, 5).state_dict().items()})
+    return LevelModel(mask, {name: tensor.clone() for name, tensor in refit.small(mask, 5).state_dict().items()})
 
 
 def test_shared_inputs_keep_their_columns_and_the_others_are_as_drawn():

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from mcprune import environment
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.errors import FolderError
-from mcprune.session.checkpoints import open_run as opening
 from mcprune.session.checkpoints.open_run import open_run
 from mcprune.session.loop import run
 from mcprune.session.resume import resume_run
@@ -196,8 +196,8 @@ def test_any_part_of_another_kind_is_refused(wrong, folder):
 
 @pytest.mark.slow
 def test_another_machine_is_told_of_and_refused_without_anyway(folder, cut_off, monkeypatch, capsys):
-    real = opening.describe_machine
-    monkeypatch.setattr(opening, "describe_machine", lambda *given: {**real(*given), "torch": "9.9"})
+    real = environment.describe_machine
+    monkeypatch.setattr(environment, "describe_machine", lambda *given: {**real(*given), "torch": "9.9"})
     assert main(["resume", str(folder)]) == 2
     assert "torch" in (said := capsys.readouterr().err)
     assert "9.9 now" in said

@@ -76,7 +76,7 @@ def test_the_classifiers_of_the_folds_are_small_and_regularised_and_the_result_i
     assert [tuple(gated.model.widths) for gated in plan.stack] == [(13, 64, 3)] * 3
     assert {gated.model.dropout for gated in plan.stack} == {0.3}
     assert (plan.train.weight_decay, plan.train.mask_noise, plan.train.steps) == (0.01, 0.1, 4)
-    assert (plan.retrain.weight_decay, plan.retrain.dropout) == (0.0, 0.0)
+    assert (plan.retrain.weight_decay, plan.retrain.dropout) == (0.0, 0.3)
     assert plan.settings.model.hidden == (128, 64)
     given = plan_of(dropout=0.1, weight_decay=0.2, mask_noise=0.3, train_steps=5, search_hidden="9")
     assert (given.gated.model.dropout, given.train.weight_decay, given.train.mask_noise, given.train.steps) == (

@@ -14,7 +14,7 @@ from mcprune.storage.predictions import read_predictions
 from mcprune.storage.pruned_model import load
 
 QUICK = {"epochs": 6, "retrain_epochs": 6, "hidden": (16, 8), "threads": 1, "keep": 1}
-ROWS = 600
+ROWS = 900
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(ROWS, 6))
 HEAVY = np.arange(ROWS) % 3 == 0

@@ -127,7 +127,7 @@ def test_an_interrupted_call_goes_on_and_ends_in_the_same_network(tmp_path, monk
 def test_a_rejection_is_minimised_as_the_objective():
     splits = splits_of(count=900)
     objective = make_objective("auc", splits.labels, splits.names)
-    settings = settings_of(50, proposals=400, drops=0, temperature=0.0)
+    settings = settings_of(50, proposals=1200, drops=0, temperature=0.0)
     polisher = Polisher(splits.train, settings, objective=objective)
     state = polisher.start(start_network())
     values = [one.best_value for one in polisher.run(state)]

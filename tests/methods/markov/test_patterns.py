@@ -56,7 +56,7 @@ SPACES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_at_a_temperature_masks_of_the_pattern_are_visited_by_boltzmann(bench, name):
-    space, replicas, temperature = SPACES[name], 500, 0.02
+    space, replicas, temperature = SPACES[name], 800, 0.02
     table = Table(space.size)
     chain = chain_of(
         bench, space, table, temperature=constant(temperature), hottest=temperature * (1 + 1e-9), replicas=replicas, decisions=40,
