@@ -71,6 +71,8 @@ class Origin(NamedTuple):
         The classes' own values, by output.
     scaler : Scaler or None
         Of the inputs; None where rows come scaled.
+    split_seed : int or None
+        Seed of the split into training, validation and test rows; None where it is not known.
     """
 
     columns: IntArray
@@ -78,6 +80,7 @@ class Origin(NamedTuple):
     names: tuple[str, ...]
     labels: tuple[Label, ...]
     scaler: Scaler | None = None
+    split_seed: int | None = None
 
     def select(self, places: IntArray) -> Origin:
         """Return the origin of some of the inputs."""

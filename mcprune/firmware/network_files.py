@@ -62,6 +62,7 @@ def save_network(network: FixedNetwork, folder: str | os.PathLike[str]) -> None:
         "names": list(origin.names),
         "labels": list(origin.labels),
         "scaler": None if origin.scaler is None else origin.scaler.to_dict(),
+        "split_seed": origin.split_seed,
     }
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
     target = Path(folder)
@@ -123,8 +124,14 @@ def _network(content: JsonObject, numbers: dict[str, AnyArray]) -> FixedNetwork:
             )
         )
     scaler = None if content["scaler"] is None else Scaler.from_dict(content["scaler"])
+    seed = content["split_seed"]
     origin = Origin(
-        numbers["columns"].astype(np.int64), content["width"], tuple(content["names"]), tuple(content["labels"]), scaler
+        numbers["columns"].astype(np.int64),
+        content["width"],
+        tuple(content["names"]),
+        tuple(content["labels"]),
+        scaler,
+        None if seed is None else int(seed),
     )
     return FixedNetwork(
         _read_format(content["inputs"], numbers, "inputs"), tuple(layers), float(content["logit_scale"]), origin

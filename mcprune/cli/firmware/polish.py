@@ -60,7 +60,7 @@ def polish_parser() -> Parser:
         ("--drops", "N", "units and inputs that a block tries to drop as a whole (default: 1)"),
         ("--blocks", "N", "blocks of the chain, between which units and bits are tried (default: 40)"),
         ("--descent", "SHARE", "part of the blocks over which the budget falls to N (default: 0.5)"),
-        ("--seed", "N", "of the chain, and of the split of --data (default: 0, or that of the run)"),
+        ("--seed", "N", "of the chain (default: 0); rows are split as in the training of the network"),
         ("--bits", "N", "bits of each weight of a classifier that is rounded first (default: 8)"),
         ("--signal-bits", "N", "bits of its inputs and activations (default: 8)"),
         ("--data", "NAME|FILE", "the data of a fixed-point network"),

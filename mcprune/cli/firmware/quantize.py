@@ -84,7 +84,8 @@ def quantize(arguments: list[str]) -> int:
     finally:
         torch.set_num_threads(before)
     chosen = choose(choices, options.budget_in, options.keep)
-    save_network(chosen.network, out)
+    origin = chosen.network.origin._replace(split_seed=options.seed)
+    save_network(chosen.network.but(origin=origin), out)
     losses, is_right = row_losses(chosen.network, splits.test.features, splits.test.targets)
     output = choose_output(sys.stdout)
     output.lines(

@@ -57,6 +57,8 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
                 f"{str(folder)!r} holds a network and no data. Give --data, the data that it was trained on."
             )
         network = load_network(folder)
+        if network.origin.split_seed is not None:  # another split would take training rows for test rows
+            options = {**options, "seed": network.origin.split_seed}
         config = make_config(**options)
         return Start(network, _splits(config, network.origin), "a fixed-point network")
     others = [name for name in options if name != "seed"]
@@ -69,7 +71,8 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
     config = make_config(**read_options(folder / CONFIG))
     if config.data.source == FROM_PYTHON:
         raise ConfigError(f"The data of {str(folder)!r} came from Python. Polish its network from Python too.")
-    origin = Origin(pruned.columns, pruned.n_inputs, pruned.names, pruned.labels, pruned.scaler)
+    seed = config.runtime.seed
+    origin = Origin(pruned.columns, pruned.n_inputs, pruned.names, pruned.labels, pruned.scaler, seed)
     splits = _splits(config, origin)
     network = round_mlp(
         pruned.model, splits.train.features[:, origin.columns], origin, bits=rule.bits, signal_bits=rule.signal_bits

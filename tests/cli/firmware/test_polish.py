@@ -69,12 +69,12 @@ def test_a_run_is_rounded_and_polished(run_folder, polished, table, capsys):
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_network_is_polished_further_on_its_data(polished, table, tmp_path, unit, capsys):
     budget = costs(load_network(polished)).of(unit) * 2 // 3
-    options = ["--keep", str(budget), "--budget-in", unit, "--seed", "4", *FEW, "--json"]
+    options = ["--keep", str(budget), "--budget-in", unit, "--seed", "9", *FEW, "--json"]
     assert main(["polish", str(polished), "--data", str(table), *options, "--out", str(tmp_path / "net")]) == 0
     report = json.loads(capsys.readouterr().out)
     network = load_network(tmp_path / "net")
     assert 0 < costs(network).of(unit) <= budget
-    # The scaling and the split of the run: the start is as good on its test rows as it was.
+    # The scaling and the split of the run, whatever the seed of the chain: the start is as good on its test rows as it was.
     before = json.loads((polished / "polish.json").read_text())["after"]
     assert report["before"]["accuracies"] == before["accuracies"]
 
