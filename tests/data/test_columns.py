@@ -187,7 +187,7 @@ def test_row_numbers_are_looked_for_once(kind, tmp_path, monkeypatch):
         looked.append(list(names))
         return row_numbers(names, features)
 
-    for module in ("load", "table_files", "doubts"):
+    for module in ("load", "table_files", "roles.doubts"):
         monkeypatch.setattr(f"mcprune.data.{module}.row_numbers", look)
     rows = np.random.default_rng(0).normal(size=(30, 3))
     if kind == "csv":
