@@ -11,6 +11,7 @@ import numpy as np
 
 from mcprune.data.base import Dataset, assemble
 from mcprune.data.coding.coding import Cells, code_table, has_gaps
+from mcprune.data.formats.cells import number_text
 from mcprune.data.formats.frames import read_parquet
 from mcprune.data.formats.header import Header, find_header
 from mcprune.data.formats.reading import Reading
@@ -21,6 +22,7 @@ from mcprune.data.parts.times import time_values
 from mcprune.data.roles.checks import nearest, some
 from mcprune.data.roles.columns import RowNumbers, row_numbers, target_column
 from mcprune.data.roles.doubts import doubtful_columns
+from mcprune.data.roles.tasks import REGRESSION, resolve_task
 from mcprune.data.weights import weight_column, with_weights
 from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray
@@ -118,7 +120,20 @@ def _column(path: Path, names: Sequence[str], name: str, role: str) -> int:
     return list(names).index(name)
 
 
+def _measured(table: Table, task: str) -> Table:
+    """Return a table whose target's numbers are plain where they are measured; as classes they stay as they are written."""
+    cells = table.targets
+    if cells is None or not all(isinstance(cell, str) for cell in cells):
+        return table
+    numbers = [number_text(str(cell), table.decimal) for cell in cells]
+    plain = [number for number in numbers if number is not None]
+    if len(plain) < len(numbers) or resolve_task(task, [float(each) for each in plain], "the target")[0] != REGRESSION:
+        return table
+    return table._replace(targets=plain)
+
+
 def _dataset(path: Path, table: Table, reading: Reading, notes: list[str]) -> Dataset:
+    table = _measured(table, reading.task)
     assert table.targets is not None  # `choose` always names one
     numbers = row_numbers(table.names, table.features)
     out = left_out(numbers, table.names, reading)

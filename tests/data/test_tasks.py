@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mcprune.data.base import assemble
-from mcprune.data.load import from_arrays
+from mcprune.data.formats.reading import Reading
+from mcprune.data.load import from_arrays, load
 from mcprune.data.prepare import prepare
 from mcprune.data.roles.tasks import encode_numbers, fit_target_scaler, resolve_task, strata_of
 from mcprune.errors import ConfigError, DataError
@@ -119,3 +120,19 @@ def test_a_column_that_is_the_target_in_another_unit_is_doubtful():
     doubts = from_arrays(x, y).doubts
     assert [(doubt.kind, doubt.names) for doubt in doubts] == [("copy", ("x1",))] or doubts[0].kind == "copy"
     assert "in another unit" in doubts[0].text
+
+
+@pytest.mark.parametrize(("mark", "task"), [(",", "auto"), (",", "regression"), (".", "auto")])
+def test_a_target_with_decimal_commas_is_measured(mark, task, tmp_path):
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=(60, 3)).round(3)
+    rows = [";".join(f"{value:.3f}".replace(".", mark) for value in row) for row in values]
+    (tmp_path / "rows.csv").write_text("\n".join(["a;b;price", *rows]) + "\n")
+    dataset = load(str(tmp_path / "rows.csv"), Reading(target="price", task=task))
+    np.testing.assert_allclose(np.ravel(dataset.targets), values[:, 2], rtol=1e-6)
+
+
+def test_classes_with_decimal_commas_stay_as_they_are_written(tmp_path):
+    rows = [f"{i * 0.37:.2f};{('0,5', '1,50')[i % 2]}".replace(".", ",") for i in range(40)]
+    (tmp_path / "rows.csv").write_text("\n".join(["a;dose", *rows]) + "\n")
+    assert list(load(str(tmp_path / "rows.csv"), Reading(target="dose")).labels) == ["0,5", "1,50"]

@@ -62,6 +62,8 @@ class Table(NamedTuple):
         The cells of `Columns.texts`.
     notes : tuple of str
         How the file was read.
+    decimal : '.' or ','
+        The decimal mark of the target's texts.
     """
 
     names: list[str]
@@ -74,6 +76,7 @@ class Table(NamedTuple):
     texts: tuple[Texts, ...] = ()
     columns: tuple[list[str], ...] = ()
     notes: tuple[str, ...] = ()
+    decimal: str = "."
 
 
 Rows = Callable[[], Iterator[list[str]]]

@@ -235,6 +235,7 @@ class _Reader:
             tuple(Texts(place, tuple(self.codes[i])) for place, i in enumerate(kept_names) if i in self.codes),
             tuple(texts),
             self._notes(),
+            self.decimal,
         )
 
     def _names_rows(self, column: int, rows: int) -> bool:
