@@ -12,6 +12,7 @@ from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
 from mcprune.config.options import OPTIONS, option
 from mcprune.errors import ConfigError
+from mcprune.report.screens.status_line import StatusLine
 
 if TYPE_CHECKING:
     from mcprune.sampling.sample import SampleProgress, SampleSettings
@@ -89,7 +90,7 @@ def sample(arguments: list[str]) -> int:
     watch = None if quiet or json else Watch()
     drawn = sample_folder(str(folder), settings, force=is_forced, on_progress=watch)
     if watch is not None:
-        watch.close()
+        watch.line.close()
     if json:
         write(sys.stdout, json_text.dumps(samples_json(drawn), allow_nan=False) + "\n")
     else:
@@ -134,31 +135,17 @@ def _run_first(options: dict[str, object], *, is_silent: bool) -> Path:
 
 
 class Watch:
-    """One line on standard error of where sampling is: it turns in a terminal; elsewhere a line from time to time."""
-
-    EVERY = 10.0  # seconds, outside of a terminal
+    """Shows where sampling is."""
 
     def __init__(self) -> None:
-        self.is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._last = -self.EVERY
+        self.line = StatusLine(-StatusLine.EVERY)  # the first line comes at once
 
     def __call__(self, progress: SampleProgress) -> None:
-        """Show where it is."""
-        if sys.stderr is None or not (self.is_terminal or progress.seconds - self._last >= self.EVERY):
+        """Show it where a line is due."""
+        if not self.line.is_due(progress.seconds):
             return
-        self._last = progress.seconds
         text = f"{progress.seconds:5.0f} s  temperature {progress.temperature:.3g}  "
         text += f"{progress.draws:,} masks a chain" if progress.draws else f"burn-in, round {progress.rounds}"
         if progress.error == progress.error:
             text += f"  error {progress.error:.3f}  R-hat {progress.r_hat:.3f}"
-        print(
-            f"\r{text}\x1b[K" if self.is_terminal else text,
-            end="" if self.is_terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def close(self) -> None:
-        """Leave the line."""
-        if self.is_terminal and sys.stderr is not None:
-            print(file=sys.stderr, flush=True)
+        self.line.show(text)

@@ -122,14 +122,14 @@ def _column(path: Path, names: Sequence[str], name: str, role: str) -> int:
 
 def _measured(table: Table, task: str) -> Table:
     """Return a table whose target's numbers are plain where they are measured; as classes they stay as they are written."""
-    cells = table.targets
-    if cells is None or not all(isinstance(cell, str) for cell in cells):
-        return table
-    numbers = [number_text(str(cell), table.decimal) for cell in cells]
-    plain = [number for number in numbers if number is not None]
-    if len(plain) < len(numbers) or resolve_task(task, [float(each) for each in plain], "the target")[0] != REGRESSION:
-        return table
-    return table._replace(targets=plain)
+    numbers: list[str] = []
+    for cell in () if table.targets is None else table.targets:
+        number = number_text(cell, table.decimal) if isinstance(cell, str) else None
+        if number is None:  # classes, or numbers already: mostly the first cell says so
+            return table
+        numbers.append(number)
+    task, _ = resolve_task(task, [float(number) for number in numbers], "the target")
+    return table._replace(targets=numbers) if task == REGRESSION else table
 
 
 def _dataset(path: Path, table: Table, reading: Reading, notes: list[str]) -> Dataset:

@@ -58,6 +58,15 @@ class Cache(NamedTuple):
     first_gates: Float32Array  # (N,) gates of the inputs
 
 
+class Forward(NamedTuple):
+    """A position evaluated by matrix products."""
+
+    pre: list[torch.Tensor]  # (B, out) pre-activations of each layer
+    losses: torch.Tensor  # (B,)
+    gates: Float32Array  # (layers, widest) gates of the units
+    first_gates: Float32Array  # (N,) gates of the inputs
+
+
 class FusedEvaluator:
     """Low-rank updates on a multilayer perceptron under the (weighted) mean of a loss of rows, on the CPU; dense moves by folded products.
 
@@ -132,9 +141,12 @@ class FusedEvaluator:
         self.shares = row_shares(self.objective, self.rows, len(self.labels))
         self._lay_out()
         gates = [gates_of(weights, sharpness) for weights in position]
+        first: Forward | None = None
         if features is not self._ordered:
             self._order = None
-            self._order = self._by_loss(gates[0]) if self._sorts_rows and self.rows >= SORTED else None
+            if self._sorts_rows and self.rows >= SORTED:
+                first = self._forward(gates[0])
+                self._order = self._by_loss(first.losses.numpy())
             self._ordered = features
             self.features, self.pitch = self._columns()
         order = slice(None) if self._order is None else self._order
@@ -149,7 +161,8 @@ class FusedEvaluator:
             self.shares[: self.rows] = self.shares[: self.rows][order]
         parts = () if self.early_reject is None else LOOKS
         self._looks = np.array([n for n in (round(part * self.rows) for part in parts) if n >= FEWEST], np.int64)
-        self.replicas = [self._cache(one) for one in gates]
+        outcomes = (self._forward(one) if number or first is None else first for number, one in enumerate(gates))
+        self.replicas = [self._cache(one) for one in outcomes]
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
@@ -192,7 +205,9 @@ class FusedEvaluator:
             gates = gates_of(state.position[replica], self.sharpness)
             sites = moves.sites[replica, k, : moves.size[replica, k]]
             gates[sites] = gates_of(moves.weights[replica, k, : sites.size], self.sharpness)
-            out[replica, k] = mlp_kernels.row_mean(self._forward(gates)[1], self.shares, self.rows)
+            out[replica, k] = mlp_kernels.row_mean(
+                self._in_order(self._forward(gates).losses).numpy(), self.shares, self.rows
+            )
         return out
 
     @torch.no_grad()
@@ -201,18 +216,21 @@ class FusedEvaluator:
         for replica in np.flatnonzero(index >= 0).tolist():
             k = int(index[replica])
             if moves.size[replica, k] > MOST_SITES:
-                self.replicas[replica] = self._cache(gates_of(position[replica], self.sharpness))
+                self.replicas[replica] = self._cache(self._forward(gates_of(position[replica], self.sharpness)))
             elif moves.size[replica, k]:
                 one = slice(k, k + 1)
                 changed = gates_of(moves.weights[replica, one], self.sharpness)
                 move = moves.size[replica, one], moves.sites[replica, one], changed
                 mlp_kernels.evaluate(*self._arguments(replica, *move, True, NO_LIMIT, 0.0, NO_LOOKS, 0.0))
 
-    def _by_loss(self, gates: Float32Array) -> IntArray:
-        """Return the rows in the order of their (weighted) losses at a position, the highest first."""
-        losses = self._forward(gates)[1]
+    def _by_loss(self, losses: Float32Array) -> IntArray:
+        """Return the rows in the order of their (weighted) losses, the highest first."""
         weighted = losses if self.shares.size == 0 else losses * self.shares[: self.rows]
         return np.argsort(-weighted, kind="stable")
+
+    def _in_order(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values of the rows in the order in which the kernels have them."""
+        return values if self._order is None else values[torch.from_numpy(self._order)]
 
     def _columns(self) -> tuple[Float32Array, int]:
         """Return the batch's features as `_by_input` does, with the rows in order."""
@@ -257,8 +275,8 @@ class FusedEvaluator:
                 bias[: layer.out_features] = layer.bias.numpy()
         bias[self.classes :] = NOTHING
 
-    def _forward(self, gates: Float32Array) -> tuple[list[torch.Tensor], Float32Array, Float32Array, Float32Array]:
-        """Return (pre-activations of each layer, loss of each row, unit gates, input gates) by matrix products."""
+    def _forward(self, gates: Float32Array) -> Forward:
+        """Evaluate a position by matrix products; the rows are in the batch's own order."""
         stages = np.ones((len(self.layers), int(self.shapes[:, mlp_kernels.OUTPUTS].max())), np.float32)
         first = np.ones(self._n_inputs, np.float32)
         for group in self.groups:
@@ -279,17 +297,14 @@ class FusedEvaluator:
                 weight = weight[:, alive] * factor[alive] if is_sparse else weight * factor
             out.append(functional.linear(signal, weight, layer.bias))
             signal = ACTIVATIONS[self.code](out[-1] * torch.from_numpy(stages[number, : layer.out_features]))
-        losses = self.row_loss.rows(out[-1], self._targets).numpy()
-        if self._order is not None:
-            rows = torch.from_numpy(self._order)
-            out, losses = [one[rows] for one in out], losses[self._order]
-        return out, losses, stages, first
+        return Forward(out, self.row_loss.rows(out[-1], self._targets), stages, first)
 
-    def _cache(self, gates: Float32Array) -> Cache:
-        """Evaluate a position by matrix products and lay the results out for the kernels."""
-        pre, losses, stages, first = self._forward(gates)
+    def _cache(self, position: Forward) -> Cache:
+        """Lay an evaluated position out for the kernels."""
+        pre, losses, stages, first = position
         outputs = aligned_zeros(1, self._outputs)[0]
-        for number, (out, shape) in enumerate(zip(pre, self.shapes, strict=True)):
+        for number, (unordered, shape) in enumerate(zip(pre, self.shapes, strict=True)):
+            out = self._in_order(unordered)
             place, sides, width = shape[mlp_kernels.PRE], shape[mlp_kernels.PRE_ROWS], shape[mlp_kernels.PRE_COLUMNS]
             if number < len(pre) - 2:
                 view_of(outputs, place, sides, width)[:, : out.shape[1]] = out.numpy()
@@ -299,5 +314,5 @@ class FusedEvaluator:
                 part = view_of(outputs, place + start * sides, sides, min(mlp_kernels.PART, width - start))
                 torch.from_numpy(part)[:, : len(rows)].copy_(rows.T)  # numpy transposes several times slower
         base = aligned_zeros(1, len(self.labels))[0]
-        base[: self.rows] = losses
+        base[: self.rows] = self._in_order(losses).numpy()
         return Cache(outputs, base, stages, first)

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mcprune.report.text import columns, number
-from mcprune.sampling.analysis.good_masks import find_good_masks
-from mcprune.sampling.analysis.substitutes import find_substitutes
+from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.rows import (
     COUNT_HEADER,
     GOOD_MASK_HEADER,
@@ -18,7 +17,6 @@ from mcprune.sampling.rows import (
     describe_substitutes,
     good_mask_rows,
 )
-from mcprune.sampling.sample import Drawn
 from mcprune.sampling.samples import MIXED, Samples
 from mcprune.types import JsonObject
 
@@ -63,13 +61,13 @@ def samples_lines(drawn: Drawn) -> Iterator[str]:
 def substitute_lines(drawn: Drawn) -> Iterator[str]:
     """Give the lines on sites that stand in for one another."""
     yield "substitutes, and the increase of the loss with one in place of the first:"
-    for line in describe_substitutes(find_substitutes(drawn.samples, evaluate=drawn.evaluate)):
+    for line in describe_substitutes(drawn.substitutes):
         yield f"  {line}"
 
 
 def good_mask_lines(drawn: Drawn) -> Iterator[str]:
     """Give the lines on how many good masks there are, and the best ones."""
-    good = find_good_masks(drawn.samples, evaluate=drawn.evaluate)
+    good = drawn.good_masks
     yield from describe_good_masks(good)
     yield from columns(COUNT_HEADER, count_rows(good), left=0)
     yield ""
@@ -129,8 +127,8 @@ def samples_json(drawn: Drawn) -> JsonObject:
         },
         "acceptance": drawn.acceptance,
         "swap_rates": list(samples.swap_rates),
-        "substitutes": find_substitutes(samples, evaluate=drawn.evaluate).to_json(),
-        "good_masks": find_good_masks(samples, evaluate=drawn.evaluate).to_json(),
+        "substitutes": drawn.substitutes.to_json(),
+        "good_masks": drawn.good_masks.to_json(),
         "sites": [
             {
                 "site": line.site,

@@ -14,10 +14,10 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.environment import use_threads
+from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.sample import (
     PRECISION,
     SECONDS,
-    Drawn,
     SampleProgress,
     SampleSettings,
     make_sampler,

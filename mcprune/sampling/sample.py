@@ -13,7 +13,7 @@ import numpy as np
 
 from mcprune.environment import use_threads
 from mcprune.errors import ConfigError, SamplingError
-from mcprune.sampling.analysis.exchanges import Evaluate
+from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.sampler import CHUNK, ROUNDS, Draws, Sampler, SamplerState
 from mcprune.sampling.samples import ENOUGH, MIXED, Samples
 from mcprune.sampling.starts import FEWEST_CHAINS, MOST_CHAINS, check_space, unlike_starts
@@ -109,43 +109,6 @@ class SampleProgress(NamedTuple):
     error: float
     r_hat: float
     seconds: float
-
-
-class Drawn(NamedTuple):
-    """Samples, and what they cost.
-
-    Attributes
-    ----------
-    samples : Samples
-    mask : ndarray of bool, shape (N,)
-        Of the run.
-    seconds : float
-        Of sampling, burn-in included, of all sessions together.
-    seconds_needed : float
-        Further seconds to the precision; 0 where it is reached.
-    precision : float
-        As asked for.
-    rows : int
-        Evaluation rows.
-    acceptance : float
-        Accepted share of the proposals.
-    evaluate : callable or None
-        Losses (K,) of masks (K, N), by the classifiers and rows of the samples.
-    """
-
-    samples: Samples
-    mask: BoolArray
-    seconds: float
-    seconds_needed: float
-    precision: float
-    rows: int
-    acceptance: float
-    evaluate: Evaluate | None = None
-
-    @property
-    def is_precise(self) -> bool:
-        """Whether P of every site is as precise as asked for."""
-        return self.seconds_needed <= 0.0
 
 
 def sample_masks(

@@ -12,8 +12,7 @@ import numpy as np
 from scipy import stats
 
 from mcprune.errors import FolderError, brief
-from mcprune.sampling.analysis.good_masks import find_good_masks
-from mcprune.sampling.analysis.substitutes import find_substitutes
+from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.rows import (
     count_rows,
     describe_good_masks,
@@ -21,7 +20,6 @@ from mcprune.sampling.rows import (
     good_mask_rows,
     substitute_rows,
 )
-from mcprune.sampling.sample import Drawn
 from mcprune.sampling.samples import Samples
 from mcprune.storage.atomic import write_whole
 from mcprune.storage.events import plain
@@ -84,8 +82,7 @@ class SampleSummary:
     def of(cls, drawn: Drawn) -> Self:
         """Summarize samples."""
         samples = drawn.samples
-        substitutes = find_substitutes(samples, evaluate=drawn.evaluate)
-        good = find_good_masks(samples, evaluate=drawn.evaluate)
+        substitutes, good = drawn.substitutes, drawn.good_masks
         return cls(
             chains=samples.chains,
             draws=samples.draws,

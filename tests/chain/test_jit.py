@@ -111,6 +111,13 @@ def test_without_any_folder_kernels_are_compiled_again(program, tmp_path):
     assert counts(program()) == (1, 0)
 
 
+def test_every_file_with_kernels_is_in_one_of_the_rooms():
+    package = Path(jit.__file__).parents[1]
+    files = {path for path in package.rglob("*.py") if any(mark in path.read_bytes() for mark in jit._MARKS)}
+    assert files - {path for room in jit._ROOMS for path in room.glob("*.py")} == set()
+    assert len(files) > 5
+
+
 def test_an_edit_of_any_file_with_kernels_changes_the_folder(tmp_path, monkeypatch):
     def digest():
         jit.sources_digest.cache_clear()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcprune.errors import FolderError
-from mcprune.sampling.sample import Drawn
+from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.samples import Samples
 from mcprune.sampling.summary import BINS, POINTS, SampleSummary, rank_shares, read_summary, write_summary
 from mcprune.storage.layout import SAMPLES_SUMMARY

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mcprune.sampling.sample import Drawn
+from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.samples import Samples
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mcprune.cli.parser import Parser
 from mcprune.errors import ConfigError, FolderError
+from mcprune.report.screens.status_line import StatusLine
 
 if TYPE_CHECKING:
     from mcprune.cli.firmware.start import Start
@@ -110,7 +111,7 @@ def polish(arguments: list[str]) -> int:
         on_block=watch,
     )
     if watch is not None:
-        watch.close()
+        watch.line.close()
     content = report_json(result, start)
     (out / REPORT).write_text(json_text.dumps(content, indent=1) + "\n")
     if options["json"]:
@@ -210,35 +211,20 @@ def _standing_json(standing: Standing) -> dict[str, object]:
 
 
 class Watch:
-    """One line on standard error of where the chain is: it turns in a terminal; elsewhere a line from time to time."""
-
-    EVERY = 10.0  # seconds, outside of a terminal
+    """Shows where the chain is."""
 
     def __init__(self, settings: PolishSettings) -> None:
         self.settings = settings
-        self.is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._last = time.monotonic()
+        self.line = StatusLine(time.monotonic())
 
     def __call__(self, state: PolishState) -> None:
-        """Show where it is."""
+        """Show it where a line is due."""
         from mcprune.firmware.costs import costs
 
-        now = time.monotonic()
-        if sys.stderr is None or not (self.is_terminal or now - self._last >= self.EVERY):
+        if not self.line.is_due(time.monotonic()):
             return
-        self._last = now
         cost = costs(state.network).of(self.settings.unit)
         text = f"block {state.block} of {self.settings.blocks}  {cost:,} {self.settings.unit}"
         if state.best is not None:
             text += f"  best within the budget {state.best_value:.4f} on the validation rows"
-        print(
-            f"\r{text}\x1b[K" if self.is_terminal else text,
-            end="" if self.is_terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def close(self) -> None:
-        """Leave the line."""
-        if self.is_terminal and sys.stderr is not None:
-            print(file=sys.stderr, flush=True)
+        self.line.show(text)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from kinds_table import write_kinds_table
 
 from mcprune.cli.main import main
 from mcprune.firmware.costs import UNITS, costs
@@ -15,13 +16,7 @@ FEW = ["--proposals", "3000", "--blocks", "6"]
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """A csv of 600 rows and four columns of unlike scales, one of which says nothing."""
-    draw = np.random.default_rng(3)
-    rows = draw.normal(size=(600, 4)) * [1, 2, 5, 0.1] + [0, 1, -3, 0]
-    kinds = np.where((rows[:, 0] + rows[:, 1] > 1) & (rows[:, 2] > -3), "yes", "no")
-    path = tmp_path_factory.mktemp("table") / "table.csv"
-    lines = [",".join([*(f"{value:.5f}" for value in row), kind]) for row, kind in zip(rows, kinds, strict=True)]
-    path.write_text("\n".join(["a,b,c,d,kind", *lines]) + "\n")
-    return path
+    return write_kinds_table(tmp_path_factory.mktemp("table"), seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from kinds_table import write_kinds_table
 
 from mcprune.cli.main import main
 from mcprune.firmware.costs import costs
@@ -13,13 +14,7 @@ QUICK = ["--hidden", "8", "--epochs", "12", "--learning-rate", "0.03", "--penalt
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """A csv of 600 rows whose class is the sign of a product."""
-    draw = np.random.default_rng(0)
-    rows = draw.normal(size=(600, 4)) * [1, 2, 5, 0.1] + [0, 1, -3, 0]
-    kinds = np.where((rows[:, 0] + rows[:, 1] > 1) & (rows[:, 2] > -3), "yes", "no")
-    path = tmp_path_factory.mktemp("table") / "table.csv"
-    lines = [",".join([*(f"{value:.5f}" for value in row), kind]) for row, kind in zip(rows, kinds, strict=True)]
-    path.write_text("\n".join(["a,b,c,d,kind", *lines]) + "\n")
-    return path
+    return write_kinds_table(tmp_path_factory.mktemp("table"), seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ Gumbel form of drawing without replacement with weights exp(-loss/T).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,10 +30,13 @@ def cheapest(losses: FloatArray, need: int, temperature: float, uniforms: FloatA
 
     A non-finite loss comes last; ties go to the lowest index.
     """
-    score = np.where(np.isfinite(losses), losses, np.inf)
-    if temperature > 0:
-        score = score + temperature * np.log(-np.log(uniforms))
+    score = np.where(np.isfinite(losses), losses, np.inf) + _noise(temperature, uniforms)
     return np.argsort(score, kind="stable")[:need]
+
+
+def _noise(temperature: float, uniforms: FloatArray) -> FloatArray:
+    """Return T times Gumbel noise."""
+    return temperature * np.log(-np.log(uniforms)) if temperature > 0 else np.zeros(uniforms.size)
 
 
 class Choice(NamedTuple):
@@ -42,23 +46,17 @@ class Choice(NamedTuple):
     temperature: FloatArray  # (R,)
     uniforms: Sequence[FloatArray]  # of the noise on the losses
 
-    def noise(self, replica: int, part: slice) -> FloatArray:
-        """Return what is added to the losses of a part of a replica's toggles: T times Gumbel noise."""
-        warmth = float(self.temperature[replica])
-        uniforms = self.uniforms[replica][part]
-        return warmth * np.log(-np.log(uniforms)) if warmth > 0 else np.zeros(uniforms.size)
-
-    def limits(self, losses: FloatArray, known: int, part: slice) -> FloatArray:
-        """Return the losses (R, part) above which toggles cannot be taken any more, after the losses of the first `known`."""
-        width = part.stop - part.start
-        out = np.full((len(self.needs), width), np.inf)
-        for replica, need in enumerate(self.needs):
-            noise = self.noise(replica, part)
-            size = min(known, self.uniforms[replica].size)
-            if 0 < need <= size:
-                before = losses[replica, :size]
-                score = np.where(np.isfinite(before), before, np.inf) + self.noise(replica, slice(0, size))
-                out[replica, : noise.size] = np.partition(score, need - 1)[need - 1] - noise
+    def limits(self, losses: FloatArray, start: int, stop: int) -> FloatArray:
+        """Return the losses (R, stop - start) above which the toggles from `start` on cannot be taken, after those before them."""
+        out = np.full((len(self.needs), stop - start), np.inf)
+        for replica, (need, uniforms) in enumerate(zip(self.needs, self.uniforms, strict=True)):
+            warmth, known = float(self.temperature[replica]), losses[replica, : min(start, uniforms.size)]
+            if 0 < need <= known.size:
+                last = cheapest(known, need, warmth, uniforms[: known.size])[-1]  # the dearest that would be taken now
+                noise = _noise(warmth, uniforms)
+                score = known[last] + noise[last] if np.isfinite(known[last]) else np.inf
+                own = noise[start:stop]
+                out[replica, : own.size] = score - own
         return out
 
 
@@ -77,19 +75,15 @@ def pool_losses(
     size = max(sites.size for sites in drawn)
     each = max(1, at_once // len(drawn)) if at_once else size
     losses = np.empty((len(drawn), size))
-    first = 0
-    while first < size:
-        if first:
+    # The limits of a few follow from the losses before them.
+    starts = sorted({*range(0, size, each), *range(0, size, size if choice is None else LIMITED)})
+    for start, stop in pairwise([*starts, size]):
+        if start and start % each == 0:
             yield
-        last = min(size, first + each)
-        start = first
-        while start < last:  # the limits of a few follow from those before them
-            stop = last if choice is None else min(last, start + LIMITED)
-            part = [sites[start:stop] for sites in drawn]
-            limits = None if choice is None or not start else choice.limits(losses, start, slice(start, stop))
-            losses[:, start:stop] = evaluator.losses(current, toggles(current, part), limits)
-            start = stop
-        first = last
+        limits = choice.limits(losses, start, stop) if choice is not None and start else None
+        losses[:, start:stop] = evaluator.losses(
+            current, toggles(current, [sites[start:stop] for sites in drawn]), limits
+        )
     return losses
 
 
