@@ -249,6 +249,26 @@ def toggles(current: ChainState, sites: Sequence[IntArray]) -> Moves:
     return out
 
 
+def between(before: FloatArray, after: FloatArray) -> Moves:
+    """Return the one move of each replica (R, 1) that leads from a position (R, N) to another; null where nothing changes."""
+    changed = before != after
+    size = changed.sum(axis=1).astype(np.int32)
+    shape = len(before), 1
+    sites = np.full((*shape, max(1, int(size.max()))), -1, np.int64)
+    weights = np.full(sites.shape, np.nan)
+    for replica, row in enumerate(changed):
+        where = np.flatnonzero(row)
+        sites[replica, 0, : where.size], weights[replica, 0, : where.size] = where, after[replica, where]
+    return Moves(
+        kind=np.full(shape, TOGGLE, np.int8),
+        size=size[:, None],
+        sites=sites,
+        weights=weights,
+        log_ratio=np.zeros(shape),
+        sums=np.full((*shape, 3), np.nan),
+    )
+
+
 def dense(state: ChainState, moves: Moves) -> FloatArray:
     """Whole positions of the candidates, shape (R, K, N): what the sparse changes stand for."""
     whole = np.repeat(state.position[:, None, :], moves.sites.shape[1], axis=1)

@@ -159,6 +159,8 @@ class Traits(NamedTuple):
         There are at most `ROWS_AN_INPUT` training rows for each kept site.
     is_retrained_long : bool
         Retraining is not asked to take fewer than the usual epochs.
+    is_augmented : bool
+        Retraining warps its images, or learns from a teacher.
     """
 
     is_chain: bool
@@ -188,6 +190,7 @@ class Traits(NamedTuple):
     is_roomy: bool = True
     is_crowded: bool = True
     is_retrained_long: bool = True
+    is_augmented: bool = False
 
     @property
     def is_pushed(self) -> bool:
@@ -205,6 +208,12 @@ class Traits(NamedTuple):
         """Whether an MLP of mcprune's own is trained from scratch on what is kept of grey images."""
         # In place of noise dropout keeps a small MLP from remembering its rows; it then has use for more epochs.
         return self.is_grey and self.only_inputs and self.is_own_mlp and self.may_be_fresh
+
+    @property
+    def is_large_scratch(self) -> bool:
+        """Whether an MLP of mcprune's own is trained from scratch on the kept inputs of many rows."""
+        is_ours = self.only_inputs and self.is_own_mlp and self.may_be_fresh
+        return is_ours and self.is_large and not self.is_grey and not self.is_augmented
 
     @property
     def is_small_scratch(self) -> bool:

@@ -172,6 +172,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_crowded=facts.rows <= rules.ROWS_AN_INPUT * facts.n,
         is_roomy=min(config.model.hidden, default=0) >= rules.ROOMY,
         is_retrained_long=value_or(config.retrain.epochs, rules.USUAL_EPOCHS) >= rules.USUAL_EPOCHS,
+        is_augmented=bool(config.retrain.warp or config.retrain.distill),
     )
     return traits._replace(is_folded=_evaluated_on(config, traits) == "folds")
 
@@ -300,11 +301,13 @@ def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings)
                     f"{name}={value:g} {words} the classifier that is retrained, and nothing is under --finetune {finetune}{why}. "
                     f"Leave {option(name)} out."
                 )
+    batches = rules.RETRAIN_BATCHES.pick(traits)
+    batch_size = batches * train.batch_size
     return RetrainSettings(
         finetune=finetune,
-        epochs=value_or(retrain.epochs, _retrain_epochs(config, facts, traits, train, finetune)),
-        batch_size=train.batch_size,
-        learning_rate=value_or(retrain.learning_rate, train.learning_rate),
+        epochs=value_or(retrain.epochs, _retrain_epochs(config, facts, traits, train, finetune, batch_size)),
+        batch_size=batch_size,
+        learning_rate=value_or(retrain.learning_rate, batches * train.learning_rate),
         weight_decay=value_or(retrain.weight_decay, value_or(config.train.weight_decay, 0.0)),
         dropout=value_or(retrain.dropout, rules.GREY_DROPOUT if traits.is_grey_scratch else dropout),
         input_noise=value_or(retrain.input_noise, rules.RETRAIN_INPUT_NOISE.pick(traits)),
@@ -314,7 +317,9 @@ def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings)
     )
 
 
-def _retrain_epochs(config: Config, facts: Facts, traits: Traits, train: TrainSettings, finetune: str) -> int:
+def _retrain_epochs(
+    config: Config, facts: Facts, traits: Traits, train: TrainSettings, finetune: str, batch_size: int
+) -> int:
     if finetune == "short":
         size = value_or(config.train.batch_size, rules.SHORT_BATCH)
         return max(rules.SHORT_EPOCHS, math.ceil(rules.SHORT_STEPS * size / facts.rows))
@@ -322,7 +327,7 @@ def _retrain_epochs(config: Config, facts: Facts, traits: Traits, train: TrainSe
         return train.epochs
     rows, usual = facts.rows + facts.validation_rows, rules.RETRAIN_EPOCHS.pick(traits)
     if not traits.is_grey_scratch:
-        steps = max(1, rows // min(train.batch_size, rows))  # of an epoch
+        steps = max(1, rows // min(batch_size, rows))  # of an epoch
         usual = max(usual, math.ceil(_at_least(rules.RETRAIN_STEPS, facts, traits) / steps))
     return max(1, min(usual, rules.MOST_RETRAIN_ROWS // rows))
 

@@ -51,7 +51,7 @@ class TrainSettings(NamedTuple):
 
 
 class RetrainSettings(NamedTuple):
-    """The training of the small model; `batch_size` and `amp` are those of the search."""
+    """The training of the small model."""
 
     finetune: str
     epochs: int

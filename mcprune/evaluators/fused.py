@@ -221,7 +221,10 @@ class FusedEvaluator:
                 one = slice(k, k + 1)
                 changed = gates_of(moves.weights[replica, one], self.sharpness)
                 move = moves.size[replica, one], moves.sites[replica, one], changed
-                mlp_kernels.evaluate(*self._arguments(replica, *move, True, NO_LIMIT, 0.0, NO_LOOKS, 0.0))
+                if numba.get_num_threads() > 1:
+                    mlp_kernels.settle_parallel(*self._arguments(replica, *move))
+                else:
+                    mlp_kernels.evaluate(*self._arguments(replica, *move, True, NO_LIMIT, 0.0, NO_LOOKS, 0.0))
 
     def _by_loss(self, losses: Float32Array) -> IntArray:
         """Return the rows in the order of their (weighted) losses, the highest first."""

@@ -179,6 +179,16 @@ def test_reflection_folds_as_mirrors_do(x, box):
         assert folded == x
 
 
+def test_the_move_between_two_positions_leads_from_one_to_the_other():
+    before = np.random.default_rng(0).normal(size=(3, N))
+    after = before.copy()
+    after[0, [2, 7]] *= -1.0
+    after[2, :] += 1.0
+    step = moves.between(before, after)
+    assert step.size[:, 0].tolist() == [2, 0, N]
+    np.testing.assert_array_equal(moves.dense(state.new_state(before, sharpness=1.0), step)[:, 0], after)
+
+
 def test_without_a_box_nothing_is_reflected():
     here = state.new_state(np.full((1, 3), 7.9), sharpness=1.0)
     drawn = drawn_by(here, 50, moves.move_plan(uniform=1), chains=np.array([0]))

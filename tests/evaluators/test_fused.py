@@ -45,8 +45,8 @@ def train(case):
         optimizer.step()
 
 
-def started(problem, widths, activation, kinds, sharpness, seed=0, replicas=1):
-    case = problem(MLP(widths, activation, seed=1), kinds, (N,), ROWS, transposed=True, classes=5)
+def started(problem, widths, activation, kinds, sharpness, seed=0, replicas=1, rows=ROWS):
+    case = problem(MLP(widths, activation, seed=1), kinds, (N,), rows, transposed=True, classes=5)
     train(case)
     draw = np.random.default_rng(seed)
     weights = draw.normal(0.0, 3.0, (replicas, case.sites.size))
@@ -235,7 +235,8 @@ def test_replicas_stand_apart(problem):
     assert len(set(wanted.round(6))) == 3
 
 
-def test_one_and_two_threads_give_the_same_bits(problem):
+@pytest.mark.parametrize(("widths", "rows"), [(DEEP, ROWS), ((N, 19, 5), 2 * PART + 90)], ids=["deep", "parts of rows"])
+def test_one_and_two_threads_give_the_same_bits(problem, widths, rows):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("numba has one thread here")
     before = numba.get_num_threads()
@@ -243,7 +244,7 @@ def test_one_and_two_threads_give_the_same_bits(problem):
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            _, current, fused = started(problem, DEEP, "relu", "inputs,units", 1.0)
+            _, current, fused = started(problem, widths, "relu", "inputs,units", 1.0, rows=rows)
             losses = []
             for _ in range(10):
                 candidates = propose(current, PLANS["mixture"], 1.0, count=33)

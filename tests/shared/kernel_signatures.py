@@ -78,6 +78,7 @@ ENTRIES = {
     "kernels.whole_sums": f"{VECTOR}, float64, {VECTOR}",
     "mlp_kernels.evaluate": f"{NET}, bool, {SCREEN}",
     "mlp_kernels.evaluate_parallel": f"{NET}, {SCREEN}, int64",
+    "mlp_kernels.settle_parallel": NET,
     "mlp_kernels.row_mean": f"{FLOATS}, {VECTOR}, int64",
     "rank_kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {RANKS}, {LAYERS}, {PLAN}, {SCORES}, {VECTOR}, {VECTOR}, int64, "
     f"{COUNTS}, {SCRATCH}, {LOG}, {CELLS}, {TABLE}, {TABLE}, {COUNTS}, {COUNTS}, {MATRIX}, {INFO}, {TABLE}, {COUNTS}",

@@ -15,7 +15,7 @@ class Runtime(Section):
 
     compare: Literal["auto", "yes", "no"] = Field(
         default="auto",
-        description="random masks and first-layer magnitude beside the result; auto: in full below 5,000 rows, else within a quarter of "
+        description="random masks and first-layer magnitude beside the result; auto: in full below 5,000 rows, else within 15% of "
         "the work",
     )
     evaluator: Literal["auto", "full", "suffix", "incremental", "fused", "graph"] = Field(

@@ -651,6 +651,20 @@ def _lowest(level: IntArray, size: int, sites: IntArray, layers: int) -> int:
     return lowest
 
 
+@contracted_inline
+def _set_gates(
+    gates: Float32Array, first_gates: Float32Array, level: IntArray, local: IntArray, size: int, sites: IntArray,
+    changed: Float32Array,
+) -> None:  # fmt: skip
+    """Set the gates of a move's sites to their new values."""
+    for m in range(size):
+        unit, stage = local[sites[m]], level[sites[m]]
+        if stage > 0:
+            gates[stage - 1, unit] = changed[m]
+        else:
+            first_gates[unit] = changed[m]
+
+
 @contracted_kernel
 def _settle(
     features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
@@ -673,12 +687,7 @@ def _settle(
             features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates, first_gates, level, local, lowest,
             size, sites, changed, code, True, np.inf, 0.0, looks, 0.0, start, tally,
         )  # fmt: skip
-    for m in range(size):
-        unit, stage = local[sites[m]], level[sites[m]]
-        if stage > 0:
-            gates[stage - 1, unit] = changed[m]
-        else:
-            first_gates[unit] = changed[m]
+    _set_gates(gates, first_gates, level, local, size, sites, changed)
     return loss
 
 
@@ -797,3 +806,29 @@ def evaluate_parallel(
             changed, code, limits, now, looks, quantile, offsets[part], threads, out, seen,
         )  # fmt: skip
     return out, seen
+
+
+@contracted_parallel_kernel
+def settle_parallel(
+    features: Float32Array, pitch: int, total_rows: int, labels: Int32Array, pre: Float32Array, net: Float32Array,
+    shapes: IntArray, base: Float32Array, shares: FloatArray, goals: Float32Array, rule: LossRule,
+    gates: Float32Array, first_gates: Float32Array, level: IntArray,
+    local: IntArray, size: Int32Array, sites: IntArray, changed: Float32Array, code: int,
+) -> None:  # fmt: skip
+    """Make one move in place as `evaluate` does when settling, on numba's threads; `size` (1,), `sites` and `changed` (1, M)."""
+    lowest = _lowest(level, size[0], sites[0], shapes.shape[0])
+    if lowest < shapes.shape[0] - 2:
+        _settle(
+            features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates, first_gates, level, local, size[0],
+            sites[0], changed[0], code,
+        )  # fmt: skip
+    else:
+        starts = np.arange(0, total_rows, PART)
+        looks = np.empty(0, np.int64)
+        for part in numba.prange(starts.shape[0]):
+            # No part needs what another one adds up, since the loss is not asked for.
+            _through_part(
+                features, pitch, total_rows, labels, pre, net, shapes, base, shares, goals, rule, gates.copy(), first_gates, level, local,
+                lowest, size[0], sites[0], changed[0], code, True, np.inf, 0.0, looks, 0.0, starts[part], np.zeros(TALLY),
+            )  # fmt: skip
+        _set_gates(gates, first_gates, level, local, size[0], sites[0], changed[0])

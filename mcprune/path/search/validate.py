@@ -92,7 +92,7 @@ class Validator:
             refit.columns(refit.x[:count], mask),
             refit.y[:count],
             epochs=max(1, round(share * plan.retrain.epochs)),
-            batch_size=plan.train.batch_size,
+            batch_size=plan.retrain.batch_size,
             learning_rate=plan.retrain.learning_rate,
             weight_decay=plan.retrain.weight_decay,
             seed=plan.runtime.seed,

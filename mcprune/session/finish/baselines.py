@@ -21,7 +21,7 @@ from mcprune.types import BoolArray, FloatArray
 RANDOM_MASKS = 5
 FEW_RANDOM_MASKS = 2  # of a short comparison
 # With --compare auto the comparisons may take this share of the work of search and retraining; beyond it they are short.
-COMPARE_SHARE = 0.25
+COMPARE_SHARE = 0.15
 FEW_ROWS = 5_000  # of which comparisons are always made in full, unless the first layer on all columns has many weights
 MANY_WEIGHTS = 2**18
 OF_MASK = ("hard mask, not retrained", "hard mask, fine-tuned", "hard mask, retrained")

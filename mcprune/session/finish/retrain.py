@@ -129,7 +129,7 @@ class Refit:
             torch.stack([self.columns(self.x, mask) for mask in masks]),
             self.y,
             epochs=plan.retrain.epochs if epochs is None else epochs,
-            batch_size=plan.train.batch_size,
+            batch_size=plan.retrain.batch_size,
             learning_rate=plan.retrain.learning_rate,
             weight_decay=plan.retrain.weight_decay,
             seeds=seeds,
@@ -154,7 +154,7 @@ class Refit:
 
     def epoch_seconds(self, model: nn.Module, mask: BoolArray) -> float:
         """Return an estimate of the seconds of an epoch, by a few steps of a copy of the model."""
-        batch = min(self.plan.train.batch_size, len(self.y))
+        batch = min(self.plan.retrain.batch_size, len(self.y))
         steps = max(1, min(TIMED_STEPS, len(self.y) // batch))
         rows, copied = slice(0, steps * batch), copy.deepcopy(model)
         seconds = []
@@ -200,7 +200,7 @@ class Refit:
             self.columns(self.x, mask),
             self.y,
             epochs=epochs,
-            batch_size=self.plan.train.batch_size,
+            batch_size=plan.retrain.batch_size,
             learning_rate=rate,
             weight_decay=plan.retrain.weight_decay,
             seed=seed,
@@ -270,7 +270,7 @@ class Refit:
                 self.x,
                 self.y,
                 epochs=self.fitting_epochs(model, np.ones_like(mask), plan.retrain.epochs),
-                batch_size=plan.train.batch_size,
+                batch_size=plan.retrain.batch_size,
                 learning_rate=plan.train.learning_rate,
                 weight_decay=plan.retrain.weight_decay,
                 seed=seed,

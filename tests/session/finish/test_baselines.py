@@ -108,7 +108,7 @@ def test_a_comparison_of_many_rows_stays_within_its_share_of_the_work(epochs):
     needed = (comparison.masks + 3) * rows  # an epoch of the kept sites, all sites, magnitude and the random masks
     allowed = COMPARE_SHARE * (work + epochs * rows)
     assert needed * comparison.epochs <= allowed < needed * (comparison.epochs + 1)
-    assert "25% of the work" in note
+    assert "15% of the work" in note
     assert "--compare yes" in note
     # Much work in the search allows all of it; too little allows nothing.
     assert planned(rows, 1e4 * work, epochs=epochs) == (Comparison(epochs, RANDOM_MASKS), "")

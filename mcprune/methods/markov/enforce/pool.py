@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mcprune.chain import moves
 from mcprune.chain.cost_constraint import CostConstraint
 from mcprune.methods.base import Parts
 from mcprune.methods.markov.enforce.budget import enforce_count
@@ -20,6 +21,8 @@ from mcprune.types import FloatArray, IntArray
 
 # A budget is enforced in so many turns a block at most; each has random numbers of its own.
 TURNS = 4096
+# So many changed sites are followed in less time than the evaluation takes to begin again.
+FOLLOWED = 32
 
 
 def enforce(
@@ -45,7 +48,7 @@ def enforce(
     evaluation : CheckedEvaluator
         It must have begun at the position.
     begin : callable
-        Begins the evaluation again after positions have changed.
+        Begins the evaluation again after many sites have changed; it follows few of them.
     goal : Goal
         n(t) and cost(t).
     temperature : ndarray, shape (R,)
@@ -76,7 +79,7 @@ def enforce(
     }
     evaluated = 0
     for turn in range(TURNS):
-        block = state.blocks * TURNS + turn
+        block, before = state.blocks * TURNS + turn, state.chain.position.copy()
         if space.is_count:
             count = yield from enforce_count(
                 state.chain,
@@ -100,7 +103,11 @@ def enforce(
             break
         evaluated += count
         yield
-        begin()
+        step = moves.between(before, state.chain.position)
+        if step.sites.shape[2] > FOLLOWED:
+            begin()
+        else:
+            evaluation.moved(state.chain, step, np.where(step.size[:, 0] > 0, 0, -1))
         yield
     if constraint is not None:
         constraint.refresh(state.chain)
